@@ -6,8 +6,8 @@ SHELL := /bin/bash
 
 RUN := ./tools/uv run --no-sync
 
-# Three processes of tests share one broker and one engine; each file is one process's.
-PYTEST := $(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Three processes of tests share one broker and one engine.
+PYTEST := $(RUN) pytest -n 3 --dist worksteal --max-worker-restart 0
 
 # Tests start hundreds of processes: keep compiled Python files even if the environment disables them.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,14 +29,23 @@ demo-llm: sync-llm ## Run a support bot on a small real language model, and show
 	$(RUN) barograph demo --llm $(if $(QUALITY),--quality) $(if $(EXIT),--exit)
 
 .PHONY: test
-test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
-	$(PYTEST) -m "not long and not llm" $(ARGS)
-	@echo 'Left out: tests marked llm, which call a real language model, and tests marked long, which repeat a scenario at every point of failure, simulate error rates, read pages in a browser, or wait.'
-	@echo 'Run them with `make test-llm` and `make test-long`; CI runs all.'
+test: sync ## Run unit, property, contract, golden and alert tests, and one test of each promise on the real Kafka and ClickHouse; ARGS="tests/unit -k psi" selects
+	$(PYTEST) -m "not integration and not long and not llm" $(ARGS)
+	@echo 'Left out: `make test-integration`, `make test-long` (every point of failure, simulations, browsers, real limits) and `make test-llm` (a real language model). `make test-all` runs everything.'
+
+.PHONY: test-integration
+test-integration: sync ## Run all other tests on the real Kafka and the real ClickHouse engine; ARGS as for test
+	$(PYTEST) -m "integration and not long and not llm" $(ARGS)
 
 .PHONY: test-long
-test-long: sync ## Run the tests that `make test` leaves out: every point of failure, simulations, real time limits; ARGS as for test
-	$(PYTEST) -m "long and not llm" $(ARGS)
+test-long: sync ## Run the tests that take long: every point of failure, simulations, browsers, real limits; SHARD=2/5 runs a part, ARGS as for test
+	$(PYTEST) -m "long and not llm" $(if $(SHARD),--shard $(SHARD)) $(ARGS)
+
+.PHONY: test-all
+test-all: test test-integration test-long test-llm ## Run all tests, the short fault plan and both demos of flights
+	$(MAKE) faults SHORT=1
+	$(MAKE) demo EXIT=1
+	$(MAKE) demo SHADOW=1 EXIT=1
 
 .PHONY: sync-llm
 sync-llm: ## As sync, with a small language model and its client (150 MB)
@@ -48,7 +57,7 @@ test-llm: sync-llm ## Run the tests that call a real language model on this mach
 
 .PHONY: test-fast
 test-fast: sync ## Run the tests that need neither Kafka nor ClickHouse, in less than 90 seconds; ARGS as for test
-	$(RUN) pytest -n 2 tests/unit tests/contract tests/golden $(ARGS)
+	$(RUN) pytest -n 2 --dist worksteal -m "not long" tests/unit tests/contract tests/golden $(ARGS)
 
 .PHONY: test-slow
 test-slow: sync ## Run unit and property tests on a busy machine: four busy loops compete with them for the processors
@@ -65,10 +74,11 @@ faults: sync ## Inject faults by a seeded plan and compare all output with an or
 	$(RUN) python -m tests.faults $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: lint
-lint: sync ## Check style, format and language
+lint: sync ## Check style, format, language, and what no linter knows: imports, unsafe code, links, supply chain, layout
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) python tools/check_language.py
+	$(RUN) python -m tools.repository
 
 .PHONY: format
 format: sync ## Fix style and format automatically

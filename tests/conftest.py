@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one broker and one engine per run, and the order in which tests run."""
+"""Fixtures of all tests: one broker and one engine per run; the markers that select a level, and shards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import clickhouse_connect
 import pytest
@@ -21,20 +22,6 @@ from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedSe
 from tests.support.warehouse import emptied, login, migrated
 from warehouse.client import Client
 
-# Quick tests first, so that a slip shows before a broker is started.
-_FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")
-
-# The files that take longest, in the order of what they take (`make test ARGS=--durations=0`): they come next, so that
-# no worker is left alone with one of them in the end.
-_SLOWEST_FILES = (
-    "exactness", "scorer", "rebuild", "operation", "names", "preview_page", "baseline_accept", "local_kafka",
-    "scorer_freeze", "cli_dev", "floods", "pause", "dead_letters", "static_members", "flights", "fencing", "backup",
-    "tables", "distribution", "bad_outputs", "secure_kafka", "infer_replayed", "scorer_truth", "faust_facts",
-    "scorer_estimates", "poison", "load_account", "recorder", "scorer_kafka", "volume", "dashboard_queries", "live",
-    "doctor", "queries", "baseline_changes", "season", "slices", "retention", "roles", "comparisons", "cli_apply",
-    "distances", "compare_flights",
-)  # fmt: skip
-
 _TESTS = Path(__file__).parent
 
 # How long an example takes depends on the machine.
@@ -42,28 +29,34 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shard", metavar="I/N", help="run the I-th of N parts of the selected tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         for name in ("broker", "engine"):
             if name in fixtures:
                 item.add_marker(name)
-    items.sort(key=_rank)
+        if item.path.is_relative_to(_TESTS / "integration") and item.get_closest_marker("smoke") is None:
+            item.add_marker("integration")
+    if shard := config.getoption("shard"):
+        number, count = map(int, shard.split("/"))
+        selected = [item for item in items if _shard(item, count) == number]
+        config.hook.pytest_deselected(items=[item for item in items if _shard(item, count) != number])
+        items[:] = selected
+
+
+def _shard(item: pytest.Item, count: int) -> int:
+    """Return the part of a test, 1 to `count`: all cases of a function are in one part."""
+    return crc32(item.nodeid.partition("[")[0].encode()) % count + 1
 
 
 def pytest_collection_finish() -> None:
     # Thousands of tests and their modules are alive to the end: without this, each full garbage collection visits them.
     gc.collect()
     gc.freeze()
-
-
-def _rank(item: pytest.Item) -> tuple[float, bool]:
-    folder = item.path.relative_to(_TESTS).parts[0] if item.path.is_relative_to(_TESTS) else ""
-    rank: float = _FOLDER_ORDER.index(folder) if folder in _FOLDER_ORDER else len(_FOLDER_ORDER)
-    name = item.path.stem.removeprefix("test_")
-    if folder == "integration" and name in _SLOWEST_FILES:
-        rank = _FOLDER_ORDER.index("alerts") - 1 + (_SLOWEST_FILES.index(name) + 1) / (len(_SLOWEST_FILES) + 1)
-    return rank, item.get_closest_marker("slow") is not None
 
 
 _SHARED_SERVERS = pytest.StashKey[SharedServers]()

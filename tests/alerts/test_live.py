@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -24,6 +22,7 @@ from cli.settings import Settings
 from cli.simulate.live import run_live
 from local.clickhouse import LocalClickHouse
 from tests.support.pipeline import wait_for
+from tests.support.scripted_http import Exchange, ScriptedServer
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.errors import WarehouseBusy
@@ -39,52 +38,34 @@ CONTRACT = parse_contract(
 )
 
 
-class WebhookServer:
+class WebhookServer(ScriptedServer):
     """A server that records messages and returns configured answers."""
 
     def __init__(self) -> None:
-        self.bodies: list[Any] = []
-        self.headers: list[dict[str, str]] = []
         self.answers: list[int | float] = []
         """Status of the next answers, then 200; a float delays the answer by so many seconds."""
         self.quotes = False
-        """Whether the reason of an answer quotes the path."""
-        hook = self
+        """Whether the reason of an answer quotes the path of the request, as some servers do."""
+        super().__init__(self._receive)
+        self.hook_url = f"{self.url}/hook"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.bodies.append(json.loads(body))
-                hook.headers.append(dict(self.headers))
-                answer = hook.answers.pop(0) if hook.answers else 200
-                if isinstance(answer, float):
-                    time.sleep(answer)
-                    answer = 200
-                # Some servers quote the path of the request in their answer.
-                self.send_response(answer, f"No {self.path}" if hook.quotes else None)
-                if 300 <= answer < 400:
-                    self.send_header("Location", f"http://127.0.0.1:{hook.server.server_port}/elsewhere")
-                self.end_headers()
+    def _receive(self, exchange: Exchange) -> None:
+        answer = self.answers.pop(0) if self.answers else 200
+        if isinstance(answer, float):
+            self.stopping.wait(answer)
+            answer = 200
+        headers = {"Location": f"{self.url}/elsewhere"} if 300 <= answer < 400 else {}
+        exchange.send(b"", answer, reason=f"No {exchange.path}" if self.quotes else None, **headers)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+    @property
+    def bodies(self) -> list[Any]:
+        return [request.json() for request in self.requests]
 
 
 @pytest.fixture
 def hook() -> Iterator[WebhookServer]:
-    server = WebhookServer()
-    yield server
-    server.close()
+    with WebhookServer() as server:
+        yield server
 
 
 def settings() -> AlertSettings:
@@ -207,7 +188,7 @@ def sender(url: str, reports: list[str], **environ: str) -> Sender:
 
 def test_a_webhook_receives_the_message_that_grafana_would_send(hook: WebhookServer) -> None:
     reports: list[str] = []
-    sends = sender(hook.url, reports)
+    sends = sender(hook.hook_url, reports)
     for firing in (True, False):
         sends.send(*message("hook", firing=firing))
     sends.close()
@@ -219,15 +200,15 @@ def test_a_webhook_receives_the_message_that_grafana_would_send(hook: WebhookSer
     assert alert["values"] == {"A": 0.5}
     assert alert["annotations"]["page"] == PAGE
     assert (alert["endsAt"], bodies[1]["alerts"][0]["endsAt"]) == (None, "2026-09-21T14:23:20+00:00")
-    assert hook.headers[0]["Authorization"] == "Bearer t0k"
+    assert hook.requests[0].headers["Authorization"] == "Bearer t0k"
 
 
 def test_slack_and_pagerduty_receive_messages_in_their_own_format(
     hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts.webhooks, "PAGERDUTY_URL", hook.url)
+    monkeypatch.setattr(alerts.webhooks, "PAGERDUTY_URL", hook.hook_url)
     reports: list[str] = []
-    sends = sender(hook.url, reports, SLACK=hook.url, KEY="k3y")
+    sends = sender(hook.hook_url, reports, SLACK=hook.hook_url, KEY="k3y")
     sends.send(*message("platform"))
     sends.send(*message("platform", page="/d/x"))
     sends.send(*message("oncall"))
@@ -266,7 +247,7 @@ def test_transient_failures_are_retried_and_final_ones_reported(
     monkeypatch.setattr(alerts.webhooks, "TIMEOUT_S", 0.2)
     hook.answers = answers
     messages: list[str] = []
-    sends = sender(hook.url, messages)
+    sends = sender(hook.hook_url, messages)
     sends.send(*message("hook"))
     sends.close()
     assert len(hook.bodies) == requests
@@ -292,7 +273,7 @@ def test_an_invalid_address_is_reported_without_its_value(hook: WebhookServer) -
 def test_a_server_that_quotes_the_path_does_not_reveal_it(hook: WebhookServer, answer: int) -> None:
     hook.quotes, hook.answers = True, [answer] * 3
     reports: list[str] = []
-    sends = sender(hook.url.replace("/hook", "/services/T0/xyzzy"), reports)
+    sends = sender(hook.hook_url.replace("/hook", "/services/T0/xyzzy"), reports)
     sends.send(*message("hook"))
     sends.close()
     (report,) = reports
@@ -304,7 +285,7 @@ def test_a_server_that_quotes_the_path_does_not_reveal_it(hook: WebhookServer, a
 def test_a_redirect_is_not_followed_with_the_token(hook: WebhookServer) -> None:
     hook.answers = [302]
     reports: list[str] = []
-    sends = sender(hook.url, reports)
+    sends = sender(hook.hook_url, reports)
     sends.send(*message("hook"))
     sends.close()
     assert len(hook.bodies) == 1
@@ -328,7 +309,7 @@ def test_an_error_of_the_http_library_does_not_reveal_a_secret(
     hook: WebhookServer, environ: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     reports: list[str] = []
-    sends = sender(hook.url, reports, **environ)
+    sends = sender(hook.hook_url, reports, **environ)
     sends.send(*message("hook"))
     sends.close()
     (report,) = reports
@@ -340,16 +321,16 @@ def test_an_error_of_the_http_library_does_not_reveal_a_secret(
 
 def test_surrounding_white_space_of_a_secret_is_dropped(hook: WebhookServer) -> None:
     reports: list[str] = []
-    sends = sender(f"{hook.url}\n", reports, TOKEN="t0k\n")
+    sends = sender(f"{hook.hook_url}\n", reports, TOKEN="t0k\n")
     sends.send(*message("hook"))
     sends.close()
     assert not reports
-    assert hook.headers[0]["Authorization"] == "Bearer t0k"
+    assert hook.requests[0].headers["Authorization"] == "Bearer t0k"
 
 
 def test_a_missing_token_is_reported(hook: WebhookServer) -> None:
     reports: list[str] = []
-    sends = sender(hook.url, reports, TOKEN="")
+    sends = sender(hook.hook_url, reports, TOKEN="")
     sends.send(*message("hook"))
     sends.close()
     assert reports == ["hook: TOKEN is not set, so no webhook notification is sent; export it."]
@@ -361,7 +342,7 @@ def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(
 ) -> None:
     hook.answers = [0.3] * 50
     reports: list[str] = []
-    environ = {"HOOK": hook.url, "TOKEN": "t0k"}
+    environ = {"HOOK": hook.hook_url, "TOKEN": "t0k"}
     sends = Sender(settings(), environ, reports.append, _queue_slots=threading.BoundedSemaphore(4))
     for _ in range(6):
         sends.send(*message("hook"))
@@ -384,7 +365,7 @@ def test_the_command_sends_to_a_webhook_until_it_is_stopped(
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(contract), applied_at=1)])
     insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
     command_settings = Settings(warehouse=engine.address(client.database), alerts=settings())
-    stop, environ = threading.Event(), {"HOOK": hook.url, "TOKEN": "x"}
+    stop, environ = threading.Event(), {"HOOK": hook.hook_url, "TOKEN": "x"}
     thread = threading.Thread(target=run_live, args=(command_settings, "m", ["psi-major"], stop, environ))
     thread.start()
     try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tests.faults.faults import kill_at
+from tests.faults.faults import kill_half_way
 from tests.faults.trial_run import World
 
 SIZE_MB = 512
@@ -59,9 +58,7 @@ class DiskFull:
             while os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize > LEFT_MB << 20:
                 written += file.write(b"\0" * (1 << 20))
         try:
-            time.sleep(self.for_s / 2)
-            kill_at(world, world.rng.choice(world.fleet.names(self.kill)), "", 0.0)
-            time.sleep(self.for_s / 2)
+            kill_half_way(world, self.kill, self.for_s)
         finally:
             ballast.unlink()
         return (

@@ -151,9 +151,7 @@ class BrokerUnreachable:
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
-            time.sleep(self.for_s / 2)
-            kill_at(world, choose(world, self.kill, up_s=0.0), "", 0.0)
-            time.sleep(self.for_s / 2)
+            kill_half_way(world, self.kill, self.for_s)
         finally:
             os.kill(pid, signal.SIGCONT)
         return f"for {self.for_s:.0f} s, a {self.kill} was killed meanwhile"
@@ -186,9 +184,7 @@ class Warehouse:
         before = world.proxy.requests[self.mode]
         world.proxy.mode = self.mode
         try:
-            time.sleep(self.for_s / 2)
-            kill_at(world, choose(world, self.kill, up_s=0.0), "", 0.0)
-            time.sleep(self.for_s / 2)
+            kill_half_way(world, self.kill, self.for_s)
         finally:
             world.proxy.mode = "open"
         hit = world.proxy.requests[self.mode] - before
@@ -241,6 +237,13 @@ def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:
     while world.fleet.running_s(name) < up_s and time.monotonic() < deadline:
         time.sleep(0.05)
     return name
+
+
+def kill_half_way(world: World, kind: str, for_s: float) -> None:
+    """Wait for some time, and kill a processor of a kind in the middle of it."""
+    time.sleep(for_s / 2)
+    kill_at(world, choose(world, kind, up_s=0.0), "", 0.0)
+    time.sleep(for_s / 2)
 
 
 def kill_at(world: World, name: str, point: str, down_s: float, hold_s: float = 0.0) -> str:

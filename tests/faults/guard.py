@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from barograph.guard.health import decode_health
@@ -24,12 +24,14 @@ from tests.faults.guard_oracle import Limits, Planted, Record, check_client, che
 from tests.faults.oracle import Verdict
 from tests.faults.trial_run import World
 from tests.support.guards import contract_every, insert_verdict
+from tests.support.pipeline import wait_for
 
 SERVING, GUARDS = "serving-0", ("guard-0", "guard-1")
 POINT = "before-publish"
 """The leader has evaluated the rules, and its records are not yet sent."""
 EVERY_S, RECOVER_S = 10, 2
 PATIENCE_S = 120.0
+wait = partial(wait_for, patience_s=PATIENCE_S)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class GuardRun:
             self.world.fleet.add("guard", name, **self.guard)
         self.world.fleet.add("guarded", SERVING, model="m", stale_s=self.scale.stale_s)
         self.world.fleet.begin()
-        self.wait(lambda: "degraded" in self.client_states(), "the serving process to be degraded")
+        wait(lambda: "degraded" in self.client_states(), "the serving process to be degraded")
         return drift_s
 
     def plant(self, psi: float) -> float:
@@ -130,20 +132,20 @@ class GuardRun:
         if not fleet.wait_reached(leader, POINT, PATIENCE_S):
             raise AssertionError(f"{leader} did not reach {POINT}")
         fleet.send(leader, signal.SIGSTOP)
-        self.wait(lambda: self.topic.newest().health.guard != leader, "another leader")
+        wait(lambda: self.topic.newest().health.guard != leader, "another leader")
         written = len(self.topic.read())
-        self.wait(lambda: len(self.topic.read()) >= written + 2, "its records")
+        wait(lambda: len(self.topic.read()) >= written + 2, "its records")
         fleet.release(leader, POINT)
         fleet.send(leader, signal.SIGCONT)
         if not self.world.sabotage:
-            self.wait(lambda: fleet.ends.total() > ends, "the end of the fenced guard")
+            wait(lambda: fleet.ends.total() > ends, "the end of the fenced guard")
         self.after("guard paused", f"{leader} {POINT}", 3)
 
     def start_twice(self) -> None:
         """Start the leader a second time under the same instance name, and stop the second one later."""
         leader, ends = self.leader(), self.world.fleet.ends.total()
         self.world.fleet.add("guard", "twin", twin_of=leader, **self.guard)
-        self.wait(lambda: self.world.fleet.ends.total() > ends, "the end of one of the two")
+        wait(lambda: self.world.fleet.ends.total() > ends, "the end of one of the two")
         self.world.fleet.stop_member("twin", signal.SIGTERM)
         self.after("guard started twice", leader, 2)
 
@@ -154,12 +156,12 @@ class GuardRun:
         began_s, before = time.time(), len(self.client_states())
         os.kill(pid, signal.SIGSTOP)
         try:
-            self.wait(lambda: "unknown" in self.client_states()[before:], "the serving process to be unknown")
+            wait(lambda: "unknown" in self.client_states()[before:], "the serving process to be unknown")
             time.sleep(max(0.0, began_s + self.scale.kafka_s - time.time()))
         finally:
             os.kill(pid, signal.SIGCONT)
         unavailable_s = time.time() - began_s
-        self.wait(lambda: self.client_states()[-1] == "degraded", "the serving process to be degraded again")
+        wait(lambda: self.client_states()[-1] == "degraded", "the serving process to be degraded again")
         self.after("broker unreachable", f"for {unavailable_s:.0f} s", 2)
 
     def warehouse_unavailable(self) -> tuple[tuple[float, float], float]:
@@ -167,15 +169,14 @@ class GuardRun:
         began_s = time.time()
         self.world.proxy.mode = "down"
         try:
-            self.wait(
-                lambda: self.topic.newest().health.state == "unknown", "unknown", self.limits().blind_after_s + 120
-            )
+            patience_s = self.limits().blind_after_s + PATIENCE_S
+            wait(lambda: self.topic.newest().health.state == "unknown", "unknown", patience_s=patience_s)
             time.sleep(max(0.0, began_s + self.scale.warehouse_s - time.time()))
             calm_s = self.plant(0.01)
         finally:
             ended_s = time.time()
             self.world.proxy.mode = "open"
-        self.wait(lambda: self.client_states()[-1] == "healthy", "the serving process to be healthy")
+        wait(lambda: self.client_states()[-1] == "healthy", "the serving process to be healthy")
         self.after("warehouse down", f"for {ended_s - began_s:.0f} s", 2)
         return (began_s, ended_s), calm_s
 
@@ -209,19 +210,7 @@ class GuardRun:
         self.world.done[name] += 1
         self.world.say(f"{time.time() - self.began_s:5.0f} s: {name}: {description}")
         written = len(self.topic.read())
-        self.wait(lambda: len(self.topic.read()) >= written + records, "records after it")
-
-    def wait(self, condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
-        """Wait until a condition holds.
-
-        Raises:
-            AssertionError: it does not hold in time.
-        """
-        end_s = time.monotonic() + patience_s
-        while not condition():
-            if time.monotonic() > end_s:
-                raise AssertionError(f"waited {patience_s:.0f} s for {what}")
-            time.sleep(0.05)
+        wait(lambda: len(self.topic.read()) >= written + records, "records after it")
 
 
 def run_guard(world: World, *, short: bool) -> Verdict:

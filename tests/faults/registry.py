@@ -12,7 +12,7 @@ import msgspec
 from sketches.baseline.baseline import Baseline, dump_baseline
 from tests.faults.source import HOUR_MS, STRICT
 from tests.faults.trial_run import World
-from tests.support.pipeline import simple_baseline
+from tests.support.pipeline import simple_baseline, wait_for
 from warehouse.tables import insert_rows
 
 FLUSHED_S = 2.0
@@ -81,11 +81,11 @@ def accept(world: World, baseline: Baseline, effective_s: int) -> None:
     with world.pipeline.client as client:
         insert_rows(client, "baselines", [row])
         [(known,)] = client.rows("SELECT count() FROM baselines FINAL")
-    deadline = time.monotonic() + KNOWN_S
-    while not all(baselines_read(world, name) >= known for name in world.fleet.names("sketcher")):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"a sketcher has not read the new baseline within {KNOWN_S:.0f} s")
-        time.sleep(0.1)
+    wait_for(
+        lambda: all(baselines_read(world, name) >= known for name in world.fleet.names("sketcher")),
+        "every sketcher to read the new baseline",
+        KNOWN_S,
+    )
     # A flush uses the registry as of its start.
     time.sleep(FLUSHED_S)
 

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.faults import oracle
-from tests.faults.expected import compute_expected
+from tests.faults.expected import Expected, compute_expected
 from tests.faults.oracle import Verdict
 from tests.faults.trial_run import World
+from tests.support.pipeline import wait_for
 
 ROUNDS = 3
 WRITTEN = 400
@@ -54,8 +56,6 @@ def run_retention(world: World) -> Verdict:
 
 def _committed(world: World) -> dict[int, int]:
     """The committed offsets of the sketchers' group, by partition."""
-    from confluent_kafka import Consumer
-
     consumer = Consumer({"bootstrap.servers": world.pipeline.bootstrap, "group.id": f"{world.pipeline.prefix}sketcher"})
     try:
         expected = [TopicPartition(world.pipeline.topics.predictions, p) for p in range(world.partitions)]
@@ -65,13 +65,8 @@ def _committed(world: World) -> dict[int, int]:
 
 
 def _wait_recorded(world: World, partition: int, until: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        [(newest,)] = world.pipeline.rows(f"SELECT max(offset) FROM predictions WHERE partition = {partition}")
-        if newest >= until:
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"the recorder did not reach offset {until} of partition {partition} within 60 s")
+    sql = f"SELECT max(offset) FROM predictions WHERE partition = {partition}"
+    wait_for(lambda: world.pipeline.rows(sql)[0][0] >= until, f"the recorder to reach {until} of {partition}", 60)
 
 
 def _finish(world: World, lost: dict[int, set[int]], ranges: list[tuple[int, int, int]]) -> Verdict:
@@ -90,21 +85,16 @@ def _finish(world: World, lost: dict[int, set[int]], ranges: list[tuple[int, int
     verdict.compared["lost ranges"] += len(ranges)
     if sorted(set(result)) != sorted(ranges):
         verdict.say(f"lost ranges are {sorted(set(result))}, and {sorted(ranges)} were deleted")
-    _check_completeness(verdict, world)
+    _check_completeness(verdict, world, whole)
     return verdict
 
 
-def _check_completeness(verdict: Verdict, world: World) -> None:
+def _check_completeness(verdict: Verdict, world: World, expected: Expected) -> None:
     """No verdict says of a window that more of it was there than was."""
-    sent: dict[int, int] = {}
-    topic = world.pipeline.topics.predictions
-    for (name, _), messages in world.source.sent.items():
-        if name == topic:
-            for message in messages:
-                for _, event in message.events:
-                    if event.model == world.contract.model:
-                        start = event.at_ms // 1000 // world.contract.pane_s * world.contract.pane_s
-                        sent[start] = sent.get(start, 0) + 1
+    sent: Counter[int] = Counter()
+    for (model, _, slice_, start), n in expected.volume.items():
+        if (model, slice_) == (world.contract.model, "all"):
+            sent[start] += n
     rows = world.pipeline.rows(
         "SELECT toUnixTimestamp(window_start), toUnixTimestamp(window_end), max(completeness), sum(n) "
         "FROM latest_drift WHERE slice = 'all' AND field = 'flag' AND model = {model:String} "

@@ -16,7 +16,7 @@ from tests.faults import serving
 from tests.faults.faults import BrokerRestart, Fault, Kill, Warehouse
 from tests.faults.kill_points import PAIRING_POINTS
 from tests.faults.oracle import SHOWN, Verdict
-from tests.faults.sequence import Plan, announce, apply_plan
+from tests.faults.storm import Plan, announce, apply_plan
 from tests.faults.trial_run import Say, World
 from tests.reference.shadow_pairs import BINARY, Pairs, Rows, differences, joined, read_topics, stored
 from tests.support.scoring import DAY_MS

@@ -1,14 +1,44 @@
-"""The storm: random faults in sequence during a replay."""
+"""The storm: random faults in sequence during a replay, within a budget of time."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+from tests.faults.faults import Fault
 from tests.faults.oracle import Verdict
-from tests.faults.sequence import Plan, announce, apply_plan
 from tests.faults.trial_run import World
 
 COUNTS = {"sketcher": 2, "recorder": 2, "monitor": 2, "scorer": 1}
+Plan = list[tuple[float, Fault]]
+"""Faults and the pauses before them, in seconds."""
+
+
+def announce(world: World, plan: Plan) -> None:
+    """Log the plan before anything starts."""
+    for i, (pause_s, fault) in enumerate(plan):
+        world.say(f"planned {i + 1:3d}: after {pause_s:.1f} s {fault}")
+
+
+def apply_plan(world: World, plan: Plan, began_s: float, budget_s: float, is_over: Callable[[int], bool]) -> None:
+    """Apply the faults in order.
+
+    Args:
+        world: the run.
+        plan: the faults.
+        began_s: the start of the run, by `time.monotonic`.
+        budget_s: the time for the faults, in seconds, for the log.
+        is_over: whether no further fault begins; called before each fault with the number of those applied. The number
+            of omitted faults is logged.
+    """
+    for i, (pause_s, fault) in enumerate(plan):
+        if is_over(i):
+            world.say(f"!!! {len(plan) - i} faults were omitted: this machine took {budget_s:.0f} s for the others")
+            break
+        time.sleep(pause_s)
+        description = fault.apply(world)
+        world.done[fault.name] += 1
+        world.say(f"{time.monotonic() - began_s:5.0f} s: {i + 1}/{len(plan)} {fault.name}: {description}")
 
 
 def run_storm(

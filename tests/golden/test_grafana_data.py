@@ -22,6 +22,7 @@ from dashboards.parse import Json, panels_of
 from dashboards.query import dedent_sql
 from dashboards.style import GRAFANA_VERSION
 from local.preview.frames import frame_of
+from tests.support.missing_dependencies import skip_or_fail
 from tests.support.panel_queries import every_query
 from warehouse.client import QueryResult
 from warehouse.panels import PanelQuery
@@ -110,10 +111,7 @@ def without_span_nulls(panel: Json) -> Json:
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """What Grafana and the preview make of each variant of each panel's rows, by panel."""
     if not INSTALLED.exists() or shutil.which("node") is None:
-        missing = "Grafana's package is missing: install Node.js 20 or later and run `make grafana-data`"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(f"NOT TESTED, {missing}")
+        skip_or_fail("Grafana's package is missing: install Node.js 20 or later and run `make grafana-data`")
     preview = shutil.copytree(ROOT / "local/preview/static", tmp_path_factory.mktemp("preview") / "static")
     # Node.js takes the modules of a browser for CommonJS otherwise.
     (preview / "package.json").write_text('{"type": "module"}', encoding="utf-8")

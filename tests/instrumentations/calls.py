@@ -1,12 +1,13 @@
 """Calls of a real server by the `openai` client, and what the client and the server measured.
 
-The program of each instrumentation (`NAME/main.py`) instruments the client, makes the calls, and sends its spans to the
-endpoint in OTEL_EXPORTER_OTLP_ENDPOINT. Each program has its own environment, because only one instrumentation can
+`calls.py NAME BASE_URL MODEL` instruments the client, makes the calls, and sends its spans to the endpoint in
+OTEL_EXPORTER_OTLP_ENDPOINT. It runs in the environment of the project NAME, because only one instrumentation can
 instrument a client, and because they need different versions of it.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -20,12 +21,23 @@ SYSTEM = "You answer customers in one short sentence."
 MAX_TOKENS = 24
 
 
-def run(instrumentor: Any) -> None:
-    """Make the calls of `main.py BASE_URL MODEL` with an instrumentation that takes a provider of OpenTelemetry's SDK.
+INSTRUMENTORS = {
+    "genai_openai": "opentelemetry.instrumentation.genai.openai",
+    "openai_v2": "opentelemetry.instrumentation.openai_v2",
+    "openinference": "openinference.instrumentation.openai",
+    "openllmetry": "opentelemetry.instrumentation.openai",
+}
+"""Name → the module whose `OpenAIInstrumentor` takes a provider of OpenTelemetry's SDK."""
 
-    Args:
-        instrumentor: instruments the client.
-    """
+
+def instrument(name: str) -> Callable[[], object]:
+    """Instrument the client, and return a function that sends all spans."""
+    if name == "openlit":
+        import openlit
+        from opentelemetry import trace
+
+        openlit.init(disable_metrics=True)
+        return lambda: trace.get_tracer_provider().force_flush()
     # Not at the top: OpenLIT brings a provider of its own.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
@@ -33,18 +45,19 @@ def run(instrumentor: Any) -> None:
 
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    instrumentor.instrument(tracer_provider=provider)
-    main(sys.argv[1], sys.argv[2], provider.force_flush)
+    importlib.import_module(INSTRUMENTORS[name]).OpenAIInstrumentor().instrument(tracer_provider=provider)
+    return provider.force_flush
 
 
-def main(base_url: str, model: str, flush: Callable[[], object]) -> None:
+def main(name: str, base_url: str, model: str) -> None:
     """Make the calls, print what was measured as a JSON list, and flush the spans.
 
     Args:
+        name: the instrumentation.
         base_url: the server.
         model: its model.
-        flush: sends all spans.
     """
+    flush = instrument(name)
     client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
     refused = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="none", max_retries=0)
     results = [
@@ -93,3 +106,7 @@ def _create(client: Any, model: str, **options: Any) -> Any:
 
 def _messages(question: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

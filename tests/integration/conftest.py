@@ -15,17 +15,17 @@ from tests.support.browser import chromium
 from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import Shop, make_shop, run_shop
+from tests.support.warehouse import migrated
 from warehouse.client import Client
 
 
 @pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
+def pipeline(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, tmp_path: Path) -> Iterator[Pipeline]:
     """A pipeline of a test's own on the run's broker and engine, on the replay clock; its processors end with it."""
-    result = Pipeline(broker.bootstrap_servers, engine.address(database), topic_prefix, tmp_path)
-    yield result
-    result.stop()
+    with migrated(engine) as client:
+        result = Pipeline(broker.bootstrap_servers, engine.address(client.database), topic_prefix, tmp_path)
+        yield result
+        result.stop()
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def shop_pipeline(
     broker: LocalKafka, engine: LocalClickHouse, shop: Shop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pipeline]:
     """The path with all of the shop's traffic counted, judged, recorded and scored."""
-    name = f"shop{uuid.uuid4().hex[:10]}"
-    address = engine.address(name)
-    result = Pipeline(broker.bootstrap_servers, address, f"{name}-", tmp_path_factory.mktemp("shop"))
-    run_shop(result, shop)
-    yield result
-    result.stop()
+    with migrated(engine) as client:
+        address, prefix = engine.address(client.database), f"shop{uuid.uuid4().hex[:10]}-"
+        result = Pipeline(broker.bootstrap_servers, address, prefix, tmp_path_factory.mktemp("shop"))
+        run_shop(result, shop)
+        yield result
+        result.stop()
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local.clickhouse import LocalClickHouse
 from streams.rebuild.rewind import rewind
-from tests.integration.test_pipeline import toy_events
-from tests.integration.test_rebuild import rows, settings
+from tests.integration.test_rebuild import rows
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.sketching import settings_of
+from tests.support.toy_events import messages, toy_events
 from warehouse.client import connect
 
 FIRST, ALL, LABELS = 1500, 3000, 200
@@ -59,22 +58,19 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
     pipeline.register(simple_contract(), [simple_baseline()])
     events = toy_events(ALL, hours=30)
 
-    def send(batch: list[dict[str, Any]]) -> None:
-        pipeline.produce((0, json.dumps(event).encode(), None) for event in batch)
-
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
-    send(events[:FIRST])
+    pipeline.produce(messages(events[:FIRST]))
     labels = [{"model": "toy", "id": e["id"], "label": True, "at": e["at"]} for e in events[:LABELS]]
-    pipeline.produce(((0, json.dumps(label).encode(), None) for label in labels), pipeline.topics.labels)
+    pipeline.produce(messages(labels), pipeline.topics.labels)
     pipeline.wait_rows(
         f"SELECT sum(n) >= {FIRST} AND max(sealed) FROM volume FINAL WHERE slice = 'all'", "the first half"
     )
-    send(events[FIRST : FIRST + 500])
+    pipeline.produce(messages(events[FIRST : FIRST + 500]))
     with pipeline.client as client:
         for sql in backups(database, f"{database}/early"):
             client.command(sql)
-    send(events[FIRST + 500 :])
+    pipeline.produce(messages(events[FIRST + 500 :]))
     pipeline.end(1)
     whole = f"SELECT sum(n) = {ALL} AND min(sealed) FROM volume FINAL WHERE slice = 'all'"
     raw = f"SELECT uniqExact(offset) = {ALL} FROM predictions"
@@ -106,8 +102,8 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
             name: tables[name] for name in ("contracts", "baselines")
         }
 
-        resets = rewind(settings(restored), dry_run=True)
-        moves = rewind(settings(restored))
+        resets = rewind(settings_of(restored), dry_run=True)
+        moves = rewind(settings_of(restored))
         assert moves == resets
         assert {(move.topic, move.target < move.committed) for move in moves if move.committed} >= {
             (pipeline.topics.predictions, True),
@@ -115,7 +111,7 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
             (pipeline.topics.partials, True),
         }
         # The second run finds nothing to do.
-        assert all(move.target == move.committed for move in rewind(settings(restored)))
+        assert all(move.target == move.committed for move in rewind(settings_of(restored)))
         try:
             for kind in ("sketcher", "recorder", "monitor"):
                 restored.start(kind)

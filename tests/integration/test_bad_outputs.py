@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -10,38 +9,45 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pytest
 from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
-from sketches.baseline.baseline import Baseline, SliceValues
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceValues
 from tests.support.outputs import class_field, numeric_field
 from tests.support.pipeline import Pipeline, wait_for, with_dimension
 from tests.support.scoring import START_MS
+from tests.support.toy_events import messages
 
 CLASSES = ("no", "perhaps", "yes")
 Event = dict[str, Any]
-Message = tuple[int, bytes | None, list[tuple[str, bytes]] | None]
+
+
+VALUES = np.linspace(0.0, 1.0, 101)
+
+
+def make_model(
+    name: str, fields: tuple[Field, ...], trained: tuple[FieldBaseline, ...], label: LabelSpec, *slices: Slice
+) -> tuple[Contract, Baseline]:
+    contract = Contract(
+        model=name,
+        pane_s=3600,
+        windows=(Window(86_400, 3600),),
+        raw_share=1.0,
+        fields=fields,
+        slices=slices,
+        label=label,
+    )
+    n = len(VALUES)
+    return contract, Baseline(model=name, version="1", rows=n, slice_rows={"all": n}, dimensions=(), fields=trained)
 
 
 def one_probability() -> tuple[Contract, Baseline]:
     """A binary model whose score is a probability, sliced by region."""
-    contract = Contract(
-        model="binary",
-        pane_s=3600,
-        windows=(Window(86_400, 3600),),
-        raw_share=1.0,
-        fields=(Field(name="score", type="float", source="score", low=0.0, high=1.0),),
-        slices=(Slice(name="region", source="context.region", values=("north",)),),
-        label=LabelSpec(type="bool", positive=True, horizon_s=86_400),
-    )
-    values = np.linspace(0.0, 1.0, 101)
-    baseline = Baseline(
-        model="binary",
-        version="1",
-        rows=len(values),
-        slice_rows={"all": len(values)},
-        dimensions=(),
-        fields=(numeric_field("score", values, low=0.0, high=1.0),),
+    contract, baseline = make_model(
+        "binary",
+        (Field(name="score", type="float", source="score", low=0.0, high=1.0),),
+        (numeric_field("score", VALUES, low=0.0, high=1.0),),
+        LabelSpec(type="bool", positive=True, horizon_s=86_400),
+        Slice(name="region", source="context.region", values=("north",)),
     )
     region = SliceValues(name="region", source="context.region", values=("north",), trained=False)
     return contract, with_dimension(baseline, region)
@@ -50,32 +56,20 @@ def one_probability() -> tuple[Contract, Baseline]:
 def many_probabilities() -> tuple[Contract, Baseline]:
     """A model of three classes with a probability for each."""
     sources = [f"scores.{name}" for name in CLASSES]
-    contract = Contract(
-        model="classes",
-        pane_s=3600,
-        windows=(Window(86_400, 3600),),
-        raw_share=1.0,
-        fields=(
+    return make_model(
+        "classes",
+        (
             Field(name="class", type="category", source="class"),
             *(Field(name=source, type="float", source=source, low=0.0, high=1.0) for source in sources),
             Field(name="confidence", type="float", source="confidence"),
         ),
-        label=LabelSpec(type="category", classes=CLASSES, horizon_s=86_400),
-    )
-    values = np.linspace(0.0, 1.0, 101)
-    baseline = Baseline(
-        model="classes",
-        version="1",
-        rows=len(values),
-        slice_rows={"all": len(values)},
-        dimensions=(),
-        fields=(
-            class_field("class", CLASSES, np.arange(len(values)) % 3),
-            *(numeric_field(source, values, low=0.0, high=1.0) for source in sources),
-            numeric_field("confidence", values),
+        (
+            class_field("class", CLASSES, np.arange(len(VALUES)) % 3),
+            *(numeric_field(source, VALUES, low=0.0, high=1.0) for source in sources),
+            numeric_field("confidence", VALUES),
         ),
+        LabelSpec(type="category", classes=CLASSES, horizon_s=86_400),
     )
-    return contract, baseline
 
 
 class Inputs:
@@ -100,12 +94,7 @@ class Inputs:
         self.labels += [{"model": model, "id": each, "label": label, "at": START_MS + after_ms} for each in ids]
 
 
-def messages(events: list[Event]) -> list[Message]:
-    return [(0, json.dumps(event).encode(), None) for event in events]
-
-
-@pytest.fixture(scope="module")
-def inputs() -> Inputs:
+def make_inputs() -> Inputs:
     """Inputs of every kind, each in a different number."""
     inputs = Inputs()
     good = inputs.predict("binary", 40, score=0.8, context={"region": "north"})
@@ -147,7 +136,8 @@ def has_counts(pipeline: Pipeline, sql: str, expected: dict[tuple[Any, ...], int
     return counts(pipeline, sql) == expected
 
 
-def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline, inputs: Inputs) -> None:
+def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
+    inputs = make_inputs()
     pipeline.create()
     for contract, baseline in (one_probability(), many_probabilities()):
         pipeline.register(contract, [baseline])

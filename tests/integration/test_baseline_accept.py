@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from cli.main import main
 from cli.terminal import utc_second
 from local.clickhouse import LocalClickHouse
-from sketches.baseline.baseline import Baseline, SliceCounts, dump_baseline, load_baseline
+from sketches.baseline.baseline import HOUR_NAMES, Baseline, SliceCounts, dump_baseline, load_baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.baseline.levels import LEVEL_NAMES
@@ -35,6 +35,7 @@ from streams.records import OffsetRange, Partial, PartitionProgress, Progress, d
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
+from tests.support.environment import enter_folder
 from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
 from tests.support.warehouse import row as table_row
@@ -67,18 +68,9 @@ def make_events(seed: int, first_hour: int, last_hour: int, shift_x: float = 0.8
             at_ms = (T0_S + hour * HOUR_S) * 1000 + int(rng.integers(0, HOUR_S * 1000))
             x = None if rng.random() < 0.07 else float(np.float32(shift_x + shift + rng.normal()))
             colour = str(rng.choice(["red", "green", "blue", "violet"], p=[0.3, 0.3, 0.1, 0.3]))
-            events.append(
-                Event(
-                    "m",
-                    "1",
-                    at_ms,
-                    at_ms,
-                    x,
-                    None if rng.random() < 0.02 else colour,
-                    str(rng.choice(["north", "south"])),
-                    bool(rng.random() < 0.01),
-                )
-            )
+            known = None if rng.random() < 0.02 else colour
+            region, failed = str(rng.choice(["north", "south"])), bool(rng.random() < 0.01)
+            events.append(Event("m", "1", at_ms, at_ms, x, known, region, failed))
     return sorted(events, key=lambda event: event.at_ms)
 
 
@@ -106,23 +98,20 @@ class World:
     def flush_all(self, events: list[Event], *, skip: int = 0) -> None:
         """Process events in flushes of 2,000; optionally skip the first events of the second."""
         for first in range(0, len(events), 2_000):
+            end = self.n_events + len(events[first : first + 2_000])
             lost = skip if first == 2_000 else 0
-            begin = self.n_events + lost
-            self.offset = self.flush(begin, events[first + lost : first + 2_000], self.offset)
-            self.n_events += len(events[first : first + 2_000])
+            self._flush(self.n_events + lost, end, events[first + lost : first + 2_000])
+            self.n_events = end
 
-    def flush(self, first: int, events: list[Event], offset: int, *, start: int | None = None) -> int:
-        """Process events as one flush; return the next offset of `partials`."""
+    def _flush(self, begin: int, end: int, events: list[Event]) -> None:
         summaries = FlushSummaries(self.registry)
-        summaries.add(columns("m", 0, [(first + i, event) for i, event in enumerate(events)]))
-        end = first + len(events)
-        begin = first if start is None else start
+        summaries.add(columns("m", 0, list(enumerate(events, begin))))
         for key, pane in summaries.panes.items():
             for data in encode_partials(key, pane, TOPIC, [OffsetRange(0, begin, end)]):
                 partial = decode(data)
                 assert isinstance(partial, Partial)
-                assert self.state.merge_partial(partial, offset) is None
-                offset += 1
+                assert self.state.merge_partial(partial, self.offset) is None
+                self.offset += 1
         newest = max(event.at_ms for event in events)
         read = PartitionProgress(
             partition=0,
@@ -134,54 +123,48 @@ class World:
             caught_up_at_ms=newest,
         )
         commit, _ = self.state.apply_progress(
-            Progress(source_topic_id=TOPIC, source_partitions=1, counted_at_ms=1, ranges=[read]), offset
+            Progress(source_topic_id=TOPIC, source_partitions=1, counted_at_ms=1, ranges=[read]), self.offset
         )
         if commit is not None:
             self.store.write(commit)
-        return offset + 1
+        self.offset += 1
 
 
-def register(client: Client, applied: Contract, *baselines: Baseline, effective_s: int = 0) -> Registry:
-    insert_rows(
-        client,
-        "contracts",
-        [
-            {
-                "model": applied.model,
-                "contract_id": applied.id,
-                "yaml": dump_contract(applied),
-                "applied_at": T0_S * 1000,
-            }
-        ],
-    )
+def apply(client: Client, applied: Contract, after_ms: int = 0) -> None:
+    values = {"model": applied.model, "contract_id": applied.id, "yaml": dump_contract(applied)}
+    insert_rows(client, "contracts", [values | {"applied_at": T0_S * 1000 + after_ms}])
+
+
+def register(client: Client, *baselines: Baseline, effective_s: int = 0) -> Registry:
+    """Apply the contract and baselines, the second from a time on."""
+    apply(client, CONTRACT)
+    entries = [RegisteredBaseline(each, each.id, effective_s * i, 1 + i) for i, each in enumerate(baselines)]
     rows = [
         {
-            "model": applied.model,
-            "version": each.version,
-            "baseline_id": each.id,
-            "effective_from": effective_s * i,
-            "body": dump_baseline(each).decode(),
+            "model": "m",
+            "version": entry.baseline.version,
+            "baseline_id": entry.baseline_id,
+            "effective_from": entry.effective_from_s,
+            "body": dump_baseline(entry.baseline).decode(),
             "reason": "test",
             "accepted_at": T0_S * 1000 + i,
         }
-        for i, each in enumerate(baselines)
+        for i, entry in enumerate(entries)
     ]
     insert_rows(client, "baselines", rows)
-    entries = [RegisteredBaseline(each, each.id, effective_s * i, 1 + i) for i, each in enumerate(baselines)]
-    return build_registry([(applied, T0_S * 1000)], entries)
+    return build_registry([(CONTRACT, T0_S * 1000)], entries)
 
 
 def make_world(
     engine: LocalClickHouse,
     client: Client,
-    applied: Contract,
     *baselines: Baseline,
     effective_s: int = 0,
     skip: int = 0,
     days: int = DAYS,
 ) -> World:
     """Process the events of the first days; optionally skip some in the middle."""
-    registry = register(client, applied, *baselines, effective_s=effective_s)
+    registry = register(client, *baselines, effective_s=effective_s)
     world = World(client, engine.address(client.database), registry, WarehouseStore(client))
     world.flush_all([event for event in EVENTS if event.at_ms < (T0_S + days * DAY_S) * 1000], skip=skip)
     return world
@@ -190,7 +173,7 @@ def make_world(
 @pytest.fixture(scope="module")
 def world(engine: LocalClickHouse) -> Iterator[World]:
     with migrated(engine) as client:
-        yield make_world(engine, client, CONTRACT, OLD)
+        yield make_world(engine, client, OLD)
 
 
 @pytest.fixture
@@ -198,13 +181,19 @@ def fresh(world: World) -> World:
     """The world, with only the first baseline."""
     world.client.command("TRUNCATE TABLE baselines")
     world.client.command("TRUNCATE TABLE contracts")
-    register(world.client, CONTRACT, OLD)
+    register(world.client, OLD)
     return world
 
 
 def accept_range(world: World, *, now_s: float = NOW_S, **changes: Any) -> AcceptedBaseline:
     request = AcceptRequest(model="m", version="1", from_s=FROM_S, to_s=TO_S, reason="a new  normal")
     return accept(world.address, dataclasses.replace(request, **changes), clock=lambda: now_s)
+
+
+def sealed_until_s(world: World) -> int:
+    sealed_s = world.store.sealed_until_s("m")
+    assert sealed_s is not None
+    return sealed_s
 
 
 def x_cells(events: list[Event], edges: Sequence[float] = OLD.fields[0].edges) -> list[int]:
@@ -217,7 +206,7 @@ def x_cells(events: list[Event], edges: Sequence[float] = OLD.fields[0].edges) -
 # ---------------------------------------------------------------------------------------------------- contents
 
 
-def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
+def test_counts_moments_and_new_bins_are_those_of_the_events(fresh: World) -> None:
     accepted = accept_range(fresh)
     new = accepted.learned.baseline
     assert accepted.completeness == 1
@@ -232,10 +221,14 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
     assert old.low is not None
     assert old.high is not None
     assert (x.low, x.high) == (old.low, old.high)
+    valid = x_cells(GOOD)[:-1]
+    (heavy,) = accepted.learned.new_bins
+    assert (heavy.field, heavy.label, accepted.learned.heavy_bins) == ("x", "≥ 0.5", ())
+    assert (heavy.now, heavy.before) == pytest.approx((valid[2] / sum(valid), 240 / 900))
     values = np.array([event.x for event in GOOD if event.x is not None])
     for name, events in (("all", GOOD), ("region=north", north)):
         cells, exact = np.array(x.slices[name].cells), np.array(x_cells(events, x.edges))
-        # Most rows had moved into one bin, so x has new bins, and their rows come from sketches.
+        # The rows of the new bins come from sketches.
         assert cells[:-1].max() <= 0.2 * cells[:-1].sum()
         assert np.abs(cells - exact).max() < 0.0165 * len(events)
         assert (cells.sum(), cells[-1]) == (exact.sum(), exact[-1])
@@ -308,8 +301,7 @@ def test_phi_of_a_window_of_the_last_events_is_that_of_its_typical_length(fresh:
     learned = []
     for i, window in enumerate((Window(6 * HOUR_S, HOUR_S), Window(3 * DAY_S, HOUR_S, last=last))):
         contract = msgspec.structs.replace(CONTRACT, windows=(CONTRACT.windows[0], window))
-        row = {"model": "m", "contract_id": contract.id, "yaml": dump_contract(contract)}
-        insert_rows(fresh.client, "contracts", [row | {"applied_at": T0_S * 1000 + 1 + i}])
+        apply(fresh.client, contract, after_ms=1 + i)
         colour = accept_range(fresh, dry_run=True).learned.baseline.fields[1]
         learned.append(colour.slices["all"].phi[window.name])
     fresh.client.command("DELETE FROM volume WHERE version = '2'")
@@ -320,11 +312,7 @@ def test_phi_of_a_window_of_the_last_events_is_that_of_its_typical_length(fresh:
 @pytest.mark.parametrize("season", ["none", "hour_of_week"])
 def test_chunk_sizes_do_not_change_the_baseline(fresh: World, monkeypatch: pytest.MonkeyPatch, season: str) -> None:
     seasonal = msgspec.structs.replace(CONTRACT, season=season, timezone=ZONE, windows=CONTRACT.windows[1:])
-    insert_rows(
-        fresh.client,
-        "contracts",
-        [{"model": "m", "contract_id": seasonal.id, "yaml": dump_contract(seasonal), "applied_at": T0_S * 1000 + 1}],
-    )
+    apply(fresh.client, seasonal, after_ms=1)
     at_once = accept_range(fresh, dry_run=True).learned.baseline
     monkeypatch.setattr(counts, "CHUNK_COUNTS", 4_000)
     monkeypatch.setattr(from_production, "SKETCH_PANES", 7)
@@ -346,17 +334,13 @@ def test_chunk_sizes_do_not_change_the_baseline(fresh: World, monkeypatch: pytes
 
 def test_a_seasonal_contract_gets_counts_by_hour_of_the_week(fresh: World) -> None:
     seasonal = msgspec.structs.replace(CONTRACT, season="hour_of_week", timezone=ZONE)
-    insert_rows(
-        fresh.client,
-        "contracts",
-        [{"model": "m", "contract_id": seasonal.id, "yaml": dump_contract(seasonal), "applied_at": T0_S * 1000 + 1}],
-    )
+    apply(fresh.client, seasonal, after_ms=1)
     plain = accept_range(fresh, dry_run=True).learned.baseline
     assert plain.timezone == ZONE
     hours_of_week = compute_hours_of_week(np.array([event.at_ms // 1000 for event in GOOD]), HOUR_S, ZONE)
     for hour_of_week in (0, 50, 167):
         own_rows = [event for event, at in zip(GOOD, hours_of_week.tolist(), strict=True) if at == hour_of_week]
-        (name,) = [name for i, name in enumerate(_hour_names()) if i == hour_of_week]
+        name = HOUR_NAMES[hour_of_week]
         # An hour of the week has so few rows that its sketch retains all values.
         assert list(plain.fields[0].hours_of_week[name]) == x_cells(own_rows, plain.fields[0].edges)
         colours = plain.fields[1].hours_of_week[name]
@@ -368,43 +352,10 @@ def test_a_seasonal_contract_gets_counts_by_hour_of_the_week(fresh: World) -> No
     assert plain.fields[0].slices["all"].phi["2h"].windows > 200
 
 
-def _hour_names() -> tuple[str, ...]:
-    from sketches.baseline.baseline import HOUR_NAMES
-
-    return HOUR_NAMES
-
-
-def test_a_field_with_a_heavy_bin_gets_new_bins(fresh: World) -> None:
-    learned = accept_range(fresh, dry_run=True).learned
-    valid = x_cells(GOOD)[:-1]
-    (heavy,) = learned.new_bins
-    assert (heavy.field, heavy.label) == ("x", "≥ 0.5")
-    assert heavy.now == pytest.approx(valid[2] / sum(valid))
-    assert heavy.before == pytest.approx(240 / 900)
-    assert learned.heavy_bins == ()
-
-
-def test_without_all_sketches_a_heavy_bin_stays_and_is_reported(engine: LocalClickHouse) -> None:
-    to_s = T0_S + 5 * DAY_S
-    with migrated(engine) as client:
-        result = make_world(engine, client, CONTRACT, OLD, days=6)
-        client.command(
-            "INSERT INTO panes SELECT * REPLACE ('' AS sketch, record_seq + 1 AS record_seq) FROM panes FINAL "
-            f"WHERE field = 'x' AND pane_start = {FROM_S}"
-        )
-        learned = accept_range(result, to_s=to_s, dry_run=True).learned
-    assert learned.new_bins == ()
-    assert [each.label for each in learned.heavy_bins] == ["≥ 0.5"]
-    x = learned.baseline.fields[0]
-    assert x.edges == OLD.fields[0].edges
-    assert list(x.slices["all"].cells) == x_cells([event for event in GOOD if event.at_ms < to_s * 1000])
-    assert not x.has_sketched_bins
-
-
 def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_exact(engine: LocalClickHouse) -> None:
     change_s = T0_S + 12 * DAY_S + 2 * HOUR_S
     with migrated(engine) as client:
-        world = make_world(engine, client, CONTRACT, OLD, days=12)
+        world = make_world(engine, client, OLD, days=12)
         accepted = accept_range(world, to_s=T0_S + 10 * DAY_S, effective_s=change_s, now_s=change_s - HOUR_S)
         new = accepted.learned.baseline
         entries = [RegisteredBaseline(OLD, OLD.id, 0, 1), RegisteredBaseline(new, new.id, change_s, 2)]
@@ -440,8 +391,7 @@ def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_
         assert "major" in levels["shifted"]
 
         # Counts on the new bins replace the shares from sketches.
-        sealed_s = world.store.sealed_until_s("m")
-        assert sealed_s is not None
+        sealed_s = sealed_until_s(world)
         to_s = T0_S + 16 * DAY_S
         exact = accept_range(world, from_s=change_s, to_s=to_s, effective_s=sealed_s + HOUR_S, now_s=float(sealed_s))
         x = exact.learned.baseline.fields[0]
@@ -454,6 +404,8 @@ def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_
 
 
 def test_it_takes_effect_at_the_next_pane_after_the_lead_time(fresh: World) -> None:
+    assert accept_range(fresh, dry_run=True).change is not None
+    assert [row.baseline_id for row in queries.baselines(fresh.client, "m")] == [OLD.id]
     accepted = accept_range(fresh)
     assert accepted.change is not None
     expected = (int(NOW_S) + MIN_LEAD_S) // HOUR_S * HOUR_S + HOUR_S
@@ -471,18 +423,11 @@ def test_it_takes_effect_at_the_next_pane_after_the_lead_time(fresh: World) -> N
     assert later.change.replaces == second.baseline_id
 
 
-def test_a_dry_run_writes_nothing(fresh: World) -> None:
-    accepted = accept_range(fresh, dry_run=True)
-    assert accepted.change is not None
-    assert [row.baseline_id for row in queries.baselines(fresh.client, "m")] == [OLD.id]
-
-
 # ---------------------------------------------------------------------------------------------------- rejected requests
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
+def test_an_impossible_request_is_rejected_with_an_explanation(fresh: World) -> None:
+    requests: tuple[tuple[dict[str, Any], str], ...] = (
         ({"model": "n"}, "The model n has no applied contract; models with one: m."),
         ({"version": "2"}, "Version 2 of m has no baseline of its own; versions that have one: 1."),
         (
@@ -495,38 +440,26 @@ def test_a_dry_run_writes_nothing(fresh: World) -> None:
         ({"from_s": T0_S - 9 * DAY_S, "to_s": T0_S - 8 * DAY_S}, "No predictions of m version 1 were counted from"),
         ({"effective_s": int(NOW_S) // HOUR_S * HOUR_S}, "is in the past, or too soon"),
         ({"effective_s": T0_S + 50 * DAY_S + 1}, "is not the start of a pane of m"),
-    ],
-)
-def test_an_impossible_request_is_rejected_with_an_explanation(
-    fresh: World, changes: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(CommandError) as raised:
-        accept_range(fresh, **changes)
-    assert sentence in str(raised.value)
+        # A replay seals event times that are still ahead of the clock.
+        ({"now_s": T0_S + 5.0 * DAY_S}, ", but the baseline would apply from "),
+    )
+    for changes, sentence in requests:
+        with pytest.raises(CommandError) as raised:
+            accept_range(fresh, **changes)
+        assert sentence in str(raised.value), changes
     assert len(queries.baselines(fresh.client, "m")) == 1
-
-
-def test_an_effective_time_in_sealed_panes_is_rejected(fresh: World) -> None:
-    """A replay seals event times that are still ahead of the clock."""
-    sealed_s = fresh.store.sealed_until_s("m")
-    assert sealed_s is not None
-    with pytest.raises(CommandError, match=r"Panes are already sealed until .*, but the baseline would apply from"):
-        accept_range(fresh, now_s=T0_S + 5.0 * DAY_S)
-    accepted = accept_range(fresh, now_s=T0_S + 5.0 * DAY_S, effective_s=sealed_s)
-    assert accepted.change is not None
-
-
-def test_a_baseline_before_an_accepted_one_is_rejected(fresh: World) -> None:
-    accept_range(fresh, effective_s=T0_S + 60 * DAY_S)
+    assert accept_range(fresh, now_s=T0_S + 5.0 * DAY_S, effective_s=sealed_until_s(fresh)).change is not None
+    later_s = T0_S + 60 * DAY_S
+    accept_range(fresh, from_s=FROM_S + DAY_S, effective_s=later_s)
     with pytest.raises(CommandError, match=r"takes effect at .*, later than this one"):
-        accept_range(fresh, from_s=FROM_S + DAY_S, effective_s=T0_S + 59 * DAY_S)
+        accept_range(fresh, from_s=FROM_S + 2 * DAY_S, effective_s=later_s - DAY_S)
 
 
 def test_panes_of_several_baselines_are_rejected(engine: LocalClickHouse) -> None:
     change_s, to_s = T0_S + 6 * DAY_S, T0_S + 8 * DAY_S
     with migrated(engine) as client:
         later = baseline("m", "1", shift=0.5)
-        result = make_world(engine, client, CONTRACT, OLD, later, effective_s=change_s, days=9)
+        result = make_world(engine, client, OLD, later, effective_s=change_s, days=9)
         with pytest.raises(
             CommandError, match=r"counted on the bins of 2 baselines .*: use a range within one of them"
         ):
@@ -537,104 +470,99 @@ def test_panes_of_several_baselines_are_rejected(engine: LocalClickHouse) -> Non
         assert after.old_id == later.id
 
 
-def test_a_range_with_losses_is_rejected_unless_allowed(engine: LocalClickHouse) -> None:
-    to_s = T0_S + 5 * DAY_S
+def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(engine: LocalClickHouse) -> None:
+    to_s, lost = T0_S + 5 * DAY_S, range(2_000, 2_070)
     good = [event for event in GOOD if event.at_ms < to_s * 1000]
     with migrated(engine) as client:
-        result = make_world(engine, client, CONTRACT, OLD, skip=70, days=6)
+        result = make_world(engine, client, OLD, skip=len(lost), days=6)
         with pytest.raises(CommandError, match="70 offsets with possible predictions of the range were lost"):
             accept_range(result, to_s=to_s)
-        accepted = accept_range(result, to_s=to_s, incomplete=True)
+        accepted = accept_range(result, to_s=to_s, incomplete=True, dry_run=True)
         assert accepted.completeness == pytest.approx((len(good) - 70) / len(good))
         assert accepted.learned.baseline.rows == len(good) - 70
         # A range without losses is complete.
         assert accept_range(result, to_s=FROM_S + 2 * DAY_S, dry_run=True).completeness == 1
 
+        client.command(
+            "INSERT INTO panes SELECT * REPLACE ('' AS sketch, record_seq + 1 AS record_seq) FROM panes FINAL "
+            f"WHERE field = 'x' AND pane_start = {FROM_S}"
+        )
+        learned = accept_range(result, to_s=to_s, incomplete=True, dry_run=True).learned
+    assert (learned.new_bins, [each.label for each in learned.heavy_bins]) == ((), ["≥ 0.5"])
+    x = learned.baseline.fields[0]
+    assert (x.edges, x.has_sketched_bins) == (OLD.fields[0].edges, False)
+    counted = [event for i, event in enumerate(EVENTS) if FROM_S <= event.at_ms // 1000 < to_s and i not in lost]
+    assert list(x.slices["all"].cells) == x_cells(counted)
+
 
 # ---------------------------------------------------------------------------------------------------- commands
 
 
+Run = Callable[..., str]
+
+
 @pytest.fixture
-def config(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    path = tmp_path / "barograph.toml"
-    where = fresh.address
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
-    return str(path)
+def run(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    enter_folder(tmp_path, monkeypatch, fresh.address)
+
+    def called(*words: str, code: int = EXIT_OK) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(["baseline", *words])
+        printed = capsys.readouterr()
+        assert int(end.value.code or 0) == code, printed
+        return printed.out if code == EXIT_OK else printed.err
+
+    return called
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(["baseline", *words])
-    printed = capsys.readouterr()
-    return int(end.value.code or 0), printed.out, printed.err
-
-
-def test_list_and_show(fresh: World, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_list_and_show(fresh: World, run: Run) -> None:
     new = accept_range(fresh)
     assert new.change is not None
-    code, out, _ = run(capsys, "list", "--model", "m", "--config", config)
-    assert code == EXIT_OK
-    assert OLD.id in out
-    assert new.change.baseline_id in out
-    assert "always" in out
-    assert "a new  normal" in out
-    code, out, _ = run(capsys, "list", "--json", "--config", config)
-    first, second = json.loads(out)
-    assert (first["id"], first["effective_from"], first["effective_until"]) == (
-        OLD.id,
-        None,
-        utc_second(new.change.effective_from_s),
-    )
+    listed = run("list", "--model", "m")
+    for text in (OLD.id, new.change.baseline_id, "always", "a new  normal"):
+        assert text in listed, text
+    first, second = json.loads(run("list", "--json"))
+    until = utc_second(new.change.effective_from_s)
+    assert (first["id"], first["effective_from"], first["effective_until"]) == (OLD.id, None, until)
     assert (second["rows"], second["source"]) == (len(GOOD), new.learned.baseline.source)
-    code, out, _ = run(capsys, "show", new.change.baseline_id[:6], "--config", config)
-    assert code == EXIT_OK
+    shown = run("show", new.change.baseline_id[:6])
     for text in (f"{len(GOOD):,} rows", "region=north", "x: shares of bins come from sketches", "φ 2h", "other"):
-        assert text in out, text
-    code, out, _ = run(capsys, "show", OLD.id, "--field", "x", "--config", config)
-    assert "colour" not in out
-    code, out, _ = run(capsys, "show", new.change.baseline_id, "--json", "--config", config)
-    assert load_baseline(out.encode(), "shown") == new.learned.baseline
-    code, _, err = run(capsys, "show", "zz", "--config", config)
-    assert code == EXIT_FAILED
-    assert "There is no baseline zz" in err
-    code, _, err = run(capsys, "show", OLD.id, "--field", "y", "--config", config)
-    assert "has no field y; its fields: x, colour" in err
-    code, _, err = run(capsys, "list", "--model", "n", "--config", config)
-    assert "There is no baseline of a model n" in err
+        assert text in shown, text
+    assert "colour" not in run("show", OLD.id, "--field", "x")
+    shown = run("show", new.change.baseline_id, "--json")
+    assert load_baseline(shown.encode(), "shown") == new.learned.baseline
+    assert "There is no baseline zz" in run("show", "zz", code=EXIT_FAILED)
+    assert "has no field y; its fields: x, colour" in run("show", OLD.id, "--field", "y", code=EXIT_FAILED)
+    assert "There is no baseline of a model n" in run("list", "--model", "n", code=EXIT_FAILED)
 
 
-def test_accept_prints_its_decisions(fresh: World, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    span = ("--from", utc_second(FROM_S), "--to", utc_second(TO_S))
-    words = ("accept", "--model", "m", "--version", "1", *span, "--config", config)
-    sealed_s = fresh.store.sealed_until_s("m")
-    assert sealed_s is not None
-    ahead_s = max(sealed_s, (int(time.time()) // HOUR_S + 2) * HOUR_S)
-    code, out, err = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s), "--dry-run")
-    assert (code, err) == (EXIT_OK, "")
+def test_accept_prints_its_decisions(fresh: World, run: Run) -> None:
+    ahead_s = max(sealed_until_s(fresh), (int(time.time()) // HOUR_S + 2) * HOUR_S)
+    effective = utc_second(ahead_s)
+
+    def accepted(*words: str, begin: str = utc_second(FROM_S), end_s: int = TO_S, code: int = EXIT_OK) -> str:
+        span = ("--from", begin, "--to", utc_second(end_s))
+        return run("accept", "--model", "m", "--version", "1", *span, *words, code=code)
+
+    printed = accepted("--reason", "why", "--effective", effective, "--dry-run")
     for text in (
         "! PSI above 0.1 against the previous baseline: x, colour.",
         "~ x: new bins, because ≥ 0.5 has",
         "! x: shares of bins come from sketches",
         "the most frequent violet (about ",
-        f"~ baseline of m version 1: {len(GOOD):,} rows; replaces {OLD.id} from event time {utc_second(ahead_s)}",
+        f"~ baseline of m version 1: {len(GOOD):,} rows; replaces {OLD.id} from event time {effective}",
         "Nothing was written.",
     ):
-        assert text in out, text
-    other = ("--from", utc_second(FROM_S - 99 * DAY_S), "--to", utc_second(FROM_S - DAY_S + HOUR_S))
-    hour = (*words[:5], *other, *words[9:])
-    code, out, _ = run(capsys, *hour, "--reason", "why", "--dry-run")
+        assert text in printed, text
+    long_ago = utc_second(FROM_S - 99 * DAY_S)
+    printed = accepted("--reason", "why", "--dry-run", begin=long_ago, end_s=FROM_S - DAY_S + HOUR_S)
     for text in (
         f"! Only {utc_second(T0_S)} to {utc_second(T0_S + HOUR_S)} of the range has predictions.",
         "! x, colour: too few rows for verdicts.",
         "! φ of 2h, 1d, 7d windows is set to 1",
     ):
-        assert text in out, out
-    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s))
-    assert (code, "Accepted." in out) == (EXIT_OK, True)
-    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s))
-    assert (code, "Nothing to do" in out) == (EXIT_OK, True)
-    code, _, err = run(capsys, *words, "--reason", " ")
-    assert (code, "--reason is empty" in err) == (EXIT_FAILED, True)
-    code, _, err = run(capsys, *words[:5], "--from", "yesterday", *words[7:], "--reason", "why")
-    assert (code, "--from yesterday is not a time" in err) == (EXIT_FAILED, True)
+        assert text in printed, text
+    for outcome in ("Accepted.", "Nothing to do"):
+        assert outcome in accepted("--reason", "why", "--effective", effective)
+    assert "--reason is empty" in accepted("--reason", " ", code=EXIT_FAILED)
+    assert "--from yesterday is not a time" in accepted("--reason", "why", begin="yesterday", code=EXIT_FAILED)

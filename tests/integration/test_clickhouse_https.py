@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
-import http.server
-import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +11,7 @@ import pytest
 
 from cli.main import main
 from local.clickhouse import LocalClickHouse
+from tests.support.scripted_http import Exchange, ScriptedServer
 from tests.support.secure_kafka import Certificates, require_openssl
 from warehouse.client import Address, WarehouseError, connect
 
@@ -37,53 +34,18 @@ def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> I
     certificates = Certificates(tmp_path_factory.mktemp("https"))
     built = Door(0, certificates.ca)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    own = engine.address()
+    # The local engine has users of its own.
+    user = "Basic " + base64.b64encode(f"{own.username}:{own.password}".encode()).decode()
 
-        def do_GET(self) -> None:
-            self._pass_on()
+    def pass_on(exchange: Exchange) -> None:
+        credentials = exchange.headers.get("Authorization", "").removeprefix("Basic ")
+        built.users.add(base64.b64decode(credentials).decode())
+        exchange.forward(engine.host, engine.port, Authorization=user)
 
-        def do_POST(self) -> None:
-            self._pass_on()
-
-        def _pass_on(self) -> None:
-            credentials = self.headers.get("Authorization", "").removeprefix("Basic ")
-            built.users.add(base64.b64decode(credentials).decode())
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            headers = {
-                name: value for name, value in self.headers.items() if name.lower() not in ("host", "authorization")
-            }
-            # The local engine has users of its own.
-            own = engine.address()
-            headers |= {"X-ClickHouse-User": own.username, "X-ClickHouse-Key": own.password}
-            behind = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
-            behind.request(self.command, self.path, body, headers)
-            answer = behind.getresponse()
-            data = answer.read()
-            behind.close()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("server", "date"):
-                    self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    certificate, key = certificates.issue("clickhouse")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    built.port = server.server_port
-    yield built
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with ScriptedServer(pass_on, certificate=certificates.issue("clickhouse")) as server:
+        built.port = server.port
+        yield built
 
 
 def address(door: Door, database: str, **changes: object) -> Address:

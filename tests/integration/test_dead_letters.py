@@ -22,11 +22,11 @@ from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import DeadLetterReplayer
 from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
 from streams.records import Partial, Progress, Tally, decode
-from streams.settings import ProcessorSettings
 from tests.support import killed_replay
-from tests.support.environment import unset_settings
+from tests.support.environment import enter_folder
 from tests.support.forked_processors import fork
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.sketching import settings_of
 
 NOW_MS = int(time.time() * 1000) - 600_000
 DEAD_LETTERS, BATCH = 12, 4
@@ -77,27 +77,13 @@ def test_a_replay_killed_at_any_point_sends_every_dead_letter_once(pipeline: Pip
         # Only a run that was killed after a commit sent messages, in whole transactions.
         assert sent - before == (BATCH if int(call.rstrip("+")) > commit or call == f"{commit}+" else 0), call
         assert len(pipeline.read_all(pipeline.topics.predictions)) == sent, call
-    settings = ProcessorSettings(
-        instance="test", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
-    )
+    settings = settings_of(pipeline)
     assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).resolved.total() == DEAD_LETTERS - sent > 0
     assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).resolved.total() == 0
     messages = pipeline.read_all(pipeline.topics.predictions)
     assert sorted(m.value() for m in messages) == sorted(values)
     assert {m.value(): m.partition() for m in messages} == {value: i % 2 for i, value in enumerate(values)}
     assert Counter(each.state for each in resolutions(pipeline).values()) == {"replayed": DEAD_LETTERS}
-
-
-def enter(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change to a folder whose settings name the pipeline."""
-    monkeypatch.chdir(folder)
-    unset_settings(monkeypatch)
-    address = pipeline.address
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-    Path("barograph.toml").write_text(
-        f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.prefix}"\n'
-        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
-    )
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
@@ -155,7 +141,8 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 6, "six dead predictions")
     wait_for(lambda: len(pipeline.read_all(topics.labels_dead)) == 1, "a dead label")
 
-    enter(pipeline, tmp_path, monkeypatch)
+    names = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"'
+    enter_folder(tmp_path, monkeypatch, pipeline.address, *names)
     before = groups(capsys)
     assert {key: group["waiting"] for key, group in before.items()} == {
         ("predictions", "later", "unknown-model"): 4,

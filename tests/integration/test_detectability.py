@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +12,6 @@ from barograph.contract import Contract, Field, Slice, Window
 from barograph.contract.file import dump_contract
 
 from cli.main import main
-from local.clickhouse import LocalClickHouse
 from sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
 from tests.support.warehouse import row
 from tests.unit.sketches.detection.test_effects import category_field, normal_field
@@ -56,15 +54,6 @@ def make_model() -> tuple[Contract, Baseline]:
     return contract, baseline
 
 
-@pytest.fixture
-def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    where = engine.address(client.database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path = tmp_path / "barograph.toml"
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
-    return str(path)
-
-
 def write_model(client: Client, *, verdicts: bool = True) -> None:
     """Write a contract, a baseline and a week of verdicts: `x` with φ 213 in a day, `quiet` with φ 1."""
     contract, baseline = make_model()
@@ -100,7 +89,9 @@ def run(config: str, *arguments: str) -> int:
     return int(end.value.code or 0)
 
 
-def test_json(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_week_of_traffic_reveals_as_json_and_text(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_model(client)
     assert run(config, "--json") == 0
     result = json.loads(capsys.readouterr().out)
@@ -118,20 +109,15 @@ def test_json(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -
     # 600 events with φ 213 count as three.
     assert windows["x", "site=a", "1d", "shift"] == {"1h": None, "1d": None, "7d": None}
 
-
-def test_text_begins_with_the_blind_spots(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_model(client)
     assert run(config) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "m: version 1, traffic of the last week"
+    # Blind spots come first.
     assert lines[1].startswith("x: a shift of less than ")
     reason = "φ is 213, so 60,000 events in 1d count as 282 independent ones"
     assert lines[1].endswith(f"sd) is invisible in a day: {reason}")
     assert any(line.split()[:2] == ["quiet", "all"] for line in lines)
 
-
-def test_one_field(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_model(client)
     assert run(config, "--field", "c", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert {each["change"] for each in result["rules"]} == {"moved", "nulls"}

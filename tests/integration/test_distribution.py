@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -22,8 +21,9 @@ from cli.main import main
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline
 from sketches.sketch.quantiles import exact_quantiles
-from tests.support.environment import unset_settings
+from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.toy_events import START_S, messages, toy_events
 from tests.support.warehouse import migrated, row
 from warehouse.queries import rollups
 from warehouse.tables import insert_rows
@@ -31,7 +31,6 @@ from warehouse.tables import insert_rows
 PANE_S = 600
 HOURS = 40
 N = 12_000
-START_S = 1_790_000_000 // 3600 * 3600
 END_S = START_S + HOURS * 3600
 
 
@@ -53,26 +52,13 @@ def baseline() -> Baseline:
 
 
 def events() -> list[dict[str, Any]]:
-    rng = random.Random(8)
-    built = []
-    for i in range(N):
-        colour = rng.choice(["red", "green", "blue", "pink", None])
-        features: dict[str, Any] = {"x": rng.gauss(0.4, 1.2) if rng.random() > 0.1 else None, "k": rng.randrange(5)}
-        features |= {"flag": rng.random() < 0.5, "colour": colour}
+    """Events with invalid numbers and null categories too."""
+    built = toy_events(N, HOURS)
+    for i, event in enumerate(built):
         if i % 100 == 7:
-            features["x"] = "broken"
-        at = START_S * 1000 + i * HOURS * 3_600_000 // N
-        region = rng.choice(["north", "south"])
-        built.append(
-            {
-                "model": "toy",
-                "version": "1",
-                "id": f"e{i}",
-                "at": at,
-                "features": features,
-                "context": {"region": region},
-            }
-        )
+            event["features"]["x"] = "broken"
+        if i % 5 == 3:
+            event["features"]["colour"] = None
     return built
 
 
@@ -98,34 +84,11 @@ Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def folder(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    unset_settings(monkeypatch)
-    address = pipeline.address
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-    Path("barograph.toml").write_text(
-        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
-    )
-
-
-@pytest.fixture
-def run(folder: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def called(*words: str, field: str = "x", start_s: float = START_S, end_s: float = END_S) -> tuple[int, str, str]:
+        where = ("--model", "toy", "--field", field, "--from", moment(start_s), "--to", moment(end_s))
         with pytest.raises(SystemExit) as end:
-            main(
-                [
-                    "distribution",
-                    "--model",
-                    "toy",
-                    "--field",
-                    field,
-                    "--from",
-                    moment(start_s),
-                    "--to",
-                    moment(end_s),
-                    *words,
-                ]
-            )
+            main(["distribution", *where, *words])
         captured = capsys.readouterr()
         return int(end.value.code or 0), captured.out, captured.err
 
@@ -136,10 +99,13 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.long
-def test_any_window_equals_the_events_sent(pipeline: Pipeline, run: Run) -> None:
+def test_any_window_equals_the_events_sent(
+    pipeline: Pipeline, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One pipeline for all: filling it costs more than asking."""
     built = events()
     fill(pipeline, built)
+    enter_folder(tmp_path, monkeypatch, pipeline.address)
 
     def ask(*words: str, **where: Any) -> dict[str, Any]:
         code, out, err = run("--json", *words, **where)
@@ -161,7 +127,7 @@ def test_any_window_equals_the_events_sent(pipeline: Pipeline, run: Run) -> None
 def fill(pipeline: Pipeline, built: list[dict[str, Any]]) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(contract(), [baseline()])
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in built)
+    pipeline.produce(messages(built))
     pipeline.end(1)
     pipeline.start("sketcher")
     pipeline.start("monitor")
@@ -304,7 +270,7 @@ def the_table_output_is_readable(run: Run) -> None:
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0].startswith("x of toy 1, slice region=south, 20")
-    assert re.fullmatch(r"5,\d+ events, null \d+ \(.*%\), invalid \d+ \(.*%\).*", lines[1])
+    assert re.fullmatch(r"\d,\d+ events, null \d+ \(.*%\), invalid \d+ \(.*%\).*", lines[1])
     assert "quantile value between training (all)" in lines
     assert "bin n share training" in lines
     assert any(line.startswith("PSI 0.") and "φ 1 (of 1d windows)" in line for line in lines)
@@ -313,11 +279,10 @@ def the_table_output_is_readable(run: Run) -> None:
 
 
 def unknown_names_are_rejected(run: Run) -> None:
-    for words, where, messages in (
+    for words, where, message in (
         (("--model", "toyy"), {}, "has no contract of 'toyy'; did you mean 'toy'?"),
         ((), {"field": "colur"}, "toy has no field 'colur'; did you mean 'colour'?"),
         (("--slice", "region=east"), {}, "toy has no slice 'region=east'"),
-        (("--slice", "region=other"), {}, "There are no events with x in slice region=other"),
         (("--version", "7"), {}, "toy has no events of version '7'; there are 1."),
         ((), {"start_s": 1_000_000_000, "end_s": 1_000_086_400}, "It has version 1 from 2026-"),
         (("--bins", "5"), {"field": "colour"}, "colour is a category"),
@@ -330,7 +295,7 @@ def unknown_names_are_rejected(run: Run) -> None:
     ):
         code, out, err = run(*words, **where)
         assert (code, out) == (1, ""), words
-        assert messages in err
+        assert message in err, words
 
 
 def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, built: list[dict[str, Any]]) -> None:
@@ -353,27 +318,19 @@ def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, built: list[di
 
 @pytest.mark.engine
 def test_several_versions_or_baselines_are_not_mixed(
-    engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    engine: LocalClickHouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    unset_settings(monkeypatch)
-
     def refused(*words: str) -> str:
-        begin, end = moment(START_S), moment(START_S + 7200)
-        with pytest.raises(SystemExit) as ended:
-            main(["distribution", "--model", "toy", "--field", "x", "--from", begin, "--to", end, *words])
-        assert ended.value.code == 1
-        return capsys.readouterr().err
+        code, _, err = run(*words, end_s=START_S + 7200)
+        assert code == 1
+        return err
 
     def volume(version: str, baseline_id: str, start_s: int) -> dict[str, Any]:
         values = {"version": version, "baseline_id": baseline_id, "pane_start": start_s, "pane_s": 3600, "n": 5}
         return row("volume", model="toy", slice="all", **values)
 
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", engine.address().password)
     with migrated(engine) as client:
-        Path("barograph.toml").write_text(
-            f'[clickhouse]\nhost = "{engine.host}"\nport = {engine.port}\ndatabase = "{client.database}"\n'
-        )
+        enter_folder(tmp_path, monkeypatch, engine.address(client.database))
         applied = row("contracts", model="toy", contract_id="c", yaml=dump_contract(contract()))
         insert_rows(client, "contracts", [applied])
         assert "toy has no events yet" in refused()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pytest
 from barograph.contract.alerts import AlertRule, Alerts
 from barograph.contract.file import dump_contract
@@ -28,17 +27,16 @@ from drills.webhook import WebhookReceiver
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from streams.broker.client import Admin
+from tests.support.drill_events import raw_rows
 from tests.support.drill_model import DrilledModel, make_model
 from tests.support.pipeline import wait_for
-from tests.support.warehouse import row
 from warehouse.client import connect
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.slow
 
 HOUR_S = 3600
-FEATURES = ("x", "y", "k", "flag", "colour")
-COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in FEATURES))
+COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in ("x", "y", "k", "flag", "colour")))
 
 
 @dataclass
@@ -193,9 +191,85 @@ def test_a_disabled_rule_and_webhooks_that_fail_are_failed_drills(
     assert installation.leftovers() == []
 
 
-def test_drills_of_a_suite_that_cannot_be_planned_are_stored_as_failed(
+def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    check_clean(installation, capsys)
+    rows = installation.model.events.predictions.slice(0, 200)
+    contract = installation.model.contract
+    with connect(installation.settings.warehouse) as client:
+        insert_rows(client, "predictions", raw_rows(rows))
+        newest = newest_event(client, "shop")
+        assert newest == rows["at"][-1].as_py()
+        since, until = newest - timedelta(days=8), newest + timedelta(milliseconds=1)
+        version, events = read_events(client, contract, None, since, until)
+        assert version == "1"
+        for name in COMPARED:
+            assert events.predictions[name].to_pylist() == rows[name].to_pylist(), name
+        earlier = rows["at"][120].as_py()
+        _, part = read_events(client, contract, None, since, earlier)
+        assert part.predictions["id"].to_pylist() == [
+            each["id"] for each in rows.select(["id", "at"]).to_pylist() if each["at"] < earlier
+        ]
+        with pytest.raises(DrillError, match="no raw predictions of shop version 2; there are 1"):
+            read_events(client, contract, "2", since, until)
+        with pytest.raises(DrillError, match=r"no raw predictions of shop from .*; choose another --until"):
+            read_events(client, contract, None, until, until + timedelta(days=1))
+        other = msgspec.structs.replace(contract, model="other")
+        with pytest.raises(DrillError, match="no raw predictions of other: set raw_share"):
+            newest_event(client, other.model)
+
+
+def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that `drill clean` removes what an interrupted drill left."""
+    settings = installation.settings
+    with connect(settings.warehouse) as client:
+        client.command(f"CREATE DATABASE {database_prefix(settings)}1")
+    admin = Admin(settings.bootstrap_servers, {})
+    name = f"{topics_prefix(settings)}2-predictions"
+    for done in admin.client.create_topics([NewTopic(name, 1, 1)]).values():
+        admin.result(done, "create a topic")
+    wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
+    with pytest.raises(SystemExit):
+        main(["drill", "clean", "--config", str(installation.config)])
+    assert capsys.readouterr().out == "1: removed.\n2: removed.\n"
+    wait_for(lambda: installation.leftovers() == [], "the removal", 30)
+    with pytest.raises(SystemExit):
+        main(["drill", "clean", "--config", str(installation.config)])
+    assert capsys.readouterr().out == "There is nothing to remove.\n"
+
+
+BAD_INPUT = (
+    ("mean-shift --model nobody", "has no contract of 'nobody'; there are shop."),
+    ("mean-shift --model drill.shop.1", "drill.shop.1 is the model of a drill; run the drill on the model"),
+    ("mean-shift --model shop", "has no raw predictions of shop: set raw_share in its contract, or give"),
+    ("mean-shift --model shop --from FILE --field z", "has no field 'z'; the fields are"),
+    ("mean-shift --model shop --from FILE --magnitude 0", "A magnitude of 0 changes nothing"),
+    ("mean-shift --model shop --from FILE --duration 1y", "--duration: '1y' is not a duration"),
+    ("mean-shift --model shop --from FILE --duration 90d", "use a shorter --duration"),
+    ("null-rise --model shop --from FILE --rate 1.5", "The rate 1.5 of null-rise is out of range"),
+    (
+        "null-rise --model shop --from FILE --rate -0.1",
+        "The rate -0.1 of null-rise is out of range: it is above 0 to 1",
+    ),
+    ("mean-shift --model shop --from FILE --field colour", "colour of shop is of type category"),
+    ("mean-sift --model shop", "did you mean mean-shift?"),
+    ("silence --model shop --from FILE --route x", "the route 'x' is not known here"),
+)
+
+
+def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as_failed(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in BAD_INPUT:
+        named = [str(installation.model.predictions_file) if word == "FILE" else word for word in words.split()]
+        with pytest.raises(SystemExit) as exit_:
+            main(["drill", "run", *named, "--config", str(installation.config)])
+        error = capsys.readouterr().err
+        assert exit_.value.code == 1, words
+        assert message in error, words
+        assert "bug" not in error, words
+    assert installation.leftovers() == []
     suite = installation.folder / "drills.yaml"
     suite.write_text(
         "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
@@ -223,115 +297,4 @@ def test_drills_of_a_suite_that_cannot_be_planned_are_stored_as_failed(
     assert (math.isnan(unknown[6]), unknown[7]) == (True, 0.5)
     assert times == [(3, 3)]
     assert [each["passed"] for each in result["drills"]] == [False] * 3
-    assert installation.leftovers() == []
-
-
-def test_events_come_from_the_raw_rows(installation: Installation) -> None:
-    rows = installation.model.events.predictions.slice(0, 200)
-    contract = installation.model.contract
-    record(installation, rows)
-    with connect(installation.settings.warehouse) as client:
-        newest = newest_event(client, "shop")
-        assert newest == rows["at"][-1].as_py()
-        since, until = newest - timedelta(days=8), newest + timedelta(milliseconds=1)
-        version, events = read_events(client, contract, None, since, until)
-        assert version == "1"
-        for name in COMPARED:
-            assert events.predictions[name].to_pylist() == rows[name].to_pylist(), name
-        earlier = rows["at"][120].as_py()
-        _, part = read_events(client, contract, None, since, earlier)
-        assert part.predictions["id"].to_pylist() == [
-            each["id"] for each in rows.select(["id", "at"]).to_pylist() if each["at"] < earlier
-        ]
-        with pytest.raises(DrillError, match="no raw predictions of shop version 2; there are 1"):
-            read_events(client, contract, "2", since, until)
-        with pytest.raises(DrillError, match=r"no raw predictions of shop from .*; choose another --until"):
-            read_events(client, contract, None, until, until + timedelta(days=1))
-        other = msgspec.structs.replace(contract, model="other")
-        with pytest.raises(DrillError, match="no raw predictions of other: set raw_share"):
-            newest_event(client, other.model)
-
-
-def record(installation: Installation, rows: pa.Table) -> None:
-    """Write raw predictions as the recorder does."""
-    records = []
-    for i, event in enumerate(rows.to_pylist()):
-        features = {name: event[f"features.{name}"] for name in FEATURES}
-        records.append(
-            row(
-                "predictions",
-                offset=i,
-                model="shop",
-                version="1",
-                id=event["id"],
-                at=int(event["at"].timestamp() * 1000 + 0.5),
-                received_at=int(time.time() * 1000),
-                numbers={name: float(v) for name, v in features.items() if v is not None and not isinstance(v, str)},
-                strings={name: v for name, v in features.items() if isinstance(v, str)},
-                nulls=[name for name, v in features.items() if v is None],
-                score=event["score"],
-                latency_ms=event["latency_ms"],
-            )
-        )
-    with connect(installation.settings.warehouse) as client:
-        insert_rows(client, "predictions", records)
-
-
-def test_clean_removes_what_an_interrupted_drill_left(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = installation.settings
-    with connect(settings.warehouse) as client:
-        client.command(f"CREATE DATABASE {database_prefix(settings)}1")
-    admin = Admin(settings.bootstrap_servers, {})
-    name = f"{topics_prefix(settings)}2-predictions"
-    for done in admin.client.create_topics([NewTopic(name, 1, 1)]).values():
-        admin.result(done, "create a topic")
-    wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
-    with pytest.raises(SystemExit):
-        main(["drill", "clean", "--config", str(installation.config)])
-    assert capsys.readouterr().out == "1: removed.\n2: removed.\n"
-    wait_for(lambda: installation.leftovers() == [], "the removal", 30)
-    with pytest.raises(SystemExit):
-        main(["drill", "clean", "--config", str(installation.config)])
-    assert capsys.readouterr().out == "There is nothing to remove.\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["mean-shift", "--model", "nobody"], "has no contract of 'nobody'; there are shop."),
-        (["mean-shift", "--model", "drill.shop.1"], "drill.shop.1 is the model of a drill; run the drill on the model"),
-        (["mean-shift", "--model", "shop"], "has no raw predictions of shop: set raw_share in its contract, or give"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--field", "z"], "has no field 'z'; the fields are"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--magnitude", "0"], "A magnitude of 0 changes nothing"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "1y"], "--duration: '1y' is not a duration"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "90d"], "use a shorter --duration"),
-        (
-            ["null-rise", "--model", "shop", "--from", "FILE", "--rate", "1.5"],
-            "The rate 1.5 of null-rise is out of range",
-        ),
-        (
-            ["null-rise", "--model", "shop", "--from", "FILE", "--rate", "-0.1"],
-            "The rate -0.1 of null-rise is out of range: it is above 0 to 1",
-        ),
-        (
-            ["mean-shift", "--model", "shop", "--from", "FILE", "--field", "colour"],
-            "colour of shop is of type category",
-        ),
-        (["mean-sift", "--model", "shop"], "did you mean mean-shift?"),
-        (["silence", "--model", "shop", "--from", "FILE", "--route", "x"], "the route 'x' is not known here"),
-    ],
-    ids=lambda value: "-".join(value[:1] + value[-1:]) if isinstance(value, list) else "",
-)
-def test_bad_input_is_one_sentence(
-    installation: Installation, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    names = [str(installation.model.predictions_file) if word == "FILE" else word for word in arguments]
-    with pytest.raises(SystemExit) as exit_:
-        main(["drill", "run", *names, "--config", str(installation.config)])
-    assert exit_.value.code == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert "bug" not in error
     assert installation.leftovers() == []

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 from tests.integration.test_evaluator import answer_event, evaluations, register, wait_evaluations
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import Pipeline, simple_contract, wait_for
+from tests.support.scripted_http import Exchange
 
 RUBRIC = """
 rubric: 1
@@ -40,7 +40,7 @@ class FlappingEndpoint:
         """If this is set, nothing fails, and samples are these texts in turn."""
         self.hangs_until: threading.Event | None = None
 
-    def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+    def __call__(self, handler: Exchange, body: dict[str, Any], number: int) -> None:
         if self.hangs_until is not None:
             self.hangs_until.wait(60)
         if self.further:

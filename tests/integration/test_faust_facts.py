@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from local.kafka import LocalKafka
 from streams.topics import Topics
-from tests.support import faust_probe, faust_table
+from tests.support import faust_probe
 from tests.support.forked_processors import Running, fork
 from tests.support.pipeline import wait_for
 
@@ -88,7 +87,6 @@ def test_unacknowledged_records_are_redelivered_after_an_orderly_stop(probe: Pro
     assert [offset for offset, _ in redelivered()] == [4, 5, 6]
 
 
-@pytest.mark.long
 def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -> None:
     producer = Producer({"bootstrap.servers": probe.bootstrap, "transactional.id": f"{probe.prefix}writer"})
     producer.init_transactions(30)
@@ -108,77 +106,3 @@ def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -
     # Faust's own transport delivers aborted records.
     wait_for(lambda: bool(uncommitted()) and uncommitted()[-1][1] == "committed 42", "the last record")
     assert sum(text.startswith("aborted") for _, text in uncommitted()) == 6
-
-
-LOST: dict[tuple[str, str], set[int]] = {
-    ("values", "default"): {3},
-    ("take", "default"): {3, 4},
-    ("noack_noack_take", "default"): {0, 1, 2, 3, 4},
-    ("noack_noack_take", "crashing"): set(),
-    ("noack_events", "default"): {3},
-    ("noack_events", "crashing"): set(),
-}
-"""Which of seven messages are committed but never handled if the fourth fails once, by reading style and supervisor.
-
-Two combinations are left out, because their behavior depends on timing. `noack_take` loses all that it read or nothing
-with the crashing supervisor; with the default one it may stall, commit nothing and ignore requests to stop. `take` with
-the crashing supervisor loses 3, 4 and 5 or nothing, and on a busy machine the process may stall instead of exiting.
-"""
-
-LOST_OR_NOT: dict[tuple[str, str], set[int]] = {("values", "crashing"): {3}}
-"""A combination that loses this or nothing, depending on whether the exiting process commits once more."""
-
-
-@pytest.mark.long
-def test_messages_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
-    ways = [f"{style}-{supervisor}" for style, supervisor in LOST | LOST_OR_NOT]
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    topics = {way: f"{topic_prefix}{way}" for way in ways}
-    for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics.values()]).values():
-        future.result(30)
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
-    for topic in topics.values():
-        for i in range(7):
-            producer.produce(topic, str(i).encode(), partition=0)
-    assert producer.flush(30) == 0
-
-    def start(way: str) -> Running:
-        style, supervisor = way.split("-")
-        arguments = {
-            "bootstrap": broker.bootstrap_servers,
-            "topic": topics[way],
-            "group": topics[way],
-            "style": style,
-            "supervisor": supervisor,
-            "done": str(tmp_path / way),
-        }
-        return fork(faust_table.main, [json.dumps(arguments)], tmp_path / f"{way}.log", os.environ)
-
-    def handled(way: str) -> list[int]:
-        path = tmp_path / way
-        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def run(chosen: list[str], ended: Callable[[str, Running], bool]) -> None:
-        processes = {way: start(way) for way in chosen}
-        try:
-            for way, process in processes.items():
-                wait_for(partial(ended, way, process), f"{way} to end")
-            for process in processes.values():
-                process.send_signal(signal.SIGTERM)
-            for process in processes.values():
-                process.wait(30)
-        finally:
-            for process in processes.values():
-                process.kill()
-
-    def has_continued(way: str, process: Running) -> bool:
-        if way.endswith("crashing"):
-            return process.poll() == 1
-        return 6 in handled(way)
-
-    # With the default supervisor the same process continues; with the crashing one it exits and another one continues.
-    run(ways, has_continued)
-    run([way for way in ways if 6 not in handled(way)], lambda way, _: 6 in handled(way))
-    lost = {tuple(way.split("-")): set(range(7)) - set(handled(way)) for way in ways}
-    assert {way: lost[way] for way in LOST} == LOST
-    assert all(lost[way] in (set(), optional) for way, optional in LOST_OR_NOT.items())

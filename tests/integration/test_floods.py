@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from barograph.events import MAX_MESSAGE_BYTES
@@ -16,8 +15,8 @@ from confluent_kafka import KafkaError, Producer
 from streams.sketcher.summarise import MAX_VERSIONS
 from streams.tallies import MAX_KINDS, MAX_PRODUCERS
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.toy_events import HOUR_MS, toy_event
 
-HOUR_MS = 3_600_000
 BEGIN_MS = int(time.time() * 1000) // HOUR_MS * HOUR_MS - 10 * HOUR_MS
 MIB = 1 << 20
 ROOM_MIB = 600
@@ -25,12 +24,6 @@ ROOM_MIB = 600
 
 NOT_JSON, DEEP, WIDE, EACH_OWN, LONG = 100, 20, 30, 1_500, 10
 """Messages of each flood: about a MiB each of the first three."""
-
-
-def event(i: int, **changes: Any) -> dict[str, Any]:
-    features = {"x": 0.5, "k": 1, "flag": True, "colour": "red"}
-    known = {"model": "toy", "version": "1", "id": f"e{i}", "at": BEGIN_MS, "features": features}
-    return {**known, "context": {"region": "north"}, **changes}
 
 
 def flood() -> Iterator[bytes]:
@@ -41,16 +34,16 @@ def flood() -> Iterator[bytes]:
         yield b'{"model": ' + b"[" * 450_000 + b"]" * 450_000
     for i in range(WIDE):
         wide = {f"{i}-{n}": n for n in range(45_000)}
-        yield json.dumps(event(i, features=event(i)["features"] | wide)).encode()
+        yield json.dumps(toy_event(i, BEGIN_MS, features=toy_event(i, BEGIN_MS)["features"] | wide)).encode()
     for i in range(EACH_OWN):
-        features = event(i)["features"] | {"colour": f"{i}" + "c" * 500}
+        features = toy_event(i, BEGIN_MS)["features"] | {"colour": f"{i}" + "c" * 500}
         own = {"context": {"region": f"{i}" + "r" * 500}, "error": f"E{i}" + "e" * 300, "features": features}
         # A version of its own each, a producer too.
-        yield json.dumps(event(i, **own, version=f"v{i}", producer=f"p{i}", seq=0)).encode()
+        yield json.dumps(toy_event(i, BEGIN_MS, **own, version=f"v{i}", producer=f"p{i}", seq=0)).encode()
     for i in range(LONG):
-        yield json.dumps(event(i, version="w" * 500_000 + str(i), id="i" * 300_000)).encode()
+        yield json.dumps(toy_event(i, BEGIN_MS, version="w" * 500_000 + str(i), id="i" * 300_000)).encode()
     for i in range(EACH_OWN):
-        yield json.dumps(event(i, model=f"nobody's {i}")).encode()
+        yield json.dumps(toy_event(i, BEGIN_MS, model=f"nobody's {i}")).encode()
 
 
 COUNTED = WIDE + EACH_OWN + LONG

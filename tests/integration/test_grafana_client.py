@@ -6,12 +6,11 @@ import base64
 import dataclasses
 import hashlib
 import importlib.metadata
+import json
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,9 @@ from local.child_process import choose_port
 from tests.support.grafana_apply import apply, plan
 from tests.support.grafana_bundle import bundle
 from tests.support.grafana_state import READER_PERMISSIONS, Answer
-from tests.support.stub_grafana import TOKEN, StubGrafana, answer, failing, serving
+from tests.support.scripted_http import Answer as HttpAnswer
+from tests.support.scripted_http import Exchange, reply
+from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving
 
 
 @pytest.fixture
@@ -148,54 +149,45 @@ def test_a_grafana_that_does_not_answer_times_out(stub: StubGrafana) -> None:
     assert len(stub.requests) == 3
 
 
-def redirect(handler: BaseHTTPRequestHandler) -> None:
-    port = handler.connection.getsockname()[1]
-    answer(handler, 302, b"", "text/html", Location=f"http://127.0.0.1:{port}/login")
+PAGE = b"<!doctype html><title>Sign in</title>"
 
 
-def echo(handler: BaseHTTPRequestHandler) -> None:
-    data = f'{{"message": "what is {handler.headers["Authorization"]}?"}}'.encode()
-    answer(handler, 400, data, "application/json")
+def redirect(exchange: Exchange) -> None:
+    exchange.send(status=302, Location=f"{exchange.server.url}/login")
 
 
-HTML, JSON = "text/html; charset=utf-8", "application/json"
+def echo(exchange: Exchange) -> None:
+    message = f"what is {exchange.headers['Authorization']}?"
+    exchange.send(json.dumps({"message": message}).encode(), 400, Content_Type="application/json")
 
 
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
         (
-            partial(answer, status=200, data=b"<!doctype html><title>Sign in</title>", content_type=HTML),
+            reply(PAGE, Content_Type="text/html; charset=utf-8"),
             "returns a web page instead of Grafana's API: set grafana.url to the URL",
         ),
+        (reply(b"not JSON", Content_Type="application/json"), "returns a web page instead of Grafana's API"),
         (
-            partial(answer, status=200, data=b"not JSON", content_type=JSON),
-            "returns a web page instead of Grafana's API",
-        ),
-        (
-            partial(answer, status=200, data=b'{"status": "green"}', content_type=JSON),
+            reply(b'{"status": "green"}', Content_Type="application/json"),
             "is not Grafana: set grafana.url to the URL of Grafana",
         ),
         (redirect, "redirects to another URL: set grafana.url to that URL"),
-        (
-            partial(answer, status=500, data=b"<html><body>A long page</body></html>", content_type=HTML),
-            "failed to check its health (500: an HTML page): check its log",
-        ),
+        (reply(PAGE, 500, Content_Type="text/html"), "failed to check its health (500: an HTML page): check its log"),
         (echo, "refuses to check its health (400: what is Bearer …?)."),
         (
-            partial(answer, status=404, data=b'{"message": "Not found"}', content_type=JSON),
+            reply(b'{"message": "Not found"}', 404, Content_Type="application/json"),
             "check that grafana.url is the URL of Grafana, including its path",
         ),
     ],
 )
-def test_a_server_that_is_not_grafana_is_explained(
-    stub: StubGrafana, answers: Callable[[BaseHTTPRequestHandler], None], sentence: str
-) -> None:
+def test_a_server_that_is_not_grafana_is_explained(stub: StubGrafana, answers: HttpAnswer, sentence: str) -> None:
     paths = []
 
-    def count(handler: BaseHTTPRequestHandler) -> None:
-        paths.append(handler.path)
-        answers(handler)
+    def count(exchange: Exchange) -> None:
+        paths.append(exchange.path)
+        answers(exchange)
 
     stub.raw = count
     assert sentence in plan_error(stub)

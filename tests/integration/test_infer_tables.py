@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,8 @@ from sketches.drift.rate_cells import RateCells
 from tests.support.odd_tables import ODD_TABLES, ROLES, odd_table
 
 OTHER = "other"
+BEYOND_32_BITS = {"huge", "neighbours"}
+"""Fields with values of 10³⁰⁰, and with values 10⁻¹⁵ apart."""
 
 
 def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_size: int | None = None) -> Path:
@@ -175,10 +176,8 @@ def test_an_unusual_table_gives_a_valid_contract_and_its_own_rows_show_no_drift(
 @pytest.mark.parametrize("name", ["plain_numbers", "point_masses", "constants", "strange_numbers"])
 def test_training_served_in_32_bits_shows_no_drift(tmp_path: Path, name: str) -> None:
     table = odd_table(name)
-    result = inferred(write(table, tmp_path), name)
-    layout = Layout(result.baseline)
+    layout = Layout(inferred(write(table, tmp_path), name).baseline)
     counts = layout.empty_counts()
-    beyond_32_bits = {"huge", "neighbours"}  # 10³⁰⁰, and values 10⁻¹⁵ apart
     for field, start in zip(layout.fields, layout.starts.tolist(), strict=True):
         if field.kind == "numeric" and not pa.types.is_decimal(table[field.name].type):
             with np.errstate(over="ignore"):
@@ -186,11 +185,11 @@ def test_training_served_in_32_bits_shows_no_drift(tmp_path: Path, name: str) ->
             null = table[field.name].is_null().to_numpy()
             block = count_numeric(field, numeric_cells(field, values, null))
             counts[0, start : start + field.n_cells + TAIL] = block[0]
-            assert block[0, -2:].tolist() == [0, 0] or field.name in beyond_32_bits
+            assert block[0, -2:].tolist() == [0, 0] or field.name in BEYOND_32_BITS
     bins = PsiBins(layout)
     psi = psi_verdicts(bins.base_bins, bins.window_bins(counts[None]), bins.starts).psi[0]
     for group, column in enumerate(bins.field_index.tolist()):
-        assert psi[group] < 0.01 or layout.fields[column].name in beyond_32_bits
+        assert psi[group] < 0.01 or layout.fields[column].name in BEYOND_32_BITS
 
 
 @pytest.mark.parametrize("name", ODD_TABLES)
@@ -226,49 +225,34 @@ def test_columns_are_read_one_by_one_in_batches(tmp_path: Path, monkeypatch: pyt
     table = odd_table("outputs")
     inferred(write(table, tmp_path, row_group_size=1000), "outputs")
     assert max(rows for _, rows in read) <= 128
-    order = list(dict.fromkeys(column for column, _ in read))
-    for column in order:
+    columns_read = [column for column, _ in read]
+    # Slice columns, outputs and the label are read twice; no column is read while another one is.
+    twice = ("country", "store", "mobile", "p", "decision", "late")
+    for column in set(columns_read):
         rows = sum(n for name, n in read if name == column)
-        # A slice column is read once for its slices and once as a field, an output also beside the label.
-        is_reread = column in ("country", "store", "mobile", "p", "decision", "late")
-        assert rows == table.num_rows * (2 if is_reread else 1)
-    changes = sum(before[0] != after[0] for before, after in pairwise(read))
-    assert changes == len(order) + 5 - 1
+        assert rows == table.num_rows * (2 if column in twice else 1)
+    changes = sum(before != after for before, after in pairwise(columns_read))
+    assert changes == len(set(columns_read)) + 5 - 1
 
 
-def arrow_file(table: pa.Table, path: Path) -> None:
-    with pa.ipc.new_file(path, table.schema) as writer:
-        writer.write_table(table, max_chunksize=500)
-
-
-def arrow_stream(table: pa.Table, path: Path) -> None:
-    with pa.ipc.new_stream(path, table.schema) as writer:
-        writer.write_table(table, max_chunksize=500)
-
-
-@pytest.mark.parametrize("write_arrow", [arrow_file, arrow_stream])
 @pytest.mark.parametrize("name", ["outputs", "nested", "texts", "moments", "nulls"])
-def test_arrow_files_give_the_same_result_as_parquet(
-    tmp_path: Path, name: str, write_arrow: Callable[[pa.Table, Path], None]
-) -> None:
+def test_arrow_files_give_the_same_result_as_parquet(tmp_path: Path, name: str) -> None:
     table = odd_table(name, rows=1500)
-    write_arrow(table, tmp_path / "train.arrow")
-    (tmp_path / "parquet").mkdir()
-    expected = inferred(write(table, tmp_path / "parquet", "train.arrow"), name)
-    result = inferred(tmp_path / "train.arrow", name)
-    assert result.baseline == expected.baseline
-    assert result.contract == expected.contract
+    expected = inferred(write(table, tmp_path, "train.arrow"), name)
+    for new_writer in (pa.ipc.new_file, pa.ipc.new_stream):
+        with new_writer(tmp_path / "train.arrow", table.schema) as writer:
+            writer.write_table(table, max_chunksize=500)
+        result = inferred(tmp_path / "train.arrow", name)
+        assert (result.baseline, result.contract) == (expected.baseline, expected.contract), new_writer
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 2000)
-    table = odd_table("outputs")
-    delimiter = "\t" if ending == "tsv" else ","
-    pa_csv.write_csv(table, tmp_path / f"train.{ending}", pa_csv.WriteOptions(delimiter=delimiter))
-    (tmp_path / "parquet").mkdir()
-    expected = inferred(write(table, tmp_path / "parquet", f"train.{ending}"), "outputs")
-    result = inferred(tmp_path / f"train.{ending}", "outputs")
+    table, path = odd_table("outputs"), tmp_path / f"train.{ending}"
+    expected = inferred(write(table, tmp_path, path.name), "outputs")
+    pa_csv.write_csv(table, path, pa_csv.WriteOptions(delimiter="\t" if ending == "tsv" else ","))
+    result = inferred(path, "outputs")
     assert result.baseline.slice_rows == expected.baseline.slice_rows
     assert [field.type for field in result.contract.fields] == [field.type for field in expected.contract.fields]
     for one, other in zip(result.baseline.fields, expected.baseline.fields, strict=True):
@@ -382,24 +366,22 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
         infer(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
 
 
-@pytest.mark.parametrize(
-    ("column", "roles", "label"),
-    [
-        (["a", "b", "c"], {}, LabelSpec(type="category", classes=("a", "b", "c"))),
-        (["a", "b", "a"], {}, LabelSpec(type="bool", positive="b", negative="a")),
-        ([1, 2, 3], {"class_": "said"}, LabelSpec(type="category", classes=("1", "2", "3"))),
-        ([1, 2, 3], {}, LabelSpec(type="float")),
-        ([0.5, 1.5, 2], {}, LabelSpec(type="float")),
-        ([True, False, True], {"score": "p"}, LabelSpec(type="bool", positive=True)),
-        ([0, 1, 1], {}, LabelSpec(type="bool")),
-    ],
+LABELS: tuple[tuple[list[Any], dict[str, Any], LabelSpec], ...] = (
+    (["a", "b", "c"], {}, LabelSpec(type="category", classes=("a", "b", "c"))),
+    (["a", "b", "a"], {}, LabelSpec(type="bool", positive="b", negative="a")),
+    ([1, 2, 3], {"class_": "said"}, LabelSpec(type="category", classes=("1", "2", "3"))),
+    ([1, 2, 3], {}, LabelSpec(type="float")),
+    ([0.5, 1.5, 2], {}, LabelSpec(type="float")),
+    ([True, False, True], {"score": "p"}, LabelSpec(type="bool", positive=True)),
+    ([0, 1, 1], {}, LabelSpec(type="bool")),
 )
-def test_the_label_type_is_inferred_from_the_values(
-    tmp_path: Path, column: list[Any], roles: dict[str, Any], label: LabelSpec
-) -> None:
-    table = pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column})
-    options = InferOptions(table=write(table, tmp_path), model="m", version="1", roles=Roles(label="truth", **roles))
-    assert infer(options).contract.label == label
+
+
+def test_the_label_type_is_inferred_from_the_values(tmp_path: Path) -> None:
+    for column, roles, label in LABELS:
+        path = write(pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column}), tmp_path)
+        result = infer(InferOptions(table=path, model="m", version="1", roles=Roles(label="truth", **roles)))
+        assert result.contract.label == label, column
 
 
 def test_crossed_slices_are_pairs_that_occur(tmp_path: Path) -> None:

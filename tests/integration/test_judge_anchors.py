@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.integration.test_evaluator import evaluations, register
 from tests.integration.test_evaluator_judges import RUBRIC, produce, start
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import Pipeline, simple_contract, wait_for
+from tests.support.scripted_http import Exchange
 from warehouse.signals import point_sql
 
 N = 24
@@ -41,7 +41,7 @@ class AnchorJudge:
         self.calls: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+    def __call__(self, handler: Exchange, body: dict[str, Any], number: int) -> None:
         if self.blocked_from is not None and number >= self.blocked_from:
             self.released.wait(600)
         if self.is_down:

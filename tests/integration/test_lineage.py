@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 from barograph.contract.file import dump_contract
@@ -25,6 +21,7 @@ from local.kafka import LocalKafka
 from local.preview import PreviewServer
 from tests.support.browser import PreviewPage
 from tests.support.page_layout import open_rows
+from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.two_day_model import END_S, START_S, Watched, fill, watched
 from tests.support.warehouse import migrated
 from tests.unit.warehouse.test_lineage import contract
@@ -32,26 +29,6 @@ from warehouse.client import Client, connect
 from warehouse.lineage import build_lineage
 
 pytestmark = [pytest.mark.engine]
-
-
-@contextmanager
-def catalogue(status: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server that takes events; yields its URL, and what it received with the token of each request."""
-    received: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            received.append({"path": self.path, "token": self.headers["Authorization"], "job": body["job"]["name"]})
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}", received
-        server.shutdown()
 
 
 @pytest.fixture
@@ -105,12 +82,17 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     assert [event["job"]["name"] for event in printed] == jobs
 
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
-    with catalogue(201) as (url, received):
+    with ScriptedServer(reply(status=201)) as catalogue:
+        url = catalogue.url
         assert run(config, "--send", url) == 0
-    assert received == [{"path": "/api/v1/lineage", "token": "Bearer secret", "job": job} for job in jobs]
-    assert capsys.readouterr().out == f"Sent 3 events to {url}.\n"
-    with catalogue(403) as (url, received):
+        assert capsys.readouterr().out == f"Sent 3 events to {url}.\n"
+        catalogue.answer = reply(status=403)
         assert run(config, "--send", url) == 1
+    accepted = catalogue.requests[:3]
+    assert [request.json()["job"]["name"] for request in accepted] == jobs
+    assert {(request.path, request.headers["Authorization"]) for request in accepted} == {
+        ("/api/v1/lineage", "Bearer secret")
+    }
     error = " ".join(capsys.readouterr().err.split())
     assert f"The catalogue at {url} did not take event 1 of 3: 403" in error
     assert run(config, "--send", url, "--format", "svg") == 1

@@ -31,10 +31,9 @@ from cli.main import main
 from cli.status.read import read_status
 from drills.faults import InjectionRequest, find_fault
 from local.clickhouse import LocalClickHouse
-from tests.support.drill_events import START_MS, baseline
+from tests.support.drill_events import START_MS, baseline, raw_rows
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import ROOT, Pipeline
-from tests.support.warehouse import row
 from warehouse.client import connect
 from warehouse.panels.fleet import KNOWN_MODELS
 from warehouse.tables import insert_rows
@@ -42,7 +41,6 @@ from warehouse.tables import insert_rows
 pytestmark = pytest.mark.slow
 
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
-FEATURES = ("x", "y")
 WAIT_S = 240.0
 TIMES = ("--live", "--history", "200s", "--duration", "20s", "--timeout", "400")
 
@@ -73,28 +71,10 @@ def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 def record(pipeline: Pipeline, length_s: int) -> None:
-    """Write recent raw predictions as the recorder does."""
-    events = live_events(int(time.time() * 1000) - 1000 * length_s, length_s).predictions.to_pylist()
+    """Write recent raw predictions."""
+    events = live_events(int(time.time() * 1000) - 1000 * length_s, length_s).predictions
     with connect(pipeline.address) as client:
-        insert_rows(
-            client,
-            "predictions",
-            [
-                row(
-                    "predictions",
-                    offset=i,
-                    model="shop",
-                    version="1",
-                    id=event["id"],
-                    at=int(event["at"].timestamp() * 1000 + 0.5),
-                    received_at=int(time.time() * 1000),
-                    numbers={name: event[f"features.{name}"] for name in FEATURES},
-                    strings={"colour": event["features.colour"]},
-                    latency_ms=event["latency_ms"],
-                )
-                for i, event in enumerate(events)
-            ],
-        )
+        insert_rows(client, "predictions", raw_rows(events))
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:

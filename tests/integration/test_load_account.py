@@ -15,7 +15,7 @@ from barograph.contract.file import dump_contract
 from cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from cli.main import main
 from streams.topics import partials_partition
-from tests.support.environment import unset_settings
+from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.warehouse import row
 from warehouse.retention import apply_ttls
@@ -32,16 +32,10 @@ def run(*words: str) -> int:
     return int(end.value.code or 0)
 
 
-def enter_folder(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch, contract: Contract) -> None:
-    monkeypatch.chdir(folder)
-    unset_settings(monkeypatch)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
-    Path("barograph.toml").write_text(
-        f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.prefix}"\n'
-        f"partials_partitions = {pipeline.partials_partitions}\n"
-        f'[clickhouse]\nhost = "{pipeline.address.host}"\nport = {pipeline.address.port}\n'
-        f'database = "{pipeline.address.database}"\n'
-    )
+def enter(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch, contract: Contract) -> None:
+    names = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"'
+    partitions = f"partials_partitions = {pipeline.partials_partitions}"
+    enter_folder(folder, monkeypatch, pipeline.address, *names, partitions)
     Path("toy.yaml").write_text(dump_contract(contract))
 
 
@@ -68,14 +62,16 @@ def write_labels(path: str, ids: range, at_ms: np.ndarray, label: list[Any]) -> 
 
 
 def load(*words: str) -> int:
-    return run("load", *words, "--contract", "toy.yaml", "--version", "1")
+    # On a machine that runs other tests, counting takes longer than a user would wait.
+    patience = () if "--timeout" in words or "--no-wait" in words else ("--timeout", "280")
+    return run("load", *words, *patience, "--contract", "toy.yaml", "--version", "1")
 
 
 def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     contract = simple_contract(label=LABEL)
-    enter_folder(pipeline, tmp_path, monkeypatch, contract)
+    enter(pipeline, tmp_path, monkeypatch, contract)
     pipeline.create(source_partitions=2)
 
     # Before the contract is applied every event would become a dead letter: nothing is sent.
@@ -169,7 +165,7 @@ def test_old_history_is_refused_before_anything_is_sent_shifted_or_kept(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     contract = simple_contract(label=LABEL, pane_s=DAY_S, windows=(Window(7 * DAY_S, DAY_S),))
-    enter_folder(pipeline, tmp_path, monkeypatch, contract)
+    enter(pipeline, tmp_path, monkeypatch, contract)
     pipeline.create()
     pipeline.register(contract, [simple_baseline()])
 
@@ -228,7 +224,7 @@ def test_without_processors_the_account_says_what_is_not_known(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     contract = simple_contract(label=LABEL)
-    enter_folder(pipeline, tmp_path, monkeypatch, contract)
+    enter(pipeline, tmp_path, monkeypatch, contract)
     pipeline.create()
     pipeline.register(contract, [simple_baseline()])
     assert partials_partition("toy", pipeline.partials_partitions) in range(2)

@@ -1,7 +1,5 @@
 """What a page or a link in Chromium can do to the gateway of the local ClickHouse: nothing."""
 
-import http.server
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from local.clickhouse import LocalClickHouse
 from tests.support.browser import chromium
+from tests.support.scripted_http import Exchange, ScriptedServer
 from warehouse.client import Client, connect
 
 pytestmark = pytest.mark.long
@@ -21,38 +20,23 @@ SITE = "site.example"
 SECRET = "swordfish"
 
 
-class Site(http.server.ThreadingHTTPServer):
+class Site(ScriptedServer):
     """A web site of someone else: each path answers with the HTML or the redirect that a test sets."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.html = ""
         self.target = ""
+        super().__init__(self._show)
+
+    def _show(self, exchange: Exchange) -> None:
+        if exchange.path == "/redirect":
+            exchange.send(self.html.encode(), 307, Location=self.target)
+        else:
+            exchange.send(self.html.encode(), Content_Type="text/html; charset=utf-8")
 
     @property
     def url(self) -> str:
-        return f"http://{SITE}:{self.server_address[1]}/"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        body = self.server.html.encode()
-        if self.path == "/redirect":
-            self.send_response(307)
-            self.send_header("Location", self.server.target)
-        else:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        return f"http://{SITE}:{self.port}/"
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +55,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with Site() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -181,5 +161,5 @@ def test_these_pages_do_reach_the_machine(page: Page, site: Site) -> None:
     """The tests above would pass in a browser that reaches nothing."""
     site.html = "<p>reached</p>"
     for name in (SITE, REBOUND, "127.0.0.1"):
-        visit(page, f"http://{name}:{site.server_address[1]}/")
+        visit(page, f"http://{name}:{site.port}/")
         assert page.inner_text("body") == "reached"

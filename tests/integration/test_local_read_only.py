@@ -1,9 +1,7 @@
 """Read-only requests of the local ClickHouse: what they may run, and that nothing else has an effect."""
 
 import http.client
-import http.server
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,38 +10,17 @@ from urllib.parse import urlencode
 import pytest
 
 from local.clickhouse import LocalClickHouse
+from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.warehouse import credentials
 from warehouse.client import Address, connect
 
 READONLY = "164"
 
 
-class Visits(http.server.ThreadingHTTPServer):
-    """A web server that counts its requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Visitor)
-        self.paths: list[str] = []
-
-
-class _Visitor(http.server.BaseHTTPRequestHandler):
-    server: Visits
-
-    def do_GET(self) -> None:
-        self.server.paths.append(self.path)
-        self.send_response(200)
-        self.send_header("Content-Length", "7")
-        self.end_headers()
-        self.wfile.write(b"visited")
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
 class World:
     """A database with one row, a file with a secret, a web server, and a path that does not exist."""
 
-    def __init__(self, engine: LocalClickHouse, database: str, folder: Path, visits: Visits) -> None:
+    def __init__(self, engine: LocalClickHouse, database: str, folder: Path, visits: ScriptedServer) -> None:
         self.engine, self.database, self.visits = engine, database, visits
         self.secret = folder / "secret.csv"
         self.secret.write_text("swordfish,1\n")
@@ -57,7 +34,7 @@ class World:
 
     def ask(self, user: Address, method: str, sql: str, **arguments: str) -> tuple[int, str, str]:
         """Send a statement; return status, ClickHouse's error code and answer."""
-        sql = sql.format(t=f"{self.database}.t", file=self.secret, out=self.out, port=self.visits.server_address[1])
+        sql = sql.format(t=f"{self.database}.t", file=self.secret, out=self.out, port=self.visits.port)
         connection = http.client.HTTPConnection(user.host, user.port, timeout=60)
         try:
             body = sql.encode() if method == "POST" else None
@@ -70,21 +47,19 @@ class World:
 
     def untouched(self) -> bool:
         count = self.ask(self.engine.address(), "POST", "SELECT groupArray(a) FROM {t}")[2]
-        return (count, self.out.exists(), self.visits.paths) == ("[1]\n", False, [])
+        return (count, self.out.exists(), self.visits.requests) == ("[1]\n", False, [])
 
 
 @pytest.fixture(scope="module")
-def visits() -> Iterator[Visits]:
-    with Visits() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+def visits() -> Iterator[ScriptedServer]:
+    with ScriptedServer(reply(b"visited")) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
-def shared(engine: LocalClickHouse, visits: Visits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def shared(
+    engine: LocalClickHouse, visits: ScriptedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     database = f"t{uuid.uuid4().hex[:10]}"
     with connect(engine.address(database), create=True) as client:
         yield World(engine, database, tmp_path_factory.mktemp("files"), visits)
@@ -92,8 +67,8 @@ def shared(engine: LocalClickHouse, visits: Visits, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture
-def world(shared: World, visits: Visits) -> World:
-    visits.paths.clear()
+def world(shared: World, visits: ScriptedServer) -> World:
+    visits.requests.clear()
     shared.out.unlink(missing_ok=True)
     return shared
 

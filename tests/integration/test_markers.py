@@ -9,17 +9,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.broker.consumer_lag import PEEK_AFTER_S, LagMonitor, SourceTopic
 from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline
-from tests.support.sketching import flush_until, open_sketcher
-
-START_MS = 1_790_000_000_000
-
-
-def event(i: int) -> bytes:
-    return json.dumps(
-        {"model": "toy", "version": "1", "id": f"e{i}", "at": START_MS + i, "features": {"x": 0.5}}
-    ).encode()
+from tests.support.sketching import flush_until, open_sketcher, settings_of
+from tests.support.toy_events import START_MS, messages, toy_event
 
 
 def send_in_transactions(pipeline: Pipeline, committed: int, aborted: int) -> int:
@@ -29,7 +21,7 @@ def send_in_transactions(pipeline: Pipeline, committed: int, aborted: int) -> in
     for n, end in ((committed, producer.commit_transaction), (aborted, producer.abort_transaction)):
         producer.begin_transaction()
         for i in range(n):
-            producer.produce(pipeline.topics.predictions, event(i), partition=0)
+            producer.produce(pipeline.topics.predictions, json.dumps(toy_event(i, START_MS)).encode(), partition=0)
         producer.flush(30)
         end(30)
     return committed + aborted + 2
@@ -42,7 +34,7 @@ def test_partition_that_ends_with_transactions_is_read_to_its_end(pipeline: Pipe
         flush_until(pipeline, sketcher, {0: end, 1: 0})
         assert sketcher._report.events == 5
         # Later events are read too.
-        pipeline.produce([(0, event(9), None)])
+        pipeline.produce(messages([toy_event(9, START_MS)]))
         flush_until(pipeline, sketcher, {0: end + 1, 1: 0})
         assert sketcher._report.events == 6
 
@@ -55,18 +47,15 @@ def test_watchdog_ignores_markers_and_aborted_messages(pipeline: Pipeline) -> No
     consumer.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
     consumer.close()
     now: dict[str, float] = {"s": 0.0}
-    settings = ProcessorSettings(
-        instance="r", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
-    )
     report = Report("recorder", "r")
     options: dict[str, Any] = {"assigned_partitions": lambda: [(topic, 0)], "clock": lambda: now["s"]}
-    offsets = LagMonitor(settings, "recorder", [SourceTopic(topic, "predictions")], report, **options)
+    offsets = LagMonitor(settings_of(pipeline), "recorder", [SourceTopic(topic, "predictions")], report, **options)
     assert offsets.check() is None
     assert report.lag == 5
     now["s"] = PEEK_AFTER_S + 1
     assert offsets.check() is None
     assert report.lag == 0
-    pipeline.produce([(0, event(9), None)])
+    pipeline.produce(messages([toy_event(9, START_MS)]))
     now["s"] = 100.0
     stall = offsets.check()
     assert stall is not None

@@ -5,9 +5,7 @@ librdkafka keeps a partition paused across `assign`. Faust stops polling once it
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,66 +14,39 @@ import pytest
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from streams.sketcher.flush import Flush
-from streams.sketcher.sketcher import MAX_AHEAD_MS, Sketcher
+from streams.sketcher.sketcher import MAX_AHEAD_MS
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_until, open_sketcher
-
-START_MS = 1_790_000_000_000
-
-
-@pytest.fixture
-def sketcher(pipeline: Pipeline) -> Iterator[Sketcher]:
-    pipeline.create(2)
-    with open_sketcher(pipeline, flush_s=0.3) as sketcher:
-        yield sketcher
+from tests.support.toy_events import START_MS, messages, toy_event
 
 
 def send(pipeline: Pipeline, partition: int, first_ms: int, n: int = 10) -> None:
-    features = {"x": 0.1, "k": 1, "flag": True, "colour": "red"}
-    pipeline.produce(
-        (
-            partition,
-            json.dumps(
-                {
-                    "model": "toy",
-                    "version": "1",
-                    "id": f"{partition}-{first_ms}-{i}",
-                    "at": first_ms + i,
-                    "features": features,
-                }
-            ).encode(),
-            None,
-        )
-        for i in range(n)
-    )
+    events = (toy_event(i, first_ms + i) for i in range(n))
+    pipeline.produce((partition, value, headers) for _, value, headers in messages(events))
 
 
-def test_paused_partition_is_read_after_the_next_assignment(pipeline: Pipeline, sketcher: Sketcher) -> None:
-    send(pipeline, 0, START_MS)
-    send(pipeline, 1, START_MS)
-    flush_until(pipeline, sketcher, {0: 10, 1: 10})
-    sketcher._consumer.pause([(pipeline.topics.predictions, 1)])
-    sketcher._consumer.restart()
-    assert sketcher._consumer.paused == set()
-    send(pipeline, 1, START_MS + 1000)
-    flush_until(pipeline, sketcher, {0: 10, 1: 20})
+def test_a_paused_partition_is_read_later_and_after_the_next_assignment(pipeline: Pipeline) -> None:
+    pipeline.create(2)
+    with open_sketcher(pipeline, flush_s=0.3) as sketcher:
+        paused: list[set[int]] = []
+        pause_ahead = sketcher.pause_ahead
 
+        def recorded(flush: Flush) -> None:
+            pause_ahead(flush)
+            paused.append({partition for _, partition in sketcher._consumer.paused})
 
-def test_partition_far_ahead_is_paused_and_no_event_is_missed(pipeline: Pipeline, sketcher: Sketcher) -> None:
-    paused: list[set[int]] = []
-    pause_ahead = sketcher.pause_ahead
-
-    def recorded(flush: Flush) -> None:
-        pause_ahead(flush)
-        paused.append({partition for _, partition in sketcher._consumer.paused})
-
-    sketcher.pause_ahead = recorded  # type: ignore[method-assign]
-    # Partition 1 jumps ahead at once; partition 0 has so many events that it is not read to its end by then.
-    send(pipeline, 1, START_MS + 2 * MAX_AHEAD_MS, n=500)
-    send(pipeline, 0, START_MS, n=60_000)
-    flush_until(pipeline, sketcher, {0: 60_000, 1: 500})
-    assert {1} in paused, "it was never paused: the test proves nothing"
-    assert sketcher._report.events == 60_500
+        sketcher.pause_ahead = recorded  # type: ignore[method-assign]
+        # Partition 1 jumps ahead at once; partition 0 has so many events that it is not read to its end by then.
+        send(pipeline, 1, START_MS + 2 * MAX_AHEAD_MS, n=500)
+        send(pipeline, 0, START_MS, n=60_000)
+        flush_until(pipeline, sketcher, {0: 60_000, 1: 500})
+        assert {1} in paused, "it was never paused: the test proves nothing"
+        assert sketcher._report.events == 60_500
+        sketcher._consumer.pause([(pipeline.topics.predictions, 1)])
+        sketcher._consumer.restart()
+        assert sketcher._consumer.paused == set()
+        send(pipeline, 1, START_MS + 2 * MAX_AHEAD_MS)
+        flush_until(pipeline, sketcher, {0: 60_000, 1: 510})
 
 
 # --------------------------------------------------------------------------------------- ClickHouse is down
@@ -113,7 +84,9 @@ def test_long_outage_of_clickhouse_removes_no_processor_from_its_group(
             pipeline.wait_rows(f"SELECT count() = {RECORDS} FROM predictions FINAL", "every row")
             dead = f"SELECT max(dead_letters) = {RECORDS} FROM processors WHERE kind = 'monitor'"
             pipeline.wait_rows(dead, "every record of `partials` to be read")
+            pipeline.wait_rows("SELECT max(retries) > 0 FROM processors WHERE kind = 'recorder'", "retries reported")
             pipeline.stop()
+            assert (tmp_path / "recorder-0.log").read_text().count('"event": "warehouse writes again"') == 1
             for kind in ("recorder", "monitor"):
                 log = (tmp_path / f"{kind}-0.log").read_text()
                 assert log.count('"event": "assigned"') == 1, log

@@ -1,65 +1,81 @@
-"""The path of an event through real processors, against counts made from the source data in plain Python."""
+"""The path of an event through real processors, against counts and verdicts computed from the source data alone."""
 
 from __future__ import annotations
 
-import json
-import random
 from collections import Counter
 from typing import Any
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.reference.flights_reference import reference_psi
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.toy_events import HOUR_MS, HOUR_S, START_MS, START_S, messages, toy_events
 
-HOUR_MS = 3_600_000
-START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
-
-
-def toy_events(n: int, hours: int, seed: int = 3) -> list[dict[str, Any]]:
-    rng = random.Random(seed)
-    events = []
-    for i in range(n):
-        features = {
-            "x": rng.gauss(0.5, 1) if rng.random() > 0.1 else None,
-            "k": rng.randrange(6),
-            "flag": rng.random() < 0.5,
-            "colour": rng.choice(["red", "green", "blue", "pink"]),
-        }
-        events.append(
-            {
-                "model": "toy",
-                "version": "1",
-                "id": f"e{i}",
-                "at": START_MS + i * hours * HOUR_MS // n,
-                "features": features,
-                "context": {"region": rng.choice(["north", "south", "west"])},
-            }
-        )
-    return events
+HOURS = 30
+REGIONS = {"north": "region=north", "south": "region=south", "west": "region=other"}
+X = simple_baseline().fields[0]
 
 
-def test_counts_of_every_pane_equal_the_source(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=1)
-    contract, baseline = simple_contract(), simple_baseline()
-    pipeline.register(contract, [baseline])
-    events = toy_events(6000, hours=30)
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in events)
-    pipeline.end(1)
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+def test_every_event_is_counted_once_and_judged_over_a_restart(pipeline: Pipeline) -> None:
+    pipeline.create(source_partitions=2)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    events = toy_events(6000, hours=HOURS)
+    send(pipeline, events[:2500])
+    # The processors stop amid panes that are not sealed and windows that are not judged.
+    pipeline.wait_rows("SELECT sum(n) = 2500 FROM volume FINAL WHERE slice = 'all'", "the first events")
+    pipeline.stop()
+    send(pipeline, events[2500:])
+    pipeline.end(2)
     pipeline.wait_rows("SELECT sum(n) = 6000 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
     pipeline.wait_settled()
-    expected: Counter[tuple[str, str, int]] = Counter()
-    nulls: Counter[tuple[str, int]] = Counter()
-    for event in events:
-        hour = event["at"] // HOUR_MS * 3600
-        region = event["context"]["region"]
-        for name in ("all", f"region={region if region != 'west' else 'other'}"):
-            expected[name, "x", hour] += 1
-            nulls[name, hour] += event["features"]["x"] is None
-    counts = pipeline.rows(
-        "SELECT slice, toUnixTimestamp(pane_start), n, nulls, arraySum(counts) FROM panes FINAL WHERE field = 'x'"
+    expected = cells_by_hour(events)
+    rows = pipeline.rows(
+        "SELECT slice, toUnixTimestamp(pane_start), n, nulls, counts FROM panes FINAL WHERE field = 'x' AND n > 0"
     )
-    assert {(s, at): (n, k) for s, at, n, k, _ in counts} == {
-        (s, at): (n, nulls[s, at]) for (s, _, at), n in expected.items()
+    assert {(name, at): (n, nulls, counts) for name, at, n, nulls, counts in rows} == {
+        (name, START_S + hour * HOUR_S): (sum(cells), cells[-1], cells)
+        for name, hours in expected.items()
+        for hour, cells in enumerate(hours.tolist())
     }
-    assert all(n == total for *_, n, _, total in counts)
-    pipeline.wait_rows("SELECT count() > 0 FROM drift WHERE window = '1d'", "verdicts")
+    check_verdicts(pipeline, expected)
+
+
+def send(pipeline: Pipeline, events: list[dict[str, Any]]) -> None:
+    for kind in ("sketcher", "monitor"):
+        pipeline.start(kind)
+    pipeline.produce(messages(events, partitions=2))
+
+
+def cells_by_hour(events: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:
+    """Slice → counts of x per hour and cell; the last cell is for nulls."""
+    counts = {name: np.zeros((HOURS, len(X.edges) + 2), np.int64) for name in ("all", *REGIONS.values())}
+    for event in events:
+        x = event["features"]["x"]
+        cell = -1 if x is None else np.searchsorted(X.edges, x, side="right")
+        for name in ("all", REGIONS[event["context"]["region"]]):
+            counts[name][(event["at"] - START_MS) // HOUR_MS, cell] += 1
+    return counts
+
+
+def check_verdicts(pipeline: Pipeline, expected: dict[str, NDArray[np.int64]]) -> None:
+    """Compare PSI, interval, p-value and level of every window that is recorded as a whole."""
+    rows = pipeline.rows(
+        "SELECT slice, window, toUnixTimestamp(window_start), toUnixTimestamp(window_end), n, psi, p_value, psi_low, "
+        "psi_high, df, level FROM latest_drift WHERE field = 'x' AND slice != 'region=other'"
+    )
+    judged = Counter[str]()
+    for name, window, start_s, end_s, n, psi, p_value, low, high, df, level in rows:
+        first, last = (start_s - START_S) // HOUR_S, (end_s - START_S) // HOUR_S
+        if first < 0 or last > HOURS:
+            continue
+        reference = reference_psi(np.array(X.slices[name].cells), expected[name][first:last].sum(axis=0))
+        where = name, window, end_s
+        assert (n, df, level) == (reference.n, reference.df, reference.level), where
+        assert (psi, p_value) == pytest.approx((reference.psi, reference.p_value), rel=1e-9), where
+        # The monitor reads quantiles of the noncentral distribution from a table.
+        assert (low, high) == pytest.approx((reference.low, reference.high), rel=1e-6, abs=1e-9), where
+        judged[window] += 1
+    # Three slices have training data; of whole days, two end at a multiple of 3 h.
+    assert judged == {"3h": 3 * (HOURS - 2), "1d": 3 * 2}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -17,13 +16,11 @@ from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import DeadLetterReplayer
 from streams.rebuild.errors import RebuildError
 from streams.rebuild.run import RebuildResult, rebuild
-from streams.settings import ProcessorSettings
-from tests.integration.test_pipeline import START_MS, toy_events
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.sketching import settings_of
+from tests.support.toy_events import HOUR_S, START_MS, START_S, messages, toy_events
 from warehouse.client import Client
 
-HOUR_S = 3600
-START_S = START_MS // 1000
 FROM_S, TO_S = START_S + 7 * HOUR_S, START_S + 15 * HOUR_S
 
 PANES = (
@@ -60,17 +57,6 @@ def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def settings(pipeline: Pipeline) -> ProcessorSettings:
-    return ProcessorSettings(
-        instance="test",
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        clock="replay",
-        session_timeout_s=6.0,
-    )
-
-
 class Reader(threading.Thread):
     """Queries the range in two tables repeatedly, as a concurrent reader."""
 
@@ -103,7 +89,7 @@ class Reader(threading.Thread):
 
 
 def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) -> RebuildResult:
-    return rebuild(settings(pipeline), "toy", from_s, to_s, **how)
+    return rebuild(settings_of(pipeline), "toy", from_s, to_s, **how)
 
 
 def damage_again(pipeline: Pipeline) -> None:
@@ -141,8 +127,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     pipeline.register(simple_contract(windows=windows), [simple_baseline()])
     events = toy_events(4000, hours=30)
     bad = [{**event, "id": ""} for event in events[1500:1505]]
-    pipeline.produce((i % 2, json.dumps(event).encode(), None) for i, event in enumerate([*events[:2000], *bad]))
-    pipeline.produce((i % 2, json.dumps(event).encode(), None) for i, event in enumerate(events[2000:]))
+    pipeline.produce(messages([*events[:2000], *bad, *events[2000:]], partitions=2))
     pipeline.end(2)
     pipeline.start("sketcher")
     pipeline.start("recorder")
@@ -217,7 +202,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
 
     # The monitor continues from the rebuilt rows: a late event is merged into them once.
     late = {**events[0], "id": "late", "at": (FROM_S + HOUR_S) * 1000}
-    pipeline.produce([(0, json.dumps(late).encode(), None)])
+    pipeline.produce(messages([late]))
     pipeline.start("sketcher")
     pipeline.start("monitor")
     pipeline.wait_rows("SELECT sum(n) = 4001 AND sum(late) = 1 FROM volume FINAL WHERE slice = 'all'", "the late event")
@@ -245,18 +230,17 @@ def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> Non
     events = [{**event, "at": event["at"] + shift_ms} for event in toy_events(1500, hours=4)]
     windows = (Window(900, 60), Window(HOUR_S, 300), Window(3 * HOUR_S, HOUR_S), Window(4 * HOUR_S, 600, last=300))
     contract = simple_contract(pane_s=60, windows=windows)
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[:50])
+    pipeline.produce(messages(events[:50]))
     pipeline.start("sketcher")
     # No contract is applied yet, so the first events are dead letters.
     wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 50, "dead letters")
     pipeline.register(contract, [simple_baseline()])
     wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract")
     pipeline.wait_flushed()
-    assert (
-        DeadLetterReplayer(settings(pipeline)).replay(DeadLetterFilter(reason="unknown-model")).resolved.total() == 50
-    )
+    replayed = DeadLetterReplayer(settings_of(pipeline)).replay(DeadLetterFilter(reason="unknown-model"))
+    assert replayed.resolved.total() == 50
     shadows = [{**event, "version": "2", "role": "shadow"} for event in events[50::10]]
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in [*events[50:], *shadows])
+    pipeline.produce(messages([*events[50:], *shadows]))
     pipeline.start("monitor")
     from_s, to_s = start_s + HOUR_S // 2, start_s + 2 * HOUR_S
     pipeline.wait_rows(
@@ -293,14 +277,11 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
     assert all(position.error is None for position in done.topic_partitions)
 
 
-@pytest.mark.long
-def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(
-    pipeline: Pipeline,
-) -> None:
+def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])
     events = toy_events(500, hours=10)
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[:300])
+    pipeline.produce(messages(events[:300]))
     with pytest.raises(RebuildError, match="Nothing of model toy is sealed"):
         run(pipeline)
     pipeline.start("sketcher")
@@ -310,7 +291,7 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(
     stopped.terminate()
     assert stopped.wait(30) == 0
     move_sketcher(pipeline, 340)
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[300:])
+    pipeline.produce(messages(events[300:]))
     pipeline.end(1)
     pipeline.start("sketcher", "sketcher-1")
     pipeline.wait_rows("SELECT sum(n) = 460 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
@@ -324,7 +305,7 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(
     assert pipeline.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'") == [(500,)]
     assert pipeline.rows("SELECT min(completeness) FROM latest_drift") == [(1.0,)]
     with pytest.raises(RebuildError, match="No contract of model other"):
-        rebuild(settings(pipeline), "other", FROM_S, TO_S)
+        rebuild(settings_of(pipeline), "other", FROM_S, TO_S)
     with pytest.raises(RebuildError, match="No sealed pane"):
         run(pipeline, START_S - 10 * HOUR_S, START_S - 5 * HOUR_S)
     # Counts cannot come from a sample of the predictions.

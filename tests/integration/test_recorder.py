@@ -1,30 +1,25 @@
-"""The recorder on Kafka and ClickHouse: every event is recorded once, despite kills, busy servers and lost topics."""
+"""The recorder on Kafka and ClickHouse: every event is recorded once, over crashes and recreated topics."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from streams.recorder.recorder import Recorder
-from streams.registry.registry import Registry, build_registry
+from streams.recorder.topic_epoch import epoch_of
 from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS
+from tests.support.sketching import settings_of, toy_registry
 from warehouse.client import Client, connect
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
@@ -61,55 +56,6 @@ def label(i: int) -> dict[str, Any]:
     return {"model": "toy", "id": f"e{i}", "label": i % 3 == 0, "at": NOW_MS + i}
 
 
-@pytest.mark.slow
-def test_every_event_is_recorded_once_with_a_recorder_killed(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=3)
-    pipeline.register(simple_contract(), [simple_baseline()])
-    n_json, n = 120_000, 140_000
-    pipeline.produce(json_events(range(n_json), partitions=3))
-    pipeline.produce(arrow_events(range(start, start + 1000), start % 3) for start in range(n_json, n, 1000))
-    pipeline.produce((i % 3, json.dumps(shadow(i)).encode(), None) for i in range(10_000))
-    pipeline.produce([arrow_events(range(10_000, 11_000), 1, shadow)])
-    pipeline.produce(((i % 3, json.dumps(label(i)).encode(), None) for i in range(30_000)), pipeline.topics.labels)
-    for topic in (pipeline.topics.predictions, pipeline.topics.labels):
-        pipeline.produce(((p, b"", END) for p in range(3)), topic)
-    pipeline.start("recorder", "recorder-0")
-    pipeline.start("recorder", "recorder-1")
-    pipeline.wait_rows("SELECT count() > 0 FROM predictions", "first rows")
-    pipeline.kill("recorder-0")
-    pipeline.start("recorder", "recorder-0")
-    pipeline.wait_rows(f"SELECT uniqExact(id) = {n} FROM predictions", "all predictions")
-    pipeline.wait_rows("SELECT uniqExact(id) = 11000 FROM shadow_predictions", "all shadows")
-    pipeline.wait_rows("SELECT uniqExact(id) = 30000 FROM labels", "all labels")
-    pipeline.stop()
-    assert pipeline.rows("SELECT count() FROM predictions FINAL") == [(n,)]
-    assert pipeline.rows("SELECT count() FROM all_predictions") == [(n,)]
-    shadows = pipeline.rows("SELECT version, seq, numbers['x'], unknown FROM shadow_predictions FINAL ORDER BY seq")
-    assert shadows == [("2", i, i / 8, 0) for i in range(11_000)]
-    assert pipeline.rows("SELECT count(), uniqExact(id), countIf(label = 'true') FROM labels FINAL") == [
-        (30_000, 30_000, 10_000)
-    ]
-    matches = pipeline.rows(
-        "SELECT seq, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], numbers['flag'], strings['colour'], "
-        "nulls, context['region'], unknown, epoch FROM predictions FINAL"
-    )
-    assert {row[0]: row[1:] for row in matches} == {
-        i: (
-            f"e{i}",
-            NOW_MS + i,
-            i / 8,
-            i % 5,
-            float(i % 2 == 0),
-            "" if i % 7 == 0 else "red",
-            ["colour"] if i % 7 == 0 else [],
-            "north",
-            0,
-            0,
-        )
-        for i in range(n)
-    }
-
-
 class CrashAfterInsert(Exception):
     """Simulates a kill between the insert and the commit."""
 
@@ -129,42 +75,54 @@ class CrashingClient:
             raise CrashAfterInsert
 
 
-def make_recorder(pipeline: Pipeline, registry: Registry, **changes: Any) -> tuple[Recorder, Report]:
-    settings = ProcessorSettings(
-        instance="recorder-0",
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        session_timeout_s=6,
-    )
-    report = Report("recorder", "recorder-0")
-    return Recorder(settings, lambda: registry, report, **changes), report
-
-
-def test_a_batch_that_was_inserted_but_not_committed_is_reread_without_duplicates(pipeline: Pipeline) -> None:
-    pipeline.create()
-    pipeline.produce(json_events(range(500)))
-    sent = [json.dumps(label(i)).encode() for i in range(300)] + [b"bad"] * 3
-    pipeline.produce(((0, value, None) for value in sent), pipeline.topics.labels)
-    registry = build_registry([(simple_contract(), 1)], [])
+def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
+    """Run a recorder until it has inserted its first batch of labels."""
+    settings = settings_of(pipeline, instance="recorder-0")
     crashing: Any = lambda address: CrashingClient(connect(address))  # noqa: E731
-    recorder, report = make_recorder(pipeline, registry, connect_to=crashing)
+    recorder = Recorder(settings, toy_registry, Report("recorder", "recorder-0"), connect_to=crashing)
     with pytest.raises(CrashAfterInsert):
         recorder.run(threading.Event())
-    assert report.events == 0
-    assert pipeline.read_all(pipeline.topics.labels_dead) == []
-    recorder, report = make_recorder(pipeline, registry)
-    stop = threading.Event()
-    thread = threading.Thread(target=recorder.run, args=(stop,))
-    thread.start()
-    try:
-        wait_for(lambda: report.events == 800, "all events")
-    finally:
-        stop.set()
-        thread.join(30)
-    assert pipeline.rows("SELECT count() FROM predictions FINAL") == [(500,)]
-    assert pipeline.rows("SELECT count() FROM labels FINAL") == [(300,)]
-    assert len(pipeline.read_all(pipeline.topics.labels_dead)) == report.dead_letters == 3
+
+
+def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: Pipeline) -> None:
+    pipeline.create(source_partitions=3)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    n_json, n = 6_000, 9_000
+    pipeline.produce(json_events(range(n_json), partitions=3))
+    pipeline.produce(arrow_events(range(start, start + 1000), start % 3) for start in range(n_json, n, 1000))
+    pipeline.produce((i % 3, json.dumps(shadow(i)).encode(), None) for i in range(500))
+    pipeline.produce([arrow_events(range(500, 1_000), 1, shadow)])
+    labels = [b"bad"] * 3 + [json.dumps(label(i)).encode() for i in range(3_000)]
+    pipeline.produce(((i % 3, value, None) for i, value in enumerate(labels)), pipeline.topics.labels)
+    for topic in (pipeline.topics.predictions, pipeline.topics.labels):
+        pipeline.produce(((p, b"", END) for p in range(3)), topic)
+    crash_between_insert_and_commit(pipeline)
+    assert pipeline.rows("SELECT count() > 0 FROM labels") == [(True,)]
+    assert pipeline.read_all(pipeline.topics.labels_dead) == [], "dead letters are sent with the commit"
+    for name in ("recorder-0", "recorder-1"):
+        pipeline.start("recorder", name)
+    for table, rows in (("predictions", n), ("shadow_predictions", 1_000), ("labels", 3_000)):
+        pipeline.wait_rows(f"SELECT uniqExact(id) = {rows} FROM {table}", f"all {table}")
+    wait_for(lambda: len(pipeline.read_all(pipeline.topics.labels_dead)) == 3, "dead labels")
+    pipeline.stop()
+    assert pipeline.rows("SELECT count() FROM all_predictions") == [(n,)]
+    shadows = pipeline.rows("SELECT version, seq, numbers['x'], unknown FROM shadow_predictions FINAL ORDER BY seq")
+    assert shadows == [("2", i, i / 8, 0) for i in range(1_000)]
+    assert pipeline.rows("SELECT count(), uniqExact(id), countIf(label = 'true') FROM labels FINAL") == [
+        (3_000, 3_000, 1_000)
+    ]
+    matches = pipeline.rows(
+        "SELECT seq, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], numbers['flag'], strings['colour'], "
+        "nulls, context['region'], unknown, epoch FROM predictions FINAL ORDER BY seq"
+    )
+    assert matches == [
+        (
+            *(i, f"e{i}", NOW_MS + i, i / 8, i % 5, float(i % 2 == 0), "" if i % 7 == 0 else "red"),
+            *(["colour"] if i % 7 == 0 else [], "north", 0, 0),
+        )
+        for i in range(n)
+    ]
+    assert len(pipeline.read_all(pipeline.topics.labels_dead)) == 3
 
 
 def test_invalid_labels_are_dead_lettered_and_invalid_predictions_left_to_the_sketcher(pipeline: Pipeline) -> None:
@@ -237,55 +195,6 @@ def test_a_share_of_predictions_and_all_labels_are_recorded(pipeline: Pipeline) 
     assert pipeline.rows("SELECT DISTINCT model FROM predictions") == [("toy",)]
 
 
-def test_a_busy_warehouse_loses_no_rows(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
-    with LocalClickHouse(tmp_path / "engine", port=0) as engine:
-        port, address = engine.port, engine.address("busy")
-        pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path)
-        pipeline.create()
-        pipeline.register(simple_contract(), [simple_baseline()])
-        pipeline.produce(json_events(range(100)))
-        pipeline.start("recorder")
-        pipeline.wait_rows("SELECT count() = 100 FROM predictions FINAL", "first rows")
-    try:
-        pipeline.produce(json_events(range(100, 5000)))
-        wait_for(lambda: "warehouse busy" in pipeline.log("recorder-0"), "a busy warehouse")
-        pipeline.produce(json_events(range(5000, 9000)))
-        with LocalClickHouse(tmp_path / "engine", port=port):
-            pipeline.wait_rows("SELECT count() = 9000 FROM predictions FINAL", "every row")
-            pipeline.wait_rows("SELECT max(retries) > 0 FROM processors WHERE kind = 'recorder'", "retries reported")
-            pipeline.stop()
-            log = (tmp_path / "recorder-0.log").read_text()
-            assert log.count('"event": "warehouse writes again"') == 1
-            assert log.count('"event": "assigned"') == 1
-    finally:
-        pipeline.stop()
-
-
-@pytest.mark.long
-def test_offsets_deleted_by_retention_are_reported_and_reading_continues(pipeline: Pipeline) -> None:
-    pipeline.create()
-    pipeline.register(simple_contract(), [simple_baseline()])
-    pipeline.produce(json_events(range(100)))
-    pipeline.start("recorder")
-    pipeline.wait_rows("SELECT max(events) = 100 FROM processors WHERE kind = 'recorder'", "a commit")
-    pipeline.stop()
-    pipeline.produce(json_events(range(100, 200)))
-    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    for future in admin.delete_records([TopicPartition(pipeline.topics.predictions, 0, 150)]).values():
-        future.result(30)
-    pipeline.start("recorder")
-    pipeline.wait_rows(
-        "SELECT argMax(details, at) AS last, last['offsets_lost_total predictions'] = 50 "
-        "AND last['lag_messages predictions'] = 0 AND last['inserted_rows_total predictions'] = 50 AS reported "
-        "FROM processors WHERE kind = 'recorder' HAVING reported",
-        "lost offsets reported",
-    )
-    pipeline.wait_rows("SELECT count() = 150 FROM predictions FINAL", "the rest")
-    assert Counter(offset for (offset,) in pipeline.rows("SELECT offset FROM predictions FINAL")) == Counter(
-        [*range(100), *range(150, 200)]
-    )
-
-
 def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     names = list(pipeline.topics.all)
@@ -318,3 +227,13 @@ def test_a_missing_table_stops_the_recorder_with_advice(pipeline: Pipeline) -> N
     assert process.wait(60) == 1
     assert "Run `barograph apply`, which creates the tables" in pipeline.log("recorder-0")
     pipeline.processes.clear()
+
+
+def test_each_incarnation_keeps_its_epoch(client: Client) -> None:
+    assert epoch_of(client, "labels", "id-z", 3, NOW_MS) == 0
+    assert epoch_of(client, "labels", "id-a", 3, NOW_MS + 5) == 1
+    # A slow clock does not change the order, and each topic counts its own epochs.
+    assert epoch_of(client, "labels", "id-m", 3, NOW_MS - 5000) == 2
+    assert epoch_of(client, "t-labels", "id-x", 3, NOW_MS) == 0
+    client.command("OPTIMIZE TABLE topics FINAL")
+    assert [epoch_of(client, "labels", each, 3, NOW_MS) for each in ("id-z", "id-a", "id-m")] == [0, 1, 2]

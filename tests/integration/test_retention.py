@@ -1,48 +1,36 @@
-"""If retention overtakes a stopped sketcher, the deleted offsets are recorded as a loss and reading continues."""
+"""If retention overtakes stopped processors, they report the deleted offsets as lost and continue reading."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
-
-HOUR_MS = 3_600_000
-START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
+from tests.support.toy_events import START_MS, messages, toy_event
 
 
 def send(pipeline: Pipeline, first: int, n: int) -> None:
     """Send events numbered from `first`, one per minute."""
-    features = {"x": 0.1, "k": 1, "flag": True, "colour": "red"}
-    pipeline.produce(
-        (
-            0,
-            json.dumps(
-                {"model": "toy", "version": "1", "id": f"e{i}", "at": START_MS + i * 60_000, "features": features}
-            ).encode(),
-            None,
-        )
-        for i in range(first, first + n)
-    )
+    pipeline.produce(messages(toy_event(i, START_MS + i * 60_000) for i in range(first, first + n)))
 
 
-def test_offsets_deleted_by_retention_are_recorded_as_loss(pipeline: Pipeline) -> None:
+def test_offsets_deleted_by_retention_are_reported_as_lost(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
     send(pipeline, 0, 300)
-    pipeline.start("monitor")
-    pipeline.start("sketcher")
+    for kind in ("monitor", "sketcher", "recorder"):
+        pipeline.start(kind)
     pipeline.wait_rows("SELECT sum(n) = 300 FROM volume FINAL WHERE slice = 'all'", "300 events")
-    pipeline.kill("sketcher-0")
+    pipeline.wait_rows("SELECT max(events) = 300 FROM processors WHERE kind = 'recorder'", "300 raw rows")
+    pipeline.stop()
     send(pipeline, 300, 300)
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     first_kept = TopicPartition(pipeline.topics.predictions, 0, 450)
     for future in admin.delete_records([first_kept]).values():
         future.result(30)
-    pipeline.start("sketcher")
+    for kind in ("monitor", "sketcher", "recorder"):
+        pipeline.start(kind)
     pipeline.end(1)
     pipeline.wait_rows("SELECT sum(n) = 450 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "the rest")
     pipeline.wait_settled()
@@ -61,3 +49,11 @@ def test_offsets_deleted_by_retention_are_recorded_as_loss(pipeline: Pipeline) -
     assert completeness[6] == pytest.approx(n[6] / (n[6] + 150))
     assert completeness[8] == pytest.approx(n[8] / (n[8] + 150))
     assert min(completeness.values()) < 1.0
+    pipeline.wait_rows(
+        "SELECT argMax(details, at) AS last, last['offsets_lost_total predictions'] = 150 "
+        "AND last['lag_messages predictions'] = 0 AND last['inserted_rows_total predictions'] = 150 AS reported "
+        "FROM processors WHERE kind = 'recorder' HAVING reported",
+        "the recorder's report",
+    )
+    raw = pipeline.rows("SELECT offset FROM predictions FINAL ORDER BY offset")
+    assert [offset for (offset,) in raw] == [*range(300), *range(450, 600)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from streams.runtime.metrics_report import Report
 from streams.scrape.fact_buffer import FactBuffer
 from tests.support.pipeline import Pipeline, wait_for
+from tests.support.scripted_http import ScriptedServer, reply
 from warehouse import metrics
 from warehouse.client import Client
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -22,47 +22,22 @@ from warehouse.serving_facts import ServingFact, insert_serving_facts
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "serving"
 
 
-class MetricsServer:
-    """An inference server: it answers with the first text until it is changed."""
-
-    def __init__(self, port: int = 0) -> None:
-        owner = self
-        self.body = b""
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(owner.body)))
-                self.end_headers()
-                self.wfile.write(owner.body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def show(self, server: str, scrape: int) -> None:
-        self.body = (FOLDER / f"{server}.{scrape}.txt").read_bytes()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+def show(server: ScriptedServer, scrape: int) -> None:
+    """Answer as the inference server did at this scrape."""
+    server.answer = reply((FOLDER / f"vllm.{scrape}.txt").read_bytes())
 
 
 @pytest.fixture
-def server() -> Iterator[MetricsServer]:
-    served = MetricsServer()
-    yield served
-    served.stop()
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(reply()) as served:
+        yield served
 
 
-def test_facts_of_servers_are_rows(pipeline: Pipeline, server: MetricsServer) -> None:
+def test_facts_of_servers_are_rows(pipeline: Pipeline, server: ScriptedServer) -> None:
     pipeline.create(1)
-    server.show("vllm", 1)
-    with_no_server = MetricsServer()
-    with_no_server.stop()
+    show(server, 1)
+    with ScriptedServer(reply()) as with_no_server:
+        pass
     good, down = f"answers=http://127.0.0.1:{server.port}/metrics", f"bot=http://127.0.0.1:{with_no_server.port}/m"
     pipeline.start("scrape", scrape={"targets": f"{good},{down}", "interval_s": 1.0})
 
@@ -71,7 +46,7 @@ def test_facts_of_servers_are_rows(pipeline: Pipeline, server: MetricsServer) ->
         return pipeline.client.rows(sql)
 
     wait_for(lambda: rows("SELECT 1 FROM serving_facts WHERE name = 'running_requests' LIMIT 1"), "the first scrape")
-    server.show("vllm", 2)
+    show(server, 2)
     (ttft,) = wait_for(
         lambda: rows(
             "SELECT server, kind, unit, n, total, round(value), bucket_counts, p50_low, p50_high FROM serving_facts "

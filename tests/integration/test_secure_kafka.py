@@ -303,42 +303,38 @@ def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterato
         yield f"log {path.name}", path.read_bytes()
 
 
-LACKING: tuple[tuple[KafkaRole, str, str], ...] = (
-    ("sketcher", "Write", "predictions.dead"),
-    ("sketcher", "Write", "sketcher-"),
-    ("recorder", "Read", "recorder"),
-    ("monitor", "Read", "partials"),
-)
-"""A processor and the right that it lacks: each kind of right, and each kind of processor."""
-
-
-def test_a_processor_with_one_missing_acl_reports_it(
-    kafka: SecureKafka, deployment: Deployment, tmp_path: Path
-) -> None:
-    pipeline = Pipeline(kafka.broker.bootstrap_servers, deployment.address, deployment.topics.prefix, tmp_path)
-    started: list[tuple[str, Acl, Running]] = []
-    for i, (who, operation, name) in enumerate(LACKING):
-        (lacked,) = (
-            r
-            for r in required_acls(who, deployment.topics)
-            if (r.operation, r.name) == (operation, named(deployment, name))
-        )
-        user = without(kafka, deployment, who, lacked, f"lacking-{i}")
-        process = pipeline.start(who, f"{who}-{i}", bootstrap_servers=kafka.sasl_servers, kafka=user)
-        started.append((f"{who}-{i}", lacked, process))
-    for instance, lacked, process in started:
-        assert process.wait(120) == EXIT_STOPPED, pipeline.log(instance)
-        assert f"lacks {lacked}. `barograph plan --acls`" in pipeline.log(instance), pipeline.log(instance)
-
-
-def named(deployment: Deployment, name: str) -> str:
-    return f"{deployment.topics.prefix}{name}"
+def acl_of(deployment: Deployment, who: KafkaRole, operation: str, name: str) -> Acl:
+    """The required right of a user on a topic, group or transactional id, named without the prefix."""
+    required, name = required_acls(who, deployment.topics), f"{deployment.topics.prefix}{name}"
+    (acl,) = (acl for acl in required if (acl.operation, acl.name) == (operation, name))
+    return acl
 
 
 def without(kafka: SecureKafka, deployment: Deployment, who: KafkaRole, lacked: Acl, user: str) -> dict[str, str]:
     """Create a user with all required ACLs but one; return its client settings."""
     kafka.grant_acls(user, [right for right in required_acls(who, deployment.topics) if right != lacked])
     return kafka.add_user(user)
+
+
+def test_a_processor_with_one_missing_acl_reports_it(
+    kafka: SecureKafka, deployment: Deployment, tmp_path: Path
+) -> None:
+    """Each kind of right, and each kind of processor."""
+    lacking: tuple[tuple[KafkaRole, str, str], ...] = (
+        ("sketcher", "Write", "sketcher-"),
+        ("recorder", "Read", "recorder"),
+        ("monitor", "Read", "partials"),
+    )
+    pipeline = Pipeline(kafka.broker.bootstrap_servers, deployment.address, deployment.topics.prefix, tmp_path)
+    started: list[tuple[str, Acl, Running]] = []
+    for who, operation, name in lacking:
+        instance, lacked = f"lacking-{who}", acl_of(deployment, who, operation, name)
+        user = without(kafka, deployment, who, lacked, instance)
+        process = pipeline.start(who, instance, bootstrap_servers=kafka.sasl_servers, kafka=user)
+        started.append((instance, lacked, process))
+    for instance, lacked, process in started:
+        assert process.wait(120) == EXIT_STOPPED, pipeline.log(instance)
+        assert f"lacks {lacked}. `barograph plan --acls`" in pipeline.log(instance), pipeline.log(instance)
 
 
 @pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "serving", "dead-letters", "prompts", "apply"])
@@ -374,6 +370,7 @@ def test_prompts_are_written_and_followed_with_the_required_acls(kafka: SecureKa
         PromptLog(deployment.settings("prompts", users["serving"])).lead()
 
 
+@pytest.mark.long
 def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: Path) -> None:
     (tmp_path / "admin.properties").touch()
     topics = Topics("tool's $-")
@@ -390,14 +387,9 @@ def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: 
 
 
 def test_a_revoked_acl_stops_the_processor(kafka: SecureKafka, deployment: Deployment) -> None:
-    (lacked,) = (
-        right
-        for right in required_acls("sketcher", deployment.topics)
-        if right.name == deployment.topics.predictions_dead
-    )
-    settings = deployment.settings(
-        "sketcher", without(kafka, deployment, "sketcher", lacked, "robbed"), instance="robbed"
-    )
+    lacked = acl_of(deployment, "sketcher", "Write", "predictions.dead")
+    user = without(kafka, deployment, "sketcher", lacked, "robbed")
+    settings = deployment.settings("sketcher", user, instance="robbed")
     transactions = Transactions(settings, "sketcher", Report("sketcher", "robbed"))
     transactions.start()
     consumer = make_consumer(settings, "sketcher")
@@ -410,9 +402,7 @@ def test_a_revoked_acl_stops_the_processor(kafka: SecureKafka, deployment: Deplo
 
 
 def test_a_monitor_that_cannot_dead_letter_acknowledges_nothing(kafka: SecureKafka, deployment: Deployment) -> None:
-    (lacked,) = (
-        right for right in required_acls("monitor", deployment.topics) if right.name == deployment.topics.partials_dead
-    )
+    lacked = acl_of(deployment, "monitor", "Write", "partials.dead")
     user = without(kafka, deployment, "monitor", lacked, "muzzled")
     settings = dataclasses.replace(deployment.settings("monitor", user), write_s=0.0)
     report = Report("monitor", "muzzled")
@@ -427,28 +417,19 @@ def test_a_monitor_that_cannot_dead_letter_acknowledges_nothing(kafka: SecureKaf
         assert acknowledged in ([], [NOTHING])
 
 
-def changed(user: dict[str, str], **values: Any) -> dict[str, str]:
-    return user | {name.replace("_", "."): value for name, value in values.items()}
-
-
-@pytest.mark.parametrize(
-    ("values", "advice"),
-    [
-        ({"sasl_password": "not-this-one"}, "BAROGRAPH_KAFKA_SASL_PASSWORD"),
-        ({"ssl_ca_location": ""}, "ssl.ca.location"),
-    ],
-)
-def test_a_failed_authentication_is_explained(
-    kafka: SecureKafka, deployment: Deployment, values: dict[str, str], advice: str
-) -> None:
-    user = changed(kafka.add_user(deployment.user("sketcher")), **values)
-    began_s = time.monotonic()
-    with pytest.raises(ProcessorError) as caught:
-        require_acls(deployment.settings("sketcher", user), "sketcher")
-    assert advice in str(caught.value)
-    assert "not-this-one" not in str(caught.value)
-    # A processor waits for an unavailable broker, but not for one that rejects it.
-    assert time.monotonic() - began_s < 20
+def test_a_failed_authentication_is_explained(kafka: SecureKafka, deployment: Deployment) -> None:
+    user = kafka.add_user(deployment.user("sketcher"))
+    for changes, advice in (
+        ({"sasl.password": "not-this-one"}, "BAROGRAPH_KAFKA_SASL_PASSWORD"),
+        ({"ssl.ca.location": ""}, "ssl.ca.location"),
+    ):
+        began_s = time.monotonic()
+        with pytest.raises(ProcessorError) as caught:
+            require_acls(deployment.settings("sketcher", user | changes), "sketcher")
+        assert advice in str(caught.value)
+        assert "not-this-one" not in str(caught.value)
+        # A processor waits for an unavailable broker, but not for one that rejects it.
+        assert time.monotonic() - began_s < 20
 
 
 def test_a_publisher_without_the_acl_reports_it(kafka: SecureKafka, deployment: Deployment) -> None:

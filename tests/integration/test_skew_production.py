@@ -15,7 +15,7 @@ from barograph.publisher.pii import FieldHash, truncate_text
 
 from cli.main import main
 from local.clickhouse import LocalClickHouse
-from tests.support.environment import unset_settings
+from tests.support.environment import enter_folder
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
@@ -91,12 +91,7 @@ def skew(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, dict[str, Any], str]]:
-    monkeypatch.chdir(tmp_path)
-    unset_settings(monkeypatch)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", engine.address().password)
-    Path("barograph.toml").write_text(
-        f'[clickhouse]\nhost = "{engine.host}"\nport = {engine.port}\ndatabase = "{client.database}"\n'
-    )
+    enter_folder(tmp_path, monkeypatch, engine.address(client.database))
     insert_rows(client, "contracts", [row("contracts", model=MODEL, contract_id="c", yaml=CONTRACT)])
     pq.write_table(pa.table(TRAIN), "train.parquet")
 

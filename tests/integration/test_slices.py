@@ -28,7 +28,7 @@ from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3600, 86_400
 START_S = 1_790_000_000 // DAY_S * DAY_S
-DAYS, ROWS = 3, 12_000
+DAYS, ROWS, PARTITIONS = 3, 6_000, 2
 CLASSES = ("cat", "dog", "fish")
 PAIR = "origin * carrier"
 HUGE = "x" * 900_000
@@ -64,7 +64,7 @@ def learn(folder: Path) -> tuple[Contract, Baseline]:
     roles = Roles(class_="decision", label="truth", latency="ms", slices=("seats", PAIR))
     result = infer(
         InferOptions(
-            table=path, model="birds", version="1", roles=roles, pane_s=900, windows=(Window(6 * HOUR_S, HOUR_S),)
+            table=path, model="birds", version="1", roles=roles, pane_s=1800, windows=(Window(6 * HOUR_S, HOUR_S),)
         )
     )
     written = write_result(result, folder)
@@ -113,13 +113,10 @@ def panes_of(table: pa.Table, length_s: int) -> np.ndarray:
     return starts
 
 
-@pytest.mark.parametrize("partitions", [2])
-def test_slices_scores_categories_and_days_equal_the_source(
-    pipeline: Pipeline, tmp_path: Path, partitions: int
-) -> None:
+def test_slices_scores_categories_and_days_equal_the_source(pipeline: Pipeline, tmp_path: Path) -> None:
     contract, baseline = learn(tmp_path)
     assert baseline.dimensions[1].source == "features.origin * features.carrier"
-    pipeline.create(partitions)
+    pipeline.create(PARTITIONS)
     pipeline.register(contract, [baseline])
     table = make_table(np.random.default_rng(2), ROWS, serving=True)
     served = as_served(table, contract)
@@ -129,9 +126,9 @@ def test_slices_scores_categories_and_days_equal_the_source(
         contract, version="1", bootstrap_servers=pipeline.bootstrap, on_full="wait", topic_prefix=pipeline.prefix
     ) as publisher:
         assert publisher.predictions(served.slice(0, half)) == half
-    pipeline.produce((i % partitions, as_json(row), None) for i, row in enumerate(table.slice(half).to_pylist(), half))
-    pipeline.end(partitions)
-    for i in range(partitions):
+    pipeline.produce((i % PARTITIONS, as_json(row), None) for i, row in enumerate(table.slice(half).to_pylist(), half))
+    pipeline.end(PARTITIONS)
+    for i in range(PARTITIONS):
         pipeline.start("sketcher", f"sketcher-{i}")
     pipeline.start("monitor")
     pipeline.wait_rows(f"SELECT sum(n) = {ROWS} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "all counted")
@@ -161,7 +158,7 @@ def as_json(row: dict[str, Any]) -> bytes:
 
 def check_counts(pipeline: Pipeline, table: pa.Table, baseline: Baseline) -> None:
     """Events of every slice and pane, and values of a field in them, one by one."""
-    pane = panes_of(table, 900)
+    pane = panes_of(table, 1800)
     expected: Counter[tuple[str, int]] = Counter()
     for name, mask in slices_of(table, baseline).items():
         expected.update((name, at) for at in pane[mask].tolist())

@@ -5,33 +5,22 @@ from __future__ import annotations
 import threading
 
 import pytest
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer
 
 from streams.broker.assigned_consumer import AssignedConsumer
 from streams.broker.client import make_consumer
 from streams.errors import ProcessorError
 from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
-from tests.support.sketching import flush_once, open_sketcher
+from tests.support.sketching import flush_once, open_sketcher, settings_of
 
 SESSION_S = 60.0
 """Longer than any wait of this test: a member that joins did not wait for the old session."""
 
 
-def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
-    return ProcessorSettings(
-        instance=instance,
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        session_timeout_s=SESSION_S,
-    )
-
-
 def join(pipeline: Pipeline, instance: str) -> Consumer:
     """A member of the group that has partitions."""
-    consumer = make_consumer(settings_of(pipeline, instance), "sketcher")
+    consumer = make_consumer(settings_of(pipeline, instance=instance, session_timeout_s=SESSION_S), "sketcher")
     consumer.subscribe([pipeline.topics.predictions])
 
     def assigned() -> bool:
@@ -40,22 +29,6 @@ def join(pipeline: Pipeline, instance: str) -> Consumer:
 
     wait_for(assigned, "partitions", SESSION_S / 2)
     return consumer
-
-
-@pytest.mark.long
-def test_a_restarted_member_gets_its_partitions_at_once(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    before = join(pipeline, "one")
-    # As after a kill: the group is not notified.
-    after = join(pipeline, "one")
-    wait_for(lambda: _fatal(before), "the predecessor to be shut out", SESSION_S / 2)
-    after.close()
-
-
-def _fatal(consumer: Consumer) -> bool:
-    message = consumer.poll(0.1)
-    error = None if message is None else message.error()
-    return error is not None and error.code() == KafkaError._FATAL
 
 
 @pytest.mark.long
@@ -69,6 +42,7 @@ def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipel
             return bool(sketcher._consumer.positions)
 
         wait_for(flush, "partitions", SESSION_S / 2)
+        # As after a kill, the group is not notified; a member of the same name gets the partitions at once.
         other = join(pipeline, "s")
         with pytest.raises(ProcessorError, match="Another processor runs under this instance name"):
             wait_for(lambda: flush() and False, "the end of one of them", SESSION_S / 2)
@@ -81,9 +55,9 @@ def test_a_processor_ends_when_a_callback_fails_after_the_assignment(
     pipeline.create(1)
     # librdkafka loses its references only if messages arrive.
     pipeline.produce([(0, b"{}", None)] * 10)
-    settings = settings_of(pipeline, "one")
+    settings = settings_of(pipeline, session_timeout_s=SESSION_S)
     consumer = AssignedConsumer(
-        settings, "sketcher", {pipeline.topics.predictions: "predictions"}, Report("sketcher", "one"), poll_messages=10
+        settings, "sketcher", {pipeline.topics.predictions: "predictions"}, Report("sketcher", "s"), poll_messages=10
     )
 
     def fail(*_: object) -> None:

@@ -1,8 +1,7 @@
-"""The golden signal volume through real processors: the views equal the injected numbers."""
+"""Volume, errors, lateness, losses before Kafka and duplicates through real processors: as injected, in every view."""
 
 from __future__ import annotations
 
-import json
 import time
 import zlib
 from collections import Counter
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-import pytest
 from barograph import Publisher
 from barograph.contract import Contract, Field, Slice, Slo, Window
 
@@ -19,21 +17,21 @@ from sketches.baseline.baseline import Baseline, SliceCounts, SliceValues
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 
 PARTITIONS = 3
-PANE_S = 2
+PANE_S = 60
+START_S = int(time.time()) // 3600 * 3600 - 7200
 SLOW_MS = 100.0
 RAW_SHARE = 0.5
 KINDS = ("TimeoutError", "ValueError", "ConnectionError")
 
 
-def signal_contract(room_s: int = 20) -> Contract:
-    """Panes of two seconds, and room for events out of order: twice 20 s, so that no slow machine makes any late."""
+def signal_contract() -> Contract:
     simple = simple_contract()
     watched = Field(name="x", type="float", source="features.x", low=-10.0, high=10.0, nulls="refuse", policy="reject")
     return simple_contract(
         pane_s=PANE_S,
-        lateness_s=room_s,
-        out_of_order_s=room_s,
-        windows=(Window(20, 10),),
+        lateness_s=PANE_S,
+        out_of_order_s=PANE_S,
+        windows=(Window(10 * PANE_S, 5 * PANE_S),),
         raw_share=RAW_SHARE,
         fields=(watched, *simple.fields[1:]),
         slices=(*simple.slices, Slice(name="arm", source="arm", values=("a", "b"))),
@@ -73,8 +71,8 @@ class Injected:
         self.ids: Counter[str] = Counter()
         self.n = 0
 
-    def publish(self, publisher: Publisher, count: int, *, at_ms: int | None = None) -> None:
-        """Publish events; of 20 of them one is dropped, one is sent twice and four fail."""
+    def publish(self, publisher: Publisher, count: int, *, late: bool = False) -> None:
+        """Publish events, a second apart or late ones of the first; of 20 one is dropped, one repeated, four fail."""
         producer = publisher._outbox.producer_id
         for _ in range(count):
             self.n += 1
@@ -84,16 +82,15 @@ class Injected:
                 publisher.prediction(id="", features={"x": 1.0})
                 self.lost[producer] += 1
                 continue
-            event = self._event(i) | {"at": at_ms}
+            event = self._event(i) | {"at": (START_S + (0 if late else i)) * 1000}
             for _ in range(2 if i % 20 == 11 else 1):
                 publisher.prediction(**event)
-                self._count(producer, event, late=at_ms is not None)
+                self._count(producer, event, late=late)
 
     def refuse(self, publisher: Publisher, count: int) -> None:
         """Publish events of tomorrow, which are dead-lettered and not lost."""
         for i in range(count):
-            tomorrow_ms = int(time.time() * 1000) + 86_400_000
-            publisher.prediction(id=f"tomorrow {i}", features={"x": 1.0}, at=tomorrow_ms)
+            publisher.prediction(id=f"tomorrow {i}", features={"x": 1.0}, at=int(time.time() * 1000) + 86_400_000)
             self.received[publisher._outbox.producer_id] += 1
 
     def _event(self, i: int) -> dict[str, Any]:
@@ -121,13 +118,6 @@ class Injected:
                 self.kinds[cut, kind] += 1
         if x is None or x != x or abs(x) > 10:
             self.violations["null" if x is None else "invalid" if x != x else "above" if x > 0 else "below"] += 1
-
-
-@pytest.fixture
-def live(pipeline: Pipeline) -> Pipeline:
-    pipeline.clock = "live"
-    pipeline.create(PARTITIONS)
-    return pipeline
 
 
 @contextmanager
@@ -171,124 +161,36 @@ def check(pipeline: Pipeline, injected: Injected) -> None:
     }
 
 
-def check_silence(pipeline: Pipeline) -> None:
-    """Every pane since the last event has an empty row, and the age of the traffic grows."""
-    [(last_end_s, sealed_s)] = pipeline.rows(
-        "SELECT (SELECT max(toUnixTimestamp(pane_end)) FROM all_volume WHERE n > 0), "
-        "(SELECT max(toUnixTimestamp(pane_end)) FROM all_volume WHERE sealed)"
-    )
-    silent = pipeline.rows(
-        "SELECT toUnixTimestamp(pane_start) FROM all_volume WHERE slice = 'all' AND n = 0 AND sealed "
-        f"AND pane_start >= fromUnixTimestamp({last_end_s}) AND pane_end <= fromUnixTimestamp({sealed_s}) ORDER BY 1"
-    )
-    assert [start_s for (start_s,) in silent] == list(range(last_end_s, sealed_s, PANE_S))
-    for view, column in (("silence", "silent_s"), ("model_freshness", "traffic_age_s")):
-        [(age_s, now_s)] = pipeline.rows(f"SELECT {column}, toUnixTimestamp(now()) FROM {view}")
-        assert abs(age_s - (now_s - last_end_s)) <= PANE_S + 1, view
-
-
-@pytest.mark.long
-def test_figures_equal_the_injected_numbers_despite_kills(live: Pipeline) -> None:
-    live.register(signal_contract(), [signal_baseline()])
+def test_figures_of_every_view_equal_the_injected_numbers(pipeline: Pipeline) -> None:
+    pipeline.create(PARTITIONS)
+    pipeline.register(signal_contract(), [signal_baseline()])
     injected = Injected()
-    for kind, name in (("sketcher", "sketcher-0"), ("sketcher", "sketcher-1"), ("monitor", "monitor-0")):
-        live.start(kind, name)
-    live.start("recorder")
-    with publishing(live) as first, publishing(live) as second:
-        injected.publish(first, 200)
+    for kind in ("sketcher", "monitor", "recorder"):
+        pipeline.start(kind)
+    with publishing(pipeline) as first, publishing(pipeline) as second:
+        injected.publish(first, 300)
+        # The events of the second are later: they must not overtake those of the first.
         first.flush()
-        live.wait_rows("SELECT count() > 0 FROM volume WHERE n > 0", "work in progress before the kill")
-        injected.publish(second, 200)
-        second.flush()
-        live.kill("sketcher-0")
-        injected.publish(first, 150)
-        first.flush()
-        live.start("sketcher", "sketcher-0")
-        live.kill("monitor-0")
+        injected.publish(second, 300)
         injected.refuse(second, 4)
-        injected.publish(second, 150)
         second.flush()
-        live.start("monitor", "monitor-0")
-        wait_counted(live, injected)
-        assert live.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
-        # All events so far were on time, so the next ones need not wait for others.
-        live.register(signal_contract(room_s=1), [])
-        old_ms = int(time.time() * 1000) - 3_600_000
-        live.wait_rows("SELECT max(sealed_until) > now() - INTERVAL 30 MINUTE FROM progress FINAL", "sealing")
-        injected.publish(first, 40, at_ms=old_ms)
+        wait_counted(pipeline, injected)
+        assert pipeline.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
+        sealed = f"SELECT toUnixTimestamp(max(sealed_until)) >= {START_S + 5 * PANE_S} FROM progress FINAL"
+        pipeline.wait_rows(sealed, "sealed panes")
+        injected.publish(first, 40, late=True)
         first.flush()
-        wait_counted(live, injected)
-        published = sum(injected.received.values())
-        assert first.stats.published + second.stats.published == published
+        wait_counted(pipeline, injected)
+        assert first.stats.published + second.stats.published == sum(injected.received.values())
         assert first.stats.dropped["invalid"] + second.stats.dropped["invalid"] == sum(injected.lost.values())
-    # Silence afterwards: panes without events are sealed one by one.
-    live.wait_rows(
-        "SELECT count() >= 3 FROM all_volume WHERE slice = 'all' AND n = 0 AND sealed AND pane_start > "
-        "(SELECT max(pane_start) FROM all_volume WHERE n > 0)",
-        "silence",
-    )
-    live.wait_settled()
-    check(live, injected)
-    check_silence(live)
+    pipeline.end(PARTITIONS)
     retained = [n for each, n in injected.ids.items() if zlib.crc32(each.encode()) < RAW_SHARE * 2**32]
-    live.wait_rows(f"SELECT sum(recorded) = {sum(retained)} FROM duplicates", "raw events")
-    # An hour may end while the test publishes: a pair is sent at one moment, of which each has its own time.
-    [(counted, found_kept, ids, repeats, share)] = live.rows(
-        "SELECT sum(counted), sum(recorded), sum(ids), sum(repeats), any(raw_share) FROM duplicates"
-    )
-    assert (counted, found_kept, share) == (injected.volume["n"], sum(retained), RAW_SHARE)
-    assert found_kept - ids == repeats
-    assert repeats in (sum(retained) - len(retained), sum(retained) - len(retained) - 1)
+    pipeline.wait_rows(f"SELECT sum(recorded) = {sum(retained)} FROM duplicates", "raw events")
+    pipeline.wait_settled()
+    check(pipeline, injected)
+    repeats = sum(retained) - len(retained)
     assert repeats > 0
-    assert live.rows("SELECT reason, n FROM dead_letters WHERE model = 'toy'") == [("future-time", 4)]
-
-
-@pytest.mark.long
-def test_dead_letters_of_both_topics_are_counted_once_with_their_processors_killed(live: Pipeline) -> None:
-    live.register(signal_contract(room_s=1), [signal_baseline()])
-    now_ms = int(time.time() * 1000)
-
-    def event(**changes: Any) -> bytes:
-        known = {"model": "toy", "version": "1", "id": "a", "at": now_ms, "features": {"x": 0.0}}
-        return json.dumps({**known, **changes}).encode()
-
-    def label(**changes: Any) -> bytes:
-        return json.dumps({"model": "toy", "id": "a", "label": True, "at": now_ms, **changes}).encode()
-
-    def inject() -> None:
-        live.produce(
-            (i % PARTITIONS, value, None)
-            for i, value in enumerate(
-                [b"nope"] * 7 + [event(model="nobody")] * 5 + [event(id="")] * 3 + [event(at=0)] * 2 + [event()] * 4
-            )
-        )
-        live.produce(
-            ((i % PARTITIONS, value, None) for i, value in enumerate([b"nope"] * 6 + [label(id="")] * 3 + [label()])),
-            live.topics.labels,
-        )
-
-    for kind in ("sketcher", "recorder", "monitor"):
-        live.start(kind)
-    inject()
-    live.wait_rows("SELECT sum(n) >= 26 FROM dead_letters", "the first dead letters")
-    for kind in ("sketcher", "recorder", "monitor"):
-        live.kill(f"{kind}-0")
-    inject()
-    for kind in ("sketcher", "recorder", "monitor"):
-        live.start(kind)
-    live.wait_rows("SELECT sum(n) >= 52 FROM dead_letters", "all dead letters")
-    live.wait_settled()
-    counts = live.rows("SELECT topic, model, reason, sum(n) FROM dead_letters GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
-    assert counts == [
-        ("labels", "", "not-json", 12),
-        ("labels", "toy", "missing-id", 6),
-        ("predictions", "", "not-json", 14),
-        ("predictions", "", "unknown-model", 10),
-        ("predictions", "toy", "missing-id", 6),
-        ("predictions", "toy", "too-old", 4),
-    ]
-    assert len(live.read_all(live.topics.predictions_dead)) == 34
-    assert len(live.read_all(live.topics.labels_dead)) == 18
-    hours = live.rows("SELECT min(hour) >= toStartOfHour(now()) - 3600, max(hour) <= now() FROM dead_letters")
-    assert hours == [(True, True)]
-    assert live.rows("SELECT count() FROM producer_gaps") == [(0,)], "events without producer and seq are not in it"
+    assert pipeline.rows(
+        "SELECT sum(counted), sum(recorded), sum(ids), sum(repeats), any(raw_share) FROM duplicates"
+    ) == [(injected.volume["n"], sum(retained), len(retained), repeats, RAW_SHARE)]
+    assert pipeline.rows("SELECT reason, n FROM dead_letters WHERE model = 'toy'") == [("future-time", 4)]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from local.clickhouse import LocalClickHouse
+from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
 from warehouse import migrate, queries
 from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from warehouse.tables import insert_rows
@@ -37,37 +36,14 @@ ODD_NAMES = [
 
 
 @contextmanager
-def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[Address]:
-    """A server that returns the same answer to every POST request."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answer(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield Address("127.0.0.1", server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
+def answering(answer: Answer) -> Iterator[Address]:
+    """A server that returns the same answer to every request."""
+    with ScriptedServer(answer) as server:
+        yield Address("127.0.0.1", server.port)
 
 
-def refusing(status: int, code: int | None, text: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        if code is not None:
-            handler.send_header("X-ClickHouse-Exception-Code", str(code))
-        handler.send_header("Content-Length", str(len(text)))
-        handler.end_headers()
-        handler.wfile.write(text.encode())
-
-    return answer
+def refusing(status: int, code: int | None) -> Answer:
+    return reply(b"no", status, **({} if code is None else {"X_ClickHouse_Exception_Code": str(code)}))
 
 
 def test_a_refused_connection_is_busy() -> None:
@@ -79,18 +55,12 @@ def test_a_refused_connection_is_busy() -> None:
 
 
 def test_a_silent_server_is_busy_after_the_time_out() -> None:
-    released = threading.Event()
-    with answering(lambda _: (released.wait(30), None)[1]) as address:
-        with pytest.raises(WarehouseBusy, match="could not be reached"):
-            connect(address, timeout_s=1)
-        released.set()
+    with answering(hang) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
+        connect(address, timeout_s=1)
 
 
 def test_a_connection_cut_half_way_is_busy() -> None:
-    with (
-        answering(lambda handler: handler.connection.close()) as address,
-        pytest.raises(WarehouseBusy, match="could not be reached"),
-    ):
+    with answering(cut) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
         connect(address)
 
 
@@ -101,7 +71,7 @@ def test_a_server_with_too_much_to_do_is_busy_and_one_that_refuses_an_error() ->
         *((each, WarehouseBusy) for each in overloaded),
         *((each, WarehouseError) for each in refused),
     ):
-        with answering(refusing(status, code, "no")) as address, pytest.raises(error) as caught:
+        with answering(refusing(status, code)) as address, pytest.raises(error) as caught:
             connect(address)
         assert (type(caught.value), caught.value.code) == (error, code), status
 

@@ -1,6 +1,6 @@
-"""The comparison of two arms of an A/B test keeps its error rates, also if units stay in their arm.
+"""The daily comparison of two arms and the hourly one of prompts keep their error rates, also if units stay in an arm.
 
-`python -m tests.reference.arm_errors` prints what is measured.
+`python -m tests.reference.arm_errors` and `python -m tests.reference.prompt_arms` print what is measured.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tests.reference.arm_errors import (
     variance_path,
 )
 from tests.reference.false_alarms import at_most
+from tests.reference.prompt_arms import A_A, HARMFUL, Scenario, harm_hours
+from tests.reference.prompt_arms import RUNS as PROMPT_RUNS
 from tests.reference.shadow_errors import ALPHA
 
 
@@ -69,3 +71,38 @@ def test_a_real_difference_is_found_and_pairs_know_it_better() -> None:
     half, day = paired("accuracy")
     assert day <= np.median(days)
     assert half < half_width("predictions", "accuracy") < half_width("units", "accuracy")
+
+
+# ------------------------------------------------------------------------------------- prompts, hour by hour
+
+GOLDEN_HOURS: dict[str, list[int]] = {
+    "time to first token +30 %": [4, 4, 4, 4],
+    "tokens +20 %": [24, 23, 12, 7],
+    "errors 1 % → 3 %": [11, 9, 11, 9],
+}
+"""Hours until a harmful prompt is found, in four runs."""
+
+
+def test_golden_hours_until_a_prompt_is_proposed() -> None:
+    """Equal prompts are seldom proposed: of 20 tests at 5 %, more than four have a probability below 0.3 %."""
+    (equal,) = (scenario for scenario in A_A if scenario.name == "two days")
+    assert np.count_nonzero(harm_hours(equal, runs=20)) <= 4
+    assert {scenario.name: harm_hours(scenario, runs=4).tolist() for scenario in HARMFUL} == GOLDEN_HOURS
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scenario", A_A, ids=[scenario.name for scenario in A_A])
+def test_equal_prompts_are_proposed_in_less_than_one_test_of_twenty(scenario: Scenario) -> None:
+    assert np.mean(harm_hours(scenario, PROMPT_RUNS) > 0) <= 0.05
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("scenario", "most"), tuple(zip(HARMFUL, (8, 72, 72), strict=True)), ids=[each.name for each in HARMFUL]
+)
+def test_harm_is_found_within_hours(scenario: Scenario, most: int) -> None:
+    hours = harm_hours(scenario, runs=20)
+    assert np.all(hours > 0)
+    assert np.median(hours) <= most / 2
+    assert np.max(hours) <= 2 * most

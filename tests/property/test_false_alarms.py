@@ -1,20 +1,47 @@
-"""Every kind of verdict alarms at most as often as it says where nothing has changed, for windows of 50 to 10⁶ events.
+"""Verdicts, single windows and the rule `performance-drop` alarm at most as often as they say where nothing changed.
 
-`python -m tests.reference.false_alarms` prints what is measured.
+And the predicted time to detection agrees with the real verdicts. `python -m tests.reference.false_alarms` and
+`python -m tests.reference.page_times` print what is measured.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from barograph.contract.alerts import FAST_RATIO
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from tests.reference.false_alarms import KINDS, SIZES, Kind, at_most, normal, psi_on_new_bins, simulate
+from alerts.templates.labels import RELATIVE_MARGIN
+from sketches.detection.delay import QUANTILES
+from sketches.drift.overdispersion import learn_phi
+from sketches.drift.psi import psi_values, psi_verdicts
+from sketches.performance.metric import difference
+from tests.reference.false_alarms import (
+    KINDS,
+    SIZES,
+    TAIL,
+    TEN,
+    TRAINED,
+    ZIPF_BINS,
+    Kind,
+    at_most,
+    errors_of_numbers,
+    measured,
+    normal,
+    psi_on_new_bins,
+    simulate,
+)
+from tests.reference.page_times import CHANGES, Change, predicted_hours, simulated_hours
+from warehouse.signals.verdicts import ALONE_EVENTS
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_false_alarms_are_at_most_nominal(kind: Kind) -> None:
+    """Of windows of 50 to 10⁶ events."""
     for n in SIZES:
         outcome = simulate(kind, n)
         for alarms, nominal in ((outcome.doubt, kind.doubt), (outcome.level, kind.level)):
@@ -22,9 +49,116 @@ def test_false_alarms_are_at_most_nominal(kind: Kind) -> None:
                 assert alarms.mean() <= at_most(nominal, alarms.size), f"{n:,} events: more than {nominal:.2%}"
 
 
+@pytest.mark.long
 def test_without_the_error_of_their_sketches_new_bins_alarm_in_large_windows() -> None:
     rng = np.random.default_rng(1)
     for n, least in ((5_000, 0.08), (10**6, 0.9)):
         outcome = psi_on_new_bins(normal, ndtr, "kll", sketch_error=False)(rng, n)
         assert outcome.doubt is not None
         assert outcome.doubt.mean() > least
+
+
+# ------------------------------------------------------------------------------------- windows that page alone
+
+MAJOR = 0.2
+WINDOWS = 10_000
+RUNS = {"independent": (1,), "runs of 1 to 12": (1, 2, 5, 12), "runs of 5 to 30": (5, 10, 30), "runs of 50": (50,)}
+"""Lengths of runs of equal events; a window has equally many runs of each length."""
+AT_MOST = {"independent": 0, "runs of 1 to 12": 0, "runs of 5 to 30": 0, "runs of 50": 1}
+"""Quiet windows that page alone: in the worst cell, ten runs of 50 events hold a category with a share of 0.1%."""
+SHAPES = {
+    **{"ten bins": TEN, "categories": ZIPF_BINS, "integers": TAIL},
+    **{f"rate of {rate}": np.array([1 - rate, rate]) for rate in (0.5, 0.02, 0.001)},
+}
+
+
+def alone(shape: str, runs: tuple[int, ...], n: int) -> tuple[float, int]:
+    """Return φ, and the number of quiet windows of about n events whose whole interval is above the fast threshold.
+
+    Independent events are multinomial. φ of correlated ones is learned from 100 of the windows, as `infer` does.
+    """
+    rng = np.random.default_rng(20_261)
+    base = rng.multinomial(TRAINED, SHAPES[shape])
+    each = max(1, round(n / sum(runs)))
+    counts = np.sum([length * rng.multinomial(each, SHAPES[shape], WINDOWS) for length in runs], axis=0)
+    phi: NDArray[np.float64] = np.ones(1)
+    if runs != (1,):
+        _, df, t, _ = psi_values(base, counts[:100], [0])
+        phi = learn_phi(t, df, counts[:100].sum(axis=1, keepdims=True)).value
+    verdicts = psi_verdicts(base, counts, [0], phi=phi, major=MAJOR)
+    return float(phi[0]), int((verdicts.low > FAST_RATIO * MAJOR).sum())
+
+
+def test_golden_numbers_of_quiet_windows_that_page_alone() -> None:
+    phi, pages = alone("rate of 0.001", RUNS["runs of 50"], 300)
+    assert phi == 1.0, "the median window has no such event"
+    assert pages == 62, "with fewer events than a window needs to page alone"
+    assert alone("rate of 0.001", RUNS["runs of 50"], ALONE_EVENTS)[1] == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("runs", RUNS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_quiet_windows_do_not_page_alone(shape: str, runs: str) -> None:
+    for n in (ALONE_EVENTS, 2 * ALONE_EVENTS, 10 * ALONE_EVENTS):
+        _, pages = alone(shape, RUNS[runs], n)
+        assert pages <= AT_MOST[runs], n
+
+
+# ------------------------------------------------------------------------------------- performance-drop
+
+MARGIN = 0.05
+"""The default of `thresholds.rates.major`."""
+
+
+def beyond_margin(metric: str, labels: int, reference_size: int) -> float:
+    """The share of quiet weeks whose metric is beyond the margin by chance."""
+    rng = np.random.default_rng([labels, reference_size])
+    measure = errors_of_numbers if metric == "mae" else measured
+    window, reference = measure(rng, labels)[metric], measure(rng, labels * reference_size)[metric]
+    change = difference(window, reference)
+    if metric in ("accuracy", "auc"):
+        is_beyond = -change.high > MARGIN
+    else:
+        is_beyond = change.low / np.abs(reference.value) > RELATIVE_MARGIN * MARGIN
+    return float(np.mean(is_beyond & window.enough & change.enough))
+
+
+@pytest.mark.parametrize("reference_size", [1, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("labels", "most"),
+    [
+        (100, 0.005),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in ((50, 0.005), (200, 0.002), (500, 0.0), (5000, 0.0))),
+    ],
+)
+def test_quiet_weeks_are_not_beyond_the_margin(labels: int, most: float, reference_size: int) -> None:
+    for metric in ("accuracy", "auc", "log_loss", "mae"):
+        assert beyond_margin(metric, labels, reference_size) <= most, metric
+
+
+# ------------------------------------------------------------------------------------- time to detection
+
+TOLERANCE_HOURS = 1.5
+"""One hop, and the error of a quantile of 400 runs."""
+ENOUGH = ((500, 1), (5_000, 1), (5_000, 30), (100_000, 300))
+"""Traffic with at least 150 independent events in a window; with fewer, predictions are up to three hours early."""
+
+
+@pytest.mark.parametrize(
+    ("events", "phi"), [ENOUGH[0], *(pytest.param(*each, marks=pytest.mark.long) for each in ENOUGH[1:])]
+)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name.replace(" ", "-"))
+def test_the_prediction_is_within_a_hop(change: Change, events: int, phi: int) -> None:
+    predicted = predicted_hours(change, events, phi)
+    hours = np.quantile(simulated_hours(change, events, phi, np.random.default_rng(22)), QUANTILES, method="lower")
+    compared = [(p, s) for p, s in zip(predicted, hours, strict=True) if math.isfinite(p)]
+    assert compared
+    assert all(abs(p - s) <= TOLERANCE_HOURS for p, s in compared), (predicted, hours)
+
+
+def test_what_is_predicted_never_to_be_detected_seldom_is() -> None:
+    small = CHANGES[0]
+    assert predicted_hours(small, 50, 1)[1] == math.inf
+    hours = simulated_hours(small, 50, 1, np.random.default_rng(22))
+    assert (hours <= 24).mean() < 0.5

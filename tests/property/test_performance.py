@@ -24,7 +24,7 @@ from tests.support.performance import confusion, error_sums, measured, score_his
 FloatArray = NDArray[np.float64]
 
 EDGES = score_edges(0.5)
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(deadline=None, max_examples=25)
 ROWS = st.lists(
     st.tuples(
         st.one_of(st.sampled_from([0.0, 1e-9, 0.5, 1.0]), st.floats(0.0, 1.0), st.floats(-5.0, 5.0)),
@@ -67,6 +67,24 @@ def test_binary_metrics_are_in_range(rows: list[tuple[float, bool, int]], phi: f
 
 
 @UNHURRIED
+@given(
+    st.integers(2, 5).flatmap(lambda k: st.lists(st.integers(0, 400), min_size=k * k, max_size=k * k)),
+    st.lists(st.floats(-1e6, 1e6), max_size=60),
+    PHI,
+)
+def test_metrics_of_classes_and_numbers_are_in_range(cells: list[int], errors: list[float], phi: float) -> None:
+    kinds = round(len(cells) ** 0.5)
+    counts = np.array(cells, np.float64).reshape(kinds, kinds)
+    probability = np.random.default_rng(sum(cells)).dirichlet(np.ones(kinds), size=int(counts.sum()))
+    true = np.repeat(np.arange(kinds), counts.sum(axis=1).astype(np.int64))
+    hist = score_histogram(probability.T, EDGES, (true == np.arange(kinds)[:, None]))
+    holds(class_metrics(counts, hist, EDGES, phi=phi))
+    values = np.array(errors, np.float64)
+    quantiles = np.quantile(np.abs(values), ERROR_RANKS) if values.size else np.full(ERROR_RANKS.size, np.nan)
+    holds(number_metrics(error_sums(values), quantiles, phi=phi), (-1e7, 1e7))
+
+
+@UNHURRIED
 @given(ROWS)
 def test_histograms_add_up_and_turn_round(rows: list[tuple[float, bool, int]]) -> None:
     scores, labels = raw(rows)
@@ -103,26 +121,6 @@ def test_differences_turn_round(one: list[tuple[float, bool, int]], two: list[tu
         there, back = difference(first[name], second[name]), difference(second[name], first[name])
         np.testing.assert_allclose([there.value, there.low, there.high], [-back.value, -back.high, -back.low])
         assert there.enough == back.enough
-
-
-@UNHURRIED
-@given(st.integers(2, 5).flatmap(lambda k: st.lists(st.integers(0, 400), min_size=k * k, max_size=k * k)), PHI)
-def test_class_metrics_are_in_range(cells: list[int], phi: float) -> None:
-    kinds = round(len(cells) ** 0.5)
-    counts = np.array(cells, np.float64).reshape(kinds, kinds)
-    rng = np.random.default_rng(sum(cells))
-    probability = rng.dirichlet(np.ones(kinds), size=int(counts.sum()))
-    true = np.repeat(np.arange(kinds), counts.sum(axis=1).astype(np.int64))
-    hist = score_histogram(probability.T, EDGES, (true == np.arange(kinds)[:, None]))
-    holds(class_metrics(counts, hist, EDGES, phi=phi))
-
-
-@UNHURRIED
-@given(st.lists(st.floats(-1e6, 1e6), max_size=60), PHI)
-def test_number_metrics_are_in_range(errors: list[float], phi: float) -> None:
-    values = np.array(errors, np.float64)
-    quantiles = np.quantile(np.abs(values), ERROR_RANKS) if values.size else np.full(ERROR_RANKS.size, np.nan)
-    holds(number_metrics(error_sums(values), quantiles, phi=phi), (-1e7, 1e7))
 
 
 @settings(UNHURRIED, max_examples=20)

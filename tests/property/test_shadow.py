@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.comparison.sample_ratio import CONCENTRATIONS, anytime_p
+from sketches.comparison.sample_ratio import CONCENTRATIONS
 from sketches.shadow.binary_pairs import (
     difference_interval,
     log_evidence,
@@ -30,7 +30,7 @@ from sketches.shadow.planned_looks import look_bounds
 
 FloatArray = NDArray[np.float64]
 
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(deadline=None, max_examples=25)
 COUNTS = st.integers(0, 10_000)
 SIZES = st.integers(30, 90)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -61,13 +61,6 @@ def test_swapping_the_sides_mirrors_wins_and_losses(wins: int, ties: int, losses
 
 
 @UNHURRIED
-@given(st.integers(0, 2_000), st.integers(0, 2_000))
-def test_the_evidence_after_the_next_pair_is_on_average_the_evidence_before(wins: int, losses: int) -> None:
-    after = np.logaddexp(log_evidence(wins + 1, losses), log_evidence(wins, losses + 1)) - np.log(2.0)
-    assert float(after) == pytest.approx(float(log_evidence(wins, losses)), abs=1e-8)
-
-
-@UNHURRIED
 @given(st.lists(st.booleans(), min_size=1, max_size=200))
 def test_evidence_is_the_product_of_the_bets_on_each_pair(outcomes: list[bool]) -> None:
     a = CONCENTRATIONS / 2
@@ -77,15 +70,6 @@ def test_evidence_is_the_product_of_the_bets_on_each_pair(outcomes: list[bool]) 
         capital *= 2 * (a + (wins if win else losses)) / (2 * a + wins + losses)
         wins, losses = wins + win, losses + (not win)
     assert float(log_evidence(wins, losses)) == pytest.approx(float(np.log(capital.mean())), abs=1e-9)
-
-
-@UNHURRIED
-@given(st.lists(st.tuples(COUNTS, COUNTS), min_size=1, max_size=10))
-def test_p_of_a_test_never_rises(steps: list[tuple[int, int]]) -> None:
-    looks = np.cumsum(steps, axis=0)
-    p = np.minimum.accumulate(anytime_p(looks, [0.5, 0.5]))
-    assert ((p >= 0.0) & (p <= 1.0)).all()
-    assert (np.diff(p) <= 0.0).all()
 
 
 @UNHURRIED
@@ -140,9 +124,16 @@ def test_swapping_the_sides_mirrors_days(size: int, seed: int) -> None:
     sums, pairs = days(size, seed)
     here, there = day_interval(sums, pairs), day_interval(-sums, pairs)
     assert (float(there.low), float(there.high)) == (-float(here.high), -float(here.low))
-    of_here, of_there = day_evidence(sums, pairs), day_evidence(-sums, pairs)
-    np.testing.assert_allclose(of_here.different, of_there.different, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(of_here.better, of_there.worse, rtol=0, atol=1e-12)
+    # A smaller error rate contains the interval.
+    wide = day_interval(sums, pairs, 0.01)
+    assert float(wide.low) <= float(here.low) <= float(here.high) <= float(wide.high)
+    assert float(here.kappa) >= 1.0
+    evidence, mirrored = day_evidence(sums, pairs), day_evidence(-sums, pairs)
+    np.testing.assert_allclose(evidence.different, mirrored.different, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(evidence.better, mirrored.worse, rtol=0, atol=1e-12)
+    # Two-sided evidence is the mean of both sides.
+    both = np.logaddexp(evidence.better, evidence.worse) - np.log(2.0)
+    np.testing.assert_allclose(evidence.different, both, rtol=0, atol=1e-9)
 
 
 @UNHURRIED
@@ -154,24 +145,6 @@ def test_a_constant_gain_moves_the_interval_by_as_much(size: int, seed: int, gai
     np.testing.assert_allclose(after.low, before.low + gain, rtol=0, atol=1e-9)
     np.testing.assert_allclose(after.high, before.high + gain, rtol=0, atol=1e-9)
     assert float(after.kappa) == pytest.approx(float(before.kappa), abs=1e-6)
-
-
-@UNHURRIED
-@given(SIZES, SEEDS)
-def test_a_smaller_error_rate_contains_the_interval(size: int, seed: int) -> None:
-    sums, pairs = days(size, seed)
-    wide, narrow = day_interval(sums, pairs, 0.01), day_interval(sums, pairs, 0.05)
-    assert float(wide.low) <= float(narrow.low)
-    assert float(wide.high) >= float(narrow.high)
-    assert float(narrow.kappa) >= 1.0
-
-
-@UNHURRIED
-@given(SIZES, SEEDS)
-def test_two_sided_evidence_is_the_mean_of_both_sides(size: int, seed: int) -> None:
-    evidence = day_evidence(*days(size, seed))
-    both = np.logaddexp(evidence.better, evidence.worse) - np.log(2.0)
-    np.testing.assert_allclose(evidence.different, both, rtol=0, atol=1e-9)
 
 
 @UNHURRIED

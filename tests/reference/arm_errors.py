@@ -11,7 +11,6 @@ whole test or again on each day.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -256,5 +255,4 @@ def rows() -> Iterator[str]:
 
 if __name__ == "__main__":
     for line in rows():
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        print(line, flush=True)

@@ -7,7 +7,6 @@ are multinomial, sketches are filled value by value.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -511,5 +510,4 @@ def _share(alarms: BoolArray | None) -> str:
 
 if __name__ == "__main__":
     for row in rows():
-        sys.stdout.write(row + "\n")
-        sys.stdout.flush()
+        print(row, flush=True)

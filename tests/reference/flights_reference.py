@@ -101,7 +101,6 @@ class ReferencePsi:
     low: float
     high: float
     level: Level
-    top_cell: int
     n_effective: float
     """n·m/(n + m)/φ."""
 
@@ -133,7 +132,7 @@ def reference_psi(
     else:
         level = "major" if psi > major and low > minor else "insufficient"
     p_value = float(chdtrc(df, n_h * psi))
-    return ReferencePsi(int(n), psi, df, p_value, float(low), float(high), level, int(terms.argmax()), float(n_h))
+    return ReferencePsi(int(n), psi, df, p_value, float(low), float(high), level, float(n_h))
 
 
 def _shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:

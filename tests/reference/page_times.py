@@ -11,7 +11,6 @@ with the first window whose verdict is `major`.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -134,12 +133,6 @@ def table(seed: int = 21) -> Iterator[str]:
         yield f"| {events:,}, {phi} | {' | '.join(cells)} |"
 
 
-def main() -> int:
-    """Print the table."""
+if __name__ == "__main__":
     for row in table():
         print(row, flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,6 @@ average, so that the correlation between days remains as well.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -332,5 +331,4 @@ def percent(alarms: BoolArray | None) -> str:
 
 if __name__ == "__main__":
     for row in rows():
-        sys.stdout.write(row + "\n")
-        sys.stdout.flush()
+        print(row, flush=True)

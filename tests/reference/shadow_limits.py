@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -221,5 +220,4 @@ def rows() -> Iterator[str]:
 
 if __name__ == "__main__":
     for row in rows():
-        sys.stdout.write(row + "\n")
-        sys.stdout.flush()
+        print(row, flush=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.support.missing_dependencies import skip_or_fail
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [
@@ -30,18 +30,11 @@ def chromium(*switches: str) -> Iterator[Browser]:
     """Start a headless Chromium with further switches. Without one installed the test is skipped; in CI it fails."""
     executable = next(filter(None, map(shutil.which, COMMANDS)), None)
     if executable is None:
-        _missing()
+        skip_or_fail("no Chromium is installed: on Debian, apt-get install chromium")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable, args=[*SWITCHES, *switches])
         yield browser
         browser.close()
-
-
-def _missing() -> NoReturn:
-    text = "NOT TESTED, no Chromium is installed: on Debian, apt-get install chromium."
-    if os.environ.get("CI"):
-        raise RuntimeError(text)
-    pytest.skip(text)
 
 
 class PreviewPage:

@@ -26,8 +26,6 @@ def link_faults(dashboard: Json, together: Sequence[Json], known: Mapping[str, P
         yield from _check_target(link["url"], pages, where)
         if not (link.get("includeVars") and link.get("keepTime")):
             yield "link-carries", where, "does not carry the time range and the variables"
-        if link.get("placement"):
-            yield "link-shown", where, "is hidden in a menu"
     for panel in panels_of(dashboard):
         for link, column in _links(panel):
             where = f"{title}, {panel.get('title')}, link {link['title']}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from barograph.contract.model import LabelSpec, Slo
 
 from drills.faults import EventTables, FaultPeriod
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
+from tests.support.warehouse import row
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 START_MS = 1_700_006_400_000
@@ -94,3 +97,27 @@ def make_events(n: int = 900, days: int = 3, seed: int = 7) -> EventTables:
 def without(contract: Contract, **changes: Any) -> Contract:
     """A copy of a contract with changes."""
     return msgspec.structs.replace(contract, **changes)
+
+
+def raw_rows(predictions: pa.Table) -> list[dict[str, Any]]:
+    """Return the raw rows that the recorder writes for predictions."""
+    rows = []
+    for i, event in enumerate(predictions.to_pylist()):
+        features = {name.removeprefix("features."): v for name, v in event.items() if name.startswith("features.")}
+        rows.append(
+            row(
+                "predictions",
+                offset=i,
+                model="shop",
+                version="1",
+                id=event["id"],
+                at=int(event["at"].timestamp() * 1000 + 0.5),
+                received_at=int(time.time() * 1000),
+                numbers={name: float(v) for name, v in features.items() if v is not None and not isinstance(v, str)},
+                strings={name: v for name, v in features.items() if isinstance(v, str)},
+                nulls=[name for name, v in features.items() if v is None],
+                score=event.get("score", math.nan),
+                latency_ms=event["latency_ms"],
+            )
+        )
+    return rows

@@ -25,6 +25,7 @@ class FakeMessage:
     partition_: int = 0
     topic_: str = TOPIC
     error_: KafkaError | None = None
+    headers_: list[tuple[str, bytes]] | None = None
 
     def error(self) -> KafkaError | None:
         return self.error_
@@ -41,8 +42,8 @@ class FakeMessage:
     def value(self) -> bytes | None:
         return self.value_
 
-    def headers(self) -> None:
-        return None
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self.headers_
 
     def timestamp(self) -> tuple[int, int]:
         return 1, 1_000_000
@@ -63,7 +64,6 @@ class FakeConsumer:
     """The first offset of each partition that the broker still has."""
     ends: dict[int, int] = field(default_factory=dict)
     is_down: bool = False
-    end_queries: int = 0
     assignments: list[dict[tuple[str, int], int]] = field(default_factory=list)
     paused: set[tuple[str, int]] = field(default_factory=set)
     during_fetch: Callable[[], None] = lambda: None
@@ -91,7 +91,6 @@ class FakeConsumer:
 
     def get_watermark_offsets(self, tp: TopicPartition, timeout: float, cached: bool) -> tuple[int, int]:
         assert not cached, "a cached end may be outdated"
-        self.end_queries += 1
         if self.is_down:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return self.starts.get((tp.topic, tp.partition), 0), self.ends.get(tp.partition, 0)

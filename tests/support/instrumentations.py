@@ -1,4 +1,4 @@
-"""Programs of tests/instrumentations, each in its own environment with one instrumentation of the `openai` client."""
+"""The program of tests/instrumentations, in environments that each have one instrumentation of the `openai` client."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ TIMEOUT_S = 600.0
 
 
 def install(name: str) -> None:
-    """Install the environment of a program from its lock file, unless it is installed."""
+    """Install the environment of an instrumentation from its lock file, unless it is installed."""
     run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
 
 
 def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict[str, dict[str, Any]]:
-    """Run a program, and return what client and server measured, by call.
+    """Run the program, and return what client and server measured, by call.
 
     Args:
-        name: the program's folder.
+        name: the instrumentation.
         base_url: the server.
         model: its model.
         receiver_port: the port that receives the spans.
@@ -33,6 +33,6 @@ def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_LOGS_EXPORTER": "none",
     }
-    command = ("run", "--locked", "--quiet", "python", str(FOLDER / name / "main.py"), base_url, model)
+    command = ("run", "--locked", "--quiet", "python", str(FOLDER / "calls.py"), name, base_url, model)
     output = run_uv(FOLDER / name, *command, timeout_s=TIMEOUT_S, environ=environ)
     return {call["call"]: call for call in json.loads(output.splitlines()[-1])}

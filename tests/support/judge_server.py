@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 import json
-import sys
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from typing import Any
 
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from tests.support.scripted_http import Exchange, ScriptedServer
 
-Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any], int], None]
+Answer = Callable[[Exchange, dict[str, Any], int], None]
 """Answers a request with this content; the number counts requests from 0."""
 
 
-class JudgeServer:
-    """The server, and what it received."""
+class JudgeServer(ScriptedServer):
+    """The server, and its endpoints."""
 
     def __init__(self, answer: Answer) -> None:
-        owner = self
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.peers: set[tuple[str, int]] = set()
         self._endpoints: list[ChatEndpoint] = []
-        self.stopping = threading.Event()
-        """Set at the end of the test; answers that never end wait for it."""
-        lock = threading.Lock()
+        super().__init__(lambda exchange: answer(exchange, json.loads(exchange.body), exchange.request_number))
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    @property
+    def url(self) -> str:
+        return f"{super().url}/v1"
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    number = len(owner.bodies)
-                    owner.bodies.append(body)
-                    owner.headers.append(dict(self.headers))
-                    owner.peers.add(self.client_address)
-                try:
-                    answer(self, body, number)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [request.json() for request in self.requests]
 
-            def log_message(self, format: str, *args: object) -> None:
-                pass
+    @property
+    def headers(self) -> list[Message]:
+        return [request.headers for request in self.requests]
 
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """Print errors, except that clients which a test kills reset their connections."""
-                if not isinstance(sys.exc_info()[1], ConnectionError):
-                    super().handle_error(request, client_address)
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+    @property
+    def peers(self) -> set[tuple[str, int]]:
+        return {request.peer for request in self.requests}
 
     def endpoint(self, key: str = "", **settings: Any) -> ChatEndpoint:
         """Return an endpoint with this server."""
@@ -65,21 +45,14 @@ class JudgeServer:
         return endpoint
 
     def stop(self) -> None:
-        self.stopping.set()
         for endpoint in self._endpoints:
             endpoint.close()
-        self._server.shutdown()
-        self._server.server_close()
+        super().stop()
 
 
-def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
+def send(exchange: Exchange, body: bytes, status: int = 200, **headers: str) -> None:
     """Answer with a body."""
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
+    exchange.send(body, status, **headers)
 
 
 def chat(content: str | None, logprobs: list[float] | None = None, **choice: Any) -> bytes:

@@ -11,7 +11,12 @@ from local.child_process import PartMissingError
 
 
 def skip_without(error: PartMissingError) -> NoReturn:
+    """Skip the test for a missing part of the local stack."""
+    skip_or_fail(f"a part of the local stack is missing: {error}")
+
+
+def skip_or_fail(reason: str) -> NoReturn:
     """Skip the test, with the reason at the end of the run (-ra); in CI fail instead."""
     if os.environ.get("CI"):
-        raise error
-    pytest.skip(f"NOT TESTED, a part of the local stack is missing: {error}")
+        pytest.fail(reason)
+    pytest.skip(f"NOT TESTED, {reason}")

@@ -74,25 +74,9 @@ class MonitorHarness:
             0, 1, self.topic, self.store, lambda: self.registry, live=self.live, **{**clocks, **self.options}
         )
 
-    def flush(
-        self,
-        *at_s: int,
-        partition: int = 0,
-        start: int | None = None,
-        caught_up_s: int | None = None,
-        version: str = "1",
-        partitions: int = 1,
-        end_mark: bool = False,
-    ) -> list[RejectedRecord]:
-        """Deliver a flush of events at some times, as partials and progress; return the rejected records."""
-        return self.flush_events(
-            [event(s, version=version) for s in at_s],
-            partition=partition,
-            start=start,
-            caught_up_s=caught_up_s,
-            partitions=partitions,
-            end_mark=end_mark,
-        )
+    def flush(self, *at_s: int, version: str = "1", **delivery: Any) -> list[RejectedRecord]:
+        """Deliver a flush of events at some times, as `flush_events` does."""
+        return self.flush_events([event(s, version=version) for s in at_s], **delivery)
 
     def flush_events(
         self,

@@ -9,30 +9,31 @@ from typing import Any
 
 from streams.broker.assigned_consumer import Rebalanced
 from streams.records import Progress, decode
-from streams.registry.registry import RegisteredBaseline, build_registry
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 
+def settings_of(pipeline: Pipeline, **changes: Any) -> ProcessorSettings:
+    """Settings of a processor that runs in the test's own process, on the replay clock."""
+    values: dict[str, Any] = {"instance": "s", "clock": "replay", "session_timeout_s": 6.0, **changes}
+    return ProcessorSettings(
+        bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics, **values
+    )
+
+
+def toy_registry() -> Registry:
+    baseline = simple_baseline()
+    return build_registry([(simple_contract(), 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
+
+
 @contextmanager
 def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
-    """One that knows the model `toy`, on the replay clock, in its group, with nothing assigned yet."""
-    baseline = simple_baseline()
-    registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
-    created = Sketcher(
-        ProcessorSettings(
-            instance="s",
-            bootstrap_servers=pipeline.bootstrap,
-            warehouse=pipeline.address,
-            topics=pipeline.topics,
-            clock="replay",
-            **settings,
-        ),
-        lambda: registry,
-        Report("sketcher", "s"),
-    )
+    """One that knows the model `toy`, in its group, with nothing assigned yet."""
+    registry = toy_registry()
+    created = Sketcher(settings_of(pipeline, **settings), lambda: registry, Report("sketcher", "s"))
     created._transactions.start()
     created._consumer.subscribe()
     yield created

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from cli.settings import GrafanaSettings
 from tests.support.grafana_state import Answer, GrafanaState, refused
+from tests.support.scripted_http import Answer as HttpAnswer
+from tests.support.scripted_http import Exchange, ScriptedServer, cut
 
 TOKEN = "glsa_not-to-be-seen-0123456789"
 
@@ -39,7 +39,7 @@ class StubGrafana:
         self.port = 0
         self.path = ""
         """Path prefix of the server, such as `/grafana`."""
-        self.raw: Callable[[BaseHTTPRequestHandler], None] | None = None
+        self.raw: HttpAnswer | None = None
         """Answers instead of Grafana, such as a proxy or an HTML page."""
 
     @property
@@ -101,45 +101,20 @@ def serving() -> Iterator[StubGrafana]:
     """Serve a stub on a free port."""
     stub = StubGrafana()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    def respond(exchange: Exchange) -> None:
+        if stub.raw is not None:
+            stub.raw(exchange)
+            return
+        body = json.loads(exchange.body) if exchange.body else None
+        answer = stub.respond(exchange.command, exchange.path, exchange.headers, body)
+        if answer is None:
+            cut(exchange)
+        else:
+            exchange.send(json.dumps(answer.body).encode(), answer.status, Content_Type="application/json")
 
-        def go(self) -> None:
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if stub.raw is not None:
-                stub.raw(self)
-                return
-            result = stub.respond(self.command, self.path, self.headers, json.loads(data) if data else None)
-            if result is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            answer(self, result.status, json.dumps(result.body).encode(), "application/json")
-
-        do_GET = do_POST = do_PUT = do_DELETE = go
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        stub.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with ScriptedServer(respond) as server:
+        stub.port = server.port
         try:
             yield stub
         finally:
             stub.released.set()
-            server.shutdown()
-            thread.join()
-
-
-def answer(handler: BaseHTTPRequestHandler, status: int, data: bytes, content_type: str, **headers: str) -> None:
-    """Send one answer."""
-    handler.send_response(status)
-    handler.send_header("Content-Type", content_type)
-    handler.send_header("Content-Length", str(len(data)))
-    for name, value in headers.items():
-        handler.send_header(name, value)
-    handler.end_headers()
-    handler.wfile.write(data)

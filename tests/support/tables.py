@@ -1,4 +1,4 @@
-"""Training and production tables with known drift: three generated, three from scikit-learn's bundled data sets.
+"""Training and production tables with known drift: four generated, one from scikit-learn's bundled data sets.
 
 `python -m tests.support.tables NAME [FOLDER]` writes one of the generated ones, which the tutorials use.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ MONDAY_S = 4 * DAY_S
 """The first Monday after the epoch."""
 
 FloatArray = NDArray[np.float64]
-Columns = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -273,120 +272,55 @@ def classes() -> MonitoredTable:
     )
 
 
-def bundled(
-    name: str,
-    seed: int,
-    data: tuple[Mapping[str, FloatArray], NDArray[Any]],
-    score: Callable[[FloatArray, NDArray[Any], FloatArray], Columns],
-    shifts: Mapping[str, float],
-    options: str,
-    outputs: frozenset[str],
-) -> MonitoredTable:
-    """Resample a data set to two weeks of predictions; in the second week some columns are shifted.
+def breast_cancer() -> MonitoredTable:
+    """Binary, 30 numeric columns with spaces in their names; texture is measured higher in the second week.
 
-    Args:
-        name: the model's name.
-        seed: of all random choices.
-        data: columns and target.
-        score: returns columns of outputs from (training features, training target, features); the model learns from
-            one half of the rows, and all tables are drawn from the other half.
-        shifts: column → shift, in its unit.
-        options: roles of the columns.
-        outputs: fields of outputs.
+    The model learns from one half of scikit-learn's rows, and all tables are drawn from the other half.
     """
-    rng = np.random.default_rng(seed)
-    columns, target = data
-    names = list(columns)
-    matrix = np.stack([columns[column] for column in names], axis=1)
-    order = rng.permutation(len(target))
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(23)
+    data = load_breast_cancer()
+    names = data.feature_names.tolist()
+    order = rng.permutation(len(data.target))
     learning, unseen = order[: len(order) // 2], order[len(order) // 2 :]
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(data.data[learning], data.target[learning])
     start_s = monday_s(28)
     drift_s = start_s + 7 * DAY_S
+    shifts = {"mean texture": 6.0, "worst texture": 8.0}
 
     def rows(prefix: str, first_s: int, days: int, n: int) -> pa.Table:
         at_ms = times_ms(rng, first_s, days, n)
         drawn = rng.choice(unseen, n)
-        features = matrix[drawn].copy()
+        features = data.data[drawn]
         for column, shift in shifts.items():
             features[at_ms >= drift_s * 1000, names.index(column)] += shift
         return pa.table(
             {
                 "id": [f"{prefix}{i}" for i in range(n)],
                 "at": timestamps(at_ms),
-                **{column: features[:, k] for k, column in enumerate(names)},
-                **score(matrix[learning], target[learning], features),
-                "target": target[drawn],
+                **dict(zip(names, features.T, strict=True)),
+                "p": model.predict_proba(features)[:, 1],
+                "target": data.target[drawn],
             }
         )
 
     production = rows("r", start_s, 14, 7_000)
     return MonitoredTable(
-        name=name,
+        name="tumors",
         train=rows("t", start_s - 28 * DAY_S, 28, 14_000),
         production=production,
         labels=delayed(rng, production, "id", "at", "target", (0.5, 2)),
-        options=f"--id id --time at --label target {options}",
+        options="--id id --time at --label target --score p",
         by="day",
         window="1d",
         drift_s=drift_s,
         drifted=frozenset(shifts),
-        outputs=outputs,
+        outputs=frozenset({"score"}),
     )
-
-
-def load_columns(load: Callable[..., Any]) -> tuple[dict[str, FloatArray], NDArray[Any]]:
-    """Return the columns of a data set of scikit-learn by name, and its target."""
-    data = load()
-    return dict(zip(data.feature_names, data.data.T, strict=True)), data.target
-
-
-def breast_cancer() -> MonitoredTable:
-    """Binary, 30 numeric columns with spaces in their names; texture is measured higher in the second week."""
-    from sklearn.datasets import load_breast_cancer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    def score(learning: FloatArray, target: NDArray[Any], features: FloatArray) -> Columns:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(learning, target)
-        return {"p": model.predict_proba(features)[:, 1]}
-
-    shifts = {"mean texture": 6.0, "worst texture": 8.0}
-    return bundled("tumors", 23, load_columns(load_breast_cancer), score, shifts, "--score p", frozenset({"score"}))
-
-
-def diabetes() -> MonitoredTable:
-    """Regression, ten numeric columns; body mass index is higher in the second week."""
-    from sklearn.datasets import load_diabetes
-    from sklearn.linear_model import Ridge
-
-    def score(learning: FloatArray, target: NDArray[Any], features: FloatArray) -> Columns:
-        return {"predicted": Ridge(0.1).fit(learning, target).predict(features)}
-
-    return bundled(
-        "diabetes", 24, load_columns(load_diabetes), score, {"bmi": 0.07}, "--score predicted", frozenset({"score"})
-    )
-
-
-def wine() -> MonitoredTable:
-    """Three classes, 13 numeric columns; alcohol is higher in the second week."""
-    from sklearn.datasets import load_wine
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    columns, target = load_columns(load_wine)
-    cultivars = np.array(["barolo", "grignolino", "barbera"])
-
-    def score(learning: FloatArray, target: NDArray[Any], features: FloatArray) -> Columns:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(learning, target)
-        shares = model.predict_proba(features)
-        named = {f"p_{name}": shares[:, k] for k, name in enumerate(model.classes_)}
-        return {**named, "cultivar": model.classes_[shares.argmax(axis=1)]}
-
-    outputs = frozenset({"class", "confidence", *(f"scores.{name}" for name in cultivars)})
-    options = "--class cultivar --scores p_"
-    return bundled("wine", 25, (columns, cultivars[target]), score, {"alcohol": 1.5}, options, outputs)
 
 
 GENERATED: dict[str, Callable[[], MonitoredTable]] = {
@@ -395,7 +329,6 @@ GENERATED: dict[str, Callable[[], MonitoredTable]] = {
     "classes": classes,
     "shadow": shadow,
 }
-BUNDLED: dict[str, Callable[[], MonitoredTable]] = {"breast_cancer": breast_cancer, "diabetes": diabetes, "wine": wine}
 
 
 def main(arguments: list[str]) -> None:

@@ -12,9 +12,9 @@ from barograph.contract import Contract, LabelSpec
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
 from cli.access.acls import acl_lines, user_acls
-from cli.main import main
 from streams.broker.acl import Acl, required_acls
 from streams.topics import Topics
+from tests.support.command_line import run
 from tests.support.secure_kafka import bindings_of
 
 ODD = 'it\'s "a" $(touch stolen) `touch stolen` ; #&|<>*\\ ü'
@@ -91,16 +91,12 @@ def test_the_command_prints_them_without_a_connection(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BAROGRAPH_TOPIC_PREFIX", "eu.")
     monkeypatch.setenv("BAROGRAPH_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    with pytest.raises(SystemExit) as ended:
-        main(["plan", "--acls"])
-    assert ended.value.code == 0
+    assert run("plan", "--acls") == 0
     shown = capsys.readouterr().out
     assert "--bootstrap-server 127.0.0.1:1 " in shown
     assert "--operation Read --topic eu.predictions" in shown
     assert "--resource-pattern-type prefixed --transactional-id eu.sketcher-" in shown
-    with pytest.raises(SystemExit) as ended:
-        main(["plan", "--roles"])
-    assert ended.value.code == 0
+    assert run("plan", "--roles") == 0
     shown = capsys.readouterr().out
     assert "INSERT ON barograph.predictions" in shown
     assert "TO barograph_grafana WITH REPLACE OPTION;" in shown

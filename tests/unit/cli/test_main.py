@@ -1,7 +1,6 @@
 """The command as a whole: its list of commands, its imports, its error messages."""
 
 import importlib
-import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -16,39 +15,17 @@ from confluent_kafka import KafkaError, KafkaException
 from cli import main as command
 from cli.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from cli.main import COMMANDS, describe_error, main
+from tests.support.command_line import run
 from warehouse.client import WarehouseBusy
 
 
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    return int(end.value.code or 0)
-
-
-def functions(name: str) -> dict[str, Any]:
-    """Return the functions of a command by its words: one, or those of its subcommands."""
+def functions(name: str) -> list[Any]:
+    """Return the functions of a command: one, or those of its subcommands."""
     entry = COMMANDS[name]
     target = getattr(importlib.import_module(entry.module), entry.function)
     if isinstance(target, typer.Typer):
-        return {f"{name} {command.name}": command.callback for command in target.registered_commands}
-    return {name: target}
-
-
-def test_each_command_has_the_summary_of_its_help_and_examples() -> None:
-    closed = "infer load check skew baseline plan apply run dev status demo query distribution simulate backtest"
-    later = (
-        "doctor dead-letters rebuild compare reference promote shadow detectability drill prompts evaluations codebook "
-        "review eval consumers judges changes loops debt report lineage"
-    )
-    assert set(COMMANDS) <= {*closed.split(), *later.split()}
-    for name, entry in COMMANDS.items():
-        target = getattr(importlib.import_module(entry.module), entry.function)
-        group = target.registered_callback if isinstance(target, typer.Typer) else None
-        summary = inspect.getdoc(target if group is None else group.callback)
-        assert summary is not None
-        assert summary.splitlines()[0] == entry.summary, name
-        for words, function in functions(name).items():
-            assert f"Examples:\n    barograph {words}" in (inspect.getdoc(function) or ""), words
+        return [command.callback for command in target.registered_commands]
+    return [target]
 
 
 def test_the_help_lists_every_command_without_heavy_imports() -> None:
@@ -64,19 +41,21 @@ def test_the_help_lists_every_command_without_heavy_imports() -> None:
         assert f" {name} " in result.stdout
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_each_command_keeps_its_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in functions(name):
-        assert run(*words.split(), "--help") == 0
-        shown = capsys.readouterr().out
-        assert f"    barograph {words}" in shown.replace("│", "")
-
-
-def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_ends_with_2_and_an_error_of_a_decision_with_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("aply") == EXIT_USAGE
     assert "Did you mean 'apply'?" in capsys.readouterr().err
-    assert run("run", "juggler") == EXIT_USAGE
-    assert run("query") == EXIT_USAGE
+    for words, expected in (
+        (("run", "juggler"), EXIT_USAGE),
+        (("query",), EXIT_USAGE),
+        (("shadow", "status"), EXIT_USAGE),
+        (("shadow", "status", "--model", "m", "--config", "missing.toml"), EXIT_FAILED),
+        (("promote",), 3),
+        (("promote", "--model", "m", "--days", "3"), 3),
+        (("promote", "--model", "m", "--config", "missing.toml"), 3),
+        (("eval", "gate", "m"), 3),
+        (("eval", "import", "missing.json"), 3),
+    ):
+        assert run(*words) == expected, words
 
 
 KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
@@ -123,7 +102,7 @@ def test_the_page_of_commands_names_every_option() -> None:
     for name in COMMANDS:
         (text,) = [part for title, part in sections.items() if name in title.split()]
         parameters: list[Any] = []
-        for function in functions(name).values():
+        for function in functions(name):
             single = typer.Typer()
             single.command()(function)
             parameters += typer.main.get_command(single).params
@@ -132,20 +111,3 @@ def test_the_page_of_commands_names_every_option() -> None:
             if set(options) & {"--config", "--install-completion", "--show-completion"}:
                 continue
             assert all(f"`{option}" in text or f" {option}" in text for option in options), (name, options)
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        pytest.param(("promote",), 3, id="no-model"),
-        pytest.param(("promote", "--model", "m", "--days", "3"), 3, id="unknown-option"),
-        pytest.param(("promote", "--model", "m", "--config", "missing.toml"), 3, id="failed"),
-        pytest.param(("eval", "gate", "m"), 3, id="no-candidate"),
-        pytest.param(("eval", "import", "missing.json"), 3, id="no-log"),
-        pytest.param(("shadow", "status"), 2, id="other-command"),
-        pytest.param(("shadow", "status", "--model", "m", "--config", "missing.toml"), 1, id="other-failed"),
-        pytest.param(("promte",), 2, id="unknown-command"),
-    ],
-)
-def test_an_error_of_promote_is_no_decision(words: tuple[str, ...], expected: int) -> None:
-    assert run(*words) == expected

@@ -11,36 +11,25 @@ import pytest
 from cli.numpy_start import AVX512_SORTS, prepare_numpy
 
 ZEN_4 = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nflags\t\t: fpu avx2 avx512f avx512vl\n"
-ZEN_3 = ZEN_4.replace(" avx512f avx512vl", "")
-ZEN_5 = ZEN_4.replace(": 25", ": 26")
+ZEN_3, ZEN_5 = ZEN_4.replace(" avx512f avx512vl", ""), ZEN_4.replace(": 25", ": 26")
 XEON = ZEN_4.replace("AuthenticAMD", "GenuineIntel").replace(": 25", ": 6")
 
 
-def prepare(tmp_path: Path, cpuinfo: str, **environ: str) -> dict[str, str]:
-    file = tmp_path / "cpuinfo"
-    file.write_text(f"{cpuinfo}\n{cpuinfo.replace('flags', 'bugs')}", encoding="utf-8")
-    prepare_numpy(environ, file)
-    return environ
+def test_zen_4_alone_uses_the_avx2_sorts(tmp_path: Path) -> None:
+    def prepared(cpuinfo: str, **environ: str) -> dict[str, str]:
+        file = tmp_path / "cpuinfo"
+        file.write_text(f"{cpuinfo}\n{cpuinfo.replace('flags', 'bugs')}", encoding="utf-8")
+        prepare_numpy(environ, file)
+        return environ
 
-
-def test_zen_4_uses_the_avx2_sorts(tmp_path: Path) -> None:
-    assert prepare(tmp_path, ZEN_4)["NPY_DISABLE_CPU_FEATURES"] == AVX512_SORTS
-
-
-@pytest.mark.parametrize("cpuinfo", [ZEN_3, ZEN_5, XEON, ""])
-def test_no_other_cpu_disables_a_feature(tmp_path: Path, cpuinfo: str) -> None:
-    assert prepare(tmp_path, cpuinfo) == {"OPENBLAS_NUM_THREADS": "1"}
-
-
-def test_without_cpuinfo_no_feature_is_disabled(tmp_path: Path) -> None:
+    assert prepared(ZEN_4)["NPY_DISABLE_CPU_FEATURES"] == AVX512_SORTS
+    for cpuinfo in (ZEN_3, ZEN_5, XEON, ""):
+        assert prepared(cpuinfo) == {"OPENBLAS_NUM_THREADS": "1"}, cpuinfo
     environ: dict[str, str] = {}
     prepare_numpy(environ, tmp_path / "none")
     assert environ == {"OPENBLAS_NUM_THREADS": "1"}
-
-
-def test_variables_that_are_set_stay(tmp_path: Path) -> None:
-    environ = {"OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": "AVX512_ICL"}
-    assert prepare(tmp_path, ZEN_4, **environ) == environ
+    chosen = {"OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": "AVX512_ICL"}
+    assert prepared(ZEN_4, **chosen) == chosen
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="numpy is built for another kind of processor")

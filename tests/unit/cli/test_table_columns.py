@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import pytest
 from barograph import Contract
 from barograph.contract import Columns
@@ -18,11 +16,13 @@ from barograph.values import class_text
 
 from cli.load.check import inspect_file, read_blocks
 from cli.load.files import EventFile, csv_types
-from cli.main import main
 from cli.table_columns import event_names, with_columns
 from sketches.baseline.baseline import load_baseline
+from tests.support.command_line import run
+from tests.support.table_files import write_table
 
 N = 300
+FILES = ("train.parquet", "train.csv")
 OPTIONS = [
     "--id",
     "request",
@@ -55,29 +55,12 @@ def table(**columns: Any) -> pa.Table:
     return pa.table(values | columns)
 
 
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    return int(end.value.code or 0)
-
-
-def write_parquet(path: Path, rows: pa.Table) -> None:
-    pq.write_table(rows, path)
-
-
-def write_csv(path: Path, rows: pa.Table) -> None:
-    pa_csv.write_csv(rows, path)
-
-
-WRITERS = {"train.parquet": write_parquet, "train.csv": write_csv}
-
-
-@pytest.fixture(params=WRITERS)
+@pytest.fixture(params=FILES)
 def train(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table and the contract that `infer` derives from it, `m.yaml`."""
     monkeypatch.chdir(tmp_path)
     path = Path(request.param)
-    WRITERS[request.param](path, table())
+    write_table(path, table())
     assert run("infer", str(path), "--model", "m", "--version", "1", *OPTIONS) == 0
     return path
 
@@ -89,25 +72,18 @@ def test_infer_keeps_the_columns_of_its_options(train: Path) -> None:
     assert sources == {"features.amount", "features.score", "score", "class", "latency_ms"}
 
 
-def test_production_data_with_ids_labels_and_scores_conforms(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_production_data_is_checked_by_the_contracts_columns(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert run("check", str(train), "--contract", "m.yaml") == 0
+    assert run("check", train, "--contract", "m.yaml") == 0
     assert "conforms to the contract" in capsys.readouterr().out
-    renamed = table().rename_columns({"p": "probability"})
-    WRITERS[train.name](train, renamed)
-    assert run("check", str(train), "--contract", "m.yaml") == 1
-    assert run("check", str(train), "--contract", "m.yaml", "--score", "probability") == 0
-
-
-def test_a_violation_of_an_output_is_found_under_its_column(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    contract = load_contract("m.yaml")
-    Path("m.yaml").write_text(
-        Path("m.yaml").read_text().replace("score: {type: float}", "score: {type: float, range: [0, 1]}")
-    )
-    assert load_contract("m.yaml") != contract
-    WRITERS[train.name](train, table(p=[2.0] * N))
+    write_table(train, table().rename_columns({"p": "probability"}))
+    assert run("check", train, "--contract", "m.yaml") == 1
+    assert run("check", train, "--contract", "m.yaml", "--score", "probability") == 0
+    contract = Path("m.yaml").read_text()
+    Path("m.yaml").write_text(contract.replace("score: {type: float}", "score: {type: float, range: [0, 1]}"))
+    write_table(train, table(p=[2.0] * N))
     capsys.readouterr()
-    assert run("check", str(train), "--contract", "m.yaml") == 1
+    assert run("check", train, "--contract", "m.yaml") == 1
     assert "above 1" in capsys.readouterr().out
 
 
@@ -131,46 +107,39 @@ def test_load_reads_the_contracts_columns(train: Path) -> None:
         *("model", "version", "id", "at", "score", "class", "latency_ms"),
         *("features.amount", "features.score"),
     }
-    WRITERS[train.name](train, table().select(["request", "y", "booked"]))
+    write_table(train, table().select(["request", "y", "booked"]))
     labels = load_rows(train, contract)
     assert {type(row["label"]) for row in labels} == {bool}
     assert set(labels[0]) == {"model", "id", "label", "at"}
+    write_table(train, table().rename_columns({"request": "trip"}))
+    assert load_rows(train, contract, id="trip")[5]["id"] == "r5", "an option overrides the contract"
 
 
-@pytest.mark.parametrize("classes", [[True, False], [1, 0], [1.0, 0.0], ["yes", "no"]], ids=str)
-@pytest.mark.parametrize("name", WRITERS)
-def test_classes_are_those_of_the_baseline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, classes: list[Any]
-) -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_classes_are_those_of_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    WRITERS[name](Path(name), table(y_pred=[classes[i % 2] for i in range(N)]))
-    if classes == [True, False] and name.endswith(".csv"):
-        Path(name).write_text(
-            Path(name).read_text().replace("true", "True").replace("false", "False")
-        )  # as pandas does
-    assert run("infer", name, "--model", "m", "--version", "1", *OPTIONS) == 0
-    baseline = load_baseline(Path("m.1.baseline.json").read_bytes(), "m")
-    (of_class,) = [field for field in baseline.fields if field.name == "class"]
-    assert {row["class"] for row in load_rows(Path(name), load_contract("m.yaml"))} == set(of_class.categories)
-    assert {class_text(value) for value in classes} == set(of_class.categories)
-
-
-def test_options_of_load_override_the_contract(train: Path) -> None:
-    contract = load_contract("m.yaml")
-    WRITERS[train.name](train, table().rename_columns({"request": "trip"}))
-    assert load_rows(train, contract, id="trip")[5]["id"] == "r5"
+    choices: list[list[Any]] = [[True, False], [1, 0], [1.0, 0.0], ["yes", "no"]]
+    for classes in choices:
+        write_table(name, table(y_pred=[classes[i % 2] for i in range(N)]))
+        if classes == [True, False] and name.endswith(".csv"):  # as pandas writes them
+            Path(name).write_text(Path(name).read_text().replace("true", "True").replace("false", "False"))
+        assert run("infer", name, "--model", "m", "--version", "1", *OPTIONS, "--force") == 0
+        baseline = load_baseline(Path("m.1.baseline.json").read_bytes(), "m")
+        (of_class,) = [field for field in baseline.fields if field.name == "class"]
+        assert {row["class"] for row in load_rows(Path(name), load_contract("m.yaml"))} == set(of_class.categories)
+        assert {class_text(value) for value in classes} == set(of_class.categories)
 
 
 def test_skew_joins_by_the_contracts_ids_and_leaves_labels_out(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = table()
-    write_parquet(Path("served.parquet"), rows.set_column(rows.column_names.index("y"), "y", [[0] * N]))
-    write_parquet(Path("again.parquet"), rows.set_column(rows.column_names.index("y"), "y", [[1] * N]))
+    write_table("served.parquet", rows.set_column(rows.column_names.index("y"), "y", [[0] * N]))
+    write_table("again.parquet", rows.set_column(rows.column_names.index("y"), "y", [[1] * N]))
     capsys.readouterr()
     words = ["skew", "--served", "served.parquet", "--recomputed", "again.parquet", "--contract", "m.yaml"]
     assert run(*words) == 0
     assert f"Compared {N} predictions" in capsys.readouterr().out
     events = rows.rename_columns({"request": "id", "p": "score", "score": "features.score", "y_pred": "class"})
-    write_parquet(Path("served.parquet"), events.drop_columns(["y", "booked"]))
+    write_table("served.parquet", events.drop_columns(["y", "booked"]))
     assert run(*words) == 0
     assert f"Compared {N} predictions" in capsys.readouterr().out
 

@@ -20,7 +20,6 @@ from cli.terminal import (
     iso_utc,
     one_line,
     percentage,
-    plural,
     ratio,
     utc_minute,
     utc_second,
@@ -65,6 +64,7 @@ def test_text_is_never_markup() -> None:
     terminal, output = make_terminal()
     terminal.line("[red]name[/red] [link=file:///etc]x[/link]")
     assert output.getvalue() == "[red]name[/red] [link=file:///etc]x[/link]\n"
+    assert one_line("a\nb\x1bc") == "a b c"
 
 
 def test_only_the_terminal_module_imports_text_and_tables_of_rich() -> None:
@@ -90,39 +90,17 @@ def test_tables_wrap_on_a_terminal_and_never_in_a_pipe() -> None:
     assert "\x1b[1m" in output.getvalue(), "styles only on a terminal"
 
 
-def test_pairs_are_aligned_and_lines_are_never_wrapped() -> None:
-    terminal, output = make_terminal()
-    terminal.pairs({"Kafka": "k:1", "ClickHouse": "c" * 200})
-    assert output.getvalue() == f"Kafka       k:1\nClickHouse  {'c' * 200}\n"
-
-
-def test_lines_about_changes_are_styled_by_their_first_character() -> None:
-    terminal, output = make_terminal(is_terminal=True)
-    terminal.changes(["+ topic", "    - old", "plain"])
-    created, removed, plain = output.getvalue().splitlines()
-    assert (created[:5], removed[:5], plain) == ("\x1b[32m", "\x1b[31m", "plain")
-
-
 def test_json_has_null_for_numbers_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().json({"a": [1.5, math.nan, math.inf], "at": datetime(2026, 3, 1, tzinfo=UTC), "t": ("é",)})
     output = json.loads(capsys.readouterr().out)
     assert output == {"a": [1.5, None, None], "at": "2026-03-01T00:00:00+00:00", "t": ["é"]}
 
 
-def test_counts_have_the_right_noun() -> None:
-    assert [plural(0, "rule"), plural(1, "rule"), plural(1200, "rule")] == ["0 rules", "1 rule", "1,200 rules"]
-    assert plural(2, "kind of violation", "kinds of violations") == "2 kinds of violations"
-
-
 def test_a_ratio_never_rounds_a_row_away() -> None:
-    assert [ratio(0, 9), ratio(9, 9), ratio(1, 3), ratio(1, 10**6), ratio(10**6 - 1, 10**6)] == [
-        "0%",
-        "100%",
-        "33.33%",
-        "< 0.01%",
-        "> 99.99%",
-    ]
+    ratios = [ratio(0, 9), ratio(9, 9), ratio(1, 3), ratio(1, 10**6), ratio(10**6 - 1, 10**6)]
+    assert ratios == ["0%", "100%", "33.33%", "< 0.01%", "> 99.99%"]
     assert [percentage(0), percentage(1), percentage(0.875, 2)] == ["0%", "100%", "87.50%"]
+    assert [age(-1), age(119), age(120), age(7200), age(200_000)] == ["0 s", "119 s", "2 min", "2 h", "2 d"]
 
 
 def test_times_are_utc() -> None:
@@ -131,18 +109,3 @@ def test_times_are_utc() -> None:
     assert utc_second(at) == "2026-03-01 10:30:05Z"
     assert [iso_utc(at), iso_utc(at.replace(second=0))] == ["2026-03-01T10:30:05Z", "2026-03-01T10:30Z"]
     assert iso_utc(at.replace(second=0), seconds=True) == "2026-03-01T10:30:00Z"
-
-
-def test_ages_have_the_largest_fitting_unit() -> None:
-    assert [age(-1), age(40), age(119), age(120), age(7200), age(200_000)] == [
-        "0 s",
-        "40 s",
-        "119 s",
-        "2 min",
-        "2 h",
-        "2 d",
-    ]
-
-
-def test_one_line_replaces_every_character_that_is_not_printable() -> None:
-    assert one_line("a\nb\x1bc") == "a b c"

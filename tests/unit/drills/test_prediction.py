@@ -17,30 +17,6 @@ from tests.support.drill_events import CONTRACT, DAY_MS, START_MS, baseline, mak
 
 EVENTS = make_events(20_000, 10)
 PERIOD = FaultPeriod(START_MS + 5 * DAY_MS, START_MS + 8 * DAY_MS)
-WHOLE_EVENTS = ("silence", "label-stop", "label-delay", "label-flip", "latency-creep", "error-burst", "concept-drift")
-
-
-def predict(name: str, contract: Contract = CONTRACT, events: EventTables = EVENTS, **options: Any) -> PagePrediction:
-    request = InjectionRequest(find_fault(name), **options)
-    injection = plan_injection(request, contract, baseline(), PERIOD)
-    return predict_page(injection, contract, baseline(), injection.apply(events), AlertSettings())
-
-
-@pytest.mark.parametrize(
-    "name", [name for name, fault in FAULTS.items() if fault.types and name not in (*WHOLE_EVENTS, "stale-upstream")]
-)
-def test_every_fault_of_a_field_is_predicted(name: str) -> None:
-    predicted = predict(name)
-    assert predicted.interval_s is not None, predicted.reason
-    low_s, high_s = predicted.interval_s
-    assert 0 < low_s < high_s < 3 * 86_400
-
-
-@pytest.mark.parametrize("name", WHOLE_EVENTS)
-def test_a_rule_on_whole_events_has_a_reason_and_no_prediction(name: str) -> None:
-    assert predict(name) == PagePrediction(None, f"{REASONS[name]} does not depend on the values of a field")
-
-
 REASONS = {
     "silence": "silence",
     "label-stop": "label-stop",
@@ -50,29 +26,43 @@ REASONS = {
     "error-burst": "errors",
     "concept-drift": "performance-drop",
 }
+"""The rule on whole events that each of these faults fires."""
+UNSEEN = ("duplicates", "late-events", "traffic-halved", "clock-fast", "stale-upstream")
+"""Faults that no rule sees."""
+WITHOUT = {*REASONS, *UNSEEN}
 
 
-@pytest.mark.parametrize("name", ["duplicates", "late-events", "traffic-halved", "clock-fast", "stale-upstream"])
-def test_a_fault_that_no_rule_sees_needs_no_prediction(name: str) -> None:
-    assert predict(name) == PagePrediction(None)
+def predict(name: str, contract: Contract = CONTRACT, events: EventTables = EVENTS, **options: Any) -> PagePrediction:
+    request = InjectionRequest(find_fault(name), **options)
+    injection = plan_injection(request, contract, baseline(), PERIOD)
+    return predict_page(injection, contract, baseline(), injection.apply(events), AlertSettings())
 
 
-def test_a_larger_fault_pages_earlier() -> None:
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.types and name not in WITHOUT])
+def test_the_time_to_the_page_of_a_field_is_predicted(name: str) -> None:
+    predicted = predict(name)
+    assert predicted.interval_s is not None, predicted.reason
+    low_s, high_s = predicted.interval_s
+    assert 0 < low_s < high_s < 3 * 86_400
+
+
+def test_whole_events_and_what_no_rule_sees_have_no_prediction() -> None:
+    for name, rule in REASONS.items():
+        reason = f"{rule} does not depend on the values of a field"
+        assert predict(name) == PagePrediction(None, reason), name
+    for name in UNSEEN:
+        assert predict(name) == PagePrediction(None), name
+
+
+def test_the_size_of_a_fault_decides_when_it_pages() -> None:
     small, large = predict("mean-shift", magnitude=1.0), predict("mean-shift", magnitude=3.0)
     assert small.interval_s is not None
     assert large.interval_s is not None
     assert large.interval_s[1] < small.interval_s[1]
-
-
-def test_a_small_fault_is_predicted_not_to_page() -> None:
     # Training has no nulls, so the nulls of `EVENTS` alone exceed the threshold.
     events = EventTables(EVENTS.predictions.filter(pc.is_valid(EVENTS.predictions["features.x"])), EVENTS.labels)
-    assert predict("mean-shift", events=events, magnitude=0.1) == PagePrediction(
-        None, "the fault is too small to page; use a larger one"
-    )
-
-
-def test_a_disabled_rule_is_predicted_not_to_page() -> None:
+    none = predict("mean-shift", events=events, magnitude=0.1)
+    assert none == PagePrediction(None, "the fault is too small to page; use a larger one")
     contract = without(CONTRACT, alerts=Alerts(rules={"psi-major": AlertRule(severity="none")}))
     assert predict("mean-shift", contract).reason == "the contract has no such rule, or no event has a value"
 

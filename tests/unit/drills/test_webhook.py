@@ -46,26 +46,20 @@ def test_nobody_is_paged() -> None:
     assert {(each.kind, each.variable) for each in integrations} == {("webhook", "BAROGRAPH_DRILL_WEBHOOK")}
 
 
-def test_a_webhook_that_fails_is_reported_and_does_not_hang() -> None:
+def test_a_webhook_that_fails_or_never_answers_is_reported_and_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_s = time.monotonic()
     with WebhookReceiver(status=500) as receiver:
-        start_s = time.monotonic()
-        deliveries = deliver(happened(20), ON_CALL, receiver.url, receiver)
-        assert time.monotonic() - start_s < 20
-    assert not deliveries.alerts
-    assert deliveries.problems[0].startswith("on-call: notification by webhook failed: the server returned 500")
-    assert deliveries.problems[-1] == "The remaining notifications were not sent."
-
-
-def test_a_webhook_that_never_answers_is_reported_and_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+        failing = deliver(happened(20), ON_CALL, receiver.url, receiver)
     monkeypatch.setattr("alerts.webhooks.TIMEOUT_S", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        start_s = time.monotonic()
-        deliveries = deliver(happened(20), ON_CALL, url, None)
-        assert time.monotonic() - start_s < 20
-    assert not deliveries.alerts
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = deliver(happened(20), ON_CALL, f"http://127.0.0.1:{server.getsockname()[1]}/", None)
+    assert time.monotonic() - start_s < 40
+    assert not failing.alerts
+    assert failing.problems[0].startswith("on-call: notification by webhook failed: the server returned 500")
+    assert failing.problems[-1] == "The remaining notifications were not sent."
     text = "on-call: notification by webhook failed: timed out."
-    assert deliveries.problems == [text, text, "The remaining notifications were not sent."]
+    assert not silent.alerts
+    assert silent.problems == [text, text, "The remaining notifications were not sent."]
 
 
 def test_another_webhook_decides_by_its_answers() -> None:

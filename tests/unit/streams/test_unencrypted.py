@@ -24,20 +24,14 @@ def servers(bootstrap_servers: str = "", kafka: dict[str, str] | None = None, **
     return [each.server for each in unencrypted_connections(bootstrap_servers, kafka or {}, address)]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "localhost", "LocalHost.", "db.localhost", "::1", "[::1]"])
-def test_loopback(host: str) -> None:
-    assert is_loopback(host)
-    assert not servers(f"{host}:9092" if host != "::1" else "[::1]:9092", SASL, host=host, password="xyzzy")
-
-
-@pytest.mark.parametrize(
-    "host", ["clickhouse", "10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "fe80::1"]
-)
-def test_a_password_to_another_machine(host: str) -> None:
-    assert not is_loopback(host)
-    assert servers(host=host, password="xyzzy") == ["ClickHouse"]
-    assert servers(host=host, password="xyzzy", secure=True) == []
-    assert servers(host=host) == []
+def test_passwords_to_this_machine_and_to_others() -> None:
+    for host in ("127.0.0.1", "127.8.0.1", "localhost", "LocalHost.", "db.localhost", "::1", "[::1]"):
+        assert is_loopback(host), host
+        assert not servers(f"{host}:9092" if host != "::1" else "[::1]:9092", SASL, host=host, password="xyzzy"), host
+    for host in ("clickhouse", "10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "fe80::1"):
+        assert not is_loopback(host), host
+        assert servers(host=host, password="xyzzy") == ["ClickHouse"], host
+        assert servers(host=host, password="xyzzy", secure=True) == servers(host=host) == []
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import random
 import pytest
 
 from streams.sketcher.summarise import FlushSummaries
-from tests.fuzz.__main__ import PROCESS_S, RUNS, runs_per_process
 from tests.fuzz.corpus import read_corpus
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import GOOD, TARGETS, run
 
-MUTATIONS = 300
+MUTATIONS = 100
 SEED = 20261126
 
 
@@ -59,12 +58,3 @@ def test_a_fault_after_decoding_is_found_for_every_accepted_message(monkeypatch:
     with pytest.raises(ZeroDivisionError):
         run("predictions-json", GOOD)
     run("predictions-json", b"{")
-
-
-def test_all_executions_are_divided_among_targets_and_processes() -> None:
-    assert sum(target.share for target in TARGETS.values()) == pytest.approx(1)
-    for name, target in TARGETS.items():
-        for runs in (1, 1000, round(RUNS * target.share)):
-            parts = runs_per_process(name, runs)
-            assert sum(parts) == runs
-            assert max(parts) * target.cost_us <= PROCESS_S * 1e6

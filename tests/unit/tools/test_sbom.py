@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local.kafka_jars import JAR_LIST, parse_jar_list
-from tools.sbom import bill_of_materials, main
+from tools.sbom import main
 
 ROOT = Path(__file__).resolve().parents[3]
 SHA_256 = re.compile(r"[0-9a-f]{64}")
@@ -19,8 +19,11 @@ OWN = {"barograph", "barograph-app"}
 
 
 @pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    return bill_of_materials()
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("sbom") / "new" / "sbom.json"
+    assert main([str(path)]) == 0
+    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return written
 
 
 def hashes_of(component: dict[str, Any]) -> set[str]:
@@ -68,10 +71,3 @@ def test_every_jar_is_listed_with_its_hash(document: dict[str, Any]) -> None:
     for jar in jars:
         assert listed[f"pkg:maven/{jar.group}/{jar.artifact}@{jar.version}"] == {jar.sha256}
         assert SHA_256.fullmatch(jar.sha256)
-
-
-def test_the_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "new" / "sbom.json"
-    assert main([str(path)]) == 0
-    written = json.loads(path.read_text(encoding="utf-8"))
-    assert f"{path}: {len(written['components'])} components" in capsys.readouterr().out

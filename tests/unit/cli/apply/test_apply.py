@@ -21,10 +21,6 @@ OLD = Contract(
 )
 
 
-def test_equal_contracts_do_not_differ() -> None:
-    assert contract_difference(OLD, OLD) == []
-
-
 def test_a_difference_names_each_key_with_old_and_new_value() -> None:
     new = msgspec.structs.replace(
         OLD,
@@ -37,9 +33,9 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
             Field(name="added", type="int", source="features.added", critical=True),
         ),
         slices=(),
-        label=LabelSpec(type="bool"),
         ignored={},
     )
+    assert contract_difference(OLD, OLD) == []
     assert set(contract_difference(OLD, new)) == {
         "- field removed",
         "- slice region",
@@ -51,28 +47,17 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         "~ lateness: 2m → 1h",
         "~ windows: 15m hop 1m, 1h hop 5m, 1d hop 1h → 15m hop 1m, last 500 of 1d hop 1h",
         "~ thresholds: major: 0.2 → 0.25",
-        "+ label: type: bool",
-        "+ label: positive: null",
-        "+ label: threshold: 0.5",
-        "+ label: classes: []",
-        "+ label: horizon_s: 2592000",
-        "+ label: mature: 0.95",
-        "+ label: negative: null",
     }
+    labelled = contract_difference(OLD, msgspec.structs.replace(OLD, label=LabelSpec(type="bool")))
+    assert set(labelled) >= {"+ label: type: bool", "+ label: threshold: 0.5"}
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("2026-03-01T00:00:00Z", 1772323200), ("2026-03-01T01:00+01:00", 1772323200)]
-)
-def test_a_time_is_parsed_with_its_offset(text: str, seconds: int) -> None:
-    assert parse_effective(text) == seconds
+def test_a_time_has_an_offset_and_whole_seconds() -> None:
+    assert parse_effective("2026-03-01T00:00:00Z") == parse_effective("2026-03-01T01:00+01:00") == 1772323200
     assert parse_effective(None) is None
-
-
-@pytest.mark.parametrize("text", ["2026-03-01", "2026-03-01T00:00:00", "tomorrow", "2026-03-01T00:00:00.5Z", ""])
-def test_a_time_without_offset_or_with_a_fraction_is_rejected(text: str) -> None:
-    with pytest.raises(ApplyError, match="write date, time in whole seconds and offset"):
-        parse_effective(text)
+    for text in ("2026-03-01", "2026-03-01T00:00:00", "tomorrow", "2026-03-01T00:00:00.5Z", ""):
+        with pytest.raises(ApplyError, match="write date, time in whole seconds and offset"):
+            parse_effective(text)
 
 
 SPEC = TopicSpec("t", 4, {"cleanup.policy": "delete"}, {"retention.ms": "1"}, can_grow=True)

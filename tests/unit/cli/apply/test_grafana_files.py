@@ -10,7 +10,7 @@ import pytest
 
 from alerts.example import ALERTING
 from cli.errors import EXIT_FAILED, EXIT_OK
-from cli.main import main
+from tests.support import command_line
 from tests.support.alerting import MANY, NUMBER
 from tests.support.grafana_provisioning import PROVISIONING, key_faults, start
 from tests.support.grafana_state import GrafanaState
@@ -32,9 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(["plan", "--grafana-files", "alerting", *words])
-    return int(str(caught.value.code or 0))
+    return command_line.run("plan", "--grafana-files", "alerting", *words)
 
 
 def grafana(folder: Path, state: GrafanaState) -> set[str]:

@@ -131,45 +131,31 @@ def test_only_shares_and_phi_lose_precision() -> None:
     assert verdicts.level.item() == Level.insufficient, "never healthy, for any number of events"
 
 
-def test_few_values_are_counted_exactly_on_new_bins() -> None:
+def test_bins_that_need_no_change_stay() -> None:
+    rng = np.random.default_rng(3)
+    summer, similar = rng.normal(size=20_000), rng.normal(0.15, 1, 20_000)
+    assert find_new_edges(accepted(trained(summer), similar), sketched(similar)) is None, "they are fine enough"
+    old = trained(np.where(rng.random(20_000) < 0.15, 0.0, rng.exponential(size=20_000)))
+    for share in (0.4, 1.0):
+        values = np.where(rng.random(20_000) < share, 0.0, rng.exponential(size=20_000))
+        assert find_new_edges(accepted(old, values), sketched(values)) is None, "a bin of one value"
+    moved = rng.normal(-3, 1, 20_000)
+    old = accepted(trained(rng.normal(size=20_000)), moved)
+    assert find_new_edges(old, sketched(moved[:-1])) is None, "the sketch lacks a value"
+    assert find_new_edges(old, numeric_sketch(False, "kll")) is None
+
+
+def test_few_values_and_few_integers_are_counted_exactly_on_new_bins() -> None:
     rng = np.random.default_rng(2)
     values = rng.normal(-3, 1, 150)
     new = renewed(accepted(trained(rng.normal(size=1_000)), values), sketched(values, panes=3))
     assert new.slices[ALL].noise == 0.0
     assert list(new.slices[ALL].cells) == counted(new, values).tolist()
-
-
-def test_fine_bins_stay() -> None:
-    rng = np.random.default_rng(3)
-    summer = rng.normal(size=20_000)
-    similar = rng.normal(0.15, 1, 20_000)
-    assert find_new_edges(accepted(trained(summer), similar), sketched(similar)) is None
-
-
-@pytest.mark.parametrize("share", [0.4, 1.0])
-def test_a_bin_of_one_value_stays(share: float) -> None:
-    rng = np.random.default_rng(4)
-    values = np.where(rng.random(20_000) < share, 0.0, rng.exponential(size=20_000))
-    old = trained(np.where(rng.random(20_000) < 0.15, 0.0, rng.exponential(size=20_000)))
-    assert find_new_edges(accepted(old, values), sketched(values)) is None
-
-
-def test_few_integers_stay_one_bin_each() -> None:
-    rng = np.random.default_rng(5)
     old = trained(rng.integers(0, 6, 20_000).astype(float), integer=True)
     values = rng.integers(0, 2, 20_000).astype(float)
     assert find_new_edges(accepted(old, values), sketched(values, integer=True)) is None
     larger = rng.integers(8, 13, 20_000).astype(float)
-    new = renewed(accepted(old, larger), sketched(larger, integer=True))
-    assert new.edges == (8.5, 9.5, 10.5, 11.5)
-
-
-def test_a_sketch_that_lacks_values_changes_nothing() -> None:
-    rng = np.random.default_rng(6)
-    values = rng.normal(-3, 1, 20_000)
-    old = accepted(trained(rng.normal(size=20_000)), values)
-    assert find_new_edges(old, sketched(values[:-1])) is None
-    assert find_new_edges(old, numeric_sketch(False, "kll")) is None
+    assert renewed(accepted(old, larger), sketched(larger, integer=True)).edges == (8.5, 9.5, 10.5, 11.5)
 
 
 def test_hours_of_the_week_get_their_own_shares() -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import pytest
 
-from cli.main import main
+from tests.support import command_line
+from tests.support.table_files import FORMATS, write_table
 
 CONTRACT = """
 contract: 1
@@ -25,6 +24,7 @@ fields:
 ignored: {note: free text}
 """
 ROWS = 1_000
+FILES = [f"d.{suffix}" for suffix in FORMATS]
 
 
 def table(**columns: Any) -> pa.Table:
@@ -39,27 +39,6 @@ def table(**columns: Any) -> pa.Table:
     return pa.table(values)
 
 
-def write_parquet(path: Path, rows: pa.Table) -> None:
-    pq.write_table(rows, path, row_group_size=100)
-
-
-def write_file(path: Path, rows: pa.Table) -> None:
-    with pa.ipc.new_file(path, rows.schema) as writer:
-        writer.write_table(rows, max_chunksize=100)
-
-
-def write_stream(path: Path, rows: pa.Table) -> None:
-    with pa.ipc.new_stream(path, rows.schema) as writer:
-        writer.write_table(rows, max_chunksize=100)
-
-
-def write_csv(path: Path, rows: pa.Table) -> None:
-    pa_csv.write_csv(rows, path)
-
-
-WRITERS = {"d.parquet": write_parquet, "d.csv": write_csv, "d.arrow": write_file, "d.arrows": write_stream}
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -67,9 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["check", *words, "--contract", "m.yaml"])
-    return int(end.value.code or 0)
+    return command_line.run("check", *words, "--contract", "m.yaml")
 
 
 @pytest.fixture
@@ -85,19 +62,19 @@ def check(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[t
 Check = Callable[..., tuple[int, dict[tuple[str, str], Any]]]
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FILES)
 def test_data_that_conforms_to_the_contract_exits_with_0(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    WRITERS[name](Path(name), table(note=["x"] * ROWS, label=[True] * ROWS))
+    write_table(name, table(note=["x"] * ROWS, label=[True] * ROWS))
     assert run(name) == 0
     assert capsys.readouterr().out == f"{name}: 1,000 rows, 4 columns: conforms to the contract.\n"
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FILES)
 def test_every_format_gives_the_same_count_of_violations(name: str, check: Check) -> None:
     temp = [None if i % 2 else 1.0 for i in range(ROWS)]
     temp[998], temp[999] = -41.0, 131.0
     seats = [None if i == 500 else i for i in range(ROWS)]
-    WRITERS[name](Path(name), table(temp=temp, seats=seats, more=[1] * ROWS).drop_columns(["zip"]))
+    write_table(name, table(temp=temp, seats=seats, more=[1] * ROWS).drop_columns(["zip"]))
     code, violations = check(name)
     assert code == 1
     assert {key: (each["n"], each["of"], each["rows"]) for key, each in violations.items()} == {
@@ -108,20 +85,24 @@ def test_every_format_gives_the_same_count_of_violations(name: str, check: Check
         ("more", "unknown"): (ROWS, ROWS, []),
     }
     assert violations["temp", "above"]["limit"] == 130
-    assert float(violations["temp", "above"]["examples"][0]) == 131
+    # A sample is spread evenly and reports row numbers of the file.
+    write_table(name, table(temp=[200.0 + i for i in range(ROWS)]))
+    for n in (1, 333, 999, 5000):
+        above = check(name, "--sample", str(n))[1]["temp", "above"]
+        taken = min(n, ROWS)
+        assert (above["n"], above["of"]) == (taken, taken)
+        assert above["rows"] == [i * ROWS // taken for i in range(min(5, taken))]
+        assert [float(text) - 200 for text in above["examples"]] == above["rows"]
 
 
 def test_a_malformed_csv_cell_affects_only_itself(check: Check) -> None:
     rows = table().slice(0, 3)
-    write_csv(Path("d.csv"), rows.set_column(1, "temp", [["1.5", "abc", "7"]]))
+    write_table("d.csv", rows.set_column(1, "temp", [["1.5", "abc", "7"]]))
     code, violations = check("d.csv")
-    violation = violations["temp", "type"]
-    assert (code, violation["rows"], violation["examples"]) == (1, [1], ["abc"])
-    assert list(violations) == [("temp", "type")]
-
-
-def test_decimal_commas_are_numbers(check: Check) -> None:
-    write_csv(Path("d.csv"), table().slice(0, 3).drop_columns(["temp"]))
+    assert (code, list(violations)) == (1, [("temp", "type")])
+    assert (violations["temp", "type"]["rows"], violations["temp", "type"]["examples"]) == ([1], ["abc"])
+    # Decimal commas are numbers.
+    write_table("d.csv", rows.drop_columns(["temp"]))
     lines = Path("d.csv").read_text().replace('"', "").replace(",", ";").splitlines()
     temps = ["temp", "1,5", "abc", "-999,25"]
     Path("d.csv").write_text("".join(f"{line};{temp}\n" for line, temp in zip(lines, temps, strict=True)))
@@ -130,68 +111,36 @@ def test_decimal_commas_are_numbers(check: Check) -> None:
     assert {key: each["rows"] for key, each in violations.items()} == {("temp", "type"): [1], ("temp", "below"): [2]}
 
 
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("n", [1, 7, 333, 999, 1000, 5000])
-def test_a_sample_is_spread_evenly_and_reports_row_numbers_of_the_file(name: str, n: int, check: Check) -> None:
-    WRITERS[name](Path(name), table(temp=[200.0 + i for i in range(ROWS)]))
-    _, violations = check(name, "--sample", str(n))
-    above = violations["temp", "above"]
-    taken = min(n, ROWS)
-    assert (above["n"], above["of"]) == (taken, taken)
-    assert above["rows"] == [i * ROWS // taken for i in range(min(5, taken))]
-    assert [float(text) - 200 for text in above["examples"]] == above["rows"]
-
-
 def test_personal_data_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    write_parquet(Path("d.parquet"), table(email=[["secret@b.example"]] * ROWS))
+    write_table("d.parquet", table(email=[["secret@b.example"]] * ROWS))
     for words in (("d.parquet",), ("d.parquet", "--json")):
         assert run(*words) == 1
         assert "secret" not in capsys.readouterr().out
 
 
-def test_the_table_names_field_kind_share_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    write_parquet(Path("d.parquet"), table(temp=[131.5] + [0.0] * (ROWS - 1), zip=[1] * ROWS))
-    assert run("d.parquet") == 1
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines == [
-        "field kind n of share first rows",
-        "temp above 130 1 1,000 0.10% 0: 131.5",
-        "zip no category 1,000 1,000 100% 0: 1, 1: 1, 2: 1, 3: 1, 4: 1",
-        "d.parquet: 1,000 rows, 4 columns: 2 kinds of violations.",
-    ]
-
-
 def test_columns_that_are_not_features_can_be_excluded(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
-    write_parquet(Path("d.parquet"), table(booking=[1] * ROWS, moment=[1] * ROWS))
+    write_table("d.parquet", table(booking=[1] * ROWS, moment=[1] * ROWS))
     assert check("d.parquet", "--without", "booking", "--time", "moment") == (0, {})
     assert run("d.parquet", "--without", "boking") == 2
     assert run("d.parquet", "--without", "booking", "--time", "momment") == 2
     assert "d.parquet has no column 'momment' of event times; correct --time." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
+def test_an_unreadable_file_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content, message in (
         ("none.parquet", None, "none.parquet cannot be read: no such file or directory"),
         ("d.parquet", b"PAR1 and no more", "d.parquet cannot be read as Parquet"),
         ("d.bin", b"something", "d.bin is not a table in a known format"),
         ("d.csv", b"temp,seats\n", "d.csv has no rows"),
         ("e.csv", b"temp,temp\n1,2\n", "e.csv has the column 'temp' more than once"),
-    ],
-)
-def test_an_unreadable_file_exits_with_2(
-    name: str, content: bytes | None, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if content is not None:
-        Path(name).write_bytes(content)
-    assert run(name) == 2
-    output = capsys.readouterr()
-    assert message in output.err
-    assert output.out == ""
-
-
-def test_an_unreadable_contract_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    write_parquet(Path("d.parquet"), table())
+    ):
+        if content is not None:
+            Path(name).write_bytes(content)
+        assert run(name) == 2, name
+        output = capsys.readouterr()
+        assert message in output.err
+        assert output.out == ""
+    write_table("d.parquet", table())
     Path("m.yaml").write_text("contract: 1\n")
     assert run("d.parquet") == 2
     assert "m.yaml" in capsys.readouterr().err
@@ -199,8 +148,8 @@ def test_an_unreadable_contract_exits_with_2(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("name", ["d.parquet", "d.csv"])
 def test_training_data_conforms_to_the_contract_inferred_from_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    WRITERS[name](
-        Path(name),
+    write_table(
+        name,
         pa.table(
             {
                 "at": [1_770_000_000_000 + 60_000 * i for i in range(ROWS)],
@@ -213,9 +162,8 @@ def test_training_data_conforms_to_the_contract_inferred_from_it(name: str, caps
             }
         ),
     )
-    with pytest.raises(SystemExit) as end:
-        main(["infer", name, "--model", "m", "--version", "1", "--time", "at", "--label", "late", "--force"])
-    assert not end.value.code
+    options = ("--model", "m", "--version", "1", "--time", "at", "--label", "late", "--force")
+    assert command_line.run("infer", name, *options) == 0
     capsys.readouterr()
     assert run(name) == 0
     assert run(name, "--label", "delayed") == 1

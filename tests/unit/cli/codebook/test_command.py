@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from barograph.text.codebook import load_codebook
 from barograph.text.embedding import ENDPOINT_TEXTS
 
-from cli.main import main
+from tests.support import command_line
 from tests.support.questions import all_questions
+from tests.support.scripted_http import Exchange, ScriptedServer
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["codebook", *map(str, arguments)])
-    return int(ended.value.code or 0)
+def run(*words: object) -> int:
+    return command_line.run("codebook", *words)
 
 
 @pytest.fixture
@@ -56,107 +52,59 @@ def test_train_show_and_name(tmp_path: Path, prompts: Path, capsys: pytest.Captu
 def test_own_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vectors, out = tmp_path / "vectors.npy", tmp_path / "a.codebook.npz"
     np.save(vectors, np.random.default_rng(1).normal(size=(100, 6)))
-    assert run("train", "--vectors", vectors, "--embedding", "mine@2", "--clusters", 3, "--out", out) == 0
+    train = ("train", "--vectors", vectors, "--clusters", 3, "--out", out)
+    for options, reason in (((), "--embedding"), (("--embedding", "mine@2", "--show", 2), "file of texts")):
+        assert run(*train, *options) == 1
+        assert reason in capsys.readouterr().err
+        assert not out.exists(), "nothing is written before everything was checked"
+    assert run(*train, "--embedding", "mine@2") == 0
     embedding = load_codebook(out).header.embedding
     assert (embedding.name, embedding.version, embedding.dimensions) == ("mine", "2", 6)
-    assert run("train", "--vectors", vectors, "--clusters", 3, "--out", out) == 1
-    assert "--embedding" in capsys.readouterr().err
-
-
-def test_texts_that_an_option_needs_are_required_before_anything_is_written(
-    tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    vectors, out = tmp_path / "vectors.npy", tmp_path / "a.codebook.npz"
-    np.save(vectors, np.random.default_rng(1).normal(size=(100, 6)))
-    train = ("train", "--vectors", vectors, "--embedding", "mine@2", "--clusters", 3, "--out", out)
-    assert run(*train, "--show", 2) == 1
-    assert "file of texts" in capsys.readouterr().err
-    assert not out.exists()
-    assert run(*train) == 0
     assert run("show", out, "--vectors", vectors) == 1
     assert "file of texts" in capsys.readouterr().err
 
 
-def test_a_file_of_names_with_a_key_twice_is_rejected(
-    tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, names = tmp_path / "a.codebook.npz", tmp_path / "names.yaml"
-    assert run("train", prompts, "--clusters", 4, "--out", out) == 0
-    names.write_text("names:\n  t0: billing\n  t0: refunds\n")
-    assert run("name", out, names, "--out", tmp_path / "b.npz") == 1
-    assert f"{names}:3" in capsys.readouterr().err
-    assert run("name", out, tmp_path / "none.yaml", "--out", tmp_path / "b.npz") == 1
-    assert "cannot be read" in capsys.readouterr().err
-
-
-class Endpoint(http.server.BaseHTTPRequestHandler):
+def embed(exchange: Exchange) -> None:
     """OpenAI's API of embeddings, with vectors of the texts' lengths."""
-
-    requests: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.requests.append(request | {"authorization": self.headers["Authorization"], "path": self.path})
-        rows = [{"index": i, "embedding": [len(text), 1.0 + i % 5]} for i, text in enumerate(request["input"])]
-        is_odd = request["model"] == "odd"
-        body = json.dumps({"data": rows[:1] if is_odd else rows[::-1]}).encode()
-        self.send_response(503 if request["model"] == "away" else 200)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+    request = json.loads(exchange.body)
+    rows = [{"index": i, "embedding": [len(text), 1.0 + i % 5]} for i, text in enumerate(request["input"])]
+    is_odd = request["model"] == "odd"
+    body = json.dumps({"data": rows[:1] if is_odd else rows[::-1]}).encode()
+    exchange.send(body, 503 if request["model"] == "away" else 200)
 
 
 @pytest.fixture
-def endpoint() -> Iterator[str]:
-    Endpoint.requests = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-        thread.join()
+def endpoint() -> Iterator[ScriptedServer]:
+    with ScriptedServer(embed) as server:
+        yield server
 
 
 def test_an_endpoint_embeds(
-    tmp_path: Path, prompts: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    prompts: Path,
+    endpoint: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("BAROGRAPH_EMBEDDINGS_KEY", "a key")
     out = tmp_path / "a.codebook.npz"
-    options = ("--endpoint", endpoint, "--clusters", 3, "--out", out)
+    options = ("--endpoint", f"{endpoint.url}/v1", "--clusters", 3, "--out", out)
     assert run("train", prompts, "--embedding", "small@1", *options) == 0
     assert load_codebook(out).header.embedding.name == "small"
-    sizes = [len(request["input"]) for request in Endpoint.requests]
+    sizes = [len(request.json()["input"]) for request in endpoint.requests]
     assert sizes == [ENDPOINT_TEXTS, 120 - ENDPOINT_TEXTS]
-    assert {request["authorization"] for request in Endpoint.requests} == {"Bearer a key"}
-    assert {request["path"] for request in Endpoint.requests} == {"/v1/embeddings"}
+    assert {request.headers["Authorization"] for request in endpoint.requests} == {"Bearer a key"}
+    assert {request.path for request in endpoint.requests} == {"/v1/embeddings"}
     for model, reason in (("odd", "one embedding per text"), ("away", "status 503")):
         assert run("train", prompts, "--embedding", model, *options) == 1
         assert reason in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("", "has no texts"),
-        ("{", "line 1 is not JSON"),
-        ('"a"\n{"other": 1}', "line 2 has no text"),
-        ("7", "line 1 has no text"),
-        ('"a"', "too few"),
-    ],
-)
-def test_bad_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, reason: str) -> None:
-    path = tmp_path / "prompts.jsonl"
-    path.write_text(content)
-    assert run("train", path, "--out", tmp_path / "a.npz") == 1
-    assert reason in capsys.readouterr().err
-
-
-def test_other_bad_input(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = tmp_path / "broken"
+def test_bad_input(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken, names, out, good = (tmp_path / name for name in ("broken", "names.yaml", "a.npz", "good.npz"))
     broken.write_text("x")
-    out = tmp_path / "a.npz"
+    names.write_text("names:\n  t0: billing\n  t0: refunds\n")
+    assert run("train", prompts, "--clusters", 4, "--out", good) == 0
     for arguments, reason in (
         (("train", "--out", out), "Name a file of texts"),
         (("train", tmp_path / "missing", "--out", out), "cannot be read"),
@@ -165,6 +113,18 @@ def test_other_bad_input(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFi
         (("train", prompts, "--endpoint", "http://127.0.0.1:1", "--embedding", "m", "--out", out), "does not answer"),
         (("train", prompts, "--clusters", 4, "--out", tmp_path / "missing" / "a"), "cannot be written"),
         (("show", broken), "is not a codebook"),
+        (("name", good, names, "--out", out), f"{names}:3"),
+        (("name", good, tmp_path / "none.yaml", "--out", out), "cannot be read"),
     ):
         assert run(*arguments) == 1
+        assert reason in capsys.readouterr().err
+    for content, reason in (
+        ("", "has no texts"),
+        ("{", "line 1 is not JSON"),
+        ('"a"\n{"other": 1}', "line 2 has no text"),
+        ("7", "line 1 has no text"),
+        ('"a"', "too few"),
+    ):
+        broken.write_text(content)
+        assert run("train", broken, "--out", out) == 1
         assert reason in capsys.readouterr().err

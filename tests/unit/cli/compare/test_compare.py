@@ -23,15 +23,18 @@ import cli.compare.compare
 from barograph_app import CompareError, CompareReport, InferError, compare
 from cli.compare.periods import make_periods
 from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-from cli.main import main
 from sketches.baseline.baseline import load_baseline
-from tests.support import odd_tables
+from tests.support import command_line, odd_tables
 
 ROWS = 4_000
 DAY_MS = 86_400_000
 MONDAY_MS = 1_735_516_800_000
 """Monday, 30 December 2024."""
 CITIES = ("Berlin", "Oslo", "Paris")
+
+
+def run(*words: object) -> int:
+    return command_line.run("compare", *words)
 
 
 def table(seed: int, *, days: int = 28, **changes: Any) -> pa.Table:
@@ -71,28 +74,24 @@ def hints(result: CompareReport) -> dict[str, tuple[str, str]]:
 # --- content ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_distribution_is_stable_and_has_no_hints() -> None:
-    result = report(table(2))
-    assert result.grain == "week"
-    assert [period.label for period in result.periods] == ["2024-12-30", "2025-01-06", "2025-01-13", "2025-01-20"]
-    assert sum(result.events) == ROWS
-    assert {line.level for line in result.fields} == {"stable"}
-    assert result.hints == ()
-
-
 def test_a_shift_in_one_week_is_reported_in_that_week() -> None:
+    same = report(table(2))
+    assert same.grain == "week"
+    assert [period.label for period in same.periods] == ["2024-12-30", "2025-01-06", "2025-01-13", "2025-01-20"]
+    assert sum(same.events) == ROWS
+    assert {line.level for line in same.fields} == {"stable"}
+    assert same.hints == ()
+    assert not same.fails_at("minor")
     speed = table(2)["speed"].to_numpy().copy()
     speed[ROWS // 2 : ROWS * 3 // 4] += 60
     result = report(table(2, speed=pa.array(speed)))
     line = next(line for line in result.fields if line.name == "speed")
     assert [row["level"] for row in line.drift] == ["stable", "stable", "major", "stable"]
     assert result.fields[0] is line
-    assert result.level == "major"
-    assert result.cause == "PSI of speed in 2025-01-13"
+    assert (result.level, result.cause) == ("major", "PSI of speed in 2025-01-13")
     assert line.shares is not None
     assert line.shares.period == "2025-01-13"
     assert sum(line.shares.production) == pytest.approx(1)
-    assert not report(table(2)).fails_at("minor")
     assert result.fails_at("major")
 
 
@@ -113,13 +112,8 @@ def test_other_units_types_spelling_and_missing_columns_are_named() -> None:
 
 
 def test_flags_may_be_served_as_numbers() -> None:
-    rng = np.random.default_rng(6)
-    flags = rng.random(ROWS) < 0.3
-    result = compare(
-        pa.table({"on": flags, "x": rng.normal(size=ROWS)}),
-        pa.table({"on": rng.permutation(flags).astype(np.int64), "x": rng.normal(size=ROWS)}),
-        multivariate=False,
-    )
+    flags = np.random.default_rng(6).random(ROWS) < 0.3
+    result = compare(pa.table({"on": flags}), pa.table({"on": flags[::-1].astype(np.int64)}), multivariate=False)
     assert {line.level for line in result.fields} == {"stable"}
     assert result.hints == ()
 
@@ -156,9 +150,7 @@ def test_a_classifier_finds_a_change_that_no_single_field_shows() -> None:
     assert same.multivariate.low < 0.5
 
 
-@pytest.mark.parametrize(
-    "name", ["nulls", "texts", "ids", "strange_numbers", "constants", "heavy_tails", "many_classes"]
-)
+@pytest.mark.parametrize("name", ["nulls", "texts", "strange_numbers", "constants", "heavy_tails", "many_classes"])
 def test_unusual_tables_are_compared_without_false_hints(name: str) -> None:
     roles = {**odd_tables.ROLES.get(name, {}), "slices": ()}
     result = compare(*(odd_tables.odd_table(name, seed, rows=1_500) for seed in (7, 9)), **roles)
@@ -167,35 +159,26 @@ def test_unusual_tables_are_compared_without_false_hints(name: str) -> None:
     assert result.multivariate.low < 0.55
 
 
-def test_without_scikit_learn_the_report_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
-    result = report(table(2), multivariate=True)
-    assert result.multivariate is None
-    assert any("pip install scikit-learn" in note for note in result.notes)
-
-
-def test_periods_without_rows_and_partial_periods_are_noted() -> None:
+def test_periods_without_rows_and_partial_periods_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     at = table(2, days=10)["at"].to_pylist()
     moved = [time + pd.Timedelta(days=30).to_pytimedelta() if i >= ROWS // 2 else time for i, time in enumerate(at)]
-    result = report(table(2, at=pa.array(moved, pa.timestamp("ms", "UTC"))), by="week")
+    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
+    result = report(table(2, at=pa.array(moved, pa.timestamp("ms", "UTC"))), by="week", multivariate=True)
     assert any(note.startswith("No rows in 2025-01-06") for note in result.notes)
     assert any("covers only a part of 2025-02-03" in note for note in result.notes)
+    assert any("pip install scikit-learn" in note for note in result.notes)
+    assert result.multivariate is None
 
 
-def test_rows_without_id_or_time_are_left_out_as_by_the_publisher() -> None:
+def test_rows_without_id_or_a_real_time_are_left_out_as_by_the_publisher() -> None:
     served = table(2, rid=pa.array([None if i % 4 == 0 else "" if i % 4 == 1 else "r" for i in range(ROWS)]))
     result = report(served)
-    assert sum(result.events) == ROWS // 2
-    assert result.production.n_rejected == ROWS // 2
+    assert (sum(result.events), result.production.n_rejected) == (ROWS // 2, ROWS // 2)
     assert any(note.startswith(f"{ROWS // 2:,} rows of the production table without") for note in result.notes)
-
-
-def test_times_that_are_defaults_count_as_missing() -> None:
     times = table(2)["at"].to_pylist()
     times[:10] = [datetime(9999, 12, 31, tzinfo=UTC)] * 5 + [datetime(1, 1, 1, tzinfo=UTC)] * 5
     result = report(table(2, at=pa.array(times, pa.timestamp("ms", "UTC"))))
-    assert len(result.periods) == 4
-    assert result.production.n_rejected == 10
+    assert (len(result.periods), result.production.n_rejected) == (4, 10), "defaults count as missing"
     never = pa.array([datetime(9999, 12, 31, tzinfo=UTC)] * ROWS, pa.timestamp("ms", "UTC"))
     with pytest.raises(CompareError, match="no value is a time from 1970 to 2098; check its unit"):
         report(table(2, at=never))
@@ -210,45 +193,32 @@ def test_the_result_does_not_depend_on_threads_and_batches(monkeypatch: pytest.M
         assert actual[name] == expected[name]
 
 
-@pytest.mark.parametrize(
-    ("grain", "labels"),
-    [
-        ("month", ["2024-12", "2025-01", "2025-02"]),
-        ("week", ["2024-12-30", "2025-01-06", "2025-01-13", "2025-01-20", "2025-01-27"]),
-        ("all", ["all rows"]),
-    ],
-)
-def test_periods_are_calendar_periods(grain: Any, labels: list[str]) -> None:
-    periods = make_periods(grain, MONDAY_MS, MONDAY_MS + 33 * DAY_MS, 86_400)
-    assert [period.label for period in periods][: len(labels)] == labels
-    assert periods[0].start_s <= MONDAY_MS // 1000 < periods[0].end_s
-    assert all(a.end_s == b.start_s for a, b in pairwise(periods))
-    assert all((period.end_s - period.start_s) % 86_400 == 0 for period in periods)
-
-
-def test_too_many_periods_are_an_error() -> None:
-    with pytest.raises(
-        CompareError, match="--by hour gives more than 2,000 periods from 1970-01-01 00:00 to 1971-02-05"
-    ):
+def test_periods_are_calendar_periods() -> None:
+    grains: dict[Any, list[str]] = {
+        "month": ["2024-12", "2025-01", "2025-02"],
+        "week": ["2024-12-30", "2025-01-06", "2025-01-13", "2025-01-20", "2025-01-27"],
+        "all": ["all rows"],
+    }
+    for grain, labels in grains.items():
+        periods = make_periods(grain, MONDAY_MS, MONDAY_MS + 33 * DAY_MS, 86_400)
+        assert [period.label for period in periods][: len(labels)] == labels
+        assert periods[0].start_s <= MONDAY_MS // 1000 < periods[0].end_s
+        assert all(a.end_s == b.start_s for a, b in pairwise(periods))
+        assert all((period.end_s - period.start_s) % 86_400 == 0 for period in periods)
+    with pytest.raises(CompareError, match="--by hour gives more than 2,000 periods from 1970-01-01 00:00 to 1971"):
         make_periods("hour", 0, 400 * DAY_MS, 3600)
 
 
 # --- tables of other libraries, notebooks -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars", "arrow"])
-def test_tables_of_all_libraries_give_the_same_verdicts(library: str) -> None:
-    convert = {"pandas": pa.Table.to_pandas, "polars": pl.from_arrow, "arrow": lambda rows: rows}[library]
-    assert isinstance(convert(table(1)), {"pandas": pd.DataFrame, "polars": pl.DataFrame, "arrow": pa.Table}[library])
-    result = compare(convert(table(1)), convert(table(2)), multivariate=False, slices=["city"], **ROLES)
-    expected = compare(table(1), table(2), multivariate=False, slices=["city"], **ROLES)
-    assert result.to_dict()["drift"] == expected.to_dict()["drift"]
-
-
-def test_a_categorical_column_of_polars_is_read() -> None:
-    frames = [pl.from_arrow(table(seed)) for seed in (1, 2)]
-    served = [frame.with_columns(pl.col("city").cast(pl.Categorical)) for frame in frames]  # type: ignore[union-attr]
-    assert {line.level for line in compare(*served, multivariate=True, **ROLES).fields} == {"stable"}
+def test_tables_of_all_libraries_give_the_same_verdicts() -> None:
+    options: dict[str, Any] = {**ROLES, "multivariate": False, "slices": ["city"]}
+    expected = compare(table(1), table(2), **options).to_dict()["drift"]
+    frames = [pl.DataFrame(pl.from_arrow(table(seed))) for seed in (1, 2)]
+    categorical = [frame.with_columns(pl.col("city").cast(pl.Categorical)) for frame in frames]
+    for tables in ([table(seed).to_pandas() for seed in (1, 2)], frames, categorical):
+        assert compare(*tables, **options).to_dict()["drift"] == expected, type(tables[0])
 
 
 class Page(HTMLParser):
@@ -285,12 +255,6 @@ def test_the_page_refers_to_nothing_and_a_notebook_shows_it() -> None:
     page = result.to_html()
     assert page.startswith("<!doctype html>")
     assert not re.findall(r"https?:|url\(|@import", page)
-    assert "prefers-color-scheme: dark" in page
-    parsed = Page(page)
-    assert parsed.attributes.count(("lang", "en")) == 1
-    charts = [dict(enumerate(parsed.tags))[i] for i, tag in enumerate(parsed.tags) if tag == "svg"]
-    assert len(charts) >= len(result.fields)
-    assert parsed.attributes.count(("role", "img")) == len(charts)
     shown = result._repr_html_()
     assert shown in page
     # The styles of a notebook stay as they are.
@@ -301,12 +265,6 @@ def test_the_page_refers_to_nothing_and_a_notebook_shows_it() -> None:
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
-
-
-def run(*words: str | Path) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["compare", *map(str, words)])
-    return int(end.value.code or 0)
 
 
 @pytest.fixture
@@ -352,23 +310,17 @@ def test_the_command_prints_verdicts_and_writes_files(
     assert again["performance"] == content["performance"]
 
 
-def test_the_exit_code_follows_the_level(files: tuple[Path, Path]) -> None:
+def test_the_exit_code_follows_the_level_and_the_contracts_thresholds(files: tuple[Path, Path], tmp_path: Path) -> None:
     train, prod = files
     assert run(train, prod, *options(), "--fail-at", "major") == EXIT_VIOLATIONS
-    assert run(train, prod, *options()) == 0
+    assert run(train, prod, *options(), "--write-contract", tmp_path, "--model", "shop") == 0
     assert run(train, train, *options(), "--fail-at", "minor") == 0
-
-
-def test_thresholds_of_the_contract_decide(files: tuple[Path, Path], tmp_path: Path) -> None:
-    assert run(*files, *options(), "--write-contract", tmp_path, "--model", "shop") == 0
     path = tmp_path / "shop.yaml"
-    path.write_text(
-        path.read_text().replace("psi: {minor: 0.1, major: 0.2, clear: 0.15}", "psi: {minor: 8, major: 9, clear: 8.5}")
-    )
-    text = path.read_text().replace("rates: {minor: 0.01, major: 0.05}", "rates: {minor: 0.8, major: 0.9}")
-    text = text.replace("windows:\n", "windows:\n  - {last: 500, length: 14d, hop: 12h}\n")
-    path.write_text(text)
-    assert run(*files, *options(), "--contract", path, "--fail-at", "minor") == 0
+    text = path.read_text()
+    text = text.replace("psi: {minor: 0.1, major: 0.2, clear: 0.15}", "psi: {minor: 8, major: 9, clear: 8.5}")
+    text = text.replace("rates: {minor: 0.01, major: 0.05}", "rates: {minor: 0.8, major: 0.9}")
+    path.write_text(text.replace("windows:\n", "windows:\n  - {last: 500, length: 14d, hop: 12h}\n"))
+    assert run(train, prod, *options(), "--contract", path, "--fail-at", "minor") == 0
 
 
 def test_values_of_personal_data_are_not_shown(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -416,12 +368,8 @@ def test_unreadable_files_are_errors(tmp_path: Path, capsys: pytest.CaptureFixtu
     train = tmp_path / "train.parquet"
     pq.write_table(table(1), train)
     column = table(1)["age"]
-    cases: dict[str, Any] = {
-        "empty.parquet": table(1).slice(0, 0),
-        "twice.parquet": pa.table([column, column], ["a", "a"]),
-    }
-    for name, rows in cases.items():
-        pq.write_table(rows, tmp_path / name)
+    pq.write_table(table(1).slice(0, 0), tmp_path / "empty.parquet")
+    pq.write_table(pa.table([column, column], ["a", "a"]), tmp_path / "twice.parquet")
     (tmp_path / "junk.parquet").write_bytes(b"PAR1 and nothing else")
     for name, message in (
         ("absent.parquet", "absent.parquet cannot be read: no such file or directory"),

@@ -55,28 +55,15 @@ class Bench:
         return self.now_s - started_s
 
 
-def test_children_start_once_and_are_left_alone_while_they_run() -> None:
+def test_the_pause_before_a_restart_doubles_up_to_a_limit_and_a_long_run_resets_it() -> None:
     bench = Bench()
     for _ in range(3):
         bench.supervisor.poll()
     assert (bench.child.starts, bench.other.starts, bench.reports) == (1, 1, [])
-
-
-def test_the_pause_before_a_restart_doubles_up_to_a_limit() -> None:
-    bench = Bench()
     pauses = [bench.fail_and_count_pause() for _ in range(7)]
     assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
-    assert bench.reports[:2] == [
-        "sketcher ended with exit code 1. It restarts in 1 s.",
-        "sketcher was restarted.",
-    ]
+    assert bench.reports[:2] == ["sketcher ended with exit code 1. It restarts in 1 s.", "sketcher was restarted."]
     assert bench.other.starts == 1
-
-
-def test_a_long_run_resets_the_pause() -> None:
-    bench = Bench()
-    for _ in range(3):
-        bench.fail_and_count_pause()
     bench.now_s += HEALTHY_S
     assert bench.fail_and_count_pause() == 1
 

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,10 @@ from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
 from cli.dev import guard
-from cli.main import main
 from cli.settings import Settings
 from local import stack
 from streams.registry.poller import RegistryPoller
+from tests.support.command_line import run
 from warehouse.errors import WarehouseBusy
 
 
@@ -32,34 +31,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
 def dev_error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as end:
-        main(["dev", *words])
-    assert end.value.code == 1
+    assert run("dev", *words) == 1
     return capsys.readouterr().err
 
 
-def test_a_typo_in_a_contract_is_reported_before_anything_starts(
+def test_a_typo_and_a_taken_port_are_reported_before_anything_starts(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        error = dev_error(capsys, "m.yaml", "--reset", "--page-port", str(port))
+    assert f"Port {port} of the dashboards is taken" in error
     (folder / "m.yaml").write_text("model: m\nwindowz: 1d\n")
     assert "windowz" in dev_error(capsys, "m.yaml", "--reset")
-
-
-def test_a_taken_port_is_reported_before_anything_starts(
-    folder: Path, capsys: pytest.CaptureFixture[str], taken_port: int
-) -> None:
-    error = dev_error(capsys, "m.yaml", "--reset", "--page-port", str(taken_port))
-    assert f"Port {taken_port} of the dashboards is taken" in error
-
-
-def test_a_wrong_setting_is_reported_before_anything_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "barograph.toml").write_text("clok = 'replay'")
     assert "clok" in dev_error(capsys, "m.yaml", "--reset")
 

@@ -56,6 +56,11 @@ def make_baseline(*, hours_of_week: bool) -> Baseline:
     )
 
 
+def make_contract(pane_s: int, *windows: Window) -> Contract:
+    fields = (Field(name="x", type="float", source="features.x"),)
+    return Contract(model="m", timezone=ZONE, pane_s=pane_s, windows=windows, fields=fields)
+
+
 def make_series(contract: Contract, baseline: Baseline) -> Series:
     series = Series("1", baseline.id, CompiledBaseline.of(Layout(baseline)), contract, first_s=0)
     rng = np.random.default_rng(2)
@@ -88,14 +93,7 @@ def field_panes(series: Series, start_s: int, end_s: int) -> FieldPanes:
 @pytest.mark.parametrize(("pane_s", "window"), [(600, Window(6 * HOUR_S, HOUR_S)), (HOUR_S, Window(DAY_S, HOUR_S))])
 def test_psi_equals_the_monitors(pane_s: int, window: Window, season: str, hours_of_week: bool) -> None:
     baseline = make_baseline(hours_of_week=hours_of_week)
-    contract = Contract(
-        model="m",
-        timezone=ZONE,
-        pane_s=pane_s,
-        windows=(window,),
-        fields=(Field(name="x", type="float", source="features.x"),),
-    )
-    contract = msgspec.structs.replace(contract, season=season)
+    contract = msgspec.structs.replace(make_contract(pane_s, window), season=season)
     series = make_series(contract, baseline)
     ends = list(range(FROM_S + window.length_s, FROM_S + DAYS * DAY_S + 1, 7 * HOUR_S))
     always = np.ones(len(ends), bool)
@@ -110,31 +108,19 @@ def test_psi_equals_the_monitors(pane_s: int, window: Window, season: str, hours
         assert psi.is_seasonal == (hours_of_week and season == "hour_of_week")
 
 
-@pytest.mark.parametrize(
-    ("length_s", "name"), [(HOUR_S, "6h"), (11 * HOUR_S, "6h"), (12 * HOUR_S, "1d"), (9 * DAY_S, "1d")]
-)
-def test_other_ranges_use_the_phi_of_the_nearest_length(length_s: int, name: str) -> None:
-    contract = Contract(
-        model="m",
-        pane_s=HOUR_S,
-        windows=(Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S), Window(9 * DAY_S, DAY_S, last=500)),
-        fields=(Field(name="x", type="float", source="features.x"),),
-    )
-    series = make_series(contract, make_baseline(hours_of_week=False))
-    psi = compute_distribution(field_panes(series, FROM_S, FROM_S + length_s), DistributionQuery()).psi
-    assert psi is not None
-    assert (psi.phi_window, psi.phi) == (name, {"6h": 1.5, "1d": 3.5}[name])
+def test_other_ranges_use_the_phi_of_the_nearest_length() -> None:
+    windows = (Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S), Window(9 * DAY_S, DAY_S, last=500))
+    series = make_series(make_contract(HOUR_S, *windows), make_baseline(hours_of_week=False))
+    for length_s, window in ((HOUR_S, "6h"), (11 * HOUR_S, "6h"), (12 * HOUR_S, "1d"), (9 * DAY_S, "1d")):
+        psi = compute_distribution(field_panes(series, FROM_S, FROM_S + length_s), DistributionQuery()).psi
+        assert psi is not None
+        assert (psi.phi_window, psi.phi) == (window, {"6h": 1.5, "1d": 3.5}[window])
 
 
 def test_a_field_without_training_values_has_no_psi() -> None:
     baseline = make_baseline(hours_of_week=False)
     field = msgspec.structs.replace(baseline.fields[0], slices={ALL: SliceCounts(cells=(0, 0, 0))})
-    contract = Contract(
-        model="m",
-        pane_s=HOUR_S,
-        windows=(Window(DAY_S, HOUR_S),),
-        fields=(Field(name="x", type="float", source="features.x"),),
-    )
+    contract = make_contract(HOUR_S, Window(DAY_S, HOUR_S))
     series = make_series(contract, msgspec.structs.replace(baseline, fields=(field,)))
     distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + DAY_S), DistributionQuery())
     assert distribution.psi is None
@@ -142,23 +128,14 @@ def test_a_field_without_training_values_has_no_psi() -> None:
     assert distribution.n == sum(share.n for share in distribution.shares) > 0
 
 
-@pytest.mark.parametrize(
-    ("silent", "notes"),
-    [
+def test_a_gap_in_the_range_is_noted() -> None:
+    for silent, notes in (
         (range(5, 9), ["there are no events from 2026-10-24T03:00Z to 2026-10-24T07:00Z"]),
         (range(5, 6), []),
-        (range(0, 4), ["there are no events in the range before its first pane"]),
-    ],
-)
-def test_a_gap_in_the_range_is_noted(silent: range, notes: list[str]) -> None:
-    contract = Contract(
-        model="m",
-        pane_s=HOUR_S,
-        windows=(Window(DAY_S, HOUR_S),),
-        fields=(Field(name="x", type="float", source="features.x"),),
-    )
-    series = make_series(contract, make_baseline(hours_of_week=False))
-    for hour in silent:
-        del series.panes[FROM_S + hour * HOUR_S]
-    distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + DAYS * DAY_S), DistributionQuery())
-    assert distribution.notes == (*notes, "no pane has a readable sketch, so there are no quantiles")
+        (range(4), ["there are no events in the range before its first pane"]),
+    ):
+        series = make_series(make_contract(HOUR_S, Window(DAY_S, HOUR_S)), make_baseline(hours_of_week=False))
+        for hour in silent:
+            del series.panes[FROM_S + hour * HOUR_S]
+        distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + DAYS * DAY_S), DistributionQuery())
+        assert distribution.notes == (*notes, "no pane has a readable sketch, so there are no quantiles")

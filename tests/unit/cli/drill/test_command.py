@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from tests.support.command_line import run
 
 SUITES = {
     "key.yaml": "suite: 1\nmodel: shop\ndrills:\n  - {fault: silence, feild: x}\n",
@@ -14,6 +14,8 @@ SUITES = {
     "rate.yaml": "suite: 1\nmodel: shop\ndrills: [{fault: null-rise, rate: 0}]\n",
     "negative.yaml": "suite: 1\nmodel: shop\ndrills: [{fault: null-rise, rate: -0.1}]\n",
     "no-drills.yaml": "suite: 1\nmodel: shop\ndrills: []\n",
+    "format.yaml": "suite: 2\nmodel: shop\ndrills: [{fault: silence}]\n",
+    "model.yaml": "suite: 1\ndrills:\n  - {fault: silence}\n",
     "empty.yaml": "\n",
     "list.yaml": "- silence\n",
     "drill.yaml": "suite: 1\nmodel: drill.shop.1\ndrills: [{fault: silence}]\n",
@@ -30,6 +32,8 @@ SUITES = {
         (["suite", "key.yaml"], "key.yaml:4"),
         (["suite", "fault.yaml"], "did you mean silence?"),
         (["suite", "rate.yaml"], "rate.yaml:3"),
+        (["suite", "format.yaml"], "suite"),
+        (["suite", "model.yaml"], "model"),
         (["suite", "drill.yaml"], "drill.shop.1 is the model of a drill"),
         (["suite", "none.yaml"], "none.yaml cannot be read: no such file"),
         (["suite", "."], "The suite . cannot be read: is a directory."),
@@ -53,9 +57,7 @@ def test_bad_input_is_one_sentence(
     for name, text in SUITES.items():
         Path(name).write_text(text)
     Path("latin-1.yaml").write_bytes("suite: 1 # für\n".encode("latin-1"))
-    with pytest.raises(SystemExit) as exit_:
-        main(["drill", *arguments])
-    assert exit_.value.code == 1
+    assert run("drill", *arguments) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err

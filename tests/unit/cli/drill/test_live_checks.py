@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +22,6 @@ from drills.faults import InjectionRequest, find_fault
 from tests.support.drill_events import CONTRACT, START_MS, baseline
 from tests.support.live_model import LIVE_CONTRACT, live_events
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 CLIENT: Any = SimpleNamespace(where="clickhouse.example.com:8123")
 
@@ -36,21 +34,12 @@ def check(
     live_checks.check_live(CLIENT, settings, LIVE_CONTRACT, live_events(START_MS, 300), timeout_s)
 
 
-def test_processors_that_run_and_enough_time_are_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_drill_needs_processors_on_the_live_clock_and_enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
     check(monkeypatch, Settings())
-
-
-def test_without_processors_nobody_would_count_the_events(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DrillError, match=r"^No sketcher and no scorer reports to ClickHouse at clickhouse.example.com"):
         check(monkeypatch, Settings(), silent=("sketcher", "scorer"))
-
-
-def test_processors_on_the_replay_clock_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DrillError, match="run on the replay clock"):
         check(monkeypatch, replace(Settings(), clock="replay"))
-
-
-def test_a_drill_that_takes_longer_than_allowed_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DrillError, match=r"takes as long as its events: 5m 20s.* with --timeout 320,"):
         check(monkeypatch, Settings(), timeout_s=200)
 
@@ -63,10 +52,7 @@ def test_the_windows_of_the_expected_rules_must_fit_into_the_events() -> None:
     long = plan_drill("1", request, CONTRACT, baseline(), events, AlertSettings(), "live")
     with pytest.raises(DrillError, match=r"windows of 1d, and only 3m 44s of events precede the end of the fault"):
         live_checks.check_windows(long)
-
-
-def test_the_default_range_is_long_enough_for_the_recovery() -> None:
-    assert live_checks.live_range_s(CONTRACT, Settings()) >= 6 * 86_400
+    assert live_checks.live_range_s(CONTRACT, Settings()) >= 6 * 86_400, "long enough for the recovery"
     assert live_checks.live_range_s(LIVE_CONTRACT, Settings()) > 4 * 80
 
 

@@ -20,16 +20,12 @@ EVENTS = make_events()
 
 
 @pytest.mark.parametrize(
-    ("fault", "field", "rate", "stored"),
-    [
-        ("null-rise", None, None, ("x", 0.3)),
-        ("null-rise", "z", None, ("z", math.nan)),
-        ("silence", None, None, ("", 1.0)),
-    ],
+    ("fault", "field", "stored"),
+    [("null-rise", None, ("x", 0.3)), ("null-rise", "z", ("z", math.nan)), ("silence", None, ("", 1.0))],
     ids=["default", "unknown-field", "whole-events"],
 )
 def test_a_drill_that_cannot_be_planned_is_a_failed_row(
-    monkeypatch: pytest.MonkeyPatch, fault: str, field: str | None, rate: float | None, stored: tuple[str, float]
+    monkeypatch: pytest.MonkeyPatch, fault: str, field: str | None, stored: tuple[str, float]
 ) -> None:
     rows: list[Mapping[str, Any]] = []
 
@@ -39,7 +35,7 @@ def test_a_drill_that_cannot_be_planned_is_a_failed_row(
         rows.extend(inserted)
 
     monkeypatch.setattr(results, "insert_rows", insert)
-    request = DrillRequest(InjectionRequest(find_fault(fault), field, rate=rate))
+    request = DrillRequest(InjectionRequest(find_fault(fault), field))
     injection = complete_injection(request, CONTRACT, baseline(), EVENTS)
     drill = UnplannedDrill("7", request, injection, failed_report("the drill can run", "No notification would arrive."))
     store_unplanned(Any, "shop", "1", "fast", [drill])  # type: ignore[arg-type]

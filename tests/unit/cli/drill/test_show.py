@@ -5,13 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import pytest
-
 from cli.drill.plan import DrillRequest, plan_drill
-from cli.drill.schedule import schedule_text
-from cli.drill.show import print_plan, print_report, print_summary, results_json, write_junit
-from cli.errors import CommandError
-from cli.terminal import Terminal
+from cli.drill.show import results_json, write_junit
 from drills.faults import InjectionRequest, find_fault
 from drills.report import DrillCheck, DrillReport, failed_report
 from tests.support.drill_events import CONTRACT, baseline, make_events, without
@@ -56,37 +51,3 @@ def test_junit_has_a_test_case_per_drill(tmp_path: Path) -> None:
     )
     assert failed[0].attrib["message"] == "expected: the drill can run; observed: There is no field z."
     assert failed[1].text == "failed: expected the drill can run; observed There is no field z."
-
-
-def test_people_see_the_expectation_before_and_each_check_after(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(Terminal(), PLAN)
-    print_report(Terminal(), "mean-shift x", PASSED)
-    output = capsys.readouterr().out
-    assert "page psi-major x to on-call after " in output
-    assert "degrades, then recovers" in output
-    assert "mean-shift x: passed" in output
-    assert "1h" in output
-
-
-def test_people_see_why_no_time_is_predicted(capsys: pytest.CaptureFixture[str]) -> None:
-    request = DrillRequest(InjectionRequest(find_fault("silence")))
-    print_plan(
-        Terminal(), plan_drill("7", request, without(CONTRACT, route="shop"), baseline(), make_events(), ON_CALL)
-    )
-    text = "page silence to on-call; no time is predicted: silence does not depend on the values of a field"
-    assert text in " ".join(capsys.readouterr().out.split())
-
-
-def test_a_suite_ends_with_the_drills_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(Terminal(), [("mean-shift x", PLAN, PASSED)])
-    print_summary(Terminal(), [("mean-shift x", PLAN, PASSED), ("mean-shift z", None, FAILED)])
-    assert capsys.readouterr().out == "1 of 1 drills passed.\n1 of 2 drills passed; failed: mean-shift z.\n"
-
-
-@pytest.mark.parametrize("kind", ["cron", "systemd", "kubernetes"])
-def test_schedules_run_the_suite(kind: str) -> None:
-    text = schedule_text(kind, Path("drills.yaml"), "shop", "barograph:1")
-    assert "drills.yaml" in text
-    assert "suite" in text
-    with pytest.raises(CommandError, match="--for at: write one of cron, systemd, kubernetes"):
-        schedule_text("at", Path("drills.yaml"), "shop", "")

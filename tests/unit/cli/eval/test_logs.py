@@ -89,6 +89,8 @@ def test_a_log_that_names_no_application_needs_the_option() -> None:
         read_logs([PROMPTFOO])
     (run,) = read_logs([PROMPTFOO], model="m", prompt="answer@9")
     assert (run.model, run.prompt) == ("m", "answer@9")
+    assert read(PROMPTFOO, "score") == read(PROMPTFOO)
+    assert "have one score, score, not accuracy: omit --scorer" in message(PROMPTFOO, "accuracy")
 
 
 def test_one_prompt_or_application_is_not_given_to_runs_of_several(tmp_path: Path) -> None:
@@ -99,6 +101,8 @@ def test_one_prompt_or_application_is_not_given_to_runs_of_several(tmp_path: Pat
         read_logs([INSPECT, other], model="m")
     assert [run.prompt for run in read_logs([INSPECT, other])] == ["answer@2", "answer@3"]
     assert [run.prompt for run in read_logs([other], prompt="answer@8")] == ["answer@8"]
+    own_member = changed(INSPECT, tmp_path, set_in("metadata", value={"prompt": "answer", "prompt_version": 8}))
+    assert read(own_member).prompt == "answer@8"
 
 
 def test_one_prompt_is_not_given_to_a_log_of_promptfoo_with_two(tmp_path: Path) -> None:
@@ -114,24 +118,6 @@ def test_one_prompt_is_not_given_to_a_log_of_promptfoo_with_two(tmp_path: Path) 
         read_logs([path], model="m", prompt="answer@8")
 
 
-def test_a_log_of_promptfoo_has_one_score() -> None:
-    assert read(PROMPTFOO, "score") == read(PROMPTFOO)
-    assert "have one score, score, not accuracy: omit --scorer" in message(PROMPTFOO, "accuracy")
-
-
-def wrong_total(log: dict[str, Any]) -> None:
-    log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.5
-
-
-def flipped_score(log: dict[str, Any]) -> None:
-    log["samples"][0]["scores"]["contains_fact"]["value"] = "C"
-
-
-def without_scores(log: dict[str, Any]) -> None:
-    for sample in log["samples"]:
-        sample["scores"] = None
-
-
 def set_in(*steps: Any, value: Any) -> Change:
     def change(log: dict[str, Any]) -> None:
         target: Any = log
@@ -143,17 +129,22 @@ def set_in(*steps: Any, value: Any) -> Change:
 
 
 SCORE = ("samples", 0, "scores", "contains_fact", "value")
+TOTAL = ("results", "scores", 0, "metrics", "accuracy", "value")
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (wrong_total, "the mean of the 8 scores is 0.375, but the log states 0.5"),
-        (flipped_score, "the mean of the 8 scores is 0.5, but the log states 0.375"),
+        (set_in(*TOTAL, value=0.5), "the mean of the 8 scores is 0.375, but the log states 0.5"),
+        (set_in(*TOTAL, value=float("nan")), "the mean of the 8 scores is 0.375, but the log states nan"),
+        (set_in(*SCORE, value="C"), "the mean of the 8 scores is 0.5, but the log states 0.375"),
         (lambda log: log["samples"].pop(), "has 7 answers, but the log states 8"),
         (lambda log: log["samples"].append(log["samples"][0]), "has 9 answers, but the log states 8"),
         (lambda log: log["samples"].__setitem__(1, log["samples"][0]), "epoch 1, is there twice"),
-        (without_scores, "none of its 8 answers has a score of contains_fact"),
+        (
+            lambda log: [sample.update(scores=None) for sample in log["samples"]],
+            "none of its 8 answers has a score of contains_fact",
+        ),
         (set_in("results", "scores", 0, "scored_samples", value=5), "has 4 items with a score, but the log states 5"),
         (set_in("version", value=3), "is a log of version 3, not 2"),
         (set_in("status", value="cancelled"), "ended with the status cancelled; repeat it with `inspect eval-retry`"),
@@ -191,19 +182,7 @@ def test_the_reason_of_a_failed_run_and_other_reducers_are_named(tmp_path: Path)
     assert "reduces epochs by at_least_1, not by their mean" in message(changed(INSPECT, tmp_path, at_least_one))
 
 
-def test_answers_without_a_score_are_counted(tmp_path: Path) -> None:
-    def fails(log: dict[str, Any]) -> None:
-        for sample in log["samples"]:
-            if sample["id"] == "damaged-parcels-2":
-                sample["scores"] = {}
-        score = log["results"]["scores"][0]
-        score["scored_samples"], score["metrics"]["accuracy"]["value"] = 3, 1 / 6
-
-    run = read(changed(INSPECT, tmp_path, fails))
-    assert (len(run.answers), run.unscored) == (6, 2)
-
-
-def test_items_count_alike_if_one_answer_failed(tmp_path: Path) -> None:
+def test_items_count_alike_if_answers_failed(tmp_path: Path) -> None:
     def fails(log: dict[str, Any]) -> None:
         log["eval"]["config"]["fail_on_error"] = False
         log["samples"][0] |= {"scores": None, "error": {"message": "Connection reset"}}
@@ -213,6 +192,16 @@ def test_items_count_alike_if_one_answer_failed(tmp_path: Path) -> None:
     assert (len(run.answers), run.unscored) == (7, 1)
     # Means of the items: 0 of 1, 0 of 2, 1 of 2 and 2 of 2 answers.
     assert (run.mean_of_items, run.mean) == (0.375, 3 / 7)
+
+    def an_item_fails(log: dict[str, Any]) -> None:
+        for sample in log["samples"]:
+            if sample["id"] == "damaged-parcels-2":
+                sample["scores"] = {}
+        score = log["results"]["scores"][0]
+        score["scored_samples"], score["metrics"]["accuracy"]["value"] = 3, 1 / 6
+
+    run = read(changed(INSPECT, tmp_path, an_item_fails))
+    assert (len(run.answers), run.unscored) == (6, 2)
 
 
 @pytest.mark.parametrize("value", [float("nan"), "nan"], ids=["bare", "text"])
@@ -224,13 +213,6 @@ def test_a_score_that_is_not_a_number_counts_as_none(value: object, tmp_path: Pa
     assert (": NaN" in path.read_text(encoding="utf-8")) is isinstance(value, float)
     run = read(path)
     assert (len(run.answers), run.unscored, run.mean_of_items) == (7, 1, 0.375)
-
-
-def test_a_total_that_is_not_a_number_differs_from_the_scores(tmp_path: Path) -> None:
-    path = changed(
-        INSPECT, tmp_path, set_in("results", "scores", 0, "metrics", "accuracy", "value", value=float("nan"))
-    )
-    assert "the mean of the 8 scores is 0.375, but the log states nan" in message(path)
 
 
 def test_values_of_scores_count_as_in_inspect(tmp_path: Path) -> None:
@@ -245,11 +227,6 @@ def test_values_of_scores_count_as_in_inspect(tmp_path: Path) -> None:
     assert run.answers[0].is_pass
 
 
-def test_the_version_of_a_prompt_may_have_a_member_of_its_own(tmp_path: Path) -> None:
-    path = changed(INSPECT, tmp_path, set_in("metadata", value={"prompt": "answer", "prompt_version": 8}))
-    assert read(path).prompt == "answer@8"
-
-
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
 def test_logs_that_are_cut_off(share: float, tmp_path: Path) -> None:
     for path in (INSPECT, EVAL, PROMPTFOO):
@@ -257,13 +234,6 @@ def test_logs_that_are_cut_off(share: float, tmp_path: Path) -> None:
         copy = tmp_path / path.name
         copy.write_bytes(data[: int(len(data) * share)])
         assert "is not JSON" in message(copy) or "is not a complete zip file" in message(copy)
-
-
-def test_a_zip_file_of_a_run_that_did_not_end(tmp_path: Path) -> None:
-    copy = tmp_path / "unfinished.eval"
-    with zipfile.ZipFile(copy, "w") as archive:
-        archive.writestr("_journal/start.json", "{}")
-    assert "has no member header.json. Did the run end?" in message(copy)
 
 
 def test_damaged_members(tmp_path: Path) -> None:
@@ -285,25 +255,10 @@ def test_a_zip_file_that_unpacks_to_more_than_the_limit_is_rejected_before_it_is
     assert "contains 114,507 bytes; logs of up to 100,000 can be imported" in message(EVAL)
 
 
-def test_members_are_what_the_list_says() -> None:
-    with ZipMembers(EVAL) as members:
-        assert len(members.names) == 16
-        assert json.loads(members.read("header.json"))["eval"]["task"] == "answers"
-        with pytest.raises(EvalLogError, match=r"has no member other\.json"):
-            members.read("other.json")
-
-
 def written_zip(path: Path, content: bytes, method: int) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("header.json", content)
     return path
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_members_that_python_can_unpack(method: int, tmp_path: Path) -> None:
-    content = b"{}" * 50_000
-    with ZipMembers(written_zip(tmp_path / "log.eval", content, method)) as members:
-        assert members.read("header.json") == content
 
 
 def test_a_member_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
@@ -325,7 +280,7 @@ def test_a_member_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
             tracemalloc.stop()
 
 
-def test_a_member_of_zstd_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
+def test_members_of_zstd_and_of_other_methods(tmp_path: Path) -> None:
     data = bytearray(EVAL.read_bytes())
     with zipfile.ZipFile(EVAL) as archive:
         info = archive.getinfo("header.json")
@@ -335,12 +290,15 @@ def test_a_member_of_zstd_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> N
     data[at : at + 4] = (10).to_bytes(4, "little")
     copy = tmp_path / "forged.eval"
     copy.write_bytes(data)
-    assert "the member header.json" in message(copy)
-
-
-def test_members_compressed_by_other_methods_are_rejected(tmp_path: Path) -> None:
+    assert "the member header.json" in message(copy), "unpacked up to its stated size"
     path = written_zip(tmp_path / "log.eval", b"{}", zipfile.ZIP_BZIP2)
     assert "the member header.json is compressed by method 12; stored members, deflate and zstd" in message(path)
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with ZipMembers(written_zip(path, b"{}" * 50_000, method)) as members:
+            assert members.read("header.json") == b"{}" * 50_000
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("_journal/start.json", "{}")
+    assert "has no member header.json. Did the run end?" in message(path)
 
 
 def copy_lm_eval(folder: Path) -> tuple[Path, Path]:

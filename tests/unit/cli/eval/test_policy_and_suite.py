@@ -26,9 +26,8 @@ def test_the_files_of_the_example() -> None:
     assert (suite.task, suite.epochs, suite.items, suite.connections) == (EVALS / "answers.py", 1, None, 2)
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
+def test_wrong_policies(tmp_path: Path) -> None:
+    for text, problem in (
         ("", "suites"),
         ("suites: {}", "names no suite"),
         ("suites: {a: {margin: 0.1}}", "items: is missing"),
@@ -36,37 +35,24 @@ def test_the_files_of_the_example() -> None:
         ("suites: {a: {margin: 0.1, items: 0}}", "out of range"),
         ("suites: {a: {margin: 0.1, items: 5, mising: 1}}", "the key 'mising' is unknown"),
         ("- a", "not a policy"),
-        (
-            "suites:\n  b: {margin: 0.1, items: 26}\n  a: {margin: 0.05, items: 50}",
-            "file.yaml:3: suites.a.items: 50 is too",
-        ),
+        ("suites:\n  a: {margin: 0.05, items: 50}", "file.yaml:2: suites.a.items: 50 is too"),
         ("suites: {a: {margin: 0.1, items: 25}}", "write 26 or more, or raise the margin"),
         ("suites: {a: {margin: 0.000001, items: 999999}}", "no number of items up to 1,000,000 is enough"),
-    ],
-)
-def test_wrong_policies(text: str, problem: str, tmp_path: Path) -> None:
-    with pytest.raises((ContractError, CommandError)) as caught:
-        load_gate_policy(written(tmp_path, text))
-    assert problem in str(caught.value)
-
-
-def test_a_policy_that_is_absent(tmp_path: Path) -> None:
+    ):
+        with pytest.raises((ContractError, CommandError), match=problem):
+            load_gate_policy(written(tmp_path, text))
     with pytest.raises(CommandError, match="give the path of a policy"):
         load_gate_policy(tmp_path / "absent.yaml")
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
+def test_wrong_suites(tmp_path: Path) -> None:
+    for text, problem in (
         ("", "is empty"),
         ("suite: 2\ntask: a.py\nmodel: m", "out of range"),
         ("suite: 1\nmodel: m", "task: is missing"),
         ("suite: 1\ntask: absent.py\nmodel: m", "there is no file"),
         ("suite: 1\ntask: a.py\nmodel: m\nlimits: {items: 0}", "out of range"),
         ("suite: 1\ntask: a.py\nmodel: m\nepoch: 3", "the key 'epoch' is unknown"),
-    ],
-)
-def test_wrong_suites(text: str, problem: str, tmp_path: Path) -> None:
-    with pytest.raises((ContractError, CommandError)) as caught:
-        read_suite_file(written(tmp_path, text))
-    assert problem in str(caught.value)
+    ):
+        with pytest.raises((ContractError, CommandError), match=problem):
+            read_suite_file(written(tmp_path, text))

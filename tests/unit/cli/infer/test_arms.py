@@ -42,14 +42,11 @@ def test_arms_become_a_slice_that_is_compared_with_all(train: Path) -> None:
     assert per_slice["arm=a"] == per_slice["all"]
 
 
-def test_arms_are_parsed_from_the_command_line() -> None:
+def test_wrong_arms_are_rejected(train: Path) -> None:
     assert parse_arms(["a=0.75", "b=0.25"], None) == Arms(shares=SHARES)
     assert parse_arms([], None) is None
     for texts, unit in ((["a"], None), (["=0.5"], None), (["a=half"], None), ([], "context.user")):
         with pytest.raises(OptionError):
             parse_arms(texts, unit)
-
-
-def test_invalid_shares_are_rejected(train: Path) -> None:
     with pytest.raises(OptionError, match=r"the shares sum to 0\.9; write shares that sum to 1"):
         infer(InferOptions(table=train, model="m", version="1", arms=Arms(shares={"a": 0.5, "b": 0.4})))

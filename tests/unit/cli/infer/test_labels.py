@@ -71,12 +71,12 @@ def test_without_a_score_the_rarer_class_is_positive(tmp_path: Path) -> None:
     assert reason(result) == "good and poor; good is positive, because it has fewer rows"
 
 
-@pytest.mark.parametrize(("true", "false"), [(1, 0), (1.0, 0.0), ("1", "0"), (True, False), ("yes", "no")])
-def test_classes_of_the_labels_values_fit(tmp_path: Path, true: Any, false: Any) -> None:
-    columns = {"y": named(TRUTH, 1, 0), "c": named(SCORE > 0.5, true, false)}
-    result = inferred(tmp_path, columns, label="y", class_="c")
-    assert result.contract.label == LabelSpec(type="bool")
-    assert not about(result, "undeclared_class")
+def test_classes_of_the_labels_values_fit(tmp_path: Path) -> None:
+    for true, false in ((1, 0), (1.0, 0.0), ("1", "0"), (True, False), ("yes", "no")):
+        columns = {"y": named(TRUTH, 1, 0), "c": named(SCORE > 0.5, true, false)}
+        result = inferred(tmp_path, columns, label="y", class_="c")
+        assert result.contract.label == LabelSpec(type="bool")
+        assert not about(result, "undeclared_class")
 
 
 def test_classes_with_names_are_assigned_to_the_flags_that_they_agree_with(tmp_path: Path) -> None:
@@ -110,45 +110,31 @@ def test_flags_beside_a_score_per_class_are_its_classes(tmp_path: Path) -> None:
     assert result.contract.label == LabelSpec(type="category", classes=("no", "yes"))
 
 
-@pytest.mark.parametrize(
-    ("score", "remedy"),
-    [(100 * SCORE, "divide it by 100"), (20 * SCORE - 10, "convert it to the probability of the positive class")],
-)
-def test_a_score_that_is_no_probability_is_reported(tmp_path: Path, score: Any, remedy: str) -> None:
-    result = inferred(tmp_path, {"y": named(TRUTH, 1, 0), "p": score}, label="y", score="p")
-    (warning,) = about(result, "The score p is between")
-    assert "the label y has two values: a score outside [0, 1] is not measured (" in warning
-    assert warning.endswith(f"In the table and in what you publish, {remedy}.")
-
-
-def test_a_score_of_the_other_class_is_reported(tmp_path: Path) -> None:
-    result = inferred(tmp_path, {"y": named(TRUTH, 1, 0), "p": 1 - SCORE}, label="y", score="p")
+def test_scores_and_labels_that_cannot_be_measured_are_reported(tmp_path: Path) -> None:
+    truth = named(TRUTH, 1, 0)
+    for score, remedy in (
+        (100 * SCORE, "divide it by 100"),
+        (20 * SCORE - 10, "convert it to the probability of the positive class"),
+    ):
+        result = inferred(tmp_path, {"y": truth, "p": score}, label="y", score="p")
+        (warning,) = about(result, "The score p is between")
+        assert "the label y has two values: a score outside [0, 1] is not measured (" in warning
+        assert warning.endswith(f"In the table and in what you publish, {remedy}.")
+    result = inferred(tmp_path, {"y": truth, "p": 1 - SCORE}, label="y", score="p")
     (warning,) = about(result, "is lower where the label is true")
     assert "If it is the probability of false, set label: positive in the contract to false." in warning
-
-
-@pytest.mark.parametrize(("values", "text"), [([0], "only the value '0'"), (["ok"], "only the value 'ok'")])
-def test_a_label_of_one_class_is_reported(tmp_path: Path, values: list[Any], text: str) -> None:
-    (warning,) = about(inferred(tmp_path, {"y": values * N}, label="y"), "AUC")
-    assert warning.startswith(f"The label y has {text} in all rows: AUC and other metrics need two or more.")
-
-
-def test_a_label_of_nulls_is_reported(tmp_path: Path) -> None:
-    result = inferred(tmp_path, {"y": pa.nulls(N, pa.int64())}, label="y")
-    (warning,) = about(result, "AUC")
-    assert warning.startswith("The label y has no value in all rows")
+    for values, text in (([0] * N, "only the value '0'"), (pa.nulls(N, pa.int64()), "no value")):
+        (warning,) = about(inferred(tmp_path, {"y": values}, label="y"), "AUC")
+        assert warning.startswith(f"The label y has {text} in all rows")
+    result = inferred(tmp_path, {"y": SCORE * 9, "c": named(TRUTH, "a", "b")}, label="y", class_="c")
+    assert about(result, "is not measured") == ["The label y is a number, so the class c is not measured."]
+    result = inferred(tmp_path, {"y": ["a", "b", "c", "d"] * (N // 4), "p": SCORE}, label="y", score="p")
+    assert about(result, "name the columns of the probability of each class with --scores")
 
 
 def test_fractions_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"--class p: the column has fractions such as .*; if it is the score, name"):
         inferred(tmp_path, {"y": named(TRUTH, 1, 0), "p": SCORE}, label="y", class_="p")
-
-
-def test_a_number_beside_a_class_or_a_single_score_of_many_classes_is_reported(tmp_path: Path) -> None:
-    result = inferred(tmp_path, {"y": SCORE * 9, "c": named(TRUTH, "a", "b")}, label="y", class_="c")
-    assert about(result, "is not measured") == ["The label y is a number, so the class c is not measured."]
-    result = inferred(tmp_path, {"y": ["a", "b", "c", "d"] * (N // 4), "p": SCORE}, label="y", score="p")
-    assert about(result, "name the columns of the probability of each class with --scores")
 
 
 @pytest.mark.parametrize(
@@ -170,17 +156,13 @@ def test_numbers_as_text_are_not_categories(tmp_path: Path, texts: list[str], ex
     assert "convert them to numbers in this table and in what you publish" in warning
 
 
-@pytest.mark.parametrize(
-    "texts",
-    [
-        [f"0{i % 90 + 1000}" for i in range(N)],
-        [f"{i % 90 + 10115}" for i in range(N)],
-        [f"{i % 12}" for i in range(N)],
-        [f"{i % 60}A" for i in range(N)],
-        [f"{i % 30}" if i % 3 else f"k{i % 30}" for i in range(N)],
-    ],
-    ids=["leading zeros", "postal codes", "few grades", "seats", "mixed"],
-)
-def test_codes_of_digits_stay_categories(tmp_path: Path, texts: list[str]) -> None:
-    result = inferred(tmp_path, {"code": texts})
-    assert {field.name: field.type for field in result.contract.fields}["code"] == "category"
+def test_codes_of_digits_stay_categories(tmp_path: Path) -> None:
+    for name, texts in {
+        "leading zeros": [f"0{i % 90 + 1000}" for i in range(N)],
+        "postal codes": [f"{i % 90 + 10115}" for i in range(N)],
+        "few grades": [f"{i % 12}" for i in range(N)],
+        "seats": [f"{i % 60}A" for i in range(N)],
+        "mixed": [f"{i % 30}" if i % 3 else f"k{i % 30}" for i in range(N)],
+    }.items():
+        result = inferred(tmp_path, {"code": texts})
+        assert {field.name: field.type for field in result.contract.fields}["code"] == "category", name

@@ -14,13 +14,11 @@ import pytest
 from barograph.contract import Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from cli.infer import hours
 from cli.infer.errors import OptionError
 from cli.infer.infer import InferOptions, InferResult, infer
 from cli.infer.profile import Roles
-from cli.main import app
 from sketches.baseline.baseline import ALL, HOUR_NAMES, load_baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
@@ -29,6 +27,7 @@ from sketches.drift.overdispersion import QUANTILES
 from sketches.drift.psi import psi_values
 from sketches.drift.season import Season
 from streams.hour_of_week import compute_hours_of_week
+from tests.support.command_line import run
 
 ZONE = "America/New_York"
 HOUR_S, WEEK_S = 3_600, 7 * 86_400
@@ -175,32 +174,22 @@ def test_a_table_without_a_season_keeps_its_ids(tmp_path: Path) -> None:
     assert "season" not in (tmp_path / "out" / "m.yaml").read_text()
 
 
-def test_few_rows_and_few_weeks_cause_warnings(tmp_path: Path) -> None:
+def test_few_rows_and_few_weeks_cause_warnings_and_no_times_an_error(tmp_path: Path) -> None:
     few = learned(traffic(weeks=3, per_hour=20), tmp_path).warnings
     assert any(re.match(r"Training covers 3\.0 weeks, .* below 4 weeks", text) for text in few)
     [hours_] = [text for text in few if "hours of the week have fewer than 500 rows" in text]
     assert hours_.startswith("168 of 168 hours")
     many = learned(traffic(weeks=5, per_hour=150), tmp_path).warnings
     assert not [text for text in many if "of the week" in text]
-
-
-def test_a_season_needs_event_times(tmp_path: Path) -> None:
-    path = tmp_path / "train.parquet"
-    pq.write_table(traffic(weeks=1, per_hour=2), path)
     with pytest.raises(OptionError, match=r"--season hour_of_week requires event times: name their column with --time"):
-        infer(InferOptions(table=path, model="m", version="1", season="hour_of_week"))
+        infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", season="hour_of_week"))
 
 
-def test_the_command_writes_contract_and_baseline(tmp_path: Path) -> None:
+def test_the_command_writes_the_season(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     pq.write_table(traffic(weeks=2, per_hour=5), path)
-    arguments = ["infer", str(path), "--model", "m", "--version", "1", "--time", "at", "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, [*arguments, "--season", "hour_of_week", "--timezone", ZONE])
-    assert result.exit_code == 0, result.output
-    assert f"Hours of the week in {ZONE}: " in result.output
+    words = ("infer", path, "--model", "m", "--version", "1", "--time", "at", "--out", tmp_path, "--timezone", ZONE)
+    assert run(*words, "--season", "hour_of_week") == 0
     contract = load_contract(tmp_path / "m.yaml")
     assert (contract.season, contract.timezone) == ("hour_of_week", ZONE)
-    baseline = load_baseline((tmp_path / "m.1.baseline.json").read_bytes(), "b")
-    assert baseline.timezone == ZONE
-    wrong = CliRunner().invoke(app, [*arguments, "--season", "daily"])
-    assert wrong.exit_code == 2
+    assert run(*words, "--season", "daily") == 2

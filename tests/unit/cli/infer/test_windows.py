@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,10 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.check import check_contract
 from numpy.typing import NDArray
-from rich.console import Console
 
 from cli.infer import InferOptions, InferResult, Roles, infer
 from cli.infer.errors import OptionError
 from cli.infer.event_times import OrderedTimes
-from cli.infer.files import WrittenFiles
-from cli.infer.report import print_report
 from cli.infer.windows import (
     LEAST_SLICE_N,
     PROPOSALS,
@@ -30,7 +25,6 @@ from cli.infer.windows import (
     pane_for,
     propose,
 )
-from cli.terminal import Terminal
 
 SEED = 19
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
@@ -38,7 +32,7 @@ START_S = 1_735_516_800
 """Monday, 30 December 2024."""
 DEFAULTS = Contract(model="m")
 MAX_PANES, MAX_HOURLY_PANES = 1440, 90 * 24
-RATES = (1, 2, 5, 20, 70, 165, 500, 1_000, 3_000, 10_000, 40_000, 100_000, DAY_S, 100 * DAY_S, 10_000 * DAY_S)
+RATES = (1, 5, 20, 165, 1_000, 10_000, 100_000, 100 * DAY_S, 10_000 * DAY_S)
 """Events a day, up to 10,000 a second."""
 
 
@@ -66,11 +60,14 @@ def names(proposal: Proposal) -> list[str]:
 
 
 @pytest.mark.parametrize("per_day", RATES)
-@pytest.mark.parametrize(
-    ("pane_s", "hourly"), [(None, False), (None, True), (MINUTE_S, False), (5 * MINUTE_S, False), (DAY_S, False)]
-)
-def test_windows_can_be_judged_at_any_rate(per_day: float, pane_s: int | None, hourly: bool) -> None:
+def test_windows_can_be_judged_at_any_rate(per_day: float) -> None:
     times = random_times(per_day)
+    for pane_s, hourly in ((None, False), (None, True), (MINUTE_S, False), (5 * MINUTE_S, False), (DAY_S, False)):
+        check_proposal(times, pane_s, hourly=hourly)
+
+
+def check_proposal(times: OrderedTimes, pane_s: int | None, *, hourly: bool) -> None:
+    """Check that windows have enough events for a level, and that the shortest is no longer than that needs."""
     rows = len(times.at_ms)
     proposal = proposed(times, pane_s=pane_s, hourly=hourly)
     short, longest = proposal.windows[0], max(proposal.windows)
@@ -102,16 +99,8 @@ def events_of_windows(times: OrderedTimes, window: Window) -> NDArray[np.int64]:
     return counts[counts > 0] if len(counts) else np.array([int(times.mean_events(window.length_s))])
 
 
-def test_more_traffic_gives_no_longer_windows() -> None:
-    short = [proposed(random_times(per_day)).windows[0].length_s for per_day in RATES]
-    assert all(after <= before for before, after in pairwise(short))
-    assert short[0] == 30 * DAY_S
-    assert short[-1] == 15 * MINUTE_S
-
-
-@pytest.mark.parametrize(
-    ("per_day", "pane_s", "windows"),
-    [
+def test_the_proposal_of_a_rate() -> None:
+    for per_day, pane_s, windows in (
         (100_000, MINUTE_S, ["15m", "1h"]),
         (30_000, 5 * MINUTE_S, ["1h"]),
         (10_000, 5 * MINUTE_S, ["1h", "1d"]),
@@ -120,15 +109,11 @@ def test_more_traffic_gives_no_longer_windows() -> None:
         (165, 12 * HOUR_S, ["7d", "last 500", "30d"]),
         (20, DAY_S, ["30d", "last 500"]),
         (1, DAY_S, ["30d", "90d"]),
-    ],
-)
-def test_the_proposal_of_a_rate(per_day: float, pane_s: int, windows: list[str]) -> None:
-    proposal = proposed(random_times(per_day))
-    assert (proposal.pane_s, names(proposal)) == (pane_s, windows)
-    assert bool(proposal.warning) == (per_day == 1)
-
-
-def test_dense_traffic_over_weeks_gives_the_default_windows() -> None:
+    ):
+        proposal = proposed(random_times(per_day))
+        assert (proposal.pane_s, names(proposal)) == (pane_s, windows), per_day
+        assert bool(proposal.warning) == (per_day == 1)
+    # Dense traffic over weeks gives the default windows.
     times = ordered(START_S + np.arange(14 * DAY_S, dtype=np.float64))
     assert proposed(times) == proposed(times, pane_s=MINUTE_S)
     assert (proposed(times).pane_s, proposed(times).windows) == (DEFAULTS.pane_s, DEFAULTS.windows)
@@ -142,14 +127,11 @@ def thinned(keep: NDArray[np.float64]) -> OrderedTimes:
     return ordered(START_S + at_s[chosen])
 
 
-def test_the_short_window_has_enough_events_at_night() -> None:
-    night = np.where(np.arange(168) % 24 < 8, 0.3, 1.0)
+def test_the_short_window_has_enough_events_at_night_and_at_weekends() -> None:
+    hour = np.arange(168)
+    night, weekend = np.where(hour % 24 < 8, 0.3, 1.0), np.where(hour >= 120, 0.01, 0.15)
     assert names(proposed(thinned(np.full(168, night.mean())))) == ["1h", "1d"]
     assert names(proposed(thinned(night))) == ["6h", "1d"]
-
-
-def test_the_short_window_has_enough_events_at_weekends() -> None:
-    weekend = np.where(np.arange(168) >= 120, 0.01, 0.15)
     assert names(proposed(thinned(np.full(168, weekend.mean())))) == ["6h", "1d"]
     assert names(proposed(thinned(weekend))) == ["7d", "last 500"]
 
@@ -172,9 +154,8 @@ def test_hops_fit_a_pane_that_is_given() -> None:
     assert propose(random_times(100), 100, (), pane_s=50 * DAY_S) is None
 
 
-@pytest.mark.parametrize(
-    ("hops_s", "hourly", "pane_s"),
-    [
+def test_a_pane_is_as_long_as_the_hops_allow() -> None:
+    cases: list[tuple[tuple[int, ...], bool, int]] = [
         ((60, 300, 3600), False, 60),
         ((HOUR_S, DAY_S), False, HOUR_S),
         ((7 * DAY_S, 14 * DAY_S), False, DAY_S),
@@ -182,12 +163,11 @@ def test_hops_fit_a_pane_that_is_given() -> None:
         ((90 * MINUTE_S,), False, 30 * MINUTE_S),
         ((7 * HOUR_S,), False, HOUR_S),
         ((7 * MINUTE_S,), False, MINUTE_S),
-    ],
-)
-def test_a_pane_is_as_long_as_the_hops_allow(hops_s: tuple[int, ...], hourly: bool, pane_s: int) -> None:
-    windows = tuple(Window(4 * hop_s, hop_s) for hop_s in hops_s)
-    assert pane_for(windows, hourly=hourly) == pane_s
-    check_contract(Contract(model="m", pane_s=pane_s, windows=windows))
+    ]
+    for hops_s, hourly, pane_s in cases:
+        windows = tuple(Window(4 * hop_s, hop_s) for hop_s in hops_s)
+        assert pane_for(windows, hourly=hourly) == pane_s, hops_s
+        check_contract(Contract(model="m", pane_s=pane_s, windows=windows))
 
 
 def test_the_minimum_of_slices_follows_the_typical_slice() -> None:
@@ -237,22 +217,10 @@ def test_sparse_traffic_causes_a_warning(tmp_path: Path) -> None:
     result = inferred(tmp_path, 2, 400, roles=Roles(time="at"))
     assert result.windows_warning.startswith("Traffic is sparse: a 90d window has about 1")
     assert not any("a level needs" in text for text in result.warnings), "a comparison repeats these and has no windows"
-    output = StringIO()
-    written = WrittenFiles(tmp_path / "m.yaml", tmp_path / "m.json", frozenset())
-    print_report(Terminal(Console(file=output)), result, written)
-    assert f"! {result.windows_warning}\n" in output.getvalue()
-
-
-def test_a_warning_names_the_windows_that_often_have_too_few_events(tmp_path: Path) -> None:
     result = inferred(tmp_path, 10, 90, roles=Roles(time="at"))
     assert [window.name for window in result.contract.windows] == ["30d", "90d"]
     assert result.windows_warning.startswith("Windows of 30d often have fewer than the ")
     assert result.windows_warning.endswith("a level needs, and are then insufficient; those of 90d have enough.")
-
-
-def test_a_pane_of_which_no_proposed_window_consists_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--pane 5h: no proposed window consists of such panes; name windows with"):
-        inferred(tmp_path, 165, 100, roles=Roles(time="at"), pane_s=5 * HOUR_S)
 
 
 def test_windows_that_are_given_and_tables_without_times_are_not_judged_by_traffic(tmp_path: Path) -> None:
@@ -261,3 +229,8 @@ def test_windows_that_are_given_and_tables_without_times_are_not_judged_by_traff
     assert (named.windows_reason, named.contract.slice_min_n) == ("", DEFAULTS.slice_min_n)
     untimed = inferred(tmp_path, 165, 100).contract
     assert (untimed.pane_s, untimed.windows) == (DEFAULTS.pane_s, DEFAULTS.windows)
+
+
+def test_a_pane_of_which_no_proposed_window_consists_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="--pane 5h: no proposed window consists of such panes; name windows with"):
+        inferred(tmp_path, 165, 100, roles=Roles(time="at"), pane_s=5 * HOUR_S)

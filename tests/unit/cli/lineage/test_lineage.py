@@ -53,7 +53,7 @@ def test_names_cannot_leave_their_place_in_the_picture() -> None:
 
 
 def test_the_model_is_a_job_between_its_sources_and_its_topic() -> None:
-    model = events(contract())[0]
+    model, *consumers = events(contract())
     assert model["eventTime"] == "2026-03-01T00:00:00+00:00"
     assert model["schemaURL"].endswith("JobEvent")
     assert (model["job"]["namespace"], model["job"]["name"]) == ("barograph", "toy")
@@ -71,23 +71,16 @@ def test_the_model_is_a_job_between_its_sources_and_its_topic() -> None:
     # Of k and colour no source is known.
     flag = [("fleet", "flag"), ("weather", "flag")]
     assert columns == {"x": [("weather", "x")], "flag": flag, "score": [("weather", "x"), *flag]}
+    assert [each["job"]["name"] for each in consumers] == ["toy.gates", "toy.audit"]
+    for consumer in consumers:
+        (read,) = consumer["inputs"]
+        assert (read["namespace"], read["name"]) == (topic["namespace"], topic["name"])
 
 
-def test_each_consumer_is_a_job_that_reads_the_topic() -> None:
-    model, gates, audit = events(contract())
-    assert [each["job"]["name"] for each in (gates, audit)] == ["toy.gates", "toy.audit"]
-    assert gates["job"]["facets"]["documentation"]["description"] == "Reads score, x as group gates"
-    (read,) = gates["inputs"]
-    assert (read["namespace"], read["name"]) == (model["outputs"][0]["namespace"], model["outputs"][0]["name"])
-
-
-def test_a_missing_package_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_and_an_address_that_is_no_url_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CommandError, match="--send catalogue is not a URL"):
+        post_events([], "catalogue")
     monkeypatch.setitem(sys.modules, "openlineage.client", None)
     monkeypatch.delitem(sys.modules, "cli.lineage.events")
     with pytest.raises(CommandError, match="install the extra `lineage`"):
         importlib.import_module("cli.lineage.events")
-
-
-def test_what_is_no_url_is_an_error() -> None:
-    with pytest.raises(CommandError, match="--send catalogue is not a URL"):
-        post_events([], "catalogue")

@@ -1,18 +1,16 @@
 """How `load` reads files: columns, rows and errors."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Columns, Contract, Field, LabelSpec, Slice
 
 from cli.load.check import EventSource, LabelTime, inspect_file, inspect_files, read_blocks
 from cli.load.files import BATCH_ROWS, EventFile, LoadError, csv_types
+from tests.support.table_files import FORMATS, write_table
 
 CONTRACT = Contract(
     model="m",
@@ -32,32 +30,12 @@ FLAG = Contract(
 )
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 NO_TIME = LabelTime()
+FILES = [f"p.{suffix}" for suffix in FORMATS]
 
 
 def table(**columns: object) -> pa.Table:
     rows = {"id": ["007", "8"], "at": [AT, AT], "x": [1.5, None], "zip": ["01234", "NA?"], **columns}
     return pa.table({name: values for name, values in rows.items() if values is not None})
-
-
-def write_parquet(path: Path, rows: pa.Table) -> None:
-    pq.write_table(rows, path)
-
-
-def write_csv(path: Path, rows: pa.Table) -> None:
-    pa_csv.write_csv(rows, path)
-
-
-def write_file(path: Path, rows: pa.Table) -> None:
-    with pa.ipc.new_file(path, rows.schema) as writer:
-        writer.write_table(rows)
-
-
-def write_stream(path: Path, rows: pa.Table) -> None:
-    with pa.ipc.new_stream(path, rows.schema) as writer:
-        writer.write_table(rows)
-
-
-WRITERS = {"p.parquet": write_parquet, "p.csv": write_csv, "p.arrow": write_file, "p.arrows": write_stream}
 
 
 def read(path: Path, version: str | None = "3") -> EventSource:
@@ -68,9 +46,9 @@ def rows_of(source: EventSource) -> list[dict[str, object]]:
     return [row for block in read_blocks(source, CONTRACT, "3") for row in block.rows.to_pylist()]
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FILES)
 def test_every_format_gives_the_same_events(tmp_path: Path, name: str) -> None:
-    WRITERS[name](tmp_path / name, table(score=[0.25, 0.75], region=["north", None], rest=[1, 2]))
+    write_table(tmp_path / name, table(score=[0.25, 0.75], region=["north", None], rest=[1, 2]))
     source = read(tmp_path / name)
     assert source.kind == "predictions"
     assert source.columns == {"id", "at", "x", "zip", "score", "region"}
@@ -94,8 +72,8 @@ def test_every_format_gives_the_same_events(tmp_path: Path, name: str) -> None:
 def test_a_large_file_is_read_in_bounded_batches(tmp_path: Path) -> None:
     n = 2 * BATCH_ROWS + 10
     rows = pa.table({"id": [str(i) for i in range(n)], "at": pa.array(np.arange(n)), "x": np.arange(n) / 2})
-    for name, write in WRITERS.items():
-        write(tmp_path / name, rows)
+    for name in FILES:
+        write_table(tmp_path / name, rows, group_rows=n)
         file = EventFile(tmp_path / name, csv_types(CONTRACT))
         sizes = [batch.num_rows for batch in file.batches({"x"})]
         assert sum(sizes) == n
@@ -105,19 +83,20 @@ def test_a_large_file_is_read_in_bounded_batches(tmp_path: Path) -> None:
 
 def test_labels_are_detected_by_their_columns(tmp_path: Path) -> None:
     labels = pa.table({"id": ["007", "8"], "label": ["1", "0"], "at": [AT, AT], "who": ["a", "b"]})
-    for name, write in WRITERS.items():
-        write(tmp_path / name, labels)
+    for name in FILES:
+        write_table(tmp_path / name, labels)
         source = read(tmp_path / name, version=None)
         assert source.kind == "labels"
         assert rows_of(source) == [
             {"model": "m", "id": id_, "label": label, "at": AT} for id_, label in (("007", "1"), ("8", "0"))
         ]
         assert source.notes == (f"{tmp_path / name}: columns ignored, not part of a label: who.",)
-
-
-def test_labels_without_time_get_the_current_time(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "l.parquet", pa.table({"id": ["a"], "label": [True]}))
-    assert "its labels get the current time" in read(tmp_path / "l.parquet").notes[0]
+    path = tmp_path / "l.parquet"
+    write_table(path, pa.table({"id": ["a"], "label": [True]}))
+    assert "its labels get the current time" in read(path).notes[0]
+    write_table(path, labels.drop_columns(["who"]))
+    note = f"{path}: the contract has no label, so these labels are stored and not measured."
+    assert inspect_file(EventFile(path, {}), Contract(model="m"), None).notes == (note,)
 
 
 def sources_of(
@@ -128,12 +107,12 @@ def sources_of(
     return inspect_files(files, contract, "3", label_time)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FILES)
 def test_a_table_of_predictions_with_labels_is_both(tmp_path: Path, name: str) -> None:
     """A null is a label that is not known yet. Rows without an id or a time are skipped once, not twice."""
     path = tmp_path / name
     rows = {"id": ["a", "b", "c", None, "e"], "at": [AT, AT, AT, AT, None], "x": [1.0] * 5, "zip": ["1"] * 5}
-    WRITERS[name](path, pa.table({**rows, "score": [0.5] * 5, "paid": ["yes", None, "no", "no", "no"]}))
+    write_table(path, pa.table({**rows, "score": [0.5] * 5, "paid": ["yes", None, "no", "no", "no"]}))
     predictions, labels = sources_of(path, label="paid")
     assert (predictions.kind, labels.kind) == ("predictions", "labels")
     assert predictions.columns == {"id", "at", "x", "zip", "score"}
@@ -152,7 +131,7 @@ def test_a_table_of_predictions_with_labels_is_both(tmp_path: Path, name: str) -
 def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     known = AT + timedelta(hours=5)
-    write_parquet(path, table(score=[0.5, 0.5], label=["1", "0"], known=[known, None]))
+    write_table(path, table(score=[0.5, 0.5], label=["1", "0"], known=[known, None]))
     predictions, labels = sources_of(path, label_time=LabelTime("known"))
     assert predictions.notes == ()
     assert labels.notes[0].endswith("2 of 2 rows, which are sent with the times in the column known.")
@@ -160,7 +139,7 @@ def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> N
     assert [(row["id"], row["at"]) for row in block.rows.to_pylist()] == [("007", known)]
     assert block.n_rejected == 1, "a known label without a time"
     empty = table(id=["007", ""], score=[0.5, 0.5], label=["1", "0"], known=[known, known])
-    write_parquet(tmp_path / "e.parquet", empty)
+    write_table(tmp_path / "e.parquet", empty)
     sources = sources_of(tmp_path / "e.parquet", label_time=LabelTime("known"))
     skipped = [block.n_rejected for source in sources for block in read_blocks(source, CONTRACT, "3")]
     assert skipped == [1, 0], "a row without an id is skipped once"
@@ -170,8 +149,8 @@ def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> N
 
 
 def test_a_file_of_labels_replaces_the_labels_in_predictions(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "p.parquet", table(score=[0.5, 0.5], label=["1", "0"]))
-    write_parquet(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
+    write_table(tmp_path / "p.parquet", table(score=[0.5, 0.5], label=["1", "0"]))
+    write_table(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
     both = (tmp_path / "p.parquet", tmp_path / "l.parquet")
     predictions, labels = sources_of(*both, label_time=LabelTime("known"))
     assert predictions.notes == (
@@ -182,18 +161,18 @@ def test_a_file_of_labels_replaces_the_labels_in_predictions(tmp_path: Path) -> 
 
 
 def test_all_labels_of_a_load_need_the_named_time(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
-    write_parquet(tmp_path / "k.parquet", pa.table({"id": ["8"], "label": ["1"], "at": [AT]}))
+    write_table(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
+    write_table(tmp_path / "k.parquet", pa.table({"id": ["8"], "label": ["1"], "at": [AT]}))
     with pytest.raises(LoadError, match=r"These files have labels, but no column 'known': \S+k.parquet\. Rename"):
         sources_of(tmp_path / "l.parquet", tmp_path / "k.parquet", label_time=LabelTime("known"))
 
 
 def test_labels_in_predictions_are_checked_like_others(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
-    write_parquet(path, table(zip=None, paid=["yes", "perhaps"]))
+    write_table(path, table(zip=None, paid=["yes", "perhaps"]))
     with pytest.raises(LoadError, match=r"the column paid has 'perhaps' \(1 row\); a label must be true or false"):
         sources_of(path, contract=FLAG, label="paid")
-    write_parquet(path, table(zip=None, label=["yes", "no"], flag=[True, False]))
+    write_table(path, table(zip=None, label=["yes", "no"], flag=[True, False]))
     unlabelled = Contract(model="m", fields=FLAG.fields)
     _, labels = sources_of(path, contract=unlabelled)
     assert labels.notes[-1].endswith("the contract has no label, so these labels are stored and not measured.")
@@ -201,99 +180,66 @@ def test_labels_in_predictions_are_checked_like_others(tmp_path: Path) -> None:
         sources_of(path, contract=unlabelled, label_time=LabelTime("flag"))
     with pytest.raises(LoadError, match="No labels of the load have the column 'known'; correct --label-time"):
         sources_of(path, contract=unlabelled, label_time=LabelTime("known"))
-    write_parquet(path, table(zip=None))
+    write_table(path, table(zip=None))
     with pytest.raises(LoadError, match="--label-delay is for the labels in a table of predictions, and none are sent"):
         sources_of(path, contract=FLAG, label_time=LabelTime(delay_s=60))
     feature = Contract(model="m", fields=(Field(name="label", type="float", source="features.label"),))
-    write_parquet(path, table(label=[1.0, 2.0]))
+    write_table(path, table(label=[1.0, 2.0]))
     assert [source.kind for source in sources_of(path, contract=feature)] == ["predictions"], "the contract has it"
 
 
-def test_rows_without_id_or_time_are_counted(tmp_path: Path) -> None:
-    write_parquet(
-        tmp_path / "p.parquet", pa.table({"id": ["a", None, "", "b"], "at": [AT, AT, AT, None], "x": [1.0, 2, 3, 4]})
-    )
-    (block,) = read_blocks(read(tmp_path / "p.parquet"), CONTRACT, "3")
+def test_rows_without_id_or_time_are_counted_and_missing_columns_noted(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_table(path, pa.table({"id": ["a", None, "", "b"], "at": [AT, AT, AT, None], "x": [1.0, 2, 3, 4]}))
+    (block,) = read_blocks(read(path), CONTRACT, "3")
     assert (block.rows.num_rows, block.n_rejected) == (1, 3)
+    assert read(path).notes == (f"{path}: missing columns, counted as null: features.zip, score.",)
 
 
-def test_missing_columns_are_noted(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "p.parquet", table(zip=None))
-    (note,) = read(tmp_path / "p.parquet").notes
-    assert note == f"{tmp_path / 'p.parquet'}: missing columns, counted as null: features.zip, score."
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
+def test_wrong_columns_are_rejected_before_anything_is_published(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    for rows, message in (
         (table(id=None), "the table has no column id; add one with the request's ids."),
         (table(at=None), "has no column at: add one with the time of each prediction"),
         (table(at=[True, False]), "the column at has type bool; convert it to timestamps"),
         (table(x=None, zip=None, y=[1, 2]), "has no column of a field of the contract of m"),
         (table(**{"features.x": [1, 2]}), "the columns 'x' and 'features.x' both mean features.x; drop one."),
         (pa.table({"label": [True], "at": [AT]}), "has no column id: labels need id, label and the time at."),
-    ],
-)
-def test_wrong_columns_are_rejected_before_anything_is_published(tmp_path: Path, rows: pa.Table, message: str) -> None:
-    write_parquet(tmp_path / "p.parquet", rows)
-    with pytest.raises(LoadError) as error:
-        read(tmp_path / "p.parquet")
-    assert message in str(error.value)
-    assert str(error.value).startswith(f"{tmp_path / 'p.parquet'}")
+    ):
+        write_table(path, rows)
+        with pytest.raises(LoadError) as error:
+            read(path)
+        assert message in str(error.value)
+        assert str(error.value).startswith(str(path))
 
 
-def test_predictions_need_a_version_from_the_table_or_the_option(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "p.parquet", table())
+def test_predictions_need_a_version_and_are_of_one_model(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_table(path, table())
     with pytest.raises(LoadError, match="give the version of the predictions with --version"):
-        read(tmp_path / "p.parquet", version=None)
-    write_parquet(tmp_path / "p.parquet", table(version=["3", "4"]))
-    assert [row["version"] for row in rows_of(read(tmp_path / "p.parquet", version=None))] == ["3", "4"]
-
-
-def test_rows_of_another_model_are_rejected(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "p.parquet", table(model=["m", "n"]))
+        read(path, version=None)
+    write_table(path, table(version=["3", "4"]))
+    assert [row["version"] for row in rows_of(read(path, version=None))] == ["3", "4"]
+    write_table(path, table(model=["m", "n"]))
     with pytest.raises(LoadError, match="the column model holds 'n'; this publisher is for 'm'"):
-        rows_of(read(tmp_path / "p.parquet"))
+        rows_of(read(path))
 
 
-def _missing_file(path: Path) -> None:
-    pass
-
-
-def _plain_text(path: Path) -> None:
-    path.write_text("hello")
-
-
-def _truncated(path: Path) -> None:
-    write_parquet(path, table())
-    path.write_bytes(path.read_bytes()[:-20])
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (_missing_file, "cannot be read: no such file or directory; give the path of a table."),
-        (_plain_text, "is not a table in a known format; give a Parquet, CSV or Arrow file."),
-        (_truncated, "cannot be read as Parquet: "),
-    ],
-)
-def test_a_file_that_is_not_a_table_is_rejected(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
-    make(tmp_path / "p.parquet")
-    with pytest.raises(LoadError) as error:
-        read(tmp_path / "p.parquet")
-    assert message in str(error.value)
-
-
-def test_a_csv_cell_of_a_wrong_type_is_reported_with_its_column(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("id,at,x\na,2026-03-01T00:00:00Z,much\n")
-    with pytest.raises(LoadError, match=r"p.csv cannot be read as a CSV table: In CSV column #2: .*double.*'much'"):
-        read(tmp_path / "p.csv")
-
-
-def test_a_duplicate_column_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("id,at,x,x\na,2026-03-01T00:00:00Z,1,2\n")
-    with pytest.raises(LoadError, match="has the column 'x' more than once"):
-        read(tmp_path / "p.csv")
+def test_a_file_that_is_not_a_table_is_rejected(tmp_path: Path) -> None:
+    write_table(tmp_path / "p.parquet", table())
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "p.parquet").read_bytes()[:-20])
+    (tmp_path / "text.parquet").write_text("hello")
+    (tmp_path / "type.csv").write_text("id,at,x\na,2026-03-01T00:00:00Z,much\n")
+    (tmp_path / "twice.csv").write_text("id,at,x,x\na,2026-03-01T00:00:00Z,1,2\n")
+    for name, message in (
+        ("none.parquet", "cannot be read: no such file or directory; give the path of a table."),
+        ("text.parquet", "is not a table in a known format; give a Parquet, CSV or Arrow file."),
+        ("cut.parquet", "cannot be read as Parquet: "),
+        ("type.csv", r"type.csv cannot be read as a CSV table: In CSV column #2: .*double.*'much'"),
+        ("twice.csv", "has the column 'x' more than once"),
+    ):
+        with pytest.raises(LoadError, match=message):
+            read(tmp_path / name)
 
 
 def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path) -> None:
@@ -308,44 +254,30 @@ def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path) -> None:
     rows = pa.table(
         {"id": ["1"], "at": [AT], "scores.cat": [0.25], "scores.dog": [0.75], "origin": ["JFK"], "carrier": ["09"]}
     )
-    for name, write in WRITERS.items():
-        write(tmp_path / name, rows)
+    for name in FILES:
+        write_table(tmp_path / name, rows)
         source = inspect_file(EventFile(tmp_path / name, csv_types(contract)), contract, "3")
         assert source.notes == ()
         [block] = read_blocks(source, contract, "3")
         [event] = block.rows.to_pylist()
         assert (event["features.origin"], event["context.carrier"], event["scores.dog"]) == ("JFK", "09", 0.75)
-    write_parquet(tmp_path / "p.parquet", rows.drop_columns(["scores.cat", "scores.dog"]))
+    write_table(tmp_path / "p.parquet", rows.drop_columns(["scores.cat", "scores.dog"]))
     with pytest.raises(LoadError, match=r"no column of a field of the contract of m: scores\.cat, confidence"):
         inspect_file(EventFile(tmp_path / "p.parquet", {}), contract, "3")
 
 
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("labels", [[1, 0], [1.0, 0.0], ["1", "0"], [True, False], ["yes", "no"], ["1", "False"]])
-def test_equivalent_labels_are_loaded_as_the_contracts_type(tmp_path: Path, name: str, labels: list[object]) -> None:
-    WRITERS[name](tmp_path / name, pa.table({"id": ["a", "b"], "label": labels, "at": [AT, AT]}))
-    source = inspect_file(EventFile(tmp_path / name, csv_types(FLAG)), FLAG, None)
-    blocks = list(read_blocks(source, FLAG, None))
-    rows = [row["label"] for block in blocks for row in block.rows.to_pylist()]
-    assert [(label, type(label)) for label in rows] == [(True, bool), (False, bool)]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_labels_that_fit_no_value_are_refused_before_anything_is_sent(tmp_path: Path, name: str) -> None:
-    labels = ["yes", None, "maybe", "maybe", "2"]
-    WRITERS[name](tmp_path / name, pa.table({"id": list("abcde"), "label": labels, "at": [AT] * 5}))
+@pytest.mark.parametrize("name", FILES)
+def test_equivalent_labels_are_loaded_as_the_contracts_type_and_others_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for labels in ([1, 0], [1.0, 0.0], ["1", "0"], [True, False], ["yes", "no"], ["1", "False"]):
+        write_table(path, pa.table({"id": ["a", "b"], "label": labels, "at": [AT, AT]}))
+        source = inspect_file(EventFile(path, csv_types(FLAG)), FLAG, None)
+        rows = [row["label"] for block in read_blocks(source, FLAG, None) for row in block.rows.to_pylist()]
+        assert [(label, type(label)) for label in rows] == [(True, bool), (False, bool)], labels
+    write_table(path, pa.table({"id": list("abcde"), "label": ["yes", None, "maybe", "maybe", "2"], "at": [AT] * 5}))
     expected = (
         r"the column label has 'maybe' \(2 rows\), '2' \(1 row\); a label must be true or false, 1 or 0, yes or no by "
         "the contract's label; convert it, or name the two values in the contract"
     )
     with pytest.raises(LoadError, match=expected):
-        inspect_file(EventFile(tmp_path / name, csv_types(FLAG)), FLAG, None)
-
-
-def test_labels_of_a_contract_without_a_label_are_stored_with_a_note(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "l.parquet", pa.table({"id": ["a"], "label": [1], "at": [AT]}))
-    contract = Contract(model="m")
-    source = inspect_file(EventFile(tmp_path / "l.parquet", csv_types(contract)), contract, None)
-    assert source.notes == (
-        f"{tmp_path / 'l.parquet'}: the contract has no label, so these labels are stored and not measured.",
-    )
+        inspect_file(EventFile(path, csv_types(FLAG)), FLAG, None)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 from barograph.contract.problems import ContractError
+from barograph.events import ShadowReason
 
 from cli.errors import CommandError
 from cli.promote.policy import PromotionPolicy, load_policy, parse_policy, unmet_requirements
+from cli.promote.show import REASON_TEXTS
 from sketches.shadow.decision import ShadowDecision
-from warehouse.shadow.criteria import decision
-from warehouse.shadow.days import COUNTED, ShadowDays
+from warehouse.shadow.criteria import decision, missing_answers
+from warehouse.shadow.days import COUNTED, PLANNED, ShadowDays
 
 SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
 
@@ -90,3 +92,16 @@ def test_a_wrong_policy_is_an_error_with_its_line(text: str, line: int, message:
 def test_a_policy_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"missing\.yaml: cannot be read: no such file"):
         load_policy(tmp_path / "missing.yaml")
+
+
+def test_requests_outside_the_sample_and_failures_of_the_primary_are_no_failures_of_the_candidate() -> None:
+    assert set(REASON_TEXTS) == {
+        *(reason.removeprefix("shadow-") for reason in ShadowReason),
+        *("primary-failed", "no-event", "error"),
+    }
+    one = np.ones(1)
+    sums = {name: 0 * one for name in COUNTED} | {"requests": 100 * one}
+    days = ShadowDays("all", ("2026-05-01",), one > 0, one > 0, sums, {reason: 3 * one for reason in REASON_TEXTS})
+    failures, requests = missing_answers(days)
+    assert requests == 100 - 3 * len(PLANNED)
+    assert failures == -3 * (len(REASON_TEXTS) - len(PLANNED))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cli.shadow.evaluation import CandidateEvaluation
-from cli.shadow.show import print_status, status_json
+from cli.shadow.show import status_json
 from cli.terminal import Terminal
 from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 from warehouse.shadow.projected_cost import projected_cost
@@ -26,16 +26,6 @@ def priced(n_days: int) -> CandidateEvaluation:
     whole.spent_primary["in"] = np.full(n_days, 3_910.0)
     whole.spent_candidate["in"] = 3_519.0 + np.arange(n_days, dtype=np.float64) % 5
     return dataclasses.replace(evaluation, test=dataclasses.replace(evaluation.test, shadow=shadow))
-
-
-def test_status_has_one_line_about_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    for n_days, has_interval in ((10, False), (40, True)):
-        print_status(Terminal(), priced(n_days))
-        (line,) = (each for each in capsys.readouterr().out.splitlines() if "1,000 predictions" in each)
-        assert "per 1,000 predictions 9.005 of version <4>, 10 of version 3; -0.398 " in line, line
-        assert ("-0.398 (-0." in line) == has_interval, line
-    print_status(Terminal(), made_evaluation(40))
-    assert "predictions" not in capsys.readouterr().out
 
 
 def test_json_has_costs_disagreement_and_histograms(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import pytest
 
-from cli.main import main
+from tests.support import command_line
+from tests.support.table_files import FORMATS, write_table
 
 CONTRACT = """
 contract: 1
@@ -42,33 +41,15 @@ TRAIN = pa.table(
 )
 
 
-def write_parquet(path: Path, rows: pa.Table) -> None:
-    pq.write_table(rows, path, row_group_size=64)
-
-
-def write_csv(path: Path, rows: pa.Table) -> None:
-    pa_csv.write_csv(rows, path)
-
-
-def write_file(path: Path, rows: pa.Table) -> None:
-    with pa.ipc.new_file(path, rows.schema) as writer:
-        writer.write_table(rows, max_chunksize=64)
-
-
-WRITERS = {"s.parquet": write_parquet, "s.csv": write_csv, "s.arrow": write_file}
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("m.yaml").write_text(CONTRACT)
-    write_parquet(Path("train.parquet"), TRAIN)
+    write_table("train.parquet", TRAIN)
 
 
 def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["skew", *words])
-    return int(end.value.code or 0)
+    return command_line.run("skew", *words)
 
 
 Compare = Callable[..., tuple[int, dict[str, Any]]]
@@ -77,7 +58,7 @@ Compare = Callable[..., tuple[int, dict[str, Any]]]
 @pytest.fixture
 def skew(capsys: pytest.CaptureFixture[str]) -> Compare:
     def compared(served: pa.Table, *words: str, name: str = "s.parquet") -> tuple[int, dict[str, Any]]:
-        WRITERS[name](Path(name), served)
+        write_table(name, served)
         code = run("--served", name, "--recomputed", "train.parquet", "--json", *words)
         report = json.loads(capsys.readouterr().out)
         return code, {**report, "by": {each["field"]: each for each in report["fields"]}}
@@ -89,7 +70,7 @@ def changed(name: str, values: Any) -> pa.Table:
     return TRAIN.set_column(TRAIN.column_names.index(name), name, [pa.array(values)])
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", [f"s.{suffix}" for suffix in FORMATS])
 @pytest.mark.parametrize("words", [(), ("--contract", "m.yaml")])
 def test_every_file_format_gives_the_same_comparison(name: str, words: tuple[str, ...], skew: Compare) -> None:
     code, report = skew(TRAIN, *words, name=name)
@@ -116,27 +97,22 @@ def test_rows_are_joined_by_id_in_any_order(skew: Compare) -> None:
 
 def test_repeated_ids_are_reported(skew: Compare) -> None:
     doubled = pa.concat_tables([TRAIN, changed("temp", np.zeros(N)).slice(0, 10)])
-    write_parquet(Path("train.parquet"), doubled)
+    write_table("train.parquet", doubled)
     code, report = skew(pa.concat_tables([TRAIN, TRAIN.slice(0, 5)]))
     assert code == 0, "the first of each recomputed id counts"
     assert (report["compared_rows"], report["only_recomputed"], report["repeated_recomputed"]) == (N + 5, 0, 10)
 
 
-def test_ids_may_be_numbers_and_have_another_name(skew: Compare) -> None:
-    write_parquet(
-        Path("train.parquet"), changed("id", np.arange(N)).rename_columns(["request", *TRAIN.column_names[1:]])
-    )
-    served = changed("id", [float(i) for i in range(N)]).rename_columns(["request", *TRAIN.column_names[1:]])
-    code, report = skew(served, "--on", "request")
-    assert (code, report["compared_rows"]) == (0, N)
-
-
-def test_columns_may_have_the_name_of_the_source(skew: Compare) -> None:
+def test_ids_and_columns_may_have_other_types_and_names(skew: Compare) -> None:
     names = ["id", *(f"features.{name}" for name in TRAIN.column_names[1:])]
     for words in ((), ("--contract", "m.yaml")):
         code, report = skew(TRAIN.rename_columns(names), *words)
         assert code == 0
         assert {"temp", "seats", "zip", "email"} <= report["by"].keys()
+    request = ["request", *TRAIN.column_names[1:]]
+    write_table("train.parquet", changed("id", np.arange(N)).rename_columns(request))
+    code, report = skew(changed("id", [float(i) for i in range(N)]).rename_columns(request), "--on", "request")
+    assert (code, report["compared_rows"]) == (0, N)
 
 
 def test_times_are_compared_to_the_millisecond_and_text_as_times(skew: Compare) -> None:
@@ -153,19 +129,12 @@ def test_times_are_compared_to_the_millisecond_and_text_as_times(skew: Compare) 
 def test_numbers_as_text_are_the_same_numbers_and_text_is_text(skew: Compare) -> None:
     assert skew(changed("seats", [str(i) for i in TRAIN["seats"].to_pylist()]))[0] == 0
     assert skew(changed("zip", [text.lstrip("0") or "0" for text in TRAIN["zip"].to_pylist()]))[0] == 1
-
-
-def test_whole_numbers_are_compared_exactly(skew: Compare) -> None:
-    large = np.arange(N) + 2_000_000_000
-    write_parquet(Path("train.parquet"), changed("seats", large))
-    _, report = skew(changed("seats", large + 1))
-    assert report["by"]["seats"]["explanations"][0]["detail"] == "served = recomputed + 1"
-
-
-def test_the_tolerance_can_be_chosen(skew: Compare) -> None:
     served = changed("temp", TRAIN["temp"].to_numpy() * 1.001)
-    assert skew(served)[0] == 1
-    assert skew(served, "--tolerance", "0.01")[0] == 0
+    assert (skew(served)[0], skew(served, "--tolerance", "0.01")[0]) == (1, 0)
+    large = np.arange(N) + 2_000_000_000
+    write_table("train.parquet", changed("seats", large))
+    _, report = skew(changed("seats", large + 1))
+    assert report["by"]["seats"]["explanations"][0]["detail"] == "served = recomputed + 1", "compared exactly"
 
 
 def test_personal_data_is_compared_and_never_shown(skew: Compare, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,30 +154,9 @@ def test_fields_can_be_selected_and_missing_ones_are_reported(skew: Compare) -> 
     assert list(report["by"]) == ["temp", "seats"]
 
 
-def test_the_table_shows_kind_share_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    temp = TRAIN["temp"].to_pylist()
-    served = changed("temp", [None if i < 30 else value * 1000 for i, value in enumerate(temp)])
-    seats = TRAIN["seats"].to_numpy().copy()
-    seats[:3] += 7
-    write_parquet(Path("s.parquet"), served.set_column(2, "seats", [seats]))
-    assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 1
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == "field compared mismatched rate 95% interval kind explanation"
-    assert lines[1] == (
-        "temp 500 500 100% 99.2–100% constant factor, null handling 94.00%: served = recomputed × 1000 "
-        "(thousandths: kilo–, milli–); 6.00%: served is null where recomputed has a value"
-    )
-    assert lines[2] == (
-        "seats 500 3 0.60% 0.204–1.75% unexplained "
-        "best candidate: constant offset, served = recomputed + 7 (100% of 3, at least 44%)"
-    )
-    assert f"p0000 null {temp[0]}" in lines
-    assert lines[-1] == "Compared 500 predictions, 5 fields: 2 with skew."
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_sides_that_cannot_be_compared_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("s.parquet", changed("temp", np.arange(N) + 0.123))
+    for words, message in (
         (("--on", "nope"), "has no column 'nope' to join on"),
         (("--on", "temp", "--field", "zip"), "No temp of s.parquet is in train.parquet"),
         (("--by", "zip"), "--by and --time belong together"),
@@ -223,38 +171,20 @@ def test_the_table_shows_kind_share_and_rows(capsys: pytest.CaptureFixture[str])
         (("--from", "2026-03-01", "--to", "2026-03-02"), "are for clickhouse:MODEL"),
         (("--contract", "none.yaml"), "none.yaml"),
         (("--tolerance", "2"), "--tolerance 2"),
-    ],
-)
-def test_sides_that_cannot_be_compared_exit_with_2(
-    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    served = changed("temp", np.arange(N) + 0.123)
-    write_parquet(Path("s.parquet"), served)
-    assert run("--served", "s.parquet", "--recomputed", "train.parquet", *words) == 2
-    output = capsys.readouterr()
-    assert message in output.err
-    assert output.out == ""
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ((), "needs --from and --to"),
-        (("--from", "soon", "--to", "2026-03-02"), "--from soon is not a time"),
-        (("--from", "2026-03-02", "--to", "2026-03-02"), "is not before --to"),
-    ],
-)
-def test_production_needs_a_range(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--served", "clickhouse:m@3", "--recomputed", "train.parquet", *words) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_missing_files_and_sides_without_a_common_field_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--served", "none.parquet", "--recomputed", "train.parquet") == 2
-    assert "none.parquet cannot be read" in capsys.readouterr().err
-    write_parquet(Path("s.parquet"), changed("id", [f"q{i}" for i in range(N)]))
-    assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 2
-    assert "their first values are 'q0' and 'p0000'" in capsys.readouterr().err
-    write_parquet(Path("s.parquet"), pa.table({"id": TRAIN["id"], "other": np.arange(N)}))
-    assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 2
-    assert "have no field in common" in capsys.readouterr().err
+        (("--served", "clickhouse:m@3"), "needs --from and --to"),
+        (("--served", "clickhouse:m@3", "--from", "soon", "--to", "2026-03-02"), "--from soon is not a time"),
+        (("--served", "clickhouse:m@3", "--from", "2026-03-02", "--to", "2026-03-02"), "is not before --to"),
+        (("--served", "none.parquet"), "none.parquet cannot be read"),
+    ):
+        served = () if "--served" in words else ("--served", "s.parquet")
+        assert run(*served, "--recomputed", "train.parquet", *words) == 2, words
+        output = capsys.readouterr()
+        assert message in output.err
+        assert output.out == ""
+    for served_rows, message in (
+        (changed("id", [f"q{i}" for i in range(N)]), "their first values are 'q0' and 'p0000'"),
+        (pa.table({"id": TRAIN["id"], "other": np.arange(N)}), "have no field in common"),
+    ):
+        write_table("s.parquet", served_rows)
+        assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 2
+        assert message in capsys.readouterr().err

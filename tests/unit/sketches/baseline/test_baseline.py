@@ -75,65 +75,50 @@ def counts_but(**changes: Any) -> Baseline:
     return but(AGE, slices={**AGE.slices, ALL: whole})
 
 
-def test_a_baseline_keeps_its_id_when_written_and_read() -> None:
+def test_a_baseline_is_readable_and_keeps_its_id_when_written_and_read() -> None:
     assert baseline_problems(BASELINE) == []
     data = dump_baseline(BASELINE)
-    problems = load_baseline(data, "b.json")
-    assert problems == BASELINE
-    assert problems.id == BASELINE.id
-    assert dump_baseline(problems) == data
-
-
-def test_the_file_is_readable() -> None:
-    text = dump_baseline(BASELINE).decode()
+    loaded = load_baseline(data, "b.json")
+    assert (loaded, loaded.id) == (BASELINE, BASELINE.id)
+    assert dump_baseline(loaded) == data
+    text = data.decode()
     lines = text.splitlines()
     assert json.loads(text)["baseline"]["fields"][1]["categories"] == list(COLOUR.categories)
     assert f'  "id": "{BASELINE.id}",' in lines
     # A row of numbers is one line, not a thousand.
     assert any(line.strip().startswith('"cells": [1, 2, 3, 4, 0]') for line in lines)
     assert len(lines) < 120
-
-
-def test_errors_of_sketches_are_written_only_if_there_are_any() -> None:
-    assert b"noise" not in dump_baseline(BASELINE)
-    assert b"quantile_error" not in dump_baseline(BASELINE)
-    sketched = but(AGE, slices=counts_but(noise=1e-4).fields[0].slices, quantile_error=0.0133)
-    data = dump_baseline(sketched)
-    assert b'"noise": 0.0001,' in data
-    loaded = load_baseline(data, "b.json")
-    assert loaded == sketched
-    assert loaded.id != BASELINE.id
-    assert [field.has_sketched_bins for field in loaded.fields] == [True, False]
-
-
-def test_the_id_changes_with_the_content_and_not_with_the_order_of_slices() -> None:
+    # The id changes with the content, and not with the order of slices.
     assert but(source="other.parquet").id != BASELINE.id
     assert counts_but(cells=(2, 1, 3, 4, 0)).id != BASELINE.id
     assert but(slice_rows=dict(reversed(BASELINE.slice_rows.items()))).id == BASELINE.id
+    # Errors of sketches are written only if there are any.
+    assert "noise" not in text
+    assert "quantile_error" not in text
+    sketched = but(AGE, slices=counts_but(noise=1e-4).fields[0].slices, quantile_error=0.0133)
+    data = dump_baseline(sketched)
+    assert b'"noise": 0.0001,' in data
+    assert load_baseline(data, "b.json") == sketched
+    assert sketched.id != BASELINE.id
+    assert [field.has_sketched_bins for field in sketched.fields] == [True, False]
+    # A field without valid values is sound.
+    empty = FieldBaseline(name="gone", kind="numeric", slices={ALL: SliceCounts(cells=(0, 12))})
+    assert load_baseline(dump_baseline(but(fields=(empty,))), "b.json").fields == (empty,)
 
 
-def test_a_file_changed_by_hand_is_rejected() -> None:
-    data = dump_baseline(BASELINE).replace(b'"mean": 31.5', b'"mean": 32.5')
-    with pytest.raises(BaselineError, match=r"b\.json: the file says id .*, its content has .*changed by hand"):
-        load_baseline(data, "b.json")
-
-
-def test_another_format_is_rejected_by_its_number() -> None:
-    data = dump_baseline(BASELINE).replace(f'"format": {FORMAT}'.encode(), b'"format": 9')
-    with pytest.raises(BaselineError, match=r"b\.json: the baseline has format 9"):
-        load_baseline(data, "b.json")
-    # Whatever else that format holds.
-    with pytest.raises(BaselineError, match="format 9"):
-        load_baseline(b'{"baseline": {"format": 9, "anything": []}}', "b.json")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"baseline": 1}', b'{"id": "x", "baseline": {"format": 1}}'],
-)
-def test_other_files_than_baselines_are_rejected(data: bytes) -> None:
-    with pytest.raises(BaselineError, match=r"b\.json: this is not a baseline file"):
-        load_baseline(data, "b.json")
+def test_other_files_are_rejected() -> None:
+    data = dump_baseline(BASELINE)
+    not_a_baseline = r"b\.json: this is not a baseline file"
+    for wrong, message in (
+        (data.replace(b'"mean": 31.5', b'"mean": 32.5'), r"b\.json: the file says id .*, its .*changed by hand"),
+        (data.replace(f'"format": {FORMAT}'.encode(), b'"format": 9'), r"b\.json: the baseline has format 9"),
+        # Whatever else that format holds.
+        (b'{"baseline": {"format": 9, "anything": []}}', "format 9"),
+        *((other, not_a_baseline) for other in (b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"baseline": 1}')),
+        (b'{"id": "x", "baseline": {"format": 1}}', not_a_baseline),
+    ):
+        with pytest.raises(BaselineError, match=message):
+            load_baseline(wrong, "b.json")
 
 
 def test_an_inconsistent_baseline_is_neither_written_nor_read() -> None:
@@ -143,30 +128,25 @@ def test_an_inconsistent_baseline_is_neither_written_nor_read() -> None:
     data = msgspec.json.encode({"id": wrong.id, "baseline": wrong})
     with pytest.raises(BaselineError, match=r"b\.json: .*field colour: category 'red' is repeated"):
         load_baseline(data, "b.json")
-
-
-def test_many_problems_are_abbreviated() -> None:
+    # Many problems are abbreviated.
     with pytest.raises(BaselineError, match=r"; and \d more$"):
         dump_baseline(but(AGE, categories=("a",), quantiles=(2.0, 1.0), std=-1.0, low=500.0, edges=()))
-
-
-def test_a_whole_number_in_place_of_a_float_is_not_written() -> None:
-    # JSON would bring 5 back as 5.0, under another id.
+    # JSON would bring a whole number back as a float, under another id.
     with pytest.raises(BaselineError, match="a whole number in place of a float"):
         dump_baseline(but(AGE, mean=31))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "problem"),
-    [
+def test_every_disagreement_is_named() -> None:
+    dimension = BASELINE.dimensions[0]
+    for wrong, problem in (
         (but(model=""), "model is empty"),
         (but(version=""), "version is empty"),
         (but(rows=13), "slice_rows must hold `all` with all 13 rows"),
         (but(slice_rows={**BASELINE.slice_rows, "country=DE": -1}), "slice country=DE has -1 rows"),
         (but(slice_rows={**BASELINE.slice_rows, "sex=f": 1}), "slice sex=f belongs to no dimension"),
-        (but(dimensions=BASELINE.dimensions * 2), "dimension country is repeated"),
+        (but(dimensions=(dimension, dimension)), "dimension country is repeated"),
         (
-            but(dimensions=(msgspec.structs.replace(BASELINE.dimensions[0], values=("DE", "other")),)),
+            but(dimensions=(msgspec.structs.replace(dimension, values=("DE", "other")),)),
             "dimension country: value 'other' is repeated",
         ),
         (but(fields=(AGE, COLOUR, COLOUR)), "field colour is repeated"),
@@ -193,25 +173,16 @@ def test_a_whole_number_in_place_of_a_float_is_not_written() -> None:
         (but(AGE, quantile_error=-0.1), "field age: quantile_error is -0.1"),
         (but(COLOUR, edges=(1.0,)), "field colour: a category field has neither edges nor quantiles"),
         (but(COLOUR, categories=("red",)), "field colour: slice all: 5 cells; its edges or categories need 3"),
-    ],
-)
-def test_every_disagreement_is_named(wrong: Baseline, problem: str) -> None:
-    assert any(problems.startswith(problem) for problems in baseline_problems(wrong)), baseline_problems(wrong)
+    ):
+        problems = baseline_problems(wrong)
+        assert any(text.startswith(problem) for text in problems), problems
 
 
-def test_a_field_without_valid_values_is_sound() -> None:
-    empty = FieldBaseline(name="gone", kind="numeric", slices={ALL: SliceCounts(cells=(0, 12))})
-    assert load_baseline(dump_baseline(but(fields=(empty,))), "b.json").fields == (empty,)
-
-
-def test_a_contract_fits_its_baseline() -> None:
+def test_every_misfit_is_named() -> None:
     assert fit_problems(CONTRACT, BASELINE) == []
     # Limits that the contract leaves open are training's own.
     loose = tuple(msgspec.structs.replace(field, low=None, high=None) for field in CONTRACT.fields)
     assert fit_problems(msgspec.structs.replace(CONTRACT, fields=loose), BASELINE) == []
-
-
-def test_every_misfit_is_named() -> None:
     age, colour = CONTRACT.fields
     contract = Contract(
         model="n",
@@ -237,15 +208,10 @@ def test_every_misfit_is_named() -> None:
         "slice arm: the baseline does not have it",
         "slice sex: the contract does not have it",
     ]
-    assert fit_problems(
-        msgspec.structs.replace(
-            CONTRACT, fields=(age, msgspec.structs.replace(colour, type="bool")), slices=CONTRACT.slices
-        ),
-        BASELINE,
-    ) == ["field colour: type bool needs a numeric baseline, not a category one"]
-
-
-def test_more_slice_values_than_the_contract_keeps_are_a_misfit() -> None:
+    bool_colour = msgspec.structs.replace(CONTRACT, fields=(age, msgspec.structs.replace(colour, type="bool")))
+    assert fit_problems(bool_colour, BASELINE) == [
+        "field colour: type bool needs a numeric baseline, not a category one"
+    ]
     two = but(dimensions=(msgspec.structs.replace(BASELINE.dimensions[0], values=("DE", "FR")),))
     assert fit_problems(CONTRACT, two) == ["slice country: the contract keeps the top 1 values, the baseline 2"]
 

@@ -29,47 +29,30 @@ def counts_of(rng: np.random.Generator, n_cells: int, phi: float) -> SliceCounts
 @pytest.fixture
 def baseline() -> Baseline:
     rng = np.random.default_rng(SEED)
-    slices = ["all", "country=DE", "country=FR", "country=other"]
     trained = ["all", "country=DE", "country=FR"]  # nothing fell into country=other
-    common = [40_000, 199, 200, 201, 0, 0, 41, 3]  # m = 40,644: the line of 0.5 % is at 203.2
+    common = (40_000, 199, 200, 201, 0, 0, 41, 3)  # m = 40,644: the line of 0.5 % is at 203.2
     carriers = {name: counts_of(rng, 8, 2.0 + i) for i, name in enumerate(trained)}
-    carriers["all"] = SliceCounts(cells=tuple(common), singletons=5, phi={})
+    carriers["all"] = SliceCounts(cells=common, singletons=5, phi={})
+    temperatures = {name: counts_of(rng, 5, 3.0 + i) for i, name in enumerate(trained)}
+    names = ("AA", "other", "BB", "CC", "DD", "EE")
+    empty = {name: SliceCounts(cells=(0, 40_000)) for name in trained}
+    invalid = {name: SliceCounts(cells=(0, 0), invalid=17) for name in trained}
     return Baseline(
         model="m",
         version="1",
         rows=40_644,
-        slice_rows={"all": 40_644, "country=DE": 30_000, "country=FR": 10_644, slices[3]: 0},
+        slice_rows={"all": 40_644, "country=DE": 30_000, "country=FR": 10_644, "country=other": 0},
         dimensions=(
             SliceValues(name="country", source="features.country", values=("DE", "FR"), trained=True),
             SliceValues(name="arm", source="arm", values=("a", "b"), trained=False),
         ),
         fields=(
             FieldBaseline(
-                name="temp",
-                kind="numeric",
-                edges=(54.5, 61.25, 80.1),
-                low=40.0,
-                high=99.0,
-                slices={name: counts_of(rng, 5, 3.0 + i) for i, name in enumerate(trained)},
+                name="temp", kind="numeric", edges=(54.5, 61.25, 80.1), low=40.0, high=99.0, slices=temperatures
             ),
-            FieldBaseline(
-                name="carrier",
-                kind="category",
-                categories=("AA", "other", "BB", "CC", "DD", "EE"),
-                slices=carriers,
-            ),
-            FieldBaseline(
-                name="empty",
-                kind="numeric",
-                low=None,
-                high=None,
-                slices={name: SliceCounts(cells=(0, 40_000)) for name in trained},
-            ),
-            FieldBaseline(
-                name="only-invalid",
-                kind="numeric",
-                slices={name: SliceCounts(cells=(0, 0), invalid=17) for name in trained},
-            ),
+            FieldBaseline(name="carrier", kind="category", categories=names, slices=carriers),
+            FieldBaseline(name="empty", kind="numeric", low=None, high=None, slices=empty),
+            FieldBaseline(name="only-invalid", kind="numeric", slices=invalid),
         ),
     )
 
@@ -114,69 +97,70 @@ def groups_of(bins: PsiBins) -> dict[tuple[int, int], int]:
     return {(row, field): group for row in range(bins.layout.n_slices) for field, group in bins.groups_in(row).items()}
 
 
-@pytest.mark.parametrize("n_windows", [0, 1, 7])
-def test_bins_equal_a_plain_loop(baseline: Baseline, n_windows: int) -> None:
-    layout = Layout(baseline)
-    counts = windows_of(layout, n_windows)
-    bins = PsiBins(layout)
-    expected = reference(layout, counts)
-    window_bins = bins.window_bins(counts)
-    assert window_bins.shape == (n_windows, bins.n_bins)
-    assert set(groups_of(bins)) == set(expected)
-    for pair, group in groups_of(bins).items():
-        part = slice(bins.starts[group], bins.starts[group] + bins.sizes[group])
-        assert bins.base_bins[part].tolist() == expected[pair][0]
-        assert window_bins[:, part].tolist() == expected[pair][1]
-
-
-def test_pairs_that_training_lacks_form_no_group(baseline: Baseline) -> None:
+def test_bins_equal_a_plain_loop(baseline: Baseline) -> None:
     layout = Layout(baseline)
     bins = PsiBins(layout)
+    for n_windows in (0, 1, 7):
+        counts = windows_of(layout, n_windows)
+        expected = reference(layout, counts)
+        window_bins = bins.window_bins(counts)
+        assert window_bins.shape == (n_windows, bins.n_bins)
+        assert set(groups_of(bins)) == set(expected)
+        for pair, group in groups_of(bins).items():
+            part = slice(bins.starts[group], bins.starts[group] + bins.sizes[group])
+            assert bins.base_bins[part].tolist() == expected[pair][0]
+            assert window_bins[:, part].tolist() == expected[pair][1]
+    # Pairs that training lacks form no group.
     judged = {(layout.slices[s], layout.fields[f].name) for s, f in groups_of(bins)}
-    assert ("country=other", "temp") not in judged
-    assert ("all", "only-invalid") not in judged
-    assert ("arm=b", "temp") in judged
-    assert ("arm=other", "carrier") in judged
+    assert not judged & {("country=other", "temp"), ("all", "only-invalid")}
+    assert judged >= {("arm=b", "temp"), ("arm=other", "carrier")}
+    # φ is that of the judging slice.
+    phi, temp = bins.phi("1d"), layout.field_index["temp"]
+    groups = [bins.groups_in(row)[temp] for row in (0, 1, layout.slices.index("arm=a"))]
+    assert phi[groups].tolist() == [3.0, 4.0, 3.0]
+    assert (bins.phi("7d") == 1.0).all()
+    # Without fields there are no groups.
+    bare = Layout(Baseline(model="m", version="1", rows=3, slice_rows={"all": 3}, fields=()))
+    counts = np.ones((2, bare.n_slices, bare.width), dtype=np.int64)
+    assert PsiBins(bare).window_bins(counts).shape == RateCells(bare).k(counts).shape == (2, 0)
 
 
-def test_labels_name_every_bin(baseline: Baseline) -> None:
+def test_labels_and_noise_of_every_group(baseline: Baseline) -> None:
     layout = Layout(baseline)
     bins = PsiBins(layout)
     assert len(bins.labels) == bins.n_bins
-    temp = bins.groups_in(0)[layout.field_index["temp"]]
-    assert bins.group_labels(temp) == ["< 54.5", "[54.5, 61.25)", "[61.25, 80.1)", "≥ 80.1", "null"]
+    temp, carrier = layout.field_index["temp"], layout.field_index["carrier"]
+    whole, in_germany = bins.groups_in(0), bins.groups_in(1)
+    assert bins.group_labels(whole[temp]) == ["< 54.5", "[54.5, 61.25)", "[61.25, 80.1)", "≥ 80.1", "null"]
     # Of the categories of `all` only AA reaches 0.5 % of 40,444 rows.
-    carrier = bins.groups_in(0)[layout.field_index["carrier"]]
-    assert bins.group_labels(carrier) == ["AA", "other", "null"]
-    in_germany = bins.groups_in(1)[layout.field_index["carrier"]]
-    assert '"other"' in bins.group_labels(in_germany)
-    assert bins.group_labels(in_germany)[-2:] == ["other", "null"]
+    assert bins.group_labels(whole[carrier]) == ["AA", "other", "null"]
+    assert '"other"' in bins.group_labels(in_germany[carrier])
+    assert bins.group_labels(in_germany[carrier])[-2:] == ["other", "null"]
+    # Each has the noise of the slice that it is compared with: training lacks the arms, so they have that of `all`.
+    noise = {"all": 1e-4, "country=DE": 1.0}
+    slices = {
+        name: msgspec.structs.replace(counts, noise=noise.get(name, 0.0))
+        for name, counts in baseline.fields[0].slices.items()
+    }
+    sketched = msgspec.structs.replace(baseline.fields[0], slices=slices)
+    bins = PsiBins(Layout(msgspec.structs.replace(baseline, fields=(sketched, *baseline.fields[1:]))))
+    of_temp = bins.of_groups(bins.field_index == 0)
+    expected = noise | {f"arm={value}": noise["all"] for value in ("a", "b", "other")}
+    names = [layout.slices[row] for row in of_temp.slice_index.tolist()]
+    assert of_temp.noise.tolist() == [expected.get(name, 0.0) for name in names]
+    assert not bins.of_groups(bins.field_index != 0).noise.any()
 
 
-@pytest.mark.parametrize(
-    ("edges", "integer", "labels"),
-    [
+def test_labels_of_edges() -> None:
+    for edges, integer, labels in (
         ((), False, ["any value"]),
         ((0.5,), True, ["≤ 0", "≥ 1"]),
         ((0.5, 1.5, 4.5), True, ["≤ 0", "1", "2–4", "≥ 5"]),
         ((-3.5, -1.5), True, ["≤ -4", "-3 to -2", "≥ -1"]),
         ((1.0000001, 1.0000002), False, ["< 1.0000001", "[1.0000001, 1.0000002)", "≥ 1.0000002"]),
         ((2.0**60,), True, ["< 1.15292e+18", "≥ 1.15292e+18"]),
-    ],
-)
-def test_labels_of_edges(edges: tuple[float, ...], integer: bool, labels: list[str]) -> None:
-    assert bin_labels(edges, integer=integer) == labels
-
-
-def test_phi_is_that_of_the_judging_slice(baseline: Baseline) -> None:
-    layout = Layout(baseline)
-    bins = PsiBins(layout)
-    temp = layout.field_index["temp"]
-    phi = bins.phi("1d")
-    assert phi[bins.groups_in(0)[temp]] == 3.0
-    assert phi[bins.groups_in(1)[temp]] == 4.0
-    assert phi[bins.groups_in(layout.slices.index("arm=a"))[temp]] == 3.0
-    assert (bins.phi("7d") == 1.0).all()
+    ):
+        assert bin_labels(edges, integer=integer) == labels
 
 
 def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
@@ -204,9 +188,8 @@ def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
     assert not {s for s, _, _ in groups} & {"country=other"}
 
 
-@pytest.mark.parametrize(
-    ("cells", "singletons", "phi"),
-    [
+def test_the_variance_of_expected_unseen_rows_depends_on_categories_with_two_rows() -> None:
+    for cells, singletons, phi in (
         # f₁ = 3 and f₂ = 2 of 200 rows: (f₁(1 − f₁/m) + 2f₂) / (f₁(1 − f₁/m)).
         ((100, 93, 2, 2, 1, 1, 1, 0, 0), 3, 1 + 4 / (3 * (1 - 3 / 200))),
         # 50 rows not kept, 13 kept by one row: those of 7 and 6; those of 8 are kept by two.
@@ -215,38 +198,11 @@ def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
         ((100, 90, 10, 0, 0), 0, 1.0),
         # The categories are those of an earlier baseline, so unseen values were counted.
         ((100, 50, 3, 2, 45, 0), 0, 1.0),
-    ],
-)
-def test_the_variance_of_expected_unseen_rows_depends_on_categories_with_two_rows(
-    cells: tuple[int, ...], singletons: int, phi: float
-) -> None:
-    names = tuple(f"c{i}" for i in range(len(cells) - 2))
-    field = FieldBaseline(
-        name="c", kind="category", categories=names, slices={"all": SliceCounts(cells=cells, singletons=singletons)}
-    )
-    rates = RateCells(Layout(Baseline(model="m", version="1", rows=200, slice_rows={"all": 200}, fields=(field,))))
-    phi_by_kind = dict(zip(rates.kind_index.tolist(), rates.base_phi.tolist(), strict=True))
-    assert phi_by_kind.pop(RATE_KIND_NAMES.index("unseen")) == pytest.approx(phi)
-    assert set(phi_by_kind.values()) == {1.0}
-
-
-def test_a_baseline_without_fields_has_no_groups() -> None:
-    layout = Layout(Baseline(model="m", version="1", rows=3, slice_rows={"all": 3}, fields=()))
-    counts = np.ones((2, layout.n_slices, layout.width), dtype=np.int64)
-    assert PsiBins(layout).window_bins(counts).shape == (2, 0)
-    assert RateCells(layout).k(counts).shape == (2, 0)
-
-
-def test_each_group_has_the_noise_of_the_slice_that_it_is_compared_with(baseline: Baseline) -> None:
-    temp = baseline.fields[0]
-    noise = {"all": 1e-4, "country=DE": 1.0}
-    slices = {name: msgspec.structs.replace(counts, noise=noise.get(name, 0.0)) for name, counts in temp.slices.items()}
-    sketched = msgspec.structs.replace(temp, slices=slices)
-    layout = Layout(msgspec.structs.replace(baseline, fields=(sketched, *baseline.fields[1:])))
-    bins = PsiBins(layout)
-    of_temp = bins.of_groups(bins.field_index == 0)
-    names = [layout.slices[row] for row in of_temp.slice_index.tolist()]
-    # Training lacks the arms: they are compared with `all`.
-    expected = noise | {f"arm={value}": noise["all"] for value in ("a", "b", "other")}
-    assert of_temp.noise.tolist() == [expected.get(name, 0.0) for name in names]
-    assert not bins.of_groups(bins.field_index != 0).noise.any()
+    ):
+        names = tuple(f"c{i}" for i in range(len(cells) - 2))
+        counts = SliceCounts(cells=cells, singletons=singletons)
+        field = FieldBaseline(name="c", kind="category", categories=names, slices={"all": counts})
+        rates = RateCells(Layout(Baseline(model="m", version="1", rows=200, slice_rows={"all": 200}, fields=(field,))))
+        phi_by_kind = dict(zip(rates.kind_index.tolist(), rates.base_phi.tolist(), strict=True))
+        assert phi_by_kind.pop(RATE_KIND_NAMES.index("unseen")) == pytest.approx(phi)
+        assert set(phi_by_kind.values()) == {1.0}

@@ -1,6 +1,15 @@
+"""Cells: by example, and against a plain reference that looks at one value at a time."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
 from sketches.baseline.cells import (
@@ -13,6 +22,7 @@ from sketches.baseline.cells import (
 )
 from sketches.baseline.columns import TAIL
 from sketches.baseline.layout import HEADER, Layout
+from sketches.sketch.quantiles import freeze_edges
 
 
 def numeric_field(
@@ -29,38 +39,6 @@ def category_field(*categories: str) -> FieldBaseline:
     return FieldBaseline(name="c", kind="category", categories=categories, slices={ALL: counts})
 
 
-def test_a_bin_holds_its_lower_edge_and_not_its_upper() -> None:
-    result = numeric_cells(numeric_field(0.0, 1.0), np.array([-1e300, -1e-9, -0.0, 0.0, 0.5, 1.0, 2.0]))
-    assert result.cell.tolist() == [0, 0, 1, 1, 1, 2, 2]
-    assert result.cell.dtype == np.int32
-    assert not result.invalid.any()
-
-
-def test_nan_and_infinities_are_invalid_unless_they_are_null() -> None:
-    field = numeric_field(0.0, 1.0, low=0.0, high=1.0)
-    values = np.array([np.nan, np.inf, -np.inf, np.nan, np.inf, 0.5, 0.5])
-    null = np.array([False, False, False, True, True, True, False])
-    result = numeric_cells(field, values, null)
-    assert result.cell.tolist() == [4, 4, 4, 3, 3, 3, 1]
-    assert result.invalid.tolist() == [True, True, True, False, False, False, False]
-    assert not result.below.any()
-    assert not result.above.any()
-
-
-def test_below_and_above_are_in_an_outer_bin_too() -> None:
-    field = numeric_field(5.0, low=0.0, high=10.0)
-    result = numeric_cells(field, np.array([-1.0, 0.0, -0.0, 10.0, 11.0, -1.0]), np.array([False] * 5 + [True]))
-    assert result.cell.tolist() == [0, 0, 0, 1, 1, 2]
-    assert result.below.tolist() == [True, False, False, False, False, False]
-    assert result.above.tolist() == [False, False, False, False, True, False]
-
-
-def test_without_limits_nothing_is_below_or_above() -> None:
-    result = numeric_cells(numeric_field(5.0), np.array([-1e308, 1e308]))
-    assert not result.below.any()
-    assert not result.above.any()
-
-
 def test_a_training_extreme_is_not_out_of_range_when_served_as_a_32_bit_float() -> None:
     low, high = 0.3, 0.1 + 0.6  # the one rounds down in 32 bits, the other up
     field = numeric_field(0.5, low=low, high=high)
@@ -75,88 +53,58 @@ def test_a_training_extreme_is_not_out_of_range_when_served_as_a_32_bit_float() 
     assert result.above.tolist() == [False, True]
 
 
-def test_limits_of_whole_numbers_are_exact() -> None:
-    field = numeric_field(0.0, low=-(2.0**24 + 1), high=2.0**24 + 1, integer=True)
-    result = numeric_cells(field, np.array([-(2.0**24 + 2), -(2.0**24 + 1), 2.0**24 + 1, 2.0**24 + 2]))
-    assert result.below.tolist() == [True, False, False, False]
-    assert result.above.tolist() == [False, False, False, True]
-
-
-def test_a_limit_beyond_32_bits_stays_a_limit() -> None:
-    result = numeric_cells(numeric_field(0.0, low=-1e300, high=1e300), np.array([-1e301, -1e300, 1e300, 1e301]))
-    assert result.below.tolist() == [True, False, False, False]
-
-
-def test_32_bit_values_are_compared_with_the_edges_in_64_bits() -> None:
+def test_edges_and_limits_beyond_32_bits() -> None:
     # 0.1 as a 32-bit float is above 0.1; compared in 32 bits it would equal an edge of 0.1 + 10⁻¹⁰.
     result = numeric_cells(numeric_field(0.1, 0.1 + 1e-10), np.array([0.1], dtype=np.float32))
     assert result.cell.tolist() == [2]
+    assert result.cell.dtype == np.int32
+    # A limit beyond 32 bits stays a limit; without limits nothing is below or above.
+    extremes = np.array([-1e301, -1e300, 1e300, 1e301])
+    result = numeric_cells(numeric_field(0.0, low=-1e300, high=1e300), extremes)
+    assert result.below.tolist() == [True, False, False, False]
+    result = numeric_cells(numeric_field(0.0), extremes)
+    assert not (result.below | result.above).any()
 
 
-@pytest.mark.parametrize("n_edges", [0, 1, 20, 64, 65, 300])
-def test_few_and_many_edges_give_the_same_cells(n_edges: int) -> None:
-    edges = np.arange(float(n_edges))
-    values = np.random.default_rng(1).uniform(-2, n_edges + 2, size=2_000)
-    values[:n_edges] = edges
-    result = numeric_cells(numeric_field(*edges.tolist()), values)
-    assert result.cell.tolist() == [int((edges <= value).sum()) for value in values.tolist()]
-
-
-def test_no_values_give_no_cells() -> None:
-    result = numeric_cells(numeric_field(0.0), np.array([]), np.array([], dtype=np.bool_))
-    assert {array.shape for array in result} == {(0,)}
-    assert category_cells(category_field("a"), pa.array([], pa.string())).shape == (0,)
-    assert category_cells(category_field("a"), pa.chunked_array([], pa.string())).shape == (0,)
+def test_few_and_many_edges_give_the_same_cells() -> None:
+    for n_edges in (0, 1, 20, 64, 65, 300):
+        edges = np.arange(float(n_edges))
+        values = np.random.default_rng(1).uniform(-2, n_edges + 2, size=2_000)
+        values[:n_edges] = edges
+        result = numeric_cells(numeric_field(*edges.tolist()), values)
+        assert result.cell.tolist() == [int((edges <= value).sum()) for value in values.tolist()], n_edges
 
 
 STRINGS = ["b", None, "a", "new", "", "a"]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        pa.array(STRINGS),
-        pa.array(STRINGS, pa.large_string()),
-        pa.array(STRINGS).dictionary_encode(),
-        pa.array(STRINGS, pa.large_string()).dictionary_encode(),
-        pa.array(STRINGS).dictionary_encode(null_encoding="encode"),
-        pa.array(STRINGS, pa.dictionary(pa.uint8(), pa.string())),
-        pa.chunked_array([STRINGS[:2], STRINGS[2:]]),
-        pa.chunked_array([pa.array(part).dictionary_encode() for part in (STRINGS[:2], STRINGS[2:])]),
-        pa.array(["x", *STRINGS, "x"])[1:-1],
-        pa.array(["x", *STRINGS, "x"]).dictionary_encode()[1:-1],
-    ],
-    ids=[
-        "string",
-        "large",
-        "dictionary",
-        "large dictionary",
-        "null in the dictionary",
-        "small indices",
-        "chunks",
-        "dictionary chunks",
-        "sliced",
-        "sliced dictionary",
-    ],
-)
-def test_strings_of_any_arrow_form_get_the_same_cells(values: pa.Array) -> None:
-    result = category_cells(category_field("a", "b", ""), values)
-    assert result.tolist() == [1, 4, 0, 3, 2, 0]
-    assert result.dtype == np.int32
-
-
-def test_all_null_strings_are_null() -> None:
-    assert category_cells(category_field("a"), pa.nulls(2)).tolist() == [2, 2]
-    assert category_cells(category_field("a"), pa.array([None], pa.string()).dictionary_encode()).tolist() == [2]
-
-
-def test_a_field_without_categories_has_only_unseen_and_null() -> None:
-    assert category_cells(category_field(), pa.array(["a", None])).tolist() == [0, 1]
-
-
-def test_bytes_that_are_not_utf8_are_unseen() -> None:
+def test_strings_of_any_arrow_form_get_the_same_cells() -> None:
+    around = pa.array(["x", *STRINGS, "x"])
+    forms = {
+        "string": pa.array(STRINGS),
+        "large": pa.array(STRINGS, pa.large_string()),
+        "dictionary": pa.array(STRINGS).dictionary_encode(),
+        "large dictionary": pa.array(STRINGS, pa.large_string()).dictionary_encode(),
+        "null in the dictionary": pa.array(STRINGS).dictionary_encode(null_encoding="encode"),
+        "small indices": pa.array(STRINGS, pa.dictionary(pa.uint8(), pa.string())),
+        "chunks": pa.chunked_array([STRINGS[:2], STRINGS[2:]]),
+        "dictionary chunks": pa.chunked_array(
+            [pa.array(part).dictionary_encode() for part in (STRINGS[:2], STRINGS[2:])]
+        ),
+        "sliced": around[1:-1],
+        "sliced dictionary": around.dictionary_encode()[1:-1],
+    }
+    for form, values in forms.items():
+        result = category_cells(category_field("a", "b", ""), values)
+        assert result.tolist() == [1, 4, 0, 3, 2, 0], form
+        assert result.dtype == np.int32
+    one = category_field("a")
+    assert category_cells(one, pa.nulls(2)).tolist() == [2, 2]
+    assert category_cells(one, pa.array([None], pa.string()).dictionary_encode()).tolist() == [2]
+    assert category_cells(one, pa.chunked_array([], pa.string())).shape == (0,)
+    # Bytes that are not UTF-8 are unseen.
     broken = pa.Array.from_buffers(pa.string(), 1, [None, *pa.array([b"a\xff"]).buffers()[1:]])
-    assert category_cells(category_field("a"), broken).tolist() == [1]
+    assert category_cells(one, broken).tolist() == [1]
 
 
 def test_a_compiled_field_gives_the_same_counts() -> None:
@@ -165,39 +113,17 @@ def test_a_compiled_field_gives_the_same_counts() -> None:
     for _ in range(2):
         assert category_cells(ready, values).tolist() == category_cells(field, values).tolist() == [1, 2]
     assert numeric_cells(FieldCells(numeric_field(0.0)), np.array([1.0])).cell.tolist() == [1]
-
-
-def test_values_of_the_other_kind_are_rejected() -> None:
     with pytest.raises(ValueError, match="field c is a category field, its values were given as numeric"):
         numeric_cells(category_field("a"), np.array([1.0]))
     with pytest.raises(ValueError, match="field x is a numeric field, its values were given as category"):
         category_cells(numeric_field(1.0), pa.array(["a"]))
 
 
-def test_cells_are_counted_per_group() -> None:
-    cell = np.array([0, 2, 2, 1], dtype=np.int32)
-    assert count_cells(cell, 4).tolist() == [[1, 1, 2, 0]]
-    counts = count_cells(cell, 3, np.array([2, 0, 2, 2], dtype=np.int16), 4)
-    assert counts.tolist() == [[0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
-    assert counts.dtype == np.int64
-    assert count_cells(cell[:0], 3, n_groups=2).tolist() == [[0, 0, 0], [0, 0, 0]]
-
-
-def test_an_unknown_group_is_rejected() -> None:
-    with pytest.raises(ValueError, match="group 2"):
-        count_cells(np.array([0], dtype=np.int32), 3, np.array([2]), 2)
-    with pytest.raises(ValueError):
-        count_cells(np.array([0], dtype=np.int32), 3, np.array([-1]), 2)
-
-
 def test_the_columns_counted_are_those_of_the_layout() -> None:
     numbers, strings = numeric_field(0.0, low=-1.0, high=1.0), category_field("a")
-    layout = Layout(
-        Baseline(model="m", version="1", rows=0, slice_rows={ALL: 0}, fields=(numbers, strings), dimensions=())
-    )
-    cells = numeric_cells(
-        numbers, np.array([-2.0, 0.5, 2.0, np.nan, 0.0]), np.array([False, False, False, False, True])
-    )
+    layout = Layout(Baseline(model="m", version="1", rows=0, slice_rows={ALL: 0}, fields=(numbers, strings)))
+    null = np.array([False, False, False, False, True])
+    cells = numeric_cells(numbers, np.array([-2.0, 0.5, 2.0, np.nan, 0.0]), null)
     group = np.array([0, 0, 1, 1, 1])
     #        x < 0, x >= 0, null, invalid, below, above
     assert count_numeric(numbers, cells).tolist() == [[1, 2, 1, 1, 1, 1]]
@@ -210,3 +136,111 @@ def test_the_columns_counted_are_those_of_the_layout() -> None:
     assert layout.starts[0] == HEADER
     for field, start, end in zip(layout.fields, layout.starts.tolist(), ends, strict=True):
         assert end - start == field.n_cells + TAIL
+    for unknown, message in ((2, "group 2"), (-1, None)):
+        with pytest.raises(ValueError, match=message):
+            count_cells(np.array([0], dtype=np.int32), 3, np.array([unknown]), 2)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.one_of(
+    st.floats(width=64),
+    st.sampled_from([0.0, -0.0, 1.0, math.nan, math.inf, -math.inf, 2.0**24 + 1, 2.0**53, -(2.0**53) - 2]),
+    st.integers(-(2**60), 2**60).map(float),
+)
+edge_lists = st.lists(st.one_of(finite, st.sampled_from([0.0, 1.0, 2.0**53])), max_size=25, unique=True).map(sorted)
+
+
+@settings(max_examples=50)
+@given(edge_lists, st.lists(st.tuples(numbers, st.booleans()), max_size=40), finite, finite)
+def test_numeric_cells(edges: list[float], rows: list[tuple[float, bool]], one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    values = np.array([value for value, _ in rows], dtype=np.float64)
+    null = np.array([is_null for _, is_null in rows], dtype=np.bool_)
+    result = numeric_cells(numeric_field(*edges, low=low, high=high, integer=True), values, null)
+    for i, (value, is_null) in enumerate(rows):
+        valid = not is_null and math.isfinite(value)
+        if is_null:
+            cell = len(edges) + 1
+        elif not valid:
+            cell = len(edges) + 2
+        else:
+            cell = len([edge for edge in edges if edge <= value])
+        assert result.cell[i] == cell
+        assert result.invalid[i] == (not is_null and not math.isfinite(value))
+        assert result.below[i] == (valid and value < low)
+        assert result.above[i] == (valid and value > high)
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.one_of(finite, st.floats(0, 1, width=32), st.sampled_from([0.1, 0.1 + 1e-17, 0.3])), max_size=80),
+    st.booleans(),
+)
+@example([3.4028231621491445e38], False)  # beyond it is one more 32-bit float, and then none
+@example([-3.4028231621491445e38], False)
+def test_frozen_edges_divide_training_alike_in_both_precisions(values: list[float], integer: bool) -> None:
+    array = np.sort(np.array(values, dtype=np.float64))
+    edges = freeze_edges(array, integer)
+    assert np.isfinite(edges).all()
+    assert all(left < right for left, right in pairwise(edges))
+    field = numeric_field(*edges, integer=integer)
+    cells = numeric_cells(field, array).cell
+    assert (np.diff(cells) >= 0).all()
+    # Every value that holds a tenth of the rows is alone in its bin, in the precision of the field.
+    with np.errstate(over="ignore"):
+        served = array if integer else array.astype(np.float32)
+    for value, count in zip(*np.unique(served, return_counts=True), strict=True):
+        if count * 10 >= array.size:
+            ours = np.unique(cells[served == value])
+            assert ours.size == 1
+            assert (cells == ours[0]).sum() == count
+    if not integer:
+        wide = served.astype(np.float64)
+        within = np.isfinite(wide)
+        assert numeric_cells(field, wide[within]).cell.tolist() == cells[within].tolist()
+
+
+# Arrow strings cannot hold surrogates.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=2)
+words = st.one_of(st.none(), st.sampled_from(["a", "b", "", "é", "new"]), texts)
+
+
+@settings(max_examples=50)
+@given(st.lists(texts, max_size=8, unique=True), st.lists(words, max_size=40), st.booleans())
+def test_category_cells(categories: list[str], values: list[str | None], encoded: bool) -> None:
+    array = pa.array(values, pa.string())
+    result = category_cells(category_field(*categories), array.dictionary_encode() if encoded else array)
+    unseen, null = len(categories), len(categories) + 1
+    expected = [
+        null if value is None else categories.index(value) if value in categories else unseen for value in values
+    ]
+    assert result.tolist() == expected
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=60))
+def test_counts_are_those_of_a_loop(rows: list[tuple[int, int]]) -> None:
+    cell = np.array([c for c, _ in rows], dtype=np.int32)
+    group = np.array([g for _, g in rows], dtype=np.int64)
+    expected = [[sum(row == (c, g) for row in rows) for c in range(6)] for g in range(4)]
+    assert count_cells(cell, 6, group, 4).tolist() == expected
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(numbers, st.booleans(), st.integers(0, 2)), max_size=40),
+    st.integers(0, 40),
+)
+def test_counts_of_two_batches_add_up_to_those_of_both(rows: list[tuple[float, bool, int]], cut: int) -> None:
+    field = numeric_field(-1.0, 0.0, 1.0, low=-10.0, high=10.0)
+
+    def count(part: list[tuple[float, bool, int]]) -> np.ndarray:
+        values = np.array([row[0] for row in part], dtype=np.float64)
+        null = np.array([row[1] for row in part], dtype=np.bool_)
+        group = np.array([row[2] for row in part], dtype=np.int64)
+        return count_numeric(field, numeric_cells(field, values, null), group, 3)
+
+    whole = count(rows)
+    assert (count(rows[:cut]) + count(rows[cut:]) == whole).all()
+    # Every row is in one cell or invalid.
+    assert whole[:, : field.n_cells + 1].sum() == len(rows)

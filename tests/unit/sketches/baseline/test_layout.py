@@ -26,21 +26,28 @@ def category(name: str, *categories: str) -> FieldBaseline:
     )
 
 
-def test_cells_count_bins_or_categories_and_unseen_and_null() -> None:
-    assert numeric("x").n_cells == 2  # one bin, null
-    assert numeric("x", 1.0, 2.0).n_cells == 4
-    assert category("c").n_cells == 2  # unseen, null
-    assert category("c", "a", "b").n_cells == 4
-
-
 def test_fields_lie_end_to_end_behind_the_header() -> None:
     layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a"), numeric("y")))
     assert HEADER == 4
+    # Bins or categories, unseen of categories, null.
+    assert layout.n_cells.tolist() == [4, 3, 2]
     assert layout.starts.tolist() == [HEADER, HEADER + 4 + TAIL, HEADER + 4 + TAIL + 3 + TAIL]
     assert layout.width == HEADER + (4 + 3 + 2) + 3 * TAIL
-    assert layout.n_cells.tolist() == [4, 3, 2]
     assert layout.field_index == {"x": 0, "c": 1, "y": 2}
     assert layout.n_fields == 3
+    start = HEADER + 4 + TAIL
+    assert layout.cells(1) == slice(start, start + 3)
+    assert layout.valid_cells(1) == slice(start, start + 2)
+    assert layout.event_cells(1) == slice(start, start + 4)
+    assert layout.span(1, 2) == slice(start, start + 3 + TAIL)
+    assert layout.span(0, 3) == slice(HEADER, layout.width)
+    assert layout.span(1, 1) == slice(HEADER, HEADER)
+    # Without fields it still counts events.
+    bare = Layout(baseline())
+    assert (bare.width, bare.starts.shape, bare.empty_moments().shape) == (HEADER, (0,), (0, N_MOMENTS))
+    counts = bare.empty_counts()
+    counts[0, EVENTS] += 1
+    assert counts.tolist() == [[1, 0, 0, 0]]
 
 
 def test_slices_are_the_whole_then_each_dimension_with_its_rest() -> None:
@@ -54,59 +61,19 @@ def test_slices_are_the_whole_then_each_dimension_with_its_rest() -> None:
     assert not layout.empty_counts().any()
 
 
-def test_a_baseline_without_fields_still_counts_events() -> None:
-    layout = Layout(baseline())
-    assert layout.width == HEADER
-    assert layout.starts.shape == (0,)
-    counts = layout.empty_counts()
-    counts[0, EVENTS] += 1
-    assert counts.tolist() == [[1, 0, 0, 0]]
-    assert layout.empty_moments().shape == (0, N_MOMENTS)
-
-
-def test_empty_moments_are_neutral_to_merging() -> None:
-    moments = Layout(baseline(numeric("x"), numeric("y"))).empty_moments()
-    assert moments.shape == (2, N_MOMENTS)
-    row = np.array([3.0, 5.0, -1.0, 2.0])
-    assert (moments[:, :2] + row[:2]).tolist() == [row[:2].tolist()] * 2
-    assert np.minimum(moments[:, 2], row[2]).tolist() == [-1.0, -1.0]
-    assert np.maximum(moments[:, 3], row[3]).tolist() == [2.0, 2.0]
-
-
 def test_the_tail_follows_the_cells_in_the_order_of_its_columns() -> None:
     layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a")))
     assert TAIL_KEYS[:3] == ("invalid", "below", "above")
     assert ("nulls", *TAIL_KEYS, "unseen") == COLUMN_KEYS
     ends = layout.starts + layout.n_cells
-    assert layout.columns(FieldColumn.UNSEEN).tolist() == (ends - 2).tolist()
-    assert layout.columns(FieldColumn.NULL).tolist() == (ends - 1).tolist()
-    assert layout.columns(FieldColumn.INVALID).tolist() == ends.tolist()
-    assert layout.columns(FieldColumn.ABOVE).tolist() == (ends + 2).tolist()
-
-
-def test_columns_of_a_field() -> None:
-    layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a")))
-    start = HEADER + 4 + TAIL
-    assert layout.cells(1) == slice(start, start + 3)
-    assert layout.valid_cells(1) == slice(start, start + 2)
-    assert layout.event_cells(1) == slice(start, start + 4)
-    assert layout.span(1, 2) == slice(start, start + 3 + TAIL)
-    assert layout.span(0, 2) == slice(HEADER, layout.width)
-    assert layout.span(1, 1) == slice(HEADER, HEADER)
-
-
-def test_counts_of_a_field_are_named() -> None:
+    columns = (FieldColumn.UNSEEN, -2), (FieldColumn.NULL, -1), (FieldColumn.INVALID, 0), (FieldColumn.ABOVE, 2)
+    for column, offset in columns:
+        assert layout.columns(column).tolist() == (ends + offset).tolist()
     tail = range(1, TAIL + 1)
-    counts = SliceCounts.from_columns([5, 6, 7, *tail], singletons=4)
-    assert (counts.cells, counts.singletons) == ((5, 6, 7), 4)
-    assert (counts.invalid, counts.below, counts.above) == (1, 2, 3)
-    assert [counts.count(column) for column in FieldColumn] == [6, 7, *tail]
-
-
-def test_counts_with_this_version_s_tail_fit_as_they_are() -> None:
-    layout = Layout(baseline(numeric("x", 1.0), category("c", "a")))
-    counts = np.arange(2 * layout.width).reshape(2, -1)
-    assert layout.fit(counts, 0, 2, TAIL_KEYS) is counts
+    named = SliceCounts.from_columns([5, 6, 7, *tail], singletons=4)
+    assert (named.cells, named.singletons) == ((5, 6, 7), 4)
+    assert (named.invalid, named.below, named.above) == (1, 2, 3)
+    assert [named.count(column) for column in FieldColumn] == [6, 7, *tail]
 
 
 def test_counts_that_a_shorter_tail_lacks_are_zero() -> None:
@@ -122,15 +89,13 @@ def test_counts_that_a_shorter_tail_lacks_are_zero() -> None:
     assert layout.fit(counts[:, :HEADER], 1, 1, ("invalid",)).tolist() == [[9, 1, 0, 0]]
 
 
-@pytest.mark.parametrize("tail", [(*TAIL_KEYS, "mystery"), ("invalid", "invalid")])
-def test_an_unknown_or_repeated_tail_column_is_rejected(tail: tuple[str, ...]) -> None:
+def test_counts_of_another_tail_or_width_are_rejected() -> None:
     layout = Layout(baseline(numeric("x")))
-    counts = np.zeros((1, HEADER + 2 + len(tail)), dtype=np.int64)
-    with pytest.raises(LayoutError, match=f"knows {', '.join(TAIL_KEYS)}: upgrade it first"):
-        layout.fit(counts, 0, 1, tail)
-
-
-def test_counts_of_another_width_are_rejected() -> None:
-    layout = Layout(baseline(numeric("x")))
+    for tail in ((*TAIL_KEYS, "mystery"), ("invalid", "invalid")):
+        counts = np.zeros((1, HEADER + 2 + len(tail)), dtype=np.int64)
+        with pytest.raises(LayoutError, match=f"knows {', '.join(TAIL_KEYS)}: upgrade it first"):
+            layout.fit(counts, 0, 1, tail)
+    fitting = np.zeros((1, layout.width), dtype=np.int64)
+    assert layout.fit(fitting, 0, 1, TAIL_KEYS) is fitting
     with pytest.raises(LayoutError, match=f"{layout.width + 1} columns; header and fields of the baseline take"):
         layout.fit(np.zeros((1, layout.width + 1), dtype=np.int64), 0, 1, TAIL_KEYS)

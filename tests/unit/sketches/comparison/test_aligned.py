@@ -62,9 +62,7 @@ def test_numbers_on_other_edges_have_no_bins() -> None:
     assert field.bins_of_cells[0] is None
     assert [each.tolist() for each in field.bins_of_cells if each is not None] == [[0, 1, 2, 3]] * 2
     assert field.n_bins == 4
-
-
-def test_missing_fields_and_fields_of_another_kind_are_omitted() -> None:
+    # Missing fields and fields of another kind are omitted.
     one = layout(numbers("score", 0.5), numbers("class", 1.0), numbers("latency_ms", 5.0))
     other = layout(numbers("latency_ms", 5.0), categories("class", a=100))
     result = align(one, [one, other], ["score", "class", "latency_ms", "nothing"])

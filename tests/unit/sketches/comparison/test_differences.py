@@ -32,28 +32,15 @@ def test_overdispersion_widens_as_fewer_events_would() -> None:
     assert paid.low.item() == pytest.approx(plain.low.item())
 
 
-@pytest.mark.parametrize(
-    ("n_left", "variance", "phi"), [(0, 1.0, 1.0), (1, np.nan, 1.0), (5, 1.0, 5.0), (50, np.inf, 1.0), (50, np.nan, 1)]
-)
-def test_too_little_for_a_mean_is_an_open_interval(n_left: int, variance: float, phi: float) -> None:
-    result = mean_differences(n_left, 1.0, variance, 100, 2.0, 1.0, phi_left=phi)
-    assert (result.low.item(), result.high.item(), result.p_value.item()) == (-np.inf, np.inf, 1.0)
-    assert np.isnan(result.difference.item()) == (n_left == 0)
-
-
-def test_constants_differ_or_do_not() -> None:
+def test_too_little_for_a_mean_is_an_open_interval() -> None:
+    for n, variance, phi in ((0, 1.0, 1.0), (1, np.nan, 1.0), (5, 1.0, 5.0), (50, np.inf, 1.0), (50, np.nan, 1.0)):
+        result = mean_differences(n, 1.0, variance, 100, 2.0, 1.0, phi_left=phi)
+        assert (result.low.item(), result.high.item(), result.p_value.item()) == (-np.inf, np.inf, 1.0)
+        assert np.isnan(result.difference.item()) == (n == 0)
+    # Constants differ or do not.
     result = mean_differences(10, [1.0, 1.0], 0.0, 10, [1.0, 2.0], 0.0)
     assert result.p_value.tolist() == [1.0, 0.0]
     assert result.low.tolist() == result.high.tolist() == [0.0, 1.0]
-
-
-@pytest.mark.parametrize("n", [50, 500])
-def test_false_alarms_of_means(n: int) -> None:
-    rng = np.random.default_rng(2)
-    left, right = rng.normal(size=(5_000, n)), rng.normal(size=(5_000, 5 * n)) * 2.0
-    result = mean_differences(n, left.mean(1), left.var(1, ddof=1), 5 * n, right.mean(1), right.var(1, ddof=1))
-    assert (result.p_value < 0.05).mean() == pytest.approx(0.05, abs=4 * 0.0031)
-    np.testing.assert_array_equal((result.low > 0) | (result.high < 0), result.p_value < 0.05)
 
 
 def test_rates_are_newcombes_and_fishers() -> None:
@@ -69,29 +56,24 @@ def test_rates_are_newcombes_and_fishers() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("k_left", "k_right", "n", "level"),
-    [
+def test_levels_of_rates_are_symmetric() -> None:
+    for few, many, n, level in (
         (10, 11, 1_000, Level.stable),
         (10, 10, 300, Level.insufficient),
         (10, 40, 1_000, Level.minor),
-        (40, 10, 1_000, Level.minor),
         (10, 120, 1_000, Level.major),
-        (120, 10, 1_000, Level.major),
         (0, 60, 200, Level.major),
         (0, 10, 200, Level.insufficient),
         (100, 105, 1_000, Level.stable),
         (300, 340, 1_000, Level.insufficient),
         (300, 700, 1_000, Level.major),
-    ],
-)
-def test_levels_of_rates_are_symmetric(k_left: int, k_right: int, n: int, level: Level) -> None:
-    assert rate_differences(k_left, n, k_right, n).level.item() == level
+    ):
+        assert rate_differences(few, n, many, n).level.item() == level, (few, many, n)
+        assert rate_differences(many, n, few, n).level.item() == level, (many, few, n)
 
 
-@pytest.mark.parametrize(
-    ("k", "n", "phi", "completeness", "reason"),
-    [
+def test_reasons_of_insufficient_data() -> None:
+    for k, n, phi, completeness, reason in (
         (100, 1_000, 1.0, 1.0, ""),
         (0, 0, 1.0, 1.0, "no events"),
         (10, 300, 1.0, 1.0, "too few events"),
@@ -99,12 +81,10 @@ def test_levels_of_rates_are_symmetric(k_left: int, k_right: int, n: int, level:
         (100, 1_000, 5.0, 1.0, "correlated events"),
         (10, 300, 1.0, 0.3, "lost events"),
         (10, 300, 1.0, 0.95, "too few events"),
-    ],
-)
-def test_reasons_of_insufficient_data(k: int, n: int, phi: float, completeness: float, reason: str) -> None:
-    result = rate_differences(k, n, k, n, phi_left=phi, phi_right=phi, completeness=completeness)
-    assert REASON_NAMES[result.reason.item()] == reason
-    assert (result.level.item() == Level.insufficient) == bool(reason)
+    ):
+        result = rate_differences(k, n, k, n, phi_left=phi, phi_right=phi, completeness=completeness)
+        assert REASON_NAMES[result.reason.item()] == reason
+        assert (result.level.item() == Level.insufficient) == bool(reason), reason
 
 
 def test_a_side_without_events_leaves_a_rate_unknown() -> None:
@@ -115,25 +95,13 @@ def test_a_side_without_events_leaves_a_rate_unknown() -> None:
     assert result.p_value.tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("n", [50, 500, 5_000, 10**6])
-@pytest.mark.parametrize("rate", [0.001, 0.02, 0.3])
-def test_false_alarms_of_rates(n: int, rate: float) -> None:
-    rng = np.random.default_rng([3, n])
-    draws = 20_000 if n <= 5_000 else 2_000
-    k, j = rng.binomial(n, rate, draws), rng.binomial(n, rate, draws)
-    result = rate_differences(k, n, j, n)
-    assert (result.p_value < 0.05).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / draws)
-    assert np.isin(result.level, [Level.minor, Level.major]).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / draws)
-    assert (result.level == Level.major).mean() <= (0.015 if n == 50 else 0.001)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"k_left": 5, "n_left": 4}, {"phi_left": 0.5}, {"minor": 0.05, "major": 0.01}, {"k_left": -1}]
-)
-def test_bad_rates_are_rejected(wrong: dict[str, float]) -> None:
+def test_bad_rates_and_ranks_are_rejected() -> None:
     right: dict[str, float] = {"k_left": 1, "n_left": 10, "k_right": 1, "n_right": 10}
-    with pytest.raises(ValueError):
-        rate_differences(**(right | wrong))
+    for wrong in ({"k_left": 5, "n_left": 4}, {"phi_left": 0.5}, {"minor": 0.05, "major": 0.01}, {"k_left": -1}):
+        with pytest.raises(ValueError):
+            rate_differences(**(right | wrong))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        quantile_differences(sketch_of(np.arange(3.0)), sketch_of(np.arange(3.0)), [1.0])
 
 
 def sketch_of(values: NDArray[np.float64]) -> NumericSketch:
@@ -151,25 +119,7 @@ def test_quantiles_of_few_values_are_exact() -> None:
     # Of a hundred values the true 99 % point may lie beyond the largest.
     assert np.isinf(result.high[1])
     assert np.isnan(result.p_value).all()
-
-
-def test_an_empty_sketch_has_no_quantile() -> None:
+    # An empty sketch has no quantile.
     result = quantile_differences(sketch_of(np.empty(0)), sketch_of(np.arange(10.0)), [0.5])
     assert np.isnan(result.difference).all()
     assert (result.low.item(), result.high.item()) == (-np.inf, np.inf)
-
-
-def test_intervals_of_quantiles_cover() -> None:
-    rng = np.random.default_rng(4)
-    covered = np.zeros(2)
-    for _ in range(400):
-        left, right = rng.exponential(size=3_000), rng.exponential(size=2_000) * 1.2
-        result = quantile_differences(sketch_of(left), sketch_of(right), [0.5, 0.95])
-        truth = 0.2 * -np.log(1.0 - np.array([0.5, 0.95]))
-        covered += (result.low <= truth) & (truth <= result.high)
-    assert (covered / 400 >= 0.94).all()
-
-
-def test_ranks_lie_between_0_and_1() -> None:
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        quantile_differences(sketch_of(np.arange(3.0)), sketch_of(np.arange(3.0)), [1.0])

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.stats import chi2, poisson
+from scipy.stats import chi2
 
 from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.comparison.two_sample import PsiDifferences, psi_differences
 from sketches.drift.power import n_star
-from sketches.drift.psi import psi_verdicts
+from tests.unit.sketches.drift.test_psi_simulated import RARE, TEN, at_most, drifted, psi
+from tests.unit.sketches.drift.test_psi_simulated import SHARES as ONE_SIDED
 
 FloatArray = NDArray[np.float64]
 
-TEN = np.full(10, 0.1)
 SHARES: dict[str, FloatArray] = {
     "two": np.array([0.5, 0.5]),
     "two, one rare": np.array([0.98, 0.02]),
     "five": np.array([0.5, 0.3, 0.15, 0.04, 0.01]),
-    "ten": TEN,
     "ten and never null": np.array([*TEN, 0.0]),
-    "ten and 0.1 % null": np.array([*TEN * 0.999, 0.001]),
-    "ten and three of 0.03 %": np.array([*TEN, 3e-4, 3e-4, 3e-4]) / 1.0009,
-    "twenty": np.full(20, 0.05),
-    "integers, poisson tail": np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.float64),
-    "integers, geometric tail": np.asarray(0.5 ** np.arange(1, 18) / (1.0 - 0.5**17), np.float64),
+    **{name: ONE_SIDED[name] for name in ("ten", "ten and 0.1 % null", "twenty")},
+    **RARE,
 }
-SIZES = [(50, 50), (500, 500), (5_000, 5_000), (10**6, 10**6)]
-UNEQUAL = [(50, 500), (5_000, 50), (500, 50_000), (10**6, 5_000)]
-DRAWS = 20_000
 
 
-def simulate(p: FloatArray, q: FloatArray, m: int, n: int, draws: int = DRAWS, phi: float = 1.0) -> PsiDifferences:
+GOLDEN_ALARMS: dict[str, tuple[int, int, int, int]] = {
+    "two": (12, 0, 0, 0),
+    "two, one rare": (17, 0, 0, 0),
+    "five": (14, 0, 0, 0),
+    "ten": (31, 0, 0, 0),
+    "ten and never null": (29, 0, 0, 0),
+    "ten and 0.1 % null": (26, 1, 0, 0),
+    "ten and three of 0.03 %": (33, 1, 0, 0),
+    "twenty": (29, 0, 0, 0),
+    "twenty and three of 0.03 %": (29, 1, 0, 0),
+    "integers, poisson tail": (28, 1, 0, 0),
+    "integers, geometric tail": (15, 0, 0, 0),
+}
+"""`alarms` of 500 comparisons of 500 events with 50,000."""
+
+
+def simulate(p: FloatArray, q: FloatArray, m: int, n: int, draws: int, phi: float = 1.0) -> PsiDifferences:
     """`draws` pairs with shares p on the left and q on the right, as groups of one pair."""
     rng = np.random.default_rng([m, n, len(p)])
     left, right = rng.multinomial(m, p, size=draws), rng.multinomial(n, q, size=draws)
@@ -43,53 +51,30 @@ def simulate(p: FloatArray, q: FloatArray, m: int, n: int, draws: int = DRAWS, p
     return psi_differences(left.reshape(1, -1), right.reshape(1, -1), starts, phi_left=phi, phi_right=phi)
 
 
-def at_most(rate: float, draws: int = DRAWS) -> float:
-    return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / draws))
+def alarms(verdicts: PsiDifferences) -> tuple[int, int, int, int]:
+    """How many have p < 0.05, p < 0.001, are minor, are major."""
+    p, level = verdicts.p_value, verdicts.level
+    return tuple(int(hits.sum()) for hits in (p < 0.05, p < 0.001, level == Level.minor, level == Level.major))  # type: ignore[return-value]
 
 
-def psi(p: FloatArray, q: FloatArray) -> float:
-    return float(((q - p) * np.log(q / p)).sum())
+def test_golden_alarms_without_drift() -> None:
+    counted = {name: alarms(simulate(p, p, 500, 50_000, draws=500)) for name, p in SHARES.items()}
+    assert counted == GOLDEN_ALARMS
 
 
-def drifted(target: float, direction: FloatArray) -> FloatArray:
-    def tilted(strength: float) -> FloatArray:
-        q: FloatArray = TEN * np.exp(strength * direction)
-        return np.asarray(q / q.sum())
-
-    return tilted(brentq(lambda strength: psi(TEN, tilted(strength)) - target, 0.0, 20.0))
-
-
-@pytest.mark.parametrize(("m", "n"), SIZES)
-@pytest.mark.parametrize("name", SHARES)
-def test_false_alarms_of_equal_samples_are_at_most_nominal(name: str, m: int, n: int) -> None:
-    verdicts = simulate(SHARES[name], SHARES[name], m, n)
-    # Of two bins and 50 events p takes few values; the nearest to 0.05 is 0.0574.
-    nominal = 0.0575 if (name, m) == ("two", 50) else 0.05
-    assert (verdicts.p_value < 0.05).mean() <= at_most(nominal)
-    assert (verdicts.p_value < 0.001).mean() <= at_most(0.001)
-    # The rule of too little data, low > 0.1, is made for at most 2.5 %.
-    assert (verdicts.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
-    assert (verdicts.level == Level.minor).mean() <= at_most(0.00003)
-
-
-@pytest.mark.parametrize(("m", "n"), UNEQUAL)
-@pytest.mark.parametrize("name", SHARES)
-def test_false_alarms_of_unequal_samples(name: str, m: int, n: int) -> None:
-    verdicts = simulate(SHARES[name], SHARES[name], m, n)
-    assert (verdicts.p_value < 0.05).mean() <= at_most(0.0525)
-    assert (verdicts.p_value < 0.001).mean() <= at_most(0.0015)
-    # The rule of too little data, low > 0.1, is made for at most 2.5 %.
-    assert (verdicts.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
-    assert (verdicts.level == Level.minor).mean() <= at_most(0.00003)
-
-
-def test_the_formula_of_a_baseline_would_alarm_where_the_left_side_is_small() -> None:
-    """Why two samples have a form of their own."""
-    shares = SHARES["integers, geometric tail"]
-    rng = np.random.default_rng(5)
-    left, right = rng.multinomial(50, shares, size=2_000), rng.multinomial(5_000, shares, size=2_000)
-    one_sided = psi_verdicts(left.ravel(), right.reshape(1, -1), np.arange(2_000) * len(shares))
-    assert (one_sided.p_value < 0.05).mean() > 0.9
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("m", "n"),
+    [*((n, n) for n in (50, 500, 5_000, 10**6)), (50, 500), (5_000, 50), (500, 50_000), (10**6, 5_000)],
+)
+def test_false_alarms_are_at_most_nominal(m: int, n: int) -> None:
+    for name, shares in SHARES.items():
+        # Of two bins and 50 events p takes few values; the nearest to 0.05 is 0.0574.
+        of_p = 0.0575 if (name, m, n) == ("two", 50, 50) else 0.05 if m == n else 0.0525
+        # The rule of too little data, low > 0.1, is made for at most 2.5 %.
+        rates = (of_p, 0.001 if m == n else 0.0015, 0.00003, 0.002 if min(m, n) == 50 else 0.0)
+        for count, rate in zip(alarms(simulate(shares, shares, m, n, draws=20_000)), rates, strict=True):
+            assert count / 20_000 <= at_most(rate, 20_000), name
 
 
 def test_overdispersion_of_both_sides_widens_the_interval() -> None:
@@ -104,20 +89,21 @@ def test_overdispersion_of_both_sides_widens_the_interval() -> None:
     np.testing.assert_array_equal(plain.psi, paid.psi)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("true_psi", "m", "n"), [(0.1, 2_000, 2_000), (0.3, 300, 3_000), (0.25, 10**5, 1_000)])
 def test_interval_covers_the_true_value(true_psi: float, m: int, n: int) -> None:
     for direction in (np.linspace(-1.0, 1.0, 10), np.eye(10)[0]):
-        q = drifted(true_psi, direction)
-        verdicts = simulate(TEN, q, m, n, draws=4_000)
+        verdicts = simulate(TEN, drifted(true_psi, direction), m, n, draws=4_000)
         covered = (verdicts.low <= true_psi) & (true_psi <= verdicts.high)
         assert 0.92 <= covered.mean() <= 0.975
 
 
-@pytest.mark.parametrize(("true_psi", "rate"), [(0.1, 0.025), (0.25, 0.91), (0.3, 0.99)])
-def test_power_where_data_are_just_enough(true_psi: float, rate: float) -> None:
-    verdicts = simulate(TEN, drifted(true_psi, np.linspace(-1.0, 1.0, 10)), 740, 740, draws=4_000)
+@pytest.mark.long
+def test_power_where_data_are_just_enough() -> None:
     assert float(n_star(9)) < 370.0
-    assert (verdicts.level == Level.major).mean() == pytest.approx(rate, abs=0.015)
+    for true_psi, rate in ((0.1, 0.025), (0.25, 0.91), (0.3, 0.99)):
+        verdicts = simulate(TEN, drifted(true_psi, np.linspace(-1.0, 1.0, 10)), 740, 740, draws=4_000)
+        assert (verdicts.level == Level.major).mean() == pytest.approx(rate, abs=0.015)
 
 
 def test_a_pair_by_hand() -> None:
@@ -133,13 +119,10 @@ def test_a_pair_by_hand() -> None:
     assert (verdicts.n_left.item(), verdicts.n_right.item()) == (1_000, 2_000)
     assert verdicts.low.item() <= expected <= verdicts.high.item()
     assert verdicts.top_bin.item() == int(np.argmax((q - p) * np.log(q / p)))
-
-
-def test_noise_of_sketches_caps_the_sample() -> None:
+    # Noise of sketches caps the sample.
     b, c = np.full(10, 10**6), np.full(10, 10**6) + np.array([20_000, -20_000] * 5)
-    counted = psi_differences(b, c, [0])
     sketched = psi_differences(b, c, [0], noise=1.0 / 13_000)
-    assert counted.p_value.item() < 1e-9 < 0.5 < sketched.p_value.item()
+    assert psi_differences(b, c, [0]).p_value.item() < 1e-9 < 0.5 < sketched.p_value.item()
     n_h = 1.0 / (2.0 / 10**7 + 1.0 / 13_000)
     assert sketched.p_value.item() == pytest.approx(chi2.sf(n_h * sketched.psi.item(), 9), rel=1e-9)
 
@@ -150,13 +133,8 @@ def test_rare_bins_are_one_bin() -> None:
     merged = psi_differences(np.array([5_000, 4_997, 3]), np.array([51, 49, 0]), [0])
     assert verdicts.psi.item() == merged.psi.item()
     assert verdicts.df.item() == merged.df.item() == 1
-
-
-def test_the_rest_is_named_by_the_bin_that_differs_most() -> None:
-    b = np.array([100_000, 0, 0, 0])
-    c = np.array([4, 0, 1, 0])
-    verdicts = psi_differences(b, c, [0])
-    assert verdicts.top_bin.item() == 2
+    # The rest is named by the bin that differs most.
+    assert psi_differences(np.array([100_000, 0, 0, 0]), np.array([4, 0, 1, 0]), [0]).top_bin.item() == 2
 
 
 def test_an_empty_side_leaves_the_difference_unknown() -> None:
@@ -169,9 +147,9 @@ def test_an_empty_side_leaves_the_difference_unknown() -> None:
     assert verdicts.top_bin.tolist() == [[-1, -1]]
 
 
-@pytest.mark.parametrize(
-    ("n", "phi", "completeness", "reason"),
-    [
+def test_reasons_of_insufficient_data() -> None:
+    """With ten bins, two sides of 736 independent events each are enough."""
+    for n, phi, completeness, reason in (
         (1_000, 1.0, 1.0, ""),
         (0, 1.0, 1.0, "no events"),
         (300, 1.0, 1.0, "too few events"),
@@ -179,19 +157,17 @@ def test_an_empty_side_leaves_the_difference_unknown() -> None:
         (1_000, 4.0, 1.0, "correlated events"),
         (600, 1.0, 0.5, "lost events"),
         (600, 1.0, 0.95, "too few events"),
-    ],
-)
-def test_reasons_of_insufficient_data(n: int, phi: float, completeness: float, reason: str) -> None:
-    """With ten bins, two sides of 736 independent events each are enough."""
-    counted = np.full(10, n // 10)
-    verdicts = psi_differences(counted, counted, [0], phi_left=phi, phi_right=phi, completeness=completeness)
-    assert REASON_NAMES[verdicts.reason.item()] == reason
-    assert (verdicts.level.item() == Level.insufficient) == bool(reason)
+    ):
+        counted = np.full(10, n // 10)
+        verdicts = psi_differences(counted, counted, [0], phi_left=phi, phi_right=phi, completeness=completeness)
+        assert REASON_NAMES[verdicts.reason.item()] == reason
+        assert (verdicts.level.item() == Level.insufficient) == bool(reason), reason
 
 
 counts = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=12)
 
 
+@settings(max_examples=40)
 @given(counts, counts, st.floats(1.0, 100.0), st.floats(1.0, 100.0))
 def test_sides_are_symmetric_and_groups_independent(
     first: list[tuple[int, int]], second: list[tuple[int, int]], phi_left: float, phi_right: float
@@ -209,17 +185,14 @@ def test_sides_are_symmetric_and_groups_independent(
     assert (one.low <= one.high).all()
 
 
-@pytest.mark.parametrize(
-    ("left", "right", "starts", "phi"),
-    [
+def test_invalid_arguments_are_rejected() -> None:
+    for left, right, starts, phi in (
         ([1, 2], [1, 2, 3], [0], 1.0),
         ([1, 2], [1, -2], [0], 1.0),
         ([1, 2], [1, 2], [1], 1.0),
         ([1, 2], [1, 2], [0, 2], 1.0),
         ([1, 2], [1, 2], [0], 0.5),
         ([1.0, 2.0], [1.0, 2.0], [0], 1.0),
-    ],
-)
-def test_invalid_arguments_are_rejected(left: list[int], right: list[int], starts: list[int], phi: float) -> None:
-    with pytest.raises(ValueError):
-        psi_differences(left, right, starts, phi_left=phi)
+    ):
+        with pytest.raises(ValueError):
+            psi_differences(left, right, starts, phi_left=phi)

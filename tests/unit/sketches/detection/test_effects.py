@@ -37,15 +37,11 @@ def category_field() -> FieldBaseline:
     )
 
 
-def test_no_change_keeps_the_shares() -> None:
+def test_a_shift_a_factor_and_a_constant_are_those_of_the_distribution() -> None:
     field = normal_field()
-    same = effects.shifted(field, 0.0)
-    assert same.bins == pytest.approx(effects.trained_shares(field).bins, abs=1e-12)
-    assert same.rates == pytest.approx(effects.trained_shares(field).rates)
-
-
-def test_a_shift_is_that_of_the_distribution() -> None:
-    field = normal_field()
+    trained, same = effects.trained_shares(field), effects.shifted(field, 0.0)
+    assert same.bins == pytest.approx(trained.bins, abs=1e-12)
+    assert same.rates == pytest.approx(trained.rates)
     after = effects.shifted(field, 1.0)
     valid = np.diff(ndtr(np.array(EDGES) - 1.0), prepend=0.0, append=1.0)
     assert after.bins[:-1] == pytest.approx(0.9 * valid, abs=2e-3)
@@ -53,16 +49,12 @@ def test_a_shift_is_that_of_the_distribution() -> None:
     assert after.bins.sum() == pytest.approx(1.0)
     assert after.rates["above"] == pytest.approx(0.9 * (1.0 - ndtr(3.0)), abs=5e-4)
     assert after.rates["below"] == 0.0
-
-
-def test_a_factor_and_a_constant() -> None:
-    field = normal_field()
     wide = effects.scaled(field, 1.8)
     valid = np.diff(ndtr(np.array(EDGES) / 1.8), prepend=0.0, append=1.0)
     assert wide.bins[:-1] == pytest.approx(0.9 * valid, abs=2e-3)
     hangs = effects.stuck(field, 0.05)
     assert hangs.bins[5] == pytest.approx(0.9)
-    assert mixed_psi(effects.trained_shares(field).bins, hangs.bins, 1.0) > 5.0
+    assert mixed_psi(trained.bins, hangs.bins, 1.0) > 5.0
 
 
 def test_whole_numbers_stay_whole() -> None:
@@ -82,47 +74,37 @@ def test_whole_numbers_stay_whole() -> None:
     assert after.bins[1] == pytest.approx(5 * 91 / QUANTILE_RANKS, abs=2e-3)
 
 
-@pytest.mark.parametrize(("kind", "column"), [("null", -1), ("unseen", -2)])
-def test_a_rate_grows_at_the_cost_of_all_others(kind: str, column: int) -> None:
+def test_a_rate_grows_at_the_cost_of_all_others() -> None:
     field = category_field()
-    before, after = effects.trained_shares(field), effects.with_rate(field, kind, 0.5)
-    assert after.rates[kind] == pytest.approx(0.5)
-    assert after.bins.sum() == pytest.approx(1.0)
-    assert after.bins[column] > before.bins[column]
-    assert after.bins[0] / after.bins[1] == pytest.approx(2.0)
+    before = effects.trained_shares(field)
+    for kind, column in (("null", -1), ("unseen", -2)):
+        after = effects.with_rate(field, kind, 0.5)
+        assert after.rates[kind] == pytest.approx(0.5)
+        assert after.bins.sum() == pytest.approx(1.0)
+        assert after.bins[column] > before.bins[column]
+        assert after.bins[0] / after.bins[1] == pytest.approx(2.0)
+    # Invalid values are in no bin.
+    numbers = normal_field()
+    after = effects.with_rate(numbers, "invalid", 0.3)
+    assert after.bins == pytest.approx(effects.trained_shares(numbers).bins)
+    assert (after.rates["invalid"], after.rates["null"], after.valid) == pytest.approx((0.3, 0.07, 0.63))
+    # Events move between the frequent categories.
+    assert effects.moved_share(field, 0.1).bins[:2] == pytest.approx([0.5, 0.4])
+    assert effects.moved_share(field, 0.9).bins[0] == 0.0
 
 
-def test_counted_events_have_the_bins_of_training() -> None:
+def test_counted_events_have_the_bins_of_training_and_unfit_changes_are_rejected() -> None:
     field = category_field()
     after = effects.observed_shares(field, SliceCounts(cells=(10, 20, 30, 20, 20), invalid=25))
     assert after.bins == pytest.approx([0.1, 0.2, 0.3, 0.2, 0.2])
-    assert after.rates["invalid"] == pytest.approx(0.2)
-    assert after.rates["unseen"] == pytest.approx(0.16)
+    assert (after.rates["invalid"], after.rates["unseen"]) == pytest.approx((0.2, 0.16))
     assert effects.observed_shares(field, field.slices[ALL]).rates == effects.trained_shares(field).rates
-
-
-def test_invalid_values_are_in_no_bin() -> None:
-    field = normal_field()
-    after = effects.with_rate(field, "invalid", 0.3)
-    assert after.bins == pytest.approx(effects.trained_shares(field).bins)
-    assert after.rates["invalid"] == pytest.approx(0.3)
-    assert after.rates["null"] == pytest.approx(0.07)
-    assert after.valid == pytest.approx(0.63)
-
-
-def test_events_move_between_the_frequent_categories() -> None:
-    after = effects.moved_share(category_field(), 0.1)
-    assert after.bins[:2] == pytest.approx([0.5, 0.4])
-    assert effects.moved_share(category_field(), 0.9).bins[0] == 0.0
-
-
-def test_unfit_changes_are_rejected() -> None:
     with pytest.raises(ValueError, match="no numbers in training"):
-        effects.shifted(category_field(), 1.0)
+        effects.shifted(field, 1.0)
     with pytest.raises(ValueError, match="does not change alone"):
-        effects.with_rate(category_field(), "below", 0.1)
+        effects.with_rate(field, "below", 0.1)
     with pytest.raises(ValueError, match="lies in"):
-        effects.with_rate(category_field(), "null", 1.5)
+        effects.with_rate(field, "null", 1.5)
     empty = FieldBaseline(name="e", kind="category", categories=("a",), slices={ALL: SliceCounts(cells=(0, 0, 0))})
     with pytest.raises(ValueError, match="no row"):
         effects.trained_shares(empty)

@@ -13,11 +13,11 @@ from sketches.detection.onset import KAPPA, Onset, estimate_onset
 BEFORE, AFTER = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.3])
 
 
-def test_kappa_is_the_published_critical_value() -> None:
-    assert pytest.approx(7.353, abs=0.001) == KAPPA
+GOLDEN_ONSETS = (19, 0)
 
 
 def test_the_estimate_equals_a_search_with_scipy() -> None:
+    assert pytest.approx(7.353, abs=0.001) == KAPPA, "the published critical value"
     counts = np.array([[6, 3, 1], [5, 4, 1], [6, 2, 2], [1, 3, 6], [2, 1, 7], [0, 4, 6]])
     ratios = []
     for start in range(1, len(counts)):
@@ -33,10 +33,11 @@ def test_the_estimate_equals_a_search_with_scipy() -> None:
     assert estimate_onset(counts) == Onset(best + 1, inside[0], inside[-1])
 
 
-def test_the_interval_covers_the_onset() -> None:
+def onsets(runs: int) -> tuple[int, int]:
+    """How many intervals cover the onset, and how many unchanged series have one."""
     random = np.random.default_rng(7)
     covered = 0
-    for _ in range(300):
+    for _ in range(runs):
         start = int(random.integers(50, 150))
         counts = np.array(
             [random.multinomial(random.poisson(30), BEFORE if pane < start else AFTER) for pane in range(200)]
@@ -44,18 +45,24 @@ def test_the_interval_covers_the_onset() -> None:
         onset = estimate_onset(counts)
         assert onset is not None
         covered += onset.low <= start <= onset.high
-    assert covered >= 0.93 * 300
-
-
-def test_empty_panes_belong_to_the_interval() -> None:
-    counts = np.array([[50, 0]] * 10 + [[0, 0]] * 5 + [[0, 50]] * 10)
-    assert estimate_onset(counts) == Onset(10, 10, 15)
-
-
-def test_unchanged_panes_have_no_onset() -> None:
     random = np.random.default_rng(8)
-    counts = [random.multinomial(30, BEFORE, size=200) for _ in range(300)]
-    assert sum(estimate_onset(each) is not None for each in counts) <= 2
+    unchanged = [random.multinomial(30, BEFORE, size=200) for _ in range(runs)]
+    return covered, sum(estimate_onset(each) is not None for each in unchanged)
+
+
+def test_golden_onsets() -> None:
+    assert onsets(20) == GOLDEN_ONSETS
+    # Empty panes belong to the interval, and too few events have no onset.
+    assert estimate_onset(np.array([[50, 0]] * 10 + [[0, 0]] * 5 + [[0, 50]] * 10)) == Onset(10, 10, 15)
+    for counts in (np.zeros((5, 3), dtype=np.int64), np.ones((1, 3), dtype=np.int64)):
+        assert estimate_onset(counts) is None
+
+
+@pytest.mark.long
+def test_the_interval_covers_the_onset_and_unchanged_panes_have_none() -> None:
+    covered, false = onsets(300)
+    assert covered >= 0.93 * 300
+    assert false <= 2
 
 
 def test_overdispersion_widens_the_interval_and_can_hide_the_change() -> None:
@@ -67,8 +74,3 @@ def test_overdispersion_widens_the_interval_and_can_hide_the_change() -> None:
     assert wide.low <= narrow.low <= narrow.high <= wide.high
     assert wide.high - wide.low > narrow.high - narrow.low
     assert estimate_onset(counts, phi=100.0) is None
-
-
-@pytest.mark.parametrize("counts", [np.zeros((5, 3), dtype=np.int64), np.ones((1, 3), dtype=np.int64)])
-def test_too_few_events_have_no_onset(counts: np.ndarray) -> None:
-    assert estimate_onset(counts) is None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from barograph.contract import SketchKind
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
@@ -59,21 +59,19 @@ def as_float32(values: FloatArray) -> FloatArray:
 
 @pytest.mark.parametrize("kind", ["kll", "req"])
 @pytest.mark.parametrize("name", DRAWS)
-@pytest.mark.parametrize("shift", [0.0, 0.3, -2.0])
-def test_ks_and_wasserstein_are_scipys_within_the_stated_error(kind: SketchKind, name: str, shift: float) -> None:
+def test_ks_and_wasserstein_are_scipys_within_the_stated_error(kind: SketchKind, name: str) -> None:
     rng = np.random.default_rng(3)
     base = as_float32(DRAWS[name](rng, 20_000))
     table = table_of(base, kind)
-    for n in (1, 40, 400, 30_000):
+    low, high = np.quantile(base, [0.001, 0.999], method="inverted_cdf")
+    assert (table.low, table.high) == (low, high)
+    for shift, n in ((0.0, 1), (0.3, 40), (-2.0, 400), (0.0, 30_000), (0.3, 30_000), (-2.0, 30_000)):
         window = as_float32(DRAWS[name](rng, n) + shift)
         steps, error = sketched(window, kind)
         error += table.error
         assert abs(ks_statistics(table, steps)[0] - ks_2samp(window, base, method="asymp").statistic) <= error
-        low, high = np.quantile(base, [0.001, 0.999], method="inverted_cdf")
         true = wasserstein_distance(window.clip(low, high), base.clip(low, high))
-        span = table.high - table.low
-        assert (table.low, table.high) == (low, high)
-        assert abs(wasserstein(table, steps)[0] * table.scale - true) <= (error + STEP_ERROR) * span
+        assert abs(wasserstein(table, steps)[0] * table.scale - true) <= (error + STEP_ERROR) * (high - low)
 
 
 def test_a_window_equal_to_its_baseline_has_distance_0() -> None:
@@ -143,46 +141,19 @@ def test_quantiles_of_a_sketch_add_its_rank_error() -> None:
     assert beyond_exact > 0
 
 
-def test_bad_tables_are_rejected() -> None:
+def test_golden_thresholds_and_bad_tables() -> None:
+    assert ks_threshold(1000, 10_000) == pytest.approx(0.045043, abs=5e-7)
+    assert ks_threshold(10**6, 10**6, 2 * 0.002717) == pytest.approx(0.007355, abs=1e-6)
+    # φ divides n_h; without values nothing is ever called different.
+    assert ks_threshold(4000, 40_000, phi=4) == pytest.approx(0.045043, abs=5e-7)
+    assert ks_threshold([0, 1000], 10_000)[0] == np.inf
     with pytest.raises(ValueError, match="1001 quantiles"):
         QuantileTable([0.0, 1.0], 10)
     with pytest.raises(ValueError, match="at least one value"):
         QuantileTable(np.zeros(QUANTILE_RANKS), 0)
 
 
-def test_golden_thresholds() -> None:
-    assert ks_threshold(1000, 10_000) == pytest.approx(0.045043, abs=5e-7)
-    assert ks_threshold(10**6, 10**6, 2 * 0.002717) == pytest.approx(0.007355, abs=1e-6)
-    # φ divides n_h; without values nothing is ever called different.
-    assert ks_threshold(4000, 40_000, phi=4) == pytest.approx(0.045043, abs=5e-7)
-    assert ks_threshold([0, 1000], 10_000)[0] == np.inf
-
-
-@pytest.mark.parametrize(("n", "repetitions"), [(50, 200), (500, 200), (5000, 200), (10**6, 60)])
-def test_false_alarms_of_ks_are_at_most_nominal(n: int, repetitions: int) -> None:
-    """Every window is drawn and sketched in small portions, which errs most; at a million the sketch's error rules."""
-    rng = np.random.default_rng(n)
-    base = np.sort(rng.normal(size=100_000).astype(np.float32)).astype(float)
-    table = table_of(base)
-    sketches = []
-    for _ in range(repetitions):
-        sketch = numeric_sketch(False, "kll")
-        for sample in np.array_split(rng.standard_normal(n, np.float32), max(1, n // 200)):
-            sketch.update(sample)
-        sketches.append(sketch)
-    steps = np.concatenate([sketch.quantiles(STEP_RANKS)[None] for sketch in sketches])
-    error = table.error + STEP_ERROR + np.array([sketch.rank_error for sketch in sketches])
-    rejected = ks_statistics(table, steps) > ks_threshold(n, table.m, error)
-    assert rejected.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repetitions)
-    if n == 10**6:
-        # So can the test fail: taken as exact, the sketch's error is called drift.
-        exact = ks_statistics(table, steps) > ks_threshold(n, table.m)
-        assert exact.mean() > 0.4
-        assert not rejected.any()
-    shifted = ks_statistics(table, as_float32(steps + 0.5)) > ks_threshold(n, table.m, error)
-    assert shifted.mean() > (0.6 if n == 50 else 0.999)
-
-
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_jensen_shannon_is_scipys(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -192,18 +163,15 @@ def test_jensen_shannon_is_scipys(seed: int) -> None:
     window = rng.poisson(2, (3, sizes.sum()))
     result = jensen_shannon(base, window, starts)
     for g, (start, size) in enumerate(zip(starts, sizes, strict=True)):
-        span = slice(start, start + size)
         for w in range(3):
-            one, other = base[span], window[w, span]
+            one, other = base[start : start + size], window[w, start : start + size]
             if not one.sum() or not other.sum():
                 assert np.isnan(result[w, g])
             else:
                 assert result[w, g] == pytest.approx(np.nan_to_num(jensenshannon(one, other, base=2)), abs=1e-7)
 
 
-def test_jensen_shannon_of_disjoint_equal_and_slightly_shifted_shares() -> None:
-    result = jensen_shannon([5, 5, 0, 5, 5], [[0, 0, 9, 50, 50], [0, 0, 0, 0, 1]], [0, 3])
-    np.testing.assert_allclose(result, [[1.0, 0.0], [np.nan, jensenshannon([5, 5], [0, 1], base=2)]], atol=1e-12)
+def test_jensen_shannon_of_slightly_shifted_shares_and_of_baselines_per_window() -> None:
     shares = np.full(10, 0.1)
     moved = shares + np.linspace(-0.004, 0.004, 10)
     psi = ((moved - shares) * np.log(moved / shares)).sum()

@@ -27,32 +27,23 @@ def parts(phi: Phi) -> tuple[float, int, str]:
     return round(phi.value, 9), phi.windows, phi.flag
 
 
-@pytest.mark.parametrize("count", [20, 21, 100])
-def test_many_windows_decide_alone(count: int) -> None:
+def test_the_number_of_windows_decides_whose_phi_is_taken() -> None:
+    """Many windows decide alone, some are never below the shorter length, few take the shorter one's."""
     shorter = learn_phi(*windows(8.0, 400))
-    assert learned(3.0, count, shorter) == (3.0, count, "ok")
-    assert learned(0.4, count) == (1.0, count, "ok")
-
-
-@pytest.mark.parametrize("count", [5, 19])
-def test_some_windows_are_rough_and_never_below_the_shorter_length(count: int) -> None:
-    shorter = learn_phi(*windows(8.0, 400))
-    assert learned(3.0, count, shorter) == (8.0, count, "rough")
-    assert learned(11.0, count, shorter) == (11.0, count, "rough")
-    assert learned(3.0, count) == (3.0, count, "rough")
-
-
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_few_windows_take_the_shorter_lengths(count: int) -> None:
-    shorter = learn_phi(*windows(8.0, 400))
-    assert learned(30.0, count, shorter) == (8.0, count, "shorter")
-    assert learned(30.0, count) == (1.0, count, "unknown")
-    assert learned(30.0, count, learn_phi(*windows(9.0, 2))) == (1.0, count, "unknown")
-    twice = learn_phi(*windows(9.0, 2), shorter)
-    assert learned(30.0, count, twice) == (8.0, count, "shorter")
-
-
-def test_windows_without_events_are_omitted() -> None:
+    for count in (20, 21, 100):
+        assert learned(3.0, count, shorter) == (3.0, count, "ok")
+        assert learned(0.4, count) == (1.0, count, "ok")
+    for count in (5, 19):
+        assert learned(3.0, count, shorter) == (8.0, count, "rough")
+        assert learned(11.0, count, shorter) == (11.0, count, "rough")
+        assert learned(3.0, count) == (3.0, count, "rough")
+    for count in (0, 1, 4):
+        assert learned(30.0, count, shorter) == (8.0, count, "shorter")
+        assert learned(30.0, count) == (1.0, count, "unknown")
+        assert learned(30.0, count, learn_phi(*windows(9.0, 2))) == (1.0, count, "unknown")
+        twice = learn_phi(*windows(9.0, 2), shorter)
+        assert learned(30.0, count, twice) == (8.0, count, "shorter")
+    # Windows without events are omitted.
     t, df, n = windows(3.0, 41)
     empty = np.zeros((60, 1))
     result = learn_phi(np.vstack([t, empty]), np.vstack([df, empty + 1]), np.vstack([n, empty]))
@@ -70,28 +61,27 @@ def test_each_group_is_learned_by_itself() -> None:
     assert result.flag.tolist() == ["ok", "shorter"]
 
 
-@pytest.mark.parametrize("count", [20, 21])
-def test_the_quantiles_are_numpys(count: int) -> None:
-    rng = np.random.default_rng(60)
-    t = rng.gamma(1.6, 10.0, (count, 6))
-    result = learn_phi(t, np.full(t.shape, 4), np.ones(t.shape))
-    ratios = [np.quantile(t, q, axis=0) / chdtri(4, 1 - q) for q in (0.5, 0.85)]
-    assert result.value == pytest.approx(np.maximum(*ratios), rel=1e-12)
-    assert (ratios[0] > ratios[1]).any()
-    assert (ratios[0] < ratios[1]).any()
+def test_the_quantiles_are_numpys() -> None:
+    for count in (20, 21):
+        t = np.random.default_rng(60).gamma(1.6, 10.0, (count, 6))
+        result = learn_phi(t, np.full(t.shape, 4), np.ones(t.shape))
+        ratios = [np.quantile(t, q, axis=0) / chdtri(4, 1 - q) for q in (0.5, 0.85)]
+        assert result.value == pytest.approx(np.maximum(*ratios), rel=1e-12)
+        assert (ratios[0] > ratios[1]).any()
+        assert (ratios[0] < ratios[1]).any()
 
 
-def test_windows_of_different_df_share_one_scale() -> None:
+def test_spread_of_the_estimate_from_100_windows() -> None:
+    for df, spread in ((9, 0.06), (1, 0.19)):
+        t = 4.0 * np.random.default_rng(62).chisquare(df, (100, 4_000))
+        result = learn_phi(t, np.full(t.shape, df), np.ones(t.shape)).value
+        assert result.std() / result.mean() == pytest.approx(spread, abs=0.03)
+    # Windows of different df share one scale.
     rng = np.random.default_rng(61)
-    df = rng.integers(1, 30, (4_000, 1))
-    assert learn_phi(2.5 * rng.chisquare(df), df, np.ones(df.shape)).value.item() == pytest.approx(2.5, rel=0.05)
-
-
-@pytest.mark.parametrize(("df", "spread"), [(9, 0.06), (1, 0.19)])
-def test_spread_of_the_estimate_from_100_windows(df: int, spread: float) -> None:
-    t = 4.0 * np.random.default_rng(62).chisquare(df, (100, 4_000))
-    result = learn_phi(t, np.full(t.shape, df), np.ones(t.shape)).value
-    assert result.std() / result.mean() == pytest.approx(spread, abs=0.03)
+    mixed = rng.integers(1, 30, (4_000, 1))
+    assert learn_phi(2.5 * rng.chisquare(mixed), mixed, np.ones(mixed.shape)).value.item() == pytest.approx(
+        2.5, rel=0.05
+    )
 
 
 def test_drifted_windows_among_the_good_ones_hardly_move_it() -> None:
@@ -134,26 +124,25 @@ def of_users(n: int, count: int) -> np.ndarray:
     return 5 * np.random.default_rng([66, n]).multinomial(n // 5, LEVELS, size=count)
 
 
-@pytest.mark.parametrize("fewer", [2, 4])
 @pytest.mark.parametrize(("draw", "shrinks"), [(of_few_readings, True), (of_users, False)])
 def test_phi_of_full_traffic_is_safe_for_less_and_a_smaller_one_only_where_events_are_thinned(
-    draw: Callable[[int, int], np.ndarray], shrinks: bool, fewer: int
+    draw: Callable[[int, int], np.ndarray], shrinks: bool
 ) -> None:
     """docs/decisions/0020-phi-at-lower-traffic.md."""
     base = np.full(10, 10**6)
     _, df, t, n = psi_values(base, draw(FULL, 2_000), [0])
     phi = learn_phi(t, df, n).value.item()
-    less = draw(FULL // fewer, 4_000)
-    _, df, t, n = psi_values(base, less, [0])
-    thinned = 1.0 + (phi - 1.0) / fewer
-    assert learn_phi(t, df, n).value.item() == pytest.approx(thinned if shrinks else phi, rel=0.08)
-
-    def alarms(phi: float) -> float:
-        return float((psi_verdicts(base, less, [0], phi=phi).p_value < 0.05).mean())
-
-    assert alarms(phi) <= 0.08
-    assert (alarms(thinned) <= 0.08) == shrinks
-    assert alarms(thinned) > (0.04 if shrinks else 0.25)
+    for fewer in (2, 4):
+        less = draw(FULL // fewer, 4_000)
+        _, df, t, n = psi_values(base, less, [0])
+        thinned = 1.0 + (phi - 1.0) / fewer
+        assert learn_phi(t, df, n).value.item() == pytest.approx(thinned if shrinks else phi, rel=0.08)
+        safe, smaller = (
+            float((psi_verdicts(base, less, [0], phi=each).p_value < 0.05).mean()) for each in (phi, thinned)
+        )
+        assert safe <= 0.08
+        assert (smaller <= 0.08) == shrinks
+        assert smaller > (0.04 if shrinks else 0.25)
 
 
 def test_invalid_arguments_are_rejected() -> None:

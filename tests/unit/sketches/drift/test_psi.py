@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from scipy.special import chdtrc, chdtri, chndtrinc
+from scipy.special import chdtrc, chdtri, chndtrinc, ndtr, ndtri
+from scipy.stats import ncx2
 
 from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.drift.power import n_star, visible_shift
@@ -78,54 +81,44 @@ def scaled(rest: int, first: int) -> list[int]:
     return [first, *[rest] * 9]
 
 
-@pytest.mark.parametrize(
-    ("window", "level"),
-    [
-        (scaled(1_000, 1_000), Level.stable),
-        (scaled(890, 1_990), Level.stable),  # PSI 0.080
-        (scaled(870, 2_170), Level.minor),  # 0.107
-        (scaled(800, 2_800), Level.major),  # 0.225
-        (scaled(4, 4), Level.insufficient),
-        (scaled(3, 13), Level.insufficient),  # PSI 0.27 of 40 events: the interval reaches down to 0
-        (scaled(2, 82), Level.major),  # far beyond doubt with 100 events
-    ],
-)
-def test_level(window: list[int], level: Level) -> None:
-    assert psi_verdicts(TEN, window, [0]).level.item() == level
-
-
-@pytest.mark.parametrize(
-    ("base", "window", "phi", "completeness", "reason"),
-    [
-        (TEN, scaled(1_000, 1_000), 1.0, 1.0, ""),
-        (TEN, scaled(2, 82), 1.0, 1.0, ""),  # too few events for the thresholds, yet major
-        (TEN, scaled(0, 0), 1.0, 1.0, "no events"),
-        (TEN, scaled(0, 0), 1.0, 0.5, "no events"),
-        (TEN, scaled(4, 4), 1.0, 1.0, "too few events"),
-        (TEN, scaled(4, 4), 1.0, 0.9, "too few events"),
-        (TEN, scaled(4, 4), 1.0, 0.01, "lost events"),
-        (TEN, scaled(1_000, 1_000), 1_000.0, 1.0, "correlated events"),
-        ([5] * 10, scaled(1_000, 1_000), 1.0, 1.0, "few training rows"),
-        ([0] * 10, scaled(1_000, 1_000), 1.0, 1.0, "few training rows"),
-    ],
-)
-def test_an_insufficient_verdict_has_a_reason(
-    base: list[int], window: list[int], phi: float, completeness: float, reason: str
-) -> None:
-    verdicts = psi_verdicts(base, window, [0], phi=phi, completeness=completeness)
-    assert REASON_NAMES[verdicts.reason.item()] == reason
-    assert (verdicts.level.item() == Level.insufficient) == bool(reason)
-
-
-def test_the_level_follows_the_threshold_with_enough_data() -> None:
+def test_level_of_a_window() -> None:
+    for name, window, level in (
+        ("equal", scaled(1_000, 1_000), Level.stable),
+        ("PSI 0.080", scaled(890, 1_990), Level.stable),
+        ("PSI 0.107", scaled(870, 2_170), Level.minor),
+        ("PSI 0.225", scaled(800, 2_800), Level.major),
+        ("40 events", scaled(4, 4), Level.insufficient),
+        ("PSI 0.27 of 40 events: the interval reaches down to 0", scaled(3, 13), Level.insufficient),
+        ("100 events, far beyond doubt", scaled(2, 82), Level.major),
+    ):
+        assert psi_verdicts(TEN, window, [0]).level.item() == level, name
     rng = np.random.default_rng(22)
     shares = np.stack([rng.dirichlet(np.full(10, alpha)) for alpha in np.geomspace(2, 200, 300)])
-    window = np.stack([rng.multinomial(5_000, share) for share in shares])
-    verdicts = psi_verdicts(TEN, window, [0], minor=0.07, major=0.3)
+    drawn = np.stack([rng.multinomial(5_000, share) for share in shares])
+    verdicts = psi_verdicts(TEN, drawn, [0], minor=0.07, major=0.3)
     assert verdicts.enough.all()
     assert set(np.unique(verdicts.level)) == {Level.stable, Level.minor, Level.major}
     expected = np.where(verdicts.psi > 0.3, Level.major, np.where(verdicts.psi > 0.07, Level.minor, Level.stable))
     assert np.array_equal(verdicts.level, expected)
+
+
+def test_an_insufficient_verdict_has_a_reason() -> None:
+    same, far, few, none = scaled(1_000, 1_000), scaled(2, 82), scaled(4, 4), scaled(0, 0)
+    for base, window, phi, completeness, reason in (
+        (TEN, same, 1.0, 1.0, ""),
+        (TEN, far, 1.0, 1.0, ""),  # too few events for the thresholds, yet major
+        (TEN, none, 1.0, 1.0, "no events"),
+        (TEN, none, 1.0, 0.5, "no events"),
+        (TEN, few, 1.0, 1.0, "too few events"),
+        (TEN, few, 1.0, 0.9, "too few events"),
+        (TEN, few, 1.0, 0.01, "lost events"),
+        (TEN, same, 1_000.0, 1.0, "correlated events"),
+        ([5] * 10, same, 1.0, 1.0, "few training rows"),
+        ([0] * 10, same, 1.0, 1.0, "few training rows"),
+    ):
+        verdicts = psi_verdicts(base, window, [0], phi=phi, completeness=completeness)
+        assert REASON_NAMES[verdicts.reason.item()] == reason
+        assert (verdicts.level.item() == Level.insufficient) == bool(reason), reason
 
 
 def test_without_enough_data_the_interval_must_clear_the_minor_threshold() -> None:
@@ -139,6 +132,10 @@ def test_without_enough_data_the_interval_must_clear_the_minor_threshold() -> No
 
 
 def test_enough_data_begins_at_n_star() -> None:
+    df, minor, major = np.array([[1], [9], [150]]), np.array([0.0, 0.1, 0.02]), np.array([0.1, 0.2, 0.021])
+    solved = n_star(df, minor, major)
+    assert solved.shape == (3, 3)
+    assert ncx2.sf(major * solved, df, minor * solved) == pytest.approx(np.full((3, 3), 0.025), rel=1e-6)
     m = 10**9
     needed = n_star(9).item()
     n = np.array([10 * int(needed * m / (m - needed) / 10), 10 * (int(needed / 10) + 1)])
@@ -179,19 +176,13 @@ def test_an_empty_side_gives_no_verdict(base: list[int], window: list[int]) -> N
     assert psi_values(base, window, [0])[2].item() == 0.0
 
 
-def test_a_single_bin_never_drifts() -> None:
+def test_a_single_bin_never_drifts_and_the_first_of_equal_contributions_is_named() -> None:
     verdicts = psi_verdicts([7, 1000], [900, 20], [0, 1])
     assert verdicts.psi[0].tolist() == [0.0, 0.0]
     assert verdicts.df[0].tolist() == [1, 1]
-
-
-def test_the_first_of_equal_contributions_is_named() -> None:
     # halving a bin's share contributes more than adding a half to it
     assert psi_verdicts([100] * 4, [100, 300, 100, 300], [0]).top_bin.item() == 0
     assert psi_verdicts([100] * 4, [300, 100, 300, 100], [0]).top_bin.item() == 1
-
-
-def test_no_window_gives_no_verdict() -> None:
     verdicts = psi_verdicts([1, 2, 3], np.empty((0, 3), np.int64), [0, 2])
     assert verdicts.level.shape == verdicts.high.shape == verdicts.top_bin.shape == (0, 2)
 
@@ -205,77 +196,56 @@ def test_a_stray_value_in_an_empty_bin_does_not_alarm() -> None:
         assert verdicts.level.item() in (Level.stable, Level.insufficient)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"base": [1, 2], "window": [1, 2, 3], "starts": [0]}, "do not fit"),
-        ({"base": [[1, 2]], "window": [1, 2], "starts": [0]}, "one-dimensional"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [1]}, "ascend from 0"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0, 0]}, "ascend from 0"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0, 2]}, "ascend from 0"),
-        ({"base": [1, 2], "window": [1, 2], "starts": []}, "ascend from 0"),
-        ({"base": [1, -2], "window": [1, 2], "starts": [0]}, "baseline count is negative"),
-        ({"base": [1, 2], "window": [1, -2], "starts": [0]}, "window count is negative"),
-        ({"base": [1, 2], "window": [1.5, 2], "starts": [0]}, "whole numbers"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0], "phi": 0.5}, "at least 1"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0], "phi": float("nan")}, "at least 1"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": 0.2}, "below its major threshold"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": [0.1, 0.1]}, "one threshold for all"),
-    ],
-)
-def test_invalid_arguments_are_rejected(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        psi_verdicts(**arguments)  # type: ignore[arg-type]
-
-
-def test_n_star_solves_its_equation() -> None:
-    from scipy.stats import ncx2
-
-    df, minor, major = np.array([[1], [9], [150]]), np.array([0.0, 0.1, 0.02]), np.array([0.1, 0.2, 0.021])
-    needed = n_star(df, minor, major)
-    assert needed.shape == (3, 3)
-    assert ncx2.sf(major * needed, df, minor * needed) == pytest.approx(np.full((3, 3), 0.025), rel=1e-6)
+def test_invalid_arguments_are_rejected() -> None:
+    right = {"base": [1, 2], "window": [1, 2], "starts": [0]}
+    for wrong, message in (
+        ({"window": [1, 2, 3]}, "do not fit"),
+        ({"base": [[1, 2]]}, "one-dimensional"),
+        ({"starts": [1]}, "ascend from 0"),
+        ({"starts": [0, 0]}, "ascend from 0"),
+        ({"starts": [0, 2]}, "ascend from 0"),
+        ({"starts": []}, "ascend from 0"),
+        ({"base": [1, -2]}, "baseline count is negative"),
+        ({"window": [1, -2]}, "window count is negative"),
+        ({"window": [1.5, 2]}, "whole numbers"),
+        ({"phi": 0.5}, "at least 1"),
+        ({"phi": float("nan")}, "at least 1"),
+        ({"minor": 0.2}, "below its major threshold"),
+        ({"minor": [0.1, 0.1]}, "one threshold for all"),
+    ):
+        arguments: dict[str, Any] = {**right, **wrong}
+        with pytest.raises(ValueError, match=message):
+            psi_verdicts(**arguments)
 
 
 def test_visible_shift_is_seen_with_80_percent_power() -> None:
     """A normal field in ten bins, shifted by the visible shift: four in five windows have p < 0.001."""
-    from scipy.special import ndtr, ndtri
-
     n = 1_000
     shift = visible_shift(np.array([9]), np.array([float(n)])).item()
     shares = np.diff(ndtr(ndtri(np.linspace(0, 1, 11)) - shift))
     window = np.random.default_rng(24).multinomial(n, shares, size=4_000)
     detected = (psi_verdicts(TEN, window, [0]).p_value < 0.001).mean()
     assert detected == pytest.approx(0.8, abs=0.03)
-
-
-def test_no_shift_is_visible_to_a_handful_of_events() -> None:
+    # No shift is visible to a handful of events.
     assert visible_shift(np.array([9, 9]), np.array([0.0, 1.0])).tolist() == [np.inf, np.inf]
 
 
-@pytest.mark.parametrize(
-    ("noise", "n_h"), [(0.0, 4975.12437811), (11 / 143_000, 3598.11790756), (1 / 10_000, 3322.25913621)]
-)
-def test_the_error_of_a_sketched_baseline_is_part_of_n_h(noise: float, n_h: float) -> None:
-    """1/n_h = 1/n + 1/m + 1/n_eff, here for n = 5,000 and m = 10⁶."""
+def test_the_error_of_a_sketched_baseline_is_part_of_n_h() -> None:
+    """1/n_h = φ/n + φ/m + 1/n_eff, here for n = 5,000 and m = 10⁶: φ does not multiply the sketch's error."""
     base, window = [100_000] * 10, [520, 480] * 5
-    verdicts = psi_verdicts(base, window, [0], noise=noise)
-    t = n_h * verdicts.psi.item()
-    assert verdicts.p_value.item() == pytest.approx(chdtrc(9, t), rel=1e-9)
-    centre = max(0.0, verdicts.psi.item() - 9 / n_h)
-    assert verdicts.low.item() <= centre <= verdicts.high.item()
-    assert verdicts.visible_shift.item() == pytest.approx(visible_shift(np.array([9]), np.array([n_h])).item())
-
-
-def test_phi_does_not_multiply_the_error_of_a_sketch() -> None:
-    base, window, phi = [100_000] * 10, [520, 480] * 5, 50.0
-    verdicts = psi_verdicts(base, window, [0], phi=phi, noise=1e-4)
-    n_h = 1 / (phi / 5_000 + phi / 1_000_000 + 1e-4)
-    assert verdicts.p_value.item() == pytest.approx(chdtrc(9, n_h * verdicts.psi.item()), rel=1e-12)
-
-
-def test_a_sketched_baseline_can_be_too_rough_for_any_window() -> None:
-    base = [100_000] * 10
+    for noise, phi, n_h in (
+        (0.0, 1.0, 4975.12437811),
+        (11 / 143_000, 1.0, 3598.11790756),
+        (1e-4, 1.0, 3322.25913621),
+        (1e-4, 50.0, 1 / (50 / 5_000 + 50 / 1_000_000 + 1e-4)),
+    ):
+        verdicts = psi_verdicts(base, window, [0], phi=phi, noise=noise)
+        t = n_h * verdicts.psi.item()
+        assert verdicts.p_value.item() == pytest.approx(chdtrc(9, t), rel=1e-9)
+        centre = max(0.0, verdicts.psi.item() - 9 / n_h)
+        assert verdicts.low.item() <= centre <= verdicts.high.item()
+        assert verdicts.visible_shift.item() == pytest.approx(visible_shift(np.array([9]), np.array([n_h])).item())
+    # It can be too rough for any window.
     verdicts = psi_verdicts(base, [[10_000] * 10, [0] * 9 + [100_000]], [0], noise=1.0)
     assert verdicts.level.ravel().tolist() == [Level.insufficient] * 2
     assert [REASON_NAMES[reason] for reason in verdicts.reason.ravel()] == ["few training rows"] * 2

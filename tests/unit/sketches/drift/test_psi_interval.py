@@ -19,7 +19,7 @@ def random_df(rng: np.random.Generator, count: int) -> list[int]:
 
 def test_both_ends_agree_with_scipy() -> None:
     rng = np.random.default_rng(SEED)
-    for df in random_df(rng, 40):
+    for df in random_df(rng, 12):
         start, median = chdtri(df, 0.025), chdtri(df, 0.5)
         near = 1.0 + 10.0 ** rng.uniform(-6.0, 0.0, 12)
         t = np.concatenate([10.0 ** rng.uniform(-4.0, 5.0, 16), start * near, median * near])
@@ -56,16 +56,11 @@ def test_below_the_start_the_lower_end_is_zero_and_the_upper_that_of_the_median(
         start, median = float(chdtri(df, 0.025)), float(chdtri(df, 0.5))
         assert lambda_low(share * start, df).tolist() == [0.0, 0.0, 0.0]
         assert lambda_high(share * median, df) == pytest.approx(np.full(3, chndtrinc(median, df, 0.025)), rel=1e-9)
-
-
-def test_shapes_broadcast_and_scalars_work() -> None:
+    # Shapes broadcast, and scalars work.
     assert lambda_high([[1.0], [50.0]], [1, 9, 20]).shape == (2, 3)
     assert lambda_low(40.0, 9).shape == ()
     assert lambda_low(np.empty((0, 4)), np.empty((0, 4), np.int64)).shape == (0, 4)
     assert chi2_quantile(np.array([[1, 9]]), 0.5) == pytest.approx(np.array([[0.454936, 8.342833]]), abs=5e-7)
-
-
-def test_no_degree_of_freedom_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         lambda_low(3.0, 0)
 

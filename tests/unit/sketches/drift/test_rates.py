@@ -41,23 +41,13 @@ def test_intervals_stay_within_range_and_are_open_without_data() -> None:
     delta, low, high = newcombe(10, 10, 0, 10)
     assert (delta.item(), high.item()) == (1.0, 1.0)
     assert 0.0 < low.item() < 1.0
-
-
-def test_newcombe_is_antisymmetric() -> None:
+    # Newcombe's interval is antisymmetric.
     one, two = newcombe(56, 70, 48, 80), newcombe(48, 80, 56, 70)
     assert [part.item() for part in one] == pytest.approx([-two[0].item(), -two[2].item(), -two[1].item()])
 
 
-def test_newcombe_covers_the_true_difference() -> None:
-    rng = np.random.default_rng(41)
-    draws = 20_000
-    _, low, high = newcombe(rng.binomial(500, 0.04, draws), 500, rng.binomial(5_000, 0.01, draws), 5_000)
-    assert ((low <= 0.03) & (high >= 0.03)).mean() == pytest.approx(0.95, abs=0.015)
-
-
-@pytest.mark.parametrize(
-    ("k", "n", "expected"),
-    [
+def test_level_of_a_rate() -> None:
+    for k, n, expected in (
         (0, 1_000, Level.stable),
         (1, 1_000, Level.stable),  # p = 0.01, and no more than one null in 1,000
         (9, 1_000, Level.stable),
@@ -71,10 +61,19 @@ def test_newcombe_covers_the_true_difference() -> None:
         (20, 200, Level.major),  # 10 %, down to 6.5 %
         (3, 10, Level.major),
         (1, 10, Level.insufficient),
-    ],
-)
-def test_level(k: int, n: int, expected: Level) -> None:
-    assert level(k, n) == expected
+    ):
+        assert level(k, n) == expected, (k, n)
+    # Thresholds are the user's. Wilson's upper end of 0 of n passes under 0.1 % at n = 3,838.
+    assert level(20, 1_000, minor=0.03) == Level.stable
+    assert level(20, 1_000, minor=0.005, major=0.015) == Level.major
+    assert level(0, 3_837, minor=0.001) == Level.insufficient
+    assert level(0, 3_838, minor=0.001) == Level.stable
+    # A Zipf field always brings a few new values: 300 of 100,000 rows were the only ones of theirs.
+    assert level(8, 1_000, base_k=300) == Level.stable
+    assert level(60, 1_000, base_k=300) == Level.major
+    fell = rate_verdicts(0, 1_000, 50_000, ROWS)
+    assert (fell.delta.item(), fell.level.item()) == (-0.5, Level.stable)
+    assert fell.p_value.item() < 1e-100
 
 
 def test_a_rise_that_may_be_chance_is_not_enough() -> None:
@@ -89,24 +88,8 @@ def test_a_rise_that_may_be_chance_is_not_enough() -> None:
     assert verdict.level.item() == Level.minor
 
 
-def test_a_rate_that_fell_is_stable() -> None:
-    verdict = rate_verdicts(0, 1_000, 50_000, ROWS)
-    assert verdict.delta.item() == -0.5
-    assert verdict.level.item() == Level.stable
-    assert verdict.p_value.item() < 1e-100
-
-
-def test_thresholds_are_the_users() -> None:
-    assert level(20, 1_000, minor=0.03) == Level.stable
-    assert level(20, 1_000, minor=0.005, major=0.015) == Level.major
-    # Wilson's upper end of 0 of n passes under 0.1 % at n = 3,838
-    assert level(0, 3_837, minor=0.001) == Level.insufficient
-    assert level(0, 3_838, minor=0.001) == Level.stable
-
-
-@pytest.mark.parametrize(
-    ("k", "n", "base_n", "phi", "completeness", "reason"),
-    [
+def test_an_insufficient_verdict_has_a_reason() -> None:
+    for k, n, base_n, phi, completeness, reason in (
         (0, 1_000, ROWS, 1.0, 1.0, ""),
         (50, 100, ROWS, 1.0, 1.0, ""),  # too few events for the thresholds, yet major
         (0, 0, ROWS, 1.0, 1.0, "no events"),
@@ -115,17 +98,13 @@ def test_thresholds_are_the_users() -> None:
         (0, 100, ROWS, 1.0, 0.2, "lost events"),
         (0, 1_000, ROWS, 3.0, 1.0, "correlated events"),
         (0, 1_000, 0, 1.0, 1.0, "few training rows"),
-    ],
-)
-def test_an_insufficient_verdict_has_a_reason(
-    k: int, n: int, base_n: int, phi: float, completeness: float, reason: str
-) -> None:
-    verdicts = rate_verdicts(k, n, 0, base_n, phi=phi, completeness=completeness)
-    assert REASON_NAMES[verdicts.reason.item()] == reason
-    assert (verdicts.level.item() == Level.insufficient) == bool(reason)
+    ):
+        verdicts = rate_verdicts(k, n, 0, base_n, phi=phi, completeness=completeness)
+        assert REASON_NAMES[verdicts.reason.item()] == reason
+        assert (verdicts.level.item() == Level.insufficient) == bool(reason), reason
 
 
-def test_overdispersion_divides_the_windows_counts_and_not_its_rate() -> None:
+def test_overdispersion_divides_counts_and_not_rates() -> None:
     plain, phi = rate_verdicts(40, 1_000, 500, ROWS), rate_verdicts(40, 1_000, 500, ROWS, phi=2.0)
     same = rate_verdicts(20, 500, 500, ROWS)
     assert phi.rate == plain.rate == 0.04
@@ -133,29 +112,17 @@ def test_overdispersion_divides_the_windows_counts_and_not_its_rate() -> None:
         assert getattr(phi, name) == getattr(same, name)
     assert phi.low < plain.low
     assert rate_verdicts(40, 1_000, 500, ROWS, phi=3.0).level.item() == Level.insufficient
-
-
-def test_overdispersion_of_the_baseline_reduces_its_rows() -> None:
+    # That of the baseline reduces its rows.
     paid = rate_verdicts(40, 1_000, 300, 10_000, base_phi=3.0)
     same = rate_verdicts(40, 1_000, 100, 10_000 / 3)
     assert paid.baseline_rate == 0.03
     for name in ("low", "high", "p_value", "level"):
         assert getattr(paid, name) == pytest.approx(getattr(same, name))
     assert paid.low < rate_verdicts(40, 1_000, 300, 10_000).low
-    with pytest.raises(ValueError, match="at least 1"):
-        rate_verdicts(1, 10, 1, 10, base_phi=0.5)
-
-
-def test_scaled_counts_are_rounded_for_fisher_alone() -> None:
-    verdict = rate_verdicts(50, 1_000, 10, ROWS, phi=1.7)
-    assert verdict.p_value == rate_verdicts(29, 588, 10, ROWS).p_value
-    assert verdict.low == newcombe(50 / 1.7, 1_000 / 1.7, 10, ROWS)[1]
-
-
-def test_unseen_is_measured_against_the_categories_seen_once() -> None:
-    """A Zipf field always brings a few new values: 300 of 100,000 rows were the only ones of theirs."""
-    assert level(8, 1_000, base_k=300) == Level.stable
-    assert level(60, 1_000, base_k=300) == Level.major
+    # Divided counts are rounded for Fisher's test alone.
+    scaled = rate_verdicts(50, 1_000, 10, ROWS, phi=1.7)
+    assert scaled.p_value == rate_verdicts(29, 588, 10, ROWS).p_value
+    assert scaled.low == newcombe(50 / 1.7, 1_000 / 1.7, 10, ROWS)[1]
 
 
 def test_rates_without_events() -> None:
@@ -184,26 +151,20 @@ def test_shapes_broadcast_and_a_rate_alone_gets_the_same_bits() -> None:
     assert rate_verdicts(np.empty((0, 7)), np.empty((0, 7)), base_k, ROWS).level.shape == (0, 7)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
+def test_invalid_arguments_are_rejected() -> None:
+    wrong: tuple[tuple[tuple[float, float, float, float], dict[str, float], str], ...] = (
         ((-1, 10, 0, 10), {}, "window count"),
         ((11, 10, 0, 10), {}, "window count"),
         ((1, 10, 11, 10), {}, "baseline count"),
         ((float("nan"), 10, 0, 10), {}, "window count"),
         ((1, 10, 0, 10), {"phi": 0.9}, "at least 1"),
+        ((1, 10, 0, 10), {"base_phi": 0.5}, "at least 1"),
         ((1, 10, 0, 10), {"minor": 0.0}, "above 0"),
         ((1, 10, 0, 10), {"minor": 0.05}, "below its major threshold"),
-    ],
-)
-def test_invalid_arguments_are_rejected(
-    arguments: tuple[float, float, float, float], options: dict[str, float], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        rate_verdicts(*arguments, **options)
-
-
-def test_a_confidence_is_a_share() -> None:
+    )
+    for counts, options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            rate_verdicts(*counts, **options)
     with pytest.raises(ValueError, match="between 0 and 1"):
         wilson(1, 2, 95)
 
@@ -212,15 +173,12 @@ def kinds_of(field: FieldBaseline) -> set[str]:
     return {kind.name for kind in RATE_KINDS if kind.applies_to(field)}
 
 
-def test_each_kind_reads_its_count() -> None:
+def test_kinds_read_their_counts_and_apply_to_fields_that_can_have_them() -> None:
     assert len(set(RATE_KIND_NAMES)) == len(RATE_KINDS)
     columns = {kind.name: kind.column for kind in RATE_KINDS}
     assert (columns["null"], columns["invalid"]) == (FieldColumn.NULL, FieldColumn.INVALID)
     assert (columns["below"], columns["above"]) == (FieldColumn.BELOW, FieldColumn.ABOVE)
     assert columns["unseen"] == FieldColumn.UNSEEN
-
-
-def test_kinds_apply_to_fields_that_can_have_them() -> None:
     numbers = FieldBaseline(name="x", kind="numeric", slices={})
     limited = FieldBaseline(name="x", kind="numeric", low=0.0, slices={})
     texts = FieldBaseline(name="c", kind="category", slices={})

@@ -26,19 +26,17 @@ def test_golden_rate() -> None:
 def test_probabilities_follow_the_doubt() -> None:
     doubt = np.sqrt(np.multiply(SCORES, np.subtract(1.0, SCORES)))
     np.testing.assert_allclose(sampling_probabilities(SCORES, 3.0), 0.3 * (0.5 + 0.5 * doubt / doubt.mean()))
+    # A judge without doubt is labelled evenly.
+    np.testing.assert_allclose(sampling_probabilities([0.0, 1.0, 1.0, 0.0], 2.0), 0.5)
 
 
 @given(arrays.arrays(np.float64, st.integers(1, 40), elements=st.floats(0.0, 1.0)), st.floats(0.01, 100.0))
-@settings(max_examples=200)
+@settings(max_examples=50)
 def test_every_answer_can_be_labelled_within_the_budget(scores: np.ndarray, budget: float) -> None:
     probabilities = sampling_probabilities(scores, budget)
     assert np.all((probabilities > 0.0) & (probabilities <= 1.0))
     assert probabilities.sum() <= budget * (1.0 + 1e-9)
     assert np.all(probabilities >= min(1.0, 0.5 * budget / len(scores)) * (1.0 - 1e-9))
-
-
-def test_a_judge_without_doubt_is_labelled_evenly() -> None:
-    np.testing.assert_allclose(sampling_probabilities([0.0, 1.0, 1.0, 0.0], 2.0), 0.5)
 
 
 def test_the_estimate_is_unbiased_over_all_samples() -> None:
@@ -55,42 +53,30 @@ def test_the_estimate_is_unbiased_over_all_samples() -> None:
     assert total == pytest.approx(0.5, abs=1e-12)
 
 
-def test_all_labels_give_the_exact_rate() -> None:
+def test_all_labels_give_the_exact_rate_and_none_are_reported() -> None:
     labels = np.repeat([1, 0], [30, 70])
     rate = active_rate(np.full(100, 0.5), np.arange(100), labels, np.ones(100), margin=0.2)
     assert float(rate.value) == pytest.approx(0.3)
     assert RATE_REASON_NAMES[int(rate.reason)] == ""
     narrow = active_rate(np.full(100, 0.5), np.arange(100), labels, np.ones(100), margin=0.01)
     assert RATE_REASON_NAMES[int(narrow.reason)] == "wide interval"
-
-
-def test_no_labels_are_reported() -> None:
     assert RATE_REASON_NAMES[int(active_rate(SCORES, [], [], []).reason)] == "no gold"
 
 
-@pytest.mark.parametrize(
-    ("labelled", "labels", "probabilities", "text"),
-    [
-        ([1, 2], [1], [0.5, 0.5], "one shape"),
-        ([10], [1], [0.5], "between 0 and 9"),
-        ([-1], [1], [0.5], "between 0 and 9"),
-        ([1, 1], [1, 0], [0.5, 0.5], "labelled twice"),
+def test_wrong_labels_and_scores_are_rejected() -> None:
+    for labelled, labels, probabilities, text in (
+        ([1, 2], [1.0], [0.5, 0.5], "one shape"),
+        ([10], [1.0], [0.5], "between 0 and 9"),
+        ([-1], [1.0], [0.5], "between 0 and 9"),
+        ([1, 1], [1.0, 0.0], [0.5, 0.5], "labelled twice"),
         ([1], [0.5], [0.5], "labels must be"),
-        ([1], [1], [0.0], "π must be above 0"),
-        ([1], [1], [1.5], "π must be above 0"),
-    ],
-)
-def test_wrong_labels_are_rejected(
-    labelled: list[int], labels: list[float], probabilities: list[float], text: str
-) -> None:
-    with pytest.raises(ValueError, match=text):
-        active_rate(SCORES, labelled, labels, probabilities)
-
-
-def test_wrong_scores_are_rejected() -> None:
-    with pytest.raises(ValueError, match="probabilities between 0 and 1"):
-        sampling_probabilities([0.5, 1.5], 1.0)
-    with pytest.raises(ValueError, match="budget"):
-        sampling_probabilities([0.5], 0.0)
+        ([1], [1.0], [0.0], "π must be above 0"),
+        ([1], [1.0], [1.5], "π must be above 0"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            active_rate(SCORES, labelled, labels, probabilities)
     with pytest.raises(ValueError, match="two judged answers"):
         active_rate([0.5], [], [], [])
+    for scores, budget, text in (([0.5, 1.5], 1.0, "probabilities between 0 and 1"), ([0.5], 0.0, "budget")):
+        with pytest.raises(ValueError, match=text):
+            sampling_probabilities(scores, budget)

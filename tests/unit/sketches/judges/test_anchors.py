@@ -27,11 +27,14 @@ def test_without_drift_the_mean_of_e_is_1() -> None:
         assert float(weights @ np.exp(log_e)) == pytest.approx(1.0)
 
 
-def test_each_run_has_the_evidence_so_far() -> None:
+def test_each_run_has_the_evidence_so_far_and_each_judge_its_own() -> None:
     lost, gained = np.array([4, 6, 3, 7]), np.array([3, 2, 3, 1])
     path = anchor_drift(lost, gained).log_e
     for count in range(1, 5):
         assert anchor_drift(lost[:count], gained[:count]).log_e[-1] == pytest.approx(path[count - 1])
+    both = anchor_drift([[1, 2], [3, 4]], [[0, 0], [1, 1]])
+    assert both.log_e.shape == (2, 2)
+    assert both.log_e[1].tolist() == anchor_drift([3, 4], [1, 1]).log_e.tolist()
 
 
 def test_a_judge_that_became_worse_has_drifted_and_stays_so() -> None:
@@ -41,30 +44,23 @@ def test_a_judge_that_became_worse_has_drifted_and_stays_so() -> None:
     assert 0 < first < 10
     assert drift.has_drifted[first:].all()
     assert drift.log_e[first] >= math.log(50.0) > drift.log_e[-1]
-
-
-def test_a_better_judge_has_not_drifted() -> None:
+    # A better judge has not.
     assert not anchor_drift([2] * 60, [9] * 60).has_drifted.any()
 
 
-def test_many_judges_are_tested_at_once() -> None:
-    drift = anchor_drift([[1, 2], [3, 4]], [[0, 0], [1, 1]])
-    assert drift.log_e.shape == (2, 2)
-    assert drift.log_e[1].tolist() == anchor_drift([3, 4], [1, 1]).log_e.tolist()
-
-
-@pytest.mark.parametrize(
-    ("lost", "gained", "text"),
-    [
+def test_wrong_numbers_and_verdicts_are_rejected() -> None:
+    for lost, gained, text in (
         ([1, 2], [1], "the same shape"),
         (1, 1, "the same shape"),
         ([-1], [1], "numbers of anchors"),
         ([1], [np.nan], "numbers of anchors"),
-    ],
-)
-def test_wrong_numbers_are_rejected(lost: list[float], gained: list[float], text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        anchor_drift(lost, gained)
+    ):
+        with pytest.raises(ValueError, match=text):
+            anchor_drift(lost, gained)
+    with pytest.raises(ValueError, match="at least two runs"):
+        is_deterministic([[1, 0]])
+    with pytest.raises(ValueError, match="same anchors"):
+        changed_anchors([1, 0], [1, 0, 1])
 
 
 def test_a_deterministic_judge_drifts_with_one_verdict() -> None:
@@ -74,10 +70,3 @@ def test_a_deterministic_judge_drifts_with_one_verdict() -> None:
     assert changed_anchors(bank[0], [1, 1, 1, 0]).tolist() == [1, 3]
     bank[2, 3] = 0
     assert not is_deterministic(bank)
-
-
-def test_wrong_verdicts_are_rejected() -> None:
-    with pytest.raises(ValueError, match="at least two runs"):
-        is_deterministic([[1, 0]])
-    with pytest.raises(ValueError, match="same anchors"):
-        changed_anchors([1, 0], [1, 0, 1])

@@ -17,14 +17,16 @@ OTHERS = np.repeat([1.0, 0.0], [860, 3940])
 
 
 def test_golden_rate() -> None:
-    result = graded_rate(gold_sums(LABELS, SCORES), other_sums(OTHERS))
+    gold = np.stack((gold_sums(LABELS, SCORES), np.zeros(GOLD_SUMS)))
+    result = graded_rate(gold, other_sums(OTHERS))
     rate = result.judged.rate
-    assert float(result.tuning) == pytest.approx(0.696, abs=1e-9)
-    np.testing.assert_allclose(
-        (rate.value, rate.low, rate.high), (0.1555, 0.12144226356, 0.18955773644), rtol=0, atol=1e-9
-    )
-    assert RATE_REASON_NAMES[int(rate.reason)] == ""
-    assert not result.judged.judge_adds_nothing
+    assert float(result.tuning[0]) == pytest.approx(0.696, abs=1e-9)
+    golden = (0.1555, 0.12144226356, 0.18955773644)
+    assert (rate.value[0], rate.low[0], rate.high[0]) == pytest.approx(golden, abs=1e-9)
+    assert RATE_REASON_NAMES[int(rate.reason[0])] == ""
+    assert not result.judged.judge_adds_nothing[0]
+    # Windows are computed at once, and one may have no gold.
+    assert np.isnan(rate.value[1])
 
 
 @given(st.integers(1, 199), st.integers(1, 4799))
@@ -42,7 +44,7 @@ def test_sums_of_parts_are_those_of_the_whole(cut: int, other_cut: int) -> None:
     st.integers(1, 2000),
     st.integers(1, 2000),
 )
-@settings(max_examples=200)
+@settings(max_examples=50)
 def test_yes_and_no_give_the_rate_of_strata(
     flagged: tuple[int, int], unflagged: tuple[int, int], more_flagged: int, more_unflagged: int
 ) -> None:
@@ -79,21 +81,18 @@ def test_scores_that_say_nothing_add_nothing() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("labels", "margin", "reason"),
-    [
-        ([1] * 0, None, "no gold"),
-        ([1] * 20 + [0] * 29, None, "little gold"),
-        ([1] * 9 + [0] * 91, None, "rare class"),
-        ([1] * 91 + [0] * 9, None, "rare class"),
-        ([1] * 10 + [0] * 90, None, ""),
-        ([1] * 10 + [0] * 90, 0.03, "wide interval"),
-    ],
-)
-def test_a_rate_is_insufficient_for_a_reason(labels: list[int], margin: float | None, reason: str) -> None:
-    scores = np.linspace(0.0, 1.0, len(labels))
-    rate = graded_rate(gold_sums(labels, scores), other_sums(np.linspace(0.0, 1.0, 1000)), margin=margin).judged.rate
-    assert RATE_REASON_NAMES[int(rate.reason)] == reason
+def test_a_rate_is_insufficient_for_a_reason() -> None:
+    for faulty, sound, margin, reason in (
+        (0, 0, None, "no gold"),
+        (20, 29, None, "little gold"),
+        (9, 91, None, "rare class"),
+        (91, 9, None, "rare class"),
+        (10, 90, None, ""),
+        (10, 90, 0.03, "wide interval"),
+    ):
+        gold = gold_sums([1] * faulty + [0] * sound, np.linspace(0.0, 1.0, faulty + sound))
+        rate = graded_rate(gold, other_sums(np.linspace(0.0, 1.0, 1000)), margin=margin).judged.rate
+        assert RATE_REASON_NAMES[int(rate.reason)] == reason, (faulty, sound)
 
 
 def test_gold_that_is_no_random_sample_is_reported() -> None:
@@ -113,13 +112,6 @@ def test_random_gold_is_seldom_called_uneven() -> None:
     other_side = np.stack([np.full(5000, 240), others.sum(1), (others**2).sum(1)], axis=1)
     reasons = graded_rate(gold_side, other_side).judged.rate.reason
     assert np.mean(reasons == RateReason.uneven_gold) <= 0.004
-
-
-def test_many_windows_are_computed_at_once() -> None:
-    gold = np.stack((gold_sums(LABELS, SCORES), np.zeros(GOLD_SUMS)))
-    result = graded_rate(gold, other_sums(OTHERS))
-    assert float(result.judged.rate.value[0]) == pytest.approx(0.1555)
-    assert np.isnan(result.judged.rate.value[1])
 
 
 def test_wrong_input_is_rejected() -> None:

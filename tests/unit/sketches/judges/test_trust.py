@@ -9,6 +9,9 @@ import pytest
 
 from sketches.judges.trust import FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE, score_trust
 
+GOLDEN_TRUSTED = 1
+"""Of 100 evaluators without a clue."""
+
 
 def pairs(scores: list[float], is_sound: list[bool]) -> float:
     """Return AUROC from all pairs."""
@@ -32,51 +35,54 @@ def test_a_hand_computed_interval() -> None:
     assert trust.reason == FEW_LABELS
 
 
-@pytest.mark.parametrize("decimals", [1, 6])
-def test_it_is_the_share_of_pairs(decimals: int) -> None:
-    rng = np.random.default_rng(7)
-    is_sound = rng.random(2_500) < 0.5
-    # Thousands of rows: no correction for ties within a bin applies, because only equal scores are ties.
-    scores = np.round(rng.normal(is_sound * 0.5), decimals)
-    assert score_trust(scores, is_sound).auroc == pytest.approx(pairs(scores.tolist(), is_sound.tolist()), abs=1e-12)
+def test_it_is_the_share_of_pairs() -> None:
+    for decimals in (1, 6):
+        rng = np.random.default_rng(7)
+        is_sound = rng.random(2_500) < 0.5
+        # Thousands of rows: no correction for ties within a bin applies, because only equal scores are ties.
+        scores = np.round(rng.normal(is_sound * 0.5), decimals)
+        expected = pairs(scores.tolist(), is_sound.tolist())
+        assert score_trust(scores, is_sound).auroc == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("n", "shift", "reason"),
-    [
+def test_who_is_trusted() -> None:
+    for n, shift, reason in (
         (200, 1.0, ""),
         (200, 0.0, NO_BETTER),
         (200, -1.0, WORSE),
         (LEAST_LABELS, 50.0, ""),
         (LEAST_LABELS - 1, 50.0, FEW_LABELS),
         (0, 0.0, FEW_LABELS),
-    ],
-)
-def test_who_is_trusted(n: int, shift: float, reason: str) -> None:
-    rng = np.random.default_rng(3)
-    scores = np.concatenate([rng.normal(shift, 1.0, 300), rng.normal(0.0, 1.0, n)])
-    trust = score_trust(scores, [True] * 300 + [False] * n)
-    assert (trust.faulty, trust.sound, trust.reason) == (n, 300, reason)
-    assert math.isnan(trust.auroc) == (n == 0)
+    ):
+        rng = np.random.default_rng(3)
+        scores = np.concatenate([rng.normal(shift, 1.0, 300), rng.normal(0.0, 1.0, n)])
+        trust = score_trust(scores, [True] * 300 + [False] * n)
+        assert (trust.faulty, trust.sound, trust.reason) == (n, 300, reason)
+        assert math.isnan(trust.auroc) == (n == 0)
 
 
-def test_the_same_score_for_all_is_chance() -> None:
+def test_the_same_score_for_all_is_chance_and_wrong_arguments_are_errors() -> None:
     trust = score_trust([1.0] * 100, [True, False] * 50)
     assert (trust.auroc, trust.reason) == (0.5, NO_BETTER)
     assert trust.low < 0.5 < trust.high
     assert score_trust([], []).reason == FEW_LABELS
-
-
-def test_an_evaluator_without_a_clue_is_seldom_trusted() -> None:
-    rng = np.random.default_rng(11)
-    is_sound = np.arange(120) >= LEAST_LABELS
-    n_trusted = sum(not score_trust(rng.normal(size=120), is_sound).reason for _ in range(2_000))
-    # 2.5 % of a 95 % interval, plus three standard errors and what a small sample adds.
-    assert n_trusted / 2_000 < 0.045
-
-
-def test_wrong_arguments_are_errors() -> None:
     with pytest.raises(ValueError, match="one label each"):
         score_trust([1.0, 2.0], [True])
     with pytest.raises(ValueError, match="must be numbers"):
         score_trust([1.0, math.nan], [True, False])
+
+
+def trusted_by_chance(runs: int) -> int:
+    rng = np.random.default_rng(11)
+    is_sound = np.arange(120) >= LEAST_LABELS
+    return sum(not score_trust(rng.normal(size=120), is_sound).reason for _ in range(runs))
+
+
+def test_golden_number_of_evaluators_that_are_trusted_by_chance() -> None:
+    assert trusted_by_chance(100) == GOLDEN_TRUSTED
+
+
+@pytest.mark.long
+def test_an_evaluator_without_a_clue_is_seldom_trusted() -> None:
+    # 2.5 % of a 95 % interval, plus three standard errors and what a small sample adds.
+    assert trusted_by_chance(2_000) / 2_000 < 0.045

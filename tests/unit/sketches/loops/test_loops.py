@@ -91,6 +91,7 @@ def test_verdicts() -> None:
     assert decide({"a": replace(wide, p_value=0.006), "b": nothing}, {}, 1).name == "cannot tell", "Holm"
 
 
+@pytest.mark.long
 def test_planted_loops_on_real_flights() -> None:
     """Of 30 repetitions at a coverage of 95 %, fewer than 25 cover with a probability of 0.3 %."""
     for strength in (0.0, 0.3):
@@ -101,6 +102,7 @@ def test_planted_loops_on_real_flights() -> None:
         assert row["likely" if strength else "not seen"] >= 0.8
 
 
+@pytest.mark.long
 def test_without_exploration_or_with_wrong_propensities_there_is_no_claim() -> None:
     rng = np.random.default_rng(1)
     rows = plant(0.5, rng, is_class=False, exploration=0.0)

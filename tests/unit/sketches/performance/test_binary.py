@@ -25,13 +25,23 @@ def test_golden_auc() -> None:
     assert (value.item(), variance.item()) == pytest.approx((0.875, 0.020833), abs=5e-7)
     assert (metric.low.item(), metric.high.item()) == pytest.approx((0.345117, 0.989360), abs=1e-6)
     assert not metric.enough.item()
+    # Perfect order has an interval, too.
+    labels = np.repeat([False, True], 30)
+    metric = auc_metric(score_histogram(np.where(labels, 0.9, 0.1), score_edges(0.5), labels))
+    assert metric.value.item() == metric.high.item() == 1.0
+    assert 0.8 < metric.low.item() < 0.95
+    assert metric.enough.item()
 
 
-def test_golden_wilson() -> None:
+def test_golden_proportions_and_their_difference() -> None:
     metric = proportion(50, 1000)
     assert (metric.value.item(), metric.low.item(), metric.high.item()) == pytest.approx(
         (0.05, 0.038130, 0.065314), abs=5e-7
     )
+    result = difference(proportion(20, 1000), proportion(0, 100_000))
+    newcombes = [part.item() for part in newcombe(20, 1000, 0, 100_000)]
+    assert [result.value.item(), result.low.item(), result.high.item()] == pytest.approx(newcombes)
+    assert (result.low.item(), result.high.item()) == pytest.approx((0.012984, 0.030690), abs=5e-7)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.13])
@@ -61,11 +71,16 @@ def test_against_scikit_learn(threshold: float) -> None:
     ("mean_odds", "spread", "limit"),
     [
         (-1.0, 1.5, 1e-4),
-        (2.0, 1.5, 1e-4),  # two standard deviations of covariate shift
-        (3.5, 1.5, 2e-4),
-        (-7.7, 1.6, 2e-4),  # 0.2 % positives
-        (-2.0, 3.0, 2e-5),
-        (-1.0, 0.5, 2e-4),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                (2.0, 1.5, 1e-4),  # two standard deviations of covariate shift
+                (3.5, 1.5, 2e-4),
+                (-7.7, 1.6, 2e-4),  # 0.2 % positives
+                (-2.0, 3.0, 2e-5),
+                (-1.0, 0.5, 2e-4),
+            )
+        ),
     ],
 )
 def test_auc_from_bins_errs_little(mean_odds: float, spread: float, limit: float) -> None:
@@ -77,17 +92,14 @@ def test_auc_from_bins_errs_little(mean_odds: float, spread: float, limit: float
     assert value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=limit)
 
 
-@pytest.mark.parametrize("leaves", [4, 20])
-def test_auc_of_few_distinct_scores(leaves: int) -> None:
+def test_auc_of_few_distinct_scores_and_its_variance() -> None:
     scores, labels = drawn(np.random.default_rng(9), (200_000,), 0.0, 1.5)
-    ends = np.quantile(scores, np.arange(1, leaves) / leaves)
-    rounded = np.quantile(scores, (np.arange(leaves) + 0.5) / leaves)[np.searchsorted(ends, scores)]
-    value, _ = auc_and_variance(score_histogram(rounded, score_edges(0.5), labels))
-    assert value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, rounded), abs=2e-4)
-
-
-def test_delong_variance_against_placements_of_raw_scores() -> None:
-    """Rounded to bins' own scores, so that ties are the same, against the definition pair by pair."""
+    for leaves in (4, 20):
+        ends = np.quantile(scores, np.arange(1, leaves) / leaves)
+        rounded = np.quantile(scores, (np.arange(leaves) + 0.5) / leaves)[np.searchsorted(ends, scores)]
+        value, _ = auc_and_variance(score_histogram(rounded, score_edges(0.5), labels))
+        assert value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, rounded), abs=2e-4)
+    # DeLong's variance, of scores rounded to bins' own so that ties are the same, by the definition pair by pair.
     rng = np.random.default_rng(10)
     edges = score_edges(0.5)
     scores = edges[rng.integers(60, 130, 300)]
@@ -100,14 +112,6 @@ def test_delong_variance_against_placements_of_raw_scores() -> None:
     assert variance.item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_auc_of_perfect_order_has_an_interval() -> None:
-    labels = np.repeat([False, True], 30)
-    metric = auc_metric(score_histogram(np.where(labels, 0.9, 0.1), score_edges(0.5), labels))
-    assert metric.value.item() == metric.high.item() == 1.0
-    assert 0.8 < metric.low.item() < 0.95
-    assert metric.enough.item()
-
-
 def test_losses_without_sums_are_those_of_the_bins_mean_scores() -> None:
     scores, labels = drawn(np.random.default_rng(11), (20_000,), -1.0, 1.5)
     edges = score_edges(0.5)
@@ -118,32 +122,19 @@ def test_losses_without_sums_are_those_of_the_bins_mean_scores() -> None:
         assert result[name].high.item() == pytest.approx(exact[name].high.item(), rel=2e-3)
 
 
-def test_a_model_without_scores_has_metrics_of_its_classes_only() -> None:
-    result = binary_metrics(None, [[30, 10, 20, 40]], score_edges(0.5))
-    assert result["accuracy"].value == pytest.approx([0.7])
-    assert np.isnan(result["auc"].value).all()
-    assert not result["auc"].enough.any()
-
-
 def test_enough_needs_twenty_of_either_class_and_of_the_denominator() -> None:
+    """Without scores a model has metrics of its classes only."""
     confusions = [[20, 0, 0, 20], [19, 1, 0, 100], [10, 0, 10, 100], [100, 0, 100, 19]]
     result = binary_metrics(None, confusions, score_edges(0.5))
     assert result["accuracy"].enough.tolist() == [True, False, True, False]
     assert result["precision"].enough.tolist() == [True, False, False, False]
     assert result["recall"].enough.tolist() == [True, False, True, False]
+    assert result["accuracy"].value == pytest.approx([1.0, 119 / 120, 110 / 120, 119 / 219])
+    assert np.isnan(result["auc"].value).all()
+    assert not result["auc"].enough.any()
 
 
-def test_a_window_alone_gets_the_same_bits() -> None:
-    scores, labels = drawn(np.random.default_rng(5), (7, 400), -1.0, 1.5)
-    together = measured(scores, labels)
-    for window in range(7):
-        alone = measured(scores[window : window + 1], labels[window : window + 1])
-        for name, metric in together.items():
-            assert metric.value[window] == alone[name].value[0], name
-            assert (metric.low[window], metric.high[window]) == (alone[name].low[0], alone[name].high[0]), name
-
-
-def test_first_positive_bin() -> None:
+def test_first_positive_bin_and_wrong_arguments() -> None:
     edges = score_edges(0.13)
     first = first_positive(edges, 0.13)
     assert np.searchsorted(edges, 0.13, "right") == first
@@ -153,10 +144,6 @@ def test_first_positive_bin() -> None:
         first_positive(edges, 0.2)
     with pytest.raises(ValueError, match="finite"):
         score_edges(float("nan"))
-
-
-def test_wrong_shapes_are_rejected() -> None:
-    edges = score_edges(0.5)
     for hist, counts in ((np.zeros((9, 3)), np.zeros(4)), (np.zeros((edges.size + 1, 3)), np.zeros(3))):
         with pytest.raises(ValueError, match=r"the shape \(\.\.\., "):
             binary_metrics(hist, counts, edges)
@@ -174,15 +161,6 @@ def test_phi_widens_intervals_and_reduces_enough() -> None:
         assert 1.3 < wider < 2.4, name
         assert metric.enough.item(), name
         assert not four[name].enough.item(), name
-
-
-def test_difference_of_proportions_is_newcombes() -> None:
-    result = difference(proportion(20, 1000), proportion(0, 100_000))
-    delta, low, high = newcombe(20, 1000, 0, 100_000)
-    assert (result.value.item(), result.low.item(), result.high.item()) == pytest.approx(
-        (delta.item(), low.item(), high.item())
-    )
-    assert (result.low.item(), result.high.item()) == pytest.approx((0.012984, 0.030690), abs=5e-7)
 
 
 def test_no_data_gives_no_verdict() -> None:

@@ -95,26 +95,17 @@ def test_means_exclude_absent_classes_and_include_classes_never_predicted() -> N
     assert np.isnan(result["log_loss"].value)
 
 
-def test_no_data_gives_no_verdict() -> None:
+def test_no_data_gives_no_verdict_and_wrong_shapes_are_rejected() -> None:
     edges = score_edges(0.5)
-    result = class_metrics(
-        np.zeros((3, KINDS, KINDS)),
-        np.zeros((3, KINDS, edges.size + 1, 3)),
-        edges,
-        log_loss_sums=np.zeros((3, 3)),
-        brier_sums=np.zeros((3, 3)),
-    )
+    nothing, none = np.zeros((3, KINDS, KINDS)), np.zeros((3, 3))
+    hist = np.zeros((3, KINDS, edges.size + 1, 3))
+    result = class_metrics(nothing, hist, edges, log_loss_sums=none, brier_sums=none)
     for name, metric in result.items():
         assert metric.value.shape == ((3, KINDS) if name in ("precision", "recall", "f1", "auc") else (3,)), name
+    quantiles = np.full((3, ERROR_RANKS.size), np.nan)
+    for name, metric in (result | number_metrics(np.zeros((3, 5)), quantiles)).items():
         assert np.isnan([metric.value, metric.low, metric.high]).all(), name
         assert not metric.enough.any(), name
-    for metric in number_metrics(np.zeros((3, 5)), np.full((3, ERROR_RANKS.size), np.nan)).values():
-        assert np.isnan([metric.value, metric.low, metric.high]).all()
-        assert not metric.enough.any()
-
-
-def test_wrong_shapes_are_rejected() -> None:
-    edges = score_edges(0.5)
     with pytest.raises(ValueError, match="K, K"):
         class_metrics(np.zeros((3, 4)), None, edges)
     with pytest.raises(ValueError, match="histograms must be of"):
@@ -148,9 +139,7 @@ def test_numbers_against_scikit_learn_and_scipy() -> None:
         for end, position in ((result[name].low, rank * 5_000 - reach), (result[name].high, rank * 5_000 + reach)):
             assert end == pytest.approx(ordered[round(position)], abs=0.02)
         assert result[name].enough
-
-
-def test_the_rank_error_of_a_sketch_widens_quantiles() -> None:
+    # The rank error of a sketch widens quantiles.
     quantiles = np.linspace(0.0, 2.0, ERROR_RANKS.size)
     totals = error_sums(np.linspace(-1.0, 1.0, 2_000))
     exact, rough = (number_metrics(totals, quantiles, rank_error=error)["error_p90"] for error in (0.0, 0.02))

@@ -16,7 +16,6 @@ from sketches.performance.classes import class_metrics
 from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import ERROR_RANKS, number_metrics
 from tests.support.performance import (
-    FloatArray,
     class_confusion,
     covered,
     drawn,
@@ -27,6 +26,7 @@ from tests.support.performance import (
 )
 
 REPETITIONS = 200
+pytestmark = pytest.mark.long
 LEAST = 0.90
 
 
@@ -92,11 +92,6 @@ def test_classes(rows: int, bias: list[float]) -> None:
     truth["calibration_error"] = np.zeros(())
     for name, metric in classes(rng, (REPETITIONS, rows), bias).items():
         assert (covered(metric, truth[name]) >= LEAST).all(), name
-
-
-def numbers(errors: FloatArray) -> dict[str, MetricEstimate]:
-    quantiles = np.quantile(np.abs(errors), ERROR_RANKS, axis=-1, method="inverted_cdf")
-    return number_metrics(error_sums(errors), np.moveaxis(quantiles, 0, -1))
 
 
 @pytest.mark.parametrize("rows", [50, 1_000])

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import CensoredData, ecdf, expon
 
-from sketches.performance.maturity import age_edges, learn_maturity
+from sketches.performance.maturity import Maturity, age_edges, learn_maturity
 from tests.support.performance import covered
 
 FloatArray = NDArray[np.float64]
@@ -15,6 +15,10 @@ FloatArray = NDArray[np.float64]
 HORIZON = 30 * 86_400.0
 EDGES = age_edges(HORIZON)
 BINS = EDGES.size - 1
+
+
+GOLDEN_COVERAGE: tuple[int, list[int]] = (9, [10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 9, 10, 10, 10, 10])
+"""Of 10 intervals, those that contain the coverage, and those that contain the share by age."""
 
 
 def counted(present_s: FloatArray, label_s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -59,18 +63,20 @@ def test_the_curve_while_labels_arrive() -> None:
     assert learned.share.enough.all()
     assert learned.maturity(0.0).value == 0.0
     assert learned.maturity(HORIZON).value == 1.0
-
-
-def test_counting_labels_without_regard_to_age_would_be_wrong() -> None:
-    """What a naive share of labels by age shows when most predictions are young."""
+    # Most predictions may be young.
     rng = np.random.default_rng(2)
     present = np.concatenate((rng.uniform(0.0, 43_200.0, 90_000), rng.uniform(0.0, 2 * HORIZON, 10_000)))
-    label = rng.exponential(86_400.0, present.size)
-    learned = learn_maturity(*counted(present, label), EDGES)
-    day = float(expon(scale=86_400).cdf(86_400.0))
-    assert learned.maturity(86_400.0).value == pytest.approx(day, abs=0.01)
-    arrived = label[(label <= present) & (label < HORIZON)]
-    assert (arrived <= 86_400.0).mean() > day + 0.1
+    young = learn_maturity(*counted(present, rng.exponential(86_400.0, present.size)), EDGES)
+    assert young.maturity(86_400.0).value == pytest.approx(expon(scale=86_400).cdf(86_400.0), abs=0.01)
+    # A batch gives the same results as each alone.
+    present, label = drawn(6, (3, 400), 1.5 * HORIZON)
+    together = learn_maturity(*counted(present, label), EDGES)
+    assert together.maturity([60.0, 3_600.0]).value.shape == (3, 2)
+    for row in range(3):
+        alone = learn_maturity(*counted(present[row], label[row]), EDGES)
+        assert np.array_equal(together.share.value[row], alone.share.value)
+        assert np.array_equal(together.share.low[row], alone.share.low)
+        assert together.mature_age(0.9)[row] == alone.mature_age(0.9)
 
 
 def test_kaplan_meier_of_scipy_on_the_same_bins() -> None:
@@ -86,17 +92,29 @@ def test_kaplan_meier_of_scipy_on_the_same_bins() -> None:
     assert learned.share.value == pytest.approx(expected / expected[-1], abs=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("phi", [1.0, 4.0])
 def test_intervals_cover(phi: float) -> None:
     """200 repetitions; with φ = 4 each row represents four identical ones."""
-    present, label = drawn(4, (200, 600), 1.5 * HORIZON)
+    learned, inner, observed = repeated(phi, 200)
+    assert covered(learned.coverage, 0.7) >= 0.90
+    assert (observed[:, inner].mean(axis=0) >= 0.90).all()
+
+
+def repeated(phi: float, repetitions: int) -> tuple[Maturity, NDArray[np.bool_], NDArray[np.bool_]]:
+    """What is learned, which ages have a share between 5 and 95 %, and which intervals contain the share."""
+    present, label = drawn(4, (repetitions, 600), 1.5 * HORIZON)
     predictions, labels = counted(present, label)
     learned = learn_maturity(phi * predictions, phi * labels, EDGES, phi=phi)
-    assert covered(learned.coverage, 0.7) >= 0.90
     truth = expon(scale=86_400).cdf(EDGES)
-    inner = (truth > 0.05) & (truth < 0.95)
     observed = (learned.share.low <= truth) & (truth <= learned.share.high)
-    assert (observed[:, inner].mean(axis=0) >= 0.90).all()
+    return learned, (truth > 0.05) & (truth < 0.95), observed
+
+
+def test_golden_coverage() -> None:
+    learned, inner, observed = repeated(1.0, 10)
+    assert round(10 * covered(learned.coverage, 0.7)) == GOLDEN_COVERAGE[0]
+    assert observed[:, inner].sum(axis=0).tolist() == GOLDEN_COVERAGE[1]
 
 
 def test_before_the_horizon_is_reached_nothing_is_mature() -> None:
@@ -120,17 +138,6 @@ def test_no_predictions_and_no_labels() -> None:
         assert learned.mature_age(0.5) == np.inf
         assert np.isnan(learned.maturity(60.0).value)
         assert learned.coverage.low <= learned.coverage.value <= learned.coverage.high
-
-
-def test_a_batch_gives_the_same_results_as_each_alone() -> None:
-    present, label = drawn(6, (3, 400), 1.5 * HORIZON)
-    together = learn_maturity(*counted(present, label), EDGES)
-    assert together.maturity([60.0, 3_600.0]).value.shape == (3, 2)
-    for row in range(3):
-        alone = learn_maturity(*counted(present[row], label[row]), EDGES)
-        assert np.array_equal(together.share.value[row], alone.share.value)
-        assert np.array_equal(together.share.low[row], alone.share.low)
-        assert together.mature_age(0.9)[row] == alone.mature_age(0.9)
 
 
 def test_invalid_arguments_are_rejected() -> None:

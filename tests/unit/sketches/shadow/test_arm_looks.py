@@ -52,6 +52,9 @@ def test_golden_values() -> None:
     assert last(by_event) == pytest.approx(GOLDEN_EVENTS, rel=1e-9)
     assert last(by_unit) == pytest.approx(GOLDEN_UNITS, rel=1e-9)
     assert by_event.enough.tolist() == [False, False, True, True, True, True]
+    # A smaller level is wider.
+    smaller = arm_looks(*merged(planted()), by_unit=False, alpha=0.05 / 6)
+    assert smaller.low[-1] < by_event.low[-1] < by_event.high[-1] < smaller.high[-1]
 
 
 def test_the_variance_is_that_of_all_assignments() -> None:
@@ -92,17 +95,15 @@ def test_returning_users_widen_the_interval() -> None:
     assert by_event.high[-1] - by_event.low[-1] < 0.5 * (once.high[-1] - once.low[-1])
 
 
-def test_one_user_who_makes_most_requests_decides_nothing() -> None:
+def test_one_user_or_a_small_control_without_errors_is_no_harm() -> None:
     n, s, q = planted(effect=0.0)
+    # One user makes most requests.
     s[:, 1, 3] += 50.0 * n[:, 1, 3]
     q[:, 1] += 2500.0 * n[:, 1, 3]
     looks = arm_looks(n, s, q, by_unit=True)
     assert looks.difference[-1] > 3.0
     assert looks.low[-1] < 0.0
-
-
-def test_a_small_control_without_errors_is_no_harm() -> None:
-    """Its own variance is 0; one variance for both arms is not."""
+    # The variance of a control without errors is 0; one variance for both arms is not.
     events = np.array([[100.0, 900.0]] * 4)[..., None]
     errors = np.array([[0.0, 5.0]] * 4)[..., None]
     looks = arm_looks(events, errors, errors[..., 0], by_unit=False)
@@ -124,27 +125,18 @@ def test_what_is_not_enough() -> None:
     assert LEAST_EVENTS == 200
 
 
-def test_a_smaller_level_is_wider() -> None:
-    sums = merged(planted())
-    one, six = (arm_looks(*sums, by_unit=False, alpha=alpha) for alpha in (0.05, 0.05 / 6))
-    assert six.low[-1] < one.low[-1] < one.high[-1] < six.high[-1]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"events": np.ones((3, 2, 1))}, "one shape|need the shape"),
-        ({"squares": np.ones((4, 2, 1))}, "need the shape"),
-        ({"by_unit": True}, "two buckets or more"),
-        ({"events": -np.ones((4, 2, 1))}, "negative"),
-    ],
-)
-def test_malformed_sums_are_rejected(changes: dict[str, object], message: str) -> None:
-    arguments: dict[str, object] = {
+def test_malformed_sums_are_rejected() -> None:
+    right: dict[str, Any] = {
         "events": np.ones((4, 2, 1)),
         "sums": np.ones((4, 2, 1)),
         "squares": np.ones((4, 2)),
         "by_unit": False,
     }
-    with pytest.raises(ValueError, match=message):
-        arm_looks(**arguments | changes)  # type: ignore[arg-type]
+    for wrong, message in (
+        ({"events": np.ones((3, 2, 1))}, "one shape|need the shape"),
+        ({"squares": np.ones((4, 2, 1))}, "need the shape"),
+        ({"by_unit": True}, "two buckets or more"),
+        ({"events": -np.ones((4, 2, 1))}, "negative"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            arm_looks(**right | wrong)

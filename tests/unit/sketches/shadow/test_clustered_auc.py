@@ -20,29 +20,20 @@ def histograms(scores: np.ndarray, days: list[np.ndarray]) -> np.ndarray:
 
 
 def test_golden_variance_of_two_days() -> None:
-    result = auc_difference(histograms(A, FOUR_AND_FOUR), histograms(B, FOUR_AND_FOUR))
+    a, b = histograms(A, FOUR_AND_FOUR), histograms(B, FOUR_AND_FOUR)
+    result = auc_difference(a, b)
     assert float(result.primary) == pytest.approx(0.875, abs=1e-9)
     assert float(result.candidate) == pytest.approx(0.9375, abs=1e-9)
     assert float(result.variance) == pytest.approx(0.0625, abs=1e-9)
-
-
-def test_equal_models_have_no_variance() -> None:
-    days = histograms(A, FOUR_AND_FOUR)
-    result = auc_difference(days, days)
-    assert float(result.difference) == 0.0
-    assert np.isnan(result.z)
-
-
-def test_a_missing_class_has_no_auc() -> None:
-    days = histograms(A, FOUR_AND_FOUR)
-    days[..., 2] = 0.0
-    assert np.isnan(auc_difference(days, days).difference)
-
-
-def test_comparisons_are_separate() -> None:
-    both = np.stack([histograms(A, FOUR_AND_FOUR), histograms(B, FOUR_AND_FOUR)])
-    result = auc_difference(both, both[::-1])
-    assert result.difference.tolist() == pytest.approx([0.0625, -0.0625], abs=1e-12)
+    # Comparisons are separate.
+    both = np.stack([a, b])
+    assert auc_difference(both, both[::-1]).difference.tolist() == pytest.approx([0.0625, -0.0625], abs=1e-12)
+    # Equal models have no variance, and without a class there is no AUC.
+    same = auc_difference(a, a)
+    assert float(same.difference) == 0.0
+    assert np.isnan(same.z)
+    a[..., 2] = 0.0
+    assert np.isnan(auc_difference(a, a).difference)
 
 
 def test_different_rows_are_rejected() -> None:

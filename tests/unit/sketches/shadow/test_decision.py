@@ -1,4 +1,4 @@
-"""Decisions about a candidate: promote, hold, insufficient."""
+"""Decisions about a candidate: promote, hold, insufficient; and days before a margin can be shown."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from sketches.shadow.day_evidence import day_evidence
 from sketches.shadow.day_interval import day_interval
 from sketches.shadow.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
+from sketches.shadow.least_days import days_left, least_days, rare_harm_days, unseen_loss
 from sketches.shadow.missing_pairs import MissingPairs
 from tests.support.shadow import DIFFERENCES, PAIRS
 
@@ -41,23 +42,26 @@ def test_an_equal_candidate_is_promoted_once_the_margin_is_shown() -> None:
     assert decision.days_left == 0.0
 
 
-def test_a_loss_that_is_known_to_be_within_the_margin_does_not_hold_the_candidate() -> None:
-    slower = noisy(60, -0.01, sd=1.0)
-    unknown = CriterionDays(Criterion("missing", 0.1), np.zeros(0), np.zeros(0))
-    decision = decide([slower, unknown])
-    assert decision.criteria[0].high < 0
-    assert decision.criteria[0].low > -0.02
-    assert decision.outcome == Outcome.insufficient
-    assert decide([noisy(60, -0.03, sd=1.0), unknown]).outcome == Outcome.hold
-
-
-def test_days_left_count_from_the_first_day() -> None:
+def test_days_left_count_from_the_first_day_and_follow_the_half_width() -> None:
     rare = CriterionDays(Criterion("accuracy", 0.005), np.array([1.0]), np.array([500.0]))
     for days in (rare, CriterionDays(rare.criterion, np.zeros(0), np.zeros(0))):
         decision = decide([days])
         assert decision.outcome == Outcome.insufficient
         assert decision.criteria[0].least_days == 59
         assert decision.days_left == 59 - len(days.differences)
+    decision = decide([CriterionDays(ACCURACY, noisy(40, 0.0, sd=60.0).differences, np.full(40, 1_000.0))])
+    assert decision.outcome == Outcome.insufficient
+    (verdict,) = decision.criteria
+    half = verdict.value - verdict.low
+    assert decision.days_left == pytest.approx(40 * (half / (verdict.value + 0.02)) ** 2 - 40)
+    for criteria, message in (
+        ([], "at least one criterion"),
+        ([CriterionDays(ACCURACY, np.zeros(3), np.ones(4))], "one value per day"),
+        ([CriterionDays(ACCURACY, np.zeros(3), np.array([1.0, -1.0, 2.0]))], "negative"),
+        ([CriterionDays(Criterion("accuracy", 0.0), np.zeros(3), np.ones(3))], "above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            decide(criteria)
 
 
 def test_no_promotion_before_the_least_days() -> None:
@@ -70,15 +74,6 @@ def test_no_promotion_before_the_least_days() -> None:
     assert [each.value for each in outcomes.values()] == ["insufficient"] * 3 + ["promote"] * 2
 
 
-def test_the_forecast_follows_the_half_width() -> None:
-    wide = CriterionDays(ACCURACY, noisy(40, 0.0, sd=60.0).differences, np.full(40, 1_000.0))
-    decision = decide([wide])
-    assert decision.outcome == Outcome.insufficient
-    (verdict,) = decision.criteria
-    half = verdict.value - verdict.low
-    assert decision.days_left == pytest.approx(40 * (half / (verdict.value + 0.02)) ** 2 - 40)
-
-
 def test_a_worse_candidate_is_held_even_if_others_meet() -> None:
     decision = decide([noisy(60, 0.01), noisy(60, -0.05, seed=2)])
     assert decision.outcome == Outcome.hold
@@ -86,10 +81,22 @@ def test_a_worse_candidate_is_held_even_if_others_meet() -> None:
     assert decision.days_left == math.inf
 
 
-def test_a_loss_within_the_margin_is_promoted() -> None:
-    decision = decide([noisy(120, -0.005)])
-    assert decision.criteria[0].high < 0.0
-    assert decision.outcome == Outcome.promote
+def test_a_loss_within_the_margin_does_not_hold() -> None:
+    within = decide([noisy(120, -0.005)])
+    assert within.criteria[0].high < 0.0
+    assert within.outcome == Outcome.promote
+    # Nor while another criterion is unknown …
+    unknown = CriterionDays(Criterion("missing", 0.1), np.zeros(0), np.zeros(0))
+    decision = decide([noisy(60, -0.01, sd=1.0), unknown])
+    assert -0.02 < decision.criteria[0].low < decision.criteria[0].high < 0
+    assert decision.outcome == Outcome.insufficient
+    assert decide([noisy(60, -0.03, sd=1.0), unknown]).outcome == Outcome.hold
+    # … nor if the e-process has found it.
+    sums = np.concatenate((np.resize([9.0, -5.0, 8.0, 0.0], 28), np.resize([-10.0, -11.0, -9.0], 12)))
+    (verdict,) = decide([CriterionDays(ACCURACY, sums, np.full(40, 1_000.0))]).criteria
+    assert float(day_evidence(sums, 1_000.0).worse[-1]) > math.log(20)
+    assert verdict.high > 0.0
+    assert not verdict.is_harmed
 
 
 def test_evidence_beyond_the_margin_holds_before_the_interval_is_below_zero() -> None:
@@ -98,14 +105,6 @@ def test_evidence_beyond_the_margin_holds_before_the_interval_is_below_zero() ->
     days = CriterionDays(ACCURACY, sums, np.full(54, 1_000.0))
     assert decide([days]).criteria[0].high > 0.0
     assert decide([days]).outcome == Outcome.hold
-
-
-def test_evidence_of_a_loss_within_the_margin_does_not_hold() -> None:
-    sums = np.concatenate((np.resize([9.0, -5.0, 8.0, 0.0], 28), np.resize([-10.0, -11.0, -9.0], 12)))
-    (verdict,) = decide([CriterionDays(ACCURACY, sums, np.full(40, 1_000.0))]).criteria
-    assert float(day_evidence(sums, 1_000.0).worse[-1]) > math.log(20)
-    assert verdict.high > 0.0
-    assert not verdict.is_harmed
 
 
 def test_the_error_rate_of_harm_is_divided_by_the_number_of_criteria() -> None:
@@ -125,12 +124,8 @@ def test_missing_answers_count_at_their_worst() -> None:
     (verdict,) = decision.criteria
     assert verdict.low > -0.02
     assert verdict.least_low < verdict.least_value < -0.02 < verdict.value < verdict.most_value
-    assert decision.outcome == Outcome.insufficient
-    assert decision.days_left == math.inf
-
-
-def test_days_with_only_missing_answers_count_in_the_bounds() -> None:
-    days = noisy(60, 0.0)
+    assert (decision.outcome, decision.days_left) == (Outcome.insufficient, math.inf)
+    # Days with only missing answers count in the bounds.
     pairs = np.where(np.arange(60) == 7, 0.0, days.pairs)
     sums = np.where(pairs > 0, days.differences, 0.0)
     missing = MissingPairs(np.where(pairs > 0, 0.0, 1_000.0), np.zeros(60))
@@ -147,59 +142,33 @@ def test_a_criterion_without_any_difference_is_met_once_rare_days_are_excluded()
         assert decision.outcome == outcome
         assert decision.criteria[0].low == -decision.criteria[0].high < 0.0
         assert decision.days_left == 59 - days
-
-
-def test_equal_differences_other_than_zero_decide_nothing() -> None:
-    decision = decide([CriterionDays(ACCURACY, np.full(60, 10.0), np.full(60, 100.0))])
-    assert decision.outcome == Outcome.insufficient
-    assert math.isnan(decision.days_left)
-
-
-def test_days_of_few_pairs_decide_nothing() -> None:
-    decision = decide([CriterionDays(ACCURACY, noisy(60, -0.05).differences, np.full(60, 40.0))])
-    assert decision.outcome == Outcome.insufficient
+    # Equal differences other than zero, and days of few pairs, decide nothing.
+    equal = decide([CriterionDays(ACCURACY, np.full(60, 10.0), np.full(60, 100.0))])
+    assert equal.outcome == Outcome.insufficient
+    assert math.isnan(equal.days_left)
+    few = decide([CriterionDays(ACCURACY, noisy(60, -0.05).differences, np.full(60, 40.0))])
+    assert few.outcome == Outcome.insufficient
 
 
 def test_a_harmed_slice_holds_a_candidate_whose_criteria_are_met() -> None:
     decision = decide([noisy(120, 0.0)], harmed_slices(0.02))
     assert decision.criteria[0].is_met
     assert decision.outcome == Outcome.hold
-    assert [each.name for each in decision.harmed_slices] == ["carrier=AA"]
     assert decision.some_slice_harmed
     assert decision.judged_slices == 10
-    by_name = {each.name: each for each in decision.slices}
-    harmed = by_name["carrier=AA"]
-    assert (harmed.is_harmed, harmed.days) == (True, 120)
+    (harmed,) = (each for each in decision.slices if each.is_harmed)
+    assert (harmed.name, harmed.days) == ("carrier=AA", 120)
     assert harmed.low < harmed.value < harmed.high < 0.0
-    assert harmed.log_evidence == decision.harmed_slices[0].log_evidence
-    assert sum(each.is_harmed for each in decision.slices) == 1
+    assert [(each.name, each.log_evidence) for each in decision.harmed_slices] == [(harmed.name, harmed.log_evidence)]
     logs = np.array([each.log_evidence for each in decision.slices])
     assert decision.log_mean_evidence == pytest.approx(float(np.log(np.mean(np.exp(logs)))))
-
-
-def test_slices_without_harm_do_not_hold() -> None:
-    decision = decide([noisy(120, 0.0)], harmed_slices(0.0))
-    assert decision.outcome == Outcome.promote
-    assert not decision.some_slice_harmed
-
-
-def test_small_slices_are_not_judged() -> None:
+    # Slices without harm do not hold, and small or young ones are not judged.
+    unharmed = decide([noisy(120, 0.0)], harmed_slices(0.0))
+    assert (unharmed.outcome, unharmed.some_slice_harmed) == (Outcome.promote, False)
     small = SliceDays("carrier=OO", "accuracy", np.full(60, -20.0), np.full(60, 40.0))
     young = SliceDays("carrier=HA", "accuracy", DIFFERENCES - 50, PAIRS)
     decision = decide([noisy(60, 0.0)], [small, young])
-    assert decision.judged_slices == 0
-    assert decision.outcome == Outcome.promote
-
-
-def test_invalid_arguments_are_rejected() -> None:
-    with pytest.raises(ValueError, match="at least one criterion"):
-        decide([])
-    with pytest.raises(ValueError, match="one value per day"):
-        decide([CriterionDays(ACCURACY, np.zeros(3), np.ones(4))])
-    with pytest.raises(ValueError, match="negative"):
-        decide([CriterionDays(ACCURACY, np.zeros(3), np.array([1.0, -1.0, 2.0]))])
-    with pytest.raises(ValueError, match="above 0"):
-        decide([CriterionDays(Criterion("accuracy", 0.0), np.zeros(3), np.ones(3))])
+    assert (decision.judged_slices, decision.outcome) == (0, Outcome.promote)
 
 
 def test_the_assignment_of_units_widens_the_interval() -> None:
@@ -217,10 +186,33 @@ def test_the_assignment_of_units_widens_the_interval() -> None:
 
 def test_a_difference_within_the_luck_of_the_assignment_is_no_harm() -> None:
     days = noisy(120, -0.05, sd=1.0)
-    assert decide([days]).outcome == Outcome.hold
-    lucky = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=0.03**2)
-    decision = decide([lucky])
-    assert decision.outcome == Outcome.insufficient
+    for deviation, outcome in ((None, Outcome.hold), (0.01, Outcome.hold), (0.03, Outcome.insufficient)):
+        variance = 0.0 if deviation is None else deviation**2
+        decision = decide([CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=variance)])
+        assert decision.outcome == outcome, deviation
     assert decision.days_left == math.inf
-    harmed = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=0.01**2)
-    assert decide([harmed]).outcome == Outcome.hold
+
+
+def test_golden_days() -> None:
+    for margin, days in ((0.005, 148.283704083), (0.02, 35.9279739462)):
+        assert rare_harm_days(margin, 0.25) == pytest.approx(days, abs=1e-9)
+        assert least_days(margin, 0.25) == math.ceil(days)
+    assert rare_harm_days(0.01) == pytest.approx(28.4, abs=0.05)
+    assert rare_harm_days(0.005) == pytest.approx(58.4, abs=0.05)
+    # The burn-in is the least.
+    assert least_days(0.05) == 28
+    assert rare_harm_days(0.1, 0.1) == 0.0
+    assert least_days(0.2, 0.1) == 28
+    for margin, worst_day, alpha in ((0.0, 0.1, 0.05), (0.01, 0.0, 0.05), (0.01, 0.1, 1.0)):
+        with pytest.raises(ValueError):
+            rare_harm_days(margin, worst_day, alpha)
+
+
+def test_the_loss_that_stays_possible_is_the_inverse() -> None:
+    days = least_days(0.005)
+    assert unseen_loss(days) < 0.005 <= unseen_loss(days - 1)
+    assert unseen_loss(0) == 0.1
+    # Days left follow the half width.
+    assert days_left(40, 0.0, 0.02, 0.01) == pytest.approx(120.0)
+    assert days_left(40, 0.01, 0.01, 0.01) == 0.0
+    assert days_left(40, -0.01, 0.02, 0.01) == math.inf

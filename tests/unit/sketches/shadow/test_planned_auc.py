@@ -1,4 +1,4 @@
-"""Looks at the difference of AUC."""
+"""Looks at the difference of AUC, and the bounds of declared looks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sketches.shadow.clustered_auc import auc_difference
 from sketches.shadow.decision import AucDays, Criterion, Outcome, decide
 from sketches.shadow.least_days import unseen_loss
 from sketches.shadow.planned_auc import planned_auc, planned_days
+from sketches.shadow.planned_looks import look_bounds
 
 BOUNDS = [4.87688494879, 3.35701192157, 2.68028006454, 2.28981676771, 2.03103204331]
 
@@ -29,14 +30,26 @@ def days(t: int, shift: float = 0.0, seed: int = 1) -> tuple[np.ndarray, np.ndar
 
 
 def test_looks_are_planned_and_not_before_the_burn_in() -> None:
-    assert planned_days(140) == [28, 56, 84, 112, 140]
-    assert planned_days(60) == [36, 48, 60]
-    assert planned_days(28) == [28]
-    assert planned_days(151) == [31, 61, 91, 121, 151]
+    for days_planned, looks in (
+        (140, [28, 56, 84, 112, 140]),
+        (60, [36, 48, 60]),
+        (28, [28]),
+        (151, [31, 61, 91, 121, 151]),
+    ):
+        assert planned_days(days_planned) == looks
+    # Equal ranks leave the loss of days that have not occurred.
+    primary, _ = days(60)
+    newest = planned_auc(primary, primary, 140, worst_day=0.05)
+    assert (newest.days, newest.half) == (56, unseen_loss(56, 0.05))
+    primary[..., 2] = 0.0
+    assert planned_auc(primary, primary, 140).half == math.inf
 
 
 def test_a_look_has_the_golden_bound_and_stays_until_the_next_one() -> None:
     primary, candidate = days(140)
+    before = planned_auc(*days(27), 140)
+    assert (before.days, before.next_days, before.half) == (0, 28, math.inf)
+    assert math.isnan(before.value)
     for number, t in enumerate((28, 56, 84, 112, 140)):
         result = auc_difference(primary[:t], candidate[:t])
         error = math.sqrt(float(result.variance * result.kappa))
@@ -45,21 +58,6 @@ def test_a_look_has_the_golden_bound_and_stays_until_the_next_one() -> None:
             assert (newest.days, newest.next_days) == (t, None if t == 140 else t + 28)
             assert newest.value == float(result.difference)
             assert newest.half / error == pytest.approx(BOUNDS[number], abs=1e-9)
-
-
-def test_before_the_first_look_nothing_is_known() -> None:
-    newest = planned_auc(*days(27), 140)
-    assert (newest.days, newest.next_days, newest.half) == (0, 28, math.inf)
-    assert math.isnan(newest.value)
-
-
-def test_equal_ranks_leave_the_loss_of_days_that_have_not_occurred() -> None:
-    primary, _ = days(60)
-    newest = planned_auc(primary, primary, 140, worst_day=0.05)
-    assert newest.days == 56
-    assert newest.half == unseen_loss(56, 0.05)
-    primary[..., 2] = 0.0
-    assert planned_auc(primary, primary, 140).half == math.inf
 
 
 def decided(t: int, shift: float, margin: float = 0.02, least: int = 28) -> tuple[Outcome, AucDays]:
@@ -83,10 +81,32 @@ def test_the_verdict_names_the_next_look() -> None:
     (verdict,) = decide([decided(20, 0.0, margin=0.02, least=30)[1]]).criteria
     assert (verdict.least_days, verdict.days_left) == (56, 36)
     assert (verdict.low, verdict.high) == (-math.inf, math.inf)
-
-
-def test_days_without_labelled_rows_are_no_days() -> None:
+    # Days without labelled rows are no days.
     primary, candidate = days(30)
     primary[[3, 5]] = candidate[[3, 5]] = 0.0
     (verdict,) = decide([AucDays(Criterion("auc", 0.05), primary, candidate, 140)]).criteria
     assert (verdict.days, verdict.look_days) == (28, 28)
+
+
+def test_golden_bounds() -> None:
+    for bounds in (BOUNDS, [3.71030287326, 2.51142748127, 1.99304747761], [1.959963984540054]):
+        looks = np.arange(1, len(bounds) + 1) / len(bounds)
+        np.testing.assert_allclose(look_bounds(looks), bounds, rtol=0, atol=1e-9)
+    for shares, alpha in (
+        ([], 0.05),
+        ([0.5, 0.4], 0.05),
+        ([0.0, 1.0], 0.05),
+        ([1.1], 0.05),
+        ([0.1] * 6, 0.05),
+        ([1.0], 0.0),
+    ):
+        with pytest.raises(ValueError):
+            look_bounds(shares, alpha)
+
+
+def test_uneven_looks_keep_the_error_rate() -> None:
+    shares = np.array([0.3, 0.35, 1.0])
+    steps = np.random.default_rng(5).standard_normal((200_000, 3)) * np.sqrt(np.diff(shares, prepend=0.0))
+    z = steps.cumsum(axis=1) / np.sqrt(shares)
+    crossed = (np.abs(z) > look_bounds(shares)).any(axis=1).mean()
+    assert crossed == pytest.approx(0.05, abs=0.002)

@@ -45,43 +45,30 @@ def missing(*values: float) -> NumberSummary:
     return NumberSummary(moments_of(np.array(values, dtype=np.float64)), None, complete=False)
 
 
-def test_empty_moments_are_neutral_in_any_shape() -> None:
-    moments = empty_moments(2, 3)
-    assert moments.shape == (2, 3, N_MOMENTS)
-    row = np.array([3.0, 5.0, -1.0, 2.0])
-    merge_moments(moments, np.broadcast_to(row, (2, 3, N_MOMENTS)))
-    assert (moments == row).all()
-
-
 def test_moments_merge_to_those_of_all_values() -> None:
     into, other = moments_of(np.array([1.0, 2.0])), moments_of(np.array([-4.0, 8.0, 3.0]))
     before = other.copy()
     merge_moments(into, other)
     assert into.tolist() == [10.0, 94.0, -4.0, 8.0]
     assert (other == before).all()
-
-
-def test_sums_beyond_the_range_become_infinite_without_a_warning() -> None:
-    into = np.array([1e308, 1e308, 0.0, 1.0])
-    merge_moments(into, into.copy())
-    assert np.isinf(into[:2]).all()
-
-
-def test_recentered_moments_are_those_around_the_new_center() -> None:
+    # Empty ones are neutral in any shape.
+    moments = empty_moments(2, 3)
+    assert moments.shape == (2, 3, N_MOMENTS)
+    merge_moments(moments, np.broadcast_to(into, (2, 3, N_MOMENTS)))
+    assert (moments == into).all()
+    # Sums beyond the range become infinite without a warning.
+    large = np.array([1e308, 1e308, 0.0, 1.0])
+    merge_moments(large, large.copy())
+    assert np.isinf(large[:2]).all()
     values = np.array([1.0, 4.0, 9.0])
-    recentered = recenter_moments(moments_of(values, 2.0), 3, 2.0 - 5.0)
-    assert recentered == pytest.approx(moments_of(values, 5.0))
-
-
-def test_a_missing_sketch_leaves_the_other() -> None:
-    sketch = sketch_of(np.arange(3.0))
-    assert merge_sketch(None, sketch) is sketch
-    assert merge_sketch(sketch, None) is sketch
-    assert merge_sketch(None, None) is None
+    assert recenter_moments(moments_of(values, 2.0), 3, 2.0 - 5.0) == pytest.approx(moments_of(values, 5.0))
 
 
 def test_sketches_merge_into_the_first() -> None:
     first, second = sketch_of(np.arange(3.0)), sketch_of(np.arange(4.0))
+    assert merge_sketch(None, first) is first
+    assert merge_sketch(first, None) is first
+    assert merge_sketch(None, None) is None
     assert merge_sketch(first, second) is first
     assert (first.n, second.n) == (7, 4)
     one, other = UnseenCategories(), UnseenCategories()
@@ -90,11 +77,8 @@ def test_sketches_merge_into_the_first() -> None:
     merged = merge_sketch(one, other)
     assert merged is not None
     assert merged.n == 3
-
-
-def test_sketches_of_different_types_raise() -> None:
     with pytest.raises(MixedSketches):
-        merge_sketch(sketch_of(np.arange(3.0)), sketch_of(np.arange(3.0), integer=True))
+        merge_sketch(first, sketch_of(np.arange(3.0), integer=True))
 
 
 def test_complete_summaries_merge_to_a_complete_one() -> None:
@@ -104,59 +88,43 @@ def test_complete_summaries_merge_to_a_complete_one() -> None:
     assert merged.moments.tolist() == [0.0, 14.0, -3.0, 2.0]
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
-def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_anyway(order: tuple[int, ...]) -> None:
-    summaries = [summary_of(1.0, 2.0), missing(5.0), summary_of(-3.0)]
-    merged = merge_summaries([summaries[i] for i in order])
-    assert not merged.complete
-    assert (merged.sketch, merged.n) == (None, 0)
-    assert merged.moments.tolist() == [5.0, 39.0, -3.0, 5.0]
-
-
-def test_sketches_of_different_types_make_the_merge_incomplete() -> None:
+def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_anyway() -> None:
+    for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
+        summaries = [summary_of(1.0, 2.0), missing(5.0), summary_of(-3.0)]
+        merged = merge_summaries([summaries[i] for i in order])
+        assert not merged.complete
+        assert (merged.sketch, merged.n) == (None, 0)
+        assert merged.moments.tolist() == [5.0, 39.0, -3.0, 5.0]
+    # So do sketches of different types.
     merged = merge_summaries([summary_of(1.0), summary_of(2.0, integer=True)])
     assert (merged.complete, merged.sketch) == (False, None)
     assert merged.moments.tolist() == [3.0, 5.0, 1.0, 2.0]
 
 
-def test_an_incomplete_summary_has_no_sketch() -> None:
-    assert NumberSummary(empty_moments(), sketch_of(np.arange(3.0)), complete=False).sketch is None
-
-
-@pytest.mark.parametrize(("counted", "complete"), [(3, True), (4, False), (2, False)])
-def test_a_summary_is_complete_if_its_sketch_has_all_counted_values(counted: int, complete: bool) -> None:
+def test_a_summary_is_complete_if_its_sketch_has_all_counted_values() -> None:
     values = np.arange(3.0)
-    summary = NumberSummary.counted(counted, moments_of(values), sketch_of(values))
-    assert summary.complete is complete
-    assert (summary.sketch is not None) is complete
-
-
-def test_no_counted_value_needs_no_sketch() -> None:
+    for counted, complete in ((3, True), (4, False), (2, False)):
+        summary = NumberSummary.counted(counted, moments_of(values), sketch_of(values))
+        assert summary.complete is complete
+        assert (summary.sketch is not None) is complete
+    # No counted value needs no sketch, and an incomplete summary has none.
     assert NumberSummary.counted(0, empty_moments(), None).complete
     assert not NumberSummary.counted(1, moments_of(np.ones(1)), None).complete
+    assert NumberSummary(empty_moments(), sketch_of(values), complete=False).sketch is None
 
 
-def test_merging_leaves_the_other_summary_as_it_is() -> None:
+def test_merging_leaves_the_other_summary_as_it_is_unless_it_may_be_reused() -> None:
     first, second = NumberSummary(), summary_of(1.0, 2.0)
+    assert second.n_bytes > first.n_bytes > 0
     first.merge(second)
     first.merge(summary_of(3.0))
     assert second.n == 2
     assert second.moments.tolist() == [3.0, 5.0, 1.0, 2.0]
-
-
-def test_merging_with_reuse_takes_the_sketch_over() -> None:
-    first, second = NumberSummary(), summary_of(1.0, 2.0)
-    first.merge(second, reuse=True)
-    assert first.sketch is second.sketch
-
-
-def test_a_copy_is_independent() -> None:
+    reusing = NumberSummary()
+    reusing.merge(second, reuse=True)
+    assert reusing.sketch is second.sketch
+    # A copy is independent.
     summary = summary_of(1.0)
-    twin = summary.copy()
-    twin.merge(summary_of(2.0))
+    summary.copy().merge(summary_of(2.0))
     assert summary.moments.tolist() == [1.0, 1.0, 1.0, 1.0]
     assert summary.n == 1
-
-
-def test_size_grows_with_the_sketch() -> None:
-    assert summary_of(1.0).n_bytes > NumberSummary().n_bytes > 0

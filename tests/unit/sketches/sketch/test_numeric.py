@@ -8,64 +8,41 @@ from sketches.sketch.numeric import NumericSketch, numeric_sketch, numeric_sketc
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-@pytest.mark.parametrize(
-    ("integer", "kind", "expected"),
-    [
+def test_the_contract_and_the_baseline_choose_the_sketch() -> None:
+    types: tuple[tuple[bool, SketchKind, SketchType], ...] = (
         (False, "kll", SketchType.KLL_FLOATS),
         (True, "kll", SketchType.KLL_DOUBLES),
         (False, "req", SketchType.REQ_FLOATS),
         (True, "req", SketchType.REQ_FLOATS),
-    ],
-)
-def test_the_contract_and_the_baseline_choose_the_sketch(integer: bool, kind: SketchKind, expected: SketchType) -> None:
-    assert numeric_sketch_type(integer, kind) is expected
-    sketch = numeric_sketch(integer, kind)
-    assert sketch.sketch_type is expected
-    sketch.update(np.array([1.0, 2.0]))
-    assert numeric_sketch(integer, kind, sketch.to_bytes()).n == 2
-
-
-def test_a_sketch_type_for_strings_is_no_numeric_sketch() -> None:
+    )
+    for integer, kind, expected in types:
+        assert numeric_sketch_type(integer, kind) is expected
+        sketch = numeric_sketch(integer, kind)
+        assert sketch.sketch_type is expected
+        # An update leaves its argument in order.
+        values = np.array([3.0, 1.0])
+        sketch.update(values)
+        sketch.update(np.array([]))
+        assert values.tolist() == [3.0, 1.0]
+        assert numeric_sketch(integer, kind, sketch.to_bytes()).n == 2
     with pytest.raises(ValueError, match="FREQUENT_STRINGS is no numeric sketch type"):
         NumericSketch(SketchType.FREQUENT_STRINGS)
 
 
-def test_sketches_of_different_types_are_not_merged() -> None:
-    floats, doubles = numeric_sketch(False, "kll"), numeric_sketch(True, "kll")
-    floats.update(np.array([1.0]))
+def test_wrong_values_ranks_and_sketches_are_rejected_and_nothing_is_added() -> None:
+    sketch, doubles = numeric_sketch(False, "kll"), numeric_sketch(True, "kll")
+    for bad in (np.nan, np.inf, -np.inf):
+        with pytest.raises(ValueError, match="finite values only"):
+            sketch.update(np.array([1.0, bad, 2.0]))
     doubles.update(np.array([2.0]))
     with pytest.raises(MixedSketches, match="KLL_DOUBLES cannot be merged into KLL_FLOATS"):
-        floats.merge(doubles)
-    assert floats.n == 1
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_rejected_and_none_is_added(bad: float) -> None:
-    sketch = numeric_sketch(False, "kll")
-    with pytest.raises(ValueError, match="finite values only"):
-        sketch.update(np.array([1.0, bad, 2.0]))
+        sketch.merge(doubles)
     assert sketch.is_empty
-
-
-@pytest.mark.parametrize("rank", [-0.1, 1.1, np.nan])
-def test_a_rank_outside_0_and_1_is_rejected(rank: float) -> None:
-    sketch = numeric_sketch(False, "kll")
-    with pytest.raises(ValueError, match="ranks must be in"):
-        sketch.quantiles([0.5, rank])
-
-
-def test_nan_has_no_rank() -> None:
+    for rank in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="ranks must be in"):
+            sketch.quantiles([0.5, rank])
     with pytest.raises(ValueError, match="NaN has no rank"):
-        numeric_sketch(False, "kll").cdf([np.nan])
-
-
-def test_an_update_leaves_its_argument_in_order() -> None:
-    values = np.array([3.0, 1.0, 2.0])
-    sketch = numeric_sketch(True, "kll")
-    sketch.update(values)
-    sketch.update(np.array([]))
-    assert values.tolist() == [3.0, 1.0, 2.0]
-    assert sketch.n == 3
+        sketch.cdf([np.nan])
 
 
 def test_a_cdf_takes_points_in_any_order_with_repeats_and_infinities() -> None:
@@ -74,12 +51,10 @@ def test_a_cdf_takes_points_in_any_order_with_repeats_and_infinities() -> None:
     points = [3.0, -np.inf, 1.0, np.inf, 3.0, 0.5, 2.5]
     assert sketch.cdf(points).tolist() == [0.75, 0, 0.25, 1, 0.75, 0, 0.5]
     assert sketch.cdf([2.0])[0] == 0.5
-
-
-def test_a_point_counts_the_value_it_equals_although_both_are_rounded() -> None:
-    sketch = numeric_sketch(False, "kll")
-    sketch.update(np.array([0.1, 0.2, 0.3]))
-    assert sketch.cdf([0.1, 0.1 + 1e-12]).tolist() == [1 / 3, 1 / 3]
+    # A point counts the value that it equals, although both are rounded.
+    rounded = numeric_sketch(False, "kll")
+    rounded.update(np.array([0.1, 0.2, 0.3]))
+    assert rounded.cdf([0.1, 0.1 + 1e-12]).tolist() == [1 / 3, 1 / 3]
 
 
 def test_doubles_tell_neighbouring_large_integers_apart() -> None:

@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 import pytest
-import structlog
 from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,14 +71,13 @@ def test_a_fetch_raises_what_its_rebalance_callback_raised() -> None:
 
 def test_an_error_of_the_last_callback_is_logged() -> None:
     fake = FakeConsumer()
-    consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
-    fake.unassign = fail  # type: ignore[method-assign]
-    fake.on_revoke(fake, [])
     with capture_logs() as lines:
-        consumer._log = structlog.get_logger()
+        consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
+        fake.unassign = fail  # type: ignore[method-assign]
+        fake.on_revoke(fake, [])
         consumer.close()
     assert fake.closed
-    assert [line["error"] for line in lines] == ["The broker is down."]
+    assert [line["error"] for line in lines if "error" in line] == ["The broker is down."]
 
 
 def fail(*_: Any, **__: Any) -> Any:
@@ -123,16 +121,13 @@ def test_positions_and_messages_are_those_of_a_plain_loop(
     assert portion.errors == errors
 
 
-def test_the_end_of_a_partition_moves_the_position_past_markers() -> None:
+def test_the_end_of_a_partition_moves_the_position_and_a_full_fetch_means_more() -> None:
     fake = FakeConsumer()
     consumer = assigned_consumer(fake, {(TOPIC, 0): 5, (TOPIC, 1): 9})
     ends = [failure(KafkaError._PARTITION_EOF, partition, offset=8) for partition in (0, 1, 2)]
     fake.fetches = [[FakeMessage(5), *ends]]
     assert read(consumer) == [(0, 5)]
     assert consumer.positions == {(TOPIC, 0): 8, (TOPIC, 1): 9}, "never back, and no partition of others"
-
-
-def test_more_messages_wait_where_the_last_fetch_was_full() -> None:
     fake = FakeConsumer()
     consumer = assigned_consumer(fake, {(TOPIC, 0): 0}, poll_messages=2)
     fake.fetches = [[FakeMessage(0), FakeMessage(1)], [FakeMessage(2)]]
@@ -175,22 +170,18 @@ def test_an_offset_out_of_range_continues_at_the_start_of_the_log() -> None:
 
 def test_errors_that_pass_are_counted_and_others_stop_the_processor() -> None:
     report = Report("sketcher", "s")
-    consumer = assigned_consumer(FakeConsumer(), {(TOPIC, 0): 0}, report)
+    fake = FakeConsumer(ends={0: 12})
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 0}, report)
     consumer.handle_error(KafkaError(KafkaError._TRANSPORT), (TOPIC, 0))
     consumer.handle_error(KafkaError(KafkaError._MAX_POLL_EXCEEDED), (TOPIC, 0))
     assert report.retries == 1
     with pytest.raises(ProcessorError, match="Run `barograph apply`"):
         consumer.handle_error(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), (TOPIC, 0))
-
-
-def test_a_broker_that_does_not_answer_has_no_end_offset() -> None:
-    fake = FakeConsumer(ends={0: 12})
-    report = Report("sketcher", "s")
-    consumer = assigned_consumer(fake, {(TOPIC, 0): 0}, report)
+    # A broker that does not answer has no end offset.
     assert consumer.end_offset((TOPIC, 0)) == 12
     fake.is_down = True
     assert consumer.end_offset((TOPIC, 0)) is None
-    assert report.retries == 1
+    assert report.retries == 2
 
 
 class FakeTransactions:

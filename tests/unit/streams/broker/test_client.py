@@ -1,15 +1,19 @@
-"""Fetched errors, and transactions that hang."""
+"""Clients: failed authentication is reported at once, fetched errors are returned, and transactions may hang."""
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
+from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
-from streams.broker.client import fetch
+from streams.broker.client import Admin, fetch
 from streams.broker.transactions import Transactions
+from streams.errors import ProcessorError
 from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
@@ -17,7 +21,86 @@ from tests.support.fake_consumer import FakeConsumer, failure
 from warehouse.client import Address
 
 
-def test_errors_of_single_partitions_are_returned() -> None:
+class FakeAdminClient:
+    """Stands for librdkafka's client: each poll takes a second, and reports one error or completes the request."""
+
+    def __init__(self, clock: Clock, admin: Admin, *steps: Any) -> None:
+        self.clock, self.admin, self.steps = clock, admin, list(steps)
+        self.future: Future[str] = Future()
+
+    def poll(self, _timeout_s: float) -> None:
+        self.clock.now_s += 1.0
+        if not self.steps:
+            return
+        step = self.steps.pop(0)
+        if isinstance(step, KafkaError):
+            self.admin._failure.record(step)
+        elif isinstance(step, KafkaException):
+            self.future.set_exception(step)
+        else:
+            self.future.set_result(step)
+
+
+class Clock:
+    """Seconds that only polls move."""
+
+    now_s = 0.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def admin(clock: Clock) -> Admin:
+    return Admin("127.0.0.1:1", {}, monotonic=lambda: clock.now_s)
+
+
+def request(clock: Clock, admin: Admin, *steps: Any) -> str:
+    client: Any = FakeAdminClient(clock, admin, *steps)
+    admin.client = client
+    return str(admin.result(client.future, "describe topic t"))
+
+
+WRONG_PASSWORD = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication failed")
+NO_TLS = KafkaError(KafkaError._SSL, "handshake failed")
+DOWN = KafkaError(KafkaError._TRANSPORT, "refused")
+
+
+@pytest.mark.parametrize(
+    ("steps", "advice"),
+    [
+        ([WRONG_PASSWORD], "BAROGRAPH_KAFKA_SASL_PASSWORD"),
+        ([NO_TLS], "ssl.ca.location"),
+        ([WRONG_PASSWORD, KafkaException(KafkaError(KafkaError._TIMED_OUT))], "BAROGRAPH_KAFKA_SASL_PASSWORD"),
+    ],
+)
+def test_failed_authentication_is_reported_before_and_after_the_request_times_out(
+    clock: Clock, admin: Admin, steps: list[Any], advice: str
+) -> None:
+    with pytest.raises(ProcessorError, match=advice):
+        request(clock, admin, *steps)
+
+
+def test_an_earlier_failure_does_not_concern_a_later_request(clock: Clock, admin: Admin) -> None:
+    assert request(clock, admin, NO_TLS, "answer") == "answer"
+    assert request(clock, admin, DOWN, DOWN, DOWN, DOWN, DOWN, "slow") == "slow"
+    missing = KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    with pytest.raises(KafkaException) as caught:
+        request(clock, admin, NO_TLS, missing)
+    assert caught.value is missing
+
+
+def test_a_client_is_destroyed_with_its_last_reference_names_unknown_settings_and_returns_errors() -> None:
+    gc.disable()
+    try:
+        client = weakref.ref(Admin("127.0.0.1:1", {}).client)
+        assert client() is None
+    finally:
+        gc.enable()
+    with pytest.raises(ProcessorError, match=r"accept the client's settings.*no.such.property"):
+        Admin("127.0.0.1:1", {"no.such.property": "1"})
     end = failure(KafkaError._PARTITION_EOF)
     assert fetch(cast(Any, FakeConsumer([[end]])), 10, 0.1, "read predictions") == [end]
 

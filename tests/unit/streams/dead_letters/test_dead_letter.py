@@ -1,4 +1,4 @@
-"""Reading, masking, filtering and rebuilding of dead letters."""
+"""Reading, masking, filtering and rebuilding of dead letters, which hold no text of prompts and answers."""
 
 from __future__ import annotations
 
@@ -24,56 +24,38 @@ from streams.dead_letters.dead_letter import (
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import original_message
+from streams.dead_letters.text_removal import without_text
+from streams.events.arrow_message import open_table
 from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent, ReplayedDeadLetter, sort_messages
+from tests.support.fake_consumer import FakeMessage
 from tests.support.pipeline import simple_contract
 
 SECRET = "Jane Doe 4711"
 
 
-class Message:
-    """Test double of a consumed Kafka message."""
-
-    def __init__(self, value: bytes | None, headers: list[tuple[str, bytes]] | None, offset: int = 7) -> None:
-        self._value, self._headers, self._offset = value, headers, offset
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        return self._headers
-
-    def topic(self) -> str:
-        return "predictions.dead"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1_700_000_000_000
+def consumed(value: bytes | None, headers: list[tuple[str, bytes]] | None, offset: int = 7) -> FakeMessage:
+    """Return a message of the topic of dead letters."""
+    return FakeMessage(offset, value, topic_="predictions.dead", headers_=headers)
 
 
 # The client writes topic ids in base64, in which a slash is an ordinary character.
-@pytest.mark.parametrize("topic_id", ["M4AHu7CU3E4GkrMNLv4edg", "IgOYaGetcMwFr/ANXWBT4Q", "3mo//0CA2n/3mo/0CA2nesm/"])
-def test_a_resolution_key_names_its_dead_letter(topic_id: str) -> None:
-    position = DeadLetterPosition("predictions.dead", 3, 41)
-    assert position_in_key(resolution_key(topic_id, position)) == position
-
-
-@pytest.mark.parametrize(
-    "key", ["", "predictions.dead", "predictions.dead@id/3", "@id/3/41", "predictions.dead@id/3/x"]
-)
-def test_another_key_names_no_dead_letter(key: str) -> None:
-    assert position_in_key(key) is None
+def test_positions_parse_as_they_are_written_and_a_resolution_key_names_its_dead_letter() -> None:
+    position = DeadLetterPosition("eu-predictions.dead", 3, 41)
+    assert DeadLetterPosition.parse(str(position)) == position
+    for text in ("", "predictions.dead", "predictions.dead/0", "predictions.dead/0/x", "/0/1", "a/-1/2", "a/0/1/2"):
+        assert DeadLetterPosition.parse(text) is None, text
+    # The client writes topic ids in base64, in which a slash is an ordinary character.
+    for topic_id in ("M4AHu7CU3E4GkrMNLv4edg", "IgOYaGetcMwFr/ANXWBT4Q", "3mo//0CA2n/3mo/0CA2nesm/"):
+        assert position_in_key(resolution_key(topic_id, position)) == position, topic_id
+    for key in ("", "predictions.dead", "predictions.dead@id/3", "@id/3/41", "predictions.dead@id/3/x"):
+        assert position_in_key(key) is None, key
 
 
 def dead_letter(
     value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = ""
 ) -> DeadLetter:
     message = dead_message(RejectedEvent(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
-    return open_dead_letter(Message(message["value"], message["headers"]), "id", {})
+    return open_dead_letter(consumed(message["value"], message["headers"]), "id", {})
 
 
 def contract() -> Contract:
@@ -109,7 +91,7 @@ def test_all_values_are_masked_without_a_contract(value: bytes) -> None:
     assert "Jane" in show(dead_letter(value, Reason.NOT_JSON), None, unmasked=True)
 
 
-def test_arrow_rows_are_masked_by_column() -> None:
+def test_arrow_rows_are_masked_by_column_and_control_characters_never_reach_the_terminal() -> None:
     table = pa.table({"model": ["toy"], "id": ["e"], "features.name": [SECRET], "features.x": [12.5]})
     item = dead_letter(encode_arrow(table))
     assert item.is_arrow
@@ -117,9 +99,6 @@ def test_arrow_rows_are_masked_by_column() -> None:
     assert "12.5" in show(item, contract())
     assert SECRET in show(item, contract(), unmasked=True)
     assert "12.5" not in show(item, None)
-
-
-def test_control_characters_never_reach_the_terminal() -> None:
     for value in (b"\x1b[31mred\x07", event(status="\x1b[31mred\x07")):
         shown = show(dead_letter(value), None, unmasked=True)
         assert all(character.isprintable() or character == "\n" for character in shown)
@@ -132,22 +111,13 @@ def test_a_dead_letter_names_its_source_and_its_predecessor() -> None:
     assert item.replay_of == "predictions.dead/0/3"
     assert item.state == "waiting"
     assert dead_letter(event(), model="").model == "toy"
-    foreign = open_dead_letter(Message(None, None), "id", {})
+    foreign = open_dead_letter(consumed(None, None), "id", {})
     assert (foreign.reason, foreign.model, foreign.source_partition) == ("?", "", -1)
-
-
-def test_a_resolution_applies_to_one_incarnation_of_the_topic() -> None:
+    # A resolution applies to one incarnation of the topic.
     position = DeadLetterPosition("predictions.dead", 0, 7)
     resolutions = {resolution_key("old", position): Resolution(state="replayed", at_ms=1)}
-    assert open_dead_letter(Message(b"", []), "old", resolutions).state == "replayed"
-    assert open_dead_letter(Message(b"", []), "new", resolutions).state == "waiting"
-
-
-def test_position_names_parse_as_they_are_written() -> None:
-    position = DeadLetterPosition("eu-predictions.dead", 0, 17)
-    assert DeadLetterPosition.parse(str(position)) == position
-    for text in ("", "predictions.dead", "predictions.dead/0", "predictions.dead/0/x", "/0/1", "a/-1/2", "a/0/1/2"):
-        assert DeadLetterPosition.parse(text) is None
+    assert open_dead_letter(consumed(b"", []), "old", resolutions).state == "replayed"
+    assert open_dead_letter(consumed(b"", []), "new", resolutions).state == "waiting"
 
 
 def test_the_original_message_keeps_its_encoding_and_names_its_dead_letter_and_token() -> None:
@@ -175,14 +145,14 @@ def test_only_verified_replays_are_linked_and_separated() -> None:
 
     arrow = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
     messages = [
-        Message(b"a", None, 1),
-        Message(b"b", replayed(b"predictions.dead/0/3", b"three"), 2),
-        Message(b"c", replayed(b"predictions.dead/0/4", b"four"), 3),
-        Message(b"d", [*replayed(b"predictions.dead/0/5", b"five"), arrow], 4),
+        consumed(b"a", None, 1),
+        consumed(b"b", replayed(b"predictions.dead/0/3", b"three"), 2),
+        consumed(b"c", replayed(b"predictions.dead/0/4", b"four"), 3),
+        consumed(b"d", [*replayed(b"predictions.dead/0/5", b"five"), arrow], 4),
         # Neither an unknown token nor another header makes a replay.
-        Message(b"e", replayed(b"predictions.dead/0/4", b"forged"), 5),
-        Message(b"f", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), ("barograph-counted", b"1")], 6),
-        Message(b"g", [("barograph-counted", b"1"), arrow], 7),
+        consumed(b"e", replayed(b"predictions.dead/0/4", b"forged"), 5),
+        consumed(b"f", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), ("barograph-counted", b"1")], 6),
+        consumed(b"g", [("barograph-counted", b"1"), arrow], 7),
     ]
     known = {
         "three": ReplayedDeadLetter("predictions.dead/0/3", counted=False),
@@ -208,9 +178,9 @@ def test_only_verified_replays_are_linked_and_separated() -> None:
 
 def test_end_markers_are_accepted_on_the_replay_clock_only_and_other_marks_never() -> None:
     messages = [
-        Message(b"a", None, 1),
-        Message(b"", [(MARK_HEADER, END_MARK)], 2),
-        Message(b"b", [(MARK_HEADER, b"start")], 3),
+        consumed(b"a", None, 1),
+        consumed(b"", [(MARK_HEADER, END_MARK)], 2),
+        consumed(b"b", [(MARK_HEADER, b"start")], 3),
     ]
     replay = sort_messages(messages, accept_end_markers=True)
     assert (replay.end_markers, replay.json.values) == ({0}, [b"a"])
@@ -245,3 +215,60 @@ def test_grouping_and_filtering() -> None:
         DeadLetterFilter(states=frozenset({"dropped"})),
     ):
         assert not criteria.matches(one)
+
+
+EVENT = {"model": "m", "id": "1", "context": {"provider": "p", "prompt_text": "my secret", "answer_text": "my secret"}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("escape", [False, True])
+def test_json_in_all_encodings(encoding: str, escape: bool) -> None:
+    text = json.dumps(EVENT)
+    if escape:
+        text = text.replace("prompt_text", "\\u0070rompt_text").replace("answer_text", "answer\\u005ftext")
+    value = text.encode(encoding)
+    assert json.loads(without_text(value)) == {"model": "m", "id": "1", "context": {"provider": "p"}}
+    assert without_text(value[: -len(value) // 8]) == b"" or escape
+
+
+def test_a_feature_of_that_name_stays_and_a_repeated_member_does_not_hide_text() -> None:
+    value = json.dumps({"features": {"prompt_text": "x"}, "context": {"provider": "p"}}).encode()
+    assert json.loads(without_text(value)) == json.loads(value)
+    assert b"secret" not in without_text(b'{"context": {"prompt_text": "secret"}, "context": {"provider": "p"}}')
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"context": {"provider": "p"}, "note": "caf\\u00e9"}',
+        b"not json \\u0041",
+        b'{"model": "m"',
+        b"",
+        b"\xff\xff\xff\xff not arrow",
+        b'[1, "\\u0041"]',
+        b'{"context": 7, "x": "\\u0041"}',
+    ],
+)
+def test_other_bytes_stay(value: bytes) -> None:
+    assert without_text(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        json.dumps(EVENT).encode()[:-4],
+        json.dumps([EVENT]).encode(),
+        json.dumps({"context": [EVENT["context"]]}).encode(),
+        b"\xff\xff\xff\xff damaged context.prompt_text my secret",
+        b'{"a":' * 100_000 + b'"prompt_text my secret"',
+    ],
+)
+def test_bytes_that_cannot_be_read_are_not_kept(value: bytes) -> None:
+    assert without_text(value) == b""
+
+
+def test_arrow() -> None:
+    columns = {"model": ["m"], "context.prompt_text": ["my secret"], "context.provider": ["p"]}
+    stripped = without_text(encode_arrow(pa.table(columns)))
+    assert b"secret" not in stripped
+    assert open_table(stripped).to_pylist() == [{"model": "m", "context.provider": "p"}]

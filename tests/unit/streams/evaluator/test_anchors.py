@@ -77,13 +77,10 @@ def test_wrong_lines_are_reported_with_their_numbers(tmp_path: Path, rows: Any, 
     assert text in problem(written(tmp_path, rows, *more))
 
 
-def test_many_wrong_lines_are_not_all_listed(tmp_path: Path) -> None:
+def test_many_wrong_lines_are_not_all_listed_and_files_may_be_unreadable(tmp_path: Path) -> None:
     text = problem(written(tmp_path, lines(), *["x"] * 50))
     assert text.count("\nline ") == 10
     assert text.endswith("and 40 more")
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "cannot be read: no such file" in problem(tmp_path / "none.jsonl")
     (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xe9"}')
     assert "is not UTF-8" in problem(tmp_path / "latin.jsonl")

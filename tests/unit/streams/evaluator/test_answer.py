@@ -30,43 +30,31 @@ def context(**members: Any) -> dict[str, Any]:
     return {**own, **members}
 
 
-def test_an_answer_is_read_with_its_question_and_context() -> None:
+def test_an_answer_is_read_with_its_question_and_context_and_with_odd_members() -> None:
     (answer,) = read_answers(event(arm="b"), {"m"})
     assert (answer.model, answer.version, answer.id, answer.at_ms, answer.arm) == ("m", "1", "a", AT_MS, "b")
     assert (answer.text, answer.question, answer.context) == ("An answer.", "A question?", {"prompt": "answer@7"})
     assert not answer.is_cut
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        {"model": "other"},
-        {"role": "shadow"},
-        {"error": "Timeout"},
-        {"context": {"prompt_text": "answer_text"}},
-        {"context": {"answer_text": ""}},
-        {"context": {"answer_text": 7}},
-        {"context": None},
-        {"at": "yesterday"},
-        {"id": None},
-    ],
-)
-def test_what_is_no_answer_gives_none(members: dict[str, Any]) -> None:
-    assert read_answers(event(**members), {"m"}) == []
-
-
-@pytest.mark.parametrize("value", [None, b"", b"answer_text", b'{"answer_text": ', b"[" * 100_000 + b"answer_text"])
-def test_what_is_no_event_gives_none(value: bytes | None) -> None:
-    assert read_answers(value, {"m"}) == []
-
-
-def test_members_that_other_processors_accept_are_accepted() -> None:
     (answer,) = read_answers(event(arm=7, score=float("nan"), context=context(session=4711, beta=True)), {"m"})
     assert answer.arm == "7"
     assert answer.context == {"prompt": "answer@7", "session": "4711", "beta": "true"}
     (answer,) = read_answers(event(context=context(answer_text="half \ud83d of a pair", user="\ud83d")), {"m"})
     assert answer.text == "half ? of a pair"
     assert answer.context["user"] == "?"
+
+
+def test_what_is_no_answer_gives_none() -> None:
+    no_answers: list[dict[str, Any]] = [
+        *({"model": "other"}, {"role": "shadow"}, {"error": "Timeout"}, {"at": "yesterday"}, {"id": None}),
+        *(
+            {"context": each}
+            for each in ({"prompt_text": "answer_text"}, {"answer_text": ""}, {"answer_text": 7}, None)
+        ),
+    ]
+    for members in no_answers:
+        assert read_answers(event(**members), {"m"}) == [], members
+    for value in (None, b"", b"answer_text", b'{"answer_text": ', b"[" * 100_000 + b"answer_text"):
+        assert read_answers(value, {"m"}) == []
 
 
 def arrow(**columns: Any) -> bytes:

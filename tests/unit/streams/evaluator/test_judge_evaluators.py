@@ -1,11 +1,10 @@
-"""Judges as the evaluator runs them, with a real server."""
+"""Judges as the evaluator runs them with a real server, their settings, and judges that cannot be set up."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,16 @@ import msgspec
 import pytest
 from barograph.contract.evaluators import Evaluator
 from barograph.text.content import CUT
+from structlog.testing import capture_logs
 
+from streams.errors import ProcessorError
 from streams.evaluator.answer import Answer
 from streams.evaluator.check_evaluators import Check, SetupError
 from streams.evaluator.judge_evaluators import JudgeEvaluators
-from streams.evaluator.settings import EvaluatorSettings
+from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
 from tests.support.judge_server import Answer as ServerAnswer
 from tests.support.judge_server import JudgeServer, always, chat, send
+from tests.support.scripted_http import Exchange
 
 RUBRIC = """
 rubric: 1
@@ -78,26 +80,19 @@ def answer(text: str, question: str | None = QUESTION) -> Answer:
     return Answer("bot", "1", "a", 0, text, question)
 
 
-def test_a_judge_with_documents_receives_those_that_the_answer_cites(start: Start) -> None:
+def test_a_judge_with_documents_receives_those_that_the_answer_cites_or_is_not_called(
+    start: Start, folder: Path
+) -> None:
     judges = start(always(SOUND))
-    evaluate, _ = judges.build(JUDGE)
+    evaluate, first = judges.build(JUDGE)
     result = evaluate(answer("60 days [returns]."))
     assert (result.is_faulty, result.error) == (False, None)
     message = judges.server.bodies[0]["messages"][-1]["content"]
     assert "[returns]\nCustomers may return goods within 30 days.\n" in message
-
-
-def test_an_answer_without_documents_has_no_result_and_costs_no_call(start: Start) -> None:
-    judges = start(always(SOUND))
-    evaluate, _ = judges.build(JUDGE)
     result = evaluate(answer("Hello!", "Who are you?"))
     assert (result.is_faulty, result.error, result.metrics) == (None, "judge-missing-input", {"calls": 0.0})
-    assert not judges.server.bodies
-
-
-def test_the_version_depends_on_the_documents(start: Start, folder: Path) -> None:
-    judges = start(always(SOUND))
-    first = judges.build(JUDGE)[1]
+    assert len(judges.server.bodies) == 1
+    # The version depends on the documents.
     assert judges.build(JUDGE)[1] == first
     (folder / "documents" / "returns.md").write_text("Customers may return goods within 60 days.", encoding="utf-8")
     assert judges.build(JUDGE)[1] != first
@@ -114,7 +109,7 @@ def test_documents_without_a_use_and_documents_that_cannot_be_used_are_errors(st
 
 
 def test_self_consistency_compares_further_answers_with_the_answer(start: Start) -> None:
-    def respond(handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+    def respond(handler: Exchange, body: dict[str, Any], number: int) -> None:
         text = ("30 days.", "60 days", "30 Days", "Never.")[number % 5] if body["temperature"] else "30 days"
         send(handler, chat(text, [-0.5, -1.5] if body.get("logprobs") else None))
 
@@ -130,9 +125,7 @@ def test_self_consistency_compares_further_answers_with_the_answer(start: Start)
     assert {(each["temperature"], each["max_tokens"]) for each in judges.server.bodies} == {(0.8, 1_000), (0.0, 1_000)}
     faulty = evaluate(answer("In an hour"))
     assert (faulty.is_faulty, faulty.score) == (True, 0.0)
-
-
-def test_log_probabilities_are_requested_once_of_a_server_without_them(start: Start) -> None:
+    # Log probabilities are requested once of a server without them.
     judges = start(always("30 days"))
     evaluate, _ = judges.build(AGREES)
     first, second = evaluate(answer("30 days")), evaluate(answer("30 days"))
@@ -162,3 +155,80 @@ def test_the_version_of_self_consistency_depends_on_all_that_decides_it(start: S
     assert all(judges.build(msgspec.structs.replace(AGREES, **each))[1] in versions for each in same)
     with pytest.raises(SetupError, match="has no large; it has small"):
         judges.build(msgspec.structs.replace(AGREES, endpoint="large"))
+
+
+PLAIN_RUBRIC = """
+rubric: 1
+name: faithful
+question: Is the answer right?
+scale: {faulty: It is wrong., sound: It is right.}
+"""
+
+
+def judges(endpoints: str = "small=m@http://127.0.0.1:8080/v1", **settings: str) -> JudgeEvaluators:
+    return JudgeEvaluators(EvaluatorSettings(endpoints=endpoints, **settings), threading.Event().wait)  # type: ignore[arg-type]
+
+
+def test_endpoints_are_read_with_their_prices_and_one_without_encryption_is_logged() -> None:
+    text = "small=org/m:1@https://host/v1/#0.15/0.6, other=n@http://[::1]:80/v1"
+    small, other = EvaluatorSettings(endpoints=text).parsed_endpoints().values()
+    assert small == JudgeEndpoint("small", "org/m:1", "https://host/v1", 0.15, 0.6)
+    assert (other.name, other.url, other.input_price) == ("other", "http://[::1]:80/v1", 0.0)
+    assert cost_usd(small, {"input_tokens": 1e6, "output_tokens": 1e6}) == pytest.approx(0.75)
+    assert EvaluatorSettings().parsed_endpoints() == {}
+    with capture_logs() as lines:
+        judges("near=m@http://127.0.0.1/v1, tls=m@https://host/v1, far=m@http://host/v1")
+    assert [(line["event"], line["endpoint"]) for line in lines] == [("judge is not encrypted", "far")]
+
+
+@pytest.mark.parametrize(
+    "endpoints",
+    [
+        "small",
+        "small=m",
+        "small=@http://host/v1",
+        "small=m@ftp://host/v1",
+        "small=m@http://[::1",
+        "small=m@http://host:port/v1",
+        "small=m@http://user:secret-1@host/v1",
+        "small=m@http://host/v1#cheap",
+        "small=m@http://host/v1#1/-2",
+        "a=m@http://host/v1, a=m@http://host/v2",
+    ],
+)
+def test_endpoints_that_cannot_be_read_are_errors_without_secrets(endpoints: str) -> None:
+    with pytest.raises(ProcessorError, match=r"evaluator\.endpoints") as raised:
+        EvaluatorSettings(endpoints=endpoints).parsed_endpoints()
+    assert "secret-1" not in str(raised.value)
+    with pytest.raises(ProcessorError, match=r"evaluator\.key"):
+        EvaluatorSettings(key="two words").parsed_endpoints()
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint", "message"),
+    [
+        (PLAIN_RUBRIC, "large", "evaluator.endpoints has no large; it has small"),
+        (PLAIN_RUBRIC.replace("question", "questions"), "small", "questions"),
+        (PLAIN_RUBRIC + "inputs: [prompt, context, answer]\n", "small", "documents: FOLDER"),
+        (
+            PLAIN_RUBRIC + "inputs: [prompt, reference, answer]\n",
+            "small",
+            "the input reference, which events do not contain",
+        ),
+        ("", "small", "faithful.yaml"),
+    ],
+)
+def test_a_judge_that_cannot_be_set_up_is_an_error(tmp_path: Path, text: str, endpoint: str, message: str) -> None:
+    (tmp_path / "faithful.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SetupError, match=message):
+        judges().build(Evaluator(judge="faithful.yaml", endpoint=endpoint), tmp_path)
+    with pytest.raises(SetupError, match="cannot be read"):
+        judges().build(Evaluator(judge="none.yaml", endpoint=endpoint), tmp_path)
+
+
+def test_the_version_depends_on_rubric_and_model_and_not_on_address_and_key(tmp_path: Path) -> None:
+    (tmp_path / "faithful.yaml").write_text(PLAIN_RUBRIC, encoding="utf-8")
+    judge = Evaluator(judge="faithful.yaml", endpoint="small")
+    _, version = judges().build(judge, tmp_path)
+    assert judges("small=m@http://127.0.0.1:9/v1", key="sk-1").build(judge, tmp_path)[1] == version
+    assert judges("small=n@http://127.0.0.1:8080/v1").build(judge, tmp_path)[1] != version

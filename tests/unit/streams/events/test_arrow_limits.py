@@ -1,20 +1,27 @@
-"""Messages that unpack to far more than their size are counted first, and decoded within the stated memory."""
+"""Arrow messages that unpack to more than the limit are rejected first, and others decoded within the stated memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.events import Reason
+from barograph.events import ARROW_CONTENT_TYPE, Reason
 
-from streams.events import arrow_message
-from streams.events.arrow_decoder import MAX_PENDING_BYTES, ArrowDecoder
-from streams.events.arrow_message import MAX_UNPACKED_BYTES, UnpackedError, open_message, rejection_reason
+from streams.events import arrow_decoder, arrow_message
+from streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
+from streams.events.arrow_message import (
+    MAX_ROWS,
+    MAX_UNPACKED_BYTES,
+    UnpackedError,
+    open_message,
+    open_table,
+    rejection_reason,
+)
 from streams.events.arrow_sizes import shared_bytes
-from streams.events.batch import OUT_OF_MEMORY, MessageBatch
+from streams.events.batch import MAX_ARROW_MESSAGES, OUT_OF_MEMORY, portion_size
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder import arrow_rows, json_rows, labels
 from streams.recorder.arrow_rows import ArrowRows
@@ -34,6 +41,7 @@ from tests.support.arrow_bombs import (
 )
 from tests.support.arrow_types import all_arrays, write
 from tests.support.flatbuffer import Pairs, Table
+from tests.support.messages import batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 
 MODELS = frozenset({"toy"})
@@ -43,22 +51,145 @@ ALL_TYPES = all_arrays()
 ROWS = {"model": ["toy"] * 3, "version": ["1"] * 3, "id": ["a", "b", "c"], "at": [NOW_MS] * 3}
 SOUND = write(pa.table(ROWS | {"label": [1, 2, 3]}))
 SOUND_JSON = b'{"model":"toy","version":"1","id":"a","at":%d,"label":1}' % NOW_MS
+FIRST = pa.array(np.zeros(9000, np.int8))
+LONG = "y" * 900_000
 
 
-def batch(*values: bytes) -> MessageBatch:
-    n = len(values)
-    return MessageBatch(list(values), np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+def stream(columns: dict[str, Any], compression: str | None = None) -> bytes:
+    return write(pa.table(columns), compression)
 
 
-@pytest.mark.parametrize("build", TOO_LARGE.values(), ids=TOO_LARGE)
-def test_what_nested_and_shared_values_unpack_to_counts(build: Callable[[], bytes]) -> None:
-    data = build()
+def view_of_one_text() -> pa.Array:
+    view = (100_000).to_bytes(4, "little") + b"qqqq" + bytes(8)
+    return pa.Array.from_buffers(
+        pa.string_view(), 9000, [None, pa.py_buffer(view * 9000), pa.py_buffer(b"q" * 100_000)]
+    )
+
+
+HUGE = {
+    "rows of nothing": stream({"a": pa.nulls(1_900_000_000)}),
+    "a row too many": stream({"a": np.zeros(MAX_ROWS + 1, np.int8)}),
+    "zstd": stream({f"c{i}": np.zeros(5000) for i in range(400)}, "zstd"),
+    "lz4": stream({f"c{i}": np.zeros(5000) for i in range(400)}, "lz4"),
+    "a compressed dictionary": stream({"a": pa.DictionaryArray.from_arrays(FIRST[:1], ["z" * 9_000_000])}, "zstd"),
+    "one text in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, [LONG])}),
+    "one list in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, pa.array([[1] * 100_000]))}),
+    "a view of one text": stream({"a": view_of_one_text()}),
+    "a run of one text": stream({"a": pa.RunEndEncodedArray.from_arrays(pa.array([9000], pa.int32()), [LONG])}),
+    "inside a struct": stream(
+        {"a": pa.StructArray.from_arrays([pa.DictionaryArray.from_arrays(FIRST, [LONG])], ["b"])}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*HUGE, *TOO_LARGE])
+def test_messages_beyond_the_limit_are_rejected_without_unpacking(name: str) -> None:
+    data = HUGE[name] if name in HUGE else TOO_LARGE[name]()
     assert len(data) <= KAFKA_BYTES
     before = pa.total_allocated_bytes()
     with pytest.raises(UnpackedError, match="a message may hold") as refused:
         open_message(data)
     assert rejection_reason(data, refused.value) is Reason.TOO_LARGE
     assert pa.total_allocated_bytes() - before <= KAFKA_BYTES
+    if name in HUGE:
+        labels_ = decode_arrow_labels(batch_of(data), MODELS)
+        for dead in (decoder().decode(batch_of(data)).rejected, labels_.rejected):
+            assert [(each.reason, each.value) for each in dead] == [(Reason.TOO_LARGE, data)]
+
+
+WITHIN = {
+    "columns": {"a": np.arange(9000.0), "b": ["text"] * 9000},
+    "a dictionary of few texts": {"a": pa.array(["red", "blue"] * 4000).dictionary_encode()},
+    "a dictionary of many texts": {"a": pa.array([f"{i:0>400}" for i in range(1500)]).dictionary_encode()},
+    "a dictionary of numbers": {"a": pa.array(np.arange(9000.0)).dictionary_encode()},
+    "many dictionaries": {f"c{i}": pa.array(["red", "blue"] * 500).dictionary_encode() for i in range(9)},
+    "a dictionary of nothing": {"a": pa.DictionaryArray.from_arrays(FIRST, pa.array([None], pa.string()))},
+    "short views": {"a": pa.array(["qq"] * 9000, pa.string_view())},
+    "no rows": {"a": pa.array([], pa.int64())},
+    "nothing but nulls": {"a": pa.nulls(MAX_ROWS)},
+}
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
+def test_messages_within_the_limit_are_read(compression: str | None) -> None:
+    for name, columns in WITHIN.items():
+        table = pa.table(columns)
+        assert open_table(write(table, compression)).equals(table), name
+
+
+def test_the_size_of_a_message_is_its_unpacked_size() -> None:
+    table = pa.table({"a": np.zeros(5000), "b": ["x" * 90] * 5000})
+    assert open_message(write(table)).n_bytes == len(write(table))
+    for compression in ("zstd", "lz4"):
+        assert open_message(write(table, compression)).n_bytes == pytest.approx(table.nbytes, rel=0.01)
+    several = pa.concat_tables([table, table])
+    assert open_message(write(several, "zstd")).n_bytes == pytest.approx(several.nbytes, rel=0.01)
+    noise = np.random.default_rng(1).bytes(80_000)
+    assert open_message(write(pa.table({"a": [noise]}), "zstd")).n_bytes == pytest.approx(80_000, rel=0.01)
+
+
+# ---------------------------------------------------------------------------------------------------- decoders
+
+
+def decoder() -> ArrowDecoder:
+    return ArrowDecoder(REGISTRY)
+
+
+def test_a_column_that_arrow_cannot_compute_on_costs_one_message_of_labels() -> None:
+    good = {"model": ["toy"], "id": ["a"], "label": [1]}
+    zone = stream({**good, "at": pa.array([NOW_MS], pa.timestamp("ms", "Moon/Tranquility"))})
+    damaged = zone.replace(b"Moon/Tranquility", b"Moon/\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5")
+    assert damaged != zone
+    sound = stream({**good, "at": [NOW_MS]})
+    decoded = decode_arrow_labels(batch_of(damaged, sound, damaged), MODELS)
+    assert [(dead.reason, dead.offset) for dead in decoded.rejected] == [("not-arrow", 0), ("not-arrow", 2)]
+    assert sum(table.num_rows for table in decoded.rows) == 1
+
+
+def test_many_rejected_rows_of_many_columns_stay_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrow_decoder, "MAX_SPLIT_BYTES", 1 << 20)
+    wide = {f"features.f{i}": pa.nulls(500) for i in range(300)}
+    data = stream({"model": ["toy"] * 500, "version": ["1"] * 500, "at": [NOW_MS] * 500, **wide})
+    tracemalloc.start()
+    dead = decoder().decode(batch_of(data)).rejected
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [each.index for each in dead] == list(range(500))
+    assert {each.reason for each in dead} == {Reason.MISSING_ID}
+    retained = [each for each in dead if each.value]
+    assert sum(len(each.value) for each in retained) < (1 << 20) + len(retained[0].value) + 1
+    assert {each.detail for each in dead if not each.value} == {BYTES_OMITTED}
+    assert 0 < len(retained) < 500
+    assert peak < 16 << 20
+
+
+# ---------------------------------------------------------------------------------------------------- portions
+
+
+class Sent:
+    def __init__(self, content_type: str | None) -> None:
+        self._headers = None if content_type is None else [("trace", b"1"), ("content-type", content_type.encode())]
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self._headers
+
+
+ARROW, JSON, PLAIN = Sent(ARROW_CONTENT_TYPE.decode()), Sent("application/json"), Sent(None)
+
+
+@pytest.mark.parametrize(
+    ("messages", "first"),
+    [
+        ([], 0),
+        ([PLAIN] * 20_000, 20_000),
+        ([JSON] * 20_000, 20_000),
+        ([ARROW] * MAX_ARROW_MESSAGES, MAX_ARROW_MESSAGES),
+        ([ARROW] * (MAX_ARROW_MESSAGES + 1), MAX_ARROW_MESSAGES),
+        ([ARROW, PLAIN] * (MAX_ARROW_MESSAGES + 1), 2 * MAX_ARROW_MESSAGES),
+    ],
+)
+def test_many_arrow_messages_are_decoded_in_portions(messages: list[Sent], first: int) -> None:
+    assert portion_size(messages) == first
 
 
 def test_negative_sizes_do_not_hide_others() -> None:
@@ -71,8 +202,8 @@ def test_negative_sizes_do_not_hide_others() -> None:
 
 
 def test_schemas_that_are_cached_are_bounded() -> None:
-    for i in range(200):
-        open_message(write(pa.table({f"features.f{i}.{j}": pa.nulls(1) for j in range(500)})))
+    for i in range(20):
+        open_message(write(pa.table({f"features.f{i}.{j}": pa.nulls(1) for j in range(5_000)})))
     assert sum(each.n_bytes for each in arrow_message._cache) <= arrow_message.KNOWN_SCHEMA_BYTES
 
 
@@ -91,32 +222,27 @@ def expanded_bytes(value: Any) -> int:
 SHARED = [name for name in ALL_TYPES if name.endswith(" of string")]
 
 
-@pytest.mark.parametrize("name", SHARED)
-def test_sizes_of_shared_values_are_those_of_the_values(name: str) -> None:
-    array = ALL_TYPES[name]
-    (column,) = next(iter(pa.ipc.open_stream(write(pa.table({"a": array}))))).columns
-    assert shared_bytes([column]) >= sum(map(expanded_bytes, array.to_pylist())) - 8 * len(array) * (
-        1 + name.count(" of ")
-    )
-    assert shared_bytes([column]) <= 3 * sum(map(expanded_bytes, array.to_pylist())) + 300
+def test_sizes_of_shared_values_are_those_of_the_values() -> None:
+    for name in SHARED:
+        array = ALL_TYPES[name]
+        (column,) = next(iter(pa.ipc.open_stream(write(pa.table({"a": array}))))).columns
+        expanded = sum(map(expanded_bytes, array.to_pylist()))
+        assert shared_bytes([column]) >= expanded - 8 * len(array) * (1 + name.count(" of ")), name
+        assert shared_bytes([column]) <= 3 * expanded + 300, name
 
 
-def test_columns_of_all_types_are_recorded_or_rejected() -> None:
+@pytest.mark.parametrize("part", [0, pytest.param(None, marks=pytest.mark.long)], ids=["sample", "all"])
+def test_columns_of_all_types_are_recorded_or_rejected(part: int | None) -> None:
     decoder, rows = ArrowDecoder(REGISTRY), ArrowRows(REGISTRY)
-    names = (
-        "class",
-        "score",
-        "scores.a",
-        "metrics.m",
-        "context.region",
-        "features.k",
-        "features.flag",
-        "features.more",
-    )
-    for kind, array in ALL_TYPES.items():
+    names = ("class", "score", "scores.a", "metrics.m", "context.region")
+    names += ("features.k", "features.flag", "features.more")
+    plain = [kind for kind in ALL_TYPES if " of " not in kind]
+    nested = [kind for kind in ALL_TYPES if " of " in kind]
+    for kind in (*plain, *(nested if part is None else nested[part::8])):
+        array = ALL_TYPES[kind]
         table = pa.table(ROWS | dict.fromkeys(names, array))
         rejected = table.set_column(2, "id", pa.array(["a", None, "c"]))
-        values = batch(write(table), write(table), write(rejected))
+        values = batch_of(write(table), write(table), write(rejected))
         counted = decoder.decode(values)
         n = sum(map(len, counted.events))
         # Arrow selects no rows of some types: then the message with the rejected row is rejected as a whole.
@@ -134,11 +260,11 @@ def test_members_of_all_types_are_counted_or_rejected(name: str) -> None:
         if " of " in kind and not kind.endswith((" of null", " of string")):
             continue
         value = write(pa.table(ROWS | {"label": [1, 2, 3]} | {name: array}))
-        counted = decoder.decode(batch(value))
+        counted = decoder.decode(batch_of(value))
         n = sum(map(len, counted.events))
         assert n + len(counted.rejected) == 3 or len(counted.rejected) == 1, kind
-        assert sum(map(len, rows.rows(batch(value)))) == n, kind
-        decoded = decode_arrow_labels(batch(value), MODELS)
+        assert sum(map(len, rows.rows(batch_of(value)))) == n, kind
+        decoded = decode_arrow_labels(batch_of(value), MODELS)
         assert sum(map(len, decoded.rows)) + len(decoded.rejected) == 3 or len(decoded.rejected) == 1, kind
 
 
@@ -158,9 +284,13 @@ def fail_first(function: Any, marker: Any) -> Any:
     return failing
 
 
-def test_a_message_without_memory_to_open_it_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_is_too_large_or_without_memory_to_open_it_is_a_dead_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [rows] = ArrowRows(REGISTRY).rows(batch_of(HUGE["zstd"], SOUND, HUGE["one text in every row"]))
+    assert rows.num_rows == 3, "raw rows omit the others"
     monkeypatch.setattr(arrow_message, "read_claims", fail)
-    for dead in (ArrowDecoder(REGISTRY).decode(batch(SOUND)), decode_arrow_labels(batch(SOUND), MODELS)):
+    for dead in (ArrowDecoder(REGISTRY).decode(batch_of(SOUND)), decode_arrow_labels(batch_of(SOUND), MODELS)):
         assert [(each.reason, each.detail) for each in dead.rejected] == [("too-large", OUT_OF_MEMORY)]
 
 
@@ -172,12 +302,12 @@ def test_a_message_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatc
         return any(each.n_rows == 7 for each in messages)
 
     monkeypatch.setattr(decoder, "_decode_rows", fail_first(decoder._decode_rows, has_seven))
-    decoded = decoder.decode(batch(SOUND, large, SOUND))
+    decoded = decoder.decode(batch_of(SOUND, large, SOUND))
     assert [(each.reason, each.offset) for each in decoded.rejected] == [("too-large", 1)]
     assert sum(map(len, decoded.events)) == 6
     original = labels._decode_table
     monkeypatch.setattr(labels, "_decode_table", fail_first(original, lambda _, i, *__: i == 1))
-    result = decode_arrow_labels(batch(SOUND, SOUND, SOUND), MODELS)
+    result = decode_arrow_labels(batch_of(SOUND, SOUND, SOUND), MODELS)
     assert [(each.reason, each.offset) for each in result.rejected] == [("too-large", 1)]
     assert sum(map(len, result.rows)) == 6
 
@@ -186,11 +316,11 @@ def test_json_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatch: py
     decoder = JsonDecoder(REGISTRY)
     one, original = b"[1]", decoder._decode_one
     monkeypatch.setattr(decoder, "_decode_one", fail_first(original, lambda value: value == one))
-    decoded = decoder.decode(batch(SOUND_JSON, one, SOUND_JSON))
+    decoded = decoder.decode(batch_of(SOUND_JSON, one, SOUND_JSON))
     assert [(each.reason, each.offset, each.detail) for each in decoded.rejected] == [("too-large", 1, OUT_OF_MEMORY)]
     assert sum(map(len, decoded.events)) == 2
     monkeypatch.setattr(labels, "_read", fail_first(labels._read, lambda value, _: value == one))
-    result = decode_json_labels(batch(SOUND_JSON, one), MODELS)
+    result = decode_json_labels(batch_of(SOUND_JSON, one), MODELS)
     assert [(each.reason, each.offset) for each in result.rejected] == [("too-large", 1)]
     assert sum(map(len, result.rows)) == 1
 
@@ -200,11 +330,11 @@ def test_a_message_without_memory_for_its_raw_rows_has_none(monkeypatch: pytest.
     large = message(pa.array([1.0] * 7))
     original = arrow_rows._member_columns
     monkeypatch.setattr(arrow_rows, "_member_columns", fail_first(original, lambda _, each: len(each) >= 7))
-    assert sum(map(len, rows.rows(batch(SOUND, large, SOUND, SOUND)))) == 9
+    assert sum(map(len, rows.rows(batch_of(SOUND, large, SOUND, SOUND)))) == 9
     assert rows.omitted == [1]
     from_json = JsonRows(REGISTRY)
     monkeypatch.setattr(json_rows, "_rows", fail_first(json_rows._rows, lambda _, __, each, *___: 1 in each.offset))
-    assert sum(map(len, from_json.rows(batch(SOUND_JSON, SOUND_JSON, SOUND_JSON)))) == 2
+    assert sum(map(len, from_json.rows(batch_of(SOUND_JSON, SOUND_JSON, SOUND_JSON)))) == 2
     assert from_json.omitted == [1]
 
 
@@ -213,7 +343,7 @@ def test_a_message_without_memory_for_its_raw_rows_has_none(monkeypatch: pytest.
 
 def test_messages_that_unpack_to_much_are_decoded_in_portions() -> None:
     column = in_one_list(pa.array(np.zeros(MAX_UNPACKED_BYTES // 9)))
-    values = batch(*[message(column, "zstd", names=["features.k"])] * 9)
+    values = batch_of(*[message(column, "zstd", names=["features.k"])] * 9)
     accumulator = ArrowDecoder(REGISTRY).accumulator()
     accumulator.add(values)
     assert accumulator._pending_bytes < MAX_PENDING_BYTES

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field
@@ -24,8 +23,8 @@ from streams.registry.registry import build_registry
 from streams.sketcher.end_probe import EndProbe
 from streams.sketcher.flush import Flush
 from streams.sketcher.summarise import FlushSummaries
+from tests.support.messages import NOW_MS, batch_of
 
-NOW_MS = 1_790_000_000_000
 REGISTRY = build_registry([(Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),)), 1)], [])
 ROLES = [None, "primary", "shadow", None, "shadow"]
 
@@ -37,26 +36,21 @@ def event(i: int, role: Any) -> dict[str, Any]:
     return plain | {"features.x": float(i), "role": role}
 
 
-def batch(values: list[bytes | None]) -> MessageBatch:
-    n = len(values)
-    return MessageBatch(values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
-
-
 def as_json(roles: Sequence[Any]) -> MessageBatch:
     events = [event(i, role) for i, role in enumerate(roles)]
     for each in events:
         each["features"] = {"x": each.pop("features.x")}
-    return batch([json.dumps({k: v for k, v in each.items() if v is not None}).encode() for each in events])
+    return batch_of(*[json.dumps({k: v for k, v in each.items() if v is not None}).encode() for each in events])
 
 
 def as_broken_json(roles: Sequence[Any]) -> MessageBatch:
     """Encode the events together with one that does not fit the format, so that all are decoded one by one."""
     good = as_json(roles)
-    return batch([*good.values, b'{"model": "m", "version": "1", "id": "e9", "at": "never"}'])
+    return batch_of(*good.values, b'{"model": "m", "version": "1", "id": "e9", "at": "never"}')
 
 
 def as_arrow(roles: Sequence[Any]) -> MessageBatch:
-    return batch([encode_arrow(pa.Table.from_pylist([event(i, role) for i, role in enumerate(roles)]))])
+    return batch_of(encode_arrow(pa.Table.from_pylist([event(i, role) for i, role in enumerate(roles)])))
 
 
 ENCODINGS = pytest.mark.parametrize("encode", [as_json, as_broken_json, as_arrow])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection
 from typing import Any
@@ -133,6 +134,7 @@ def test_only_a_lagging_partition_that_does_not_advance_is_stalled(bench: Bench)
 
 
 def test_a_group_without_commits_lags_from_the_start_of_the_log(bench: Bench) -> None:
+    assert bench.report.row().lag == -1, "unknown before the first check"
     bench.consumer.ends = {0: 3, 1: 13}
     bench.stood_s(0)
     assert bench.report.row().lag == 9
@@ -154,10 +156,6 @@ def test_transaction_markers_alone_are_no_lag(bench: Bench) -> None:
     assert bench.consumer.peeked == [(0, 10), (0, 10)]
 
 
-def test_the_lag_is_unknown_before_the_first_check(bench: Bench) -> None:
-    assert bench.report.row().lag == -1
-
-
 def test_partitions_of_other_processors_do_not_count(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 12}
     bench.assigned_partitions = [("x-partials", 1)]
@@ -176,29 +174,35 @@ def test_partitions_of_other_processors_do_not_count(bench: Bench) -> None:
     assert bench.stood_s(2011) == 10, "during a rebalance all partitions count"
 
 
-def test_a_processor_that_advances_is_healthy(bench: Bench) -> None:
+@pytest.mark.parametrize("broker", ["answers", "is down"])
+def test_a_processor_that_advances_or_cannot_be_judged_is_healthy(bench: Bench, broker: str) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 90, 1: 11}
     assert bench.check(0) == "starting"
+    bench.consumer.failing = broker == "is down"
     for second in range(0, 1000, 50):
-        bench.consumer.committed_at[0] = 10 + second // 50
-        bench.heartbeat._beat_s = 1000.0 + second
-        bench.heartbeat._started = True
+        if broker == "answers":
+            bench.consumer.committed_at[0] = 10 + second // 50
+        bench.now_s = 1000.0 + second
+        bench.heartbeat.beat()
         assert bench.check(second) == "working"
     assert bench.report.values(metrics.HEALTHY) == {(): 1.0}
     assert bench.ended == []
 
 
-@pytest.mark.parametrize("broker", ["answers", "is down"])
-def test_a_hanging_loop_is_detected_whether_or_not_the_broker_answers(bench: Bench, broker: str) -> None:
+@pytest.mark.parametrize("case", ["broker answers", "broker is down", "stopping"])
+def test_a_hanging_loop_is_detected_unless_the_processor_is_stopping(bench: Bench, case: str) -> None:
     bench.consumer.ends = {0: 3, 1: 3}
-    bench.consumer.failing = broker == "is down"
+    bench.consumer.failing = case == "broker is down"
     bench.heartbeat.beat()
     assert bench.check(60) == "working"
+    if case == "stopping":
+        bench.heartbeat.mark_stopping()
+        assert (bench.check(1000), bench.ended) == ("stopping", [])
+        return
     assert bench.check(61) == "stuck"
     assert "loop has not completed an iteration for 61 s" in bench.watchdog.health().reason
     assert bench.report.values(metrics.HEALTHY) == {(): 0.0}
-    assert bench.check(300) == "stuck"
-    assert bench.ended == []
+    assert (bench.check(300), bench.ended) == ("stuck", [])
     bench.check(301)
     assert bench.ended == [EXIT_STUCK]
 
@@ -235,25 +239,6 @@ def test_a_processor_blocked_by_clickhouse_is_healthy_while_its_loop_beats(bench
     assert bench.ended == [EXIT_STUCK] * 2
 
 
-def test_without_a_broker_offsets_are_not_judged(bench: Bench) -> None:
-    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
-    bench.check(0)
-    bench.consumer.failing = True
-    for second in range(0, 1000, 50):
-        bench.now_s = 1000.0 + second
-        bench.heartbeat.beat()
-        assert bench.check(second) == "working"
-    assert bench.ended == []
-
-
-def test_a_stopping_processor_is_unhealthy_and_the_watchdog_does_not_end_it(bench: Bench) -> None:
-    bench.heartbeat.beat()
-    bench.consumer.ends = {0: 3, 1: 3}
-    bench.heartbeat.mark_stopping()
-    assert bench.check(1000) == "stopping"
-    assert bench.ended == []
-
-
 def test_the_watchdog_runs_on_its_thread_and_closes_its_consumer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.health.watchdog.CHECK_S", 0.001)
     bench.consumer.ends = {0: 3, 1: 3}
@@ -266,35 +251,23 @@ def test_the_watchdog_runs_on_its_thread_and_closes_its_consumer(bench: Bench, m
     assert bench.consumer.closed
 
 
-def test_one_message_that_takes_minutes_of_work_is_no_standstill(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("work_until_s", "every_s", "ends_after_s"),
+    [(3600, 30, math.inf), (600, 5, 900), (math.inf, 5, TIMEOUTS.uncommitted_s)],
+    ids=["minutes of work", "standstill within a message", "work without any commit"],
+)
+def test_work_within_one_message_is_no_standstill_for_some_time(
+    bench: Bench, work_until_s: float, every_s: int, ends_after_s: float
+) -> None:
     """The committed offset stays, while one progress record seals days of a wide model in many units of work."""
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 3}, {0: 30, 1: 3}
-    for at_s in range(0, 3600, 5):
+    for at_s in range(0, 3600 if ends_after_s == math.inf else 3700, 5):
         bench.now_s = 1000.0 + at_s
         bench.heartbeat.beat()
-        if at_s % 30 == 0:
+        if at_s <= work_until_s and at_s % every_s == 0:
             bench.heartbeat.record_work()
-        assert bench.check(at_s) == "working"
-    assert bench.ended == []
-
-
-def test_standstill_within_a_message_ends_the_process(bench: Bench) -> None:
-    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 3}, {0: 30, 1: 3}
-    for at_s in range(0, 1000, 5):
-        bench.now_s = 1000.0 + at_s
-        bench.heartbeat.beat()
-        if at_s <= 600:
-            bench.heartbeat.record_work()
-        bench.check(at_s)
-        assert bool(bench.ended) == (at_s > 900)
-    assert "has not advanced" in bench.watchdog.health().reason
-
-
-def test_work_without_any_commit_is_not_tolerated_forever(bench: Bench) -> None:
-    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 3}, {0: 30, 1: 3}
-    for at_s in range(0, 3700, 5):
-        bench.now_s = 1000.0 + at_s
-        bench.heartbeat.beat()
-        bench.heartbeat.record_work()
-        bench.check(at_s)
-        assert bool(bench.ended) == (at_s > TIMEOUTS.uncommitted_s)
+        status = bench.check(at_s)
+        assert status == "working" or ends_after_s < math.inf
+        assert bool(bench.ended) == (at_s > ends_after_s)
+    if work_until_s == 600:
+        assert "has not advanced" in bench.watchdog.health().reason

@@ -27,6 +27,10 @@ def test_live_silence_has_a_row_for_every_pane() -> None:
     levels = monitor.verdicts("3h", "level")
     assert set(levels) == {1, 2, 3, 4, 5}
     assert set(levels.values()) == {"insufficient"}
+    # After a long downtime every pane is sealed.
+    monitor.restart()
+    monitor.flush(caught_up_s=T0_S + 100 * HOUR_S + 1200)
+    assert monitor.volume() == dict.fromkeys(range(100), 0) | {3: 1}
 
 
 def test_stray_old_event_triggers_no_verdict_for_the_time_since() -> None:
@@ -45,22 +49,6 @@ def test_stray_old_event_triggers_no_verdict_for_the_time_since() -> None:
     monitor.restart()
     monitor.flush(caught_up_s=now_s + 4 * HOUR_S)
     assert len(monitor.volume()) == len(volume) + 2
-
-
-def test_every_pane_is_sealed_after_a_long_downtime() -> None:
-    monitor = MonitorHarness(make_registry(applied_s=T0_S), live=True)
-    monitor.flush(T0_S + 10, caught_up_s=T0_S + 2 * HOUR_S)
-    monitor.restart()
-    monitor.flush(caught_up_s=T0_S + 100 * HOUR_S + 1200)
-    assert monitor.volume() == {0: 1, **dict.fromkeys(range(1, 100), 0)}
-
-
-def test_unread_partitions_hold_back_the_watermark_and_idle_ones_do_not() -> None:
-    monitor = MonitorHarness(make_registry(), live=True)
-    monitor.flush(T0_S + 10, T0_S + 5 * HOUR_S, partition=0, partitions=2)
-    assert monitor.volume() == {}
-    monitor.flush(caught_up_s=T0_S + 2 * HOUR_S, partition=1, partitions=2)
-    assert monitor.volume() == {0: 1}
 
 
 def test_late_events_are_counted_and_revise_their_windows() -> None:
@@ -98,19 +86,19 @@ def test_a_window_of_the_last_events_begins_where_it_has_enough_of_them() -> Non
 
 @pytest.mark.parametrize(("last", "verdict"), [(500, ("major", "")), (1000, ("insufficient", "too few events"))])
 def test_a_window_without_its_last_events_is_insufficient(last: int, verdict: tuple[str, str]) -> None:
-    monitor = MonitorHarness(make_registry(windows=(Window(6 * HOUR_S, HOUR_S, last=last),)), live=False)
+    registry = make_registry(windows=(Window(6 * HOUR_S, HOUR_S, last=last),))
+    monitor = MonitorHarness(registry, live=False)
     monitor.flush(*[T0_S + 10] * 600, end_mark=True)
     [row] = [row for key, row in monitor.warehouse.last("drift").items() if {"x", "all"} <= set(key)]
     assert (row["level"], row["reason"]) == verdict
     assert (row["n"], row["window_end"]) == (600, T0_S + HOUR_S)
-
-
-def test_comparisons_give_the_reason_of_drift_for_a_window_without_its_last_events() -> None:
-    monitor = MonitorHarness(make_registry(windows=(Window(6 * HOUR_S, HOUR_S, last=1000),)), live=False)
-    monitor.flush(*[T0_S + 10] * 300, version="1")
-    monitor.flush(*[T0_S + 20] * 300, version="unheard-of", end_mark=True)
-    rows = monitor.warehouse.last("comparisons").values()
-    assert {row["reason"] for row in rows if row["measure"] == "error_rate"} == {"too few events"}
+    if last == 1000:
+        # Comparisons give the reason of drift.
+        monitor = MonitorHarness(registry, live=False)
+        monitor.flush(*[T0_S + 10] * 300, version="1")
+        monitor.flush(*[T0_S + 20] * 300, version="unheard-of", end_mark=True)
+        rows = monitor.warehouse.last("comparisons").values()
+        assert {row["reason"] for row in rows if row["measure"] == "error_rate"} == {"too few events"}
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -166,41 +154,27 @@ def test_losses_reduce_completeness() -> None:
     # Offsets 2 to 5 are lost: between an event at 1:00:10 and one at 2:00:10.
     monitor.flush(T0_S + 2 * HOUR_S + 10, start=5)
     monitor.flush(T0_S + 3 * HOUR_S + 10, T0_S + 8 * HOUR_S)
-    assert monitor.verdicts("1h", "completeness") == {
-        # Within out_of_order_s of the event before the gap.
-        1: 1 / 4,
-        2: 1 / 4,
-        3: 1 / 4,
-        4: 1.0,
-        5: 1.0,
-        6: 1.0,
-        7: 1.0,
-    }
+    # The first hour is within out_of_order_s of the event before the gap.
+    expected = dict.fromkeys(range(1, 4), 1 / 4) | dict.fromkeys(range(4, 8), 1.0)
+    assert monitor.verdicts("1h", "completeness") == expected
     [loss] = monitor.warehouse.tables["losses"].values()
     assert (loss["start_offset"], loss["end_offset"], loss["reason"]) == (2, 5, "gap")
 
 
-def test_resketched_offsets_are_rejected_and_recorded_as_loss() -> None:
-    monitor = MonitorHarness(make_registry(), live=True)
-    monitor.flush(T0_S + 10, T0_S + 20, caught_up_s=T0_S + 30)
-    [rejected] = monitor.flush(T0_S + 20, T0_S + 30, T0_S + 40, start=1)
-    assert "sketched before" in rejected.reason
-    [loss] = monitor.warehouse.tables["losses"].values()
-    assert (loss["start_offset"], loss["end_offset"], loss["reason"]) == (2, 4, "re-sketch")
-    assert monitor.flush(T0_S + 50) == []
-    monitor.flush(caught_up_s=T0_S + 3 * HOUR_S)
-    assert monitor.volume()[0] == 3
-
-
-def test_redelivered_rejected_record_is_not_merged() -> None:
+@pytest.mark.parametrize("is_redelivered", [False, True])
+def test_resketched_offsets_are_rejected_and_recorded_as_one_loss(is_redelivered: bool) -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     monitor.flush(T0_S + 10, T0_S + 20, caught_up_s=T0_S + 30)
     reset_offset = monitor.offset
-    assert monitor.flush(T0_S + 20, T0_S + 30, T0_S + 40, start=1)
-    # The commit was written but not acknowledged.
-    monitor.restart()
-    monitor.offset = reset_offset
-    monitor.flush(T0_S + 20, T0_S + 30, T0_S + 40, start=1)
+    [rejected] = monitor.flush(T0_S + 20, T0_S + 30, T0_S + 40, start=1)
+    assert "sketched before" in rejected.reason
+    if is_redelivered:
+        # The commit was written but not acknowledged.
+        monitor.restart()
+        monitor.offset = reset_offset
+        monitor.flush(T0_S + 20, T0_S + 30, T0_S + 40, start=1)
+    [loss] = monitor.warehouse.tables["losses"].values()
+    assert (loss["start_offset"], loss["end_offset"], loss["reason"]) == (2, 4, "re-sketch")
     assert monitor.flush(T0_S + 50) == []
     monitor.flush(caught_up_s=T0_S + 3 * HOUR_S)
     assert monitor.volume()[0] == 3
@@ -351,23 +325,15 @@ def test_new_baseline_takes_effect_at_its_pane_and_earlier_verdicts_stay() -> No
     monitor.flush(*(T0_S + h * HOUR_S + 10 for h in range(8, 12)), caught_up_s=T0_S + 12 * HOUR_S + 1200)
     assert before.items() <= monitor.warehouse.tables["drift"].items(), "earlier verdicts stay to the bit"
     result = {
-        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): (row["n"], row["level"] == "insufficient")
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): row["n"]
         for row in monitor.warehouse.last("drift").values()
         if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h") and row["window_end"] > T0_S + 7 * HOUR_S
     }
     # Three-hour windows that contain the change have rows of both baselines, each with its own events.
-    assert {key: n for key, (n, _) in result.items()} == {
-        (old, 8): 3,
-        (old, 9): 2,
-        (new, 9): 1,
-        (old, 10): 1,
-        (new, 10): 2,
-        (new, 11): 3,
-        (new, 12): 3,
-    }
-    silent = T0_S + 14 * HOUR_S
+    of_old, of_new = {8: 3, 9: 2, 10: 1}, {9: 1, 10: 2, 11: 3, 12: 3}
+    assert result == {(old, end): n for end, n in of_old.items()} | {(new, end): n for end, n in of_new.items()}
     monitor.restart()
-    monitor.flush(caught_up_s=silent + 1200)
+    monitor.flush(caught_up_s=T0_S + 14 * HOUR_S + 1200)
     after = {
         (row["baseline_id"], row["n"])
         for row in monitor.warehouse.tables["volume"].values()
@@ -381,42 +347,22 @@ def test_windows_that_contain_a_baseline_change_are_insufficient() -> None:
     monitor = MonitorHarness(registry, live=True)
     hours = [T0_S + h * HOUR_S + 1 + i for h in range(8) for i in range(600)]
     monitor.flush(*hours, caught_up_s=T0_S + 8 * HOUR_S + 1200)
-    levels = {
-        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): row["level"]
+    verdicts = {
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): (row["level"] == "insufficient", row["reason"])
         for row in monitor.warehouse.last("drift").values()
         if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
     }
-    reasons = {
-        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): row["reason"]
-        for row in monitor.warehouse.last("drift").values()
-        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
-    }
-    sufficient = {key for key, level in levels.items() if level != "insufficient"}
-    assert sufficient == {(old, 3), (old, 4), (new, 7), (new, 8)}
-    insufficient = {(old, 1), (old, 2), (old, 5), (old, 6), (new, 5), (new, 6)}
-    assert levels.keys() - sufficient == insufficient
-    assert {key: reason for key, reason in reasons.items() if reason} == dict.fromkeys(
-        insufficient, "baseline change"
-    ) | {(old, 1): "partly recorded", (old, 2): "partly recorded"}
+    changes = {(old, 5), (old, 6), (new, 5), (new, 6)}
+    assert verdicts == (
+        dict.fromkeys({(old, 3), (old, 4), (new, 7), (new, 8)}, (False, ""))
+        | dict.fromkeys({(old, 1), (old, 2)}, (True, "partly recorded"))
+        | dict.fromkeys(changes, (True, "baseline change"))
+    )
     # A late event revises a window of the old baseline by the old baseline.
     monitor.flush(T0_S + 2 * HOUR_S)
     last = monitor.warehouse.last("drift").values()
     revised = [row for row in last if row["n"] == 1801 and row["field"] == "x" and row["slice"] == "all"]
     assert {row["baseline_id"] for row in revised} == {old}
-
-
-@pytest.mark.parametrize("late", [False, True])
-def test_rollups_contain_the_events_of_their_hour(late: bool) -> None:
-    registry = make_registry(pane_s=1200, windows=(Window(2 * HOUR_S, HOUR_S),))
-    monitor = MonitorHarness(registry, live=True)
-    monitor.flush(T0_S + 10, T0_S + 1300, T0_S + 2500, caught_up_s=T0_S + HOUR_S + 1300)
-    expected = 3
-    if late:
-        monitor.restart()
-        monitor.flush(T0_S + 20)
-        expected = 4
-    rows = [row for row in monitor.warehouse.tables["rollups"].values() if (row["slice"], row["field"]) == ("all", "x")]
-    assert [(row["pane_start"], row["pane_s"], row["n"]) for row in rows] == [(T0_S, HOUR_S, expected)]
 
 
 def test_replay_is_judged_to_its_own_last_event() -> None:
@@ -433,14 +379,9 @@ def test_replay_is_judged_to_its_own_last_event() -> None:
         "6h": (6, "major"),
     }
     # At its start the history covers only a part of the first windows.
-    assert monitor.verdicts("3h", "reason") == {
-        1: "partly recorded",
-        2: "partly recorded",
-        **dict.fromkeys(range(3, 8), ""),
-    }
-
-
-def test_replay_of_one_part_of_a_window_says_that_it_is_partly_recorded() -> None:
+    reasons = monitor.verdicts("3h", "reason")
+    assert reasons == dict.fromkeys((1, 2), "partly recorded") | dict.fromkeys(range(3, 8), "")
+    # A replay of one part of a window is judged, too, and says so.
     monitor = MonitorHarness(make_registry(), live=False)
     monitor.flush(*(T0_S + i for i in range(600)))
     monitor.flush(end_mark=True)
@@ -467,17 +408,10 @@ def test_live_model_whose_traffic_stops_is_never_called_stable() -> None:
     hours = [T0_S + h * HOUR_S + 1 + i for h in range(4) for i in range(600)]
     monitor.flush(*hours, caught_up_s=T0_S + 4 * HOUR_S + 1200)
     monitor.flush(caught_up_s=T0_S + 10 * HOUR_S + 1200)
-    reasons = monitor.verdicts("3h", "reason")
-    assert {end: n for end, n in monitor.verdicts("3h").items() if end > 4} == {
-        5: 1200,
-        6: 600,
-        7: 0,
-        8: 0,
-        9: 0,
-        10: 0,
-    }
-    assert {reasons[end] for end in range(7, 11)} == {"no events"}
-    assert {monitor.verdicts("3h", "level")[end] for end in range(7, 11)} == {"insufficient"}
+    n, levels, reasons = (monitor.verdicts("3h", column) for column in ("n", "level", "reason"))
+    assert [n[end] for end in range(5, 11)] == [1200, 600, 0, 0, 0, 0]
+    assert max(n) == 10
+    assert {(levels[end], reasons[end]) for end in range(7, 11)} == {("insufficient", "no events")}
 
 
 def test_damaged_sketches_in_the_warehouse_stop_nothing() -> None:

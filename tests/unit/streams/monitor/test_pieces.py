@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -115,6 +116,7 @@ def verdicts(warehouse: MemoryWarehouse) -> dict[Any, tuple[Any, ...]]:
     return {key: (row["n"], row["psi"], row["level"], row["reason"]) for key, row in warehouse.last("drift").items()}
 
 
+@cache
 def judged_at_once(*, live: bool) -> dict[Any, tuple[Any, ...]]:
     warehouse = MemoryWarehouse()
     process = OneRecord(warehouse, live=live, piece_cells=1 << 40)
@@ -138,7 +140,7 @@ def test_replay_is_written_in_pieces_within_one_record() -> None:
     assert verdicts(warehouse) == judged_at_once(live=False)
 
 
-@pytest.mark.parametrize("crash_at", [1, 3])
+@pytest.mark.parametrize("crash_at", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_process_that_dies_continues_after_its_last_piece(crash_at: int) -> None:
     warehouse = MemoryWarehouse()
     process = OneRecord(warehouse, live=False, piece_cells=SMALL_PIECE, crash_at=crash_at)

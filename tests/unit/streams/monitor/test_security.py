@@ -27,10 +27,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
-def test_without_settings_there_is_no_security() -> None:
+def test_without_settings_there_is_no_security_and_without_encryption_no_tls() -> None:
     assert security_of({}) == Security()
     assert security_of({"socket.timeout.ms": "5"}) == Security()
     assert faust_credentials(Security()) is None
+    security = security_of(SCRAM | {"security.protocol": "sasl_plaintext"})
+    assert security.tls is None
+    assert faust_credentials(security).protocol.value == "SASL_PLAINTEXT"
+    assert "top-secret" not in repr(security_of(SCRAM | {"security.protocol": "sasl_plaintext"}))
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
@@ -46,22 +50,13 @@ def test_passwords_are_translated(mechanism: str, name: str, certificates: Certi
     assert credentials.ssl_context is security.tls
 
 
-def test_passwords_without_encryption_have_no_tls() -> None:
-    security = security_of(SCRAM | {"security.protocol": "sasl_plaintext"})
-    assert security.tls is None
-    assert faust_credentials(security).protocol.value == "SASL_PLAINTEXT"
-
-
-def test_broker_certificate_and_host_name_are_verified(certificates: Certificates) -> None:
-    tls = security_of({"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}).tls
+def test_certificate_and_host_name_are_verified_and_each_can_be_left_out(certificates: Certificates) -> None:
+    settings = {"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}
+    tls = security_of(settings).tls
     assert tls is not None
     assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert [authority["subject"] for authority in tls.get_ca_certs()] == [((("commonName", "authority"),),)]
     assert isinstance(faust_credentials(Security("ssl", tls=tls)), SSLCredentials)
-
-
-def test_each_verification_can_be_disabled_separately(certificates: Certificates) -> None:
-    settings = {"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}
     named = security_of(settings | {"ssl.endpoint.identification.algorithm": "none"}).tls
     assert named is not None
     assert (named.verify_mode, named.check_hostname) == (ssl.CERT_REQUIRED, False)
@@ -121,7 +116,3 @@ def test_encrypted_key_without_its_password_is_an_error_and_no_prompt(
     for password in ({}, {"ssl.key.password": "wrong"}):
         with pytest.raises(ProcessorError, match=r"ssl.certificate.location and ssl.key.location cannot be used"):
             security_of(settings | password)
-
-
-def test_secrets_are_not_shown() -> None:
-    assert "top-secret" not in repr(security_of(SCRAM | {"security.protocol": "sasl_plaintext"}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from barograph.contract import Contract, Window
@@ -21,30 +23,15 @@ from streams.monitor.windows import (
 WINDOWS = [Window(900, 60), Window(3600, 300), Window(86_400, 3600), Window(120, 120)]
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize(("after_s", "until_s"), [(0, 0), (0, 3600), (59, 60), (60, 61), (86_399, 180_001)])
-def test_ends_between_are_the_multiples_of_the_hop(window: Window, after_s: int, until_s: int) -> None:
-    expected = [end for end in range(after_s + 1, until_s + 1) if end % window.hop_s == 0]
-    assert list(ends_between(window, after_s, until_s)) == expected
-
-
-@pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("start_s", [0, 60, 3540, 86_340])
-@pytest.mark.parametrize("until_s", [0, 3600, 200_000])
-def test_ends_covering_belong_to_windows_that_contain_the_pane(window: Window, start_s: int, until_s: int) -> None:
-    expected = [
-        end for end in range(0, until_s + 1, window.hop_s) if end - window.length_s <= start_s and start_s + 60 <= end
-    ]
-    assert list(ends_covering(window, start_s, 60, until_s)) == expected
-
-
-def test_adjacent_ranges_share_no_end_and_miss_none() -> None:
-    contract = Contract(model="m", pane_s=60, windows=tuple(WINDOWS))
-    whole = {window: list(ends) for window, ends in all_ends(contract, 0, 90_000)}
-    first = {window: list(ends) for window, ends in all_ends(contract, 0, 40_020)}
-    second = {window: list(ends) for window, ends in all_ends(contract, 40_020, 90_000)}
-    assert whole == {window: first.get(window, []) + second.get(window, []) for window in WINDOWS}
-    assert not list(all_ends(contract, 60, 60))
+def test_ends_are_multiples_of_the_hop_and_those_of_windows_that_contain_a_pane() -> None:
+    for window in WINDOWS:
+        for after_s, until_s in ((0, 0), (0, 3600), (59, 60), (60, 61), (86_399, 180_001)):
+            expected = [end for end in range(after_s + 1, until_s + 1) if end % window.hop_s == 0]
+            assert list(ends_between(window, after_s, until_s)) == expected, (window, after_s, until_s)
+        for start_s, until_s in itertools.product((0, 60, 3540, 86_340), (0, 3600, 200_000)):
+            ends = range(0, until_s + 1, window.hop_s)
+            expected = [end for end in ends if end - window.length_s <= start_s and start_s + 60 <= end]
+            assert list(ends_covering(window, start_s, 60, until_s)) == expected, (window, start_s, until_s)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +48,7 @@ def test_long_windows_are_summed_from_hours(pane_s: int, window: Window, step: i
     assert step_s(Contract(model="m", pane_s=pane_s), window) == step
 
 
-def test_reach_differs_for_hours_and_panes() -> None:
+def test_reach_differs_for_hours_and_panes_and_adjacent_ranges_share_no_end() -> None:
     contract = Contract(model="m", pane_s=60, windows=tuple(WINDOWS))
     assert uses_hours(contract)
     assert (reach_s(contract, hours=True), reach_s(contract, hours=False)) == (86_400, 3600)
@@ -69,16 +56,18 @@ def test_reach_differs_for_hours_and_panes() -> None:
     assert not uses_hours(short)
     # The rollup of the open hour needs its panes in any case.
     assert (reach_s(short, hours=True), reach_s(short, hours=False)) == (0, 3600)
+    whole = {window: list(ends) for window, ends in all_ends(contract, 0, 90_000)}
+    first = {window: list(ends) for window, ends in all_ends(contract, 0, 40_020)}
+    second = {window: list(ends) for window, ends in all_ends(contract, 40_020, 90_000)}
+    assert whole == {window: first.get(window, []) + second.get(window, []) for window in WINDOWS}
+    assert not list(all_ends(contract, 60, 60))
 
 
-def test_history_is_judged_to_the_next_end_of_every_window_length() -> None:
+def test_history_is_judged_to_the_next_end_and_runs_split_at_gaps_longer_than_a_window() -> None:
     contract = Contract(model="m", pane_s=1800, windows=(Window(3600, 3600), Window(5400, 5400)))
     assert last_end_s(contract, 5400) == 7200
     assert last_end_s(contract, 10_800) == 10_800
     assert last_end_s(contract, 9000) == 10_800
-
-
-def test_runs_split_at_gaps_longer_than_a_window() -> None:
     window = Window(3600, 300)
     assert split_runs([300, 600, 4200, 7801, 8100], window) == [[300, 600, 4200], [7801, 8100]]
     assert split_runs([], window) == []

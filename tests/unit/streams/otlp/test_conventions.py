@@ -1,4 +1,4 @@
-"""The table of attribute names is well formed."""
+"""The table of attribute names is well formed, and docs/llm.md says what it and the golden files show."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ import msgspec
 import pytest
 
 from streams.otlp.conventions import Conventions, Use, load_conventions
+from streams.otlp.rejection import SpanReason, ValueReason
 from tests.support.otlp import CALL, FOLDER, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
-from tests.unit.repository.sources import ROOT
+from tests.support.pipeline import ROOT
+from warehouse.metrics import SPAN_OUTCOME, VALUE_REASON
 
 TEXT = (ROOT / "streams" / "otlp" / "conventions.yaml").read_text(encoding="utf-8")
 TABLE = load_conventions()
 
 
-def test_no_meaning_and_no_key_occurs_twice() -> None:
-    keys = re.findall(r"^(?:  )?([a-z_]+):", TEXT, re.MULTILINE)
-    assert [key for key, n in Counter(keys).items() if n > 1 and key not in ("form", "unit", "names")] == []
-
-
-def test_every_name_has_one_place() -> None:
+def test_the_table_is_well_formed() -> None:
     aliases = [(meaning, alias) for meaning, each in TABLE.meanings.items() for alias in each.names]
     read = {alias.name for _, alias in aliases}
     assert len({(meaning, alias.name, alias.member) for meaning, alias in aliases}) == len(aliases)
@@ -30,24 +27,14 @@ def test_every_name_has_one_place() -> None:
     assert len(content) == len(set(content))
     assert not read & set(content)
     assert not (read | set(content)) & set(TABLE.ignored)
-
-
-def test_counts_and_numbers_have_a_unit_and_other_forms_have_none() -> None:
     for meaning, each in TABLE.meanings.items():
         assert bool(each.unit) == (each.form in ("count", "number")), meaning
-
-
-def test_rules_and_evidence_name_meanings_that_exist() -> None:
     rules = [*(rule.meaning for rule in TABLE.model_calls), *TABLE.model_calls_by_presence]
     evidence = [entry.evidence.meaning for entry in TABLE.trust if entry.evidence is not None]
     assert set(rules) | set(evidence) <= set(TABLE.meanings)
-
-
-def test_every_estimating_scope_states_evidence() -> None:
     assert all(entry.evidence for entry in TABLE.trust if entry.tokens != "reported")
-
-
-def test_an_error_in_the_table_is_reported() -> None:
+    keys = re.findall(r"^(?:  )?([a-z_]+):", TEXT, re.MULTILINE)
+    assert [key for key, n in Counter(keys).items() if n > 1 and key not in ("form", "unit", "names")] == []
     with pytest.raises(msgspec.ValidationError, match="count"):
         Conventions(TEXT.replace("form: count", "form: counts", 1))
 
@@ -72,7 +59,7 @@ def test_golden_files_have_no_unknown_name_and_no_unlisted_scope(name: str) -> N
     assert ingest.unlisted == {}
 
 
-def test_numbers_in_names_and_the_rest_of_a_prefix() -> None:
+def test_names_match_with_numbers_and_prefixes_and_of_scopes_the_first() -> None:
     def use(name: str) -> Use | None:
         attribute = TABLE.attribute(name)
         return None if attribute is None else attribute.use
@@ -82,9 +69,16 @@ def test_numbers_in_names_and_the_rest_of_a_prefix() -> None:
     assert use("gen_ai.usage.output_tokens") is Use.VALUE
     assert use("gen_ai.usage.blue_tokens") is Use.UNKNOWN
     assert use("http.url") is None
+    trust = TABLE.trust_of("opentelemetry.instrumentation.openai.v1")
+    assert trust is not None
+    assert trust.tokens == "reported"
+    other = TABLE.trust_of("openlit.instrumentation.anthropic")
+    assert other is not None
+    assert other.tokens == "estimated on streams"
+    assert TABLE.trust_of("someone.else") is None
 
 
-def test_unknown_names_are_counted_without_numbers_and_bounded() -> None:
+def test_unknown_names_and_scopes_are_counted_and_bounded() -> None:
     ingest = make_ingest()
     names: dict[str, Any] = {f"gen_ai.new.{i}.part": "x" for i in range(3)} | {"gen_ai.odd name": "x"}
     names |= {f"llm.a{i}": 1 for i in range(1_000)}
@@ -93,9 +87,6 @@ def test_unknown_names_are_counted_without_numbers_and_bounded() -> None:
     assert "gen_ai.odd name" not in ingest.unknown
     assert len(ingest.unknown) <= 201
     assert ingest.unknown.total() == 1_004
-
-
-def test_scopes_without_trust_are_listed_and_bounded() -> None:
     ingest = make_ingest()
     for i in range(300):
         predictions([export_of(span(trace_id=f"{i + 1:x}"), scope=f"scope-{i}")], ingest=ingest)
@@ -104,11 +95,63 @@ def test_scopes_without_trust_are_listed_and_bounded() -> None:
     assert len(ingest.unlisted) == 201
 
 
-def test_the_first_matching_scope_counts() -> None:
-    trust = TABLE.trust_of("opentelemetry.instrumentation.openai.v1")
-    assert trust is not None
-    assert trust.tokens == "reported"
-    other = TABLE.trust_of("openlit.instrumentation.anthropic")
-    assert other is not None
-    assert other.tokens == "estimated on streams"
-    assert TABLE.trust_of("someone.else") is None
+PAGE = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
+TITLES = {
+    "genai-openai-default": "`opentelemetry-instrumentation-genai-openai` 1.3b0",
+    "genai-openai-content": "the same with content",
+    "v2-default": "`opentelemetry-instrumentation-openai-v2` 2.4b0",
+    "v2-latest": "the same with `gen_ai_latest_experimental`",
+    "openllmetry": "OpenLLMetry 0.62.4",
+    "openinference": "OpenInference 0.1.66",
+    "openlit": "OpenLIT 1.45.0",
+    "litellm": "LiteLLM 1.110.2",
+}
+
+
+def rows_of(table: str) -> list[str]:
+    section = PAGE.partition(f"<!-- {table}: begin -->")[2].partition(f"<!-- {table}: end -->")[0]
+    return section.strip().splitlines()[2:]
+
+
+def answer(*, is_true: bool) -> str:
+    return "yes" if is_true else "no"
+
+
+def instrumentation_row(name: str) -> str:
+    events = predictions(exports(name))
+    _, with_usage, stream = events[:3]
+
+    def has(event: dict[str, Any], metric: str) -> bool:
+        return metric in event.get("metrics", {})
+
+    estimated = "invented: published as estimated" if has(stream, "input_tokens_estimated") else "not observed"
+    cells = [
+        TITLES[name],
+        answer(is_true=has(with_usage, "input_tokens")),
+        answer(is_true=has(with_usage, "cached_input_tokens")),
+        estimated,
+        "published as estimated" if has(stream, "ttft_ms_estimated") else answer(is_true=has(stream, "ttft_ms")),
+        answer(is_true="status" in stream),
+        answer(is_true=has(stream, "output_chars")),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_table_of_instrumentations_is_what_the_golden_files_show() -> None:
+    assert rows_of("instrumentations") == [instrumentation_row(name) for name in INSTRUMENTATIONS]
+
+
+def test_the_table_of_trust_is_the_conventions() -> None:
+    expected = [
+        f"| `{entry.scope}` | {', '.join(entry.versions) or 'none yet'} | {entry.tokens} | {entry.ttft} |"
+        for entry in load_conventions().trust
+    ]
+    assert rows_of("trust") == expected
+
+
+def test_every_reason_is_documented_and_a_label_of_its_metric() -> None:
+    for reason in (*SpanReason, *ValueReason):
+        if reason not in (ValueReason.NOT_A_NAME, ValueReason.INSTRUMENTATION_ERROR):
+            assert f"`{reason}`" in PAGE, reason
+    assert {reason.value for reason in SpanReason} <= set(SPAN_OUTCOME.values)
+    assert {reason.value for reason in ValueReason} == set(VALUE_REASON.values)

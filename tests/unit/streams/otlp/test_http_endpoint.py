@@ -26,6 +26,7 @@ from warehouse import metrics
 
 MAX_PENDING = 50
 PROTOBUF = "application/x-protobuf"
+GZIP = {"Content_Encoding": "gzip"}
 
 
 class Served:
@@ -67,7 +68,7 @@ def request(n: int, first: int = 1) -> dict[str, Any]:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_both_encodings_are_accepted_packed_or_not(served: Served, packed: bool) -> None:
-    headers = {"Content_Encoding": "gzip"} if packed else {}
+    headers = GZIP if packed else {}
     for first, (body, kind) in enumerate(
         ((as_json(request(1, 1)), "application/json; charset=utf-8"), (as_protobuf(request(1, 2)), PROTOBUF)), 1
     ):
@@ -99,15 +100,9 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
         (b"{}", "text/plain", {}, 415, "application/x-protobuf or application/json"),
         (b"{}", None, {}, 415, "application/x-protobuf or application/json"),
         (b"{}", "application/json", {"Content_Encoding": "zstd"}, 415, "gzip"),
-        (b"{}", "application/json", {"Content_Encoding": "gzip"}, 400, "gzip"),
-        (gzip.compress(b"{}" * 99, mtime=0)[:-5], "application/json", {"Content_Encoding": "gzip"}, 400, "cut off"),
-        (
-            gzip.compress(bytes(MAX_REQUEST_BYTES + 1), mtime=0),
-            PROTOBUF,
-            {"Content_Encoding": "gzip"},
-            413,
-            "5,242,880 bytes",
-        ),
+        (b"{}", "application/json", GZIP, 400, "gzip"),
+        (gzip.compress(b"{}" * 99, mtime=0)[:-5], "application/json", GZIP, 400, "cut off"),
+        (gzip.compress(bytes(MAX_REQUEST_BYTES + 1), mtime=0), PROTOBUF, GZIP, 413, "5,242,880 bytes"),
         (bytes(MAX_REQUEST_BYTES + 1), PROTOBUF, {}, 413, "batch size"),
         (b"{}", "application/json", {"path": "/v1/logs"}, 404, "OTEL_LOGS_EXPORTER=none"),
         (b"{}", "application/json", {"method": "GET"}, 405, "POST to /v1/traces"),
@@ -116,34 +111,22 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
 def test_requests_that_are_rejected(
     served: Served, body: bytes, content_type: str | None, headers: dict[str, str], status: int, text: str
 ) -> None:
-    code, _, data = served.post(body, content_type, **headers)
+    code, answer, data = served.post(body, content_type, **headers)
     assert code == status
     assert text in data.decode("utf-8", "replace")
     if content_type == PROTOBUF:
-        assert data[0] == 0x08
+        # google.rpc.Status: field 1 is the code, field 2 the message, whose length takes two bytes.
+        assert answer["content-type"] == PROTOBUF
+        assert (data[0], data[2]) == (0x08, 0x12)
+        if status == 400:
+            assert len(data) == 5 + ((data[3] & 0x7F) | data[4] << 7)
+            assert data[5:].decode().startswith("The body is not an ExportTraceServiceRequest")
     else:
         assert json.loads(data)["code"] > 0
     assert served.outbox.stats.queued == 0
 
 
-def test_a_preflight_of_a_browser_allows_nothing(served: Served) -> None:
-    headers = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
-    status, answer, _ = served.post(b"", None, method="OPTIONS", **headers)
-    assert status == 405
-    assert not [name for name in answer if name.startswith("access-control")]
-
-
-def test_a_status_in_protobuf_can_be_read(served: Served) -> None:
-    _, answer, data = served.post(b"\xff\xff", PROTOBUF)
-    assert answer["content-type"] == PROTOBUF
-    # google.rpc.Status: field 1 is the code, field 2 the message, whose length takes two bytes.
-    assert data[:3] == b"\x08\x03\x12"
-    length = (data[3] & 0x7F) | data[4] << 7
-    assert len(data) == 5 + length
-    assert data[5:].decode().startswith("The body is not an ExportTraceServiceRequest")
-
-
-def test_requests_are_refused_while_kafka_is_unavailable_and_memory_stays_bounded(served: Served) -> None:
+def test_memory_and_ports_are_limited_and_requests_refused_while_kafka_is_unavailable(served: Served) -> None:
     codes = [served.post(as_json(request(10, 1 + 10 * i)))[0] for i in range(8)]
     assert codes == [200] * 5 + [429] * 3
     status, headers, data = served.post(as_json(request(10, 1_000)))
@@ -151,49 +134,42 @@ def test_requests_are_refused_while_kafka_is_unavailable_and_memory_stays_bounde
     assert served.outbox.stats.queued == 50
     assert served.outbox.stats.dropped == {}
     assert served.ingest.nested.remembered == 50, "a refused request is not read"
+    with pytest.raises(ExportError) as caught:
+        unpack(gzip.compress(bytes(100 << 20)))
+    assert caught.value.reason == RequestReason.TOO_LARGE
+    with pytest.raises(ProcessorError, match=r"otlp\.host and otlp\.port"):
+        OtlpEndpoint(served.receiver, "127.0.0.1", served.endpoint.port)
 
 
-def test_calls_that_wait_for_parents_count_among_what_is_pending(served: Served) -> None:
+def test_calls_that_wait_for_parents_are_pending_and_a_preflight_of_a_browser_allows_nothing(
+    served: Served,
+) -> None:
     waiting = export_of(*[span("02", "01", trace_id=f"{i + 1:x}") for i in range(50)])
     assert served.post(as_json(waiting))[0] == 200
     assert served.outbox.stats.queued == 0
     assert served.post(as_json(request(1, 1_000)))[0] == 429
+    headers = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
+    status, answer, _ = served.post(b"", None, method="OPTIONS", **headers)
+    assert status == 405
+    assert not [name for name in answer if name.startswith("access-control")]
 
 
-def test_a_repeated_request_is_accepted_and_counts_once(served: Served) -> None:
+def test_repeated_and_left_out_spans_are_in_the_metrics(served: Served) -> None:
     assert [served.post(as_json(request(3)))[0] for _ in range(2)] == [200, 200]
     assert served.outbox.stats.queued == 3
     served.receiver.tick()
     assert served.report.values(metrics.SPANS) == {("counted",): 3, ("duplicate",): 3}
     assert served.report.values(metrics.EVENTS) == {("published",): 3}
-
-
-def test_what_was_left_out_is_in_the_metrics(served: Served) -> None:
+    # What is left out is counted, too.
     spans = [
-        span("01", attributes={"gen_ai.usage.input_tokens": -1, "gen_ai.response.model": "m"}),
-        span("02") | {"spanId": ""},
+        span("11", trace_id="ff", attributes={"gen_ai.usage.input_tokens": -1, "gen_ai.response.model": "m"}),
+        span("12", trace_id="ff") | {"spanId": ""},
     ]
-    served.post(as_json(export_of(*spans, span("03", attributes={}))))
+    served.post(as_json(export_of(*spans, span("13", trace_id="ff", attributes={}))))
     for _ in range(2):
         served.receiver.tick()
-    assert served.report.values(metrics.SPANS) == {("counted",): 1, ("no-call",): 1, ("bad-id",): 1}
+    assert served.report.values(metrics.SPANS) == {("counted",): 4, ("duplicate",): 3, ("no-call",): 1, ("bad-id",): 1}
     assert served.report.values(metrics.NOT_OBSERVED) == {("negative",): 1}
-
-
-def test_an_address_in_use() -> None:
-    running = Served()
-    try:
-        with pytest.raises(ProcessorError, match=r"otlp\.host and otlp\.port"):
-            OtlpEndpoint(running.receiver, "127.0.0.1", running.endpoint.port)
-    finally:
-        running.endpoint.stop()
-        running.receiver.stop(0.0)
-
-
-def test_a_gzip_bomb_is_not_unpacked() -> None:
-    with pytest.raises(ExportError) as caught:
-        unpack(gzip.compress(bytes(100 << 20)))
-    assert caught.value.reason == RequestReason.TOO_LARGE
 
 
 def test_models_of_applications() -> None:

@@ -87,7 +87,7 @@ def test_the_last_message_of_the_user(messages: Any, prompt: str | None) -> None
     assert (None if texts is None else texts[0]) == prompt
 
 
-def test_numbered_messages_and_their_roles() -> None:
+def test_numbered_messages_are_read_by_role_and_other_content_is_not() -> None:
     texts = of_attributes(
         gen_ai__prompt__0__role="user",
         gen_ai__prompt__0__content="first",
@@ -98,9 +98,6 @@ def test_numbered_messages_and_their_roles() -> None:
         gen_ai__completion__0__content="answer",
     )
     assert texts == ("last", "answer")
-
-
-def test_other_content_is_not_read() -> None:
     assert of_attributes(gen_ai__system_instructions="no", gen_ai__tool__call__arguments="no", note="no") is None
 
 
@@ -116,39 +113,28 @@ def ingest_of(current: Registry) -> Any:
 QUESTION = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": "How do I reset my password?"}])}
 
 
-def test_features_of_a_contract() -> None:
-    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry()))
+def features_of(current: Registry) -> dict[str, Any]:
+    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(current))
+    return event
+
+
+def test_features_are_what_the_contract_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = features_of(registry())
     assert event["features"] == {"language": "en", "code_share": 0.0}
     assert event["metrics"]["input_chars"] == 27
     assert "prompt_text" not in event["context"]
     assert b"password" not in json.dumps(event).encode()
-
-
-def test_features_are_protected_as_the_contract_says() -> None:
-    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry(pii="drop")))
-    assert event["features"] == {"code_share": 0.0}
-
-
-def test_a_model_without_section_text_has_no_features() -> None:
-    current = build_registry([(Contract(model="support-bot"), 0)], [])
-    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(current))
-    assert "features" not in event
-    (decoded,) = ingest_of(current).json.decode(as_json(export_of(span(attributes=CALL | QUESTION)))).spans
-    assert decoded.text is None
-
-
-def test_a_missing_codebook_costs_topics_only() -> None:
-    (event,) = predictions(
-        [export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry(codebook="0123456789abcdef"))
-    )
-    assert event["features"] == {"language": "en", "code_share": 0.0}
-
-
-def test_hashes_without_a_key_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert features_of(registry(pii="drop"))["features"] == {"code_share": 0.0}
+    # A missing codebook costs topics only, and hashes without a key are left out.
+    assert features_of(registry(codebook="0123456789abcdef"))["features"] == {"language": "en", "code_share": 0.0}
     monkeypatch.delenv("BAROGRAPH_PII_KEY", raising=False)
-    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry(content="hash")))
+    event = features_of(registry(content="hash"))
     assert event["features"]["language"] == "en"
     assert "prompt_hash" not in event["context"]
+    current = build_registry([(Contract(model="support-bot"), 0)], [])
+    assert "features" not in features_of(current)
+    (decoded,) = ingest_of(current).json.decode(as_json(export_of(span(attributes=CALL | QUESTION)))).spans
+    assert decoded.text is None
 
 
 def nested(outer: dict[str, Any], inner: dict[str, Any], **text: Any) -> dict[str, Any]:
@@ -164,49 +150,25 @@ def test_features_of_an_inner_call_are_taken_over_and_its_sampled_text_is_not() 
     assert nested(QUESTION, {}, content="keep", sample=1.0)["context"]["prompt_text"] == "How do I reset my password?"
 
 
-def test_text_that_waits_is_counted_and_released() -> None:
+def test_text_of_spans_that_arrive_again_is_not_read_again() -> None:
+    recorded = RecordedTexts()
+    ingest = make_ingest(text=recorded)
+    body = as_json(export_of(*[span(f"{i:02x}", trace_id=f"{i:x}", attributes=CALL | QUESTION) for i in (1, 2, 3)]))
+    counted = [len(ingest.add(ingest.json.decode(body), RECEIVED_MS)[0]) for _ in range(3)]
+    assert (counted, len(recorded.texts)) == ([3, 0, 0], 3)
+
+
+@pytest.mark.parametrize("n_inner", [0, 6])
+def test_text_that_waits_is_counted_and_released_and_calls_inside_of_it_hold_none(n_inner: int) -> None:
     current = registry(content="keep", sample=1.0)
     waiting = NestedCalls()
     ingest = make_ingest(text=ContractText(lambda: current), nested=waiting)
-    body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION)))
+    inner = [span(f"{i:02x}", "02", attributes=CALL | QUESTION) for i in range(3, 3 + n_inner)]
+    body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION), *inner))
     assert ingest.add(ingest.json.decode(body), RECEIVED_MS)[0] == []
     assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
     assert len(ingest.release()) == 1
     assert waiting.waiting_chars == 0
-
-
-class CountedText(ContractText):
-    """Counts the calls whose text is read."""
-
-    n_observed = 0
-
-    def observe(self, model: str, calls: Sequence[ModelCall]) -> None:
-        self.n_observed += len(calls)
-        super().observe(model, calls)
-
-
-def test_text_of_spans_that_arrive_again_is_not_read_again() -> None:
-    current = registry(content="keep", sample=1.0)
-    text = CountedText(lambda: current)
-    ingest = make_ingest(text=text)
-    body = as_json(export_of(*[span(f"{i:02x}", trace_id=f"{i:x}", attributes=CALL | QUESTION) for i in (1, 2, 3)]))
-    counted = [len(ingest.add(ingest.json.decode(body), RECEIVED_MS)[0]) for _ in range(3)]
-    assert (counted, text.n_observed) == ([3, 0, 0], 3)
-
-
-def test_calls_inside_of_one_that_waits_hold_no_text() -> None:
-    current = registry(content="keep", sample=1.0)
-    waiting = NestedCalls()
-    ingest = make_ingest(text=ContractText(lambda: current), nested=waiting)
-    inner = [span(f"{i:02x}", "02", attributes=CALL | QUESTION) for i in range(3, 9)]
-    body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION), *inner))
-    assert ingest.add(ingest.json.decode(body), RECEIVED_MS)[0] == []
-    (trace,) = waiting._traces.values()
-    (inner_calls,) = trace.inner.values()
-    assert len(inner_calls) == 2
-    assert not [each for each in inner_calls if each.content_chars]
-    assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
-    assert len(ingest.release()) == 1
 
 
 @pytest.mark.parametrize(("label", "expected"), [("bool", "true"), ("float", None), (None, None)])

@@ -1,7 +1,9 @@
-"""Changes of the registry: versions that never change, labels in order, and rollbacks that can be repeated."""
+"""Changes of the registry: versions that never change, labels in order, and rollbacks by hand and by proposal."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ from streams.prompts.changes import (
     roll_back,
     variable_warnings,
 )
+from streams.prompts.proposed_rollback import decide_rollback
+from warehouse.rollback_proposals import RollbackProposal
 
 ANA = Author("ana", 1_000)
 
@@ -61,9 +65,7 @@ def test_versions_are_counted_and_a_content_has_one_version() -> None:
     assert register_version(catalogue, draft("template: next"), ANA)[0].version == 11
     with pytest.raises(PromptChangeError, match="answer@10 has another content in the registry"):
         register_version(catalogue, draft("template: other", version=10), ANA)
-
-
-def test_contents_of_one_command_are_versions_of_each_other() -> None:
+    # Contents of one command are versions of each other.
     catalogue = registered(draft("template: one"))
     drafts = (draft("template: two"), draft("template: 'one'"), draft("template: three\nparent: 2"))
     added, known = register_versions(catalogue, drafts, Author("bo", 9))
@@ -72,12 +74,17 @@ def test_contents_of_one_command_are_versions_of_each_other() -> None:
     assert catalogue.versions("answer") == (1, 2, 3)
 
 
-def test_a_parent_must_be_registered() -> None:
+def test_a_parent_must_be_registered_and_versions_are_named_by_numbers_and_labels() -> None:
     assert register_version(registered(*THREE), draft("template: x\nparent: 3"), ANA)[0].content.parent == 3
     with pytest.raises(PromptChangeError, match="parent 4 is no version of answer; it has 1, 2, 3"):
         register_version(registered(*THREE), draft("template: x\nparent: 4"), ANA)
     with pytest.raises(PromptChangeError, match="parent 1 is no version of answer; it has no version yet"):
         register_version(PromptCatalogue(), draft("template: x\nparent: 1"), ANA)
+    catalogue = registered(*THREE)
+    moved(catalogue, 2)
+    assert [find_version(catalogue, "answer", each).version for each in ("3", "production")] == [3, 2]
+    with pytest.raises(PromptChangeError, match="answer has no label candidate; its labels: production"):
+        find_version(catalogue, "answer", "candidate")
 
 
 def test_numbers_of_changes_grow_whatever_the_clocks_say() -> None:
@@ -121,14 +128,6 @@ def test_what_cannot_be_rolled_back_is_refused() -> None:
         roll_back(catalogue, "other", "production", None, ANA, "")
 
 
-def test_versions_are_named_by_numbers_and_labels() -> None:
-    catalogue = registered(*THREE)
-    moved(catalogue, 2)
-    assert [find_version(catalogue, "answer", each).version for each in ("3", "production")] == [3, 2]
-    with pytest.raises(PromptChangeError, match="answer has no label candidate; its labels: production"):
-        find_version(catalogue, "answer", "candidate")
-
-
 def test_variables_that_code_may_not_fit_are_named() -> None:
     catalogue = registered(
         draft("template: '{{q}} {{old}}'"),
@@ -163,3 +162,100 @@ def test_an_older_change_of_a_label_does_not_count(change: dict[str, int]) -> No
     label = PromptCatalogue(records).label("a", "production")
     assert label is not None
     assert label.version == 1
+
+
+AT_MS = 10_000_000
+GUARD = Author("guard", AT_MS + 5_000)
+PROPOSAL = RollbackProposal(
+    model="m",
+    prompt="answer",
+    label="production",
+    version=2,
+    control="answer@1",
+    arm="answer@2",
+    target="previous",
+    mode="act",
+    at=datetime.fromtimestamp(AT_MS / 1000, UTC),
+    reason="errors +2 points",
+    proposed_at=datetime.fromtimestamp(AT_MS / 1000 + 60, UTC),
+)
+
+
+def labelled(*labels: tuple[str, int, int]) -> PromptCatalogue:
+    """Three versions, and labels that point to a version since a time (ms)."""
+    catalogue = PromptCatalogue()
+    for text in ("a", "b", "c"):
+        draft = Draft(parse_content(f"name: answer\ntemplate: {text}\n"), "answer.yaml")
+        catalogue.add(register_version(catalogue, draft, Author("ana", 1))[0])
+    for label, version, at_ms in labels:
+        change = move_label(catalogue, "answer", label, version, Author("ana", at_ms), "")
+        assert change is not None
+        catalogue.add(change)
+    return catalogue
+
+
+def test_a_proposal_moves_the_label_back_once() -> None:
+    catalogue = labelled(("production", 1, 1_000), ("production", 2, 2_000))
+    decision = decide_rollback(catalogue, PROPOSAL, GUARD)
+    change = decision.change
+    assert change is not None
+    assert (change.version, change.previous, change.is_rollback) == (1, 2, True)
+    assert (change.changed_by, change.reason) == ("guard", "errors +2 points")
+    assert decision.text == "answer:production 2 → 1: errors +2 points."
+    catalogue.add(change)
+    again = decide_rollback(catalogue, PROPOSAL, GUARD)
+    assert (again.change, again.text) == (
+        None,
+        "The proposal to roll answer:production back changes nothing: answer:production points to version 1.",
+    )
+
+
+@pytest.mark.parametrize(("target", "version"), [("3", 3), ("stable", 1)])
+def test_the_target_may_be_a_version_or_a_label(target: str, version: int) -> None:
+    catalogue = labelled(("stable", 1, 1_000), ("candidate", 2, 2_000))
+    proposal = replace(PROPOSAL, label="candidate", target=target)
+    change = decide_rollback(catalogue, proposal, GUARD).change
+    assert change is not None
+    assert (change.label, change.version) == ("candidate", version)
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "problem"),
+    [
+        ((), {}, "answer has no label production"),
+        ((), {"prompt": "other"}, "No prompt is called other; registered prompts: answer"),
+        ((("production", 3, 1_000),), {}, "answer:production points to version 3"),
+        (
+            (("production", 1, 1_000), ("production", 2, AT_MS + 1)),
+            {},
+            "ana changed answer:production after the hours of the evidence",
+        ),
+        ((("production", 2, 1_000),), {}, "production of answer has pointed to version 2 only"),
+        ((("production", 2, 1_000),), {"target": "stable"}, "answer has no label stable; its labels: production"),
+        ((("production", 2, 1_000),), {"target": "9"}, "answer has no version 9; it has 1, 2, 3"),
+        (
+            (("production", 2, 1_000), ("stable", 2, 1_000)),
+            {"target": "stable"},
+            "answer:stable points to version 2 too",
+        ),
+    ],
+)
+def test_otherwise_nothing_changes_and_the_text_says_why(
+    labels: tuple[tuple[str, int, int], ...], changes: dict[str, str], problem: str
+) -> None:
+    decision = decide_rollback(labelled(*labels), replace(PROPOSAL, **changes), GUARD)  # type: ignore[arg-type]
+    assert decision.change is None
+    assert problem in decision.text
+
+
+def test_a_label_that_was_rolled_back_to_the_version_has_no_previous_one() -> None:
+    catalogue = labelled(("production", 2, 1_000), ("production", 3, 2_000))
+    back = roll_back(catalogue, "answer", "production", None, Author("ana", 3_000), "")
+    assert back is not None
+    catalogue.add(back)
+    decision = decide_rollback(catalogue, PROPOSAL, GUARD)
+    assert decision.change is None
+    assert "came to version 2 by a rollback" in decision.text
+    named = decide_rollback(catalogue, replace(PROPOSAL, target="1"), GUARD).change
+    assert named is not None
+    assert named.version == 1

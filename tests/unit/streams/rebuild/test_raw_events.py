@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field, Slice
 
-from streams.events.batch import MessageBatch
 from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
 from streams.rebuild.raw_events import to_message
 from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
+from tests.support.messages import NOW_MS, batch_of
 
-NOW_MS = 1_790_000_000_000
 CONTRACT = Contract(
     model="toy",
     fields=(
@@ -32,11 +31,6 @@ CONTRACT = Contract(
     slices=(Slice(name="region", source="context.region"), Slice(name="arm", source="arm")),
 )
 REGISTRY = build_registry([(CONTRACT, 1)], [])
-
-
-def batch(values: list[bytes]) -> MessageBatch:
-    n = len(values)
-    return MessageBatch(list(values), np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
 
 
 def event(i: int, **changes: Any) -> bytes:
@@ -59,7 +53,9 @@ EVENTS = [
 
 def recorded(values: list[bytes]) -> list[bytes]:
     """Record events and convert their raw rows back to messages."""
-    result = sorted(pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist(), key=lambda row: row["offset"])
+    result = sorted(
+        pa.concat_tables(JsonRows(REGISTRY).rows(batch_of(*values))).to_pylist(), key=lambda row: row["offset"]
+    )
     messages = []
     for row in result:
         maps = [dict(row[name]) for name in ("context", "numbers", "strings")]
@@ -75,7 +71,7 @@ def recorded(values: list[bytes]) -> list[bytes]:
 
 
 def columns(values: list[bytes]) -> EventColumns:
-    decoded = JsonDecoder(REGISTRY).decode(batch(values))
+    decoded = JsonDecoder(REGISTRY).decode(batch_of(*values))
     assert not decoded.rejected
     (events,) = decoded.events
     return events

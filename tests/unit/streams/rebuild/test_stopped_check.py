@@ -62,18 +62,14 @@ def wait(
     return time.now_s, steps
 
 
-def test_an_empty_group_needs_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert wait(monkeypatch, lambda _: 0, lambda _: 1) == (0.0, [])
-
-
-def test_it_waits_until_the_session_of_a_stopped_processor_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_until_the_session_of_a_stopped_processor_expires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     took_s, steps = wait(monkeypatch, lambda now_s: int(now_s < SESSION_S), lambda _: 1)
     assert took_s == SESSION_S
     assert set(steps) == {"waiting for the sessions of monitor to expire"}
     assert len(steps) == SESSION_S / POLL_INTERVAL_S
-
-
-def test_a_processor_that_keeps_reporting_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wait(monkeypatch, lambda _: 0, lambda _: 1) == (0.0, [])
     with pytest.raises(RebuildError, match="Running: monitor monitor-0"):
         wait(monkeypatch, lambda _: 1, lambda now_s: int(now_s))
 

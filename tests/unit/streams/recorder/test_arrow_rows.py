@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from barograph.contract import Contract, Field
 from barograph.events import encode_arrow
 
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MessageBatch
 from streams.recorder.arrow_rows import ArrowRows
 from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
+from tests.support.messages import NOW_MS, batch_of
 from tests.support.poison import ARROW_HEADERS, KINDS
 
-NOW_MS = 1_790_000_000_000
+batch = partial(batch_of, partition=3, first=100)
 CONTRACT = Contract(
     model="toy",
     fields=(
@@ -33,14 +34,9 @@ CONTRACT = Contract(
 REGISTRY = build_registry([(CONTRACT, 1), (Contract(model="other"), 1)], [])
 
 
-def batch(values: list[bytes | None]) -> MessageBatch:
-    n = len(values)
-    return MessageBatch(values, np.full(n, 3, np.int32), np.arange(100, 100 + n), np.full(n, NOW_MS))
-
-
 def rows(*tables: pa.Table | bytes, registry: Any = REGISTRY) -> list[dict[str, Any]]:
     values: list[bytes | None] = [each if isinstance(each, bytes) else encode_arrow(each) for each in tables]
-    result = ArrowRows(registry).rows(batch(values))
+    result = ArrowRows(registry).rows(batch(*values))
     return (
         sorted(pa.concat_tables(result).to_pylist(), key=lambda r: (r["offset"], r["message_index"])) if result else []
     )
@@ -79,29 +75,21 @@ FEATURES: dict[str, tuple[pa.Array, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", FEATURES)
-def test_features_of_all_types(name: str) -> None:
-    column, expected = FEATURES[name]
-    first, second = rows(table(features__x=column, features__note=pa.nulls(2)))
-    result = dict(first["strings" if isinstance(expected, str) else "numbers"])
-    assert repr(result) == repr({"x": expected})
-    assert first["nulls"] == ["note"]
-    if name != "half":
-        assert (second["numbers"], second["strings"], set(second["nulls"])) == ([], [], {"x", "note"})
+def test_features_of_all_types() -> None:
+    for name, (column, expected) in FEATURES.items():
+        first, second = rows(table(features__x=column, features__note=pa.nulls(2)))
+        result = dict(first["strings" if isinstance(expected, str) else "numbers"])
+        assert repr(result) == repr({"x": expected}), name
+        assert first["nulls"] == ["note"], name
+        if name != "half":
+            assert (second["numbers"], second["strings"], set(second["nulls"])) == ([], [], {"x", "note"}), name
 
 
 def test_rows_equal_those_of_json() -> None:
     events = [
         {
-            **{
-                "model": model,
-                "version": version,
-                "id": f"e{i}",
-                "at": NOW_MS + i,
-                "arm": arm,
-                "producer": "p",
-                "seq": i,
-            },
+            **{"model": model, "version": version, "id": f"e{i}", "at": NOW_MS + i, "arm": arm},
+            **{"producer": "p", "seq": i},
             "features": {"x": x, "colour": colour, "more": True},
             "context": {"region": "north"},
             "scores": {"late": 0.5},
@@ -126,7 +114,7 @@ def test_rows_equal_those_of_json() -> None:
                 columns.setdefault(column, []).append(each)
     result = rows(encode_arrow(pa.table(columns)))
     values: list[bytes | None] = [json.dumps(event).encode() for event in events]
-    from_json = pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist()
+    from_json = pa.concat_tables(JsonRows(REGISTRY).rows(batch(*values))).to_pylist()
     expected = sorted(from_json, key=lambda row: row["offset"])
     assert len(result) == len(expected) == 4
 
@@ -192,8 +180,24 @@ def test_texts_of_other_types() -> None:
     assert (first["context"], second["context"]) == ([("q", "7")], [])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.headers == ARROW_HEADERS], ids=lambda kind: kind.name)
-def test_events_that_the_sketcher_rejects_are_not_recorded(kind: Any) -> None:
-    value = kind.make({"model": "toy", "version": "1", "id": "a", "at": NOW_MS})
-    counted = ArrowDecoder(REGISTRY).decode(batch([value])).events
-    assert len(rows(value)) == sum(map(len, counted)) == kind.good_rows
+def test_events_that_the_sketcher_rejects_are_not_recorded() -> None:
+    for kind in (kind for kind in KINDS if kind.headers == ARROW_HEADERS):
+        value = kind.make({"model": "toy", "version": "1", "id": "a", "at": NOW_MS})
+        assert value is not None
+        counted = ArrowDecoder(REGISTRY).decode(batch(value)).events
+        assert len(rows(value)) == sum(map(len, counted)) == kind.good_rows, kind.name
+
+
+def test_the_share_is_sampled_by_the_hash_of_the_id() -> None:
+    ids = [f"é{i}" for i in range(2000)]
+    sent = encode_arrow(table(2000).set_column(2, "id", pa.array(ids)))
+
+    def sampled(share: float) -> list[str]:
+        shared = build_registry([(Contract(model="toy", raw_share=share), 1)], [])
+        assert list(JsonRows(shared).sample([sent])) == [0], "its rows are sampled once it is decoded"
+        return [row["id"] for row in rows(sent, registry=shared)]
+
+    assert (sampled(1.0), sampled(0.0)) == (ids, [])
+    quarter = sampled(0.25)
+    assert quarter == [each for each in ids if zlib.crc32(each.encode()) < 2**30]
+    assert set(quarter) < set(sampled(0.5))

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from barograph.contract.label_values import label_text
 from barograph.events import encode_arrow
 
-from streams.events.batch import MessageBatch
 from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
+from tests.support.messages import NOW_MS, batch_of
 
-NOW_MS = 1_790_000_000_000
+batch = partial(batch_of, partition=3, first=100)
 DAY_MS = 86_400_000
 MODELS = frozenset(["toy"])
 LABEL: dict[str, Any] = {"model": "toy", "id": "a", "label": True, "at": NOW_MS}
 
 
-def batch(values: list[bytes | None]) -> MessageBatch:
-    n = len(values)
-    return MessageBatch(values, np.full(n, 3, np.int32), np.arange(100, 100 + n), np.full(n, NOW_MS))
-
-
 def from_json(*values: Any) -> DecodedLabels:
     encoded = [each if isinstance(each, bytes) or each is None else json.dumps(each).encode() for each in values]
-    return decode_json_labels(batch(encoded), MODELS)
+    return decode_json_labels(batch(*encoded), MODELS)
 
 
 def from_arrow(**columns: Any) -> DecodedLabels:
-    return decode_arrow_labels(batch([encode_arrow(pa.table(columns))]), MODELS)
+    return decode_arrow_labels(batch(encode_arrow(pa.table(columns))), MODELS)
 
 
 def rows(decoded: DecodedLabels) -> list[dict[str, Any]]:
@@ -63,11 +58,8 @@ def test_labels_of_all_types_are_the_same_in_json_and_arrow(label: Any, text: st
         assert (row["label"], row["label_type"], row["model"], row["id"]) == (text, kind, "toy", "a")
         assert round(row["at"].timestamp() * 1000) == round(row["received_at"].timestamp() * 1000) == NOW_MS
         assert (row["partition"], row["offset"], row["message_index"]) == (3, 100, 0)
-
-
-def test_numbers_survive_conversion_to_text() -> None:
     for number in (0.1, 1 / 3, 2.0**53, 2.0**70, 5e-324):
-        assert float(label_text(number)) == number
+        assert float(label_text(number)) == number, "the text has the same number"
 
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -94,14 +86,13 @@ BAD: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_an_invalid_label_is_rejected(name: str) -> None:
-    value, reason = BAD[name]
-    decoded = from_json(LABEL, value, LABEL)
-    assert [row["offset"] for row in rows(decoded)] == [100, 102]
-    (dead,) = decoded.rejected
-    original = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
-    assert (dead.reason, dead.partition, dead.offset, dead.index, dead.value) == (reason, 3, 101, 0, original)
+def test_an_invalid_label_is_rejected() -> None:
+    for name, (value, reason) in BAD.items():
+        decoded = from_json(LABEL, value, LABEL)
+        assert [row["offset"] for row in rows(decoded)] == [100, 102], name
+        (dead,) = decoded.rejected
+        original = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
+        assert (dead.reason, dead.partition, dead.offset, dead.index, dead.value) == (reason, 3, 101, 0, original), name
 
 
 def test_labels_off_the_format_are_read_if_possible() -> None:
@@ -111,6 +102,8 @@ def test_labels_off_the_format_are_read_if_possible() -> None:
     )
     assert [(row["id"], row["label"]) for row in rows(decoded)] == [("a?", "b?"), ("a", "true")]
     assert decoded.rejected == []
+    no_arrow = decode_arrow_labels(batch(b"nope", b"", None), MODELS)
+    assert [str(dead.reason) for dead in no_arrow.rejected] == ["not-arrow", "empty", "empty"]
 
 
 def test_an_invalid_row_does_not_cost_its_batch() -> None:
@@ -159,8 +152,3 @@ def test_texts_of_all_types(kind: pa.DataType) -> None:
         column = texts.cast(kind)
     (row,) = rows(from_arrow(model=column, id=column, label=column, at=[NOW_MS]))
     assert (row["model"], row["id"], row["label"]) == ("toy", "toy", "toy")
-
-
-def test_messages_that_are_not_arrow() -> None:
-    decoded = decode_arrow_labels(batch([b"nope", b"", None]), MODELS)
-    assert [str(dead.reason) for dead in decoded.rejected] == ["not-arrow", "empty", "empty"]

@@ -27,12 +27,16 @@ def registry(*entries: RegisteredBaseline, previous: Registry | None = None) -> 
     return build_registry([(contract("m", HOUR_S), 5)], entries, previous)
 
 
-def test_the_first_baseline_holds_for_all_times_before_the_second() -> None:
+def test_the_first_baseline_holds_before_the_second_and_layouts_are_taken_over() -> None:
     snapshot = registry(LAST, FIRST, LATER)
     resolved = [snapshot.resolve("m", "1", T0_S + h * HOUR_S) for h in (-9999, 0, 1, 2, 3, 4, 99)]
     ids = [one.baseline_id for one in resolved if one is not None]
     assert ids == [e.baseline_id for e in (FIRST, FIRST, FIRST, LATER, LATER, LAST, LAST)]
     assert not any(one.unregistered for one in resolved if one is not None)
+    before = registry(FIRST)
+    after = registry(FIRST, LATER, previous=before)
+    assert after.layouts[FIRST.baseline_id] is before.layouts[FIRST.baseline_id]
+    assert set(after.layouts) == {FIRST.baseline_id, LATER.baseline_id}
 
 
 def test_an_unregistered_version_is_judged_by_the_newest_version() -> None:
@@ -51,13 +55,6 @@ def test_a_model_without_baselines_is_not_summarised() -> None:
     summaries = FlushSummaries(snapshot)
     summaries.add(columns("m", 0, [(0, event(T0_S)), (1, event(T0_S + 1))]))
     assert (summaries.unwatched, summaries.panes) == (2, {})
-
-
-def test_layouts_are_taken_over_from_the_reading_before() -> None:
-    before = registry(FIRST)
-    after = registry(FIRST, LATER, previous=before)
-    assert after.layouts[FIRST.baseline_id] is before.layouts[FIRST.baseline_id]
-    assert set(after.layouts) == {FIRST.baseline_id, LATER.baseline_id}
 
 
 def event(at_s: int, version: str = "1") -> Event:
@@ -89,9 +86,7 @@ def test_a_flood_of_versions_is_counted_as_one_version() -> None:
     # Every distinct one is in both batches, in any order.
     apart = dict.fromkeys(names[:MAX_VERSIONS], 2)
     assert counted == {**apart, "1": 2, "other": 4 * MAX_VERSIONS + 1}
-
-
-def test_registered_versions_are_never_taken_together() -> None:
+    # Registered versions are never taken together.
     entries = [entry(f"v{i}", i / 1000, 0, i) for i in range(MAX_VERSIONS + 10)]
     summaries = FlushSummaries(registry(*entries))
     events = [event(T0_S, each.baseline.version) for each in entries]

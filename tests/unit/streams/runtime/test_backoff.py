@@ -60,13 +60,7 @@ def test_delays_double_up_to_the_largest_and_start_over_for_the_next_operation()
     assert schedule.delays == [0.2]
 
 
-def test_an_operation_that_succeeds_is_not_delayed() -> None:
-    schedule = Schedule(failures=0)
-    assert schedule.run(schedule.backoff()) == "result"
-    assert (schedule.calls, schedule.delays, schedule.report.retries) == (1, [], 0)
-
-
-def test_each_delay_is_drawn_from_the_upper_half_of_its_nominal_value() -> None:
+def test_each_delay_is_drawn_from_the_upper_half_of_its_nominal_value_and_announced() -> None:
     bounds: list[tuple[float, float]] = []
 
     def uniform(low: float, high: float) -> float:
@@ -77,6 +71,16 @@ def test_each_delay_is_drawn_from_the_upper_half_of_its_nominal_value() -> None:
     schedule.run(schedule.backoff(uniform))
     assert bounds == [(0.1, 0.2), (0.2, 0.4)]
     assert schedule.delays == [0.1, 0.2]
+    schedule = Schedule(failures=2)
+    delays: list[float] = []
+
+    def on_retry(error: Exception, delay_s: float) -> None:
+        assert error is schedule.error
+        assert len(schedule.delays) == len(delays)
+        delays.append(delay_s)
+
+    schedule.run(schedule.backoff(), on_retry=on_retry)
+    assert delays == schedule.delays == [0.2, 0.4]
 
 
 def test_a_stop_request_interrupts_the_retries() -> None:
@@ -96,28 +100,15 @@ def test_retries_are_bounded_by_attempts_and_by_time(bounds: dict[str, Any]) -> 
     assert schedule.report.heartbeat.blockage is None
 
 
-def test_other_errors_are_not_retried() -> None:
+def test_other_errors_are_not_retried_and_a_function_may_choose() -> None:
     schedule = Schedule(failures=99, error=ValueError("wrong"))
     with pytest.raises(ValueError, match="wrong"):
         schedule.run(schedule.backoff())
     assert schedule.calls == 1
-
-
-def test_a_function_may_choose_the_errors_to_retry() -> None:
     schedule = Schedule(failures=2)
     backoff = schedule.backoff()
     result = backoff.retry(schedule.operation, lambda error: schedule.calls < 9, blocked_on="ClickHouse is busy.")
     assert (result, schedule.calls) == ("result", 3)
-
-
-def test_the_caller_learns_of_each_failure_before_the_delay() -> None:
-    schedule = Schedule(failures=2)
-    delays: list[float] = []
-
-    def on_retry(error: Exception, delay_s: float) -> None:
-        assert error is schedule.error
-        assert len(schedule.delays) == len(delays)
-        delays.append(delay_s)
-
-    schedule.run(schedule.backoff(), on_retry=on_retry)
-    assert delays == schedule.delays == [0.2, 0.4]
+    schedule = Schedule(failures=0)
+    assert schedule.run(schedule.backoff()) == "result"
+    assert (schedule.calls, schedule.delays, schedule.report.retries) == (1, [], 0)

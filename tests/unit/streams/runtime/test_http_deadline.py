@@ -35,7 +35,4 @@ def test_a_connection_that_took_too_long_is_not_used(connection: http.client.HTT
         wait_for(lambda: deadline.is_expired, "the limit")
         with pytest.raises(TimeoutError):
             deadline.watch(connection)
-
-
-def test_the_process_has_one_tls_context() -> None:
     assert tls_context() is tls_context()

@@ -40,23 +40,14 @@ def test_the_checkpoint_stays_a_grace_period_behind() -> None:
     assert not run_pass(checkpoint, ends({P0: 40}), 119.0).advances
     assert run_pass(checkpoint, ends({P0: 50}), 120.0).advances
     assert checkpoint.offsets["predictions"] == {P0: 30}
-
-
-def test_without_a_grace_period_every_pass_advances_to_the_newest_rows() -> None:
+    # Without a grace period every pass advances to the newest rows, and a partition without any keeps its offset.
     checkpoint = Checkpoint(NOTHING, 0.0)
     for offset in (10, 20):
         assert run_pass(checkpoint, ends({P0: offset}), 0.0).advances
         assert checkpoint.offsets["predictions"] == {P0: offset}
-
-
-def test_the_checkpoint_advances_only_after_the_work() -> None:
-    checkpoint = Checkpoint(NOTHING, GRACE_S)
+    checkpoint = Checkpoint({"predictions": {P0: 5, P1: 7}, "labels": {}, "shadow_predictions": {}}, 0.0)
     run_pass(checkpoint, ends({P0: 10}), 0.0)
-    plan = checkpoint.prepare(ends({P0: 20}), 60.0)
-    assert plan.advances
-    assert checkpoint.offsets == NOTHING
-    checkpoint.advance(plan)
-    assert checkpoint.offsets["predictions"] == {P0: 10}
+    assert checkpoint.offsets["predictions"] == {P0: 10, P1: 7}
 
 
 def test_a_pass_that_broke_off_is_repeated_over_the_same_rows() -> None:
@@ -66,10 +57,13 @@ def test_a_pass_that_broke_off_is_repeated_over_the_same_rows() -> None:
     repeated = checkpoint.prepare(ends({P0: 20}), 61.0)
     assert (repeated.start, repeated.next_start) == (broken.start, broken.next_start)
     assert repeated.has_changes
+    assert (broken.advances, checkpoint.offsets) == (True, NOTHING), "it advances only after the work"
     # A restart has only the stored offsets, and waits for the grace period again.
     restarted = Checkpoint(checkpoint.offsets, GRACE_S).prepare(ends({P0: 20}), 61.0)
     assert restarted.start == broken.start
     assert not restarted.advances
+    checkpoint.advance(repeated)
+    assert checkpoint.offsets["predictions"] == {P0: 10}
 
 
 def test_a_pass_covers_all_rows_beyond_the_checkpoint_and_the_next_one_those_beyond_its_end() -> None:
@@ -101,12 +95,6 @@ def test_only_topics_whose_offsets_change_are_stored() -> None:
     assert checkpoint.offsets == {"predictions": {P0: 10}, "labels": {P1: 2}, "shadow_predictions": {}}
 
 
-def test_a_partition_without_new_rows_keeps_its_offset() -> None:
-    checkpoint = Checkpoint({"predictions": {P0: 5, P1: 7}, "labels": {}, "shadow_predictions": {}}, 0.0)
-    run_pass(checkpoint, ends({P0: 10}), 0.0)
-    assert checkpoint.offsets["predictions"] == {P0: 10, P1: 7}
-
-
 def test_models_are_read_only_if_rows_changed_or_the_checkpoint_moves_behind_newer_rows() -> None:
     checkpoint = Checkpoint(NOTHING, GRACE_S)
     assert run_pass(checkpoint, ends({P0: 10}), 0.0).has_changes
@@ -119,9 +107,7 @@ def test_models_are_read_only_if_rows_changed_or_the_checkpoint_moves_behind_new
     assert run_pass(checkpoint, ends({P0: 20}), 60.0).has_changes
     # After an advance the rows after the checkpoint are others.
     assert run_pass(checkpoint, ends({}), 61.0).has_changes
-
-
-def test_a_replay_is_exhausted_once_no_newer_offset_is_visible() -> None:
+    # A replay is exhausted once no newer offset is visible.
     checkpoint = Checkpoint(NOTHING, 0.0)
     assert not run_pass(checkpoint, ends({P0: 10}), 0.0).is_exhausted
     assert run_pass(checkpoint, ends({}), 1.0).is_exhausted

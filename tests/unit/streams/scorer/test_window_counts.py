@@ -107,14 +107,11 @@ def test_slices_come_from_baselines_and_arms() -> None:
     )
     assert result["both"].versions == ("", "2")
     assert result["arm"].own_slices == tuple((version, arm) for version in ("", "1", "2") for arm in "ab")
-
-
-def test_a_model_without_a_baseline_has_its_contracts_slices() -> None:
+    # A model without a baseline has its contract's slices.
     contract_ = contract(
         slices=(Slice(name="c", source="context.c", values=("x",)), Slice(name="d", source="context.d"))
     )
-    result = dimensions_at(contract_, EMPTY, 0)
-    assert [(each.name, each.own_slices, each.versions) for each in result] == [
+    assert [(each.name, each.own_slices, each.versions) for each in dimensions_at(contract_, EMPTY, 0)] == [
         ("c", (("", "x"),), ("",)),
         ("d", (), ("",)),
     ]
@@ -133,13 +130,18 @@ def test_windows_are_grouped_by_the_baselines_in_effect() -> None:
 # ---------------------------------------------------------------------------------------------- windows and marks
 
 
-def test_a_window_ends_with_time_and_on_the_replay_clock_with_the_replay() -> None:
+def test_a_window_ends_with_time_or_the_replay_and_a_checkpoint_is_a_condition_on_integers() -> None:
     assert EventClock(7200.0).has_ended(3600, 3600)
     assert not EventClock(7199.0).has_ended(3600, 3600)
     assert EventClock(5000.0, all_read=True).has_ended(3600, 3600)
     assert not EventClock(5000.0, all_read=True).has_ended(7200, 3600)
     assert EventClock(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
     assert EventClock(10.0).age_s(50) == 0
+    assert is_after({}) == "1"
+    assert is_after({EpochPartition(0, 1): 5, EpochPartition(0, 0): 7}) == (
+        "((epoch, partition) NOT IN ((0, 0), (0, 1)) OR (epoch = 0 AND partition = 0 AND offset > 7) "
+        "OR (epoch = 0 AND partition = 1 AND offset > 5))"
+    )
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([3600, 7200, 86400]))
@@ -149,14 +151,6 @@ def test_window_starts_cover_the_time_range(first: int, more: int, length: int) 
     assert starts == list(range(starts[0], starts[-1] + 1, length))
     assert starts[0] - length + length <= first
     assert starts[-1] + length > first + more
-
-
-def test_a_checkpoint_is_a_condition_on_integers() -> None:
-    assert is_after({}) == "1"
-    assert is_after({EpochPartition(0, 1): 5, EpochPartition(0, 0): 7}) == (
-        "((epoch, partition) NOT IN ((0, 0), (0, 1)) OR (epoch = 0 AND partition = 0 AND offset > 7) "
-        "OR (epoch = 0 AND partition = 1 AND offset > 5))"
-    )
 
 
 # ---------------------------------------------------------------------------------------------- levels

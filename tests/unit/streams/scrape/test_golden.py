@@ -89,9 +89,18 @@ def test_a_histogram_has_the_buckets_of_the_difference() -> None:
     assert (ttft.p50_low, ttft.p50_high) == pytest.approx((20, 40))
     assert (ttft.p95_low, ttft.p95_high) == pytest.approx((100, 250))
     assert (ttft.p99_low, ttft.p99_high) == pytest.approx((250, 500))
-
-
-def test_metrics_that_the_table_does_not_list_are_counted() -> None:
+    # Metrics that the table does not list are counted.
     reader = FactReader(load_server_table(), "answers", "host:8000")
     assert scraped("vllm", 1, reader).unknown == {"vllm:cache_config_info", "vllm:request_params_n"}
     assert "llamacpp:n_decode" in scraped("llamacpp", 1, reader).unknown
+
+
+def test_the_page_lists_the_facts_of_each_server() -> None:
+    table = load_server_table()
+    rows = [f"| fact | unit | {' | '.join(table.servers)} |", "|---|---|" + "---|" * len(table.servers)]
+    for fact, definition in table.facts.items():
+        named = [[metric.kind for metric in server.metrics if metric.fact == fact] for server in table.servers.values()]
+        rows.append(f"| `{fact}` | {definition.unit} | {' | '.join(kinds[0] if kinds else '–' for kinds in named)} |")
+    page = (Path(__file__).resolve().parents[4] / "docs" / "llm.md").read_text(encoding="utf-8")
+    section = page.partition("<!-- servers: begin -->\n")[2].partition("<!-- servers: end -->")[0]
+    assert section == "\n".join(rows) + "\n"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,42 +14,20 @@ from streams.scrape.failure import ScrapeError, ScrapeOutcome
 from streams.scrape.http_fetch import fetch
 from streams.scrape.server_table import load_server_table
 from streams.scrape.settings import ScrapeTarget
+from tests.support.scripted_http import Answer, ScriptedServer, reply
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Serve = Callable[[Answer], ScrapeTarget]
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Answer], ScrapeTarget]]:
+def serve() -> Iterator[Serve]:
     """Start servers that answer as a function says, and return their targets."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(answer: Answer) -> ScrapeTarget:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                answer(self)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return ScrapeTarget("answers", False, "127.0.0.1", server.server_port, "/metrics")
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as servers:
+        yield lambda answer: target_of(servers.enter_context(ScriptedServer(answer)))
 
 
-def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
+def target_of(server: ScriptedServer, *, tls: bool = False) -> ScrapeTarget:
+    return ScrapeTarget("answers", tls, "127.0.0.1", server.port, "/metrics")
 
 
 def outcome(target: ScrapeTarget, timeout_s: float = 20.0, max_bytes: int = 1000) -> ScrapeOutcome:
@@ -60,83 +37,45 @@ def outcome(target: ScrapeTarget, timeout_s: float = 20.0, max_bytes: int = 1000
     return error.value.outcome
 
 
-def test_the_token_is_sent_and_the_body_returned(serve: Callable[[Answer], ScrapeTarget]) -> None:
-    requests: list[tuple[str, str | None]] = []
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        requests.append((handler.path, handler.headers["Authorization"]))
-        send(handler, b"up 1\n")
-
-    target = serve(answer)
-    assert fetch(target, 20.0, "t0ken") == b"up 1\n"
-    assert fetch(target, 20.0) == b"up 1\n"
-    assert requests == [("/metrics", "Bearer t0ken"), ("/metrics", None)]
+def test_the_token_is_sent_and_the_body_returned() -> None:
+    with ScriptedServer(reply(b"up 1\n")) as server:
+        assert fetch(target_of(server), 20.0, "t0ken") == b"up 1\n"
+        assert fetch(target_of(server), 20.0) == b"up 1\n"
+    tokens = [(request.path, request.headers["Authorization"]) for request in server.requests]
+    assert tokens == [("/metrics", "Bearer t0ken"), ("/metrics", None)]
 
 
-def test_a_redirect_is_not_followed(serve: Callable[[Answer], ScrapeTarget]) -> None:
-    requests: list[str] = []
-
-    def other(handler: BaseHTTPRequestHandler) -> None:
-        requests.append(handler.path)
-        send(handler, b"up 1\n")
-
-    second = serve(other)
-    target = serve(lambda handler: send(handler, b"", 302, Location=f"http://127.0.0.1:{second.port}/secret"))
-    assert outcome(target) is ScrapeOutcome.REDIRECTED
-    assert requests == []
+def test_a_redirect_is_not_followed(serve: Serve) -> None:
+    with ScriptedServer(reply(b"up 1\n")) as other:
+        target = serve(reply(status=302, Location=f"{other.url}/secret"))
+        assert outcome(target) is ScrapeOutcome.REDIRECTED
+        assert other.requests == []
 
 
 @pytest.mark.parametrize("status", [401, 404, 500, 204])
-def test_another_status_is_rejected(serve: Callable[[Answer], ScrapeTarget], status: int) -> None:
-    assert outcome(serve(lambda handler: send(handler, b"secret", status))) is ScrapeOutcome.BAD_STATUS
+def test_another_status_is_rejected(serve: Serve, status: int) -> None:
+    assert outcome(serve(reply(b"secret", status))) is ScrapeOutcome.BAD_STATUS
 
 
-def test_a_large_body_is_rejected_with_and_without_its_length(serve: Callable[[Answer], ScrapeTarget]) -> None:
-    assert outcome(serve(lambda handler: send(handler, b"a 1\n" * 500))) is ScrapeOutcome.TOO_LARGE
-
-    def endless(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        handler.wfile.write(b"a 1\n" * 500)
-
-    assert outcome(serve(endless)) is ScrapeOutcome.TOO_LARGE
+def test_a_large_body_is_rejected_with_and_without_its_length(serve: Serve) -> None:
+    assert outcome(serve(reply(b"a 1\n" * 500))) is ScrapeOutcome.TOO_LARGE
+    assert outcome(serve(lambda exchange: exchange.drip(b"a 1\n" * 500))) is ScrapeOutcome.TOO_LARGE
 
 
-def test_a_compressed_body_is_rejected(serve: Callable[[Answer], ScrapeTarget]) -> None:
+def test_a_compressed_body_is_rejected(serve: Serve) -> None:
     body = gzip.compress(b"a 1\n" * 100_000)
-    target = serve(lambda handler: send(handler, body, Content_Encoding="gzip"))
-    assert outcome(target) is ScrapeOutcome.UNREADABLE
+    assert outcome(serve(reply(body, Content_Encoding="gzip"))) is ScrapeOutcome.UNREADABLE
 
 
-def test_the_time_limit_is_for_the_whole_answer(serve: Callable[[Answer], ScrapeTarget]) -> None:
-    stop = threading.Event()
-
-    def trickle(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        while not stop.wait(0.05):
-            try:
-                handler.wfile.write(b"#")
-                handler.wfile.flush()
-            except OSError:
-                return
-
-    try:
-        assert outcome(serve(trickle), timeout_s=0.5, max_bytes=1 << 20) is ScrapeOutcome.TIMEOUT
-    finally:
-        stop.set()
+def test_the_time_limit_is_for_the_whole_answer(serve: Serve) -> None:
+    target = serve(lambda exchange: exchange.drip(b"#"))
+    assert outcome(target, timeout_s=0.5, max_bytes=1 << 20) is ScrapeOutcome.TIMEOUT
 
 
-def test_a_server_that_is_down_is_unreachable() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
-        port = server.server_port
-    assert outcome(ScrapeTarget("answers", False, "127.0.0.1", port, "/metrics")) is ScrapeOutcome.UNREACHABLE
-
-
-def test_tls_to_a_server_without_it_is_unreachable(serve: Callable[[Answer], ScrapeTarget]) -> None:
-    plain = serve(lambda handler: send(handler, b"up 1\n"))
-    target = ScrapeTarget("answers", True, plain.host, plain.port, "/metrics")
-    assert outcome(target) is ScrapeOutcome.UNREACHABLE
+def test_a_server_that_is_down_or_has_no_tls_is_unreachable() -> None:
+    with ScriptedServer(reply(b"up 1\n")) as server:
+        assert outcome(target_of(server, tls=True)) is ScrapeOutcome.UNREACHABLE
+    assert outcome(target_of(server)) is ScrapeOutcome.UNREACHABLE
 
 
 @pytest.mark.parametrize(

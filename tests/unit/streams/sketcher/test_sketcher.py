@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pytest
 from barograph.events import encode_arrow
 from confluent_kafka import KafkaError
 
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.runtime.metrics_report import Report
@@ -20,6 +18,7 @@ from streams.settings import Clock
 from streams.sketcher import decode_batch
 from streams.sketcher.sketcher import MAX_AHEAD_MS, POLL_MESSAGES, Sketcher
 from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, failure, fake_settings
+from tests.support.messages import NOW_MS, batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 
 
@@ -67,12 +66,6 @@ class Bench:
         return len(self.flush.rejected)
 
 
-def test_rejected_bytes_are_counted_as_they_arrive() -> None:
-    bench = Bench()
-    bench.fake.fetches = [[FakeMessage(0, b"{" * 100), FakeMessage(1, b"x" * 50), FakeMessage(2, None)]]
-    assert (bench.read(), bench.flush.rejected_bytes) == (3, 150)
-
-
 def test_messages_of_a_portion_are_read_before_its_error_is_handled() -> None:
     bench = Bench()
     bench.fake.starts = {(TOPIC, 0): 40}
@@ -81,9 +74,7 @@ def test_messages_of_a_portion_are_read_before_its_error_is_handled() -> None:
     assert bench.flush.must_end, "a flush has one range per partition"
     assert bench.flush.start == {0: 0}
     assert bench.consumer.positions == {(TOPIC, 0): 1}
-
-
-def test_a_flush_that_has_read_nothing_starts_behind_lost_offsets() -> None:
+    # A flush that has read nothing starts behind lost offsets.
     bench = Bench()
     bench.fake.starts = {(TOPIC, 0): 40}
     bench.fake.fetches = [[failure(KafkaError._AUTO_OFFSET_RESET)]]
@@ -92,12 +83,15 @@ def test_a_flush_that_has_read_nothing_starts_behind_lost_offsets() -> None:
     assert (bench.flush.start, bench.consumer.positions) == ({0: 40}, {(TOPIC, 0): 40})
 
 
-def test_messages_are_summarised_together_until_no_more_wait() -> None:
+def test_messages_are_summarised_together_until_no_more_wait_and_rejected_bytes_counted() -> None:
     bench = Bench()
     bench.fill(*[POLL_MESSAGES] * 3, 1, 1)
     assert bench.read() == 3 * POLL_MESSAGES + 1, "a fetch that is not full ends the batch"
     assert bench.read() == 3 * POLL_MESSAGES + 2
     assert [rejected.offset for rejected in bench.flush.rejected] == list(range(3 * POLL_MESSAGES + 2))
+    bench = Bench()
+    bench.fake.fetches = [[FakeMessage(0, b"{" * 100), FakeMessage(1, b"x" * 50), FakeMessage(2, None)]]
+    assert (bench.read(), bench.flush.rejected_bytes) == (3, 150)
 
 
 @pytest.mark.parametrize(("limit", "value"), [("BATCH_MESSAGES", POLL_MESSAGES), ("MAX_REJECTED_BYTES", POLL_MESSAGES)])
@@ -106,22 +100,18 @@ def test_a_batch_ends_at_each_limit_of_its_size(limit: str, value: int, monkeypa
     assert first_batch(Bench()) == POLL_MESSAGES
 
 
-def test_a_batch_ends_at_its_largest_age() -> None:
+def test_a_batch_ends_at_its_largest_age_or_where_its_flush_is_full_and_is_shorter_in_a_replay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bench = Bench()
     bench.fetch_s = 0.6 * decode_batch.BATCH_S
     assert first_batch(bench) == 2 * POLL_MESSAGES
-
-
-def test_a_batch_is_shorter_on_the_replay_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_batch, "REPLAY_BATCH_MESSAGES", POLL_MESSAGES)
-    assert first_batch(Bench("replay")) == POLL_MESSAGES
-    assert first_batch(Bench("live")) == 3 * POLL_MESSAGES
-
-
-def test_a_batch_ends_where_its_flush_is_full() -> None:
     bench = Bench(flush_events=2 * POLL_MESSAGES)
     bench.flush.events = POLL_MESSAGES
     assert first_batch(bench) == POLL_MESSAGES
+    monkeypatch.setattr(decode_batch, "REPLAY_BATCH_MESSAGES", POLL_MESSAGES)
+    assert first_batch(Bench("replay")) == POLL_MESSAGES
+    assert first_batch(Bench("live")) == 3 * POLL_MESSAGES
 
 
 def first_batch(bench: Bench) -> int:
@@ -153,29 +143,21 @@ def test_a_partition_far_ahead_of_one_that_is_still_read_is_paused(
 def test_accumulators_count_messages_rows_and_bytes() -> None:
     baseline = simple_baseline()
     registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
-    now = 1_790_000_000_000
-    event = msgspec.json.encode(
-        {"model": "toy", "version": "1", "id": "a", "at": now, "features": {"x": 1.0, "k": 2, "flag": True}}
-    )
-    table = pa.table({"model": ["toy"] * 9, "version": ["1"] * 9, "id": list("abcdefghi"), "at": [now] * 9})
-    arrow = encode_arrow(table)
+    head = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
+    event = msgspec.json.encode(head | {"features": {"x": 1.0, "k": 2, "flag": True}})
+    arrow = encode_arrow(pa.Table.from_pylist([head | {"id": each} for each in "abcdefghi"]))
     from_json, from_arrow = JsonDecoder(registry).accumulator(), ArrowDecoder(registry).accumulator()
     n = JsonDecoder(registry).chunk_messages
-    from_json.add(MessageBatch([event] * n, np.zeros(n, np.int32), np.arange(n), np.full(n, now)))
-    from_arrow.add(MessageBatch([arrow] * 2, np.zeros(2, np.int32), np.arange(2), np.full(2, now)))
-    assert from_json.messages == n
+    from_json.add(batch_of(*[event] * n))
+    from_arrow.add(batch_of(arrow, arrow))
+    assert (from_json.messages, from_arrow.messages, from_arrow.rows) == (n, 2, 18)
     assert from_json.n_bytes >= 8 * 3 * n, "three numbers of each"
-    assert (from_arrow.messages, from_arrow.rows) == (2, 18)
     assert from_arrow.n_bytes >= 2 * len(arrow)
     assert sum(len(events) for events in from_json.take().events) == n
     assert sum(len(events) for events in from_arrow.take().events) == 18
     assert (from_json.messages, from_json.n_bytes, from_arrow.rows, from_arrow.n_bytes) == (0, 0, 0, 0)
-
-
-def test_accumulators_count_rejected_bytes_in_every_encoding() -> None:
-    registry = build_registry([], [])
-    for accumulator in (JsonDecoder(registry).accumulator(), ArrowDecoder(registry).accumulator()):
-        accumulator.add(MessageBatch([b"\xff" * 100] * 3, np.zeros(3, np.int32), np.arange(3), np.zeros(3, np.int64)))
+    for accumulator in (from_json, from_arrow):
+        accumulator.add(batch_of(*[b"\xff" * 100] * 3))
         assert (accumulator.messages, accumulator.rejected_bytes) == (3, 300)
         assert len(accumulator.take().rejected) == 3
         assert (accumulator.messages, accumulator.rejected_bytes) == (0, 0)

@@ -1,4 +1,4 @@
-"""The share of an answer that is in the context."""
+"""The share of an answer that is in the context, and passages of documents."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from streams.evaluator.checks.errors import AnswerCheckError
 from streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, GroundingContext, measure_grounding
 from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, PassageIndex, divide
 
 CONTEXT = "Customers may return goods within 30 days of delivery. Opened software cannot be returned."
 
@@ -41,15 +42,12 @@ def test_the_least_supported_sentence() -> None:
     assert result.value == pytest.approx((2 + 4) / (2 + 5 + 4))
 
 
-def test_no_context_supports_nothing() -> None:
-    assert measure_grounding("Customers may return goods.", GroundingContext([])).value == 0.0
-
-
-def test_longer_ngrams_are_stricter() -> None:
+def test_longer_ngrams_are_stricter_and_no_context_supports_nothing() -> None:
     answer = "Goods within 30 days of delivery may be returned."
     values = [measure_grounding(answer, GroundingContext([CONTEXT]), size).value or 0.0 for size in (1, 2, 3, 5)]
     assert values == sorted(values, reverse=True)
     assert values[0] > values[-1]
+    assert measure_grounding("Customers may return goods.", GroundingContext([])).value == 0.0
 
 
 def test_arguments_that_cannot_be_used() -> None:
@@ -61,8 +59,52 @@ def test_arguments_that_cannot_be_used() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "word ", ".", ". ", ".)", "\n", "مرحبا ", "退货", "\x00", "\u202eé"])
 def test_hostile_text_takes_bounded_time(piece: str) -> None:
-    text = piece * (2 * MAX_ANSWER_CHARS // len(piece))
+    text = piece * ((MAX_ANSWER_CHARS + 1_000) // len(piece))
     started = time.process_time()
     result = measure_grounding(text, GroundingContext([text]))
     assert time.process_time() - started < 20
     assert result.unread_chars == len(text) - MAX_ANSWER_CHARS
+
+
+WORDS = "Customers may return goods within 30 days"
+
+
+@pytest.mark.parametrize(
+    ("text", "end_of_first"),
+    [
+        (f"{'a' * 600}\n\n{'b. ' * 300}", "a\n\n"),
+        (f"{'a ' * 300}\n\n\n  {'b' * 5_000}", " \n\n\n"),
+        (f"{'a ' * 400}ends. {'b ' * 400}", "ends. "),
+        (f"{'a' * 700} {'b' * 700}", "a "),
+        ("a" * 2_500, "aaa"),
+    ],
+)
+def test_passages_end_after_a_paragraph_a_sentence_or_a_word_and_are_the_whole_text(
+    text: str, end_of_first: str
+) -> None:
+    passages = divide("d", text)
+    assert passages[0].text.rstrip(" ").endswith(end_of_first.rstrip(" "))
+    assert "".join(each.text for each in passages) == text
+    assert [text[each.start : each.end] for each in passages] == [each.text for each in passages]
+    assert max(len(each.text) for each in passages) <= MAX_PASSAGE_CHARS
+
+
+def test_passages_without_text_are_left_out_and_too_long_documents_an_error() -> None:
+    passages = divide("d", "a" + "\n" * 5_000 + "b")
+    assert [each.text.strip() for each in passages] == ["a", "b"]
+    assert divide("d", "") == []
+    with pytest.raises(AnswerCheckError, match="2,000,001 characters"):
+        PassageIndex({"a": "a" * (MAX_CONTEXT_CHARS // 2), "b": "b" * (MAX_CONTEXT_CHARS // 2 + 1)})
+
+
+def test_rare_words_and_words_in_the_same_order_weigh_more() -> None:
+    index = PassageIndex(
+        {"b": "Goods may days within 30 return customers.", "a": WORDS, "c": "May I?", "d": "Bicycles."}
+    )
+    assert [each.document_id for each in index.passages] == ["a", "b", "c", "d"]
+    weights = index.overlaps(WORDS)
+    assert weights[0] > weights[1] > weights[2]
+    assert 3 not in weights
+    bicycle, may = index.overlaps("bicycles"), index.overlaps("may")
+    assert bicycle[3] > may[0] == may[1] == may[2]
+    assert index.overlaps("", "Nothing shared") == {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -22,14 +21,18 @@ from streams.evaluator.judges.consistency import (
 )
 from streams.evaluator.judges.errors import JudgeErrorCode
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
+from tests.support.scripted_http import Exchange
 
 Serve = Callable[[Answer], JudgeServer]
 MESSAGES = (PromptMessage("user", "Capital?"),)
 PARAMETERS = ChatParameters(0.8, 50)
 
 
-def test_contracts_name_every_comparison() -> None:
+def test_the_mean_similarity_by_every_comparison_of_contracts() -> None:
     assert set(COMPARISON_NAMES) == set(COMPARISONS)
+    samples = ["Paris", "Paris", "paris.", "Lyon"]
+    means = {name: mean_similarity("Paris", samples, similarity) for name, similarity in COMPARISONS.items()}
+    assert means == {"exact": 2 / 4, "normalized": 3 / 4, "tokens": 3 / 4}
 
 
 @pytest.mark.parametrize(
@@ -52,14 +55,8 @@ def test_similarities(one: str, other: str, exact: float, normalized: float, jac
         assert token_jaccard(first, second) == pytest.approx(jaccard)
 
 
-def test_the_mean_similarity_of_an_answer_and_samples() -> None:
-    samples = ["Paris", "Paris", "paris.", "Lyon"]
-    means = {name: mean_similarity("Paris", samples, similarity) for name, similarity in COMPARISONS.items()}
-    assert means == {"exact": 2 / 4, "normalized": 3 / 4, "tokens": 3 / 4}
-
-
 def test_samples_of_an_endpoint(serve: Serve) -> None:
-    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], n: int) -> None:
+    def answer(handler: Exchange, body: dict[str, Any], n: int) -> None:
         text = ("Paris", "Lyon", "Paris")[n] if body["temperature"] else "greedy"
         send(handler, chat(text, [-1.0, -2.0] if body.get("logprobs") else None))
 
@@ -71,33 +68,17 @@ def test_samples_of_an_endpoint(serve: Serve) -> None:
     assert without == AnswerSamples(("x", "x"), None, 22, 14, 2)
 
 
-def test_a_failed_sample_ends_it_and_what_was_used_counts(serve: Serve) -> None:
+def test_a_failed_cut_or_late_sample_ends_it_and_what_was_used_counts(serve: Serve) -> None:
     server = serve(lambda handler, body, n: send(handler, chat("a") if n == 0 else b"", 200 if n == 0 else 500))
     result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
     assert result.error is not None
     assert (result.error.code, result.texts, result.attempts) == (JudgeErrorCode.ERROR, ("a",), 2)
     assert (result.input_tokens, result.output_tokens, result.lacks_logprobs) == (11, 7, False)
-
-
-def test_a_sample_that_was_cut_is_an_error(serve: Serve) -> None:
     server = serve(lambda handler, body, n: send(handler, chat("a", finish_reason="length" if n else "stop")))
     result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
     assert result.error is not None
     assert "Raise max_tokens" in str(result.error)
     assert (result.error.code, result.attempts, result.output_tokens) == (JudgeErrorCode.CUT, 2, 14)
-
-
-@pytest.mark.parametrize(("status", "lacks"), [(200, True), (400, True), (401, False), (500, False)])
-def test_a_server_without_log_probabilities(serve: Serve, status: int, lacks: bool) -> None:
-    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], n: int) -> None:
-        send(handler, chat("a"), status if body.get("logprobs") else 200)
-
-    result = sample_answers(serve(answer).endpoint(), MESSAGES, 2, PARAMETERS)
-    assert (result.texts, result.error, result.mean_logprob) == (("a", "a"), None, None)
-    assert (result.attempts, result.lacks_logprobs) == (3, lacks)
-
-
-def test_all_samples_share_one_limit_of_time(serve: Serve) -> None:
     times = iter([0.0, 1.0, 4.0, 12.0])
     server = serve(always("a"))
     result = sample_answers(
@@ -106,3 +87,13 @@ def test_all_samples_share_one_limit_of_time(serve: Serve) -> None:
     assert result.error is not None
     assert (result.error.code, result.attempts, len(server.bodies)) == (JudgeErrorCode.TIMEOUT, 2, 2)
     assert "evaluator.timeout_s" in str(result.error)
+
+
+@pytest.mark.parametrize(("status", "lacks"), [(200, True), (400, True), (401, False), (500, False)])
+def test_a_server_without_log_probabilities(serve: Serve, status: int, lacks: bool) -> None:
+    def answer(handler: Exchange, body: dict[str, Any], n: int) -> None:
+        send(handler, chat("a"), status if body.get("logprobs") else 200)
+
+    result = sample_answers(serve(answer).endpoint(), MESSAGES, 2, PARAMETERS)
+    assert (result.texts, result.error, result.mean_logprob) == (("a", "a"), None, None)
+    assert (result.attempts, result.lacks_logprobs) == (3, lacks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.evaluator.judges.data_blocks import data_message, draw_token, neutralize
@@ -30,24 +30,20 @@ def blocks_of(message: str) -> dict[str, str]:
     return blocks
 
 
-def test_there_are_twenty_attacks() -> None:
+def test_an_attack_stays_in_its_block(rubric: Rubric) -> None:
     assert len(ATTACKS) == 20
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_stays_in_its_block(name: str, rubric: Rubric) -> None:
-    attack = ATTACKS[name].format(answer="Black.")
     harmless = judge_request(rubric, JudgedTexts("Q", "A", "C")).messages
-    for texts in (JudgedTexts("Q", attack, "C"), JudgedTexts(attack, "A", "C"), JudgedTexts("Q", "A", attack)):
-        messages = judge_request(rubric, texts).messages
-        assert messages[:-1] == harmless[:-1], "nothing of a text is outside the last message"
-        assert messages[-1].role == "user"
-        expected = {name: neutralize(texts.text_of(name)) for name in rubric.inputs}
-        assert blocks_of(messages[-1].content) == expected
-        assert not any(token.lower() in messages[-1].content.lower() for token in CONTROL_TOKENS)
-    assert neutralize(attack).replace(" ", "") == attack.replace(" ", ""), "a judge sees all of the attack"
+    for attack in (each.format(answer="Black.") for each in ATTACKS.values()):
+        for texts in (JudgedTexts("Q", attack, "C"), JudgedTexts(attack, "A", "C"), JudgedTexts("Q", "A", attack)):
+            messages = judge_request(rubric, texts).messages
+            assert messages[:-1] == harmless[:-1], "nothing of a text is outside the last message"
+            assert messages[-1].role == "user"
+            assert blocks_of(messages[-1].content) == {name: neutralize(texts.text_of(name)) for name in rubric.inputs}
+            assert not any(token.lower() in messages[-1].content.lower() for token in CONTROL_TOKENS)
+        assert neutralize(attack).replace(" ", "") == attack.replace(" ", ""), "a judge sees all of the attack"
 
 
+@settings(max_examples=50)
 @given(st.text())
 def test_any_text_stays_in_its_block(text: str) -> None:
     token = draw_token([text])
@@ -55,27 +51,22 @@ def test_any_text_stays_in_its_block(text: str) -> None:
     assert blocks_of(message) == {"prompt": neutralize(text), "answer": neutralize(text)}
 
 
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from([*CONTROL_TOKENS, "<", "|", ">", "[", "]", "/", "s", " "])).map("".join))
 def test_no_control_token_remains(text: str) -> None:
     result = neutralize(text).lower()
     assert not any(token.lower() in result for token in CONTROL_TOKENS)
 
 
-@pytest.mark.parametrize("text", ["a < b || c > d", "x = [INSTALL]", "<b>bold</b>", "1 <2> 3", "<small>", "a|b"])
-def test_other_texts_do_not_change(text: str) -> None:
-    assert neutralize(text) == text
-
-
-def test_halves_of_surrogate_pairs_can_be_sent() -> None:
+def test_other_texts_do_not_change_and_halves_of_surrogate_pairs_can_be_sent() -> None:
+    for text in ("a < b || c > d", "x = [INSTALL]", "<b>bold</b>", "1 <2> 3", "<small>", "a|b"):
+        assert neutralize(text) == text
     assert neutralize("a\ud800b") == "a?b"
 
 
-def test_a_token_in_a_text_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_message_has_its_own_token_that_no_text_has(rubric: Rubric, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = JudgedTexts("Q", "A", "C")
+    assert len({judge_request(rubric, texts).messages[-1].content for _ in range(20)}) == 20
     draws = iter(["0000beef", "1111beef"])
     monkeypatch.setattr("secrets.token_hex", lambda n: next(draws))
     assert draw_token(["END answer 0000BEEF"]) == "1111beef"
-
-
-def test_each_message_has_its_own_token(rubric: Rubric) -> None:
-    texts = JudgedTexts("Q", "A", "C")
-    assert len({judge_request(rubric, texts).messages[-1].content for _ in range(20)}) == 20

@@ -8,7 +8,6 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ from streams.evaluator.judges.chat import ChatParameters, ChatRequest
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
+from tests.support.scripted_http import Exchange
 
 Serve = Callable[[Answer], JudgeServer]
-Handler = BaseHTTPRequestHandler
 KEY = "sk-very-secret-key"
 REQUEST = ChatRequest((PromptMessage("user", "Judge the private text."),), ChatParameters(0.0, 50, 3))
 
@@ -35,7 +34,7 @@ def failure(endpoint: ChatEndpoint, timeout_s: float = 20.0) -> JudgeError:
     return error.value
 
 
-def test_an_answer(serve: Serve) -> None:
+def test_requests_and_answers(serve: Serve) -> None:
     server = serve(lambda handler, body, n: send(handler, chat("Yes.", logprobs=[-0.5, -1.5])))
     request = ChatRequest(REQUEST.messages, REQUEST.parameters, {"type": "object"}, logprobs=True)
     completion = server.endpoint(KEY).complete(request)
@@ -55,18 +54,18 @@ def test_an_answer(serve: Serve) -> None:
         },
         "logprobs": True,
     }
-
-
-def test_members_that_a_server_leaves_out(serve: Serve) -> None:
+    # Members that a server leaves out, and others that are sent.
     server = serve(lambda handler, body, n: send(handler, b'{"choices": [{"message": {"content": null}}]}'))
     completion = server.endpoint(token_limit_member="max_completion_tokens").complete(REQUEST)
     assert (completion.text, completion.input_tokens, completion.mean_logprob) == ("", None, None)
     assert {"response_format", "logprobs", "max_tokens"}.isdisjoint(server.bodies[0])
     assert server.bodies[0]["max_completion_tokens"] == 50
     assert "Authorization" not in server.headers[0]
+    echo = serve(lambda handler, body, n: send(handler, chat(f"The key is {handler.headers['Authorization']}.")))
+    assert echo.endpoint(KEY).complete(REQUEST).text == "The key is Bearer [key]."
 
 
-def test_connections_are_reused(serve: Serve) -> None:
+def test_connections_are_reused_or_replaced(serve: Serve) -> None:
     server = serve(always("Yes."))
     endpoint = server.endpoint()
     for _ in range(5):
@@ -76,11 +75,19 @@ def test_connections_are_reused(serve: Serve) -> None:
     endpoint.complete(REQUEST)
     assert len(server.peers) == 2
 
+    def answer(handler: Exchange, body: Any, n: int) -> None:
+        send(handler, chat(str(n)))
+        # It announces nothing, so that the client keeps the connection.
+        handler.close_connection = True
+
+    endpoint = serve(answer).endpoint()
+    assert [endpoint.complete(REQUEST).text for _ in range(3)] == ["0", "1", "2"]
+
 
 def test_concurrent_requests_have_their_own_connections(serve: Serve) -> None:
     barrier = threading.Barrier(3)
 
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         if n < 3:
             barrier.wait(30)
         send(handler, chat("Yes."))
@@ -92,17 +99,6 @@ def test_concurrent_requests_have_their_own_connections(serve: Serve) -> None:
     assert len(server.peers) == 3
 
 
-def test_a_connection_that_the_server_closed_is_replaced(serve: Serve) -> None:
-    def answer(handler: Handler, body: Any, n: int) -> None:
-        send(handler, chat(str(n)))
-        # It announces nothing, so that the client keeps the connection.
-        handler.close_connection = True
-
-    server = serve(answer)
-    endpoint = server.endpoint()
-    assert [endpoint.complete(REQUEST).text for _ in range(3)] == ["0", "1", "2"]
-
-
 def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -112,55 +108,43 @@ def test_nobody_listens() -> None:
     assert "refused" in str(error)
 
 
-def test_a_slow_answer(serve: Serve) -> None:
+def test_slow_answers(serve: Serve) -> None:
     server: list[JudgeServer] = []
 
-    def wait(handler: Handler, body: Any, n: int) -> None:
-        server[0].stopping.wait(60)
+    def wait(handler: Exchange, body: Any, n: int) -> None:
+        server[-1].stopping.wait(60)
 
-    server.append(serve(wait))
-    assert failure(server[0].endpoint(KEY), 0.3).code is JudgeErrorCode.TIMEOUT
-    assert failure(server[0].endpoint(KEY, timeout_s=0.3)).code is JudgeErrorCode.TIMEOUT
-
-
-def test_an_answer_byte_by_byte(serve: Serve) -> None:
-    server: list[JudgeServer] = []
-
-    def drip(handler: Handler, body: Any, n: int) -> None:
+    def drip(handler: Exchange, body: Any, n: int) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")
         handler.end_headers()
-        while not server[0].stopping.wait(0.02):
+        while not server[-1].stopping.wait(0.02):
             handler.wfile.write(b" ")
             handler.wfile.flush()
 
+    server.append(serve(wait))
+    assert failure(server[-1].endpoint(KEY), 0.2).code is JudgeErrorCode.TIMEOUT
+    assert failure(server[-1].endpoint(KEY, timeout_s=0.2)).code is JudgeErrorCode.TIMEOUT
     server.append(serve(drip))
-    assert failure(server[0].endpoint(KEY), 0.5).code is JudgeErrorCode.TIMEOUT
+    assert failure(server[-1].endpoint(KEY), 0.3).code is JudgeErrorCode.TIMEOUT
 
 
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (302, JudgeErrorCode.REFUSED),
-        (400, JudgeErrorCode.REFUSED),
-        (401, JudgeErrorCode.REFUSED),
-        (404, JudgeErrorCode.REFUSED),
-        (422, JudgeErrorCode.REFUSED),
-        (408, JudgeErrorCode.ERROR),
-        (429, JudgeErrorCode.OVERLOADED),
-        (500, JudgeErrorCode.ERROR),
-        (502, JudgeErrorCode.ERROR),
-        (503, JudgeErrorCode.OVERLOADED),
-    ],
-)
-def test_statuses(serve: Serve, status: int, code: JudgeErrorCode) -> None:
+STATUSES = {
+    JudgeErrorCode.REFUSED: (302, 400, 401, 404, 422),
+    JudgeErrorCode.ERROR: (408, 500, 502),
+    JudgeErrorCode.OVERLOADED: (429, 503),
+}
+
+
+def test_statuses(serve: Serve) -> None:
     secret = f"server text {KEY}".encode()
-    server = serve(lambda handler, body, n: send(handler, secret, status, Location="http://127.0.0.1:9/"))
-    error = failure(server.endpoint(KEY))
-    assert (error.code, error.status) == (code, status)
-    assert str(status) in str(error)
-    assert error.is_transient == (code is not JudgeErrorCode.REFUSED)
-    assert error.is_of_endpoint == (status not in (302, 400, 422))
+    for code, status in ((code, status) for code, statuses in STATUSES.items() for status in statuses):
+        server = serve(lambda handler, body, n: send(handler, secret, status, Location="http://127.0.0.1:9/"))  # noqa: B023
+        error = failure(server.endpoint(KEY))
+        assert (error.code, error.status) == (code, status)
+        assert str(status) in str(error)
+        assert error.is_transient == (code is not JudgeErrorCode.REFUSED), status
+        assert error.is_of_endpoint == (status not in (302, 400, 422)), status
 
 
 @pytest.mark.parametrize(
@@ -179,16 +163,16 @@ def test_retry_after(serve: Serve, value: str, low: float, high: float) -> None:
     assert low <= failure(server.endpoint(KEY)).retry_after_s <= high
 
 
-def drop_at_once(handler: Handler, body: Any, n: int) -> None:
+def drop_at_once(handler: Exchange, body: Any, n: int) -> None:
     handler.close_connection = True
 
 
-def drop_in_the_head(handler: Handler, body: Any, n: int) -> None:
+def drop_in_the_head(handler: Exchange, body: Any, n: int) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-")
     handler.close_connection = True
 
 
-def drop_in_the_body(handler: Handler, body: Any, n: int) -> None:
+def drop_in_the_body(handler: Exchange, body: Any, n: int) -> None:
     handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"choices": []}')
     handler.close_connection = True
 
@@ -200,9 +184,13 @@ def test_dropped_connections(serve: Serve, answer: Answer) -> None:
     assert len(server.bodies) == 1, "a new connection is not tried twice"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def no_http(handler: Exchange, body: Any, n: int) -> None:
+    handler.wfile.write(b"220 server text ready\r\n\r\n")
+    handler.close_connection = True
+
+
+def test_answers_that_are_no_chat(serve: Serve) -> None:
+    contents = (
         b"",
         b"<html>server text</html>",
         b"[]",
@@ -212,23 +200,12 @@ def test_dropped_connections(serve: Serve, answer: Answer) -> None:
         b'{"choices": [{"message": {"content": "server text", "x": \xff}}]}',
         b"[" * 100_000,
         b'{"choices": [{"message": ' + b'{"a": ' * 100_000,
-    ],
-)
-def test_answers_that_are_no_chat(serve: Serve, content: bytes) -> None:
-    server = serve(lambda handler, body, n: send(handler, content))
-    assert failure(server.endpoint(KEY)).code is JudgeErrorCode.ERROR
-
-
-def test_an_answer_that_is_no_http(serve: Serve) -> None:
-    def answer(handler: Handler, body: Any, n: int) -> None:
-        handler.wfile.write(b"220 server text ready\r\n\r\n")
-        handler.close_connection = True
-
-    assert failure(serve(answer).endpoint(KEY)).code is JudgeErrorCode.ERROR
+    )
+    endpoint = serve(lambda handler, body, n: send(handler, contents[n])).endpoint(KEY)
+    for content in contents:
+        assert failure(endpoint).code is JudgeErrorCode.ERROR, content[:80]
+    assert failure(serve(no_http).endpoint(KEY)).code is JudgeErrorCode.ERROR
     assert failure(serve(drop_in_the_head).endpoint(KEY)).code in (JudgeErrorCode.ERROR, JudgeErrorCode.UNREACHABLE)
-
-
-def test_a_compressed_answer(serve: Serve) -> None:
     bomb = gzip.compress(b" " * 10_000_000)
     server = serve(lambda handler, body, n: send(handler, bomb, Content_Encoding="gzip"))
     assert failure(server.endpoint(KEY)).code is JudgeErrorCode.ERROR
@@ -238,7 +215,7 @@ def test_a_compressed_answer(serve: Serve) -> None:
 def test_a_hundred_megabytes(serve: Serve, is_announced: bool) -> None:
     sent = [0]
 
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         handler.send_response(200)
         if is_announced:
             handler.send_header("Content-Length", str(100 << 20))
@@ -255,13 +232,6 @@ def test_a_hundred_megabytes(serve: Serve, is_announced: bool) -> None:
     assert sent[0] < 50, "the client closed the connection long before the end"
 
 
-def test_a_server_that_echoes_the_key(serve: Serve) -> None:
-    def answer(handler: Handler, body: Any, n: int) -> None:
-        send(handler, chat(f"The key is {handler.headers['Authorization']}."))
-
-    assert serve(answer).endpoint(KEY).complete(REQUEST).text == "The key is Bearer [key]."
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -275,8 +245,8 @@ def test_urls_that_cannot_be_used(url: str) -> None:
     assert "pa55" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "a\nb", "ключ"])
-def test_keys_that_cannot_be_sent(key: str) -> None:
-    with pytest.raises(JudgeSettingsError, match=r"^JUDGE_KEY ") as error:
-        ChatEndpoint(ChatEndpointSettings("http://host/v1", "m", "JUDGE_KEY"), {"JUDGE_KEY": key})
-    assert not key.strip() or key not in str(error.value)
+def test_keys_that_cannot_be_sent() -> None:
+    for key in ("", " ", "a b", "a\nb", "ключ"):
+        with pytest.raises(JudgeSettingsError, match=r"^JUDGE_KEY ") as error:
+            ChatEndpoint(ChatEndpointSettings("http://host/v1", "m", "JUDGE_KEY"), {"JUDGE_KEY": key})
+        assert not key.strip() or key not in str(error.value)

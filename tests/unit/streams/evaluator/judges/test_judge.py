@@ -27,7 +27,7 @@ def evaluate(rubric: Rubric, *servers: JudgeServer, votes: int = 1, texts: Judge
     return Judge(rubric, endpoints, votes).evaluate(texts)
 
 
-def test_a_verdict(serve: Serve, rubric: Rubric) -> None:
+def test_verdicts_and_failures(serve: Serve, rubric: Rubric) -> None:
     server = serve(always(FAULTY))
     verdict = evaluate(rubric, server)
     assert (verdict.answer_class, verdict.score, verdict.reason, verdict.error) == ("faulty", None, "It says 9.", None)
@@ -36,70 +36,49 @@ def test_a_verdict(serve: Serve, rubric: Rubric) -> None:
     assert server.bodies[0]["response_format"]["json_schema"]["schema"]["properties"]["class"]["enum"] == [
         "faulty", "sound",
     ]  # fmt: skip
-
-
-def test_scores_decide_the_class(serve: Serve, rubric: Rubric) -> None:
     scored = replace(rubric, scores=ScoreRange(1, 5, 2))
     assert evaluate(scored, serve(always('{"score": 2}'))).answer_class == "faulty"
     verdict = evaluate(scored, serve(always('{"score": 3}')))
     assert (verdict.answer_class, verdict.score) == ("sound", 3.0)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "Yes",
-        "The answer is faulty.",
-        'My verdict: {"class": "faulty"}',
-        '{"class": "faulty"} because it says 9',
-        '{"class": "sound"}\n{"class": "faulty"}',
-        '{"class": "faulty"',
-        '{"class": ' + "[" * 100_000,
-    ],
-)
-def test_prose(serve: Serve, rubric: Rubric, text: str) -> None:
-    verdict = evaluate(rubric, serve(always(text)))
-    assert (verdict.answer_class, verdict.error) == (None, JudgeErrorCode.PROSE)
-    assert verdict.input_tokens == 11, "the tokens were spent"
-    assert verdict.attempts == 1
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "null", "[]", "5", '"faulty"', "{}", '{"class": "bad"}', '{"class": "Faulty"}', '{"class": null}',
-        '{"class": ["faulty"]}', '{"score": 2}', '{"class": "sound", "class": "faulty"}', '{"Class": "faulty"}',
-    ],
-)  # fmt: skip
-def test_results_outside_the_scale(serve: Serve, rubric: Rubric, text: str) -> None:
-    assert evaluate(rubric, serve(always(text))).error is JudgeErrorCode.NO_VERDICT
-
-
-@pytest.mark.parametrize("score", ["0", "6", "2.5", "3.0", '"3"', "true", "null", "NaN", "1e400", "[3]"])
-def test_scores_outside_the_scale(serve: Serve, rubric: Rubric, score: str) -> None:
-    scored = replace(rubric, scores=ScoreRange(1, 5, 2))
-    assert evaluate(scored, serve(always(f'{{"score": {score}}}'))).error is JudgeErrorCode.NO_VERDICT
-
-
-def test_a_code_block_around_the_result_is_accepted(serve: Serve, rubric: Rubric) -> None:
     assert evaluate(rubric, serve(always(f"```json\n{SOUND}\n```\n"))).answer_class == "sound"
+    cut = serve(lambda handler, body, n: send(handler, chat('{"reason": "Th', finish_reason="length")))
+    assert "max_tokens" in evaluate(rubric, cut).message
+    verdict = evaluate(rubric, serve(lambda handler, body, n: send(handler, b"", 500)))
+    assert (verdict.error, verdict.attempts, verdict.input_tokens) == (JudgeErrorCode.ERROR, 4, None)
 
 
-def test_a_result_that_the_limit_of_tokens_cuts_names_the_limit(serve: Serve, rubric: Rubric) -> None:
-    server = serve(lambda handler, body, n: send(handler, chat('{"reason": "Th', finish_reason="length")))
-    assert "max_tokens" in evaluate(rubric, server).message
+PROSE = (
+    *("", "Yes", "The answer is faulty.", 'My verdict: {"class": "faulty"}', '{"class": "faulty"} because it says 9'),
+    *('{"class": "sound"}\n{"class": "faulty"}', '{"class": "faulty"', '{"class": ' + "[" * 100_000),
+)
+OUTSIDE = (
+    *("null", "[]", "5", '"faulty"', "{}", '{"class": "bad"}', '{"class": "Faulty"}', '{"class": null}'),
+    *('{"class": ["faulty"]}', '{"score": 2}', '{"class": "sound", "class": "faulty"}', '{"Class": "faulty"}'),
+)
+OUTSIDE_SCORES = ("0", "6", "2.5", "3.0", '"3"', "true", "null", "NaN", "1e400", "[3]")
 
 
-def test_reasons_are_short_and_can_be_stored(serve: Serve, rubric: Rubric) -> None:
+def test_prose_and_results_outside_the_scale(serve: Serve, rubric: Rubric) -> None:
+    server = serve(in_turn(*PROSE, *OUTSIDE))
+    for text in PROSE:
+        verdict = evaluate(rubric, server)
+        assert (verdict.answer_class, verdict.error) == (None, JudgeErrorCode.PROSE), text
+        assert (verdict.input_tokens, verdict.attempts) == (11, 1), "the tokens were spent"
+    for text in OUTSIDE:
+        assert evaluate(rubric, server).error is JudgeErrorCode.NO_VERDICT, text
+    server = serve(in_turn(*(f'{{"score": {score}}}' for score in OUTSIDE_SCORES)))
+    for score in OUTSIDE_SCORES:
+        scored = replace(rubric, scores=ScoreRange(1, 5, 2))
+        assert evaluate(scored, server).error is JudgeErrorCode.NO_VERDICT, score
+
+
+def test_reasons_are_short_and_a_missing_input_sends_nothing(serve: Serve, rubric: Rubric) -> None:
     text = json.dumps({"reason": "a\n\n b\ud800" + "c" * 1000, "class": "sound"})
     reason = evaluate(rubric, serve(always(text))).reason
     assert reason[:5] == "a b?c"
     assert len(reason) == 500
     assert evaluate(rubric, serve(always('{"reason": 5, "class": "sound"}'))).reason == ""
-
-
-def test_a_missing_input_sends_nothing(serve: Serve, rubric: Rubric) -> None:
+    # A missing input sends nothing.
     server = serve(always(SOUND))
     verdict = evaluate(rubric, server, texts=JudgedTexts("How long?", "9 years.", " "))
     assert (verdict.error, verdict.attempts, server.bodies) == (JudgeErrorCode.MISSING_INPUT, 0, [])
@@ -108,13 +87,14 @@ def test_a_missing_input_sends_nothing(serve: Serve, rubric: Rubric) -> None:
     assert (verdict.error, verdict.attempts, server.bodies) == (JudgeErrorCode.TOO_LONG, 0, [])
 
 
-def test_a_judge_that_is_down_or_breaks(serve: Serve, rubric: Rubric) -> None:
-    server = serve(lambda handler, body, n: send(handler, b"", 500))
-    verdict = evaluate(rubric, server)
-    assert (verdict.error, verdict.attempts, verdict.input_tokens) == (JudgeErrorCode.ERROR, 4, None)
-
-
-def test_a_judge_that_changes_its_mind(serve: Serve, rubric: Rubric) -> None:
+def test_several_judges_and_one_that_changes_its_mind(serve: Serve, rubric: Rubric) -> None:
+    yes, no, prose = serve(always(SOUND)), serve(always(FAULTY)), serve(always("Hm."))
+    assert evaluate(rubric, yes, yes, no).answer_class == "sound"
+    assert evaluate(rubric, no, prose, no).answer_class == "faulty"
+    assert evaluate(rubric, yes, no).error is JudgeErrorCode.DISAGREEMENT
+    assert evaluate(rubric, yes, no, prose).error is JudgeErrorCode.DISAGREEMENT
+    assert evaluate(rubric, yes, prose, prose).error is JudgeErrorCode.PROSE
+    assert evaluate(rubric, yes, prose).error is JudgeErrorCode.PROSE
     server = serve(in_turn(FAULTY, SOUND))
     verdict = evaluate(rubric, server, votes=3)
     assert verdict.answer_class == "faulty"
@@ -123,16 +103,6 @@ def test_a_judge_that_changes_its_mind(serve: Serve, rubric: Rubric) -> None:
     assert (verdict.input_tokens, verdict.output_tokens, verdict.attempts) == (33, 21, 3)
     tie = evaluate(rubric, serve(in_turn(FAULTY, SOUND)), votes=2)
     assert (tie.answer_class, tie.error, len(tie.votes)) == (None, JudgeErrorCode.DISAGREEMENT, 2)
-
-
-def test_several_judges(serve: Serve, rubric: Rubric) -> None:
-    yes, no, prose = serve(always(SOUND)), serve(always(FAULTY)), serve(always("Hm."))
-    assert evaluate(rubric, yes, yes, no).answer_class == "sound"
-    assert evaluate(rubric, no, prose, no).answer_class == "faulty"
-    assert evaluate(rubric, yes, no).error is JudgeErrorCode.DISAGREEMENT
-    assert evaluate(rubric, yes, no, prose).error is JudgeErrorCode.DISAGREEMENT
-    assert evaluate(rubric, yes, prose, prose).error is JudgeErrorCode.PROSE
-    assert evaluate(rubric, yes, prose).error is JudgeErrorCode.PROSE
 
 
 def vote(score: int | None) -> JudgeVote:

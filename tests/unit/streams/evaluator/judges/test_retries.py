@@ -12,7 +12,8 @@ from streams.evaluator.judges.chat import ChatRequest
 from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 from streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
 from streams.runtime.backoff import RetryInterrupted
-from tests.support.judge_server import Answer, JudgeServer, chat, send
+from tests.support.judge_server import Answer, JudgeServer, chat
+from tests.support.scripted_http import in_sequence, reply
 
 Serve = Callable[[Answer], JudgeServer]
 REQUEST = ChatRequest((PromptMessage("user", "Judge."),))
@@ -36,11 +37,8 @@ class TestClock:
 def statuses(*codes: int, **headers: str) -> Answer:
     """Answer with these statuses, then with the last one."""
 
-    def answer(handler: object, body: object, n: int) -> None:
-        status = codes[min(n, len(codes) - 1)]
-        send(handler, chat("Yes.") if status == 200 else b"", status, **headers)  # type: ignore[arg-type]
-
-    return answer
+    answer = in_sequence(*(reply(chat("Yes.") if status == 200 else b"", status, **headers) for status in codes))
+    return lambda handler, body, n: answer(handler)
 
 
 def caller(
@@ -65,28 +63,22 @@ def test_transient_failures_are_retried_with_growing_pauses(serve: Serve) -> Non
     assert 0.25 <= first <= 0.5 <= second <= 1.0 <= third <= 2.0
 
 
-def test_the_number_of_attempts_is_limited(serve: Serve) -> None:
+def test_attempts_are_limited_and_pauses_those_of_the_server(serve: Serve) -> None:
     server = serve(statuses(500))
     error = failure(caller(server, TestClock()))
     assert (error.code, error.attempts, len(server.bodies)) == (JudgeErrorCode.ERROR, 4, 4)
-
-
-def test_refusals_are_not_retried(serve: Serve) -> None:
     server = serve(statuses(400, 200))
     error = failure(caller(server, TestClock()))
     assert (error.code, error.attempts, len(server.bodies)) == (JudgeErrorCode.REFUSED, 1, 1)
-
-
-def test_the_pause_is_at_least_that_of_the_server(serve: Serve) -> None:
     clock = TestClock()
     assert caller(serve(statuses(429, 200, Retry_After="30")), clock).complete(REQUEST).attempts == 2
     assert clock.pauses_s == [30.0]
-
-
-def test_a_pause_beyond_the_limit_of_the_call_ends_it(serve: Serve) -> None:
     clock = TestClock()
     error = failure(caller(serve(statuses(503, 200, Retry_After="130")), clock))
     assert (error.code, error.attempts, clock.pauses_s) == (JudgeErrorCode.OVERLOADED, 1, [])
+    stopping = RetryingEndpoint(serve(statuses(500)).endpoint(), sleep=lambda seconds: True)
+    with pytest.raises(RetryInterrupted):
+        stopping.complete(REQUEST)
 
 
 def test_the_limit_of_the_call_bounds_all_pauses(serve: Serve) -> None:
@@ -96,22 +88,11 @@ def test_the_limit_of_the_call_bounds_all_pauses(serve: Serve) -> None:
     assert error.code is JudgeErrorCode.ERROR
     assert 8.0 < clock.now_s < 10.0
     assert error.attempts == len(clock.pauses_s) + 1
-
-
-def test_a_caller_can_lower_the_limit_of_a_call(serve: Serve) -> None:
-    clock = TestClock()
-    endpoint = caller(serve(statuses(500)), clock, CallRetries(max_attempts=100, limit_s=10.0, max_pause_s=2.0))
     for limit_s, least_s, most_s in ((4.0, 2.0, 4.0), (1_000.0, 8.0, 10.0)):
         began_s = clock.now_s
         with pytest.raises(JudgeError):
             endpoint.complete(REQUEST, limit_s)
         assert least_s < clock.now_s - began_s < most_s
-
-
-def test_a_stop_ends_the_retries(serve: Serve) -> None:
-    endpoint = RetryingEndpoint(serve(statuses(500)).endpoint(), sleep=lambda seconds: True)
-    with pytest.raises(RetryInterrupted):
-        endpoint.complete(REQUEST)
 
 
 def test_an_open_breaker_sends_nothing(serve: Serve) -> None:

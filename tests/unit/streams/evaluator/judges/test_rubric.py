@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from barograph.contract.problems import ContractError
 
 from streams.evaluator.judges.chat import ChatParameters
+from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 from streams.evaluator.judges.messages import rubric_hash, rubric_messages, verdict_schema
 from streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
 
@@ -26,7 +28,7 @@ model: {temperature: 0.5, max_tokens: 99, seed: 7}
 """
 
 
-def test_a_rubric_with_scores() -> None:
+def test_a_rubric_with_scores_and_one_with_defaults(rubric_text: str) -> None:
     rubric = parse_rubric(SCORED, "r.yaml")
     assert rubric.scores == ScoreRange(1, 5, 2)
     assert [rubric.scores.class_of(score) for score in range(1, 6)] == ["faulty", "faulty", "sound", "sound", "sound"]
@@ -35,9 +37,6 @@ def test_a_rubric_with_scores() -> None:
     schema = verdict_schema(rubric)
     assert schema["properties"] == {"score": {"type": "integer", "enum": [1, 2, 3, 4, 5]}, "reason": {"type": "string"}}
     assert list(schema["properties"]) == schema["required"] == ["score", "reason"]
-
-
-def test_defaults(rubric_text: str) -> None:
     rubric = parse_rubric(rubric_text, "r.yaml")
     assert rubric.inputs == ("prompt", "context", "answer"), "the order of the message, not of the file"
     assert (rubric.scores, rubric.examples, rubric.reason) == (None, (), "first")
@@ -133,3 +132,13 @@ def test_all_that_decides_the_result_is_in_the_version(rubric: Rubric) -> None:
     assert len(set(versions.values())) == len(versions)
     assert all(len(version) == 12 and int(version, 16) >= 0 for version in versions.values())
     assert rubric_hash(replace(rubric, name="other"), "m") == versions["it"], "the name decides nothing"
+
+
+def test_the_section_of_the_documentation_has_a_rubric_that_can_be_read_and_every_code() -> None:
+    page = (Path(__file__).resolve().parents[5] / "docs/evaluation.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Judges\n")[2].partition("\n## ")[0]
+    (text,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    rubric = parse_rubric(text, "faithful.yaml")
+    assert (rubric.name, rubric.scores, len(rubric.examples)) == ("faithful", ScoreRange(1, 5, 2), 1)
+    rows = dict(re.findall(r"^\| `(judge-[a-z-]+)` \| .+ \| (yes|no) \|$", section, re.MULTILINE))
+    assert rows == {code.value: "yes" if JudgeError(code, "").is_transient else "no" for code in JudgeErrorCode}

@@ -56,16 +56,8 @@ def test_day_is_written_once_over_and_again_after_a_late_event(pane_s: int) -> N
     monitor.restart()
     monitor.send((TODAY_S + 7 * HOUR_S, "red"), (TODAY_S + 8 * HOUR_S, "red"), caught_up_s=TOMORROW_S + 2 * HOUR_S)
     assert monitor.of_color(DAY_S) == {0: 26}
+    assert monitor.of_color(HOUR_S) == (hours | {7: 2, 8: 2} if hours else {})
     assert monitor.acknowledged == monitor.offset
-
-
-def test_panes_that_do_not_divide_a_day_have_no_daily_rollups() -> None:
-    monitor = color_harness(live=True, pane_s=5 * HOUR_S)
-    monitor.send((T0_S, "pink"), caught_up_s=T0_S)
-    monitor.send(caught_up_s=T0_S + 5 * DAY_S)
-    assert monitor.of_color(DAY_S) == monitor.of_color(HOUR_S) == {}
-    [(_, colour)] = monitor.names()
-    assert colour == "pink"
 
 
 def test_end_of_history_closes_its_last_hour_and_day() -> None:
@@ -78,6 +70,13 @@ def test_end_of_history_closes_its_last_hour_and_day() -> None:
     monitor.send((T0_S + 2 * HOUR_S, "pink"))
     assert monitor.of_color(HOUR_S) == {18: 1, 19: 1, 20: 1}
     assert monitor.of_color(DAY_S) == {0: 3}
+    # Panes that do not divide a day have no daily rollups.
+    monitor = color_harness(live=True, pane_s=5 * HOUR_S)
+    monitor.send((T0_S, "pink"), caught_up_s=T0_S)
+    monitor.send(caught_up_s=T0_S + 5 * DAY_S)
+    assert monitor.of_color(DAY_S) == monitor.of_color(HOUR_S) == {}
+    [(_, colour)] = monitor.names()
+    assert colour == "pink"
 
 
 def test_late_events_rewrite_a_day_once_a_minute_and_are_acknowledged_then() -> None:

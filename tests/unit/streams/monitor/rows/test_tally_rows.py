@@ -1,11 +1,11 @@
-"""Rows of tallies, slow answers and violations: redelivered records do not change them."""
+"""Rows of tallies: redelivered records do not change them."""
 
 from __future__ import annotations
 
 from streams.monitor.state.offset_ledger import make_record_seq
 from streams.records import DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally
-from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_registry
-from tests.support.monitor_schedule import HIGH, LOW, SLOW_MS, T0_S, TOPIC
+from tests.support.monitor_harness import HOUR_S, MonitorHarness, make_registry
+from tests.support.monitor_schedule import T0_S, TOPIC
 
 
 def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
@@ -50,9 +50,7 @@ def test_tallies_are_written_with_the_next_commit_and_count_once() -> None:
         *("p", T0_S, HOUR_S, 0, 1),
     )
     assert row["record_seq"] == make_record_seq(0, 1)
-
-
-def test_tallies_need_no_contract() -> None:
+    # They need no contract.
     monitor = MonitorHarness(make_registry(), live=True)
     dead = [DeadCount("unknown-model", T0_S, 4)]
     assert monitor.state.add_tally(Tally(model="", topic="labels", dead=dead), monitor.offset) is None
@@ -74,22 +72,3 @@ def test_tallies_of_resketched_offsets_are_rejected() -> None:
     of_labels = Tally(model="m", topic="labels", dead=[DeadCount("empty", T0_S, 1)])
     assert monitor.state.add_tally(of_labels, monitor.offset) is None
     assert monitor.state.add_tally(tally(1, start=1, end=3, topic_id="another"), monitor.offset + 1) is None
-
-
-X_AND_LATENCY: list[tuple[float | None, float | None]] = [
-    *((0.0, 1.0), (LOW - 1, SLOW_MS + 1), (None, None), (HIGH + 1, SLOW_MS), (LOW - 2, 1e9), (0.0, None)),
-]
-
-
-def test_slow_answers_and_violations_survive_a_restart() -> None:
-    monitor = MonitorHarness(make_registry(), live=True)
-    events = [event(T0_S, x=x, latency_ms=latency_ms) for x, latency_ms in X_AND_LATENCY]
-    monitor.flush_events(events[:3])
-    monitor.restart()
-    monitor.flush_events(events[3:])
-    [row] = [row for row in monitor.warehouse.tables["volume"].values() if row["slice"] == "all" and row["n"]]
-    assert (row["n"], row["errors"], row["timed"], row["slow"]) == (6, 0, 4, 2)
-    violations = {
-        row["kind"]: (row["n"], row["total"], row["policy"]) for row in monitor.warehouse.tables["violations"].values()
-    }
-    assert violations == {"null": (1, 6, "reject"), "below": (2, 6, "reject"), "above": (1, 6, "reject")}

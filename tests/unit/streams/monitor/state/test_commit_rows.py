@@ -1,31 +1,15 @@
-"""Rows of a commit: tables in order, verdicts that are drained early, and columns that are made when they are read."""
+"""Rows of a commit: tables in order, and columns that are made when they are read."""
 
 from __future__ import annotations
 
-from streams.monitor.state.commit_rows import COLUMN_TABLES, Columns, CommitRows, VerdictColumns
+from streams.monitor.state.commit_rows import COLUMN_TABLES, Columns, CommitRows
 
 
 def rows(*record_seq: int) -> Columns:
     return {"record_seq": list(record_seq)}
 
 
-def test_drained_verdicts_are_drift_and_rates_alone() -> None:
-    commit = CommitRows()
-    commit.add_verdicts(VerdictColumns(drift=rows(1, 2), rates=rows(3)))
-    commit.add_verdicts(VerdictColumns(distances=rows(4), comparisons=rows(5)))
-    commit.add_verdicts(VerdictColumns(rates=rows(6)))
-    assert commit.n_verdicts == 4
-    early = commit.drain_verdicts()
-    assert (early.n_verdicts, commit.n_verdicts) == (4, 0)
-    assert {table: list(early.columns(table)) for table in COLUMN_TABLES if list(early.columns(table))} == {
-        "drift": [rows(1, 2)],
-        "rates": [rows(3), rows(6)],
-    }
-    commit.add_verdicts(VerdictColumns(drift=rows(7)))
-    assert [list(commit.columns(table)) for table in COLUMN_TABLES[:4]] == [[rows(7)], [], [rows(4)], [rows(5)]]
-
-
-def test_lazy_columns_are_made_when_they_are_read() -> None:
+def test_lazy_columns_are_made_when_they_are_read_and_tables_have_their_order() -> None:
     commit = CommitRows()
     calls: list[int] = []
 
@@ -39,12 +23,8 @@ def test_lazy_columns_are_made_when_they_are_read() -> None:
     assert not calls
     assert list(commit.columns("panes")) == [rows(1)]
     assert calls == [1]
-
-
-def test_verdicts_precede_panes_and_progress_is_last() -> None:
     assert COLUMN_TABLES[:4] == ("drift", "rates", "distances", "comparisons")
     assert COLUMN_TABLES.index("volume") < COLUMN_TABLES.index("violations") < COLUMN_TABLES.index("panes")
-    commit = CommitRows()
     commit.add_rows("progress", [{"record_seq": 1}])
     assert commit.rows("progress") == [{"record_seq": 1}]
     assert commit.rows("losses") == []

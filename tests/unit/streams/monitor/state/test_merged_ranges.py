@@ -193,7 +193,7 @@ def test_hour_merged_for_its_rollup_is_not_merged_again() -> None:
     assert {length for (length, _), _ in harness.ranges.sizes()} == {HOUR_S, 2 * HOUR_S}
 
 
-def test_baseline_without_quantiles_leaves_moments() -> None:
+def test_error_is_that_of_sketch_steps_and_baseline_and_without_quantiles_moments_stay() -> None:
     first = baseline("m", "1")
     bare = msgspec.structs.replace(first, fields=tuple(msgspec.structs.replace(f, quantiles=()) for f in first.fields))
     [row] = RangeHarness(hours=8, trained=bare).describe(8)
@@ -201,9 +201,6 @@ def test_baseline_without_quantiles_leaves_moments() -> None:
     assert not row["ks_rejects"]
     assert row["mean_shift"] == pytest.approx(row["mean"] - 0.25)
     assert row["p05"] < row["p50"] < row["p99"]
-
-
-def test_error_is_that_of_sketch_steps_and_baseline() -> None:
     [row] = RangeHarness(hours=8).describe(8)
     # A sketch does not keep all of 480 numbers.
     assert row["ks_error"] == pytest.approx(0.0133 + STEP_ERROR + 0.0005 + 1 / 900, abs=1e-4)

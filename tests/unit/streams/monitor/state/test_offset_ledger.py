@@ -20,38 +20,35 @@ def progress(*ranges: PartitionProgress, partitions: int = 1, topic: str = "t") 
     return Progress(source_topic_id=topic, source_partitions=partitions, counted_at_ms=1, ranges=list(ranges))
 
 
+def ledger_of(*records: Progress, live: bool = True) -> OffsetLedger:
+    """A ledger after these records, which are numbered from 1."""
+    ledger = OffsetLedger()
+    for record_seq, record in enumerate(records, 1):
+        ledger.advance(record, record_seq, live=live)
+    return ledger
+
+
 def test_record_seq_orders_records_across_incarnations() -> None:
     assert make_record_seq(0, 5) == 5
-    assert (
-        make_record_seq(0, 2**48 - 1)
-        < make_record_seq(1, 0)
-        < make_record_seq(1, 1)
-        < make_record_seq(2**15 - 1, 0)
-        < 2**63
-    )
+    ascending = [make_record_seq(*each) for each in ((0, 2**48 - 1), (1, 0), (1, 1), (2**15 - 1, 0))]
+    assert ascending == sorted(set(ascending))
+    assert ascending[-1] < 2**63
 
 
 def test_gap_is_a_loss_with_the_times_around_it() -> None:
-    ledger = OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000})), 1, live=True)
-    ledger.advance(progress(covered(0, 15, 20, newest_ms={"m": 9000}, oldest_ms=5000)), 2, live=True)
-    assert ledger.losses == ledger.new_losses == [Loss(0, 10, 15, 1000, 5000, "gap", 2)]
-    assert ledger.losses[0].offsets == 5
-    assert ledger.rows[0].end == 20
-
-
-def test_ledger_starts_where_the_log_starts() -> None:
-    ledger = OffsetLedger()
-    ledger.advance(progress(covered(0, 500, 510)), 1, live=True)
-    assert not ledger.losses
-    assert ledger.rows[0].end == 510
-
-
-def test_gap_before_silence_extends_to_the_time_of_catching_up() -> None:
-    ledger = OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000})), 1, live=True)
-    ledger.advance(progress(covered(0, 15, 15, caught_up_at_ms=7000)), 2, live=True)
-    ledger.advance(progress(covered(0, 20, 20)), 3, live=True)
+    ledger = ledger_of(
+        progress(covered(0, 500, 510, newest_ms={"m": 1000})),
+        progress(covered(0, 515, 520, newest_ms={"m": 9000}, oldest_ms=5000)),
+    )
+    # The ledger starts where the log starts.
+    assert ledger.losses == ledger.new_losses == [Loss(0, 510, 515, 1000, 5000, "gap", 2)]
+    assert (ledger.losses[0].offsets, ledger.rows[0].end) == (5, 520)
+    # A gap before silence extends to the time of catching up.
+    ledger = ledger_of(
+        progress(covered(0, 0, 10, newest_ms={"m": 1000})),
+        progress(covered(0, 15, 15, caught_up_at_ms=7000)),
+        progress(covered(0, 20, 20)),
+    )
     assert [(loss.from_ms, loss.to_ms) for loss in ledger.losses] == [(1000, 7000), (7000, ENDED_MS)]
 
 
@@ -80,28 +77,19 @@ def test_reset_offsets_are_a_resketch_and_only_new_ones_are_lost() -> None:
     assert (ledger.rows[0].end, ledger.rows[1].end) == (14, 4)
 
 
-def test_new_source_topic_restarts_without_a_loss() -> None:
-    ledger = OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 100)), 1, live=True)
-    ledger.advance(progress(covered(0, 0, 5), topic="recreated"), 2, live=True)
-    assert not ledger.losses
-    assert ledger.rows[0].end == 5
-    ledger.advance(progress(covered(0, 8, 9), topic="recreated"), 3, live=True)
-    assert [(loss.start, loss.end) for loss in ledger.losses] == [(5, 8)]
-
-
-def test_second_source_topic_is_rejected() -> None:
-    ledger = OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 100)), 1, live=True)
-    ledger.advance(progress(covered(0, 0, 5), topic="second"), 2, live=True)
+def test_new_source_topic_restarts_without_a_loss_and_a_second_one_is_rejected() -> None:
+    ledger = ledger_of(progress(covered(0, 0, 100)), progress(covered(0, 0, 5), topic="second"))
+    assert (ledger.losses, ledger.rows[0].end) == ([], 5)
     ledger.advance(progress(covered(0, 0, 100)), 1, live=True)
     assert ledger.rows[0].end == 5, "a redelivered record of the replaced topic changes nothing"
     with pytest.raises(ProcessorError, match=r"two source topics .* an installation has one source topic"):
         ledger.advance(progress(covered(0, 100, 110)), 3, live=True)
     assert ledger.rows[0].end == 5
+    ledger.advance(progress(covered(0, 8, 9), topic="second"), 3, live=True)
+    assert [(loss.start, loss.end) for loss in ledger.losses] == [(5, 8)]
 
 
-def test_watermark_is_the_lowest_of_all_partitions() -> None:
+def test_watermark_is_the_lowest_of_all_partitions_and_never_decreases() -> None:
     ledger = OffsetLedger()
     assert ledger.watermark_ms("m", 10) is None
     ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000}), partitions=2), 1, live=True)
@@ -112,13 +100,8 @@ def test_watermark_is_the_lowest_of_all_partitions() -> None:
     assert ledger.watermark_ms("m", 10) == 790
     ledger.advance(progress(covered(1, 1, 1, caught_up_at_ms=4000), partitions=2), 4, live=True)
     assert ledger.watermark_ms("m", 10) == 990
-
-
-def test_watermark_never_decreases() -> None:
-    ledger = OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000})), 1, live=True)
-    ledger.advance(progress(covered(0, 1, 2, newest_ms={"m": 400})), 2, live=True)
-    assert ledger.watermark_ms("m", 0) == 1000
+    ledger.advance(progress(covered(0, 1, 2, newest_ms={"m": 400}), partitions=2), 5, live=True)
+    assert ledger.watermark_ms("m", 10) == 990, "it never decreases"
 
 
 def test_added_partition_holds_back_the_watermark() -> None:
@@ -157,7 +140,7 @@ def test_in_a_replay_idleness_advances_no_watermark_and_end_markers_advance_all(
     assert ledger.watermark_ms("a model without events", 600_000) == ENDED_MS
 
 
-def test_loss_counts_in_every_window_that_may_contain_its_events() -> None:
+def test_loss_counts_once_in_every_window_that_may_contain_its_events() -> None:
     loss = Loss(0, 10, 15, 10_000, 20_000, "gap", 1)
     assert not loss.overlaps(0, 9_000, 1_000)
     assert loss.overlaps(0, 9_001, 1_000)
@@ -166,6 +149,11 @@ def test_loss_counts_in_every_window_that_may_contain_its_events() -> None:
     ledger = OffsetLedger(losses=[loss, Loss(1, 0, 2, 0, ENDED_MS, "gap", 2)])
     assert ledger.lost_offsets(12_000, 13_000, 0) == 7
     assert ledger.lost_offsets(50_000, 60_000, 0) == 2
+    ledger = OffsetLedger(losses=[Loss(0, 10, 15, 1000, 5000, "gap", 2)])
+    ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000})), 1, live=True)
+    ledger.advance(progress(covered(0, 15, 20, oldest_ms=5000)), 2, live=True)
+    assert ledger.lost_offsets(0, 10_000, 0) == 5
+    assert len(ledger.new_losses) == 1, "it is written again: the row may not have been"
 
 
 def test_late_event_after_a_gap_does_not_define_its_end() -> None:
@@ -175,11 +163,3 @@ def test_late_event_after_a_gap_does_not_define_its_end() -> None:
         after = progress(covered(0, 15, 20, newest_ms=newest, oldest_ms=500))
         ledger.advance(msgspec.structs.replace(after, counted_at_ms=30_000), 2, live=False)
         assert [(loss.from_ms, loss.to_ms) for loss in ledger.losses] == [(3000, until)]
-
-
-def test_rediscovered_loss_counts_once() -> None:
-    ledger = OffsetLedger(losses=[Loss(0, 10, 15, 1000, 5000, "gap", 2)])
-    ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000})), 1, live=True)
-    ledger.advance(progress(covered(0, 15, 20, oldest_ms=5000)), 2, live=True)
-    assert ledger.lost_offsets(0, 10_000, 0) == 5
-    assert len(ledger.new_losses) == 1, "it is written again: the row may not have been"

@@ -1,10 +1,14 @@
-"""Panes beyond the budget are evicted once written, streamed one after another, and loaded back only to be changed."""
+"""Panes: counts that widen before they overflow, eviction once written, and loading to be changed."""
 
 from __future__ import annotations
 
 import msgspec
+import numpy as np
+import pytest
 from barograph.contract import Window
 
+from sketches.baseline.layout import Layout
+from streams.monitor.state.compiled_baseline import CompiledBaseline
 from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.state.model import ModelState
 from streams.monitor.state.pane_cache import PaneCache
@@ -14,6 +18,7 @@ from streams.records import OffsetRange
 from tests.support.memory_warehouse import MemoryWarehouse
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S
+from tests.support.pipeline import simple_baseline, simple_contract
 
 MINUTES_10 = 600
 PER_HOUR = HOUR_S // MINUTES_10
@@ -72,7 +77,7 @@ class EvictingHarness(MonitorHarness):
         return self.rollups(HOUR_S, "x")
 
 
-def test_hour_is_summed_and_merged_from_evicted_panes() -> None:
+def test_hour_is_summed_and_merged_from_evicted_panes_that_late_events_change() -> None:
     monitor = EvictingHarness(0, rows_per_load=1)
     monitor.fill(2)
     assert monitor.series.panes == {}, "all are evicted"
@@ -84,6 +89,12 @@ def test_hour_is_summed_and_merged_from_evicted_panes() -> None:
     assert monitor.verdicts("20m")[2] == 2
     assert {len(starts) for starts in monitor.reads.loaded} == {1}, "one pane per query"
     assert monitor.series.panes == {}
+    # Late events change an evicted pane.
+    monitor.flush(T0_S + 11, T0_S + 12, caught_up_s=T0_S + 2 * HOUR_S)
+    assert monitor.of_hours() == {0: PER_HOUR + 2, 1: PER_HOUR}
+    assert monitor.verdicts("1h") == {1: PER_HOUR + 2, 2: PER_HOUR}
+    assert monitor.verdicts("2h") == {1: PER_HOUR + 2, 2: 2 * PER_HOUR + 2}
+    assert monitor.series.panes == {}
 
 
 def test_small_panes_are_read_in_one_query() -> None:
@@ -93,27 +104,9 @@ def test_small_panes_are_read_in_one_query() -> None:
     monitor.reads.loaded.clear()
     assert int(monitor.series.sum_hour(T0_S)[0, 0]) == PER_HOUR
     assert [len(starts) for starts in monitor.reads.loaded] == [PER_HOUR]
-
-
-def test_reading_keeps_the_sums_of_hours() -> None:
-    monitor = EvictingHarness(0, rows_per_load=1)
-    monitor.fill(1)
-    monitor.seal(1)
     hour = monitor.series.hours[T0_S]
-    assert int(hour[0, 0]) == PER_HOUR
     monitor.seal(2)
-    assert monitor.series.hours[T0_S] is hour
-
-
-def test_late_event_changes_an_evicted_pane() -> None:
-    monitor = EvictingHarness(0, rows_per_load=1)
-    monitor.fill(2)
-    monitor.seal(2)
-    monitor.flush(T0_S + 11, T0_S + 12, caught_up_s=T0_S + 2 * HOUR_S)
-    assert monitor.of_hours() == {0: PER_HOUR + 2, 1: PER_HOUR}
-    assert monitor.verdicts("1h") == {1: PER_HOUR + 2, 2: PER_HOUR}
-    assert monitor.verdicts("2h") == {1: PER_HOUR + 2, 2: 2 * PER_HOUR + 2}
-    assert monitor.series.panes == {}
+    assert monitor.series.hours[T0_S] is hour, "reading keeps the sums of hours"
 
 
 def test_loading_stays_within_the_budget_and_keeps_the_nearest_panes() -> None:
@@ -180,3 +173,44 @@ def test_changed_sketch_types_drop_merged_ranges() -> None:
     fields = tuple(msgspec.structs.replace(field, sketch="req") for field in state.contract.fields)
     cache.update_contract(state, msgspec.structs.replace(state.contract, fields=fields))
     assert not is_stored(merged)
+
+
+BASELINE = simple_baseline()
+
+
+def make_series() -> Series:
+    return Series("1", BASELINE.id, CompiledBaseline.of(Layout(BASELINE)), simple_contract())
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype"), [(1, np.int32), (2**31 - 1, np.int32), (2**31, np.int64), (2**40, np.int64)]
+)
+def test_widened_counts_hold_the_largest(largest: int, dtype: type) -> None:
+    pane = make_series().empty_pane(0)
+    pane.narrow_counts()
+    assert pane.counts.dtype == np.uint8
+    pane.widen_counts(largest)
+    assert pane.counts.dtype == dtype
+
+
+def test_counts_beyond_32_bits_stay_exact_and_are_narrowed_once_written() -> None:
+    series = make_series()
+    pane = series.panes[0] = series.empty_pane(0)
+    pane.narrow_counts()
+    slices, columns = slice(0, series.layout.n_slices), slice(0, series.layout.width)
+    added = np.full(pane.counts.shape, 2**30, dtype=np.int64)
+    for i in range(1, 5):
+        series.add_counts(pane, slices, columns, added)
+        assert (pane.counts == i * 2**30).all()
+    series.mark_written()
+    assert pane.counts.dtype == np.int64, "no narrower type holds 2 to the 32nd"
+    assert (pane.counts == 2**32).all()
+    # Widened counts are narrowed once written.
+    series = make_series()
+    pane = series.panes[0] = series.empty_pane(0)
+    series.add_counts(pane, slice(0, 1), slice(0, 1), np.array([[300]]))
+    assert pane.counts.dtype in (np.int32, np.int64), "it may still change"
+    series.mark_written()
+    assert not pane.dirty
+    assert pane.counts.dtype == np.uint16
+    assert pane.n_events == 300

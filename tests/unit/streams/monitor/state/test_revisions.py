@@ -22,15 +22,13 @@ def test_windows_are_due_once_per_interval() -> None:
     assert queue.pop_due(60.0, 60.0) == {(SERIES, WINDOW): [300]}
 
 
-def test_first_offset_is_that_of_the_earliest_late_record() -> None:
+def test_first_offset_is_that_of_the_earliest_late_record_or_of_a_window_beyond_the_ledger() -> None:
     queue = RevisionQueue()
     for offset in (5, 9):
         queue.mark((SERIES, WINDOW, 300), offset)
     queue.mark((SERIES, WINDOW, 600), 7)
     assert queue.first_offset() == 5
-
-
-def test_window_beyond_the_ledger_stays_queued() -> None:
+    # A window beyond the ledger stays queued.
     queue = RevisionQueue()
     for end_s in (3600, 7200):
         queue.mark((SERIES, WINDOW, end_s), 5)

@@ -7,20 +7,14 @@ import numpy as np
 
 from sketches.baseline.baseline import for_counting, for_judging
 from sketches.baseline.layout import Layout
-from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
 from streams.monitor.state.training_reference import training_references
 from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.sketcher.summarise import FlushSummaries
+from tests.support.messages import NOW_MS, batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 
-NOW_MS = 1_790_000_000_000
 BASELINE = simple_baseline()
-
-
-def test_counting_baseline_has_nothing_that_only_judging_reads() -> None:
-    for field in for_counting(BASELINE).fields:
-        assert (field.quantiles, field.hours_of_week, field.slices) == ((), {}, {})
 
 
 def test_judging_baseline_has_the_same_quantiles() -> None:
@@ -35,40 +29,25 @@ def test_judging_baseline_has_the_same_quantiles() -> None:
             assert (one.table.steps == other.table.steps).all()
 
 
-def test_counting_baseline_has_the_same_layout() -> None:
-    original, stripped = Layout(BASELINE), Layout(for_counting(BASELINE))
-    assert stripped.slices == original.slices
-    assert (stripped.n_fields, stripped.width) == (original.n_fields, original.width)
+def test_counting_baseline_has_less_and_gives_the_same_layout_and_counts() -> None:
+    for field in for_counting(BASELINE).fields:
+        assert (field.quantiles, field.hours_of_week, field.slices) == ((), {}, {}), "nothing that only judging reads"
+    whole, less = Layout(BASELINE), Layout(for_counting(BASELINE))
+    assert (less.slices, less.n_fields, less.width) == (whole.slices, whole.n_fields, whole.width)
     for name in ("starts", "n_cells"):
-        assert (getattr(stripped, name) == getattr(original, name)).all()
-
-
-def test_counting_baseline_gives_the_same_counts() -> None:
+        assert (getattr(less, name) == getattr(whole, name)).all()
     rng = np.random.default_rng(1)
-    events: list[bytes | None] = [
-        msgspec.json.encode(
-            {
-                "model": "toy",
-                "version": "1",
-                "id": str(i),
-                "at": NOW_MS,
-                "features": {
-                    "x": float(rng.normal()),
-                    "k": int(rng.integers(0, 9)),
-                    "colour": "red" if i % 3 else "mauve",
-                },
-                "context": {"region": "north" if i % 2 else "west"},
-            }
-        )
-        for i in range(500)
-    ]
+    events = []
+    for i in range(500):
+        features = {"x": rng.normal(), "k": int(rng.integers(0, 9)), "colour": "red" if i % 3 else "mauve"}
+        context = {"region": "north" if i % 2 else "west"}
+        head = {"model": "toy", "version": "1", "id": str(i), "at": NOW_MS}
+        events.append(msgspec.json.encode(head | {"features": features, "context": context}))
     results = []
     for baseline in (BASELINE, for_counting(BASELINE)):
         registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, BASELINE.id, 0, 0)])
         summaries = FlushSummaries(registry)
-        n = len(events)
-        batch = MessageBatch(events, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
-        for columns in JsonDecoder(registry).decode(batch).events:
+        for columns in JsonDecoder(registry).decode(batch_of(*events)).events:
             summaries.add(columns)
         results.append(summaries.panes)
     original, stripped = results

@@ -6,18 +6,17 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import pytest
+from barograph.contract import Contract, Field, Window
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
+from sketches.baseline.baseline import Baseline, FieldBaseline
 from sketches.baseline.levels import InsufficientReason
-from streams.monitor.state.commit_rows import CommitRows, VerdictColumns
-from streams.monitor.state.store import WarehouseStore
 from streams.monitor.verdicts.compare import is_output
 from streams.monitor.verdicts.sides import compared_ends
 from tests.support.comparison_builder import MergedEvents, Row, one
-from tests.support.outputs import CLASSES, output_baseline, output_contract, output_events
+from tests.support.outputs import CLASSES, class_field, numeric_field, output_baseline, output_contract, output_events
 
 START_S = 1_789_992_000
 HOURS = 9
@@ -62,6 +61,15 @@ def two_sample_psi(b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
+def counts(sides: tuple[list[Row], list[Row]], edges: tuple[float, ...]) -> tuple[NDArray[np.float64], ...]:
+    """Scores of each side by bin, and nulls."""
+    result = []
+    for side in sides:
+        bins = np.bincount(np.searchsorted(np.array(edges), numbers(side, "score"), side="right"), minlength=10)
+        result.append(np.array([*bins, sum(event.get("score") is None for event in side)], dtype=np.float64))
+    return tuple(result)
+
+
 def test_arms_of_one_version_are_compared_by_exact_counts(events: list[Row], end_s: int) -> None:
     """All events are of version 1, so both arms have the same bins."""
     events = [event | {"version": "1"} for event in events]
@@ -69,17 +77,7 @@ def test_arms_of_one_version_are_compared_by_exact_counts(events: list[Row], end
     rows = MergedEvents(output_contract(), [baseline], events).compare([end_s])
     assert {row["kind"] for row in rows} == {"arm"}
     left, right = of_window(events, end_s, arm="a"), of_window(events, end_s, arm="b")
-    edges = np.array(baseline.fields[1].edges)
-    b, c = (
-        np.array(
-            [
-                *np.bincount(np.searchsorted(edges, numbers(side, "score"), side="right"), minlength=10),
-                sum(event.get("score") is None for event in side),
-            ],
-            dtype=np.float64,
-        )
-        for side in (left, right)
-    )
+    b, c = counts((left, right), baseline.fields[1].edges)
     row = one(rows, field="score", measure="psi")
     assert (row["left"], row["right"], row["source"]) == ("a", "b", "counts")
     assert (row["n_left"], row["n_right"]) == (len(left), len(right))
@@ -152,17 +150,7 @@ def test_versions_with_different_bins(events: list[Row], rows: list[Row], end_s:
     left, right = of_window(events, end_s, version="1"), of_window(events, end_s, version="2")
     assert (row["left"], row["right"], row["source"]) == ("1", "2", "sketches")
     assert (row["n_left"], row["n_right"]) == (len(left), len(right))
-    edges = np.array(output_baseline("2", 2).fields[1].edges)
-    b, c = (
-        np.array(
-            [
-                *np.bincount(np.searchsorted(edges, numbers(side, "score"), side="right"), minlength=10),
-                sum(event.get("score") is None for event in side),
-            ],
-            dtype=np.float64,
-        )
-        for side in (left, right)
-    )
+    b, c = counts((left, right), output_baseline("2", 2).fields[1].edges)
     assert row["difference"] == pytest.approx(two_sample_psi(b, c), abs=0.02)
     # Only the share that was rebinned from a sketch is noisy; nulls are counted.
     noise = (len(numbers(left, "score")) / len(left)) ** 2 / 13_000
@@ -173,17 +161,17 @@ def test_versions_with_different_bins(events: list[Row], rows: list[Row], end_s:
     assert one(rows, kind="version", field="class", measure="psi", end_s=end_s)["source"] == "counts"
 
 
-def test_only_outputs_are_compared(rows: list[Row]) -> None:
+def test_only_outputs_are_compared_every_quarter_of_a_window(rows: list[Row], end_s: int) -> None:
     assert {row["field"] for row in rows} == {"events", "score", "class", "latency_ms", "tokens"}
     assert is_output("scores.cat")
     assert is_output("confidence")
     assert not is_output("context.region")
-
-
-def test_arms_without_sketches_are_compared_by_counts_alone(rows: list[Row], end_s: int) -> None:
-    """`tokens` has no slice sketches, but the same bins everywhere."""
+    # `tokens` has no slice sketches, but the same bins everywhere.
     of_tokens = [row for row in rows if row["kind"] == "arm" and row["field"] == "tokens" and row["end_s"] == end_s]
     assert {row["measure"] for row in of_tokens} == {"psi", "null_rate"}
+    windows = output_contract().windows
+    assert compared_ends(windows[0], range(0, 5 * 3600, 3600)) == [0, 3600, 7200, 10800, 14400]
+    assert compared_ends(windows[1], range(0, 86400, 3 * 3600)) == [0, 6 * 3600, 12 * 3600, 18 * 3600]
 
 
 def test_rows_do_not_depend_on_other_windows(monitor: MergedEvents, rows: list[Row], end_s: int) -> None:
@@ -232,47 +220,112 @@ def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: i
     assert pairs == {(START_S + 2 * 3600, "2", "9"), (end_s, "2", "9")}
 
 
-def test_single_arm_is_not_compared(events: list[Row], end_s: int) -> None:
-    only = [event | {"version": "1"} for event in events if event["arm"] == "b"]
-    assert MergedEvents(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
-
-
-def test_windows_are_compared_every_quarter_of_their_length() -> None:
-    windows = output_contract().windows
-    assert compared_ends(windows[0], range(0, 5 * 3600, 3600)) == [0, 3600, 7200, 10800, 14400]
-    assert compared_ends(windows[1], range(0, 86400, 3 * 3600)) == [0, 6 * 3600, 12 * 3600, 18 * 3600]
-
-
-def test_comparisons_are_written_before_progress() -> None:
-    """After a crash between the two they are made again; in the opposite order they would be lost."""
-    tables: list[str] = []
-
-    class Client:
-        def insert(self, table: str, rows: pa.Table) -> None:
-            tables.append(table)
-
-    monitor = MergedEvents(output_contract(), [output_baseline("1", 1)], output_events(2_000, START_S * 1000, 3))
-    comparisons = monitor.columns([START_S + 3 * 3600])
-    assert comparisons is not None
-    progress = {
-        "partials_partition": 0,
-        "model": "toy",
-        "watermark": 0,
-        "sealed_until": 0,
-        "updated_at": 0,
-        "record_seq": 7,
-    }
-    store = WarehouseStore(Client())  # type: ignore[arg-type]
-    commit = CommitRows()
-    commit.add_rows("progress", [progress])
-    commit.add_verdicts(VerdictColumns(comparisons=comparisons))
-    store.write(commit)
-    assert tables == ["comparisons", "progress"]
-
-
 def test_arms_unknown_to_the_baseline_are_not_compared(events: list[Row], end_s: int) -> None:
     """The contract names arms, but the baselines were made before and have no slices of them."""
     baselines = [msgspec.structs.replace(output_baseline(version, int(version)), dimensions=()) for version in "12"]
     rows = MergedEvents(output_contract(), baselines, events).compare([end_s])
     assert {row["kind"] for row in rows} == {"version"}
     assert MergedEvents(output_contract(), baselines[:1], [e | {"version": "1"} for e in events]).compare([end_s]) == []
+    # A single arm is not compared either.
+    only = [event | {"version": "1"} for event in events if event["arm"] == "b"]
+    assert MergedEvents(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
+
+
+END_S = START_S + 3 * 3600
+N = 3_000
+ANIMALS = ("bird", "cat", "dog")
+FloatArray = NDArray[np.float64]
+
+
+def contract(*fields: Field) -> Contract:
+    return Contract(model="m", pane_s=3600, windows=(Window(3 * 3600, 3600),), fields=fields)
+
+
+def baseline(version: str, *fields: FieldBaseline) -> Baseline:
+    return Baseline(model="m", version=version, rows=N, slice_rows={"all": N}, dimensions=(), fields=fields)
+
+
+def answered(version: str, answers: list[Row]) -> list[Row]:
+    step_ms = 3 * 3_600_000 // len(answers)
+    return [
+        {"model": "m", "version": version, "id": f"{version}-{i}", "at": START_S * 1000 + i * step_ms, **answer}
+        for i, answer in enumerate(answers)
+    ]
+
+
+def check_mean(row: Row, left: FloatArray, right: FloatArray) -> None:
+    reference = ttest_ind(right, left, equal_var=False)
+    interval = reference.confidence_interval(0.95)
+    assert (row["n_left"], row["n_right"]) == (len(left), len(right))
+    assert (row["left_value"], row["right_value"]) == pytest.approx((left.mean(), right.mean()), rel=1e-9)
+    assert row["p_value"] == pytest.approx(reference.pvalue, rel=1e-5)
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((interval.low, interval.high), rel=1e-5)
+
+
+def test_scores_and_confidence_of_many_classes() -> None:
+    rng = np.random.default_rng(3)
+    scores = {"1": rng.dirichlet([2.0, 2.0, 2.0], N), "2": rng.dirichlet([2.0, 2.0, 4.0], N)}
+    # A tenth of the second version's answers lack the score of `bird`: their confidence is the largest of the others.
+    scores["2"][: N // 10, 0] = np.nan
+    sent = []
+    for version, of_version in scores.items():
+        answers = []
+        for row in of_version.tolist():
+            known = {name: score for name, score in zip(ANIMALS, row, strict=True) if score == score}
+            answers.append({"scores": known, "class": ANIMALS[int(np.nanargmax(row))]})
+        sent += answered(version, answers)
+    edges = np.linspace(0.1, 0.9, 9)
+    trained = [numeric_field(f"scores.{name}", scores["1"][:, i], edges) for i, name in enumerate(ANIMALS)]
+    trained.append(numeric_field("confidence", scores["1"].max(axis=1), edges))
+    classes = class_field("class", ANIMALS, scores["1"].argmax(axis=1))
+    fields = [Field(name=field.name, type="float", source=field.name) for field in trained]
+    fields.append(Field(name="class", type="category", source="class"))
+    rows = MergedEvents(
+        contract(*fields), [baseline("1", *trained, classes), baseline("2", *trained, classes)], sent
+    ).compare([END_S])
+
+    for i, name in enumerate(ANIMALS):
+        left, right = (of_version[:, i] for of_version in scores.values())
+        check_mean(one(rows, field=f"scores.{name}", measure="mean"), left, right[~np.isnan(right)])
+        nulls = one(rows, field=f"scores.{name}", measure="null_rate")
+        assert nulls["right_value"] == pytest.approx(np.isnan(right).mean())
+        # An event without the score counts in the last bin, `null`.
+        assert one(rows, field=f"scores.{name}", measure="psi")["n_right"] == N
+        share = one(rows, field="class", measure="share", category=name)
+        largest = [np.nanargmax(of_version, axis=1) for of_version in scores.values()]
+        assert (share["left_value"], share["right_value"]) == pytest.approx([(at == i).mean() for at in largest])
+    check_mean(
+        one(rows, field="confidence", measure="mean"),
+        *(np.nanmax(of_version, axis=1) for of_version in scores.values()),
+    )
+    assert one(rows, field="scores.dog", measure="psi")["level"] == "major"
+    assert one(rows, field="scores.bird", measure="null_rate")["level"] == "major"
+
+
+def test_numeric_answers() -> None:
+    """Minutes of delay: integers far from 0, without a class."""
+    rng = np.random.default_rng(5)
+    delays = {"1": rng.normal(1_000.0, 20.0, N).round(), "2": rng.normal(1_005.0, 25.0, N).round()}
+    trained = numeric_field("score", delays["1"], integer=True)
+    sent = []
+    for version, of_version in delays.items():
+        sent += answered(version, [{"score": int(value)} for value in of_version])
+    baselines = [baseline(version, trained) for version in "12"]
+    score = Field(name="score", type="int", source="score")
+    rows = MergedEvents(contract(score), baselines, sent).compare([END_S])
+    check_mean(one(rows, field="score", measure="mean"), *delays.values())
+    median = one(rows, field="score", measure="p50")
+    assert median["difference_low"] <= 5.0 <= median["difference_high"]
+    edges = np.array(trained.edges)
+    b, c = (
+        np.bincount(np.searchsorted(edges, of_version, side="right"), minlength=10) + 0.5
+        for of_version in delays.values()
+    )
+    p, q = b / b.sum(), c / c.sum()
+    psi = one(rows, field="score", measure="psi")
+    # The empty bin of nulls adds nothing.
+    assert psi["difference"] == pytest.approx(float(((q - p) * np.log(q / p)).sum()), rel=1e-9)
+    assert {(row["field"], row["measure"]) for row in rows} == {
+        ("events", "error_rate"),
+        *(("score", measure) for measure in ("psi", "null_rate", "mean", "p50", "p99")),
+    }

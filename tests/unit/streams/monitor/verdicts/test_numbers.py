@@ -23,7 +23,7 @@ def summary_of(values: NDArray[np.float64], center: float, sketch: NumericSketch
     return NumberSummary.counted(len(values), moments, sketch)
 
 
-def test_pooling_two_series_equals_one() -> None:
+def test_pooling_two_series_equals_one_and_what_cannot_be_computed_is_nan() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.normal(5.0, 2.0, 90), rng.normal(7.0, 1.0, 60)
     one, other = sketch_of(first), sketch_of(second)
@@ -38,35 +38,22 @@ def test_pooling_two_series_equals_one() -> None:
     assert pooled.sketch.n == 150
     # The inputs stay as they are.
     assert (one.n, other.n) == (90, 60)
-
-
-def test_no_numbers_have_no_mean() -> None:
     assert PooledMoments().n == 0
     assert np.isnan(PooledMoments().mean)
     assert np.isnan(PooledMoments().variance)
-
-
-def test_sketches_that_do_not_cover_all_numbers_are_dropped() -> None:
-    values = np.arange(10.0)
-    for sketches in ([None], [sketch_of(values[:9])], [sketch_of(values), None], [None, sketch_of(values)]):
-        pooled = PooledMoments()
-        for sketch in sketches:
-            pooled.add(10, 0.0, summary_of(values, 0.0, sketch))
-        assert pooled.sketch is None
-        assert pooled.mean == 4.5
-
-
-def test_sketches_of_different_types_are_dropped() -> None:
-    values = np.arange(10.0)
-    pooled = PooledMoments()
-    pooled.add(10, 0.0, summary_of(values, 0.0, sketch_of(values)))
-    pooled.add(10, 0.0, summary_of(values, 0.0, sketch_of(values, integer=True)))
-    assert pooled.sketch is None
-    assert pooled.n == 20
-
-
-def test_sums_out_of_range_have_no_variance() -> None:
+    # Sums out of range have no variance.
     pooled = PooledMoments()
     pooled.add(2, 0.0, NumberSummary.counted(2, np.array([np.inf, np.inf, 0.0, 1e308]), None))
     assert not np.isfinite(pooled.mean)
     assert np.isnan(pooled.variance)
+
+
+def test_sketches_that_do_not_cover_all_numbers_or_differ_in_type_are_dropped() -> None:
+    values = np.arange(10.0)
+    whole, other_type = sketch_of(values), sketch_of(values, integer=True)
+    for sketches in ([None], [sketch_of(values[:9])], [whole, None], [None, whole], [whole, other_type]):
+        pooled = PooledMoments()
+        for sketch in sketches:
+            pooled.add(10, 0.0, summary_of(values, 0.0, sketch))
+        assert pooled.sketch is None
+        assert (pooled.mean, pooled.n) == (4.5, 10 * len(sketches))

@@ -146,7 +146,7 @@ def test_windows_are_compared_with_the_mix_of_their_hours(pane_s: int, window: W
     ends = list(range(FROM_S + DAY_S, FROM_S + HOURS * HOUR_S + 1, window.hop_s))
     judged = rows(series, window, ends)
     x = int(series.layout.starts[0])
-    for end in ends[:: max(1, len(ends) // 40)]:
+    for end in ends[:: max(1, len(ends) // 20)]:
         by_slot = np.zeros((168, 3), dtype=np.int64)
         for start, pane in series.panes.items():
             if end - window.length_s <= start < end:

@@ -1,0 +1,16 @@
+"""Batches of messages as decoders receive them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.events.batch import MessageBatch
+
+NOW_MS = 1_790_000_000_000
+"""When Kafka received them."""
+
+
+def batch_of(*values: bytes | None, partition: int = 0, first: int = 0) -> MessageBatch:
+    """Return a batch of one partition, whose offsets begin with `first`."""
+    n = len(values)
+    return MessageBatch(list(values), np.full(n, partition, np.int32), np.arange(first, first + n), np.full(n, NOW_MS))

@@ -1,0 +1,85 @@
+"""Fields with any name are decoded, and those of a baseline that the contract no longer names."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from barograph.contract import Contract, Field
+
+from sketches.baseline.columns import TAIL
+from streams.events.batch import MessageBatch
+from streams.events.event_type import is_nameable
+from streams.events.json_decoder import JsonDecoder
+from streams.recorder.json_rows import JsonRows
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher.summarise import FlushSummaries
+from tests.support.messages import NOW_MS, batch_of
+from tests.support.pipeline import simple_baseline, simple_contract
+
+NAMES = ["plain", 'with "quotes"', "back\\slash", "日本", "a.b", "$x{}", "m0"]
+MODELS = ["simple", 'a "quoted" \\ model', "模型"]
+
+
+def registry(*models: str, fields: list[str]) -> Registry:
+    watched = tuple(Field(name=name, type="float", source=f"features.{name}") for name in fields)
+    return build_registry([(Contract(model=model, fields=watched), 0) for model in models], [])
+
+
+def batch(*events: dict[str, object]) -> MessageBatch:
+    return batch_of(*[json.dumps(event).encode() for event in events])
+
+
+def event(model: str, **features: float | str) -> dict[str, object]:
+    return {"model": model, "version": "1", "id": "a", "at": NOW_MS, "features": features}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_names_of_any_characters_are_decoded(model: str) -> None:
+    for name in NAMES:
+        known = registry(model, fields=[name, "other"])
+        sent = batch(event(model, **{name: 1.5, "other": 2}), event(model, **{name: "x"}))
+        decoded = JsonDecoder(known).decode(sent)
+        assert decoded.rejected == [], name
+        (columns,) = decoded.events
+        assert columns.numbers[f"features.{name}"].tolist() == [1.5, np.inf], name
+        np.testing.assert_array_equal(columns.numbers["features.other"], [2.0, np.nan], name)
+        (rows,) = JsonRows(known).rows(batch(event(model, **{name: 1.5})))
+        assert rows.column("numbers").to_pylist() == [[(name, 1.5)]], name
+    assert [is_nameable(name) for name in NAMES] == [True, False, False, True, True, True, True]
+    assert not is_nameable("a\nb")
+
+
+def test_a_model_with_such_a_field_does_not_affect_others() -> None:
+    watched = [Field(name=name, type="float", source=f"features.{name}") for name in ("x", 'y"')]
+    contracts = [(Contract(model="plain", fields=(watched[0],)), 0), (Contract(model="odd", fields=(watched[1],)), 0)]
+    decoded = JsonDecoder(build_registry(contracts, [])).decode(
+        batch(event("plain", x=1.0), event("odd", **{'y"': 2.0}), event("nobody", x=1.0))
+    )
+    result = {columns.model: columns.numbers for columns in decoded.events}
+    assert result["plain"]["features.x"].tolist() == [1.0]
+    assert result["odd"]['features.y"'].tolist() == [2.0]
+    assert [dead.reason for dead in decoded.rejected] == ["unknown-model"]
+
+
+def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
+    whole, baseline = simple_contract(), simple_baseline()
+    fewer = msgspec.structs.replace(whole, fields=whole.fields[:1])
+    features = {"x": 0.5, "k": 3, "flag": True, "colour": "green"}
+    event = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS, "features": features}
+    batch = batch_of(json.dumps(event).encode())
+    counts = []
+    for contract in (whole, fewer):
+        registry = build_registry([(contract, 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
+        summaries = FlushSummaries(registry)
+        for events in JsonDecoder(registry).decode(batch).events:
+            summaries.add(events)
+        (pane,) = summaries.panes.values()
+        counts.append(pane.counts)
+        layout = pane.layout
+    assert (counts[0] == counts[1]).all()
+    ends = layout.starts + layout.n_cells
+    assert counts[1][0, ends - 1].sum() == 0, "nothing is null"
+    assert sum(counts[1][0, end : end + TAIL].sum() for end in ends.tolist()) == 0, "nothing is invalid"

@@ -1,0 +1,91 @@
+"""Targets of the scraper: how they are written, and metrics of theirs that are not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from streams.errors import ProcessorError
+from streams.runtime.metrics_report import Report
+from streams.scrape.fact_buffer import FactBuffer
+from streams.scrape.poller import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller
+from streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
+from warehouse import metrics
+from warehouse.client import Client
+
+
+def test_targets_are_read() -> None:
+    text = "answers=http://10.0.0.4:8000/metrics, answers=https://[::1], bot = https://gpu.example/m?x=1#model=a%20b ,"
+    assert ScrapeSettings(targets=text).parsed_targets() == (
+        ScrapeTarget("answers", False, "10.0.0.4", 8000, "/metrics"),
+        ScrapeTarget("answers", True, "::1", 443, "/metrics"),
+        ScrapeTarget("bot", True, "gpu.example", 443, "/m?x=1", {"model": "a b"}),
+    )
+    instances = [target.instance for target in ScrapeSettings(targets=text).parsed_targets()]
+    assert instances == ["10.0.0.4:8000", "[::1]:443", "gpu.example:443#model=a b"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ("", "is empty"),
+        (" , ", "is empty"),
+        ("http://host:1/metrics", "not MODEL=URL"),
+        ("=http://host:1", "not MODEL=URL"),
+        ("a=ftp://host", "http or https"),
+        ("a=host:8000", "http or https"),
+        ("a=http://host:999999", "no valid address"),
+        ("a=http://me:hunter2@host", "user name or a password"),
+        ("a=http://host/a b", "cannot have"),
+        ("a=http://host#x", "selects no label"),
+        ("a=http://host, a=http://host:80/other", "listed twice"),
+        (", ".join(f"a=http://host:{i + 1}" for i in range(MAX_TARGETS + 1)), "at most 64"),
+    ],
+)
+def test_bad_targets_are_rejected(targets: str, message: str) -> None:
+    with pytest.raises(ProcessorError, match=message) as error:
+        ScrapeSettings(targets=targets).parsed_targets()
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_token_must_fit_into_a_header() -> None:
+    with pytest.raises(ProcessorError, match="token") as error:
+        ScrapeSettings(targets="a=http://host", token="se\ncret").parsed_targets()
+    assert "cret" not in str(error.value)
+    assert "hunter2" not in repr(ScrapeSettings(token="hunter2"))
+
+
+def scrape(*scrapes: list[str]) -> tuple[list[float], list[MutableMapping[str, Any]]]:
+    """Return the count after each scrape of a server with these unlisted metrics, and what was logged about them."""
+    report = Report("scrape", "test")
+    bodies: Iterator[bytes] = iter([_text(names).encode() for names in scrapes])
+    target = ScrapeTarget("answers", False, "127.0.0.1", 1, "/metrics")
+    poller = TargetPoller(target, lambda _: next(bodies), FactBuffer(_connect, report), report, interval_s=15.0)
+    counts = []
+    with capture_logs() as lines:
+        for _ in scrapes:
+            poller.scrape()
+            counts.append(report.values(metrics.UNKNOWN_METRICS).get((), 0.0))
+    return counts, [line for line in lines if line["event"] == "metrics that are not read"]
+
+
+def _text(names: list[str]) -> str:
+    return "".join(f"{name} 1\n" for name in ("vllm:num_requests_running", *names))
+
+
+def _connect() -> Client:
+    raise AssertionError("nothing is written before the start")
+
+
+def test_names_that_appear_later_are_counted_and_logged_up_to_a_limit() -> None:
+    counts, lines = scrape(["vllm:one"], ["vllm:one", "vllm:two"], ["vllm:one", "vllm:two"])
+    assert counts == [1, 2, 2]
+    assert [(line["n"], line["names"]) for line in lines] == [(1, ["vllm:one"]), (1, ["vllm:two"])]
+    names = [f"vllm:unlisted_{i:04}" for i in range(MAX_UNKNOWN_NAMES + 5)]
+    counts, lines = scrape(names, names, [*names, "vllm:later"])
+    assert counts == [MAX_UNKNOWN_NAMES] * 3
+    assert [line["n"] for line in lines] == [MAX_UNKNOWN_NAMES]
+    assert len(lines[0]["names"]) == MAX_LOGGED_NAMES

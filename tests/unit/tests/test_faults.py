@@ -1,0 +1,162 @@
+"""The fault harness: its long form is complete, and its oracles notice losses, duplicates, flapping and two leaders."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from barograph.guard.health import HealthState, ModelHealth
+
+from tests.faults.faults import BrokerUnreachable, JoinAndLeave, Kill, Warehouse
+from tests.faults.guard_oracle import Limits, Planted, Record, check_client, check_order, check_topic
+from tests.faults.guarded_serving import Line
+from tests.faults.kill_points import KILL_POINTS, PAIRING_POINTS
+from tests.faults.oracle import Verdict
+from tests.faults.plan import LONG, STORMS, make_plan
+from tests.faults.report import Result
+from tests.faults.shadow import LONG_KILLS, check_submitted, shadow_plan
+from tests.reference.shadow_pairs import differences, joined
+
+T0 = 1_800_000_000
+PLANTED = Planted(T0, (T0 + 100.0, T0 + 200.0), T0 + 150.0)
+LIMITS = Limits(every_s=10, blind_after_s=20, recover_s=2, stale_s=30, slack_s=5)
+
+
+def test_the_long_form_kills_at_every_point_and_has_every_fault_three_times() -> None:
+    plan = [fault for i in range(STORMS) for _, fault in make_plan(7 + i, LONG)]
+    counts = Counter(fault.name for fault in plan)
+    within = sum(isinstance(fault, Warehouse | BrokerUnreachable | JoinAndLeave) for fault in plan)
+    assert counts["kill -9"] + within >= 100
+    assert min(counts.values()) >= 3
+    points = {(fault.kind, fault.point) for fault in plan if isinstance(fault, Kill) and fault.point}
+    assert points == {(kind, point) for kind, names in KILL_POINTS.items() for point in names}
+    kills = [fault for _, fault in shadow_plan(7, LONG_KILLS) if isinstance(fault, Kill)]
+    assert Counter(fault.kind for fault in kills) == {"serving": 20, "recorder": 20, "scorer": 20}
+    points = {(fault.kind, fault.point) for fault in kills if fault.point}
+    assert points == {(kind, point) for kind, names in PAIRING_POINTS.items() for point in names}
+
+
+def test_missing_rows_and_duplicates_are_counted_separately() -> None:
+    verdict = Verdict()
+    verdict.rows("rows", Counter({"a": 1, "b": 1}), ["a", "b"])
+    verdict.number("counts", "a", 2, 2)
+    assert verdict.holds
+    verdict.rows("rows", Counter({"a": 2}), {"a": 1, "b": 1})
+    verdict.number("counts", "a", 3, 1)
+    assert (verdict.lost, verdict.doubled) == ({"rows": 1}, {"rows": 1, "counts": 2})
+    assert not verdict.holds
+
+
+def test_a_sabotage_is_not_noticed_by_a_run_that_broke_off() -> None:
+    verdict = Verdict()
+    result = Result("sabotage", 1, 1.0, verdict, must_fail=True)
+    assert not result.passed
+    verdict.say("a row is missing")
+    assert result.passed
+    verdict.fail("the scenario failed")
+    assert not result.passed
+
+
+@pytest.mark.parametrize(
+    ("lost", "counted", "difference"),
+    [
+        ("r0", {"answered": 1}, "predictions of serving processes"),
+        ("r1", {"answered": 1}, None),
+        (None, {"answered": 2}, "outcomes of a shadow of (0, 'answered')"),
+        (None, {"answered": 1, "error": 1}, "outcomes of a shadow of (0, 'error')"),
+    ],
+    ids=["lost by a process that ended", "lost by a killed one", "counted twice", "counted and not published"],
+)
+def test_a_serving_process_that_was_not_killed_loses_nothing(
+    lost: str | None, counted: dict[str, int], difference: str | None
+) -> None:
+    events = [{"id": id, "error": ""} for id in ("r0", "r1")]
+    rows = {"predictions": [each for each in events if each["id"] != lost], "shadow_predictions": events}
+    verdict = Verdict()
+    check_submitted(verdict, rows, [(0, 0), (1, 1)], {0: counted}, lambda _: None)
+    assert verdict.holds == (difference is None)
+    assert difference is None or any(difference in each for each in verdict.wrong)
+
+
+def test_every_difference_of_pairs_is_reported() -> None:
+    event = {"id": "a", "at": 0, "epoch": 0, "partition": 0, "offset": 0, "message_index": 0, "received_at": 0}
+    event |= {
+        "error": "",
+        "class": "",
+        "score": 0.5,
+        "latency_ms": 8.0,
+        "scores": {},
+        "metrics": {},
+        "context": {"country": "de"},
+    }
+    rows = {
+        "predictions": [{**event, "version": "3"}, {**event, "id": "b", "version": "3"}],
+        "shadow_predictions": [{**event, "version": "4", "score": 0.25}],
+        "labels": [],
+    }
+    target = joined(rows)
+    whole = target["all", 0]
+    assert differences(target, target) == []
+    assert (whole["requests"], whole["pairs"], whole["missing"]) == (2, 1, {"no-event": 1})
+    for name, value in (("pairs", 2), ("missing", {"timeout": 1}), ("score_difference", 0.25), ("requests", 3)):
+        changed = {**target, ("all", 0): {**whole, name: value}}
+        assert any(name in each for each in differences(changed, target)), name
+    assert "is missing" in differences({}, target)[0]
+
+
+def record(at_s: int, state: HealthState, guard: str = "g1", sequence: int | None = None) -> Record:
+    at_ms = (T0 + at_s) * 1000
+    times = {"since_ms": at_ms, "at_ms": at_ms, "evaluated_at_ms": at_ms}
+    sequence = at_ms if sequence is None else sequence
+    return Record(T0 + at_s, ModelHealth(model="m", state=state, sequence=sequence, guard=guard, **times))
+
+
+def topic(*changes: tuple[int, HealthState]) -> list[Record]:
+    """A record every 5 seconds until 240 s after the drift, with the state since the latest change."""
+    return [
+        record(at_s, next(state for since_s, state in reversed(changes) if since_s <= at_s))
+        for at_s in range(changes[0][0], 240, 5)
+    ]
+
+
+AS_PLANTED = topic((5, "degraded"), (125, "unknown"), (205, "degraded"), (210, "healthy"))
+
+
+def test_states_that_nothing_explains_are_noticed() -> None:
+    def wrong(records: list[Record]) -> list[str]:
+        verdict = Verdict()
+        check_topic(verdict, records, PLANTED, LIMITS)
+        return verdict.wrong
+
+    assert wrong(AS_PLANTED) == []
+    cases: dict[str, list[tuple[int, HealthState]]] = {
+        "flaps": [(50, "healthy"), (55, "degraded"), (125, "unknown"), (205, "degraded"), (210, "healthy")],
+        "never unknown": [(205, "degraded"), (210, "healthy")],
+        "never recovers": [(125, "unknown"), (205, "degraded")],
+        "unknown too soon": [(110, "unknown"), (205, "degraded"), (210, "healthy")],
+        "unknown too late": [(140, "unknown"), (205, "degraded"), (210, "healthy")],
+        "known too soon": [(125, "unknown"), (190, "degraded"), (210, "healthy")],
+    }
+    for name, changes in cases.items():
+        assert wrong(topic((5, "degraded"), *changes)), name
+
+
+def test_records_of_two_leaders_are_noticed() -> None:
+    verdict = Verdict()
+    late = record(60, "degraded", "g2", sequence=(T0 + 60) * 1000 - 6_000)
+    check_order(verdict, [record(55, "degraded"), late, record(65, "degraded")])
+    assert verdict.wrong
+
+
+def test_a_serving_process_must_see_what_the_topic_says() -> None:
+    def wrong(states: list[str], answers: list[str]) -> list[str]:
+        verdict = Verdict()
+        lines = [Line(0.0, "state", state) for state in states] + [Line(0.0, "answer", each) for each in answers]
+        check_client(verdict, lines, AS_PLANTED, 30)
+        return verdict.wrong
+
+    followed, answers = ["degraded", "unknown", "degraded", "healthy"], ["primary", "fallback", "primary"]
+    assert wrong(followed, answers) == []
+    assert wrong(["degraded", "healthy"], answers)
+    assert wrong([*followed, "unknown", "healthy"], answers)
+    assert wrong(followed, [*answers, "fallback", "primary"])

