@@ -162,6 +162,13 @@ def test_a_contract_and_its_baseline_must_fit_before_any_change(settings: Settin
         apply(settings, shorter)
     another = plan_all(settings, [(msgspec.structs.replace(CONTRACT, model="another"), "")])
     assert any("stored without drift verdicts" in note for note in another.notes)
+    # A change is shown key by key.
+    changed = msgspec.structs.replace(CONTRACT, lateness_s=300, owners=("ada",))
+    lines = plan_lines(apply(settings, changed, BASELINE))
+    assert lines == ["~ contract of toy", '    ~ owners: [] → ["ada"]', "    ~ lateness: 10m → 5m"]
+    with connect(settings.warehouse) as client:
+        (row,) = queries.contracts(client)
+    assert row.contract_id == changed.id
     # A contract that fits only the new baseline is applied with a note.
     plan = apply(settings, shorter, misfit)
     assert (len(plan.contracts), len(plan.baselines)) == (1, 1)
@@ -169,13 +176,6 @@ def test_a_contract_and_its_baseline_must_fit_before_any_change(settings: Settin
     assert "until its new baseline takes effect, the previous one does not fit the contract (field colour:" in note
     assert impact == "field colour of toy is removed: it has no declared reader, and not all others are known."
     assert apply(settings, shorter, misfit).is_empty
-    # A change is shown key by key.
-    changed = msgspec.structs.replace(shorter, lateness_s=300, owners=("ada",))
-    lines = plan_lines(apply(settings, changed, misfit))
-    assert lines == ["~ contract of toy", '    ~ owners: [] → ["ada"]', "    ~ lateness: 10m → 5m"]
-    with connect(settings.warehouse) as client:
-        (row,) = queries.contracts(client)
-    assert row.contract_id == changed.id
 
 
 def test_predictions_get_partitions_labels_and_partials_keep_theirs(settings: Settings) -> None:
