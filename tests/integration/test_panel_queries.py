@@ -13,7 +13,7 @@ import pytest
 from alerts import rules_for, to_files
 from dashboards.macros import ALL, TimeRange, Value, expand, expand_backend
 from dashboards.pages import dashboards
-from dashboards.parse import queries_in
+from dashboards.parse import panels_of, queries_in
 from local.clickhouse import LocalClickHouse
 from tests.support.alerting import contracts, installation
 from tests.support.language_model import SECRET, fill_evaluations, fill_serving, fill_topics
@@ -31,6 +31,8 @@ AWKWARD = """it's a "model" \\ of $model, ${version}, {{x}}, [[field]] $__interv
 PREDICTORS = {"fraud": "binary", "triage": "classes", "demand": "number", AWKWARD: "binary"}
 """Name of a model of `two_day_model` → its kind."""
 LANGUAGE_MODELS = ("answers", AWKWARD)
+REPEATED = {panel["repeat"] for page in PAGES.values() for panel in panels_of(page) if panel.get("repeat")}
+"""Variables of which each copy of a panel has one value."""
 QUIET = {name for name in QUERIES if name.startswith("pipeline.none_")}
 """Zeros of nothing lost, which are not shown where something is lost."""
 
@@ -68,7 +70,7 @@ def chosen(client: Client, page: str, in_url: dict[str, Value]) -> dict[str, Val
             result[name] = "barograph"
         elif name in in_url:
             result[name] = in_url[name]
-        elif variable["includeAll"]:
+        elif variable["includeAll"] and name not in REPEATED:
             result[name] = ALL
         else:
             rows = client.rows(expand(variable["query"]["rawSql"], RANGE, result))

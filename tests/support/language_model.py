@@ -82,6 +82,7 @@ def fill_serving(client: Client, model: str) -> None:
     known = {"model": model, "version": "v1", "slice": "all"}
     window = {"window": "1h", "window_start": END_S - 2 * HOUR_S, "window_end": END_S - HOUR_S, "n": 120}
     windows = {"ttft_ms": (40.0, 90.0), "time_per_output_token_ms": (5.0, 9.0), "output_tokens": (30.0, 60.0)}
+    windows["latency_ms"] = (200.0, 400.0)
     insert_rows(
         client,
         "distances",
