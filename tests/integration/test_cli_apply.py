@@ -71,17 +71,24 @@ def other_baseline(source: str = "retrained") -> Baseline:
     return msgspec.structs.replace(BASELINE, source=source)
 
 
-def test_the_first_apply_creates_everything_and_the_second_changes_nothing(settings: Settings) -> None:
+def test_the_first_apply_creates_what_plan_shows_and_the_second_changes_nothing(settings: Settings) -> None:
+    sources = [(CONTRACT, dump_contract(CONTRACT))]
+    first = plan_all(settings, sources, [BASELINE])
+    lines = plan_lines(first)
+    assert f"+ database {settings.warehouse.database}" in lines
+    predictions_line = f"+ topic {settings.topics.predictions}: 2 partitions, broker timestamps"
+    assert any(line.startswith(predictions_line) for line in lines)
+    assert any("applies to all event times" in line for line in lines)
+    assert plan_all(settings, sources, [BASELINE]) == first
+    assert not TopicAdmin(settings).read([settings.topics.predictions])
+
     plan = apply(settings, CONTRACT, BASELINE)
     assert plan.database == settings.warehouse.database
     assert len(plan.topics) == 9
     assert apply(settings, CONTRACT, BASELINE).is_empty
-    states = TopicAdmin(settings).read(
-        [f"{settings.topic_prefix}{name}" for name in ("predictions", "labels", "partials")]
-    )
-    predictions, labels, partials = (
-        states[f"{settings.topic_prefix}{name}"] for name in ("predictions", "labels", "partials")
-    )
+    names = [settings.topics.predictions, settings.topics.labels, settings.topics.partials]
+    states = TopicAdmin(settings).read(names)
+    predictions, labels, partials = (states[name] for name in names)
     assert [state.partitions for state in (predictions, labels, partials)] == [2, 3, 2]
     for source in (predictions, labels):
         assert source.config["message.timestamp.type"] == "LogAppendTime"
@@ -98,37 +105,38 @@ def test_the_first_apply_creates_everything_and_the_second_changes_nothing(setti
         assert recorded[settings.topics.partials] == (partials.topic_id, 2)
 
 
-def test_a_plan_shows_the_changes_and_makes_none(settings: Settings) -> None:
-    sources = [(CONTRACT, dump_contract(CONTRACT))]
-    first = plan_all(settings, sources, [BASELINE])
-    lines = plan_lines(first)
-    assert f"+ database {settings.warehouse.database}" in lines
-    assert any(
-        line.startswith(f"+ topic {settings.topics.predictions}: 2 partitions, broker timestamps") for line in lines
-    )
-    assert any("applies to all event times" in line for line in lines)
-    assert plan_all(settings, sources, [BASELINE]) == first
-    assert not TopicAdmin(settings).read([settings.topics.predictions])
-    apply(settings, CONTRACT, BASELINE)
-    assert plan_all(settings, sources, [BASELINE]).is_empty
-
-
-def test_the_next_apply_completes_an_interrupted_one(settings: Settings) -> None:
+def test_the_next_apply_completes_an_interrupted_one_and_resets_a_changed_topic(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     with connect(settings.warehouse) as client:
         client.command("TRUNCATE TABLE topics")
         client.command("TRUNCATE TABLE contracts")
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    admin.delete_topics([settings.topics.labels_dead])[settings.topics.labels_dead].result()
+    topics, admin = settings.topics, AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.delete_topics([topics.labels_dead])[topics.labels_dead].result()
     plan = apply(settings, CONTRACT, BASELINE)
-    assert [change.spec.name for change in plan.topics] == [settings.topics.labels_dead]
+    assert [change.spec.name for change in plan.topics] == [topics.labels_dead]
     assert len(plan.topic_records) == 8
     assert not plan.baselines
     assert apply(settings, CONTRACT, BASELINE).is_empty
+    changed = {"message.timestamp.type": "CreateTime", "retention.ms": "1000000"}
+    TopicAdmin(settings).configure(topics.predictions, changed)
+    lines = plan_lines(apply(settings, CONTRACT, BASELINE))
+    assert lines == [f"~ topic {topics.predictions}: message.timestamp.type CreateTime → LogAppendTime"]
+    config = TopicAdmin(settings).read([topics.predictions])[topics.predictions].config
+    assert (config["message.timestamp.type"], config["retention.ms"]) == ("LogAppendTime", "1000000")
 
 
 def test_a_replacement_baseline_applies_from_a_future_pane(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
+    for effective_s, advice in (
+        (NEXT_PANE_S + PANE_S + 1, f"is not the start of a pane of toy.*use {utc_second(NEXT_PANE_S + 2 * PANE_S)}"),
+        (NEXT_PANE_S - PANE_S, f"is in the past, or too soon.*use {utc_second(NEXT_PANE_S)} or later"),
+    ):
+        with pytest.raises(ApplyError, match=advice):
+            apply(settings, CONTRACT, other_baseline(), effective_s=effective_s)
+    # A pane that begins within the lead time is skipped.
+    sources = [(CONTRACT, dump_contract(CONTRACT))]
+    (late,) = plan_all(settings, sources, [other_baseline()], clock=lambda: NEXT_PANE_S - MIN_LEAD_S + 1).baselines
+    assert late.effective_from_s == NEXT_PANE_S + PANE_S
     (change,) = apply(settings, CONTRACT, other_baseline()).baselines
     assert change.replaces == BASELINE.id
     assert change.effective_from_s == NEXT_PANE_S
@@ -141,84 +149,36 @@ def test_a_replacement_baseline_applies_from_a_future_pane(settings: Settings) -
     assert ids == [BASELINE.id, other_baseline().id, BASELINE.id]
 
 
-@pytest.mark.parametrize(
-    ("effective_s", "advice"),
-    [
-        (NEXT_PANE_S + PANE_S + 1, f"is not the start of a pane of toy.*use {utc_second(NEXT_PANE_S + 2 * PANE_S)}"),
-        (NEXT_PANE_S - PANE_S, f"is in the past, or too soon.*use {utc_second(NEXT_PANE_S)} or later"),
-    ],
-)
-def test_a_time_within_a_pane_or_in_the_past_is_rejected(settings: Settings, effective_s: int, advice: str) -> None:
+def test_a_contract_and_its_baseline_must_fit_before_any_change(settings: Settings) -> None:
+    misfit = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
+    with pytest.raises(ApplyError, match=r"does not fit the contract: field .* the baseline does not have it"):
+        apply(settings, CONTRACT, misfit)
+    assert not TopicAdmin(settings).read([settings.topics.partials])
     apply(settings, CONTRACT, BASELINE)
-    with pytest.raises(ApplyError, match=advice):
-        apply(settings, CONTRACT, other_baseline(), effective_s=effective_s)
-
-
-def test_a_pane_that_begins_within_the_lead_time_is_skipped(settings: Settings) -> None:
-    apply(settings, CONTRACT, BASELINE)
-    sources = [(CONTRACT, dump_contract(CONTRACT))]
-    (change,) = plan_all(settings, sources, [other_baseline()], clock=lambda: NEXT_PANE_S - MIN_LEAD_S + 1).baselines
-    assert change.effective_from_s == NEXT_PANE_S + PANE_S
-
-
-def test_a_changed_contract_is_shown_key_by_key(settings: Settings) -> None:
-    apply(settings, CONTRACT, BASELINE)
+    with pytest.raises(ApplyError, match=r"cannot change.*rename the model"):
+        apply(settings, msgspec.structs.replace(CONTRACT, pane_s=CONTRACT.pane_s // 2), BASELINE)
+    shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
+    with pytest.raises(ApplyError, match="does not fit the baseline of version"):
+        apply(settings, shorter)
+    another = plan_all(settings, [(msgspec.structs.replace(CONTRACT, model="another"), "")])
+    assert any("stored without drift verdicts" in note for note in another.notes)
+    # A change is shown key by key.
     changed = msgspec.structs.replace(CONTRACT, lateness_s=300, owners=("ada",))
     lines = plan_lines(apply(settings, changed, BASELINE))
     assert lines == ["~ contract of toy", '    ~ owners: [] → ["ada"]', "    ~ lateness: 10m → 5m"]
     with connect(settings.warehouse) as client:
         (row,) = queries.contracts(client)
     assert row.contract_id == changed.id
-
-
-def test_another_pane_length_is_rejected(settings: Settings) -> None:
-    apply(settings, CONTRACT, BASELINE)
-    longer = msgspec.structs.replace(CONTRACT, pane_s=CONTRACT.pane_s // 2)
-    with pytest.raises(ApplyError, match=r"cannot change.*rename the model"):
-        apply(settings, longer, BASELINE)
-
-
-def test_a_baseline_that_does_not_fit_is_rejected_before_any_change(settings: Settings) -> None:
-    misfit = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
-    with pytest.raises(ApplyError, match=r"does not fit the contract: field .* the baseline does not have it"):
-        apply(settings, CONTRACT, misfit)
-    assert not TopicAdmin(settings).read([settings.topics.partials])
-
-
-def test_a_contract_that_no_longer_fits_its_stored_baseline_is_rejected(settings: Settings) -> None:
-    apply(settings, CONTRACT, BASELINE)
-    shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
-    with pytest.raises(ApplyError, match="does not fit the baseline of version"):
-        apply(settings, shorter)
-    assert any(
-        "stored without drift verdicts" in note
-        for note in plan_all(settings, [(msgspec.structs.replace(CONTRACT, model="another"), "")]).notes
-    )
-
-
-def test_a_contract_that_fits_only_the_new_baseline_is_applied_with_a_note(settings: Settings) -> None:
-    apply(settings, CONTRACT, BASELINE)
-    shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
-    fitting = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
-    plan = apply(settings, shorter, fitting)
+    # A contract that fits only the new baseline is applied with a note.
+    plan = apply(settings, shorter, misfit)
     assert (len(plan.contracts), len(plan.baselines)) == (1, 1)
     note, impact, _ = plan.notes
     assert "until its new baseline takes effect, the previous one does not fit the contract (field colour:" in note
     assert impact == "field colour of toy is removed: it has no declared reader, and not all others are known."
-    assert apply(settings, shorter, fitting).is_empty
+    assert apply(settings, shorter, misfit).is_empty
 
 
-def test_the_partition_count_of_partials_cannot_change(settings: Settings) -> None:
-    apply(settings, CONTRACT, BASELINE)
-    with pytest.raises(ApplyError, match="set partials_partitions to 2"):
-        apply(dataclasses.replace(settings, partials_partitions=3), CONTRACT, BASELINE)
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    admin.create_partitions([NewPartitions(settings.topics.partials, 3)])[settings.topics.partials].result()
-    with pytest.raises(ApplyError, match="has 3 partitions in Kafka but was created with 2"):
-        wait_for(lambda: apply(settings, CONTRACT, BASELINE) and None, "the broker to show the third partition")
-
-
-def test_predictions_get_partitions_and_labels_keep_theirs(settings: Settings) -> None:
+def test_predictions_get_partitions_labels_and_partials_keep_theirs(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     wider = dataclasses.replace(settings, predictions_partitions=5, labels_partitions=5)
     plan = apply(wider, CONTRACT, BASELINE)
@@ -230,17 +190,12 @@ def test_predictions_get_partitions_and_labels_keep_theirs(settings: Settings) -
     fewer = apply(settings, CONTRACT, BASELINE)
     assert fewer.is_empty
     assert any("Kafka cannot remove partitions" in note for note in fewer.notes)
-
-
-def test_a_changed_topic_setting_is_reset(settings: Settings) -> None:
-    apply(settings, CONTRACT, BASELINE)
-    admin = TopicAdmin(settings)
-    admin.configure(settings.topics.predictions, {"message.timestamp.type": "CreateTime", "retention.ms": "1000000"})
-    plan = apply(settings, CONTRACT, BASELINE)
-    line = f"~ topic {settings.topics.predictions}: message.timestamp.type CreateTime → LogAppendTime"
-    assert plan_lines(plan) == [line]
-    config = admin.read([settings.topics.predictions])[settings.topics.predictions].config
-    assert (config["message.timestamp.type"], config["retention.ms"]) == ("LogAppendTime", "1000000")
+    with pytest.raises(ApplyError, match="set partials_partitions to 2"):
+        apply(dataclasses.replace(settings, partials_partitions=3), CONTRACT, BASELINE)
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.create_partitions([NewPartitions(settings.topics.partials, 3)])[settings.topics.partials].result()
+    with pytest.raises(ApplyError, match="has 3 partitions in Kafka but was created with 2"):
+        wait_for(lambda: apply(settings, CONTRACT, BASELINE) and None, "the broker to show the third partition")
 
 
 def test_an_unreachable_server_is_explained(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,37 +299,26 @@ def test_the_commands_deploy_to_grafana_and_report_edits(
     assert run("plan") == EXIT_OK
 
 
-def test_a_contact_point_without_its_url_stops_apply_before_any_change(
+def test_an_unusable_grafana_stops_apply_before_any_change(
     folder: Path,
     grafana: StubGrafana,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    def assert_stopped(text: str) -> None:
+        assert run("apply", "toy.yaml") == EXIT_FAILED
+        assert text in capsys.readouterr().err
+        assert not TopicAdmin(settings).read([settings.topics.predictions])
+        assert grafana.writes == []
+
+    grafana.token = "another"
+    assert_stopped("service account")
+    grafana.token = TOKEN
+    grafana.state.permissions = READER_PERMISSIONS
+    assert_stopped("service account")
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
-    assert run("apply", "toy.yaml") == EXIT_FAILED
-    assert "contact points need variables that are not set: ALERTS_WEBHOOK_URL" in capsys.readouterr().err
-    assert not TopicAdmin(settings).read([settings.topics.predictions])
-    assert grafana.writes == []
-
-
-@pytest.mark.parametrize("rights", [None, READER_PERMISSIONS])
-def test_a_grafana_without_write_access_stops_apply_before_any_change(
-    folder: Path,
-    grafana: StubGrafana,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    rights: tuple[str, ...] | None,
-) -> None:
-    if rights is None:
-        grafana.token = "another"
-    else:
-        grafana.state.permissions = rights
-    assert run("apply", "toy.yaml") == EXIT_FAILED
-    assert "service account" in capsys.readouterr().err
-    assert not TopicAdmin(settings).read([settings.topics.predictions])
-    assert grafana.writes == []
+    assert_stopped("contact points need variables that are not set: ALERTS_WEBHOOK_URL")
     monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", "")
     assert run("apply", "toy.yaml") == EXIT_OK
 

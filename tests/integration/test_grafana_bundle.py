@@ -10,12 +10,13 @@ import msgspec
 import pytest
 from barograph.contract import Contract
 
-from alerts import AlertsError, AlertSettings
+from alerts import AlertsError
 from alerts.example import example_contracts, example_settings
 from cli.apply.grafana import Bundle, build_bundle
 from cli.settings import GrafanaSettings, Settings
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import ODD_NAME
+from tests.support.grafana_state import Answer
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
 from warehouse.client import Address
 
@@ -39,14 +40,11 @@ def contracts() -> dict[str, Contract]:
     return {contract.model: contract for contract in [*example_contracts(), odd]}
 
 
-def example_bundle(alerts: AlertSettings | None = None, **values: str | int) -> Bundle:
+def example_bundle(changed: dict[str, Contract] | None = None, **values: str | int) -> Bundle:
     grafana = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish", **values)  # type: ignore[arg-type]
-    settings = Settings(
-        warehouse=Address(host="clickhouse", port=8443, database="watch", secure=True),
-        grafana=grafana,
-        alerts=alerts or example_settings(),
-    )
-    return build_bundle(contracts(), settings, ENVIRON)
+    warehouse = Address(host="clickhouse", port=8443, database="watch", secure=True)
+    settings = Settings(warehouse=warehouse, grafana=grafana, alerts=example_settings())
+    return build_bundle(changed or contracts(), settings, ENVIRON)
 
 
 def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: StubGrafana) -> None:
@@ -75,12 +73,7 @@ def test_a_changed_contract_changes_only_its_own_rules(stub: StubGrafana) -> Non
         first.model: msgspec.structs.replace(first, team="another"),
         f"{ODD_NAME} a/b": contracts()[f"{ODD_NAME} a/b"],
     }
-    settings = Settings(
-        warehouse=Address(host="clickhouse", port=8443, database="watch", secure=True),
-        grafana=GrafanaSettings(url="http://g", reader_password="swordfish"),
-        alerts=example_settings(),
-    )
-    changes = plan(stub, build_bundle(desired, settings, ENVIRON))
+    changes = plan(stub, example_bundle(desired))
     assert {planned.resource.kind for planned in changes.written} == {"rule group"}
     assert all(planned.resource.name.startswith(first.model) for planned in changes.written)
 
@@ -161,8 +154,23 @@ def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
     apply(stub, example_bundle())
     state, rules = stub.state, [rule for group in stub.state.groups.values() for rule in group["rules"]]
     texts = {"page": f"{stub.url}/d/x", "runbook_url": f"{stub.url}/api/health", "summary": "PSI is 0.3"}
-    state.evaluations = {rules[0]["uid"]: {"alerts": [{"annotations": texts}]}}
-    assert smoke(stub) == 0
+    state.evaluations = {
+        rules[0]["uid"]: {"alerts": [{"annotations": texts}]},
+        rules[1]["uid"]: {"health": "unknown"},
+    }
+    asked = 0
+
+    def evaluate_later(server: StubGrafana, answer: Callable[[], Answer]) -> Answer:
+        nonlocal asked
+        asked += server.requests[-1].endswith("/rules")
+        if asked == 3:
+            server.state.evaluations.pop(rules[1]["uid"], None)
+        return answer()
+
+    stub.always = evaluate_later
+    assert smoke(stub, patience_s=60) == 0
+    assert asked == 3, "it waits for rules that are not evaluated yet"
+    stub.always = None
     output = capsys.readouterr().out
     for line in (
         "ok   contact points: 3 of our policies, all defined",
@@ -190,21 +198,3 @@ def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
         f"FAIL runbook missing.md: {stub.url}/missing.md: HTTP Error 404: Not Found",
     ):
         assert line in output.splitlines()
-
-
-def test_the_smoke_script_waits_for_rules_that_are_not_evaluated_yet(stub: StubGrafana) -> None:
-    apply(stub, example_bundle())
-    uid = next(iter(stub.state.groups.values()))["rules"][0]["uid"]
-    stub.state.evaluations = {uid: {"health": "unknown"}}
-    requests = 0
-
-    def answered(server: StubGrafana, answer: Callable[[], object]) -> object:
-        nonlocal requests
-        requests += server.requests[-1].endswith("/rules")
-        if requests == 3:
-            server.state.evaluations = {}
-        return answer()
-
-    stub.always = answered  # type: ignore[assignment]
-    assert smoke(stub, patience_s=60) == 0
-    assert requests == 3

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
+import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.apply.grafana import Bundle, GrafanaError, apply_grafana, connect
+from cli.apply.grafana import GrafanaError, apply_grafana, connect
 from cli.apply.grafana.client import Grafana
 from cli.apply.grafana.errors import GrafanaBusy
 from cli.errors import EXIT_INTERRUPTED
@@ -21,10 +16,12 @@ from cli.main import main
 from tests.support.grafana_apply import apply, assert_settled
 from tests.support.grafana_bundle import bundle, dashboard, group, rule
 from tests.support.grafana_state import Answer
-from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, hanging, losing, serving
+from tests.support.stub_grafana import StubGrafana, cutting, failing, hanging, losing, serving
 
 WRITES = 11
 """Number of writes of a first apply: one per object, and the final ledger."""
+CREATES_AGAIN = 4
+"""The write of a contact point: a second one would create a second contact point of the same name."""
 NAMES = [
     "data source",
     "folder Models",
@@ -36,6 +33,10 @@ NAMES = [
     "Fleet",
     "dashboard Model",
     "rule group",
+]
+EACH_WRITE = [
+    number if number == CREATES_AGAIN else pytest.param(number, marks=pytest.mark.long)
+    for number in range(1, WRITES + 1)
 ]
 
 
@@ -59,7 +60,7 @@ def assert_whole(stub: StubGrafana) -> None:
     assert_settled(stub)
 
 
-@pytest.mark.parametrize("number", range(1, WRITES + 1))
+@pytest.mark.parametrize("number", EACH_WRITE)
 def test_a_failed_write_is_reported_and_the_next_apply_completes_it(stub: StubGrafana, number: int) -> None:
     stub.faults = {number: failing(500, "database is locked")}
     with pytest.raises(GrafanaError) as caught:
@@ -67,26 +68,22 @@ def test_a_failed_write_is_reported_and_the_next_apply_completes_it(stub: StubGr
     text = str(caught.value)
     assert "(500: database is locked): check its log" in text
     assert text.endswith("`barograph apply` completes it.")
-    done = re.search(r"Written to Grafana: (.*?)\.(?: Not written|`| `)", text)
-    missing = re.search(r"Not written: (.*)\. `", text)
-    assert (done[1].count(",") + 1 if done else 0) == min(number, WRITES) - 1
+    written, _, missing = text.partition(" Not written: ")
+    done = written.partition("Written to Grafana: ")[2]
+    assert (done.count(",") + 1 if done else 0) == number - 1, text
     for position, name in enumerate(NAMES, 1):
-        if position < number:
-            assert done is not None
-            assert name in done[1]
-        else:
-            assert missing is not None
-            assert name in missing[1]
+        assert name in (done if position < number else missing), (name, text)
     apply(stub)
     assert_whole(stub)
 
 
-@pytest.mark.parametrize("number", range(1, WRITES + 1))
-@pytest.mark.parametrize("fault", [losing, cutting, failing(503, "starting")])
-def test_a_write_without_an_answer_is_checked_and_completed(stub: StubGrafana, number: int, fault: Any) -> None:
-    stub.faults = {number: fault}
-    assert not apply(stub).skipped
-    assert_whole(stub)
+@pytest.mark.parametrize("number", EACH_WRITE)
+def test_a_write_without_an_answer_is_checked_and_completed(number: int) -> None:
+    for fault in (losing, cutting, failing(503, "starting")):
+        with serving() as stub:
+            stub.faults = {number: fault}
+            assert not apply(stub).skipped
+            assert_whole(stub)
 
 
 class Killed(BaseException):
@@ -110,17 +107,16 @@ def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> No
     monkeypatch.setattr(Grafana, "write", dying)
 
 
-@pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("number", range(1, WRITES + 1))
-def test_a_first_apply_that_is_killed_is_completed_by_the_next(
-    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, number: int, before: bool
-) -> None:
-    with monkeypatch.context() as patched:
-        killing(patched, number, before=before)
-        with pytest.raises(Killed):
-            apply(stub)
-    assert not apply(stub).skipped
-    assert_whole(stub)
+@pytest.mark.parametrize("number", EACH_WRITE)
+def test_a_first_apply_that_is_killed_is_completed_by_the_next(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    for before in (True, False):
+        with serving() as stub:
+            with monkeypatch.context() as patched:
+                killing(patched, number, before=before)
+                with pytest.raises(Killed):
+                    apply(stub)
+            assert not apply(stub).skipped
+            assert_whole(stub)
 
 
 CHANGED = bundle(
@@ -136,45 +132,20 @@ CHANGED_AGAIN = bundle(
 )
 
 
-@pytest.mark.parametrize("desired", [CHANGED, CHANGED_AGAIN], ids=["the same", "another"])
-@pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", EACH_WRITE[:8])
 def test_a_change_that_is_killed_is_completed_or_followed_by_another(
-    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, number: int, before: bool, desired: Bundle
+    monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """The remains of an interrupted apply are not taken for a manual edit, even if the contract changes again."""
-    apply(stub)
-    with monkeypatch.context() as patched:
-        killing(patched, number, before=before)
-        with pytest.raises(Killed):
-            apply(stub, CHANGED)
-    assert not apply(stub, desired).skipped
-    assert_settled(stub, desired)
-
-
-KILLED_PROCESS = """
-import json, sys
-from cli.apply.grafana import apply_grafana, connect
-from cli.settings import GrafanaSettings
-from tests.support.grafana_bundle import bundle
-with connect(GrafanaSettings(url=sys.argv[1], token=sys.argv[2])) as grafana:
-    apply_grafana(grafana, bundle())
-"""
-
-
-def test_the_next_apply_completes_one_killed_by_signal_9(stub: StubGrafana) -> None:
-    def kill(_: StubGrafana, answer: Callable[[], Answer]) -> None:
-        answer()
-        os.kill(process.pid, signal.SIGKILL)
-
-    stub.faults = {8: kill}
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", KILLED_PROCESS, stub.url, TOKEN], cwd=root)
-    assert process.wait(timeout=60) == -signal.SIGKILL
-    assert len(stub.writes) == 8
-    assert "barograph-model" not in stub.state.dashboards
-    apply(stub)
-    assert_whole(stub)
+    for before, desired in itertools.product((True, False), (CHANGED, CHANGED_AGAIN)):
+        with serving() as stub:
+            apply(stub)
+            with monkeypatch.context() as patched:
+                killing(patched, number, before=before)
+                with pytest.raises(Killed):
+                    apply(stub, CHANGED)
+            assert not apply(stub, desired).skipped
+            assert_settled(stub, desired)
 
 
 def test_a_grafana_that_hangs_times_out_with_the_completed_writes(stub: StubGrafana) -> None:
@@ -184,19 +155,6 @@ def test_a_grafana_that_hangs_times_out_with_the_completed_writes(stub: StubGraf
     assert "Written to Grafana: data source Barograph, folder Models" in str(caught.value)
     assert "Not written: dashboard Fleet" in str(caught.value)
     apply(stub)
-    assert_whole(stub)
-
-
-def test_a_temporarily_unavailable_server_is_retried(stub: StubGrafana) -> None:
-    answers = iter([failing(502), None, None, cutting, None] * 100)
-
-    def flaky(server: StubGrafana, answer: Callable[[], Answer]) -> Answer | None:
-        fault = next(answers)
-        return answer() if fault is None else fault(server, answer)
-
-    stub.always = flaky
-    apply(stub)
-    stub.always = None
     assert_whole(stub)
 
 

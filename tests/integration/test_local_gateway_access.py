@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import socket
 from pathlib import Path
 
@@ -45,14 +46,14 @@ def basic(text: str) -> str:
     return f"Authorization: Basic {base64.b64encode(text.encode()).decode()}"
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-@pytest.mark.parametrize("path", ["/?query=SELECT%207", "/ping", "/replicas_status", "/", "/nowhere"])
-def test_every_request_needs_a_password(engine: LocalClickHouse, stranger: Address, method: str, path: str) -> None:
-    answer = exchange(engine, request(stranger, method, path))
-    assert answer.startswith(b"HTTP/1.1 403 ")
-    assert b"X-ClickHouse-Exception-Code: 516\r\n" in answer
-    for secret in (b"\r\n7\n", PID_HEADER.encode(), b"WWW-Authenticate"):
-        assert secret not in answer
+def test_every_request_needs_a_password(engine: LocalClickHouse, stranger: Address) -> None:
+    paths = ("/?query=SELECT%207", "/ping", "/replicas_status", "/", "/nowhere")
+    for method, path in itertools.product(("GET", "HEAD", "POST"), paths):
+        answer = exchange(engine, request(stranger, method, path))
+        assert answer.startswith(b"HTTP/1.1 403 "), (method, path)
+        assert b"X-ClickHouse-Exception-Code: 516\r\n" in answer
+        for secret in (b"\r\n7\n", PID_HEADER.encode(), b"WWW-Authenticate"):
+            assert secret not in answer, (method, path)
 
 
 def test_the_headers_of_clickhouse_hold_user_and_password(engine: LocalClickHouse, full: Address) -> None:
@@ -101,28 +102,25 @@ def test_a_url_holds_no_password(engine: LocalClickHouse, full: Address, strange
         assert full.password.encode() not in answer
 
 
-@pytest.mark.parametrize(
-    ("headers", "host"),
-    [
+def test_a_browser_is_rejected_even_with_the_password(engine: LocalClickHouse, full: Address) -> None:
+    for headers, host in (
         (["Sec-Fetch-Site: none"], ""),
         (["Sec-Fetch-Site: same-origin"], ""),
         (["Sec-Fetch-Site: cross-site"], ""),
         (["Origin: null"], ""),
         (["Origin: http://127.0.0.1"], ""),
+        (["Origin: https://elsewhere.example"], ""),
         ([], "rebound.example"),
         ([], "rebound.example:80"),
         ([], "127.0.0.1.rebound.example"),
         ([], "127.0.0.1@rebound.example"),
         (["Host: 127.0.0.1"], "rebound.example"),
         (["Host: rebound.example"], ""),
-    ],
-)
-def test_a_browser_is_rejected_even_with_the_password(
-    engine: LocalClickHouse, full: Address, headers: list[str], host: str
-) -> None:
-    answer = exchange(engine, request(full, "POST", "/", *headers, "Content-Length: 8", body=b"SELECT 7", host=host))
-    assert answer.startswith(b"HTTP/1.1 403 ")
-    assert not answer.endswith(b"\r\n\r\n7\n")
+    ):
+        sent = request(full, "POST", "/", *headers, "Content-Length: 8", body=b"SELECT 7", host=host)
+        answer = exchange(engine, sent)
+        assert answer.startswith(b"HTTP/1.1 403 "), (headers, host)
+        assert not answer.endswith(b"\r\n\r\n7\n")
 
 
 def test_a_stranger_is_answered_before_the_body(engine: LocalClickHouse, stranger: Address, full: Address) -> None:
@@ -136,30 +134,27 @@ def test_a_stranger_is_answered_before_the_body(engine: LocalClickHouse, strange
         assert answer.count(b"HTTP/1.1") == 1
 
 
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
+def test_an_odd_framing_is_a_bad_request(engine: LocalClickHouse, full: Address) -> None:
+    for headers, body in (
         (["Content-Length: ²"], b"SELECT 7"),
+        (["Content-Length: x"], b"SELECT 7"),
         (["Content-Length: +8"], b"SELECT 7"),
         (["Content-Length: -1"], b"SELECT 7"),
         (["Content-Length: 8", "Content-Length: 8"], b"SELECT 7"),
         (["Content-Length: 8", "Content-Length: 9"], b"SELECT 7"),
         (["Content-Length: 8", "Transfer-Encoding: chunked"], b"8\r\nSELECT 7\r\n0\r\n\r\n"),
         (["Transfer-Encoding: gzip, chunked"], b"8\r\nSELECT 7\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"-1\r\nSELECT 7\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"+8\r\nSELECT 7\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"0x8\r\nSELECT 7\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"1_0\r\nSELECT 7\r\n0\r\n\r\n"),
+        *(
+            (["Transfer-Encoding: chunked"], length + b"\r\nSELECT 7\r\n0\r\n\r\n")
+            for length in (b"-1", b"+8", b"0x8", b"1_0", b"zz")
+        ),
         (["no colon", "Content-Length: 8"], b"SELECT 7"),
         (["Content-Length: 4", "Content-Encoding: gzip"], b"nope"),
-    ],
-)
-def test_an_odd_framing_is_a_bad_request(
-    engine: LocalClickHouse, full: Address, headers: list[str], body: bytes
-) -> None:
-    answer = exchange(engine, request(full, "POST", "/", *headers, body=body))
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.count(b"HTTP/1.1") == 1
+        (["Content-Length: 8", "Content-Encoding: br"], b"SELECT 7"),
+    ):
+        answer = exchange(engine, request(full, "POST", "/", *headers, body=body))
+        assert answer.startswith(b"HTTP/1.1 400 "), (headers, body)
+        assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_a_body_beyond_the_limit_is_too_large(engine: LocalClickHouse, full: Address) -> None:

@@ -1,7 +1,5 @@
 """What a page or a link in Chromium can do to the gateway of the local ClickHouse: nothing."""
 
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,8 @@ from local.clickhouse import LocalClickHouse
 from tests.support.browser import chromium
 from tests.support.scripted_http import Exchange, ScriptedServer
 from warehouse.client import Client, connect
+
+pytestmark = pytest.mark.long
 
 REBOUND = "rebound.example"
 SITE = "site.example"
@@ -163,12 +163,3 @@ def test_these_pages_do_reach_the_machine(page: Page, site: Site) -> None:
     for name in (SITE, REBOUND, "127.0.0.1"):
         visit(page, f"http://{name}:{site.port}/")
         assert page.inner_text("body") == "reached"
-
-
-def test_programs_are_answered_meanwhile(engine: LocalClickHouse) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{engine.url}/?query=SELECT%207")
-    assert refused.value.code == 403
-    refused.value.close()
-    with connect(engine.reader_address()) as client:
-        assert client.rows("SELECT 7") == [(7,)]

@@ -89,6 +89,7 @@ def copy_in_transactions(
     consumer.close()
 
 
+@pytest.mark.long
 def test_transactions_carry_offsets_exactly_once(broker: LocalKafka, topic_prefix: str) -> None:
     servers = broker.bootstrap_servers
     make_topics(servers, f"{topic_prefix}in", f"{topic_prefix}out")
@@ -98,6 +99,7 @@ def test_transactions_carry_offsets_exactly_once(broker: LocalKafka, topic_prefi
     assert read_all(servers, f"{topic_prefix}check", f"{topic_prefix}out", 1000) == list(range(1000))
 
 
+@pytest.mark.long
 def test_a_dead_members_partitions_move_within_its_session(broker: LocalKafka, topic_prefix: str) -> None:
     servers, topic = broker.bootstrap_servers, f"{topic_prefix}in"
     make_topics(servers, topic, partitions=2)

@@ -1,7 +1,6 @@
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -31,40 +30,32 @@ class Controller:
         self._server.close()
 
 
-@pytest.fixture
-def controller() -> Iterator[Controller]:
-    controller = Controller()
-    yield controller
-    controller.close()
-
-
 def reply(error_code: int) -> bytes:
     body = struct.pack(">iBihBB", 1, 0, 0, error_code, 0, 0)
     return struct.pack(">i", len(body)) + body
 
 
-def test_the_request_is_the_protocols(controller: Controller) -> None:
-    controller.reply = reply(0)
-    assert unregister_broker(controller.port, 7)
-    length, key, version, correlation, client, header_tags, broker, tags = struct.unpack(
-        ">ihhihBiB", controller.request
-    )
-    assert length == len(controller.request) - 4
-    assert (key, version, correlation, client, header_tags, broker, tags) == (64, 0, 1, -1, 0, 7, 0)
-
-
-def test_a_broker_that_is_not_registered_is_as_good(controller: Controller) -> None:
-    controller.reply = reply(102)
-    assert unregister_broker(controller.port, 1)
-
-
-@pytest.mark.parametrize("bytes_sent", [reply(41), reply(15), b"", b"\0\0", reply(0)[:9]])
-def test_a_request_to_a_controller_that_is_not_ready_is_retried(controller: Controller, bytes_sent: bytes) -> None:
+def unregister(bytes_sent: bytes) -> tuple[bool, bytes]:
+    """Unregister broker 7 at a controller that answers so; return the result, and the request."""
+    controller = Controller()
     controller.reply = bytes_sent
-    assert not unregister_broker(controller.port, 1)
+    try:
+        return unregister_broker(controller.port, 7), controller.request
+    finally:
+        controller.close()
 
 
-def test_a_refusal_is_an_error(controller: Controller) -> None:
-    controller.reply = reply(31)
-    with pytest.raises(LocalStackError, match="refuses to unregister broker 1: error code 31"):
-        unregister_broker(controller.port, 1)
+def test_a_broker_is_unregistered_or_is_not_registered() -> None:
+    is_done, request = unregister(reply(0))
+    assert is_done
+    length, key, version, correlation, client, header_tags, broker, tags = struct.unpack(">ihhihBiB", request)
+    assert length == len(request) - 4
+    assert (key, version, correlation, client, header_tags, broker, tags) == (64, 0, 1, -1, 0, 7, 0)
+    assert unregister(reply(102))[0]
+
+
+def test_a_request_to_a_controller_that_is_not_ready_is_retried_and_a_refusal_is_an_error() -> None:
+    for bytes_sent in (reply(41), reply(15), b"", b"\0\0", reply(0)[:9]):
+        assert not unregister(bytes_sent)[0], bytes_sent
+    with pytest.raises(LocalStackError, match="refuses to unregister broker 7: error code 31"):
+        unregister(reply(31))

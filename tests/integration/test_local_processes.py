@@ -29,11 +29,16 @@ def make_child(folder: Path) -> ChildProcess:
     return ChildProcess("sleeper", run_dir=folder / "run", log_path=folder / "logs" / "sleeper.log")
 
 
-def test_a_child_leads_its_own_process_session_and_stops_on_request(tmp_path: Path) -> None:
+def test_a_child_runs_once_in_its_own_process_session_and_stops_on_request(tmp_path: Path) -> None:
     child = make_child(tmp_path)
     child.spawn(["/bin/sleep", "60"])
     assert child.pid is not None
     assert os.getsid(child.pid) == child.pid
+    with pytest.raises(LocalStackError, match="runs already"):
+        child.spawn(["/bin/sleep", "60"])
+    with pytest.raises(LocalStackError, match="sleeper does not answer after"):
+        child.wait_ready(lambda: False, 0.1)
+    assert child.is_running
     assert child.terminate(timeout_s=10)
     assert not child.is_running
     assert child.pid is None
@@ -62,26 +67,9 @@ def test_a_child_that_ends_early_is_reported_with_its_last_words(tmp_path: Path)
     child.kill()
 
 
-def test_a_child_that_does_not_answer_in_time_is_reported(tmp_path: Path) -> None:
-    child = make_child(tmp_path)
-    child.spawn(["/bin/sleep", "60"])
-    with pytest.raises(LocalStackError, match="sleeper does not answer after"):
-        child.wait_ready(lambda: False, 0.1)
-    assert child.is_running
-    child.kill()
-
-
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(LocalStackError, match="/no/such/program: No such file"):
         make_child(tmp_path).spawn(["/no/such/program"])
-
-
-def test_a_child_runs_once(tmp_path: Path) -> None:
-    child = make_child(tmp_path)
-    child.spawn(["/bin/sleep", "60"])
-    with pytest.raises(LocalStackError, match="runs already"):
-        child.spawn(["/bin/sleep", "60"])
-    child.kill()
 
 
 def test_a_long_log_is_rotated_at_the_next_start(tmp_path: Path) -> None:
@@ -95,19 +83,13 @@ def test_a_long_log_is_rotated_at_the_next_start(tmp_path: Path) -> None:
     child.kill()
 
 
-def test_a_reused_pid_is_not_mistaken_for_the_child(tmp_path: Path) -> None:
+def test_a_reused_pid_and_a_damaged_pid_file_are_no_child(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "sleeper.pid").write_text(f"{os.getpid()} 12345\n")
-    child = make_child(tmp_path)
-    assert not child.find()
-    assert not child.is_running
-
-
-@pytest.mark.parametrize("text", ["", "x y", "12", "1 2 3"])
-def test_a_damaged_pid_file_is_no_child(tmp_path: Path, text: str) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "sleeper.pid").write_text(text)
-    assert not make_child(tmp_path).find()
+    for text in (f"{os.getpid()} 12345\n", "", "x y", "12", "1 2 3"):
+        (tmp_path / "run" / "sleeper.pid").write_text(text)
+        child = make_child(tmp_path)
+        assert not child.find(), text
+        assert not child.is_running
 
 
 _PARENT = """

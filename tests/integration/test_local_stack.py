@@ -5,15 +5,14 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import clickhouse_connect
 import pytest
 
 from local.child_process import LocalStackError, started_at, wait_until
 from local.credentials import create_passwords, read_passwords
 from local.stack import LocalStack, find_stack
-from tests.support.warehouse import login
 from warehouse.client import connect
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,27 +31,54 @@ time.sleep(600)
 """
 
 
-def test_a_stack_is_started_found_and_wiped(tmp_path: Path) -> None:
-    root = tmp_path / "stack"
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A running stack. What an earlier version left is readable by others, and so is all that the umask allows."""
+    root = tmp_path_factory.mktemp("stack") / "stack"
     assert find_stack(root) is None
-    with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
-        assert find_stack(root) == stack.addresses
-        with clickhouse_connect.get_client(**login(stack.clickhouse.address())) as client:
-            client.command("CREATE DATABASE kept")
-        with pytest.raises(LocalStackError, match="stop it before its data is deleted"):
-            stack.reset()
-        with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
-            LocalStack(root).reset()
-        with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
-            LocalStack(root).start()
-        assert find_stack(root) == stack.addresses, "a refused start must not touch the running stack"
-        assert {path.name for path in stack.log_dir.iterdir()} == {"kafka.log", "clickhouse.log"}
-        stack.kafka.kill()
-        assert find_stack(root) is None
-    assert not (root / "stack.json").exists()
+    (root / "clickhouse" / "engine" / "store").mkdir(0o755, parents=True)
+    (root / "clickhouse" / "old").write_text("rows")
+    (root / "logs").mkdir(0o755)
+    (root / "logs" / "kafka.log.1").write_text("lines")
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    previous = os.umask(0o000)
+    try:
+        with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
+            yield stack
+    finally:
+        os.umask(previous)
 
-    stack = LocalStack(root)
-    stack.reset()
+
+def test_other_users_cannot_read_anything_of_the_stack(stack: LocalStack) -> None:
+    root = stack.root
+    with connect(stack.clickhouse.address("kept"), create=True) as client:
+        client.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+        client.command("INSERT INTO t VALUES (1)")
+    paths = [root, *root.rglob("*")]
+    names = {path.name for path in paths}
+    assert {"stack.json", "kafka.log", "default.netrc", "reader.netrc", "kafka.json", "old", "kafka.log.1"} <= names
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in paths if path.exists() and not path.is_symlink()}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert not [str(path) for path, mode in modes.items() if mode & 0o077]
+    assert modes[root / "clickhouse" / "default.netrc"] == 0o600
+
+
+def test_a_stack_is_found_and_wiped(stack: LocalStack) -> None:
+    root = stack.root
+    assert find_stack(root) == stack.addresses
+    with pytest.raises(LocalStackError, match="stop it before its data is deleted"):
+        stack.reset()
+    for act in (LocalStack(root).reset, LocalStack(root).start):
+        with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
+            act()
+    assert find_stack(root) == stack.addresses, "a refused start must not touch the running stack"
+    assert {path.name for path in stack.log_dir.iterdir()} == {"kafka.log", "kafka.log.1", "clickhouse.log"}
+    stack.kafka.kill()
+    assert find_stack(root) is None
+    stack.stop()
+    assert not (root / "stack.json").exists()
+    LocalStack(root).reset()
     assert not (root / "kafka").exists()
     assert not (root / "clickhouse").exists()
 
@@ -87,34 +113,6 @@ def test_when_one_server_cannot_start_neither_runs(tmp_path: Path) -> None:
     assert not stack.kafka.is_running
     assert not stack.clickhouse.is_running
     assert find_stack(tmp_path) is None
-
-
-def test_other_users_cannot_read_anything_of_the_stack(tmp_path: Path) -> None:
-    root = tmp_path / "stack"
-    earlier = root / "clickhouse" / "engine" / "store"
-    earlier.mkdir(0o755, parents=True)
-    (earlier / "old").write_text("rows")
-    (root / "logs").mkdir(0o755)
-    (root / "logs" / "kafka.log.1").write_text("lines")
-    for path in (root, *root.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    (earlier / "old").unlink()  # the engine opens the folder
-    (root / "clickhouse" / "old").write_text("rows")
-    previous = os.umask(0o000)
-    try:
-        with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
-            with connect(stack.clickhouse.address("kept"), create=True) as client:
-                client.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
-                client.command("INSERT INTO t VALUES (1)")
-            paths = [root, *root.rglob("*")]
-            names = {path.name for path in paths}
-    finally:
-        os.umask(previous)
-    assert {"stack.json", "kafka.log", "default.netrc", "reader.netrc", "kafka.json", "old", "kafka.log.1"} <= names
-    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in paths if path.exists() and not path.is_symlink()}
-    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
-    assert not [str(path) for path, mode in modes.items() if mode & 0o077]
-    assert modes[root / "clickhouse" / "default.netrc"] == 0o600
 
 
 def test_a_folder_of_someone_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

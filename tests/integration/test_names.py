@@ -24,14 +24,14 @@ from alerts.files import to_yaml
 from cli.dev.page import open_page
 from cli.main import main
 from cli.settings import Settings
-from dashboards.macros import TimeRange, expand, expand_backend
+from dashboards.macros import TimeRange, Value, expand, expand_backend
 from dashboards.pages import dashboards
 from dashboards.uids import DASHBOARDS
 from local.child_process import choose_port
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
 from tests.support.alerting import installation
 from tests.support.browser import PreviewPage, chromium
-from tests.support.panel_queries import every_query
+from tests.support.panel_queries import QUERIES
 from tests.support.pipeline import Pipeline
 
 MODEL = """o'dd "m" $__interval ${HOME} {{ .x }} {a:String} %s \\' ; DROP TABLE drift; -- /* <img src=x> # 名"""
@@ -136,8 +136,7 @@ def test_odd_names_reach_every_sink_as_they_are(
     run: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables_hold_them(run)
-    panels_show_them(run)
-    rules_are_about_them(run)
+    panels_and_rules_return_them(run)
     logs_have_a_line_for_each_event(run)
     terminals_run_no_escape_sequences(run, tmp_path, capsys, monkeypatch)
     pages_run_nothing(run)
@@ -159,38 +158,29 @@ def tables_hold_them(run: Pipeline) -> None:
     assert ids == [(N,)]
 
 
-def panels_show_them(run: Pipeline) -> None:
-    between = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
-    result: set[str] = set()
-    with run.client as client:
-        for field, part in ((FIELD, "all"), (NUMBER, f"{SLICE}={REGIONS[1]}")):
-            chosen: dict[str, Any] = {"model": MODEL, "version": "1", "slice": part, "window": "3h"}
-            chosen |= {"field": field, "worst_field": field, "candidate": "2", "criterion": "accuracy"}
-            for query in every_query().values():
-                rows = client.rows(expand(query.sql, between, chosen, interval_ms=HOUR_S * 1000))
-                result |= {value for row in rows for value in row if isinstance(value, str)}
-    for name in (MODEL, FIELD, NUMBER, *CATEGORIES):
-        assert any(name in text for text in result), name
-
-
-def rules_are_about_them(run: Pipeline) -> None:
-    rules = rules_for([contract_of()], installation())
-    for name, content in to_files(rules, installation()).items():
-        assert yaml.safe_load(to_yaml(content)) == content, name
+def panels_and_rules_return_them(run: Pipeline) -> None:
     now = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
-    queries = [
-        query["model"]
-        for content in to_files(rules, installation()).values()
-        for group in content.get("groups", [])
-        for rule in group["rules"]
-        for query in rule["data"][:-1]
-    ]
-    labels = set()
+    files = to_files(rules_for([contract_of()], installation()), installation())
+    for name, content in files.items():
+        assert yaml.safe_load(to_yaml(content)) == content, name
+    groups = [group for content in files.values() for group in content.get("groups", [])]
+    queries = [query["model"] for group in groups for rule in group["rules"] for query in rule["data"][:-1]]
     with run.client as client:
-        for query in queries:
-            rows = client.rows(expand_backend(query["rawSql"], now, query["intervalMs"]))
-            labels |= {value for row in rows for value in row if isinstance(value, str)}
-    assert FIELD in labels
+
+        def texts(sql: str) -> set[str]:
+            return {value for row in client.rows(sql) for value in row if isinstance(value, str)}
+
+        assert FIELD in set().union(
+            *(texts(expand_backend(each["rawSql"], now, each["intervalMs"])) for each in queries)
+        )
+        shown: set[str] = set()
+        for field, part in ((FIELD, "all"), (NUMBER, f"{SLICE}={REGIONS[1]}")):
+            chosen: dict[str, Value] = {"model": MODEL, "version": "1", "slice": part, "window": "3h"}
+            chosen |= {"field": field, "worst_field": field, "candidate": "2", "criterion": "accuracy"}
+            for query in QUERIES.values():
+                shown |= texts(expand(query.sql, now, chosen, interval_ms=HOUR_S * 1000))
+    for name in (MODEL, FIELD, NUMBER, *CATEGORIES):
+        assert any(name in text for text in shown), name
 
 
 def logs_have_a_line_for_each_event(run: Pipeline) -> None:

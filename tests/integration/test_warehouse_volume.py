@@ -302,22 +302,20 @@ def test_where_no_raw_event_is_kept_repeats_are_not_known(client: Client) -> Non
     assert duplicates(client) == [("m", "1", 0, 5, 0, 0, None, None, 0.0)]
 
 
-@pytest.mark.parametrize(
-    ("yaml", "share"),
-    [
-        ("model: m\nraw: {share: 0.125}\n", 0.125),
-        ("model: m\nraw:\n  share: 1e-3\n", 0.001),
-        ("model: m\nraw: none\n", 0.0),
-        ("model: m\nraw: all\n", 1.0),
-        ("model: m\n", 1.0),
-    ],
-)
-def test_the_share_is_read_from_the_contract_in_force(client: Client, yaml: str, share: float) -> None:
-    applied(client, "m", 0.5)
-    insert_rows(client, "contracts", [row("contracts", model="m", yaml=yaml, applied_at=NOW_S * 1000 + 1)])
-    write(client, "predictions", [prediction(0, "a")])
-    [(*_, result)] = duplicates(client)
-    assert result == pytest.approx(share)
+def test_the_share_is_read_from_the_contract_in_force(client: Client) -> None:
+    shares = {
+        "model: a\nraw: {share: 0.125}\n": 0.125,
+        "model: b\nraw:\n  share: 1e-3\n": 0.001,
+        "model: c\nraw: none\n": 0.0,
+        "model: d\nraw: all\n": 1.0,
+        "model: e\n": 1.0,
+    }
+    for yaml in shares:
+        model = yaml[len("model: ")]
+        applied(client, model, 0.5)
+        insert_rows(client, "contracts", [row("contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000 + 1)])
+        insert_rows(client, "predictions", [prediction(0, "a", model=model)])
+    assert [share for *_, share in duplicates(client)] == pytest.approx(list(shares.values()))
 
 
 # ------------------------------------------------------------------------------------------------ silence
@@ -342,48 +340,29 @@ def until_now_s() -> int:
     return int(time.time()) // 3600 * 3600 + 2 * 3600
 
 
-def test_a_model_with_its_usual_traffic_is_active(client: Client) -> None:
-    insert_rows(client, "volume", history("busy", until_now_s(), 100))
-    applied(client, "busy")
-    assert silence(client)["busy"] == ("active", 100.0, 0, 0)
-
-
-def test_a_model_without_further_traffic_stays_silent(client: Client) -> None:
+def test_a_model_is_silent_for_longer_than_is_usual_of_it(client: Client) -> None:
     stopped = {"for a while": HOUR_S - 7200, "for days": HOUR_S - 5 * DAY_S, "for weeks": HOUR_S - 30 * DAY_S}
+    panes = history("busy", until_now_s(), 100)
     for model, last_s in stopped.items():
-        insert_rows(client, "volume", history(model, last_s, 100))
         # Silent panes since then do not make silence usual.
-        insert_rows(client, "volume", [volume(at, 0, model=model) for at in range(last_s, HOUR_S, 3600)])
+        panes += history(model, last_s, 100)
+        panes += [volume(at, 0, model=model) for at in range(last_s, HOUR_S, 3600)]
+    panes += history("rare", HOUR_S - 2 * 3600, 1, step=5) + history("gone", HOUR_S - 6 * 3600, 1, step=5)
+    panes += [volume(HOUR_S - 3600 * i, 0, model="waiting", pane_s=3600) for i in range(1, 9)]
+    # Versions are taken together.
+    panes += history("two versions", HOUR_S - DAY_S, 60)
+    panes += [{**each, "version": "2"} for each in history("two versions", until_now_s(), 40)]
+    insert_rows(client, "volume", panes)
+    for model in ("busy", *stopped, "rare", "gone", "new", "waiting", "two versions"):
         applied(client, model)
     result = silence(client)
-    assert {model: state for model, (state, *_) in result.items()} == dict.fromkeys(stopped, "silent")
+    assert result["busy"] == result["two versions"] == ("active", 100.0, 0, 0)
+    assert {model: result[model][0] for model in stopped} == dict.fromkeys(stopped, "silent")
     assert result["for days"][1] == 100.0
     assert result["for a while"][3] >= 7200
-
-
-def test_a_rare_model_is_quiet_until_it_is_silent_for_longer_than_ever(client: Client) -> None:
-    insert_rows(client, "volume", history("rare", HOUR_S - 2 * 3600, 1, step=5))
-    insert_rows(client, "volume", history("gone", HOUR_S - 6 * 3600, 1, step=5))
-    for model in ("rare", "gone"):
-        applied(client, model)
-    result = silence(client)
     assert result["rare"][:3] == ("quiet", 0.0, 4 * 3600)
     assert result["gone"][:3] == ("silent", 0.0, 4 * 3600)
-
-
-def test_a_model_without_any_traffic_is_not_healthy(client: Client) -> None:
-    applied(client, "new")
-    applied(client, "waiting")
-    insert_rows(client, "volume", [volume(HOUR_S - 3600 * i, 0, model="waiting", pane_s=3600) for i in range(1, 9)])
-    assert silence(client) == {"new": ("never", 0.0, 0, -1), "waiting": ("never", 0.0, 0, -1)}
-
-
-def test_versions_are_taken_together(client: Client) -> None:
-    insert_rows(client, "volume", history("m", HOUR_S - DAY_S, 60))
-    newer = history("m", until_now_s(), 40)
-    insert_rows(client, "volume", [{**each, "version": "2"} for each in newer])
-    applied(client, "m")
-    assert silence(client)["m"] == ("active", 100.0, 0, 0)
+    assert result["new"] == result["waiting"] == ("never", 0.0, 0, -1), "a model without any traffic is not healthy"
 
 
 def test_silence_has_the_age_of_the_sealed_data(client: Client) -> None:

@@ -8,8 +8,10 @@ is 0.05 before and 0.35 then; all others stay at 0.02. The slice `arm=b` never h
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -124,163 +126,93 @@ def fill(client: Client, model: Watched) -> None:
     _prompts(client, model)
 
 
+def _insert(client: Client, table: str, rows: Iterable[Mapping[str, Any]], **common: Any) -> None:
+    """Insert rows that have some columns in common; missing columns are empty."""
+    insert_rows(client, table, [row(table, **{**common, **each}) for each in rows])
+
+
 def _catalogue(client: Client, model: Watched) -> None:
-    applied = {"model": model.name, "contract_id": model.contract.id, "yaml": dump_contract(model.contract)}
-    insert_rows(client, "contracts", [row("contracts", **applied, applied_at=START_S * 1000)])
+    applied = {"contract_id": model.contract.id, "yaml": dump_contract(model.contract), "applied_at": START_S * 1000}
+    _insert(client, "contracts", [applied], model=model.name)
     store_lineage(client, [model.contract], START_S * 1000)
-    body = dump_baseline(model.baseline).decode()
-    for version, effective_s, reason in (("1", 0, ""), ("2", 0, ""), ("2", END_S - 3 * HOUR_S, "retrained")):
-        insert_rows(
-            client,
-            "baselines",
-            [
-                row(
-                    "baselines",
-                    **{"model": model.name, "version": version, "baseline_id": model.baseline.id},
-                    **{"effective_from": effective_s, "body": body, "reason": reason, "accepted_at": START_S * 1000},
-                )
-            ],
-        )
-    insert_rows(
-        client,
-        "progress",
-        [
-            row(
-                "progress",
-                **{"model": model.name, "watermark": END_S * 1000, "sealed_until": END_S * 1000},
-                **{"updated_at": END_S * 1000, "record_seq": 1},
-            )
-        ],
-    )
+    accepted = {"baseline_id": model.baseline.id, "accepted_at": START_S * 1000}
+    baselines = [
+        {"version": version, "effective_from": effective_s, "reason": reason}
+        for version, effective_s, reason in (("1", 0, ""), ("2", 0, ""), ("2", END_S - 3 * HOUR_S, "retrained"))
+    ]
+    _insert(client, "baselines", baselines, model=model.name, body=dump_baseline(model.baseline).decode(), **accepted)
+    times = dict.fromkeys(("watermark", "sealed_until", "updated_at"), END_S * 1000)
+    _insert(client, "progress", [times], model=model.name, record_seq=1)
 
 
 def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range) -> None:
-    volume, panes, errors, broken = [], [], [], []
-    for hour in hours:
-        pane = {"pane_start": START_S + hour * HOUR_S, "pane_s": HOUR_S}
-        for slice_name, part in zip(SLICES, (1.0, 0.8, 0.2), strict=True):
-            counted = {
-                "n": int(REQUESTS * part), "errors": int(ERRORS * part), "timed": int(REQUESTS * part),
-                "slow": int(SLOW * part), "late": int(LATE * part), "sealed": True, "record_seq": 1,
-            }  # fmt: skip
-            volume.append(row("volume", **known, **pane, slice=slice_name, **counted))
-            for field in model.fields:
-                cells = list(field.slices["all"].cells)
-                if field is model.fields[0] and pane["pane_start"] >= MOVED_S:
-                    cells = cells[::-1]
-                panes.append(
-                    row(
-                        "panes",
-                        **known,
-                        **pane,
-                        slice=slice_name,
-                        field=field.name,
-                        n=sum(cells),
-                        counts=cells,
-                        record_seq=1,
-                    )
-                )
-        errors.append(row("errors", **known, **pane, slice="all", kind="timeout", n=ERRORS, record_seq=1))
-        broken.append(
-            row(
-                "violations", **known, **pane, field="x", kind="above", n=3, total=REQUESTS, policy="flag", record_seq=1
-            )
-        )
-    for table, rows in (("volume", volume), ("panes", panes), ("errors", errors), ("violations", broken)):
-        insert_rows(client, table, rows)
-    insert_rows(
-        client,
-        "new_categories",
-        [
-            row(
-                "new_categories",
-                **known,
-                **{"field": model.fields[0].name, "category": "never seen", "pane_start": MOVED_S, "pane_s": HOUR_S},
-                **{"n_low": 7, "n_high": 9, "record_seq": 1},
-            )
-        ],
-    )
+    volume, panes = [], []
+    starts = [{"pane_start": START_S + hour * HOUR_S} for hour in hours]
+    for start, (slice_name, part) in product(starts, zip(SLICES, (1.0, 0.8, 0.2), strict=True)):
+        counts = {"n": REQUESTS, "errors": ERRORS, "timed": REQUESTS, "slow": SLOW, "late": LATE}
+        volume.append({**start, "slice": slice_name, **{name: int(n * part) for name, n in counts.items()}})
+        for field in model.fields:
+            cells = list(field.slices["all"].cells)
+            if field is model.fields[0] and start["pane_start"] >= MOVED_S:
+                cells = cells[::-1]
+            panes.append({**start, "slice": slice_name, "field": field.name, "n": sum(cells), "counts": cells})
+    common = {**known, "pane_s": HOUR_S, "record_seq": 1}
+    _insert(client, "volume", volume, **common, sealed=True)
+    _insert(client, "panes", panes, **common)
+    _insert(client, "errors", starts, **common, slice="all", kind="timeout", n=ERRORS)
+    _insert(client, "violations", starts, **common, field="x", kind="above", n=3, total=REQUESTS, policy="flag")
+    new = {"field": model.fields[0].name, "category": "never seen", "pane_start": MOVED_S, "n_low": 7, "n_high": 9}
+    _insert(client, "new_categories", [new], **common)
 
 
 def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: range) -> None:
     drift, rates, distances = [], [], []
-    for window, length_s in WINDOWS.items():
-        for hour in hours:
-            end_s = START_S + (hour + 1) * HOUR_S
-            judged = {
-                "window": window,
-                "window_start": end_s - length_s,
-                "window_end": end_s,
-                "judged_at": end_s * 1000,
-            }
-            for slice_name in SLICES:
-                for field in model.fields:
-                    psi = psi_at(model, field.name, end_s)
-                    verdict = {
-                        "n": REQUESTS, "psi": psi, "psi_low": psi - 0.01, "psi_high": psi + 0.01, "q_value": 0.5,
-                        "level": level_of(psi, slice_name),
-                        "reason": "too few events" if slice_name == "arm=b" else "",
-                        "threshold_minor": 0.1, "threshold_major": 0.2, "season": "none",
-                        "top_bin": "null", "expected_share": 0.1, "actual_share": 0.2, "completeness": 1.0,
-                    }  # fmt: skip
-                    # A revised first verdict, which no panel may show.
-                    superseded = verdict | {"psi": 9.0, "level": "major"}
-                    one = {**known, **judged, "slice": slice_name, "field": field.name}
-                    drift += [
-                        row("drift", **one, **superseded, record_seq=1),
-                        row("drift", **one, **verdict, record_seq=2),
-                    ]
-                kinds = [
-                    (f.name, kind) for f in model.fields for kind in ("null", "invalid", "below", "above", "unseen")
-                ]
-                for field_name, kind in (*kinds, ("events", "error")):
-                    share = 0.04 if kind == "null" else 0.001
-                    rate = {
-                        "n": REQUESTS, "k": int(REQUESTS * share), "rate": share, "baseline_rate": 0.001,
-                        "delta": share - 0.001, "level": "minor" if kind == "null" else "stable",
-                        "threshold_minor": 0.01, "threshold_major": 0.05,
-                        "completeness": 0.99 if kind == "error" else 1.0,
-                    }  # fmt: skip
-                    one = {**known, **judged, "slice": slice_name, "field": field_name, "kind": kind}
-                    rates.append(row("rates", **one, **rate, record_seq=2))
-            if hour % 6 == 0:
-                for field in model.fields:
-                    if field.kind == "numeric":
-                        quantiles = {
-                            name: float(i) for i, name in enumerate(("p05", "p25", "p50", "p75", "p95", "p99"))
-                        }
-                        distances.append(
-                            row(
-                                "distances",
-                                **known,
-                                **judged,
-                                **quantiles,
-                                **{"slice": "all", "field": field.name, "n": REQUESTS, "ks": 0.1, "ks_threshold": 0.2},
-                                **{"w1": 0.3, "mean": 2.5, "mean_shift": 0.1, "std_ratio": 1.1, "record_seq": 2},
-                            )
-                        )
-    for table, rows in (("drift", drift), ("rates", rates), ("distances", distances)):
-        insert_rows(client, table, rows)
+    quantiles = {name: float(i) for i, name in enumerate(("p05", "p25", "p50", "p75", "p95", "p99"))}
+    kinds = [(field.name, kind) for field in model.fields for kind in ("null", "invalid", "below", "above", "unseen")]
+    for (window, length_s), hour in product(WINDOWS.items(), hours):
+        end_s = START_S + (hour + 1) * HOUR_S
+        judged = {"window": window, "window_start": end_s - length_s, "window_end": end_s, "judged_at": end_s * 1000}
+        for slice_name in SLICES:
+            for field in model.fields:
+                psi = psi_at(model, field.name, end_s)
+                reason = "too few events" if slice_name == "arm=b" else ""
+                ends = {"psi": psi, "psi_low": psi - 0.01, "psi_high": psi + 0.01}
+                own = {**judged, "slice": slice_name, "field": field.name, "reason": reason, **ends}
+                # A revised first verdict, which no panel may show.
+                drift.append({**own, "psi": 9.0, "level": "major", "record_seq": 1})
+                drift.append({**own, "level": level_of(psi, slice_name), "record_seq": 2})
+            for field_name, kind in (*kinds, ("events", "error")):
+                share = 0.04 if kind == "null" else 0.001
+                rate = {"k": int(REQUESTS * share), "rate": share, "delta": share - 0.001}
+                levels = {
+                    "level": "minor" if kind == "null" else "stable",
+                    "completeness": 1 - 0.01 * (kind == "error"),
+                }
+                rates.append({**judged, "slice": slice_name, "field": field_name, "kind": kind, **rate, **levels})
+        if hour % 6 == 0:
+            distances += [{**judged, "field": field.name} for field in model.fields if field.kind == "numeric"]
+    thresholds = {"threshold_minor": 0.1, "threshold_major": 0.2, "season": "none", "q_value": 0.5, "completeness": 1.0}
+    shares = {"top_bin": "null", "expected_share": 0.1, "actual_share": 0.2}
+    _insert(client, "drift", drift, **known, n=REQUESTS, **thresholds, **shares)
+    thresholds = {"threshold_minor": 0.01, "threshold_major": 0.05, "baseline_rate": 0.001}
+    _insert(client, "rates", rates, **known, n=REQUESTS, **thresholds, record_seq=2)
+    moments = {"ks": 0.1, "ks_threshold": 0.2, "w1": 0.3, "mean": 2.5, "mean_shift": 0.1, "std_ratio": 1.1}
+    _insert(client, "distances", distances, **known, slice="all", n=REQUESTS, **quantiles, **moments, record_seq=2)
 
 
 def _performance(client: Client, model: Watched, version: str) -> None:
-    rows = []
     first_day_s = START_S // DAY_S * DAY_S
-    for window, length_s in (("1d", DAY_S), ("1h", HOUR_S)):
-        for start_s in range(first_day_s, first_day_s + 2 * DAY_S, length_s):
-            for slice_name in SLICES:
-                rows.append(
-                    row(
-                        "performance",
-                        **{"model": model.name, "version": version, "slice": slice_name, "metric": METRICS[model.kind]},
-                        **{"window": window, "window_start": start_s, "window_end": start_s + length_s},
-                        **{"value": 0.7, "low": 0.68, "high": 0.72, "n": 500, "predictions": 1000, "coverage": 0.5},
-                        **{"maturity": 0.9, "mature": True, "level": "stable", "promise": 0.65, "reference": 0.71},
-                        **{"cbpe": 0.69, "cbpe_low": 0.6, "cbpe_high": 0.8, "raw_share": 1.0, "revision": 1},
-                        **{"difference": -0.01, "revised_at": END_S * 1000},
-                    )
-                )
-    insert_rows(client, "performance", rows)
+    windows = [
+        {"slice": slice_name, "window": window, "window_start": start_s, "window_end": start_s + length_s}
+        for window, length_s in (("1d", DAY_S), ("1h", HOUR_S))
+        for start_s in range(first_day_s, first_day_s + 2 * DAY_S, length_s)
+        for slice_name in SLICES
+    ]
+    measured = {"value": 0.7, "low": 0.68, "high": 0.72, "n": 500, "predictions": 1000, "coverage": 0.5}
+    judged = {"maturity": 0.9, "mature": True, "level": "stable", "promise": 0.65, "reference": 0.71}
+    estimated = {"cbpe": 0.69, "cbpe_low": 0.6, "cbpe_high": 0.8, "raw_share": 1.0, "difference": -0.01}
+    common = {"model": model.name, "version": version, "metric": METRICS[model.kind], "revised_at": END_S * 1000}
+    _insert(client, "performance", windows, **common, **measured, **judged, **estimated, revision=1)
     for hour in (0, 30):
         client.command(
             "INSERT INTO performance_state (model, version, basis, slice, window_start, window_s, predictions, "
@@ -293,10 +225,10 @@ def _performance(client: Client, model: Watched, version: str) -> None:
 
 def _labels(client: Client, model: Watched) -> None:
     scored = {"state": "scored", "basis": "basis", "kind": model.kind, "raw_share": 1.0, "updated_at": END_S * 1000}
-    insert_rows(client, "scorer_models", [row("scorer_models", model=model.name, **scored)])
+    _insert(client, "scorer_models", [scored], model=model.name)
     curve = {"ages_s": [60.0, 7200.0, 864_000.0], "shares": [0.1, 0.6, 1.0], "learned_at": MOVED_S * 1000}
     bounds = {"shares_low": [0.0, 0.5, 0.9], "shares_high": [0.2, 0.7, 1.0], "basis": "basis", "coverage": 0.5}
-    insert_rows(client, "maturity", [row("maturity", model=model.name, **curve, **bounds, mature_age_s=864_000.0)])
+    _insert(client, "maturity", [curve], model=model.name, **bounds, mature_age_s=864_000.0)
     client.command(
         "INSERT INTO pending_labels (model, hash, id, at, received_at) "
         "VALUES ({model:String}, 1, 'x', {at:UInt32}, {at:UInt32})",
@@ -305,158 +237,106 @@ def _labels(client: Client, model: Watched) -> None:
 
 
 def _comparisons(client: Client, model: Watched) -> None:
-    rows = []
-    for kind, left, right in (("version", "1", "2"), ("arm", "a", "b")):
-        for measure, level in (("psi", "minor"), ("mean", "")):
-            rows.append(
-                row(
-                    "comparisons",
-                    **{"model": model.name, "kind": kind, "left": left, "right": right, "field": "x", "window": "1d"},
-                    **{
-                        "measure": measure,
-                        "window_start": END_S - DAY_S,
-                        "window_end": END_S,
-                        "n_left": 10,
-                        "n_right": 10,
-                    },
-                    **{"left_value": 1.0, "right_value": 1.5, "difference": 0.5, "difference_low": 0.1},
-                    **{
-                        "difference_high": 0.9,
-                        "level": level,
-                        "judged_at": END_S * 1000,
-                        "record_seq": 2,
-                        "completeness": 1.0,
-                    },
-                )
-            )
-    insert_rows(client, "comparisons", rows)
-    check = {
-        "unit": "prediction",
-        "since": START_S * 1000,
-        "at": END_S * 1000,
-        "expected_share": 0.5,
-        "level": "stable",
-    }
-    insert_rows(
-        client,
-        "arm_ratios",
-        [
-            row("arm_ratios", model=model.name, arm=arm, units=500, share=0.5, p_value=1.0, **check)
-            for arm in ("a", "b")
-        ],
-    )
+    compared = [
+        {"kind": kind, "left": left, "right": right, "measure": measure, "level": level}
+        for kind, left, right in (("version", "1", "2"), ("arm", "a", "b"))
+        for measure, level in (("psi", "minor"), ("mean", ""))
+    ]
+    window = {"field": "x", "window": "1d", "window_start": END_S - DAY_S, "window_end": END_S, "completeness": 1.0}
+    values = {"n_left": 10, "n_right": 10, "left_value": 1.0, "right_value": 1.5}
+    ends = {"difference": 0.5, "difference_low": 0.1, "difference_high": 0.9, "judged_at": END_S * 1000}
+    _insert(client, "comparisons", compared, model=model.name, **window, **values, **ends, record_seq=2)
+    check = {"unit": "prediction", "since": START_S * 1000, "at": END_S * 1000, "level": "stable"}
+    shares = {"units": 500, "share": 0.5, "expected_share": 0.5, "p_value": 1.0}
+    _insert(client, "arm_ratios", [{"arm": "a"}, {"arm": "b"}], model=model.name, **check, **shares)
 
 
 def _drill(client: Client, model: Watched) -> None:
     at_ms = (END_S - HOUR_S) * 1000
     fault = {"fault": "silence", "mode": "fast", "fault_start": at_ms - 7200_000, "fault_end": at_ms - 3600_000}
-    insert_rows(
-        client, "drills", [row("drills", drill_id=model.name, at=at_ms, model=model.name, passed=True, **fault)]
-    )
+    _insert(client, "drills", [fault], drill_id=model.name, at=at_ms, model=model.name, passed=True)
 
 
 def _health(client: Client, model: Watched) -> None:
     """A record a minute in the last two hours; the model is degraded in the last but one."""
-    rows = []
+    records = []
     for minute in range(120):
         at_ms = (END_S - 7200 + 60 * minute) * 1000
         reasons = {"rules": ["errors"], "fields": [""], "texts": [f"errors {minute}"]} if minute < 60 else {}
         state = "degraded" if minute < 60 else "healthy"
         times = {"at": at_ms, "since": at_ms, "evaluated_at": at_ms, "sequence": minute}
-        rows.append(row("model_health", model=model.name, state=state, **reasons, **times))
-    insert_rows(client, "model_health", rows)
+        records.append({"state": state, **reasons, **times})
+    _insert(client, "model_health", records, model=model.name)
 
 
 def _detectability(client: Client, model: Watched) -> None:
     """The last of two computations has a row for a rule and one for a window."""
-    for at_s in (END_S - 86_400, END_S):
-        common = {"model": model.name, "at": at_s * 1000, "version": "2", "slice": "all", "change": "shift", "rank": 1}
-        sizes = {"std": 2.0, "events": 500.0, "phi": 3.0, "in_hour": math.inf, "in_day": 0.5, "in_week": 0.25}
-        rows = [
-            row("detectability", **common, **sizes, rule=rule, window=window, field=model.fields[0].name, text=text)
-            for rule, window, text in (("psi-major", "", "a sentence"), ("", "1h", ""))
-        ]
-        insert_rows(client, "detectability", rows)
+    common = {"model": model.name, "version": "2", "slice": "all", "change": "shift", "rank": 1}
+    sizes = {"std": 2.0, "events": 500.0, "phi": 3.0, "in_hour": math.inf, "in_day": 0.5, "in_week": 0.25}
+    computed = [
+        {"at": at_s * 1000, "rule": rule, "window": window, "text": text}
+        for at_s in (END_S - DAY_S, END_S)
+        for rule, window, text in (("psi-major", "", "a sentence"), ("", "1h", ""))
+    ]
+    _insert(client, "detectability", computed, **common, **sizes, field=model.fields[0].name)
 
 
 def _causes(client: Client, model: Watched) -> None:
     """A reported change, and the verdict that became major after it."""
     change = {"kind": "deploy", "subject": "job", "before": "", "after": "abc", "source": "fleet", "owner": "ana"}
     at_ms = MOVED_S * 1000
-    insert_rows(client, "changes", [row("changes", **change, model=model.name, changed_at=at_ms, reason="faster")])
-    insert_rows(client, "changes", [row("changes", **change | {"kind": "upgrade"}, changed_at=at_ms, reason="faster")])
+    of_any_model = {**change, "kind": "upgrade"}
+    _insert(client, "changes", [{**change, "model": model.name}, of_any_model], changed_at=at_ms, reason="faster")
     times = {"onset": MOVED_S, "onset_low": MOVED_S - 60, "onset_high": MOVED_S + 60, "changed_at": at_ms}
-    common = {"model": model.name, "field": "x", "signal": "psi", "window": "6h", "window_end": MOVED_S + HOUR_S}
+    verdict = {"field": "x", "signal": "psi", "window": "6h", "window_end": MOVED_S + HOUR_S, "version": "2"}
     evidence = {"relation": "own source", "timing": "at onset", "likelihood": "likely", "text": "Likely cause: job."}
-    rows = [row("suspected_causes", **common, **times, **change, **evidence, version="2", rank=1)]
-    # The row of a rank without a change, which is not shown.
-    rows.append(row("suspected_causes", **common, version="2", rank=2))
-    insert_rows(client, "suspected_causes", rows)
+    # The second is the row of a rank without a change, which is not shown.
+    causes = [{**times, **change, **evidence, "rank": 1}, {"rank": 2}]
+    _insert(client, "suspected_causes", causes, model=model.name, **verdict)
 
 
 def _prompts(client: Client, model: Watched) -> None:
     """Two looks at a version of a prompt that is worse, and its rollback."""
     arms = {"model": model.name, "control": "answer@7", "arm": "answer@8", "criterion": "errors", "unit": "share"}
     counts = {"control_events": 900, "arm_events": 100, "control_units": 90, "arm_units": 10, "control_value": 0.01}
-    ends = {"value": 0.05, "low": 0.02, "high": 0.08, "margin": 0.01, "outcome": "harm"}
-    rows = [
-        row("arm_comparisons", **arms, **counts, **ends, at=END_S - hours * HOUR_S, compared_at=END_S * 1000)
-        for hours in (2, 1)
-    ]
-    insert_rows(client, "arm_comparisons", rows)
+    ends = {"value": 0.05, "low": 0.02, "high": 0.08, "margin": 0.01, "outcome": "harm", "compared_at": END_S * 1000}
+    looks = [{"at": END_S - hours * HOUR_S} for hours in (2, 1)]
+    _insert(client, "arm_comparisons", looks, **arms, **counts, **ends)
     change = {"kind": "prompt-rollback", "subject": "answer:production", "before": "8", "after": "7"}
     at_ms = (END_S - HOUR_S) * 1000
-    insert_rows(client, "changes", [row("changes", **change, changed_at=at_ms, reason="errors", changed_by="guard")])
+    _insert(client, "changes", [change], changed_at=at_ms, reason="errors", changed_by="guard")
 
 
 def _shadow(client: Client, model: Watched) -> None:
     """A candidate with pairs in every hour, and looks at two days whose intervals are known."""
     versions = {"model": model.name, "candidate": "3", "of": "2", "basis": "basis"}
-    counts: dict[str, Any] = {
-        "requests": 110,
-        "pairs": 100,
-        "compared": 100,
-        "agreed": 90,
-        "labelled": 80,
-        "both_right": 60,
-    }
-    counts |= {"primary_right": 5, "candidate_right": 8, "score_pairs": 100, "score_difference": 1.5, "timed": 100}
-    counts |= {
-        "log_latency": 10.0,
-        "missing": {"timeout": 7, "skipped-queue": 3},
-        "latencies_primary": {32: 60, 40: 40},
-        "latencies_candidate": {33: 100},
-        "class_pairs": {"no → yes": 10, "yes → yes": 90},
-        "records": 300,
-    }
+    counts: dict[str, Any] = {"requests": 110, "pairs": 100, "compared": 100, "agreed": 90, "labelled": 80}
+    counts |= {"both_right": 60, "primary_right": 5, "candidate_right": 8, "records": 300, "timed": 100}
+    counts |= {"score_pairs": 100, "score_difference": 1.5, "log_latency": 10.0}
+    counts |= {"missing": {"timeout": 7, "skipped-queue": 3}, "class_pairs": {"no → yes": 10, "yes → yes": 90}}
+    counts |= {"latencies_primary": {32: 60, 40: 40}, "latencies_candidate": {33: 100}}
     hours = [
-        row("shadow_pairs", **versions, **counts, slice=name, window_start=START_S + hour * HOUR_S, window_s=HOUR_S)
-        for hour in range(HOURS)
-        for name in ("all", "arm=a")
+        {"slice": name, "window_start": START_S + hour * HOUR_S} for hour in range(HOURS) for name in ("all", "arm=a")
     ]
-    insert_rows(client, "shadow_pairs", hours)
-    looks = []
+    _insert(client, "shadow_pairs", hours, **versions, **counts, window_s=HOUR_S)
+    outcome = "hold" if model.kind == "classes" else "insufficient"
+    plan = {"outcome": outcome, "days": 40, "least_days": 59, "days_left": 19.0, "judged_at": END_S * 1000}
+    ends = {"value": -0.01, "low": -0.03, "high": 0.01, "least_low": -0.03, "margin": 0.02}
+    criteria = (
+        ("all", "decision", "worse", 1.5),
+        ("all", "accuracy", "open", math.nan),
+        ("all", "missing", "met", math.nan),
+        ("arm=a", "accuracy", "worse", 4.0),
+    )
     for day_end_s in (END_S - DAY_S, END_S - HOUR_S):
         day = datetime.fromtimestamp(day_end_s - 1, UTC).date()
-        shared: dict[str, Any] = {
-            **versions,
-            "day": day,
-            "day_end": day_end_s,
-            "outcome": "hold" if model.kind == "classes" else "insufficient",
-            "inputs": str(day),
-            "days": 40,
-        }
-        shared |= {"least_days": 59, "days_left": 19.0, "judged_at": END_S * 1000}
-        numbers: dict[str, Any] = {"value": -0.01, "low": -0.03, "high": 0.01, "least_low": -0.03, "margin": 0.02}
-        for name, criterion, state, evidence in (
-            ("all", "decision", "worse", 1.5),
-            ("all", "accuracy", "open", math.nan),
-            ("all", "missing", "met", math.nan),
-            ("arm=a", "accuracy", "worse", 4.0),
-        ):
-            own = {"slice": name, "criterion": criterion, "state": state, "evidence": evidence}
-            looks.append(row("shadow_verdicts", **shared, **numbers, **own))
-    insert_rows(client, "shadow_verdicts", looks)
+        looks = [
+            {"slice": name, "criterion": criterion, "state": state, "evidence": evidence}
+            for name, criterion, state, evidence in criteria
+        ]
+        _insert(
+            client, "shadow_verdicts", looks, **versions, **plan, **ends, day=day, day_end=day_end_s, inputs=str(day)
+        )
 
 
 def _details(kind: str, age_s: int) -> dict[str, float]:
@@ -485,75 +365,35 @@ def fill_pipeline(client: Client, model: str, end_s: int = END_S, length_s: int 
         every_s: the time between two reports of a processor.
     """
     start_s = end_s - HOURS * HOUR_S
-    reports = []
-    for kind, step, until_s in (
-        ("sketcher", "flush_seconds", end_s),
-        ("scorer", "pass_seconds", end_s),
-        ("monitor", "write_seconds", end_s - 120),
-    ):
-        for at_s in range(end_s - length_s, until_s + 1, every_s):
-            reports.append(
-                ProcessorReport(
-                    kind=kind,
-                    instance=f"{kind}-1",
-                    at=at_s * 1000,
-                    host="",
-                    pid=0,
-                    started_at=start_s * 1000,
-                    lag=5,
-                    events=at_s - start_s,
-                    rate=1.5,
-                    retries=(at_s - start_s) // 600,
-                    dead_letters=0,
-                    last_commit_at=(at_s - 7) * 1000,
-                    details={step: 0.25, **_details(kind, at_s - start_s)},
-                )
-            )
+    steps = {"sketcher": "flush_seconds", "scorer": "pass_seconds", "monitor": "write_seconds"}
+    reports = [
+        ProcessorReport(
+            kind=kind,
+            instance=f"{kind}-1",
+            at=at_s * 1000,
+            host="",
+            pid=0,
+            started_at=start_s * 1000,
+            lag=5,
+            events=at_s - start_s,
+            rate=1.5,
+            retries=(at_s - start_s) // 600,
+            dead_letters=0,
+            last_commit_at=(at_s - 7) * 1000,
+            details={step: 0.25, **_details(kind, at_s - start_s)},
+        )
+        for kind, step in steps.items()
+        # The monitor is silent at the end.
+        for at_s in range(end_s - length_s, end_s - (120 if kind == "monitor" else 0) + 1, every_s)
+    ]
     insert_reports(client, reports)
-    hour_s, lost_ms = end_s - 2 * HOUR_S, (end_s - DAY_S) * 1000
-    insert_rows(
-        client,
-        "dead_letter_counts",
-        [
-            row(
-                "dead_letter_counts",
-                topic="predictions",
-                model=name,
-                reason="malformed",
-                hour=hour_s,
-                n=n,
-                record_seq=1,
-            )
-            for name, n in (("", 2), (model, 3))
-        ],
-    )
-    insert_rows(
-        client,
-        "losses",
-        [
-            row(
-                "losses",
-                **{"start_offset": 10, "end_offset": 30, "from_time": lost_ms, "to_time": lost_ms + 1},
-                **{"reason": "retention", "recorded_at": end_s * 1000, "record_seq": 1},
-            )
-        ],
-    )
-    insert_rows(
-        client,
-        "producers",
-        [
-            row(
-                "producers",
-                **{"model": model, "producer": "p", "pane_start": end_s - HOUR_S, "pane_s": HOUR_S, "n": 8},
-                **{"first_seq": 0, "last_seq": 9, "record_seq": 1},
-            )
-        ],
-    )
-    insert_rows(
-        client,
-        "predictions",
-        [
-            row("predictions", model=model, version="1", id=f"e{i % 4}", offset=i, at=at_ms, received_at=at_ms)
-            for i, at_ms in enumerate([(end_s - HOUR_S + 60) * 1000] * 5)
-        ],
-    )
+    dead = {"topic": "predictions", "reason": "malformed", "hour": end_s - 2 * HOUR_S, "record_seq": 1}
+    _insert(client, "dead_letter_counts", [{"model": "", "n": 2}, {"model": model, "n": 3}], **dead)
+    lost_ms = (end_s - DAY_S) * 1000
+    offsets = {"start_offset": 10, "end_offset": 30, "from_time": lost_ms, "to_time": lost_ms + 1}
+    _insert(client, "losses", [offsets], reason="retention", recorded_at=end_s * 1000, record_seq=1)
+    numbers = {"n": 8, "first_seq": 0, "last_seq": 9, "pane_start": end_s - HOUR_S, "pane_s": HOUR_S, "record_seq": 1}
+    _insert(client, "producers", [numbers], model=model, producer="p")
+    at_ms = (end_s - HOUR_S + 60) * 1000
+    ids = [{"id": f"e{i % 4}", "offset": i} for i in range(5)]
+    _insert(client, "predictions", ids, model=model, version="1", at=at_ms, received_at=at_ms)

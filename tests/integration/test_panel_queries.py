@@ -1,0 +1,168 @@
+"""Every query of every dashboard and rule, in Grafana's role: with data, with awkward names, and without data.
+
+`test_dashboard_queries`, `test_llm_panels` and `test_evaluation_queries` compare the numbers of single queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from alerts import rules_for, to_files
+from dashboards.macros import ALL, TimeRange, Value, expand, expand_backend
+from dashboards.pages import dashboards
+from dashboards.parse import panels_of, queries_in
+from local.clickhouse import LocalClickHouse
+from tests.support.alerting import contracts, installation
+from tests.support.language_model import SECRET, fill_evaluations, fill_serving, fill_topics
+from tests.support.panel_queries import QUERIES, RANGE, ask
+from tests.support.roles_gateway import as_role, roles_gateway
+from tests.support.two_day_model import END_S, START_S, fill, fill_pipeline, watched
+from warehouse import migrate
+from warehouse.client import Client, QueryResult, WarehouseError
+from warehouse.panels import PanelQuery
+
+pytestmark = pytest.mark.engine
+
+PAGES = dashboards()
+AWKWARD = """it's a "model" \\ of $model, ${version}, {{x}}, [[field]] $__interval -- /* 模型 модель \\'"""
+PREDICTORS = {"fraud": "binary", "triage": "classes", "demand": "number", AWKWARD: "binary"}
+"""Name of a model of `two_day_model` → its kind."""
+LANGUAGE_MODELS = ("answers", AWKWARD)
+REPEATED = {panel["repeat"] for page in PAGES.values() for panel in panels_of(page) if panel.get("repeat")}
+"""Variables of which each copy of a panel has one value."""
+QUIET = {name for name in QUERIES if name.startswith("pipeline.none_")}
+"""Zeros of nothing lost, which are not shown where something is lost."""
+
+
+@pytest.fixture(scope="module")
+def grafana(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A connection in Grafana's role to a schema that `apply` created in its own role, and rows of every kind."""
+    with roles_gateway(tmp_path_factory.mktemp("guarded"), engine.host, "guarded") as address:
+        with as_role(address, "barograph_apply", create=True) as client:
+            migrate.apply(client)
+        with as_role(address, "default") as client:
+            for model, kind in PREDICTORS.items():
+                fill(client, watched(kind, model))
+            fill_pipeline(client, "fraud")
+            for model in LANGUAGE_MODELS:
+                for fill_part in (fill_serving, fill_topics, fill_evaluations):
+                    fill_part(client, model)
+        with as_role(address, "barograph_grafana") as client:
+            yield client
+
+
+def opened(page: str) -> list[dict[str, Value]]:
+    """The variables in the URLs that a page is opened with; later ones show what the earlier ones have no data of."""
+    if page == "llm":
+        return [{"model": m, "version": v, "window": "1h"} for m in LANGUAGE_MODELS for v in ("v1", "1")]
+    return [{"model": model} for model in PREDICTORS]
+
+
+def chosen(client: Client, page: str, in_url: dict[str, Value]) -> dict[str, Value]:
+    """Resolve the variables of a page as Grafana does: from the left, each by its own query and the ones before it."""
+    result: dict[str, Value] = {}
+    for variable in PAGES[page]["templating"]["list"]:
+        name = variable["name"]
+        if variable["type"] == "datasource":
+            result[name] = "barograph"
+        elif name in in_url:
+            result[name] = in_url[name]
+        elif variable["includeAll"] and name not in REPEATED:
+            result[name] = ALL
+        else:
+            rows = client.rows(expand(variable["query"]["rawSql"], RANGE, result))
+            result[name] = rows[0][0] if rows else ""
+    return result
+
+
+def kind_of(engine_type: str) -> str:
+    bare = engine_type.removeprefix("LowCardinality(").removeprefix("Nullable(").rstrip(")")
+    if bare.startswith("DateTime"):
+        return "nullable time" if engine_type.startswith("Nullable") else "time"
+    return "text" if bare.startswith("String") else "number" if bare.startswith(("UInt", "Int", "Float")) else bare
+
+
+def faults_of(query: PanelQuery, result: QueryResult) -> Iterator[str]:
+    """What Grafana would not show as intended."""
+    columns = list(zip(result.names, map(kind_of, result.types), strict=True))
+    # The driver returns no columns without rows.
+    if columns and columns != list(query.columns):
+        yield f"the columns {columns}"
+    if SECRET in repr(result.columns):
+        yield "a text of an event"
+    if columns and query.format == 0:
+        times = [time.timestamp() for time in result.columns[0]]
+        if times != sorted(times):
+            yield "times out of order"
+        if not all(START_S - 86_400 <= time <= END_S for time in times):
+            yield "times outside of the range"
+        labels = [
+            values for values, column in zip(result.columns, query.columns, strict=True) if column.kind != "number"
+        ]
+        if len(set(zip(*labels, strict=True))) != len(times):
+            yield "two rows of one time and series, of which the plugin keeps one"
+
+
+def test_every_query_shows_data_in_its_shape_also_of_awkward_names(grafana: Client) -> None:
+    by_sql = {tuple(query.sql.split()): query for query in QUERIES.values()}
+    faults: list[str] = []
+    shown: set[tuple[bool, str]] = set()
+    """Whether the name of the model is awkward, and the name of the query."""
+    for page in PAGES:
+        for in_url in opened(page):
+            variables = chosen(grafana, page, in_url)
+            for panel_query in queries_in(PAGES[page]):
+                query = by_sql[tuple(panel_query.sql.split())]
+                key = (in_url["model"] == AWKWARD, query.name)
+                if key in shown:
+                    continue
+                sql = expand(panel_query.sql, RANGE, variables, interval_ms=query.grain_s * 1000)
+                try:
+                    result = grafana.query(sql, settings={})
+                except WarehouseError as error:
+                    faults.append(f"{query.name} ({panel_query.where}) of {in_url}: {error}")
+                    continue
+                faults += [f"{query.name} of {in_url}: {fault}" for fault in faults_of(query, result)]
+                if any(value is not None for values in result.columns for value in values):
+                    shown.add(key)
+    assert not faults, "\n".join(faults)
+    assert {name for name in QUERIES if (False, name) not in shown} == QUIET, "they show nothing of any model"
+
+
+def test_no_query_fails_without_data(grafana: Client) -> None:
+    variables = ("model", "version", "slice", "window", "field", "worst_field", "candidate", "criterion")
+    long_ago = TimeRange.between(datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 1, 2, tzinfo=UTC))
+    faults = []
+    for name, query in QUERIES.items():
+        try:
+            rows = ask(grafana, name, time_range=long_ago, **dict.fromkeys(variables, ""))
+        except WarehouseError as error:
+            faults.append(f"{name}: {error}")
+            continue
+        if any(len(row) != len(query.columns) for row in rows):
+            faults.append(f"{name}: {rows}")
+    assert not faults, "\n".join(faults)
+
+
+def test_grafana_may_run_every_query_of_a_rule(grafana: Client) -> None:
+    files = to_files(rules_for(contracts(), installation()), installation()).values()
+    rules = [rule for content in files for group in content.get("groups", []) for rule in group["rules"]]
+    queries = [
+        (rule["title"], query["model"]["rawSql"])
+        for rule in rules
+        for query in rule["data"]
+        if "rawSql" in query["model"]
+    ]
+    assert len(queries) >= len(rules) > 50
+    faults = []
+    for title, sql in queries:
+        try:
+            grafana.rows(expand_backend(sql, RANGE))
+        except WarehouseError as error:
+            faults.append(f"{title}: {error}")
+    assert not faults, "\n".join(faults)
+    ((n,),) = grafana.rows("SELECT count() FROM label_times")
+    assert n > 0, "the definer of a view reads its tables"
