@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -41,12 +40,6 @@ def decode(group: str) -> list[tuple[str, str, dict[str, Any]]]:
         assert not outcome.get("omitted"), (decoder, name)
         assert OUT_OF_MEMORY not in outcome.get("dead", ()), (decoder, name)
     return [(decoder, name, outcome) for decoder, name, outcome in outcomes]
-
-
-@pytest.mark.parametrize("page", ["events.md", "security.md"])
-def test_the_pages_state_the_memory(page: str) -> None:
-    stated = re.findall(r"at most (\d+) MiB of memory", (ROOT / "docs" / page).read_text(encoding="utf-8"))
-    assert stated == [str(PEAK_MIB)]
 
 
 @pytest.mark.long

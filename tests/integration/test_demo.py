@@ -7,22 +7,17 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from barograph.contract.file import dump_contract
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from cli.apply import apply_all
 from cli.demo.flights import MODEL
 from cli.demo.fresh_start import DRIFT_DEMO, fresh_settings, wipe
-from cli.demo.llm.search import topics_with
-from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from local.credentials import read_passwords
 from local.kafka import LocalKafka
 from local.stack import StackAddresses
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from warehouse.client import connect
-
-SECRET = "4556 7375 8689 9855"
 
 
 @pytest.fixture
@@ -53,26 +48,3 @@ def test_each_run_has_topics_of_its_own_and_an_empty_database(addresses: StackAd
         assert client.rows(f"SHOW TABLES FROM {DRIFT_DEMO.database}") == []
     wipe(addresses)  # a first run finds nothing, and that is well
     wait_for(lambda: fresh_settings(addresses).topic_prefix != first.topic_prefix, "the next second")
-
-
-def test_a_text_is_found_in_keys_and_values_even_after_an_aborted_transaction(
-    broker: LocalKafka, topic_prefix: str
-) -> None:
-    settings = Settings(bootstrap_servers=broker.bootstrap_servers, topic_prefix=topic_prefix)
-    topics = {name: f"{topic_prefix}{name}" for name in ("clean", "keys", "values")}
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    for future in admin.create_topics([NewTopic(topic, 2, 1) for topic in topics.values()]).values():
-        future.result(30)
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": topic_prefix})
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    producer.produce(topics["clean"], SECRET.encode(), partition=0)
-    producer.flush(30)
-    producer.abort_transaction(30)
-    producer.begin_transaction()
-    producer.produce(topics["clean"], b"an answer", partition=0)
-    producer.produce(topics["keys"], b"an answer", f"card {SECRET}".encode(), partition=1)
-    producer.produce(topics["values"], f"My card is {SECRET}.".encode(), partition=0)
-    producer.commit_transaction(30)
-    assert topics_with(settings, SECRET) == (3, [topics["keys"], topics["values"]])
-    assert topics_with(settings, "another text") == (3, [])

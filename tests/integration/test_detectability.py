@@ -121,11 +121,3 @@ def test_what_a_week_of_traffic_reveals_as_json_and_text(
     assert run(config, "--field", "c", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert {each["change"] for each in result["rules"]} == {"moved", "nulls"}
-
-
-def test_errors_say_what_to_do(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_model(client, verdicts=False)
-    assert run(config) == 1
-    assert "has no verdict on a whole window of the last 7 days" in capsys.readouterr().err
-    assert run(config, "--field", "y") == 1
-    assert "has no field 'y'" in capsys.readouterr().err

@@ -5,27 +5,18 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import pytest
-from barograph.guard.health import ModelHealth
-from confluent_kafka import TopicPartition
 
 from alerts.guard.detectability_history import PERIOD_S, DetectabilityHistory, due_models
-from alerts.guard.health_log import HealthLog
-from alerts.guard.processor import GuardProcessor
 from alerts.settings import AlertSettings
 from local.clickhouse import LocalClickHouse
 from streams.registry.registry import build_registry
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
 from tests.integration.test_detectability import make_model, write_model
-from tests.support.pipeline import wait_for
+from tests.support.guards import running
+from tests.support.pipeline import Pipeline, wait_for
 from warehouse.client import Client, connect
-
-pytestmark = pytest.mark.engine
 
 WAIT_S = 300.0
 CONTRACT, _ = make_model()
@@ -46,6 +37,7 @@ def computations(client: Client) -> list[float]:
     return [at.timestamp() for (at,) in rows]
 
 
+@pytest.mark.engine
 def test_a_computation_a_day_and_one_after_a_change(client: Client, engine: LocalClickHouse) -> None:
     write_model(client)
     clock = SteppedClock()
@@ -84,53 +76,10 @@ def test_a_computation_a_day_and_one_after_a_change(client: Client, engine: Loca
     again.close()
 
 
-class StubConsumer:
-    """A consumer that owns the partition at once and gets no messages."""
-
-    def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any) -> None:
-        on_assign(self, [TopicPartition(topics[0], 0)])
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        """Do nothing."""
-
-    pause = assign
-
-    def poll(self, timeout_s: float) -> None:
-        time.sleep(0.05)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class StubHealthLog(HealthLog):
-    """A topic without records, which accepts all."""
-
-    def require_one_partition(self) -> None:
-        """Do nothing."""
-
-    def lead(self) -> dict[str, ModelHealth]:
-        return {}
-
-    def publish(self, records: Iterable[ModelHealth]) -> bool:
-        return True
-
-
-def test_the_leading_guard_computes_it(client: Client, engine: LocalClickHouse) -> None:
-    write_model(client)
-    settings = ProcessorSettings(
-        instance="g", bootstrap_servers="127.0.0.1:1", warehouse=engine.address(client.database)
-    )
-    registry = build_registry([(CONTRACT, 1)], [])
-    report = Report("guard", "g")
-    stubs: dict[str, Any] = {"consumer": StubConsumer(), "health_log": StubHealthLog(settings)}
-    guard = GuardProcessor(settings, AlertSettings(), lambda: registry, report, print, clock=SteppedClock(), **stubs)
-    stop = threading.Event()
-    thread = threading.Thread(target=guard.run, args=(stop,))
-    thread.start()
-    try:
-        wait_for(lambda: len(computations(client)) == 1, "the computation", WAIT_S)
-    finally:
-        stop.set()
-        thread.join(WAIT_S)
-    assert not thread.is_alive()
+def test_the_leading_guard_computes_it(pipeline: Pipeline) -> None:
+    pipeline.create()
+    with pipeline.client as client:
+        write_model(client)
+        with running(pipeline, "g", SteppedClock(), build_registry([(CONTRACT, 1)], [])):
+            wait_for(lambda: len(computations(client)) == 1, "the computation", WAIT_S)
     assert not [each for each in threading.enumerate() if each.name == "detectability"], "it ends with the guard"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract import CROSS, Contract, LabelSpec, Window
+from barograph.contract import CROSS, LabelSpec, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
@@ -22,7 +21,6 @@ from cli.infer import (
     InferResult,
     OptionError,
     Roles,
-    columns,
     infer,
     phi,
     summarise,
@@ -31,7 +29,6 @@ from cli.infer import (
 )
 from sketches.baseline.baseline import load_baseline
 from sketches.baseline.bins import PsiBins
-from sketches.baseline.cells import count_numeric, numeric_cells
 from sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn
 from sketches.baseline.fit import fit_problems
 from sketches.baseline.layout import EVENTS, IntArray, Layout
@@ -41,8 +38,6 @@ from sketches.drift.rate_cells import RateCells
 from tests.support.odd_tables import ODD_TABLES, ROLES, odd_table
 
 OTHER = "other"
-BEYOND_32_BITS = {"huge", "neighbours"}
-"""Fields with values of 10³⁰⁰, and with values 10⁻¹⁵ apart."""
 
 
 def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_size: int | None = None) -> Path:
@@ -173,25 +168,6 @@ def test_an_unusual_table_gives_a_valid_contract_and_its_own_rows_show_no_drift(
     assert (share <= trained_share).all()
 
 
-@pytest.mark.parametrize("name", ["plain_numbers", "point_masses", "constants", "strange_numbers"])
-def test_training_served_in_32_bits_shows_no_drift(tmp_path: Path, name: str) -> None:
-    table = odd_table(name)
-    layout = Layout(inferred(write(table, tmp_path), name).baseline)
-    counts = layout.empty_counts()
-    for field, start in zip(layout.fields, layout.starts.tolist(), strict=True):
-        if field.kind == "numeric" and not pa.types.is_decimal(table[field.name].type):
-            with np.errstate(over="ignore"):
-                values = table[field.name].cast(pa.float64()).to_numpy().astype(np.float32)
-            null = table[field.name].is_null().to_numpy()
-            block = count_numeric(field, numeric_cells(field, values, null))
-            counts[0, start : start + field.n_cells + TAIL] = block[0]
-            assert block[0, -2:].tolist() == [0, 0] or field.name in BEYOND_32_BITS
-    bins = PsiBins(layout)
-    psi = psi_verdicts(bins.base_bins, bins.window_bins(counts[None]), bins.starts).psi[0]
-    for group, column in enumerate(bins.field_index.tolist()):
-        assert psi[group] < 0.01 or layout.fields[column].name in BEYOND_32_BITS
-
-
 @pytest.mark.parametrize("name", ODD_TABLES)
 def test_row_groups_and_chunks_do_not_change_the_result(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -209,41 +185,6 @@ def test_row_groups_and_chunks_do_not_change_the_result(
     cut = inferred(write(table, tmp_path, row_group_size=37), name)
     assert cut.baseline.id == whole.baseline.id
     assert cut == whole
-
-
-def test_columns_are_read_one_by_one_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[tuple[str, int]] = []
-    original = tables.Table.batches
-
-    def spy(self: tables.Table, column: str) -> Any:
-        for batch in original(self, column):
-            read.append((column, len(batch)))
-            yield batch
-
-    monkeypatch.setattr(tables.Table, "batches", spy)
-    monkeypatch.setattr(tables, "BATCH_ROWS", 128)
-    table = odd_table("outputs")
-    inferred(write(table, tmp_path, row_group_size=1000), "outputs")
-    assert max(rows for _, rows in read) <= 128
-    columns_read = [column for column, _ in read]
-    # Slice columns, outputs and the label are read twice; no column is read while another one is.
-    twice = ("country", "store", "mobile", "p", "decision", "late")
-    for column in set(columns_read):
-        rows = sum(n for name, n in read if name == column)
-        assert rows == table.num_rows * (2 if column in twice else 1)
-    changes = sum(before != after for before, after in pairwise(columns_read))
-    assert changes == len(set(columns_read)) + 5 - 1
-
-
-@pytest.mark.parametrize("name", ["outputs", "nested", "texts", "moments", "nulls"])
-def test_arrow_files_give_the_same_result_as_parquet(tmp_path: Path, name: str) -> None:
-    table = odd_table(name, rows=1500)
-    expected = inferred(write(table, tmp_path, "train.arrow"), name)
-    for new_writer in (pa.ipc.new_file, pa.ipc.new_stream):
-        with new_writer(tmp_path / "train.arrow", table.schema) as writer:
-            writer.write_table(table, max_chunksize=500)
-        result = inferred(tmp_path / "train.arrow", name)
-        assert (result.baseline, result.contract) == (expected.baseline, expected.contract), new_writer
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
@@ -307,18 +248,6 @@ def test_ids_are_ignored_unless_the_user_names_them(tmp_path: Path) -> None:
     expected = infer(InferOptions(table=path, model="m", version="1", roles=roles))
     assert set(expected.contract.ignored) == {"hash", "uuid"}
     assert {field.name for field in expected.contract.fields if field.critical} == {"counter"}
-
-
-def test_a_column_with_too_many_distinct_texts_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = columns.read_texts
-
-    def read_few(table: tables.Table, column: str) -> columns.TextColumn:
-        return read(table, column, limit=300)
-
-    monkeypatch.setattr("cli.infer.fields.read_texts", read_few)
-    result = inferred(write(odd_table("texts"), tmp_path), "texts")
-    assert result.contract.ignored.keys() == {"zipf", "often_different"}
-    assert "more than 300 distinct values" in result.contract.ignored["zipf"]
 
 
 def test_names_of_outputs_are_reserved(tmp_path: Path) -> None:
@@ -397,29 +326,3 @@ def test_crossed_slices_are_pairs_that_occur(tmp_path: Path) -> None:
     for cut, message in (("origin * nowhere", "no such column"), ("origin * origin", "crosses a source with itself")):
         with pytest.raises(OptionError, match=message):
             infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,))))
-
-
-def test_timestamps_need_event_times(tmp_path: Path) -> None:
-    path = write(odd_table("moments"), tmp_path)
-    timed = inferred(path, "moments")
-    assert {f.name for f in timed.contract.fields if f.type == "timestamp"} == {"booked", "local", "born", "day"}
-    untimed = infer(InferOptions(table=path, model="m", version="1"))
-    assert set(untimed.contract.ignored) == {"at", "booked", "local", "born", "day"}
-    assert any("--time" in warning for warning in untimed.warnings)
-
-
-def test_warnings_of_phi_nulls_and_short_training(tmp_path: Path) -> None:
-    table, windows = odd_table("moments"), Contract(model="m").windows
-    result = inferred(write(table, tmp_path), "moments", windows)
-    # The weekday is constant within a day, so its φ causes a warning; no column is mostly null.
-    assert any(warning.startswith("φ above 5") and "weekday" in warning for warning in result.warnings)
-    assert not any("of the rows are null" in warning for warning in result.warnings)
-    nulls = inferred(write(odd_table("nulls"), tmp_path), "nulls")
-    assert any(warning.startswith("text: 9") or warning.startswith("text: 8") for warning in nulls.warnings)
-    short = write(table.slice(0, 800), tmp_path)
-    few = inferred(short, "moments", windows)
-    assert any("less than 10 times" in warning for warning in few.warnings)
-    assert any(
-        "whole windows of 1d" in warning
-        for warning in inferred(write(table.slice(0, 300), tmp_path), "moments", windows).warnings
-    )

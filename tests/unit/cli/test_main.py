@@ -1,13 +1,9 @@
 """The command as a whole: its list of commands, its imports, its error messages."""
 
-import importlib
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from barograph import ContractError
 from barograph.contract.problems import Problem
 from confluent_kafka import KafkaError, KafkaException
@@ -16,16 +12,6 @@ from cli import main as command
 from cli.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from cli.main import COMMANDS, describe_error, main
 from tests.support.command_line import run
-from warehouse.client import WarehouseBusy
-
-
-def functions(name: str) -> list[Any]:
-    """Return the functions of a command: one, or those of its subcommands."""
-    entry = COMMANDS[name]
-    target = getattr(importlib.import_module(entry.module), entry.function)
-    if isinstance(target, typer.Typer):
-        return [command.callback for command in target.registered_commands]
-    return [target]
 
 
 def test_the_help_lists_every_command_without_heavy_imports() -> None:
@@ -65,13 +51,11 @@ KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     ("error", "message"),
     [
         (CommandError("Do this."), "Do this."),
-        (WarehouseBusy("ClickHouse is down."), "ClickHouse is down."),
         (
             ContractError([Problem("a.yaml", 3, "wrong"), Problem("a.yaml", 4, "also")]),
             "a.yaml:3: wrong\na.yaml:4: also",
         ),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), "x.csv: no such file or directory."),
-        (OSError(28, "No space left on device"), "No space left on device."),
         (KAFKA, "Check bootstrap_servers and that the broker runs."),
         (TypeError("a\n b"), "a bug in Barograph: TypeError: a b. Run the command again with --debug"),
     ],
@@ -94,20 +78,3 @@ def test_errors_go_to_standard_error_and_debug_shows_the_traceback(
     assert (output.out, output.err) == ("", "Do this.\n")
     with pytest.raises(CommandError):
         main(["status", "--debug"])
-
-
-def test_the_page_of_commands_names_every_option() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
-    sections = {part.split("\n", 1)[0]: part for part in page.split("\n## ")}
-    for name in COMMANDS:
-        (text,) = [part for title, part in sections.items() if name in title.split()]
-        parameters: list[Any] = []
-        for function in functions(name):
-            single = typer.Typer()
-            single.command()(function)
-            parameters += typer.main.get_command(single).params
-        for parameter in parameters:
-            options = [word for word in parameter.opts if word.startswith("--")]
-            if set(options) & {"--config", "--install-completion", "--show-completion"}:
-                continue
-            assert all(f"`{option}" in text or f" {option}" in text for option in options), (name, options)

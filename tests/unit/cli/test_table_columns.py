@@ -24,18 +24,8 @@ from tests.support.table_files import write_table
 N = 300
 FILES = ("train.parquet", "train.csv")
 OPTIONS = [
-    "--id",
-    "request",
-    "--time",
-    "booked",
-    "--score",
-    "p",
-    "--class",
-    "y_pred",
-    "--label",
-    "y",
-    "--latency",
-    "ms",
+    *("--id", "request", "--time", "booked", "--score", "p"),
+    *("--class", "y_pred", "--label", "y", "--latency", "ms"),
 ]
 RNG = np.random.default_rng(3)
 

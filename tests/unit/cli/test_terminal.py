@@ -5,24 +5,16 @@ from __future__ import annotations
 import io
 import json
 import math
-from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from cli.terminal import (
-    PIPE_WIDTH,
     AlignedTable,
     SafeText,
     Terminal,
-    age,
-    iso_utc,
     one_line,
-    percentage,
-    ratio,
-    utc_minute,
-    utc_second,
     visible,
 )
 
@@ -67,45 +59,7 @@ def test_text_is_never_markup() -> None:
     assert one_line("a\nb\x1bc") == "a b c"
 
 
-def test_only_the_terminal_module_imports_text_and_tables_of_rich() -> None:
-    files = (Path(__file__).resolve().parents[3] / "cli").rglob("*.py")
-    others = [
-        path.name for path in files if any(f"from rich.{m} import" in path.read_text() for m in ("text", "table"))
-    ]
-    assert others == ["terminal.py"]
-
-
-def test_tables_wrap_on_a_terminal_and_never_in_a_pipe() -> None:
-    table = AlignedTable("name", "n", numbers=("n",))
-    table.row("x" * 100, "1,200")
-    table.row("y", "3", style="bold")
-    terminal, output = make_terminal()
-    terminal.table(table)
-    lines = output.getvalue().splitlines()
-    assert [line.rstrip() for line in lines] == [f"{'name':<100}      n", f"{'x' * 100}  1,200", f"{'y':<100}      3"]
-    assert terminal.console.width == PIPE_WIDTH
-    terminal, output = make_terminal(is_terminal=True)
-    terminal.table(table)
-    assert len(output.getvalue().splitlines()) == 4
-    assert "\x1b[1m" in output.getvalue(), "styles only on a terminal"
-
-
 def test_json_has_null_for_numbers_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().json({"a": [1.5, math.nan, math.inf], "at": datetime(2026, 3, 1, tzinfo=UTC), "t": ("é",)})
     output = json.loads(capsys.readouterr().out)
     assert output == {"a": [1.5, None, None], "at": "2026-03-01T00:00:00+00:00", "t": ["é"]}
-
-
-def test_a_ratio_never_rounds_a_row_away() -> None:
-    ratios = [ratio(0, 9), ratio(9, 9), ratio(1, 3), ratio(1, 10**6), ratio(10**6 - 1, 10**6)]
-    assert ratios == ["0%", "100%", "33.33%", "< 0.01%", "> 99.99%"]
-    assert [percentage(0), percentage(1), percentage(0.875, 2)] == ["0%", "100%", "87.50%"]
-    assert [age(-1), age(119), age(120), age(7200), age(200_000)] == ["0 s", "119 s", "2 min", "2 h", "2 d"]
-
-
-def test_times_are_utc() -> None:
-    at = datetime(2026, 3, 1, 12, 30, 5, tzinfo=timezone(timedelta(hours=2)))
-    assert utc_minute(at) == utc_minute(at.timestamp()) == "2026-03-01 10:30"
-    assert utc_second(at) == "2026-03-01 10:30:05Z"
-    assert [iso_utc(at), iso_utc(at.replace(second=0))] == ["2026-03-01T10:30:05Z", "2026-03-01T10:30Z"]
-    assert iso_utc(at.replace(second=0), seconds=True) == "2026-03-01T10:30:00Z"

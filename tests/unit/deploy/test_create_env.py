@@ -62,11 +62,3 @@ def test_a_second_run_keeps_what_is_there(folder: Path) -> None:
     assert env.stat().st_mode & 0o777 == 0o600
     run(folder)
     assert env.read_text(encoding="utf-8") == written
-
-
-def test_git_and_the_image_do_not_contain_it() -> None:
-    ignored = subprocess.run(
-        ["git", "check-ignore", "--no-index", ".env"], cwd=DEPLOY.parent, capture_output=True, check=False
-    )
-    assert ignored.returncode == 0
-    assert (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"

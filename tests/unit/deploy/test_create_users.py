@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.deploy_scripts import load_script
-from warehouse.client import Address, WarehouseBusy, WarehouseError
+from warehouse.client import Address, WarehouseError
 from warehouse.roles import ROLES, statements
 
 PASSWORDS = {f"CLICKHOUSE_{role.user.upper()}_PASSWORD": f"it's \\ {role.user}" for role in ROLES}
@@ -82,18 +82,3 @@ def test_no_password_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "code 497" in shown.err
     assert "IDENTIFIED" not in shown.out + shown.err
     assert not [password for password in PASSWORDS.values() if password in shown.out + shown.err]
-
-
-def test_a_server_that_does_not_answer_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(WarehouseBusy("no connection"), WarehouseBusy("no connection"))
-    assert run(server, monkeypatch) == 0
-    assert len(server.addresses) == 3
-
-
-def test_a_missing_password_ends_it_before_it_connects(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server = Server()
-    assert run(server, monkeypatch, CLICKHOUSE_GRAFANA_PASSWORD="") == 1
-    assert not server.addresses
-    assert "CLICKHOUSE_GRAFANA_PASSWORD" in capsys.readouterr().err

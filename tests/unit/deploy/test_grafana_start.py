@@ -11,7 +11,6 @@ import yaml
 
 from alerts.example import example_contracts, example_settings
 from alerts.schema import faults
-from alerts.settings import DEFAULT_VARIABLE
 from cli.apply.grafana import build_bundle
 from cli.settings import GrafanaSettings, Settings
 from dashboards.uids import DASHBOARDS
@@ -20,7 +19,6 @@ from tests.support.grafana_provisioning import (
     PROVISIONING,
     ROOT,
     Mounted,
-    StartError,
     key_faults,
     mounted_files,
     start,
@@ -64,25 +62,6 @@ def test_links_of_alerts_are_absolute_and_lead_to_mounted_runbooks(files: Mounte
         # Grafana serves its folder `public` under this path.
         assert PurePosixPath("/usr/share/grafana") / path in files, runbook
     assert SERVICE["environment"]["GF_SERVER_ROOT_URL"] == "${GRAFANA_URL:-http://localhost:3000}"
-
-
-def test_grafana_13_exits_if_the_policies_name_an_undefined_receiver(files: Mounted) -> None:
-    """Before 12.4 a new Grafana had the receiver `grafana-default-email`."""
-    policies = yaml.safe_load(files[POLICIES])
-    policies["policies"][0]["receiver"] = "grafana-default-email"
-    files[POLICIES] = yaml.safe_dump(policies)
-    with pytest.raises(StartError, match="receiver 'grafana-default-email' does not exist"):
-        start(GrafanaState(), files, ENVIRON)
-
-
-def test_grafana_exits_if_a_contact_point_has_no_address(files: Mounted) -> None:
-    with pytest.raises(StartError, match="contact point tickets: url is empty"):
-        start(GrafanaState(), files, {**ENVIRON, "SLACK_WEBHOOK_URL": ""})
-    compose = SERVICE["environment"]
-    named = [name for name in compose if f"${name}" in files[POINTS]]
-    assert len(named) == 3
-    assert DEFAULT_VARIABLE in compose, "settings without contact points name it"
-    assert all(":-" in compose[name] and not compose[name].endswith(":-}") for name in named)
 
 
 def folders(files: Mounted) -> list[tuple[str, str]]:

@@ -31,8 +31,6 @@ def test_one_end() -> None:
 def test_what_is_no_range_of_times_is_named() -> None:
     ranges: list[tuple[str | int, str | int]] = [
         (0, 10**30),
-        (-1, "now"),
-        ("now-999999w", "now"),
         (0, 4_300_000_000_000),
     ]
     for start, end in ranges:

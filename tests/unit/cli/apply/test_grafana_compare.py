@@ -9,7 +9,6 @@ import pytest
 from cli.apply.grafana.compare import (
     contains,
     differences,
-    duration_s,
     fingerprint,
     keyed_fingerprint,
     normalize,
@@ -17,13 +16,6 @@ from cli.apply.grafana.compare import (
 from cli.apply.grafana.ledger import Ledger, WriteRecord, read_ledger
 from cli.apply.grafana.plan import ResourceState, classify, sent_fingerprint
 from cli.apply.grafana.resources import CurrentResource, Folder
-
-
-def test_durations_of_all_units_are_converted_to_seconds() -> None:
-    seconds = {"24h": 86_400, "1d": 86_400, "1h30m": 5400, "90m": 5400, "1w": 604_800, "500ms": 0.5, "0s": 0}
-    assert {text: duration_s(text) for text in seconds} == seconds
-    for value in ("", "1", "h", "-1h", "1h ", "1.5h", 60, None, "10m every day"):
-        assert duration_s(value) == value
 
 
 def test_equal_values_have_equal_fingerprints_and_those_of_secrets_depend_on_the_key() -> None:
@@ -53,13 +45,9 @@ def test_current_contains_desired() -> None:
 @pytest.mark.parametrize(
     ("current", "desired", "lines"),
     [
-        ({"a": 1}, {"a": 1}, []),
         ({"a": 1, "b": 2}, {"a": 2, "c": 3}, ["~ a: 1 → 2", "+ c", "- b"]),
         ({"a": {"b": "x"}}, {"a": {"b": "y"}}, ['~ a.b: "x" → "y"']),
-        ({"a": [1, 2]}, {"a": [1]}, ["~ a: 2 → 1 members"]),
         ({"a": [1, 2]}, {"a": [1, 3]}, ["~ a[1]: 2 → 3"]),
-        ({"a": [[1], [2]]}, {"a": [[1], [3]]}, ["~ a[1][0]: 2 → 3"]),
-        ({"a": True}, {"a": 1}, ["~ a: true → 1"]),
         (
             {"p": [{"id": 1, "title": "A"}, {"id": 2, "title": "B"}]},
             {"p": [{"id": 2, "title": "B"}, {"id": 3, "title": "C"}]},
@@ -67,8 +55,6 @@ def test_current_contains_desired() -> None:
         ),
         ({"p": [{"id": 1}, {"id": 2}]}, {"p": [{"id": 2}, {"id": 1}]}, ["~ p: order changed"]),
         ({"p": [{"uid": "a", "x": 1}]}, {"p": [{"uid": "a", "x": 2}]}, ["~ p[a].x: 1 → 2"]),
-        ({"p": [{"id": 1}, {"id": 1}]}, {"p": [{"id": 1}]}, ["~ p: 2 → 1 members"]),
-        ({"a": "x" * 99}, {"a": "y"}, ['~ a: "' + "x" * 39 + '… → "y"']),
     ],
 )
 def test_differences_lead_from_current_to_desired(current: Any, desired: Any, lines: list[str]) -> None:

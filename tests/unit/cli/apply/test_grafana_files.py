@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from alerts.example import ALERTING
-from cli.errors import EXIT_FAILED, EXIT_OK
+from cli.errors import EXIT_OK
 from tests.support import command_line
 from tests.support.alerting import MANY, NUMBER
 from tests.support.grafana_provisioning import PROVISIONING, key_faults, start
@@ -51,15 +49,6 @@ def test_the_files_have_the_rules_of_the_contracts_and_grafana_starts(folder: Pa
     assert grafana(folder, GrafanaState()) == {"species", "price", "price.helpful"}
 
 
-def test_a_second_run_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("species.yaml")
-    assert "+ alerting/rules-species.yaml" in capsys.readouterr().out
-    before = {path: path.stat().st_mtime_ns for path in (folder / "alerting").iterdir()}
-    assert run("species.yaml") == EXIT_OK
-    assert capsys.readouterr().out == "Nothing to do: the files are up to date.\n"
-    assert {path: path.stat().st_mtime_ns for path in (folder / "alerting").iterdir()} == before
-
-
 def test_rules_of_a_contract_that_is_left_out_are_deleted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Grafana keeps a rule in its database when its file is gone."""
     state = GrafanaState()
@@ -76,43 +65,3 @@ def test_rules_of_a_contract_that_is_left_out_are_deleted(folder: Path, capsys: 
     run("species.yaml", "price.yaml")
     assert grafana(folder, state) == {"species", "price", "price.helpful"}
     assert not (folder / "alerting/deleted-rules.yaml").exists()
-
-
-def test_the_rules_of_the_example_are_replaced(folder: Path) -> None:
-    state = GrafanaState()
-    shutil.copytree(ALERTING, folder / "alerting")
-    assert "flight-delay" in grafana(folder, state)
-    run("species.yaml")
-    assert grafana(folder, state) == {"species"}
-    assert {point["name"] for point in state.points} >= {state.tree["receiver"]}
-
-
-@pytest.mark.parametrize(
-    ("settings", "code"),
-    [
-        ('[alerts]\nfolder = "Barograph"', EXIT_FAILED),
-        ('[alerts]\nfolder = "ML"\n[grafana]\nurl = "http://g"\nfolder = "ML"', EXIT_FAILED),
-        ('[alerts]\nfolder = "Barograph"\n[grafana]\nurl = "http://g"\nfolder = "ML"', EXIT_OK),
-    ],
-)
-def test_rules_are_not_in_a_folder_of_the_title_of_dashboards(
-    folder: Path, capsys: pytest.CaptureFixture[str], settings: str, code: int
-) -> None:
-    """Grafana reads folders of rules by title and that of dashboards by uid, and would have two of one title."""
-    point = '[alerts.contact_points.tickets.slack]\nurl_variable = "SLACK_WEBHOOK_URL"'
-    (folder / "own.toml").write_text(f"{settings}\n{point}")
-    assert run("price.yaml", "--config", "own.toml") == code
-    assert ("have the same title" in capsys.readouterr().err) == (code == EXIT_FAILED)
-    assert (folder / "alerting").exists() == (code == EXIT_OK)
-
-
-def test_arguments_that_exclude_each_other_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run() == EXIT_FAILED
-    assert "name at least one contract file" in capsys.readouterr().err
-    assert run("--roles", "price.yaml") == EXIT_FAILED
-    assert "use one at a time" in capsys.readouterr().err
-    assert run("price.yaml", "price.yaml") == EXIT_FAILED
-    assert "price" in capsys.readouterr().err
-    (folder / "alerting").write_text("no folder")
-    assert run("price.yaml") == EXIT_FAILED
-    assert "alerting cannot be written" in capsys.readouterr().err

@@ -130,9 +130,7 @@ def test_an_unreadable_file_exits_with_2(capsys: pytest.CaptureFixture[str]) -> 
     for name, content, message in (
         ("none.parquet", None, "none.parquet cannot be read: no such file or directory"),
         ("d.parquet", b"PAR1 and no more", "d.parquet cannot be read as Parquet"),
-        ("d.bin", b"something", "d.bin is not a table in a known format"),
         ("d.csv", b"temp,seats\n", "d.csv has no rows"),
-        ("e.csv", b"temp,temp\n1,2\n", "e.csv has the column 'temp' more than once"),
     ):
         if content is not None:
             Path(name).write_bytes(content)
@@ -144,27 +142,3 @@ def test_an_unreadable_file_exits_with_2(capsys: pytest.CaptureFixture[str]) -> 
     Path("m.yaml").write_text("contract: 1\n")
     assert run("d.parquet") == 2
     assert "m.yaml" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["d.parquet", "d.csv"])
-def test_training_data_conforms_to_the_contract_inferred_from_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_table(
-        name,
-        pa.table(
-            {
-                "at": [1_770_000_000_000 + 60_000 * i for i in range(ROWS)],
-                "temp": [None if i % 7 == 0 else i / 3 for i in range(ROWS)],
-                "seats": [i % 40 for i in range(ROWS)],
-                "seats_with_nulls": [None if i % 9 == 0 else i % 40 for i in range(ROWS)],
-                "weekend": [i % 7 > 4 for i in range(ROWS)],
-                "carrier": [None if i % 11 == 0 else "AA" if i % 2 else "B6" for i in range(ROWS)],
-                "late": [i % 5 == 0 for i in range(ROWS)],
-            }
-        ),
-    )
-    options = ("--model", "m", "--version", "1", "--time", "at", "--label", "late", "--force")
-    assert command_line.run("infer", name, *options) == 0
-    capsys.readouterr()
-    assert run(name) == 0
-    assert run(name, "--label", "delayed") == 1
-    assert "late" in capsys.readouterr().out

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv
@@ -19,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract.file import load_contract
 
-import cli.compare.compare
 from barograph_app import CompareError, CompareReport, InferError, compare
 from cli.compare.periods import make_periods
 from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
@@ -59,12 +57,6 @@ ROLES: dict[str, Any] = {"time": "at", "score": "p", "label": "bought", "id": "r
 
 def report(production: Any, **options: Any) -> CompareReport:
     return compare(table(1), production, **{**ROLES, "multivariate": False, **options})
-
-
-def worst(result: CompareReport, field: str) -> dict[str, Any]:
-    row = next(line for line in result.fields if line.name == field).worst
-    assert row is not None
-    return row
 
 
 def hints(result: CompareReport) -> dict[str, tuple[str, str]]:
@@ -111,13 +103,6 @@ def test_other_units_types_spelling_and_missing_columns_are_named() -> None:
     assert "double in training, string in production: numbers written as text" in hints(texts)["speed"][1]
 
 
-def test_flags_may_be_served_as_numbers() -> None:
-    flags = np.random.default_rng(6).random(ROWS) < 0.3
-    result = compare(pa.table({"on": flags}), pa.table({"on": flags[::-1].astype(np.int64)}), multivariate=False)
-    assert {line.level for line in result.fields} == {"stable"}
-    assert result.hints == ()
-
-
 def test_performance_is_measured_and_estimated() -> None:
     rng = np.random.default_rng(3)
     labels = table(2)["bought"].to_pylist()
@@ -159,17 +144,6 @@ def test_unusual_tables_are_compared_without_false_hints(name: str) -> None:
     assert result.multivariate.low < 0.55
 
 
-def test_periods_without_rows_and_partial_periods_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    at = table(2, days=10)["at"].to_pylist()
-    moved = [time + pd.Timedelta(days=30).to_pytimedelta() if i >= ROWS // 2 else time for i, time in enumerate(at)]
-    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
-    result = report(table(2, at=pa.array(moved, pa.timestamp("ms", "UTC"))), by="week", multivariate=True)
-    assert any(note.startswith("No rows in 2025-01-06") for note in result.notes)
-    assert any("covers only a part of 2025-02-03" in note for note in result.notes)
-    assert any("pip install scikit-learn" in note for note in result.notes)
-    assert result.multivariate is None
-
-
 def test_rows_without_id_or_a_real_time_are_left_out_as_by_the_publisher() -> None:
     served = table(2, rid=pa.array([None if i % 4 == 0 else "" if i % 4 == 1 else "r" for i in range(ROWS)]))
     result = report(served)
@@ -182,15 +156,6 @@ def test_rows_without_id_or_a_real_time_are_left_out_as_by_the_publisher() -> No
     never = pa.array([datetime(9999, 12, 31, tzinfo=UTC)] * ROWS, pa.timestamp("ms", "UTC"))
     with pytest.raises(CompareError, match="no value is a time from 1970 to 2098; check its unit"):
         report(table(2, at=never))
-
-
-def test_the_result_does_not_depend_on_threads_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = report(table(2)).to_dict()
-    monkeypatch.setattr(cli.compare.compare, "MAX_WORKERS", 1)
-    monkeypatch.setattr("cli.compare.production.BATCH_ROWS", 300)
-    actual = report(table(2)).to_dict()
-    for name in ("drift", "rates", "fields", "contract_id", "baseline_id", "periods"):
-        assert actual[name] == expected[name]
 
 
 def test_periods_are_calendar_periods() -> None:
@@ -340,18 +305,13 @@ def test_values_of_personal_data_are_not_shown(files: tuple[Path, Path], tmp_pat
     ("change", "words", "message"),
     [
         ({}, ["--time", "att"], "--time att: prod.parquet has no such column; did you mean at?"),
-        ({"at": ["x"] * ROWS}, ["--time", "at"], "prod.parquet: --time at: the column has type string, which is not"),
         ({"at": pa.nulls(ROWS, pa.timestamp("ms"))}, ["--time", "at"], "prod.parquet: --time at: all values are null"),
-        ({}, ["--by", "day"], "--by day needs event times: name their column with --time."),
-        ({}, ["--id", "idd"], "--id idd: train.parquet has no such column; its columns: rid, at"),
         ({}, ["--score", "city"], "--score city: the column has type string, but a score needs numbers"),
-        ({"p": None}, ["--score", "p"], "--score p: prod.parquet has no such column"),
         (
             {"speed": None, "age": None, "city": None, "p": None, "bought": None},
             ["--time", "at"],
             "no column of a field: ",
         ),
-        ({}, ["--contract", "absent.yaml"], "absent.yaml: cannot be read: no such file or directory"),
     ],
 )
 def test_errors_name_the_table_the_column_and_the_remedy(
@@ -362,23 +322,6 @@ def test_errors_name_the_table_the_column_and_the_remedy(
     pq.write_table(table(2, **change), prod)
     assert run(train, prod, *words, "--no-multivariate") == EXIT_UNREADABLE
     assert message in capsys.readouterr().err
-
-
-def test_unreadable_files_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train = tmp_path / "train.parquet"
-    pq.write_table(table(1), train)
-    column = table(1)["age"]
-    pq.write_table(table(1).slice(0, 0), tmp_path / "empty.parquet")
-    pq.write_table(pa.table([column, column], ["a", "a"]), tmp_path / "twice.parquet")
-    (tmp_path / "junk.parquet").write_bytes(b"PAR1 and nothing else")
-    for name, message in (
-        ("absent.parquet", "absent.parquet cannot be read: no such file or directory"),
-        ("empty.parquet", "empty.parquet has no rows; use a table with rows"),
-        ("twice.parquet", "twice.parquet has the column 'a' more than once"),
-        ("junk.parquet", "junk.parquet cannot be read as Parquet"),
-    ):
-        assert run(train, tmp_path / name) == EXIT_UNREADABLE
-        assert message in capsys.readouterr().err
 
 
 def test_a_type_that_contradicts_the_contract_is_an_error(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,19 +1,14 @@
 """What `barograph dev` checks before it deletes data and starts servers, and what it prints after they have stopped."""
 
 import socket
-import threading
 from pathlib import Path
 
 import pytest
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
-from cli.dev import guard
-from cli.settings import Settings
 from local import stack
-from streams.registry.poller import RegistryPoller
 from tests.support.command_line import run
-from warehouse.errors import WarehouseBusy
 
 
 class NoStack:
@@ -47,19 +42,3 @@ def test_a_typo_and_a_taken_port_are_reported_before_anything_starts(
     assert "windowz" in dev_error(capsys, "m.yaml", "--reset")
     (folder / "barograph.toml").write_text("clok = 'replay'")
     assert "clok" in dev_error(capsys, "m.yaml", "--reset")
-
-
-def test_an_error_of_a_query_after_the_end_is_not_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stop = threading.Event()
-
-    def fail(*_: object, **__: object) -> None:
-        raise WarehouseBusy("ClickHouse does not answer.")
-
-    monkeypatch.setattr(RegistryPoller, "start", fail)
-    guard.run_beside(Settings(), stop)
-    assert "The alert rules are no longer evaluated: ClickHouse does not answer." in capsys.readouterr().out
-    stop.set()
-    guard.run_beside(Settings(), stop)
-    assert capsys.readouterr().out == ""

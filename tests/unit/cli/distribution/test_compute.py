@@ -117,17 +117,6 @@ def test_other_ranges_use_the_phi_of_the_nearest_length() -> None:
         assert (psi.phi_window, psi.phi) == (window, {"6h": 1.5, "1d": 3.5}[window])
 
 
-def test_a_field_without_training_values_has_no_psi() -> None:
-    baseline = make_baseline(hours_of_week=False)
-    field = msgspec.structs.replace(baseline.fields[0], slices={ALL: SliceCounts(cells=(0, 0, 0))})
-    contract = make_contract(HOUR_S, Window(DAY_S, HOUR_S))
-    series = make_series(contract, msgspec.structs.replace(baseline, fields=(field,)))
-    distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + DAY_S), DistributionQuery())
-    assert distribution.psi is None
-    assert [share.training for share in distribution.shares] == [None, None, None]
-    assert distribution.n == sum(share.n for share in distribution.shares) > 0
-
-
 def test_a_gap_in_the_range_is_noted() -> None:
     for silent, notes in (
         (range(5, 9), ["there are no events from 2026-10-24T03:00Z to 2026-10-24T07:00Z"]),

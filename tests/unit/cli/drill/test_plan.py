@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cli.drill.plan import DrillPlan, DrillRequest, complete_injection, control_model, fault_period, plan_drill
+from cli.drill.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
 from drills.errors import DrillError
 from drills.faults import EventTables, InjectionRequest, find_fault
 from drills.faults.fault import epoch_ms
@@ -41,19 +41,6 @@ def test_periods_that_do_not_fit_are_rejected() -> None:
     one = EventTables(EVENTS.predictions.slice(0, 1), EVENTS.labels)
     with pytest.raises(DrillError, match="All events are at the same time"):
         fault_period(one, None, None)
-
-
-def test_a_drill_without_a_plan_keeps_the_field_that_it_would_have() -> None:
-    def affected(fault: str, field: str | None = None) -> str | None:
-        injection = complete_injection(
-            DrillRequest(InjectionRequest(find_fault(fault), field), 30 * 86_400), ROUTED, baseline(), EVENTS
-        )
-        return None if injection is None or injection.affected is None else injection.affected.name
-
-    assert affected("mean-shift") == "x"
-    assert affected("mean-shift", "y") == "y"
-    assert affected("mean-shift", "colour") is None
-    assert affected("silence") is None
 
 
 def test_a_plan_states_what_must_happen() -> None:

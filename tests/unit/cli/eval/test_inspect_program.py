@@ -39,11 +39,6 @@ def test_a_failure_shows_the_last_lines_of_both_outputs(tmp_path: Path) -> None:
     assert len(lines) == 7
 
 
-def test_a_program_that_writes_no_log(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="wrote 0 logs"):
-        run_inspect(fake_program(tmp_path, "pass"), suite_of(tmp_path), PROMPT, "m", tmp_path / "logs")
-
-
 def test_the_program_receives_suite_prompt_and_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_API_KEY", raising=False)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", "secret")

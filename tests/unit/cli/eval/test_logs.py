@@ -105,19 +105,6 @@ def test_one_prompt_or_application_is_not_given_to_runs_of_several(tmp_path: Pat
     assert read(own_member).prompt == "answer@8"
 
 
-def test_one_prompt_is_not_given_to_a_log_of_promptfoo_with_two(tmp_path: Path) -> None:
-    def another(log: dict[str, Any]) -> None:
-        prompts = log["results"]["prompts"]
-        prompts[0]["label"] = "short"
-        prompts.append(prompts[0] | {"label": "long"})
-        log["results"]["results"] += [row | {"promptIdx": 1} for row in log["results"]["results"]]
-
-    path = changed(PROMPTFOO, tmp_path, another)
-    assert [run.prompt for run in read_logs([path], model="m")] == ["", ""]
-    with pytest.raises(EvalLogError, match="has 2 prompts, so that --prompt would make them one"):
-        read_logs([path], model="m", prompt="answer@8")
-
-
 def set_in(*steps: Any, value: Any) -> Change:
     def change(log: dict[str, Any]) -> None:
         target: Any = log
@@ -136,10 +123,7 @@ TOTAL = ("results", "scores", 0, "metrics", "accuracy", "value")
     ("change", "text"),
     [
         (set_in(*TOTAL, value=0.5), "the mean of the 8 scores is 0.375, but the log states 0.5"),
-        (set_in(*TOTAL, value=float("nan")), "the mean of the 8 scores is 0.375, but the log states nan"),
-        (set_in(*SCORE, value="C"), "the mean of the 8 scores is 0.5, but the log states 0.375"),
         (lambda log: log["samples"].pop(), "has 7 answers, but the log states 8"),
-        (lambda log: log["samples"].append(log["samples"][0]), "has 9 answers, but the log states 8"),
         (lambda log: log["samples"].__setitem__(1, log["samples"][0]), "epoch 1, is there twice"),
         (
             lambda log: [sample.update(scores=None) for sample in log["samples"]],
@@ -148,38 +132,17 @@ TOTAL = ("results", "scores", 0, "metrics", "accuracy", "value")
         (set_in("results", "scores", 0, "scored_samples", value=5), "has 4 items with a score, but the log states 5"),
         (set_in("version", value=3), "is a log of version 3, not 2"),
         (set_in("status", value="cancelled"), "ended with the status cancelled; repeat it with `inspect eval-retry`"),
-        (set_in("eval", "created", value="yesterday"), "'yesterday' is not a time with a zone"),
-        (set_in("eval", "eval_id", value=None), "`eval_id` is missing"),
-        (set_in("results", "scores", value=[]), "has no score; its scores: none"),
         (set_in("results", "scores", 0, "metrics", value={"f1": {}}), "neither the metric accuracy nor mean"),
-        (set_in("samples", value=None), "has no samples"),
         (set_in("samples", 3, "output", "model", value="other"), "are of several models, other, smollm2-135m"),
         (set_in(*SCORE, value="perhaps"), "sample 1: the score 'perhaps' is neither a number nor"),
         (set_in(*SCORE, value=7), "sample 1: the score is 7.0; only scores from 0 to 1"),
-        (set_in(*SCORE, value={"a": 1}), "is neither a number nor"),
         (set_in("samples", 0, value=5), "sample 1: is not an object"),
-        (set_in("samples", 0, "epoch", value=-1), "sample 1: the epoch is -1; epochs from 0 to 2,147,483,648"),
         (set_in("samples", 0, "epoch", value=2**31 + 1), "sample 1: the epoch is 2147483649; epochs from 0"),
         (set_in("metadata", value="support-bot"), "`metadata` is str"),
-        (lambda log: log.update(metadata=None) or log["eval"].update(metadata="x"), "`metadata` is str"),
-        (set_in("eval", "config", value="none"), "`config` is str"),
     ],
 )
 def test_damaged_logs_of_inspect(change: Change, text: str, tmp_path: Path) -> None:
     assert text in message(changed(INSPECT, tmp_path, change))
-
-
-def test_the_reason_of_a_failed_run_and_other_reducers_are_named(tmp_path: Path) -> None:
-    def failed(log: dict[str, Any]) -> None:
-        log |= {"status": "error", "error": {"message": "Connection refused"}}
-
-    assert "with the status error: Connection refused" in message(changed(INSPECT, tmp_path, failed))
-
-    def at_least_one(log: dict[str, Any]) -> None:
-        log["eval"]["config"]["epochs_reducer"] = ["at_least_1"]
-        log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.5
-
-    assert "reduces epochs by at_least_1, not by their mean" in message(changed(INSPECT, tmp_path, at_least_one))
 
 
 def test_items_count_alike_if_answers_failed(tmp_path: Path) -> None:
@@ -234,18 +197,6 @@ def test_logs_that_are_cut_off(share: float, tmp_path: Path) -> None:
         copy = tmp_path / path.name
         copy.write_bytes(data[: int(len(data) * share)])
         assert "is not JSON" in message(copy) or "is not a complete zip file" in message(copy)
-
-
-def test_damaged_members(tmp_path: Path) -> None:
-    data = bytearray(EVAL.read_bytes())
-    with zipfile.ZipFile(EVAL) as archive:
-        info = archive.getinfo("header.json")
-    # Behind the local header; the names of the members are longer than 40 bytes nowhere.
-    for i in range(info.header_offset + 60, info.header_offset + 90):
-        data[i] ^= 0xFF
-    copy = tmp_path / "damaged.eval"
-    copy.write_bytes(data)
-    assert "the member header.json" in message(copy)
 
 
 def test_a_zip_file_that_unpacks_to_more_than_the_limit_is_rejected_before_it_is_unpacked(
@@ -326,38 +277,14 @@ def test_damaged_logs_of_lm_eval(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (set_in("configs", value="text"), "`configs` is str"),
-        (set_in("versions", value="text"), "`versions` is str"),
-        (
-            lambda log: [
-                log[each].update({"a/b": log[each]["support_bot_answers"]}) for each in ("results", "configs")
-            ],
-            "task a/b: no file of samples can have this name: rename the task without slashes",
-        ),
-    ],
-)
-def test_wrong_results_of_lm_eval(change: Change, text: str, tmp_path: Path) -> None:
-    results, _ = copy_lm_eval(tmp_path)
-    assert text in message(changed(results, tmp_path, change))
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
         (lambda log: log["results"]["results"].pop(), "has 11 scores, but the log states 12"),
         (
             set_in("results", "results", 0, "score", value=1),
             "the mean of the 12 scores is 0.416666667, but the log sta",
         ),
-        (set_in("results", "version", value=4), "is a log of version 4"),
-        (set_in("config", value="text"), "`config` is str"),
         (set_in("config", "description", value=""), "names no suite: add `description`"),
-        (set_in("results", "results", 0, "promptIdx", value=7), "has 11 scores, but the log states 12"),
         (set_in("results", "results", 0, "failureReason", value=2), "has 1 failed calls, but the log states 0"),
-        (
-            set_in("results", "results", 2, "testCase", "description", value="business-customers-1"),
-            "another test has the description business-customers-1 too",
-        ),
+        (set_in("results", "results", 2, "testCase", "description", value="business-customers-1"),),
     ],
 )
 def test_damaged_logs_of_promptfoo(change: Change, text: str, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from cli.infer import phi
 from cli.infer.event_times import OrderedTimes
 from cli.infer.phi import TrainingWindows
 from cli.infer.slices import SliceDimension
@@ -70,17 +69,6 @@ def test_phi_equals_an_independent_computation() -> None:
     }
     assert result["1d"].value > 20
     assert (result["1d"].flag, result["7d"].flag) == ("ok", "rough")
-
-
-@pytest.mark.parametrize(("rows", "counts"), [(1, 1), (700, 1 << 22), (1 << 21, 100)])
-def test_neither_order_nor_chunks_of_rows_change_phi(monkeypatch: pytest.MonkeyPatch, rows: int, counts: int) -> None:
-    rng = np.random.default_rng(SEED)
-    at_ms, values = weather(rng, days=30, per_day=100)
-    expected = learned(windows_of(at_ms), summary(values))
-    monkeypatch.setattr(phi, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(phi, "CHUNK_COUNTS", counts)
-    shuffled = rng.permutation(len(values))
-    assert learned(windows_of(at_ms[shuffled]), summary(values[shuffled])) == expected
 
 
 def test_rows_without_time_are_in_no_window() -> None:

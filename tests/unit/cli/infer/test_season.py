@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,11 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Window
-from barograph.contract.file import load_contract
-from numpy.typing import NDArray
 
-from cli.infer import hours
-from cli.infer.errors import OptionError
 from cli.infer.infer import InferOptions, InferResult, infer
 from cli.infer.profile import Roles
 from sketches.baseline.baseline import ALL, HOUR_NAMES, load_baseline
@@ -27,13 +22,11 @@ from sketches.drift.overdispersion import QUANTILES
 from sketches.drift.psi import psi_values
 from sketches.drift.season import Season
 from streams.hour_of_week import compute_hours_of_week
-from tests.support.command_line import run
 
 ZONE = "America/New_York"
-HOUR_S, WEEK_S = 3_600, 7 * 86_400
+HOUR_S = 3_600
 MONDAY_S = int(datetime(2026, 2, 2, tzinfo=ZoneInfo(ZONE)).timestamp())
 WINDOWS = (Window(900, 900), Window(HOUR_S, HOUR_S), Window(86_400, HOUR_S))
-IntArray = NDArray[np.int64]
 
 
 def traffic(weeks: int, per_hour: int, *, repeats: float = 0.0, seed: int = 1) -> pa.Table:
@@ -153,43 +146,3 @@ def test_phi_with_a_season_is_that_of_later_weeks(tmp_path: Path) -> None:
     assert phi > 4
     quantiles = [np.quantile(of_quantile, q) for of_quantile, q in zip(np.transpose(ratios), QUANTILES, strict=True)]
     assert phi == pytest.approx(float(max(quantiles)), rel=0.25)
-
-
-@pytest.mark.parametrize(("rows", "counts"), [(1, 1), (700, 5_000)])
-def test_results_are_independent_of_chunks_of_rows(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int, counts: int
-) -> None:
-    table = traffic(weeks=3, per_hour=4)
-    expected = learned(table, tmp_path).baseline
-    monkeypatch.setattr(hours, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(hours, "CHUNK_COUNTS", counts)
-    assert learned(table, tmp_path).baseline == expected
-
-
-def test_a_table_without_a_season_keeps_its_ids(tmp_path: Path) -> None:
-    result = learned(traffic(weeks=2, per_hour=5), tmp_path, "none")
-    assert result.baseline.timezone == ""
-    assert all(not field.hours_of_week for field in result.baseline.fields)
-    assert b"hours_of_week" not in _written(result, tmp_path)
-    assert "season" not in (tmp_path / "out" / "m.yaml").read_text()
-
-
-def test_few_rows_and_few_weeks_cause_warnings_and_no_times_an_error(tmp_path: Path) -> None:
-    few = learned(traffic(weeks=3, per_hour=20), tmp_path).warnings
-    assert any(re.match(r"Training covers 3\.0 weeks, .* below 4 weeks", text) for text in few)
-    [hours_] = [text for text in few if "hours of the week have fewer than 500 rows" in text]
-    assert hours_.startswith("168 of 168 hours")
-    many = learned(traffic(weeks=5, per_hour=150), tmp_path).warnings
-    assert not [text for text in many if "of the week" in text]
-    with pytest.raises(OptionError, match=r"--season hour_of_week requires event times: name their column with --time"):
-        infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", season="hour_of_week"))
-
-
-def test_the_command_writes_the_season(tmp_path: Path) -> None:
-    path = tmp_path / "train.parquet"
-    pq.write_table(traffic(weeks=2, per_hour=5), path)
-    words = ("infer", path, "--model", "m", "--version", "1", "--time", "at", "--out", tmp_path, "--timezone", ZONE)
-    assert run(*words, "--season", "hour_of_week") == 0
-    contract = load_contract(tmp_path / "m.yaml")
-    assert (contract.season, contract.timezone) == ("hour_of_week", ZONE)
-    assert run(*words, "--season", "daily") == 2

@@ -75,16 +75,6 @@ def test_numbers_are_counted_per_slice_in_chunks_of_any_size(monkeypatch: pytest
     assert (field.low, field.high, field.mean) == (1.0, 3.0, 2.0)
 
 
-def test_booleans_always_have_two_bins_and_texts_of_nulls_no_category() -> None:
-    for values in ([1.0, 1.0, 1.0], [0.0, 0.0, 1.0], [np.nan] * 3):
-        array = np.array(values)
-        ordered = np.sort(array[np.isfinite(array)])
-        field = summarise_numbers("b", array, ordered, [], integer=True, boolean=True).baseline
-        assert (field.edges, field.low, field.high) == ((0.5,), None, None)
-    field = summarise_texts("t", texts([None, None]), []).baseline
-    assert (field.categories, field.slices["all"].cells) == ((), (0, 2))
-
-
 def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summarise, "MAX_CATEGORIES", 3)
     column = texts(["z", "b", "b", "a", None, "c", "z", "d"])

@@ -13,7 +13,6 @@ from barograph.contract.check import check_contract
 from numpy.typing import NDArray
 
 from cli.infer import InferOptions, InferResult, Roles, infer
-from cli.infer.errors import OptionError
 from cli.infer.event_times import OrderedTimes
 from cli.infer.windows import (
     LEAST_SLICE_N,
@@ -144,32 +143,6 @@ def test_windows_without_events_do_not_count() -> None:
     assert names(proposed(batch)) == ["15m", "1h", "1d"]
 
 
-def test_hops_fit_a_pane_that_is_given() -> None:
-    assert [(w.name, w.hop_s) for w in proposed(random_times(1_000), pane_s=2 * HOUR_S).windows] == [
-        ("1d", 2 * HOUR_S),
-        ("7d", 12 * HOUR_S),
-    ]
-    # Windows shorter than a day cannot consist of panes of a day.
-    assert names(proposed(random_times(100_000), pane_s=DAY_S)) == ["1d"]
-    assert propose(random_times(100), 100, (), pane_s=50 * DAY_S) is None
-
-
-def test_a_pane_is_as_long_as_the_hops_allow() -> None:
-    cases: list[tuple[tuple[int, ...], bool, int]] = [
-        ((60, 300, 3600), False, 60),
-        ((HOUR_S, DAY_S), False, HOUR_S),
-        ((7 * DAY_S, 14 * DAY_S), False, DAY_S),
-        ((7 * DAY_S,), True, HOUR_S),
-        ((90 * MINUTE_S,), False, 30 * MINUTE_S),
-        ((7 * HOUR_S,), False, HOUR_S),
-        ((7 * MINUTE_S,), False, MINUTE_S),
-    ]
-    for hops_s, hourly, pane_s in cases:
-        windows = tuple(Window(4 * hop_s, hop_s) for hop_s in hops_s)
-        assert pane_for(windows, hourly=hourly) == pane_s, hops_s
-        check_contract(Contract(model="m", pane_s=pane_s, windows=windows))
-
-
 def test_the_minimum_of_slices_follows_the_typical_slice() -> None:
     times = random_times(1_000)
     assert proposed(times).slice_min_n == DEFAULTS.slice_min_n
@@ -211,26 +184,3 @@ def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
         "least 1,1"
     )
     assert result.windows_warning == ""
-
-
-def test_sparse_traffic_causes_a_warning(tmp_path: Path) -> None:
-    result = inferred(tmp_path, 2, 400, roles=Roles(time="at"))
-    assert result.windows_warning.startswith("Traffic is sparse: a 90d window has about 1")
-    assert not any("a level needs" in text for text in result.warnings), "a comparison repeats these and has no windows"
-    result = inferred(tmp_path, 10, 90, roles=Roles(time="at"))
-    assert [window.name for window in result.contract.windows] == ["30d", "90d"]
-    assert result.windows_warning.startswith("Windows of 30d often have fewer than the ")
-    assert result.windows_warning.endswith("a level needs, and are then insufficient; those of 90d have enough.")
-
-
-def test_windows_that_are_given_and_tables_without_times_are_not_judged_by_traffic(tmp_path: Path) -> None:
-    named = inferred(tmp_path, 165, 100, roles=Roles(time="at"), windows=(Window(2 * DAY_S, HOUR_S),))
-    assert (named.contract.pane_s, named.contract.windows) == (HOUR_S, (Window(2 * DAY_S, HOUR_S),))
-    assert (named.windows_reason, named.contract.slice_min_n) == ("", DEFAULTS.slice_min_n)
-    untimed = inferred(tmp_path, 165, 100).contract
-    assert (untimed.pane_s, untimed.windows) == (DEFAULTS.pane_s, DEFAULTS.windows)
-
-
-def test_a_pane_of_which_no_proposed_window_consists_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--pane 5h: no proposed window consists of such panes; name windows with"):
-        inferred(tmp_path, 165, 100, roles=Roles(time="at"), pane_s=5 * HOUR_S)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree
 
 import msgspec
-import pytest
 from barograph.contract import Contract
 
-from cli.errors import CommandError
 from cli.lineage.events import openlineage_events
 from cli.lineage.picture import draw_lineage
-from cli.lineage.transport import event_line, post_events
+from cli.lineage.transport import event_line
 from tests.unit.warehouse.test_lineage import contract
 from warehouse.lineage import build_lineage
 
@@ -75,12 +71,3 @@ def test_the_model_is_a_job_between_its_sources_and_its_topic() -> None:
     for consumer in consumers:
         (read,) = consumer["inputs"]
         assert (read["namespace"], read["name"]) == (topic["namespace"], topic["name"])
-
-
-def test_a_missing_package_and_an_address_that_is_no_url_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CommandError, match="--send catalogue is not a URL"):
-        post_events([], "catalogue")
-    monkeypatch.setitem(sys.modules, "openlineage.client", None)
-    monkeypatch.delitem(sys.modules, "cli.lineage.events")
-    with pytest.raises(CommandError, match="install the extra `lineage`"):
-        importlib.import_module("cli.lineage.events")

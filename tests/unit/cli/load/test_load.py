@@ -148,25 +148,6 @@ def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> N
     assert [row["at"] for row in rows_of(labels)] == [AT + timedelta(days=7)] * 2
 
 
-def test_a_file_of_labels_replaces_the_labels_in_predictions(tmp_path: Path) -> None:
-    write_table(tmp_path / "p.parquet", table(score=[0.5, 0.5], label=["1", "0"]))
-    write_table(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
-    both = (tmp_path / "p.parquet", tmp_path / "l.parquet")
-    predictions, labels = sources_of(*both, label_time=LabelTime("known"))
-    assert predictions.notes == (
-        f"{both[0]}: the labels in the column label are not sent, because the labels of this load are those of "
-        f"{both[1]}. To send them, load the table alone.",
-    )
-    assert rows_of(labels) == [{"model": "m", "id": "007", "label": "1", "at": AT}]
-
-
-def test_all_labels_of_a_load_need_the_named_time(tmp_path: Path) -> None:
-    write_table(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
-    write_table(tmp_path / "k.parquet", pa.table({"id": ["8"], "label": ["1"], "at": [AT]}))
-    with pytest.raises(LoadError, match=r"These files have labels, but no column 'known': \S+k.parquet\. Rename"):
-        sources_of(tmp_path / "l.parquet", tmp_path / "k.parquet", label_time=LabelTime("known"))
-
-
 def test_labels_in_predictions_are_checked_like_others(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     write_table(path, table(zip=None, paid=["yes", "perhaps"]))
@@ -176,10 +157,6 @@ def test_labels_in_predictions_are_checked_like_others(tmp_path: Path) -> None:
     unlabelled = Contract(model="m", fields=FLAG.fields)
     _, labels = sources_of(path, contract=unlabelled)
     assert labels.notes[-1].endswith("the contract has no label, so these labels are stored and not measured.")
-    with pytest.raises(LoadError, match="the column flag has type bool; convert it to timestamps"):
-        sources_of(path, contract=unlabelled, label_time=LabelTime("flag"))
-    with pytest.raises(LoadError, match="No labels of the load have the column 'known'; correct --label-time"):
-        sources_of(path, contract=unlabelled, label_time=LabelTime("known"))
     write_table(path, table(zip=None))
     with pytest.raises(LoadError, match="--label-delay is for the labels in a table of predictions, and none are sent"):
         sources_of(path, contract=FLAG, label_time=LabelTime(delay_s=60))
@@ -223,47 +200,6 @@ def test_predictions_need_a_version_and_are_of_one_model(tmp_path: Path) -> None
     write_table(path, table(model=["m", "n"]))
     with pytest.raises(LoadError, match="the column model holds 'n'; this publisher is for 'm'"):
         rows_of(read(path))
-
-
-def test_a_file_that_is_not_a_table_is_rejected(tmp_path: Path) -> None:
-    write_table(tmp_path / "p.parquet", table())
-    (tmp_path / "cut.parquet").write_bytes((tmp_path / "p.parquet").read_bytes()[:-20])
-    (tmp_path / "text.parquet").write_text("hello")
-    (tmp_path / "type.csv").write_text("id,at,x\na,2026-03-01T00:00:00Z,much\n")
-    (tmp_path / "twice.csv").write_text("id,at,x,x\na,2026-03-01T00:00:00Z,1,2\n")
-    for name, message in (
-        ("none.parquet", "cannot be read: no such file or directory; give the path of a table."),
-        ("text.parquet", "is not a table in a known format; give a Parquet, CSV or Arrow file."),
-        ("cut.parquet", "cannot be read as Parquet: "),
-        ("type.csv", r"type.csv cannot be read as a CSV table: In CSV column #2: .*double.*'much'"),
-        ("twice.csv", "has the column 'x' more than once"),
-    ):
-        with pytest.raises(LoadError, match=message):
-            read(tmp_path / name)
-
-
-def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path) -> None:
-    contract = Contract(
-        model="m",
-        fields=(
-            Field(name="scores.cat", type="float", source="scores.cat"),
-            Field(name="confidence", type="float", source="confidence"),
-        ),
-        slices=(Slice(name="both", source="features.origin * context.carrier"),),
-    )
-    rows = pa.table(
-        {"id": ["1"], "at": [AT], "scores.cat": [0.25], "scores.dog": [0.75], "origin": ["JFK"], "carrier": ["09"]}
-    )
-    for name in FILES:
-        write_table(tmp_path / name, rows)
-        source = inspect_file(EventFile(tmp_path / name, csv_types(contract)), contract, "3")
-        assert source.notes == ()
-        [block] = read_blocks(source, contract, "3")
-        [event] = block.rows.to_pylist()
-        assert (event["features.origin"], event["context.carrier"], event["scores.dog"]) == ("JFK", "09", 0.75)
-    write_table(tmp_path / "p.parquet", rows.drop_columns(["scores.cat", "scores.dog"]))
-    with pytest.raises(LoadError, match=r"no column of a field of the contract of m: scores\.cat, confidence"):
-        inspect_file(EventFile(tmp_path / "p.parquet", {}), contract, "3")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from barograph.contract import ShadowTest
 from barograph.contract.problems import ContractError
 from barograph.events import ShadowReason
 
-from cli.errors import CommandError
-from cli.promote.policy import PromotionPolicy, load_policy, parse_policy, unmet_requirements
+from cli.promote.policy import PromotionPolicy, parse_policy, unmet_requirements
 from cli.promote.show import REASON_TEXTS
 from sketches.shadow.decision import ShadowDecision
 from warehouse.shadow.criteria import decision, missing_answers
@@ -75,9 +73,6 @@ def test_each_requirement_can_fail() -> None:
         pytest.param("days: 28\ncriteria:\n  acuracy: 0.1\n", 3, "did you mean accuracy?", id="metric"),
         pytest.param("days: 28\nmargins: {}\n", 2, "the key 'margins' is unknown", id="key"),
         pytest.param("days: 28\ndrills: [nulls]\n", 2, "has no drills", id="drills"),
-        pytest.param("\nmissing_share: 5\n", 2, "out of range", id="range"),
-        pytest.param("criteria: {accuracy: 0}\n", 1, "above 0", id="margin"),
-        pytest.param("- days\n", 1, "not a policy", id="list"),
         pytest.param("days: [1\n", 2, "not YAML", id="yaml"),
     ],
 )
@@ -87,11 +82,6 @@ def test_a_wrong_policy_is_an_error_with_its_line(text: str, line: int, message:
     (problem,) = error.value.problems
     assert (problem.file, problem.line) == ("p.yaml", line)
     assert message in problem.message
-
-
-def test_a_policy_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"missing\.yaml: cannot be read: no such file"):
-        load_policy(tmp_path / "missing.yaml")
 
 
 def test_requests_outside_the_sample_and_failures_of_the_primary_are_no_failures_of_the_candidate() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -44,9 +43,7 @@ def edit_manifest(path: Path, change: Callable[[dict[str, object]], object]) -> 
         pytest.param(lambda p: (p / "days.json").write_bytes(b"{}"), "days.json differs from its digest", id="changed"),
         pytest.param(lambda p: (p / "days.json").unlink(), "the part days.json is missing", id="missing"),
         pytest.param(lambda p: (p / MANIFEST).unlink(), "this is no evidence bundle", id="no-manifest"),
-        pytest.param(lambda p: (p / MANIFEST).write_bytes(b"[1]"), "is not a manifest", id="other-manifest"),
         pytest.param(lambda p: (p / "notes.txt").write_text(""), "'notes.txt' is not a part", id="extra"),
-        pytest.param(lambda p: edit_manifest(p, lambda m: m.update(note=1)), "manifest.json was changed", id="note"),
         pytest.param(lambda p: edit_manifest(p, lambda m: m.update(format=2)), "has format 2, not 1", id="format"),
         pytest.param(
             lambda p: ((p / "days.json").unlink(), (p / "days.json").symlink_to(p / MANIFEST)),
@@ -75,15 +72,6 @@ def test_a_name_in_an_archive_is_never_a_path(tmp_path: Path, name: str) -> None
     assert [each.name for each in tmp_path.iterdir()] == ["evidence.zip"]
 
 
-def test_a_part_that_occurs_twice_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "evidence.zip"
-    write_bundle(path, CONTENT)
-    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("days.json", b"{}")
-    with pytest.raises(BundleError, match=r"days\.json occurs twice"):
-        read_bundle(path)
-
-
 def test_every_truncation_of_an_archive_is_found(tmp_path: Path) -> None:
     path = tmp_path / "evidence.zip"
     write_bundle(path, CONTENT)
@@ -107,20 +95,6 @@ def test_every_altered_byte_of_a_part_is_found(tmp_path: Path) -> None:
     read_bundle(path)
 
 
-def test_a_damaged_compressed_archive_is_an_error(tmp_path: Path) -> None:
-    written, path = tmp_path / "evidence.zip", tmp_path / "packed.zip"
-    write_bundle(written, CONTENT)
-    with zipfile.ZipFile(written) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in source.namelist():
-            archive.writestr(name, source.read(name) * 50)
-    content = bytearray(path.read_bytes())
-    start = 30 + len(MANIFEST)
-    content[start : start + 8] = b"\xff" * 8
-    path.write_bytes(content)
-    with pytest.raises(BundleError, match="the archive is damaged"):
-        read_bundle(path)
-
-
 def test_large_parts_are_not_read_and_deeply_nested_json_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,13 +116,3 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(CommandError, match="No space left on device"):
         write_bundle(tmp_path / name, CONTENT)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_paths_that_cannot_be_used_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="cannot be read"):
-        read_bundle(tmp_path / "missing.zip")
-    write_bundle(tmp_path / "evidence", CONTENT)
-    with pytest.raises(CommandError, match="evidence exists"):
-        write_bundle(tmp_path / "evidence", CONTENT)
-    with pytest.raises(CommandError, match="cannot be written"):
-        write_bundle(tmp_path / "none" / "evidence.zip", CONTENT)

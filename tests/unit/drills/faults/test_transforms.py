@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
-from drills.errors import DrillError
 from drills.faults import FAULTS, EventTables, InjectionRequest, find_fault, plan_injection
-from drills.faults.fault import epoch_ms, replace_column
+from drills.faults.fault import epoch_ms
 from tests.support.drill_events import CONTRACT, DAY_MS, HOUR_MS, PERIOD, baseline, make_events
 
 BASELINE = baseline()
@@ -127,26 +125,6 @@ def test_times_move_as_stated() -> None:
     assert np.array_equal(stale - before, np.where(mask, -6 * HOUR_MS, 0))
     fast = epoch_ms(inject("clock-fast", events, rate=1.0).predictions)
     assert np.array_equal(fast - epoch_ms(events.predictions), np.where(mask, HOUR_MS, 0))
-
-
-def test_a_time_of_day_slips_around_midnight() -> None:
-    events = make_events()
-    mask = PERIOD.mask(events.predictions)
-    minutes = pa.array(np.arange(events.predictions.num_rows, dtype=np.float64) % 1_440)
-    (x,) = (field for field in CONTRACT.fields if field.name == "x")
-    column = x.source
-    with_times = EventTables(replace_column(events.predictions, column, minutes), events.labels)
-    in_minutes = msgspec.structs.replace(x, unit="minute of the day")
-    contract = msgspec.structs.replace(CONTRACT, fields=(in_minutes,))
-    request = InjectionRequest(find_fault("timezone-slip"), field="x")
-    slipped = plan_injection(request, contract, BASELINE, PERIOD).apply(with_times).predictions[column].to_numpy()
-    expected = np.where(mask, (minutes.to_numpy() - 300) % 1_440, minutes.to_numpy())
-    assert np.array_equal(slipped, expected)
-    assert slipped.min() >= 0
-    with pytest.raises(DrillError, match="a whole day does not change"):
-        plan_injection(InjectionRequest(find_fault("timezone-slip"), "x", magnitude=24.0), contract, BASELINE, PERIOD)
-    with pytest.raises(DrillError, match="affects times, and x is a number"):
-        inject("timezone-slip", events, field="x")
 
 
 def test_a_stale_value_is_that_of_an_earlier_prediction() -> None:
