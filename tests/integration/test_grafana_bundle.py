@@ -169,7 +169,7 @@ def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
 
     stub.always = evaluate_later
     assert smoke(stub, patience_s=60) == 0
-    assert asked == 3, "it waits for rules that are not evaluated yet"
+    assert n_queries == 3, "it waits for rules that are not evaluated yet"
     stub.always = None
     output = capsys.readouterr().out
     for line in (
