@@ -1,4 +1,4 @@
-"""What a demo deletes on the local stack, and what it finds there; the whole of it is the last step of .ci/run."""
+"""What a demo deletes on the local stack; the whole of it is the last step of .ci/run."""
 
 from __future__ import annotations
 

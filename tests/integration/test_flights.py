@@ -1,4 +1,4 @@
-"""The flights example on its real data: times, features, model and files."""
+"""The flights example on its real data: landings, files, and scores of training."""
 
 from __future__ import annotations
 

@@ -16,17 +16,7 @@ from barograph.contract import CROSS, LabelSpec, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
-from cli.infer import (
-    InferOptions,
-    InferResult,
-    OptionError,
-    Roles,
-    infer,
-    phi,
-    summarise,
-    tables,
-    write_result,
-)
+from cli.infer import InferOptions, InferResult, OptionError, Roles, infer, phi, summarise, tables, write_result
 from sketches.baseline.baseline import load_baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn

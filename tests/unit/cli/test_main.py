@@ -1,4 +1,4 @@
-"""The command as a whole: its list of commands, its imports, its error messages."""
+"""The command as a whole: its list of commands, its imports, its errors."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Terminal output: escaping, tables, numbers, times."""
+"""Terminal output: escaping, tables, JSON."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from cli.terminal import (
-    AlignedTable,
-    SafeText,
-    Terminal,
-    one_line,
-    visible,
-)
+from cli.terminal import AlignedTable, SafeText, Terminal, one_line, visible
 
 
-def make_terminal(*, is_terminal: bool = False, width: int = 80) -> tuple[Terminal, io.StringIO]:
+def make_terminal() -> tuple[Terminal, io.StringIO]:
     output = io.StringIO()
-    return Terminal(Console(file=output, force_terminal=is_terminal, width=width, legacy_windows=False)), output
+    return Terminal(Console(file=output, width=80, legacy_windows=False)), output
 
 
 @pytest.mark.parametrize(
@@ -57,6 +51,14 @@ def test_text_is_never_markup() -> None:
     terminal.line("[red]name[/red] [link=file:///etc]x[/link]")
     assert output.getvalue() == "[red]name[/red] [link=file:///etc]x[/link]\n"
     assert one_line("a\nb\x1bc") == "a b c"
+
+
+def test_tables_never_wrap_in_a_pipe() -> None:
+    table = AlignedTable("name", "n", numbers=("n",))
+    table.row("x" * 100, "1,200")
+    terminal, output = make_terminal()
+    terminal.table(table)
+    assert output.getvalue().splitlines() == [f"{'name':<100}      n", f"{'x' * 100}  1,200"]
 
 
 def test_json_has_null_for_numbers_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The fault harness: its long form is complete, and its oracles notice losses, duplicates, flapping and two leaders."""
+"""The oracles of the fault harness notice losses, duplicates, flapping and two leaders."""
 
 from __future__ import annotations
 

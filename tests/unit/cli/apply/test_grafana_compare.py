@@ -6,13 +6,7 @@ from typing import Any
 
 import pytest
 
-from cli.apply.grafana.compare import (
-    contains,
-    differences,
-    fingerprint,
-    keyed_fingerprint,
-    normalize,
-)
+from cli.apply.grafana.compare import contains, differences, fingerprint, keyed_fingerprint, normalize
 from cli.apply.grafana.ledger import Ledger, WriteRecord, read_ledger
 from cli.apply.grafana.plan import ResourceState, classify, sent_fingerprint
 from cli.apply.grafana.resources import CurrentResource, Folder

@@ -1,4 +1,4 @@
-"""What `barograph dev` checks before it deletes data and starts servers, and what it prints after they have stopped."""
+"""What `barograph dev` checks before it deletes data and starts servers."""
 
 import socket
 from pathlib import Path

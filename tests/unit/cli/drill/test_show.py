@@ -1,4 +1,4 @@
-"""Output for programs: JSON and JUnit's XML."""
+"""Output for programs: JUnit's XML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that fail, take too long or write no log, and endpoints that do not answer."""
+"""Programs that fail or take too long, and endpoints that do not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seasons in `infer`: counts by hour of the week, φ with a season, and warnings."""
+"""Seasons in `infer`: counts by hour of the week, and φ with a season."""
 
 from __future__ import annotations
 

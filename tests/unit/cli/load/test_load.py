@@ -203,6 +203,21 @@ def test_predictions_need_a_version_and_are_of_one_model(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path, name: str) -> None:
+    fields = (Field(name="scores.cat", type="float", source="scores.cat"),)
+    contract = Contract(
+        model="m", fields=fields, slices=(Slice(name="both", source="features.origin * context.carrier"),)
+    )
+    row = {"id": "1", "at": AT, "scores.cat": 0.25, "scores.dog": 0.75, "origin": "JFK", "carrier": "09"}
+    write_table(tmp_path / name, pa.Table.from_pylist([row]))
+    source = inspect_file(EventFile(tmp_path / name, csv_types(contract)), contract, "3")
+    assert source.notes == ()
+    [block] = read_blocks(source, contract, "3")
+    [event] = block.rows.to_pylist()
+    assert (event["features.origin"], event["context.carrier"], event["scores.dog"]) == ("JFK", "09", 0.75)
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_equivalent_labels_are_loaded_as_the_contracts_type_and_others_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     for labels in ([1, 0], [1.0, 0.0], ["1", "0"], [True, False], ["yes", "no"], ["1", "False"]):

@@ -1,4 +1,4 @@
-"""The report of a week: hostile names stay text, empty parts are named, and a week with limits is never healthy."""
+"""The report of a week: hostile names stay text, and a week with limits is never healthy."""
 
 from __future__ import annotations
 
