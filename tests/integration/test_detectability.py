@@ -54,7 +54,7 @@ def make_model() -> tuple[Contract, Baseline]:
     return contract, baseline
 
 
-def write_model(client: Client, *, verdicts: bool = True) -> None:
+def write_model(client: Client) -> None:
     """Write a contract, a baseline and a week of verdicts: `x` with φ 213 in a day, `quiet` with φ 1."""
     contract, baseline = make_model()
     yaml = dump_contract(contract)
@@ -64,8 +64,6 @@ def write_model(client: Client, *, verdicts: bool = True) -> None:
     insert_rows(client, "baselines", [row("baselines", **applied, body=body)])
     sealed = {"model": "m", "watermark": END_S * 1000, "sealed_until": END_S * 1000, "updated_at": END_S * 1000}
     insert_rows(client, "progress", [row("progress", **sealed, record_seq=1)])
-    if not verdicts:
-        return
     rows: list[dict[str, Any]] = []
     common = {"model": "m", "baseline_id": baseline.id, "judged_at": END_S * 1000, "record_seq": 1, "level": "stable"}
     for hour in range(9 * 24):

@@ -14,9 +14,9 @@ CITIES = ("München", "Köln", "Düsseldorf", "Paris")
 ROWS = [(f"e{i}", CITIES[i % 4], i / 4) for i in range(200)]
 
 
-def write(path: Path, encoding: str, separator: str, *, comma: bool = False, rows: int = 200) -> Path:
+def write(path: Path, encoding: str, separator: str, *, comma: bool) -> Path:
     lines = [separator.join(("id", "city", "amount"))]
-    for event_id, city, amount in ROWS[:rows]:
+    for event_id, city, amount in ROWS:
         lines.append(separator.join((event_id, city, str(amount).replace(".", "," if comma else "."))))
     path.write_bytes(("\r\n".join(lines) + "\r\n").encode(encoding))
     return path

@@ -23,12 +23,11 @@ ENVIRON = {
 
 
 class Server:
-    """Records statements; raises the given errors first."""
+    """Records statements."""
 
-    def __init__(self, *errors: Exception) -> None:
+    def __init__(self) -> None:
         self.statements: list[str] = []
         self.addresses: list[Address] = []
-        self.errors = list(errors)
         self.rejected = ""
 
     def command(self, sql: str) -> None:
@@ -39,15 +38,13 @@ class Server:
     @contextmanager
     def connect(self, address: Address) -> Iterator[Server]:
         self.addresses.append(address)
-        if self.errors:
-            raise self.errors.pop(0)
         yield self
 
 
-def run(server: Server, monkeypatch: pytest.MonkeyPatch, **environ: str) -> int:
+def run(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
     script = load_script("clickhouse/create_users.py")
     monkeypatch.setattr(script, "connect", server.connect)
-    code: int = script.main({**ENVIRON, **environ}, patience_s=60.0, pause_s=0.0)
+    code: int = script.main(ENVIRON, patience_s=60.0, pause_s=0.0)
     return code
 
 

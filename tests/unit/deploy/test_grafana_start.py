@@ -48,6 +48,9 @@ def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
     assert state.groups
     # The files alone are complete: they need no receiver that a new Grafana happens to have.
     assert set(receivers(state.tree)) == {point["name"] for point in state.points}
+    addresses = [value for name, value in SERVICE["environment"].items() if f"${name}" in files[POINTS]]
+    assert len(addresses) == 3
+    assert all(":-" in value and not value.endswith(":-}") for value in addresses), "a point without one stops Grafana"
 
 
 def test_links_of_alerts_are_absolute_and_lead_to_mounted_runbooks(files: Mounted) -> None:

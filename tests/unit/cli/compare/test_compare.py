@@ -35,14 +35,14 @@ def run(*words: object) -> int:
     return command_line.run("compare", *words)
 
 
-def table(seed: int, *, days: int = 28, **changes: Any) -> pa.Table:
+def table(seed: int, **changes: Any) -> pa.Table:
     """Rows of a binary model in order of time; `changes` replaces columns, None removes one."""
     rng = np.random.default_rng(seed)
     logit = rng.normal(size=ROWS)
     score = 1 / (1 + np.exp(-logit))
     columns: dict[str, Any] = {
         "rid": pa.array([f"r{i}" for i in range(ROWS)]),
-        "at": pa.array(MONDAY_MS + np.arange(ROWS) * days * DAY_MS // ROWS, pa.timestamp("ms", "UTC")),
+        "at": pa.array(MONDAY_MS + np.arange(ROWS) * 28 * DAY_MS // ROWS, pa.timestamp("ms", "UTC")),
         "speed": pa.array(rng.gamma(9, 8, ROWS)),
         "age": pa.array(rng.integers(18, 90, ROWS)),
         "city": pa.array(np.array(CITIES)[rng.integers(0, 3, ROWS)]),

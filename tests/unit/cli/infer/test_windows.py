@@ -39,9 +39,9 @@ def ordered(at_s: NDArray[np.float64]) -> OrderedTimes:
     return OrderedTimes((at_s * 1000).astype(np.int64), np.zeros(len(at_s), dtype=bool))
 
 
-def random_times(per_day: float, seed: int = SEED) -> OrderedTimes:
+def random_times(per_day: float) -> OrderedTimes:
     """Independent events, at most 200,000 of them or 500 days."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     days = min(500.0, 200_000 / per_day)
     return ordered(START_S + np.sort(rng.uniform(0, days * DAY_S, max(2, int(days * per_day)))))
 
