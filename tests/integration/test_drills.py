@@ -193,7 +193,6 @@ BAD_INPUT = (
     ("mean-shift --model nobody", "has no contract of 'nobody'; there are shop."),
     ("mean-shift --model shop", "has no raw predictions of shop: set raw_share in its contract, or give"),
     ("mean-shift --model shop --from FILE --duration 90d", "use a shorter --duration"),
-    ("null-rise --model shop --from FILE --rate -0.1",),
     ("silence --model shop --from FILE --route x", "the route 'x' is not known here"),
 )
 

@@ -284,7 +284,6 @@ def test_damaged_logs_of_lm_eval(tmp_path: Path) -> None:
         ),
         (set_in("config", "description", value=""), "names no suite: add `description`"),
         (set_in("results", "results", 0, "failureReason", value=2), "has 1 failed calls, but the log states 0"),
-        (set_in("results", "results", 2, "testCase", "description", value="business-customers-1"),),
     ],
 )
 def test_damaged_logs_of_promptfoo(change: Change, text: str, tmp_path: Path) -> None:
