@@ -91,6 +91,7 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
         ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment"),
         ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers at the top of the file instead"),
         ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment"),
+        ("[grafana]\nreader_password = 'xyzzy'", "set BAROGRAPH_GRAFANA_READER_PASSWORD in the environment"),
         (
             "[grafana]\nurl = 'grafana:3000'",
             "grafana.url: 'grafana:3000' is not an address; write one such as https://grafana.example.com",
