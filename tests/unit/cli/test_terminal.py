@@ -58,7 +58,8 @@ def test_tables_never_wrap_in_a_pipe() -> None:
     table.row("x" * 100, "1,200")
     terminal, output = make_terminal()
     terminal.table(table)
-    assert output.getvalue().splitlines() == [f"{'name':<100}      n", f"{'x' * 100}  1,200"]
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    assert lines == [f"{'name':<100}      n", f"{'x' * 100}  1,200"]
 
 
 def test_json_has_null_for_numbers_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
