@@ -23,16 +23,14 @@ from cli.main import main
 from cli.settings import Settings
 from cli.terminal import utc_second
 from dashboards.uids import DASHBOARDS
-from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from sketches.baseline.baseline import Baseline, dump_baseline
-from streams.errors import ProcessorError
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
-from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving
+from tests.support.stub_grafana import TOKEN, StubGrafana, serving
 from warehouse import queries
-from warehouse.client import WarehouseBusy, connect
+from warehouse.client import connect
 
 PANE_S = 3600
 NOW_S = 1_767_225_600.0 + PANE_S / 2
@@ -198,17 +196,6 @@ def test_predictions_get_partitions_labels_and_partials_keep_theirs(settings: Se
         wait_for(lambda: apply(settings, CONTRACT, BASELINE) and None, "the broker to show the third partition")
 
 
-def test_an_unreachable_server_is_explained(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.apply.topics.CONNECT_TIMEOUT_S", 1.0)
-    port = choose_port()
-    nowhere = dataclasses.replace(settings, warehouse=dataclasses.replace(settings.warehouse, port=port))
-    with pytest.raises(WarehouseBusy, match="check that the server runs"):
-        apply(nowhere, CONTRACT, BASELINE)
-    nowhere = dataclasses.replace(settings, bootstrap_servers=f"127.0.0.1:{port}")
-    with pytest.raises(ProcessorError, match="Check bootstrap_servers and that the broker runs"):
-        apply(nowhere, CONTRACT, BASELINE)
-
-
 @pytest.fixture
 def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with settings, a contract and the baseline next to it."""
@@ -321,21 +308,6 @@ def test_an_unusable_grafana_stops_apply_before_any_change(
     assert_stopped("contact points need variables that are not set: ALERTS_WEBHOOK_URL")
     monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", "")
     assert run("apply", "toy.yaml") == EXIT_OK
-
-
-def test_a_grafana_that_fails_half_way_is_reported_with_the_completed_changes(
-    folder: Path, grafana: StubGrafana, capsys: pytest.CaptureFixture[str]
-) -> None:
-    grafana.faults = {2: failing(500, "database is locked")}
-    assert run("apply", "toy.yaml") == EXIT_FAILED
-    error = capsys.readouterr().err
-    assert error.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
-    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, folder Barograph alerts" in error
-    assert TOKEN not in error
-    assert run("plan", "toy.yaml") == EXIT_CHANGES
-    assert "+ Grafana: folder Barograph" in capsys.readouterr().out
-    assert run("apply") == EXIT_OK
-    assert run("plan") == EXIT_OK
 
 
 def _codebook(topic: str = "t0") -> Codebook:

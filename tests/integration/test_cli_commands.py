@@ -241,13 +241,6 @@ def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary:
     assert table.column("text").to_pylist() == ["é"]
 
 
-def test_a_long_table_is_truncated_with_a_note(pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = query(capsys, "SELECT number FROM numbers(5000)").splitlines()
-    assert len(lines) == 1 + 1000 + 1
-    assert lines[-1].startswith("The first 1,000 rows")
-    assert len(json.loads(query(capsys, "SELECT number FROM numbers(5000)", "--format", "json"))) == 5000
-
-
 def test_query_cannot_change_anything(pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """`test_local_read_only` has the statements that only the local ClickHouse must refuse."""
     with connect(pipeline_settings.warehouse) as client:

@@ -55,16 +55,3 @@ def test_views_show_the_last_set_of_a_window(client: Client) -> None:
     assert math.isnan(arms[0][2])
     assert len(arms) == 1
     assert client.rows("SELECT count() FROM latest_comparisons") == [(4,)]
-
-
-def test_view_conditions_use_the_index(client: Client) -> None:
-    insert_rows(client, "comparisons", [comparison(1, "a", "b", kind="arm", model=f"m{i}") for i in range(10)])
-    plan = "\n".join(
-        line
-        for (line,) in client.rows(
-            "EXPLAIN indexes = 1 SELECT * FROM arm_comparison WHERE model = 'm3' AND window = '1h' "
-            "AND window_end >= '2026-09-01'"
-        )
-    )
-    keys = plan.split("PrimaryKey")[1].split("Condition")[0].split()
-    assert {"model", "kind", "window", "window_end"} <= set(keys)

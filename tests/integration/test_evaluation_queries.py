@@ -44,12 +44,6 @@ def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def client(migrated_client: Client) -> Client:
-    """The client of the module's database, with its evaluations."""
-    return migrated_client
-
-
 def rows(client: Client, name: str) -> list[tuple[Any, ...]]:
     return ask(client, name, time_range=TimeRange.between(EVALUATION_BEGIN, EVALUATION_END), model=MODEL)
 
@@ -93,24 +87,6 @@ def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> Non
             assert shown[9:] == ("", "no result")
     by_day = read_evaluation_rates(client, models, EVALUATION_BEGIN, EVALUATION_END, "day")
     assert {group.name for group in by_day.groups} == {f"{EVALUATION_BEGIN:%Y-%m-%d}"}
-
-
-def test_the_panel_of_agreement_counts_each_answer_with_a_label_once(client: Client) -> None:
-    condition = f"model = '{MODEL}' AND label != '' AND class != ''"
-    expected = {
-        each[:2]: each[2:]
-        for each in client.rows(
-            "SELECT evaluator, evaluator_version, uniqExactIf(id, label = 'faulty' AND class = 'faulty'), "
-            "uniqExactIf(id, label = 'faulty' AND class = 'sound'), "
-            "uniqExactIf(id, label = 'sound' AND class = 'sound'), "
-            f"uniqExactIf(id, label = 'sound' AND class = 'faulty') FROM evaluations WHERE {condition} GROUP BY ALL"
-        )
-    }
-    shown = {each[:2]: each for each in rows(client, "evaluations.agreement")}
-    assert {key: each[2:6] for key, each in shown.items()} == expected
-    for column, agreement in ((6, 80), (7, 70)):
-        low, high = ends(shown["faithful", FAITHFUL][column])
-        assert low < agreement < high
 
 
 def test_reviews_claims_stored_rates_and_suites(client: Client) -> None:

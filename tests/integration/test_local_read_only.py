@@ -206,11 +206,8 @@ READS = [
     ("WITH 2 AS y SELECT a + y FROM {t} WHERE a IN (SELECT number FROM numbers(5))", "3\n"),
     ("FROM {t} SELECT a", "1\n"),
     ("(SELECT 1) UNION ALL (SELECT 1)", "1\n1\n"),
-    ("SELECT 1 INTERSECT SELECT 1", "1\n"),
     ("SELECT a / 2 AS `rate/s` FROM {t} ORDER BY `rate/s` FORMAT CSV", "0.5\n"),
     ("SELECT sum(a) OVER (ORDER BY a ROWS UNBOUNDED PRECEDING) FROM {t} FINAL LIMIT 1 BY a", "1\n"),
-    ("SELECT * EXCEPT(b) FROM (SELECT 1 AS a, 2 AS b)", "1\n"),
-    ("SELECT * APPLY(toString) FROM {t}", "1\n"),
     ("SELECT x.a FROM {t} AS x ANY LEFT JOIN {t} AS y USING a ARRAY JOIN [1] AS z", "1\n"),
     ("SELECT number FROM numbers(1, 3) ORDER BY number WITH FILL FROM 0 TO 2 LIMIT 2", "0\n1\n"),
     (
@@ -218,15 +215,10 @@ READS = [
         "[2]\t2\t1\t1\n",
     ),
     ("SELECT format('{{}}/', 1)", "1/\n"),
-    ("EXISTS {t}", "1\n"),
     ("SHOW TABLES FROM system LIKE 'one'", "one\n"),
     ("DESCRIBE TABLE {t} FORMAT TSV", "a\tInt64\t\t\t\t\t\n"),
-    ("EXPLAIN SYNTAX SELECT 1", "SELECT 1\\nFROM system.one\n"),
     ("EXPLAIN indexes = 1 SELECT 1", "Output: 1\n\nReadFromSystemOne\n"),
     ("SHOW CREATE TABLE {t} FORMAT Null", ""),
-    ("SHOW COLUMNS FROM one FROM system FORMAT Null", ""),
-    ("SHOW PROCESSLIST FORMAT Null", ""),
-    ("SHOW FUNCTIONS LIKE 'sum' FORMAT Null", ""),
     ("-- why\nSELECT 1 # because", "1\n"),
 ]
 

@@ -6,14 +6,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from local.clickhouse import LocalClickHouse
 from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
-from warehouse import migrate, queries
+from warehouse import queries
 from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from warehouse.tables import insert_rows
 
@@ -74,21 +72,6 @@ def test_a_server_with_too_much_to_do_is_busy_and_one_that_refuses_an_error() ->
         with answering(refusing(status, code)) as address, pytest.raises(error) as caught:
             connect(address)
         assert (type(caught.value), caught.value.code) == (error, code), status
-
-
-@pytest.mark.slow
-def test_a_killed_engine_is_busy_and_keeps_acknowledged_rows(tmp_path: Path) -> None:
-    """The same client goes on when the engine is back."""
-    values = {"topic_id": "a", "partitions": 1, "recorded_at": 0}
-    with LocalClickHouse(tmp_path) as own, connect(own.address("barograph"), create=True) as client:
-        migrate.apply(client)
-        insert_rows(client, "topics", [{"name": "before", **values}])
-        own.kill()
-        with pytest.raises(WarehouseBusy, match="to write 1 rows to topics"):
-            insert_rows(client, "topics", [{"name": "after", **values}])
-        own.start()
-        insert_rows(client, "topics", [{"name": "after", **values}])
-        assert [result.name for result in queries.topics(client)] == ["after", "before"]
 
 
 def test_a_statement_that_the_engine_refuses_keeps_its_code(client: Client) -> None:

@@ -115,13 +115,6 @@ def test_runs_at_the_same_time_all_succeed(address: Address, empty: Client) -> N
     assert migrate.pending(empty) == []
 
 
-def test_a_slow_run_does_not_undo_completed(empty: Client) -> None:
-    [only] = made_of("CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;")
-    migrate.apply(empty, [only])
-    migrate._record(empty, only, MigrationState.IN_PROGRESS, 1)
-    assert migrate.pending(empty, [only]) == []
-
-
 def test_every_table_view_and_column_is_described(client: Client) -> None:
     sql = (
         "SELECT table || '.' || name FROM system.columns WHERE database = {database:String} AND comment = '' "

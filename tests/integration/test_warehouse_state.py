@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.support.warehouse import row
-from warehouse import queries, status
+from warehouse import queries
 from warehouse.client import Client
-from warehouse.tables import insert_columns, insert_rows, ragged
+from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
@@ -72,19 +72,6 @@ def test_of_two_rows_with_one_pos_the_last_written_stays(client: Client, in_one_
     assert client.rows("SELECT sketch FROM panes") == [("second",)]
 
 
-def test_panes_of_another_length_baseline_or_slice_are_other_rows(client: Client) -> None:
-    others: list[dict[str, Any]] = [
-        {},
-        {"pane_s": 3600},
-        {"baseline_id": "c"},
-        {"slice": "country=DE"},
-        {"version": "2"},
-    ]
-    write(client, "panes", [pane(1, n=1, **values) for values in others])
-    client.command("OPTIMIZE TABLE panes FINAL")
-    assert client.rows("SELECT count() FROM all_panes") == [(len(others),)]
-
-
 @pytest.mark.parametrize("table", ["drift", "rates"])
 def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client: Client, table: str) -> None:
     first, second = (verdict(table, record_seq, 1, level=level) for record_seq, level in ((5, "major"), (6, "stable")))
@@ -102,16 +89,6 @@ def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client:
         ) == [(START_S + HOUR_S, "stable", 2, 6), (START_S + 2 * HOUR_S, "insufficient", 1, 4)]
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert client.rows(f"SELECT count() FROM latest_{table} WHERE level = 'major'") == [(0,)]
-
-
-@pytest.mark.parametrize("table", ["drift", "rates"])
-def test_of_two_verdicts_at_one_place_the_view_shows_the_later(client: Client, table: str) -> None:
-    at_ms = START_S * 1000
-    again = [verdict(table, 6, 1, level=level, judged_at=at_ms + i) for i, level in enumerate(("minor", "stable"))]
-    for rows in (again, again[::-1]):
-        client.command(f"TRUNCATE TABLE {table}")
-        write(client, table, rows)
-        assert client.rows(f"SELECT level, revisions FROM latest_{table}") == [("stable", 1)]
 
 
 @pytest.mark.parametrize(
@@ -132,12 +109,6 @@ def test_levels_of_windows_are_read_without_their_fields(client: Client, table: 
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     plan = client.rows(f"EXPLAIN {sql}")
     assert "ReadFromMergeTree (levels)" in "\n".join(line for (line,) in plan)
-
-
-def test_a_filter_on_a_verdict_does_not_bring_back_an_older_revision(client: Client) -> None:
-    write(client, "drift", [verdict("drift", 5, 1, level="major"), verdict("drift", 6, 1, level="stable")])
-    assert client.rows("SELECT count() FROM latest_drift WHERE level = 'major'") == [(0,)]
-    assert status.first_major_drift(client, "m", "1h") == []
 
 
 @pytest.mark.parametrize("table", ["predictions", "labels"])
@@ -162,26 +133,6 @@ def test_a_replay_over_many_weeks_of_receipt_is_one_insert(client: Client) -> No
     assert client.rows("SELECT count(), uniqExact(received_at) FROM all_predictions") == [(12, 12)]
     sql = "SELECT uniqExact(partition) FROM system.parts WHERE database = {d:String} AND table = 'predictions'"
     assert client.rows(sql, {"d": client.database}) == [(12,)]
-
-
-def test_an_insert_may_touch_more_partitions_than_the_engine_allows_by_default(client: Client) -> None:
-    """Ahead of now, where no TTL reaches."""
-    insert_rows(client, "predictions", [prediction(i, NOW + timedelta(weeks=i)) for i in range(120)])
-    assert client.rows("SELECT count() FROM all_predictions") == [(120,)]
-
-
-def test_six_months_of_panes_are_one_insert(client: Client) -> None:
-    hours = 183 * 24
-    starts = START_S - HOUR_S * np.arange(hours)
-    columns: dict[str, Any] = {name: [value] * hours for name, value in pane(1, pane_s=HOUR_S).items()}
-    columns["pane_start"] = starts
-    columns["n"] = np.arange(hours)
-    columns["counts"] = ragged(np.arange(3 * hours), 3 * np.arange(hours + 1))
-    insert_columns(client, "panes", columns)
-    read = queries.panes(client, "m", int(starts[-1]), START_S + 1).sort_by("n")
-    assert read["pane_start"].to_pylist() == starts.tolist()
-    assert read["counts"].to_pylist()[-1] == [3 * hours - 3, 3 * hours - 2, 3 * hours - 1]
-    assert client.rows("SELECT count() FROM hours WHERE model = 'm'") == [(hours,)]
 
 
 def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) -> None:
@@ -216,21 +167,6 @@ def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) 
     [(mean, stddev)] = client.rows("SELECT mean, stddev FROM all_panes WHERE baseline_id = 'unknown'")
     assert math.isnan(mean)
     assert stddev == pytest.approx(values.std(ddof=1))
-
-
-def test_hours_join_rollups_with_panes_of_an_hour_and_more(client: Client) -> None:
-    insert_rows(client, "rollups", [pane(1, pane_s=HOUR_S, n=60), pane(2, pane_s=HOUR_S, n=61)])
-    insert_rows(
-        client,
-        "panes",
-        [
-            pane(1, pane_s=60, n=1),
-            pane(1, pane_s=HOUR_S, n=5, field="y"),
-            pane(1, pane_s=2 * HOUR_S, n=7, field="z"),
-        ],
-    )
-    result = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM hours ORDER BY field")
-    assert result == [("x", 61, START_S + HOUR_S), ("y", 5, START_S + HOUR_S), ("z", 7, START_S + 2 * HOUR_S)]
 
 
 def test_features_that_an_event_does_not_hold_are_null_not_zero(client: Client) -> None:
