@@ -26,6 +26,7 @@ from dashboards.uids import DASHBOARDS
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from sketches.baseline.baseline import Baseline, dump_baseline
+from tests.support.environment import enter_folder
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
@@ -199,18 +200,8 @@ def test_predictions_get_partitions_labels_and_partials_keep_theirs(settings: Se
 @pytest.fixture
 def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with settings, a contract and the baseline next to it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", settings.warehouse.password)
-    (tmp_path / "barograph.toml").write_text(
-        f"""
-        bootstrap_servers = "{settings.bootstrap_servers}"
-        topic_prefix = "{settings.topic_prefix}"
-        [clickhouse]
-        host = "{settings.warehouse.host}"
-        port = {settings.warehouse.port}
-        database = "{settings.warehouse.database}"
-        """
-    )
+    servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
+    enter_folder(tmp_path, monkeypatch, settings.warehouse, servers)
     (tmp_path / "toy.yaml").write_text(dump_contract(CONTRACT))
     (tmp_path / "toy.1.baseline.json").write_bytes(dump_baseline(BASELINE))
     other_model = msgspec.structs.replace(BASELINE, model="toy.2")

@@ -26,7 +26,7 @@ from cli.settings import Settings
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from tests.support.environment import unset_settings
+from tests.support.environment import enter_folder
 from tests.support.pipeline import simple_baseline, simple_contract
 from tests.support.warehouse import row
 from warehouse.client import connect
@@ -48,22 +48,10 @@ def make_pipeline(broker: LocalKafka, engine: LocalClickHouse, database: str, pr
     return settings
 
 
-def enter_folder(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change to a folder whose settings configure the pipeline, without settings in the environment."""
-    monkeypatch.chdir(folder)
-    unset_settings(monkeypatch)
-    address = settings.warehouse
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-    Path("barograph.toml").write_text(
-        f"""
-        bootstrap_servers = "{settings.bootstrap_servers}"
-        topic_prefix = "{settings.topic_prefix}"
-        [clickhouse]
-        host = "{address.host}"
-        port = {address.port}
-        database = "{address.database}"
-        """
-    )
+def enter(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change to a folder with a contract, whose settings configure the pipeline."""
+    servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
+    enter_folder(folder, monkeypatch, settings.warehouse, servers)
     Path("toy.yaml").write_text(dump_contract(CONTRACT))
 
 
@@ -78,7 +66,7 @@ def settings(
 ) -> Settings:
     """An applied pipeline of the test's own, configured in the current folder."""
     settings = make_pipeline(broker, engine, database, topic_prefix)
-    enter_folder(settings, tmp_path, monkeypatch)
+    enter(settings, tmp_path, monkeypatch)
     return settings
 
 
@@ -95,7 +83,7 @@ def shared(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
 @pytest.fixture
 def pipeline_settings(shared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The shared pipeline, configured in the current folder."""
-    enter_folder(shared, tmp_path, monkeypatch)
+    enter(shared, tmp_path, monkeypatch)
     return shared
 
 

@@ -31,6 +31,7 @@ from cli.settings import GrafanaSettings, Settings
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
@@ -127,18 +128,13 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
 def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tmp_path / "barograph.toml"
-    address = settings.warehouse
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-    config.write_text(
-        f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"\n'
-        "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2\n"
-        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
-    )
+    servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
+    partitions = "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2"
+    enter_folder(tmp_path, monkeypatch, settings.warehouse, servers, partitions)
 
     def run(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
-            main(["doctor", "--config", str(config), *words])
+            main(["doctor", *words])
         output = capsys.readouterr()
         assert "Traceback" not in output.err + output.out
         return int(ended.value.code or 0), output.out

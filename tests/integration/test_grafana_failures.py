@@ -89,7 +89,7 @@ class Killed(BaseException):
     """Stands for the death of the process."""
 
 
-def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> None:
+def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool, error: type[BaseException] = Killed) -> None:
     """End the process at its nth write, before it is sent or before its answer is received."""
     write, count = Grafana.write, 0
 
@@ -97,10 +97,10 @@ def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> No
         nonlocal count
         count += 1
         if count == number and before:
-            raise Killed
+            raise error
         result = write(self, *args, **kwargs)
         if count == number:
-            raise Killed
+            raise error
         return result
 
     monkeypatch.setattr(Grafana, "write", dying)
@@ -157,16 +157,7 @@ def test_an_unavailable_server_is_tried_three_times(stub: StubGrafana) -> None:
 def test_an_interrupt_reports_the_completed_writes(
     stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write, count = Grafana.write, 0
-
-    def interrupted(self: Grafana, *args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == 4:
-            raise KeyboardInterrupt
-        return write(self, *args, **kwargs)
-
-    monkeypatch.setattr(Grafana, "write", interrupted)
+    killing(monkeypatch, 4, before=True, error=KeyboardInterrupt)
 
     def run(**_: Any) -> None:
         apply(stub)

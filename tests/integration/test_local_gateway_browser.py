@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from local.clickhouse import LocalClickHouse
 from tests.support.browser import chromium
-from tests.support.scripted_http import Exchange, ScriptedServer
+from tests.support.scripted_http import ScriptedServer
 from warehouse.client import Client, connect
 
 pytestmark = pytest.mark.long
@@ -21,18 +21,11 @@ SECRET = "swordfish"
 
 
 class Site(ScriptedServer):
-    """A web site of someone else: each path answers with the HTML or the redirect that a test sets."""
+    """A web site of someone else: each path answers with the HTML that a test sets."""
 
     def __init__(self) -> None:
         self.html = ""
-        self.target = ""
-        super().__init__(self._show)
-
-    def _show(self, exchange: Exchange) -> None:
-        if exchange.path == "/redirect":
-            exchange.send(self.html.encode(), 307, Location=self.target)
-        else:
-            exchange.send(self.html.encode(), Content_Type="text/html; charset=utf-8")
+        super().__init__(lambda exchange: exchange.send(self.html.encode(), Content_Type="text/html; charset=utf-8"))
 
     @property
     def url(self) -> str:
@@ -74,18 +67,6 @@ def opened(page: Page, site: Site, url: str, sql: str) -> None:
     visit(page, f"{url}?query={quote(sql)}")
 
 
-def clicked(page: Page, site: Site, url: str, sql: str) -> None:
-    site.html = f'<a href="{url}?query={quote(sql)}">a</a>'
-    visit(page, site.url)
-    with page.expect_navigation():
-        page.click("a")
-
-
-def redirected(page: Page, site: Site, url: str, sql: str) -> None:
-    site.target = f"{url}?query={quote(sql)}"
-    visit(page, f"{site.url}redirect")
-
-
 def embedded(page: Page, site: Site, url: str, sql: str) -> None:
     target = f"{url}?query={quote(sql)}"
     elements = f'<img src="{target}"><script src="{target}"></script><iframe src="{target}"></iframe>'
@@ -112,12 +93,6 @@ def posted(page: Page, site: Site, url: str, sql: str) -> None:
         page.click("button")
 
 
-def posted_by_redirect(page: Page, site: Site, url: str, sql: str) -> None:
-    """A redirect that keeps method and body of a form."""
-    site.target = url
-    posted(page, site, f"{site.url}redirect", sql)
-
-
 def rebound(page: Page, site: Site, url: str, sql: str) -> None:
     """A page whose name now leads to this machine is of the same origin as the gateway."""
     own = url.replace("127.0.0.1", REBOUND)
@@ -136,7 +111,7 @@ _FETCH = """async ([url, options]) => {
 }"""
 
 Way = Callable[[Page, Site, str, str], None]
-WAYS: list[Way] = [opened, clicked, redirected, embedded, fetched, posted, posted_by_redirect, rebound]
+WAYS: list[Way] = [opened, embedded, fetched, posted, rebound]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -118,13 +118,6 @@ def test_a_dead_members_partitions_move_within_its_session(broker: LocalKafka, t
     second.close()
 
 
-def test_topics_are_made_on_purpose_only(broker: LocalKafka, topic_prefix: str) -> None:
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    metadata = admin.list_topics(f"{topic_prefix}never-made", timeout=PATIENCE_S)
-    assert metadata.topics[f"{topic_prefix}never-made"].error is not None
-    assert f"{topic_prefix}never-made" not in admin.list_topics(timeout=PATIENCE_S).topics
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LocalKafka]:
     """A broker that the test may hurt."""

@@ -119,17 +119,6 @@ def test_a_child_that_outlived_parent_and_guard_is_found(tmp_path: Path) -> None
     assert started_at(child_pid) is None
 
 
-def test_a_child_that_was_stopped_is_not_taken_over(tmp_path: Path) -> None:
-    parent, child_pid, guard_pid = start_parent(tmp_path)
-    os.kill(guard_pid, signal.SIGKILL)
-    kill_parent(parent)
-    # What the guard does, up to the moment before the child ends.
-    (tmp_path / "run" / "sleeper.leaving").touch()
-    os.kill(child_pid, signal.SIGTERM)
-    assert not make_child(tmp_path).find()
-    assert started_at(child_pid) is None
-
-
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     first = OwnerLock(tmp_path / "owner.lock", "The stack")
     second = OwnerLock(tmp_path / "owner.lock", "The stack")

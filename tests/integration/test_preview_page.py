@@ -23,7 +23,7 @@ from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.preview import PreviewServer
 from tests.support.browser import PreviewPage
-from tests.support.page_layout import layout_faults, open_rows
+from tests.support.page_layout import open_rows
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import HOURS, Shop
 
@@ -150,34 +150,6 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
     assert max(at for at, _ in again) <= ms(shop, 48)
 
 
-def test_the_worst_fields_are_beside_their_baseline(preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
-    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
-    window = preview.page.input_value("[data-variable=window]")
-    panels = preview.page.locator(f'[data-panel="{panel_link("model", "distributions").panel_id}"]')
-    titles = [title.removeprefix("Last window and baseline: ") for title in panels.locator("h2").all_inner_texts()]
-    assert len(titles) == 3
-    now = [
-        (field, psi)
-        for field, psi in shop_pipeline.rows(
-            """SELECT field, argMax(psi, (window_end, record_seq)) AS last FROM drift WHERE slice = 'all'
-            AND window = {window:String} AND version = '1' GROUP BY field
-            HAVING argMax(level, (window_end, record_seq)) != 'insufficient' ORDER BY last DESC""",
-            {"window": window},
-        )
-    ]
-    assert titles == [field for field, _ in now[:3]]
-    # The copies are side by side, and each shows its own field.
-    boxes = [panel.bounding_box() for panel in panels.all()]
-    assert len({box["y"] for box in boxes if box}) == 1
-    cells = panels.evaluate_all(
-        "all => all.map(each => each.querySelector('.js-plotly-plot').data.map(t => [t.name, t.x.join()]))"
-    )
-    assert [[name for name, _ in cell] for cell in cells] == [["baseline", "now"]] * 3
-    assert len({cell[0][1] for cell in cells}) == 3
-    follow(preview, f'[data-panel="{panel_link("model", "distributions").panel_id}"] h2 a >> nth=1')
-    assert chosen(preview)["var-field"] == titles[1]
-
-
 def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
     """From Tuesday noon on a tenth of the ages are null, which opens an incident; none is about ages before."""
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
@@ -233,41 +205,6 @@ def test_lines_cross_times_without_a_verdict_and_not_times_without_data(preview:
     assert points["m"][22 * hour] is None
     # Where no model has a value, there is no row either.
     assert [at for at, value in points["n"].items() if value is None] == [83 * hour + 60_000]
-
-
-PANEL_CHARTS = """
-const chart = (id) => document.querySelector(`[data-panel="${id}"] .js-plotly-plot`);
-const [psi, errors] = [chart(21), chart(11)];
-"""
-LAYOUT_FAULTS = {
-    "clipped text: panel 10 ": """
-        const title = document.querySelector('[data-panel="10"] h2');
-        title.removeAttribute("title");
-        title.textContent = "requests ".repeat(100);
-    """,
-    "legend over plot: panel 21 ": "psi.nextElementSibling.style.translate = '0 -80px';",
-    "text over text: panel 1 ": """
-        const text = document.querySelector('[data-panel="1"] h2').appendChild(document.createElement("span"));
-        text.textContent = "Drift";
-        Object.assign(text.style, { position: "absolute", marginLeft: "-20px" });
-    """,
-    "empty panel: panel 24 ": "document.querySelector('[data-panel=\"24\"] .body').replaceChildren();",
-    "colour outside the palette: panel 11 ": "await Plotly.restyle(errors, { 'line.color': '#00ffaa' }, [0]);",
-    "low contrast: footer": "document.querySelector('footer').style.color = 'var(--line)';",
-}
-"""Start of the fault that the check of the layout must find → what brings it about on the page Model."""
-
-
-def test_a_page_can_be_read_and_each_fault_would_be_found(preview: PreviewPage, shop: Shop) -> None:
-    preview.page.set_viewport_size({"width": 1280, "height": 1000})
-    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}&open={open_rows('model')}")
-    assert layout_faults(preview.page) == []
-    known: set[str] = set()
-    for fault, cause in LAYOUT_FAULTS.items():
-        preview.page.evaluate(f"async () => {{ {PANEL_CHARTS} {cause} }}")
-        new = {*layout_faults(preview.page)} - known
-        assert any(each.startswith(fault) for each in new), (fault, new)
-        known |= new
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from tests.support.warehouse import row
 from warehouse import queries
 from warehouse.client import Client
-from warehouse.tables import insert_columns, insert_rows, ragged
+from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
 HOUR_S, DAY_S = 3600, 86_400
-GRANULE = 8192
-"""Number of rows per granule of the index."""
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 START_S = int((TODAY - timedelta(days=30)).timestamp())
 
@@ -62,32 +58,6 @@ def test_days_and_hours_are_separate_and_include_panes_of_their_length(client: C
     assert by_field == [("w", 1, 8), ("x", 24, 276), ("y", 1, 5), ("z", 1, 7)]
     assert queries.rollups(client, "m", START_S, START_S + DAY_S)["n"].to_pylist() == list(range(24))
     assert queries.rollups(client, "m", START_S, START_S + DAY_S, pane_s=DAY_S)["n"].to_pylist() == [277]
-
-
-def test_a_year_of_a_field_is_365_rows_and_read_from_the_index(client: Client) -> None:
-    fields, days = 40, 400
-    first_s = int((TODAY - timedelta(days=days)).timestamp())
-    for pane_s in (HOUR_S, DAY_S):
-        starts = first_s + pane_s * np.arange(days * DAY_S // pane_s)
-        n = len(starts) * fields
-        columns: dict[str, Any] = {name: pa.repeat(value, n) for name, value in pane(1).items() if name != "counts"}
-        columns["pane_start"], columns["pane_s"] = np.tile(starts, fields), np.full(n, pane_s)
-        columns["field"] = pa.array([f"f{i:02}" for i in range(fields)]).take(pa.array(np.arange(n) // len(starts)))
-        columns["n"], columns["minimum"] = np.full(n, pane_s), np.zeros(n)
-        columns["counts"] = ragged(np.arange(10 * n), 10 * np.arange(n + 1))
-        insert_columns(client, "rollups", columns)
-    client.command("OPTIMIZE TABLE rollups FINAL")
-    year = f"pane_start >= toDateTime({first_s}, 'UTC') AND pane_start < toDateTime({first_s + 365 * DAY_S}, 'UTC')"
-    where = f"WHERE model = 'm' AND slice = 'all' AND field = 'f07' AND {year}"
-    assert client.rows(f"SELECT count(), sum(n), min(minimum) FROM days {where}") == [(365, 365 * DAY_S, 0.0)]
-    assert client.rows(f"SELECT sum(n) FROM hours {where}") == [(365 * DAY_S,)]
-    [estimate] = client.rows(f"EXPLAIN ESTIMATE SELECT pane_start, n FROM rollups FINAL {where} AND pane_s = 86400")
-    months = days // 30 + 1
-    assert estimate[3] <= months * 2 * GRANULE, "a month costs a granule of the index or two, not its hours"
-    assert estimate[3] < fields * days * 25 / 2
-    plan = client.rows(f"EXPLAIN indexes = 1 SELECT * FROM days {where}")
-    words = " ".join(" ".join(line for (line,) in plan).replace("│", " ").split())
-    assert "PrimaryKey Keys: model slice field pane_s pane_start Condition:" in words
 
 
 def test_new_categories_are_counted_by_their_last_reading(client: Client) -> None:

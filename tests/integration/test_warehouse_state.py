@@ -236,3 +236,35 @@ def test_conditions_reach_the_index_through_the_views(client: Client) -> None:
         words = " ".join(line for (line,) in plan).replace("│", " ").split()
         assert f"PrimaryKey Keys: {keys} Condition:" in " ".join(words), view
         assert client.rows(f"SELECT count() FROM {view} WHERE {where}") == [(1,)], view
+
+
+def comparison(record_seq: int, left: str, right: str, **values: Any) -> dict[str, Any]:
+    defaults = {
+        "model": "m",
+        "kind": "version",
+        "field": "score",
+        "measure": "psi",
+        "window": "1h",
+        "window_end": START_S,
+    }
+    return row("comparisons", **defaults | values, record_seq=record_seq, left=left, right=right)
+
+
+def test_views_show_the_last_set_of_a_window(client: Client) -> None:
+    """The events of version 2 were late: 1 and 3 were compared without it, and are no longer the last two versions."""
+    for rows in (
+        [comparison(5, "1", "3", difference=0.5), comparison(5, "1", "3", measure="mean", difference=0.1)],
+        [comparison(9, "2", "3", difference=0.7), comparison(9, "2", "3", measure="mean", difference=0.2)],
+        [comparison(9, "2", "3", difference=0.7)],  # written again after a crash
+        [comparison(3, "1", "3", window="1d", difference=0.4)],
+        [comparison(4, "a", "b", kind="arm", difference=0.3, reason="lost events")],
+    ):
+        insert_rows(client, "comparisons", rows)
+    query = "SELECT previous, version, measure, difference FROM version_comparison WHERE model = 'm' AND window = '1h' "
+    assert client.rows(query + "ORDER BY measure") == [("2", "3", "mean", 0.2), ("2", "3", "psi", 0.7)]
+    arms = client.rows("SELECT control, arm, control_value, difference, reason FROM arm_comparison")
+    assert arms[0][:2] == ("a", "b")
+    assert arms[0][4] == "lost events"
+    assert math.isnan(arms[0][2])
+    assert len(arms) == 1
+    assert client.rows("SELECT count() FROM latest_comparisons") == [(4,)]
