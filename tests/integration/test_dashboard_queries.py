@@ -1,6 +1,6 @@
 """The numbers of queries of dashboards, over two planted days whose figures are known.
 
-`test_panel_queries` runs every query; `test_llm_panels` and `test_evaluation_queries` have the numbers of the page LLM.
+`test_panel_queries` runs every query; `test_llm_panels` has the numbers of the page LLM.
 """
 
 from __future__ import annotations
@@ -359,15 +359,6 @@ def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
     assert {row[2] for row in ask(client, "pipeline.insert_times", interval_s=60)} == {0.25}
     tried = ask(client, "pipeline.retries", interval_s=3600)
     assert sum(row[2] for row in tried if row[1].startswith("sketcher")) >= 1
-
-
-def test_an_idle_processor_has_no_overdue_commit(empty: Client) -> None:
-    times = {"at": END_S * 1000, "started_at": (END_S - 9000) * 1000, "last_commit_at": (END_S - 1000) * 1000}
-    for kind, lag in (("recorder", 0), ("sketcher", 9)):
-        insert_rows(empty, "processors", [table_row("processors", kind=kind, instance="a", lag=lag, **times)])
-    index = QUERIES["pipeline.processors"].names.index("last commit")
-    commits = {row[0]: row[index] for row in ask(empty, "pipeline.processors")}
-    assert commits == {"recorder a": None, "sketcher a": 1000}
 
 
 @pytest.mark.parametrize("step_s", [10, HOUR_S])

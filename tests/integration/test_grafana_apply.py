@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from barograph.contract import Contract
 
-from cli.apply.grafana import Bundle, GrafanaError
+from alerts.example import example_contracts, example_settings
+from cli.apply.grafana import Bundle, GrafanaError, build_bundle
 from cli.apply.grafana.show import grafana_lines, skipped_message
 from cli.errors import ApplyError
+from cli.settings import GrafanaSettings, Settings
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import KEY, ODD_NAME, bundle, dashboard, group, rule
 from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
+from warehouse.client import Address
 
 OBJECTS = 10
 LEDGER = "PUT datasources/uid/barograph"
@@ -343,3 +350,135 @@ def test_a_lost_ledger_is_recreated_without_other_changes(applied: StubGrafana) 
 def test_a_bundle_with_invalid_identifiers_is_rejected(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ApplyError, match=sentence):
         bundle(**changes)
+
+
+# ---------------------------------------------------------------------------------- what contracts and settings ask for
+
+ENVIRON = {
+    "SLACK_WEBHOOK_URL": "https://slack.invalid/s3cret",
+    "PAGERDUTY_INTEGRATION_KEY": "pd-s3cret",
+    "PLATFORM_WEBHOOK_URL": "https://platform.invalid/s3cret",
+}
+SMOKE = Path(__file__).parents[2] / "deploy/grafana/smoke.py"
+
+
+def contracts() -> dict[str, Contract]:
+    """The examples, and one with a name that breaks code without quoting."""
+    odd = msgspec.structs.replace(example_contracts()[0], model=f"{ODD_NAME} a/b")
+    return {contract.model: contract for contract in [*example_contracts(), odd]}
+
+
+def example_bundle(changed: dict[str, Contract] | None = None, **values: str | int) -> Bundle:
+    grafana = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish", **values)  # type: ignore[arg-type]
+    warehouse = Address(host="clickhouse", port=8443, database="watch", secure=True)
+    settings = Settings(warehouse=warehouse, grafana=grafana, alerts=example_settings())
+    return build_bundle(changed or contracts(), settings, ENVIRON)
+
+
+def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: StubGrafana) -> None:
+    deployed = apply(stub, example_bundle())
+    # Grafana stores all keys unchanged, so their spelling is that of the API.
+    assert deployed.notes == ()
+    assert not deployed.skipped
+    assert_settled(stub, example_bundle())
+    titles = {uid: folder["title"] for uid, folder in stub.state.folders.items()}
+    assert titles == {"barograph": "Barograph", "barograph-alerts": "Barograph alerts"}
+    assert {folder for folder, _ in stub.state.groups} == {"barograph-alerts"}
+    assert sorted(stub.state.dashboards) == [
+        f"barograph-{page}" for page in ("field", "fleet", "llm", "model", "pipeline", "shadow")
+    ]
+    for model in contracts():
+        rules = [rule for group in stub.state.groups.values() for rule in group["rules"] if model in rule["title"]]
+        assert rules, model
+        assert all(rule["provenance"] == "api" for rule in rules)
+        assert all("keep_firing_for" in rule and "missingSeriesEvalsToResolve" in rule for rule in rules)
+
+
+def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
+    assert example_bundle().data_source["jsonData"] == {
+        "host": "clickhouse",
+        "port": 8443,
+        "protocol": "http",
+        "secure": True,
+        "username": "grafana",
+        "defaultDatabase": "watch",
+    }
+    other = example_bundle(clickhouse_host="ch.internal", clickhouse_port=443, reader="viewer", folder="Modelle")
+    assert (other.data_source["jsonData"]["host"], other.data_source["jsonData"]["port"]) == ("ch.internal", 443)
+    assert other.data_source["jsonData"]["username"] == "viewer"
+    assert other.data_source["secureJsonData"] == {"password": "swordfish"}
+    assert other.folder_title == "Modelle"
+
+
+def smoke(stub: StubGrafana, patience_s: float = 0.0) -> int:
+    spec = importlib.util.spec_from_file_location("smoke", SMOKE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    main: Callable[..., int] = module.main
+    environ = {"BAROGRAPH_GRAFANA_URL": stub.url, "BAROGRAPH_GRAFANA_TOKEN": TOKEN}
+    return main(environ, patience_s=patience_s, pause_s=0.01)
+
+
+def test_the_smoke_script_reports_deployed_and_broken_resources(
+    stub: StubGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert smoke(stub) == 1
+    output = capsys.readouterr().out
+    assert "FAIL data source: 404" in output
+    assert "FAIL keep_firing_for: no rule of ours" in output
+    apply(stub, example_bundle())
+    assert smoke(stub) == 0
+    output = capsys.readouterr().out
+    assert "FAIL" not in output
+    assert "ok   dashboard fleet: " in output
+    assert "ok   notification policy: tickets" in output
+    rules = [rule for group in stub.state.groups.values() for rule in group["rules"]]
+    assert f"ok   rules: {len(rules)} inactive" in output
+    assert "ok   messages: not checked, no rule has an instance" in output
+    stub.state.evaluations = {
+        rules[0]["uid"]: {"health": "error", "lastError": "Unknown table"},
+        rules[1]["uid"]: {"health": "unknown"},
+        rules[2]["uid"]: {"state": "firing"},
+    }
+    assert smoke(stub) == 1
+    output = capsys.readouterr().out
+    assert f"FAIL rule {rules[0]['title']}: Unknown table" in output
+    assert f"FAIL rule {rules[1]['title']}: not evaluated yet" in output
+    assert f"ok   rules: 1 firing, {len(rules) - 1} inactive" in output
+    stub.state.evaluations = {}
+    stub.state.source_problem = "connection refused"
+    assert smoke(stub) == 1
+    assert "FAIL data source: 400" in capsys.readouterr().out
+    stub.token = "another"
+    assert smoke(stub) == 1
+    assert "FAIL data source: 401" in capsys.readouterr().out
+
+
+def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
+    stub: StubGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply(stub, example_bundle())
+    state, rules = stub.state, [rule for group in stub.state.groups.values() for rule in group["rules"]]
+    texts = {"page": f"{stub.url}/d/x", "runbook_url": f"{stub.url}/api/health", "summary": "PSI is 0.3"}
+    state.evaluations = {rules[0]["uid"]: {"alerts": [{"annotations": texts}]}}
+    assert smoke(stub) == 0
+    assert "ok   messages: 1 rendered" in capsys.readouterr().out
+    state.points = [point for point in state.points if point["name"] != "oncall"]
+    state.folders["another"] = {"uid": "another", "title": "Barograph"}
+    del rules[1]["keep_firing_for"]
+    broken = {"page": "/d/x", "runbook_url": f"{stub.url}/missing.md", "summary": "PSI is [no value]"}
+    state.evaluations[rules[1]["uid"]] = {"alerts": [{"annotations": broken}]}
+    state.evaluations[rules[2]["uid"]] = {"alerts": [{"annotations": {**texts, "page": "/d/x"}}]}
+    assert smoke(stub) == 1
+    output = capsys.readouterr().out
+    for line in (
+        "FAIL contact points: not defined: oncall",
+        "FAIL folders: two with the title Barograph",
+        "FAIL keep_firing_for: missing in 1 rules",
+        f"FAIL message of {rules[1]['title']}: contains [no value]",
+        f"FAIL message of {rules[2]['title']}: the link '/d/x' is relative",
+        f"FAIL runbook missing.md: {stub.url}/missing.md: HTTP Error 404: Not Found",
+    ):
+        assert line in output.splitlines()

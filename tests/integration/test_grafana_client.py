@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,10 @@ from cli.settings import GrafanaSettings
 from local.child_process import choose_port
 from tests.support.grafana_apply import apply, plan
 from tests.support.grafana_bundle import bundle
-from tests.support.grafana_state import READER_PERMISSIONS, Answer
+from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.scripted_http import Answer as HttpAnswer
 from tests.support.scripted_http import Exchange, reply
-from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving
+from tests.support.stub_grafana import TOKEN, StubGrafana, failing, hanging, serving
 
 
 @pytest.fixture
@@ -117,10 +117,7 @@ def test_a_server_that_cannot_be_reached_is_explained(stub: StubGrafana) -> None
 
 
 def test_a_grafana_that_does_not_answer_times_out(stub: StubGrafana) -> None:
-    def hang(server: StubGrafana, _: Callable[[], Answer]) -> None:
-        server.released.wait(60)
-
-    stub.always = hang
+    stub.always = hanging
     with (
         pytest.raises(GrafanaError, match=r"did not answer within 0\.2 s to check its health") as caught,
         connect(stub.settings(), timeout_s=0.2, pause_s=0) as grafana,

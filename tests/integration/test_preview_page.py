@@ -17,8 +17,7 @@ from playwright.sync_api import Browser
 from cli.dev.page import open_page
 from cli.settings import Settings
 from dashboards.pages import dashboards
-from dashboards.parse import panels_of
-from dashboards.uids import DASHBOARDS, PANELS, panel_link
+from dashboards.uids import DASHBOARDS, panel_link
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.preview import PreviewServer
@@ -177,52 +176,6 @@ def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, sho
     assert chosen(preview)["var-model"] == shop.contract.model
     assert chosen(preview)["to"] == str(ms(shop, HOURS))
     assert preview.panels("failed") == []
-
-
-def test_lines_cross_times_without_a_verdict_and_not_times_without_data(preview: PreviewPage, shop: Shop) -> None:
-    """As in Grafana, a query is one frame over all times, in which a model with a longer hop has mostly nulls."""
-    preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
-    hour = 3_600_000
-    # Model m ends a window every three hours and is silent on the second day; n does so every hour, and after m's end.
-    rows = [(at * hour, "n", 2) for at in range(60)]
-    rows += [(at * hour, "m", 1) for at in (*range(0, 24, 3), *range(51, 58, 3))]
-    rows += [((at + 120) * hour, "n", 3) for at in range(2)]
-    names = (("time", "time"), ("model", "string"), ("level", "number"))
-    columns = [
-        {"name": name, "type": kind, "values": list(values)}
-        for (name, kind), values in zip(names, zip(*sorted(rows), strict=True), strict=True)
-    ]
-    (panel,) = (each for each in panels_of(dashboards()["fleet"]) if each["id"] == PANELS["fleet"]["levels_over_time"])
-    joined = preview.page.evaluate(
-        """([frame, panel, end]) => import("/static/panels.js").then(({ series }) => series([frame], panel, end)
-            .map(({ name, x, y }) => [name, x, y]))""",
-        [{"columns": columns}, panel, 130 * hour],
-    )
-    points = {name: dict(zip(x, y, strict=True)) for name, x, y in joined}
-    assert set(points) == {"m", "n"}
-    # Three hours between two verdicts are no gap, thirty hours are.
-    assert [at for at, value in points["m"].items() if value is None and at <= 21 * hour] == []
-    assert points["m"][22 * hour] is None
-    # Where no model has a value, there is no row either.
-    assert [at for at, value in points["n"].items() if value is None] == [83 * hour + 60_000]
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "status"),
-    [
-        ("d/nobody", {}, 404),
-        ("api/pages/nobody", {}, 404),
-        ("api/pages", {"Host": "evil.example"}, 400),
-        ("static/../server.py", {}, 404),
-    ],
-)
-def test_unknown_pages_and_panels_are_rejected(
-    server: PreviewServer, path: str, headers: dict[str, str], status: int
-) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers))
-    assert refused.value.code == status
-    refused.value.close()
 
 
 def test_a_panel_cannot_change_anything(server: PreviewServer, shop: Shop) -> None:

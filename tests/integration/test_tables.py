@@ -219,10 +219,3 @@ def test_the_tutorial_of_a_candidate_ends_with_verified_evidence(shell: Shell) -
         if line.startswith("barograph shadow verify"):
             assert "equal to the bit" in shell.output
     assert {"report.html", "evidence.zip"} <= {path.name for path in Path().iterdir()}
-
-
-@pytest.mark.slow
-def test_a_public_table_needs_only_the_commands_of_the_readme(shell: Shell) -> None:
-    table = tables.breast_cancer()
-    table.write(Path())
-    monitor(shell, table, [shlex.join(words) for words in tables.commands(table)], "auc")

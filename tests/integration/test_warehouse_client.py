@@ -52,14 +52,10 @@ def test_a_refused_connection_is_busy() -> None:
             connect(address)
 
 
-def test_a_silent_server_is_busy_after_the_time_out() -> None:
-    with answering(hang) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
-        connect(address, timeout_s=1)
-
-
-def test_a_connection_cut_half_way_is_busy() -> None:
-    with answering(cut) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
-        connect(address)
+def test_a_silent_server_and_a_connection_cut_half_way_are_busy() -> None:
+    for answer in (hang, cut):
+        with answering(answer) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
+            connect(address, timeout_s=1)
 
 
 def test_a_server_with_too_much_to_do_is_busy_and_one_that_refuses_an_error() -> None:

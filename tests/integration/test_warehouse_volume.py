@@ -261,22 +261,6 @@ def test_where_no_raw_event_is_kept_repeats_are_not_known(client: Client) -> Non
     assert duplicates(client) == [("m", "1", 0, 5, 0, 0, None, None, 0.0)]
 
 
-def test_the_share_is_read_from_the_contract_in_force(client: Client) -> None:
-    shares = {
-        "model: a\nraw: {share: 0.125}\n": 0.125,
-        "model: b\nraw:\n  share: 1e-3\n": 0.001,
-        "model: c\nraw: none\n": 0.0,
-        "model: d\nraw: all\n": 1.0,
-        "model: e\n": 1.0,
-    }
-    for yaml in shares:
-        model = yaml[len("model: ")]
-        applied(client, model, 0.5)
-        insert_rows(client, "contracts", [row("contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000 + 1)])
-        insert_rows(client, "predictions", [prediction(0, "a", model=model)])
-    assert [share for *_, share in duplicates(client)] == pytest.approx(list(shares.values()))
-
-
 # ------------------------------------------------------------------------------------------------ silence
 
 
