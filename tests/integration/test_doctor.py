@@ -148,12 +148,8 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     code, out = run("--format", "json")
     assert code == EXIT_FAILED
     (wrong,) = [finding for finding in json.loads(out) if finding["state"] == "error"]
-    assert wrong == {
-        "component": "Topics",
-        "state": "error",
-        "message": f"The topic {settings.topics.labels} is missing.",
-        "action": "Run `barograph apply`.",
-    }
+    assert (wrong["component"], wrong["action"]) == ("Topics", "Run `barograph apply`.")
+    assert wrong["message"] == f"The topic {settings.topics.labels} is missing."
 
 
 # ---------------------------------------------------------------------------------------------------------- Kafka

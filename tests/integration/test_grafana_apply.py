@@ -24,7 +24,6 @@ from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
 from warehouse.client import Address
 
-OBJECTS = 10
 LEDGER = "PUT datasources/uid/barograph"
 """The first and the last write of an apply."""
 GROUP = f"model {ODD_NAME}"
@@ -52,7 +51,7 @@ def test_everything_is_stored_in_order_without_secrets_in_the_ledger_and_only_on
     assert not plan(stub).is_empty
     assert not stub.writes
     plan_made = apply(stub)
-    assert [line[:2] for line in grafana_lines(plan_made)] == ["+ "] * OBJECTS
+    assert [line[:2] for line in grafana_lines(plan_made)] == ["+ "] * 10
     assert [write.split(f" {ODD_NAME}")[0] for write in stub.writes] == [
         "POST datasources",
         "POST folders",

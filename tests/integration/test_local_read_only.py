@@ -137,8 +137,6 @@ ATTACKS = [
     "SELECT * FROM s3('http://127.0.0.1:{port}/b/x', CSV)",
     "SELECT * FROM executable('x', TSV, 'a String')",
     "SELECT * FROM sqlite('{file}', 't')",
-    "SELECT * FROM dictionary('d')",
-    "SELECT * FROM loop({t}) LIMIT 1",
     "SELECT * FROM Python(sys)",
     "SELECT 1 IN remote('127.0.0.1:{port}', {t})",
     "SELECT 1 FORMAT Template SETTINGS format_template_row = '{file}'",

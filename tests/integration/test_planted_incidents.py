@@ -126,5 +126,7 @@ def test_a_scene_can_be_read(served: dict[str, ServedModels], browser: Browser, 
     scene.open(screen, models)
     assert screen.panels("failed") == []
     assert layout_faults(screen.page) == []
+    screen.page.evaluate("() => { document.querySelector('footer').style.color = 'var(--line)'; }")
+    assert [fault for fault in layout_faults(screen.page) if "low contrast: footer" in fault], "a fault is found"
     screen.close()
     assert screen.faults == []
