@@ -1,6 +1,7 @@
 """`plan` and `apply` with a real broker and a real ClickHouse."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,8 @@ PANE_S = 3600
 NOW_S = 1_767_225_600.0 + PANE_S / 2
 """Half an hour into a pane of an hour."""
 NEXT_PANE_S = int(NOW_S + PANE_S / 2)
+TICKS = itertools.count()
+"""Of the clock: of two contracts applied at the same moment, neither is the later one."""
 
 
 @pytest.fixture
@@ -59,11 +62,15 @@ CONTRACT = simple_contract()
 BASELINE = simple_baseline(rows=1_000)
 
 
+def clock() -> float:
+    return NOW_S + next(TICKS) / 1000
+
+
 def apply(
     settings: Settings, contract: Contract = CONTRACT, *baselines: Baseline, effective_s: int | None = None
 ) -> Plan:
     sources = [(contract, dump_contract(contract))]
-    return apply_all(settings, sources, baselines, effective_s=effective_s, reason="a test", clock=lambda: NOW_S)
+    return apply_all(settings, sources, baselines, effective_s=effective_s, reason="a test", clock=clock)
 
 
 def other_baseline(source: str = "retrained") -> Baseline:

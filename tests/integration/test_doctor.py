@@ -152,9 +152,6 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     assert wrong["message"] == f"The topic {settings.topics.labels} is missing."
 
 
-# ---------------------------------------------------------------------------------------------------------- Kafka
-
-
 def test_settings_partitions_and_retention_of_topics(settings: Settings) -> None:
     topics, admin = settings.topics, AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     configure(settings, topics.predictions, message_timestamp_type="CreateTime", retention_ms="600000")
@@ -205,9 +202,6 @@ def test_each_harmful_setting_of_a_broker_is_reported() -> None:
     assert states == [CheckStatus.ERROR, CheckStatus.ERROR, CheckStatus.WARNING, CheckStatus.WARNING]
 
 
-# ----------------------------------------------------------------------------------------------------- ClickHouse
-
-
 def test_migrations_contracts_baselines_and_processors(settings: Settings) -> None:
     def contract(model: str, yaml: str) -> dict[str, object]:
         return {"model": model, "contract_id": model, "yaml": yaml, "applied_at": 1}
@@ -243,9 +237,6 @@ def test_migrations_contracts_baselines_and_processors(settings: Settings) -> No
     assert the(run_doctor(settings), "update the program").status is CheckStatus.ERROR
 
 
-# ---------------------------------------------------------------------------------------------------------- clocks
-
-
 def test_the_round_trip_is_an_error_margin() -> None:
     for server_s, after_s, status in (
         (1000.5, 1001, CheckStatus.OK),
@@ -258,9 +249,6 @@ def test_the_round_trip_is_an_error_margin() -> None:
         (1020, 1040, CheckStatus.OK),
     ):
         assert compare_clocks("It", server_s, 1000, after_s).status is status, (server_s, after_s)
-
-
-# ---------------------------------------------------------------------------------------------------------- Grafana
 
 
 @pytest.fixture
@@ -291,9 +279,6 @@ def test_grafana_before_and_after_apply_and_unusable(
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
     (unset,) = check(grafana.settings())
     assert "ALERTS_WEBHOOK_URL" in unset.message
-
-
-# ------------------------------------------------------------------------------------------------------ unreachable
 
 
 @pytest.mark.long
