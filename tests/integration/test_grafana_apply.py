@@ -221,7 +221,7 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
     ships = {"title": "Fleet of ships", "panels": [], "uid": "barograph-fleet"}
     stub.state.answer("POST", ["dashboards", "db"], {}, {"dashboard": ships}, {})
     # It has our name and another type.
-    point = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
+    point: dict[str, Any] = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
     stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {"X-Disable-Provenance": "true"})
     plan_made = apply(stub, desired)
     assert {planned.resource.label for planned in plan_made.skipped} == {
