@@ -367,11 +367,11 @@ def contracts() -> dict[str, Contract]:
     return {contract.model: contract for contract in [*example_contracts(), odd]}
 
 
-def example_bundle(changed: dict[str, Contract] | None = None, **values: str | int) -> Bundle:
+def example_bundle(**values: str | int) -> Bundle:
     grafana = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish", **values)  # type: ignore[arg-type]
     warehouse = Address(host="clickhouse", port=8443, database="watch", secure=True)
     settings = Settings(warehouse=warehouse, grafana=grafana, alerts=example_settings())
-    return build_bundle(changed or contracts(), settings, ENVIRON)
+    return build_bundle(contracts(), settings, ENVIRON)
 
 
 def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: StubGrafana) -> None:
@@ -409,7 +409,7 @@ def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
     assert other.folder_title == "Modelle"
 
 
-def smoke(stub: StubGrafana, patience_s: float = 0.0) -> int:
+def smoke(stub: StubGrafana) -> int:
     spec = importlib.util.spec_from_file_location("smoke", SMOKE)
     assert spec is not None
     assert spec.loader is not None
@@ -417,7 +417,7 @@ def smoke(stub: StubGrafana, patience_s: float = 0.0) -> int:
     spec.loader.exec_module(module)
     main: Callable[..., int] = module.main
     environ = {"BAROGRAPH_GRAFANA_URL": stub.url, "BAROGRAPH_GRAFANA_TOKEN": TOKEN}
-    return main(environ, patience_s=patience_s, pause_s=0.01)
+    return main(environ, patience_s=0.0, pause_s=0.01)
 
 
 def test_the_smoke_script_reports_deployed_and_broken_resources(

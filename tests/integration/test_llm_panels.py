@@ -1,4 +1,4 @@
-"""The numbers of the page LLM, over planted facts, calls, prompts and evaluations, and those of `evaluations`."""
+"""The numbers of the page LLM and of `barograph evaluations`, over planted facts, calls, prompts and evaluations."""
 
 from __future__ import annotations
 

@@ -91,6 +91,8 @@ def test_every_processor_reports_its_health_and_stops_under_load(
         if kind in ("sketcher", "recorder"):
             wait_for(partial(_is, 0, total, where[kind], "barograph_lag_messages"), f"the {kind} to catch up")
             assert total(where[kind], "barograph_committed_age_seconds") == 0
+        if kind == "monitor":
+            assert total(where[kind], "barograph_committed_age_seconds") < 60
     assert total(where["recorder"], "barograph_inserted_rows_total", table="predictions") == 500
     for kind, timed in (("sketcher", "flush"), ("recorder", "insert"), ("monitor", "write")):
         assert total(where[kind], f"barograph_{timed}_seconds_count") > 0, timed
