@@ -30,11 +30,7 @@ class Dev:
         self.folder = folder
         self.output_path = folder / "output.txt"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("BAROGRAPH_")}
-        if "BAROGRAPH_CACHE" in os.environ:
-            self.environ["BAROGRAPH_CACHE"] = os.environ["BAROGRAPH_CACHE"]
-        # Settings of production, which the local stack must ignore.
-        self.environ["BAROGRAPH_BOOTSTRAP_SERVERS"] = "kafka.production:9092"
-        self.environ["BAROGRAPH_KAFKA_SECURITY_PROTOCOL"] = "SASL_SSL"
+        self.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *words: str) -> None:
@@ -43,7 +39,13 @@ class Dev:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "dev", *words],
                 cwd=self.folder,
-                env={**self.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+                # Settings of production, which the local stack must ignore.
+                env={
+                    **{name: value for name, value in os.environ.items() if name == "BAROGRAPH_CACHE"},
+                    **self.environ,
+                    "BAROGRAPH_BOOTSTRAP_SERVERS": "kafka.production:9092",
+                    "BAROGRAPH_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+                },
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -114,10 +116,7 @@ def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev
     status = subprocess.run(
         [sys.executable, "-m", "cli.main", "status"],
         cwd=dev.folder,
-        env={
-            **{name: value for name, value in dev.environ.items() if not name.startswith("BAROGRAPH_")},
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
+        env=dev.environ,
         capture_output=True,
         text=True,
         check=False,

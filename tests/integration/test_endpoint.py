@@ -152,8 +152,3 @@ def _listens(port: int) -> bool:
     created = Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
     created.stop()
     return True
-
-
-def test_an_address_of_another_machine_is_an_error() -> None:
-    with pytest.raises(ProcessorError, match=r"203\.0\.113\.1:9611"):
-        Endpoint(settings(None, "203.0.113.1"), Report("sketcher", "s"), lambda: Health("working"))

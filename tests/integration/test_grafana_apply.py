@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from barograph.contract import Contract
 
-from cli.apply.grafana import Bundle, GrafanaError
+from alerts.example import example_contracts, example_settings
+from cli.apply.grafana import Bundle, GrafanaError, build_bundle
 from cli.apply.grafana.show import grafana_lines, skipped_message
 from cli.errors import ApplyError
+from cli.settings import GrafanaSettings, Settings
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import KEY, ODD_NAME, bundle, dashboard, group, rule
 from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
+from warehouse.client import Address
 
-OBJECTS = 10
 LEDGER = "PUT datasources/uid/barograph"
 """The first and the last write of an apply."""
 GROUP = f"model {ODD_NAME}"
@@ -45,7 +51,7 @@ def test_everything_is_stored_in_order_without_secrets_in_the_ledger_and_only_on
     assert not plan(stub).is_empty
     assert not stub.writes
     plan_made = apply(stub)
-    assert [line[:2] for line in grafana_lines(plan_made)] == ["+ "] * OBJECTS
+    assert [line[:2] for line in grafana_lines(plan_made)] == ["+ "] * 10
     assert [write.split(f" {ODD_NAME}")[0] for write in stub.writes] == [
         "POST datasources",
         "POST folders",
@@ -103,18 +109,6 @@ def test_a_change_is_shown_by_key_and_written_alone(applied: StubGrafana) -> Non
     assert_settled(applied, desired)
 
 
-def test_a_removed_rule_is_deleted_from_its_group(applied: StubGrafana) -> None:
-    desired = bundle(rule_groups=(group(GROUP, rule("r-1", "drift", **{"for": "5m"})),))
-    assert lines(applied, desired) == [
-        f"~ Grafana: rule group {GROUP}",
-        "    ~ rules[drift].for: 5400 → 300",
-        "    - rules[nulls]",
-    ]
-    apply(applied, desired)
-    assert [rule["uid"] for rule in applied.state.groups["barograph-alerts", GROUP]["rules"]] == ["r-1"]
-    assert_settled(applied, desired)
-
-
 def repoint(state: GrafanaState) -> None:
     state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
 
@@ -123,24 +117,12 @@ def redraw(state: GrafanaState) -> None:
     state.edit_dashboard("barograph-fleet", lambda board: board["panels"].append({"id": 9, "title": "Mine"}))
 
 
-SHOWN_TITLE = json.dumps(f"Models {ODD_NAME}", ensure_ascii=False)[:40] + "…"
-TIMING = f"mute timing retraining {ODD_NAME}"
 EDITS: dict[str, tuple[Callable[[GrafanaState], Any], str, str]] = {
-    "folder": (
-        lambda state: state.folders["barograph"].update(title="Ours", version=7),
-        f"folder Models {ODD_NAME}",
-        f'    ~ title: "Ours" → {SHOWN_TITLE}',
-    ),
     "data source": (repoint, "data source Barograph", '    ~ jsonData.host: "elsewhere" → "clickhouse"'),
     "route": (
         lambda state: state.tree["routes"][0].update(repeat_interval="5m"),
         "notification policy team=ml product=barograph",
         "    ~ repeat_interval: 300 → 86400",
-    ),
-    "mute timing": (
-        lambda state: state.timings[f"retraining {ODD_NAME}"]["time_intervals"][0].update(weekdays=["monday"]),
-        TIMING,
-        '    ~ time_intervals[0].weekdays[0]: "monday" → "sunday"',
     ),
     # Values of contact points are not shown: webhook URLs contain tokens.
     "contact point": (
@@ -149,16 +131,6 @@ EDITS: dict[str, tuple[Callable[[GrafanaState], Any], str, str]] = {
         "    ~ settings.url",
     ),
     "panel": (redraw, "dashboard Fleet", "    - panels[Mine]"),
-    "key": (
-        lambda state: state.edit_dashboard("barograph-fleet", lambda board: board.update(links=[{"title": "wiki"}])),
-        "dashboard Fleet",
-        "    - links",
-    ),
-    "moved": (
-        lambda state: state.dashboards["barograph-fleet"].update(folder="", by="anna"),
-        "dashboard Fleet",
-        '    ~ folder: "" → "barograph"',
-    ),
     "rule": (
         lambda state: state.groups["barograph-alerts", GROUP]["rules"][1].update({"for": "5m"}),
         f"rule group {GROUP}",
@@ -249,7 +221,7 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
     ships = {"title": "Fleet of ships", "panels": [], "uid": "barograph-fleet"}
     stub.state.answer("POST", ["dashboards", "db"], {}, {"dashboard": ships}, {})
     # It has our name and another type.
-    point = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
+    point: dict[str, Any] = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
     stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {"X-Disable-Provenance": "true"})
     plan_made = apply(stub, desired)
     assert {planned.resource.label for planned in plan_made.skipped} == {
@@ -264,32 +236,6 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
     points: list[dict[str, Any]] = [point for point in stub.state.points if point["name"] == "tickets"]
     assert [(point["type"], point["settings"]["url"]) for point in points] == [("webhook", "http://tickets")]
     assert_settled(stub, desired)
-
-
-def test_integrations_of_one_name_are_distinguished(stub: StubGrafana) -> None:
-    def points(url: str) -> tuple[dict[str, Any], ...]:
-        return (
-            {"uid": "a", "name": "both", "type": "slack", "settings": {"url": "s3cret", "title": url}},
-            {"uid": "b", "name": "both", "type": "webhook", "settings": {"url": url}},
-            {"uid": "c", "name": "both", "type": "webhook", "settings": {"url": "http://third"}},
-        )
-
-    desired = bundle(contact_points=(*bundle().contact_points, *points("http://x")))
-    apply(stub, desired)
-    assert {point["uid"]: point["type"] for point in stub.state.points if point["name"] == "both"} == {
-        "a": "slack",
-        "b": "webhook",
-        "c": "webhook",
-    }
-    assert_settled(stub, desired)
-    stub.writes.clear()
-    changed = bundle(contact_points=(*bundle().contact_points, *points("http://y")))
-    apply(stub, changed)
-    assert [write for write in stub.writes if write != LEDGER] == [
-        "PUT v1/provisioning/contact-points/a",
-        "PUT v1/provisioning/contact-points/b",
-    ]
-    assert_settled(stub, changed)
 
 
 def test_names_with_slashes_are_one_path_segment(stub: StubGrafana) -> None:
@@ -369,14 +315,6 @@ def test_provisioned_objects_are_reported_and_unchanged(applied: StubGrafana) ->
     assert any("policy" in line and "is provisioned from a file" in line for line in lines(applied, desired))
 
 
-def test_a_provisioned_data_source_stops_the_apply(stub: StubGrafana) -> None:
-    stub.state.answer("POST", ["datasources"], {}, bundle().data_source, {})
-    stub.state.sources["barograph"]["readOnly"] = True
-    with pytest.raises(GrafanaError, match="data source Barograph is provisioned from a file"):
-        apply(stub, overwrite=True)
-    assert stub.writes == []
-
-
 def test_a_changed_secret_is_written_and_not_shown(applied: StubGrafana) -> None:
     first, second = bundle().contact_points
     desired = bundle(contact_points=({**first, "settings": {**first["settings"], "integrationKey": "rotated"}}, second))
@@ -385,23 +323,6 @@ def test_a_changed_secret_is_written_and_not_shown(applied: StubGrafana) -> None
     assert applied.writes[1].startswith("PUT v1/provisioning/contact-points/")
     assert applied.state.secrets[applied.state.points[0]["uid"]] == {"integrationKey": "rotated"}
     assert_settled(applied, desired)
-
-
-def test_a_difference_between_sent_and_stored_is_reported_once(stub: StubGrafana) -> None:
-    misspelt = {**rule("r-1", "drift"), "keepFiringFor": "1h"}
-    desired = bundle(rule_groups=(group(GROUP, misspelt),))
-    plan_made = apply(stub, desired)
-    assert plan_made.notes == (
-        f"rule group {GROUP}: Grafana stored it differently than sent: + rules[drift].keepFiringFor",
-    )
-    assert_settled(stub, desired)
-
-
-def test_secrets_of_unknown_types_cause_no_repeated_writes(stub: StubGrafana) -> None:
-    point = {"name": "others", "type": "opsgenie", "settings": {"apiKey": "s3cret", "url": "http://o"}}
-    desired = bundle(contact_points=(*bundle().contact_points, point))
-    apply(stub, desired)
-    assert_settled(stub, desired)
 
 
 def test_a_lost_ledger_is_recreated_without_other_changes(applied: StubGrafana) -> None:
@@ -417,19 +338,146 @@ def test_a_lost_ledger_is_recreated_without_other_changes(applied: StubGrafana) 
     ("changes", "sentence"),
     [
         ({"folder_uid": "a b"}, "A folder for Grafana has the uid 'a b'"),
-        ({"alerts_folder_title": bundle().folder_title}, "has the folder .* twice"),
-        ({"dashboards": ({"title": "no uid"},)}, "A dashboard for Grafana has the uid None"),
         (
             {"dashboards": (dashboard("a", "A"), dashboard("a", "B"))},
             "The bundle for Grafana has the dashboard 'a' twice",
         ),
-        ({"rule_groups": (group("g", {**rule("x", "t"), "uid": "é"}),)}, "A rule for Grafana has the uid 'é'"),
-        ({"rule_groups": (group("a", rule("x", "t")), group("b", rule("x", "t")))}, "has the rule 'x' twice"),
         ({"rule_groups": (group("..", rule("x", "t")),)}, "cannot be part of a Grafana URL"),
         ({"route": {"receiver": "tickets"}}, "has no object_matchers"),
-        ({"mute_timings": ({"time_intervals": []},)}, "A mute timing for Grafana has the name None"),
     ],
 )
 def test_a_bundle_with_invalid_identifiers_is_rejected(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ApplyError, match=sentence):
         bundle(**changes)
+
+
+# ---------------------------------------------------------------------------------- what contracts and settings ask for
+
+ENVIRON = {
+    "SLACK_WEBHOOK_URL": "https://slack.invalid/s3cret",
+    "PAGERDUTY_INTEGRATION_KEY": "pd-s3cret",
+    "PLATFORM_WEBHOOK_URL": "https://platform.invalid/s3cret",
+}
+SMOKE = Path(__file__).parents[2] / "deploy/grafana/smoke.py"
+
+
+def contracts() -> dict[str, Contract]:
+    """The examples, and one with a name that breaks code without quoting."""
+    odd = msgspec.structs.replace(example_contracts()[0], model=f"{ODD_NAME} a/b")
+    return {contract.model: contract for contract in [*example_contracts(), odd]}
+
+
+def example_bundle(**values: str | int) -> Bundle:
+    grafana = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish", **values)  # type: ignore[arg-type]
+    warehouse = Address(host="clickhouse", port=8443, database="watch", secure=True)
+    settings = Settings(warehouse=warehouse, grafana=grafana, alerts=example_settings())
+    return build_bundle(contracts(), settings, ENVIRON)
+
+
+def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: StubGrafana) -> None:
+    deployed = apply(stub, example_bundle())
+    # Grafana stores all keys unchanged, so their spelling is that of the API.
+    assert deployed.notes == ()
+    assert not deployed.skipped
+    assert_settled(stub, example_bundle())
+    titles = {uid: folder["title"] for uid, folder in stub.state.folders.items()}
+    assert titles == {"barograph": "Barograph", "barograph-alerts": "Barograph alerts"}
+    assert {folder for folder, _ in stub.state.groups} == {"barograph-alerts"}
+    assert sorted(stub.state.dashboards) == [
+        f"barograph-{page}" for page in ("field", "fleet", "llm", "model", "pipeline", "shadow")
+    ]
+    for model in contracts():
+        rules = [rule for group in stub.state.groups.values() for rule in group["rules"] if model in rule["title"]]
+        assert rules, model
+        assert all(rule["provenance"] == "api" for rule in rules)
+        assert all("keep_firing_for" in rule and "missingSeriesEvalsToResolve" in rule for rule in rules)
+
+
+def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
+    assert example_bundle().data_source["jsonData"] == {
+        "host": "clickhouse",
+        "port": 8443,
+        "protocol": "http",
+        "secure": True,
+        "username": "grafana",
+        "defaultDatabase": "watch",
+    }
+    other = example_bundle(clickhouse_host="ch.internal", clickhouse_port=443, reader="viewer", folder="Modelle")
+    assert (other.data_source["jsonData"]["host"], other.data_source["jsonData"]["port"]) == ("ch.internal", 443)
+    assert other.data_source["jsonData"]["username"] == "viewer"
+    assert other.data_source["secureJsonData"] == {"password": "swordfish"}
+    assert other.folder_title == "Modelle"
+
+
+def smoke(stub: StubGrafana) -> int:
+    spec = importlib.util.spec_from_file_location("smoke", SMOKE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    main: Callable[..., int] = module.main
+    environ = {"BAROGRAPH_GRAFANA_URL": stub.url, "BAROGRAPH_GRAFANA_TOKEN": TOKEN}
+    return main(environ, patience_s=0.0, pause_s=0.01)
+
+
+def test_the_smoke_script_reports_deployed_and_broken_resources(
+    stub: StubGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert smoke(stub) == 1
+    output = capsys.readouterr().out
+    assert "FAIL data source: 404" in output
+    assert "FAIL keep_firing_for: no rule of ours" in output
+    apply(stub, example_bundle())
+    assert smoke(stub) == 0
+    output = capsys.readouterr().out
+    assert "FAIL" not in output
+    assert "ok   dashboard fleet: " in output
+    assert "ok   notification policy: tickets" in output
+    rules = [rule for group in stub.state.groups.values() for rule in group["rules"]]
+    assert f"ok   rules: {len(rules)} inactive" in output
+    assert "ok   messages: not checked, no rule has an instance" in output
+    stub.state.evaluations = {
+        rules[0]["uid"]: {"health": "error", "lastError": "Unknown table"},
+        rules[1]["uid"]: {"health": "unknown"},
+        rules[2]["uid"]: {"state": "firing"},
+    }
+    assert smoke(stub) == 1
+    output = capsys.readouterr().out
+    assert f"FAIL rule {rules[0]['title']}: Unknown table" in output
+    assert f"FAIL rule {rules[1]['title']}: not evaluated yet" in output
+    assert f"ok   rules: 1 firing, {len(rules) - 1} inactive" in output
+    stub.state.evaluations = {}
+    stub.state.source_problem = "connection refused"
+    assert smoke(stub) == 1
+    assert "FAIL data source: 400" in capsys.readouterr().out
+    stub.token = "another"
+    assert smoke(stub) == 1
+    assert "FAIL data source: 401" in capsys.readouterr().out
+
+
+def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
+    stub: StubGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply(stub, example_bundle())
+    state, rules = stub.state, [rule for group in stub.state.groups.values() for rule in group["rules"]]
+    texts = {"page": f"{stub.url}/d/x", "runbook_url": f"{stub.url}/api/health", "summary": "PSI is 0.3"}
+    state.evaluations = {rules[0]["uid"]: {"alerts": [{"annotations": texts}]}}
+    assert smoke(stub) == 0
+    assert "ok   messages: 1 rendered" in capsys.readouterr().out
+    state.points = [point for point in state.points if point["name"] != "oncall"]
+    state.folders["another"] = {"uid": "another", "title": "Barograph"}
+    del rules[1]["keep_firing_for"]
+    broken = {"page": "/d/x", "runbook_url": f"{stub.url}/missing.md", "summary": "PSI is [no value]"}
+    state.evaluations[rules[1]["uid"]] = {"alerts": [{"annotations": broken}]}
+    state.evaluations[rules[2]["uid"]] = {"alerts": [{"annotations": {**texts, "page": "/d/x"}}]}
+    assert smoke(stub) == 1
+    output = capsys.readouterr().out
+    for line in (
+        "FAIL contact points: not defined: oncall",
+        "FAIL folders: two with the title Barograph",
+        "FAIL keep_firing_for: missing in 1 rules",
+        f"FAIL message of {rules[1]['title']}: contains [no value]",
+        f"FAIL message of {rules[2]['title']}: the link '/d/x' is relative",
+        f"FAIL runbook missing.md: {stub.url}/missing.md: HTTP Error 404: Not Found",
+    ):
+        assert line in output.splitlines()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cli.apply.grafana import GrafanaError, apply_grafana, connect
+from cli.apply.grafana import GrafanaError
 from cli.apply.grafana.client import Grafana
 from cli.apply.grafana.errors import GrafanaBusy
 from cli.errors import EXIT_INTERRUPTED
 from cli.main import main
 from tests.support.grafana_apply import apply, assert_settled
 from tests.support.grafana_bundle import bundle, dashboard, group, rule
-from tests.support.grafana_state import Answer
-from tests.support.stub_grafana import StubGrafana, cutting, failing, hanging, losing, serving
+from tests.support.stub_grafana import StubGrafana, cutting, failing, losing, serving
 
 WRITES = 11
 """Number of writes of a first apply: one per object, and the final ledger."""
@@ -90,7 +89,7 @@ class Killed(BaseException):
     """Stands for the death of the process."""
 
 
-def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> None:
+def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool, error: type[BaseException] = Killed) -> None:
     """End the process at its nth write, before it is sent or before its answer is received."""
     write, count = Grafana.write, 0
 
@@ -98,10 +97,10 @@ def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> No
         nonlocal count
         count += 1
         if count == number and before:
-            raise Killed
+            raise error
         result = write(self, *args, **kwargs)
         if count == number:
-            raise Killed
+            raise error
         return result
 
     monkeypatch.setattr(Grafana, "write", dying)
@@ -148,16 +147,6 @@ def test_a_change_that_is_killed_is_completed_or_followed_by_another(
             assert_settled(stub, desired)
 
 
-def test_a_grafana_that_hangs_times_out_with_the_completed_writes(stub: StubGrafana) -> None:
-    stub.faults = {8: hanging, 9: hanging, 10: hanging}
-    with pytest.raises(GrafanaError, match=r"did not answer within 0.3 s to write dashboard Fleet") as caught:
-        apply(stub, timeout_s=0.3)
-    assert "Written to Grafana: data source Barograph, folder Models" in str(caught.value)
-    assert "Not written: dashboard Fleet" in str(caught.value)
-    apply(stub)
-    assert_whole(stub)
-
-
 def test_an_unavailable_server_is_tried_three_times(stub: StubGrafana) -> None:
     stub.always = failing(503, "starting")
     with pytest.raises(GrafanaBusy, match=r"is temporarily unable to check its health \(503: starting\)"):
@@ -168,16 +157,7 @@ def test_an_unavailable_server_is_tried_three_times(stub: StubGrafana) -> None:
 def test_an_interrupt_reports_the_completed_writes(
     stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write, count = Grafana.write, 0
-
-    def interrupted(self: Grafana, *args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == 4:
-            raise KeyboardInterrupt
-        return write(self, *args, **kwargs)
-
-    monkeypatch.setattr(Grafana, "write", interrupted)
+    killing(monkeypatch, 4, before=True, error=KeyboardInterrupt)
 
     def run(**_: Any) -> None:
         apply(stub)
@@ -189,16 +169,3 @@ def test_an_interrupt_reports_the_completed_writes(
     error = capsys.readouterr().err
     assert error.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")
     assert "Not written: contact point pager" in error
-
-
-def test_two_concurrent_applies_complete_each_other(stub: StubGrafana) -> None:
-    """The second apply runs and finishes while the first one writes a dashboard."""
-
-    def meanwhile(_: StubGrafana, answer: Callable[[], Answer]) -> Answer:
-        with connect(stub.settings(), pause_s=0) as grafana:
-            apply_grafana(grafana, bundle())
-        return answer()
-
-    stub.faults = {7: meanwhile}
-    apply(stub)
-    assert_whole(stub)

@@ -183,22 +183,6 @@ def test_the_driver_names_a_wrong_password_and_shows_none(engine: LocalClickHous
     assert full.password not in str(refused.value) + repr(full)
 
 
-def test_the_driver_of_a_reader_reads_and_cannot_write(engine: LocalClickHouse, database: str) -> None:
-    with connect(engine.address(database)) as client:
-        client.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
-    with clickhouse_connect.get_client(**login(engine.reader_address()), database=database) as driver:
-        assert driver.query("SELECT count() FROM t WHERE a = {a:Int64}", parameters={"a": 1}).result_rows == [(0,)]
-        limits = {"max_execution_time": 30, "max_result_rows": 1, "readonly": 2}
-        assert driver.query("SELECT 1", settings=limits, column_oriented=True).result_columns == [[1]]
-        with pytest.raises(DatabaseError, match="TOO_MANY_ROWS_OR_BYTES"):
-            driver.query("SELECT * FROM numbers(2)", settings=limits)
-        for sql in ("INSERT INTO t VALUES (1)", "DROP TABLE t"):
-            with pytest.raises(DatabaseError, match="READONLY"):
-                driver.command(sql)
-        with pytest.raises(DatabaseError, match="READONLY"):
-            driver.insert("t", [[1]], column_names=["a"])
-
-
 def test_no_password_is_logged_or_on_a_command_line(engine: LocalClickHouse, full: Address, stranger: Address) -> None:
     pid = gateway_pid(engine.port, engine.data_dir)
     exchange(engine, request(full, "GET", "/?query=SELEC"))

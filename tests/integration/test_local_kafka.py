@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from local.child_process import LocalStackError, port_is_free, started_at, wait_until
+from local.child_process import LocalStackError, started_at, wait_until
 from local.kafka import LocalKafka, broker_answers
 
 # Enough for a group to settle on a machine with other work.
@@ -118,23 +118,6 @@ def test_a_dead_members_partitions_move_within_its_session(broker: LocalKafka, t
     second.close()
 
 
-def test_topics_are_made_on_purpose_only(broker: LocalKafka, topic_prefix: str) -> None:
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    metadata = admin.list_topics(f"{topic_prefix}never-made", timeout=PATIENCE_S)
-    assert metadata.topics[f"{topic_prefix}never-made"].error is not None
-    assert f"{topic_prefix}never-made" not in admin.list_topics(timeout=PATIENCE_S).topics
-
-
-def test_the_broker_is_set_as_described(broker: LocalKafka) -> None:
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    resource = ConfigResource(ResourceType.BROKER, "1")
-    values = {name: entry.value for name, entry in admin.describe_configs([resource])[resource].result().items()}
-    assert values["listeners"].startswith(f"BROKER://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:")
-    assert values["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
-    assert values["group.min.session.timeout.ms"] == "1000"
-    assert values["offsets.topic.num.partitions"] == values["transaction.state.log.num.partitions"] == "4"
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LocalKafka]:
     """A broker that the test may hurt."""
@@ -197,22 +180,6 @@ def test_a_transaction_committed_at_the_moment_of_a_crash_completes(own: LocalKa
     produce(own.bootstrap_servers, "in", range(50, 60))
     assert sorted(int(message.value() or b"") for message in read(consumer, 10)) == list(range(50, 60))
     consumer.close()
-
-
-@pytest.mark.long
-@pytest.mark.broker
-def test_a_broker_keeps_its_port_and_has_one_owner(tmp_path: Path) -> None:
-    with LocalKafka(tmp_path, port=0) as kafka:
-        port, pid = kafka.port, kafka.pid
-        with pytest.raises(LocalStackError, match=r"The local Kafka in .* is run by another process"):
-            LocalKafka(tmp_path).start()
-        with pytest.raises(LocalStackError, match=f"Port {port} is taken"):
-            LocalKafka(tmp_path / "other", port=port).start()
-        kafka.start()
-        assert kafka.pid == pid
-    assert port_is_free(port)
-    with LocalKafka(tmp_path) as kafka:
-        assert kafka.port == port
 
 
 @pytest.mark.broker

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,6 @@ from local.child_process import (
     ChildProcess,
     LocalStackError,
     OwnerLock,
-    choose_port,
-    port_answers,
-    port_is_free,
     started_at,
     wait_until,
 )
@@ -64,22 +60,6 @@ def test_a_child_that_ends_early_is_reported_with_its_last_words(tmp_path: Path)
     assert "sleeper ended with exit code 3" in str(raised.value)
     assert "no room on the disk" in str(raised.value)
     assert str(tmp_path / "logs" / "sleeper.log") in str(raised.value)
-    child.kill()
-
-
-def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LocalStackError, match="/no/such/program: No such file"):
-        make_child(tmp_path).spawn(["/no/such/program"])
-
-
-def test_a_long_log_is_rotated_at_the_next_start(tmp_path: Path) -> None:
-    child = make_child(tmp_path)
-    child.log_path.parent.mkdir()
-    with child.log_path.open("wb") as log:
-        log.truncate(17 * 2**20)
-    child.spawn(["/bin/echo", "new"])
-    assert wait_until(lambda: child.last_lines() == "  new", 10)
-    assert child.log_path.with_name("sleeper.log.1").stat().st_size == 17 * 2**20
     child.kill()
 
 
@@ -139,17 +119,6 @@ def test_a_child_that_outlived_parent_and_guard_is_found(tmp_path: Path) -> None
     assert started_at(child_pid) is None
 
 
-def test_a_child_that_was_stopped_is_not_taken_over(tmp_path: Path) -> None:
-    parent, child_pid, guard_pid = start_parent(tmp_path)
-    os.kill(guard_pid, signal.SIGKILL)
-    kill_parent(parent)
-    # What the guard does, up to the moment before the child ends.
-    (tmp_path / "run" / "sleeper.leaving").touch()
-    os.kill(child_pid, signal.SIGTERM)
-    assert not make_child(tmp_path).find()
-    assert started_at(child_pid) is None
-
-
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     first = OwnerLock(tmp_path / "owner.lock", "The stack")
     second = OwnerLock(tmp_path / "owner.lock", "The stack")
@@ -162,19 +131,6 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     second.acquire()
     assert second.is_held
     second.release()
-
-
-def test_a_port_is_chosen_by_preference_and_passed_over_when_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken = server.getsockname()[1]
-        assert not port_is_free(taken)
-        assert port_answers(taken)
-        free = choose_port(0, taken)
-        assert free not in (0, taken)
-        assert port_is_free(free)
-        assert not port_answers(free)
-        assert choose_port(taken, free) == free
-        assert choose_port(free, besides={free}) != free
 
 
 def test_a_jar_that_differs_from_the_list_is_rejected(tmp_path: Path) -> None:

@@ -115,17 +115,6 @@ def test_when_one_server_cannot_start_neither_runs(tmp_path: Path) -> None:
     assert find_stack(tmp_path) is None
 
 
-def test_a_folder_of_someone_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    (tmp_path / "shared").mkdir(0o777)
-    (tmp_path / "shared").chmod(0o777)
-    monkeypatch.setattr(Path, "chmod", refuse)
-    with pytest.raises(LocalStackError, match=r"cannot use the folder .*Operation not permitted.* BAROGRAPH_HOME"):
-        LocalStack(tmp_path / "shared").start()
-
-
 def test_passwords_persist_and_damaged_ones_are_reported(tmp_path: Path) -> None:
     create_passwords(tmp_path)
     first = read_passwords(tmp_path)

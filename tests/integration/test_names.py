@@ -13,25 +13,20 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-import yaml
 from barograph import Publisher, parse_contract
 from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
-from alerts import rules_for, to_files
-from alerts.files import to_yaml
 from cli.dev.page import open_page
 from cli.main import main
 from cli.settings import Settings
-from dashboards.macros import TimeRange, Value, expand, expand_backend
 from dashboards.pages import dashboards
 from dashboards.uids import DASHBOARDS
 from local.child_process import choose_port
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from tests.support.alerting import installation
 from tests.support.browser import PreviewPage, chromium
-from tests.support.panel_queries import QUERIES
+from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline
 
 MODEL = """o'dd "m" $__interval ${HOME} {{ .x }} {a:String} %s \\' ; DROP TABLE drift; -- /* <img src=x> # 名"""
@@ -136,7 +131,6 @@ def test_odd_names_reach_every_sink_as_they_are(
     run: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables_hold_them(run)
-    panels_and_rules_return_them(run)
     logs_have_a_line_for_each_event(run)
     terminals_run_no_escape_sequences(run, tmp_path, capsys, monkeypatch)
     pages_run_nothing(run)
@@ -158,31 +152,6 @@ def tables_hold_them(run: Pipeline) -> None:
     assert ids == [(N,)]
 
 
-def panels_and_rules_return_them(run: Pipeline) -> None:
-    now = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
-    files = to_files(rules_for([contract_of()], installation()), installation())
-    for name, content in files.items():
-        assert yaml.safe_load(to_yaml(content)) == content, name
-    groups = [group for content in files.values() for group in content.get("groups", [])]
-    queries = [query["model"] for group in groups for rule in group["rules"] for query in rule["data"][:-1]]
-    with run.client as client:
-
-        def texts(sql: str) -> set[str]:
-            return {value for row in client.rows(sql) for value in row if isinstance(value, str)}
-
-        assert FIELD in set().union(
-            *(texts(expand_backend(each["rawSql"], now, each["intervalMs"])) for each in queries)
-        )
-        shown: set[str] = set()
-        for field, part in ((FIELD, "all"), (NUMBER, f"{SLICE}={REGIONS[1]}")):
-            chosen: dict[str, Value] = {"model": MODEL, "version": "1", "slice": part, "window": "3h"}
-            chosen |= {"field": field, "worst_field": field, "candidate": "2", "criterion": "accuracy"}
-            for query in QUERIES.values():
-                shown |= texts(expand(query.sql, now, chosen, interval_ms=HOUR_S * 1000))
-    for name in (MODEL, FIELD, NUMBER, *CATEGORIES):
-        assert any(name in text for text in shown), name
-
-
 def logs_have_a_line_for_each_event(run: Pipeline) -> None:
     for name in run.processes:
         for line in (run.log_dir / f"{name}.log").read_text().splitlines():
@@ -192,13 +161,8 @@ def logs_have_a_line_for_each_event(run: Pipeline) -> None:
 def terminals_run_no_escape_sequences(
     run: Pipeline, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config_file = folder / "barograph.toml"
-    address = run.address
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-    config_file.write_text(
-        f'bootstrap_servers = "{run.bootstrap}"\ntopic_prefix = "{run.prefix}"\n'
-        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
-    )
+    servers = f'bootstrap_servers = "{run.bootstrap}"\ntopic_prefix = "{run.prefix}"'
+    enter_folder(folder, monkeypatch, run.address, servers)
     span = [f"--from={moment(BEGIN_S)}", f"--to={moment(BEGIN_S + 6 * HOUR_S)}"]
     shown = ""
     for words in (
@@ -211,7 +175,7 @@ def terminals_run_no_escape_sequences(
         ["simulate", "--model", MODEL, "--since", moment(BEGIN_S), "--until", moment(BEGIN_S + 6 * HOUR_S)],
     ):
         with pytest.raises(SystemExit) as ended:
-            main([*words, "--config", str(config_file)])
+            main(words)
         written_out = capsys.readouterr()
         assert ended.value.code == 0, written_out.err
         shown += written_out.out + written_out.err

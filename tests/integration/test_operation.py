@@ -88,20 +88,13 @@ def test_every_processor_reports_its_health_and_stops_under_load(
             # Exported after the watchdog's first check of the offsets.
             for known in ("barograph_lag_messages", "barograph_committed_age_seconds"):
                 wait_total(where[kind], 0, known)
-        if kind == "monitor":
-            # The sketcher keeps writing progress, so the monitor is seldom at the end.
-            assert total(where[kind], "barograph_lag_messages") >= 0
-            assert total(where[kind], "barograph_committed_age_seconds") < 60
-        elif kind != "scorer":
+        if kind in ("sketcher", "recorder"):
             wait_for(partial(_is, 0, total, where[kind], "barograph_lag_messages"), f"the {kind} to catch up")
             assert total(where[kind], "barograph_committed_age_seconds") == 0
+        if kind == "monitor":
+            assert total(where[kind], "barograph_committed_age_seconds") < 60
     assert total(where["recorder"], "barograph_inserted_rows_total", table="predictions") == 500
-    for kind, timed in (
-        ("sketcher", "flush"),
-        ("sketcher", "transaction"),
-        ("recorder", "insert"),
-        ("monitor", "write"),
-    ):
+    for kind, timed in (("sketcher", "flush"), ("recorder", "insert"), ("monitor", "write")):
         assert total(where[kind], f"barograph_{timed}_seconds_count") > 0, timed
     # ClickHouse holds the same values, under the same names.
     wait_for(

@@ -1,6 +1,6 @@
 """Every query of every dashboard and rule, in Grafana's role: with data, with awkward names, and without data.
 
-`test_dashboard_queries`, `test_llm_panels` and `test_evaluation_queries` compare the numbers of single queries.
+`test_dashboard_queries` and `test_llm_panels` compare the numbers of single queries.
 """
 
 from __future__ import annotations

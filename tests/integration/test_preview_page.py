@@ -17,13 +17,12 @@ from playwright.sync_api import Browser
 from cli.dev.page import open_page
 from cli.settings import Settings
 from dashboards.pages import dashboards
-from dashboards.parse import panels_of
-from dashboards.uids import DASHBOARDS, PANELS, panel_link
+from dashboards.uids import DASHBOARDS, panel_link
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.preview import PreviewServer
 from tests.support.browser import PreviewPage
-from tests.support.page_layout import layout_faults, open_rows
+from tests.support.page_layout import open_rows
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import HOURS, Shop
 
@@ -150,86 +149,6 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
     assert max(at for at, _ in again) <= ms(shop, 48)
 
 
-def test_the_worst_fields_come_first_and_beside_their_baseline(
-    preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline
-) -> None:
-    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
-    window = preview.page.input_value("[data-variable=window]")
-    worst = [
-        field
-        for (field,) in shop_pipeline.rows(
-            """SELECT field FROM latest_drift WHERE slice = 'all' AND window = {window:String} AND version = '1'
-            GROUP BY field
-            ORDER BY maxIf(transform(level, ['stable', 'minor', 'major'], [1, 2, 3], 0), level != 'insufficient')
-            DESC, maxIf(psi, level != 'insufficient') DESC, field""",
-            {"window": window},
-        )
-    ]
-    rows = preview.page.evaluate(
-        """panel => document.querySelector(`[data-panel="${panel}"] .js-plotly-plot`)._fullLayout.yaxis._categories""",
-        panel_link("model", "levels").panel_id,
-    )
-    assert rows == worst
-
-    panels = preview.page.locator(f'[data-panel="{panel_link("model", "distributions").panel_id}"]')
-    titles = [title.removeprefix("Last window and baseline: ") for title in panels.locator("h2").all_inner_texts()]
-    assert len(titles) == 3
-    now = [
-        (field, psi)
-        for field, psi in shop_pipeline.rows(
-            """SELECT field, argMax(psi, (window_end, record_seq)) AS last FROM drift WHERE slice = 'all'
-            AND window = {window:String} AND version = '1' GROUP BY field
-            HAVING argMax(level, (window_end, record_seq)) != 'insufficient' ORDER BY last DESC""",
-            {"window": window},
-        )
-    ]
-    assert titles == [field for field, _ in now[:3]]
-    # The copies are side by side, and each shows its own field.
-    boxes = [panel.bounding_box() for panel in panels.all()]
-    assert len({box["y"] for box in boxes if box}) == 1
-    cells = panels.evaluate_all(
-        "all => all.map(each => each.querySelector('.js-plotly-plot').data.map(t => [t.name, t.x.join()]))"
-    )
-    assert [[name for name, _ in cell] for cell in cells] == [["baseline", "now"]] * 3
-    assert len({cell[0][1] for cell in cells}) == 3
-    follow(preview, f'[data-panel="{panel_link("model", "distributions").panel_id}"] h2 a >> nth=1')
-    assert chosen(preview)["var-field"] == titles[1]
-
-
-def test_rows_of_levels_are_in_the_order_of_their_rank(preview: PreviewPage, shop: Shop) -> None:
-    """Not in that of the levels: here the first and the third field have the same one."""
-    preview.open(f"/d/{DASHBOARDS['pipeline']}?{span(shop, 0, 1)}")
-    # In the order of their times, which is not that of the ranks.
-    rows = [(0, "03", "c", 3), (1, "01", "a", 3), (1, "02", "b", 4)]
-    names = (("time", "time"), ("drift_rank", "string"), ("field", "string"), ("level", "number"))
-    columns = [
-        {"name": name, "type": kind, "values": list(values)}
-        for (name, kind), values in zip(names, zip(*rows, strict=True), strict=True)
-    ]
-    (panel,) = (each for each in panels_of(dashboards()["model"]) if each["id"] == PANELS["model"]["levels"])
-    categories = preview.page.evaluate(
-        """([frame, panel]) => import("/static/panels.js").then(({ RENDERERS }) => {
-            const holder = document.body.appendChild(document.createElement("div"));
-            const body = holder.appendChild(document.createElement("div"));
-            RENDERERS["state-timeline"](body, panel, [frame], { fromMs: 0, toMs: 9, variables: {} }, []);
-            return holder.querySelector(".js-plotly-plot")._fullLayout.yaxis._categories;
-        })""",
-        [{"columns": columns}, panel],
-    )
-    assert categories == ["a", "b", "c"]
-
-
-def test_an_estimate_is_dashed(preview: PreviewPage, shop: Shop) -> None:
-    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
-    dashes = preview.page.evaluate(
-        """panel => Object.fromEntries(document.querySelector(`[data-panel="${panel}"] .js-plotly-plot`).data
-            .map(trace => [trace.name, trace.line?.dash ?? null]))""",
-        panel_link("model", "main_metric").panel_id,
-    )
-    assert {name: dash for name, dash in dashes.items() if name.endswith("estimated")} == {"auc: estimated": "dash"}
-    assert dashes["auc: measured"] is None
-
-
 def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
     """From Tuesday noon on a tenth of the ages are null, which opens an incident; none is about ages before."""
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
@@ -257,97 +176,6 @@ def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, sho
     assert chosen(preview)["var-model"] == shop.contract.model
     assert chosen(preview)["to"] == str(ms(shop, HOURS))
     assert preview.panels("failed") == []
-
-
-def test_lines_cross_times_without_a_verdict_and_not_times_without_data(preview: PreviewPage, shop: Shop) -> None:
-    """As in Grafana, a query is one frame over all times, in which a model with a longer hop has mostly nulls."""
-    preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
-    hour = 3_600_000
-    # Model m ends a window every three hours and is silent on the second day; n does so every hour, and after m's end.
-    rows = [(at * hour, "n", 2) for at in range(60)]
-    rows += [(at * hour, "m", 1) for at in (*range(0, 24, 3), *range(51, 58, 3))]
-    rows += [((at + 120) * hour, "n", 3) for at in range(2)]
-    names = (("time", "time"), ("model", "string"), ("level", "number"))
-    columns = [
-        {"name": name, "type": kind, "values": list(values)}
-        for (name, kind), values in zip(names, zip(*sorted(rows), strict=True), strict=True)
-    ]
-    (panel,) = (each for each in panels_of(dashboards()["fleet"]) if each["id"] == PANELS["fleet"]["levels_over_time"])
-    joined = preview.page.evaluate(
-        """([frame, panel, end]) => import("/static/panels.js").then(({ series }) => series([frame], panel, end)
-            .map(({ name, x, y }) => [name, x, y]))""",
-        [{"columns": columns}, panel, 130 * hour],
-    )
-    points = {name: dict(zip(x, y, strict=True)) for name, x, y in joined}
-    assert set(points) == {"m", "n"}
-    # Three hours between two verdicts are no gap, thirty hours are.
-    assert [at for at, value in points["m"].items() if value is None and at <= 21 * hour] == []
-    assert points["m"][22 * hour] is None
-    # Where no model has a value, there is no row either.
-    assert [at for at, value in points["n"].items() if value is None] == [83 * hour + 60_000]
-
-
-PANEL_CHARTS = """
-const chart = (id) => document.querySelector(`[data-panel="${id}"] .js-plotly-plot`);
-const [psi, errors] = [chart(21), chart(11)];
-"""
-LAYOUT_FAULTS = {
-    "clipped text: panel 10 ": """
-        const title = document.querySelector('[data-panel="10"] h2');
-        title.removeAttribute("title");
-        title.textContent = "requests ".repeat(100);
-    """,
-    "clipped text: panel 21 ": "await Plotly.relayout(psi, { 'margin.l': 4 });",
-    "legend over plot: panel 21 ": "psi.nextElementSibling.style.translate = '0 -80px';",
-    "text over text: panel 1 ": """
-        const text = document.querySelector('[data-panel="1"] h2').appendChild(document.createElement("span"));
-        text.textContent = "Drift";
-        Object.assign(text.style, { position: "absolute", marginLeft: "-20px" });
-    """,
-    "empty panel: panel 24 ": "document.querySelector('[data-panel=\"24\"] .body').replaceChildren();",
-    "empty panel: panel 21 ": "await Plotly.restyle(psi, { y: [[null]] });",
-    "colour outside the palette: panel 11 ": "await Plotly.restyle(errors, { 'line.color': '#00ffaa' }, [0]);",
-    "colour outside the palette: footer": "document.querySelector('footer').style.background = '#ffeeff';",
-    "low contrast: footer": "document.querySelector('footer').style.color = 'var(--line)';",
-}
-"""Start of the fault that the check of the layout must find → what brings it about on the page Model."""
-
-
-def test_a_page_can_be_read_and_each_fault_would_be_found(preview: PreviewPage, shop: Shop) -> None:
-    preview.page.set_viewport_size({"width": 1280, "height": 1000})
-    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}&open={open_rows('model')}")
-    assert layout_faults(preview.page) == []
-    known: set[str] = set()
-    for fault, cause in LAYOUT_FAULTS.items():
-        preview.page.evaluate(f"async () => {{ {PANEL_CHARTS} {cause} }}")
-        new = {*layout_faults(preview.page)} - known
-        assert any(each.startswith(fault) for each in new), (fault, new)
-        known |= new
-
-
-def test_an_invalid_range_is_reported(browser: Browser, server: PreviewServer) -> None:
-    screen = PreviewPage(browser, server.url)
-    screen.open(f"/d/{DASHBOARDS['fleet']}?from=yesterday")
-    assert screen.page.inner_text("main").startswith("'yesterday' is not a time: write now")
-    screen.close()
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "status"),
-    [
-        ("d/nobody", {}, 404),
-        ("api/pages/nobody", {}, 404),
-        ("api/pages", {"Host": "evil.example"}, 400),
-        ("static/../server.py", {}, 404),
-    ],
-)
-def test_unknown_pages_and_panels_are_rejected(
-    server: PreviewServer, path: str, headers: dict[str, str], status: int
-) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers))
-    assert refused.value.code == status
-    refused.value.close()
 
 
 def test_a_panel_cannot_change_anything(server: PreviewServer, shop: Shop) -> None:

@@ -25,13 +25,12 @@ from local.kafka import LocalKafka
 from tests.support.deploy_scripts import load_script
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract
 from tests.support.roles_gateway import as_role, roles_gateway
-from warehouse.client import Address, Client, WarehouseError
+from warehouse.client import Address, WarehouseError
 from warehouse.eval_runs import accepted_runs, read_means, read_runs, store_acceptances, store_run
 from warehouse.prompts import read_prompt
-from warehouse.roles import ROLES, Role
+from warehouse.roles import ROLES
 from warehouse.scoring.new_rows import TOPICS
 from warehouse.shadow.as_of import up_to
-from warehouse.tables import SCHEMAS
 
 DATABASE = "guarded"
 ACCESS_DENIED = 497
@@ -116,40 +115,40 @@ def test_each_processor_does_its_work_in_its_role(ran: Pipeline) -> None:
         assert "refused" not in ran.log(f"{kind}-0")
 
 
-def may(client: Client, privilege: str, table: str) -> bool:
-    [(allowed,)] = client.rows(f"CHECK GRANT {privilege} ON {DATABASE}.{table}")
-    return bool(allowed)
-
-
-@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address, role: Role) -> None:
-    everything = [
-        name
-        for (name,) in ran.rows(
-            "SELECT name FROM system.tables WHERE database = {database:String}", {"database": DATABASE}
+def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address) -> None:
+    """The script below also reads and writes every table in every role."""
+    with as_role(guarded, "default", "default") as client:
+        granted = client.rows(
+            "SELECT role_name, access_type, database, table FROM system.grants "
+            "WHERE startsWith(role_name, 'barograph_') AND column IS NULL AND NOT is_partial_revoke "
+            "AND NOT grant_option"
         )
-    ]
-    assert {*role.reads, *role.writes} - {"*"} <= set(everything), "all granted tables exist"
-    with as_role(guarded, role.name) as client:
-        for table in everything:
-            assert may(client, "SELECT", table) == (role.reads == ("*",) or table in role.reads), table
-            assert may(client, "INSERT", table) == (table in role.writes), table
-            for privilege in ("ALTER DELETE", "ALTER UPDATE", "DROP TABLE", "TRUNCATE", "OPTIMIZE"):
-                assert may(client, privilege, table) == (privilege in role.further), (privilege, table)
-        for statement in (
-            "CREATE TABLE elsewhere.t (a UInt8) ENGINE = Memory",
-            "DROP DATABASE guarded",
-            "SYSTEM SHUTDOWN",
-            "CREATE USER anybody",
-            "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
-            "SELECT * FROM file('/etc/passwd', 'LineAsString', 'a String')",
-            "GRANT SELECT ON *.* TO default",
-            "TRUNCATE TABLE predictions",
-            *(() if "ALTER DELETE" in role.further else ("ALTER TABLE predictions DELETE WHERE 1",)),
-        ):
-            with pytest.raises(WarehouseError) as refused:
-                client.rows(statement) if statement.startswith("SELECT") else client.command(statement)
-            assert refused.value.code == ACCESS_DENIED, statement
+        [(n,)] = client.rows("SELECT count() FROM system.grants WHERE startsWith(role_name, 'barograph_')")
+    assert n == len(granted), "no role has a privilege of another form"
+    expected = {
+        (role.name, privilege, DATABASE, None if table == "*" else table)
+        for role in ROLES
+        for privilege, tables in (
+            ("SELECT", role.reads),
+            ("INSERT", role.writes),
+            *((each, ("*",)) for each in role.further),
+        )
+        for table in tables
+    }
+    assert set(granted) == expected
+    existing = {name for (name,) in ran.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")}
+    assert {table for *_, table in granted if table} <= existing, "all granted tables exist"
+    for role in ROLES:
+        with as_role(guarded, role.name) as client:
+            for statement in (
+                "DROP DATABASE guarded",
+                "SYSTEM SHUTDOWN",
+                "TRUNCATE TABLE predictions",
+                *(() if "ALTER DELETE" in role.further else ("ALTER TABLE predictions DELETE WHERE 1",)),
+            ):
+                with pytest.raises(WarehouseError) as refused:
+                    client.command(statement)
+                assert refused.value.code == ACCESS_DENIED, (role.name, statement)
 
 
 def test_analysts_read_every_view_and_write_nowhere(ran: Pipeline) -> None:
@@ -248,20 +247,6 @@ def test_the_doctor_names_what_a_role_cannot_check_and_reports_no_error(ran: Pip
     assert all("barograph_analyst" in finding.action for finding in refused)
 
 
-def test_the_doctor_recognizes_the_privileges_of_each_role(ran: Pipeline) -> None:
-    for role in ROLES:
-        with as_role(ran.address, role.name) as client:
-            own, others = check_privileges(client)
-        tables = set(SCHEMAS)
-        reads = tables if role.reads == ("*",) else tables & set(role.reads)
-        assert own.status is CheckStatus.OK
-        assert own.message == (
-            f"This user has the privileges of {role.name}: it may read {len(reads)} of {len(tables)} tables, and "
-            f"write to {len(tables & set(role.writes))}."
-        )
-        assert others.status is CheckStatus.UNKNOWN
-
-
 def test_the_doctor_recognizes_no_role_without_one_of_its_grants(ran: Pipeline) -> None:
     assert "drift" not in MONITOR.reads
     with as_role(ran.address, NO_DRIFT.name) as client:
@@ -272,21 +257,6 @@ def test_the_doctor_recognizes_no_role_without_one_of_its_grants(ran: Pipeline) 
     assert " drift," in finding.message
     assert " rates" not in finding.message
     assert f"`barograph plan --roles`), or SELECT and INSERT on {DATABASE}.*" in finding.action
-
-
-def test_a_processor_with_a_missing_grant_reports_it(ran: Pipeline) -> None:
-    recorder = ran.processes.pop("recorder-0")
-    recorder.terminate()
-    assert recorder.wait(30) == 0
-    label = {"model": "toy", "id": "e1", "label": True, "at": int(time.time() * 1000)}
-    ran.produce([(0, json.dumps(label).encode(), None)], topic=ran.topics.labels)
-    process = ran.start("recorder", "stranger", username="barograph_sketcher")
-    assert process.wait(60) == 1
-    log = ran.log("stranger")
-    del ran.processes["stranger"]
-    assert "INSERT" in log
-    assert f"{DATABASE}." in log
-    assert "Grant the user this right" in log
 
 
 def test_every_statement_is_one_that_clickhouse_understands(guarded: Address) -> None:
@@ -302,8 +272,3 @@ def test_every_statement_is_one_that_clickhouse_understands(guarded: Address) ->
             assert formatted.split()[:2] == statement.split()[:2]
         with pytest.raises(WarehouseError):
             client.rows("SELECT formatQuerySingleLine('CREATE QUOTA q FOR 1 week MAX everything')")
-
-
-def test_the_page_names_every_role() -> None:
-    page = (ROOT / "docs" / "security.md").read_text("utf-8")
-    assert all(f"`{role.name}`" in page for role in ROLES)

@@ -6,14 +6,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from local.clickhouse import LocalClickHouse
 from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
-from warehouse import migrate, queries
+from warehouse import queries
 from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from warehouse.tables import insert_rows
 
@@ -54,14 +52,10 @@ def test_a_refused_connection_is_busy() -> None:
             connect(address)
 
 
-def test_a_silent_server_is_busy_after_the_time_out() -> None:
-    with answering(hang) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
-        connect(address, timeout_s=1)
-
-
-def test_a_connection_cut_half_way_is_busy() -> None:
-    with answering(cut) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
-        connect(address)
+def test_a_silent_server_and_a_connection_cut_half_way_are_busy() -> None:
+    for answer in (hang, cut):
+        with answering(answer) as address, pytest.raises(WarehouseBusy, match="could not be reached"):
+            connect(address, timeout_s=1)
 
 
 def test_a_server_with_too_much_to_do_is_busy_and_one_that_refuses_an_error() -> None:
@@ -74,21 +68,6 @@ def test_a_server_with_too_much_to_do_is_busy_and_one_that_refuses_an_error() ->
         with answering(refusing(status, code)) as address, pytest.raises(error) as caught:
             connect(address)
         assert (type(caught.value), getattr(caught.value, "code", None)) == (error, code), status
-
-
-@pytest.mark.slow
-def test_a_killed_engine_is_busy_and_keeps_acknowledged_rows(tmp_path: Path) -> None:
-    """The same client goes on when the engine is back."""
-    values = {"topic_id": "a", "partitions": 1, "recorded_at": 0}
-    with LocalClickHouse(tmp_path) as own, connect(own.address("barograph"), create=True) as client:
-        migrate.apply(client)
-        insert_rows(client, "topics", [{"name": "before", **values}])
-        own.kill()
-        with pytest.raises(WarehouseBusy, match="to write 1 rows to topics"):
-            insert_rows(client, "topics", [{"name": "after", **values}])
-        own.start()
-        insert_rows(client, "topics", [{"name": "after", **values}])
-        assert [result.name for result in queries.topics(client)] == ["after", "before"]
 
 
 def test_a_statement_that_the_engine_refuses_keeps_its_code(client: Client) -> None:

@@ -97,13 +97,6 @@ def test_state_of_a_partition_of_partials(client: Client) -> None:
     assert [(lost.epoch, lost.offsets) for lost in status.lost_ranges(client)] == [(1, 4), (2, 4)]
 
 
-def test_topics_are_as_apply_fixed_them_last(client: Client) -> None:
-    for hours, partitions in ((2, 8), (1, 4)):
-        values = {"name": "parts", "topic_id": ODD, "partitions": partitions, "recorded_at": NOW + hours * HOUR}
-        insert_rows(client, "topics", [values])
-    assert queries.topics(client) == [queries.TopicRow("parts", ODD, 8, NOW + 2 * HOUR)]
-
-
 def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> None:
     start_s = int(NOW.timestamp()) // 3600 * 3600
     for table, read in (("panes", queries.panes), ("rollups", queries.rollups)):
@@ -135,19 +128,6 @@ def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> N
         assert "sketch" not in read(client, "m", start_s, start_s + 240, sketches=False).schema.names
         nothing = read(client, "none", start_s, start_s + 240)
         assert (nothing.num_rows, nothing.schema.names) == (0, SCHEMAS[table].names)
-
-
-def test_volume_is_read_by_model_and_range(client: Client) -> None:
-    start_s = int(NOW.timestamp()) // 3600 * 3600
-    rows = [
-        row("volume", model=model, version=ODD, pane_start=start_s + 60 * i, pane_s=60, n=i, record_seq=record_seq)
-        for model in (ODD, "m")
-        for i in range(3)
-        for record_seq in (1, 2)
-    ]
-    insert_rows(client, "volume", rows)
-    result = queries.volume(client, ODD, start_s, start_s + 120, version=ODD).sort_by("n")
-    assert result.select(["n", "record_seq"]).to_pylist() == [{"n": 0, "record_seq": 2}, {"n": 1, "record_seq": 2}]
 
 
 def test_freshness_is_queried_and_not_inferred(client: Client) -> None:
@@ -220,10 +200,6 @@ def test_the_first_major_window_of_each_field_and_the_timeline(client: Client) -
     )
     result = [(v.field, v.window_end) for v in status.first_major_drift(client, "m", "1h")]
     assert result == [("b", end), ("a", end + HOUR)]
-
-
-def test_replicas_are_synced_only_where_there_are_some(client: Client) -> None:
-    queries.sync_replicas(client, "offset_ledger", "panes")
 
 
 def test_replicated_tables_are_synced() -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from tests.support.warehouse import row
-from warehouse import queries, status
+from warehouse import queries
 from warehouse.client import Client
-from warehouse.tables import insert_columns, insert_rows, ragged
+from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
-HOUR_S = 3600
+HOUR_S, DAY_S = 3600, 86_400
 # TTLs count from the wall clock, so times are taken from it; a Monday keeps weeks and days whole.
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 MONDAY = (NOW - timedelta(days=NOW.weekday() + 14)).replace(hour=0)
@@ -72,19 +72,6 @@ def test_of_two_rows_with_one_pos_the_last_written_stays(client: Client, in_one_
     assert client.rows("SELECT sketch FROM panes") == [("second",)]
 
 
-def test_panes_of_another_length_baseline_or_slice_are_other_rows(client: Client) -> None:
-    others: list[dict[str, Any]] = [
-        {},
-        {"pane_s": 3600},
-        {"baseline_id": "c"},
-        {"slice": "country=DE"},
-        {"version": "2"},
-    ]
-    write(client, "panes", [pane(1, n=1, **values) for values in others])
-    client.command("OPTIMIZE TABLE panes FINAL")
-    assert client.rows("SELECT count() FROM all_panes") == [(len(others),)]
-
-
 @pytest.mark.parametrize("table", ["drift", "rates"])
 def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client: Client, table: str) -> None:
     first, second = (verdict(table, record_seq, 1, level=level) for record_seq, level in ((5, "major"), (6, "stable")))
@@ -102,16 +89,6 @@ def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client:
         ) == [(START_S + HOUR_S, "stable", 2, 6), (START_S + 2 * HOUR_S, "insufficient", 1, 4)]
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert client.rows(f"SELECT count() FROM latest_{table} WHERE level = 'major'") == [(0,)]
-
-
-@pytest.mark.parametrize("table", ["drift", "rates"])
-def test_of_two_verdicts_at_one_place_the_view_shows_the_later(client: Client, table: str) -> None:
-    at_ms = START_S * 1000
-    again = [verdict(table, 6, 1, level=level, judged_at=at_ms + i) for i, level in enumerate(("minor", "stable"))]
-    for rows in (again, again[::-1]):
-        client.command(f"TRUNCATE TABLE {table}")
-        write(client, table, rows)
-        assert client.rows(f"SELECT level, revisions FROM latest_{table}") == [("stable", 1)]
 
 
 @pytest.mark.parametrize(
@@ -132,12 +109,6 @@ def test_levels_of_windows_are_read_without_their_fields(client: Client, table: 
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     plan = client.rows(f"EXPLAIN {sql}")
     assert "ReadFromMergeTree (levels)" in "\n".join(line for (line,) in plan)
-
-
-def test_a_filter_on_a_verdict_does_not_bring_back_an_older_revision(client: Client) -> None:
-    write(client, "drift", [verdict("drift", 5, 1, level="major"), verdict("drift", 6, 1, level="stable")])
-    assert client.rows("SELECT count() FROM latest_drift WHERE level = 'major'") == [(0,)]
-    assert status.first_major_drift(client, "m", "1h") == []
 
 
 @pytest.mark.parametrize("table", ["predictions", "labels"])
@@ -162,26 +133,6 @@ def test_a_replay_over_many_weeks_of_receipt_is_one_insert(client: Client) -> No
     assert client.rows("SELECT count(), uniqExact(received_at) FROM all_predictions") == [(12, 12)]
     sql = "SELECT uniqExact(partition) FROM system.parts WHERE database = {d:String} AND table = 'predictions'"
     assert client.rows(sql, {"d": client.database}) == [(12,)]
-
-
-def test_an_insert_may_touch_more_partitions_than_the_engine_allows_by_default(client: Client) -> None:
-    """Ahead of now, where no TTL reaches."""
-    insert_rows(client, "predictions", [prediction(i, NOW + timedelta(weeks=i)) for i in range(120)])
-    assert client.rows("SELECT count() FROM all_predictions") == [(120,)]
-
-
-def test_six_months_of_panes_are_one_insert(client: Client) -> None:
-    hours = 183 * 24
-    starts = START_S - HOUR_S * np.arange(hours)
-    columns: dict[str, Any] = {name: [value] * hours for name, value in pane(1, pane_s=HOUR_S).items()}
-    columns["pane_start"] = starts
-    columns["n"] = np.arange(hours)
-    columns["counts"] = ragged(np.arange(3 * hours), 3 * np.arange(hours + 1))
-    insert_columns(client, "panes", columns)
-    read = queries.panes(client, "m", int(starts[-1]), START_S + 1).sort_by("n")
-    assert read["pane_start"].to_pylist() == starts.tolist()
-    assert read["counts"].to_pylist()[-1] == [3 * hours - 3, 3 * hours - 2, 3 * hours - 1]
-    assert client.rows("SELECT count() FROM hours WHERE model = 'm'") == [(hours,)]
 
 
 def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) -> None:
@@ -216,21 +167,6 @@ def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) 
     [(mean, stddev)] = client.rows("SELECT mean, stddev FROM all_panes WHERE baseline_id = 'unknown'")
     assert math.isnan(mean)
     assert stddev == pytest.approx(values.std(ddof=1))
-
-
-def test_hours_join_rollups_with_panes_of_an_hour_and_more(client: Client) -> None:
-    insert_rows(client, "rollups", [pane(1, pane_s=HOUR_S, n=60), pane(2, pane_s=HOUR_S, n=61)])
-    insert_rows(
-        client,
-        "panes",
-        [
-            pane(1, pane_s=60, n=1),
-            pane(1, pane_s=HOUR_S, n=5, field="y"),
-            pane(1, pane_s=2 * HOUR_S, n=7, field="z"),
-        ],
-    )
-    result = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM hours ORDER BY field")
-    assert result == [("x", 61, START_S + HOUR_S), ("y", 5, START_S + HOUR_S), ("z", 7, START_S + 2 * HOUR_S)]
 
 
 def test_features_that_an_event_does_not_hold_are_null_not_zero(client: Client) -> None:
@@ -300,3 +236,98 @@ def test_conditions_reach_the_index_through_the_views(client: Client) -> None:
         words = " ".join(line for (line,) in plan).replace("│", " ").split()
         assert f"PrimaryKey Keys: {keys} Condition:" in " ".join(words), view
         assert client.rows(f"SELECT count() FROM {view} WHERE {where}") == [(1,)], view
+
+
+def named(category: str, hour: int, n: int, record_seq: int, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "baseline_id": "b", "field": "colour", "pane_s": HOUR_S}
+    at = START_S + hour * HOUR_S
+    return row(
+        "new_categories",
+        **known | values,
+        category=category,
+        pane_start=at,
+        n_low=n,
+        n_high=n + 1,
+        record_seq=record_seq,
+    )
+
+
+def test_days_and_hours_are_separate_and_include_panes_of_their_length(client: Client) -> None:
+    hours = [pane(1, pane_s=HOUR_S, pane_start=START_S + i * HOUR_S, n=i) for i in range(24)]
+    days = [pane(1, pane_s=DAY_S, n=276), pane(2, pane_s=DAY_S, n=277)]
+    insert_rows(client, "rollups", hours + days)
+    insert_rows(
+        client,
+        "panes",
+        [
+            pane(1, n=1),
+            pane(1, pane_s=HOUR_S, n=5, field="y"),
+            pane(1, pane_s=DAY_S, n=7, field="z"),
+            pane(1, pane_s=7 * DAY_S, n=8, field="w"),
+        ],
+    )
+    result = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM days ORDER BY field")
+    assert result == [("w", 8, START_S + 7 * DAY_S), ("x", 277, START_S + DAY_S), ("z", 7, START_S + DAY_S)]
+    by_field = client.rows("SELECT field, count(), sum(n) FROM hours GROUP BY field ORDER BY field")
+    assert by_field == [("w", 1, 8), ("x", 24, 276), ("y", 1, 5), ("z", 1, 7)]
+    assert queries.rollups(client, "m", START_S, START_S + DAY_S)["n"].to_pylist() == list(range(24))
+    assert queries.rollups(client, "m", START_S, START_S + DAY_S, pane_s=DAY_S)["n"].to_pylist() == [277]
+
+
+def test_new_categories_are_counted_by_their_last_reading(client: Client) -> None:
+    insert_rows(
+        client,
+        "new_categories",
+        [
+            # An hour that was read twice: categories that dropped out of the fifty are not counted.
+            named("pink", 0, 5, 10),
+            named("mauve", 0, 4, 10),
+            named("pink", 0, 6, 20),
+            named("lime", 0, 7, 20),
+            named("pink", 5, 1, 30),
+            # The same value in another version, model and field.
+            named("pink", 6, 2, 40, version="2"),
+            named("pink", 7, 9, 40, model="other"),
+            named("pink", 8, 9, 40, field="flag"),
+        ],
+    )
+    result = client.rows(
+        "SELECT category, toUnixTimestamp(first_seen), toUnixTimestamp(last_seen), n, n_high FROM unseen_categories "
+        "WHERE model = 'm' AND field = 'colour' ORDER BY category"
+    )
+    assert result == [("lime", START_S, START_S, 7, 8), ("pink", START_S, START_S + 6 * HOUR_S, 9, 12)]
+    assert client.rows("SELECT count() FROM unseen_categories") == [(4,)]
+    plan = client.rows("EXPLAIN indexes = 1 SELECT * FROM unseen_categories WHERE model = 'm' AND field = 'colour'")
+    assert "PrimaryKey Keys: model field" in " ".join(" ".join(line for (line,) in plan).replace("│", " ").split())
+
+
+def comparison(record_seq: int, left: str, right: str, **values: Any) -> dict[str, Any]:
+    defaults = {
+        "model": "m",
+        "kind": "version",
+        "field": "score",
+        "measure": "psi",
+        "window": "1h",
+        "window_end": START_S,
+    }
+    return row("comparisons", **defaults | values, record_seq=record_seq, left=left, right=right)
+
+
+def test_views_show_the_last_set_of_a_window(client: Client) -> None:
+    """The events of version 2 were late: 1 and 3 were compared without it, and are no longer the last two versions."""
+    for rows in (
+        [comparison(5, "1", "3", difference=0.5), comparison(5, "1", "3", measure="mean", difference=0.1)],
+        [comparison(9, "2", "3", difference=0.7), comparison(9, "2", "3", measure="mean", difference=0.2)],
+        [comparison(9, "2", "3", difference=0.7)],  # written again after a crash
+        [comparison(3, "1", "3", window="1d", difference=0.4)],
+        [comparison(4, "a", "b", kind="arm", difference=0.3, reason="lost events")],
+    ):
+        insert_rows(client, "comparisons", rows)
+    query = "SELECT previous, version, measure, difference FROM version_comparison WHERE model = 'm' AND window = '1h' "
+    assert client.rows(query + "ORDER BY measure") == [("2", "3", "mean", 0.2), ("2", "3", "psi", 0.7)]
+    arms = client.rows("SELECT control, arm, control_value, difference, reason FROM arm_comparison")
+    assert arms[0][:2] == ("a", "b")
+    assert arms[0][4] == "lost events"
+    assert math.isnan(arms[0][2])
+    assert len(arms) == 1
+    assert client.rows("SELECT count() FROM latest_comparisons") == [(4,)]

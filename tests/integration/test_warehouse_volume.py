@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -86,15 +86,6 @@ def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -
     ]
 
 
-def test_violations_show_their_last_state(client: Client) -> None:
-    known = {"model": "m", "version": "1", "field": "x", "kind": "null", "pane_start": HOUR_S, "pane_s": 60}
-    states = [row("violations", **known, n=n, total=10, policy="reject", record_seq=n) for n in (1, 3, 2)]
-    write(client, "violations", states)
-    assert client.rows("SELECT field, kind, n, total, share, policy FROM all_violations") == [
-        ("x", "null", 3, 10, 0.3, "reject")
-    ]
-
-
 def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) -> None:
     write(
         client,
@@ -118,14 +109,6 @@ def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) ->
     assert math.isnan(result[1][6])
     shares = client.rows("SELECT n, slow, slow_share FROM all_volume WHERE slice = 'all' AND timed ORDER BY n")
     assert shares == [(4, 1, 0.5), (12, 2, 0.2)]
-
-
-def test_a_month_of_one_slice_reads_its_own_rows_alone(client: Client) -> None:
-    sql = "SELECT * FROM volume_by_hour WHERE model = 'm' AND slice = 'all' AND hour >= now() - INTERVAL 30 DAY"
-    write(client, "volume", [volume(HOUR_S - 40 * DAY_S, 1), volume(HOUR_S, 1), volume(HOUR_S, 1, model="n")])
-    plan = "\n".join(line for (line,) in client.rows(f"EXPLAIN indexes = 1 {sql}"))
-    assert "(model in ['m', 'm'])" in plan
-    assert "Parts: 1/2" in plan, "months outside of the range are read"
 
 
 # ------------------------------------------------------------------------------------------------ gaps
@@ -166,12 +149,6 @@ def test_gaps_in_the_numbers_of_a_producer_are_losses(client: Client) -> None:
     assert missing(client, "q") == [(0, 0), (60, 0)]
 
 
-def test_what_was_lost_before_the_first_that_came_is_lost(client: Client) -> None:
-    write(client, "producers", [arrived("p", HOUR_S, 2, 7, 8, 1)])
-    assert gaps(client)["m", "p"][:6] == (2, 0, 7, 8, 7, 7 / 9)
-    assert missing(client, "p") == [(0, 7)]
-
-
 def test_a_producer_older_than_retention_is_counted_from_its_first_number(client: Client) -> None:
     old_s = HOUR_S - 30 * DAY_S + 2 * 3600
     write(client, "producers", [arrived("p", old_s, 10, 500, 509, 1), arrived("p", HOUR_S, 1, 511, 511, 2)])
@@ -188,12 +165,6 @@ def test_sequence_numbers_across_models_count_no_loss_of_one_model(client: Clien
         ("m", "p"): (1, 0, 0, 0, None, None, 2, 0),
         ("n", "p"): (1, 0, 1, 1, None, None, 2, 0),
     }
-
-
-def test_who_writes_for_which_models_is_not_read_row_by_row(client: Client) -> None:
-    write(client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1)])
-    plan = client.rows("EXPLAIN SELECT * FROM producer_gaps WHERE model = 'm'")
-    assert "ReadFromMergeTree (last_seen_at)" in "\n".join(line for (line,) in plan)
 
 
 def totals(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
@@ -221,18 +192,6 @@ def test_totals_of_all_producers_are_gaps_from_a_projection(client: Client) -> N
     assert {key: (row[0], row[4], row[5], row[6]) for key, row in gaps(client).items()} == result
     plan = client.rows("EXPLAIN SELECT * FROM producer_totals")
     assert "ReadFromMergeTree (totals)" in "\n".join(line for (line,) in plan)
-
-
-def test_a_repeated_write_hides_losses_from_totals_until_it_is_merged(client: Client) -> None:
-    row = arrived("p", HOUR_S, 3, 2, 4, 1)
-    client.command("SYSTEM STOP MERGES producers")
-    write(client, "producers", [row])
-    write(client, "producers", [row])
-    assert gaps(client)["m", "p"][4] == 2
-    assert totals(client)["m", "p"][:2] == (6, -1)
-    client.command("SYSTEM START MERGES producers")
-    client.command("OPTIMIZE TABLE producers FINAL")
-    assert totals(client)["m", "p"][:2] == (3, 2)
 
 
 def test_events_of_pooled_producers_make_losses_uncertain(client: Client) -> None:
@@ -302,22 +261,6 @@ def test_where_no_raw_event_is_kept_repeats_are_not_known(client: Client) -> Non
     assert duplicates(client) == [("m", "1", 0, 5, 0, 0, None, None, 0.0)]
 
 
-def test_the_share_is_read_from_the_contract_in_force(client: Client) -> None:
-    shares = {
-        "model: a\nraw: {share: 0.125}\n": 0.125,
-        "model: b\nraw:\n  share: 1e-3\n": 0.001,
-        "model: c\nraw: none\n": 0.0,
-        "model: d\nraw: all\n": 1.0,
-        "model: e\n": 1.0,
-    }
-    for yaml in shares:
-        model = yaml[len("model: ")]
-        applied(client, model, 0.5)
-        insert_rows(client, "contracts", [row("contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000 + 1)])
-        insert_rows(client, "predictions", [prediction(0, "a", model=model)])
-    assert [share for *_, share in duplicates(client)] == pytest.approx(list(shares.values()))
-
-
 # ------------------------------------------------------------------------------------------------ silence
 
 
@@ -363,13 +306,3 @@ def test_a_model_is_silent_for_longer_than_is_usual_of_it(client: Client) -> Non
     assert result["rare"][:3] == ("quiet", 0.0, 4 * 3600)
     assert result["gone"][:3] == ("silent", 0.0, 4 * 3600)
     assert result["new"] == result["waiting"] == ("never", 0.0, 0, -1), "a model without any traffic is not healthy"
-
-
-def test_silence_has_the_age_of_the_sealed_data(client: Client) -> None:
-    applied(client, "m")
-    until = datetime.fromtimestamp(NOW_S, UTC) - timedelta(seconds=1000)
-    at_ms = int(until.timestamp() * 1000)
-    insert_rows(client, "progress", [row("progress", model="m", sealed_until=at_ms, watermark=at_ms, record_seq=1)])
-    [(age_s,)] = client.rows("SELECT sealed_age_s FROM silence")
-    # The test may run long after it was loaded.
-    assert 1000 <= age_s <= time.time() - until.timestamp() + 1

@@ -26,7 +26,6 @@ SECRET_SETTINGS = {
     "pagerduty": {"integrationKey"},
     "slack": {"url", "token"},
     "webhook": {"password", "authorization_credentials"},
-    "opsgenie": {"apiKey"},
 }
 RULE_KEYS = {
     "uid", "title", "condition", "data", "noDataState", "execErrState", "for", "keep_firing_for", "annotations",
@@ -55,7 +54,6 @@ class GrafanaState:
     plugins: dict[str, str] = field(default_factory=lambda: {"grafana-clickhouse-datasource": "4.20.0"})
     permissions: tuple[str, ...] | None = EDITOR_PERMISSIONS
     """Permissions of the token. None allows all writes."""
-    serves_permissions: bool = True
     folders: dict[str, Json] = field(default_factory=dict)
     sources: dict[str, Json] = field(default_factory=dict)
     secrets: dict[str, Json] = field(default_factory=dict)
@@ -82,7 +80,7 @@ class GrafanaState:
         match method, *path:
             case "GET", "health":
                 return Answer(200, {"database": "ok", "version": self.version, "commit": "0"})
-            case "GET", "access-control", "user", "permissions" if self.serves_permissions:
+            case "GET", "access-control", "user", "permissions":
                 return Answer(200, {name: ["*"] for name in self.permissions or ()})
             case "GET", "plugins", plugin, "settings":
                 if plugin not in self.plugins:
@@ -188,8 +186,6 @@ class GrafanaState:
                 result = self.sources.get(uid)
                 if result is None:
                     return refused(404, "Data source not found")
-                if result["readOnly"]:
-                    return refused(403, "Cannot update read-only data source")
                 if body.get("version") not in (None, 0, result["version"]):
                     return refused(409, "Datasource has already been updated by someone else.")
                 stored = {key: result[key] for key in ("id", "orgId", "readOnly")}

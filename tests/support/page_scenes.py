@@ -89,13 +89,9 @@ SCENES = [Scene(*each) for each in itertools.product(DASHBOARDS, SPANS, MODELS, 
 
 
 class ServedModels:
-    """The planted models of one database, and the preview of them.
+    """The planted models of one database, and the preview of them, on a clock of its own.
 
-    Attributes:
-        client: connected to the database.
-        server: the preview.
-        now_s: the present on the server's clock.
-        lists_incidents: whether pages list incidents; their first page at one time then takes as long as a replay.
+    Where it lists incidents, their first page at one time takes as long as a replay.
     """
 
     def __init__(self, client: Client, engine: LocalClickHouse) -> None:

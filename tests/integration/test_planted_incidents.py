@@ -1,4 +1,8 @@
-"""The link of an alert, and at most a click on a folded row, lead to the panel that shows the number of the alert."""
+"""Pages of the preview over planted incidents.
+
+The link of an alert, and at most a click on a folded row, lead to the panel that shows the number of the alert. In
+every scene a page can be read: nothing is clipped, overlapping, unexplained, or too faint.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ from playwright.sync_api import Browser
 from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.browser import PreviewPage
 from tests.support.incident_models import DAY_S, HOUR_S, INCIDENTS, PlantedIncident
-from tests.support.page_scenes import FiringAlert, ServedModels, firing_alert, walk
+from tests.support.page_layout import layout_faults
+from tests.support.page_scenes import SCENES, FiringAlert, Scene, ServedModels, firing_alert, walk
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -108,3 +113,20 @@ def test_the_link_leads_to_the_number(
     assert chosen["var-model"] == incident.model
     assert chosen.get("var-field", "") == incident.key
     CHECKS[incident.rule](alert, points_of(screen, incident), incident)
+
+
+CHECKED = [scene for scene in SCENES if (scene.models, scene.width) in {("one", 1920), ("twelve", 1280)}]
+"""Half of the scenes: the wide screen with little on it, and the narrow one with much."""
+
+
+@pytest.mark.parametrize("scene", CHECKED, ids=[scene.name for scene in CHECKED])
+def test_a_scene_can_be_read(served: dict[str, ServedModels], browser: Browser, scene: Scene) -> None:
+    models = served[scene.models]
+    screen = PreviewPage(browser, models.server.url)
+    scene.open(screen, models)
+    assert screen.panels("failed") == []
+    assert layout_faults(screen.page) == []
+    screen.page.evaluate("() => { document.querySelector('footer').style.color = 'var(--line)'; }")
+    assert [fault for fault in layout_faults(screen.page) if "low contrast: footer" in fault], "a fault is found"
+    screen.close()
+    assert screen.faults == []
