@@ -155,10 +155,7 @@ def check_dead(verdict: Verdict, pipeline: Pipeline, topic: str, expected: Expec
     for message in pipeline.read_all(f"{topic}.dead"):
         headers = {name: value.decode() for name, value in message.headers()}
         result[
-            int(headers["source-partition"]),
-            int(headers["source-offset"]),
-            int(headers["index"]),
-            headers["reason"],
+            int(headers["source-partition"]), int(headers["source-offset"]), int(headers["index"]), headers["reason"]
         ] += 1
     verdict.rows(f"dead letters of {topic.removeprefix(pipeline.prefix)}", result, expected.dead[topic].elements())
 

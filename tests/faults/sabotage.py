@@ -146,10 +146,7 @@ SABOTAGES = {
         Sabotage("read_committed removed", "monitor", _read_uncommitted, ("sketcher", "in-transaction")),
         Sabotage("record_seq check removed", "monitor", _no_record_seq, ("monitor", "written")),
         Sabotage(
-            "monitor acknowledges before it writes",
-            "monitor",
-            _monitor_acknowledges_first,
-            ("monitor", "before-write"),
+            "monitor acknowledges before it writes", "monitor", _monitor_acknowledges_first, ("monitor", "before-write")
         ),
         Sabotage(
             "recorder acknowledges before it inserts",

@@ -42,10 +42,7 @@ def apply_plan(world: World, plan: Plan, began_s: float, budget_s: float, is_ove
 
 
 def run_storm(
-    world: World,
-    plan: Plan,
-    counts: dict[str, int] | None = None,
-    budget_s: float = float("inf"),
+    world: World, plan: Plan, counts: dict[str, int] | None = None, budget_s: float = float("inf")
 ) -> Verdict:
     """Run all faults of a plan, wait until all data has arrived, and compare it with the source data.
 

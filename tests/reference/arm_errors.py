@@ -161,11 +161,7 @@ def days_and_units(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
     return np.asarray(value > wide, np.bool_), np.asarray(value < -wide, np.bool_)
 
 
-RULES = {
-    "independent events": pooled,
-    "days": days_alone,
-    "days and units": days_and_units,
-}
+RULES = {"independent events": pooled, "days": days_alone, "days and units": days_and_units}
 QUALITIES = ("accuracy", "Brier")
 
 

@@ -93,10 +93,7 @@ def judged(model: ChatModel, rubric: Rubric, request: ChatRequest) -> str:
 def run(file: str) -> None:
     """Print a row per condition, and the flips per attack."""
     rubric, attacks = parse_rubric(RUBRIC, "rubric"), read_attacks(file)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        LocalLanguageModel(Path(folder), port=0) as server,
-    ):
+    with tempfile.TemporaryDirectory() as folder, LocalLanguageModel(Path(folder), port=0) as server:
         model = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
         print("| judge | right answers judged sound | wrong answers judged faulty | flips | no verdict |")
         print("|---|--:|--:|--:|--:|")

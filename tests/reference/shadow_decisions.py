@@ -23,15 +23,7 @@ from sketches.shadow.decision import ALPHA, SLICE_ALPHA
 from sketches.shadow.e_bh import e_bh
 from sketches.shadow.least_days import least_days
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, flight_pairs
-from tests.reference.shadow_errors import (
-    Draws,
-    bootstrap_days,
-    hourly,
-    interval_path,
-    mcnemar,
-    percent,
-    signs,
-)
+from tests.reference.shadow_errors import Draws, bootstrap_days, hourly, interval_path, mcnemar, percent, signs
 
 RUNS = 1_000
 CRITERIA = len(SHADOW.margins)

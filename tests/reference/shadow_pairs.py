@@ -189,11 +189,7 @@ def log_odds_bin(score: float, steps: int) -> int:
 
 
 def add_to_bins(
-    counts: dict[str, Any],
-    event: Mapping[str, Any],
-    answer: Mapping[str, Any],
-    truth: bool | None,
-    contract: Contract,
+    counts: dict[str, Any], event: Mapping[str, Any], answer: Mapping[str, Any], truth: bool | None, contract: Contract
 ) -> None:
     sides = (("primary", event), ("candidate", answer))
     classes = [decision(each, contract) for each in (event, answer)]

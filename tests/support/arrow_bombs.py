@@ -252,9 +252,7 @@ _ESCAPED = "\x01" * 8_300_000
 LARGEST: dict[str, Callable[[], bytes]] = {
     "nulls": lambda: message(in_one_list(_nulls(_VALUES // 2))),
     "empty structs": lambda: message(in_one_list(_empty_structs(_VALUES // 2))),
-    "structs": lambda: message(
-        in_one_list(pa.StructArray.from_arrays([_nulls(_VALUES // 4)], ["a"])),
-    ),
+    "structs": lambda: message(in_one_list(pa.StructArray.from_arrays([_nulls(_VALUES // 4)], ["a"]))),
     "empty lists": lambda: message(
         in_one_list(pa.ListArray.from_arrays(pa.array(np.zeros(_VALUES // 2 + 1, np.int32)), _nulls(0))), "zstd"
     ),

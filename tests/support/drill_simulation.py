@@ -32,10 +32,7 @@ def rule_of(contract: Contract, name: str, key: str = "") -> Rule:
 
 
 def simulation(
-    rules: Sequence[Rule],
-    periods: Iterable[tuple[Rule, str, int, int]],
-    until: int,
-    settings: AlertSettings = ON_CALL,
+    rules: Sequence[Rule], periods: Iterable[tuple[Rule, str, int, int]], until: int, settings: AlertSettings = ON_CALL
 ) -> Simulation:
     """A simulation from 0 on.
 

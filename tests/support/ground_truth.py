@@ -65,10 +65,7 @@ class Truth:
 
 
 def generate(
-    client: Client,
-    rng: np.random.Generator,
-    per_hour: int,
-    outputs: Callable[[int], tuple[dict[str, Any], FloatArray]],
+    client: Client, rng: np.random.Generator, per_hour: int, outputs: Callable[[int], tuple[dict[str, Any], FloatArray]]
 ) -> Truth:
     """Write predictions and labels of two classes.
 

@@ -27,10 +27,7 @@ LIVE_CONTRACT: Contract = msgspec.structs.replace(
     fields=tuple(field for field in CONTRACT.fields if field.name in ("x", "y", "colour")),
     label=None,
     alerts=Alerts(
-        every_s=10,
-        for_s=0,
-        keep_firing_for_s=0,
-        rules={name: AlertRule(severity="none") for name in _WITHOUT},
+        every_s=10, for_s=0, keep_firing_for_s=0, rules={name: AlertRule(severity="none") for name in _WITHOUT}
     ),
     fallback=Fallback(recover_s=10),
 )

@@ -291,10 +291,7 @@ class _HistoryWriter:
             for data in encode_tally(tally):
                 self.append(data)
         progress = Progress(
-            source_topic_id=TOPIC,
-            source_partitions=self.n_partitions,
-            counted_at_ms=self.now_s * 1000,
-            ranges=reads,
+            source_topic_id=TOPIC, source_partitions=self.n_partitions, counted_at_ms=self.now_s * 1000, ranges=reads
         )
         self.append(encode(progress))
         self.offset += 1  # the transaction's marker

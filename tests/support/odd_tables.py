@@ -28,8 +28,7 @@ def plain_numbers(rng: np.random.Generator, n: int) -> pa.Table:
             "single": rng.normal(size=n).astype(np.float32),
             "half": pa.array(rng.normal(size=n).astype(np.float16)),
             "decimal": pa.array(
-                [decimal.Decimal(int(cents)).scaleb(-2) for cents in rng.integers(0, 10**6, n)],
-                pa.decimal128(12, 2),
+                [decimal.Decimal(int(cents)).scaleb(-2) for cents in rng.integers(0, 10**6, n)], pa.decimal128(12, 2)
             ),
             "whole": np.floor(rng.normal(0, 3, n)),
         }

@@ -32,10 +32,7 @@ def with_outputs(registry: Registry) -> Registry:
 
 
 def _contract(contract: Contract) -> Contract:
-    outputs = (
-        Field(name="score", type="float", source="score"),
-        Field(name="class", type="category", source="class"),
-    )
+    outputs = (Field(name="score", type="float", source="score"), Field(name="class", type="category", source="class"))
     arm = Slice(name="arm", source="arm", values=ARMS, sketches=("score",))
     return msgspec.structs.replace(
         contract,

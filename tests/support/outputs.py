@@ -93,10 +93,7 @@ def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], 
     """
     cells = (*np.bincount(codes, minlength=len(categories)).tolist(), 0, 0)
     return FieldBaseline(
-        name=name,
-        kind="category",
-        categories=tuple(categories),
-        slices={"all": SliceCounts(cells=cells, **counts)},
+        name=name, kind="category", categories=tuple(categories), slices={"all": SliceCounts(cells=cells, **counts)}
     )
 
 

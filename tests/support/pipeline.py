@@ -23,14 +23,7 @@ from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sketches.baseline.baseline import (
-    QUANTILE_RANKS,
-    Baseline,
-    FieldBaseline,
-    SliceCounts,
-    SliceValues,
-    dump_baseline,
-)
+from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
 from sketches.sketch.quantiles import exact_quantiles
 from streams.topics import Topics
 from tests.support import processor

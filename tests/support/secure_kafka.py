@@ -37,11 +37,7 @@ from tests.support.pipeline import wait_for
 SASL, MTLS = "SECURE", "MTLS"
 ITERATIONS = 4096
 _JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-_TYPES = {
-    "topic": ResourceType.TOPIC,
-    "group": ResourceType.GROUP,
-    "transactional-id": ResourceType.TRANSACTIONAL_ID,
-}
+_TYPES = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transactional-id": ResourceType.TRANSACTIONAL_ID}
 
 
 class Certificates:

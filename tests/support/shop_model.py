@@ -112,9 +112,7 @@ def make_shop(folder: Path) -> Shop:
     )
     label_at = at_ms + (delay * 1000).astype(np.int64)
     order = np.argsort(label_at[labelled], kind="stable")
-    labels = pa.table(
-        {"id": ids[labelled][order], "label": fraud[labelled][order], "at": label_at[labelled][order]},
-    )
+    labels = pa.table({"id": ids[labelled][order], "label": fraud[labelled][order], "at": label_at[labelled][order]})
     return Shop(
         contract, baseline, start, table, labels, hour, country, amount, age, device, arm, score, latency, failed,
         fraud, labelled, delay,
@@ -181,11 +179,7 @@ def run_shop(pipeline: Pipeline, shop: Shop) -> None:
     pipeline.create(source_partitions=2)
     pipeline.register(shop.contract, [shop.baseline])
     with Publisher.from_contract(
-        shop.contract,
-        version="1",
-        bootstrap_servers=pipeline.bootstrap,
-        topic_prefix=pipeline.prefix,
-        on_full="wait",
+        shop.contract, version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix, on_full="wait"
     ) as publisher:
         publisher.predictions(shop.table)
         publisher.labels(shop.labels)
