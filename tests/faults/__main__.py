@@ -149,7 +149,6 @@ class Harness:
 
 
 def say(text: str) -> None:
-    """Print without buffering."""
     print(text, flush=True)
 
 

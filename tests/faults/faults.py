@@ -52,8 +52,6 @@ class Kill:
 
 @dataclass(frozen=True)
 class Terminate:
-    """A processor receives SIGTERM and is restarted after it exits."""
-
     kind: str
     name: ClassVar[str] = "SIGTERM"
 
@@ -106,8 +104,6 @@ class JoinAndLeave:
 
 @dataclass(frozen=True)
 class RollingRestart:
-    """Every processor is restarted with SIGTERM, in sequence."""
-
     name: ClassVar[str] = "rolling restart"
 
     def apply(self, world: World) -> str:
@@ -123,8 +119,6 @@ class RollingRestart:
 
 @dataclass(frozen=True)
 class BrokerRestart:
-    """The broker is stopped or killed with -9, and restarted later."""
-
     killed: bool
     down_s: float
     name: ClassVar[str] = "broker stopped"
@@ -193,8 +187,6 @@ class Warehouse:
 
 @dataclass(frozen=True)
 class EngineKill:
-    """The ClickHouse engine is killed with -9, and restarted later."""
-
     down_s: float
     name: ClassVar[str] = "warehouse killed"
 
@@ -240,7 +232,6 @@ def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:
 
 
 def kill_half_way(world: World, kind: str, for_s: float) -> None:
-    """Wait for some time, and kill a processor of a kind in the middle of it."""
     time.sleep(for_s / 2)
     kill_at(world, choose(world, kind, up_s=0.0), "", 0.0)
     time.sleep(for_s / 2)

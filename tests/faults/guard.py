@@ -36,8 +36,6 @@ wait = partial(wait_for, patience_s=PATIENCE_S)
 
 @dataclass(frozen=True)
 class Scale:
-    """Times of one form of the scenario, in seconds."""
-
     blind_after_s: int
     report_s: float
     stale_s: float
@@ -63,14 +61,12 @@ class Topic:
         self.records: list[Record] = []
 
     def read(self, timeout_s: float = 0.2) -> list[Record]:
-        """Return all records so far."""
         while (message := self._consumer.poll(timeout_s)) is not None:
             if message.error() is None:
                 self.records.append(Record(message.timestamp()[1] / 1000, decode_health(message.value() or b"")))
         return self.records
 
     def newest(self) -> Record:
-        """Return the newest record."""
         return self.read()[-1]
 
     def close(self) -> None:
@@ -111,14 +107,12 @@ class GuardRun:
         return drift_s
 
     def plant(self, psi: float) -> float:
-        """Plant a verdict directly in the engine; return when."""
         self.record_seq += 1
         with self.world.pipeline.client as client:
             insert_verdict(client, int(time.time()) // 60 * 60, psi, self.record_seq)
         return time.time()
 
     def kill(self) -> None:
-        """Kill the leader with -9."""
         leader = self.leader()
         self.world.fleet.kill(leader)
         self.world.kills["guard at a random moment"] += 1
@@ -142,7 +136,6 @@ class GuardRun:
         self.after("guard paused", f"{leader} {POINT}", 3)
 
     def start_twice(self) -> None:
-        """Start the leader a second time under the same instance name, and stop the second one later."""
         leader, ends = self.leader(), self.world.fleet.ends.total()
         self.world.fleet.add("guard", "twin", twin_of=leader, **self.guard)
         wait(lambda: self.world.fleet.ends.total() > ends, "the end of one of the two")
@@ -181,7 +174,6 @@ class GuardRun:
         return (began_s, ended_s), calm_s
 
     def finish(self) -> list[Record]:
-        """Stop all processes; return every record."""
         for name in (*GUARDS, SERVING):
             self.world.fleet.stop_member(name, signal.SIGTERM)
         records = list(self.topic.read(2.0))
@@ -190,14 +182,12 @@ class GuardRun:
         return records
 
     def limits(self) -> Limits:
-        """The times after which the oracle expects a change."""
         session_s = self.world.pipeline.settings["session_timeout_s"]
         return Limits(
             EVERY_S, self.scale.blind_after_s, RECOVER_S, self.scale.stale_s, STEP_S + QUERY_TIMEOUT_S + session_s
         )
 
     def client_states(self) -> list[str]:
-        """Return the states that the serving process saw."""
         journal = guarded_serving.read_journal(self.world.fleet.folder)
         return ["", *(line.value for line in journal if line.what == "state")]
 
@@ -206,7 +196,6 @@ class GuardRun:
         return self.topic.newest().health.guard
 
     def after(self, name: str, description: str, records: int) -> None:
-        """Count a fault, and wait for further records."""
         self.world.done[name] += 1
         self.world.say(f"{time.time() - self.began_s:5.0f} s: {name}: {description}")
         written = len(self.topic.read())

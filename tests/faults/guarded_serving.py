@@ -27,7 +27,6 @@ class Line:
 
 
 def read_journal(folder: Path) -> list[Line]:
-    """Return the lines of the journal in order."""
     file = folder / "guarded.journal"
     return [Line(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 

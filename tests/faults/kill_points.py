@@ -32,13 +32,10 @@ became empty and the checkpoint are not."""
 
 
 class KillPoints:
-    """The kill points of one process."""
-
     def __init__(self, folder: Path, instance: str) -> None:
         self._folder, self._instance = folder, instance
 
     def is_armed(self, point: str) -> bool:
-        """Whether the process will wait at a kill point."""
         return self._file(point).exists()
 
     def stop_at(self, point: str) -> None:
@@ -56,7 +53,6 @@ class KillPoints:
 
 
 def armed_file(folder: Path, instance: str, point: str) -> Path:
-    """Path of the file that arms a kill point."""
     return folder / f"{instance}.{point}"
 
 
@@ -105,7 +101,6 @@ class KillPointProducer:
 
 
 def install(kind: str, points: KillPoints) -> None:
-    """Add the kill points of a kind of processor to its functions."""
     {"sketcher": _sketcher, "recorder": _recorder, "monitor": _monitor, "scorer": _scorer, "guard": _guard}[kind](
         points
     )

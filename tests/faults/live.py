@@ -50,8 +50,6 @@ class ClockStep:
 
 @dataclass(frozen=True)
 class AddPartition:
-    """A partition is added to `predictions` while everything runs."""
-
     name: ClassVar[str] = "partition added"
 
     def apply(self, world: World) -> str:
@@ -65,7 +63,6 @@ class AddPartition:
 
 
 def live_plan(seed: int, *, short: bool) -> list[tuple[float, Fault]]:
-    """Draw the faults of a live run."""
     rng = random.Random(seed)
     kinds = ("sketcher", "monitor", "recorder")
     faults: list[Fault] = [ClockStep("sketcher", step) for step in (STEPS_S[:1] if short else STEPS_S)]

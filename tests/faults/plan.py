@@ -32,8 +32,6 @@ KILLED_MORE_OFTEN = ("sketcher", "recorder", "monitor", "sketcher", "recorder", 
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers and durations of the faults of one storm."""
-
     kills: int
     """Number of kills, apart from those within other faults."""
     rounds: int

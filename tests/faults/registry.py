@@ -23,8 +23,6 @@ KNOWN_S = 60.0
 
 @dataclass(frozen=True)
 class NewContract:
-    """The contract is registered with another owner."""
-
     name: ClassVar[str] = "contract changed"
 
     def apply(self, world: World) -> str:

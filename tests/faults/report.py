@@ -17,8 +17,6 @@ BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 @dataclass
 class Result:
-    """The result of one run."""
-
     scenario: str
     seed: int
     seconds: float
@@ -36,7 +34,6 @@ class Result:
         return not self.verdict.failed and self.verdict.holds != self.must_fail
 
     def summary(self) -> str:
-        """The result in one line."""
         lost, doubled = sum(self.verdict.lost.values()), sum(self.verdict.doubled.values())
         known = f"{lost} lost, {doubled} double-counted, {len(self.verdict.wrong)} differences"
         if self.must_fail:
@@ -65,7 +62,6 @@ def _recall(fields: dict[str, Any]) -> Result:
 
 
 def table(results: list[Result], command: str, omitted: list[str]) -> str:
-    """Format the results as Markdown."""
     honest = [each for each in results if not each.must_fail]
     done: Counter[str] = sum((each.done for each in honest), Counter())
     kills: Counter[str] = sum((each.kills for each in honest), Counter())
@@ -111,7 +107,6 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
-    """Write the table between its markers in docs/reliability.md."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

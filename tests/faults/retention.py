@@ -55,7 +55,6 @@ def run_retention(world: World) -> Verdict:
 
 
 def _committed(world: World) -> dict[int, int]:
-    """The committed offsets of the sketchers' group, by partition."""
     consumer = Consumer({"bootstrap.servers": world.pipeline.bootstrap, "group.id": f"{world.pipeline.prefix}sketcher"})
     try:
         expected = [TopicPartition(world.pipeline.topics.predictions, p) for p in range(world.partitions)]

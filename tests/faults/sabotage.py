@@ -16,8 +16,6 @@ from tests.faults.kill_points import KillPoints
 
 @dataclass(frozen=True)
 class Sabotage:
-    """One disabled safeguard."""
-
     name: str
     kind: str
     """The kind of processor whose safeguard is disabled."""
@@ -124,8 +122,6 @@ def _recorder_acknowledges_first(points: KillPoints) -> None:
 
 
 class _UnfencedProducer(_NonTransactionalProducer):
-    """A producer that no other fences."""
-
     def commit_transaction(self, *_: Any) -> None:
         assert self._producer.flush(30) == 0
 

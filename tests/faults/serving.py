@@ -56,7 +56,6 @@ class Request:
         return f"r{self.number}"
 
     def at_ms(self, start_ms: int) -> int:
-        """The event time (epoch ms)."""
         return start_ms + self.number * STEP_MS + int(self.share("time") * 600_000)
 
     @property

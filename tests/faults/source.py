@@ -46,8 +46,6 @@ BAD_LABELS: tuple[tuple[bytes, Headers, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A prediction, with the values that it was built from."""
-
     model: str
     version: str
     id: str
@@ -65,8 +63,6 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, with the values that it was built from."""
-
     id: str
     label: bool
     at_ms: int
@@ -85,8 +81,6 @@ class Sent:
 
 @dataclass(frozen=True)
 class Mix:
-    """The composition of the traffic, as shares of the messages."""
-
     loose: float = 0.2
     straggling: float = 0.02
     """Share of the late events among those of the loose model."""
@@ -140,11 +134,9 @@ class Source:
     # ------------------------------------------------------------------------------------------ sending
 
     def start(self) -> None:
-        """Start sending."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread, send all pending labels, and wait until the broker has acknowledged every message."""
         self._stop.set()
         self._thread.join(60)
         while self._pending_labels:
@@ -152,7 +144,6 @@ class Source:
         self.flush()
 
     def flush(self) -> None:
-        """Wait until the broker has acknowledged every message."""
         left = self._producer.flush(300)
         if left:
             self.failures.append(f"{left} messages of the source never reached the broker")
@@ -171,7 +162,6 @@ class Source:
 
     @property
     def now_ms(self) -> int:
-        """Event time of the next message."""
         return int(time.time() * 1000) if self.live else self.start_ms + self.n * self.step_ms
 
     def _run(self) -> None:
@@ -195,7 +185,6 @@ class Source:
             sent += 1
 
     def send_one(self) -> None:
-        """Send the next message of `predictions`, and the labels that are due."""
         rng, at_ms = self.rng, self.now_ms
         self.n += 1
         if rng.random() < self.mix.poison:
@@ -215,7 +204,6 @@ class Source:
             self._send(self.topics.labels, rng.randrange(self.partitions), Sent(value, headers, dead=((0, reason),)))
 
     def send_heavy(self) -> None:
-        """Send one malformed message of each large kind."""
         for kind in KINDS:
             if kind.name in HEAVY:
                 self.n += 1

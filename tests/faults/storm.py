@@ -15,7 +15,6 @@ Plan = list[tuple[float, Fault]]
 
 
 def announce(world: World, plan: Plan) -> None:
-    """Log the plan before anything starts."""
     for i, (pause_s, fault) in enumerate(plan):
         world.say(f"planned {i + 1:3d}: after {pause_s:.1f} s {fault}")
 

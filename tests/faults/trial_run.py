@@ -118,7 +118,6 @@ class World:
         self.source.start()
 
     def finish(self) -> oracle.Verdict:
-        """Stop the source, wait until all its data has arrived, and compare the result with the source data."""
         self.source.stop()
         if self.clock == "replay":
             self.source.end()
@@ -153,7 +152,6 @@ class World:
         return bool(self.fleet.names(kind))
 
     def close(self) -> None:
-        """Stop the processors and the proxy, and drop the database."""
         self.fleet.close()
         self.proxy.close()
         self.pipeline.rows("SELECT 1")
@@ -161,7 +159,6 @@ class World:
             client.command(f"DROP DATABASE {self.pipeline.address.database}")
 
     def expected(self) -> Expected:
-        """Compute the expected contents of the warehouse."""
         return compute_expected(self.source.sent, self.pipeline.topics, self.contract, self.baselines)
 
     def counted(self) -> tuple[int, ...]:

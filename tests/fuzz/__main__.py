@@ -41,8 +41,6 @@ STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of fuzzing one target."""
-
     target: str
     executions: int
     took_s: float
@@ -133,7 +131,6 @@ def fuzz_all(targets: list[str], runs: int, seed: int, jobs: int) -> Iterator[Ou
 
 
 def main() -> int:
-    """Fuzz and report."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help="total number of executions (%(default)s)")
     parser.add_argument(

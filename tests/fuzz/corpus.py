@@ -9,7 +9,6 @@ FOLDER = Path(__file__).parent / "corpus"
 
 
 def read_corpus(target: str) -> list[bytes]:
-    """Read the corpus of a target."""
     path = FOLDER / f"{target}.txt"
     return [base64.b64decode(line) for line in path.read_text().splitlines()] if path.exists() else []
 

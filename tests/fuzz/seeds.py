@@ -24,7 +24,6 @@ _AT = [RECEIVED_MS - 1000, RECEIVED_MS]
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Return the seeds by target."""
     sketch = numeric_sketch(False, "kll")
     sketch.update(np.arange(50.0))
     unseen = UnseenCategories()

@@ -45,8 +45,6 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A decoder with its invariants."""
-
     run: Callable[[bytes], None]
     share: float
     """Share of all executions; fast decoders have larger shares."""

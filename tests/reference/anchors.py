@@ -88,7 +88,6 @@ def print_rates(judges: int = JUDGES) -> None:
 
 
 def print_sizes(judges: int = JUDGES) -> None:
-    """Print how many anchors judges need whose verdicts vary as much as possible."""
     print(f"\n| even judges, −5%, {SOON} runs | " + " | ".join(f"{100 * rate:.0f}% right" for rate in RATES) + " |")
     print("|---|" + "--:|" * len(RATES))
     for anchors in (50, 100, 200, 600):
@@ -97,7 +96,6 @@ def print_sizes(judges: int = JUDGES) -> None:
 
 
 def print_pairings(judges: int = JUDGES) -> None:
-    """Print what happens if a run of the bank is used again."""
     print(f"\n| even judge, 90% right, {RUNS} runs | no drift | −3% | −5% | −10% |\n|---|--:|--:|--:|--:|")
     for pairing in PAIRINGS:
         texts = []

@@ -32,8 +32,6 @@ MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Assignment:
-    """An assignment of every flight to an arm, and its bucket of units."""
-
     arm: BoolArray
     """Whether the flight is in the arm that is judged."""
     bucket: IntArray
@@ -69,8 +67,6 @@ DRAWS: dict[str, tuple[Draw, float]] = {
 
 @dataclass(frozen=True)
 class ArmDraws:
-    """Simulated tests."""
-
     days: FloatArray
     """Weighted differences, (RUNS, days)."""
     weights: FloatArray
@@ -99,7 +95,6 @@ def draws_of(name: str, quality: str, *, is_real: bool = False) -> ArmDraws:
 
 
 def qualities(pairs: Pairs, quality: str) -> tuple[FloatArray, FloatArray]:
-    """Return the quality of each flight's answer by both models."""
     if quality == "accuracy":
         primary, candidate = pairs.right
         return primary.astype(np.float64), candidate.astype(np.float64)
@@ -149,7 +144,6 @@ def pooled(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
 
 
 def days_alone(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
-    """The confidence sequence of days."""
     value, half, _ = interval_path(draws.days, draws.weights, BURN_IN_DAYS)
     return np.asarray(value > half, np.bool_), np.asarray(value < -half, np.bool_)
 
@@ -166,7 +160,6 @@ QUALITIES = ("accuracy", "Brier")
 
 
 def rule_of(name: str) -> str:
-    """Return the rule that decides, for a key of `DRAWS`."""
     return "days" if name == "predictions" else "days and units"
 
 
@@ -222,7 +215,6 @@ def holds(name: str, looks: range) -> BoolArray:
 
 
 def rows() -> Iterator[str]:
-    """Lines of two Markdown tables."""
     pairs = flight_pairs()
     columns = ["independent events, every day", "days", "**days and units**", "worse by the margin, but promoted"]
     title = f"A/A tests of {pairs.days} days, {len(pairs.day):,} events: false differences, in %"

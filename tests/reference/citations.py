@@ -49,8 +49,6 @@ INVENTED = (
 
 @dataclass(frozen=True)
 class Passage:
-    """A quote before it is changed."""
-
     document_id: str
     text: str
 
@@ -69,7 +67,6 @@ def read_documents(folder: Path = FOLDER) -> dict[str, str]:
 
 
 def passages(documents: Mapping[str, str]) -> list[Passage]:
-    """Every sentence of the documents."""
     return [
         Passage(document_id, " ".join(sentence.split()))
         for document_id, text in documents.items()
@@ -269,8 +266,6 @@ HARMLESS_EDITS: dict[str, Edit] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """A changed quote and its result."""
-
     kind: str
     original: str
     changed: Passage
@@ -284,8 +279,6 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Study:
-    """The outcomes of all faults and harmless edits."""
-
     faults: list[Outcome]
     harmless: list[Outcome]
     checks_per_cpu_second: float
@@ -355,7 +348,6 @@ def table(title: str, outcomes: list[Outcome]) -> str:
 
 
 def main() -> None:
-    """Print the tables, and the outcomes that are wrong."""
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 24
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else FOLDER
     study = run(seed, folder=folder)

@@ -68,8 +68,6 @@ class Alarms:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of verdict and its nominal false-alarm rates."""
-
     name: str
     draw: Callable[[Rng, int], Alarms]
     level: float

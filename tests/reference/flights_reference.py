@@ -60,12 +60,10 @@ class ReferenceBins:
         return len(self.categories if self.edges is None else self.edges) + 2
 
     def counts(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
-        """Count rows per cell, shape (n_cells,)."""
         return np.bincount(self.cells(column), minlength=self.n_cells)
 
 
 def as_floats(column: pa.Array | pa.ChunkedArray) -> FloatArray:
-    """Convert a numeric column to doubles, nulls to NaN."""
     values: FloatArray = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
     return values
 
@@ -92,8 +90,6 @@ def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
 
 @dataclass(frozen=True)
 class ReferencePsi:
-    """The verdict on one window."""
-
     n: int
     psi: float
     df: int
@@ -204,8 +200,6 @@ def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) 
 
 @dataclass(frozen=True)
 class ReferenceRate:
-    """The verdict on one rate of a window."""
-
     rate: float
     delta: float
     low: float
@@ -243,8 +237,6 @@ def reference_rate(
 
 @dataclass(frozen=True)
 class ReferenceField:
-    """Bins, baseline counts and φ by window length of one training column."""
-
     name: str
     bins: ReferenceBins
     base_counts: IntArray

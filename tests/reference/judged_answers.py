@@ -73,7 +73,6 @@ class Coverage(NamedTuple):
 
 
 def generate() -> None:
-    """Write the judged answers."""
     with tempfile.TemporaryDirectory() as folder, LocalLanguageModel(Path(folder), port=0) as server:
         model = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
         judges = {name: Judge(parse_rubric(text, name), [model]) for name, text in JUDGES.items()}

@@ -67,8 +67,6 @@ ALL_CELLS = tuple(
 
 
 class Interval(NamedTuple):
-    """How an interval behaves in many runs."""
-
     coverage: float
     """Share of the intervals that contain the true rate; runs without an interval do not count."""
     width: float
@@ -149,7 +147,6 @@ def _bootstrap(flagged: IntArray, k1: IntArray, k0: IntArray, half: int, rng: Rn
 
 
 def coverage(cell: Cell, runs: int = RUNS, seed: int = 63) -> dict[str, Interval]:
-    """Return the behaviour of each interval in a cell."""
     rng = np.random.default_rng([seed, *(round(100 * number) for number in cell)])
     return random_gold(cell, runs, rng) | external_gold(cell, runs, rng)
 
@@ -208,7 +205,6 @@ def active_coverage(
 
 
 def print_coverage(runs: int = RUNS) -> None:
-    """Print coverage in percent and the median width of each interval."""
     names = list(coverage(CELLS[0], 50))
     print("| faults, Se, Sp, gold | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names))
     for cell in CELLS:
@@ -225,7 +221,6 @@ def print_coverage(runs: int = RUNS) -> None:
 
 
 def print_active(runs: int = 1000) -> None:
-    """Print coverage in percent and the median width of active labels."""
     print("\n| labels | " + " | ".join(f"{100 * p:.0f}% faults, {n} labels" for p, n in ACTIVE) + " |\n|---|--:|--:|")
     for labelling in LABELLINGS:
         figures = [active_coverage(labelling, p, n, runs)[0] for p, n in ACTIVE]

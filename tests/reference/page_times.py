@@ -41,8 +41,6 @@ TRAFFIC = ((50, 1), (500, 1), (5_000, 1), (100_000, 1), (5_000, 30), (100_000, 3
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the shares of bins, or of a rate."""
-
     name: str
     before: FloatArray
     after: FloatArray
@@ -121,7 +119,6 @@ def quantile_texts(hours: FloatArray | list[float]) -> str:
 
 
 def table(seed: int = 21) -> Iterator[str]:
-    """Yield the rows of the table: predicted · simulated hours."""
     rng = np.random.default_rng(seed)
     yield f"| n, φ | {' | '.join(change.name for change in CHANGES)} |"
     yield f"|---|{'---|' * len(CHANGES)}"

@@ -35,8 +35,6 @@ USER_SPREAD: dict[Number, float] = {"log-time": 0.3, "tokens": 0.5, "heavy-token
 
 @dataclass(frozen=True)
 class Scenario:
-    """A test of two prompts."""
-
     name: str
     number: Number
     hours: int = 168
@@ -56,7 +54,6 @@ class Scenario:
 
 
 def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
-    """Simulate one test, and return its looks."""
     hours = np.arange(scenario.hours)
     rhythm = 1.0 + 0.8 * np.sin(2.0 * np.pi * hours / 24.0)
     shift = 0.3 * np.cos(2.0 * np.pi * hours / 24.0) + 0.2 * rng.standard_normal(len(hours))

@@ -94,7 +94,6 @@ def observed() -> Candidates:
 
 
 def real_difference(name: str) -> float:
-    """Return the mean difference per pair of the real days."""
     return float(observed().sums[name].sum() / observed().pairs.sum())
 
 
@@ -221,7 +220,6 @@ def hourly_mcnemar(name: str) -> BoolArray | None:
 
 
 def rows() -> Iterator[str]:
-    """Lines of two Markdown tables."""
     margins = ", ".join(f"{name} {SHADOW.margins[name]:g}" for name in QUALITIES)
     yield f"| {margins}; ever promoted / ever held, in % | McNemar's test, every hour | {' | '.join(MOVES)} |"
     yield "|---|--:|" + "--:|" * len(MOVES)
@@ -241,7 +239,6 @@ def rows() -> Iterator[str]:
 
 
 def quantiles(days: FloatArray, shares: Sequence[float] = (0.1, 0.5, 0.8, 0.9)) -> str:
-    """Format the days by which some shares of the runs are decided."""
     return " / ".join(format_day(np.sort(days)[int(np.ceil(share * len(days))) - 1]) for share in shares)
 
 

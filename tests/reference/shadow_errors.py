@@ -54,13 +54,11 @@ class Draws:
 
 
 def hourly(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
-    """Return wins − losses and wins + losses of each hour."""
     net, total = (np.bincount(pairs.hour, each) for each in (pairs.accuracy, np.abs(pairs.accuracy)))
     return np.asarray(net, np.float64), np.asarray(total, np.float64)
 
 
 def swap_events(pairs: Pairs, rng: Rng) -> Draws:
-    """Swap the models of each pair."""
     _, discordant = hourly(pairs)
     hours = 2.0 * rng.binomial(discordant.astype(np.int64), 0.5, (RUNS, len(discordant))) - discordant
     starts = np.searchsorted(pairs.day_of_hour, np.unique(pairs.day_of_hour))
@@ -302,7 +300,6 @@ def _placements(scores: FloatArray, rows: BoolArray, others: BoolArray) -> Float
 
 
 def rows() -> Iterator[str]:
-    """Lines of three Markdown tables."""
     pairs = flight_pairs()
     name = f"false differences within {pairs.days} days of {len(pairs.day):,} pairs, in %"
     yield f"| {name} | " + " | ".join(DRAWS) + " |"

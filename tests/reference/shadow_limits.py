@@ -178,7 +178,6 @@ def slice_discoveries(harm: float) -> tuple[FloatArray, FloatArray, BoolArray]:
 
 
 def rows() -> Iterator[str]:
-    """Lines of six Markdown tables, in per cent or days."""
     yield "| sums of independent days | " + " | ".join(f"from day {first}" for first in MEAN_LOOKS) + " |"
     yield "|---|" + "--:|" * len(MEAN_LOOKS)
     for name in MEANS:

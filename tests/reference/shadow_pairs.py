@@ -258,7 +258,6 @@ def add_pair(
 
 
 def stored(client: Client, candidate: str = "4") -> Pairs:
-    """Read the rows of `shadow_pairs`."""
     names = (*COUNTS, *SUMS, *MAPS, *SPENT)
     rows = client.rows(
         f"SELECT slice, toUnixTimestamp(window_start), {', '.join(names)} FROM shadow_pairs FINAL "

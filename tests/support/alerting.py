@@ -92,5 +92,4 @@ def contracts() -> list[Contract]:
 
 
 def installation() -> AlertSettings:
-    """The alert settings of the installation."""
     return read_alert_settings(SETTINGS, "barograph.toml")

@@ -26,7 +26,6 @@ _BILLION = 1_000_000_000
 def message(
     column: pa.Array, compression: str | None = None, *, names: Sequence[str] = ("features.x", "label")
 ) -> bytes:
-    """Write a message with the column under the given names."""
     n = len(column)
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int8)), ["toy"])
     at = pa.array(np.full(n, NOW_MS))
@@ -35,7 +34,6 @@ def message(
 
 
 def in_one_list(values: pa.Array) -> pa.Array:
-    """Return a list array of one row."""
     return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
 
 
@@ -113,7 +111,6 @@ def field(name: bytes | Text, kind: int, type_: Table, children: Sequence[Table]
 
 
 def schema(fields: Sequence[Table], metadata: Any = None) -> Table:
-    """Return a schema."""
     return Table({1: Offsets(fields)} if metadata is None else {1: Offsets(fields), 2: metadata})
 
 

@@ -51,12 +51,10 @@ class PreviewPage:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
     def open(self, path: str) -> None:
-        """Open a path of the server, and wait until all panels are drawn."""
         self.page.goto(self.root.rstrip("/") + path)
         self.wait_drawn()
 
     def wait_drawn(self) -> None:
-        """Wait until all panels are drawn or have failed."""
         self.page.wait_for_selector("body[data-state]")
 
     def panels(self, state: str) -> list[str]:
@@ -75,5 +73,4 @@ class PreviewPage:
         return {name: list(zip(x, y, strict=True)) for name, x, y in drawn}
 
     def close(self) -> None:
-        """Close the page."""
         self.page.close()

@@ -92,7 +92,6 @@ class MergedEvents:
 
 
 def one(rows: list[Row], **values: Any) -> Row:
-    """Return the only row with these values."""
     matches = [row for row in rows if all(row[name] == value for name, value in values.items())]
     assert len(matches) == 1, (values, matches)
     return matches[0]

@@ -26,8 +26,6 @@ DAYS, PER_DAY = 8, 1000
 
 @dataclass(frozen=True)
 class DrilledModel:
-    """A model, its events, and the files that hold both."""
-
     contract: Contract
     baseline: Baseline
     events: EventTables

@@ -25,7 +25,6 @@ ON_CALL = AlertSettings(
 
 
 def rule_of(contract: Contract, name: str, key: str = "") -> Rule:
-    """The rule of a contract with a name, which has an instance of a key."""
     return next(
         rule for rule in rules_of(contract, ON_CALL) if rule.name == name and (not key or key in rule.signal.keys)
     )

@@ -18,8 +18,6 @@ TOPIC = "predictions"
 
 @dataclass(frozen=True)
 class FakeMessage:
-    """A message, or an error of a partition."""
-
     offset_: int
     value_: bytes | None = b"x"
     partition_: int = 0
@@ -112,7 +110,6 @@ class FakeConsumer:
 
 
 def fake_settings(**changes: Any) -> ProcessorSettings:
-    """Settings that lead to no server."""
     return ProcessorSettings(
         instance="s",
         bootstrap_servers="127.0.0.1:1",

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A text."""
-
     data: bytes
 
 
@@ -43,7 +41,6 @@ _ALIGNMENT = 8
 
 
 def dump(root: Table) -> bytes:
-    """Write a flatbuffer."""
     order = _order(root)
     blocks = [_size(each) for each in order]
     positions: dict[int, int] = {}

@@ -46,7 +46,6 @@ class Flights:
     baseline: Baseline
 
     def month(self, prefix: str) -> pa.Table:
-        """The predictions of one original month, such as `2013-10`."""
         dates = self.predictions["original_date"]
         return self.predictions.filter(pc.starts_with(dates, prefix))
 
@@ -97,13 +96,11 @@ def make_flights(folder: Path) -> Flights:
 
 
 def _with_outputs(rows: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
-    """Times and features of flights, with a model's scores and classes."""
     features = rows.select(["at", *FEATURES])
     return features.append_column("score", pa.array(scores)).append_column("class", classes(scores))
 
 
 def as_events(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows as JSON predictions."""
     features = [name for name in table.column_names if name.startswith("features.")]
     columns = {name: table[name].to_pylist() for name in table.column_names if name != "at"}
     at = table["at"].cast(pa.int64()).to_pylist()
@@ -129,14 +126,11 @@ def delayed(events: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
 
 
 def messages(events: list[dict[str, Any]], partitions: int) -> list[tuple[int, bytes, None]]:
-    """Assign the events to partitions in turn."""
     return [(i % partitions, json.dumps(event).encode(), None) for i, event in enumerate(events)]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected counts and PSI, by slice and field."""
-
     panes: dict[tuple[str, str, int], tuple[int, int, tuple[int, ...]]]
     """(slice, field, pane start) → n, nulls, cells."""
     psi: dict[tuple[str, str, str, int], tuple[int, float]]
@@ -146,7 +140,6 @@ class Expected:
 
 
 def oracle(flights: Flights, table: pa.Table) -> Expected:
-    """Compute the expected counts and PSI."""
     at_s = table["at"].cast(pa.int64()).to_numpy() // 1000
     pane = at_s // 3600 * 3600
     first, last = int(pane.min()), int(pane.max()) + 3600
@@ -207,7 +200,6 @@ def _values_by_pane(name: str, column: pa.ChunkedArray, panes: Array, at_pane: A
 
 
 def _among(column: list[Any], names: set[str], value: str) -> Array:
-    """Mask of the rows with a value of a dimension; `other` are the rows with none of the names."""
     return np.array([(v in names) != (value == "other") for v in column])
 
 

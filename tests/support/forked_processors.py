@@ -47,7 +47,6 @@ class Forked:
     """A forked process, in the manner of `subprocess.Popen`."""
 
     def __init__(self, process: ForkServerProcess, name: str) -> None:
-        """Wrap a running process."""
         self._process, self._name = process, name
 
     @property

@@ -47,7 +47,6 @@ class Truth:
     """Number of labels by kind."""
 
     def known(self, hours: range) -> NDArray[np.bool_]:
-        """Return a mask of the predictions of some hours that have a label."""
         return (self.hour >= hours.start) & (self.hour < hours.stop) & ~np.isnan(self.effective_labels)
 
     def maturity(self, edges: FloatArray) -> tuple[FloatArray, float]:

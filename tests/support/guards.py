@@ -40,8 +40,6 @@ WAIT_S = 60.0
 
 
 class FastClock:
-    """Unix seconds that pass a hundred times faster, so that rules that are due every minute are evaluated at once."""
-
     def __init__(self) -> None:
         self._start_s, self._began_s = time.time(), time.monotonic()
 

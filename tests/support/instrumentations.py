@@ -13,7 +13,6 @@ TIMEOUT_S = 600.0
 
 
 def install(name: str) -> None:
-    """Install the environment of an instrumentation from its lock file, unless it is installed."""
     run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
 
 

@@ -142,7 +142,6 @@ class MemoryWarehouse:
 
 
 def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:
-    """Return rows without some of their columns."""
     dropped = set(names)
     return {key: {n: v for n, v in row.items() if n not in dropped} for key, row in rows.items()}
 

@@ -20,7 +20,6 @@ DAY_S = 86_400
 
 
 def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
-    """Return the model `m` with one version, its contract changed."""
     changed = msgspec.structs.replace(contract("m", HOUR_S), **changes)
     first = baseline("m", "1")
     return build_registry([(changed, applied_s * 1000)], [RegisteredBaseline(first, first.id, 0, 1)])
@@ -32,7 +31,6 @@ def event(at_s: int, *, x: float | None = 0.1, color: str = "red", version: str 
 
 
 def make_partials(registry: Registry, events: list[Event], covered: OffsetRange) -> list[Partial]:
-    """Return the partials of one flush of events of the model `m`."""
     summaries = FlushSummaries(registry)
     if events:
         summaries.add(columns("m", covered.partition, [(covered.start + i, entry) for i, entry in enumerate(events)]))
@@ -67,7 +65,6 @@ class MonitorHarness:
         return WarehouseStore(self.warehouse)  # type: ignore[arg-type]
 
     def restart(self) -> None:
-        """Start a new process."""
         self.store = self.make_store()
         clocks = {"clock": lambda: self.clock_s, "monotonic_clock": lambda: self.clock_s}
         self.state = PartitionState(
@@ -75,7 +72,6 @@ class MonitorHarness:
         )
 
     def flush(self, *at_s: int, version: str = "1", **delivery: Any) -> list[RejectedRecord]:
-        """Deliver a flush of events at some times, as `flush_events` does."""
         return self.flush_events([event(s, version=version) for s in at_s], **delivery)
 
     def flush_events(
@@ -88,7 +84,6 @@ class MonitorHarness:
         partitions: int = 1,
         end_mark: bool = False,
     ) -> list[RejectedRecord]:
-        """Deliver a flush of events, as partials and progress; return the rejected records."""
         first = self.positions.get(partition, 0) if start is None else start
         end = first + len(events)
         self.positions[partition] = max(end, self.positions.get(partition, 0))

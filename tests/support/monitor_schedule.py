@@ -46,8 +46,6 @@ CONTROL = "a"
 
 @dataclass(frozen=True)
 class Event:
-    """One prediction."""
-
     model: str
     version: str
     at_ms: int
@@ -141,7 +139,6 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
 
 
 def registered(model: str) -> RegisteredBaseline:
-    """Return the first baseline of a model, in force from the beginning."""
     first = baseline(model, "1")
     return RegisteredBaseline(first, first.id, 0, 1)
 
@@ -175,8 +172,6 @@ def make_history(seed: int, change: Callable[[Registry], Registry] | None = None
 
 
 class _HistoryWriter:
-    """Makes events and flushes."""
-
     def __init__(self, rng: random.Random, registry: Registry, models: list[str], live: bool) -> None:
         self.rng, self.registry, self.models = rng, registry, models
         self.history = History(registry, live)
@@ -312,7 +307,6 @@ class _HistoryWriter:
 
 
 def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> EventColumns:
-    """Return events of one model and partition, each with its offset, as columns."""
     offsets, predictions = [offset for offset, _ in events], [event for _, event in events]
     versions, code = encode_versions([event.version for event in predictions])
     n = len(predictions)
@@ -342,7 +336,6 @@ def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> Even
 
 
 def numbered(model: str, events: list[Event]) -> Iterator[ProducerArrivals]:
-    """Return the sequence numbers that producers assigned to events."""
     return producer_arrivals(
         model,
         np.array([event.at_ms for event in events], dtype=np.int64),
@@ -560,7 +553,6 @@ def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
 
 
 def slices_of(event: Event) -> list[str]:
-    """Return the slices of an event."""
     region = "region=north" if event.region == "north" else "region=other"
     return ["all", region, "arm=b" if event.arm == "b" else "arm=other"]
 

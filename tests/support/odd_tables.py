@@ -16,7 +16,6 @@ ROWS = 4_000
 
 
 def nulled(rng: np.random.Generator, values: pa.Array, share: float) -> pa.Array:
-    """Replace a share of an array by nulls."""
     return pa.array(values.to_pylist(), values.type, mask=rng.random(len(values)) < share)
 
 
@@ -225,7 +224,6 @@ def odd_names(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def one_row(rng: np.random.Generator, n: int) -> pa.Table:
-    """A single row."""
     return pa.table({"number": [1.5], "text": ["a"], "flag": [True], "nothing": pa.nulls(1)})
 
 
@@ -318,5 +316,4 @@ ROLES: dict[str, dict[str, Any]] = {
 
 
 def odd_table(name: str, seed: int = 7, rows: int = ROWS) -> pa.Table:
-    """Generate one of `ODD_TABLES`."""
     return ODD_TABLES[name](np.random.default_rng(seed), rows)

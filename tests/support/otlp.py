@@ -34,7 +34,6 @@ RECEIVED_MS = 1_795_792_020_000
 
 
 def exports(name: str, path: str = "/v1/traces") -> list[dict[str, Any]]:
-    """The export requests of one instrumentation for one signal, in OTLP/JSON."""
     lines = map(json.loads, (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
     return [line["body"] for line in lines if line["path"] == path]
 
@@ -80,7 +79,6 @@ def post(
 
 
 def spans_of(export: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The spans of a request; changes reach the request."""
     for resource in export.get("resourceSpans", []):
         for scope in resource.get("scopeSpans", []):
             yield from scope.get("spans", [])
@@ -151,7 +149,6 @@ def otlp_value(value: Any) -> dict[str, Any]:
 
 
 def export_of(*spans: dict[str, Any], scope: str = "test", service: str | None = "support-bot") -> dict[str, Any]:
-    """An export request with spans of one scope and one service."""
     attributes = [] if service is None else [{"key": "service.name", "value": {"stringValue": service}}]
     scope_spans = [{"scope": {"name": scope}, "spans": list(spans)}]
     return {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": scope_spans}]}

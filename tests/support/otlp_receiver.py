@@ -9,14 +9,12 @@ from tests.support.pipeline import Pipeline, wait_for
 
 
 def start(pipeline: Pipeline, **otlp: Any) -> int:
-    """Start a receiver and return its port."""
     pipeline.clock = "live"
     pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5, **otlp})
     return port_of(pipeline)
 
 
 def port_of(pipeline: Pipeline) -> int:
-    """Wait for the receiver `otlp-0`, and return its port."""
 
     def port() -> int:
         pipeline.alive()

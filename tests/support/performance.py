@@ -60,7 +60,6 @@ def confusion(labels: BoolArray, predicted: BoolArray, counted: BoolArray | bool
 
 
 def class_confusion(true: IntArray, predicted: IntArray, classes: int) -> FloatArray:
-    """Return the confusion matrix, shape (..., classes, classes)."""
     cells = true * classes + predicted
     counts = np.stack([(cells == cell).sum(axis=-1) for cell in range(classes**2)], axis=-1)
     return counts.reshape(*counts.shape[:-1], classes, classes).astype(np.float64)

@@ -136,7 +136,6 @@ class Pipeline:
             )
 
     def start(self, kind: str, instance: str | None = None, **settings: Any) -> Running:
-        """Start a processor in a process of its own."""
         name = instance or f"{kind}-0"
         arguments = {
             "instance": name,
@@ -240,7 +239,6 @@ class Pipeline:
     def produce(
         self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]], topic: str | None = None
     ) -> None:
-        """Write messages (partition, value, headers) to `predictions`, or to another topic."""
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 2_000_000}
         )
@@ -254,7 +252,6 @@ class Pipeline:
         self.produce((p, b"", [("barograph-mark", b"end")]) for p in range(partitions))
 
     def read_all(self, topic: str) -> list[Any]:
-        """Every committed message of a topic."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap,

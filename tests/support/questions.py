@@ -52,7 +52,6 @@ def questions(shares: dict[str, float], n: int, rng: Generator, wording: int = U
 
 
 def all_questions(wording: int = USUAL) -> list[str]:
-    """Every question of a wording, in a fixed order."""
     result: dict[str, None] = {}
     for wordings in TOPICS.values():
         for template, item, city, day in itertools.product(wordings[wording], ITEMS, CITIES, DAYS):
@@ -61,7 +60,6 @@ def all_questions(wording: int = USUAL) -> list[str]:
 
 
 def topic_of(question: str) -> str:
-    """Return the topic of a question that `questions` drew."""
     return _TOPIC_OF[question]
 
 

@@ -51,7 +51,6 @@ def _grants(those: list[str]) -> str:
 
 @contextmanager
 def roles_gateway(folder: Path, host: str, database: str, roles: Sequence[Role] = ROLES) -> Iterator[Address]:
-    """Run the gateway on a free port until the end of the block."""
     write_config(folder, database, roles)
     address = Address(host, choose_port(), database)
     words = [sys.executable, "-m", "tests.support.roles_gateway", f"--path={folder}", f"--port={address.port}"]
@@ -75,13 +74,10 @@ def roles_gateway(folder: Path, host: str, database: str, roles: Sequence[Role] 
 
 
 def as_role(address: Address, role: str, database: str | None = None, *, create: bool = False) -> Client:
-    """Connect to the gateway in a role."""
     return connect(Address(address.host, address.port, database or address.database, role), create=create)
 
 
 class RoleEngine(engine.Engine):
-    """The engine, with each request in a role."""
-
     def __init__(self, path: Path, options: Mapping[str, int | str] = engine.ENGINE_OPTIONS) -> None:
         super().__init__(path, {**options, "config-file": str(path / "config.xml")})
 

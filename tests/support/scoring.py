@@ -70,15 +70,12 @@ def prediction(i: int, at_ms: int, offset: int, **values: Any) -> dict[str, Any]
 
 
 def label(i: int, at_ms: int, offset: int, value: str, kind: str = "bool", **values: Any) -> dict[str, Any]:
-    """Return a raw label. All labels of an id are in one partition."""
     columns = row("labels", model="m", id=f"e{i}", at=at_ms, received_at=at_ms + 700, partition=i % 3)
     return columns | {"offset": offset, "label": value, "label_type": kind} | values
 
 
 @dataclass
 class Expected:
-    """The expected counts of one slice and score window."""
-
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     outcomes: list[tuple[Any, Any, Any]] = field(default_factory=list)
     """Class, score (or probabilities) and truth of labelled predictions, as in the event and label."""
@@ -171,7 +168,6 @@ def odd_outputs(spec: LabelSpec, event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Return the scorer's counts, by version, slice and start of the window."""
     table = client.arrow(
         "SELECT *, toUnixTimestamp(window_start) AS start FROM performance_state FINAL WHERE predictions > 0"
     )
@@ -179,7 +175,6 @@ def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
 
 
 def shown(client: Client, columns: str = "value") -> dict[tuple[str, str, str, str, str, int], Any]:
-    """Return the latest metrics, by version, slice, metric, class, window and its start."""
     key = "version, slice, metric, class, window, toUnixTimestamp(window_start)"
     rows = client.rows(f"SELECT {key}, {columns} FROM latest_performance")
     return {tuple(each[:6]): each[6] if len(each) == 7 else each[6:] for each in rows}

@@ -20,8 +20,6 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One request of a client."""
-
     method: str
     path: str
     """With the query."""
@@ -44,7 +42,6 @@ class Exchange(BaseHTTPRequestHandler):
     body: bytes
 
     def send(self, body: bytes = b"", status: int = 200, *, reason: str | None = None, **headers: str) -> None:
-        """Send a complete answer; `Content_Type` stands for the header `Content-Type`."""
         self.send_response(status, reason)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -96,7 +93,6 @@ Answer = Callable[[Exchange], None]
 
 
 def reply(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
-    """Answer each request in the same way."""
     return lambda exchange: exchange.send(body, status, **headers)
 
 
@@ -106,13 +102,11 @@ def in_sequence(*answers: Answer) -> Answer:
 
 
 def hang(exchange: Exchange) -> None:
-    """Do not answer before the server stops."""
     exchange.server.stopping.wait(60)
     exchange.close_connection = True
 
 
 def cut(exchange: Exchange) -> None:
-    """Close the connection without an answer."""
     exchange.close_connection = True
     exchange.connection.shutdown(socket.SHUT_RDWR)
 
@@ -150,7 +144,6 @@ class ScriptedServer(ThreadingHTTPServer):
         return f"http://{HOST}:{self.port}"
 
     def record(self, exchange: Exchange) -> int:
-        """Record a request and return its number."""
         received = ReceivedRequest(
             exchange.command, exchange.path, exchange.headers, exchange.body, exchange.client_address
         )

@@ -13,8 +13,6 @@ from confluent_kafka import KafkaError
 
 
 class ProducedMessage(NamedTuple):
-    """One call of `produce`."""
-
     topic: str
     value: bytes
     options: dict[str, Any]
@@ -37,8 +35,6 @@ class BrokerScript:
 
 
 class ScriptedProducer:
-    """A producer that behaves as a script says."""
-
     def __init__(self, settings: dict[str, Any], script: BrokerScript) -> None:
         self.settings = settings
         self.script = script
@@ -133,7 +129,6 @@ class ScriptedPublisher:
 
     @property
     def kafka(self) -> ScriptedProducer:
-        """The producer that was created last."""
         return self.producers[-1]
 
     @property
@@ -141,7 +136,6 @@ class ScriptedPublisher:
         return self.publisher.stats
 
     def flush_events(self) -> list[dict[str, Any]]:
-        """Deliver all queued events and return every delivered event."""
         self.publisher.flush()
         return [json.loads(message.value) for message in self.script.delivered]
 
@@ -153,12 +147,10 @@ class RecordingProducer:
         self.messages: list[ProducedMessage] = []
 
     def outbox(self) -> Outbox:
-        """Create an outbox on this producer."""
         return Outbox({}, wait=False, factory=lambda _settings: self)
 
     @property
     def values(self) -> list[bytes]:
-        """The values of all messages."""
         return [message.value for message in self.messages]
 
     def produce(self, topic: str, value: bytes, **options: Any) -> None:

@@ -49,7 +49,6 @@ class Certificates:
         self._openssl("-keyout", folder / "ca.key", "-out", self.ca, "-subj", "/CN=authority")
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """Issue a certificate for a name on loopback; return its path and that of its key."""
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         if not certificate.exists():
             self._openssl(
@@ -76,14 +75,11 @@ def require_openssl() -> None:
 
 @dataclass(frozen=True)
 class SecureKafka:
-    """The broker and its certificate authority."""
-
     broker: LocalKafka
     certificates: Certificates
 
     @property
     def admin(self) -> AdminClient:
-        """An admin client of the superuser."""
         return AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
 
     @property
@@ -95,7 +91,6 @@ class SecureKafka:
         return self.broker.servers_of(MTLS)
 
     def add_user(self, name: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
-        """Create a user with a password; return its client settings."""
         password = f"secret-of-{name}"
         info = ScramCredentialInfo(getattr(ScramMechanism, mechanism.replace("-", "_")), ITERATIONS)
         change = UserScramCredentialUpsertion(name, info, password.encode())
@@ -111,7 +106,6 @@ class SecureKafka:
         }
 
     def certified(self, name: str) -> dict[str, str]:
-        """Client settings of a user with a certificate."""
         certificate, key = self.certificates.issue(name)
         return {
             "security.protocol": "SSL",

@@ -59,22 +59,18 @@ class Shop:
 
     @property
     def n(self) -> int:
-        """How many predictions there are."""
         return len(self.hour)
 
     def at(self, hours: float) -> datetime:
-        """The moment so many hours after the start."""
         return self.start + timedelta(hours=hours)
 
 
 def last_monday(now: datetime) -> datetime:
-    """The Monday, 0:00 UTC, of the week before last."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     return day - timedelta(days=day.weekday() + 14)
 
 
 def make_shop(folder: Path) -> Shop:
-    """Make the events; the training table goes through `barograph infer`."""
     rng = np.random.default_rng(20)
     start = last_monday(datetime.now(UTC))
     contract, baseline = _learned(folder, rng)

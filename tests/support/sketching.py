@@ -41,7 +41,6 @@ def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
 
 
 def covered(pipeline: Pipeline) -> dict[int, int]:
-    """How far the committed progress records cover each source partition."""
     ends: dict[int, int] = {}
     for message in pipeline.read_all(pipeline.topics.partials):
         record = decode(message.value())
@@ -52,7 +51,6 @@ def covered(pipeline: Pipeline) -> dict[int, int]:
 
 
 def flush_once(sketcher: Sketcher) -> None:
-    """One flush as `run` does it."""
     try:
         sketcher.flush_once(threading.Event())
     except Rebalanced:

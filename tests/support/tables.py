@@ -57,19 +57,16 @@ class MonitoredTable:
     retention_days: int = 400
 
     def write(self, folder: Path) -> None:
-        """Write `train.parquet`, `production.parquet` and `labels.parquet`."""
         folder.mkdir(parents=True, exist_ok=True)
         for kind in ("train", "production", "labels"):
             pq.write_table(getattr(self, kind), folder / f"{kind}.parquet")
 
 
 def monday_s(days_ago: int) -> int:
-    """Return the start of the last Monday that is at least some days ago, Unix seconds."""
     return (int(time.time()) - days_ago * DAY_S - MONDAY_S) // WEEK_S * WEEK_S + MONDAY_S
 
 
 def times_ms(rng: np.random.Generator, start_s: int, days: int, n: int) -> NDArray[np.int64]:
-    """Return n ascending event times, evenly spaced except for a jitter, Unix milliseconds."""
     return np.asarray(1000 * start_s + (np.arange(n) + rng.random(n)) * (days * DAY_S * 1000 / n), np.int64)
 
 
@@ -78,7 +75,6 @@ def timestamps(at_ms: NDArray[np.int64]) -> pa.Array:
 
 
 def chosen(rng: np.random.Generator, values: list[str], shares: FloatArray) -> NDArray[Any]:
-    """Draw one value per row; shares has shape (rows, values)."""
     drawn: NDArray[Any] = np.array(values)[(rng.random((len(shares), 1)) > shares.cumsum(axis=1)).sum(axis=1)]
     return drawn
 

@@ -15,12 +15,10 @@ from warehouse.tables import SCHEMAS, TEXT
 
 
 def login(address: Address) -> dict[str, Any]:
-    """The arguments of `clickhouse_connect.get_client` that connect to an address, without its database."""
     return {"host": address.host, "port": address.port, "username": address.username, "password": address.password}
 
 
 def credentials(address: Address) -> dict[str, str]:
-    """The headers of a plain HTTP request with the user and the password of an address."""
     return {"X-ClickHouse-User": address.username, "X-ClickHouse-Key": address.password}
 
 
