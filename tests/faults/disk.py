@@ -25,11 +25,7 @@ class NoSmallDisk(Exception):
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a small disk and return its folder.
-
-    Raises:
-        NoSmallDisk: the mount failed; it requires root and permission to mount.
-    """
+    """Mount a small disk and return its folder; `NoSmallDisk` if the mount, which needs root, fails."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)], capture_output=True, text=True

@@ -32,12 +32,7 @@ def read_journal(folder: Path) -> list[Line]:
 
 
 def serve(options: dict[str, Any], folder: Path) -> int:
-    """Answer requests until SIGTERM.
-
-    Args:
-        options: `bootstrap_servers`, `prefix`, `model`, and `stale_s`, the age at which the state becomes unknown.
-        folder: where the journal is.
-    """
+    """Answer requests until SIGTERM; `stale_s` is the age at which the state becomes unknown."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with (

@@ -65,13 +65,7 @@ class KillPointProducer:
     """A transactional producer with kill points before, during and after the commit of a transaction."""
 
     def __init__(self, producer: Any, points: KillPoints, idle_messages: int) -> None:
-        """Wrap a producer.
-
-        Args:
-            producer: a producer of confluent-kafka.
-            points: the kill points of the process.
-            idle_messages: number of messages of an idle transaction; only larger ones stop at kill points.
-        """
+        """Wrap a producer; only transactions with more than `idle_messages` stop at kill points."""
         self._producer, self._places, self._idle, self._n_messages = producer, points, idle_messages, 0
 
     def __getattr__(self, name: str) -> Any:

@@ -200,12 +200,7 @@ def check_verdicts(
 ) -> None:
     """Check the claims of verdicts: their n equals that of the source, and completeness is not too high.
 
-    Args:
-        verdict: collects the differences.
-        pipeline: the run whose tables are checked.
-        expected: counts of the source data.
-        contract: the contract of the strict model.
-        strict: whether no event of the strict model can have been late, so that every revision must be final.
+    With `strict` no event of the strict model can have been late, so that every revision must be final.
     """
     by_field: dict[tuple[str, str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for (model, version, slice_, field, start), count in expected.panes.items():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.faults.oracle import Verdict
 from tests.support.pipeline import ROOT
@@ -41,24 +39,6 @@ class Result:
         return (
             f"{self.scenario} (seed {self.seed}, {self.seconds:.0f} s): {'holds' if self.passed else 'FAILS'}: {known}"
         )
-
-
-def remember(file: Path, results: list[Result]) -> list[Result]:
-    """Add results to a file, replace older ones of the same scenarios, and return all results of the file."""
-    stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    for each in results:
-        stored[each.scenario] = vars(each) | {"verdict": vars(each.verdict)}
-    file.write_text(json.dumps(stored, indent=1))
-    return [_recall(dict(fields)) for _, fields in sorted(stored.items())]
-
-
-def _recall(fields: dict[str, Any]) -> Result:
-    verdict = Verdict()
-    verdict.__dict__.update(
-        {name: Counter(value) if isinstance(value, dict) else value for name, value in fields.pop("verdict").items()}
-    )
-    counters = {name: Counter(value) for name, value in fields.items() if isinstance(value, dict)}
-    return Result(**{**fields, **counters, "verdict": verdict})
 
 
 def table(results: list[Result], command: str, omitted: list[str]) -> str:

@@ -87,12 +87,7 @@ def read_outcomes(folder: Path) -> dict[int, dict[str, int]]:
 
 
 def serve(options: dict[str, Any], folder: Path) -> int:
-    """Serve requests until SIGTERM.
-
-    Args:
-        options: `bootstrap_servers`, `prefix`, `seed`, and `start_ms`, the event time of the first request.
-        folder: where the journal is.
-    """
+    """Serve requests until SIGTERM; `start_ms` is the event time of the first one."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     done = read_journal(folder)

@@ -20,16 +20,7 @@ def announce(world: World, plan: Plan) -> None:
 
 
 def apply_plan(world: World, plan: Plan, began_s: float, budget_s: float, is_over: Callable[[int], bool]) -> None:
-    """Apply the faults in order.
-
-    Args:
-        world: the run.
-        plan: the faults.
-        began_s: the start of the run, by `time.monotonic`.
-        budget_s: the time for the faults, in seconds, for the log.
-        is_over: whether no further fault begins; called before each fault with the number of those applied. The number
-            of omitted faults is logged.
-    """
+    """Apply the faults in order, until `is_over`, called with the number of those applied; log how many are omitted."""
     for i, (pause_s, fault) in enumerate(plan):
         if is_over(i):
             world.say(f"!!! {len(plan) - i} faults were omitted: this machine took {budget_s:.0f} s for the others")
@@ -43,14 +34,7 @@ def apply_plan(world: World, plan: Plan, began_s: float, budget_s: float, is_ove
 def run_storm(
     world: World, plan: Plan, counts: dict[str, int] | None = None, budget_s: float = float("inf")
 ) -> Verdict:
-    """Run all faults of a plan, wait until all data has arrived, and compare it with the source data.
-
-    Args:
-        world: the run.
-        plan: faults and the pauses before them, in seconds.
-        counts: number of processors of each kind.
-        budget_s: time from the start after which no fault begins, in seconds; the number of omitted faults is logged.
-    """
+    """Run the faults of a plan for `budget_s`, wait until all data has arrived, and compare it with the source data."""
     began = time.monotonic()
     announce(world, plan)
     world.begin(counts or COUNTS)

@@ -101,11 +101,7 @@ class World:
         """Numbers of the damaged records that were written to `partials`."""
 
     def begin(self, counts: dict[str, int]) -> None:
-        """Create topics and tables, register two models, start the processors and the source.
-
-        Args:
-            counts: number of processors of each kind.
-        """
+        """Create topics and tables, register two models, start so many processors of each kind and the source."""
         self.pipeline.create(self.partitions)
         loose = msgspec.structs.replace(self.contract, model=LOOSE, label=None)
         self.pipeline.register(self.contract, [self.baselines[0][1]])

@@ -54,11 +54,7 @@ class Target:
 
 
 def run(target: str, data: bytes) -> None:
-    """Run a target on one input.
-
-    Raises:
-        Exception: of any type, if the target has a fault.
-    """
+    """Run a target on one input; an exception of any type is a fault of it."""
     TARGETS[target].run(data)
 
 

@@ -45,14 +45,7 @@ def first_tickets(
 ) -> FloatArray:
     """Return the run at which each judge is found, counted from 1, shape (judges,); infinite if it is not.
 
-    Args:
-        kind: how much verdicts vary.
-        rate: right verdicts at the release.
-        drop: part of them that the judge loses.
-        anchors: number of anchors.
-        judges: number of judges.
-        pairing: which run of the bank a run is paired with.
-        seed: of the random numbers.
+    `rate` is the share of right verdicts at the release, `drop` the part of them that the judge loses.
     """
     rng = np.random.default_rng([seed, round(1000 * rate), round(1000 * drop), anchors])
     shape = judges, anchors

@@ -78,13 +78,7 @@ class ArmDraws:
 
 @cache
 def draws_of(name: str, quality: str, *, is_real: bool = False) -> ArmDraws:
-    """Simulate tests.
-
-    Args:
-        name: a key of `DRAWS`.
-        quality: `accuracy` or `Brier`.
-        is_real: whether the arm has the model with weather; otherwise both have the one without.
-    """
+    """Simulate tests; with `is_real` the arm has the model with weather, otherwise both have the one without."""
     pairs = flight_pairs()
     draw, share = DRAWS[name]
     rng = np.random.default_rng([list(DRAWS).index(name), RUNS])

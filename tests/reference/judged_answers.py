@@ -117,12 +117,7 @@ def verdicts() -> dict[str, NDArray[np.bool_]]:
 
 
 def coverage(pairs: NDArray[np.bool_], seed: int = 24) -> Coverage:
-    """Draw traffic and labels of the answers of one evaluator.
-
-    Args:
-        pairs: whether the evaluator, and whether the truth, says faulty, shape (answers, 2).
-        seed: of the random numbers.
-    """
+    """Draw traffic and labels of answers; `pairs` says whether evaluator and truth say faulty, (answers, 2)."""
     rng = np.random.default_rng(seed)
     flagged, faulty = np.moveaxis(pairs[rng.integers(len(pairs), size=(RESAMPLES, TRAFFIC))], 2, 0)
     gold = np.zeros((RESAMPLES, TRAFFIC), np.bool_)

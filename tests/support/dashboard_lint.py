@@ -29,12 +29,7 @@ class LintFinding(NamedTuple):
 
 
 def lint(dashboards: Iterable[Json], queries: Iterable[PanelQuery]) -> list[LintFinding]:
-    """List every violated rule, dashboard by dashboard.
-
-    Args:
-        dashboards: all dashboards that are provisioned together, in Grafana's classic JSON model.
-        queries: the named queries that dashboards may use.
-    """
+    """List every violated rule of dashboards that are provisioned together, and may use these named queries."""
     together = list(dashboards)
     known = {dedent_sql(query.sql): query for query in queries}
     findings: list[LintFinding] = []

@@ -25,14 +25,7 @@ _FROM_RAW = re.compile(rf"\b(?:FROM|JOIN)\s+(?:{'|'.join(RAW)})\b")
 
 
 def sql_faults(sql: str, variables: Collection[str], *, by_time: bool, rows: bool) -> Iterator[Fault]:
-    """Yield the rules that a query violates.
-
-    Args:
-        sql: the query as the dashboard stores it.
-        variables: the names of the page's variables.
-        by_time: whether the query is a time series.
-        rows: whether the panel shows every row, so that the query needs a LIMIT.
-    """
+    """Yield the rules that a query violates; one that shows every row (`rows`) needs a LIMIT."""
     bare = without_comments(sql)
     named = macros_of(sql)
     for name in named:

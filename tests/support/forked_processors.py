@@ -76,14 +76,7 @@ class Forked:
 
 
 def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, environ: Mapping[str, str]) -> Forked:
-    """Run a module's function in a separate process.
-
-    Args:
-        main: takes the arguments, returns the exit code.
-        arguments: as on a command line.
-        log: file to which standard output and standard error are appended.
-        environ: the whole environment.
-    """
+    """Run a function in a separate process, with its exit code; `environ` is the whole environment."""
     # Created before the start, so that a test that waits for a line can open it.
     log.touch()
     process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)

@@ -104,11 +104,7 @@ def key_faults(files: Mounted) -> list[str]:
 
 
 def start(state: GrafanaState, files: Mounted, environ: Mapping[str, str]) -> None:
-    """Start Grafana with files on a state, which a new Grafana or its volume has.
-
-    Raises:
-        StartError: Grafana would exit.
-    """
+    """Start Grafana with files on the state of a new one or of a volume; raise `StartError` if it would exit."""
     for _, content in _documents(files, "datasources"):
         for source in expanded(content["datasources"], environ):
             own = {"id": 1, "orgId": 1, "version": 1, "readOnly": not source.get("editable", False)}

@@ -66,14 +66,7 @@ class Truth:
 def generate(
     client: Client, rng: np.random.Generator, per_hour: int, outputs: Callable[[int], tuple[dict[str, Any], FloatArray]]
 ) -> Truth:
-    """Write predictions and labels of two classes.
-
-    Args:
-        client: where to.
-        rng: of all that is drawn here.
-        per_hour: predictions.
-        outputs: gives columns of so many predictions, and the truth of each, 0 or 1.
-    """
+    """Write predictions and labels of two classes; `outputs` gives columns of n predictions, and the truth of each."""
     n = HOURS * per_hour
     at_ms = START_MS + np.sort(rng.integers(0, HOURS * HOUR_MS, n))
     output, truth = outputs(n)

@@ -10,14 +10,7 @@ from typing import Any
 def faults(
     value: Any, schema: dict[str, Any], where: str = "", definitions: dict[str, dict[str, Any]] | None = None
 ) -> list[str]:
-    """Compare a value with a schema; return the violations, or an empty list if it is valid.
-
-    Args:
-        value: a value of plain JSON types.
-        schema: the schema, with its `definitions` if it is a whole one.
-        where: path of the value in messages.
-        definitions: schemas that `$ref` may name.
-    """
+    """Return the violations of a schema by plain JSON; `definitions` are those that `$ref` may name."""
     definitions = schema.get("definitions", {}) if definitions is None else definitions
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/definitions/")]

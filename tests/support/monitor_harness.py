@@ -44,12 +44,7 @@ def make_partials(registry: Registry, events: list[Event], covered: OffsetRange)
 
 
 class MonitorHarness:
-    """One partition state and its rows.
-
-    Attributes:
-        clock_s: the time of all clocks; tests change it.
-        options: keyword arguments of `PartitionState`; tests change them before `restart`.
-    """
+    """One partition state and its rows; tests change the time of all clocks and, before `restart`, the options."""
 
     def __init__(self, registry: Registry, *, live: bool, topic: str = PARTIALS_TOPIC, **options: Any) -> None:
         self.registry, self.live, self.topic = registry, live, topic

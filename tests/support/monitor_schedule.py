@@ -156,12 +156,7 @@ def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registr
 
 
 def make_history(seed: int, change: Callable[[Registry], Registry] | None = None) -> History:
-    """Return a random history at whose end every event can be sealed and every late one can revise its windows.
-
-    Args:
-        seed: determines everything.
-        change: changes the registry.
-    """
+    """Return a random history at whose end every event can be sealed and every late one can revise its windows."""
     rng = random.Random(seed)
     live = rng.random() < 0.5
     models = ["a", "b"][: rng.choice([1, 1, 2])]

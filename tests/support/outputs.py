@@ -83,14 +83,7 @@ def numeric_field(
 
 
 def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], **counts: Any) -> FieldBaseline:
-    """A category field of a baseline.
-
-    Args:
-        name: of the field.
-        categories: in the order of their codes.
-        codes: of the training rows.
-        counts: further arguments of `SliceCounts`.
-    """
+    """A category field of a baseline; codes are those of the training rows."""
     cells = (*np.bincount(codes, minlength=len(categories)).tolist(), 0, 0)
     return FieldBaseline(
         name=name, kind="category", categories=tuple(categories), slices={"all": SliceCounts(cells=cells, **counts)}

@@ -30,16 +30,7 @@ def drawn(
 
 
 def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | None = None) -> FloatArray:
-    """Count raw scores.
-
-    Args:
-        scores: shape (..., rows).
-        edges: inner edges, as `score_edges` makes them.
-        positive: whether each row's label is the positive class, shape of `scores`; None for rows without labels.
-
-    Returns:
-        Shape (..., n_bins, 3), or (..., n_bins, 2) without labels.
-    """
+    """Count raw scores (..., rows) by bin; return shape (..., n_bins, 3), or (..., n_bins, 2) without labels."""
     values = np.asarray(scores, np.float64)
     inner = np.asarray(edges, np.float64)
     windows, bins = values.shape[:-1], inner.size + 1

@@ -33,14 +33,7 @@ NAMES = tuple(TOPICS)
 
 
 def questions(shares: dict[str, float], n: int, rng: Generator, wording: int = USUAL) -> list[str]:
-    """Draw questions.
-
-    Args:
-        shares: topic → its share; other topics have equal parts of the rest.
-        n: how many.
-        rng: draws topics, templates and words.
-        wording: `USUAL` or `REWORDED`.
-    """
+    """Draw questions by the shares of topics; other topics have equal parts of the rest."""
     rest = (1 - sum(shares.values())) / (len(NAMES) - len(shares))
     topics = rng.choice(len(NAMES), n, p=[shares.get(name, rest) for name in NAMES])
     drawn = []

@@ -112,12 +112,7 @@ def cut(exchange: Exchange) -> None:
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Serves from its construction until `stop`; `answer` may be replaced at any time.
-
-    Attributes:
-        stopping: set at the end; answers that hang wait for it.
-
-    """
+    """Serves from its construction until `stop`; `answer` may be replaced at any time."""
 
     daemon_threads = True
 

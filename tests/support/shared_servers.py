@@ -91,12 +91,7 @@ class SharedClickHouse(LocalClickHouse):
 
 
 def _request(folder: Path, name: str) -> int:
-    """Have the controlling process start a server; return its port.
-
-    Raises:
-        PartMissingError: a component of the server is missing on this machine.
-        RuntimeError: the server does not start.
-    """
+    """Have the controlling process start a server; return its port."""
     (folder / f"{name}.request").touch()
     deadline = time.monotonic() + 2 * START_TIMEOUT_S
     answer_path = folder / f"{name}.json"

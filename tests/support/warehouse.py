@@ -28,10 +28,7 @@ _free: dict[Address, list[Address]] = {}
 
 @contextmanager
 def migrated(engine: LocalClickHouse) -> Iterator[Client]:
-    """Connect to a database with all tables and views, and no rows.
-
-    Migrating takes seconds, so a database is used again unless its schema was changed.
-    """
+    """Connect to a database with all tables, which is used again unless its schema was changed, and no rows."""
     free = _free.setdefault(engine.address(), [])
     address = free.pop() if free else engine.address(f"t{uuid.uuid4().hex[:10]}")
     with connect(address, create=True) as client:
@@ -61,10 +58,7 @@ def emptied(client: Client) -> Client:
 
 @contextmanager
 def snapshot(client: Client) -> Iterator[Callable[[], None]]:
-    """Yield a function that restores the current rows of all tables.
-
-    It attaches copies of the parts, which is faster than inserting the rows again.
-    """
+    """Yield a function that restores the current rows of all tables from copies of the parts, which is fast."""
     names = _non_empty_tables(client)
     for name in names:
         client.command(f"CREATE TABLE {_SNAPSHOT}{name} AS {name}")
