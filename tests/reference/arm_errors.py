@@ -21,7 +21,8 @@ from sketches.shadow.day_interval import BURN_IN_DAYS
 from sketches.shadow.decision import Criterion, CriterionDays, Outcome, decide
 from sketches.shadow.split_traffic import arm_differences
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs, flight_pairs
-from tests.reference.shadow_errors import Z95, Rng, interval_path, percent
+from tests.reference.shadow_decisions import quantiles
+from tests.reference.shadow_errors import Z95, Rng, first_days, interval_path, percent
 
 RUNS = 500
 BUCKETS = 64
@@ -171,7 +172,7 @@ def false_promotions(name: str, quality: str) -> BoolArray:
 def days_to_decide(name: str, quality: str) -> FloatArray:
     """Return the day on which the model with weather is first found better; ∞ if never."""
     better, _ = RULES[rule_of(name)](draws_of(name, quality, is_real=True))
-    return np.where(better.any(axis=1), BURN_IN_DAYS + better.argmax(axis=1), np.inf)
+    return first_days(better)
 
 
 def half_width(name: str, quality: str) -> float:
@@ -228,9 +229,8 @@ def rows() -> Iterator[str]:
         half, day = paired(quality)
         yield f"| {difference} | nothing: pairs | {half:.4f} | {day:.0f} | |"
         for name in DRAWS:
-            days = np.sort(days_to_decide(name, quality))
-            quantiles = [days[math.ceil(share * len(days)) - 1] for share in (0.5, 0.8)]
-            shown = " / ".join("–" if np.isinf(each) else f"{each:.0f}" for each in quantiles)
+            days = days_to_decide(name, quality)
+            shown = quantiles(days, (0.5, 0.8))
             decided = f"{100 * np.isfinite(days).mean():.0f}%"
             yield f"| {difference} | {name} | {half_width(name, quality):.4f} | {shown} | {decided} |"
 

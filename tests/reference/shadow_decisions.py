@@ -23,7 +23,16 @@ from sketches.shadow.decision import ALPHA, SLICE_ALPHA
 from sketches.shadow.e_bh import e_bh
 from sketches.shadow.least_days import least_days
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, flight_pairs
-from tests.reference.shadow_errors import Draws, bootstrap_days, hourly, interval_path, mcnemar, percent, signs
+from tests.reference.shadow_errors import (
+    Draws,
+    bootstrap_days,
+    first_days,
+    hourly,
+    interval_path,
+    mcnemar,
+    percent,
+    signs,
+)
 
 RUNS = 1_000
 CRITERIA = len(SHADOW.margins)
@@ -54,6 +63,16 @@ class Candidates:
             self.slice_pairs,
         )
 
+    def signed(self, sign: FloatArray | float) -> Candidates:
+        """Swap the models where the sign is −1; one sign for all pairs, or (runs, days)."""
+        of_slices = np.asarray(sign)[..., None, :] if np.ndim(sign) else sign
+        return Candidates(
+            {name: sign * sums for name, sums in self.sums.items()},
+            np.abs(sign) * self.pairs,
+            of_slices * self.slice_sums,
+            np.abs(of_slices) * self.slice_pairs,
+        )
+
 
 @dataclass(frozen=True)
 class DecisionPaths:
@@ -61,16 +80,6 @@ class DecisionPaths:
 
     promotes: BoolArray
     holds: BoolArray
-
-    @property
-    def ever(self) -> tuple[BoolArray, BoolArray]:
-        """Whether each run is ever promoted, and ever held, each (runs,)."""
-        ever_promotes, ever_holds = (np.asarray(each.any(axis=1), np.bool_) for each in (self.promotes, self.holds))
-        return ever_promotes, ever_holds
-
-    def first_day(self, decisions: BoolArray) -> FloatArray:
-        """Return the first day with a decision, ∞ if there is none, (runs,)."""
-        return np.where(decisions.any(axis=1), BURN_IN_DAYS + decisions.argmax(axis=1), np.inf)
 
 
 # ---------------------------------------------------------------------------------------------------- candidates
@@ -111,13 +120,7 @@ def day_signs(block: int, runs: int = RUNS) -> FloatArray:
 
 def swapped(sign: FloatArray) -> Candidates:
     """Swap the models in all pairs of some days: neither is better."""
-    real = observed()
-    return Candidates(
-        {name: sign * sums for name, sums in real.sums.items()},
-        np.broadcast_to(real.pairs, sign.shape),
-        sign[:, None] * real.slice_sums,
-        np.broadcast_to(real.slice_pairs, (len(sign), *real.slice_pairs.shape[1:])),
-    )
+    return observed().signed(sign)
 
 
 @cache
@@ -162,23 +165,14 @@ def decision_paths(candidates: Candidates) -> DecisionPaths:
 
 def decision_days(sign: float) -> tuple[FloatArray, FloatArray]:
     """Return the first days of `promote` and of `hold`, each (runs,), for the real difference or its reverse."""
-    paths = decision_paths(_signed(resampled(), sign).moved(*(sign * real_difference(name) for name in QUALITIES)))
-    return paths.first_day(paths.promotes), paths.first_day(paths.holds)
+    paths = decision_paths(resampled().signed(sign).moved(*(sign * real_difference(name) for name in QUALITIES)))
+    return first_days(paths.promotes), first_days(paths.holds)
 
 
 def decision_days_of_the_year(sign: float) -> tuple[float, float]:
     """Return the first days of `promote` and of `hold` with the days as they were; ∞ for never."""
-    paths = decision_paths(_signed(observed(), sign))
-    return float(paths.first_day(paths.promotes)[0]), float(paths.first_day(paths.holds)[0])
-
-
-def _signed(candidates: Candidates, sign: float) -> Candidates:
-    return Candidates(
-        {name: sign * sums for name, sums in candidates.sums.items()},
-        candidates.pairs,
-        sign * candidates.slice_sums,
-        candidates.slice_pairs,
-    )
+    paths = decision_paths(observed().signed(sign))
+    return float(first_days(paths.promotes)[0]), float(first_days(paths.holds)[0])
 
 
 # ---------------------------------------------------------------------------------------------------- tables
@@ -226,8 +220,8 @@ def rows() -> Iterator[str]:
     for name in NO_DIFFERENCE:
         cells = []
         for move in MOVES:
-            promotes, holds = paths_of(name, move).ever
-            cells.append(f"{percent(promotes)} / {percent(holds)}")
+            paths = paths_of(name, move)
+            cells.append(" / ".join(percent(each.any(axis=1)) for each in (paths.promotes, paths.holds)))
         yield f"| {name} | {percent(hourly_mcnemar(name))} | " + " | ".join(cells) + " |"
     yield ""
     yield "| candidate | decision | day by which 10 / 50 / 80 / 90% are decided | in 2013 |"

@@ -202,6 +202,11 @@ def interval_path(days: FloatArray, pairs: FloatArray, first: int) -> tuple[Floa
     return value, half, kappa
 
 
+def first_days(decisions: BoolArray) -> FloatArray:
+    """Return the first day with a decision at the looks from day 28 on, ∞ if there is none, (runs,)."""
+    return np.where(decisions.any(axis=1), BURN_IN_DAYS + decisions.argmax(axis=1), np.inf)
+
+
 RULES: dict[str, Rule] = {
     "McNemar's test, every hour": mcnemar(slice(None)),
     "McNemar's test, once at the end": mcnemar(slice(-1, None)),

@@ -18,7 +18,18 @@ from sketches.shadow.least_days import rare_harm_days
 from tests.reference import shadow_decisions
 from tests.reference.flight_pairs import BoolArray, FloatArray, flight_pairs
 from tests.reference.shadow_decisions import format_day, quantiles
-from tests.reference.shadow_errors import ALPHA, RUNS, Z95, Rng, draws_of, interval_path, percent, signs
+from tests.reference.shadow_errors import (
+    ALPHA,
+    RUNS,
+    Z95,
+    Draws,
+    Rng,
+    draws_of,
+    first_days,
+    interval_path,
+    percent,
+    signs,
+)
 
 # ---------------------------------------------------------------------------------------------------- means
 
@@ -63,19 +74,16 @@ CENTERED = ("centered, accuracy", "centered, Brier")
 
 def days_to_decide(draws: str, effect: float) -> FloatArray:
     """Return the first day on which the interval excludes 0, for a share of the real difference; ∞ if never."""
-    simulated = draws_of(draws)
-    days = simulated.days + effect * _quality(draws).mean() * simulated.pairs
+    simulated, days = _with_effect(draws, effect)
     value, half, _ = interval_path(days, simulated.pairs, BURN_IN_DAYS)
-    decided = np.abs(value) > half
-    return np.where(decided.any(axis=1), BURN_IN_DAYS + decided.argmax(axis=1), np.inf)
+    return first_days(np.abs(value) > half)
 
 
 def evidence_days(draws: str, effect: float) -> FloatArray:
     """Return the first day on which the e-process reaches 1/α, after 28 days of burn-in; ∞ if never."""
-    simulated = draws_of(draws)
-    days = simulated.days + effect * _quality(draws).mean() * simulated.pairs
+    simulated, days = _with_effect(draws, effect)
     alarms = day_evidence(days, simulated.pairs, np.zeros(len(days))).different >= -math.log(ALPHA)
-    return np.where(alarms.any(axis=1), BURN_IN_DAYS + 1 + alarms.argmax(axis=1), np.inf)
+    return first_days(alarms) + 1
 
 
 def fixed_days(draws: str, effect: float) -> float:
@@ -87,6 +95,11 @@ def fixed_days(draws: str, effect: float) -> float:
     error = (np.cumsum(simulated.days, axis=1) / np.cumsum(simulated.pairs, axis=1)).std(axis=0)
     is_enough = effect * _quality(draws).mean() / error >= Z95 + Z80
     return float(is_enough.argmax() + 1) if is_enough.any() else np.inf
+
+
+def _with_effect(draws: str, effect: float) -> tuple[Draws, FloatArray]:
+    simulated = draws_of(draws)
+    return simulated, simulated.days + effect * _quality(draws).mean() * simulated.pairs
 
 
 def _quality(draws: str) -> FloatArray:
