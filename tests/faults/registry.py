@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import msgspec
 
-from sketches.baseline.baseline import Baseline, dump_baseline
-from tests.faults.source import HOUR_MS, STRICT
+from sketches.baseline.baseline import Baseline
+from tests.faults.source import HOUR_MS
 from tests.faults.trial_run import World
-from tests.support.pipeline import simple_baseline, wait_for
+from tests.support.pipeline import baseline_row, simple_baseline, wait_for
 from warehouse.tables import insert_rows
 
 FLUSHED_S = 2.0
@@ -67,17 +67,8 @@ class NewVersion:
 
 def accept(world: World, baseline: Baseline, effective_s: int) -> None:
     """Register a baseline and wait until every sketcher has read it."""
-    row = {
-        "model": STRICT,
-        "version": baseline.version,
-        "baseline_id": baseline.id,
-        "effective_from": effective_s,
-        "reason": "test",
-        "body": dump_baseline(baseline).decode(),
-        "accepted_at": int(time.time() * 1000),
-    }
     with world.pipeline.client as client:
-        insert_rows(client, "baselines", [row])
+        insert_rows(client, "baselines", [baseline_row(baseline, effective_s, int(time.time() * 1000))])
         [(known,)] = client.rows("SELECT count() FROM baselines FINAL")
     wait_for(
         lambda: all(baselines_read(world, name) >= known for name in world.fleet.names("sketcher")),
