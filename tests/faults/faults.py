@@ -114,9 +114,6 @@ class RollingRestart:
         return f"{len(names)} processors"
 
 
-# ---------------------------------------------------------------------------------------------------- Kafka
-
-
 @dataclass(frozen=True)
 class BrokerRestart:
     killed: bool
@@ -150,8 +147,6 @@ class BrokerUnreachable:
             os.kill(pid, signal.SIGCONT)
         return f"for {self.for_s:.0f} s, a {self.kill} was killed meanwhile"
 
-
-# ------------------------------------------------------------------------------------------------ ClickHouse
 
 _NAMES: dict[Mode, str] = {
     "down": "warehouse down",
@@ -199,9 +194,6 @@ class EngineKill:
         return f"for {self.down_s:.0f} s"
 
 
-# -------------------------------------------------------------------------------------------------- poison
-
-
 @dataclass(frozen=True)
 class Poison:
     """Damaged records are written to `partials`, and the heaviest malformed events to `predictions`."""
@@ -217,9 +209,6 @@ class Poison:
             world.damaged.add(i)
         producer.flush(60)
         return "4 damaged records in partials, 3 heavy events in predictions"
-
-
-# ------------------------------------------------------------------------------------------------- helpers
 
 
 def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:

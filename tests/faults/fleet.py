@@ -113,8 +113,6 @@ class Fleet:
                 process.send_signal(signal.SIGUSR1)
         time.sleep(1.0)
 
-    # ------------------------------------------------------------------------------------- kill points
-
     def arm(self, name: str, point: str) -> None:
         armed_file(self.folder, name, point).touch()
 
@@ -139,8 +137,6 @@ class Fleet:
         scratch = file.with_suffix(".new")
         scratch.write_text(str(seconds))
         os.replace(scratch, file)
-
-    # ---------------------------------------------------------------------------------------- internal
 
     def _start(self, name: str) -> None:
         member = self.members[name]

@@ -130,9 +130,6 @@ def variance_path(sums: FloatArray, counts: FloatArray) -> FloatArray:
     return np.asarray(np.sum(np.sum(effects**2, axis=-1) * buckets / np.maximum(buckets - 1, 1), axis=-1), np.float64)
 
 
-# ---------------------------------------------------------------------------------------------------- rules
-
-
 def pooled(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
     """The test of two means of independent events, after every day."""
     return np.asarray(draws.pooled_z > Z95, np.bool_), np.asarray(draws.pooled_z < -Z95, np.bool_)
@@ -204,9 +201,6 @@ def holds(name: str, looks: range) -> BoolArray:
             days = CriterionDays(criterion, draws.days[run, :day], draws.weights[run, :day], unit_variance=variance)
             is_held[run] |= decide([days]).outcome is Outcome.hold
     return is_held
-
-
-# ---------------------------------------------------------------------------------------------------- tables
 
 
 def rows() -> Iterator[str]:

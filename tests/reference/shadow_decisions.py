@@ -82,9 +82,6 @@ class DecisionPaths:
     holds: BoolArray
 
 
-# ---------------------------------------------------------------------------------------------------- candidates
-
-
 @cache
 def observed() -> Candidates:
     """Return the real days of the model with weather beside that without, as one run. Slices have 50 pairs (median)."""
@@ -139,9 +136,6 @@ def resampled() -> Candidates:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- decisions
-
-
 def decision_paths(candidates: Candidates) -> DecisionPaths:
     """Return the decision of each run at each look, as `sketches.shadow.decision.decide` makes it."""
     looks = np.arange(BURN_IN_DAYS, candidates.pairs.shape[1] + 1)
@@ -174,8 +168,6 @@ def decision_days_of_the_year(sign: float) -> tuple[float, float]:
     paths = decision_paths(observed().signed(sign))
     return float(first_days(paths.promotes)[0]), float(first_days(paths.holds)[0])
 
-
-# ---------------------------------------------------------------------------------------------------- tables
 
 NO_DIFFERENCE = {"days swapped": 1, "2 days swapped": 2, "3 days swapped": 3, "days resampled": 0}
 """Name → length of the blocks that are swapped; 0 resamples centered days."""

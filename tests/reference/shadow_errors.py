@@ -36,9 +36,6 @@ DAYS_PER_RUN = 10.0
 """Mean length of the runs of the stationary bootstrap."""
 
 
-# ---------------------------------------------------------------------------------------------------- draws
-
-
 @dataclass(frozen=True)
 class Draws:
     """Simulated comparisons in which neither model is better."""
@@ -120,9 +117,6 @@ DRAWS: dict[str, Callable[[Pairs, Rng], Draws]] = {
     "centered, accuracy": centered(lambda pairs: pairs.accuracy),
     "centered, Brier": centered(lambda pairs: pairs.brier),
 }
-
-
-# ---------------------------------------------------------------------------------------------------- rules
 
 
 Rule = Callable[[Draws], BoolArray | None]
@@ -235,8 +229,6 @@ def false_differences(rule: str, draws: str) -> BoolArray | None:
     return RULES[rule](draws_of(draws))
 
 
-# ---------------------------------------------------------------------------------------------------- AUC
-
 AUC_RUNS = 1_000
 LOOKS = 5
 
@@ -299,9 +291,6 @@ def _placements(scores: FloatArray, rows: BoolArray, others: BoolArray) -> Float
     ordered = np.sort(scores[others])
     below = [np.searchsorted(ordered, scores[rows], side) for side in ("left", "right")]
     return np.asarray((below[0] + below[1]) / (2.0 * len(ordered)), np.float64)
-
-
-# ---------------------------------------------------------------------------------------------------- tables
 
 
 def rows() -> Iterator[str]:

@@ -31,8 +31,6 @@ from tests.reference.shadow_errors import (
     signs,
 )
 
-# ---------------------------------------------------------------------------------------------------- means
-
 MEAN_LOOKS = (2, 10, 28, 50)
 MEAN_DAYS = 150
 
@@ -64,8 +62,6 @@ def false_means(name: str, first: int) -> BoolArray:
     value, half, kappa = interval_path(days, np.ones(MEAN_DAYS), first)
     return np.asarray((np.abs(value) > half / np.sqrt(kappa)).any(axis=1), np.bool_)
 
-
-# ---------------------------------------------------------------------------------------------------- power
 
 EFFECTS = (1.0, 0.5)
 Z80 = 0.8416212335729143
@@ -107,8 +103,6 @@ def _quality(draws: str) -> FloatArray:
     return pairs.accuracy if draws == CENTERED[0] else pairs.brier
 
 
-# ---------------------------------------------------------------------------------------------------- rare harm
-
 FIRST_LOOKS = (28, 56, 120)
 RARE = ((0.25, 0.005), (0.05, 0.005), (0.1, 0.02))
 """Loss of a bad day and margin: a candidate exactly at the margin."""
@@ -139,8 +133,6 @@ def _promoted(days: FloatArray, pairs: FloatArray, margin: float, first: int) ->
     value, half, _ = interval_path(days, pairs, first)
     return np.asarray((value - half > -margin).any(axis=1), np.bool_)
 
-
-# ---------------------------------------------------------------------------------------------------- slices
 
 SLICE_RUNS = 400
 SLICE_FLIGHTS = 200
@@ -185,9 +177,6 @@ def slice_discoveries(harm: float) -> tuple[FloatArray, FloatArray, BoolArray]:
         discovered.append((named & harmed).any(axis=0).sum() / HARMED)
         alarms.append(bool((log_mean_e(evidence.T) >= -math.log(SLICE_ALPHA)).any()))
     return np.array(false_shares), np.array(discovered), np.array(alarms)
-
-
-# ---------------------------------------------------------------------------------------------------- tables
 
 
 def rows() -> Iterator[str]:
