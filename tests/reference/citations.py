@@ -353,13 +353,9 @@ def main() -> None:
     study = run(seed, folder=folder)
     print(table("fault", study.faults), table("harmless edit", study.harmless), sep="\n\n")
     print(f"\n{study.checks_per_cpu_second:,.0f} checks per CPU-second\n")
-    for name, wrong in (
-        ("missed", [outcome for outcome in study.faults if not outcome.is_flagged]),
-        ("false alarm", [outcome for outcome in study.harmless if outcome.is_flagged]),
-    ):
-        for outcome in wrong:
-            reason = outcome.result.reason if outcome.result else "no claim was read"
-            print(f"{name}, {outcome.kind}: {outcome.changed.text!r}: {reason}")
+    for outcome in (*study.faults, *study.harmless):
+        if outcome.is_flagged != (outcome in study.faults):
+            print(f"wrong, {outcome.kind}: {outcome.changed.text!r}: {outcome.result and outcome.result.reason}")
 
 
 if __name__ == "__main__":

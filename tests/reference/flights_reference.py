@@ -106,7 +106,7 @@ def reference_psi(
 ) -> ReferencePsi:
     """Judge a window of at least one row against the baseline, both as counts per cell."""
     b, c = np.asarray(base_counts, np.float64), np.asarray(window_counts, np.float64)
-    p, q, p_floored, q_floored = _shares(b, c)
+    p, q, p_floored, q_floored = smoothed_shares(b, c)
     terms = (q - p) * np.log(q / p)
     psi = float(terms.sum())
     m, n = b.sum(), c.sum()
@@ -131,7 +131,7 @@ def reference_psi(
     return ReferencePsi(int(n), psi, df, p_value, float(low), float(high), level, float(n_h))
 
 
-def _shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
+def smoothed_shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
     raw_p = (b + 0.5) / (b.sum() + len(b) / 2)
     p = np.maximum(FLOOR, raw_p)
     a = np.minimum(0.5, c.sum() * p)

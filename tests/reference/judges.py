@@ -210,11 +210,8 @@ def print_coverage(runs: int = RUNS) -> None:
     for cell in CELLS:
         each = coverage(cell, runs)
         figures = [f"{100 * interval.coverage:.0f} / {interval.width:.3f}" for interval in each.values()]
-        print(
-            f"| {100 * cell.faults:.0f}%, {cell.sensitivity}, {cell.specificity}, {cell.gold} | "
-            + " | ".join(figures)
-            + " |"
-        )
+        name = f"{100 * cell.faults:.0f}%, {cell.sensitivity}, {cell.specificity}, {cell.gold}"
+        print(f"| {name} | {' | '.join(figures)} |")
     pairs = np.array([product_coverage(cell, runs) for cell in ALL_CELLS])
     for name, column in zip(("strata", "Lang–Reiczigel"), pairs.T, strict=True):
         print(f"{name} in {len(ALL_CELLS)} cells: {100 * column.min():.1f} to {100 * column.max():.1f}%")
