@@ -40,8 +40,6 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class DiskFull:
-    """The disk is filled until an insert may fail, a processor is killed, and the space is freed."""
-
     disk: Path
     for_s: float
     kill: str

@@ -33,8 +33,6 @@ class Count:
 
 @dataclass(frozen=True)
 class EffectiveBaseline:
-    """A baseline and the event time (Unix s) from which it is effective."""
-
     from_s: int
     id: str
     fields: Mapping[str, FieldBaseline]

@@ -32,8 +32,6 @@ class Fault(Protocol):
 
 @dataclass(frozen=True)
 class Kill:
-    """A processor is killed with -9, at a random moment or at a kill point, and restarted."""
-
     kind: str
     point: str = ""
     down_s: float = 0.0
@@ -212,7 +210,6 @@ class Poison:
 
 
 def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:
-    """Choose a processor of a kind at random, and wait until it has run for `up_s`."""
     name = world.rng.choice(world.fleet.names(kind))
     deadline = time.monotonic() + 20
     while world.fleet.running_s(name) < up_s and time.monotonic() < deadline:

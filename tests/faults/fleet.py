@@ -30,8 +30,6 @@ class Member:
 
 @dataclass
 class Fleet:
-    """Starts, kills, stops and supervises processors."""
-
     pipeline: Pipeline
     folder: Path
     """Folder of the files that arm kill points and shift clocks."""
@@ -78,7 +76,6 @@ class Fleet:
         return time.monotonic() - self.members[name].started_s
 
     def kill(self, name: str, *, down_s: float = 0.0, point: str = "") -> None:
-        """Kill a processor with -9, release its kill point, and restart it after `down_s`."""
         with self._lock:
             self.members[name].should_run = False
             self._end(name, signal.SIGKILL)
@@ -128,7 +125,6 @@ class Fleet:
         return reached.exists()
 
     def release(self, name: str, point: str) -> None:
-        """Disarm a kill point and let a processor that waits there continue, even after a restart."""
         armed_file(self.folder, name, point).unlink(missing_ok=True)
         reached_file(self.folder, name, point).unlink(missing_ok=True)
 

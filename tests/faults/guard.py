@@ -74,8 +74,6 @@ class Topic:
 
 
 class GuardRun:
-    """The guards, the serving process and the steps of one run."""
-
     def __init__(self, world: World, scale: Scale) -> None:
         self.world, self.scale = world, scale
         self.began_s = time.time()
@@ -84,7 +82,6 @@ class GuardRun:
         """Settings of a guard."""
 
     def begin(self) -> float:
-        """Plant the drift and start all processes; return when it was planted."""
         pipeline = self.world.pipeline
         pipeline.create(1)
         resource = ConfigResource(
@@ -143,7 +140,6 @@ class GuardRun:
         self.after("guard started twice", leader, 2)
 
     def kafka_unavailable(self) -> None:
-        """Suspend the broker until the serving process is unknown."""
         pid = self.world.servers.broker.pid
         assert pid is not None
         began_s, before = time.time(), len(self.client_states())
@@ -192,7 +188,6 @@ class GuardRun:
         return ["", *(line.value for line in journal if line.what == "state")]
 
     def leader(self) -> str:
-        """Return the guard that wrote the newest record; it must have run for a moment."""
         return self.topic.newest().health.guard
 
     def after(self, name: str, description: str, records: int) -> None:
@@ -203,7 +198,6 @@ class GuardRun:
 
 
 def run_guard(world: World, *, short: bool) -> Verdict:
-    """Let all faults happen, and compare the topic and the serving process with what was planted."""
     run = GuardRun(world, SHORT if short else LONG)
     drift_s = run.begin()
     for _ in range(1 if short else 5):

@@ -17,8 +17,6 @@ STALE_TOLERANCE_S = 3.0
 
 @dataclass(frozen=True)
 class Record:
-    """A committed record, in the order of the topic."""
-
     appended_s: float
     """When the broker appended it, Unix seconds."""
     health: ModelHealth

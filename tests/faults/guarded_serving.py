@@ -18,8 +18,6 @@ REQUEST_S = 0.01
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the journal: a change of the state, or of the one that answers."""
-
     at_s: float
     what: str
     """`state` or `answer`."""

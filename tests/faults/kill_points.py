@@ -39,7 +39,6 @@ class KillPoints:
         return self._file(point).exists()
 
     def stop_at(self, point: str) -> None:
-        """Wait if the kill point is armed, until the harness releases it."""
         armed, reached = self._file(point), reached_file(self._folder, self._instance, point)
         try:
             armed.rename(reached)
@@ -57,7 +56,6 @@ def armed_file(folder: Path, instance: str, point: str) -> Path:
 
 
 def reached_file(folder: Path, instance: str, point: str) -> Path:
-    """Path of the file that exists while a processor waits at a kill point; deleting it releases the processor."""
     return folder / f"{instance}.{point}.reached"
 
 

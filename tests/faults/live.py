@@ -21,7 +21,6 @@ STEPS_S = (-45.0, 20.0, 3600.0, -3600.0)
 
 
 def live_contract() -> Contract:
-    """A contract with panes of two seconds, sealed four seconds after their end."""
     return simple_contract(
         model=STRICT,
         pane_s=2,
@@ -34,8 +33,6 @@ def live_contract() -> Contract:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """The clock of one processor steps, and steps back later."""
-
     kind: str
     seconds: float
     name: ClassVar[str] = "clock step"

@@ -68,7 +68,6 @@ class Verdict:
 
 
 def check_source(verdict: Verdict, pipeline: Pipeline, sent: Mapping[tuple[str, int], list[Sent]]) -> None:
-    """Check that the topics hold every sent message once and in order, on which all other checks depend."""
     result: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for topic in (pipeline.topics.predictions, pipeline.topics.labels):
         for message in pipeline.read_all(topic):

@@ -82,7 +82,6 @@ def _round(rng: random.Random, i: int, scale: Scale) -> list[Fault]:
 
 
 def _sample(rng: random.Random, scale: Scale) -> list[Fault]:
-    """Return the faults of the short form: a few that take little time."""
     return [
         Terminate(rng.choice(KINDS)),
         Zombie("sketcher", "offsets-sent"),

@@ -53,8 +53,6 @@ class NewBaseline:
 
 @dataclass(frozen=True)
 class NewVersion:
-    """Events of an unregistered version arrive; its baseline is registered later."""
-
     version: str
     name: ClassVar[str] = "version changed"
 
@@ -66,7 +64,6 @@ class NewVersion:
 
 
 def accept(world: World, baseline: Baseline, effective_s: int) -> None:
-    """Register a baseline and wait until every sketcher has read it."""
     with world.pipeline.client as client:
         insert_rows(client, "baselines", [baseline_row(baseline, effective_s, int(time.time() * 1000))])
         [(known,)] = client.rows("SELECT count() FROM baselines FINAL")

@@ -23,7 +23,6 @@ WRITTEN = 400
 
 
 def run_retention(world: World) -> Verdict:
-    """Stop the sketchers, delete messages that they have not read, restart them; three times."""
     world.begin({"sketcher": 2, "recorder": 1, "monitor": 1})
     world.wait_begun(300)
     admin = AdminClient({"bootstrap.servers": world.pipeline.bootstrap})

@@ -42,13 +42,10 @@ EXECUTORS = ("threads", "processes", "coroutines")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request and its label, drawn from the seed and the number."""
-
     seed: int
     number: int
 
     def share(self, what: str) -> float:
-        """A number in [0, 1) for one property of the request."""
         return zlib.crc32(f"{self.seed} {self.number} {what}".encode()) / 2**32
 
     @property
@@ -75,7 +72,6 @@ class Request:
 
 
 def read_journal(folder: Path) -> list[tuple[int, int]]:
-    """Return the number of each request and of the process that served it (from 0), in order."""
     file = folder / "serving.journal"
     lines = file.read_text().splitlines() if file.exists() else []
     return [(int(number), int(process)) for number, process in (line.split() for line in lines)]

@@ -123,7 +123,6 @@ def _outcome(error: str) -> str:
 
 
 def check_pairs(verdict: Verdict, rows: Rows, world: World) -> None:
-    """Wait for the pairs, compare each row with the join of the raw events, and account for every request."""
     expected = joined(rows)
     deadline = time.monotonic() + world.quiet_s
     last: Pairs = {}

@@ -93,8 +93,6 @@ class Mix:
 
 @dataclass
 class Source:
-    """Sends messages in its own thread, and records them in order by topic and partition."""
-
     bootstrap: str
     topics: Topics
     seed: int
@@ -149,14 +147,12 @@ class Source:
             self.failures.append(f"{left} messages of the source never reached the broker")
 
     def end(self) -> None:
-        """Write the end marker of the replay to every partition of both topics."""
         for topic in (self.topics.predictions, self.topics.labels):
             for partition in range(self.partitions):
                 self._send(topic, partition, Sent(b"", END))
         self.flush()
 
     def add_partition(self) -> int:
-        """Use one more partition from now on; return the number of partitions in use."""
         self._partitions_in_use += 1
         return self._partitions_in_use
 

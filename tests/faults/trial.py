@@ -17,7 +17,6 @@ KILLS = sorted({sabotage.killed for sabotage in SABOTAGES.values()})
 
 
 def run_trial(world: World) -> Verdict:
-    """Run a short replay and kill processors at the points at which the safeguards matter."""
     kills, counts = KILLS, COUNTS
     if world.sabotage:
         kind, _ = SABOTAGES[world.sabotage].killed

@@ -34,8 +34,6 @@ Say = Callable[[str], None]
 
 @dataclass
 class Servers:
-    """The broker and the engine of all runs; some faults restart them."""
-
     broker: LocalKafka
     engine: LocalClickHouse
 
@@ -158,7 +156,6 @@ class World:
         return compute_expected(self.source.sent, self.pipeline.topics, self.contract, self.baselines)
 
     def counted(self) -> tuple[int, ...]:
-        """Count panes' events, raw predictions, raw labels, unsealed panes, scored and labelled rows, dead letters."""
         [row] = self.pipeline.rows(
             "SELECT (SELECT sum(n) FROM volume FINAL WHERE slice = 'all'), (SELECT count() FROM predictions FINAL), "
             "(SELECT count() FROM labels FINAL), (SELECT countIf(NOT sealed) FROM volume FINAL WHERE n > 0), "

@@ -14,7 +14,6 @@ def read_corpus(target: str) -> list[bytes]:
 
 
 def write_corpus(target: str, inputs: list[bytes]) -> None:
-    """Write the corpus of a target, without duplicates, the shortest inputs first."""
     ordered = sorted(set(inputs), key=lambda data: (len(data), data))
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{target}.txt").write_text("".join(f"{base64.b64encode(data).decode()}\n" for data in ordered))

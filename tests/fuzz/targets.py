@@ -65,7 +65,6 @@ def _batch(*values: bytes) -> MessageBatch:
 
 
 def _check_total(decoded: Decoded, n: int) -> None:
-    """Check that every event is either decoded or dead-lettered, once."""
     counted, dead = sum(len(events) for events in decoded.events), len(decoded.rejected)
     assert counted + dead == n, f"{n} events received, {counted} decoded and {dead} dead-lettered"
 
@@ -104,7 +103,6 @@ def _check_rows(rows: ArrowRows | JsonRows, decoder: ArrowDecoder | JsonDecoder,
 
 
 def rows_json(data: bytes) -> None:
-    """Raw rows of one message between two valid ones."""
     _check_rows(_JSON_ROWS, _JSON, GOOD, data, GOOD)
 
 
@@ -126,7 +124,6 @@ def _check_total_labels(decoded: DecodedLabels, n: int) -> None:
 
 
 def labels_json(data: bytes) -> None:
-    """One label between two valid ones."""
     _check_total_labels(decode_json_labels(_batch(GOOD_LABEL, data, GOOD_LABEL), frozenset({MODEL})), 3)
 
 
@@ -156,7 +153,6 @@ def record_bodies(data: bytes) -> None:
 
 
 def envelopes(data: bytes) -> None:
-    """The envelope of a sketch."""
     try:
         unseal(data)
     except EnvelopeError:
@@ -176,7 +172,6 @@ def contracts(data: bytes) -> None:
 
 
 def baselines(data: bytes) -> None:
-    """A baseline file."""
     try:
         load_baseline(data, "baseline.json")
     except BaselineError:

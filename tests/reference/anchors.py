@@ -66,7 +66,6 @@ def percent(share: float) -> str:
 
 
 def print_rates(judges: int = JUDGES) -> None:
-    """Print the promise: false alarms in 60 runs, and a loss of 5 % within 20."""
     print(f"{ANCHORS} anchors, ticket at E ≥ {TICKET_E_VALUE:g}\n")
     losses = " | ".join(f"−{100 * drop:.0f}%, {SOON} runs" for drop in DROPS[1:])
     print(f"| judge | right verdicts | no drift, {RUNS} runs | {losses} |\n|---|--:|--:|--:|--:|--:|")

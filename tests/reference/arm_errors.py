@@ -156,7 +156,6 @@ def rule_of(name: str) -> str:
 
 
 def false_differences(rule: str, name: str, quality: str) -> BoolArray:
-    """Whether each A/A test ever finds a difference."""
     better, worse = RULES[rule](draws_of(name, quality))
     return np.asarray((better | worse).any(axis=1), np.bool_)
 
@@ -167,13 +166,11 @@ def false_promotions(name: str, quality: str) -> BoolArray:
 
 
 def days_to_decide(name: str, quality: str) -> FloatArray:
-    """Return the day on which the model with weather is first found better; ∞ if never."""
     better, _ = RULES[rule_of(name)](draws_of(name, quality, is_real=True))
     return first_days(better)
 
 
 def half_width(name: str, quality: str) -> float:
-    """Return the median half-width after all days, for the real difference."""
     draws = draws_of(name, quality, is_real=True)
     _, half, _ = interval_path(draws.days, draws.weights, draws.days.shape[1])
     variance = 0.0 if name == "predictions" else draws.unit_variances[:, -1]

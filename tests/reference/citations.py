@@ -58,7 +58,6 @@ Edit = Callable[[Passage, random.Random], Passage | None]
 
 
 def read_documents(folder: Path = FOLDER) -> dict[str, str]:
-    """The pages of a folder without blocks of code and tables, by the names of their files."""
     documents = {}
     for path in sorted(folder.glob("*.md")):
         text = re.sub(r"^```.*?^```\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -330,7 +329,6 @@ def _check(passage: Passage, documents: DocumentSet) -> CitationResult | None:
 
 
 def table(title: str, outcomes: list[Outcome]) -> str:
-    """A table in Markdown: for each kind its number, those that were flagged, and as what."""
     lines = [f"| {title} | number | different | flagged | as |", "|---|---|---|---|---|"]
     for kind in dict.fromkeys(outcome.kind for outcome in outcomes):
         group = [outcome for outcome in outcomes if outcome.kind == kind]

@@ -96,7 +96,6 @@ TAIL = np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.flo
 
 
 def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
-    """PSI, with a separate baseline per draw."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
@@ -318,7 +317,6 @@ def cdf_of_tailed(values: FloatArray) -> FloatArray:
 
 
 def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
-    """PSI of two samples, n events on the left and `times` as many on the right."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
@@ -367,7 +365,6 @@ def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[
 
 
 def ratio(rng: Rng, n: int) -> Alarms:
-    """Two arms, n units in total, checked 336 times or after every unit; any check may alarm."""
     checks = min(CHECKS, n)
     left = rng.binomial(n // checks, 0.5, size=(2_000, checks)).cumsum(axis=1)
     units = np.stack([left, n // checks * np.arange(1, checks + 1) - left], axis=-1)
@@ -494,7 +491,6 @@ def simulate(kind: Kind, n: int) -> Alarms:
 
 
 def rows() -> Iterator[str]:
-    """Lines of a Markdown table: per kind and n the shares of p < 0.05 and of `minor` or `major`, in per cent."""
     yield "| kind | " + " | ".join(f"n = {n:,}" for n in SIZES) + " |"
     yield "|---|" + "--:|" * len(SIZES)
     for kind in KINDS:

@@ -54,12 +54,10 @@ class Pairs:
 
     @property
     def right(self) -> tuple[BoolArray, BoolArray]:
-        """Whether primary and candidate are right."""
         return (self.primary >= THRESHOLD) == self.label, (self.candidate >= THRESHOLD) == self.label
 
     @property
     def accuracy(self) -> FloatArray:
-        """Differences of right and wrong, one per pair."""
         primary, candidate = self.right
         return candidate.astype(np.float64) - primary
 

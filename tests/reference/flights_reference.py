@@ -45,7 +45,6 @@ class ReferenceBins:
     categories: tuple[str, ...] = ()
 
     def cells(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
-        """Return the index into `counts` of every row, shape (n,)."""
         if self.edges is not None:
             values = as_floats(column)
             cells = np.searchsorted(self.edges, values, side="right")
@@ -69,7 +68,6 @@ def as_floats(column: pa.Array | pa.ChunkedArray) -> FloatArray:
 
 
 def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
-    """Freeze the bins of a training column of numbers without NaN and infinities, or of strings."""
     if pa.types.is_string(column.type):
         shares = pc.value_counts(column.drop_null()).to_pylist()
         least = RARE_CATEGORY * len(column)

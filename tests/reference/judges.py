@@ -100,7 +100,6 @@ def delta_interval(
 
 
 def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
-    """Simulate design A: gold is a random part of the judged answers."""
     p, se, sp, n = cell
     joint = [p * se, p * (1.0 - se), (1.0 - p) * (1.0 - sp), (1.0 - p) * sp]
     gold, others = rng.multinomial(n, joint, size=runs), rng.multinomial(JUDGED - n, joint, size=runs)
@@ -123,7 +122,6 @@ def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
 
 
 def external_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
-    """Simulate design B: half of gold is faulty, half is sound, and none comes from the traffic."""
     p, se, sp, n = cell
     half = n // 2
     flagged = rng.binomial(JUDGED, p * se + (1.0 - p) * (1.0 - sp), size=runs)
@@ -152,7 +150,6 @@ def coverage(cell: Cell, runs: int = RUNS, seed: int = 63) -> dict[str, Interval
 
 
 def product_coverage(cell: Cell, runs: int = RUNS, seed: int = 64) -> tuple[float, float]:
-    """Return the coverage of strata, and of Lang and Reiczigel's interval, in a cell."""
     rng = np.random.default_rng([seed, *(round(100 * number) for number in cell)])
     strata = random_gold(cell, runs, rng)["A: strata"].coverage
     p, se, sp, n = cell
@@ -163,8 +160,6 @@ def product_coverage(cell: Cell, runs: int = RUNS, seed: int = 64) -> tuple[floa
 
 @dataclass(frozen=True)
 class Labelling:
-    """Who is labelled: a rule that turns scores and a budget into probabilities."""
-
     name: str
     probabilities: Callable[[FloatArray, float], FloatArray]
     is_weighted: bool = True

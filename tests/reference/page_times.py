@@ -68,7 +68,6 @@ CHANGES = (
 
 
 def predicted_hours(change: Change, events: int, phi: int) -> list[float]:
-    """Return the hours at the 10, 50 and 90 % quantiles; infinite if a full window detects too seldom."""
     n_eff = events / phi
     if change.is_rate:
         base = TRAINED * float(change.before[1])

@@ -96,7 +96,6 @@ def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
 
 
 def first_harm(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> int:
-    """Return the hours until the first proposal; 0 if there is none."""
     is_harm = draw_looks(scenario, rng, alpha).low > 0.0
     return int(np.argmax(is_harm)) + 1 if is_harm.any() else 0
 

@@ -111,12 +111,10 @@ def _by_slice(index: IntArray, values: FloatArray | None) -> FloatArray:
 
 
 def day_signs(block: int, runs: int = RUNS) -> FloatArray:
-    """Return the swaps of the models by blocks of days, (runs, days)."""
     return signs(np.random.default_rng([block, runs]), runs, flight_pairs().days, block)
 
 
 def swapped(sign: FloatArray) -> Candidates:
-    """Swap the models in all pairs of some days: neither is better."""
     return observed().signed(sign)
 
 
@@ -158,7 +156,6 @@ def decision_paths(candidates: Candidates) -> DecisionPaths:
 
 
 def decision_days(sign: float) -> tuple[FloatArray, FloatArray]:
-    """Return the first days of `promote` and of `hold`, each (runs,), for the real difference or its reverse."""
     paths = decision_paths(resampled().signed(sign).moved(*(sign * real_difference(name) for name in QUALITIES)))
     return first_days(paths.promotes), first_days(paths.holds)
 
@@ -229,5 +226,4 @@ def quantiles(days: FloatArray, shares: Sequence[float] = (0.1, 0.5, 0.8, 0.9)) 
 
 
 def format_day(day: float) -> str:
-    """Format a day; `–` for never."""
     return "–" if np.isinf(day) else f"{day:.0f}"

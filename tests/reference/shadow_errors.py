@@ -71,7 +71,6 @@ def signs(rng: Rng, runs: int, days: int, block: int) -> FloatArray:
 
 
 def swap_days(block: int) -> Callable[[Pairs, Rng], Draws]:
-    """Swap the models in all pairs of a block of days."""
 
     def draw(pairs: Pairs, rng: Rng) -> Draws:
         sign = signs(rng, RUNS, pairs.days, block)
@@ -125,7 +124,6 @@ LEAST_DISCORDANT = 10.0
 
 
 def mcnemar(looks: slice) -> Rule:
-    """McNemar's test at α = 0.05, at some of the hours."""
 
     def rule(draws: Draws) -> BoolArray | None:
         if draws.hours is None or draws.discordant is None:

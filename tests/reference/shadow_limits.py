@@ -143,7 +143,6 @@ SLICE_ALPHA = 0.1
 
 
 def slice_days() -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return flights, right answers of the primary, and those of the candidate, each (slices, days)."""
     pairs = flight_pairs()
     slices = int(pairs.slice_index.max()) + 1
     cell = pairs.slice_index * pairs.days + pairs.day

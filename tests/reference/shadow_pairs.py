@@ -113,7 +113,6 @@ def answers_of(rows: Rows, version: str) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def joined(rows: Rows, contract: Contract = BINARY, candidate: str = "4", copy: str = "3b") -> Pairs:
-    """Pair raw rows in plain Python, from the hour of the candidate's earliest event on."""
     labels: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for each in rows["labels"] if contract.label is not None else ():
         labels[each["id"]].append(each)

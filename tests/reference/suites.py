@@ -21,7 +21,6 @@ def item_rates(rng: np.random.Generator, p: float, items: int) -> NDArray[np.flo
 
 
 def coverage(rng: np.random.Generator, items: int, epochs: int, p: float) -> float:
-    """Return the share of intervals of the mean score that contain the mean of all items."""
     covered = 0
     for _ in range(RUNS):
         sums = rng.binomial(epochs, item_rates(rng, p, items))

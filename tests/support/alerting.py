@@ -87,7 +87,6 @@ SECRETS = {
 
 
 def contracts() -> list[Contract]:
-    """Contracts of a binary model, a multi-class model, a regression and a language model."""
     return [parse_contract(text) for text in (BINARY, MANY, NUMBER, BOT)]
 
 

@@ -38,7 +38,6 @@ def in_one_list(values: pa.Array) -> pa.Array:
 
 
 def _all_in_one_view(values: pa.Array, n: int) -> pa.Array:
-    """Return n list views, each of all values."""
     sizes = pa.array(np.full(n, len(values), np.int32))
     return pa.ListViewArray.from_arrays(pa.array(np.zeros(n, np.int32)), sizes, values)
 

@@ -38,8 +38,6 @@ def chromium(*switches: str) -> Iterator[Browser]:
 
 
 class PreviewPage:
-    """One page of the preview, and the errors and warnings of its console."""
-
     def __init__(self, browser: Browser, root: str) -> None:
         self.root = root
         self.page: Page = browser.new_page(viewport={"width": 1400, "height": 1000})
@@ -58,7 +56,6 @@ class PreviewPage:
         self.page.wait_for_selector("body[data-state]")
 
     def panels(self, state: str) -> list[str]:
-        """The panels in a state (`drawn`, `failed`), each with its id and text."""
         result = self.page.query_selector_all(f"[data-panel][data-state={state}]")
         return [f"{each.get_attribute('data-panel')} {each.inner_text()[:200]}" for each in result]
 

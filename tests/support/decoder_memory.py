@@ -104,7 +104,6 @@ GROUPS: dict[str, Callable[[], dict[str, bytes]]] = {
 
 
 def main() -> None:
-    """Decode each message with the limit; the previous messages do not count."""
     group, mib = sys.argv[1], int(sys.argv[2])
     encoding = "json" if group == "json" else "arrow"
     messages = GROUPS[group]()

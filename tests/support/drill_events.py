@@ -43,7 +43,6 @@ CONTRACT = Contract(
 
 
 def baseline(contract: Contract = CONTRACT) -> Baseline:
-    """A baseline with ten equal bins of standard normal values for each number."""
     normal = np.random.default_rng(1).normal(size=10_000)
     quantiles = tuple(np.quantile(normal, np.linspace(0, 1, QUANTILE_RANKS)).tolist())
     fields = []
@@ -94,7 +93,6 @@ def make_events(n: int = 900, days: int = 3, seed: int = 7) -> EventTables:
 
 
 def without(contract: Contract, **changes: Any) -> Contract:
-    """A copy of a contract with changes."""
     return msgspec.structs.replace(contract, **changes)
 
 

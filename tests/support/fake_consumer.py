@@ -48,14 +48,11 @@ class FakeMessage:
 
 
 def failure(code: int, partition: int = 0, offset: int = -1, text: str = "") -> FakeMessage:
-    """An error of a partition, as a consumer returns it between messages."""
     return FakeMessage(offset, None, partition, error_=KafkaError(code, text))
 
 
 @dataclass
 class FakeConsumer:
-    """Returns prepared fetches, and records how it is used."""
-
     fetches: list[list[FakeMessage]] = field(default_factory=list)
     committed_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     starts: dict[tuple[str, int], int] = field(default_factory=dict)

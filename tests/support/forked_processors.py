@@ -44,8 +44,6 @@ class Running(Protocol):
 
 
 class Forked:
-    """A forked process, in the manner of `subprocess.Popen`."""
-
     def __init__(self, process: ForkServerProcess, name: str) -> None:
         self._process, self._name = process, name
 

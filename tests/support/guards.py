@@ -25,7 +25,6 @@ HOUR_S = 3600
 
 
 def contract_every(every_s: int, recover_s: int) -> Contract:
-    """A contract whose rules are evaluated every so many seconds and fire at once."""
     return parse_contract(
         "contract: 1\nmodel: m\nwindows: [{length: 1h, hop: 1m}]\n"
         "fields: {temp: {type: float, critical: true}}\n"
@@ -79,7 +78,6 @@ def connect_soon(address: Address) -> Client:
 
 @contextmanager
 def running(pipeline: Pipeline, instance: str, clock: Any, registry: Registry = REGISTRY) -> Iterator[threading.Event]:
-    """A guard on a thread of its own; its errors fail the test."""
     stop = threading.Event()
     errors: list[BaseException] = []
     settings = settings_of(pipeline, instance)

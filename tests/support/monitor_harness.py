@@ -26,7 +26,6 @@ def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
 
 
 def event(at_s: int, *, x: float | None = 0.1, color: str = "red", version: str = "1", **changes: Any) -> Event:
-    """Return an event of the model `m` that is received at once."""
     return Event("m", version, at_s * 1000, at_s * 1000, x, color, "north", False, **changes)
 
 
@@ -105,7 +104,6 @@ class MonitorHarness:
         return [record for record in rejected if record is not None]
 
     def volume(self) -> dict[int, int]:
-        """Events of sealed panes of `all`, by hours since T0."""
         return {
             (row["pane_start"] - T0_S) // HOUR_S: row["n"]
             for row in self.warehouse.tables["volume"].values()
@@ -113,7 +111,6 @@ class MonitorHarness:
         }
 
     def verdicts(self, window: str, column: str = "n") -> dict[int, Any]:
-        """The last verdicts on `x` in `all`, by hours from T0 to the window's end."""
         return {
             (row["window_end"] - T0_S) // HOUR_S: row[column]
             for row in self.warehouse.last("drift").values()
@@ -121,7 +118,6 @@ class MonitorHarness:
         }
 
     def rollups(self, pane_s: int, field: str, origin_s: int = T0_S) -> dict[int, int]:
-        """Events of rollups of a field in `all`, by hours since `origin_s`."""
         return {
             (row["pane_start"] - origin_s) // HOUR_S: row["n"]
             for row in self.warehouse.tables["rollups"].values()

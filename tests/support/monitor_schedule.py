@@ -64,8 +64,6 @@ class Event:
 
 @dataclass
 class History:
-    """The sketchers' records, and the events they were made from."""
-
     registry: Registry
     live: bool
     records: list[tuple[int, Record]] = field(default_factory=list)
@@ -421,8 +419,6 @@ class Process:
 
 @dataclass
 class Run:
-    """Reads a history to its end."""
-
     history: History
     rng: random.Random
     crashes: float = 0.0
@@ -490,7 +486,6 @@ class Run:
         return Process(self)
 
     def advance_others(self) -> None:
-        """Let superseded processes continue, and delayed inserts take effect."""
         for zombie in list(self.zombies):
             # A process continues only once its last insert was answered.
             if not zombie.connection.late and zombie.next < len(self.history.records) and self.rng.random() < 0.4:
@@ -504,7 +499,6 @@ class Run:
             self.warehouse.insert(*self.in_flight.pop())
 
     def land_some(self) -> None:
-        """Let inserts of superseded processes take effect between two reads of another process."""
         for zombie in self.zombies:
             if self.rng.random() < 0.2:
                 self.land(zombie, all_of_it=self.rng.random() < 0.5)

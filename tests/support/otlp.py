@@ -39,7 +39,6 @@ def exports(name: str, path: str = "/v1/traces") -> list[dict[str, Any]]:
 
 
 def truth(name: str) -> dict[str, dict[str, Any]]:
-    """What client and server measured, by call."""
     calls = json.loads((FOLDER / f"{name}.truth.json").read_text(encoding="utf-8"))
     return {call["call"]: call for call in calls}
 
@@ -92,7 +91,6 @@ def make_ingest(**options: Any) -> Ingest:
 def predictions(
     bodies: Iterable[dict[str, Any]], encode: Callable[[dict[str, Any]], bytes] = as_json, ingest: Ingest | None = None
 ) -> list[dict[str, Any]]:
-    """Ingest requests and return the predictions, ordered by the start of their calls."""
     ingest = ingest or make_ingest()
     decoder = ingest.json if encode is as_json else ingest.protobuf
     events: list[bytes] = []

@@ -26,7 +26,6 @@ def port_of(pipeline: Pipeline) -> int:
 
 
 def published(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:
-    """Wait until the topic has as many predictions, and return them in the order of their times."""
     messages = wait_for(
         lambda: len(each := pipeline.read_all(pipeline.topics.predictions)) >= n and each, f"{n} predictions"
     )

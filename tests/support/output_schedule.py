@@ -19,7 +19,6 @@ Pair = tuple[str, str, str, str, int, str, str]
 
 
 def with_outputs(registry: Registry) -> Registry:
-    """Add a score and a class in two arms to all models."""
     return build_registry(
         [(_contract(contract), registry.applied_at_ms[model]) for model, contract in registry.contracts.items()],
         [

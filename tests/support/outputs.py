@@ -39,7 +39,6 @@ def output_contract(**changes: Any) -> Contract:
 
 
 def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0) -> Baseline:
-    """A baseline of `output_contract`, counted by plain numpy; another seed gives other edges."""
     rng = np.random.default_rng(seed)
     values = {
         "x": rng.normal(size=rows),
@@ -67,7 +66,6 @@ def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0
 def numeric_field(
     name: str, values: NDArray[np.float64], edges: NDArray[np.float64] | None = None, **changes: Any
 ) -> FieldBaseline:
-    """A numeric field of a baseline, counted by plain numpy, with deciles as edges by default."""
     if edges is None:
         edges = np.quantile(values, np.arange(1, 10) / 10)
     cells = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 2)

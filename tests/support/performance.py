@@ -45,7 +45,6 @@ def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | N
 
 
 def confusion(labels: BoolArray, predicted: BoolArray, counted: BoolArray | bool = True) -> FloatArray:
-    """Return TP, FP, FN and TN, shape (..., 4)."""
     cells = (labels & predicted, ~labels & predicted, labels & ~predicted, ~labels & ~predicted)
     return np.stack([(cell & counted).sum(axis=-1) for cell in cells], axis=-1).astype(np.float64)
 
@@ -72,7 +71,6 @@ def error_sums(errors: FloatArray) -> FloatArray:
 def measured(
     scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0
 ) -> dict[str, MetricEstimate]:
-    """Return all metrics of raw rows, shape (..., rows), with exact sums of losses."""
     edges = score_edges(threshold)
     came = np.maximum(np.where(labels, scores, 1.0 - scores), SCORE_FLOOR)
     return binary_metrics(

@@ -260,7 +260,6 @@ def simple_contract(**changes: Any) -> Contract:
 
 
 def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
-    """A baseline of `simple_contract`, counted with plain numpy."""
     rng = np.random.default_rng(seed)
     regions = np.array(["north", "south"])[rng.integers(0, 2, rows)]
     x = rng.normal(size=rows)
@@ -316,7 +315,6 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
 
 
 def with_dimension(baseline: Baseline, dimension: SliceValues) -> Baseline:
-    """A baseline with one more slice dimension that training lacks: its slices have no rows."""
     names = [f"{dimension.name}={value}" for value in (*dimension.values, "other")]
     fields = tuple(
         msgspec.structs.replace(

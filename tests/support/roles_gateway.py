@@ -28,7 +28,6 @@ _ROLE = "role of the request"
 
 
 def write_config(folder: Path, database: str, configured: Sequence[Role] = ROLES) -> Path:
-    """Write the files that configure the roles; return the path of the one that the engine is started with."""
     folder.mkdir(parents=True, exist_ok=True)
     roles = {"everything": ["GRANT ALL ON *.*"]}
     for role, those in statements(database, configured):
@@ -96,8 +95,6 @@ class RoleEngine(engine.Engine):
 
 
 class RoleHandler(http_gateway._Handler):
-    """Uses the user name of a request as its role; users need no password."""
-
     def _authenticate(self, arguments: Mapping[str, str]) -> str:
         return self._credentials()[0]
 

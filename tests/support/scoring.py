@@ -28,7 +28,6 @@ START_MS = (int(time.time()) // 86400 - 40) * DAY_MS
 
 
 def scorer(client: Client, address: Address, contract: Contract, **changes: Any) -> Scorer:
-    """Return a scorer of one contract whose checkpoint has no grace period by default."""
     registry: Registry = build_registry([(contract, 1)], [])
     settings = ProcessorSettings(
         instance="scorer-0", bootstrap_servers="", warehouse=address, clock=changes.pop("clock_kind", "live")
@@ -64,7 +63,6 @@ class MortalClient:
 
 
 def prediction(i: int, at_ms: int, offset: int, **values: Any) -> dict[str, Any]:
-    """Return a raw prediction of model `m`, version `1`, in one of two partitions."""
     columns = row("predictions", model="m", version="1", id=f"e{i}", at=at_ms, received_at=at_ms + 500)
     return columns | {"partition": offset % 2, "offset": offset // 2, "seq": offset} | values
 
@@ -89,7 +87,6 @@ def expected(
     slices: Any = lambda event: ("all",),
     window_ms: int = HOUR_MS,
 ) -> dict[tuple[str, str, int], Expected]:
-    """Join labels in plain Python; return counts by version, slice and start of the window (Unix seconds)."""
     assert contract.label is not None
     spec = contract.label
     labels_by_id: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)

@@ -32,8 +32,6 @@ class ReceivedRequest:
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request, and the ways to answer it; a script may also write to `wfile` itself."""
-
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: ScriptedServer
@@ -97,7 +95,6 @@ def reply(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
 
 
 def in_sequence(*answers: Answer) -> Answer:
-    """Answer the first requests one after the other, and all further ones like the last."""
     return lambda exchange: answers[min(exchange.request_number, len(answers) - 1)](exchange)
 
 

@@ -19,8 +19,6 @@ class ProducedMessage(NamedTuple):
 
 
 class BrokerScript:
-    """How producers and their broker behave, and the messages that were delivered."""
-
     def __init__(self) -> None:
         self.queue_size = 10**9
         self.produce_error: Exception | None = None
@@ -42,7 +40,6 @@ class ScriptedProducer:
         self.is_fatal = False
 
     def fail_fatally(self) -> None:
-        """Report a fatal error and reject every further message, as librdkafka does."""
         self.is_fatal = True
         self.settings["error_cb"](KafkaError(KafkaError._FATAL, "out of order", True))
 
@@ -141,8 +138,6 @@ class ScriptedPublisher:
 
 
 class RecordingProducer:
-    """A producer that records messages and neither queues nor reports them."""
-
     def __init__(self) -> None:
         self.messages: list[ProducedMessage] = []
 

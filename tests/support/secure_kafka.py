@@ -41,8 +41,6 @@ _TYPES = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transaction
 
 
 class Certificates:
-    """A certificate authority of a test and the certificates that it signs, with elliptic curves for speed."""
-
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.ca = folder / "ca.pem"
@@ -115,7 +113,6 @@ class SecureKafka:
         }
 
     def grant(self, users: Iterable[UserAcl]) -> None:
-        """Add the ACLs that the printed commands would add."""
         self._add([binding for line in acl_lines(list(users), "") for binding in bindings_of(line)])
 
     def grant_acls(self, user: str, acls: Iterable[Acl]) -> None:
@@ -134,7 +131,6 @@ class SecureKafka:
         wait_for(lambda: expected <= self.listed(user), f"the ACLs of {user}", 30)
 
     def listed(self, user: str) -> set[tuple[str, str, str]]:
-        """Resource type, name and operation of all ACLs of a user."""
         binding_filter = AclBindingFilter(
             ResourceType.ANY,
             cast(str, None),  # any name: the stub does not allow for it
@@ -181,7 +177,6 @@ def _operation(name: str) -> AclOperation:
 
 
 def make_secure_kafka(folder: Path) -> SecureKafka:
-    """Configure the broker and its certificates, without starting it."""
     certificates = Certificates(folder)
     certificate, key = certificates.issue("broker")
     store = folder / "broker-store.pem"

@@ -75,16 +75,12 @@ class SharedServers:
 
 
 class SharedKafka(LocalKafka):
-    """The run's broker, as a worker sees it: its address, and no right to stop it."""
-
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "kafka", port=0)
         self._port = _request(folder, "kafka")
 
 
 class SharedClickHouse(LocalClickHouse):
-    """The run's engine, as a worker sees it: its address, and no right to stop it."""
-
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "clickhouse", port=0)
         self._port = _request(folder, "clickhouse")

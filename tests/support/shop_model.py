@@ -33,8 +33,6 @@ ANNA = "anna"
 
 @dataclass(frozen=True)
 class Shop:
-    """The model and its events; every column is an array over the events in order of time."""
-
     contract: Contract
     baseline: Baseline
     start: datetime
@@ -118,7 +116,6 @@ def make_shop(folder: Path) -> Shop:
 def _outcomes(
     rng: np.random.Generator, n: int, strength: NDArray[np.float64] | float
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Draw labels and calibrated scores; the stronger, the better scores tell labels apart."""
     logit = rng.normal(-1, 1, n) * strength
     score = 1 / (1 + np.exp(-logit))
     return rng.random(n) < score, score
@@ -171,7 +168,6 @@ def _learned(folder: Path, rng: np.random.Generator) -> tuple[Contract, Baseline
 
 
 def run_shop(pipeline: Pipeline, shop: Shop) -> None:
-    """Have all of the shop's traffic published, counted, judged, recorded and scored."""
     pipeline.create(source_partitions=2)
     pipeline.register(shop.contract, [shop.baseline])
     with Publisher.from_contract(

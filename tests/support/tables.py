@@ -70,14 +70,12 @@ def chosen(rng: np.random.Generator, values: list[str], shares: FloatArray) -> N
 
 
 def mixed(drifted: NDArray[np.bool_], before: list[float], after: list[float]) -> FloatArray:
-    """Return the shares of each row, shape (rows, values)."""
     return np.where(drifted[:, None], np.array(after), np.array(before))
 
 
 def delayed(
     rng: np.random.Generator, production: pa.Table, id_: str, time_: str, label: str, days: tuple[float, float]
 ) -> pa.Table:
-    """Return the labels as events, each some days after its prediction, in the order in which they become known."""
     at_ms = production[time_].cast(pa.int64()).to_numpy()
     known_ms = at_ms + (rng.uniform(*days, len(at_ms)) * DAY_S * 1000).astype(np.int64)
     table = pa.table({id_: production[id_], label: production[label], "at": timestamps(known_ms)})

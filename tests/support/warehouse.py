@@ -50,7 +50,6 @@ def _schema(client: Client) -> list[tuple[Any, ...]]:
 
 
 def emptied(client: Client) -> Client:
-    """Truncate all tables and return the client; this is faster than migrating a new database for each test."""
     for name in _non_empty_tables(client):
         client.command(f"TRUNCATE TABLE {name}")
     return client
@@ -87,7 +86,6 @@ def _non_empty_tables(client: Client) -> list[str]:
 
 
 def row(table: str, **values: Any) -> dict[str, Any]:
-    """Build a row of a table; missing columns are 0, empty or NaN."""
     defaults: dict[str, Any] = {}
     for field in SCHEMAS[table]:
         kind = str(field.type)
