@@ -96,7 +96,6 @@ TAIL = np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.flo
 
 
 def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
-
     def draw(rng: Rng, n: int) -> Alarms:
         base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
         result = psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(DRAWS) * len(shares))
@@ -317,7 +316,6 @@ def cdf_of_tailed(values: FloatArray) -> FloatArray:
 
 
 def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
-
     def draw(rng: Rng, n: int) -> Alarms:
         left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
         result = psi_differences(left.reshape(1, -1), right.reshape(1, -1), np.arange(DRAWS) * len(shares))

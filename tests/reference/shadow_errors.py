@@ -71,7 +71,6 @@ def signs(rng: Rng, runs: int, days: int, block: int) -> FloatArray:
 
 
 def swap_days(block: int) -> Callable[[Pairs, Rng], Draws]:
-
     def draw(pairs: Pairs, rng: Rng) -> Draws:
         sign = signs(rng, RUNS, pairs.days, block)
         difference, discordant = hourly(pairs)
@@ -124,7 +123,6 @@ LEAST_DISCORDANT = 10.0
 
 
 def mcnemar(looks: slice) -> Rule:
-
     def rule(draws: Draws) -> BoolArray | None:
         if draws.hours is None or draws.discordant is None:
             return None

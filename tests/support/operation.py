@@ -29,7 +29,6 @@ def lines(pipeline: Pipeline, name: str) -> list[dict[str, Any]]:
 
 
 def address(pipeline: Pipeline, name: str) -> str:
-
     def check() -> str:
         pipeline.alive()
         arguments = [str(line["address"]) for line in lines(pipeline, name) if line.get("event") == "metrics"]

@@ -15,7 +15,6 @@ def start(pipeline: Pipeline, **otlp: Any) -> int:
 
 
 def port_of(pipeline: Pipeline) -> int:
-
     def port() -> int:
         pipeline.alive()
         lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
