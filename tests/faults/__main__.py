@@ -39,7 +39,6 @@ from tests.faults.trial_run import Servers, World
 SHORT_S = 90.0
 """Time for the storm of the short form, in seconds. The whole short form then takes less than five minutes."""
 SHADOW_SHORT_S = 30.0
-"""Time for the faults of the run with a shadow in the short form, in seconds."""
 SCENARIOS = ("storm", "live", "shadow", "guard", "retention", "disk", "trials")
 
 

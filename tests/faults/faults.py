@@ -132,7 +132,6 @@ class BrokerUnreachable:
 
     for_s: float
     kill: str
-    """A processor of this kind is killed meanwhile."""
     name: ClassVar[str] = "broker unreachable"
 
     def apply(self, world: World) -> str:

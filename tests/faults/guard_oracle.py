@@ -27,7 +27,6 @@ class Planted:
     drift_s: float
     """When the verdict was planted that makes the model degraded."""
     blind_s: tuple[float, float]
-    """When ClickHouse was unavailable."""
     calm_s: float
     """When the verdict was planted that ends the drift, while ClickHouse was unavailable to the guards."""
 

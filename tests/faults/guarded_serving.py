@@ -13,7 +13,6 @@ from typing import Any
 from barograph.guard.guard import Guard
 
 REQUEST_S = 0.01
-"""Pause between two requests."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from tests.faults.source import STRICT, Sent
 from tests.support.pipeline import Pipeline
 
 SHOWN = 3
-"""Number of examples that are printed for one kind of difference."""
 
 
 class Verdict:

@@ -25,7 +25,6 @@ from tests.faults.proxy import Mode
 from tests.faults.registry import NewBaseline, NewContract, NewVersion
 
 GROUPED = ("sketcher", "recorder", "monitor")
-"""Kinds of processors that form a consumer group of several members."""
 MODES: tuple[Mode, ...] = tuple(mode for mode in get_args(Mode) if mode != "open")
 KILLED_MORE_OFTEN = ("sketcher", "recorder", "monitor", "sketcher", "recorder", "monitor", "scorer")
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 Mode = Literal["open", "down", "slow", "error", "cut", "lost"]
 SLOW_S = 1.5
-"""Delay of each request in mode `slow`, in seconds."""
 
 
 class WarehouseProxy:

@@ -18,7 +18,6 @@ from tests.faults.kill_points import KillPoints
 class Sabotage:
     name: str
     kind: str
-    """The kind of processor whose safeguard is disabled."""
     install: Callable[[KillPoints], None]
     killed: tuple[str, str]
     """The kind of processor, and its kill point at which a kill exposes the missing safeguard."""

@@ -28,9 +28,7 @@ from tests.support.scoring import HOUR_MS
 from tests.support.shadow_candidates import answer_mixed, answer_mixed_async
 
 RATE = 200
-"""Requests per second."""
 STEP_MS = 4_000
-"""Event time between two requests (ms)."""
 BURST_EVERY, BURST = 300, 80
 """Requests that come at once, without a pause, in each so many requests: they fill the queue."""
 TIMEOUT_MS = 100.0

@@ -97,7 +97,6 @@ class Source:
     topics: Topics
     seed: int
     rate: float
-    """Messages per second."""
     partitions: int = 3
     step_ms: int = 2_000
     """Event time between two messages, in ms; on the live clock events have the current time."""

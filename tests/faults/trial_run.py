@@ -58,9 +58,7 @@ class World:
     settings: dict[str, Any] = field(default_factory=dict)
     quiet_s: float = QUIET_S
     done: Counter[str] = field(default_factory=Counter)
-    """Number of faults by name."""
     kills: Counter[str] = field(default_factory=Counter)
-    """Number of kills with -9 by processor and kill point."""
     stops_s: list[float] = field(default_factory=list)
     """Times from SIGTERM to the exit of a processor, in seconds."""
 

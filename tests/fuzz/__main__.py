@@ -30,9 +30,7 @@ JOBS = 2
 HANG_S = 20
 """An execution that takes longer is a fault, in seconds."""
 RSS_MB = 1024
-"""A process that uses more memory is a fault, in MiB."""
 MALLOC_MB = 256
-"""One allocation of more memory is a fault, in MiB."""
 PROCESS_S = 60
 """Duration of one process, in seconds. Atheris leaks some kilobytes per slow execution (the same inputs without it leak
 nothing), so a process of millions of them would exceed `RSS_MB`; a process takes four seconds to start."""

@@ -47,7 +47,6 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 class Target:
     run: Callable[[bytes], None]
     share: float
-    """Share of all executions; fast decoders have larger shares."""
     cost_us: float
     """Measured duration of one execution in microseconds; the targets that take longest start first."""
     max_bytes: int = 4096

@@ -34,7 +34,6 @@ MARGIN = 0.02
 @dataclass(frozen=True)
 class Assignment:
     arm: BoolArray
-    """Whether the flight is in the arm that is judged."""
     bucket: IntArray
 
 

@@ -49,7 +49,6 @@ Rng = np.random.Generator
 
 SIZES = (50, 500, 5_000, 10**6)
 TRAINED = 10**5
-"""Number of training rows of each baseline."""
 DRAWS = 20_000
 SKETCHES = 200
 KINDS_OF_SKETCHES: tuple[SketchKind, ...] = ("kll", "req")
@@ -63,7 +62,6 @@ class Alarms:
     doubt: BoolArray | None
     """Whether p is less than 0.05, or a 95 % interval or test finds a difference."""
     level: BoolArray | None
-    """Whether the level is `minor` or `major`."""
 
 
 @dataclass(frozen=True, slots=True)

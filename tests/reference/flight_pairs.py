@@ -39,9 +39,7 @@ class Pairs:
     slice_index: IntArray
     """Number of the slice: origin, carrier and half of the day."""
     origin: IntArray
-    """Number of the origin."""
     carrier: IntArray
-    """Number of the carrier."""
     unit_index: IntArray
     """Number of the unit of an A/B test: origin, carrier, destination and hour of the schedule. Units return."""
 

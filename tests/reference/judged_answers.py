@@ -59,7 +59,6 @@ class Coverage(NamedTuple):
     """How the rates of one evaluator compare with the truth."""
 
     answers: int
-    """Different answers."""
     truth: float
     """Share of faulty answers."""
     raw: float
@@ -67,7 +66,6 @@ class Coverage(NamedTuple):
     covered: float
     """Share of the resamples whose interval contains the truth."""
     width: float
-    """Mean width of the intervals."""
     gold_width: float
     """Mean width of the intervals of the labels alone."""
 

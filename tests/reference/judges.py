@@ -29,9 +29,7 @@ Rng = np.random.Generator
 
 RUNS = 2000
 JUDGED = 5000
-"""Judged answers of a run."""
 RESAMPLES = 500
-"""Resamples of a bootstrap interval."""
 
 
 class Cell(NamedTuple):
@@ -70,7 +68,6 @@ class Interval(NamedTuple):
     coverage: float
     """Share of the intervals that contain the true rate; runs without an interval do not count."""
     width: float
-    """Median width."""
     missing: float
     """Share of the runs without an interval."""
 

@@ -30,7 +30,6 @@ IntArray = NDArray[np.int64]
 Rng = np.random.Generator
 
 HOURS = 24
-"""Length of the window."""
 SIMULATED_HOURS = 72
 RUNS = 400
 TRAINED = 1_000_000

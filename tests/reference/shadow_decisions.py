@@ -37,7 +37,6 @@ from tests.reference.shadow_errors import (
 RUNS = 1_000
 CRITERIA = len(SHADOW.margins)
 QUALITIES = ("accuracy", "brier")
-"""Criteria that are simulated."""
 
 
 @dataclass(frozen=True)

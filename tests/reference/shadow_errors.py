@@ -212,7 +212,6 @@ RULES: dict[str, Rule] = {
     "confidence sequence of days, from day 42": interval(42),
 }
 DECIDES = "**confidence sequence of days, from day 28**"
-"""The rule that decides."""
 
 
 @cache

@@ -136,7 +136,6 @@ def _promoted(days: FloatArray, pairs: FloatArray, margin: float, first: int) ->
 
 SLICE_RUNS = 400
 SLICE_FLIGHTS = 200
-"""Least flights of a slice."""
 HARMED = 3
 HARMS = (0.0, 0.02, 0.05, 0.1)
 SLICE_ALPHA = 0.1

@@ -12,7 +12,6 @@ from drills.faults import EventTables
 from tests.support.drill_events import COLOURS, CONTRACT
 
 PER_S = 12
-"""Predictions per second."""
 _WITHOUT = (
     *("psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "latency", "completeness"),
     "pipeline-lag",

@@ -38,7 +38,6 @@ T0_S = 1_790_013_600
 """A multiple of 1, 2, 3 and 6 hours; a day ends six hours later."""
 TOPIC, PARTIALS_TOPIC = "source-topic", "parts-topic"
 LOW, HIGH = -1.5, 2.0
-"""Limits of the field `x`."""
 COLOURS = ("red", "green", "blue")
 CONTROL = "a"
 """Arm of the events without an arm; few histories have a slice for it."""
@@ -56,7 +55,6 @@ class Event:
     failed: bool
     arm: str | None = None
     kind: str = "TimeoutError"
-    """Kind of the error of a failed prediction."""
     latency_ms: float | None = None
     producer: str | None = None
     seq: int = -1

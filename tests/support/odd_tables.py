@@ -276,7 +276,6 @@ ROLES: dict[str, dict[str, Any]] = {
         "slices": ("carrier", "origin * carrier", "seats * origin * carrier"),
     },
 }
-"""Roles of columns, by table; other tables have none."""
 
 
 def odd_table(name: str, seed: int = 7, rows: int = ROWS) -> pa.Table:

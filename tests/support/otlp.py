@@ -129,7 +129,6 @@ def span(
 
 
 CALL = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 7}
-"""Attributes of a model call."""
 
 
 def otlp_value(value: Any) -> dict[str, Any]:

@@ -87,7 +87,6 @@ _OF_ONE_CONNECTION = ("server", "date", "connection", "content-length", "transfe
 """Headers of an answer that `forward` replaces."""
 
 Answer = Callable[[Exchange], None]
-"""Answers one request."""
 
 
 def reply(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
