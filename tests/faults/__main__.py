@@ -22,8 +22,7 @@ from typing import Any
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from tests.faults.disk import DiskFull, NoSmallDisk, small_disk
-from tests.faults.faults import Fault, Kill
+from tests.faults.faults import DiskFull, Fault, Kill, NoSmallDisk, small_disk
 from tests.faults.guard import run_guard, run_paused_guard
 from tests.faults.live import COUNTS, live_contract, live_plan
 from tests.faults.oracle import Verdict
@@ -32,8 +31,7 @@ from tests.faults.report import Result, table, write_page
 from tests.faults.retention import run_retention
 from tests.faults.sabotage import NO_FENCE, SABOTAGES
 from tests.faults.shadow import LONG_KILLS, SHORT_KILLS, run_shadow, shadow_plan
-from tests.faults.storm import run_storm
-from tests.faults.trial import run_trial
+from tests.faults.storm import run_storm, run_trial
 from tests.faults.trial_run import Servers, World
 
 SHORT_S = 90.0

@@ -13,6 +13,9 @@ from tests.faults.faults import (
     Fault,
     JoinAndLeave,
     Kill,
+    NewBaseline,
+    NewContract,
+    NewVersion,
     Poison,
     RollingRestart,
     Terminate,
@@ -22,7 +25,6 @@ from tests.faults.faults import (
 from tests.faults.fleet import KINDS
 from tests.faults.kill_points import KILL_POINTS
 from tests.faults.proxy import Mode
-from tests.faults.registry import NewBaseline, NewContract, NewVersion
 
 GROUPED = ("sketcher", "recorder", "monitor")
 MODES: tuple[Mode, ...] = tuple(mode for mode in get_args(Mode) if mode != "open")

@@ -1,12 +1,13 @@
-"""The storm: random faults in sequence during a replay, within a budget of time."""
+"""The storm: random faults in sequence during a replay, within a budget of time. And trials of the harness itself."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from tests.faults.faults import Fault
+from tests.faults.faults import Fault, Kill
 from tests.faults.oracle import Verdict
+from tests.faults.sabotage import SABOTAGES
 from tests.faults.trial_run import World
 
 COUNTS = {"sketcher": 2, "recorder": 2, "monitor": 2, "scorer": 1}
@@ -45,3 +46,27 @@ def run_storm(
     verdict = world.finish()
     world.say(f"{time.monotonic() - began:5.0f} s: compared")
     return verdict
+
+
+TRIAL_COUNTS = {"sketcher": 1, "recorder": 1, "monitor": 1}
+HOLD_S = 1.5
+"""Time at a kill point before the kill, in seconds. The monitor commits acknowledged offsets every second."""
+KILLS = sorted({sabotage.killed for sabotage in SABOTAGES.values()})
+"""Kinds of processors and their kill points, at which the control trial kills them."""
+
+
+def run_trial(world: World) -> Verdict:
+    """Fail if a safeguard of the product is disabled, and pass otherwise."""
+    kills, counts = KILLS, TRIAL_COUNTS
+    if world.sabotage:
+        kind, _ = SABOTAGES[world.sabotage].killed
+        kills = [SABOTAGES[world.sabotage].killed]
+        # Only the processors that the safeguard concerns: differences of others would pass as detection.
+        counts = {"recorder": 1} if kind == "recorder" else {"sketcher": 1, "monitor": 1}
+    world.begin(counts)
+    world.wait_begun()
+    for kind, point in kills:
+        # Wait until offsets that were acknowledged too early are committed.
+        world.say(f"{Kill(kind, point, hold_s=HOLD_S).apply(world)}")
+        time.sleep(1.0)
+    return world.finish()
