@@ -107,12 +107,8 @@ def as_events(table: pa.Table) -> list[dict[str, Any]]:
     at = table["at"].cast(pa.int64()).to_pylist()
     return [
         {
-            "model": MODEL,
-            "version": VERSION,
-            "id": columns["id"][i],
-            "at": at[i],
-            "score": columns["score"][i],
-            "class": columns["class"][i],
+            **{"model": MODEL, "version": VERSION, "at": at[i]},
+            **{name: columns[name][i] for name in ("id", "score", "class")},
             "features": {name.removeprefix("features."): columns[name][i] for name in features},
         }
         for i in range(table.num_rows)

@@ -100,13 +100,9 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
     def counts(*cells: int) -> dict[str, SliceCounts]:
         north = tuple(c // 2 for c in cells)
         south = tuple(c - n for c, n in zip(cells, north, strict=True))
-        return {
-            "all": SliceCounts(cells=cells),
-            "region=north": SliceCounts(cells=north),
-            "region=other": SliceCounts(cells=south),
-            "arm=b": SliceCounts(cells=(0,) * len(cells)),
-            "arm=other": SliceCounts(cells=(0,) * len(cells)),
-        }
+        none = (0,) * len(cells)
+        of_slice = {"all": cells, "region=north": north, "region=other": south, "arm=b": none, "arm=other": none}
+        return {name: SliceCounts(cells=each) for name, each in of_slice.items()}
 
     return Baseline(
         model=model,
@@ -142,8 +138,7 @@ def registered(model: str) -> RegisteredBaseline:
 def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registry:
     entries = []
     for model in models:
-        first = baseline(model, "1")
-        entries.append(RegisteredBaseline(first, first.id, 0, 1))
+        entries.append(registered(model))
         if rng.random() < 0.4:
             later = baseline(model, "1", shift=0.25)
             entries.append(RegisteredBaseline(later, later.id, T0_S + rng.randrange(2, 6) * 3600, 2))
@@ -400,12 +395,11 @@ class Process:
         """Handle the next record; return the offset up to which records may be acknowledged."""
         offset, record = run.history.records[self.next]
         self.next += 1
-        if isinstance(record, Partial):
-            rejected = self.state.merge_partial(record, offset)
-            assert rejected is None, rejected
-            return None
-        if isinstance(record, Tally):
-            rejected = self.state.add_tally(record, offset)
+        if isinstance(record, Partial | Tally):
+            state = self.state
+            rejected = (
+                state.merge_partial(record, offset) if isinstance(record, Partial) else state.add_tally(record, offset)
+            )
             assert rejected is None, rejected
             return None
         commit, durable = self.state.apply_progress(record, offset)
@@ -511,14 +505,18 @@ class Run:
 # ------------------------------------------------------------------------------------------------- expected counts
 
 
+def pane_of(history: History, event: Event) -> int:
+    """Return the start of the event's pane, in Unix seconds."""
+    pane_s = history.registry.contracts[event.model].pane_s
+    return event.at_ms // 1000 // pane_s * pane_s
+
+
 def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
     """Count events one by one, by (model, version, slice, pane start)."""
     counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
-        pane_s = history.registry.contracts[event.model].pane_s
-        pane = event.at_ms // 1000 // pane_s * pane_s
         for name in slices_of(event):
-            counts[event.model, event.version, name, pane] += 1
+            counts[event.model, event.version, name, pane_of(history, event)] += 1
     return counts
 
 
@@ -550,8 +548,7 @@ def expected_signals(history: History) -> dict[str, Counter[Any]]:
         name: Counter() for name in ("failed", "timed", "slow", "errors", "producers", "violations")
     }
     for event in history.counted:
-        pane_s = history.registry.contracts[event.model].pane_s
-        pane = event.at_ms // 1000 // pane_s * pane_s
+        pane = pane_of(history, event)
         for name in slices_of(event):
             key = event.model, event.version, name, pane
             counts["failed"][key] += event.failed
@@ -596,9 +593,7 @@ def judged_until_s(history: History, model: str, name: str) -> int:
     """Return the last end of an ended history at which windows of one length are judged."""
     contract = history.registry.contracts[model]
     window = next(window for window in contract.windows if window.name == name)
-    starts = [
-        event.at_ms // 1000 // contract.pane_s * contract.pane_s for event in history.counted if event.model == model
-    ]
+    starts = [pane_of(history, event) for event in history.counted if event.model == model]
     last = max(starts) + contract.pane_s
     until = (last + window.length_s // 50) // window.hop_s * window.hop_s
     return until if until > min(starts) and not window.last else -(-last // window.hop_s) * window.hop_s
@@ -618,10 +613,9 @@ def expected_distances(history: History) -> Counter[tuple[str, str, str, int]]:
     """Count the numbers of `x` one by one, by (model, version, window, window end), in described windows."""
     counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
-        contract = history.registry.contracts[event.model]
-        pane = event.at_ms // 1000 // contract.pane_s * contract.pane_s
-        every_s = {window.name: described_every_s(window) for window in contract.windows}
-        for name, end in windows_of(history, event.model, pane):
+        windows = history.registry.contracts[event.model].windows
+        every_s = {window.name: described_every_s(window) for window in windows}
+        for name, end in windows_of(history, event.model, pane_of(history, event)):
             judged = history.live or end <= judged_until_s(history, event.model, name)
             if event.x is not None and judged and end % every_s[name] == 0:
                 counts[event.model, event.version, name, end] += 1

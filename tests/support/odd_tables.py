@@ -16,8 +16,9 @@ START_S = 1_740_000_000
 ROWS = 4_000
 
 
-def _odd(columns: Callable[[np.random.Generator, int], Columns]) -> None:
+def _odd(columns: Callable[[np.random.Generator, int], Columns]) -> Callable[[np.random.Generator, int], Columns]:
     ODD_TABLES[columns.__name__] = lambda rng, n: pa.table(columns(rng, n))
+    return columns
 
 
 def nulled(rng: np.random.Generator, values: pa.Array, share: float) -> pa.Array:
@@ -191,18 +192,8 @@ def nested(rng: np.random.Generator, n: int) -> Columns:
 def odd_names(rng: np.random.Generator, n: int) -> Columns:
     """Names with quotes, spaces, dots, other scripts, YAML syntax, and names of outputs."""
     names = (
-        *(
-            "with space",
-            "with.dot",
-            'with "quotes"',
-            "it's",
-            "ключ",
-            "日本語",
-            "- dash: colon",
-            "# hash",
-            "yes",
-            "null",
-        ),
+        *("with space", "with.dot", 'with "quotes"', "it's", "ключ", "日本語", "- dash: colon", "# hash"),
+        *("yes", "null"),
         *("1e5", "{brace}", "[bold]red[/bold]", "a=b", "$var", "score", "class", "latency_ms", "features.score"),
         *("all", "", "tab\there", "x" * 300),
     )

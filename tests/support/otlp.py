@@ -20,14 +20,8 @@ from streams.otlp.settings import MappingOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
 INSTRUMENTATIONS = (
-    "genai-openai-default",
-    "genai-openai-content",
-    "v2-default",
-    "v2-latest",
-    "openllmetry",
-    "openinference",
-    "openlit",
-    "litellm",
+    *("genai-openai-default", "genai-openai-content", "v2-default", "v2-latest"),
+    *("openllmetry", "openinference", "openlit", "litellm"),
 )
 RECEIVED_MS = 1_795_792_020_000
 """A time shortly after all golden files were recorded, Unix milliseconds."""

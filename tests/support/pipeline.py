@@ -107,7 +107,7 @@ class Pipeline:
 
     def start(self, kind: str, instance: str | None = None, **settings: Any) -> Running:
         name = instance or f"{kind}-0"
-        arguments = {
+        arguments: dict[str, Any] = {
             "instance": name,
             "bootstrap_servers": self.bootstrap,
             **{name: getattr(self.address, name) for name in ("host", "port", "database", "username", "password")},
