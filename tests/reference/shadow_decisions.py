@@ -209,7 +209,9 @@ def rows() -> Iterator[str]:
         cells = []
         for move in MOVES:
             paths = paths_of(name, move)
-            cells.append(" / ".join(percent(each.any(axis=1)) for each in (paths.promotes, paths.holds)))
+            cells.append(
+                " / ".join(percent(np.asarray(each.any(axis=1), np.bool_)) for each in (paths.promotes, paths.holds))
+            )
         yield f"| {name} | {percent(hourly_mcnemar(name))} | " + " | ".join(cells) + " |"
     yield ""
     yield "| candidate | decision | day by which 10 / 50 / 80 / 90% are decided | in 2013 |"
