@@ -22,24 +22,21 @@ from typing import Any
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from tests.faults.disk import DiskFull, NoSmallDisk, small_disk
-from tests.faults.faults import Fault, Kill
+from tests.faults.faults import DiskFull, Fault, Kill, NoSmallDisk, small_disk
 from tests.faults.guard import run_guard, run_paused_guard
 from tests.faults.live import COUNTS, live_contract, live_plan
 from tests.faults.oracle import Verdict
 from tests.faults.plan import LONG, SHORT, STORMS, make_plan
-from tests.faults.report import Result, remember, table, write_page
+from tests.faults.report import Result, table, write_page
 from tests.faults.retention import run_retention
 from tests.faults.sabotage import NO_FENCE, SABOTAGES
 from tests.faults.shadow import LONG_KILLS, SHORT_KILLS, run_shadow, shadow_plan
-from tests.faults.storm import run_storm
-from tests.faults.trial import run_trial
+from tests.faults.storm import run_storm, run_trial
 from tests.faults.trial_run import Servers, World
 
 SHORT_S = 90.0
 """Time for the storm of the short form, in seconds. The whole short form then takes less than five minutes."""
 SHADOW_SHORT_S = 30.0
-"""Time for the faults of the run with a shadow in the short form, in seconds."""
 SCENARIOS = ("storm", "live", "shadow", "guard", "retention", "disk", "trials")
 
 
@@ -149,21 +146,15 @@ class Harness:
 
 
 def say(text: str) -> None:
-    """Print without buffering."""
     print(text, flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
-    parser.add_argument(
-        "--short", action="store_true", help="run the short form of CI, which takes less than five minutes"
-    )
+    parser.add_argument("--short", action="store_true", help="run the short form of CI, in less than five minutes")
     parser.add_argument("--seed", type=int, default=None, help="seed of the plan and the source; random by default")
     parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, separated by commas")
     parser.add_argument("--storms", default=f"1-{STORMS}", help="storms of the long form, such as 2 or 1-3")
-    parser.add_argument(
-        "--results", type=Path, help="a file that collects results of several runs; the report covers all of them"
-    )
     parser.add_argument("--write", action="store_true", help="write the table to docs/reliability.md")
     parser.add_argument("--keep", type=Path, help="a folder that keeps logs and data, which are deleted by default")
     faulthandler.register(signal.SIGUSR1)
@@ -183,8 +174,6 @@ def main() -> int:
             for name in chosen:
                 getattr(harness, name)()
     command = f"make faults SEED={seed}" + (" SHORT=1" if arguments.short else "")
-    if arguments.results:
-        harness.results = remember(arguments.results, harness.results)
     text = table(harness.results, command, harness.omitted)
     say(f"\n{text}\n")
     for result in harness.results:

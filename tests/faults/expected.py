@@ -33,8 +33,6 @@ class Count:
 
 @dataclass(frozen=True)
 class EffectiveBaseline:
-    """A baseline and the event time (Unix s) from which it is effective."""
-
     from_s: int
     id: str
     fields: Mapping[str, FieldBaseline]
@@ -65,15 +63,9 @@ def compute_expected(
     baselines: Sequence[tuple[int, Baseline]],
     lost: Mapping[int, Collection[int]] | None = None,
 ) -> Expected:
-    """Compute all expected counts and rows.
+    """Compute all expected counts and rows; the baselines are those of the strict model, each with its first second.
 
-    Args:
-        sent: the messages of the source, by topic and partition.
-        topics: names of the topics.
-        contract: defines the length of panes.
-        baselines: baselines of version 1 of the strict model, each with the time from which it is effective.
-        lost: offsets by partition of `predictions` that retention deleted before the sketcher read them. It neither
-            counts nor dead-letters their events; the recorder has stored them.
+    Retention deleted the offsets `lost` before the sketcher read them; the recorder has stored their events.
     """
     known = [
         EffectiveBaseline(from_s, each.id, {field.name: field for field in each.fields}) for from_s, each in baselines

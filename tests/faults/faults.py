@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
+import msgspec
 from confluent_kafka import Producer
 
+from sketches.baseline.baseline import Baseline
 from tests.faults.proxy import Mode
+from tests.faults.source import HOUR_MS
 from tests.faults.trial_run import World
+from tests.support.pipeline import baseline_row, simple_baseline, wait_for
+from warehouse.tables import insert_rows
 
 REACH_S = 8.0
 """Time within which a processor must reach an armed kill point, in seconds."""
@@ -32,8 +42,6 @@ class Fault(Protocol):
 
 @dataclass(frozen=True)
 class Kill:
-    """A processor is killed with -9, at a random moment or at a kill point, and restarted."""
-
     kind: str
     point: str = ""
     down_s: float = 0.0
@@ -52,8 +60,6 @@ class Kill:
 
 @dataclass(frozen=True)
 class Terminate:
-    """A processor receives SIGTERM and is restarted after it exits."""
-
     kind: str
     name: ClassVar[str] = "SIGTERM"
 
@@ -106,8 +112,6 @@ class JoinAndLeave:
 
 @dataclass(frozen=True)
 class RollingRestart:
-    """Every processor is restarted with SIGTERM, in sequence."""
-
     name: ClassVar[str] = "rolling restart"
 
     def apply(self, world: World) -> str:
@@ -118,13 +122,8 @@ class RollingRestart:
         return f"{len(names)} processors"
 
 
-# ---------------------------------------------------------------------------------------------------- Kafka
-
-
 @dataclass(frozen=True)
 class BrokerRestart:
-    """The broker is stopped or killed with -9, and restarted later."""
-
     killed: bool
     down_s: float
     name: ClassVar[str] = "broker stopped"
@@ -143,7 +142,6 @@ class BrokerUnreachable:
 
     for_s: float
     kill: str
-    """A processor of this kind is killed meanwhile."""
     name: ClassVar[str] = "broker unreachable"
 
     def apply(self, world: World) -> str:
@@ -156,8 +154,6 @@ class BrokerUnreachable:
             os.kill(pid, signal.SIGCONT)
         return f"for {self.for_s:.0f} s, a {self.kill} was killed meanwhile"
 
-
-# ------------------------------------------------------------------------------------------------ ClickHouse
 
 _NAMES: dict[Mode, str] = {
     "down": "warehouse down",
@@ -193,8 +189,6 @@ class Warehouse:
 
 @dataclass(frozen=True)
 class EngineKill:
-    """The ClickHouse engine is killed with -9, and restarted later."""
-
     down_s: float
     name: ClassVar[str] = "warehouse killed"
 
@@ -205,9 +199,6 @@ class EngineKill:
         engine.start()
         world.proxy.upstream = engine.host, engine.port
         return f"for {self.down_s:.0f} s"
-
-
-# -------------------------------------------------------------------------------------------------- poison
 
 
 @dataclass(frozen=True)
@@ -227,11 +218,7 @@ class Poison:
         return "4 damaged records in partials, 3 heavy events in predictions"
 
 
-# ------------------------------------------------------------------------------------------------- helpers
-
-
 def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:
-    """Choose a processor of a kind at random, and wait until it has run for `up_s`."""
     name = world.rng.choice(world.fleet.names(kind))
     deadline = time.monotonic() + 20
     while world.fleet.running_s(name) < up_s and time.monotonic() < deadline:
@@ -240,7 +227,6 @@ def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:
 
 
 def kill_half_way(world: World, kind: str, for_s: float) -> None:
-    """Wait for some time, and kill a processor of a kind in the middle of it."""
     time.sleep(for_s / 2)
     kill_at(world, choose(world, kind, up_s=0.0), "", 0.0)
     time.sleep(for_s / 2)
@@ -261,3 +247,122 @@ def kill_at(world: World, name: str, point: str, down_s: float, hold_s: float = 
     # The kill point is released only after the kill, so that the processor cannot continue.
     world.fleet.kill(name, down_s=down_s, point=point)
     return where
+
+
+FLUSHED_S = 2.0
+"""Longer than a flush of the sketchers of the harness (0.5 s) and its transaction."""
+KNOWN_S = 60.0
+"""Time within which sketchers must read a change, in seconds."""
+
+
+@dataclass(frozen=True)
+class NewContract:
+    name: ClassVar[str] = "contract changed"
+
+    def apply(self, world: World) -> str:
+        owner = f"owner {world.done[self.name]}"
+        world.contract = msgspec.structs.replace(world.contract, owners=(owner,))
+        world.pipeline.register(world.contract, [])
+        return owner
+
+
+@dataclass(frozen=True)
+class NewBaseline:
+    """Version 1 gets a baseline with other bins, effective from a time that is later than all events so far."""
+
+    seed: int
+    name: ClassVar[str] = "baseline changed"
+
+    def apply(self, world: World) -> str:
+        # The source sends no events from that time on until every sketcher has read the baseline.
+        pane_ms = world.contract.pane_s * 1000
+        from_ms = (world.source.now_ms // pane_ms + 2) * pane_ms
+        world.source.hold_at_ms = from_ms
+        baseline = simple_baseline(seed=self.seed)
+        accept(world, baseline, from_ms // 1000)
+        world.baselines.append((from_ms // 1000, baseline))
+        world.source.hold_at_ms = float("inf")
+        return f"{baseline.id[:12]} from {(from_ms - world.source.start_ms) / HOUR_MS:.0f} h on"
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    version: str
+    name: ClassVar[str] = "version changed"
+
+    def apply(self, world: World) -> str:
+        world.source.versions.append(self.version)
+        time.sleep(3.0)
+        accept(world, msgspec.structs.replace(simple_baseline(), version=self.version), 0)
+        return f"version {self.version} unregistered at first"
+
+
+def accept(world: World, baseline: Baseline, effective_s: int) -> None:
+    with world.pipeline.client as client:
+        insert_rows(client, "baselines", [baseline_row(baseline, effective_s, int(time.time() * 1000))])
+        [(known,)] = client.rows("SELECT count() FROM baselines FINAL")
+    wait_for(
+        lambda: all(baselines_read(world, name) >= known for name in world.fleet.names("sketcher")),
+        "every sketcher to read the new baseline",
+        KNOWN_S,
+    )
+    # A flush uses the registry as of its start.
+    time.sleep(FLUSHED_S)
+
+
+def baselines_read(world: World, name: str) -> int:
+    """Return the number of baselines that a processor has read since its last start, according to its log."""
+    read = 0
+    for line in (world.folder / f"{name}.log").read_text().splitlines():
+        if '"event": "started"' in line:
+            read = 0
+        elif '"registry"' in line and '"baselines"' in line:
+            read = int(json.loads(line)["baselines"])
+    return read
+
+
+SIZE_MB = 512
+LEFT_MB = 32
+"""Space left free, in MiB. On a disk without a free byte the local engine writes parts that it cannot read itself,
+which is another kind of fault."""
+
+
+class NoSmallDisk(Exception):
+    """The harness cannot mount a small disk on this machine."""
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a small disk and return its folder; `NoSmallDisk` if the mount, which needs root, fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise NoSmallDisk(done.stderr.strip())
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+
+
+@dataclass(frozen=True)
+class DiskFull:
+    disk: Path
+    for_s: float
+    kill: str
+    name: ClassVar[str] = "disk full"
+
+    def apply(self, world: World) -> str:
+        ballast = self.disk / "ballast"
+        written = 0
+        with ballast.open("wb", buffering=0) as file:
+            while os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize > LEFT_MB << 20:
+                written += file.write(b"\0" * (1 << 20))
+        try:
+            kill_half_way(world, self.kill, self.for_s)
+        finally:
+            ballast.unlink()
+        return (
+            f"{written >> 20} MiB of {SIZE_MB} were filled for {self.for_s:.0f} s; a {self.kill} was killed meanwhile"
+        )

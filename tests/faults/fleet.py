@@ -21,8 +21,6 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 @dataclass
 class Member:
-    """One processor, its settings and its state."""
-
     kind: str
     settings: dict[str, Any]
     started_s: float = 0.0
@@ -32,8 +30,6 @@ class Member:
 
 @dataclass
 class Fleet:
-    """Starts, kills, stops and supervises processors."""
-
     pipeline: Pipeline
     folder: Path
     """Folder of the files that arm kill points and shift clocks."""
@@ -53,11 +49,9 @@ class Fleet:
         self._thread = threading.Thread(target=self._supervise, name="fleet", daemon=True)
 
     def begin(self) -> None:
-        """Start the supervisor."""
         self._thread.start()
 
     def close(self) -> None:
-        """Kill every processor and stop the supervisor."""
         self._stop.set()
         self._thread.join(30)
         for name, process in list(self.pipeline.processes.items()):
@@ -73,18 +67,15 @@ class Fleet:
             self._start(name)
 
     def names(self, kind: str) -> list[str]:
-        """Names of the processors of a kind that should run."""
         return sorted(name for name, each in self.members.items() if each.kind == kind and each.should_run)
 
     def running_s(self, name: str) -> float:
-        """Seconds since a processor was started; 0 if it is not running."""
         process = self.pipeline.processes.get(name)
         if process is None or process.poll() is not None:
             return 0.0
         return time.monotonic() - self.members[name].started_s
 
     def kill(self, name: str, *, down_s: float = 0.0, point: str = "") -> None:
-        """Kill a processor with -9, release its kill point, and restart it after `down_s`."""
         with self._lock:
             self.members[name].should_run = False
             self._end(name, signal.SIGKILL)
@@ -94,7 +85,6 @@ class Fleet:
         self.restart(name)
 
     def terminate(self, name: str) -> float:
-        """Restart a processor with SIGTERM; return the time that it took to exit, in seconds."""
         began = time.monotonic()
         self.stop_member(name, signal.SIGTERM)
         took_s = time.monotonic() - began
@@ -102,32 +92,25 @@ class Fleet:
         return took_s
 
     def stop_member(self, name: str, number: signal.Signals) -> None:
-        """Send a signal that ends a processor, wait for its exit, and do not restart it."""
         with self._lock:
             self.members[name].should_run = False
         self._end(name, number)
 
     def restart(self, name: str) -> None:
-        """Start a processor that was stopped."""
         with self._lock:
             self.members[name].should_run = True
             self._start(name)
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal, such as SIGSTOP, to a processor."""
         self.pipeline.processes[name].send_signal(number)
 
     def dump_stacks(self) -> None:
-        """Have every processor write the stacks of its threads to its log."""
         for process in self.pipeline.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGUSR1)
         time.sleep(1.0)
 
-    # ------------------------------------------------------------------------------------- kill points
-
     def arm(self, name: str, point: str) -> None:
-        """Have a processor wait when it next reaches a kill point."""
         armed_file(self.folder, name, point).touch()
 
     def wait_reached(self, name: str, point: str, patience_s: float) -> bool:
@@ -142,18 +125,14 @@ class Fleet:
         return reached.exists()
 
     def release(self, name: str, point: str) -> None:
-        """Disarm a kill point and let a processor that waits there continue, even after a restart."""
         armed_file(self.folder, name, point).unlink(missing_ok=True)
         reached_file(self.folder, name, point).unlink(missing_ok=True)
 
     def shift_clock(self, name: str, seconds: float) -> None:
-        """Shift the clock of a processor by so many seconds."""
         file = self.folder / f"{name}.clock"
         scratch = file.with_suffix(".new")
         scratch.write_text(str(seconds))
         os.replace(scratch, file)
-
-    # ---------------------------------------------------------------------------------------- internal
 
     def _start(self, name: str) -> None:
         member = self.members[name]

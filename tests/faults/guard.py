@@ -36,8 +36,6 @@ wait = partial(wait_for, patience_s=PATIENCE_S)
 
 @dataclass(frozen=True)
 class Scale:
-    """Times of one form of the scenario, in seconds."""
-
     blind_after_s: int
     report_s: float
     stale_s: float
@@ -63,14 +61,12 @@ class Topic:
         self.records: list[Record] = []
 
     def read(self, timeout_s: float = 0.2) -> list[Record]:
-        """Return all records so far."""
         while (message := self._consumer.poll(timeout_s)) is not None:
             if message.error() is None:
                 self.records.append(Record(message.timestamp()[1] / 1000, decode_health(message.value() or b"")))
         return self.records
 
     def newest(self) -> Record:
-        """Return the newest record."""
         return self.read()[-1]
 
     def close(self) -> None:
@@ -78,8 +74,6 @@ class Topic:
 
 
 class GuardRun:
-    """The guards, the serving process and the steps of one run."""
-
     def __init__(self, world: World, scale: Scale) -> None:
         self.world, self.scale = world, scale
         self.began_s = time.time()
@@ -88,7 +82,6 @@ class GuardRun:
         """Settings of a guard."""
 
     def begin(self) -> float:
-        """Plant the drift and start all processes; return when it was planted."""
         pipeline = self.world.pipeline
         pipeline.create(1)
         resource = ConfigResource(
@@ -111,14 +104,12 @@ class GuardRun:
         return drift_s
 
     def plant(self, psi: float) -> float:
-        """Plant a verdict directly in the engine; return when."""
         self.record_seq += 1
         with self.world.pipeline.client as client:
             insert_verdict(client, int(time.time()) // 60 * 60, psi, self.record_seq)
         return time.time()
 
     def kill(self) -> None:
-        """Kill the leader with -9."""
         leader = self.leader()
         self.world.fleet.kill(leader)
         self.world.kills["guard at a random moment"] += 1
@@ -142,7 +133,6 @@ class GuardRun:
         self.after("guard paused", f"{leader} {POINT}", 3)
 
     def start_twice(self) -> None:
-        """Start the leader a second time under the same instance name, and stop the second one later."""
         leader, ends = self.leader(), self.world.fleet.ends.total()
         self.world.fleet.add("guard", "twin", twin_of=leader, **self.guard)
         wait(lambda: self.world.fleet.ends.total() > ends, "the end of one of the two")
@@ -150,7 +140,6 @@ class GuardRun:
         self.after("guard started twice", leader, 2)
 
     def kafka_unavailable(self) -> None:
-        """Suspend the broker until the serving process is unknown."""
         pid = self.world.servers.broker.pid
         assert pid is not None
         began_s, before = time.time(), len(self.client_states())
@@ -181,7 +170,6 @@ class GuardRun:
         return (began_s, ended_s), calm_s
 
     def finish(self) -> list[Record]:
-        """Stop all processes; return every record."""
         for name in (*GUARDS, SERVING):
             self.world.fleet.stop_member(name, signal.SIGTERM)
         records = list(self.topic.read(2.0))
@@ -190,23 +178,19 @@ class GuardRun:
         return records
 
     def limits(self) -> Limits:
-        """The times after which the oracle expects a change."""
         session_s = self.world.pipeline.settings["session_timeout_s"]
         return Limits(
             EVERY_S, self.scale.blind_after_s, RECOVER_S, self.scale.stale_s, STEP_S + QUERY_TIMEOUT_S + session_s
         )
 
     def client_states(self) -> list[str]:
-        """Return the states that the serving process saw."""
         journal = guarded_serving.read_journal(self.world.fleet.folder)
         return ["", *(line.value for line in journal if line.what == "state")]
 
     def leader(self) -> str:
-        """Return the guard that wrote the newest record; it must have run for a moment."""
         return self.topic.newest().health.guard
 
     def after(self, name: str, description: str, records: int) -> None:
-        """Count a fault, and wait for further records."""
         self.world.done[name] += 1
         self.world.say(f"{time.time() - self.began_s:5.0f} s: {name}: {description}")
         written = len(self.topic.read())
@@ -214,7 +198,6 @@ class GuardRun:
 
 
 def run_guard(world: World, *, short: bool) -> Verdict:
-    """Let all faults happen, and compare the topic and the serving process with what was planted."""
     run = GuardRun(world, SHORT if short else LONG)
     drift_s = run.begin()
     for _ in range(1 if short else 5):

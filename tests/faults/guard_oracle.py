@@ -17,8 +17,6 @@ STALE_TOLERANCE_S = 3.0
 
 @dataclass(frozen=True)
 class Record:
-    """A committed record, in the order of the topic."""
-
     appended_s: float
     """When the broker appended it, Unix seconds."""
     health: ModelHealth
@@ -26,12 +24,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Planted:
-    """What was done to the guards, in Unix seconds."""
-
     drift_s: float
     """When the verdict was planted that makes the model degraded."""
     blind_s: tuple[float, float]
-    """When ClickHouse was unavailable."""
     calm_s: float
     """When the verdict was planted that ends the drift, while ClickHouse was unavailable to the guards."""
 
@@ -50,7 +45,6 @@ class Limits:
 
 
 def check_topic(verdict: Verdict, records: Sequence[Record], planted: Planted, limits: Limits) -> None:
-    """Check that records grow and that the state changes only as planted, and in time."""
     verdict.compared["records of model-health"] += len(records)
     check_order(verdict, records)
     changes = [next(group) for _, group in itertools.groupby(records, key=lambda each: each.health.state)]
@@ -96,7 +90,6 @@ def check_order(verdict: Verdict, records: Sequence[Record]) -> None:
 
 
 def check_client(verdict: Verdict, journal: Sequence[Line], records: Sequence[Record], stale_s: float) -> None:
-    """Check that the serving process followed each record, and became unknown exactly while there was none."""
     states = [line.value for line in journal if line.what == "state"]
     verdict.compared["changes that a serving process saw"] += len(states)
     possible = client_states(records, stale_s)

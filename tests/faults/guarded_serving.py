@@ -13,13 +13,10 @@ from typing import Any
 from barograph.guard.guard import Guard
 
 REQUEST_S = 0.01
-"""Pause between two requests."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the journal: a change of the state, or of the one that answers."""
-
     at_s: float
     what: str
     """`state` or `answer`."""
@@ -27,18 +24,12 @@ class Line:
 
 
 def read_journal(folder: Path) -> list[Line]:
-    """Return the lines of the journal in order."""
     file = folder / "guarded.journal"
     return [Line(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def serve(options: dict[str, Any], folder: Path) -> int:
-    """Answer requests until SIGTERM.
-
-    Args:
-        options: `bootstrap_servers`, `prefix`, `model`, and `stale_s`, the age at which the state becomes unknown.
-        folder: where the journal is.
-    """
+    """Answer requests until SIGTERM; `stale_s` is the age at which the state becomes unknown."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with (

@@ -32,17 +32,13 @@ became empty and the checkpoint are not."""
 
 
 class KillPoints:
-    """The kill points of one process."""
-
     def __init__(self, folder: Path, instance: str) -> None:
         self._folder, self._instance = folder, instance
 
     def is_armed(self, point: str) -> bool:
-        """Whether the process will wait at a kill point."""
         return self._file(point).exists()
 
     def stop_at(self, point: str) -> None:
-        """Wait if the kill point is armed, until the harness releases it."""
         armed, reached = self._file(point), reached_file(self._folder, self._instance, point)
         try:
             armed.rename(reached)
@@ -56,12 +52,10 @@ class KillPoints:
 
 
 def armed_file(folder: Path, instance: str, point: str) -> Path:
-    """Path of the file that arms a kill point."""
     return folder / f"{instance}.{point}"
 
 
 def reached_file(folder: Path, instance: str, point: str) -> Path:
-    """Path of the file that exists while a processor waits at a kill point; deleting it releases the processor."""
     return folder / f"{instance}.{point}.reached"
 
 
@@ -69,13 +63,7 @@ class KillPointProducer:
     """A transactional producer with kill points before, during and after the commit of a transaction."""
 
     def __init__(self, producer: Any, points: KillPoints, idle_messages: int) -> None:
-        """Wrap a producer.
-
-        Args:
-            producer: a producer of confluent-kafka.
-            points: the kill points of the process.
-            idle_messages: number of messages of an idle transaction; only larger ones stop at kill points.
-        """
+        """Wrap a producer; only transactions with more than `idle_messages` stop at kill points."""
         self._producer, self._places, self._idle, self._n_messages = producer, points, idle_messages, 0
 
     def __getattr__(self, name: str) -> Any:
@@ -105,7 +93,6 @@ class KillPointProducer:
 
 
 def install(kind: str, points: KillPoints) -> None:
-    """Add the kill points of a kind of processor to its functions."""
     {"sketcher": _sketcher, "recorder": _recorder, "monitor": _monitor, "scorer": _scorer, "guard": _guard}[kind](
         points
     )

@@ -21,7 +21,6 @@ STEPS_S = (-45.0, 20.0, 3600.0, -3600.0)
 
 
 def live_contract() -> Contract:
-    """A contract with panes of two seconds, sealed four seconds after their end."""
     return simple_contract(
         model=STRICT,
         pane_s=2,
@@ -34,8 +33,6 @@ def live_contract() -> Contract:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """The clock of one processor steps, and steps back later."""
-
     kind: str
     seconds: float
     name: ClassVar[str] = "clock step"
@@ -50,8 +47,6 @@ class ClockStep:
 
 @dataclass(frozen=True)
 class AddPartition:
-    """A partition is added to `predictions` while everything runs."""
-
     name: ClassVar[str] = "partition added"
 
     def apply(self, world: World) -> str:
@@ -65,7 +60,6 @@ class AddPartition:
 
 
 def live_plan(seed: int, *, short: bool) -> list[tuple[float, Fault]]:
-    """Draw the faults of a live run."""
     rng = random.Random(seed)
     kinds = ("sketcher", "monitor", "recorder")
     faults: list[Fault] = [ClockStep("sketcher", step) for step in (STEPS_S[:1] if short else STEPS_S)]

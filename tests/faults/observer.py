@@ -43,7 +43,6 @@ class Observer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Run a last check and stop the thread."""
         self._stop.set()
         self._thread.join(60)
         self._check()

@@ -15,12 +15,9 @@ from tests.faults.source import STRICT, Sent
 from tests.support.pipeline import Pipeline
 
 SHOWN = 3
-"""Number of examples that are printed for one kind of difference."""
 
 
 class Verdict:
-    """Numbers of comparisons, and all differences."""
-
     def __init__(self) -> None:
         self.compared: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
@@ -31,11 +28,9 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether there is no difference."""
         return not (self.lost or self.doubled or self.wrong)
 
     def number(self, what: str, key: object, actual: int, expected: int) -> None:
-        """Compare a count."""
         self.compared[what] += 1
         if actual == expected:
             return
@@ -43,7 +38,6 @@ class Verdict:
         self.say(f"{what} of {key}: {actual} found, {expected} expected")
 
     def numbers(self, what: str, actual: Mapping[Any, int], expected: Mapping[Any, int]) -> None:
-        """Compare counts by key; a missing one is 0."""
         for key in sorted(actual.keys() | expected.keys()):
             self.number(what, key, actual.get(key, 0), expected.get(key, 0))
 
@@ -53,7 +47,6 @@ class Verdict:
         self.say(what)
 
     def say(self, difference: str) -> None:
-        """Add a difference that is not one of counts."""
         self.wrong.append(difference)
 
     def rows(self, what: str, actual: Counter[Any], expected: Iterable[Any]) -> None:
@@ -69,13 +62,11 @@ class Verdict:
             self.say(f"{what}: {sum(spare.values())} too many, such as {list(spare)[:SHOWN]}")
 
     def summary_lines(self) -> list[str]:
-        """The first 20 differences, and the number of the others."""
         left = len(self.wrong) - 20
         return [*self.wrong[:20], *([f"… and {left} more"] if left > 0 else [])]
 
 
 def check_source(verdict: Verdict, pipeline: Pipeline, sent: Mapping[tuple[str, int], list[Sent]]) -> None:
-    """Check that the topics hold every sent message once and in order, on which all other checks depend."""
     result: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for topic in (pipeline.topics.predictions, pipeline.topics.labels):
         for message in pipeline.read_all(topic):
@@ -90,7 +81,6 @@ def check_source(verdict: Verdict, pipeline: Pipeline, sent: Mapping[tuple[str, 
 
 
 def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """Compare the counts of every pane, and the cells of panes with a baseline."""
     volume: Counter[tuple[str, str, str, int]] = Counter()
     for model, version, slice_, start, n in pipeline.rows(
         "SELECT model, version, slice, toUnixTimestamp(pane_start), n FROM volume FINAL WHERE n > 0"
@@ -120,7 +110,6 @@ def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> Non
 
 
 def check_raw(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """Compare every raw row and its values."""
     rows = pipeline.rows(
         "SELECT partition, offset, message_index, model, version, id, toUnixTimestamp64Milli(at), numbers['x'], "
         "numbers['k'], numbers['flag'], strings['colour'], context['region'], score FROM predictions FINAL"
@@ -150,21 +139,16 @@ def _plain(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def check_dead(verdict: Verdict, pipeline: Pipeline, topic: str, expected: Expected) -> None:
-    """Check that a dead-letter topic holds every dead letter once."""
     result: Counter[tuple[int, int, int, str]] = Counter()
     for message in pipeline.read_all(f"{topic}.dead"):
         headers = {name: value.decode() for name, value in message.headers()}
         result[
-            int(headers["source-partition"]),
-            int(headers["source-offset"]),
-            int(headers["index"]),
-            headers["reason"],
+            int(headers["source-partition"]), int(headers["source-offset"]), int(headers["index"]), headers["reason"]
         ] += 1
     verdict.rows(f"dead letters of {topic.removeprefix(pipeline.prefix)}", result, expected.dead[topic].elements())
 
 
 def check_dead_counts(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """Compare the counts of dead letters in the warehouse, by topic and reason."""
     result = {
         (topic, reason): int(n)
         for topic, reason, n in pipeline.rows("SELECT topic, reason, sum(n) FROM dead_letters GROUP BY topic, reason")
@@ -214,12 +198,7 @@ def check_verdicts(
 ) -> None:
     """Check the claims of verdicts: their n equals that of the source, and completeness is not too high.
 
-    Args:
-        verdict: collects the differences.
-        pipeline: the run whose tables are checked.
-        expected: counts of the source data.
-        contract: the contract of the strict model.
-        strict: whether no event of the strict model can have been late, so that every revision must be final.
+    With `strict` no event of the strict model can have been late, so that every revision must be final.
     """
     by_field: dict[tuple[str, str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for (model, version, slice_, field, start), count in expected.panes.items():
@@ -261,14 +240,12 @@ def check_verdicts(
 
 
 def check_nothing_lost(verdict: Verdict, pipeline: Pipeline) -> None:
-    """Check that no lost range is recorded."""
     losses = pipeline.rows("SELECT source_partition, start_offset, end_offset FROM lost_ranges")
     if losses:
         verdict.say(f"lost ranges are recorded although nothing was lost: {losses[:SHOWN]}")
 
 
 def check_scores(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """Compare the numbers of predictions and labels that the scorer joined."""
     rows = pipeline.rows(
         "SELECT version, slice, toUnixTimestamp(window_start), sum(predictions), sum(labelled) "
         f"FROM performance_state FINAL WHERE model = '{STRICT}' GROUP BY 1, 2, 3 HAVING sum(predictions) > 0"

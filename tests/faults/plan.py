@@ -13,6 +13,9 @@ from tests.faults.faults import (
     Fault,
     JoinAndLeave,
     Kill,
+    NewBaseline,
+    NewContract,
+    NewVersion,
     Poison,
     RollingRestart,
     Terminate,
@@ -22,18 +25,14 @@ from tests.faults.faults import (
 from tests.faults.fleet import KINDS
 from tests.faults.kill_points import KILL_POINTS
 from tests.faults.proxy import Mode
-from tests.faults.registry import NewBaseline, NewContract, NewVersion
 
 GROUPED = ("sketcher", "recorder", "monitor")
-"""Kinds of processors that form a consumer group of several members."""
 MODES: tuple[Mode, ...] = tuple(mode for mode in get_args(Mode) if mode != "open")
 KILLED_MORE_OFTEN = ("sketcher", "recorder", "monitor", "sketcher", "recorder", "monitor", "scorer")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers and durations of the faults of one storm."""
-
     kills: int
     """Number of kills, apart from those within other faults."""
     rounds: int
@@ -84,7 +83,6 @@ def _round(rng: random.Random, i: int, scale: Scale) -> list[Fault]:
 
 
 def _sample(rng: random.Random, scale: Scale) -> list[Fault]:
-    """Return the faults of the short form: a few that take little time."""
     return [
         Terminate(rng.choice(KINDS)),
         Zombie("sketcher", "offsets-sent"),

@@ -12,14 +12,12 @@ from typing import Any, Literal
 
 Mode = Literal["open", "down", "slow", "error", "cut", "lost"]
 SLOW_S = 1.5
-"""Delay of each request in mode `slow`, in seconds."""
 
 
 class WarehouseProxy:
     """Forwards requests to the engine, with the fault of the current mode."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Listen on a free port, which stays open in every mode."""
         self.upstream = host, port
         self.mode: Mode = "open"
         self.requests: Counter[str] = Counter()
@@ -31,7 +29,6 @@ class WarehouseProxy:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -89,7 +86,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(*answer)
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Return the reply of the engine, or None if there is none."""
         try:
             self._engine = self._engine or http.client.HTTPConnection(*self.proxy.upstream, timeout=120)
             self._engine.request(self.command, self.path, body, dict(self.headers.items()))

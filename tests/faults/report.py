@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.faults.oracle import Verdict
 from tests.support.pipeline import ROOT
@@ -17,8 +15,6 @@ BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 @dataclass
 class Result:
-    """The result of one run."""
-
     scenario: str
     seed: int
     seconds: float
@@ -36,7 +32,6 @@ class Result:
         return not self.verdict.failed and self.verdict.holds != self.must_fail
 
     def summary(self) -> str:
-        """The result in one line."""
         lost, doubled = sum(self.verdict.lost.values()), sum(self.verdict.doubled.values())
         known = f"{lost} lost, {doubled} double-counted, {len(self.verdict.wrong)} differences"
         if self.must_fail:
@@ -46,26 +41,7 @@ class Result:
         )
 
 
-def remember(file: Path, results: list[Result]) -> list[Result]:
-    """Add results to a file, replace older ones of the same scenarios, and return all results of the file."""
-    stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    for each in results:
-        stored[each.scenario] = vars(each) | {"verdict": vars(each.verdict)}
-    file.write_text(json.dumps(stored, indent=1))
-    return [_recall(dict(fields)) for _, fields in sorted(stored.items())]
-
-
-def _recall(fields: dict[str, Any]) -> Result:
-    verdict = Verdict()
-    verdict.__dict__.update(
-        {name: Counter(value) if isinstance(value, dict) else value for name, value in fields.pop("verdict").items()}
-    )
-    counters = {name: Counter(value) for name, value in fields.items() if isinstance(value, dict)}
-    return Result(**{**fields, **counters, "verdict": verdict})
-
-
 def table(results: list[Result], command: str, omitted: list[str]) -> str:
-    """Format the results as Markdown."""
     honest = [each for each in results if not each.must_fail]
     done: Counter[str] = sum((each.done for each in honest), Counter())
     kills: Counter[str] = sum((each.kills for each in honest), Counter())
@@ -111,7 +87,6 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
-    """Write the table between its markers in docs/reliability.md."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

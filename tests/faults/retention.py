@@ -23,7 +23,6 @@ WRITTEN = 400
 
 
 def run_retention(world: World) -> Verdict:
-    """Stop the sketchers, delete messages that they have not read, restart them; three times."""
     world.begin({"sketcher": 2, "recorder": 1, "monitor": 1})
     world.wait_begun(300)
     admin = AdminClient({"bootstrap.servers": world.pipeline.bootstrap})
@@ -55,7 +54,6 @@ def run_retention(world: World) -> Verdict:
 
 
 def _committed(world: World) -> dict[int, int]:
-    """The committed offsets of the sketchers' group, by partition."""
     consumer = Consumer({"bootstrap.servers": world.pipeline.bootstrap, "group.id": f"{world.pipeline.prefix}sketcher"})
     try:
         expected = [TopicPartition(world.pipeline.topics.predictions, p) for p in range(world.partitions)]

@@ -16,11 +16,8 @@ from tests.faults.kill_points import KillPoints
 
 @dataclass(frozen=True)
 class Sabotage:
-    """One disabled safeguard."""
-
     name: str
     kind: str
-    """The kind of processor whose safeguard is disabled."""
     install: Callable[[KillPoints], None]
     killed: tuple[str, str]
     """The kind of processor, and its kill point at which a kill exposes the missing safeguard."""
@@ -124,8 +121,6 @@ def _recorder_acknowledges_first(points: KillPoints) -> None:
 
 
 class _UnfencedProducer(_NonTransactionalProducer):
-    """A producer that no other fences."""
-
     def commit_transaction(self, *_: Any) -> None:
         assert self._producer.flush(30) == 0
 
@@ -146,10 +141,7 @@ SABOTAGES = {
         Sabotage("read_committed removed", "monitor", _read_uncommitted, ("sketcher", "in-transaction")),
         Sabotage("record_seq check removed", "monitor", _no_record_seq, ("monitor", "written")),
         Sabotage(
-            "monitor acknowledges before it writes",
-            "monitor",
-            _monitor_acknowledges_first,
-            ("monitor", "before-write"),
+            "monitor acknowledges before it writes", "monitor", _monitor_acknowledges_first, ("monitor", "before-write")
         ),
         Sabotage(
             "recorder acknowledges before it inserts",

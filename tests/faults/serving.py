@@ -28,9 +28,7 @@ from tests.support.scoring import HOUR_MS
 from tests.support.shadow_candidates import answer_mixed, answer_mixed_async
 
 RATE = 200
-"""Requests per second."""
 STEP_MS = 4_000
-"""Event time between two requests (ms)."""
 BURST_EVERY, BURST = 300, 80
 """Requests that come at once, without a pause, in each so many requests: they fill the queue."""
 TIMEOUT_MS = 100.0
@@ -42,13 +40,10 @@ EXECUTORS = ("threads", "processes", "coroutines")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request and its label, drawn from the seed and the number."""
-
     seed: int
     number: int
 
     def share(self, what: str) -> float:
-        """A number in [0, 1) for one property of the request."""
         return zlib.crc32(f"{self.seed} {self.number} {what}".encode()) / 2**32
 
     @property
@@ -56,7 +51,6 @@ class Request:
         return f"r{self.number}"
 
     def at_ms(self, start_ms: int) -> int:
-        """The event time (epoch ms)."""
         return start_ms + self.number * STEP_MS + int(self.share("time") * 600_000)
 
     @property
@@ -76,7 +70,6 @@ class Request:
 
 
 def read_journal(folder: Path) -> list[tuple[int, int]]:
-    """Return the number of each request and of the process that served it (from 0), in order."""
     file = folder / "serving.journal"
     lines = file.read_text().splitlines() if file.exists() else []
     return [(int(number), int(process)) for number, process in (line.split() for line in lines)]
@@ -88,12 +81,7 @@ def read_outcomes(folder: Path) -> dict[int, dict[str, int]]:
 
 
 def serve(options: dict[str, Any], folder: Path) -> int:
-    """Serve requests until SIGTERM.
-
-    Args:
-        options: `bootstrap_servers`, `prefix`, `seed`, and `start_ms`, the event time of the first request.
-        folder: where the journal is.
-    """
+    """Serve requests until SIGTERM; `start_ms` is the event time of the first one."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     done = read_journal(folder)

@@ -30,12 +30,7 @@ REASONS = frozenset({"error", "timeout", "wrong-output", "skipped-sample", "skip
 
 
 def shadow_plan(seed: int, kills: int) -> Plan:
-    """Draw the faults in order, each with the pause before it in seconds.
-
-    Args:
-        seed: the seed.
-        kills: how often each kind of process is killed.
-    """
+    """Draw the faults in order, each with the pause before it in seconds; `kills` of each kind of process."""
     rng = random.Random(seed)
     points = {kind: [*names] * kills for kind, names in PAIRING_POINTS.items()}
     faults: list[Fault] = []
@@ -52,11 +47,7 @@ def shadow_plan(seed: int, kills: int) -> Plan:
 def run_shadow(world: World, plan: Plan, budget_s: float = math.inf) -> Verdict:
     """Serve requests, run all faults of a plan, and compare the pairs with the raw events.
 
-    Args:
-        world: the run.
-        plan: faults and the pauses before them, in seconds.
-        budget_s: time after which no fault begins, in seconds from the moment at which all processes have started,
-            once each kind of process has been killed; the number of omitted faults is logged.
+    No fault begins `budget_s` after all processes have started, once each kind of process has been killed.
     """
     began = time.monotonic()
     announce(world, plan)
@@ -104,17 +95,10 @@ def _stop_serving(world: World) -> float:
 def check_submitted(
     verdict: Verdict, rows: Rows, journal: list[tuple[int, int]], outcomes: dict[int, dict[str, int]], say: Say
 ) -> None:
-    """Check what reached Kafka against what was submitted.
+    """Check what reached Kafka against what was submitted, according to the journal.
 
     A process that ended by SIGTERM has delivered both events of each of its requests, and its shadow's counts are those
     of the events. A process that was killed may have lost the newest of its events, of either kind.
-
-    Args:
-        verdict: collects the differences.
-        rows: the raw rows.
-        journal: the requests, each with the number of its process.
-        outcomes: the counts of the shadows of processes that ended by SIGTERM, by process.
-        say: prints how many events were lost.
     """
     of_process = {f"r{number}": process for number, process in journal}
     events = {table: Counter(row["id"] for row in rows[table]) for table in ("predictions", "shadow_predictions")}
@@ -141,7 +125,6 @@ def _outcome(error: str) -> str:
 
 
 def check_pairs(verdict: Verdict, rows: Rows, world: World) -> None:
-    """Wait for the pairs, compare each row with the join of the raw events, and account for every request."""
     expected = joined(rows)
     deadline = time.monotonic() + world.quiet_s
     last: Pairs = {}

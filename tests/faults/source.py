@@ -46,8 +46,6 @@ BAD_LABELS: tuple[tuple[bytes, Headers, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A prediction, with the values that it was built from."""
-
     model: str
     version: str
     id: str
@@ -65,8 +63,6 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, with the values that it was built from."""
-
     id: str
     label: bool
     at_ms: int
@@ -85,8 +81,6 @@ class Sent:
 
 @dataclass(frozen=True)
 class Mix:
-    """The composition of the traffic, as shares of the messages."""
-
     loose: float = 0.2
     straggling: float = 0.02
     """Share of the late events among those of the loose model."""
@@ -99,13 +93,10 @@ class Mix:
 
 @dataclass
 class Source:
-    """Sends messages in its own thread, and records them in order by topic and partition."""
-
     bootstrap: str
     topics: Topics
     seed: int
     rate: float
-    """Messages per second."""
     partitions: int = 3
     step_ms: int = 2_000
     """Event time between two messages, in ms; on the live clock events have the current time."""
@@ -140,11 +131,9 @@ class Source:
     # ------------------------------------------------------------------------------------------ sending
 
     def start(self) -> None:
-        """Start sending."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread, send all pending labels, and wait until the broker has acknowledged every message."""
         self._stop.set()
         self._thread.join(60)
         while self._pending_labels:
@@ -152,26 +141,22 @@ class Source:
         self.flush()
 
     def flush(self) -> None:
-        """Wait until the broker has acknowledged every message."""
         left = self._producer.flush(300)
         if left:
             self.failures.append(f"{left} messages of the source never reached the broker")
 
     def end(self) -> None:
-        """Write the end marker of the replay to every partition of both topics."""
         for topic in (self.topics.predictions, self.topics.labels):
             for partition in range(self.partitions):
                 self._send(topic, partition, Sent(b"", END))
         self.flush()
 
     def add_partition(self) -> int:
-        """Use one more partition from now on; return the number of partitions in use."""
         self._partitions_in_use += 1
         return self._partitions_in_use
 
     @property
     def now_ms(self) -> int:
-        """Event time of the next message."""
         return int(time.time() * 1000) if self.live else self.start_ms + self.n * self.step_ms
 
     def _run(self) -> None:
@@ -195,7 +180,6 @@ class Source:
             sent += 1
 
     def send_one(self) -> None:
-        """Send the next message of `predictions`, and the labels that are due."""
         rng, at_ms = self.rng, self.now_ms
         self.n += 1
         if rng.random() < self.mix.poison:
@@ -215,7 +199,6 @@ class Source:
             self._send(self.topics.labels, rng.randrange(self.partitions), Sent(value, headers, dead=((0, reason),)))
 
     def send_heavy(self) -> None:
-        """Send one malformed message of each large kind."""
         for kind in KINDS:
             if kind.name in HEAVY:
                 self.n += 1

@@ -1,12 +1,13 @@
-"""The storm: random faults in sequence during a replay, within a budget of time."""
+"""The storm: random faults in sequence during a replay, within a budget of time. And trials of the harness itself."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from tests.faults.faults import Fault
+from tests.faults.faults import Fault, Kill
 from tests.faults.oracle import Verdict
+from tests.faults.sabotage import SABOTAGES
 from tests.faults.trial_run import World
 
 COUNTS = {"sketcher": 2, "recorder": 2, "monitor": 2, "scorer": 1}
@@ -15,22 +16,12 @@ Plan = list[tuple[float, Fault]]
 
 
 def announce(world: World, plan: Plan) -> None:
-    """Log the plan before anything starts."""
     for i, (pause_s, fault) in enumerate(plan):
         world.say(f"planned {i + 1:3d}: after {pause_s:.1f} s {fault}")
 
 
 def apply_plan(world: World, plan: Plan, began_s: float, budget_s: float, is_over: Callable[[int], bool]) -> None:
-    """Apply the faults in order.
-
-    Args:
-        world: the run.
-        plan: the faults.
-        began_s: the start of the run, by `time.monotonic`.
-        budget_s: the time for the faults, in seconds, for the log.
-        is_over: whether no further fault begins; called before each fault with the number of those applied. The number
-            of omitted faults is logged.
-    """
+    """Apply the faults in order, until `is_over`, called with the number of those applied; log how many are omitted."""
     for i, (pause_s, fault) in enumerate(plan):
         if is_over(i):
             world.say(f"!!! {len(plan) - i} faults were omitted: this machine took {budget_s:.0f} s for the others")
@@ -42,19 +33,9 @@ def apply_plan(world: World, plan: Plan, began_s: float, budget_s: float, is_ove
 
 
 def run_storm(
-    world: World,
-    plan: Plan,
-    counts: dict[str, int] | None = None,
-    budget_s: float = float("inf"),
+    world: World, plan: Plan, counts: dict[str, int] | None = None, budget_s: float = float("inf")
 ) -> Verdict:
-    """Run all faults of a plan, wait until all data has arrived, and compare it with the source data.
-
-    Args:
-        world: the run.
-        plan: faults and the pauses before them, in seconds.
-        counts: number of processors of each kind.
-        budget_s: time from the start after which no fault begins, in seconds; the number of omitted faults is logged.
-    """
+    """Run the faults of a plan for `budget_s`, wait until all data has arrived, and compare it with the source data."""
     began = time.monotonic()
     announce(world, plan)
     world.begin(counts or COUNTS)
@@ -65,3 +46,27 @@ def run_storm(
     verdict = world.finish()
     world.say(f"{time.monotonic() - began:5.0f} s: compared")
     return verdict
+
+
+TRIAL_COUNTS = {"sketcher": 1, "recorder": 1, "monitor": 1}
+HOLD_S = 1.5
+"""Time at a kill point before the kill, in seconds. The monitor commits acknowledged offsets every second."""
+KILLS = sorted({sabotage.killed for sabotage in SABOTAGES.values()})
+"""Kinds of processors and their kill points, at which the control trial kills them."""
+
+
+def run_trial(world: World) -> Verdict:
+    """Fail if a safeguard of the product is disabled, and pass otherwise."""
+    kills, counts = KILLS, TRIAL_COUNTS
+    if world.sabotage:
+        kind, _ = SABOTAGES[world.sabotage].killed
+        kills = [SABOTAGES[world.sabotage].killed]
+        # Only the processors that the safeguard concerns: differences of others would pass as detection.
+        counts = {"recorder": 1} if kind == "recorder" else {"sketcher": 1, "monitor": 1}
+    world.begin(counts)
+    world.wait_begun()
+    for kind, point in kills:
+        # Wait until offsets that were acknowledged too early are committed.
+        world.say(f"{Kill(kind, point, hold_s=HOLD_S).apply(world)}")
+        time.sleep(1.0)
+    return world.finish()

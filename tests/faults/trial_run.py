@@ -34,8 +34,6 @@ Say = Callable[[str], None]
 
 @dataclass
 class Servers:
-    """The broker and the engine of all runs; some faults restart them."""
-
     broker: LocalKafka
     engine: LocalClickHouse
 
@@ -60,9 +58,7 @@ class World:
     settings: dict[str, Any] = field(default_factory=dict)
     quiet_s: float = QUIET_S
     done: Counter[str] = field(default_factory=Counter)
-    """Number of faults by name."""
     kills: Counter[str] = field(default_factory=Counter)
-    """Number of kills with -9 by processor and kill point."""
     stops_s: list[float] = field(default_factory=list)
     """Times from SIGTERM to the exit of a processor, in seconds."""
 
@@ -101,11 +97,7 @@ class World:
         """Numbers of the damaged records that were written to `partials`."""
 
     def begin(self, counts: dict[str, int]) -> None:
-        """Create topics and tables, register two models, start the processors and the source.
-
-        Args:
-            counts: number of processors of each kind.
-        """
+        """Create topics and tables, register two models, start so many processors of each kind and the source."""
         self.pipeline.create(self.partitions)
         loose = msgspec.structs.replace(self.contract, model=LOOSE, label=None)
         self.pipeline.register(self.contract, [self.baselines[0][1]])
@@ -118,7 +110,6 @@ class World:
         self.source.start()
 
     def finish(self) -> oracle.Verdict:
-        """Stop the source, wait until all its data has arrived, and compare the result with the source data."""
         self.source.stop()
         if self.clock == "replay":
             self.source.end()
@@ -153,7 +144,6 @@ class World:
         return bool(self.fleet.names(kind))
 
     def close(self) -> None:
-        """Stop the processors and the proxy, and drop the database."""
         self.fleet.close()
         self.proxy.close()
         self.pipeline.rows("SELECT 1")
@@ -161,11 +151,9 @@ class World:
             client.command(f"DROP DATABASE {self.pipeline.address.database}")
 
     def expected(self) -> Expected:
-        """Compute the expected contents of the warehouse."""
         return compute_expected(self.source.sent, self.pipeline.topics, self.contract, self.baselines)
 
     def counted(self) -> tuple[int, ...]:
-        """Count panes' events, raw predictions, raw labels, unsealed panes, scored and labelled rows, dead letters."""
         [row] = self.pipeline.rows(
             "SELECT (SELECT sum(n) FROM volume FINAL WHERE slice = 'all'), (SELECT count() FROM predictions FINAL), "
             "(SELECT count() FROM labels FINAL), (SELECT countIf(NOT sealed) FROM volume FINAL WHERE n > 0), "

@@ -30,9 +30,7 @@ JOBS = 2
 HANG_S = 20
 """An execution that takes longer is a fault, in seconds."""
 RSS_MB = 1024
-"""A process that uses more memory is a fault, in MiB."""
 MALLOC_MB = 256
-"""One allocation of more memory is a fault, in MiB."""
 PROCESS_S = 60
 """Duration of one process, in seconds. Atheris leaks some kilobytes per slow execution (the same inputs without it leak
 nothing), so a process of millions of them would exceed `RSS_MB`; a process takes four seconds to start."""
@@ -41,8 +39,6 @@ STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of fuzzing one target."""
-
     target: str
     executions: int
     took_s: float
@@ -59,11 +55,8 @@ def fuzz(target: str, runs: int, seed: int) -> Outcome:
     executions, took_s, peak_mb = 0, 0.0, 0
     for i, process_runs in enumerate(runs_per_process(target, runs)):
         result = _fuzz_once(target, process_runs, seed + i, inputs)
-        executions, took_s, peak_mb = (
-            executions + result.executions,
-            took_s + result.took_s,
-            max(peak_mb, result.peak_mb),
-        )
+        executions, took_s = executions + result.executions, took_s + result.took_s
+        peak_mb = max(peak_mb, result.peak_mb)
         inputs = result.corpus
         if result.fault is not None:
             break
@@ -84,18 +77,11 @@ def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcom
         for i, data in enumerate(inputs):
             (corpus / f"{i:05}").write_bytes(data)
         began = time.monotonic()
+        limits = [f"-timeout={HANG_S}", f"-rss_limit_mb={RSS_MB}", f"-malloc_limit_mb={MALLOC_MB}"]
+        options = [f"-runs={runs}", f"-seed={seed}", f"-max_len={TARGETS[target].max_bytes}", *limits]
+        output = [f"-artifact_prefix={faults}/", "-print_final_stats=1", "-verbosity=0"]
         done = subprocess.run(
-            [
-                *(sys.executable, "-m", "tests.fuzz.child", target),
-                *(f"-runs={runs}", f"-seed={seed}", f"-max_len={TARGETS[target].max_bytes}"),
-                *(
-                    f"-timeout={HANG_S}",
-                    f"-rss_limit_mb={RSS_MB}",
-                    f"-malloc_limit_mb={MALLOC_MB}",
-                    f"-artifact_prefix={faults}/",
-                ),
-                *("-print_final_stats=1", "-verbosity=0", str(corpus)),
-            ],
+            [sys.executable, "-m", "tests.fuzz.child", target, *options, *output, str(corpus)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -133,12 +119,9 @@ def fuzz_all(targets: list[str], runs: int, seed: int, jobs: int) -> Iterator[Ou
 
 
 def main() -> int:
-    """Fuzz and report."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help="total number of executions (%(default)s)")
-    parser.add_argument(
-        "--target", action="append", choices=list(TARGETS), help="fuzz only this target; may be repeated"
-    )
+    parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this; may be repeated")
     parser.add_argument("--seed", type=int, default=None, help="seed, which is printed; random by default")
     parser.add_argument("--jobs", type=int, default=JOBS, help="parallel processes (%(default)s)")
     parser.add_argument("--keep", action="store_true", help="add inputs that reached new code to tests/fuzz/corpus")
@@ -157,10 +140,8 @@ def main() -> int:
     for outcome in fuzz_all(targets, arguments.runs, seed, arguments.jobs):
         executions += outcome.executions
         status = "no fault" if outcome.fault is None else "FAULT"
-        print(
-            f"| {outcome.target} | {outcome.executions:,} | {outcome.took_s:,.0f} | {outcome.peak_mb} | {status} |",
-            flush=True,
-        )
+        figures = f"{outcome.executions:,} | {outcome.took_s:,.0f} | {outcome.peak_mb}"
+        print(f"| {outcome.target} | {figures} | {status} |", flush=True)
         if outcome.fault is not None:
             faulty.append(outcome)
         if arguments.keep:

@@ -24,7 +24,6 @@ _AT = [RECEIVED_MS - 1000, RECEIVED_MS]
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Return the seeds by target."""
     sketch = numeric_sketch(False, "kll")
     sketch.update(np.arange(50.0))
     unseen = UnseenCategories()
@@ -92,7 +91,6 @@ def _labels() -> bytes:
 
 
 def _records() -> list[bytes]:
-    """A partial, a tally and a progress record."""
     contract, baseline = simple_contract(), simple_baseline(rows=50)
     registry = build_registry([(contract, 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
     batch = MessageBatch([GOOD], np.zeros(1, np.int32), np.zeros(1, np.int64), np.full(1, RECEIVED_MS))

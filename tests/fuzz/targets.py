@@ -45,22 +45,15 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A decoder with its invariants."""
-
     run: Callable[[bytes], None]
     share: float
-    """Share of all executions; fast decoders have larger shares."""
     cost_us: float
     """Measured duration of one execution in microseconds; the targets that take longest start first."""
     max_bytes: int = 4096
 
 
 def run(target: str, data: bytes) -> None:
-    """Run a target on one input.
-
-    Raises:
-        Exception: of any type, if the target has a fault.
-    """
+    """Run a target on one input; an exception of any type is a fault of it."""
     TARGETS[target].run(data)
 
 
@@ -71,7 +64,6 @@ def _batch(*values: bytes) -> MessageBatch:
 
 
 def _check_total(decoded: Decoded, n: int) -> None:
-    """Check that every event is either decoded or dead-lettered, once."""
     counted, dead = sum(len(events) for events in decoded.events), len(decoded.rejected)
     assert counted + dead == n, f"{n} events received, {counted} decoded and {dead} dead-lettered"
 
@@ -110,7 +102,6 @@ def _check_rows(rows: ArrowRows | JsonRows, decoder: ArrowDecoder | JsonDecoder,
 
 
 def rows_json(data: bytes) -> None:
-    """Raw rows of one message between two valid ones."""
     _check_rows(_JSON_ROWS, _JSON, GOOD, data, GOOD)
 
 
@@ -132,7 +123,6 @@ def _check_total_labels(decoded: DecodedLabels, n: int) -> None:
 
 
 def labels_json(data: bytes) -> None:
-    """One label between two valid ones."""
     _check_total_labels(decode_json_labels(_batch(GOOD_LABEL, data, GOOD_LABEL), frozenset({MODEL})), 3)
 
 
@@ -162,7 +152,6 @@ def record_bodies(data: bytes) -> None:
 
 
 def envelopes(data: bytes) -> None:
-    """The envelope of a sketch."""
     try:
         unseal(data)
     except EnvelopeError:
@@ -182,7 +171,6 @@ def contracts(data: bytes) -> None:
 
 
 def baselines(data: bytes) -> None:
-    """A baseline file."""
     try:
         load_baseline(data, "baseline.json")
     except BaselineError:

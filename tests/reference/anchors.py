@@ -9,7 +9,7 @@ judges have the same probability for all anchors, so that their verdicts vary as
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ SPREAD = 0.3
 """a + b of the Beta distribution of `usual` judges."""
 Kind = Literal["even", "usual"]
 Pairing = Literal["each run of the bank once", "one run of the bank again and again"]
-PAIRINGS: tuple[Pairing, ...] = ("each run of the bank once", "one run of the bank again and again")
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 FloatArray = NDArray[np.float64]
 
 
@@ -45,14 +45,7 @@ def first_tickets(
 ) -> FloatArray:
     """Return the run at which each judge is found, counted from 1, shape (judges,); infinite if it is not.
 
-    Args:
-        kind: how much verdicts vary.
-        rate: right verdicts at the release.
-        drop: part of them that the judge loses.
-        anchors: number of anchors.
-        judges: number of judges.
-        pairing: which run of the bank a run is paired with.
-        seed: of the random numbers.
+    `rate` is the share of right verdicts at the release, `drop` the part of them that the judge loses.
     """
     rng = np.random.default_rng([seed, round(1000 * rate), round(1000 * drop), anchors])
     shape = judges, anchors
@@ -73,14 +66,10 @@ def percent(share: float) -> str:
 
 
 def print_rates(judges: int = JUDGES) -> None:
-    """Print the promise: false alarms in 60 runs, and a loss of 5 % within 20."""
     print(f"{ANCHORS} anchors, ticket at E ≥ {TICKET_E_VALUE:g}\n")
-    print(
-        f"| judge | right verdicts | no drift, {RUNS} runs | −3%, {SOON} runs | −5%, {SOON} runs | −10%, {SOON} runs |"
-    )
-    print("|---|--:|--:|--:|--:|--:|")
-    kinds: tuple[Kind, ...] = ("usual", "even")
-    for kind in kinds:
+    losses = " | ".join(f"−{100 * drop:.0f}%, {SOON} runs" for drop in DROPS[1:])
+    print(f"| judge | right verdicts | no drift, {RUNS} runs | {losses} |\n|---|--:|--:|--:|--:|--:|")
+    for kind in get_args(Kind)[::-1]:
         for rate in RATES:
             runs = [first_tickets(kind, rate, drop, judges=judges) for drop in DROPS]
             shares = [np.mean(runs[0] <= RUNS), *(np.mean(each <= SOON) for each in runs[1:])]
@@ -88,7 +77,6 @@ def print_rates(judges: int = JUDGES) -> None:
 
 
 def print_sizes(judges: int = JUDGES) -> None:
-    """Print how many anchors judges need whose verdicts vary as much as possible."""
     print(f"\n| even judges, −5%, {SOON} runs | " + " | ".join(f"{100 * rate:.0f}% right" for rate in RATES) + " |")
     print("|---|" + "--:|" * len(RATES))
     for anchors in (50, 100, 200, 600):
@@ -97,7 +85,6 @@ def print_sizes(judges: int = JUDGES) -> None:
 
 
 def print_pairings(judges: int = JUDGES) -> None:
-    """Print what happens if a run of the bank is used again."""
     print(f"\n| even judge, 90% right, {RUNS} runs | no drift | −3% | −5% | −10% |\n|---|--:|--:|--:|--:|")
     for pairing in PAIRINGS:
         texts = []

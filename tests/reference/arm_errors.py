@@ -21,7 +21,8 @@ from sketches.shadow.day_interval import BURN_IN_DAYS
 from sketches.shadow.decision import Criterion, CriterionDays, Outcome, decide
 from sketches.shadow.split_traffic import arm_differences
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs, flight_pairs
-from tests.reference.shadow_errors import Z95, Rng, interval_path, percent
+from tests.reference.shadow_decisions import quantiles
+from tests.reference.shadow_errors import Z95, Rng, first_days, interval_path, percent
 
 RUNS = 500
 BUCKETS = 64
@@ -32,10 +33,7 @@ MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Assignment:
-    """An assignment of every flight to an arm, and its bucket of units."""
-
     arm: BoolArray
-    """Whether the flight is in the arm that is judged."""
     bucket: IntArray
 
 
@@ -69,8 +67,6 @@ DRAWS: dict[str, tuple[Draw, float]] = {
 
 @dataclass(frozen=True)
 class ArmDraws:
-    """Simulated tests."""
-
     days: FloatArray
     """Weighted differences, (RUNS, days)."""
     weights: FloatArray
@@ -82,13 +78,7 @@ class ArmDraws:
 
 @cache
 def draws_of(name: str, quality: str, *, is_real: bool = False) -> ArmDraws:
-    """Simulate tests.
-
-    Args:
-        name: a key of `DRAWS`.
-        quality: `accuracy` or `Brier`.
-        is_real: whether the arm has the model with weather; otherwise both have the one without.
-    """
+    """Simulate tests; with `is_real` the arm has the model with weather, otherwise both have the one without."""
     pairs = flight_pairs()
     draw, share = DRAWS[name]
     rng = np.random.default_rng([list(DRAWS).index(name), RUNS])
@@ -99,7 +89,6 @@ def draws_of(name: str, quality: str, *, is_real: bool = False) -> ArmDraws:
 
 
 def qualities(pairs: Pairs, quality: str) -> tuple[FloatArray, FloatArray]:
-    """Return the quality of each flight's answer by both models."""
     if quality == "accuracy":
         primary, candidate = pairs.right
         return primary.astype(np.float64), candidate.astype(np.float64)
@@ -140,16 +129,12 @@ def variance_path(sums: FloatArray, counts: FloatArray) -> FloatArray:
     return np.asarray(np.sum(np.sum(effects**2, axis=-1) * buckets / np.maximum(buckets - 1, 1), axis=-1), np.float64)
 
 
-# ---------------------------------------------------------------------------------------------------- rules
-
-
 def pooled(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
     """The test of two means of independent events, after every day."""
     return np.asarray(draws.pooled_z > Z95, np.bool_), np.asarray(draws.pooled_z < -Z95, np.bool_)
 
 
 def days_alone(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
-    """The confidence sequence of days."""
     value, half, _ = interval_path(draws.days, draws.weights, BURN_IN_DAYS)
     return np.asarray(value > half, np.bool_), np.asarray(value < -half, np.bool_)
 
@@ -161,21 +146,15 @@ def days_and_units(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
     return np.asarray(value > wide, np.bool_), np.asarray(value < -wide, np.bool_)
 
 
-RULES = {
-    "independent events": pooled,
-    "days": days_alone,
-    "days and units": days_and_units,
-}
+RULES = {"independent events": pooled, "days": days_alone, "days and units": days_and_units}
 QUALITIES = ("accuracy", "Brier")
 
 
 def rule_of(name: str) -> str:
-    """Return the rule that decides, for a key of `DRAWS`."""
     return "days" if name == "predictions" else "days and units"
 
 
 def false_differences(rule: str, name: str, quality: str) -> BoolArray:
-    """Whether each A/A test ever finds a difference."""
     better, worse = RULES[rule](draws_of(name, quality))
     return np.asarray((better | worse).any(axis=1), np.bool_)
 
@@ -186,13 +165,11 @@ def false_promotions(name: str, quality: str) -> BoolArray:
 
 
 def days_to_decide(name: str, quality: str) -> FloatArray:
-    """Return the day on which the model with weather is first found better; ∞ if never."""
     better, _ = RULES[rule_of(name)](draws_of(name, quality, is_real=True))
-    return np.where(better.any(axis=1), BURN_IN_DAYS + better.argmax(axis=1), np.inf)
+    return first_days(better)
 
 
 def half_width(name: str, quality: str) -> float:
-    """Return the median half-width after all days, for the real difference."""
     draws = draws_of(name, quality, is_real=True)
     _, half, _ = interval_path(draws.days, draws.weights, draws.days.shape[1])
     variance = 0.0 if name == "predictions" else draws.unit_variances[:, -1]
@@ -222,11 +199,7 @@ def holds(name: str, looks: range) -> BoolArray:
     return is_held
 
 
-# ---------------------------------------------------------------------------------------------------- tables
-
-
 def rows() -> Iterator[str]:
-    """Lines of two Markdown tables."""
     pairs = flight_pairs()
     columns = ["independent events, every day", "days", "**days and units**", "worse by the margin, but promoted"]
     title = f"A/A tests of {pairs.days} days, {len(pairs.day):,} events: false differences, in %"
@@ -246,9 +219,8 @@ def rows() -> Iterator[str]:
         half, day = paired(quality)
         yield f"| {difference} | nothing: pairs | {half:.4f} | {day:.0f} | |"
         for name in DRAWS:
-            days = np.sort(days_to_decide(name, quality))
-            quantiles = [days[math.ceil(share * len(days)) - 1] for share in (0.5, 0.8)]
-            shown = " / ".join("–" if np.isinf(each) else f"{each:.0f}" for each in quantiles)
+            days = days_to_decide(name, quality)
+            shown = quantiles(days, (0.5, 0.8))
             decided = f"{100 * np.isfinite(days).mean():.0f}%"
             yield f"| {difference} | {name} | {half_width(name, quality):.4f} | {shown} | {decided} |"
 

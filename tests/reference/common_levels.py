@@ -21,7 +21,6 @@ MINOR, MAJOR = 0.1, 0.2
 
 
 def main() -> None:
-    """Print the share of days beyond the threshold, and that of χ² times φ."""
     rng = np.random.default_rng(1)
     shares = day_shares(rng)
     print("events  phi    days beyond major  by phi x chi2  phi, median  days beyond major")

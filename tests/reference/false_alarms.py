@@ -49,7 +49,6 @@ Rng = np.random.Generator
 
 SIZES = (50, 500, 5_000, 10**6)
 TRAINED = 10**5
-"""Number of training rows of each baseline."""
 DRAWS = 20_000
 SKETCHES = 200
 KINDS_OF_SKETCHES: tuple[SketchKind, ...] = ("kll", "req")
@@ -63,13 +62,10 @@ class Alarms:
     doubt: BoolArray | None
     """Whether p is less than 0.05, or a 95 % interval or test finds a difference."""
     level: BoolArray | None
-    """Whether the level is `minor` or `major`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of verdict and its nominal false-alarm rates."""
-
     name: str
     draw: Callable[[Rng, int], Alarms]
     level: float
@@ -98,8 +94,6 @@ TAIL = np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.flo
 
 
 def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
-    """PSI, with a separate baseline per draw."""
-
     def draw(rng: Rng, n: int) -> Alarms:
         base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
         result = psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(DRAWS) * len(shares))
@@ -320,8 +314,6 @@ def cdf_of_tailed(values: FloatArray) -> FloatArray:
 
 
 def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
-    """PSI of two samples, n events on the left and `times` as many on the right."""
-
     def draw(rng: Rng, n: int) -> Alarms:
         left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
         result = psi_differences(left.reshape(1, -1), right.reshape(1, -1), np.arange(DRAWS) * len(shares))
@@ -369,7 +361,6 @@ def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[
 
 
 def ratio(rng: Rng, n: int) -> Alarms:
-    """Two arms, n units in total, checked 336 times or after every unit; any check may alarm."""
     checks = min(CHECKS, n)
     left = rng.binomial(n // checks, 0.5, size=(2_000, checks)).cumsum(axis=1)
     units = np.stack([left, n // checks * np.arange(1, checks + 1) - left], axis=-1)
@@ -496,7 +487,6 @@ def simulate(kind: Kind, n: int) -> Alarms:
 
 
 def rows() -> Iterator[str]:
-    """Lines of a Markdown table: per kind and n the shares of p < 0.05 and of `minor` or `major`, in per cent."""
     yield "| kind | " + " | ".join(f"n = {n:,}" for n in SIZES) + " |"
     yield "|---|" + "--:|" * len(SIZES)
     for kind in KINDS:

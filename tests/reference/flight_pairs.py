@@ -39,9 +39,7 @@ class Pairs:
     slice_index: IntArray
     """Number of the slice: origin, carrier and half of the day."""
     origin: IntArray
-    """Number of the origin."""
     carrier: IntArray
-    """Number of the carrier."""
     unit_index: IntArray
     """Number of the unit of an A/B test: origin, carrier, destination and hour of the schedule. Units return."""
 
@@ -54,12 +52,10 @@ class Pairs:
 
     @property
     def right(self) -> tuple[BoolArray, BoolArray]:
-        """Whether primary and candidate are right."""
         return (self.primary >= THRESHOLD) == self.label, (self.candidate >= THRESHOLD) == self.label
 
     @property
     def accuracy(self) -> FloatArray:
-        """Differences of right and wrong, one per pair."""
         primary, candidate = self.right
         return candidate.astype(np.float64) - primary
 

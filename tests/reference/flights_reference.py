@@ -45,7 +45,6 @@ class ReferenceBins:
     categories: tuple[str, ...] = ()
 
     def cells(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
-        """Return the index into `counts` of every row, shape (n,)."""
         if self.edges is not None:
             values = as_floats(column)
             cells = np.searchsorted(self.edges, values, side="right")
@@ -60,18 +59,15 @@ class ReferenceBins:
         return len(self.categories if self.edges is None else self.edges) + 2
 
     def counts(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
-        """Count rows per cell, shape (n_cells,)."""
         return np.bincount(self.cells(column), minlength=self.n_cells)
 
 
 def as_floats(column: pa.Array | pa.ChunkedArray) -> FloatArray:
-    """Convert a numeric column to doubles, nulls to NaN."""
     values: FloatArray = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
     return values
 
 
 def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
-    """Freeze the bins of a training column of numbers without NaN and infinities, or of strings."""
     if pa.types.is_string(column.type):
         shares = pc.value_counts(column.drop_null()).to_pylist()
         least = RARE_CATEGORY * len(column)
@@ -92,8 +88,6 @@ def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
 
 @dataclass(frozen=True)
 class ReferencePsi:
-    """The verdict on one window."""
-
     n: int
     psi: float
     df: int
@@ -110,7 +104,7 @@ def reference_psi(
 ) -> ReferencePsi:
     """Judge a window of at least one row against the baseline, both as counts per cell."""
     b, c = np.asarray(base_counts, np.float64), np.asarray(window_counts, np.float64)
-    p, q, p_floored, q_floored = _shares(b, c)
+    p, q, p_floored, q_floored = smoothed_shares(b, c)
     terms = (q - p) * np.log(q / p)
     psi = float(terms.sum())
     m, n = b.sum(), c.sum()
@@ -135,7 +129,7 @@ def reference_psi(
     return ReferencePsi(int(n), psi, df, p_value, float(low), float(high), level, float(n_h))
 
 
-def _shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
+def smoothed_shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
     raw_p = (b + 0.5) / (b.sum() + len(b) / 2)
     p = np.maximum(FLOOR, raw_p)
     a = np.minimum(0.5, c.sum() * p)
@@ -204,8 +198,6 @@ def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) 
 
 @dataclass(frozen=True)
 class ReferenceRate:
-    """The verdict on one rate of a window."""
-
     rate: float
     delta: float
     low: float
@@ -243,8 +235,6 @@ def reference_rate(
 
 @dataclass(frozen=True)
 class ReferenceField:
-    """Bins, baseline counts and φ by window length of one training column."""
-
     name: str
     bins: ReferenceBins
     base_counts: IntArray

@@ -60,7 +60,6 @@ CONDITIONS = (
 
 
 def read_attacks(file: str = "attacks") -> dict[str, str]:
-    """Return the template of each attack, or of each harmless addition, by its name."""
     entries = yaml.safe_load((FOLDER / f"{file}.yaml").read_text(encoding="utf-8"))
     return {entry["name"]: entry["text"] for entry in entries}
 
@@ -83,7 +82,6 @@ def _plain(texts: JudgedTexts) -> str:
 
 
 def judged(model: ChatModel, rubric: Rubric, request: ChatRequest) -> str:
-    """Return the class, or the code of the error."""
     try:
         return read_result(rubric, model.complete(request)).answer_class
     except JudgeError as error:
@@ -91,12 +89,8 @@ def judged(model: ChatModel, rubric: Rubric, request: ChatRequest) -> str:
 
 
 def run(file: str) -> None:
-    """Print a row per condition, and the flips per attack."""
     rubric, attacks = parse_rubric(RUBRIC, "rubric"), read_attacks(file)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        LocalLanguageModel(Path(folder), port=0) as server,
-    ):
+    with tempfile.TemporaryDirectory() as folder, LocalLanguageModel(Path(folder), port=0) as server:
         model = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
         print("| judge | right answers judged sound | wrong answers judged faulty | flips | no verdict |")
         print("|---|--:|--:|--:|--:|")

@@ -59,7 +59,6 @@ class Coverage(NamedTuple):
     """How the rates of one evaluator compare with the truth."""
 
     answers: int
-    """Different answers."""
     truth: float
     """Share of faulty answers."""
     raw: float
@@ -67,13 +66,11 @@ class Coverage(NamedTuple):
     covered: float
     """Share of the resamples whose interval contains the truth."""
     width: float
-    """Mean width of the intervals."""
     gold_width: float
     """Mean width of the intervals of the labels alone."""
 
 
 def generate() -> None:
-    """Write the judged answers."""
     with tempfile.TemporaryDirectory() as folder, LocalLanguageModel(Path(folder), port=0) as server:
         model = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
         judges = {name: Judge(parse_rubric(text, name), [model]) for name, text in JUDGES.items()}
@@ -118,12 +115,7 @@ def verdicts() -> dict[str, NDArray[np.bool_]]:
 
 
 def coverage(pairs: NDArray[np.bool_], seed: int = 24) -> Coverage:
-    """Draw traffic and labels of the answers of one evaluator.
-
-    Args:
-        pairs: whether the evaluator, and whether the truth, says faulty, shape (answers, 2).
-        seed: of the random numbers.
-    """
+    """Draw traffic and labels of answers; `pairs` says whether evaluator and truth say faulty, (answers, 2)."""
     rng = np.random.default_rng(seed)
     flagged, faulty = np.moveaxis(pairs[rng.integers(len(pairs), size=(RESAMPLES, TRAFFIC))], 2, 0)
     gold = np.zeros((RESAMPLES, TRAFFIC), np.bool_)

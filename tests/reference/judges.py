@@ -29,9 +29,7 @@ Rng = np.random.Generator
 
 RUNS = 2000
 JUDGED = 5000
-"""Judged answers of a run."""
 RESAMPLES = 500
-"""Resamples of a bootstrap interval."""
 
 
 class Cell(NamedTuple):
@@ -67,12 +65,9 @@ ALL_CELLS = tuple(
 
 
 class Interval(NamedTuple):
-    """How an interval behaves in many runs."""
-
     coverage: float
     """Share of the intervals that contain the true rate; runs without an interval do not count."""
     width: float
-    """Median width."""
     missing: float
     """Share of the runs without an interval."""
 
@@ -102,7 +97,6 @@ def delta_interval(
 
 
 def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
-    """Simulate design A: gold is a random part of the judged answers."""
     p, se, sp, n = cell
     joint = [p * se, p * (1.0 - se), (1.0 - p) * (1.0 - sp), (1.0 - p) * sp]
     gold, others = rng.multinomial(n, joint, size=runs), rng.multinomial(JUDGED - n, joint, size=runs)
@@ -125,7 +119,6 @@ def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
 
 
 def external_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
-    """Simulate design B: half of gold is faulty, half is sound, and none comes from the traffic."""
     p, se, sp, n = cell
     half = n // 2
     flagged = rng.binomial(JUDGED, p * se + (1.0 - p) * (1.0 - sp), size=runs)
@@ -149,13 +142,11 @@ def _bootstrap(flagged: IntArray, k1: IntArray, k0: IntArray, half: int, rng: Rn
 
 
 def coverage(cell: Cell, runs: int = RUNS, seed: int = 63) -> dict[str, Interval]:
-    """Return the behaviour of each interval in a cell."""
     rng = np.random.default_rng([seed, *(round(100 * number) for number in cell)])
     return random_gold(cell, runs, rng) | external_gold(cell, runs, rng)
 
 
 def product_coverage(cell: Cell, runs: int = RUNS, seed: int = 64) -> tuple[float, float]:
-    """Return the coverage of strata, and of Lang and Reiczigel's interval, in a cell."""
     rng = np.random.default_rng([seed, *(round(100 * number) for number in cell)])
     strata = random_gold(cell, runs, rng)["A: strata"].coverage
     p, se, sp, n = cell
@@ -166,8 +157,6 @@ def product_coverage(cell: Cell, runs: int = RUNS, seed: int = 64) -> tuple[floa
 
 @dataclass(frozen=True)
 class Labelling:
-    """Who is labelled: a rule that turns scores and a budget into probabilities."""
-
     name: str
     probabilities: Callable[[FloatArray, float], FloatArray]
     is_weighted: bool = True
@@ -208,24 +197,19 @@ def active_coverage(
 
 
 def print_coverage(runs: int = RUNS) -> None:
-    """Print coverage in percent and the median width of each interval."""
     names = list(coverage(CELLS[0], 50))
     print("| faults, Se, Sp, gold | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names))
     for cell in CELLS:
         each = coverage(cell, runs)
         figures = [f"{100 * interval.coverage:.0f} / {interval.width:.3f}" for interval in each.values()]
-        print(
-            f"| {100 * cell.faults:.0f}%, {cell.sensitivity}, {cell.specificity}, {cell.gold} | "
-            + " | ".join(figures)
-            + " |"
-        )
+        name = f"{100 * cell.faults:.0f}%, {cell.sensitivity}, {cell.specificity}, {cell.gold}"
+        print(f"| {name} | {' | '.join(figures)} |")
     pairs = np.array([product_coverage(cell, runs) for cell in ALL_CELLS])
     for name, column in zip(("strata", "Lang–Reiczigel"), pairs.T, strict=True):
         print(f"{name} in {len(ALL_CELLS)} cells: {100 * column.min():.1f} to {100 * column.max():.1f}%")
 
 
 def print_active(runs: int = 1000) -> None:
-    """Print coverage in percent and the median width of active labels."""
     print("\n| labels | " + " | ".join(f"{100 * p:.0f}% faults, {n} labels" for p, n in ACTIVE) + " |\n|---|--:|--:|")
     for labelling in LABELLINGS:
         figures = [active_coverage(labelling, p, n, runs)[0] for p, n in ACTIVE]

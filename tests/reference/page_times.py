@@ -30,7 +30,6 @@ IntArray = NDArray[np.int64]
 Rng = np.random.Generator
 
 HOURS = 24
-"""Length of the window."""
 SIMULATED_HOURS = 72
 RUNS = 400
 TRAINED = 1_000_000
@@ -41,8 +40,6 @@ TRAFFIC = ((50, 1), (500, 1), (5_000, 1), (100_000, 1), (5_000, 30), (100_000, 3
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the shares of bins, or of a rate."""
-
     name: str
     before: FloatArray
     after: FloatArray
@@ -70,7 +67,6 @@ CHANGES = (
 
 
 def predicted_hours(change: Change, events: int, phi: int) -> list[float]:
-    """Return the hours at the 10, 50 and 90 % quantiles; infinite if a full window detects too seldom."""
     n_eff = events / phi
     if change.is_rate:
         base = TRAINED * float(change.before[1])
@@ -121,7 +117,6 @@ def quantile_texts(hours: FloatArray | list[float]) -> str:
 
 
 def table(seed: int = 21) -> Iterator[str]:
-    """Yield the rows of the table: predicted · simulated hours."""
     rng = np.random.default_rng(seed)
     yield f"| n, φ | {' | '.join(change.name for change in CHANGES)} |"
     yield f"|---|{'---|' * len(CHANGES)}"

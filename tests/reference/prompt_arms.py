@@ -35,8 +35,6 @@ USER_SPREAD: dict[Number, float] = {"log-time": 0.3, "tokens": 0.5, "heavy-token
 
 @dataclass(frozen=True)
 class Scenario:
-    """A test of two prompts."""
-
     name: str
     number: Number
     hours: int = 168
@@ -56,7 +54,6 @@ class Scenario:
 
 
 def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
-    """Simulate one test, and return its looks."""
     hours = np.arange(scenario.hours)
     rhythm = 1.0 + 0.8 * np.sin(2.0 * np.pi * hours / 24.0)
     shift = 0.3 * np.cos(2.0 * np.pi * hours / 24.0) + 0.2 * rng.standard_normal(len(hours))
@@ -99,7 +96,6 @@ def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
 
 
 def first_harm(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> int:
-    """Return the hours until the first proposal; 0 if there is none."""
     is_harm = draw_looks(scenario, rng, alpha).low > 0.0
     return int(np.argmax(is_harm)) + 1 if is_harm.any() else 0
 

@@ -26,6 +26,7 @@ from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, flight
 from tests.reference.shadow_errors import (
     Draws,
     bootstrap_days,
+    first_days,
     hourly,
     interval_path,
     mcnemar,
@@ -36,7 +37,6 @@ from tests.reference.shadow_errors import (
 RUNS = 1_000
 CRITERIA = len(SHADOW.margins)
 QUALITIES = ("accuracy", "brier")
-"""Criteria that are simulated."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,16 @@ class Candidates:
             self.slice_pairs,
         )
 
+    def signed(self, sign: FloatArray | float) -> Candidates:
+        """Swap the models where the sign is −1; one sign for all pairs, or (runs, days)."""
+        of_slices = np.asarray(sign)[..., None, :] if np.ndim(sign) else sign
+        return Candidates(
+            {name: sign * sums for name, sums in self.sums.items()},
+            np.abs(sign) * self.pairs,
+            of_slices * self.slice_sums,
+            np.abs(of_slices) * self.slice_pairs,
+        )
+
 
 @dataclass(frozen=True)
 class DecisionPaths:
@@ -69,19 +79,6 @@ class DecisionPaths:
 
     promotes: BoolArray
     holds: BoolArray
-
-    @property
-    def ever(self) -> tuple[BoolArray, BoolArray]:
-        """Whether each run is ever promoted, and ever held, each (runs,)."""
-        ever_promotes, ever_holds = (np.asarray(each.any(axis=1), np.bool_) for each in (self.promotes, self.holds))
-        return ever_promotes, ever_holds
-
-    def first_day(self, decisions: BoolArray) -> FloatArray:
-        """Return the first day with a decision, ∞ if there is none, (runs,)."""
-        return np.where(decisions.any(axis=1), BURN_IN_DAYS + decisions.argmax(axis=1), np.inf)
-
-
-# ---------------------------------------------------------------------------------------------------- candidates
 
 
 @cache
@@ -102,7 +99,6 @@ def observed() -> Candidates:
 
 
 def real_difference(name: str) -> float:
-    """Return the mean difference per pair of the real days."""
     return float(observed().sums[name].sum() / observed().pairs.sum())
 
 
@@ -114,19 +110,11 @@ def _by_slice(index: IntArray, values: FloatArray | None) -> FloatArray:
 
 
 def day_signs(block: int, runs: int = RUNS) -> FloatArray:
-    """Return the swaps of the models by blocks of days, (runs, days)."""
     return signs(np.random.default_rng([block, runs]), runs, flight_pairs().days, block)
 
 
 def swapped(sign: FloatArray) -> Candidates:
-    """Swap the models in all pairs of some days: neither is better."""
-    real = observed()
-    return Candidates(
-        {name: sign * sums for name, sums in real.sums.items()},
-        np.broadcast_to(real.pairs, sign.shape),
-        sign[:, None] * real.slice_sums,
-        np.broadcast_to(real.slice_pairs, (len(sign), *real.slice_pairs.shape[1:])),
-    )
+    return observed().signed(sign)
 
 
 @cache
@@ -143,9 +131,6 @@ def resampled() -> Candidates:
         slice_sums[0][:, index].swapaxes(0, 1),
         real.slice_pairs[0][:, index].swapaxes(0, 1),
     )
-
-
-# ---------------------------------------------------------------------------------------------------- decisions
 
 
 def decision_paths(candidates: Candidates) -> DecisionPaths:
@@ -170,27 +155,15 @@ def decision_paths(candidates: Candidates) -> DecisionPaths:
 
 
 def decision_days(sign: float) -> tuple[FloatArray, FloatArray]:
-    """Return the first days of `promote` and of `hold`, each (runs,), for the real difference or its reverse."""
-    paths = decision_paths(_signed(resampled(), sign).moved(*(sign * real_difference(name) for name in QUALITIES)))
-    return paths.first_day(paths.promotes), paths.first_day(paths.holds)
+    paths = decision_paths(resampled().signed(sign).moved(*(sign * real_difference(name) for name in QUALITIES)))
+    return first_days(paths.promotes), first_days(paths.holds)
 
 
 def decision_days_of_the_year(sign: float) -> tuple[float, float]:
     """Return the first days of `promote` and of `hold` with the days as they were; ∞ for never."""
-    paths = decision_paths(_signed(observed(), sign))
-    return float(paths.first_day(paths.promotes)[0]), float(paths.first_day(paths.holds)[0])
+    paths = decision_paths(observed().signed(sign))
+    return float(first_days(paths.promotes)[0]), float(first_days(paths.holds)[0])
 
-
-def _signed(candidates: Candidates, sign: float) -> Candidates:
-    return Candidates(
-        {name: sign * sums for name, sums in candidates.sums.items()},
-        candidates.pairs,
-        sign * candidates.slice_sums,
-        candidates.slice_pairs,
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- tables
 
 NO_DIFFERENCE = {"days swapped": 1, "2 days swapped": 2, "3 days swapped": 3, "days resampled": 0}
 """Name → length of the blocks that are swapped; 0 resamples centered days."""
@@ -229,15 +202,16 @@ def hourly_mcnemar(name: str) -> BoolArray | None:
 
 
 def rows() -> Iterator[str]:
-    """Lines of two Markdown tables."""
     margins = ", ".join(f"{name} {SHADOW.margins[name]:g}" for name in QUALITIES)
     yield f"| {margins}; ever promoted / ever held, in % | McNemar's test, every hour | {' | '.join(MOVES)} |"
     yield "|---|--:|" + "--:|" * len(MOVES)
     for name in NO_DIFFERENCE:
         cells = []
         for move in MOVES:
-            promotes, holds = paths_of(name, move).ever
-            cells.append(f"{percent(promotes)} / {percent(holds)}")
+            paths = paths_of(name, move)
+            cells.append(
+                " / ".join(percent(np.asarray(each.any(axis=1), np.bool_)) for each in (paths.promotes, paths.holds))
+            )
         yield f"| {name} | {percent(hourly_mcnemar(name))} | " + " | ".join(cells) + " |"
     yield ""
     yield "| candidate | decision | day by which 10 / 50 / 80 / 90% are decided | in 2013 |"
@@ -249,10 +223,8 @@ def rows() -> Iterator[str]:
 
 
 def quantiles(days: FloatArray, shares: Sequence[float] = (0.1, 0.5, 0.8, 0.9)) -> str:
-    """Format the days by which some shares of the runs are decided."""
     return " / ".join(format_day(np.sort(days)[int(np.ceil(share * len(days))) - 1]) for share in shares)
 
 
 def format_day(day: float) -> str:
-    """Format a day; `–` for never."""
     return "–" if np.isinf(day) else f"{day:.0f}"

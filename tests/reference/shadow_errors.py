@@ -36,9 +36,6 @@ DAYS_PER_RUN = 10.0
 """Mean length of the runs of the stationary bootstrap."""
 
 
-# ---------------------------------------------------------------------------------------------------- draws
-
-
 @dataclass(frozen=True)
 class Draws:
     """Simulated comparisons in which neither model is better."""
@@ -54,13 +51,11 @@ class Draws:
 
 
 def hourly(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
-    """Return wins − losses and wins + losses of each hour."""
     net, total = (np.bincount(pairs.hour, each) for each in (pairs.accuracy, np.abs(pairs.accuracy)))
     return np.asarray(net, np.float64), np.asarray(total, np.float64)
 
 
 def swap_events(pairs: Pairs, rng: Rng) -> Draws:
-    """Swap the models of each pair."""
     _, discordant = hourly(pairs)
     hours = 2.0 * rng.binomial(discordant.astype(np.int64), 0.5, (RUNS, len(discordant))) - discordant
     starts = np.searchsorted(pairs.day_of_hour, np.unique(pairs.day_of_hour))
@@ -76,8 +71,6 @@ def signs(rng: Rng, runs: int, days: int, block: int) -> FloatArray:
 
 
 def swap_days(block: int) -> Callable[[Pairs, Rng], Draws]:
-    """Swap the models in all pairs of a block of days."""
-
     def draw(pairs: Pairs, rng: Rng) -> Draws:
         sign = signs(rng, RUNS, pairs.days, block)
         difference, discordant = hourly(pairs)
@@ -124,17 +117,12 @@ DRAWS: dict[str, Callable[[Pairs, Rng], Draws]] = {
 }
 
 
-# ---------------------------------------------------------------------------------------------------- rules
-
-
 Rule = Callable[[Draws], BoolArray | None]
 """Whether each run ever finds a difference; None if the draws have no hours."""
 LEAST_DISCORDANT = 10.0
 
 
 def mcnemar(looks: slice) -> Rule:
-    """McNemar's test at α = 0.05, at some of the hours."""
-
     def rule(draws: Draws) -> BoolArray | None:
         if draws.hours is None or draws.discordant is None:
             return None
@@ -204,6 +192,11 @@ def interval_path(days: FloatArray, pairs: FloatArray, first: int) -> tuple[Floa
     return value, half, kappa
 
 
+def first_days(decisions: BoolArray) -> FloatArray:
+    """Return the first day with a decision at the looks from day 28 on, ∞ if there is none, (runs,)."""
+    return np.where(decisions.any(axis=1), BURN_IN_DAYS + decisions.argmax(axis=1), np.inf)
+
+
 RULES: dict[str, Rule] = {
     "McNemar's test, every hour": mcnemar(slice(None)),
     "McNemar's test, once at the end": mcnemar(slice(-1, None)),
@@ -219,7 +212,6 @@ RULES: dict[str, Rule] = {
     "confidence sequence of days, from day 42": interval(42),
 }
 DECIDES = "**confidence sequence of days, from day 28**"
-"""The rule that decides."""
 
 
 @cache
@@ -231,8 +223,6 @@ def draws_of(name: str) -> Draws:
 def false_differences(rule: str, draws: str) -> BoolArray | None:
     return RULES[rule](draws_of(draws))
 
-
-# ---------------------------------------------------------------------------------------------------- AUC
 
 AUC_RUNS = 1_000
 LOOKS = 5
@@ -298,11 +288,7 @@ def _placements(scores: FloatArray, rows: BoolArray, others: BoolArray) -> Float
     return np.asarray((below[0] + below[1]) / (2.0 * len(ordered)), np.float64)
 
 
-# ---------------------------------------------------------------------------------------------------- tables
-
-
 def rows() -> Iterator[str]:
-    """Lines of three Markdown tables."""
     pairs = flight_pairs()
     name = f"false differences within {pairs.days} days of {len(pairs.day):,} pairs, in %"
     yield f"| {name} | " + " | ".join(DRAWS) + " |"

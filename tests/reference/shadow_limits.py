@@ -18,9 +18,18 @@ from sketches.shadow.least_days import rare_harm_days
 from tests.reference import shadow_decisions
 from tests.reference.flight_pairs import BoolArray, FloatArray, flight_pairs
 from tests.reference.shadow_decisions import format_day, quantiles
-from tests.reference.shadow_errors import ALPHA, RUNS, Z95, Rng, draws_of, interval_path, percent, signs
-
-# ---------------------------------------------------------------------------------------------------- means
+from tests.reference.shadow_errors import (
+    ALPHA,
+    RUNS,
+    Z95,
+    Draws,
+    Rng,
+    draws_of,
+    first_days,
+    interval_path,
+    percent,
+    signs,
+)
 
 MEAN_LOOKS = (2, 10, 28, 50)
 MEAN_DAYS = 150
@@ -54,8 +63,6 @@ def false_means(name: str, first: int) -> BoolArray:
     return np.asarray((np.abs(value) > half / np.sqrt(kappa)).any(axis=1), np.bool_)
 
 
-# ---------------------------------------------------------------------------------------------------- power
-
 EFFECTS = (1.0, 0.5)
 Z80 = 0.8416212335729143
 CENTERED = ("centered, accuracy", "centered, Brier")
@@ -63,19 +70,16 @@ CENTERED = ("centered, accuracy", "centered, Brier")
 
 def days_to_decide(draws: str, effect: float) -> FloatArray:
     """Return the first day on which the interval excludes 0, for a share of the real difference; ∞ if never."""
-    simulated = draws_of(draws)
-    days = simulated.days + effect * _quality(draws).mean() * simulated.pairs
+    simulated, days = _with_effect(draws, effect)
     value, half, _ = interval_path(days, simulated.pairs, BURN_IN_DAYS)
-    decided = np.abs(value) > half
-    return np.where(decided.any(axis=1), BURN_IN_DAYS + decided.argmax(axis=1), np.inf)
+    return first_days(np.abs(value) > half)
 
 
 def evidence_days(draws: str, effect: float) -> FloatArray:
     """Return the first day on which the e-process reaches 1/α, after 28 days of burn-in; ∞ if never."""
-    simulated = draws_of(draws)
-    days = simulated.days + effect * _quality(draws).mean() * simulated.pairs
+    simulated, days = _with_effect(draws, effect)
     alarms = day_evidence(days, simulated.pairs, np.zeros(len(days))).different >= -math.log(ALPHA)
-    return np.where(alarms.any(axis=1), BURN_IN_DAYS + 1 + alarms.argmax(axis=1), np.inf)
+    return first_days(alarms) + 1
 
 
 def fixed_days(draws: str, effect: float) -> float:
@@ -89,12 +93,15 @@ def fixed_days(draws: str, effect: float) -> float:
     return float(is_enough.argmax() + 1) if is_enough.any() else np.inf
 
 
+def _with_effect(draws: str, effect: float) -> tuple[Draws, FloatArray]:
+    simulated = draws_of(draws)
+    return simulated, simulated.days + effect * _quality(draws).mean() * simulated.pairs
+
+
 def _quality(draws: str) -> FloatArray:
     pairs = flight_pairs()
     return pairs.accuracy if draws == CENTERED[0] else pairs.brier
 
-
-# ---------------------------------------------------------------------------------------------------- rare harm
 
 FIRST_LOOKS = (28, 56, 120)
 RARE = ((0.25, 0.005), (0.05, 0.005), (0.1, 0.02))
@@ -127,18 +134,14 @@ def _promoted(days: FloatArray, pairs: FloatArray, margin: float, first: int) ->
     return np.asarray((value - half > -margin).any(axis=1), np.bool_)
 
 
-# ---------------------------------------------------------------------------------------------------- slices
-
 SLICE_RUNS = 400
 SLICE_FLIGHTS = 200
-"""Least flights of a slice."""
 HARMED = 3
 HARMS = (0.0, 0.02, 0.05, 0.1)
 SLICE_ALPHA = 0.1
 
 
 def slice_days() -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return flights, right answers of the primary, and those of the candidate, each (slices, days)."""
     pairs = flight_pairs()
     slices = int(pairs.slice_index.max()) + 1
     cell = pairs.slice_index * pairs.days + pairs.day
@@ -174,11 +177,7 @@ def slice_discoveries(harm: float) -> tuple[FloatArray, FloatArray, BoolArray]:
     return np.array(false_shares), np.array(discovered), np.array(alarms)
 
 
-# ---------------------------------------------------------------------------------------------------- tables
-
-
 def rows() -> Iterator[str]:
-    """Lines of six Markdown tables, in per cent or days."""
     yield "| sums of independent days | " + " | ".join(f"from day {first}" for first in MEAN_LOOKS) + " |"
     yield "|---|" + "--:|" * len(MEAN_LOOKS)
     for name in MEANS:

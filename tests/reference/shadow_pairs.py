@@ -113,7 +113,6 @@ def answers_of(rows: Rows, version: str) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def joined(rows: Rows, contract: Contract = BINARY, candidate: str = "4", copy: str = "3b") -> Pairs:
-    """Pair raw rows in plain Python, from the hour of the candidate's earliest event on."""
     labels: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for each in rows["labels"] if contract.label is not None else ():
         labels[each["id"]].append(each)
@@ -189,11 +188,7 @@ def log_odds_bin(score: float, steps: int) -> int:
 
 
 def add_to_bins(
-    counts: dict[str, Any],
-    event: Mapping[str, Any],
-    answer: Mapping[str, Any],
-    truth: bool | None,
-    contract: Contract,
+    counts: dict[str, Any], event: Mapping[str, Any], answer: Mapping[str, Any], truth: bool | None, contract: Contract
 ) -> None:
     sides = (("primary", event), ("candidate", answer))
     classes = [decision(each, contract) for each in (event, answer)]
@@ -262,7 +257,6 @@ def add_pair(
 
 
 def stored(client: Client, candidate: str = "4") -> Pairs:
-    """Read the rows of `shadow_pairs`."""
     names = (*COUNTS, *SUMS, *MAPS, *SPENT)
     rows = client.rows(
         f"SELECT slice, toUnixTimestamp(window_start), {', '.join(names)} FROM shadow_pairs FINAL "

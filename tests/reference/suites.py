@@ -17,12 +17,10 @@ MARGIN = 0.1
 
 
 def item_rates(rng: np.random.Generator, p: float, items: int) -> NDArray[np.float64]:
-    """Draw the probabilities of right answers of the items of a suite."""
     return rng.beta(2 * p, 2 * (1 - p), items)
 
 
 def coverage(rng: np.random.Generator, items: int, epochs: int, p: float) -> float:
-    """Return the share of intervals of the mean score that contain the mean of all items."""
     covered = 0
     for _ in range(RUNS):
         sums = rng.binomial(epochs, item_rates(rng, p, items))
@@ -46,7 +44,6 @@ def decisions(rng: np.random.Generator, items: int, epochs: int, p: float, loss:
 
 
 def main() -> None:
-    """Print the tables of docs/statistics.md and docs/suites.md."""
     rng = np.random.default_rng(24)
     print("items epochs mean  coverage of the mean score")
     for items in (50, 100):

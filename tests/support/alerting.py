@@ -87,10 +87,8 @@ SECRETS = {
 
 
 def contracts() -> list[Contract]:
-    """Contracts of a binary model, a multi-class model, a regression and a language model."""
     return [parse_contract(text) for text in (BINARY, MANY, NUMBER, BOT)]
 
 
 def installation() -> AlertSettings:
-    """The alert settings of the installation."""
     return read_alert_settings(SETTINGS, "barograph.toml")

@@ -20,7 +20,6 @@ def _int32(values: list[int]) -> pa.Array:
 
 
 def flat_arrays() -> dict[str, pa.Array]:
-    """Return an array of each flat type and extension type by name."""
     decimals = [pa.decimal32(5, 1), pa.decimal64(5, 1), pa.decimal128(5, 1), pa.decimal256(5, 1)]
     times = [*(pa.duration(unit) for unit in ("s", "ns")), *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns"))]
     times += [pa.time32("s"), pa.time64("ns"), pa.timestamp("s", "Europe/Berlin"), pa.timestamp("ms", "+02:30")]
@@ -106,7 +105,6 @@ def all_arrays() -> dict[str, pa.Array]:
 
 
 def write(table: pa.Table, compression: str | None = None) -> bytes:
-    """Write a table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=compression)
     with pa.ipc.new_stream(sink, table.schema, options=options) as writer:

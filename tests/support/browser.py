@@ -38,8 +38,6 @@ def chromium(*switches: str) -> Iterator[Browser]:
 
 
 class PreviewPage:
-    """One page of the preview, and the errors and warnings of its console."""
-
     def __init__(self, browser: Browser, root: str) -> None:
         self.root = root
         self.page: Page = browser.new_page(viewport={"width": 1400, "height": 1000})
@@ -51,16 +49,13 @@ class PreviewPage:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
     def open(self, path: str) -> None:
-        """Open a path of the server, and wait until all panels are drawn."""
         self.page.goto(self.root.rstrip("/") + path)
         self.wait_drawn()
 
     def wait_drawn(self) -> None:
-        """Wait until all panels are drawn or have failed."""
         self.page.wait_for_selector("body[data-state]")
 
     def panels(self, state: str) -> list[str]:
-        """The panels in a state (`drawn`, `failed`), each with its id and text."""
         result = self.page.query_selector_all(f"[data-panel][data-state={state}]")
         return [f"{each.get_attribute('data-panel')} {each.inner_text()[:200]}" for each in result]
 
@@ -75,5 +70,4 @@ class PreviewPage:
         return {name: list(zip(x, y, strict=True)) for name, x, y in drawn}
 
     def close(self) -> None:
-        """Close the page."""
         self.page.close()

@@ -66,7 +66,6 @@ class MergedEvents:
         return merged.numbers.get((member.slice_index, field_index))
 
     def columns(self, ends_s: list[int], **changes: Any) -> Columns | None:
-        """Columns of windows of the contract's first length."""
         n = len(ends_s)
         series = sort_series(self.registry, self.contract.model, self.series.values())
         windows = WindowSet(
@@ -81,7 +80,6 @@ class MergedEvents:
         return compare(windows, version_sides(series), arm_sides(self.contract, series), self.read_numbers)
 
     def compare(self, ends_s: list[int], **changes: Any) -> list[Row]:
-        """Rows of windows of the contract's first length, each with its end in Unix seconds."""
         columns = self.columns(ends_s, **changes)
         if columns is None:
             return []
@@ -92,7 +90,6 @@ class MergedEvents:
 
 
 def one(rows: list[Row], **values: Any) -> Row:
-    """Return the only row with these values."""
     matches = [row for row in rows if all(row[name] == value for name, value in values.items())]
     assert len(matches) == 1, (values, matches)
     return matches[0]

@@ -10,7 +10,6 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
 
 def load_script(path: str) -> ModuleType:
-    """Load `deploy/PATH` as a module."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, DEPLOY / path)
     assert spec is not None
     assert spec.loader is not None

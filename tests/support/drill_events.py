@@ -43,7 +43,6 @@ CONTRACT = Contract(
 
 
 def baseline(contract: Contract = CONTRACT) -> Baseline:
-    """A baseline with ten equal bins of standard normal values for each number."""
     normal = np.random.default_rng(1).normal(size=10_000)
     quantiles = tuple(np.quantile(normal, np.linspace(0, 1, QUANTILE_RANKS)).tolist())
     fields = []
@@ -69,7 +68,6 @@ def baseline(contract: Contract = CONTRACT) -> Baseline:
 
 
 def make_events(n: int = 900, days: int = 3, seed: int = 7) -> EventTables:
-    """Events of some days in order of time, with a twentieth of nulls in each feature, and a label a quarter later."""
     rng = np.random.default_rng(seed)
     at = np.sort(rng.integers(START_MS, START_MS + days * DAY_MS, n))
     mask = rng.random((5, n)) < 0.05
@@ -95,12 +93,10 @@ def make_events(n: int = 900, days: int = 3, seed: int = 7) -> EventTables:
 
 
 def without(contract: Contract, **changes: Any) -> Contract:
-    """A copy of a contract with changes."""
     return msgspec.structs.replace(contract, **changes)
 
 
 def raw_rows(predictions: pa.Table) -> list[dict[str, Any]]:
-    """Return the raw rows that the recorder writes for predictions."""
     rows = []
     for i, event in enumerate(predictions.to_pylist()):
         features = {name.removeprefix("features."): v for name, v in event.items() if name.startswith("features.")}

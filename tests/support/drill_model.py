@@ -26,8 +26,6 @@ DAYS, PER_DAY = 8, 1000
 
 @dataclass(frozen=True)
 class DrilledModel:
-    """A model, its events, and the files that hold both."""
-
     contract: Contract
     baseline: Baseline
     events: EventTables
@@ -37,7 +35,6 @@ class DrilledModel:
 
 
 def make_model(folder: Path, now_ms: int) -> DrilledModel:
-    """Make the model; its last event is an hour old."""
     training = make_events(20_000, 20, seed=1).predictions
     names = {name: name.removeprefix("features.") for name in training.column_names}
     table = training.drop_columns(["id", "version", "features.updated"])

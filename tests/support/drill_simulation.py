@@ -25,26 +25,15 @@ ON_CALL = AlertSettings(
 
 
 def rule_of(contract: Contract, name: str, key: str = "") -> Rule:
-    """The rule of a contract with a name, which has an instance of a key."""
     return next(
         rule for rule in rules_of(contract, ON_CALL) if rule.name == name and (not key or key in rule.signal.keys)
     )
 
 
 def simulation(
-    rules: Sequence[Rule],
-    periods: Iterable[tuple[Rule, str, int, int]],
-    until: int,
-    settings: AlertSettings = ON_CALL,
+    rules: Sequence[Rule], periods: Iterable[tuple[Rule, str, int, int]], until: int, settings: AlertSettings = ON_CALL
 ) -> Simulation:
-    """A simulation from 0 on.
-
-    Args:
-        rules: all rules.
-        periods: rule, key, start and end of firing.
-        until: its end.
-        settings: routes and contact points.
-    """
+    """A simulation from 0 on; periods are rule, key, start and end of firing."""
     by_rule: dict[str, list[Transition]] = {}
     keys: dict[str, set[str]] = {}
     alerts = []

@@ -18,8 +18,6 @@ TOPIC = "predictions"
 
 @dataclass(frozen=True)
 class FakeMessage:
-    """A message, or an error of a partition."""
-
     offset_: int
     value_: bytes | None = b"x"
     partition_: int = 0
@@ -50,14 +48,11 @@ class FakeMessage:
 
 
 def failure(code: int, partition: int = 0, offset: int = -1, text: str = "") -> FakeMessage:
-    """An error of a partition, as a consumer returns it between messages."""
     return FakeMessage(offset, None, partition, error_=KafkaError(code, text))
 
 
 @dataclass
 class FakeConsumer:
-    """Returns prepared fetches, and records how it is used."""
-
     fetches: list[list[FakeMessage]] = field(default_factory=list)
     committed_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     starts: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -112,7 +107,6 @@ class FakeConsumer:
 
 
 def fake_settings(**changes: Any) -> ProcessorSettings:
-    """Settings that lead to no server."""
     return ProcessorSettings(
         instance="s",
         bootstrap_servers="127.0.0.1:1",

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A text."""
-
     data: bytes
 
 
@@ -43,7 +41,6 @@ _ALIGNMENT = 8
 
 
 def dump(root: Table) -> bytes:
-    """Write a flatbuffer."""
     order = _order(root)
     blocks = [_size(each) for each in order]
     positions: dict[int, int] = {}
@@ -69,7 +66,6 @@ def _children(parent: Object) -> list[Object]:
 
 
 def _order(root: Table) -> list[Object]:
-    """Return all objects, each once, parents before children."""
     done: dict[int, Object] = {}
 
     def visit(each: Object) -> None:
@@ -116,7 +112,6 @@ def _write(data: bytearray, each: Object, position: int, targets: dict[int, int]
 
 
 def _write_table(data: bytearray, table: Table, position: int, targets: dict[int, int]) -> None:
-    """Write a table's list of slots and the table, with eight bytes for each slot."""
     start = targets[id(table)]
     n = max(table.slots, default=-1) + 1
     struct.pack_into("<HH", data, position, 4 + 2 * n, _ALIGNMENT * (1 + len(table.slots)))

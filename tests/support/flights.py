@@ -29,7 +29,8 @@ from examples.flights.data import read_flights
 from examples.flights.features import FEATURES, flight_rows
 from examples.flights.model import LATE, ON_TIME, classes, train
 from examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
-from sketches.baseline.baseline import Baseline, load_baseline
+from sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
+from tests.reference.flights_reference import RARE_CATEGORY, ReferenceBins, as_floats, smoothed_shares
 
 WINDOWS = (Window(86_400, 3 * 3600), Window(7 * 86_400, 86_400))
 MODEL, VERSION = "flight-delay", "1"
@@ -46,7 +47,6 @@ class Flights:
     baseline: Baseline
 
     def month(self, prefix: str) -> pa.Table:
-        """The predictions of one original month, such as `2013-10`."""
         dates = self.predictions["original_date"]
         return self.predictions.filter(pc.starts_with(dates, prefix))
 
@@ -97,24 +97,18 @@ def make_flights(folder: Path) -> Flights:
 
 
 def _with_outputs(rows: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
-    """Times and features of flights, with a model's scores and classes."""
     features = rows.select(["at", *FEATURES])
     return features.append_column("score", pa.array(scores)).append_column("class", classes(scores))
 
 
 def as_events(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows as JSON predictions."""
     features = [name for name in table.column_names if name.startswith("features.")]
     columns = {name: table[name].to_pylist() for name in table.column_names if name != "at"}
     at = table["at"].cast(pa.int64()).to_pylist()
     return [
         {
-            "model": MODEL,
-            "version": VERSION,
-            "id": columns["id"][i],
-            "at": at[i],
-            "score": columns["score"][i],
-            "class": columns["class"][i],
+            **{"model": MODEL, "version": VERSION, "at": at[i]},
+            **{name: columns[name][i] for name in ("id", "score", "class")},
             "features": {name.removeprefix("features."): columns[name][i] for name in features},
         }
         for i in range(table.num_rows)
@@ -129,14 +123,11 @@ def delayed(events: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
 
 
 def messages(events: list[dict[str, Any]], partitions: int) -> list[tuple[int, bytes, None]]:
-    """Assign the events to partitions in turn."""
     return [(i % partitions, json.dumps(event).encode(), None) for i, event in enumerate(events)]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected counts and PSI, by slice and field."""
-
     panes: dict[tuple[str, str, int], tuple[int, int, tuple[int, ...]]]
     """(slice, field, pane start) → n, nulls, cells."""
     psi: dict[tuple[str, str, str, int], tuple[int, float]]
@@ -146,7 +137,6 @@ class Expected:
 
 
 def oracle(flights: Flights, table: pa.Table) -> Expected:
-    """Compute the expected counts and PSI."""
     at_s = table["at"].cast(pa.int64()).to_numpy() // 1000
     pane = at_s // 3600 * 3600
     first, last = int(pane.min()), int(pane.max()) + 3600
@@ -172,10 +162,10 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
     distinct, at_pane = np.unique(pane, return_inverse=True)
     for field in flights.baseline.fields:
         served_name = field.name if field.name in ("score", "class") else f"features.{field.name}"
-        cells = _cells(field, table[served_name])
+        cells = _bins(field).cells(table[served_name])
         if field.kind == "numeric":
             ordered |= _values_by_pane(field.name, table[served_name], distinct, at_pane)
-        base_cells = _cells(field, flights.train[field.name])
+        base_cells = _bins(field).cells(flights.train[field.name])
         width = field.n_cells
         for name, (mask, base_mask) in masks.items():
             counts = np.zeros((len(distinct), width), dtype=np.int64)
@@ -196,7 +186,7 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
 
 
 def _values_by_pane(name: str, column: pa.ChunkedArray, panes: Array, at_pane: Array) -> dict[tuple[str, int], Array]:
-    numbers = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])
+    numbers = as_floats(column)
     result = {}
     for i, start in enumerate(panes.tolist()):
         of_pane = numbers[at_pane == i]
@@ -207,28 +197,17 @@ def _values_by_pane(name: str, column: pa.ChunkedArray, panes: Array, at_pane: A
 
 
 def _among(column: list[Any], names: set[str], value: str) -> Array:
-    """Mask of the rows with a value of a dimension; `other` are the rows with none of the names."""
     return np.array([(v in names) != (value == "other") for v in column])
 
 
-def _cells(field: Any, column: pa.ChunkedArray) -> Array:
-    if field.kind == "category":
-        index = {value: i for i, value in enumerate(field.categories)}
-        unseen, null = len(index), len(index) + 1
-        return np.array([null if v is None else index.get(v, unseen) for v in column.to_pylist()])
-    values = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])
-    return np.where(np.isnan(values), len(field.edges) + 1, np.searchsorted(field.edges, values, "right"))
+def _bins(field: FieldBaseline) -> ReferenceBins:
+    return ReferenceBins(None if field.kind == "category" else np.array(field.edges), field.categories)
 
 
 def _psi(kind: str, base: Array, window: Array) -> float:
-    """PSI by definition: rare categories pooled, smoothed shares, floors of 10⁻⁴."""
+    """PSI with rare categories pooled."""
     if kind == "category":
-        rare = base[:-2] / base.sum() < 0.005
-        base, window = (
-            np.array([*c[:-2][~rare], c[:-2][rare].sum() + c[-2], c[-1]], dtype=float) for c in (base, window)
-        )
-    m, n, bins = base.sum(), window.sum(), len(base)
-    p = np.maximum(1e-4, (base + 0.5) / (m + bins / 2))
-    a = np.minimum(0.5, n * p)
-    q = np.maximum(1e-4, (window + a) / (n + a.sum()))
+        rare = base[:-2] / base.sum() < RARE_CATEGORY
+        base, window = (np.array([*c[:-2][~rare], c[:-2][rare].sum() + c[-2], c[-1]]) for c in (base, window))
+    p, q, *_ = smoothed_shares(base, window)
     return float(((q - p) * np.log(q / p)).sum())

@@ -44,10 +44,7 @@ class Running(Protocol):
 
 
 class Forked:
-    """A forked process, in the manner of `subprocess.Popen`."""
-
     def __init__(self, process: ForkServerProcess, name: str) -> None:
-        """Wrap a running process."""
         self._process, self._name = process, name
 
     @property
@@ -77,14 +74,7 @@ class Forked:
 
 
 def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, environ: Mapping[str, str]) -> Forked:
-    """Run a module's function in a separate process.
-
-    Args:
-        main: takes the arguments, returns the exit code.
-        arguments: as on a command line.
-        log: file to which standard output and standard error are appended.
-        environ: the whole environment.
-    """
+    """Run a function in a separate process, with its exit code; `environ` is the whole environment."""
     # Created before the start, so that a test that waits for a line can open it.
     log.touch()
     process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)

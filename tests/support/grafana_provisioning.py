@@ -22,21 +22,10 @@ from tests.support.grafana_state import GrafanaState, Json
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVISIONING = PurePosixPath("/etc/grafana/provisioning")
-DATA_SOURCE = {
-    "name": str,
-    "type": str,
-    "*uid": str,
-    "*orgId": int,
-    "*access": ("proxy", "direct"),
-    "*url": str,
-    "*user": str,
-    "*database": str,
-    "*basicAuth": bool,
-    "*basicAuthUser": str,
-    "*withCredentials": bool,
-    "*isDefault": bool,
-    "*editable": bool,
-    "*version": int,
+DATA_SOURCE: dict[str, Any] = {
+    **{key: str for key in ("name", "type", "*uid", "*url", "*user", "*database", "*basicAuthUser")},
+    **{key: bool for key in ("*basicAuth", "*withCredentials", "*isDefault", "*editable")},
+    **{"*orgId": int, "*version": int, "*access": ("proxy", "direct")},
     "*jsonData": {
         **{key: str for key in ("host", "*protocol", "*path", "*username", "*defaultDatabase", "*defaultTable")},
         **{key: str for key in ("*dialTimeout", "*queryTimeout", "*connMaxLifetime", "*maxIdleConns", "*maxOpenConns")},
@@ -47,15 +36,9 @@ DATA_SOURCE = {
     "*secureJsonData": {"*password": str, "*tlsCACert": str, "*tlsClientCert": str, "*tlsClientKey": str},
 }
 """A data source of the plugin grafana-clickhouse-datasource 4.20.0 (its src/types/config.ts)."""
-PROVIDER = {
-    "name": str,
-    "type": ("file",),
-    "*orgId": int,
-    "*folder": str,
-    "*folderUid": str,
-    "*disableDeletion": bool,
-    "*allowUiUpdates": bool,
-    "*updateIntervalSeconds": int,
+PROVIDER: dict[str, Any] = {
+    **{"name": str, "type": ("file",), "*folder": str, "*folderUid": str, "*orgId": int},
+    **{"*disableDeletion": bool, "*allowUiUpdates": bool, "*updateIntervalSeconds": int},
     "options": {"path": str, "*foldersFromFilesStructure": bool},
 }
 SHAPES = {
@@ -104,11 +87,7 @@ def key_faults(files: Mounted) -> list[str]:
 
 
 def start(state: GrafanaState, files: Mounted, environ: Mapping[str, str]) -> None:
-    """Start Grafana with files on a state, which a new Grafana or its volume has.
-
-    Raises:
-        StartError: Grafana would exit.
-    """
+    """Start Grafana with files on the state of a new one or of a volume; raise `StartError` if it would exit."""
     for _, content in _documents(files, "datasources"):
         for source in expanded(content["datasources"], environ):
             own = {"id": 1, "orgId": 1, "version": 1, "readOnly": not source.get("editable", False)}

@@ -47,7 +47,6 @@ class Truth:
     """Number of labels by kind."""
 
     def known(self, hours: range) -> NDArray[np.bool_]:
-        """Return a mask of the predictions of some hours that have a label."""
         return (self.hour >= hours.start) & (self.hour < hours.stop) & ~np.isnan(self.effective_labels)
 
     def maturity(self, edges: FloatArray) -> tuple[FloatArray, float]:
@@ -65,19 +64,9 @@ class Truth:
 
 
 def generate(
-    client: Client,
-    rng: np.random.Generator,
-    per_hour: int,
-    outputs: Callable[[int], tuple[dict[str, Any], FloatArray]],
+    client: Client, rng: np.random.Generator, per_hour: int, outputs: Callable[[int], tuple[dict[str, Any], FloatArray]]
 ) -> Truth:
-    """Write predictions and labels of two classes.
-
-    Args:
-        client: where to.
-        rng: of all that is drawn here.
-        per_hour: predictions.
-        outputs: gives columns of so many predictions, and the truth of each, 0 or 1.
-    """
+    """Write predictions and labels of two classes; `outputs` gives columns of n predictions, and the truth of each."""
     n = HOURS * per_hour
     at_ms = START_MS + np.sort(rng.integers(0, HOURS * HOUR_MS, n))
     output, truth = outputs(n)

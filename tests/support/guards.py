@@ -25,7 +25,6 @@ HOUR_S = 3600
 
 
 def contract_every(every_s: int, recover_s: int) -> Contract:
-    """A contract whose rules are evaluated every so many seconds and fire at once."""
     return parse_contract(
         "contract: 1\nmodel: m\nwindows: [{length: 1h, hop: 1m}]\n"
         "fields: {temp: {type: float, critical: true}}\n"
@@ -40,8 +39,6 @@ WAIT_S = 60.0
 
 
 class FastClock:
-    """Unix seconds that pass a hundred times faster, so that rules that are due every minute are evaluated at once."""
-
     def __init__(self) -> None:
         self._start_s, self._began_s = time.time(), time.monotonic()
 
@@ -81,7 +78,6 @@ def connect_soon(address: Address) -> Client:
 
 @contextmanager
 def running(pipeline: Pipeline, instance: str, clock: Any, registry: Registry = REGISTRY) -> Iterator[threading.Event]:
-    """A guard on a thread of its own; its errors fail the test."""
     stop = threading.Event()
     errors: list[BaseException] = []
     settings = settings_of(pipeline, instance)

@@ -13,19 +13,11 @@ TIMEOUT_S = 600.0
 
 
 def install(name: str) -> None:
-    """Install the environment of an instrumentation from its lock file, unless it is installed."""
     run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
 
 
 def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict[str, dict[str, Any]]:
-    """Run the program, and return what client and server measured, by call.
-
-    Args:
-        name: the instrumentation.
-        base_url: the server.
-        model: its model.
-        receiver_port: the port that receives the spans.
-    """
+    """Run the program, and return what client and server measured, by call."""
     environ = {
         "OTEL_SERVICE_NAME": "support-bot",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",

@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
+
+TYPES: dict[str, Any] = {
+    **{"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)},
+    **{"number": int | float, "integer": int},
+}
 
 
 def faults(
     value: Any, schema: dict[str, Any], where: str = "", definitions: dict[str, dict[str, Any]] | None = None
 ) -> list[str]:
-    """Compare a value with a schema; return the violations, or an empty list if it is valid.
-
-    Args:
-        value: a value of plain JSON types.
-        schema: the schema, with its `definitions` if it is a whole one.
-        where: path of the value in messages.
-        definitions: schemas that `$ref` may name.
-    """
+    """Return the violations of a schema by plain JSON; `definitions` are those that `$ref` may name."""
     definitions = schema.get("definitions", {}) if definitions is None else definitions
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/definitions/")]
-    names = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
     if "anyOf" in schema and all(faults(value, option, where, definitions) for option in schema["anyOf"]):
         return [f"{where}: matches no option"]
-    result: list[str] = []
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = any(
-        number and (kind == "number" or isinstance(value, int))
-        if kind in ("number", "integer")
-        else isinstance(value, names[kind])
-        for kind in kinds
-    )
-    if kinds and not fits:
+    if kinds and not any(
+        isinstance(value, TYPES[kind]) and isinstance(value, bool) <= (kind == "boolean") for kind in kinds
+    ):
         return [f"{where}: is not of type {kinds}"]
+    result: list[str] = []
     if ("enum" in schema and value not in schema["enum"]) or ("const" in schema and value != schema["const"]):
         result.append(f"{where}: is not an allowed value")
-    if number:
-        low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
-        if (
-            (low is not None and value < low)
-            or (above is not None and value <= above)
-            or (high is not None and value > high)
-        ):
-            result.append(f"{where}: is out of range")
+    if number and not (
+        schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+        and value > schema.get("exclusiveMinimum", -math.inf)
+    ):
+        result.append(f"{where}: is out of range")
     if isinstance(value, str):
         short, long = schema.get("minLength", 0), schema.get("maxLength", 10**9)
         if not short <= len(value) <= long or not re.search(schema.get("pattern", ""), value):

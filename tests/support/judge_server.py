@@ -15,8 +15,6 @@ Answer = Callable[[Exchange, dict[str, Any], int], None]
 
 
 class JudgeServer(ScriptedServer):
-    """The server, and its endpoints."""
-
     def __init__(self, answer: Answer) -> None:
         self._endpoints: list[ChatEndpoint] = []
         super().__init__(lambda exchange: answer(exchange, json.loads(exchange.body), exchange.request_number))
@@ -38,7 +36,6 @@ class JudgeServer(ScriptedServer):
         return {request.peer for request in self.requests}
 
     def endpoint(self, key: str = "", **settings: Any) -> ChatEndpoint:
-        """Return an endpoint with this server."""
         variable = "JUDGE_KEY" if key else ""
         endpoint = ChatEndpoint(ChatEndpointSettings(self.url, "judge-1", variable, **settings), {variable: key})
         self._endpoints.append(endpoint)
@@ -51,12 +48,10 @@ class JudgeServer(ScriptedServer):
 
 
 def send(exchange: Exchange, body: bytes, status: int = 200, **headers: str) -> None:
-    """Answer with a body."""
     exchange.send(body, status, **headers)
 
 
 def chat(content: str | None, logprobs: list[float] | None = None, **choice: Any) -> bytes:
-    """Build an answer with the chat API."""
     choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"} | choice
     if logprobs is not None:
         choice["logprobs"] = {"content": [{"token": "x", "logprob": value} for value in logprobs]}
@@ -65,10 +60,8 @@ def chat(content: str | None, logprobs: list[float] | None = None, **choice: Any
 
 
 def always(content: str) -> Answer:
-    """Answer each request with this text."""
     return lambda handler, body, number: send(handler, chat(content))
 
 
 def in_turn(*contents: str) -> Answer:
-    """Answer the requests with these texts, one after the other, again and again."""
     return lambda handler, body, number: send(handler, chat(contents[number % len(contents)]))

@@ -22,8 +22,6 @@ from warehouse.client import Address
 
 
 class MortalProducer:
-    """A producer that kills its process at one of its calls."""
-
     def __init__(self, producer: Producer, at: int, *, after: bool) -> None:
         self._producer, self._at, self._after = producer, at, after
         self._calls = 0

@@ -30,7 +30,6 @@ def profile(role: Role) -> str:
 
 
 def main(name: str, readonly: str) -> None:
-    """Run the statements with this value of the setting `readonly`."""
     (role,) = (role for role in ROLES if role.name == name)
     with tempfile.TemporaryDirectory() as folder:
         users, config = Path(folder, "users.xml"), Path(folder, "config.xml")

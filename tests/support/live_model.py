@@ -12,7 +12,6 @@ from drills.faults import EventTables
 from tests.support.drill_events import COLOURS, CONTRACT
 
 PER_S = 12
-"""Predictions per second."""
 _WITHOUT = (
     *("psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "latency", "completeness"),
     "pipeline-lag",
@@ -27,10 +26,7 @@ LIVE_CONTRACT: Contract = msgspec.structs.replace(
     fields=tuple(field for field in CONTRACT.fields if field.name in ("x", "y", "colour")),
     label=None,
     alerts=Alerts(
-        every_s=10,
-        for_s=0,
-        keep_firing_for_s=0,
-        rules={name: AlertRule(severity="none") for name in _WITHOUT},
+        every_s=10, for_s=0, keep_firing_for_s=0, rules={name: AlertRule(severity="none") for name in _WITHOUT}
     ),
     fallback=Fallback(recover_s=10),
 )

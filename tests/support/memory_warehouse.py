@@ -104,7 +104,6 @@ class MemoryWarehouse:
         return [tuple(_value(row[name]) for name in names) for row in with_epoch]
 
     def arrow(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
-        """Return the panes or volume of a model that start in [start_s, end_s)."""
         table = re.search(r"FROM (\w+) FINAL", sql)
         assert table is not None, sql
         return pa.Table.from_pylist(self._in_range(table[1], parameters), schema=_LOADED_SCHEMAS[table[1]])
@@ -117,7 +116,6 @@ class MemoryWarehouse:
         return [row for at_s in in_range for row in starts[at_s].values() if pane_s is None or row["pane_s"] == pane_s]
 
     def last(self, table: str) -> dict[Key, Row]:
-        """Return the last revision of each verdict, by its key without `record_seq`."""
         newest: dict[Key, Row] = {}
         for key, row in self.tables[table].items():
             before = newest.get(key[:-1])
@@ -142,7 +140,6 @@ class MemoryWarehouse:
 
 
 def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:
-    """Return rows without some of their columns."""
     dropped = set(names)
     return {key: {n: v for n, v in row.items() if n not in dropped} for key, row in rows.items()}
 

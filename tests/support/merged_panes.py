@@ -10,5 +10,4 @@ from streams.monitor.state.series import Series
 
 
 def merge(series: Series, start_s: int, panes: Iterable[Pane]) -> Pane:
-    """Merge panes; without panes, return an empty one."""
     return merge_panes(series, start_s, panes) or series.empty_pane(start_s)

@@ -11,6 +11,5 @@ NOW_MS = 1_790_000_000_000
 
 
 def batch_of(*values: bytes | None, partition: int = 0, first: int = 0) -> MessageBatch:
-    """Return a batch of one partition, whose offsets begin with `first`."""
     n = len(values)
     return MessageBatch(list(values), np.full(n, partition, np.int32), np.arange(first, first + n), np.full(n, NOW_MS))

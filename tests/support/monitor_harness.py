@@ -20,19 +20,16 @@ DAY_S = 86_400
 
 
 def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
-    """Return the model `m` with one version, its contract changed."""
     changed = msgspec.structs.replace(contract("m", HOUR_S), **changes)
     first = baseline("m", "1")
     return build_registry([(changed, applied_s * 1000)], [RegisteredBaseline(first, first.id, 0, 1)])
 
 
 def event(at_s: int, *, x: float | None = 0.1, color: str = "red", version: str = "1", **changes: Any) -> Event:
-    """Return an event of the model `m` that is received at once."""
     return Event("m", version, at_s * 1000, at_s * 1000, x, color, "north", False, **changes)
 
 
 def make_partials(registry: Registry, events: list[Event], covered: OffsetRange) -> list[Partial]:
-    """Return the partials of one flush of events of the model `m`."""
     summaries = FlushSummaries(registry)
     if events:
         summaries.add(columns("m", covered.partition, [(covered.start + i, entry) for i, entry in enumerate(events)]))
@@ -46,12 +43,7 @@ def make_partials(registry: Registry, events: list[Event], covered: OffsetRange)
 
 
 class MonitorHarness:
-    """One partition state and its rows.
-
-    Attributes:
-        clock_s: the time of all clocks; tests change it.
-        options: keyword arguments of `PartitionState`; tests change them before `restart`.
-    """
+    """One partition state and its rows; tests change the time of all clocks and, before `restart`, the options."""
 
     def __init__(self, registry: Registry, *, live: bool, topic: str = PARTIALS_TOPIC, **options: Any) -> None:
         self.registry, self.live, self.topic = registry, live, topic
@@ -67,7 +59,6 @@ class MonitorHarness:
         return WarehouseStore(self.warehouse)  # type: ignore[arg-type]
 
     def restart(self) -> None:
-        """Start a new process."""
         self.store = self.make_store()
         clocks = {"clock": lambda: self.clock_s, "monotonic_clock": lambda: self.clock_s}
         self.state = PartitionState(
@@ -75,7 +66,6 @@ class MonitorHarness:
         )
 
     def flush(self, *at_s: int, version: str = "1", **delivery: Any) -> list[RejectedRecord]:
-        """Deliver a flush of events at some times, as `flush_events` does."""
         return self.flush_events([event(s, version=version) for s in at_s], **delivery)
 
     def flush_events(
@@ -88,7 +78,6 @@ class MonitorHarness:
         partitions: int = 1,
         end_mark: bool = False,
     ) -> list[RejectedRecord]:
-        """Deliver a flush of events, as partials and progress; return the rejected records."""
         first = self.positions.get(partition, 0) if start is None else start
         end = first + len(events)
         self.positions[partition] = max(end, self.positions.get(partition, 0))
@@ -115,7 +104,6 @@ class MonitorHarness:
         return [record for record in rejected if record is not None]
 
     def volume(self) -> dict[int, int]:
-        """Events of sealed panes of `all`, by hours since T0."""
         return {
             (row["pane_start"] - T0_S) // HOUR_S: row["n"]
             for row in self.warehouse.tables["volume"].values()
@@ -123,7 +111,6 @@ class MonitorHarness:
         }
 
     def verdicts(self, window: str, column: str = "n") -> dict[int, Any]:
-        """The last verdicts on `x` in `all`, by hours from T0 to the window's end."""
         return {
             (row["window_end"] - T0_S) // HOUR_S: row[column]
             for row in self.warehouse.last("drift").values()
@@ -131,7 +118,6 @@ class MonitorHarness:
         }
 
     def rollups(self, pane_s: int, field: str, origin_s: int = T0_S) -> dict[int, int]:
-        """Events of rollups of a field in `all`, by hours since `origin_s`."""
         return {
             (row["pane_start"] - origin_s) // HOUR_S: row["n"]
             for row in self.warehouse.tables["rollups"].values()

@@ -38,7 +38,6 @@ T0_S = 1_790_013_600
 """A multiple of 1, 2, 3 and 6 hours; a day ends six hours later."""
 TOPIC, PARTIALS_TOPIC = "source-topic", "parts-topic"
 LOW, HIGH = -1.5, 2.0
-"""Limits of the field `x`."""
 COLOURS = ("red", "green", "blue")
 CONTROL = "a"
 """Arm of the events without an arm; few histories have a slice for it."""
@@ -46,8 +45,6 @@ CONTROL = "a"
 
 @dataclass(frozen=True)
 class Event:
-    """One prediction."""
-
     model: str
     version: str
     at_ms: int
@@ -58,7 +55,6 @@ class Event:
     failed: bool
     arm: str | None = None
     kind: str = "TimeoutError"
-    """Kind of the error of a failed prediction."""
     latency_ms: float | None = None
     producer: str | None = None
     seq: int = -1
@@ -66,8 +62,6 @@ class Event:
 
 @dataclass
 class History:
-    """The sketchers' records, and the events they were made from."""
-
     registry: Registry
     live: bool
     records: list[tuple[int, Record]] = field(default_factory=list)
@@ -106,13 +100,9 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
     def counts(*cells: int) -> dict[str, SliceCounts]:
         north = tuple(c // 2 for c in cells)
         south = tuple(c - n for c, n in zip(cells, north, strict=True))
-        return {
-            "all": SliceCounts(cells=cells),
-            "region=north": SliceCounts(cells=north),
-            "region=other": SliceCounts(cells=south),
-            "arm=b": SliceCounts(cells=(0,) * len(cells)),
-            "arm=other": SliceCounts(cells=(0,) * len(cells)),
-        }
+        none = (0,) * len(cells)
+        of_slice = {"all": cells, "region=north": north, "region=other": south, "arm=b": none, "arm=other": none}
+        return {name: SliceCounts(cells=each) for name, each in of_slice.items()}
 
     return Baseline(
         model=model,
@@ -141,7 +131,6 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
 
 
 def registered(model: str) -> RegisteredBaseline:
-    """Return the first baseline of a model, in force from the beginning."""
     first = baseline(model, "1")
     return RegisteredBaseline(first, first.id, 0, 1)
 
@@ -149,8 +138,7 @@ def registered(model: str) -> RegisteredBaseline:
 def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registry:
     entries = []
     for model in models:
-        first = baseline(model, "1")
-        entries.append(RegisteredBaseline(first, first.id, 0, 1))
+        entries.append(registered(model))
         if rng.random() < 0.4:
             later = baseline(model, "1", shift=0.25)
             entries.append(RegisteredBaseline(later, later.id, T0_S + rng.randrange(2, 6) * 3600, 2))
@@ -159,12 +147,7 @@ def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registr
 
 
 def make_history(seed: int, change: Callable[[Registry], Registry] | None = None) -> History:
-    """Return a random history at whose end every event can be sealed and every late one can revise its windows.
-
-    Args:
-        seed: determines everything.
-        change: changes the registry.
-    """
+    """Return a random history at whose end every event can be sealed and every late one can revise its windows."""
     rng = random.Random(seed)
     live = rng.random() < 0.5
     models = ["a", "b"][: rng.choice([1, 1, 2])]
@@ -175,8 +158,6 @@ def make_history(seed: int, change: Callable[[Registry], Registry] | None = None
 
 
 class _HistoryWriter:
-    """Makes events and flushes."""
-
     def __init__(self, rng: random.Random, registry: Registry, models: list[str], live: bool) -> None:
         self.rng, self.registry, self.models = rng, registry, models
         self.history = History(registry, live)
@@ -291,10 +272,7 @@ class _HistoryWriter:
             for data in encode_tally(tally):
                 self.append(data)
         progress = Progress(
-            source_topic_id=TOPIC,
-            source_partitions=self.n_partitions,
-            counted_at_ms=self.now_s * 1000,
-            ranges=reads,
+            source_topic_id=TOPIC, source_partitions=self.n_partitions, counted_at_ms=self.now_s * 1000, ranges=reads
         )
         self.append(encode(progress))
         self.offset += 1  # the transaction's marker
@@ -315,7 +293,6 @@ class _HistoryWriter:
 
 
 def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> EventColumns:
-    """Return events of one model and partition, each with its offset, as columns."""
     offsets, predictions = [offset for offset, _ in events], [event for _, event in events]
     versions, code = encode_versions([event.version for event in predictions])
     n = len(predictions)
@@ -345,7 +322,6 @@ def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> Even
 
 
 def numbered(model: str, events: list[Event]) -> Iterator[ProducerArrivals]:
-    """Return the sequence numbers that producers assigned to events."""
     return producer_arrivals(
         model,
         np.array([event.at_ms for event in events], dtype=np.int64),
@@ -419,12 +395,11 @@ class Process:
         """Handle the next record; return the offset up to which records may be acknowledged."""
         offset, record = run.history.records[self.next]
         self.next += 1
-        if isinstance(record, Partial):
-            rejected = self.state.merge_partial(record, offset)
-            assert rejected is None, rejected
-            return None
-        if isinstance(record, Tally):
-            rejected = self.state.add_tally(record, offset)
+        if isinstance(record, Partial | Tally):
+            state = self.state
+            rejected = (
+                state.merge_partial(record, offset) if isinstance(record, Partial) else state.add_tally(record, offset)
+            )
             assert rejected is None, rejected
             return None
         commit, durable = self.state.apply_progress(record, offset)
@@ -436,8 +411,6 @@ class Process:
 
 @dataclass
 class Run:
-    """Reads a history to its end."""
-
     history: History
     rng: random.Random
     crashes: float = 0.0
@@ -505,7 +478,6 @@ class Run:
         return Process(self)
 
     def advance_others(self) -> None:
-        """Let superseded processes continue, and delayed inserts take effect."""
         for zombie in list(self.zombies):
             # A process continues only once its last insert was answered.
             if not zombie.connection.late and zombie.next < len(self.history.records) and self.rng.random() < 0.4:
@@ -519,7 +491,6 @@ class Run:
             self.warehouse.insert(*self.in_flight.pop())
 
     def land_some(self) -> None:
-        """Let inserts of superseded processes take effect between two reads of another process."""
         for zombie in self.zombies:
             if self.rng.random() < 0.2:
                 self.land(zombie, all_of_it=self.rng.random() < 0.5)
@@ -534,14 +505,18 @@ class Run:
 # ------------------------------------------------------------------------------------------------- expected counts
 
 
+def pane_of(history: History, event: Event) -> int:
+    """Return the start of the event's pane, in Unix seconds."""
+    pane_s = history.registry.contracts[event.model].pane_s
+    return event.at_ms // 1000 // pane_s * pane_s
+
+
 def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
     """Count events one by one, by (model, version, slice, pane start)."""
     counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
-        pane_s = history.registry.contracts[event.model].pane_s
-        pane = event.at_ms // 1000 // pane_s * pane_s
         for name in slices_of(event):
-            counts[event.model, event.version, name, pane] += 1
+            counts[event.model, event.version, name, pane_of(history, event)] += 1
     return counts
 
 
@@ -563,7 +538,6 @@ def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
 
 
 def slices_of(event: Event) -> list[str]:
-    """Return the slices of an event."""
     region = "region=north" if event.region == "north" else "region=other"
     return ["all", region, "arm=b" if event.arm == "b" else "arm=other"]
 
@@ -574,8 +548,7 @@ def expected_signals(history: History) -> dict[str, Counter[Any]]:
         name: Counter() for name in ("failed", "timed", "slow", "errors", "producers", "violations")
     }
     for event in history.counted:
-        pane_s = history.registry.contracts[event.model].pane_s
-        pane = event.at_ms // 1000 // pane_s * pane_s
+        pane = pane_of(history, event)
         for name in slices_of(event):
             key = event.model, event.version, name, pane
             counts["failed"][key] += event.failed
@@ -620,9 +593,7 @@ def judged_until_s(history: History, model: str, name: str) -> int:
     """Return the last end of an ended history at which windows of one length are judged."""
     contract = history.registry.contracts[model]
     window = next(window for window in contract.windows if window.name == name)
-    starts = [
-        event.at_ms // 1000 // contract.pane_s * contract.pane_s for event in history.counted if event.model == model
-    ]
+    starts = [pane_of(history, event) for event in history.counted if event.model == model]
     last = max(starts) + contract.pane_s
     until = (last + window.length_s // 50) // window.hop_s * window.hop_s
     return until if until > min(starts) and not window.last else -(-last // window.hop_s) * window.hop_s
@@ -642,10 +613,9 @@ def expected_distances(history: History) -> Counter[tuple[str, str, str, int]]:
     """Count the numbers of `x` one by one, by (model, version, window, window end), in described windows."""
     counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
-        contract = history.registry.contracts[event.model]
-        pane = event.at_ms // 1000 // contract.pane_s * contract.pane_s
-        every_s = {window.name: described_every_s(window) for window in contract.windows}
-        for name, end in windows_of(history, event.model, pane):
+        windows = history.registry.contracts[event.model].windows
+        every_s = {window.name: described_every_s(window) for window in windows}
+        for name, end in windows_of(history, event.model, pane_of(history, event)):
             judged = history.live or end <= judged_until_s(history, event.model, name)
             if event.x is not None and judged and end % every_s[name] == 0:
                 counts[event.model, event.version, name, end] += 1

@@ -19,7 +19,6 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 
 def lines(pipeline: Pipeline, name: str) -> list[dict[str, Any]]:
-    """The JSON lines of a processor's log."""
     rows = []
     for line in (pipeline.log_dir / f"{name}.log").read_text().splitlines():
         try:
@@ -30,8 +29,6 @@ def lines(pipeline: Pipeline, name: str) -> list[dict[str, Any]]:
 
 
 def address(pipeline: Pipeline, name: str) -> str:
-    """The address of a processor's endpoint, from its log."""
-
     def check() -> str:
         pipeline.alive()
         arguments = [str(line["address"]) for line in lines(pipeline, name) if line.get("event") == "metrics"]
@@ -41,7 +38,6 @@ def address(pipeline: Pipeline, name: str) -> str:
 
 
 def get(where: str, path: str) -> tuple[int, str]:
-    """Status and body; status 0 if there is no answer."""
     try:
         with urllib.request.urlopen(f"http://{where}{path}", timeout=10) as answer:
             return answer.status, answer.read().decode()
@@ -53,19 +49,16 @@ def get(where: str, path: str) -> tuple[int, str]:
 
 
 def health(where: str) -> tuple[int, dict[str, Any]]:
-    """The answer of `/healthz`."""
     code, body = get(where, "/healthz")
     return code, json.loads(body) if code else {}
 
 
 def families(where: str) -> dict[str, Any]:
-    """The metrics of `/metrics`: name → family."""
     code, text = get(where, "/metrics")
     return {family.name: family for family in text_string_to_metric_families(text)} if code == 200 else {}
 
 
 def total(where: str, name: str, **labels: str) -> float:
-    """The sum of a metric's samples with that name and labels; NaN if there are none."""
     rows = [
         sample.value
         for family in families(where).values()
@@ -76,7 +69,6 @@ def total(where: str, name: str, **labels: str) -> float:
 
 
 def wait_total(where: str, least: float, name: str, **labels: str) -> None:
-    """Wait until a metric reaches a value."""
     wait_for(lambda: total(where, name, **labels) >= least, f"{name} {labels} of at least {least} at {where}")
 
 

@@ -20,27 +20,19 @@ from streams.otlp.settings import MappingOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
 INSTRUMENTATIONS = (
-    "genai-openai-default",
-    "genai-openai-content",
-    "v2-default",
-    "v2-latest",
-    "openllmetry",
-    "openinference",
-    "openlit",
-    "litellm",
+    *("genai-openai-default", "genai-openai-content", "v2-default", "v2-latest"),
+    *("openllmetry", "openinference", "openlit", "litellm"),
 )
 RECEIVED_MS = 1_795_792_020_000
 """A time shortly after all golden files were recorded, Unix milliseconds."""
 
 
 def exports(name: str, path: str = "/v1/traces") -> list[dict[str, Any]]:
-    """The export requests of one instrumentation for one signal, in OTLP/JSON."""
     lines = map(json.loads, (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
     return [line["body"] for line in lines if line["path"] == path]
 
 
 def truth(name: str) -> dict[str, dict[str, Any]]:
-    """What client and server measured, by call."""
     calls = json.loads((FOLDER / f"{name}.truth.json").read_text(encoding="utf-8"))
     return {call["call"]: call for call in calls}
 
@@ -80,7 +72,6 @@ def post(
 
 
 def spans_of(export: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The spans of a request; changes reach the request."""
     for resource in export.get("resourceSpans", []):
         for scope in resource.get("scopeSpans", []):
             yield from scope.get("spans", [])
@@ -94,7 +85,6 @@ def make_ingest(**options: Any) -> Ingest:
 def predictions(
     bodies: Iterable[dict[str, Any]], encode: Callable[[dict[str, Any]], bytes] = as_json, ingest: Ingest | None = None
 ) -> list[dict[str, Any]]:
-    """Ingest requests and return the predictions, ordered by the start of their calls."""
     ingest = ingest or make_ingest()
     decoder = ingest.json if encode is as_json else ingest.protobuf
     events: list[bytes] = []
@@ -133,7 +123,6 @@ def span(
 
 
 CALL = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 7}
-"""Attributes of a model call."""
 
 
 def otlp_value(value: Any) -> dict[str, Any]:
@@ -151,7 +140,6 @@ def otlp_value(value: Any) -> dict[str, Any]:
 
 
 def export_of(*spans: dict[str, Any], scope: str = "test", service: str | None = "support-bot") -> dict[str, Any]:
-    """An export request with spans of one scope and one service."""
     attributes = [] if service is None else [{"key": "service.name", "value": {"stringValue": service}}]
     scope_spans = [{"scope": {"name": scope}, "spans": list(spans)}]
     return {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": scope_spans}]}

@@ -9,15 +9,12 @@ from tests.support.pipeline import Pipeline, wait_for
 
 
 def start(pipeline: Pipeline, **otlp: Any) -> int:
-    """Start a receiver and return its port."""
     pipeline.clock = "live"
     pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5, **otlp})
     return port_of(pipeline)
 
 
 def port_of(pipeline: Pipeline) -> int:
-    """Wait for the receiver `otlp-0`, and return its port."""
-
     def port() -> int:
         pipeline.alive()
         lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
@@ -28,7 +25,6 @@ def port_of(pipeline: Pipeline) -> int:
 
 
 def published(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:
-    """Wait until the topic has as many predictions, and return them in the order of their times."""
     messages = wait_for(
         lambda: len(each := pipeline.read_all(pipeline.topics.predictions)) >= n and each, f"{n} predictions"
     )

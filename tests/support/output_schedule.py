@@ -11,7 +11,7 @@ from barograph.contract import Arms, Contract, Field, Slice
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
 from streams.monitor.verdicts.sides import compared_ends
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from tests.support.monitor_schedule import COLOURS, CONTROL, History, judged_until_s, windows_of
+from tests.support.monitor_schedule import COLOURS, CONTROL, History, judged_until_s, pane_of, windows_of
 
 ARMS = (CONTROL, "b")
 Pair = tuple[str, str, str, str, int, str, str]
@@ -19,7 +19,6 @@ Pair = tuple[str, str, str, str, int, str, str]
 
 
 def with_outputs(registry: Registry) -> Registry:
-    """Add a score and a class in two arms to all models."""
     return build_registry(
         [(_contract(contract), registry.applied_at_ms[model]) for model, contract in registry.contracts.items()],
         [
@@ -32,10 +31,7 @@ def with_outputs(registry: Registry) -> Registry:
 
 
 def _contract(contract: Contract) -> Contract:
-    outputs = (
-        Field(name="score", type="float", source="score"),
-        Field(name="class", type="category", source="class"),
-    )
+    outputs = (Field(name="score", type="float", source="score"), Field(name="class", type="category", source="class"))
     arm = Slice(name="arm", source="arm", values=ARMS, sketches=("score",))
     return msgspec.structs.replace(
         contract,
@@ -75,9 +71,8 @@ def expected_pairs(history: History) -> Counter[Pair]:
     events: Counter[tuple[str, str, str, int, str]] = Counter()
     for event in history.counted:
         contract = history.registry.contracts[event.model]
-        pane = event.at_ms // 1000 // contract.pane_s * contract.pane_s
         windows = {window.name: window for window in contract.windows}
-        for name, end in windows_of(history, event.model, pane):
+        for name, end in windows_of(history, event.model, pane_of(history, event)):
             judged = history.live or end <= judged_until_s(history, event.model, name)
             if judged and compared_ends(windows[name], [end]):
                 for kind, side in (("version", event.version), ("arm", event.arm or CONTROL)):

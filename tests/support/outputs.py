@@ -39,7 +39,6 @@ def output_contract(**changes: Any) -> Contract:
 
 
 def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0) -> Baseline:
-    """A baseline of `output_contract`, counted by plain numpy; another seed gives other edges."""
     rng = np.random.default_rng(seed)
     values = {
         "x": rng.normal(size=rows),
@@ -67,7 +66,6 @@ def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0
 def numeric_field(
     name: str, values: NDArray[np.float64], edges: NDArray[np.float64] | None = None, **changes: Any
 ) -> FieldBaseline:
-    """A numeric field of a baseline, counted by plain numpy, with deciles as edges by default."""
     if edges is None:
         edges = np.quantile(values, np.arange(1, 10) / 10)
     cells = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 2)
@@ -83,20 +81,10 @@ def numeric_field(
 
 
 def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], **counts: Any) -> FieldBaseline:
-    """A category field of a baseline.
-
-    Args:
-        name: of the field.
-        categories: in the order of their codes.
-        codes: of the training rows.
-        counts: further arguments of `SliceCounts`.
-    """
+    """A category field of a baseline; codes are those of the training rows."""
     cells = (*np.bincount(codes, minlength=len(categories)).tolist(), 0, 0)
     return FieldBaseline(
-        name=name,
-        kind="category",
-        categories=tuple(categories),
-        slices={"all": SliceCounts(cells=cells, **counts)},
+        name=name, kind="category", categories=tuple(categories), slices={"all": SliceCounts(cells=cells, **counts)}
     )
 
 

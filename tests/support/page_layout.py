@@ -28,11 +28,6 @@ def open_rows(page: str) -> str:
 
 
 def layout_faults(page: Page) -> list[str]:
-    """Check a page whose panels are drawn.
-
-    Returns:
-        One line per fault: its kind, the panel or the part of the page, and the text or the colour. Kinds are `clipped
-        text`, `legend over plot`, `text over text`, `empty panel`, `colour outside the palette` and `low contrast`.
-    """
+    """Return a line for each fault of a page whose panels are drawn: its kind, where, and the text or the colour."""
     faults = page.evaluate(SCRIPT.read_text(encoding="utf-8"), COLOURS)
     return [f"{fault['kind']}: {fault['where']}: {fault['text']}" for fault in faults]

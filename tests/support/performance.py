@@ -30,16 +30,7 @@ def drawn(
 
 
 def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | None = None) -> FloatArray:
-    """Count raw scores.
-
-    Args:
-        scores: shape (..., rows).
-        edges: inner edges, as `score_edges` makes them.
-        positive: whether each row's label is the positive class, shape of `scores`; None for rows without labels.
-
-    Returns:
-        Shape (..., n_bins, 3), or (..., n_bins, 2) without labels.
-    """
+    """Count raw scores (..., rows) by bin; return shape (..., n_bins, 3), or (..., n_bins, 2) without labels."""
     values = np.asarray(scores, np.float64)
     inner = np.asarray(edges, np.float64)
     windows, bins = values.shape[:-1], inner.size + 1
@@ -54,13 +45,11 @@ def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | N
 
 
 def confusion(labels: BoolArray, predicted: BoolArray, counted: BoolArray | bool = True) -> FloatArray:
-    """Return TP, FP, FN and TN, shape (..., 4)."""
     cells = (labels & predicted, ~labels & predicted, labels & ~predicted, ~labels & ~predicted)
     return np.stack([(cell & counted).sum(axis=-1) for cell in cells], axis=-1).astype(np.float64)
 
 
 def class_confusion(true: IntArray, predicted: IntArray, classes: int) -> FloatArray:
-    """Return the confusion matrix, shape (..., classes, classes)."""
     cells = true * classes + predicted
     counts = np.stack([(cells == cell).sum(axis=-1) for cell in range(classes**2)], axis=-1)
     return counts.reshape(*counts.shape[:-1], classes, classes).astype(np.float64)
@@ -82,7 +71,6 @@ def error_sums(errors: FloatArray) -> FloatArray:
 def measured(
     scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0
 ) -> dict[str, MetricEstimate]:
-    """Return all metrics of raw rows, shape (..., rows), with exact sums of losses."""
     edges = score_edges(threshold)
     came = np.maximum(np.where(labels, scores, 1.0 - scores), SCORE_FLOOR)
     return binary_metrics(

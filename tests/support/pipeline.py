@@ -23,14 +23,7 @@ from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sketches.baseline.baseline import (
-    QUANTILE_RANKS,
-    Baseline,
-    FieldBaseline,
-    SliceCounts,
-    SliceValues,
-    dump_baseline,
-)
+from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
 from sketches.sketch.quantiles import exact_quantiles
 from streams.topics import Topics
 from tests.support import processor
@@ -91,20 +84,15 @@ class Pipeline:
 
     def create(self, source_partitions: int = 1) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
-        expected = [
-            NewTopic(self.topics.predictions, source_partitions, 1, config=source),
-            NewTopic(self.topics.labels, source_partitions, 1, config=source),
-            NewTopic(
-                self.topics.partials, self.partials_partitions, 1, config={"message.timestamp.type": "LogAppendTime"}
-            ),
-            NewTopic(self.topics.predictions_dead, 1, 1),
-            NewTopic(self.topics.labels_dead, 1, 1),
-            NewTopic(self.topics.partials_dead, 1, 1),
-            NewTopic(self.topics.dead_letters, 1, 1, config={"cleanup.policy": "compact"}),
-            NewTopic(self.topics.model_health, 1, 1, config={"cleanup.policy": "compact"}),
-            NewTopic(self.topics.prompts, 1, 1, config={"cleanup.policy": "compact"}),
+        topics, appended = self.topics, {"message.timestamp.type": "LogAppendTime"}
+        source, compacted = {**appended, "max.message.bytes": str(1 << 20)}, {"cleanup.policy": "compact"}
+        expected = [NewTopic(name, source_partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
+        expected.append(NewTopic(topics.partials, self.partials_partitions, 1, config=appended))
+        expected += [
+            NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
         ]
+        logs = (topics.dead_letters, topics.model_health, topics.prompts)
+        expected += [NewTopic(name, 1, 1, config=compacted) for name in logs]
         for future in admin.create_topics(expected).values():
             future.result(30)
         with self.client as client:
@@ -113,56 +101,19 @@ class Pipeline:
     def register(self, contract: Contract, baselines: Iterable[Baseline]) -> None:
         now = int(time.time() * 1000)
         with self.client as client:
-            insert_rows(
-                client,
-                "contracts",
-                [
-                    {
-                        "model": contract.model,
-                        "contract_id": contract.id,
-                        "yaml": dump_contract(contract),
-                        "applied_at": now,
-                    }
-                ],
-            )
-            insert_rows(
-                client,
-                "baselines",
-                [
-                    {
-                        "model": baseline.model,
-                        "version": baseline.version,
-                        "baseline_id": baseline.id,
-                        "effective_from": 0,
-                        "body": dump_baseline(baseline).decode(),
-                        "reason": "test",
-                        "accepted_at": now + i,
-                    }
-                    for i, baseline in enumerate(baselines)
-                ],
-            )
+            applied = {"model": contract.model, "contract_id": contract.id, "yaml": dump_contract(contract)}
+            insert_rows(client, "contracts", [applied | {"applied_at": now}])
+            insert_rows(client, "baselines", [baseline_row(each, 0, now + i) for i, each in enumerate(baselines)])
 
     def start(self, kind: str, instance: str | None = None, **settings: Any) -> Running:
-        """Start a processor in a process of its own."""
         name = instance or f"{kind}-0"
-        arguments = {
+        arguments: dict[str, Any] = {
             "instance": name,
             "bootstrap_servers": self.bootstrap,
-            "host": self.address.host,
-            "port": self.address.port,
-            "database": self.address.database,
-            "username": self.address.username,
-            "password": self.address.password,
-            "prefix": self.prefix,
-            "clock": self.clock,
-            "flush_s": 0.5,
-            "write_s": 1.0,
-            "revise_s": 0.5,
-            "report_s": 5.0,
-            "registry_poll_s": 1.0,
-            "session_timeout_s": 6.0,
-            "transaction_timeout_s": 10.0,
-            "metadata_refresh_s": 1.0,
+            **{name: getattr(self.address, name) for name in ("host", "port", "database", "username", "password")},
+            **{"prefix": self.prefix, "clock": self.clock},
+            **{"flush_s": 0.5, "write_s": 1.0, "revise_s": 0.5, "report_s": 5.0, "registry_poll_s": 1.0},
+            **{"session_timeout_s": 6.0, "transaction_timeout_s": 10.0, "metadata_refresh_s": 1.0},
             **self.settings,
             **settings,
         }
@@ -247,10 +198,8 @@ class Pipeline:
     def produce(
         self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]], topic: str | None = None
     ) -> None:
-        """Write messages (partition, value, headers) to `predictions`, or to another topic."""
-        producer = Producer(
-            {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 2_000_000}
-        )
+        batching = {"linger.ms": 20, "queue.buffering.max.messages": 2_000_000}
+        producer = Producer({"bootstrap.servers": self.bootstrap, **batching})
         for i, (partition, value, headers) in enumerate(messages):
             producer.produce(topic or self.topics.predictions, value, partition=partition, headers=list(headers or ()))
             if i % 10_000 == 0:
@@ -261,16 +210,8 @@ class Pipeline:
         self.produce((p, b"", [("barograph-mark", b"end")]) for p in range(partitions))
 
     def read_all(self, topic: str) -> list[Any]:
-        """Every committed message of a topic."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": "reader",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-            }
-        )
+        reader = {"group.id": "reader", "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "enable.partition.eof": True, **reader})
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
         result, ended = [], 0
@@ -288,6 +229,14 @@ class Pipeline:
 def _close(clients: dict[tuple[int, Address], Client]) -> None:
     while clients:
         clients.popitem()[1].close()
+
+
+def baseline_row(baseline: Baseline, effective_from_s: int, accepted_at_ms: int) -> dict[str, Any]:
+    """A row of the table `baselines`."""
+    return {
+        **{"model": baseline.model, "version": baseline.version, "baseline_id": baseline.id, "reason": "test"},
+        **{"effective_from": effective_from_s, "body": dump_baseline(baseline).decode(), "accepted_at": accepted_at_ms},
+    }
 
 
 def simple_contract(**changes: Any) -> Contract:
@@ -311,7 +260,6 @@ def simple_contract(**changes: Any) -> Contract:
 
 
 def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
-    """A baseline of `simple_contract`, counted with plain numpy."""
     rng = np.random.default_rng(seed)
     regions = np.array(["north", "south"])[rng.integers(0, 2, rows)]
     x = rng.normal(size=rows)
@@ -367,7 +315,6 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
 
 
 def with_dimension(baseline: Baseline, dimension: SliceValues) -> Baseline:
-    """A baseline with one more slice dimension that training lacks: its slices have no rows."""
     names = [f"{dimension.name}={value}" for value in (*dimension.values, "other")]
     fields = tuple(
         msgspec.structs.replace(

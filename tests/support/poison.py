@@ -18,8 +18,6 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of malformed event."""
-
     name: str
     make: Callable[[dict[str, Any]], bytes | None]
     reason: Reason | None

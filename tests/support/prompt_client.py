@@ -13,10 +13,7 @@ POLL_S = 0.005
 
 
 def main() -> None:
-    """Print a line of JSON for each change, until the process is killed.
-
-    The argument is JSON: `bootstrap_servers`, `prefix`, `cache` (or null), `fallback`, `name`.
-    """
+    """Print a line of JSON for each change, until the process is killed."""
     options = json.loads(sys.argv[1])
     prompts = Prompts(
         bootstrap_servers=options["bootstrap_servers"],

@@ -33,14 +33,7 @@ NAMES = tuple(TOPICS)
 
 
 def questions(shares: dict[str, float], n: int, rng: Generator, wording: int = USUAL) -> list[str]:
-    """Draw questions.
-
-    Args:
-        shares: topic → its share; other topics have equal parts of the rest.
-        n: how many.
-        rng: draws topics, templates and words.
-        wording: `USUAL` or `REWORDED`.
-    """
+    """Draw questions by the shares of topics; other topics have equal parts of the rest."""
     rest = (1 - sum(shares.values())) / (len(NAMES) - len(shares))
     topics = rng.choice(len(NAMES), n, p=[shares.get(name, rest) for name in NAMES])
     drawn = []
@@ -52,7 +45,6 @@ def questions(shares: dict[str, float], n: int, rng: Generator, wording: int = U
 
 
 def all_questions(wording: int = USUAL) -> list[str]:
-    """Every question of a wording, in a fixed order."""
     result: dict[str, None] = {}
     for wordings in TOPICS.values():
         for template, item, city, day in itertools.product(wordings[wording], ITEMS, CITIES, DAYS):
@@ -61,7 +53,6 @@ def all_questions(wording: int = USUAL) -> list[str]:
 
 
 def topic_of(question: str) -> str:
-    """Return the topic of a question that `questions` drew."""
     return _TOPIC_OF[question]
 
 

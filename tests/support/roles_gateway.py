@@ -28,7 +28,6 @@ _ROLE = "role of the request"
 
 
 def write_config(folder: Path, database: str, configured: Sequence[Role] = ROLES) -> Path:
-    """Write the files that configure the roles; return the path of the one that the engine is started with."""
     folder.mkdir(parents=True, exist_ok=True)
     roles = {"everything": ["GRANT ALL ON *.*"]}
     for role, those in statements(database, configured):
@@ -51,7 +50,6 @@ def _grants(those: list[str]) -> str:
 
 @contextmanager
 def roles_gateway(folder: Path, host: str, database: str, roles: Sequence[Role] = ROLES) -> Iterator[Address]:
-    """Run the gateway on a free port until the end of the block."""
     write_config(folder, database, roles)
     address = Address(host, choose_port(), database)
     words = [sys.executable, "-m", "tests.support.roles_gateway", f"--path={folder}", f"--port={address.port}"]
@@ -75,13 +73,10 @@ def roles_gateway(folder: Path, host: str, database: str, roles: Sequence[Role] 
 
 
 def as_role(address: Address, role: str, database: str | None = None, *, create: bool = False) -> Client:
-    """Connect to the gateway in a role."""
     return connect(Address(address.host, address.port, database or address.database, role), create=create)
 
 
 class RoleEngine(engine.Engine):
-    """The engine, with each request in a role."""
-
     def __init__(self, path: Path, options: Mapping[str, int | str] = engine.ENGINE_OPTIONS) -> None:
         super().__init__(path, {**options, "config-file": str(path / "config.xml")})
 
@@ -100,8 +95,6 @@ class RoleEngine(engine.Engine):
 
 
 class RoleHandler(http_gateway._Handler):
-    """Uses the user name of a request as its role; users need no password."""
-
     def _authenticate(self, arguments: Mapping[str, str]) -> str:
         return self._credentials()[0]
 

@@ -28,7 +28,6 @@ START_MS = (int(time.time()) // 86400 - 40) * DAY_MS
 
 
 def scorer(client: Client, address: Address, contract: Contract, **changes: Any) -> Scorer:
-    """Return a scorer of one contract whose checkpoint has no grace period by default."""
     registry: Registry = build_registry([(contract, 1)], [])
     settings = ProcessorSettings(
         instance="scorer-0", bootstrap_servers="", warehouse=address, clock=changes.pop("clock_kind", "live")
@@ -64,21 +63,17 @@ class MortalClient:
 
 
 def prediction(i: int, at_ms: int, offset: int, **values: Any) -> dict[str, Any]:
-    """Return a raw prediction of model `m`, version `1`, in one of two partitions."""
     columns = row("predictions", model="m", version="1", id=f"e{i}", at=at_ms, received_at=at_ms + 500)
     return columns | {"partition": offset % 2, "offset": offset // 2, "seq": offset} | values
 
 
 def label(i: int, at_ms: int, offset: int, value: str, kind: str = "bool", **values: Any) -> dict[str, Any]:
-    """Return a raw label. All labels of an id are in one partition."""
     columns = row("labels", model="m", id=f"e{i}", at=at_ms, received_at=at_ms + 700, partition=i % 3)
     return columns | {"offset": offset, "label": value, "label_type": kind} | values
 
 
 @dataclass
 class Expected:
-    """The expected counts of one slice and score window."""
-
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     outcomes: list[tuple[Any, Any, Any]] = field(default_factory=list)
     """Class, score (or probabilities) and truth of labelled predictions, as in the event and label."""
@@ -92,7 +87,6 @@ def expected(
     slices: Any = lambda event: ("all",),
     window_ms: int = HOUR_MS,
 ) -> dict[tuple[str, str, int], Expected]:
-    """Join labels in plain Python; return counts by version, slice and start of the window (Unix seconds)."""
     assert contract.label is not None
     spec = contract.label
     labels_by_id: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
@@ -171,7 +165,6 @@ def odd_outputs(spec: LabelSpec, event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Return the scorer's counts, by version, slice and start of the window."""
     table = client.arrow(
         "SELECT *, toUnixTimestamp(window_start) AS start FROM performance_state FINAL WHERE predictions > 0"
     )
@@ -179,7 +172,6 @@ def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
 
 
 def shown(client: Client, columns: str = "value") -> dict[tuple[str, str, str, str, str, int], Any]:
-    """Return the latest metrics, by version, slice, metric, class, window and its start."""
     key = "version, slice, metric, class, window, toUnixTimestamp(window_start)"
     rows = client.rows(f"SELECT {key}, {columns} FROM latest_performance")
     return {tuple(each[:6]): each[6] if len(each) == 7 else each[6:] for each in rows}

@@ -20,8 +20,6 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One request of a client."""
-
     method: str
     path: str
     """With the query."""
@@ -34,8 +32,6 @@ class ReceivedRequest:
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request, and the ways to answer it; a script may also write to `wfile` itself."""
-
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: ScriptedServer
@@ -44,7 +40,6 @@ class Exchange(BaseHTTPRequestHandler):
     body: bytes
 
     def send(self, body: bytes = b"", status: int = 200, *, reason: str | None = None, **headers: str) -> None:
-        """Send a complete answer; `Content_Type` stands for the header `Content-Type`."""
         self.send_response(status, reason)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -92,38 +87,28 @@ _OF_ONE_CONNECTION = ("server", "date", "connection", "content-length", "transfe
 """Headers of an answer that `forward` replaces."""
 
 Answer = Callable[[Exchange], None]
-"""Answers one request."""
 
 
 def reply(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
-    """Answer each request in the same way."""
     return lambda exchange: exchange.send(body, status, **headers)
 
 
 def in_sequence(*answers: Answer) -> Answer:
-    """Answer the first requests one after the other, and all further ones like the last."""
     return lambda exchange: answers[min(exchange.request_number, len(answers) - 1)](exchange)
 
 
 def hang(exchange: Exchange) -> None:
-    """Do not answer before the server stops."""
     exchange.server.stopping.wait(60)
     exchange.close_connection = True
 
 
 def cut(exchange: Exchange) -> None:
-    """Close the connection without an answer."""
     exchange.close_connection = True
     exchange.connection.shutdown(socket.SHUT_RDWR)
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Serves from its construction until `stop`; `answer` may be replaced at any time.
-
-    Attributes:
-        stopping: set at the end; answers that hang wait for it.
-
-    """
+    """Serves from its construction until `stop`; `answer` may be replaced at any time."""
 
     daemon_threads = True
 
@@ -150,7 +135,6 @@ class ScriptedServer(ThreadingHTTPServer):
         return f"http://{HOST}:{self.port}"
 
     def record(self, exchange: Exchange) -> int:
-        """Record a request and return its number."""
         received = ReceivedRequest(
             exchange.command, exchange.path, exchange.headers, exchange.body, exchange.client_address
         )

@@ -13,16 +13,12 @@ from confluent_kafka import KafkaError
 
 
 class ProducedMessage(NamedTuple):
-    """One call of `produce`."""
-
     topic: str
     value: bytes
     options: dict[str, Any]
 
 
 class BrokerScript:
-    """How producers and their broker behave, and the messages that were delivered."""
-
     def __init__(self) -> None:
         self.queue_size = 10**9
         self.produce_error: Exception | None = None
@@ -37,8 +33,6 @@ class BrokerScript:
 
 
 class ScriptedProducer:
-    """A producer that behaves as a script says."""
-
     def __init__(self, settings: dict[str, Any], script: BrokerScript) -> None:
         self.settings = settings
         self.script = script
@@ -46,7 +40,6 @@ class ScriptedProducer:
         self.is_fatal = False
 
     def fail_fatally(self) -> None:
-        """Report a fatal error and reject every further message, as librdkafka does."""
         self.is_fatal = True
         self.settings["error_cb"](KafkaError(KafkaError._FATAL, "out of order", True))
 
@@ -133,7 +126,6 @@ class ScriptedPublisher:
 
     @property
     def kafka(self) -> ScriptedProducer:
-        """The producer that was created last."""
         return self.producers[-1]
 
     @property
@@ -141,24 +133,19 @@ class ScriptedPublisher:
         return self.publisher.stats
 
     def flush_events(self) -> list[dict[str, Any]]:
-        """Deliver all queued events and return every delivered event."""
         self.publisher.flush()
         return [json.loads(message.value) for message in self.script.delivered]
 
 
 class RecordingProducer:
-    """A producer that records messages and neither queues nor reports them."""
-
     def __init__(self) -> None:
         self.messages: list[ProducedMessage] = []
 
     def outbox(self) -> Outbox:
-        """Create an outbox on this producer."""
         return Outbox({}, wait=False, factory=lambda _settings: self)
 
     @property
     def values(self) -> list[bytes]:
-        """The values of all messages."""
         return [message.value for message in self.messages]
 
     def produce(self, topic: str, value: bytes, **options: Any) -> None:

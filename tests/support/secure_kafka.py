@@ -37,23 +37,16 @@ from tests.support.pipeline import wait_for
 SASL, MTLS = "SECURE", "MTLS"
 ITERATIONS = 4096
 _JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-_TYPES = {
-    "topic": ResourceType.TOPIC,
-    "group": ResourceType.GROUP,
-    "transactional-id": ResourceType.TRANSACTIONAL_ID,
-}
+_TYPES = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transactional-id": ResourceType.TRANSACTIONAL_ID}
 
 
 class Certificates:
-    """A certificate authority of a test and the certificates that it signs, with elliptic curves for speed."""
-
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.ca = folder / "ca.pem"
         self._openssl("-keyout", folder / "ca.key", "-out", self.ca, "-subj", "/CN=authority")
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """Issue a certificate for a name on loopback; return its path and that of its key."""
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         if not certificate.exists():
             self._openssl(
@@ -80,14 +73,11 @@ def require_openssl() -> None:
 
 @dataclass(frozen=True)
 class SecureKafka:
-    """The broker and its certificate authority."""
-
     broker: LocalKafka
     certificates: Certificates
 
     @property
     def admin(self) -> AdminClient:
-        """An admin client of the superuser."""
         return AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
 
     @property
@@ -99,7 +89,6 @@ class SecureKafka:
         return self.broker.servers_of(MTLS)
 
     def add_user(self, name: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
-        """Create a user with a password; return its client settings."""
         password = f"secret-of-{name}"
         info = ScramCredentialInfo(getattr(ScramMechanism, mechanism.replace("-", "_")), ITERATIONS)
         change = UserScramCredentialUpsertion(name, info, password.encode())
@@ -115,7 +104,6 @@ class SecureKafka:
         }
 
     def certified(self, name: str) -> dict[str, str]:
-        """Client settings of a user with a certificate."""
         certificate, key = self.certificates.issue(name)
         return {
             "security.protocol": "SSL",
@@ -125,7 +113,6 @@ class SecureKafka:
         }
 
     def grant(self, users: Iterable[UserAcl]) -> None:
-        """Add the ACLs that the printed commands would add."""
         self._add([binding for line in acl_lines(list(users), "") for binding in bindings_of(line)])
 
     def grant_acls(self, user: str, acls: Iterable[Acl]) -> None:
@@ -144,7 +131,6 @@ class SecureKafka:
         wait_for(lambda: expected <= self.listed(user), f"the ACLs of {user}", 30)
 
     def listed(self, user: str) -> set[tuple[str, str, str]]:
-        """Resource type, name and operation of all ACLs of a user."""
         binding_filter = AclBindingFilter(
             ResourceType.ANY,
             cast(str, None),  # any name: the stub does not allow for it
@@ -191,7 +177,6 @@ def _operation(name: str) -> AclOperation:
 
 
 def make_secure_kafka(folder: Path) -> SecureKafka:
-    """Configure the broker and its certificates, without starting it."""
     certificates = Certificates(folder)
     certificate, key = certificates.issue("broker")
     store = folder / "broker-store.pem"

@@ -64,7 +64,6 @@ def leak(features: dict[str, Any]) -> Any:
 
 
 def answer_niceness(_features: Any) -> int:
-    """Answer the niceness of the process."""
     return os.nice(0)
 
 

@@ -40,8 +40,6 @@ def _scratch_folder() -> Path | None:
 
 
 class SharedServers:
-    """Starts servers at the request of workers; lives in the controlling process."""
-
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="barograph-tests-", dir=_scratch_folder()))
         self._servers: dict[str, LocalServer] = {}
@@ -50,7 +48,6 @@ class SharedServers:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop all servers and delete their data."""
         self._closed.set()
         self._thread.join()
         for server in self._servers.values():
@@ -78,30 +75,19 @@ class SharedServers:
 
 
 class SharedKafka(LocalKafka):
-    """The run's broker, as a worker sees it: its address, and no right to stop it."""
-
     def __init__(self, folder: Path) -> None:
-        """Request the broker and wait until it answers."""
         super().__init__(folder / "kafka", port=0)
         self._port = _request(folder, "kafka")
 
 
 class SharedClickHouse(LocalClickHouse):
-    """The run's engine, as a worker sees it: its address, and no right to stop it."""
-
     def __init__(self, folder: Path) -> None:
-        """Request the engine and wait until it answers."""
         super().__init__(folder / "clickhouse", port=0)
         self._port = _request(folder, "clickhouse")
 
 
 def _request(folder: Path, name: str) -> int:
-    """Have the controlling process start a server; return its port.
-
-    Raises:
-        PartMissingError: a component of the server is missing on this machine.
-        RuntimeError: the server does not start.
-    """
+    """Have the controlling process start a server; return its port."""
     (folder / f"{name}.request").touch()
     deadline = time.monotonic() + 2 * START_TIMEOUT_S
     answer_path = folder / f"{name}.json"

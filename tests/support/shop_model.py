@@ -33,8 +33,6 @@ ANNA = "anna"
 
 @dataclass(frozen=True)
 class Shop:
-    """The model and its events; every column is an array over the events in order of time."""
-
     contract: Contract
     baseline: Baseline
     start: datetime
@@ -59,22 +57,18 @@ class Shop:
 
     @property
     def n(self) -> int:
-        """How many predictions there are."""
         return len(self.hour)
 
     def at(self, hours: float) -> datetime:
-        """The moment so many hours after the start."""
         return self.start + timedelta(hours=hours)
 
 
 def last_monday(now: datetime) -> datetime:
-    """The Monday, 0:00 UTC, of the week before last."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     return day - timedelta(days=day.weekday() + 14)
 
 
 def make_shop(folder: Path) -> Shop:
-    """Make the events; the training table goes through `barograph infer`."""
     rng = np.random.default_rng(20)
     start = last_monday(datetime.now(UTC))
     contract, baseline = _learned(folder, rng)
@@ -112,9 +106,7 @@ def make_shop(folder: Path) -> Shop:
     )
     label_at = at_ms + (delay * 1000).astype(np.int64)
     order = np.argsort(label_at[labelled], kind="stable")
-    labels = pa.table(
-        {"id": ids[labelled][order], "label": fraud[labelled][order], "at": label_at[labelled][order]},
-    )
+    labels = pa.table({"id": ids[labelled][order], "label": fraud[labelled][order], "at": label_at[labelled][order]})
     return Shop(
         contract, baseline, start, table, labels, hour, country, amount, age, device, arm, score, latency, failed,
         fraud, labelled, delay,
@@ -124,7 +116,6 @@ def make_shop(folder: Path) -> Shop:
 def _outcomes(
     rng: np.random.Generator, n: int, strength: NDArray[np.float64] | float
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Draw labels and calibrated scores; the stronger, the better scores tell labels apart."""
     logit = rng.normal(-1, 1, n) * strength
     score = 1 / (1 + np.exp(-logit))
     return rng.random(n) < score, score
@@ -177,15 +168,10 @@ def _learned(folder: Path, rng: np.random.Generator) -> tuple[Contract, Baseline
 
 
 def run_shop(pipeline: Pipeline, shop: Shop) -> None:
-    """Have all of the shop's traffic published, counted, judged, recorded and scored."""
     pipeline.create(source_partitions=2)
     pipeline.register(shop.contract, [shop.baseline])
     with Publisher.from_contract(
-        shop.contract,
-        version="1",
-        bootstrap_servers=pipeline.bootstrap,
-        topic_prefix=pipeline.prefix,
-        on_full="wait",
+        shop.contract, version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix, on_full="wait"
     ) as publisher:
         publisher.predictions(shop.table)
         publisher.labels(shop.labels)

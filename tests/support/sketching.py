@@ -17,7 +17,6 @@ from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, w
 
 
 def settings_of(pipeline: Pipeline, **changes: Any) -> ProcessorSettings:
-    """Settings of a processor that runs in the test's own process, on the replay clock."""
     values: dict[str, Any] = {"instance": "s", "clock": "replay", "session_timeout_s": 6.0, **changes}
     return ProcessorSettings(
         bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics, **values
@@ -31,7 +30,6 @@ def toy_registry() -> Registry:
 
 @contextmanager
 def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
-    """One that knows the model `toy`, in its group, with nothing assigned yet."""
     registry = toy_registry()
     created = Sketcher(settings_of(pipeline, **settings), lambda: registry, Report("sketcher", "s"))
     created._transactions.start()
@@ -41,7 +39,6 @@ def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
 
 
 def covered(pipeline: Pipeline) -> dict[int, int]:
-    """How far the committed progress records cover each source partition."""
     ends: dict[int, int] = {}
     for message in pipeline.read_all(pipeline.topics.partials):
         record = decode(message.value())
@@ -52,7 +49,6 @@ def covered(pipeline: Pipeline) -> dict[int, int]:
 
 
 def flush_once(sketcher: Sketcher) -> None:
-    """One flush as `run` does it."""
     try:
         sketcher.flush_once(threading.Event())
     except Rebalanced:

@@ -13,7 +13,6 @@ FORMATS = ("parquet", "csv", "arrow", "arrows")
 
 
 def write_table(path: Path | str, rows: pa.Table, group_rows: int = 100) -> None:
-    """Write a table in the format of its file's suffix; Parquet and Arrow have groups of rows."""
     path = Path(path)
     match path.suffix:
         case ".csv":

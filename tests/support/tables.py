@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -28,48 +29,34 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MonitoredTable:
-    """Tables of one model, and what monitoring them must show.
-
-    Attributes:
-        name: The model's name.
-        train: Training data with outputs and labels.
-        production: The predictions, with the labels that became known later.
-        labels: The same labels as events: id, label, and the time `at` at which each became known.
-        options: The columns' roles, as options of `infer` and `compare`.
-        by: Calendar periods by which `compare` judges.
-        window: Name of the pipeline's windows of the same length.
-        drift_s: Time at which the drift begins, Unix seconds.
-        drifted: The fields that drift.
-        outputs: The fields of outputs, which may drift as a result.
-        retention_days: Retention that the times of the events need.
-    """
+    """Tables of one model, and what monitoring them must show."""
 
     name: str
     train: pa.Table
     production: pa.Table
     labels: pa.Table
     options: str
-    by: str
-    window: str
     drift_s: int
     drifted: frozenset[str]
-    outputs: frozenset[str]
+    """The fields that drift; `outputs` may drift as a result."""
+    outputs: frozenset[str] = frozenset({"score"})
+    by: str = "day"
+    """Calendar periods by which `compare` judges."""
+    window: str = "1d"
+    """The pipeline's windows of the same length."""
     retention_days: int = 400
 
     def write(self, folder: Path) -> None:
-        """Write `train.parquet`, `production.parquet` and `labels.parquet`."""
         folder.mkdir(parents=True, exist_ok=True)
         for kind in ("train", "production", "labels"):
             pq.write_table(getattr(self, kind), folder / f"{kind}.parquet")
 
 
 def monday_s(days_ago: int) -> int:
-    """Return the start of the last Monday that is at least some days ago, Unix seconds."""
     return (int(time.time()) - days_ago * DAY_S - MONDAY_S) // WEEK_S * WEEK_S + MONDAY_S
 
 
 def times_ms(rng: np.random.Generator, start_s: int, days: int, n: int) -> NDArray[np.int64]:
-    """Return n ascending event times, evenly spaced except for a jitter, Unix milliseconds."""
     return np.asarray(1000 * start_s + (np.arange(n) + rng.random(n)) * (days * DAY_S * 1000 / n), np.int64)
 
 
@@ -78,24 +65,50 @@ def timestamps(at_ms: NDArray[np.int64]) -> pa.Array:
 
 
 def chosen(rng: np.random.Generator, values: list[str], shares: FloatArray) -> NDArray[Any]:
-    """Draw one value per row; shares has shape (rows, values)."""
     drawn: NDArray[Any] = np.array(values)[(rng.random((len(shares), 1)) > shares.cumsum(axis=1)).sum(axis=1)]
     return drawn
 
 
 def mixed(drifted: NDArray[np.bool_], before: list[float], after: list[float]) -> FloatArray:
-    """Return the shares of each row, shape (rows, values)."""
     return np.where(drifted[:, None], np.array(after), np.array(before))
 
 
 def delayed(
     rng: np.random.Generator, production: pa.Table, id_: str, time_: str, label: str, days: tuple[float, float]
 ) -> pa.Table:
-    """Return the labels as events, each some days after its prediction, in the order in which they become known."""
     at_ms = production[time_].cast(pa.int64()).to_numpy()
     known_ms = at_ms + (rng.uniform(*days, len(at_ms)) * DAY_S * 1000).astype(np.int64)
     table = pa.table({id_: production[id_], label: production[label], "at": timestamps(known_ms)})
     return table.take(pa.array(np.argsort(known_ms, kind="stable")))
+
+
+def monitored(
+    rng: np.random.Generator,
+    rows: Callable[[str, int, int, int], pa.Table],
+    start_s: int,
+    days: int = 14,
+    n: int = 7_000,
+    *,
+    delays: tuple[float, float] = (0.5, 2),
+    training: tuple[int, int] = (28, 14_000),
+    **members: Any,
+) -> MonitoredTable:
+    """Make the tables with `rows`, which takes a prefix of ids, the first second, the days and the number of rows.
+
+    The training data end where the production starts; labels become known with delays of some days.
+    """
+    production = rows("r", start_s, days, n)
+    train = rows("t", start_s - training[0] * DAY_S, *training)
+    id_, time_, label = (re.findall(rf"--{role} (\w+)", members["options"])[0] for role in ("id", "time", "label"))
+    labels = delayed(rng, production, id_, time_, label, delays)
+    return MonitoredTable(train=train, production=production, labels=labels, **members)
+
+
+CHURN: dict[str, Any] = {
+    "name": "churn",
+    "options": "--id request_id --time scored_at --score p --label churned",
+    "delays": (1, 3),
+}
 
 
 def binary() -> MonitoredTable:
@@ -124,8 +137,7 @@ def binary() -> MonitoredTable:
             }
         )
 
-    drifted = frozenset({"balance", "plan"})
-    return churn_table(rng, rows, start_s, days=8, n=6_400, drift_s=drift_s, drifted=drifted)
+    return monitored(rng, rows, start_s, 8, 6_400, drift_s=drift_s, drifted=frozenset({"balance", "plan"}), **CHURN)
 
 
 def shadow() -> MonitoredTable:
@@ -149,43 +161,7 @@ def shadow() -> MonitoredTable:
             }
         )
 
-    return churn_table(rng, rows, start_s, days=42, n=6_300, drift_s=start_s, drifted=frozenset())
-
-
-def churn_table(
-    rng: np.random.Generator,
-    rows: Callable[[str, int, int, int], pa.Table],
-    start_s: int,
-    *,
-    days: int,
-    n: int,
-    drift_s: int,
-    drifted: frozenset[str],
-) -> MonitoredTable:
-    """The tables of a churn model, whose labels arrive one to three days after the requests.
-
-    Args:
-        rng: draws the delays of labels.
-        rows: makes a table from a prefix of ids, its first second, its days and its number of rows.
-        start_s: where production starts, Unix seconds; four weeks of training data end there.
-        days: the days of production.
-        n: its rows.
-        drift_s: where the drift starts, Unix seconds.
-        drifted: the fields that drift.
-    """
-    production = rows("r", start_s, days, n)
-    return MonitoredTable(
-        name="churn",
-        train=rows("t", start_s - 28 * DAY_S, 28, 14_000),
-        production=production,
-        labels=delayed(rng, production, "request_id", "scored_at", "churned", (1, 3)),
-        options="--id request_id --time scored_at --score p --label churned",
-        by="day",
-        window="1d",
-        drift_s=drift_s,
-        drifted=drifted,
-        outputs=frozenset({"score"}),
-    )
+    return monitored(rng, rows, start_s, 42, 6_300, drift_s=start_s, drifted=frozenset(), **CHURN)
 
 
 def regression() -> MonitoredTable:
@@ -212,18 +188,19 @@ def regression() -> MonitoredTable:
             }
         )
 
-    production = rows("r", start_s, 606, 42_420)
-    return MonitoredTable(
+    return monitored(
+        rng,
+        rows,
+        start_s,
+        *(606, 42_420),
+        delays=(3, 7),
+        training=(182, 12_740),
         name="sales",
-        train=rows("t", start_s - 182 * DAY_S, 182, 12_740),
-        production=production,
-        labels=delayed(rng, production, "id", "at", "sold", (3, 7)),
         options="--id id --time at --score forecast --label sold",
         by="week",
         window="7d",
         drift_s=drift_s,
         drifted=frozenset({"price"}),
-        outputs=frozenset({"score"}),
         retention_days=1400,
     )
 
@@ -257,18 +234,17 @@ def classes() -> MonitoredTable:
             }
         )
 
-    production = rows("r", start_s, 14, 7_000)
-    return MonitoredTable(
+    options = "--id ticket --time at --class team --label actual_team"
+    drifted, outputs = frozenset({"length", "channel"}), {"class", "confidence", *(f"scores.{team}" for team in teams)}
+    return monitored(
+        rng,
+        rows,
+        start_s,
         name="tickets",
-        train=rows("t", start_s - 28 * DAY_S, 28, 14_000),
-        production=production,
-        labels=delayed(rng, production, "ticket", "at", "actual_team", (0.5, 2)),
-        options="--id ticket --time at --class team --label actual_team",
-        by="day",
-        window="1d",
+        options=options,
         drift_s=drift_s,
-        drifted=frozenset({"length", "channel"}),
-        outputs=frozenset({"class", "confidence", *(f"scores.{team}" for team in teams)}),
+        drifted=drifted,
+        outputs=frozenset(outputs),
     )
 
 
@@ -308,26 +284,12 @@ def breast_cancer() -> MonitoredTable:
             }
         )
 
-    production = rows("r", start_s, 14, 7_000)
-    return MonitoredTable(
-        name="tumors",
-        train=rows("t", start_s - 28 * DAY_S, 28, 14_000),
-        production=production,
-        labels=delayed(rng, production, "id", "at", "target", (0.5, 2)),
-        options="--id id --time at --label target --score p",
-        by="day",
-        window="1d",
-        drift_s=drift_s,
-        drifted=frozenset(shifts),
-        outputs=frozenset({"score"}),
-    )
+    options = "--id id --time at --label target --score p"
+    return monitored(rng, rows, start_s, name="tumors", options=options, drift_s=drift_s, drifted=frozenset(shifts))
 
 
 GENERATED: dict[str, Callable[[], MonitoredTable]] = {
-    "binary": binary,
-    "regression": regression,
-    "classes": classes,
-    "shadow": shadow,
+    function.__name__: function for function in (binary, regression, classes, shadow)
 }
 
 

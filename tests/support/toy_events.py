@@ -13,14 +13,12 @@ START_S = START_MS // 1000
 
 
 def toy_event(i: int, at_ms: int, **changes: Any) -> dict[str, Any]:
-    """Return a prediction with a number in its id, and other members if given."""
     features = {"x": 0.5, "k": 3, "flag": True, "colour": "red"}
     plain = {"model": "toy", "version": "1", "id": f"e{i}", "at": at_ms, "features": features}
     return plain | {"context": {"region": "north"}} | changes
 
 
 def toy_events(n: int, hours: int, seed: int = 3) -> list[dict[str, Any]]:
-    """Return random predictions that are evenly spaced over some hours, with nulls and values unknown to training."""
     rng = random.Random(seed)
     events = []
     for i in range(n):
@@ -37,5 +35,4 @@ def toy_events(n: int, hours: int, seed: int = 3) -> list[dict[str, Any]]:
 
 
 def messages(events: Iterable[dict[str, Any]], partitions: int = 1) -> Iterator[tuple[int, bytes, None]]:
-    """Return the events as JSON messages for partitions in turn."""
     return ((i % partitions, json.dumps(event).encode(), None) for i, event in enumerate(events))

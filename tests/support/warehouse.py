@@ -15,12 +15,10 @@ from warehouse.tables import SCHEMAS, TEXT
 
 
 def login(address: Address) -> dict[str, Any]:
-    """The arguments of `clickhouse_connect.get_client` that connect to an address, without its database."""
     return {"host": address.host, "port": address.port, "username": address.username, "password": address.password}
 
 
 def credentials(address: Address) -> dict[str, str]:
-    """The headers of a plain HTTP request with the user and the password of an address."""
     return {"X-ClickHouse-User": address.username, "X-ClickHouse-Key": address.password}
 
 
@@ -30,10 +28,7 @@ _free: dict[Address, list[Address]] = {}
 
 @contextmanager
 def migrated(engine: LocalClickHouse) -> Iterator[Client]:
-    """Connect to a database with all tables and views, and no rows.
-
-    Migrating takes seconds, so a database is used again unless its schema was changed.
-    """
+    """Connect to a database with all tables, which is used again unless its schema was changed, and no rows."""
     free = _free.setdefault(engine.address(), [])
     address = free.pop() if free else engine.address(f"t{uuid.uuid4().hex[:10]}")
     with connect(address, create=True) as client:
@@ -55,7 +50,6 @@ def _schema(client: Client) -> list[tuple[Any, ...]]:
 
 
 def emptied(client: Client) -> Client:
-    """Truncate all tables and return the client; this is faster than migrating a new database for each test."""
     for name in _non_empty_tables(client):
         client.command(f"TRUNCATE TABLE {name}")
     return client
@@ -63,10 +57,7 @@ def emptied(client: Client) -> Client:
 
 @contextmanager
 def snapshot(client: Client) -> Iterator[Callable[[], None]]:
-    """Yield a function that restores the current rows of all tables.
-
-    It attaches copies of the parts, which is faster than inserting the rows again.
-    """
+    """Yield a function that restores the current rows of all tables from copies of the parts, which is fast."""
     names = _non_empty_tables(client)
     for name in names:
         client.command(f"CREATE TABLE {_SNAPSHOT}{name} AS {name}")
@@ -95,7 +86,6 @@ def _non_empty_tables(client: Client) -> list[str]:
 
 
 def row(table: str, **values: Any) -> dict[str, Any]:
-    """Build a row of a table; missing columns are 0, empty or NaN."""
     defaults: dict[str, Any] = {}
     for field in SCHEMAS[table]:
         kind = str(field.type)
