@@ -96,13 +96,6 @@ def test_a_drill_that_never_passed_counts_from_its_first_time(client: Client) ->
     assert days(client, 152) == 1
 
 
-def test_all_drills_of_a_model_that_fail_make_the_alert(client: Client) -> None:
-    apply_contract(client, 0)
-    for day in range(1, 50, 7):
-        drill(client, day, passed=False)
-    assert days(client, 44) == 44
-
-
 def test_the_history_equals_the_rule_and_replays_have_none(client: Client) -> None:
     apply_contract(client, 0)
     for day, passed in ((10, True), (20, False), (30, True), (31, False)):

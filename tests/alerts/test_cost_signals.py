@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -174,10 +173,3 @@ def test_a_fall_of_observed_tokens_fires(client: Client) -> None:
     plant(client, -24, 24, lambda hour: with_tokens * 8 + without * (2 + hour % 2))
     assert number(client, signal, 0)[""] == pytest.approx(1 - 8 / 10.5, abs=0.001)
     assert number(client, signal, -7 * 24 - 5)[""] == 0.05, "neither fires nor clears without a week before"
-
-
-def test_a_budget_without_calls_in_the_month_has_no_number(client: Client) -> None:
-    signal = budget_use(ODD, {"month": 1.0})
-    plant(client, -60 * 24, 24, lambda hour: [priced(1.0)])
-    assert number(client, signal, 5) == {"month": 0.0}
-    assert not any(math.isnan(value) for value in number(client, signal, 5, "high").values())

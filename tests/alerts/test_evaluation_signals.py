@@ -11,14 +11,13 @@ import pytest
 from barograph.contract.file import parse_contract
 
 from alerts import AlertSettings, rules_of
-from alerts.simulator import simulate
 from alerts.templates.evaluations import SUITES_EVERY_S
 from alerts.wall_clock import LiveAlerts
 from sketches.comparison.paired_items import paired_difference
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.eval_runs import EvalItem, EvalRun, accepted_runs, read_means, read_runs, store_acceptances, store_run
-from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
+from warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
 from warehouse.signals.evaluations import (
     missing_labels,
     rate_above_promise,
@@ -190,22 +189,6 @@ def test_each_version_without_a_run_fires_and_clears_by_itself(client: Client) -
     # Answers of a version that no longer serves leave the day, and its instance resolves.
     at_s += 6 * HOUR_S
     assert firing() == {}
-
-
-def test_a_simulation_has_an_episode_for_each_version(client: Client) -> None:
-    contract = parse_contract("contract: 1\nmodel: bot\nalerts: {for: 0s, rules: {unevaluated-version: {}}}")
-    rules = [rule for rule in rules_of(contract, AlertSettings()) if rule.name == "unevaluated-version"]
-    plant_run(client, "r7", "answer@7", [1.0], model="bot", hours_ago=9)
-    for prompt, hours_ago in (("answer@7", 6), ("answer@8", 6), ("answer@9", 4)):
-        plant_answers(client, prompt, 150, model="bot", hours_ago=hours_ago)
-    facts: tuple[tuple[FactTime, int], ...] = (("ended", 0), ("judged", SUITES_EVERY_S))
-    for fact_time, late_s in facts:
-        result = simulate(client, rules, AlertSettings(), NOW_S - 8 * HOUR_S, NOW_S, fact_time)
-        episodes = {(each.key, each.start) for each in result.replays[0].episodes}
-        assert episodes == {
-            ("answer@8", NOW_S - 5 * HOUR_S + late_s),
-            ("answer@9", NOW_S - 3 * HOUR_S + late_s),
-        }, fact_time
 
 
 def test_served_models_are_versions_if_no_run_names_a_prompt(client: Client) -> None:

@@ -240,16 +240,6 @@ def test_a_redirect_is_not_followed_with_the_token(hook: WebhookServer) -> None:
         assert len(hook.bodies) == number
 
 
-def test_reports_name_what_is_missing_or_invalid_and_never_its_value() -> None:
-    reports = reports_of("http://127.0.0.1:9/xyzzy", "platform", "oncall", "hook", SLACK="file:///xyzzy")
-    assert reports[:2] == [
-        "platform: SLACK is not a URL that starts with http:// or https://; no notification is sent.",
-        "oncall: KEY is not set, so no pagerduty notification is sent; export it.",
-    ]
-    assert reports[2].startswith("hook: notification by webhook failed: ")
-    assert "xyzzy" not in str(reports)
-
-
 def test_a_server_that_quotes_the_path_does_not_reveal_it(hook: WebhookServer) -> None:
     hook.quotes = True
     for answer in (404, 500, 302, 307):

@@ -34,10 +34,6 @@ def sent(*alerts: Alert, until: int = 30 * DAY) -> list[tuple[int, str, int, int
     ]
 
 
-def test_an_alert_is_sent_after_the_wait_and_when_it_is_resolved() -> None:
-    assert sent(alert(0, HOUR)) == [(30, "oncall", 1, 0, False), (HOUR + 30, "oncall", 0, 1, False)]
-
-
 def test_fields_of_one_model_are_one_message() -> None:
     result = sent(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
     assert result == [(30, "oncall", 2, 0, False), (330, "oncall", 3, 0, False)]

@@ -19,13 +19,9 @@ def test_a_fault_says_where_it_is() -> None:
     values: list[tuple[Any, str]] = [
         ([], "it: is no object"),
         ({"name": "drift"}, ".interval: is missing"),
-        ({**VALID, "Name": "drift"}, ".Name: is no key that Grafana reads here"),
         ({**VALID, "name": 3}, ".name: is 3, no str"),
         ({**VALID, "limit": True}, ".limit: is True, no int"),
-        ({**VALID, "ratio": "0.5"}, ".ratio: is '0.5', no number"),
         ({**VALID, "ratio": True}, ".ratio: is True, no number"),
-        ({**VALID, "rules": {}}, ".rules: is no list"),
-        ({**VALID, "rules": [{"labels": []}]}, ".rules[0].labels: is no object"),
         ({**VALID, "rules": [{"labels": {"model": 1}}]}, ".rules[0].labels.model: is 1, no str"),
     ]
     for value, fault in values:
