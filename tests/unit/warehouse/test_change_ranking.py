@@ -47,14 +47,6 @@ def test_the_nearest_change_of_the_own_source_comes_first() -> None:
     assert [each.change.subject for each in ranked] == ["first", "second", "model", "other", "weather"]
 
 
-def test_without_an_onset_no_change_is_likely_and_the_latest_comes_first() -> None:
-    changes = [change(-5, "fleet", "", "old"), change(20, "fleet", "", "new"), change(0, "", "m", "model")]
-    ranked = rank_changes(changes, None, FLEET)
-    assert [each.change.subject for each in ranked] == ["new", "old", "model"]
-    assert {each.likelihood for each in ranked} == {"possible"}
-    assert {each.timing for each in ranked} == {"unknown"}
-
-
 def test_the_first_traffic_of_a_version_concerns_its_own_verdicts() -> None:
     first = Change(AT, "version", "m", "", "", "2", "", "", "", "")
     for version, likelihood in (("2", "likely"), ("1", "possible")):

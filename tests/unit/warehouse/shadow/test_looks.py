@@ -48,14 +48,6 @@ def test_a_change_of_a_day_changes_its_look_and_later_ones() -> None:
     assert [each == own for each, own in zip(look_days(SHADOW, "basis", [late]), usual, strict=True)][-1:] == [False]
 
 
-def test_a_reason_that_occurs_later_does_not_change_earlier_looks() -> None:
-    usual = look_days(SHADOW, "basis", [days("all")])
-    queue = np.zeros(31)
-    queue[30] = 2.0
-    later = look_days(SHADOW, "basis", [days("all", missing={"skipped-queue": queue, "timeout": np.ones(31)})])
-    assert [each == own for each, own in zip(later, usual, strict=True)] == [True] * 30 + [False]
-
-
 def test_the_same_values_under_another_name_are_another_input() -> None:
     usual = look_days(SHADOW, "basis", [days("all")])
     for other in (days("all", missing={"error": np.ones(31)}), days("other")):
@@ -68,10 +60,6 @@ def test_the_contract_and_the_rules_are_inputs() -> None:
     wider = msgspec.structs.replace(SHADOW, margins={"accuracy": 0.03, "missing": 0.1})
     assert not set(look_days(wider, "basis", [days("all")])) & set(usual)
     assert not set(look_days(SHADOW, "other", [days("all")])) & set(usual)
-
-
-def test_a_day_that_has_not_ended_has_no_look() -> None:
-    assert [each.day for each in look_days(SHADOW, "basis", [days("all", ended=30)])] == list(NAMES[:30])
 
 
 def test_days_that_only_a_slice_has_are_part_of_later_looks() -> None:
