@@ -45,22 +45,10 @@ def plant(client: Client, first_hour: int, hours: int, metrics: Callable[[int], 
         for i, each in enumerate(metrics(hour)):
             at.append((T0 + hour * HOUR_S + i) * 1000)
             values.append(each)
-    n = len(at)
-    insert_columns(
-        client,
-        "predictions",
-        columns(
-            "predictions",
-            n,
-            model=[ODD] * n,
-            version=["v"] * n,
-            id=[f"{first_hour}-{i}" for i in range(n)],
-            offset=[(first_hour + 10_000) * 10_000 + i for i in range(n)],
-            at=at,
-            received_at=at,
-            metrics=values,
-        ),
-    )
+    n, first_offset = len(at), (first_hour + 10_000) * 10_000
+    known = {"model": [ODD] * n, "version": ["v"] * n, "at": at, "received_at": at, "metrics": values}
+    known |= {"id": [f"{first_hour}-{i}" for i in range(n)], "offset": [first_offset + i for i in range(n)]}
+    insert_columns(client, "predictions", columns("predictions", n, **known))
 
 
 def number(client: Client, signal: Signal, hour: float, column: str = "value") -> dict[str, float]:

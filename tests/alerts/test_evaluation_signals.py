@@ -191,14 +191,6 @@ def test_each_version_without_a_run_fires_and_clears_by_itself(client: Client) -
     assert firing() == {}
 
 
-def test_served_models_are_versions_if_no_run_names_a_prompt(client: Client) -> None:
-    signal = unevaluated_calls(ODD, 100.0)
-    plant_answers(client, "answer@7", 150, version="gpt-4")
-    plant_answers(client, "answer@7", 150, version="gpt-5")
-    plant_run(client, "r7", "", [1.0])
-    assert numbers(client, signal) == {"": 100.0, "gpt-4": 0.0, "gpt-5": 150.0}
-
-
 def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> None:
     signal = suite_regression(ODD)
     rng = random.Random(3)

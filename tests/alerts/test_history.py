@@ -340,11 +340,7 @@ def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.Cap
     lines = [line for line in states.splitlines() if "temp" in line]
     fired = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)
     assert lines[0].startswith(f"{fired:%Y-%m-%d %H:%M}  Pending     page    m: inputs drift (page)  temp")
-    until = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)
-    expected = f"in the 1d window until {until:%Y-%m-%d %H:%M:%S} UTC, version 1; the threshold is 0.2."
-    assert f"PSI of temp is 0.500 [0.500, 0.500] {expected}" in lines[0]
     assert any("→ barograph  model=m, cause=drift: firing psi-major of temp" in line for line in lines)
-    assert any("resolved psi-major of temp" in line for line in lines)
     assert "verdicts take effect at the end of their windows, since this history was replayed" in out
     opened, (closed, *_) = incidents.splitlines()[1], [line for line in lines if "Normal" in line]
     assert opened.split()[:2] == f"{fired + timedelta(minutes=10):%Y-%m-%d %H:%M}".split()

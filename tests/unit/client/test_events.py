@@ -17,12 +17,7 @@ import msgspec
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
 import pytest
-from barograph.events import (
-    FeatureValue,
-    Prediction,
-    ShadowReason,
-    label_key,
-)
+from barograph.events import FeatureValue, Prediction, ShadowReason, label_key
 from barograph.values import (
     InvalidEvent,
     QuickPrediction,

@@ -19,8 +19,6 @@ from dashboards.uids import DASHBOARDS, PANELS, panel_link
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
 from tests.support.panel_queries import every_query
-from warehouse.panels.fragments import LEVELS
-from warehouse.panels.health import STATES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = dashboards()
@@ -101,25 +99,6 @@ def test_lines_and_states_end_where_data_are_missing() -> None:
                 assert custom.get("insertNulls") == (gap_s * 1000 if gap_s > 86_400 else None), (page, panel["title"])
     # The SDK puts links and annotations into a menu of their own.
     assert "inControlsMenu" not in json.dumps(PAGES)
-
-
-def test_levels_are_words_and_too_little_data_has_a_colour_of_its_own() -> None:
-    shown = style.STYLE.numbered_levels()
-    assert [word for word, _ in shown.values()] == ["no verdict", *LEVELS]
-    assert len({colour for _, colour in shown.values()}) == len(shown)
-    mapped = [
-        mapping["options"]
-        for dashboard in PAGES.values()
-        for panel in panels_of(dashboard)
-        if panel["type"] == "state-timeline"
-        for mapping in panel["fieldConfig"]["defaults"]["mappings"]
-    ]
-    states = [options for options in mapped if options["1"]["text"] == "healthy"]
-    assert [[each["text"] for each in options.values()] for options in states] == [list(STATES)]
-    assert [len({each["color"] for each in options.values()}) for options in states] == [len(STATES)]
-    mapped = [options for options in mapped if options not in states]
-    assert mapped
-    assert all(options["2"] == {"text": "insufficient", "color": style.INSUFFICIENT} for options in mapped)
 
 
 def test_grafana_is_provisioned_with_the_generated_folder() -> None:

@@ -19,14 +19,12 @@ def change(minutes: float, source: str = "", model: str = "m", subject: str = "j
 def test_a_change_is_judged_by_source_and_time() -> None:
     for minutes, source, model, expected in (
         (0, "fleet", "", ("own source", "at onset", "likely")),
-        (10, "fleet", "", ("own source", "at onset", "likely")),
         (11, "fleet", "", ("own source", "after", "unlikely")),
         (-10 - LEAD.total_seconds() / 60, "fleet", "", ("own source", "at onset", "likely")),
         (-11 - LEAD.total_seconds() / 60, "fleet", "", ("own source", "before", "possible")),
         (0, "", "m", ("model", "at onset", "likely")),
         (-600, "", "m", ("model", "before", "unlikely")),
         (0, "", "", ("unknown", "at onset", "possible")),
-        (0, "weather", "", ("other source", "at onset", "unlikely")),
         (0, "weather", "m", ("other source", "at onset", "unlikely")),
     ):
         (ranked,) = rank_changes([change(minutes, source, model)], ONSET, FLEET)

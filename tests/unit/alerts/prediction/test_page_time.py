@@ -14,7 +14,7 @@ from alerts.prediction.traffic import Traffic
 from alerts.settings import AlertSettings
 from sketches.baseline.baseline import ALL, Phi
 from sketches.detection.effects import FieldShares, shifted, with_rate
-from tests.unit.sketches.detection.test_effects import category_field, normal_field
+from tests.unit.sketches.detection.test_effects import normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400
 FIELD = normal_field()
@@ -94,10 +94,3 @@ def test_too_few_independent_events_predict_nothing() -> None:
 def test_a_rate_pages_by_its_rule(kind: str, rule: str) -> None:
     pages = predict_pages(TWO_WINDOWS, FIELD, with_rate(FIELD, kind, 0.5), QUICK)
     assert of_rule(pages, rule).high_s < 3 * HOUR_S
-
-
-def test_unseen_categories_are_a_ticket_of_a_field_that_is_not_critical() -> None:
-    field = category_field()
-    page = of_rule(predict_pages(TWO_WINDOWS, field, with_rate(field, "unseen", 0.4), QUICK), "unseen-rate")
-    assert page.severity == "ticket"
-    assert page.is_expected

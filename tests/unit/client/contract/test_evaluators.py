@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Contract
+from barograph.contract import Arms, Contract
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
@@ -77,22 +77,13 @@ def test_problems_are_named() -> None:
             "a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}",
             ".a.anchors: has no effect with self-consistency, which has no rubric; remove it",
         ),
-        (
-            "a: {judge: a.yaml, endpoint: e, anchors_every: 1h}",
-            ".a.anchors_every: has no effect without anchors; write anchors: FILE, or remove it",
-        ),
+        ("a: {judge: a.yaml, endpoint: e, anchors_every: 1h}", ".a.anchors_every: has no effect without anchors"),
         ("a: {check: json, schema: ../s.json}", ".a.schema: '../s.json' is outside of"),
         ("a b: {check: refusal}", "['a b']: 'a b' is not a name of an evaluator"),
-        (
-            "a: {check: json, schema: /etc/passwd}",
-            ".a.schema: '/etc/passwd' is outside of",
-        ),
+        ("a: {check: json, schema: /etc/passwd}", ".a.schema: '/etc/passwd' is outside of"),
         ("a: {check: refusal, share: 1.5}", ".a.share:"),
         ("a: {check: refusal, slices: {country=de: 2}}", ".a.slices['country=de']: 2 is out of range"),
-        (
-            "a: {check: refusal, slices: {country=de: 0.5}}",
-            ".a.slices: 'country=de' is no value of a slice from context",
-        ),
+        ("a: {check: refusal, slices: {country=de: 0.5}}", ".a.slices: 'country=de' is no value of a slice"),
         ("a: {check: refusal, promise: 5}", ".a.promise:"),
     ):
         assert problems_of(f"evaluators: {{{entry}}}")[0].startswith(f"4: evaluators{problem}"), entry
@@ -123,10 +114,8 @@ evaluators: {refuses: {check: refusal}, faithful: {judge: faithful.yaml, endpoin
     for each in derived:
         assert parse_contract(dump_contract(each)) == each
         assert (each.team, each.owners, each.route, each.pane_s) == ("search", ("a@example.org",), "on-call", 30)
-        assert each.arms is not None
-        assert each.arms.unit == "context.user"
-        assert each.arms.margins == {}
-        assert each.label is not None
+        assert each.arms == Arms(shares={"answer@7": 0.5, "answer@8": 0.5}, unit="context.user")
+        assert each.label
         assert (each.label.positive, each.label.negative) == ("faulty", "sound")
         assert each.evaluators == {}
         assert evaluator_contracts(each) == []

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
-import threading
 import weakref
 
 import pyarrow as pa
 import pytest
 from barograph import Contract, PublishError
-from barograph.publisher.outbox import (
-    METADATA_MAX_AGE_S,
-    REPLACEMENT_MAX_RETRY_S,
-    Outbox,
-    kafka_settings,
-)
+from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_MAX_RETRY_S, Outbox, kafka_settings
 from confluent_kafka import KafkaError, Producer
 
 from tests.support.scripted_kafka import ScriptedPublisher
@@ -109,49 +103,6 @@ def test_both_producers_are_replaced_or_neither(serving: ScriptedPublisher) -> N
     serving.publisher.predictions(pa.table({"id": ["d"]}))
     serving.publisher.flush()
     assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (7, 0, {})
-
-
-def test_a_flush_during_a_replacement_reports_the_lost_events(batch_job: ScriptedPublisher) -> None:
-    batch_job.publisher.prediction(id="a")
-    failed = batch_job.kafka
-    failed.fail_fatally()
-    discard, errors = failed.purge, []
-
-    def flush() -> None:
-        try:
-            batch_job.publisher.flush()
-        except PublishError as error:
-            errors.append(str(error))
-
-    flushing = threading.Thread(target=flush)
-
-    def flush_and_discard() -> None:
-        # The new producer is in place, and the old one has not reported its events yet.
-        flushing.start()
-        flushing.join(0.2)
-        discard()
-
-    failed.purge = flush_and_discard  # type: ignore[method-assign]
-    batch_job.outbox.maintain()
-    flushing.join(60)
-    assert [error.split(" to ")[0] for error in errors] == ["1 events were not delivered"]
-
-
-def test_queued_events_of_a_failed_producer_are_lost_and_delivered_ones_are_not(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a")
-    serving.publisher.flush()
-    first, failure_only = serving.kafka, serving.outbox._failure_only
-    serving.publisher.prediction(id="b")
-    first.fail_fatally()
-    serving.outbox.maintain()
-    assert not first.queue
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
-    # A call that read the old producer before the replacement counts its event as lost.
-    first.is_fatal = False
-    replacement, serving.outbox._failure_only = serving.outbox._failure_only, failure_only
-    serving.publisher.prediction(id="c")
-    serving.outbox._failure_only = replacement
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 2, 0)
 
 
 # --- forks, logs, metadata ---------------------------------------------------------------------------------------
