@@ -115,12 +115,10 @@ def test_reviewers_disagree_if_the_whole_interval_is_below_the_threshold(client:
     assert numbers(client, signal) == {"faithful": 0.8}
 
 
-def plant_answers(
-    client: Client, prompt: str, n: int, *, model: str = ODD, version: str = "gpt-4", hours_ago: int = 2
-) -> None:
+def plant_answers(client: Client, prompt: str, n: int, *, model: str = ODD, hours_ago: int = 2) -> None:
     at = (NOW_S - hours_ago * HOUR_S) * 1000 + 1
-    name = f"{prompt} {version} {hours_ago} "
-    shared = {"model": model, "version": version, "at": at, "received_at": at, "context": {"prompt": prompt}}
+    name = f"{prompt} {hours_ago} "
+    shared = {"model": model, "version": "gpt-4", "at": at, "received_at": at, "context": {"prompt": prompt}}
     offset = random.Random(name).randrange(2**40)
     rows = [row("predictions", **shared, id=f"{name}{i}", offset=offset + i) for i in range(n)]
     insert_rows(client, "predictions", rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from barograph.contract import Contract
@@ -167,31 +166,6 @@ def test_every_window_shorter_than_the_long_one_can_fire_a_drift_rule_alone() ->
     changed = BINARY.replace("rules: {", "rules: {psi-major: {threshold: 0.3}, ")
     assert fast(changed)[2] == 0.75
     assert fast(changed.replace("threshold: 0.3", "fast_threshold: 0.9"))[2] == 0.9
-
-
-SPARSE_WINDOWS = (
-    "pane: 12h\nwindows: [{length: 7d, hop: 12h}, {last: 500, length: 14d, hop: 12h}, {length: 30d, hop: 1d}]"
-)
-SPARSE = re.sub(r"windows: \[.*\]", SPARSE_WINDOWS, BINARY, count=1)
-
-
-@pytest.mark.parametrize("text", [BINARY, MANY, NUMBER, SPARSE])
-def test_the_page_of_an_alert_has_its_window_and_its_time(text: str) -> None:
-    contract = parse_contract(text)
-    names = {window.length_s: quote(window.name) for window in contract.windows}
-    for rule in rules_of(contract, PLAIN):
-        page = annotation_templates(rule, PLAIN)["page"]
-        if rule.has_bounds and rule.long_s:
-            assert "&from={{ urlquery $values.E.Labels.from }}&to={{ urlquery $values.E.Labels.to }}" in page, rule.uid
-            assert " AS `from`" in rule.queries["E"], rule.uid
-        else:
-            assert re.search(r"&from=now-\d+s&to=now$", page), rule.uid
-        shown = re.search(r"&var-window=(.*?)(?:&|$)", page)
-        if "$values.E.Labels.window" in page:
-            facts = [rule.signal.short, *rule.signal.fast, *([rule.signal.long] if rule.signal.long else [])]
-            assert {each.window for each in facts} <= {window.name for window in contract.windows}, rule.uid
-        else:
-            assert (shown[1] if shown else None) == names.get(rule.short_s), rule.uid
 
 
 def test_runbooks_are_links_or_paths_in_grafana() -> None:

@@ -27,8 +27,6 @@ def topics(**changes: Any) -> dict[str, Any]:
 def test_times_in_any_form() -> None:
     for times in (
         [1_700_000_000_123, 0],
-        [np.int64(1_700_000_000_123), np.int64(0)],
-        np.array([1_700_000_000_123, 0]),
         np.array([1_700_000_000_123, 0], dtype="datetime64[ms]"),
         np.array([1_700_000_000_123_000_000, 0], dtype="datetime64[ns]"),
         [datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC), datetime(1970, 1, 1, tzinfo=UTC)],

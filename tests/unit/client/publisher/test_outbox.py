@@ -6,7 +6,6 @@ import gc
 import logging
 import weakref
 
-import pyarrow as pa
 import pytest
 from barograph import Contract, PublishError
 from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_MAX_RETRY_S, Outbox, kafka_settings
@@ -76,33 +75,6 @@ def test_failed_replacements_change_no_count_and_are_retried(
     )
     assert any("was replaced" in text for text in warnings(caplog))
     assert not failed.queue
-
-
-def test_both_producers_are_replaced_or_neither(serving: ScriptedPublisher) -> None:
-    publish(serving, 2)
-    serving.publisher.predictions(pa.table({"id": ["a", "b", "c"]}))
-    serving.publisher.flush()
-    assert len(serving.producers) == 2
-    serving.producers[0].fail_fatally()
-    create, calls = serving.outbox._factory, 0
-
-    def second_fails(settings: dict[str, object]) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise RuntimeError("no memory")
-        return create(settings)
-
-    serving.outbox._factory = second_fails
-    serving.outbox.maintain()
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (5, 0, 0)
-    serving.now_s += REPLACEMENT_MAX_RETRY_S
-    serving.outbox.maintain()
-    assert calls == 4
-    publish(serving, 1)
-    serving.publisher.predictions(pa.table({"id": ["d"]}))
-    serving.publisher.flush()
-    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (7, 0, {})
 
 
 # --- forks, logs, metadata ---------------------------------------------------------------------------------------

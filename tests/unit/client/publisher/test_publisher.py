@@ -271,18 +271,6 @@ def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> 
 FLAG = Contract(model="m", label=LabelSpec(type="bool", positive=True))
 
 
-def test_equivalent_labels_are_published_as_the_contracts_type() -> None:
-    for labels in ((1, 0), (1.0, 0.0), ("1", "0"), ("true", "false"), ("yes", "no"), (True, False)):
-        scripted = ScriptedPublisher(FLAG)
-        for i, label in enumerate(labels):
-            scripted.publisher.label(id=str(i), label=label)
-        assert scripted.publisher.labels(pa.table({"id": ["0", "1"], "label": [*labels]})) == 2
-        sent = [event["label"] for event in scripted.flush_events()]
-        assert sent == [True, False] * 2, labels
-        assert {type(label) for label in sent} == {bool}, labels
-        scripted.publisher.close()
-
-
 def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
     scripted = ScriptedPublisher(FLAG)
     scripted.publisher.label(id="a", label="maybe")

@@ -58,10 +58,8 @@ def test_a_valid_table_has_no_violations() -> None:
 def test_each_column_has_the_expected_kind() -> None:
     columns: list[tuple[str, Any, str | None, tuple[int, ...]]] = [
         ("temp", pa.array([1.5, 131, 140], pa.float32()), "above", (1, 2)),
-        ("temp", pa.array([-41, 2, 3], pa.decimal128(5, 1)), "below", (0,)),
         ("temp", [1.0, math.nan, math.inf], "not-finite", (1, 2)),
         ("temp", ["1", None, "3"], "type", (0, 2)),
-        ("temp", [[1.0], [], None], "type", (0, 1)),
         ("seats", [1.0, 2.5, 3.0], "type", (1,)),
         ("seats", [1, None, 3], "null", (1,)),
         ("seats", [1, 0, -3], "below", (1, 2)),

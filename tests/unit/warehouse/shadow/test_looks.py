@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -65,14 +66,7 @@ def test_the_contract_and_the_rules_are_inputs() -> None:
 def test_days_that_only_a_slice_has_are_part_of_later_looks() -> None:
     whole = days("all", 20)
     part = days("country=de", 20)
-    gap = ShadowDays(
-        slice="country=de",
-        days=("2026-04-30", *part.days[1:]),
-        ended=part.ended,
-        mature=part.mature,
-        sums=part.sums,
-        missing=part.missing,
-    )
+    gap = dataclasses.replace(part, days=("2026-04-30", *part.days[1:]))
     looks = look_days(SHADOW, "basis", [whole, gap])
     assert [each.day for each in looks] == list(NAMES[:20])
     assert not set(looks) & set(look_days(SHADOW, "basis", [whole, part]))
