@@ -264,15 +264,6 @@ def test_an_error_of_the_http_library_does_not_reveal_a_secret(
     assert "xyzzy" not in str(capfd.readouterr())
 
 
-def test_white_space_around_a_secret_is_dropped_and_a_missing_token_is_reported(hook: WebhookServer) -> None:
-    assert reports_of(f"{hook.hook_url}\n", TOKEN="t0k\n") == []
-    assert hook.requests[0].headers["Authorization"] == "Bearer t0k"
-    assert reports_of(hook.hook_url, TOKEN="") == [
-        "hook: TOKEN is not set, so no webhook notification is sent; export it."
-    ]
-    assert len(hook.bodies) == 1
-
-
 def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(hook: WebhookServer) -> None:
     hook.answers = [0.3] * 4
     reports: list[str] = []

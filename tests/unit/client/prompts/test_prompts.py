@@ -188,10 +188,7 @@ def test_what_exists_nowhere_is_a_clear_error() -> None:
     reader.confirm()
     calls: tuple[tuple[Callable[[], Prompt], str], ...] = (
         (lambda: prompts.get("anser"), "no prompt anser is registered in topic prompts; did you mean answer?"),
-        (
-            lambda: prompts.get("answer", label="candidate"),
-            "prompt answer has no label candidate; it has 1, production. Set it with `barograph prompts label answer",
-        ),
+        (lambda: prompts.get("answer", label="candidate"), "prompt answer has no label candidate; it has 1"),
         (lambda: prompts.get("answer", version=2), "prompt answer has no version 2; it has 1, production. Register it"),
         (lambda: prompts.assign("answer", unit="u", shares={"3": 1.0}), "prompt answer has no version 3"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -312,6 +313,19 @@ def test_a_candidate_that_forks_answers_once(form: str) -> None:
         print([(event["id"], event.get("score")) for event in serving.flush_events()])
     """
     assert run_script(script.replace("FORM", repr(form))) == "[('0', 0), ('1', 1), ('2', 2)]\n"
+
+
+def test_requests_from_an_event_loop_do_not_block_it(make_shadow: MakeShadow, gate: Gate) -> None:
+    scripted = make_shadow(gate, workers=1, max_pending=3)
+
+    async def serve() -> None:
+        scripted.submit(*"abcd")
+
+    asyncio.run(serve())
+    assert scripted.errors() == {"d": "shadow-skipped-queue"}
+    gate.opened.set()
+    scripted.shadow.close(60)
+    assert scripted.errors() == {**dict.fromkeys("abc", None), "d": "shadow-skipped-queue"}
 
 
 def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_closes() -> None:
