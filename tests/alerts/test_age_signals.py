@@ -83,26 +83,6 @@ def test_a_failed_drill_must_be_repeated_with_success(client: Client) -> None:
     assert days(client, 79) == 1
 
 
-def test_a_drill_that_never_passed_counts_from_its_first_time(client: Client) -> None:
-    apply_contract(client, 0)
-    for day in range(20, 60, 7):
-        drill(client, day, passed=True)
-        drill(client, day, passed=False, fault="error-burst")
-    assert days(client, 55) == 35
-    # Ninety days before the newest drill it was last drilled.
-    for day in range(60, 160, 7):
-        drill(client, day, passed=True)
-    assert days(client, 144) == 89, "it counts for ninety days"
-    assert days(client, 152) == 1
-
-
-def test_all_drills_of_a_model_that_fail_make_the_alert(client: Client) -> None:
-    apply_contract(client, 0)
-    for day in range(1, 50, 7):
-        drill(client, day, passed=False)
-    assert days(client, 44) == 44
-
-
 def test_the_history_equals_the_rule_and_replays_have_none(client: Client) -> None:
     apply_contract(client, 0)
     for day, passed in ((10, True), (20, False), (30, True), (31, False)):

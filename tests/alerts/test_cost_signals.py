@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -46,22 +45,10 @@ def plant(client: Client, first_hour: int, hours: int, metrics: Callable[[int], 
         for i, each in enumerate(metrics(hour)):
             at.append((T0 + hour * HOUR_S + i) * 1000)
             values.append(each)
-    n = len(at)
-    insert_columns(
-        client,
-        "predictions",
-        columns(
-            "predictions",
-            n,
-            model=[ODD] * n,
-            version=["v"] * n,
-            id=[f"{first_hour}-{i}" for i in range(n)],
-            offset=[(first_hour + 10_000) * 10_000 + i for i in range(n)],
-            at=at,
-            received_at=at,
-            metrics=values,
-        ),
-    )
+    n, first_offset = len(at), (first_hour + 10_000) * 10_000
+    known = {"model": [ODD] * n, "version": ["v"] * n, "at": at, "received_at": at, "metrics": values}
+    known |= {"id": [f"{first_hour}-{i}" for i in range(n)], "offset": [first_offset + i for i in range(n)]}
+    insert_columns(client, "predictions", columns("predictions", n, **known))
 
 
 def number(client: Client, signal: Signal, hour: float, column: str = "value") -> dict[str, float]:
@@ -174,10 +161,3 @@ def test_a_fall_of_observed_tokens_fires(client: Client) -> None:
     plant(client, -24, 24, lambda hour: with_tokens * 8 + without * (2 + hour % 2))
     assert number(client, signal, 0)[""] == pytest.approx(1 - 8 / 10.5, abs=0.001)
     assert number(client, signal, -7 * 24 - 5)[""] == 0.05, "neither fires nor clears without a week before"
-
-
-def test_a_budget_without_calls_in_the_month_has_no_number(client: Client) -> None:
-    signal = budget_use(ODD, {"month": 1.0})
-    plant(client, -60 * 24, 24, lambda hour: [priced(1.0)])
-    assert number(client, signal, 5) == {"month": 0.0}
-    assert not any(math.isnan(value) for value in number(client, signal, 5, "high").values())

@@ -11,14 +11,13 @@ import pytest
 from barograph.contract.file import parse_contract
 
 from alerts import AlertSettings, rules_of
-from alerts.simulator import simulate
 from alerts.templates.evaluations import SUITES_EVERY_S
 from alerts.wall_clock import LiveAlerts
 from sketches.comparison.paired_items import paired_difference
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.eval_runs import EvalItem, EvalRun, accepted_runs, read_means, read_runs, store_acceptances, store_run
-from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
+from warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
 from warehouse.signals.evaluations import (
     missing_labels,
     rate_above_promise,
@@ -116,12 +115,10 @@ def test_reviewers_disagree_if_the_whole_interval_is_below_the_threshold(client:
     assert numbers(client, signal) == {"faithful": 0.8}
 
 
-def plant_answers(
-    client: Client, prompt: str, n: int, *, model: str = ODD, version: str = "gpt-4", hours_ago: int = 2
-) -> None:
+def plant_answers(client: Client, prompt: str, n: int, *, model: str = ODD, hours_ago: int = 2) -> None:
     at = (NOW_S - hours_ago * HOUR_S) * 1000 + 1
-    name = f"{prompt} {version} {hours_ago} "
-    shared = {"model": model, "version": version, "at": at, "received_at": at, "context": {"prompt": prompt}}
+    name = f"{prompt} {hours_ago} "
+    shared = {"model": model, "version": "gpt-4", "at": at, "received_at": at, "context": {"prompt": prompt}}
     offset = random.Random(name).randrange(2**40)
     rows = [row("predictions", **shared, id=f"{name}{i}", offset=offset + i) for i in range(n)]
     insert_rows(client, "predictions", rows)
@@ -190,30 +187,6 @@ def test_each_version_without_a_run_fires_and_clears_by_itself(client: Client) -
     # Answers of a version that no longer serves leave the day, and its instance resolves.
     at_s += 6 * HOUR_S
     assert firing() == {}
-
-
-def test_a_simulation_has_an_episode_for_each_version(client: Client) -> None:
-    contract = parse_contract("contract: 1\nmodel: bot\nalerts: {for: 0s, rules: {unevaluated-version: {}}}")
-    rules = [rule for rule in rules_of(contract, AlertSettings()) if rule.name == "unevaluated-version"]
-    plant_run(client, "r7", "answer@7", [1.0], model="bot", hours_ago=9)
-    for prompt, hours_ago in (("answer@7", 6), ("answer@8", 6), ("answer@9", 4)):
-        plant_answers(client, prompt, 150, model="bot", hours_ago=hours_ago)
-    facts: tuple[tuple[FactTime, int], ...] = (("ended", 0), ("judged", SUITES_EVERY_S))
-    for fact_time, late_s in facts:
-        result = simulate(client, rules, AlertSettings(), NOW_S - 8 * HOUR_S, NOW_S, fact_time)
-        episodes = {(each.key, each.start) for each in result.replays[0].episodes}
-        assert episodes == {
-            ("answer@8", NOW_S - 5 * HOUR_S + late_s),
-            ("answer@9", NOW_S - 3 * HOUR_S + late_s),
-        }, fact_time
-
-
-def test_served_models_are_versions_if_no_run_names_a_prompt(client: Client) -> None:
-    signal = unevaluated_calls(ODD, 100.0)
-    plant_answers(client, "answer@7", 150, version="gpt-4")
-    plant_answers(client, "answer@7", 150, version="gpt-5")
-    plant_run(client, "r7", "", [1.0])
-    assert numbers(client, signal) == {"": 100.0, "gpt-4": 0.0, "gpt-5": 150.0}
 
 
 def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> None:

@@ -122,18 +122,6 @@ def hours_fired(replay: Replay, key: str = "") -> list[tuple[int, int | None]]:
 # ------------------------------------------------------------------------------------------------ inputs
 
 
-def test_drift_pages_while_it_lasts_and_not_before(client: Client) -> None:
-    rows = [*both("temp", range(200), STABLE), *both("temp", range(200, 260), MAJOR)]
-    insert_rows(client, "drift", [*rows, *both("temp", range(260, 400), STABLE)])
-    done = run(client, "psi-major", "psi-minor")
-    assert hours_fired(of(done, "psi-major", "page"), "temp") == [(200, 260)]
-    assert not of(done, "psi-major", "ticket").episodes, "another field's rule"
-    assert hours_fired(of(done, "psi-minor"), "temp") == [(200, 260)]
-    pages = [each for each in done.notifications if each.firing and each.firing[0].label_map["severity"] == "page"]
-    assert [each.is_repeat for each in pages[:2]] == [False, True]
-    assert done.incidents_per_week("page") == pytest.approx(1 / (30 / 7))
-
-
 Segment = tuple[range, Verdict, Verdict, dict[str, Any]]
 """Hours, the verdicts on the long and on the short window, and other columns of the short window's or of both rows."""
 
@@ -195,20 +183,6 @@ def test_the_courses_of_fields_page_and_clear_at_their_hours(client: Client) -> 
     two_windows = changed(contract, "psi-major", {"fast_threshold": "20"})
     replay = of(run(client, "psi-major", contract=two_windows), "psi-major", "page")
     assert hours_fired(replay, "a large shift pages on one window") == []
-
-
-def test_an_accepted_baseline_ends_an_alert_with_its_first_window(client: Client) -> None:
-    new_h = 300
-    accepted = [row("baselines", model="m", version="1", baseline_id="new", effective_from=T0 + new_h * HOUR_S)]
-    insert_rows(client, "baselines", accepted)
-    insert_rows(client, "drift", [*both("temp", range(100), STABLE), *both("temp", range(100, new_h + 1), MAJOR)])
-    for baseline, verdict in (("b", UNSURE), ("new", (0.3, "insufficient", 20))):
-        over = drifts("temp", "1d", range(new_h + 1, new_h + 24), verdict, baseline_id=baseline)
-        over += drifts("temp", "7d", range(new_h + 1, new_h + 168), verdict, baseline_id=baseline)
-        insert_rows(client, "drift", over)
-    insert_rows(client, "drift", drifts("temp", "1d", range(new_h + 24, 700), STABLE, baseline_id="new"))
-    insert_rows(client, "drift", drifts("temp", "7d", range(new_h + 168, 700), STABLE, baseline_id="new"))
-    assert hours_fired(of(run(client, "psi-major"), "psi-major", "page"), "temp") == [(100, new_h + 1)]
 
 
 # ------------------------------------------------------------------------------------------------ volume
@@ -275,16 +249,6 @@ def test_verdicts_and_revisions_take_effect_at_their_time_or_at_the_end_of_their
         assert [start for start, _ in hours_fired(replay, "temp")] == first_hours, known
 
 
-def test_missing_verdicts_alert_the_platform_team(client: Client) -> None:
-    insert_rows(client, "rates", [*judged(range(200)), *judged(range(200, 230), delay_s=40 * HOUR_S)])
-    insert_rows(client, "rates", judged(range(230, 300)))
-    replay = of(run(client, "pipeline-lag", until_h=290, known="judged"), "pipeline-lag")
-    ((start, end),) = hours_fired(replay)
-    assert 202 <= start <= 204
-    assert end == 232
-    assert replay.rule.labels["team"] == "platform"
-
-
 # ------------------------------------------------------------------------------------------------ backtest
 
 
@@ -313,10 +277,8 @@ def test_invalid_changes_are_rejected(client: Client) -> None:
     errors = {
         ("psi-majr",): "'psi-majr' is not a rule; did you mean psi-major?",
         ("psi-major", "treshold=1"): "the key 'treshold' is unknown; did you mean threshold?",
-        ("psi-major", "threshold=high"): "'high' is not a number",
         ("psi-major", "threshold=0.1", "clear=0.2"): "0.2 is above the threshold (0.1)",
         ("psi-major", "long=3d"): "no window of this contract has this length; write one of 1d, 7d",
-        ("silence", "threshold=2"): "the rule silence has no threshold",
         ("latency",): "the rule has no threshold; write slo.latency_ms",
     }
     for (name, *words), error in errors.items():
@@ -378,11 +340,7 @@ def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.Cap
     lines = [line for line in states.splitlines() if "temp" in line]
     fired = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)
     assert lines[0].startswith(f"{fired:%Y-%m-%d %H:%M}  Pending     page    m: inputs drift (page)  temp")
-    until = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)
-    expected = f"in the 1d window until {until:%Y-%m-%d %H:%M:%S} UTC, version 1; the threshold is 0.2."
-    assert f"PSI of temp is 0.500 [0.500, 0.500] {expected}" in lines[0]
     assert any("→ barograph  model=m, cause=drift: firing psi-major of temp" in line for line in lines)
-    assert any("resolved psi-major of temp" in line for line in lines)
     assert "verdicts take effect at the end of their windows, since this history was replayed" in out
     opened, (closed, *_) = incidents.splitlines()[1], [line for line in lines if "Normal" in line]
     assert opened.split()[:2] == f"{fired + timedelta(minutes=10):%Y-%m-%d %H:%M}".split()
@@ -418,27 +376,13 @@ def test_a_missing_processor_is_an_incident_of_the_pipeline(client: Client, engi
     assert [title for title in titles if "processor gone" in title] == ["Pipeline: processor gone of sketcher"]
 
 
-def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["backtest", "--rule", "psi-major", "--since", "40d", "--set", "threshold=0.6"]
-    start, end = (datetime.fromtimestamp(T0 + hour * HOUR_S, UTC) for hour in (198, 260))
-    code, out, _ = command(capsys, *words, "--incident", f"{start:%Y-%m-%dT%H:%M}/{end:%Y-%m-%dT%H:%M}")
-    assert code == 0
-    assert "threshold=0.6" in out
-    table = {line.split("  ")[0].strip(): line.split()[-2:] for line in out.splitlines() if "  " in line}
-    assert table["episodes"] == ["1", "0"]
-    assert next(line for line in out.splitlines() if line.startswith("time to detect")).endswith("not detected")
-    assert "only the current rule: m: inputs drift (page)  temp" in out
-
-
 def test_invalid_arguments_are_reported(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
     change = ("backtest", "--rule", "psi-major", "--set")
     for words, message in (
         (("simulate", "--model", "x"), "has no contract of 'x'; there are m."),
         (("simulate", "--rule", "x"), "these contracts have no such rule; they have psi-major"),
         (("simulate", "--since", "soon"), "--since soon is neither a time such as 2026-03-01 nor an age"),
-        (("simulate", "--since", "2099-01-01"), "is not before"),
         (("simulate", "--live", "--since", "1d"), "--live evaluates the present"),
-        ((*change, "x"), "--set x is not a change: write KEY=VALUE"),
         ((*change, "for=1m", "--incident", "x"), "--incident x is not a range"),
         ((*change, "for=1m", "--incidents", "/no/file"), "cannot be read"),
     ):

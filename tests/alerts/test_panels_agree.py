@@ -38,15 +38,8 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
             for field in ("amount", "score"):
                 insert_rows(built, "drift", [row("drift", field=field, **known, **start, **judged, **observed)])
             lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
-            rate = {
-                "field": "amount",
-                "kind": "null",
-                "delta": 0.4,
-                "delta_low": 0.3,
-                "delta_high": 0.5,
-                "rate": 0.4,
-                "p_value": 0,
-            }
+            rate = {"field": "amount", "kind": "null", "rate": 0.4, "p_value": 0}
+            rate |= {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5}
             insert_rows(built, "rates", [row("rates", **known, **start, **lines, **rate)])
         figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
         counted = {"window": "1d", "n": 900, "predictions": 999, "revised_at": END_S * 1000, "revision": 1}

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from alerts import rules_for
-from alerts.example import example_contracts, example_settings
 from alerts.routing import branch
 from alerts.settings import AlertSettings
 from alerts.simulator.notify import destination
@@ -58,21 +57,9 @@ def _quoted(value: str) -> str:
 def test_the_configuration_is_valid(amtool: str, config: Path, tmp_path: Path) -> None:
     done = run(amtool, "check-config", str(config))
     assert done.returncode == 0, done.stdout + done.stderr
-    example = tmp_path / "example.yaml"
-    settings = example_settings()
-    example.write_text(yaml.safe_dump(to_alertmanager(rules_for(example_contracts(), settings), settings)))
-    assert run(amtool, "check-config", str(example)).returncode == 0
     plain = tmp_path / "plain.yaml"
     plain.write_text(yaml.safe_dump(to_alertmanager(rules_for(contracts(), AlertSettings()), AlertSettings())))
     assert run(amtool, "check-config", str(plain)).returncode == 0
-
-
-def test_an_invalid_configuration_is_rejected(amtool: str, tmp_path: Path) -> None:
-    wrong = to_alertmanager(RULES, SETTINGS)
-    wrong["receivers"] = wrong["receivers"][:1]
-    path = tmp_path / "wrong.yaml"
-    path.write_text(yaml.safe_dump(wrong))
-    assert run(amtool, "check-config", str(path)).returncode != 0
 
 
 def test_labels_are_routed_to_their_receiver(amtool: str, config: Path) -> None:

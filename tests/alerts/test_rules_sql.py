@@ -96,13 +96,3 @@ def test_panels_of_the_same_signal_have_a_time_and_a_number(client: Client) -> N
 @pytest.mark.parametrize(("page", "sql"), QUESTIONS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(QUESTIONS)])
 def test_queries_of_runbooks_are_valid(client: Client, page: str, sql: str) -> None:
     client.rows(sql)
-
-
-def test_runbooks_have_all_sections() -> None:
-    for path in RUNBOOKS.glob("*.md"):
-        if path.stem != "README":
-            parts = re.findall(r"^## (.*)$", path.read_text("utf-8"), re.MULTILINE)
-            if "From the alert" in parts:
-                parts.remove("From the alert")  # tests/unit/alerts/test_runbooks.py checks it
-            assert parts == ["What it means", "Check first", "What to do", "When it clears"], path
-            assert f"Rule `{path.stem}`" in path.read_text("utf-8")

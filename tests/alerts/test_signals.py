@@ -220,15 +220,6 @@ def test_the_value_of_a_rule_at_a_time_equals_its_series(history: Client, name: 
     assert len(distinct) > 3, "a constant signal would prove nothing"
 
 
-def test_a_rule_has_a_row_per_key_without_data_and_columns_of_alert_instances(client: Client) -> None:
-    for name, signal in SIGNALS.items():
-        point = point_values(client, signal, T0, {})
-        assert {key: numbers[0] for key, numbers in point.items()} == dict.fromkeys(signal.keys, signal.threshold), name
-        described = client.rows(f"DESCRIBE ({point_sql(signal, at=f'toUInt32({T0})')})")
-        kinds = [kind for _, kind, *_ in described]
-        assert kinds == (["String"] if signal.label else []) + ["Float64"], name
-
-
 # ------------------------------------------------------------------------------------------ values
 
 
@@ -316,27 +307,6 @@ def test_a_large_shift_in_one_shorter_window_with_ample_data_exceeds_the_thresho
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "insufficient", psi_low=0.6))[0] == 0.05
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=ALONE_EVENTS - 1, psi_low=0.6))[0] == 0.05
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=ALONE_EVENTS, psi_low=0.6))[0] > 0.2
-
-
-def test_a_new_baseline_ends_a_large_shift(client: Client) -> None:
-    drifted = [verdict("1h", T0 - HOUR_S, 0.9, psi_low=0.6), verdict("7d", T0 - DAY_S, 0.9)]
-    assert fast_psi_at(client, *drifted, verdict("1d", T0 - HOUR_S, 0.9, psi_low=0.6))[0] == 0.9
-    emptied(client)
-    insert_rows(client, "baselines", [row("baselines", model=ODD, baseline_id="new", effective_from=T0 - HOUR_S)])
-    insert_rows(client, "drift", [*drifted, verdict("1d", T0, 0.1, "insufficient", baseline_id="new")])
-    assert dict(client.rows(point_sql(SIGNALS["fast psi"], at=f"toUInt32({T0})")))["temp"] == 0.0
-
-
-def test_messages_show_the_observed_value_and_not_the_capped_one(client: Client) -> None:
-    rows = [verdict("7d", T0, 1.88, "insufficient"), verdict("1d", T0, 2.5, "insufficient")]
-    insert_rows(client, "drift", rows)
-    sql = point_sql(SIGNALS["psi"], "tuple(value, observed)", f"toUInt32({T0})")
-    assert dict(client.rows(sql))["temp"] == (0.2, 1.88)
-    changes = series(client, SIGNALS["psi"], "ended", T0 + 1)["temp"][1][-1]
-    assert (changes[0], changes[4]) == (0.2, 1.88)
-    emptied(client)
-    insert_rows(client, "drift", [verdict("7d", T0, 0.9), verdict("1d", T0, 0.5)])
-    assert dict(client.rows(sql))["temp"] == (0.5, 0.5)
 
 
 def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drift") -> tuple[Any, ...]:

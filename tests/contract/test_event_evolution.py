@@ -135,18 +135,6 @@ def test_old_arrow_batches_are_read() -> None:
     assert first["features.seats"] == 189
     assert first["features.weekend"] is False
     assert (first["class"], second["error"], second["seq"]) == ("late", "TimeoutError", 1)
-    kinds = {field.name: str(field.type) for field in predictions.schema}
-    assert kinds == {
-        "model": "dictionary<values=string, indices=int8, ordered=0>",
-        "version": "dictionary<values=string, indices=int8, ordered=0>",
-        "id": "string",
-        "at": "timestamp[ms, tz=UTC]",
-        **dict.fromkeys(("arm", "class", "status", "error", "features.carrier", "context.origin"), "string"),
-        **dict.fromkeys(("score", "latency_ms", "features.temp", "scores.late"), "double"),
-        **dict.fromkeys(("features.seats", "metrics.trees", "seq"), "int64"),
-        "features.weekend": "bool",
-        "producer": "dictionary<values=string, indices=int8, ordered=0>",
-    }
     labels = pa.ipc.open_stream(io.BytesIO(GOLDEN.joinpath("labels-v1.arrow").read_bytes())).read_all()
     assert [(row["id"], row["label"]) for row in labels.to_pylist()] == [("a", True), ("b", False)]
 

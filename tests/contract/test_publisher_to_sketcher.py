@@ -16,7 +16,6 @@ from barograph.contract import Field, Slice
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.arrow_message import open_message
 from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import INVALID_TEXT
 from streams.events.json_decoder import JsonDecoder
 from streams.registry.registry import Registry
 from tests.support.scripted_kafka import RecordingProducer
@@ -117,16 +116,6 @@ def test_every_value_arrives(publish: Any, published: PublishedEvents) -> None:
     assert events.at_ms.tolist() == COLUMNS["at"]
     assert events.errors.tolist() == [False, True, False, False]
     assert (events.versions, events.version_code.tolist()) == (("3",), [0, 0, 0, 0])
-
-
-def test_an_unsupported_value_is_an_invalid_field_and_not_a_dead_letter(published: PublishedEvents) -> None:
-    published.publisher.prediction(id="a", at=NOW_MS, features={"temp": object(), "carrier": [1], "weekend": "yes"})
-    decoded = JsonDecoder(REGISTRY).decode(published.batch())
-    assert decoded.rejected == []
-    (events,) = decoded.events
-    assert math.isinf(events.numbers["features.temp"][0])
-    assert math.isinf(events.numbers["features.weekend"][0])
-    assert events.texts["features.carrier"].to_pylist() == [INVALID_TEXT]
 
 
 def test_messages_of_wide_tables_are_within_the_limits_of_the_reader(published: PublishedEvents) -> None:

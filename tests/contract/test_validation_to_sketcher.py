@@ -22,31 +22,10 @@ TYPES: tuple[FieldType, ...] = ("float", "int", "bool", "category", "timestamp")
 CONTRACT = Contract(model="m", fields=tuple(Field(name=t, type=t, source=f"features.{t}") for t in TYPES))
 NOW_MS = 1_700_000_000_000
 VALUES: list[Any] = [
-    None,
-    0,
-    1,
-    2.0,
-    71.5,
-    np.float64(3),
-    np.int32(4),
-    np.bool_(True),
-    Decimal("1.5"),
-    True,
-    "",
-    "71.5",
-    "2013-08-22T12:00:00Z",
-    "2013-08-22T12:00:00",
-    datetime(2013, 8, 22, tzinfo=UTC),
-    math.nan,
-    math.inf,
-    np.float32("-inf"),
-    10**400,
-    [1],
-    {"a": 1},
-    object(),
+    *(None, 0, 1, 2.0, 71.5, np.float64(3), np.int32(4), np.bool_(True), Decimal("1.5"), True),
+    *("", "71.5", "2013-08-22T12:00:00Z", "2013-08-22T12:00:00", datetime(2013, 8, 22, tzinfo=UTC)),
+    *(math.nan, math.inf, np.float32("-inf"), 10**400, [1], {"a": 1}, object()),
 ]
-
-
 STRICTER: dict[tuple[str, str | None], set[tuple[str, str]]] = {
     # `int` requires whole numbers.
     ("int", "type"): {("int", "71.5"), ("int", "Decimal('1.5')")},

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from barograph.contract.alerts import WINDOW_RULES
 from barograph.contract.file import parse_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts import AlertSettings, Rule, rules_for
 from alerts.incidents import FiringChange, Incident, IncidentLog, firing_changes, fold
-from tests.support.alerting import contracts
 
 HOUR, DAY = 3600, 86_400
 CONTRACT = parse_contract(
@@ -111,11 +109,6 @@ def test_an_instance_prefers_an_incident_that_has_paged() -> None:
     assert [each.title for each in incidents] == ["drift of u", "drift of a and u"]
 
 
-def test_rules_without_a_field_are_their_own_cause() -> None:
-    for names in (("silence", "errors"), ("errors", "pipeline-lag")):
-        assert len(titles(*(fired(name, "", 0) for name in names))) == 2, names
-
-
 def test_models_never_share_an_incident() -> None:
     other = dataclasses.replace(rule("psi-major"), model="n")
     incidents = fold([*fired("psi-major", "a", 0), *firing_changes(other, "a", 0, None)])
@@ -126,23 +119,6 @@ def test_every_rule_with_a_window_keeps_its_incident_open_for_the_short_one() ->
     psi, nulls, silence = rule("psi-major"), rule("null-rate"), rule("silence")
     assert [(each.onset_s, each.quiet_s) for each in (psi, nulls)] == [(7 * DAY, DAY), (DAY, DAY)]
     assert (silence.quiet_s, rule("cbpe-drop", "ticket").quiet_s) == (0, DAY)
-
-
-def test_every_rule_that_reads_windows_says_how_long_they_are() -> None:
-    """Without lengths its instances would never join, and a value that returns would be a new incident."""
-    rules = rules_for(contracts(), AlertSettings())
-    assert {each.name for each in rules if each.long_s >= each.short_s > 0} == {
-        each.name for each in rules if each.name in WINDOW_RULES
-    }
-
-
-def test_measured_and_estimated_performance_are_one_cause() -> None:
-    drop, expected = rule("performance-drop"), rule("cbpe-drop", "ticket")
-    assert drop.quiet_s == 7 * DAY
-    changes = [firing_changes(expected, "auc", 0, DAY), firing_changes(drop, "accuracy", 2 * DAY, 3 * DAY)]
-    changes += [firing_changes(expected, "auc", 9 * DAY, None)]
-    incidents = fold(change for each in changes for change in each)
-    assert [(each.title, each.paged_at) for each in incidents] == [("performance of auc and accuracy", 2 * DAY)]
 
 
 # ------------------------------------------------------------------------------------------------ properties

@@ -34,16 +34,9 @@ def sent(*alerts: Alert, until: int = 30 * DAY) -> list[tuple[int, str, int, int
     ]
 
 
-def test_an_alert_is_sent_after_the_wait_and_when_it_is_resolved() -> None:
-    assert sent(alert(0, HOUR)) == [(30, "oncall", 1, 0, False), (HOUR + 30, "oncall", 0, 1, False)]
-
-
-def test_fields_of_one_model_are_one_message() -> None:
+def test_fields_of_one_model_are_one_message_and_models_and_severities_have_their_own() -> None:
     result = sent(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
     assert result == [(30, "oncall", 2, 0, False), (330, "oncall", 3, 0, False)]
-
-
-def test_models_and_severities_are_messages_of_their_own() -> None:
     result = sent(alert(0, None), alert(0, None, model="n"), alert(0, None, severity="ticket"), until=60)
     assert result == [(30, "oncall", 1, 0, False), (30, "oncall", 1, 0, False), (30, "tickets", 1, 0, False)]
 

@@ -88,11 +88,6 @@ def test_missing_data_has_the_effect_that_the_rule_configures(zone: Zone) -> Non
     assert moves(of(own), fired, (zone, 30))[-1] == (45, "Normal", "MissingSeries")
 
 
-def test_an_alert_without_data_is_not_kept_firing_by_the_lower_threshold() -> None:
-    alerting = rule(no_data="Alerting", for_s=0)
-    assert moves(alerting, (Zone.NO_DATA, 1), (Zone.BETWEEN, 1))[-1] == (1, "Normal", "")
-
-
 def test_lines_are_passed_not_touched() -> None:
     above = rule()
     assert [zone_of(above, value) for value in (0.1, 0.15, 0.2, 0.201, float("nan"))] == [

@@ -8,7 +8,7 @@ import math
 import re
 import uuid
 import zlib
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
-import pyarrow as pa
 import pytest
-from barograph.events import (
-    ARROW_CONTENT_TYPE,
-    FeatureValue,
-    Label,
-    Prediction,
-    Reason,
-    ShadowReason,
-    encode_arrow,
-    encode_json,
-    label_key,
-)
+from barograph.events import FeatureValue, Prediction, ShadowReason, label_key
 from barograph.values import (
     InvalidEvent,
     QuickPrediction,
@@ -79,21 +68,14 @@ def test_values_are_encoded_as_json() -> None:
         (-math.inf, "-Infinity"),
         (np.float64(1.5), 1.5),
         (np.float64("nan"), "NaN"),
-        (np.float32(0.5), 0.5),
-        (np.float32("inf"), "Infinity"),
         (np.int64(7), 7),
-        (np.uint8(7), 7),
         (np.bool_(True), True),
-        (np.str_("a"), "a"),
         (np.array(1.5), 1.5),
-        (np.array([7]), 7),
         (np.datetime64("2024-01-01T00:00:00.123456789"), 1704067200123),
         (np.datetime64("NaT", "s"), None),
         (pd.NA, None),
-        (pd.NaT, None),
         (pd.Timestamp("2024-01-01", tz="UTC"), "2024-01-01T00:00:00+00:00"),
         (datetime(2024, 1, 1, tzinfo=UTC), "2024-01-01T00:00:00Z"),
-        (date(2024, 1, 1), "2024-01-01"),
         (Decimal("1.25"), 1.25),
         (Colour.RED, "red"),
         (TextSubclass("a"), "a"),
@@ -179,8 +161,6 @@ def test_text_of_a_value_is_its_json() -> None:
 def test_a_time_is_epoch_milliseconds() -> None:
     for at in (
         1704067200123,
-        1704067200123.0,
-        np.int64(1704067200123),
         datetime(2024, 1, 1, 0, 0, 0, 123_999, tzinfo=UTC),
         datetime(2024, 1, 1, 2, 0, 0, 123_000, tzinfo=timezone(timedelta(hours=2))),
         pd.Timestamp("2024-01-01T00:00:00.123456789", tz="UTC"),
@@ -212,37 +192,6 @@ def test_a_label_is_a_flag_a_number_or_text() -> None:
 def test_the_partition_of_an_id_can_be_computed_in_any_language() -> None:
     assert label_key("größe", "7") == "größe\x007".encode()
     assert zlib.crc32(label_key("flight-delay", "0f8a61c2")) == 0x16AC1426
-
-
-def test_labels_are_decoded_unchanged() -> None:
-    for truth in (True, 0.5, 3, "late"):
-        label = Label(model="m", id="a", label=truth, at=1)
-        again = msgspec.json.decode(encode_json(label), type=Label)
-        assert again == label
-        assert type(again.label) is type(truth)
-
-
-def test_strict_decoding_rejects_missing_members() -> None:
-    with pytest.raises(msgspec.ValidationError, match="`id`"):
-        msgspec.json.decode(b'{"model": "m", "version": "1", "at": 1}', type=Prediction)
-    with pytest.raises(msgspec.DecodeError):
-        msgspec.json.decode(b'{"model": ', type=Label)
-
-
-def test_tables_are_sent_as_arrow_streams() -> None:
-    for n in (0, 3):
-        table = pa.table({"id": pa.array([str(i) for i in range(n)], pa.string()), "features.x": pa.array([1.0] * n)})
-        assert pa.ipc.open_stream(encode_arrow(table)).read_all() == table
-    assert ARROW_CONTENT_TYPE == b"application/vnd.apache.arrow.stream"
-
-
-def test_reason_codes_are_a_closed_set() -> None:
-    """Dashboards, dead letters and docs use the codes: a new code changes the format."""
-    assert set(Reason) == {
-        *("empty", "not-json", "not-an-object", "not-arrow", "too-deep", "too-large"),
-        *("missing-model", "unknown-model", "missing-version", "missing-id", "missing-time"),
-        *("bad-time", "future-time", "too-old", "wrong-type", "unexpected-mark"),
-    }
 
 
 def test_reserved_errors_of_shadows_are_those_of_the_page() -> None:

@@ -74,14 +74,11 @@ def test_bad_sections_are_reported() -> None:
     for text, problem in (
         ("prices: [{input: 1}]", "version: is missing"),
         ("prices: [{version: a, from: 2026-13-01}]", "is not a day"),
-        ("prices: [{version: a, from: 20260101}]", "is not a day"),
         ("prices: [{version: a, input: -1}]", "out of range"),
         ("prices: [{version: a}, {version: a}]", "earlier price"),
-        ("budget: {day: 0}", "out of range"),
         ("budget: {day: 1}\nraw: {share: 0.5}", "needs the cost of every call"),
         ("user: features.user", "not a member of context"),
         ("deployments: {a: {quantisation: INT3}}", "is unknown"),
-        ("deployments: {a: {continuous_batching: perhaps}}", "is not a flag"),
     ):
         with pytest.raises(ContractError, match=problem):
             parse_contract(HEAD + text)

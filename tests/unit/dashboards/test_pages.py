@@ -12,16 +12,13 @@ import yaml
 from dashboards import style
 from dashboards.__main__ import main
 from dashboards.empty import EMPTY
-from dashboards.pages import FOLDER, dashboards, files
+from dashboards.pages import FOLDER, dashboards
 from dashboards.panels import PANEL_TYPES
 from dashboards.parse import panels_of, queries_in
-from dashboards.query import dedent_sql
 from dashboards.uids import DASHBOARDS, PANELS, panel_link
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
 from tests.support.panel_queries import every_query
-from warehouse.panels.fragments import LEVELS
-from warehouse.panels.health import STATES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = dashboards()
@@ -33,22 +30,6 @@ SCHEMA: dict[str, Any] = json.loads(
 def test_the_checked_in_files_are_as_the_code_has_them() -> None:
     assert main(["--check"]) == 0
     assert {path.name for path in FOLDER.iterdir()} == {f"{uid}.json" for uid in DASHBOARDS.values()}
-
-
-def test_a_stale_or_unknown_file_is_reported_and_fixed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("dashboards.pages.FOLDER", tmp_path)
-    monkeypatch.setattr("dashboards.__main__.FOLDER", tmp_path)
-    assert main(["--write"]) == 0
-    (tmp_path / "barograph-fleet.json").write_text("{}")
-    (tmp_path / "old.json").write_text("{}")
-    assert main(["--check"]) == 1
-    errors = capsys.readouterr().err
-    assert "barograph-fleet.json differs from the code: run python -m dashboards --write" in errors
-    assert "old.json is not generated any more" in errors
-    assert main(["--write"]) == 0
-    assert sorted(tmp_path.iterdir()) == sorted(files())
 
 
 def test_pages_are_of_grafanas_types() -> None:
@@ -63,19 +44,6 @@ def test_pages_are_of_grafanas_types() -> None:
                 # Grafana's state timeline reads both; its published types lack them.
                 assert custom.pop("spanNulls") == custom.pop("insertNulls")
             assert faults(custom, types.get("custom", {}), f"{where}, custom") == []
-
-
-def test_values_that_violate_the_schema_of_grafana_are_reported() -> None:
-    page = json.loads(json.dumps(PAGES["model"]))
-    page["timezones"] = "utc"
-    page["panels"][1]["gridPos"]["w"] = "wide"
-    page["templating"]["list"][0]["hide"] = 7
-    result = faults(page, SCHEMA["dashboard"], "page")
-    assert {fault.partition(":")[0] for fault in result} == {
-        "page.panels[1]", "page.templating.list[0].hide", "page",
-    }  # fmt: skip
-    table = next(panel for panel in panels_of(PAGES["fleet"]) if panel["type"] == "table")
-    assert faults(table["options"] | {"footer": {"show": False}}, SCHEMA["panels"]["table"]["options"], "table")
 
 
 def test_every_named_panel_is_on_its_page_and_no_other() -> None:
@@ -103,37 +71,6 @@ def test_all_pages_pass_the_lint_and_use_every_query() -> None:
     assert unasked == []
 
 
-def test_series_are_named_without_the_ref_id_of_their_query() -> None:
-    """Grafana's own names begin with the query's refId and the column: `A psi temp`."""
-    queries = {dedent_sql(query.sql): query for query in every_query().values()}
-    for dashboard in PAGES.values():
-        for panel in panels_of(dashboard):
-            if panel["type"] not in ("timeseries", "state-timeline", "heatmap"):
-                continue
-            names = {
-                override["matcher"]["options"]: each["value"]
-                for override in panel["fieldConfig"]["overrides"]
-                for each in override["properties"]
-                if each["id"] == "displayName"
-            }
-            shown = [queries[target["rawSql"]] for target in panel["targets"]]
-            labelled = [query for query in shown if any(column.kind == "text" for column in query.columns)]
-            numbers = {
-                column.name
-                for query in (shown if len(shown) > 1 else labelled)
-                for column in query.columns
-                if column.kind == "number"
-            }
-            assert set(names) == numbers, panel["title"]
-            # A metric and its SLO are told apart by their labels.
-            of_labels = [PANELS["model"][key] for key in ("performance", "performance_errors")]
-            assert len(set(names.values())) == len(names) or panel["id"] in of_labels
-    psi = next(panel for panel in panels_of(PAGES["model"]) if panel["id"] == PANELS["model"]["psi"])
-    texts = json.dumps(psi["fieldConfig"]["overrides"])
-    assert '{"id": "displayName", "value": "${__field.labels.field}"}' in texts
-    assert '{"id": "displayName", "value": "minor threshold"}' in texts
-
-
 STATS = ("unseen_now", "decision", "days_left")
 """Panels with a single number that say why it is missing."""
 
@@ -150,23 +87,6 @@ def test_every_chart_and_table_says_why_it_is_empty() -> None:
         assert all(text.endswith(".") and len(text) <= 80 for text in expected.values())
 
 
-def test_an_empty_cell_does_not_show_the_text_of_an_empty_table() -> None:
-    for panel in (panel for page in PAGES.values() for panel in panels_of(page) if panel["type"] == "table"):
-        special = [
-            each["options"] for each in panel["fieldConfig"]["defaults"]["mappings"] if each["type"] == "special"
-        ]
-        assert {each["match"]: each["result"]["text"] for each in special} == {"null": "–", "empty": "–"}
-
-
-def test_the_worst_fields_are_a_panel_for_each() -> None:
-    (panel,) = (panel for panel in panels_of(PAGES["model"]) if "repeat" in panel)
-    assert (panel["id"], panel["repeatDirection"], panel["gridPos"]["w"]) == (PANELS["model"]["distributions"], "h", 24)
-    (variable,) = (each for each in PAGES["model"]["templating"]["list"] if each["name"] == panel["repeat"])
-    assert (variable["multi"], variable["includeAll"], variable["hide"]) == (True, True, 2)
-    assert variable["current"]["value"] == "$__all"
-    assert "var-field=${worst_field:percentencode}" in panel["links"][0]["url"]
-
-
 def test_lines_and_states_end_where_data_are_missing() -> None:
     for page, dashboard in PAGES.items():
         for panel in panels_of(dashboard):
@@ -179,25 +99,6 @@ def test_lines_and_states_end_where_data_are_missing() -> None:
                 assert custom.get("insertNulls") == (gap_s * 1000 if gap_s > 86_400 else None), (page, panel["title"])
     # The SDK puts links and annotations into a menu of their own.
     assert "inControlsMenu" not in json.dumps(PAGES)
-
-
-def test_levels_are_words_and_too_little_data_has_a_colour_of_its_own() -> None:
-    shown = style.STYLE.numbered_levels()
-    assert [word for word, _ in shown.values()] == ["no verdict", *LEVELS]
-    assert len({colour for _, colour in shown.values()}) == len(shown)
-    mapped = [
-        mapping["options"]
-        for dashboard in PAGES.values()
-        for panel in panels_of(dashboard)
-        if panel["type"] == "state-timeline"
-        for mapping in panel["fieldConfig"]["defaults"]["mappings"]
-    ]
-    states = [options for options in mapped if options["1"]["text"] == "healthy"]
-    assert [[each["text"] for each in options.values()] for options in states] == [list(STATES)]
-    assert [len({each["color"] for each in options.values()}) for options in states] == [len(STATES)]
-    mapped = [options for options in mapped if options not in states]
-    assert mapped
-    assert all(options["2"] == {"text": "insufficient", "color": style.INSUFFICIENT} for options in mapped)
 
 
 def test_grafana_is_provisioned_with_the_generated_folder() -> None:

@@ -52,8 +52,3 @@ def test_every_node_and_its_edges() -> None:
     ids = {node.id for node in graph.nodes}
     assert len(ids) == len(graph.nodes)
     assert {end for edge in graph.edges for end in edge} == ids
-
-
-def test_a_contract_that_declares_nothing() -> None:
-    graph = build_lineage(simple_contract(fields=(SCORE,)))
-    assert [node.id for node in graph.nodes] == ["model:toy", "output:score"]

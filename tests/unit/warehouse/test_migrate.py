@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from warehouse import migrate
@@ -45,11 +43,3 @@ def test_every_statement_of_the_schema_is_repeatable() -> None:
     # Comments and indexes may be set again.
     harmless = ("IF NOT EXISTS", "IF EXISTS", " COMMENT COLUMN ", " MODIFY COMMENT ", " MATERIALIZE INDEX ")
     assert [s for s in alters if not any(words in s for words in harmless)] == []
-
-
-def test_a_folder_runs_its_files_in_the_order_of_their_names() -> None:
-    initial = migrate.load()[0]
-    assert str(initial) == "0001_initial"
-    created = [match[1] for s in initial.statements if (match := re.match(r"CREATE \w+ IF NOT EXISTS (\w+)", s))]
-    assert created[0] == "contracts"
-    assert created[-1] == "latest_lineage"

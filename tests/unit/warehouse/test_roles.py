@@ -34,8 +34,6 @@ LIFTED_BY_ZERO = {
     *("max_result_bytes", "max_concurrent_queries_for_user", "max_temporary_data_on_disk_size_for_query"),
     "max_temporary_data_on_disk_size_for_user",
 }
-GRAFANA_DEADLINE_S = 60
-PLUGIN_RESERVE_S = 5
 
 
 def named(sql: str) -> set[str]:
@@ -79,14 +77,6 @@ def test_zero_lifts_no_limit_and_a_query_beyond_one_fails_instead_of_returning_a
     assert profile.count(" MAX ") == profile.count(" MIN 1 MAX ")
     for kind in ("timeout", "read", "result"):
         assert Limit(f"{kind}_overflow_mode", "throw") in role.limits
-
-
-def test_grafana_may_set_the_time_limit_that_its_plugin_sends() -> None:
-    (limit,) = (limit for limit in GRAFANA.limits if limit.setting == "max_execution_time")
-    assert limit.in_readonly
-    assert limit.most is not None
-    assert limit.most >= GRAFANA_DEADLINE_S + PLUGIN_RESERVE_S
-    assert not [other for other in GRAFANA.limits if other.in_readonly and other != limit]
 
 
 def test_the_quota_of_grafana_lasts_for_the_stated_number_of_models() -> None:

@@ -27,8 +27,6 @@ def topics(**changes: Any) -> dict[str, Any]:
 def test_times_in_any_form() -> None:
     for times in (
         [1_700_000_000_123, 0],
-        [np.int64(1_700_000_000_123), np.int64(0)],
-        np.array([1_700_000_000_123, 0]),
         np.array([1_700_000_000_123, 0], dtype="datetime64[ms]"),
         np.array([1_700_000_000_123_000_000, 0], dtype="datetime64[ns]"),
         [datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC), datetime(1970, 1, 1, tzinfo=UTC)],
@@ -37,11 +35,6 @@ def test_times_in_any_form() -> None:
         column = table_of("topics", topics(recorded_at=times))["recorded_at"]
         assert column.type == pa.timestamp("ms", tz="UTC"), times
         assert column.cast(pa.int64()).to_pylist() == [1_700_000_000_123, 0], times
-
-
-def test_columns_have_the_order_of_the_schema() -> None:
-    table = table_of("topics", dict(reversed(topics().items())))
-    assert table.schema == SCHEMAS["topics"]
 
 
 def test_dictionary_encoded_text_and_map_keys_are_not_decoded() -> None:
@@ -86,9 +79,7 @@ def test_values_that_do_not_fit_and_missing_columns_are_rejected() -> None:
     rejected: list[tuple[dict[str, Any], str]] = [
         ({"partitions": [8, 70_000]}, "partitions of topics does not fit uint16"),
         ({"partitions": [8, -1]}, "partitions of topics does not fit uint16"),
-        ({"partitions": np.array([8, 70_000])}, "partitions of topics does not fit uint16"),
         ({"partitions": pa.array([8, 70_000])}, "partitions of topics does not fit uint16"),
-        ({"name": ["partials", 3]}, "name of topics does not fit string"),
         ({"name": ["partials", "\ud800"]}, "name of topics does not fit string"),
         ({"name": ["partials"]}, "differ in length"),
         ({"extra": [1, 2]}, r"unknown \['extra'\]"),

@@ -65,14 +65,6 @@ def test_blindness_becomes_unknown_and_the_state_before_returns() -> None:
     assert model.evaluate(1200, [], "").state == "healthy"
 
 
-def test_a_short_blindness_changes_nothing() -> None:
-    model = guard()
-    model.evaluate(1000, [], "")
-    assert states(model, range(1010, 1060, 10), [], BLIND_TEXT) == ["healthy"] * 5
-    assert states(model, range(1060, 1070, 10), []) == ["healthy"]
-    assert states(model, range(1070, 1130, 10), [], BLIND_TEXT) == ["healthy"] * 6
-
-
 def test_a_restarted_guard_gives_the_same_states() -> None:
     """Every record, decoded, is a point at which another guard may continue."""
     script: list[tuple[list[ActiveInstance], str]] = [

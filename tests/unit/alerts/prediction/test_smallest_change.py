@@ -21,7 +21,7 @@ from alerts.prediction.window_power import WindowTraffic
 from alerts.settings import AlertSettings
 from sketches.baseline.baseline import ALL, SliceCounts
 from tests.unit.alerts.prediction.test_page_time import DAY_S, HOUR_S, ONE_DAY, TWO_WINDOWS
-from tests.unit.sketches.detection.test_effects import category_field, normal_field
+from tests.unit.sketches.detection.test_effects import normal_field
 
 HORIZONS_S = (HOUR_S, DAY_S, 7 * DAY_S)
 STEP = 1.03
@@ -73,18 +73,6 @@ def test_a_rule_detects_a_large_shift_by_its_short_window() -> None:
     ]
     assert row.smallest == (math.inf,) * 3
     assert row.traffic is None
-
-
-def test_a_category_moves_between_its_frequent_values() -> None:
-    field = category_field()
-    windows = Traffic(1.0).windows(TWO_WINDOWS, field)
-    moved, _ = rule_detectability(TWO_WINDOWS, field, windows, HORIZONS_S, AlertSettings())
-    assert moved.change == "moved"
-    assert 0.05 < moved.smallest[2] < 0.5
-
-
-def test_a_constant_field_has_only_rates() -> None:
-    assert set(change_tables(msgspec.structs.replace(FIELD, std=0.0))) == {"nulls"}
 
 
 def test_the_smallest_size_is_of_the_worse_direction() -> None:

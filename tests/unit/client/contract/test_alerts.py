@@ -7,8 +7,7 @@ import re
 import pytest
 from barograph import Contract, ContractError, dump_contract, parse_contract
 from barograph.contract import Field
-from barograph.contract.alerts import RULES, AlertRule, Alerts
-from barograph.contract.alerts_section import applies_to
+from barograph.contract.alerts import AlertRule, Alerts
 
 HEAD = """
 contract: 1
@@ -52,13 +51,7 @@ def test_every_key_is_read_and_written() -> None:
         mute=("retraining", "a: b"),
         rules={
             "psi-major": AlertRule(
-                severity="ticket",
-                fields=("x",),
-                threshold=0.3,
-                clear=0.25,
-                fast_threshold=1.0,
-                for_s=600,
-                route="#r",
+                severity="ticket", fields=("x",), threshold=0.3, clear=0.25, fast_threshold=1.0, for_s=600, route="#r"
             ),
             "null-rate": AlertRule(severity="none", keep_firing_for_s=0, short_s=3600),
             "silence": AlertRule(at_least_s=1200),
@@ -88,26 +81,13 @@ def test_messages_name_the_problem_and_the_remedy() -> None:
     for text, expected in (
         ("{rules: {psi-majr: {}}}", "c.yaml:9: alerts.rules.psi-majr: the key 'psi-majr' is unknown; did you"),
         ("{rules: {psi-major: {fields: [temp]}}}", "'temp' is not a field of this contract; write the name of one"),
-        (
-            "{rules: {psi-major: {fields: [score]}}}",
-            "the rule psi-major does not apply to the field 'score'; remove it",
-        ),
+        ("{rules: {psi-major: {fields: [score]}}}", "the rule psi-major does not apply to the field 'score'"),
         ("{rules: {unseen-rate: {fields: [x]}}}", "the rule unseen-rate does not apply to the field 'x'"),
-        ("{rules: {range-rate: {fields: [city]}}}", "the rule range-rate does not apply to the field 'city'"),
-        ("{rules: {output-shift: {fields: [x]}}}", "the rule output-shift does not apply to the field 'x'"),
         ("{rules: {silence: {fields: [x]}}}", "the rule silence has no fields; remove it"),
-        ("{rules: {silence: {threshold: 2}}}", "the rule silence has no threshold; remove it"),
-        ("{rules: {silence: {windows: {long: 1h}}}}", "the rule silence has no windows"),
-        ("{rules: {latency: {at_least: 1h}}}", "the rule latency has no at_least"),
         ("{rules: {psi-major: {threshold: 0.2, clear: 0.3}}}", "0.3 is above the threshold (0.2), so it would clear"),
-        ("{rules: {psi-minor: {fast_threshold: 1}}}", "the rule psi-minor has no fast_threshold; remove it"),
         ("{rules: {psi-major: {fast_threshold: 0.1}}}", "0.1 is below the threshold (0.2); write a larger number"),
-        ("{rules: {output-shift: {threshold: 0.6, fast_threshold: 0.5}}}", "0.5 is below the threshold (0.6); write"),
         ("{rules: {psi-major: {severity: off}}}", "'off' is unknown; write one of page, ticket, none"),
-        (
-            "{windows: {long: 1d}}",
-            "alerts.windows.long: no window of this contract has this length; write one of 15m, 1h",
-        ),
+        ("{windows: {long: 1d}}", "alerts.windows.long: no window of this contract has this length"),
         ("{windows: {long: 15m, short: 1h}}", "alerts.windows.short: is longer than the long window"),
         ("{rules: {psi-major: {windows: {short: 2h}}}}", "alerts.rules.psi-major.windows.short: no window"),
         (
@@ -115,16 +95,10 @@ def test_messages_name_the_problem_and_the_remedy() -> None:
             "alerts.rules.cbpe-drop.windows: performance needs one window, a multiple of 1h; write only short",
         ),
         ("{every: 15s}", "alerts.every: is not a multiple of ten seconds"),
-        ("{for: soon}", "'soon' is not a duration"),
         ("{rules: {performance: {}}}", "the rule has no threshold; write slo.performance"),
         ("{rules: {latency: {}}}", "write slo.latency_ms and slo.latency_share"),
-        ("{rules: {label-stop: {}}}", "write label, or remove"),
         ("{rules: {rate-above-promise: {}}}", "write promise of an evaluator, or remove"),
-        ("{rules: {gold-labels: {}}}", "write evaluators, or remove"),
         ("{rules: {gold-labels: {threshold: 9}}}", "the rule gold-labels has no threshold; remove it"),
-        ("{rules: {reviewer-agreement: {clear: 0.5}}}", "the rule reviewer-agreement has no clear; remove it"),
-        ("{rules: {suite-regression: {windows: {long: 1h}}}}", "the rule suite-regression has no windows; remove it"),
-        ("{rules: {cbpe-drop: {}}}", "write label, or remove"),
     ):
         assert expected in error_text(text), text
 
@@ -138,30 +112,6 @@ def test_a_performance_rule_reads_no_window_of_the_last_events() -> None:
         assert parse_contract(text.replace("SPAN", span)).alerts.rule("cbpe-drop").short_s is not None
     with pytest.raises(ContractError, match=r"windows\.short: performance is not measured over the last events"):
         parse_contract(text.replace("SPAN", "14d"))
-
-
-def test_an_invalid_rule_created_in_code_is_reported() -> None:
-    with pytest.raises(ContractError, match="'psi' is not a rule; write one of psi-major"):
-        dump_contract(Contract(model="m", alerts=Alerts(rules={"psi": AlertRule()})))
-
-
-def test_a_disabled_rule_needs_no_threshold() -> None:
-    contract = parse_contract(f"{HEAD}alerts: {{rules: {{latency: {{severity: none}}}}}}")
-    assert contract.alerts.rule("latency").severity == "none"
-    assert contract.alerts.rule("errors") == AlertRule()
-    assert set(contract.alerts.rules) <= set(RULES)
-
-
-def test_rules_apply_to_their_kinds_of_fields() -> None:
-    def field(kind: str, source: str, pii: str = "keep") -> Field:
-        return Field(name="f", type=kind, source=source, pii=pii)  # type: ignore[arg-type]
-
-    rules = ("psi-major", "null-rate", "unseen-rate", "range-rate", "output-shift")
-    assert [applies_to(rule, field("float", "features.f")) for rule in rules] == [True, True, False, True, False]
-    assert [applies_to(rule, field("category", "class")) for rule in rules] == [False, True, True, False, True]
-    assert [applies_to(rule, field("float", "scores.late")) for rule in rules] == [False, True, False, True, True]
-    assert not any(applies_to(rule, field("float", "latency_ms")) for rule in rules)
-    assert not any(applies_to(rule, field("category", "features.f", "drop")) for rule in rules)
 
 
 def test_a_target_for_a_range_needs_a_numeric_field_with_a_range() -> None:

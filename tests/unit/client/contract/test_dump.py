@@ -103,55 +103,6 @@ def test_a_written_contract_reads_back_as_equal_here_and_in_other_yaml_parsers(
         assert all(limit is None or math.isfinite(limit) for limit in given_range)
 
 
-def test_a_contract_is_easy_to_read() -> None:
-    contract = Contract(
-        model="flight-delay",
-        owners=("ana",),
-        fields=(
-            Field(name="temp", type="float", source="features.temp", low=-40, high=130, critical=True),
-            Field(name="score", type="float", source="score"),
-            Field(
-                name="NO",
-                type="category",
-                source="context.NO",
-                description="a text that is so long that all of the settings together do not fit on one line",
-            ),
-        ),
-        slices=(Slice(name="carrier", source="context.carrier"), Slice(name="arm", source="arm")),
-        label=LabelSpec(type="bool", positive=True),
-    )
-    assert dump_contract(contract, "Made from flights.parquet.\n\n1,000 rows.") == (
-        "# Made from flights.parquet.\n"
-        "#\n"
-        "# 1,000 rows.\n"
-        "contract: 1\n"
-        "model: flight-delay\n"
-        "owners: [ana]\n"
-        "timezone: UTC\n"
-        "pane: 1m\n"
-        "lateness: 2m\n"
-        "out_of_order: 1m\n"
-        "windows:\n"
-        "  - {length: 15m, hop: 1m}\n"
-        "  - {length: 1h, hop: 5m}\n"
-        "  - {length: 1d, hop: 1h}\n"
-        "raw: all\n"
-        "fields:\n"
-        "  temp: {type: float, range: [-40, 130], critical: true}\n"
-        "  score: {type: float}\n"
-        '  "NO":\n'
-        "    type: category\n"
-        "    from: context.NO\n"
-        "    description: a text that is so long that all of the settings together do not fit on one line\n"
-        "slices: [carrier, arm]\n"
-        "slice_min_n: 500\n"
-        "label: {type: bool, positive: true}\n"
-        "thresholds:\n"
-        "  psi: {minor: 0.1, major: 0.2, clear: 0.15}\n"
-        "  rates: {minor: 0.01, major: 0.05}\n"
-    )
-
-
 def test_equal_integers_and_floats_give_the_same_id() -> None:
     whole = Field(name="x", type="int", source="features.x", low=0, high=1)
     parts = Field(name="x", type="int", source="features.x", low=0.0, high=1.0)
@@ -161,21 +112,3 @@ def test_equal_integers_and_floats_give_the_same_id() -> None:
 def test_an_invalid_contract_is_not_written() -> None:
     with pytest.raises(ContractError, match=r"contract 'm': pane: 7s neither divides an hour"):
         dump_contract(Contract(model="m", pane_s=7))
-
-
-def test_prices_budget_and_deployments_read_back() -> None:
-    text = """contract: 1
-model: answers
-prices:
-  - {version: "*", from: 2026-06-01, input: 2.5, cached_input: 0, output: 10}
-budget: {day: 50, month: 1000.5}
-user: context.user
-deployments:
-  "7": {quantisation: INT4, speculative_decoding: "draft: 1b", continuous_batching: true, gpu: 1 x L4, notes: "a\\nb"}
-  "8": {quantisation: none}
-  "9": {}
-"""
-    contract = parse_contract(text)
-    assert parse_contract(dump_contract(contract)) == contract
-    assert contract.deployments["7"].continuous_batching is True
-    assert contract.prices[0].cached_input == 0

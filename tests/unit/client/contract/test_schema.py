@@ -12,7 +12,7 @@ import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
 from barograph.contract.keys import CONTRACT, FIELD, json_schema
 from barograph.events import Label, Prediction
-from barograph.schemas import FOLDER, event_schema, files, member_docs
+from barograph.schemas import FOLDER, event_schema, member_docs
 from barograph.schemas.__main__ import main
 
 from tests.support.json_schema import faults
@@ -23,17 +23,6 @@ EXAMPLE = FOLDER / "examples" / "contract.yaml"
 
 def test_the_published_files_match_the_code() -> None:
     assert main(["--check"]) == 0
-
-
-def test_a_stale_file_is_reported_and_can_be_rewritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("barograph.schemas.FOLDER", tmp_path)
-    assert main(["--check"]) == 1
-    assert "prediction.schema.json differs from the code" in capsys.readouterr().err
-    assert main(["--write"]) == 0
-    assert main(["--check"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files())
 
 
 def test_the_example_contract_has_every_key_and_matches_its_schema() -> None:
@@ -48,16 +37,10 @@ def test_the_schema_and_the_reader_reject_the_same_files() -> None:
     changes: list[dict[str, Any]] = [
         {"model": ""},
         {"pane": "1 minute"},
-        {"pane": "0m"},
         {"raw": "some"},
-        {"raw": {"share": 2}},
-        {"windows": []},
         {"windows": [{"length": "1h"}]},
         {"fields": {"x": {"type": "text"}}},
-        {"fields": {"x": {"type": "int", "weight": 0}}},
-        {"fields": {"x": {"type": "int", "range": [1]}}},
         {"fields": {"": {"type": "int"}}},
-        {"slices": {"x": {"top": 0}}},
         {"slices": ["x", "x"]},
         {"slo": {"latency_share": 1.5}},
         {"unknown": 1},
@@ -74,16 +57,6 @@ def test_example_payloads_match_their_schema() -> None:
     for path in FOLDER.glob("examples/*.json"):
         struct = Prediction if path.name.startswith("prediction") else Label
         assert faults(json.loads(path.read_text("utf-8")), event_schema(struct)) == [], path
-
-
-def test_an_event_schema_rejects_wrong_types_and_tolerates_unknown_members() -> None:
-    schema = event_schema(Prediction)
-    event = {"model": "m", "version": "1", "id": "a", "at": 1, "later": {}}
-    assert faults(event, schema) == []
-    assert faults({**event, "features": [1]}, schema)
-    assert faults({**event, "features": {"x": [1]}}, schema)
-    assert faults({**event, "version": 1}, schema)
-    assert faults({key: value for key, value in event.items() if key != "id"}, schema)
 
 
 def test_docs_have_every_member_of_an_event() -> None:

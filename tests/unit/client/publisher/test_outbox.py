@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
-import threading
 import weakref
 
-import pyarrow as pa
 import pytest
 from barograph import Contract, PublishError
-from barograph.publisher.outbox import (
-    METADATA_MAX_AGE_S,
-    REPLACEMENT_FIRST_RETRY_S,
-    REPLACEMENT_MAX_RETRY_S,
-    Outbox,
-    kafka_settings,
-)
+from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_MAX_RETRY_S, Outbox, kafka_settings
 from confluent_kafka import KafkaError, Producer
 
-from tests.support.scripted_kafka import RecordingProducer, ScriptedPublisher
+from tests.support.scripted_kafka import ScriptedPublisher
 
 UNKNOWN_TOPIC = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 
@@ -84,150 +75,6 @@ def test_failed_replacements_change_no_count_and_are_retried(
     )
     assert any("was replaced" in text for text in warnings(caplog))
     assert not failed.queue
-
-
-def test_replacements_are_retried_with_growing_bounded_delays(serving: ScriptedPublisher) -> None:
-    serving.kafka.fail_fatally()
-    serving.script.factory_errors = [ValueError("no")] * 10
-    start_s = serving.now_s
-    attempts_s: list[float] = []
-    remaining = len(serving.script.factory_errors)
-    for _ in range(1000):
-        serving.outbox.maintain()
-        if len(serving.script.factory_errors) < remaining:
-            remaining = len(serving.script.factory_errors)
-            attempts_s.append(serving.now_s - start_s)
-        serving.now_s += 0.25
-    delays_s = [later - earlier for earlier, later in itertools.pairwise(attempts_s)]
-    assert delays_s == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
-    assert (delays_s[0], delays_s[-1]) == (REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S)
-
-
-def test_both_producers_are_replaced_or_neither(serving: ScriptedPublisher) -> None:
-    publish(serving, 2)
-    serving.publisher.predictions(pa.table({"id": ["a", "b", "c"]}))
-    serving.publisher.flush()
-    assert len(serving.producers) == 2
-    serving.producers[0].fail_fatally()
-    create, calls = serving.outbox._factory, 0
-
-    def second_fails(settings: dict[str, object]) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise RuntimeError("no memory")
-        return create(settings)
-
-    serving.outbox._factory = second_fails
-    serving.outbox.maintain()
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (5, 0, 0)
-    serving.now_s += REPLACEMENT_MAX_RETRY_S
-    serving.outbox.maintain()
-    assert calls == 4
-    publish(serving, 1)
-    serving.publisher.predictions(pa.table({"id": ["d"]}))
-    serving.publisher.flush()
-    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (7, 0, {})
-
-
-def test_a_batch_jobs_producer_is_replaced_after_a_failed_attempt(batch_job: ScriptedPublisher) -> None:
-    batch_job.publisher.prediction(id="a")
-    batch_job.publisher.flush()
-    batch_job.kafka.fail_fatally()
-    batch_job.script.factory_errors = [RuntimeError("no memory")]
-    batch_job.outbox.maintain()
-    batch_job.now_s += REPLACEMENT_MAX_RETRY_S
-    batch_job.outbox.maintain()
-    batch_job.publisher.prediction(id="b")
-    batch_job.publisher.flush()
-    assert (batch_job.stats.published, batch_job.stats.failed, batch_job.stats.waiting) == (2, 0, 0)
-
-
-def test_a_flush_during_a_replacement_reports_the_lost_events(batch_job: ScriptedPublisher) -> None:
-    batch_job.publisher.prediction(id="a")
-    failed = batch_job.kafka
-    failed.fail_fatally()
-    discard, errors = failed.purge, []
-
-    def flush() -> None:
-        try:
-            batch_job.publisher.flush()
-        except PublishError as error:
-            errors.append(str(error))
-
-    flushing = threading.Thread(target=flush)
-
-    def flush_and_discard() -> None:
-        # The new producer is in place, and the old one has not reported its events yet.
-        flushing.start()
-        flushing.join(0.2)
-        discard()
-
-    failed.purge = flush_and_discard  # type: ignore[method-assign]
-    batch_job.outbox.maintain()
-    flushing.join(60)
-    assert [error.split(" to ")[0] for error in errors] == ["1 events were not delivered"]
-
-
-def test_queued_events_of_a_failed_producer_are_lost_and_delivered_ones_are_not(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a")
-    serving.publisher.flush()
-    first, failure_only = serving.kafka, serving.outbox._failure_only
-    serving.publisher.prediction(id="b")
-    first.fail_fatally()
-    serving.outbox.maintain()
-    assert not first.queue
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
-    # A call that read the old producer before the replacement counts its event as lost.
-    first.is_fatal = False
-    replacement, serving.outbox._failure_only = serving.outbox._failure_only, failure_only
-    serving.publisher.prediction(id="c")
-    serving.outbox._failure_only = replacement
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 2, 0)
-
-
-def test_a_late_fatal_error_and_a_closed_outbox_replace_nothing(serving: ScriptedPublisher) -> None:
-    publish(serving, 2)
-    serving.publisher.flush()
-    first = serving.kafka
-    for _ in range(2):
-        first.fail_fatally()
-        serving.outbox.maintain()
-    assert len(serving.producers) == 2, "the second error is of the producer that was replaced"
-    serving.kafka.fail_fatally()
-    serving.publisher.close()
-    serving.outbox.maintain()
-    assert len(serving.producers) == 2
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (2, 0, 0)
-
-
-def test_an_unexpected_error_of_background_work_is_logged_once_a_minute(
-    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> None:
-        raise OSError("secret")
-
-    monkeypatch.setattr(serving.outbox, "poll", fail)
-    for _ in range(3):
-        serving.outbox.maintain()
-    assert warnings(caplog) == ["the publisher's background thread continues after an error (1 so far) OSError"]
-    serving.now_s += 61
-    serving.outbox.maintain()
-    assert len(warnings(caplog)) == 2
-
-
-def test_the_background_thread_does_this_work() -> None:
-    polled = threading.Event()
-
-    class PolledProducer(RecordingProducer):
-        def poll(self, _timeout_s: float) -> int:
-            polled.set()
-            return 0
-
-    producer = PolledProducer()
-    outbox = Outbox({}, wait=False, factory=lambda _settings: producer, poll_interval_s=0.001)
-    assert polled.wait(60)
-    outbox.close(0)
 
 
 # --- forks, logs, metadata ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher
 from barograph.contract import Field
-from barograph.publisher.pii import KEY_VARIABLE, FieldHash, Pii, PiiKeyError, key_id, read_key, truncate_text
+from barograph.publisher.pii import KEY_VARIABLE, FieldHash, Pii, PiiKeyError, read_key, truncate_text
 from barograph.publisher.tables import PredictionTables
 
 from tests.support.scripted_kafka import RecordingProducer
@@ -55,14 +55,6 @@ def test_equal_values_of_two_fields_or_models_are_not_linkable() -> None:
     assert len(digests) == 4
     # The boundary between the two names is part of what is hashed.
     assert FieldHash(KEY, "ab", "c")("x") != FieldHash(KEY, "a", "bc")("x")
-
-
-def test_a_hash_names_its_key() -> None:
-    other = b"another key of sixteen"
-    assert key_id(KEY) != key_id(other)
-    assert EMAIL("ana@x").startswith(f"{key_id(KEY)}:")
-    assert FieldHash(other, "m", "features.email")("ana@x").startswith(f"{key_id(other)}:")
-    assert FieldHash(other, "m", "features.email")("ana@x")[7:] != EMAIL("ana@x")[7:]
 
 
 def test_truncated_values_are_never_published_whole() -> None:

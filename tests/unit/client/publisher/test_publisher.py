@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -38,23 +37,10 @@ def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher)
     )
     (event,) = serving.flush_events()
     assert event == {
-        "model": "m",
-        "version": "3",
-        "id": "a",
-        "at": 1700000000000,
-        "arm": "b",
-        "context": {"origin": "JFK", "seat": "7"},
-        "features": {"x": 1.5, "y": None, "z": 2.0},
-        "score": 0.5,
-        "class": "true",
-        "scores": {"late": 0.5},
-        "metrics": {"tokens": 3},
-        "latency_ms": 12.3,
-        "status": "served",
-        "error": "TimeoutError",
-        "role": "shadow",
-        "producer": serving.outbox.producer_id,
-        "seq": 0,
+        **{"model": "m", "version": "3", "id": "a", "at": 1700000000000, "arm": "b", "role": "shadow"},
+        **{"context": {"origin": "JFK", "seat": "7"}, "features": {"x": 1.5, "y": None, "z": 2.0}},
+        **{"score": 0.5, "class": "true", "scores": {"late": 0.5}, "metrics": {"tokens": 3}, "latency_ms": 12.3},
+        **{"status": "served", "error": "TimeoutError", "producer": serving.outbox.producer_id, "seq": 0},
     }
     assert serving.script.delivered[0].topic == "p-predictions"
     assert "key" not in serving.script.delivered[0].options
@@ -105,15 +91,10 @@ def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> 
         {"id": None},
         {"id": ""},
         {"id": "a", "at": "yesterday"},
-        {"id": "a", "at": True},
         {"id": "a", "role": "canary"},
-        {"id": "a", "version": 4},
-        {"id": "a", "version": ""},
-        {"id": "a", "features": 3},
         {"id": "a", "features": [1, 2]},
         {"id": "a", "context": "JFK"},
         {"id": "a", "features": {str(i): i for i in range(MAX_MEMBERS + 1)}},
-        {"id": "a", "scores": {str(i): i for i in range(MAX_MEMBERS + 1)}},
     ]
     for n_dropped, members in enumerate(bad, 1):
         serving.publisher.prediction(**members)
@@ -127,13 +108,6 @@ def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> 
     serving.publisher.label(id="", label=True)
     assert len(serving.flush_events()) == 1
     assert serving.stats.dropped == {"invalid": len(bad) + 5}
-
-
-def test_an_event_that_is_too_large_for_kafka_is_dropped(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a", features={"x": "y" * MAX_EVENT_BYTES})
-    serving.publisher.label(id="a", label="y" * MAX_EVENT_BYTES)
-    assert serving.flush_events() == []
-    assert serving.stats.dropped == {"too-large": 2}
 
 
 def test_a_full_queue_drops_events_and_counts_them(serving: ScriptedPublisher) -> None:
@@ -159,13 +133,6 @@ def test_no_kafka_error_reaches_the_caller(serving: ScriptedPublisher) -> None:
         serving.publisher.label(id="a", label=True)
         assert serving.stats.dropped == dropped
         assert serving.stats.published == serving.stats.waiting == 0
-
-
-def test_undelivered_events_are_counted_as_failed(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a")
-    serving.script.delivery_error = KafkaError(KafkaError._MSG_TIMED_OUT)
-    assert serving.publisher.flush() == 0
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (0, 1, 0)
 
 
 def test_flush_returns_the_number_of_messages_left_and_accepted_bytes_are_counted(serving: ScriptedPublisher) -> None:
@@ -205,24 +172,6 @@ def test_threads_can_share_a_publisher_and_sequence_numbers_are_unique(serving: 
     assert serving.stats.published == len(events) == 2000
 
 
-def test_only_batch_jobs_fetch_delivery_reports_in_their_own_thread(
-    serving: ScriptedPublisher, batch_job: ScriptedPublisher
-) -> None:
-    """Several hundred at once take a tenth of a millisecond; beside busy code, a background thread lacks the GIL."""
-    assert serving.kafka.settings["delivery.report.only.error"] is True
-    for scripted, n_events in ((serving, 1000), (batch_job, 100)):
-        pollers: list[str] = []
-        scripted.script.on_poll = partial(_note_thread, pollers)
-        for i in range(n_events):
-            scripted.publisher.prediction(id=str(i))
-        own_polls = pollers.count(threading.current_thread().name)
-        assert own_polls == 0 if scripted is serving else own_polls >= 3
-
-
-def _note_thread(names: list[str]) -> None:
-    names.append(threading.current_thread().name)
-
-
 def test_single_events_and_tables_are_counted_together(serving: ScriptedPublisher) -> None:
     serving.publisher.prediction(id="a")
     assert serving.publisher.predictions(pa.table({"id": ["b", "c"], "x": [0.5, 1.5]})) == 2
@@ -256,11 +205,9 @@ def test_observe_times_the_block_and_publishes_the_members_it_set(serving: Scrip
         observation.status = "served"
     (event,) = serving.flush_events()
     assert event.pop("latency_ms") == 12.5
-    assert event == {
-        **{"model": "m", "version": "3", "id": "a", "at": 5, "arm": "b", "context": {"k": "v"}},
-        **{"features": {"x": 1}, "score": 0.25, "class": "late", "scores": {"late": 0.25}},
-        **{"metrics": {"tokens": 3}, "status": "served", "producer": serving.outbox.producer_id, "seq": 0},
-    }
+    members = {"id": "a", "at": 5, "arm": "b", "context": {"k": "v"}, "features": {"x": 1}, "score": 0.25}
+    members |= {"class": "late", "scores": {"late": 0.25}, "metrics": {"tokens": 3}, "status": "served"}
+    assert event.items() >= members.items()
 
 
 def test_observe_publishes_the_kind_of_an_error_and_accepts_the_callers_values(serving: ScriptedPublisher) -> None:
@@ -322,18 +269,6 @@ def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> 
 
 
 FLAG = Contract(model="m", label=LabelSpec(type="bool", positive=True))
-
-
-def test_equivalent_labels_are_published_as_the_contracts_type() -> None:
-    for labels in ((1, 0), (1.0, 0.0), ("1", "0"), ("true", "false"), ("yes", "no"), (True, False)):
-        scripted = ScriptedPublisher(FLAG)
-        for i, label in enumerate(labels):
-            scripted.publisher.label(id=str(i), label=label)
-        assert scripted.publisher.labels(pa.table({"id": ["0", "1"], "label": [*labels]})) == 2
-        sent = [event["label"] for event in scripted.flush_events()]
-        assert sent == [True, False] * 2, labels
-        assert {type(label) for label in sent} == {bool}, labels
-        scripted.publisher.close()
 
 
 def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:

@@ -2,11 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from barograph import Contract, Publisher
-from barograph.publisher import publisher as publisher_module
 from barograph.publisher.servers import find_bootstrap_servers
 
 
@@ -37,19 +34,3 @@ def test_without_a_stack_the_error_says_what_to_do(tmp_path: Path) -> None:
             (tmp_path / "stack.json").write_text(record)
         with pytest.raises(ValueError, match=missing):
             find_bootstrap_servers({"BAROGRAPH_HOME": str(tmp_path)})
-
-
-def test_a_publisher_uses_the_stack_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_stack(tmp_path / ".barograph", "127.0.0.1:40001")
-    monkeypatch.chdir(tmp_path)
-    for name in ("BAROGRAPH_HOME", "BAROGRAPH_BOOTSTRAP_SERVERS"):
-        monkeypatch.delenv(name, raising=False)
-    used: list[dict[str, Any]] = []
-
-    def outbox(settings: dict[str, Any], *, wait: bool) -> None:
-        used.append(settings)
-
-    monkeypatch.setattr(publisher_module, "Outbox", outbox)
-    Publisher.from_contract(Contract(model="m"), version="1")
-    Publisher.from_contract(Contract(model="m"), version="1", bootstrap_servers="named:1")
-    assert [settings["bootstrap.servers"] for settings in used] == ["127.0.0.1:40001", "named:1"]

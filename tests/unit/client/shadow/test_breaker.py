@@ -42,16 +42,6 @@ def test_after_the_pause_one_trial_decides() -> None:
     assert breaker.state == "closed", "failures from before the pause count no more"
 
 
-def test_a_failed_trial_starts_the_pause_again() -> None:
-    breaker = half_open()
-    assert breaker.admit()
-    breaker.record(failed=True, is_trial=True, now_s=140.0)
-    breaker.end_pause(169.9)
-    assert breaker.state == "open"
-    breaker.end_pause(170.0)
-    assert breaker.admit()
-
-
 def test_the_budget_refills_evenly_and_holds_one_second() -> None:
     budget = RequestBudget(120, 0.0)
     assert [budget.take(0.0) for _ in range(3)] == [True, True, False]

@@ -21,13 +21,6 @@ async def candidate(features: dict[str, Any]) -> Any:
     return features["answer"]
 
 
-class AsyncModel:
-    """A model that is called as a coroutine function."""
-
-    async def __call__(self, features: dict[str, Any]) -> float:
-        return float(features["x"])
-
-
 def test_coroutines_are_awaited_in_a_thread_of_their_own(make_shadow: MakeShadow) -> None:
     scripted = make_shadow(candidate)
     scripted.submit("a", features={"answer": 0.5})
@@ -53,7 +46,7 @@ def test_an_object_with_an_async_call_is_awaited_and_closed_on_its_loop(
 ) -> None:
     closed: list[bool] = []
 
-    class Client(AsyncModel):
+    class Client:
         def __init__(self, *, can_close: bool) -> None:
             self.can_close = can_close
 

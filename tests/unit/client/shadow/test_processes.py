@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from barograph.shadow.processes import NICENESS
 
-from tests.support.shadow_candidates import answer_niceness, answer_or_fail, leak
+from tests.support.shadow_candidates import answer_or_fail, leak
 from tests.unit.client.shadow.conftest import TIMEOUT_S, ScriptedShadow, wait_until
 
 MakeShadow = Callable[..., ScriptedShadow]
@@ -74,13 +73,6 @@ def test_a_process_that_leaks_memory_is_replaced(make_shadow: MakeShadow, caplog
     assert [record.getMessage() for record in caplog.records] == [
         "a process of a shadow uses more than max_rss_mb=400 and is replaced"
     ] * 2
-
-
-def test_requests_of_the_serving_process_have_priority(make_shadow: MakeShadow) -> None:
-    scripted = make_shadow(answer_niceness, executor="processes", workers=1)
-    scripted.submit("a")
-    scripted.shadow.close(60)
-    assert scripted.events()["a"]["score"] == min(os.nice(0) + NICENESS, 19)
 
 
 def test_close_ends_a_hanging_process(make_shadow: MakeShadow, tmp_path: Path) -> None:

@@ -222,14 +222,3 @@ def test_close_waits_until_settled_requests_are_published() -> None:
     model.finish(ANSWER)
     closer.join(60)
     assert order == ["published", "closed"]
-
-
-def test_the_next_deadline_is_never_missed() -> None:
-    model = DeskModel()
-    assert model.tracker.seconds_to_deadline() == TIMEOUT_S, "a later request has a later deadline"
-    model.submit()
-    model.now_s += 0.5
-    model.submit()
-    assert model.tracker.seconds_to_deadline() == TIMEOUT_S - 0.5
-    model.now_s += TIMEOUT_S
-    assert model.tracker.seconds_to_deadline() == 0

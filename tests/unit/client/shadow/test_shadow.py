@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import subprocess
 import sys
 import textwrap
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from barograph import Contract, Shadow
 
@@ -60,38 +58,11 @@ def test_the_candidates_answer_is_published_as_a_shadow(serving: ScriptedPublish
     scripted.shadow.submit(id="a", features={"x": 1.0}, context={"origin": "JFK"})
     assert scripted.shadow.close(60) == 0
     assert scripted.events()["a"] == {
-        "model": "m",
-        "version": "4",
-        "id": "a",
-        "at": serving.now_ns // 1_000_000,
-        "context": {"origin": "JFK"},
-        "score": 0.5,
-        "class": "late",
-        "metrics": {"trees": 3},
-        "latency_ms": 12.5,
-        "role": "shadow",
-        "producer": serving.outbox.producer_id,
-        "seq": 0,
+        **{"model": "m", "version": "4", "id": "a", "at": serving.now_ns // 1_000_000, "context": {"origin": "JFK"}},
+        **{"score": 0.5, "class": "late", "metrics": {"trees": 3}, "latency_ms": 12.5, "role": "shadow"},
+        **{"producer": serving.outbox.producer_id, "seq": 0},
     }
     assert scripted.outcomes() == {"answered": 1}
-
-
-def test_each_output_has_one_outcome(make_shadow: MakeShadow) -> None:
-    for number, (answer, score, outcome) in enumerate(
-        (
-            (math.nan, "NaN", "answered"),
-            (np.float32(0.5), 0.5, "answered"),
-            (np.array([0.5]), 0.5, "answered"),
-            (np.array([0.1, 0.9]), None, "shadow-wrong-output"),
-            ("0.5", None, "shadow-wrong-output"),
-        )
-    ):
-        scripted = make_shadow(lambda _, answer=answer: answer)
-        scripted.submit(f"{number}")
-        scripted.shadow.close(60)
-        event = scripted.events()[f"{number}"]
-        assert (event.get("score"), event.get("error", "answered")) == (score, outcome), answer
-        assert scripted.outcomes() == {outcome: 1}, answer
 
 
 def test_a_candidate_that_raises_does_not_end_its_worker(make_shadow: MakeShadow) -> None:
@@ -139,10 +110,7 @@ def test_when_all_workers_hang_the_breaker_opens_until_one_returns(
         scripted.advance(30.0)
     assert scripted.shadow.state == "open", "no worker could run a trial"
     scripted.submit("c")
-    assert scripted.errors() == {
-        **dict.fromkeys(["a", "b", "queued"], "shadow-timeout"),
-        "c": "shadow-skipped-breaker",
-    }
+    assert scripted.errors() == {**dict.fromkeys(["a", "b", "queued"], "shadow-timeout"), "c": "shadow-skipped-breaker"}
     gate.opened.set()
     wait_until(lambda: scripted.advance(0) == "half-open")
     scripted.submit("trial")
@@ -151,33 +119,6 @@ def test_when_all_workers_hang_the_breaker_opens_until_one_returns(
     assert scripted.outcomes() == {"shadow-timeout": 3, "shadow-skipped-breaker": 1, "answered": 1}
     messages = [record.getMessage() for record in caplog.records if record.name == "barograph"]
     assert messages == [f"the circuit breaker of shadow 4 of 3 is {state}" for state in ("open", "half-open", "closed")]
-
-
-def test_the_breaker_opens_on_failures_and_admits_one_trial(make_shadow: MakeShadow, gate: Gate) -> None:
-    is_broken = True
-
-    def candidate(features: Any) -> float:
-        if is_broken:
-            raise ValueError
-        return gate(features)
-
-    scripted = make_shadow(candidate, failure_calls=3, failure_share=1.0)
-    for id in ("a", "b", "c"):
-        scripted.submit(id)
-    wait_until(lambda: scripted.shadow.state == "open")
-    scripted.submit("d")
-    is_broken = False
-    scripted.advance(30.0)
-    scripted.submit("trial", "beside")
-    gate.opened.set()
-    wait_until(lambda: scripted.shadow.state == "closed")
-    scripted.submit("e")
-    scripted.shadow.close(60)
-    assert scripted.errors() == {
-        **dict.fromkeys("abc", "ValueError"),
-        **dict.fromkeys(["d", "beside"], "shadow-skipped-breaker"),
-        **dict.fromkeys(["trial", "e"], None),
-    }
 
 
 def test_a_full_queue_and_a_spent_budget_skip_requests(make_shadow: MakeShadow, gate: Gate) -> None:
@@ -268,42 +209,16 @@ def test_a_closed_publisher_drops_events_and_the_shadow_counts_its_requests(
     assert serving.stats.dropped == {"closed": 8}
 
 
-def test_a_process_without_threads_left_counts_errors(make_shadow: MakeShadow, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted = make_shadow(lambda _: 0.5)
-
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        scripted.submit("a")
-    scripted.submit("b")
-    scripted.shadow.close(60)
-    assert scripted.errors() == {"a": "RuntimeError", "b": None}
-
-
 def test_invalid_arguments_are_reported(serving: ScriptedPublisher) -> None:
     for name, value, message in (
         ("version", "3", "version and of are both '3'"),
-        ("of", "4", "version and of are both '4'"),
-        ("version", "", "version is empty"),
         ("version", 4, "version is int"),
         ("sample", 0, "sample is 0; pass a share in"),
-        ("sample", 1.5, "sample is 1.5"),
-        ("sample", math.nan, "sample is nan"),
         ("timeout_ms", -1, "timeout_ms is -1; pass a positive number"),
-        ("timeout_ms", math.inf, "timeout_ms is inf"),
         ("workers", 0, "workers is 0; pass a whole number from 1"),
-        ("workers", 1.5, "workers is 1.5; pass a whole number from 1"),
-        ("max_pending", 0, "max_pending is 0"),
-        ("max_per_minute", 0, "max_per_minute is 0"),
         ("executor", "fibers", "executor is 'fibers'; pass threads or processes"),
         ("executor", "processes", "the candidate cannot be pickled"),
-        ("max_rss_mb", 0, "max_rss_mb is 0; pass a positive number"),
         ("max_rss_mb", 500, "max_rss_mb is 500, but the candidate runs in this process"),
-        ("failure_share", 0, "failure_share is 0"),
-        ("failure_calls", 0, "failure_calls is 0"),
-        ("pause_s", -1, "pause_s is -1"),
     ):
         options: dict[str, Any] = {"version": "4", name: value}
         with pytest.raises(ValueError, match=message):
@@ -403,20 +318,10 @@ def test_a_candidate_that_forks_answers_once(form: str) -> None:
 def test_requests_from_an_event_loop_do_not_block_it(make_shadow: MakeShadow, gate: Gate) -> None:
     scripted = make_shadow(gate, workers=1, max_pending=3)
 
-    async def serve() -> list[str]:
-        events = []
+    async def serve() -> None:
+        scripted.submit(*"abcd")
 
-        async def handle(id: str) -> None:
-            scripted.submit(id)
-            events.append(f"submitted {id}")
-            await asyncio.sleep(0)
-            events.append(f"answered {id}")
-
-        await asyncio.gather(*map(handle, "abcd"))
-        return events
-
-    events = asyncio.run(serve())
-    assert events == [*(f"submitted {id}" for id in "abcd"), *(f"answered {id}" for id in "abcd")]
+    asyncio.run(serve())
     assert scripted.errors() == {"d": "shadow-skipped-queue"}
     gate.opened.set()
     scripted.shadow.close(60)
@@ -439,30 +344,6 @@ def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_cl
     shadow.submit(id="a", features={})
     """
     assert run_script(script) == "[('a', 0.5)]\n"
-
-
-def test_a_multiprocessing_child_publishes_pending_requests_before_its_publisher_closes() -> None:
-    script = """
-    import multiprocessing, sys, time
-    from multiprocessing.util import Finalize
-    from barograph import Contract, Shadow
-    from tests.support.scripted_kafka import ScriptedPublisher
-
-    serving = ScriptedPublisher(Contract(model="m"))
-    shadow = Shadow(serving.publisher, lambda features: time.sleep(0.1) or 0.5, version="4", timeout_ms=60_000)
-
-    def serve():
-        # Of equal priorities the first runs last.
-        Finalize(None, lambda: print([e["id"] for e in serving.flush_events()], flush=True), exitpriority=0)
-        shadow.submit(id="a", features={})
-        serving.publisher.prediction(id="b")  # the publisher starts after the shadow
-
-    child = multiprocessing.get_context("fork").Process(target=serve)
-    child.start()
-    child.join()
-    assert child.exitcode == 0
-    """
-    assert run_script(script) == "['b', 'a']\n"
 
 
 def run_script(script: str) -> str:

@@ -65,11 +65,6 @@ def test_a_batch_gives_the_values_of_single_generations() -> None:
     assert observer.observe_all(generations) == [observer.observe(*each) for each in generations]
 
 
-def test_a_prompt_of_code_has_no_language() -> None:
-    observer = TextObserver(contract(languages=("en", "de")))
-    assert observer.observe("id", "SELECT name FROM customers WHERE id = 7;").features["language"] == "unknown"
-
-
 def test_errors_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BAROGRAPH_PII_KEY", raising=False)
     other = codebook(EmbeddingName("else", "1", 512))

@@ -7,7 +7,7 @@ import enum
 import json
 import math
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -67,48 +67,34 @@ def test_valid_features_have_no_violations() -> None:
 def test_each_value_has_the_expected_kind() -> None:
     values: list[tuple[str, object, str | None]] = [
         ("temp", 130, None),
-        ("temp", np.float64(130.0), None),
-        ("temp", np.float32(1.5), None),
         ("temp", Decimal("1.5"), None),
         ("temp", None, None),
         ("temp", 130.0001, "above"),
-        ("temp", np.float64(-41), "below"),
         ("temp", math.nan, "not-finite"),
-        ("temp", np.float32("nan"), "not-finite"),
         ("temp", -math.inf, "not-finite"),
         ("temp", "71.5", "type"),
         ("temp", True, "type"),
-        ("temp", np.bool_(True), "type"),
-        ("temp", [71.5], "type"),
         ("temp", np.array([71.5, 1.0]), "type"),
         ("temp", Hostile(), "type"),
-        ("seats", np.int64(5), None),
         ("seats", 5.0, None),
         ("seats", 10**400, "not-finite"),
         ("seats", 5.5, "type"),
         ("seats", 0, "below"),
         ("seats", None, "null"),
-        ("carrier", np.str_("B6"), None),
         ("carrier", CarrierCode.RED, None),
         ("carrier", None, "null"),
         ("carrier", 6, "type"),
-        ("carrier", math.nan, "not-finite"),
         ("weekend", 1, None),
         ("weekend", np.bool_(False), None),
-        ("weekend", 0.0, None),
         ("weekend", 2, "type"),
         ("weekend", "true", "type"),
         ("booked_at", NOW, None),
         ("booked_at", np.datetime64(NOW.replace(tzinfo=None)), None),
         ("booked_at", NOW.isoformat(), None),
-        ("booked_at", int(NOW_MS), None),
         ("booked_at", NOW - timedelta(days=1, seconds=1), "above"),
         ("booked_at", NOW + timedelta(seconds=1), "below"),
         ("booked_at", NOW.replace(tzinfo=None), "type"),
-        ("booked_at", date(2023, 11, 1), "type"),
         ("booked_at", "yesterday", "type"),
-        ("booked_at", True, "type"),
-        ("email", 7, None),
         ("email", ["a@b.example"], "type"),
     ]
     for name, value, kind in values:
@@ -119,14 +105,10 @@ def test_each_value_has_the_expected_kind() -> None:
 
 def test_missing_fields_are_in_the_contracts_order_and_unknown_features_are_last() -> None:
     violations = VALIDATOR.check({"weekend": True, "extra": 1, 7: 2}, at_ms=NOW_MS)  # type: ignore[dict-item]
+    missing = ("temp", "seats", "carrier", "booked", "email")
     assert [(each.field, each.kind) for each in violations] == [
-        ("temp", "missing"),
-        ("seats", "missing"),
-        ("carrier", "missing"),
-        ("booked", "missing"),
-        ("email", "missing"),
-        ("extra", "unknown"),
-        ("7", "unknown"),
+        *((field, "missing") for field in missing),
+        *(("extra", "unknown"), ("7", "unknown")),
     ]
     for wrong in (None, 7, "text", [1]):
         assert len(VALIDATOR.check(wrong)) == 6, "not a mapping: it has no field"  # type: ignore[arg-type]
@@ -154,14 +136,6 @@ def test_messages_contain_limits_and_no_values() -> None:
     assert "987654" not in "".join(map(str, violations))
     assert str(violations[0]) == "temp is above 130"
     assert str(Violation("x", "unknown")) == "x is unknown to the contract"
-
-
-def test_a_single_limit_leaves_the_other_side_open() -> None:
-    contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x", low=0),))
-    validator = Validator(contract)
-    assert validator.check({"x": 1.7e308}) == []
-    assert [each.kind for each in validator.check({"x": math.inf})] == ["not-finite"]
-    assert [each.kind for each in validator.check({"x": -1})] == ["below"]
 
 
 # --- the publisher ---------------------------------------------------------------------------------------------------

@@ -27,10 +27,8 @@ def test_history_of_contracts_decides() -> None:
     for name, history, expected in (
         ("first", ["43"], False),
         ("promoted", ["43", "34"], True),
-        ("applied again", ["43", "34", "34"], True),
         ("contracts without a candidate between", ["43", "", "unreadable", "34"], True),
         ("rolled back", ["43", "34", "43"], False),
-        ("rolled back, applied again", ["43", "34", "43", "43"], False),
         ("promoted again", ["43", "34", "43", "34"], True),
         ("another pair between", ["43", "54", "34"], False),
         ("another candidate", ["43", "53"], False),

@@ -80,12 +80,6 @@ def test_limits_of_quantiles_are_frozen_after_28_days() -> None:
     assert not differences("latency_p50", shadow_days(), TEST)[1].any()
 
 
-def test_the_target_uses_only_pairs_that_were_compared_with_it() -> None:
-    counts = {"timed": 100 * ONE, SLO_TIMED: 60 * ONE, "slow_primary": 3 * ONE, "slow_candidate": 9 * ONE}
-    sums, pairs = differences("latency_slo", shadow_days(sums=counts), TEST)
-    assert (set(sums), set(pairs)) == ({-6.0}, {60.0})
-
-
 def test_cost_is_relative_to_the_primary_in_the_burn_in() -> None:
     shadow = msgspec.structs.replace(TEST, prices={"in": 0.001, "out": 0.002}, candidate_prices={"in": 0.002})
     growth = np.where(np.arange(T) < 28, 1.0, 3.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -48,14 +49,6 @@ def test_a_change_of_a_day_changes_its_look_and_later_ones() -> None:
     assert [each == own for each, own in zip(look_days(SHADOW, "basis", [late]), usual, strict=True)][-1:] == [False]
 
 
-def test_a_reason_that_occurs_later_does_not_change_earlier_looks() -> None:
-    usual = look_days(SHADOW, "basis", [days("all")])
-    queue = np.zeros(31)
-    queue[30] = 2.0
-    later = look_days(SHADOW, "basis", [days("all", missing={"skipped-queue": queue, "timeout": np.ones(31)})])
-    assert [each == own for each, own in zip(later, usual, strict=True)] == [True] * 30 + [False]
-
-
 def test_the_same_values_under_another_name_are_another_input() -> None:
     usual = look_days(SHADOW, "basis", [days("all")])
     for other in (days("all", missing={"error": np.ones(31)}), days("other")):
@@ -70,21 +63,10 @@ def test_the_contract_and_the_rules_are_inputs() -> None:
     assert not set(look_days(SHADOW, "other", [days("all")])) & set(usual)
 
 
-def test_a_day_that_has_not_ended_has_no_look() -> None:
-    assert [each.day for each in look_days(SHADOW, "basis", [days("all", ended=30)])] == list(NAMES[:30])
-
-
 def test_days_that_only_a_slice_has_are_part_of_later_looks() -> None:
     whole = days("all", 20)
     part = days("country=de", 20)
-    gap = ShadowDays(
-        slice="country=de",
-        days=("2026-04-30", *part.days[1:]),
-        ended=part.ended,
-        mature=part.mature,
-        sums=part.sums,
-        missing=part.missing,
-    )
+    gap = dataclasses.replace(part, days=("2026-04-30", *part.days[1:]))
     looks = look_days(SHADOW, "basis", [whole, gap])
     assert [each.day for each in looks] == list(NAMES[:20])
     assert not set(looks) & set(look_days(SHADOW, "basis", [whole, part]))
