@@ -23,7 +23,6 @@ from sketches.sketch.numeric import FloatArray, numeric_sketch
 from streams import tallies
 from streams.monitor.rows.pane_rows import pane_columns
 from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.merging import newer_rows
 from streams.monitor.state.pane import Pane
 from streams.monitor.state.restore import restore_panes
 from streams.monitor.state.series import Series
@@ -422,28 +421,6 @@ def summed(series: Series, panes: list[PaneSummary]) -> Pane:
         for partial in partials_of(pane):
             series.merge(total, partial, record_seq, late=False)
     return total
-
-
-@settings(max_examples=40)
-@given(LAYOUTS, st.integers(0, 2**32))
-def test_of_two_states_each_row_is_the_later_one(layout: Layout, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    series = make_series(layout)
-    states = [summed(series, [random_pane(layout, rng)]) for _ in range(2)]
-    for state in states:
-        state.record_seq[:, 1:] = rng.integers(-1, 3, state.record_seq[:, 1:].shape)
-    one, other = states
-    newest = newer_rows(series, one, other)
-    for s in range(layout.n_slices):
-        for f in range(layout.n_fields):
-            later = other if other.record_seq[s, 1 + f] > one.record_seq[s, 1 + f] else one
-            columns = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f]) + TAIL)
-            assert (newest.counts[s, columns] == later.counts[s, columns]).all()
-            assert newest.record_seq[s, 1 + f] == later.record_seq[s, 1 + f]
-            assert newest.slice_sketches.get((s, f)) is later.slice_sketches.get((s, f))
-            if s == 0:
-                assert newest.sketches[f] is later.sketches[f]
-                assert (newest.moments[f] == later.moments[f]).all()
 
 
 def test_a_contract_with_other_sketches_does_not_break_existing_ones() -> None:

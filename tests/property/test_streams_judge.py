@@ -10,7 +10,6 @@ import pytest
 from barograph.contract import Contract, Field, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
 from sketches.baseline.bins import PsiBins
@@ -230,16 +229,6 @@ def test_judging_in_steps_equals_judging_at_once(
 def as_text(value: Any) -> str:
     """Return a value as text that does not depend on the type of number."""
     return value if isinstance(value, str) else repr(float(value))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=6))
-def test_narrowed_counts_take_the_fewest_bytes(drawn: list[int]) -> None:
-    counts: NDArray[np.int64] = np.array([drawn], dtype=np.int64)
-    narrowed = narrowest(counts)
-    assert (narrowed == counts).all()
-    widths = {1: 2**8, 2: 2**16, 4: 2**32, 8: 2**63}
-    assert narrowed.itemsize == min(width for width, limit in widths.items() if max(drawn) < limit)
 
 
 def test_narrowed_panes_and_hours_keep_counting() -> None:

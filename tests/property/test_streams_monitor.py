@@ -201,9 +201,6 @@ def test_mishaps_do_not_change_windows_of_the_last_events(seed: int) -> None:
     compare_seed(seed, with_last_windows)
 
 
-"""Each has a revised window and a window with a change of baseline; without comparisons at revisions each fails."""
-
-
 COMPARISON_SEEDS = (9, 18, 27, 32)
 """Each has a revised window and a window with a change of baseline; without comparisons at revisions each fails."""
 

@@ -107,13 +107,6 @@ def test_constants_at_the_end_of_the_range_have_finite_edges(integer: bool) -> N
             assert bin_counts(edges, np.array([constant, 0.0])) in ([1, 1, 0], [0, 1, 1], [1, 1])
 
 
-def test_values_that_32_bits_cannot_tell_apart_share_a_bin() -> None:
-    twins = [1.0, 1.0 + 1e-12]
-    assert frozen([*[twins[0]] * 50, *[twins[1]] * 50, *[2.0] * 100]) == pytest.approx((1.5,))
-    # In doubles they are a constant, which gets the bins of one.
-    assert bin_counts(frozen(twins), np.array(twins)) == [0, 2, 0]
-
-
 SHAPES: dict[str, Callable[[np.random.Generator, int], FloatArray]] = {
     "normal": lambda rng, n: rng.normal(size=n),
     "lognormal": lambda rng, n: rng.lognormal(0, 3, size=n),

@@ -50,12 +50,3 @@ def test_tables_of_millions() -> None:
 def test_an_empty_margin_is_not_tested() -> None:
     assert fisher_p([0, 0, 5, 0, 3], [0, 10, 5, 8, 3], [3, 0, 7, 0, 0], [9, 10, 7, 0, 0]).tolist() == [1.0] * 5
     assert fisher_p(np.empty((2, 0)), 1, 1, 2).shape == (2, 0)
-
-
-def test_a_table_alone_gets_the_same_bits() -> None:
-    rng = np.random.default_rng(SEED)
-    n = rng.integers(1, 10_000, 300)
-    k, b = rng.binomial(n, 0.05), rng.integers(0, 5_000, 300)
-    together = fisher_p(k, n, b, 100_000)
-    for i in range(0, 300, 17):
-        assert fisher_p(k[i], n[i], b[i], 100_000).item() == together[i]

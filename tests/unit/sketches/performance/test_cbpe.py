@@ -63,17 +63,6 @@ def test_estimates_under_covariate_shift_are_those_of_labels(shift: float) -> No
         assert np.mean(np.abs(off) < 0.005) >= 0.9, name
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("shift", [-2.0, 0.0, 3.0])
-def test_the_realised_error_of_a_sound_estimate_may_be_none(shift: float) -> None:
-    scores, labels = drawn(np.random.default_rng(8), (400_000,), MEAN + shift * SPREAD, SPREAD)
-    estimated = cbpe_metrics(score_histogram(scores, EDGES), learned(7), THRESHOLD)
-    realised = measured(scores, labels, THRESHOLD)
-    for name in ESTIMATED:
-        error = realised_error(estimated[name], realised[name])
-        assert error.low <= 0.0 <= error.high, name
-
-
 def test_accuracy_and_its_interval_are_the_formulas() -> None:
     rng = np.random.default_rng(1)
     rate = expit(np.sort(rng.normal(0.0, 2.0, EDGES.size + 1)))

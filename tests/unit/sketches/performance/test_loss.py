@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.performance.cbpe import cbpe_trust, realised_error
-from sketches.performance.loss import RELATIVE_TOLERANCE, LossMap, learn_loss, loss_metrics
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import number_metrics
-from tests.support.performance import error_sums
+from sketches.performance.loss import LossMap, learn_loss, loss_metrics
 
 FloatArray = NDArray[np.float64]
 
@@ -125,23 +121,6 @@ def test_golden_coverage() -> None:
 def test_intervals_cover_the_values_from_labels() -> None:
     for inside in covering(40):
         assert 0.92 <= inside / 800 <= 0.98
-
-
-def test_concept_drift_is_known_once_labels_mature() -> None:
-    def trusted(name: str, factor: float) -> bool:
-        rng = np.random.default_rng(6)
-        losses = learned(rng, 20_000)
-        windows = [drawn(rng, 2_000, 0.2, factor) for _ in range(6)]
-        values = [number_metrics(error_sums(errors))[name] for _, errors in windows]
-        estimates = [loss_metrics(BINS, counted(predictions), losses)[name] for predictions, _ in windows]
-        errors = [realised_error(estimate, value) for estimate, value in zip(estimates, values, strict=True)]
-        parts = [np.stack([getattr(e, part) for e in errors]) for part in ("value", "low", "high", "enough")]
-        tolerance = RELATIVE_TOLERANCE * np.stack([value.value for value in values])
-        return bool(cbpe_trust(MetricEstimate(*parts), tolerance=tolerance).trusted)
-
-    for name in ("mae", "rmse"):
-        assert trusted(name, 1.0), name
-        assert not trusted(name, 1.5), name
 
 
 def test_few_labels_and_wrong_shapes_are_rejected() -> None:

@@ -184,15 +184,6 @@ def test_the_assignment_of_units_widens_the_interval() -> None:
     assert decide([unknown]).days_left == math.inf
 
 
-def test_a_difference_within_the_luck_of_the_assignment_is_no_harm() -> None:
-    days = noisy(120, -0.05, sd=1.0)
-    for deviation, outcome in ((None, Outcome.hold), (0.01, Outcome.hold), (0.03, Outcome.insufficient)):
-        variance = 0.0 if deviation is None else deviation**2
-        decision = decide([CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=variance)])
-        assert decision.outcome == outcome, deviation
-    assert decision.days_left == math.inf
-
-
 def test_golden_days() -> None:
     for margin, days in ((0.005, 148.283704083), (0.02, 35.9279739462)):
         assert rare_harm_days(margin, 0.25) == pytest.approx(days, abs=1e-9)

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.envelope import MixedSketches
 from sketches.sketch.merge import (
     N_MOMENTS,
     NumberSummary,
     empty_moments,
     merge_moments,
-    merge_sketch,
     recenter_moments,
 )
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -62,30 +59,6 @@ def test_moments_merge_to_those_of_all_values() -> None:
     assert np.isinf(large[:2]).all()
     values = np.array([1.0, 4.0, 9.0])
     assert recenter_moments(moments_of(values, 2.0), 3, 2.0 - 5.0) == pytest.approx(moments_of(values, 5.0))
-
-
-def test_sketches_merge_into_the_first() -> None:
-    first, second = sketch_of(np.arange(3.0)), sketch_of(np.arange(4.0))
-    assert merge_sketch(None, first) is first
-    assert merge_sketch(first, None) is first
-    assert merge_sketch(None, None) is None
-    assert merge_sketch(first, second) is first
-    assert (first.n, second.n) == (7, 4)
-    one, other = UnseenCategories(), UnseenCategories()
-    one.update(["a"])
-    other.update(["a", "b"])
-    merged = merge_sketch(one, other)
-    assert merged is not None
-    assert merged.n == 3
-    with pytest.raises(MixedSketches):
-        merge_sketch(first, sketch_of(np.arange(3.0), integer=True))
-
-
-def test_complete_summaries_merge_to_a_complete_one() -> None:
-    merged = merge_summaries([summary_of(1.0, 2.0), NumberSummary(), summary_of(-3.0)])
-    assert merged.complete
-    assert merged.n == 3
-    assert merged.moments.tolist() == [0.0, 14.0, -3.0, 2.0]
 
 
 def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_anyway() -> None:
