@@ -38,7 +38,6 @@ from warehouse.signals.verdicts import ALONE_EVENTS
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_false_alarms_are_at_most_nominal(kind: Kind) -> None:
-    """Of windows of 50 to 10⁶ events."""
     for n in SIZES:
         outcome = simulate(kind, n)
         for alarms, nominal in ((outcome.doubt, kind.doubt), (outcome.level, kind.level)):

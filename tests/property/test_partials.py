@@ -150,7 +150,6 @@ TALLIES = st.builds(
 
 
 def plain(record: Record) -> Any:
-    """Convert a record to comparable values."""
     if not isinstance(record, Partial):
         return record
     values = {name: getattr(record, name) for name in record.__struct_fields__}
@@ -415,7 +414,6 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
 
 
 def summed(series: Series, panes: list[PaneSummary]) -> Pane:
-    """Merge the partials of some flushes into one pane."""
     total = series.empty_pane(0)
     for record_seq, pane in enumerate(panes):
         for partial in partials_of(pane):

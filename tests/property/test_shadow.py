@@ -15,12 +15,10 @@ from sketches.shadow.binary_pairs import (
     log_evidence_of_difference,
     share_interval,
 )
-from sketches.shadow.clustered_auc import auc_difference
 from sketches.shadow.day_evidence import day_evidence, evidence_interval
 from sketches.shadow.day_interval import day_interval
 from sketches.shadow.decision import Criterion, CriterionDays, decide
 from sketches.shadow.missing_pairs import MissingPairs, bounded_sums
-from sketches.shadow.planned_looks import look_bounds
 
 FloatArray = NDArray[np.float64]
 
@@ -146,28 +144,3 @@ def test_missing_answers_never_help(size: int, seed: int, share: float) -> None:
     swapped = MissingPairs(missing.primary, missing.candidate_quality, missing.candidate, missing.primary_quality)
     mirrored = bounded_sums(-sums, pairs, swapped)
     np.testing.assert_array_equal(mirrored.low, -bounds.high)
-
-
-@UNHURRIED
-@given(st.integers(2, 8), SEEDS, st.integers(1, 5), st.sampled_from([0.01, 0.05, 0.2]))
-def test_swapping_the_models_mirrors_auc_and_bounds_of_looks_fall(
-    size: int, seed: int, looks: int, alpha: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    positives, negatives = rng.integers(1, 40, (2, size))
-    hists = np.zeros((2, size, 12, 3))
-    for model in range(2):
-        ups, downs = (
-            np.stack([rng.multinomial(n, rng.dirichlet(np.ones(12))) for n in rows]) for rows in (positives, negatives)
-        )
-        hists[model, ..., 0], hists[model, ..., 2] = ups + downs, ups
-    here, there = auc_difference(hists[0], hists[1]), auc_difference(hists[1], hists[0])
-    assert float(here.difference) == pytest.approx(-float(there.difference), abs=1e-12)
-    assert float(here.variance) == pytest.approx(float(there.variance), rel=1e-9, abs=1e-15)
-    order = rng.permutation(size)
-    shuffled = auc_difference(hists[0, order], hists[1, order])
-    assert float(shuffled.variance) == pytest.approx(float(here.variance), rel=1e-9, abs=1e-15)
-    shares = np.arange(1, looks + 1) / looks
-    bounds = look_bounds(shares, alpha)
-    assert (np.diff(bounds) < 0.0).all()
-    assert (look_bounds(shares, alpha / 2) > bounds).all()

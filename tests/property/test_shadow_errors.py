@@ -30,6 +30,7 @@ from tests.reference.shadow_errors import (
     RUNS,
     auc_crossings,
     auc_standard_errors,
+    delong_variance,
     false_differences,
 )
 from tests.reference.shadow_limits import (
@@ -63,6 +64,12 @@ def test_a_candidate_at_its_margin_is_rarely_promoted_after_the_least_days() -> 
         promoted = promoted_with_rare_harm(worst_day, margin, least_days(margin, worst_day))
         assert promoted.mean() <= at_most(alpha, RUNS)
     assert promoted_with_rare_harm(*RARE[0], 28).mean() > 0.4, "before the least days"
+
+
+def test_golden_variance_of_independent_rows() -> None:
+    a, b = np.array([[0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6], [0.3, 0.2, 0.6, 0.7, 0.4, 0.5, 0.8, 0.1]])
+    label = np.array([0, 0, 1, 1, 1, 0, 1, 0], np.bool_)
+    assert delong_variance(a, b, label) == pytest.approx(0.0390625, abs=1e-9)
 
 
 INDEPENDENT_SIMULATION = {

@@ -50,15 +50,13 @@ class SketchContract(ABC, Generic[Sketch]):
     def empty(self) -> Sketch: ...
 
     @abstractmethod
-    def fill(self, sketch: Sketch, n: int, seed: int) -> None:
-        """Add n items."""
+    def fill(self, sketch: Sketch, n: int, seed: int) -> None: ...
 
     @abstractmethod
     def open(self, data: bytes) -> Sketch: ...
 
     @abstractmethod
-    def answers(self, sketch: Sketch) -> list[Any]:
-        """All results of the sketch."""
+    def answers(self, sketch: Sketch) -> list[Any]: ...
 
     def filled(self, n: int, seed: int = 1) -> Sketch:
         sketch = self.empty()
@@ -158,7 +156,6 @@ class NumericContract(SketchContract[NumericSketch]):
         return [sketch.n, sketch.quantiles(RANKS).tolist(), sketch.cdf(points).tolist(), sketch.rank_error]
 
     def check(self, sketch: NumericSketch, values: NDArray[np.floating[Any]]) -> None:
-        """Compare every answer with the exact one."""
         exact = np.sort(values.astype(self.dtype)).astype(np.float64)
         assert sketch.n == exact.size
         frequent = sketch.quantiles(RANKS)

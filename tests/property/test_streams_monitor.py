@@ -46,7 +46,6 @@ UNORDERED = ("record_seq", "judged_at", "recorded_at", "updated_at", "counted_at
 
 
 def differences(actual: dict[Key, Row], expected: dict[Key, Row], ignored: tuple[str, ...] = UNORDERED) -> list[str]:
-    """Describe the rows that differ."""
     left, right = without(actual, ignored), without(expected, ignored)
     messages = [f"missing {key}" for key in right.keys() - left.keys()]
     messages += [f"unexpected {key}" for key in left.keys() - right.keys()]
@@ -126,7 +125,6 @@ def check_signals(warehouse: MemoryWarehouse, history: History) -> None:
 
 
 def count_differences(actual: Counter[Any], expected: Counter[Any]) -> list[str]:
-    """Describe the keys whose counts differ."""
     keys = sorted(actual.keys() | expected.keys())
     return [f"{key}: {actual[key]}, not {expected[key]}" for key in keys if actual[key] != expected[key]]
 

@@ -35,13 +35,6 @@ def test_fields_lie_end_to_end_behind_the_header() -> None:
     assert layout.width == HEADER + (4 + 3 + 2) + 3 * TAIL
     assert layout.field_index == {"x": 0, "c": 1, "y": 2}
     assert layout.n_fields == 3
-    start = HEADER + 4 + TAIL
-    assert layout.cells(1) == slice(start, start + 3)
-    assert layout.valid_cells(1) == slice(start, start + 2)
-    assert layout.event_cells(1) == slice(start, start + 4)
-    assert layout.span(1, 2) == slice(start, start + 3 + TAIL)
-    assert layout.span(0, 3) == slice(HEADER, layout.width)
-    assert layout.span(1, 1) == slice(HEADER, HEADER)
     # Without fields it still counts events.
     bare = Layout(baseline())
     assert (bare.width, bare.starts.shape, bare.empty_moments().shape) == (HEADER, (0,), (0, N_MOMENTS))

@@ -22,7 +22,6 @@ def exact(k: int, n: int, base_k: int, base_n: int) -> float:
 
 
 def test_tables_are_exact() -> None:
-    """Every small table, and some larger ones."""
     tables = np.array(
         [(k, n, b, m) for n in range(9) for m in range(0, 12, 3) for k in range(n + 1) for b in range(m + 1)]
     )

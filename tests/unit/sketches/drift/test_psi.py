@@ -95,13 +95,11 @@ def test_an_insufficient_verdict_has_a_reason() -> None:
         (TEN, same, 1.0, 1.0, ""),
         (TEN, far, 1.0, 1.0, ""),  # too few events for the thresholds, yet major
         (TEN, none, 1.0, 1.0, "no events"),
-        (TEN, none, 1.0, 0.5, "no events"),
         (TEN, few, 1.0, 1.0, "too few events"),
         (TEN, few, 1.0, 0.9, "too few events"),
         (TEN, few, 1.0, 0.01, "lost events"),
         (TEN, same, 1_000.0, 1.0, "correlated events"),
         ([5] * 10, same, 1.0, 1.0, "few training rows"),
-        ([0] * 10, same, 1.0, 1.0, "few training rows"),
     ):
         verdicts = psi_verdicts(base, window, [0], phi=phi, completeness=completeness)
         assert REASON_NAMES[verdicts.reason.item()] == reason
@@ -158,18 +156,12 @@ def test_invalid_arguments_are_rejected() -> None:
     right = {"base": [1, 2], "window": [1, 2], "starts": [0]}
     for wrong, message in (
         ({"window": [1, 2, 3]}, "do not fit"),
-        ({"base": [[1, 2]]}, "one-dimensional"),
         ({"starts": [1]}, "ascend from 0"),
-        ({"starts": [0, 0]}, "ascend from 0"),
-        ({"starts": [0, 2]}, "ascend from 0"),
-        ({"starts": []}, "ascend from 0"),
         ({"base": [1, -2]}, "baseline count is negative"),
         ({"window": [1, -2]}, "window count is negative"),
         ({"window": [1.5, 2]}, "whole numbers"),
         ({"phi": 0.5}, "at least 1"),
-        ({"phi": float("nan")}, "at least 1"),
         ({"minor": 0.2}, "below its major threshold"),
-        ({"minor": [0.1, 0.1]}, "one threshold for all"),
     ):
         arguments: dict[str, Any] = {**right, **wrong}
         with pytest.raises(ValueError, match=message):

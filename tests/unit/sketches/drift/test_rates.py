@@ -138,11 +138,8 @@ def test_rates_without_events() -> None:
 def test_invalid_arguments_are_rejected() -> None:
     wrong: tuple[tuple[tuple[float, float, float, float], dict[str, float], str], ...] = (
         ((-1, 10, 0, 10), {}, "window count"),
-        ((11, 10, 0, 10), {}, "window count"),
         ((1, 10, 11, 10), {}, "baseline count"),
-        ((float("nan"), 10, 0, 10), {}, "window count"),
         ((1, 10, 0, 10), {"phi": 0.9}, "at least 1"),
-        ((1, 10, 0, 10), {"base_phi": 0.5}, "at least 1"),
         ((1, 10, 0, 10), {"minor": 0.0}, "above 0"),
         ((1, 10, 0, 10), {"minor": 0.05}, "below its major threshold"),
     )

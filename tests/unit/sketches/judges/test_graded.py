@@ -87,7 +87,6 @@ def test_a_rate_is_insufficient_for_a_reason() -> None:
 
 
 def test_gold_that_is_no_random_sample_is_reported() -> None:
-    """People labelled the answers with the highest scores."""
     scores = np.linspace(0.0, 1.0, 1000)
     labels = (np.arange(200) % 3 == 0).astype(np.int64)
     result = graded_rate(gold_sums(labels, scores[800:]), other_sums(scores[:800]))
@@ -102,9 +101,5 @@ def test_wrong_input_is_rejected() -> None:
         gold_sums([1, 2], [0.5, 0.5])
     with pytest.raises(ValueError, match="finite numbers"):
         other_sums([0.5, np.nan])
-    with pytest.raises(ValueError, match="the last axis must have 5"):
-        graded_rate(np.zeros(4), np.zeros(3))
-    with pytest.raises(ValueError, match="others must be finite"):
-        graded_rate(np.zeros(5), [-1.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="Σy must lie between 0 and n"):
         graded_rate([10.0, 11.0, 5.0, 5.0, 5.0], [10.0, 5.0, 5.0])

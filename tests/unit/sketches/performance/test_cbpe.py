@@ -36,7 +36,6 @@ def learned(seed: int, rows: int = 100_000) -> CalibrationMap:
 
 
 def exact(rate: FloatArray) -> CalibrationMap:
-    """A calibration that is known without doubt."""
     return CalibrationMap(EDGES, rate, np.zeros((rate.size, rate.size)))
 
 

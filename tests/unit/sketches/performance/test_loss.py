@@ -19,7 +19,6 @@ BINS = np.arange(-2_000, 2_000)
 def drawn(
     rng: np.random.Generator, rows: int, shift: float = 0.0, factor: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Generate predictions, and errors that grow with them."""
     predictions = rng.normal(shift, 1.0, rows)
     return predictions, rng.normal(0.0, factor * np.exp(0.5 * predictions))
 
@@ -78,7 +77,6 @@ def test_values_and_intervals_are_the_formulas() -> None:
 
 
 def test_golden_covariate_shift() -> None:
-    """The estimates follow traffic to other predictions; the errors of the reference do not."""
     losses = learned(np.random.default_rng(2), 50_000)
     usual = of_labels(drawn(np.random.default_rng(4), 500_000)[1])
     for shift in (-1.0, -0.5, 0.5, 1.0):

