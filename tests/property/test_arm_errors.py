@@ -13,12 +13,9 @@ from tests.reference.arm_errors import (
     DRAWS,
     QUALITIES,
     RUNS,
-    days_to_decide,
     false_differences,
     false_promotions,
-    half_width,
     holds,
-    paired,
     rule_of,
 )
 from tests.reference.false_alarms import at_most
@@ -41,15 +38,6 @@ def test_arms_of_one_model_are_rarely_found_different(name: str, quality: str) -
 def test_the_decision_rarely_holds_an_arm_of_the_same_model(name: str) -> None:
     looks = range(BURN_IN_DAYS, 154, 10)
     assert holds(name, looks).mean() <= at_most(ALPHA, RUNS)
-
-
-@pytest.mark.long
-def test_a_real_difference_is_found_and_pairs_know_it_better() -> None:
-    days = days_to_decide("units", "accuracy")
-    assert np.isfinite(days).mean() > 0.9
-    half, day = paired("accuracy")
-    assert day <= np.median(days)
-    assert half < half_width("predictions", "accuracy") < half_width("units", "accuracy")
 
 
 # ------------------------------------------------------------------------------------- prompts, hour by hour

@@ -44,7 +44,7 @@ from streams.records import (
 )
 from streams.sketcher import partial_messages
 from streams.sketcher.pane_summary import PaneKey, PaneSummary
-from streams.sketcher.partial_messages import encode_partials, rectangles
+from streams.sketcher.partial_messages import encode_partials
 from tests.support.merged_panes import merge
 from warehouse.tables import table_of
 
@@ -163,20 +163,6 @@ def test_records_survive_encoding(record: Record) -> None:
     assert plain(decode(encode(record))) == plain(record)
 
 
-def test_a_partial_without_sketches_of_slices_is_decoded() -> None:
-    pane = random_pane(make_layout([2], [1]), np.random.default_rng(1))
-    [record] = messages_of(pane)
-    size = int.from_bytes(record[6:10], "big")
-    codec = pa.Codec("zstd")
-    members = msgspec.msgpack.decode(codec.decompress(record[10:], decompressed_size=size, asbytes=True))[:14]
-    older = msgspec.msgpack.encode(members)
-    rest = len(older).to_bytes(4, "big") + codec.compress(older, asbytes=True)
-    result = decode(record[:2] + zlib.crc32(rest).to_bytes(4, "big") + rest)
-    assert isinstance(result, Partial)
-    assert (result.counts == pane.counts).all()
-    assert len(result.slice_cells) == len(result.slice_moments) == len(result.slice_sketches) == 0
-
-
 def messages_of(pane: PaneSummary, ranges: Sequence[OffsetRange] = ()) -> list[bytes]:
     return list(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", list(ranges)))
 
@@ -259,31 +245,6 @@ def test_a_tally_that_is_too_large_is_split_without_loss(tally: Tally, limit: in
         assert plain == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
     for name in ("errors", "producers", "dead"):
         assert [row for each in result for row in getattr(each, name)] == getattr(tally, name)
-
-
-@settings(max_examples=100)
-@given(LAYOUTS, st.integers(8, 3000), st.data())
-def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
-    layout: Layout, budget: int, data: st.DataObject
-) -> None:
-    n = layout.n_fields
-    sizes = data.draw(st.lists(st.integers(0, 600), min_size=n, max_size=n))
-    retained = np.zeros((layout.n_slices, n), dtype=np.int64)
-    for s, f in data.draw(st.sets(st.tuples(st.integers(0, layout.n_slices - 1), st.integers(0, n - 1)))):
-        retained[s, f] = 700 if s else 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partial_messages, "_BUDGET_BYTES", budget)
-        result = rectangles(layout, sizes, retained)
-    known = np.zeros((layout.n_slices, n), dtype=int)
-    for s0, s1, f0, f1 in result:
-        assert s0 < s1
-        assert f0 < f1
-        known[s0:s1, f0:f1] += 1
-        cells = (s1 - s0) * int((layout.n_cells[f0:f1] + TAIL).sum()) * 4
-        extra = sum(sizes[f0:f1]) + 32 * (f1 - f0) if s0 == 0 else 0
-        single = s1 - s0 == f1 - f0 == 1
-        assert single or cells + extra + int(retained[s0:s1, f0:f1].sum()) <= budget
-    assert (known == 1).all()
 
 
 def test_a_partial_of_the_largest_size_stays_under_the_limit() -> None:

@@ -154,14 +154,9 @@ def plain_drift(series: Series, window: Window, ends_s: list[int], counts: IntAr
         top = int(verdicts.top_bin[w, g])
         key = ends_s[w], series.layout.slices[bins.slice_index[g]], series.layout.fields[bins.field_index[g]].name, ""
         rows[key] = {
-            **{
-                "n": verdicts.n[w, g],
-                "psi": verdicts.psi[w, g],
-                "psi_low": verdicts.low[w, g],
-                "psi_high": verdicts.high[w, g],
-            },
-            **{"p_value": verdicts.p_value[w, g], "q_value": q[w, g], "js": js[w, g], "phi": phi[g]},
-            **{"level": LEVEL_NAMES[verdicts.level[w, g]], "visible_shift": verdicts.visible_shift[w, g]},
+            **{name: getattr(verdicts, name)[w, g] for name in ("n", "psi", "p_value", "visible_shift")},
+            **{f"psi_{end}": getattr(verdicts, end)[w, g] for end in ("low", "high")},
+            **{"q_value": q[w, g], "js": js[w, g], "phi": phi[g], "level": LEVEL_NAMES[verdicts.level[w, g]]},
             "top_bin": bins.group_labels(g)[top] if top >= 0 else "",
             "top_bin_index": np.int32(top),
         }
@@ -174,9 +169,8 @@ def plain_rates(series: Series, window: Window, ends_s: list[int], counts: IntAr
     has_row = (cells.slice_index == 0)[None, :] | (n >= 20) & ((k > 0) | (cells.base_k > 0))
     rows = {}
     for w, g in zip(*(each.tolist() for each in np.nonzero(has_row)), strict=True):
-        verdicts = rate_verdicts(
-            k[w, [g]], n[w, [g]], cells.base_k[[g]], cells.base_n[[g]], phi=phi[[g]], base_phi=cells.base_phi[[g]]
-        )
+        base = cells.base_k[[g]], cells.base_n[[g]]
+        verdicts = rate_verdicts(k[w, [g]], n[w, [g]], *base, phi=phi[[g]], base_phi=cells.base_phi[[g]])
         layout = series.layout
         at = layout.slices[cells.slice_index[g]], layout.fields[cells.field_index[g]].name
         rows[ends_s[w], *at, RATE_KIND_NAMES[cells.kind_index[g]]] = {

@@ -120,14 +120,3 @@ def test_phi_of_full_traffic_is_safe_for_less_and_a_smaller_one_only_where_event
         assert safe <= 0.08
         assert (smaller <= 0.08) == shrinks
         assert smaller > (0.04 if shrinks else 0.25)
-
-
-def test_invalid_arguments_are_rejected() -> None:
-    t, df, n = windows(1.0, 3)
-    with pytest.raises(ValueError, match="must have one shape"):
-        learn_phi(t, df[:2], n)
-    with pytest.raises(ValueError, match="must have one shape"):
-        learn_phi(t[:, 0], df[:, 0], n[:, 0])
-    two = Overdispersion(np.ones(2), np.ones(2, np.int64), np.array(["ok", "ok"], object))
-    with pytest.raises(ValueError, match="2 groups"):
-        learn_phi(t, df, n, two)

@@ -320,21 +320,6 @@ def test_hours_survive_serialization_and_change_the_id_only_if_present() -> None
     assert with_hours.id != without.id
 
 
-def test_categories_are_counted_by_the_bins_that_they_are_judged_on() -> None:
-    field = FieldBaseline(
-        name="c",
-        kind="category",
-        categories=("a", "rare", "b"),
-        hours_of_week={"7 Sun 22": (200, 90, 2, 3), "7 Sun 23": (400, 300, 3, 2)},
-        slices={ALL: SliceCounts(cells=(600, 1, 390, 4, 5))},
-    )
-    assert field.fold(field.slices[ALL].cells) == (600, 390, 5, 5)
-    assert baseline_problems(baseline(field)) == []
-    bins, season = compiled(field)
-    assert bins.labels == ("a", "b", "other", "null")
-    assert season.counts[166:].tolist() == [[200, 90, 2, 3], [400, 300, 3, 2]]
-
-
 def test_hours_that_are_inconsistent_are_rejected() -> None:
     with_hours = numeric("x", HOURS)
     wrong: tuple[tuple[dict[str, tuple[int, ...]], str], ...] = (

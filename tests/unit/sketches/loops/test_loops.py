@@ -46,15 +46,6 @@ def test_the_estimate_is_a_weighted_regression_and_its_error_that_of_a_jackknife
     assert estimate_effect(**data, is_class=False).value == pytest.approx(effect.value * spread, rel=1e-9)
 
 
-def test_weights_remove_confounding_without_a_covariate() -> None:
-    data = pairs(6_000, 600) | {"before": np.full(6_000, np.nan)}
-    rest = data["later"] - 0.4 * data["output"]
-    truth = 0.4 / np.sqrt(np.average((rest - rest.mean()) ** 2, weights=1.0 / data["propensity"]))
-    effect = estimate_effect(**data, is_class=True)
-    assert effect.low < truth < effect.high
-    assert estimate_effect(**data | {"propensity": np.ones(6_000)}, is_class=True).low > truth
-
-
 def test_too_little_data_has_no_effect_but_a_reason() -> None:
     data = pairs()
     cases = {

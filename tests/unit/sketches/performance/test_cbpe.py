@@ -149,10 +149,9 @@ def test_a_few_windows_that_are_off_do_not_cost_trust_and_a_bias_does() -> None:
     assert np.isnan([none.bias, none.off]).all()
 
 
-@pytest.mark.parametrize("bend", ["half", "kink", "wave"])
+@pytest.mark.parametrize("bend", ["kink", "wave"])
 def test_a_score_that_is_no_probability_is_learned(bend: str) -> None:
     concepts = {
-        "half": lambda odds: odds / 2.0 - 0.5,
         "kink": lambda odds: np.where(odds > -1.0, odds, 0.3 * odds - 0.7),
         "wave": lambda odds: odds + 0.6 * np.sin(2.0 * odds),
     }

@@ -1,4 +1,4 @@
-"""E-processes of day blocks, and the confidence sequence of sums of days."""
+"""E-processes of day blocks, the confidence sequence of sums of days, and false discoveries of e-values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from sketches.shadow.autocorrelation import autocorrelations, first_lag_factor
 from sketches.shadow.day_evidence import day_evidence, evidence_interval
 from sketches.shadow.day_interval import day_interval, mean_radius
+from sketches.shadow.e_bh import e_bh, log_mean_e
 from tests.support.shadow import DIFFERENCES, PAIRS
 
 BETS = [5, -1, 6, 2, 4, -3, 5, 3, 2, 6]
@@ -38,13 +39,6 @@ def test_golden_evidence_and_interval() -> None:
         day_evidence(BETS, 100, burn_in=10)
     with pytest.raises(ValueError, match="α"):
         evidence_interval(BETS, 100, 0.0, burn_in=4)
-
-
-def test_each_day_has_the_evidence_of_the_days_so_far() -> None:
-    days = np.array(SECOND + 3 * BETS, np.float64)
-    path = day_evidence(days, 100, burn_in=7).different
-    for last in (8, 20, 37):
-        assert path[last - 8] == pytest.approx(day_evidence(days[:last], 100, burn_in=7).different[-1], abs=1e-12)
 
 
 SERIES = [3, 5, 2, -1, -2, 1, 4, 6, 3, 0, -3, -1, 2, 4, 5, 1, -2, -4, -1, 2, 3, 6, 4, 1, 0, -2, 1, 3]
@@ -86,3 +80,24 @@ def test_days_without_pairs_are_rejected() -> None:
             day_interval([1.0, 2.0], pairs)
     with pytest.raises(ValueError, match="α"):
         day_interval([1.0, 2.0], [5, 5], alpha=0.0)
+
+
+GOLDEN = np.log([900, 400, 130, 61, 20, 8, 3, 1, 0.5, 0.1])
+
+
+def test_golden_rejections() -> None:
+    for alpha, rejections in ((0.1, 5), (0.05, 4)):
+        np.testing.assert_array_equal(e_bh(GOLDEN, alpha), np.arange(10) < rejections)
+    # Families are separate; e-values may be huge, zero, or none.
+    assert e_bh(np.stack([GOLDEN, np.zeros(10)])).sum(axis=1).tolist() == [5, 0]
+    np.testing.assert_array_equal(e_bh([5_000.0, -np.inf]), [True, False])
+    assert float(log_mean_e([5_000.0, -np.inf])) == pytest.approx(5_000.0 - np.log(2.0))
+    assert e_bh([]).shape == (0,)
+    assert float(log_mean_e([])) == 0.0
+
+
+def test_invalid_arguments_are_rejected() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        e_bh([1.0, np.nan])
+    with pytest.raises(ValueError, match="α"):
+        e_bh([1.0], 0.0)

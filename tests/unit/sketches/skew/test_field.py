@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.skew.field import Explanation, FloatArray, Skew
+from sketches.skew.field import Explanation, FloatArray, Skew, choose
 from sketches.skew.numbers import EXACT, compare_numbers
 from sketches.skew.units import name_factor, name_linear, name_offset, name_span, name_wrap
 
@@ -206,3 +207,16 @@ def test_known_units_are_named() -> None:
     assert name_span(-2.5) == "− 2.5 ms"
     assert name_wrap(23, 24) == "− 1, wrapping at 24 (-1 h: another time zone?)"
     assert name_wrap(1, 7) == "+ 1, wrapping at 7"
+
+
+def test_the_first_named_rule_wins_unless_a_later_one_explains_the_rest() -> None:
+    first = Explanation("a", "", 970, 1000, 1000)
+    later = Explanation("b", "", 999, 1000, 1000)
+    assert choose([first, later]) is later
+    assert choose([later, first]) is later
+    assert choose([first, Explanation("c", "", 980, 1000, 1000)]) is first
+    best = Explanation("e", "", 2, 10, 10)
+    assert choose([Explanation("d", "", 1, 10, 10), best]) is best
+    assert choose([Explanation("f", "", 0, 10, 10)]) is None
+    assert not Explanation("g", "", 100, 100, 300).is_named, "it judged a third"
+    assert math.isclose(Explanation("h", "", 73, 73, 73).low, 0.95, abs_tol=1e-4)
