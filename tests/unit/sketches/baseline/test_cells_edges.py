@@ -110,7 +110,6 @@ def test_constants_at_the_end_of_the_range_have_finite_edges(integer: bool) -> N
 SHAPES: dict[str, Callable[[np.random.Generator, int], FloatArray]] = {
     "normal": lambda rng, n: rng.normal(size=n),
     "lognormal": lambda rng, n: rng.lognormal(0, 3, size=n),
-    "cauchy": lambda rng, n: rng.standard_cauchy(size=n),
     "one decimal": lambda rng, n: np.round(rng.normal(15, 8, size=n), 1),
     "point masses": lambda rng, n: rng.choice([0.0, 0.1, 0.3, 1 / 3, 1e9], size=n),
     "mostly zero": lambda rng, n: np.where(rng.random(n) < 0.9, 0, rng.exponential(size=n)),

@@ -58,11 +58,8 @@ def test_moments_merge_to_those_of_all_values() -> None:
 
 def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_anyway() -> None:
     for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
-        summaries = [
-            summary_of(1.0, 2.0),
-            NumberSummary(moments_of(np.array([5.0])), None, complete=False),
-            summary_of(-3.0),
-        ]
+        unsketched = NumberSummary(moments_of(np.array([5.0])), None, complete=False)
+        summaries = [summary_of(1.0, 2.0), unsketched, summary_of(-3.0)]
         merged = merge_summaries([summaries[i] for i in order])
         assert not merged.complete
         assert (merged.sketch, merged.n) == (None, 0)
