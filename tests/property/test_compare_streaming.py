@@ -101,7 +101,6 @@ def served(contract: Contract, table: pa.Table, roles: dict[str, Any]) -> pa.Tab
 
 
 def messages(contract: Contract, rows: pa.Table) -> Iterator[bytes]:
-    """The Arrow messages of the publisher."""
     tables = PredictionTables(contract, "1", Pii(Contract(model=contract.model), b""))
     for block in tables.blocks(rows):
         assert not block.n_rejected

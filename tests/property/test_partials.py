@@ -23,7 +23,6 @@ from sketches.sketch.numeric import FloatArray, numeric_sketch
 from streams import tallies
 from streams.monitor.rows.pane_rows import pane_columns
 from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.merging import newer_rows
 from streams.monitor.state.pane import Pane
 from streams.monitor.state.restore import restore_panes
 from streams.monitor.state.series import Series
@@ -45,7 +44,7 @@ from streams.records import (
 )
 from streams.sketcher import partial_messages
 from streams.sketcher.pane_summary import PaneKey, PaneSummary
-from streams.sketcher.partial_messages import encode_partials, rectangles
+from streams.sketcher.partial_messages import encode_partials
 from tests.support.merged_panes import merge
 from warehouse.tables import table_of
 
@@ -151,7 +150,6 @@ TALLIES = st.builds(
 
 
 def plain(record: Record) -> Any:
-    """Convert a record to comparable values."""
     if not isinstance(record, Partial):
         return record
     values = {name: getattr(record, name) for name in record.__struct_fields__}
@@ -163,20 +161,6 @@ def plain(record: Record) -> Any:
 @given(partials() | TALLIES | PROGRESS)
 def test_records_survive_encoding(record: Record) -> None:
     assert plain(decode(encode(record))) == plain(record)
-
-
-def test_a_partial_without_sketches_of_slices_is_decoded() -> None:
-    pane = random_pane(make_layout([2], [1]), np.random.default_rng(1))
-    [record] = messages_of(pane)
-    size = int.from_bytes(record[6:10], "big")
-    codec = pa.Codec("zstd")
-    members = msgspec.msgpack.decode(codec.decompress(record[10:], decompressed_size=size, asbytes=True))[:14]
-    older = msgspec.msgpack.encode(members)
-    rest = len(older).to_bytes(4, "big") + codec.compress(older, asbytes=True)
-    result = decode(record[:2] + zlib.crc32(rest).to_bytes(4, "big") + rest)
-    assert isinstance(result, Partial)
-    assert (result.counts == pane.counts).all()
-    assert len(result.slice_cells) == len(result.slice_moments) == len(result.slice_sketches) == 0
 
 
 def messages_of(pane: PaneSummary, ranges: Sequence[OffsetRange] = ()) -> list[bytes]:
@@ -261,31 +245,6 @@ def test_a_tally_that_is_too_large_is_split_without_loss(tally: Tally, limit: in
         assert plain == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
     for name in ("errors", "producers", "dead"):
         assert [row for each in result for row in getattr(each, name)] == getattr(tally, name)
-
-
-@settings(max_examples=100)
-@given(LAYOUTS, st.integers(8, 3000), st.data())
-def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
-    layout: Layout, budget: int, data: st.DataObject
-) -> None:
-    n = layout.n_fields
-    sizes = data.draw(st.lists(st.integers(0, 600), min_size=n, max_size=n))
-    retained = np.zeros((layout.n_slices, n), dtype=np.int64)
-    for s, f in data.draw(st.sets(st.tuples(st.integers(0, layout.n_slices - 1), st.integers(0, n - 1)))):
-        retained[s, f] = 700 if s else 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partial_messages, "_BUDGET_BYTES", budget)
-        result = rectangles(layout, sizes, retained)
-    known = np.zeros((layout.n_slices, n), dtype=int)
-    for s0, s1, f0, f1 in result:
-        assert s0 < s1
-        assert f0 < f1
-        known[s0:s1, f0:f1] += 1
-        cells = (s1 - s0) * int((layout.n_cells[f0:f1] + TAIL).sum()) * 4
-        extra = sum(sizes[f0:f1]) + 32 * (f1 - f0) if s0 == 0 else 0
-        single = s1 - s0 == f1 - f0 == 1
-        assert single or cells + extra + int(retained[s0:s1, f0:f1].sum()) <= budget
-    assert (known == 1).all()
 
 
 def test_a_partial_of_the_largest_size_stays_under_the_limit() -> None:
@@ -416,34 +375,11 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
 
 
 def summed(series: Series, panes: list[PaneSummary]) -> Pane:
-    """Merge the partials of some flushes into one pane."""
     total = series.empty_pane(0)
     for record_seq, pane in enumerate(panes):
         for partial in partials_of(pane):
             series.merge(total, partial, record_seq, late=False)
     return total
-
-
-@settings(max_examples=40)
-@given(LAYOUTS, st.integers(0, 2**32))
-def test_of_two_states_each_row_is_the_later_one(layout: Layout, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    series = make_series(layout)
-    states = [summed(series, [random_pane(layout, rng)]) for _ in range(2)]
-    for state in states:
-        state.record_seq[:, 1:] = rng.integers(-1, 3, state.record_seq[:, 1:].shape)
-    one, other = states
-    newest = newer_rows(series, one, other)
-    for s in range(layout.n_slices):
-        for f in range(layout.n_fields):
-            later = other if other.record_seq[s, 1 + f] > one.record_seq[s, 1 + f] else one
-            columns = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f]) + TAIL)
-            assert (newest.counts[s, columns] == later.counts[s, columns]).all()
-            assert newest.record_seq[s, 1 + f] == later.record_seq[s, 1 + f]
-            assert newest.slice_sketches.get((s, f)) is later.slice_sketches.get((s, f))
-            if s == 0:
-                assert newest.sketches[f] is later.sketches[f]
-                assert (newest.moments[f] == later.moments[f]).all()
 
 
 def test_a_contract_with_other_sketches_does_not_break_existing_ones() -> None:

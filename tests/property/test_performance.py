@@ -7,19 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.performance.auc import auc_and_variance
 from sketches.performance.binary import binary_metrics
 from sketches.performance.bins import score_edges
 from sketches.performance.calibration_map import learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
-from sketches.performance.cbpe_classes import class_cbpe_metrics, learn_class_calibration
 from sketches.performance.classes import class_metrics
 from sketches.performance.loss import learn_loss, loss_metrics
-from sketches.performance.maturity import age_edges, learn_maturity
-from sketches.performance.metric import MetricEstimate, difference
+from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_RANKS, number_metrics
 from sketches.performance.selective import corrected_metrics, selective
-from tests.support.performance import confusion, error_sums, measured, score_histogram
+from tests.support.performance import confusion, error_sums, score_histogram
 
 FloatArray = NDArray[np.float64]
 
@@ -85,21 +82,6 @@ def test_metrics_of_classes_and_numbers_are_in_range(cells: list[int], errors: l
 
 
 @UNHURRIED
-@given(ROWS)
-def test_histograms_add_up_and_turn_round(rows: list[tuple[float, bool, int]]) -> None:
-    scores, labels = raw(rows)
-    half = scores.size // 2
-    parts = [score_histogram(scores[part], EDGES, labels[part]) for part in (slice(half), slice(half, None))]
-    whole = score_histogram(scores, EDGES, labels)
-    np.testing.assert_array_equal((parts[0] + parts[1])[:, [0, 2]], whole[:, [0, 2]])
-    assert whole[:, 0].sum() == scores.size
-    value, variance = auc_and_variance(whole)
-    other, same = auc_and_variance(score_histogram(scores, EDGES, ~labels))
-    np.testing.assert_allclose(other, 1.0 - value, atol=1e-9)
-    np.testing.assert_allclose(same, variance, atol=1e-9)
-
-
-@UNHURRIED
 @given(st.lists(ROWS, min_size=2, max_size=4), PHI)
 def test_windows_do_not_touch_one_another(windows: list[list[tuple[float, bool, int]]], phi: float) -> None:
     each = [raw(rows) for rows in windows]
@@ -111,16 +93,6 @@ def test_windows_do_not_touch_one_another(windows: list[list[tuple[float, bool, 
         for name, metric in together.items():
             for part in ("value", "low", "high", "enough"):
                 np.testing.assert_array_equal(getattr(metric, part)[window], getattr(alone[name], part), name)
-
-
-@UNHURRIED
-@given(ROWS, ROWS)
-def test_differences_turn_round(one: list[tuple[float, bool, int]], two: list[tuple[float, bool, int]]) -> None:
-    first, second = (measured(scores.clip(0.0, 1.0), labels) for scores, labels in (raw(one), raw(two)))
-    for name in first:
-        there, back = difference(first[name], second[name]), difference(second[name], first[name])
-        np.testing.assert_allclose([there.value, there.low, there.high], [-back.value, -back.high, -back.low])
-        assert there.enough == back.enough
 
 
 @settings(UNHURRIED, max_examples=20)
@@ -143,24 +115,6 @@ def test_estimates_and_corrections_are_in_range(
     assert estimates.spread >= 0.0
 
 
-@settings(UNHURRIED, max_examples=10)
-@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(0, 200), st.floats(0.05, 5.0), PHI)
-def test_estimates_of_classes_are_in_range(seed: int, kinds: int, rows: int, spread: float, phi: float) -> None:
-    """Few or many rows, and probabilities from nearly certain to nearly equal."""
-    rng = np.random.default_rng(seed)
-
-    def histograms(n: int) -> tuple[FloatArray, FloatArray]:
-        probability = rng.dirichlet(np.full(kinds, spread), size=n)
-        true, chosen = rng.integers(kinds, size=n), rng.integers(kinds, size=n)
-        everything = score_histogram(probability.T, EDGES, true == np.arange(kinds)[:, None])
-        own = [score_histogram(probability[chosen == k, k], EDGES, true[chosen == k] == k) for k in range(kinds)]
-        return everything, np.stack(own)
-
-    calibration = learn_class_calibration(*histograms(60 * kinds), EDGES)
-    everything, own = histograms(rows)
-    holds(class_cbpe_metrics(everything[..., :2], own[..., :2], calibration, phi=phi))
-
-
 @UNHURRIED
 @given(
     st.lists(st.tuples(st.integers(-5, 5), st.floats(0.0, 1e6)), min_size=20, max_size=80),
@@ -173,24 +127,3 @@ def test_estimated_errors_are_in_range(labelled: list[tuple[int, float]], counts
     for number, size in labelled:
         sums[number + 6] += (1.0, size, size**2, size**4)
     holds(loss_metrics(bins, counts, learn_loss(bins, sums), phi=phi), (0.0, 1e8))
-
-
-@UNHURRIED
-@given(st.data(), PHI)
-def test_maturity_rises_from_0_to_1(data: st.DataObject, phi: float) -> None:
-    edges = age_edges(300.0)
-    bins = edges.size - 1
-    labels = np.zeros((bins + 1, bins))
-    for age in range(bins + 1):
-        for at in range(min(age + 1, bins)):
-            labels[age, at] = data.draw(st.sampled_from([0, 0, 1, 3, 200]))
-    silent = data.draw(st.lists(st.sampled_from([0, 0, 2, 500]), min_size=bins + 1, max_size=bins + 1))
-    predictions = labels.sum(axis=1) + np.array(silent)
-    estimates = learn_maturity(predictions, labels, edges, phi=phi)
-    holds({"share": estimates.share, "coverage": estimates.coverage})
-    if not np.isnan(estimates.share.value[-1]):
-        assert (np.diff(estimates.share.value) >= -1e-12).all()
-        assert (estimates.share.value[0], estimates.share.value[-1]) == (0.0, 1.0)
-        for share in (0.5, 0.95):
-            reached = estimates.mature_age(share)
-            assert np.isinf(reached) or abs(estimates.maturity(reached).value - share) < 1e-6

@@ -17,14 +17,11 @@ from tests.reference.shadow_decisions import (
     MOVES,
     NO_DIFFERENCE,
     day_signs,
-    decision_days,
-    decision_days_of_the_year,
     decision_paths,
     hourly_mcnemar,
     paths_of,
     swapped,
 )
-from tests.reference.shadow_decisions import RUNS as DECISION_RUNS
 from tests.reference.shadow_errors import (
     ALPHA,
     AUC_RUNS,
@@ -41,10 +38,7 @@ from tests.reference.shadow_limits import (
     RARE,
     SLICE_ALPHA,
     SLICE_RUNS,
-    days_to_decide,
-    evidence_days,
     false_means,
-    fixed_days,
     promoted_at_margin,
     promoted_with_rare_harm,
     slice_discoveries,
@@ -75,13 +69,6 @@ def test_golden_variance_of_independent_rows() -> None:
     a, b = np.array([[0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6], [0.3, 0.2, 0.6, 0.7, 0.4, 0.5, 0.8, 0.1]])
     label = np.array([0, 0, 1, 1, 1, 0, 1, 0], np.bool_)
     assert delong_variance(a, b, label) == pytest.approx(0.0390625, abs=1e-9)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("draws", DRAWS)
-@pytest.mark.parametrize("rule", [DECIDES, "e-process of days", "e-process of blocks of 7 days, κ = 1"])
-def test_rules_of_days_keep_their_error_rate(rule: str, draws: str) -> None:
-    assert share(rule, draws) <= at_most(ALPHA, RUNS)
 
 
 INDEPENDENT_SIMULATION = {
@@ -117,14 +104,6 @@ def test_auc_keeps_its_error_rate_at_declared_looks() -> None:
     difference, of_rows, of_days = auc_standard_errors()
     assert 0.0 < of_rows < of_days / 5
     assert difference > 2 * of_days
-
-
-@pytest.mark.long
-def test_a_real_difference_is_found() -> None:
-    days = days_to_decide(CENTERED[0], 1.0)
-    assert np.isfinite(days).mean() > 0.95
-    assert np.median(days) < 45
-    assert 0.5 < np.isfinite(days_to_decide(CENTERED[0], 0.5)).mean() < 0.75
 
 
 @pytest.mark.long
@@ -187,23 +166,3 @@ def test_equal_candidates_are_rarely_held_and_those_at_a_margin_rarely_promoted(
     assert paths_of(draws, "twice the margins").holds.any(axis=1).mean() > 0.95
     naive = hourly_mcnemar(draws)
     assert naive is None or naive.mean() > 0.95
-
-
-@pytest.mark.long
-def test_real_candidates_are_decided_in_about_twice_the_days_of_the_best_test() -> None:
-    best = max(fixed_days(draws, 1.0) for draws in CENTERED)
-    for sign, right in ((-1.0, 1), (1.0, 0)):
-        days = decision_days(sign)
-        assert np.isfinite(days[right]).mean() > 0.99
-        assert np.isfinite(days[1 - right]).mean() <= at_most(ALPHA, DECISION_RUNS)
-        assert np.quantile(days[right], 0.8) <= 2.2 * best
-        of_year = decision_days_of_the_year(sign)
-        assert of_year[right] <= 2.2 * best
-        assert of_year[1 - right] == np.inf
-
-
-@pytest.mark.long
-def test_the_e_process_takes_longer_than_the_confidence_sequence() -> None:
-    for draws in CENTERED:
-        assert np.median(evidence_days(draws, 1.0)) > 1.5 * np.median(days_to_decide(draws, 1.0))
-        assert np.median(evidence_days(draws, 1.0)) < 100

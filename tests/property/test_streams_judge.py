@@ -10,7 +10,6 @@ import pytest
 from barograph.contract import Contract, Field, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
 from sketches.baseline.bins import PsiBins
@@ -155,14 +154,9 @@ def plain_drift(series: Series, window: Window, ends_s: list[int], counts: IntAr
         top = int(verdicts.top_bin[w, g])
         key = ends_s[w], series.layout.slices[bins.slice_index[g]], series.layout.fields[bins.field_index[g]].name, ""
         rows[key] = {
-            **{
-                "n": verdicts.n[w, g],
-                "psi": verdicts.psi[w, g],
-                "psi_low": verdicts.low[w, g],
-                "psi_high": verdicts.high[w, g],
-            },
-            **{"p_value": verdicts.p_value[w, g], "q_value": q[w, g], "js": js[w, g], "phi": phi[g]},
-            **{"level": LEVEL_NAMES[verdicts.level[w, g]], "visible_shift": verdicts.visible_shift[w, g]},
+            **{name: getattr(verdicts, name)[w, g] for name in ("n", "psi", "p_value", "visible_shift")},
+            **{f"psi_{end}": getattr(verdicts, end)[w, g] for end in ("low", "high")},
+            **{"q_value": q[w, g], "js": js[w, g], "phi": phi[g], "level": LEVEL_NAMES[verdicts.level[w, g]]},
             "top_bin": bins.group_labels(g)[top] if top >= 0 else "",
             "top_bin_index": np.int32(top),
         }
@@ -175,9 +169,8 @@ def plain_rates(series: Series, window: Window, ends_s: list[int], counts: IntAr
     has_row = (cells.slice_index == 0)[None, :] | (n >= 20) & ((k > 0) | (cells.base_k > 0))
     rows = {}
     for w, g in zip(*(each.tolist() for each in np.nonzero(has_row)), strict=True):
-        verdicts = rate_verdicts(
-            k[w, [g]], n[w, [g]], cells.base_k[[g]], cells.base_n[[g]], phi=phi[[g]], base_phi=cells.base_phi[[g]]
-        )
+        base = cells.base_k[[g]], cells.base_n[[g]]
+        verdicts = rate_verdicts(k[w, [g]], n[w, [g]], *base, phi=phi[[g]], base_phi=cells.base_phi[[g]])
         layout = series.layout
         at = layout.slices[cells.slice_index[g]], layout.fields[cells.field_index[g]].name
         rows[ends_s[w], *at, RATE_KIND_NAMES[cells.kind_index[g]]] = {
@@ -230,16 +223,6 @@ def test_judging_in_steps_equals_judging_at_once(
 def as_text(value: Any) -> str:
     """Return a value as text that does not depend on the type of number."""
     return value if isinstance(value, str) else repr(float(value))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=6))
-def test_narrowed_counts_take_the_fewest_bytes(drawn: list[int]) -> None:
-    counts: NDArray[np.int64] = np.array([drawn], dtype=np.int64)
-    narrowed = narrowest(counts)
-    assert (narrowed == counts).all()
-    widths = {1: 2**8, 2: 2**16, 4: 2**32, 8: 2**63}
-    assert narrowed.itemsize == min(width for width, limit in widths.items() if max(drawn) < limit)
 
 
 def test_narrowed_panes_and_hours_keep_counting() -> None:

@@ -46,7 +46,6 @@ UNORDERED = ("record_seq", "judged_at", "recorded_at", "updated_at", "counted_at
 
 
 def differences(actual: dict[Key, Row], expected: dict[Key, Row], ignored: tuple[str, ...] = UNORDERED) -> list[str]:
-    """Describe the rows that differ."""
     left, right = without(actual, ignored), without(expected, ignored)
     messages = [f"missing {key}" for key in right.keys() - left.keys()]
     messages += [f"unexpected {key}" for key in left.keys() - right.keys()]
@@ -126,7 +125,6 @@ def check_signals(warehouse: MemoryWarehouse, history: History) -> None:
 
 
 def count_differences(actual: Counter[Any], expected: Counter[Any]) -> list[str]:
-    """Describe the keys whose counts differ."""
     keys = sorted(actual.keys() | expected.keys())
     return [f"{key}: {actual[key]}, not {expected[key]}" for key in keys if actual[key] != expected[key]]
 
@@ -199,9 +197,6 @@ def with_last_windows(registry: Registry) -> Registry:
 @pytest.mark.parametrize("seed", [SEEDS[4], *(pytest.param(seed, marks=pytest.mark.long) for seed in SEEDS[8::4])])
 def test_mishaps_do_not_change_windows_of_the_last_events(seed: int) -> None:
     compare_seed(seed, with_last_windows)
-
-
-"""Each has a revised window and a window with a change of baseline; without comparisons at revisions each fails."""
 
 
 COMPARISON_SEEDS = (9, 18, 27, 32)

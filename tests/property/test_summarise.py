@@ -208,9 +208,3 @@ def _check_numbers(values: Any, moments: Any, sketch: Any) -> None:
     # So few values are all kept.
     middles = (np.arange(values.size) + 0.5) / values.size
     assert sketch.quantiles(middles).tolist() == as_sketched(sketch.sketch_type, np.sort(values)).tolist()
-
-
-def test_nothing_is_made_of_no_events() -> None:
-    summaries = FlushSummaries(registry(2, True))
-    summaries.add(columns([], 2))
-    assert summaries.panes == {}

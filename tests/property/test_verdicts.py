@@ -83,27 +83,6 @@ def test_a_large_batch_gets_the_same_bits() -> None:
 
 
 @settings(max_examples=40)
-@given(cases(), st.randoms(use_true_random=False))
-def test_the_order_of_bins_does_not_matter(case: Case, random: object) -> None:
-    base, window, starts, phi = case
-    ends = [*starts[1:], len(base)]
-    order: list[int] = []
-    for start, end in zip(starts, ends, strict=True):
-        run = list(range(start, end))
-        random.shuffle(run)  # type: ignore[attr-defined]
-        order += run
-    one = psi_verdicts(base, window, starts, phi=phi)
-    other = psi_verdicts(base[order], window[:, order], starts, phi=phi)
-    assert np.array_equal(one.n, other.n)
-    assert np.array_equal(one.df, other.df)
-    assert np.allclose(one.psi, other.psi, rtol=1e-9, atol=1e-13)
-    # T is n_h times PSI: of 10⁷ events rounding shows at 10⁻⁶
-    assert np.allclose(one.p_value, other.p_value, rtol=1e-5, atol=1e-5)
-    assert np.allclose(one.high, other.high, rtol=1e-6, atol=1e-9)
-    assert np.allclose(one.low, other.low, rtol=1e-6, atol=1e-9)
-
-
-@settings(max_examples=40)
 @given(cases(), st.floats(1.0, 20.0))
 def test_more_overdispersion_never_makes_a_verdict_surer(case: Case, factor: float) -> None:
     base, window, starts, phi = case

@@ -93,7 +93,6 @@ def reference(layout: Layout, counts: IntArray) -> dict[tuple[int, int], tuple[l
 
 
 def groups_of(bins: PsiBins) -> dict[tuple[int, int], int]:
-    """Every group by slice and field."""
     return {(row, field): group for row in range(bins.layout.n_slices) for field, group in bins.groups_in(row).items()}
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
 from sketches.baseline.cells import (
-    FieldCells,
     category_cells,
     count_categories,
     count_cells,
@@ -105,18 +104,6 @@ def test_strings_of_any_arrow_form_get_the_same_cells() -> None:
     # Bytes that are not UTF-8 are unseen.
     broken = pa.Array.from_buffers(pa.string(), 1, [None, *pa.array([b"a\xff"]).buffers()[1:]])
     assert category_cells(one, broken).tolist() == [1]
-
-
-def test_a_compiled_field_gives_the_same_counts() -> None:
-    field, values = category_field("a", "b"), pa.array(["b", "c"])
-    ready = FieldCells(field)
-    for _ in range(2):
-        assert category_cells(ready, values).tolist() == category_cells(field, values).tolist() == [1, 2]
-    assert numeric_cells(FieldCells(numeric_field(0.0)), np.array([1.0])).cell.tolist() == [1]
-    with pytest.raises(ValueError, match="field c is a category field, its values were given as numeric"):
-        numeric_cells(category_field("a"), np.array([1.0]))
-    with pytest.raises(ValueError, match="field x is a numeric field, its values were given as category"):
-        category_cells(numeric_field(1.0), pa.array(["a"]))
 
 
 def test_the_columns_counted_are_those_of_the_layout() -> None:
@@ -227,32 +214,3 @@ def test_category_cells(categories: list[str], values: list[str | None], encoded
         null if value is None else categories.index(value) if value in categories else unseen for value in values
     ]
     assert result.tolist() == expected
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=60))
-def test_counts_are_those_of_a_loop(rows: list[tuple[int, int]]) -> None:
-    cell = np.array([c for c, _ in rows], dtype=np.int32)
-    group = np.array([g for _, g in rows], dtype=np.int64)
-    expected = [[sum(row == (c, g) for row in rows) for c in range(6)] for g in range(4)]
-    assert count_cells(cell, 6, group, 4).tolist() == expected
-
-
-@settings(max_examples=50)
-@given(
-    st.lists(st.tuples(numbers, st.booleans(), st.integers(0, 2)), max_size=40),
-    st.integers(0, 40),
-)
-def test_counts_of_two_batches_add_up_to_those_of_both(rows: list[tuple[float, bool, int]], cut: int) -> None:
-    field = numeric_field(-1.0, 0.0, 1.0, low=-10.0, high=10.0)
-
-    def count(part: list[tuple[float, bool, int]]) -> np.ndarray:
-        values = np.array([row[0] for row in part], dtype=np.float64)
-        null = np.array([row[1] for row in part], dtype=np.bool_)
-        group = np.array([row[2] for row in part], dtype=np.int64)
-        return count_numeric(field, numeric_cells(field, values, null), group, 3)
-
-    whole = count(rows)
-    assert (count(rows[:cut]) + count(rows[cut:]) == whole).all()
-    # Every row is in one cell or invalid.
-    assert whole[:, : field.n_cells + 1].sum() == len(rows)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.columns import COLUMN_KEYS, TAIL, TAIL_KEYS, FieldColumn
+from sketches.baseline.columns import TAIL, TAIL_KEYS
 from sketches.baseline.layout import EVENTS, HEADER, Layout, LayoutError
 from sketches.sketch.merge import N_MOMENTS
 
@@ -35,45 +35,12 @@ def test_fields_lie_end_to_end_behind_the_header() -> None:
     assert layout.width == HEADER + (4 + 3 + 2) + 3 * TAIL
     assert layout.field_index == {"x": 0, "c": 1, "y": 2}
     assert layout.n_fields == 3
-    start = HEADER + 4 + TAIL
-    assert layout.cells(1) == slice(start, start + 3)
-    assert layout.valid_cells(1) == slice(start, start + 2)
-    assert layout.event_cells(1) == slice(start, start + 4)
-    assert layout.span(1, 2) == slice(start, start + 3 + TAIL)
-    assert layout.span(0, 3) == slice(HEADER, layout.width)
-    assert layout.span(1, 1) == slice(HEADER, HEADER)
     # Without fields it still counts events.
     bare = Layout(baseline())
     assert (bare.width, bare.starts.shape, bare.empty_moments().shape) == (HEADER, (0,), (0, N_MOMENTS))
     counts = bare.empty_counts()
     counts[0, EVENTS] += 1
     assert counts.tolist() == [[1, 0, 0, 0]]
-
-
-def test_slices_are_the_whole_then_each_dimension_with_its_rest() -> None:
-    country = SliceValues(name="country", source="context.country", values=("DE", "FR"), trained=True)
-    arm = SliceValues(name="arm", source="arm", values=("a",), trained=False)
-    layout = Layout(baseline(numeric("x"), dimensions=(country, arm)))
-    assert layout.slices == ("all", "country=DE", "country=FR", "country=other", "arm=a", "arm=other")
-    assert layout.dimension_starts == [1, 4]
-    assert layout.n_slices == 6
-    assert layout.empty_counts().shape == (6, layout.width)
-    assert not layout.empty_counts().any()
-
-
-def test_the_tail_follows_the_cells_in_the_order_of_its_columns() -> None:
-    layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a")))
-    assert TAIL_KEYS[:3] == ("invalid", "below", "above")
-    assert ("nulls", *TAIL_KEYS, "unseen") == COLUMN_KEYS
-    ends = layout.starts + layout.n_cells
-    columns = (FieldColumn.UNSEEN, -2), (FieldColumn.NULL, -1), (FieldColumn.INVALID, 0), (FieldColumn.ABOVE, 2)
-    for column, offset in columns:
-        assert layout.columns(column).tolist() == (ends + offset).tolist()
-    tail = range(1, TAIL + 1)
-    named = SliceCounts.from_columns([5, 6, 7, *tail], singletons=4)
-    assert (named.cells, named.singletons) == ((5, 6, 7), 4)
-    assert (named.invalid, named.below, named.above) == (1, 2, 3)
-    assert [named.count(column) for column in FieldColumn] == [6, 7, *tail]
 
 
 def test_counts_that_a_shorter_tail_lacks_are_zero() -> None:

@@ -11,8 +11,7 @@ from scipy.stats import chi2
 
 from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.comparison.two_sample import PsiDifferences, psi_differences
-from sketches.drift.power import n_star
-from tests.unit.sketches.drift.test_psi_simulated import RARE, TEN, at_most, drifted, psi
+from tests.unit.sketches.drift.test_psi_simulated import RARE, TEN, psi
 from tests.unit.sketches.drift.test_psi_simulated import SHARES as ONE_SIDED
 
 FloatArray = NDArray[np.float64]
@@ -52,7 +51,6 @@ def simulate(p: FloatArray, q: FloatArray, m: int, n: int, draws: int, phi: floa
 
 
 def alarms(verdicts: PsiDifferences) -> tuple[int, int, int, int]:
-    """How many have p < 0.05, p < 0.001, are minor, are major."""
     p, level = verdicts.p_value, verdicts.level
     return tuple(int(hits.sum()) for hits in (p < 0.05, p < 0.001, level == Level.minor, level == Level.major))  # type: ignore[return-value]
 
@@ -60,50 +58,6 @@ def alarms(verdicts: PsiDifferences) -> tuple[int, int, int, int]:
 def test_golden_alarms_without_drift() -> None:
     counted = {name: alarms(simulate(p, p, 500, 50_000, draws=500)) for name, p in SHARES.items()}
     assert counted == GOLDEN_ALARMS
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("m", "n"),
-    [*((n, n) for n in (50, 500, 5_000, 10**6)), (50, 500), (5_000, 50), (500, 50_000), (10**6, 5_000)],
-)
-def test_false_alarms_are_at_most_nominal(m: int, n: int) -> None:
-    for name, shares in SHARES.items():
-        # Of two bins and 50 events p takes few values; the nearest to 0.05 is 0.0574.
-        of_p = 0.0575 if (name, m, n) == ("two", 50, 50) else 0.05 if m == n else 0.0525
-        # The rule of too little data, low > 0.1, is made for at most 2.5 %.
-        rates = (of_p, 0.001 if m == n else 0.0015, 0.00003, 0.002 if min(m, n) == 50 else 0.0)
-        for count, rate in zip(alarms(simulate(shares, shares, m, n, draws=20_000)), rates, strict=True):
-            assert count / 20_000 <= at_most(rate, 20_000), name
-
-
-def test_overdispersion_of_both_sides_widens_the_interval() -> None:
-    """Requests occur in groups of five equal ones: φ = 5 on both sides keeps false alarms at most nominal."""
-    rng = np.random.default_rng(6)
-    left, right = (5 * rng.multinomial(200, TEN, size=4_000) for _ in range(2))
-    starts = np.arange(4_000) * 10
-    plain = psi_differences(left.reshape(1, -1), right.reshape(1, -1), starts)
-    paid = psi_differences(left.reshape(1, -1), right.reshape(1, -1), starts, phi_left=5.0, phi_right=5.0)
-    assert (plain.p_value < 0.05).mean() > 0.9
-    assert (paid.p_value < 0.05).mean() <= at_most(0.05, 4_000)
-    np.testing.assert_array_equal(plain.psi, paid.psi)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("true_psi", "m", "n"), [(0.1, 2_000, 2_000), (0.3, 300, 3_000), (0.25, 10**5, 1_000)])
-def test_interval_covers_the_true_value(true_psi: float, m: int, n: int) -> None:
-    for direction in (np.linspace(-1.0, 1.0, 10), np.eye(10)[0]):
-        verdicts = simulate(TEN, drifted(true_psi, direction), m, n, draws=4_000)
-        covered = (verdicts.low <= true_psi) & (true_psi <= verdicts.high)
-        assert 0.92 <= covered.mean() <= 0.975
-
-
-@pytest.mark.long
-def test_power_where_data_are_just_enough() -> None:
-    assert float(n_star(9)) < 370.0
-    for true_psi, rate in ((0.1, 0.025), (0.25, 0.91), (0.3, 0.99)):
-        verdicts = simulate(TEN, drifted(true_psi, np.linspace(-1.0, 1.0, 10)), 740, 740, draws=4_000)
-        assert (verdicts.level == Level.major).mean() == pytest.approx(rate, abs=0.015)
 
 
 def test_a_pair_by_hand() -> None:
@@ -190,7 +144,6 @@ def test_invalid_arguments_are_rejected() -> None:
         ([1, 2], [1, 2, 3], [0], 1.0),
         ([1, 2], [1, -2], [0], 1.0),
         ([1, 2], [1, 2], [1], 1.0),
-        ([1, 2], [1, 2], [0, 2], 1.0),
         ([1, 2], [1, 2], [0], 0.5),
         ([1.0, 2.0], [1.0, 2.0], [0], 1.0),
     ):

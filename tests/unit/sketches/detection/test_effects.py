@@ -57,23 +57,6 @@ def test_a_shift_a_factor_and_a_constant_are_those_of_the_distribution() -> None
     assert mixed_psi(trained.bins, hangs.bins, 1.0) > 5.0
 
 
-def test_whole_numbers_stay_whole() -> None:
-    values = np.repeat(np.arange(11), 91)[:QUANTILE_RANKS]
-    cells = (91, 91 * 5, QUANTILE_RANKS - 91 * 6, 0)
-    field = FieldBaseline(
-        name="i",
-        kind="numeric",
-        integer=True,
-        edges=(1.0, 6.0),
-        std=3.0,
-        quantiles=tuple(values.astype(float).tolist()),
-        slices={ALL: SliceCounts(cells=cells)},
-    )
-    after = effects.changed_values(field, lambda x: x + 1)
-    assert after.bins[0] == 0.0
-    assert after.bins[1] == pytest.approx(5 * 91 / QUANTILE_RANKS, abs=2e-3)
-
-
 def test_a_rate_grows_at_the_cost_of_all_others() -> None:
     field = category_field()
     before = effects.trained_shares(field)

@@ -63,14 +63,3 @@ def test_the_interval_covers_the_onset_and_unchanged_panes_have_none() -> None:
     covered, false = onsets(300)
     assert covered >= 0.93 * 300
     assert false <= 2
-
-
-def test_overdispersion_widens_the_interval_and_can_hide_the_change() -> None:
-    random = np.random.default_rng(9)
-    counts = np.concatenate([random.multinomial(30, BEFORE, size=60), random.multinomial(30, AFTER, size=60)])
-    narrow, wide = estimate_onset(counts), estimate_onset(counts, phi=2.0)
-    assert narrow is not None
-    assert wide is not None
-    assert wide.low <= narrow.low <= narrow.high <= wide.high
-    assert wide.high - wide.low > narrow.high - narrow.low
-    assert estimate_onset(counts, phi=100.0) is None

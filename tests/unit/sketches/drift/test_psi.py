@@ -64,19 +64,6 @@ def plain_verdict(b: np.ndarray, c: np.ndarray, phi: float) -> tuple[float, int,
     return psi, df, float(low), float(d + np.sqrt(r) * (high0 - d)), int(part.argmax())
 
 
-def test_values_alone_agree_with_verdicts() -> None:
-    rng = np.random.default_rng(21)
-    base, window = rng.integers(0, 5_000, 60), rng.integers(0, 40, (50, 60))
-    starts = [0, 10, 13, 40]
-    psi, df, t, n = psi_values(base, window, starts)
-    verdicts = psi_verdicts(base, window, starts)
-    assert np.array_equal(psi, verdicts.psi)
-    assert np.array_equal(df, verdicts.df)
-    assert np.array_equal(n, verdicts.n)
-    m = np.add.reduceat(base, starts)
-    assert t == pytest.approx(psi * n * m / (n + m), rel=1e-12)
-
-
 def scaled(rest: int, first: int) -> list[int]:
     return [first, *[rest] * 9]
 
@@ -108,27 +95,15 @@ def test_an_insufficient_verdict_has_a_reason() -> None:
         (TEN, same, 1.0, 1.0, ""),
         (TEN, far, 1.0, 1.0, ""),  # too few events for the thresholds, yet major
         (TEN, none, 1.0, 1.0, "no events"),
-        (TEN, none, 1.0, 0.5, "no events"),
         (TEN, few, 1.0, 1.0, "too few events"),
         (TEN, few, 1.0, 0.9, "too few events"),
         (TEN, few, 1.0, 0.01, "lost events"),
         (TEN, same, 1_000.0, 1.0, "correlated events"),
         ([5] * 10, same, 1.0, 1.0, "few training rows"),
-        ([0] * 10, same, 1.0, 1.0, "few training rows"),
     ):
         verdicts = psi_verdicts(base, window, [0], phi=phi, completeness=completeness)
         assert REASON_NAMES[verdicts.reason.item()] == reason
         assert (verdicts.level.item() == Level.insufficient) == bool(reason), reason
-
-
-def test_without_enough_data_the_interval_must_clear_the_minor_threshold() -> None:
-    rng = np.random.default_rng(23)
-    window = np.stack([rng.multinomial(150, rng.dirichlet(np.full(10, 4.0))) for _ in range(400)])
-    verdicts = psi_verdicts(TEN, window, [0])
-    assert not verdicts.enough.any()
-    major = (verdicts.psi > 0.2) & (verdicts.low > 0.1)
-    assert 0 < major.sum() < (verdicts.psi > 0.2).sum(), "the sample must hold both kinds"
-    assert np.array_equal(verdicts.level, np.where(major, Level.major, Level.insufficient))
 
 
 def test_enough_data_begins_at_n_star() -> None:
@@ -151,16 +126,6 @@ def test_thresholds_and_phi_are_per_group() -> None:
     assert verdicts.level[0].tolist() == [Level.minor, Level.major, Level.insufficient]
     per_window = psi_verdicts(TEN, np.stack([window[:10]] * 2), [0], phi=[[1.0], [500.0]])
     assert per_window.level[:, 0].tolist() == [Level.minor, Level.insufficient]
-
-
-def test_overdispersion_divides_the_sample_size_everywhere() -> None:
-    window = np.array(scaled(870, 2_170))
-    plain, phi = psi_verdicts(TEN, window, [0]), psi_verdicts(TEN, window, [0], phi=10.0)
-    assert phi.psi == plain.psi
-    assert phi.low < plain.low
-    assert phi.high > plain.high
-    assert phi.p_value > plain.p_value
-    assert phi.visible_shift == pytest.approx(np.sqrt(10) * plain.visible_shift, rel=0.01)
 
 
 @pytest.mark.parametrize(("base", "window"), [(TEN, [0] * 10), ([0] * 10, [5] * 10), ([0] * 10, [0] * 10)])
@@ -187,31 +152,16 @@ def test_a_single_bin_never_drifts_and_the_first_of_equal_contributions_is_named
     assert verdicts.level.shape == verdicts.high.shape == verdicts.top_bin.shape == (0, 2)
 
 
-def test_a_stray_value_in_an_empty_bin_does_not_alarm() -> None:
-    base = [100_000] * 10 + [0] * 5
-    for n in (50, 1_000, 100_000):
-        window = [n // 10] * 9 + [n // 10 - 1, 1, 0, 0, 0, 0]
-        verdicts = psi_verdicts(base, window, [0])
-        assert verdicts.p_value.item() > 0.5
-        assert verdicts.level.item() in (Level.stable, Level.insufficient)
-
-
 def test_invalid_arguments_are_rejected() -> None:
     right = {"base": [1, 2], "window": [1, 2], "starts": [0]}
     for wrong, message in (
         ({"window": [1, 2, 3]}, "do not fit"),
-        ({"base": [[1, 2]]}, "one-dimensional"),
         ({"starts": [1]}, "ascend from 0"),
-        ({"starts": [0, 0]}, "ascend from 0"),
-        ({"starts": [0, 2]}, "ascend from 0"),
-        ({"starts": []}, "ascend from 0"),
         ({"base": [1, -2]}, "baseline count is negative"),
         ({"window": [1, -2]}, "window count is negative"),
         ({"window": [1.5, 2]}, "whole numbers"),
         ({"phi": 0.5}, "at least 1"),
-        ({"phi": float("nan")}, "at least 1"),
         ({"minor": 0.2}, "below its major threshold"),
-        ({"minor": [0.1, 0.1]}, "one threshold for all"),
     ):
         arguments: dict[str, Any] = {**right, **wrong}
         with pytest.raises(ValueError, match=message):

@@ -104,16 +104,6 @@ def test_golden_alarms_without_drift() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("direction", [TILT, np.eye(10)[0]], ids=["all bins", "one bin"])
-def test_rate_of_major_verdicts_with_just_enough_data(direction: FloatArray) -> None:
-    for true_psi, rate in ((0.1, 0.025), (0.2, 0.65), (0.25, 0.91), (0.3, 0.99)):
-        verdicts = simulate(TEN, drifted(true_psi, direction), 10**7, 369)
-        assert verdicts.enough.all()
-        within = 4 * np.sqrt(rate / DRAWS * (1 - rate)) + 0.005
-        assert (verdicts.level == Level.major).mean() == pytest.approx(rate, abs=within), true_psi
-
-
-@pytest.mark.long
 @pytest.mark.parametrize("name", [*SHARES, *RARE])
 def test_false_alarms_are_at_most_nominal(name: str) -> None:
     """Rare bins raise false alarms of p a little, and of the level not at all."""

@@ -67,17 +67,6 @@ def test_alpha_equals_that_of_the_coincidence_matrix(seed: int, accuracy: float)
     assert agreement(codes).alpha == pytest.approx(1 - (total - np.trace(matrix)) / expected, abs=1e-9)
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=25)
-def test_order_and_numbers_of_categories_do_not_matter(seed: int) -> None:
-    codes = random_codes(seed, 3, 80, 0.6)
-    rng = np.random.default_rng(seed)
-    renamed = np.append(rng.permutation([7, 30, 4]), MISSING)[codes][rng.permutation(3)][:, rng.permutation(80)]
-    one, other = agreement(codes), agreement(renamed)
-    np.testing.assert_allclose((one.alpha, one.low, one.high), (other.alpha, other.low, other.high), atol=1e-9)
-    assert len(one.disagreements) == len(other.disagreements)
-
-
 def test_the_interval_is_that_of_items_left_out_one_by_one() -> None:
     codes = random_codes(1, 3, 60, 0.6)
     result = agreement(codes)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sketches.judges.external_gold import external_gold_rate
 from sketches.judges.fault_rate import RATE_REASON_NAMES
@@ -40,21 +38,6 @@ def test_a_rate_is_insufficient_for_a_reason() -> None:
         rate = external_gold_rate(*values, margin=margin).rate
         assert RATE_REASON_NAMES[int(rate.reason)] == reason, values
         assert np.isfinite(rate.value) == has_value, values
-
-
-@given(
-    st.integers(1, 5000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),
-    st.integers(1, 300).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),
-    st.integers(1, 300).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),
-)
-@settings(max_examples=100)
-def test_a_sufficient_rate_has_an_interval_between_0_and_1(
-    traffic: tuple[int, int], faulty: tuple[int, int], sound: tuple[int, int]
-) -> None:
-    rate = external_gold_rate(*traffic, *faulty, *sound).rate
-    if not rate.reason:
-        assert 0.0 <= rate.low <= rate.high <= 1.0
-        assert 0.0 <= rate.value <= 1.0
 
 
 def test_counts_that_contradict_one_another_are_rejected() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.judges.fault_rate import RATE_REASON_NAMES, RateReason
+from sketches.judges.fault_rate import RATE_REASON_NAMES
 from sketches.judges.graded import GOLD_SUMS, gold_sums, graded_rate, other_sums
 from sketches.judges.strata import strata_rate
 
@@ -27,15 +27,6 @@ def test_golden_rate() -> None:
     assert not result.judged.judge_adds_nothing[0]
     # Windows are computed at once, and one may have no gold.
     assert np.isnan(rate.value[1])
-
-
-@given(st.integers(1, 199), st.integers(1, 4799))
-@settings(max_examples=50)
-def test_sums_of_parts_are_those_of_the_whole(cut: int, other_cut: int) -> None:
-    gold = gold_sums(LABELS[:cut], SCORES[:cut]) + gold_sums(LABELS[cut:], SCORES[cut:])
-    others = other_sums(OTHERS[:other_cut]) + other_sums(OTHERS[other_cut:])
-    np.testing.assert_array_equal(gold, gold_sums(LABELS, SCORES))
-    np.testing.assert_array_equal(others, other_sums(OTHERS))
 
 
 @given(
@@ -96,22 +87,11 @@ def test_a_rate_is_insufficient_for_a_reason() -> None:
 
 
 def test_gold_that_is_no_random_sample_is_reported() -> None:
-    """People labelled the answers with the highest scores."""
     scores = np.linspace(0.0, 1.0, 1000)
     labels = (np.arange(200) % 3 == 0).astype(np.int64)
     result = graded_rate(gold_sums(labels, scores[800:]), other_sums(scores[:800]))
     assert RATE_REASON_NAMES[int(result.judged.rate.reason)] == "uneven gold"
     assert np.isnan(result.judged.gold_only.value)
-
-
-def test_random_gold_is_seldom_called_uneven() -> None:
-    rng = np.random.default_rng(63)
-    scores = rng.beta(0.5, 2.0, size=(5000, 300))
-    gold, others = scores[:, :60], scores[:, 60:]
-    gold_side = np.stack([np.full(5000, 60), np.full(5000, 20), gold.sum(1), (gold**2).sum(1), gold.sum(1) / 3], axis=1)
-    other_side = np.stack([np.full(5000, 240), others.sum(1), (others**2).sum(1)], axis=1)
-    reasons = graded_rate(gold_side, other_side).judged.rate.reason
-    assert np.mean(reasons == RateReason.uneven_gold) <= 0.004
 
 
 def test_wrong_input_is_rejected() -> None:
@@ -121,9 +101,5 @@ def test_wrong_input_is_rejected() -> None:
         gold_sums([1, 2], [0.5, 0.5])
     with pytest.raises(ValueError, match="finite numbers"):
         other_sums([0.5, np.nan])
-    with pytest.raises(ValueError, match="the last axis must have 5"):
-        graded_rate(np.zeros(4), np.zeros(3))
-    with pytest.raises(ValueError, match="others must be finite"):
-        graded_rate(np.zeros(5), [-1.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="Σy must lie between 0 and n"):
         graded_rate([10.0, 11.0, 5.0, 5.0, 5.0], [10.0, 5.0, 5.0])

@@ -13,14 +13,6 @@ GOLDEN_TRUSTED = 1
 """Of 100 evaluators without a clue."""
 
 
-def pairs(scores: list[float], is_sound: list[bool]) -> float:
-    """Return AUROC from all pairs."""
-    sound = [score for score, each in zip(scores, is_sound, strict=True) if each]
-    faulty = [score for score, each in zip(scores, is_sound, strict=True) if not each]
-    won = sum(1.0 if one > other else 0.5 if one == other else 0.0 for one in sound for other in faulty)
-    return won / len(sound) / len(faulty)
-
-
 def test_a_hand_computed_interval() -> None:
     # Sound: 1, 2, 3 beat 2, 2.5 and 3 of the faulty 0, 1, 2 by half counts for ties.
     trust = score_trust([1, 2, 3, 0, 1, 2], [True, True, True, False, False, False])
@@ -33,16 +25,6 @@ def test_a_hand_computed_interval() -> None:
     assert trust.low == pytest.approx(1 / (1 + math.exp(half - odds)))
     assert trust.high == pytest.approx(1 / (1 + math.exp(-half - odds)))
     assert trust.reason == FEW_LABELS
-
-
-def test_it_is_the_share_of_pairs() -> None:
-    for decimals in (1, 6):
-        rng = np.random.default_rng(7)
-        is_sound = rng.random(2_500) < 0.5
-        # Thousands of rows: no correction for ties within a bin applies, because only equal scores are ties.
-        scores = np.round(rng.normal(is_sound * 0.5), decimals)
-        expected = pairs(scores.tolist(), is_sound.tolist())
-        assert score_trust(scores, is_sound).auroc == pytest.approx(expected, abs=1e-12)
 
 
 def test_who_is_trusted() -> None:

@@ -11,8 +11,6 @@ from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from sketches.performance.bins import score_edges
-from sketches.performance.calibration_map import learn_calibration
-from sketches.performance.cbpe import cbpe_trust, realised_error
 from sketches.performance.cbpe_classes import ClassCalibration, class_cbpe_metrics, learn_class_calibration
 from sketches.performance.classes import class_metrics
 from sketches.performance.metric import MetricEstimate
@@ -88,27 +86,6 @@ def test_estimates_under_covariate_shift_are_those_of_labels(shift: float, sharp
         assert result[f"{name}_macro"].value == pytest.approx(truth, abs=limit), name
 
 
-def test_predictions_of_a_class_have_a_map_of_their_own() -> None:
-    """One map per class over all predictions is wrong if a rule, which knows more, overrides the probabilities."""
-    rng = np.random.default_rng(8)
-    probability, labels = drawn(rng, 100_000)
-    largest = probability.argmax(axis=-1)
-    overridden = np.where((labels == 0) & (rng.random(len(labels)) < 0.2), 0, largest)
-    errors = []
-    for chosen in (largest, overridden):
-        everything, own = histograms(probability, labels, chosen)
-        maps = [learn_calibration(hist, EDGES) for hist in everything]
-        of_all = sum(float((own[k, :, 0] * maps[k].rate).sum()) for k in range(KINDS)) / len(labels)
-        calibration = learn_class_calibration(everything, own, EDGES)
-        of_own = class_cbpe_metrics(everything[..., :2], own[..., :2], calibration)["accuracy"].value
-        accuracy = float(np.mean(chosen == labels))
-        errors.append((abs(of_all - accuracy), abs(float(of_own) - accuracy)))
-    assert max(errors[0]) < 0.002
-    # Not exact: at small probabilities only the rule chooses a class, and is right, but maps do not fall.
-    assert errors[1][1] < 0.01
-    assert errors[1][0] > 0.02
-
-
 def test_values_and_intervals_are_the_formulas() -> None:
     """With maps known without doubt, from the probabilities of single rows."""
     probability, _ = drawn(np.random.default_rng(1), 3_000)
@@ -173,22 +150,6 @@ def test_intervals_cover_the_values_from_labels() -> None:
     inside = covering(20, 10_000)
     assert min(inside.values()) >= 0.92 * 400
     assert inside["accuracy"] <= 0.98 * 400
-
-
-def test_concept_drift_is_known_once_labels_mature() -> None:
-    def trusted(concept: float) -> dict[str, bool]:
-        rng = np.random.default_rng(3)
-        windows = [drawn(rng, 3_000, concept=concept) for _ in range(6)]
-        results = [(estimated(p, learned(7, 20_000)), realised(p, labels)) for p, labels in windows]
-        decided = {}
-        for name in ESTIMATED:
-            errors = [realised_error(estimate[name], value[name]) for estimate, value in results]
-            parts = [np.stack([getattr(e, part) for e in errors]) for part in ("value", "low", "high", "enough")]
-            decided[name] = bool(cbpe_trust(MetricEstimate(*parts)).trusted)
-        return decided
-
-    assert trusted(0.0) == dict.fromkeys(ESTIMATED, True)
-    assert not any(trusted(-3.0).values())
 
 
 def test_classes_with_few_rows_share_a_map() -> None:

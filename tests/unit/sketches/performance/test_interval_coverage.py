@@ -13,7 +13,7 @@ from scipy.special import expit, softmax
 from sketches.performance.bins import score_edges
 from sketches.performance.calibration import calibration_error
 from sketches.performance.classes import class_metrics
-from sketches.performance.metric import MetricEstimate, difference
+from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_RANKS, number_metrics
 from tests.support.performance import (
     class_confusion,
@@ -59,17 +59,6 @@ def test_calibration_error_of_scores_that_are_off(rows: int) -> None:
     assert few.value.mean() == pytest.approx(many.value.item(), abs=0.005)
 
 
-def test_calibration_error_does_not_grow_as_windows_shrink() -> None:
-    edges = score_edges(0.5)
-    scores, labels = drawn(np.random.default_rng(3), (REPETITIONS, 500), -1.0, 1.5)
-    hist = score_histogram(scores, edges, labels)
-    rate = np.where(hist[..., 0] > 0, hist[..., 2] - hist[..., 1], 0.0)
-    assert (np.abs(rate).sum(axis=-1) / 500).mean() > 0.08, "the uncorrected value of bins"
-    metric = calibration_error(hist)
-    assert metric.value.mean() < 0.03
-    assert (metric.low == 0.0).mean() > 0.95
-
-
 def classes(rng: np.random.Generator, shape: tuple[int, int], bias: list[float]) -> dict[str, MetricEstimate]:
     kinds = len(bias)
     probability = softmax(rng.normal(0.0, 1.5, (*shape, kinds)) + bias, axis=-1)
@@ -110,13 +99,3 @@ def test_number(rows: int) -> None:
             assert np.isnan(metric.high).all()
         else:
             assert covered(metric, truth[name].value) >= LEAST, name
-
-
-def test_differences_of_two_arms() -> None:
-    rng = np.random.default_rng(12)
-    one, other = ((mean, spread) for mean, spread in ((-1.0, 1.8), (-1.5, 1.2)))
-    truth = [measured(*drawn(rng, (2_000_000,), *arm)) for arm in (one, other)]
-    arms = [measured(*drawn(rng, (REPETITIONS, rows), *arm)) for rows, arm in ((400, one), (900, other))]
-    for name in ("accuracy", "recall", "f1", "auc", "log_loss", "brier"):
-        true = truth[0][name].value - truth[1][name].value
-        assert covered(difference(arms[0][name], arms[1][name]), true) >= LEAST, name

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.performance.cbpe import cbpe_trust, realised_error
-from sketches.performance.loss import RELATIVE_TOLERANCE, LossMap, learn_loss, loss_metrics
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import number_metrics
-from tests.support.performance import error_sums
+from sketches.performance.loss import LossMap, learn_loss, loss_metrics
 
 FloatArray = NDArray[np.float64]
 
@@ -23,7 +19,6 @@ BINS = np.arange(-2_000, 2_000)
 def drawn(
     rng: np.random.Generator, rows: int, shift: float = 0.0, factor: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Generate predictions, and errors that grow with them."""
     predictions = rng.normal(shift, 1.0, rows)
     return predictions, rng.normal(0.0, factor * np.exp(0.5 * predictions))
 
@@ -82,7 +77,6 @@ def test_values_and_intervals_are_the_formulas() -> None:
 
 
 def test_golden_covariate_shift() -> None:
-    """The estimates follow traffic to other predictions; the errors of the reference do not."""
     losses = learned(np.random.default_rng(2), 50_000)
     usual = of_labels(drawn(np.random.default_rng(4), 500_000)[1])
     for shift in (-1.0, -0.5, 0.5, 1.0):
@@ -125,23 +119,6 @@ def test_golden_coverage() -> None:
 def test_intervals_cover_the_values_from_labels() -> None:
     for inside in covering(40):
         assert 0.92 <= inside / 800 <= 0.98
-
-
-def test_concept_drift_is_known_once_labels_mature() -> None:
-    def trusted(name: str, factor: float) -> bool:
-        rng = np.random.default_rng(6)
-        losses = learned(rng, 20_000)
-        windows = [drawn(rng, 2_000, 0.2, factor) for _ in range(6)]
-        values = [number_metrics(error_sums(errors))[name] for _, errors in windows]
-        estimates = [loss_metrics(BINS, counted(predictions), losses)[name] for predictions, _ in windows]
-        errors = [realised_error(estimate, value) for estimate, value in zip(estimates, values, strict=True)]
-        parts = [np.stack([getattr(e, part) for e in errors]) for part in ("value", "low", "high", "enough")]
-        tolerance = RELATIVE_TOLERANCE * np.stack([value.value for value in values])
-        return bool(cbpe_trust(MetricEstimate(*parts), tolerance=tolerance).trusted)
-
-    for name in ("mae", "rmse"):
-        assert trusted(name, 1.0), name
-        assert not trusted(name, 1.5), name
 
 
 def test_few_labels_and_wrong_shapes_are_rejected() -> None:

@@ -68,15 +68,6 @@ def test_the_curve_while_labels_arrive() -> None:
     present = np.concatenate((rng.uniform(0.0, 43_200.0, 90_000), rng.uniform(0.0, 2 * HORIZON, 10_000)))
     young = learn_maturity(*counted(present, rng.exponential(86_400.0, present.size)), EDGES)
     assert young.maturity(86_400.0).value == pytest.approx(expon(scale=86_400).cdf(86_400.0), abs=0.01)
-    # A batch gives the same results as each alone.
-    present, label = drawn(6, (3, 400), 1.5 * HORIZON)
-    together = learn_maturity(*counted(present, label), EDGES)
-    assert together.maturity([60.0, 3_600.0]).value.shape == (3, 2)
-    for row in range(3):
-        alone = learn_maturity(*counted(present[row], label[row]), EDGES)
-        assert np.array_equal(together.share.value[row], alone.share.value)
-        assert np.array_equal(together.share.low[row], alone.share.low)
-        assert together.mature_age(0.9)[row] == alone.mature_age(0.9)
 
 
 def test_kaplan_meier_of_scipy_on_the_same_bins() -> None:

@@ -1,13 +1,14 @@
-"""E-processes of day blocks, and the confidence sequence of sums of days."""
+"""E-processes of day blocks, the confidence sequence of sums of days, and false discoveries of e-values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from sketches.shadow.autocorrelation import autocorrelations, first_lag_factor, variance_factor
+from sketches.shadow.autocorrelation import autocorrelations, first_lag_factor
 from sketches.shadow.day_evidence import day_evidence, evidence_interval
 from sketches.shadow.day_interval import day_interval, mean_radius
+from sketches.shadow.e_bh import e_bh, log_mean_e
 from tests.support.shadow import DIFFERENCES, PAIRS
 
 BETS = [5, -1, 6, 2, 4, -3, 5, 3, 2, 6]
@@ -40,28 +41,6 @@ def test_golden_evidence_and_interval() -> None:
         evidence_interval(BETS, 100, 0.0, burn_in=4)
 
 
-def test_each_day_has_the_evidence_of_the_days_so_far() -> None:
-    days = np.array(SECOND + 3 * BETS, np.float64)
-    path = day_evidence(days, 100, burn_in=7).different
-    for last in (8, 20, 37):
-        assert path[last - 8] == pytest.approx(day_evidence(days[:last], 100, burn_in=7).different[-1], abs=1e-12)
-
-
-def test_the_scale_follows_the_null() -> None:
-    """With the scale of δ = 0 the evidence against a remote null would grow without end."""
-    far = day_evidence(SECOND + BETS, 100, 50.0, burn_in=7, kappa=1.0).different[-1]
-    farther = day_evidence(SECOND + BETS, 100, 5_000.0, burn_in=7, kappa=1.0).different[-1]
-    assert far == pytest.approx(farther, abs=0.1)
-
-
-def test_series_and_nulls_broadcast() -> None:
-    days = np.array([SECOND + 3 * BETS, [-each for each in SECOND + 3 * BETS]])
-    low, high = evidence_interval(days, 100, burn_in=7, kappa=1.0)
-    np.testing.assert_allclose(low, -high[::-1], rtol=0, atol=1e-12)
-    nulls = day_evidence(days, 100, [0.0, -0.01], burn_in=7).worse
-    assert nulls[1, -1] == pytest.approx(day_evidence(days[1], 100, -0.01, burn_in=7).worse[-1], abs=1e-12)
-
-
 SERIES = [3, 5, 2, -1, -2, 1, 4, 6, 3, 0, -3, -1, 2, 4, 5, 1, -2, -4, -1, 2, 3, 6, 4, 1, 0, -2, 1, 3]
 
 
@@ -83,14 +62,6 @@ def test_golden_interval() -> None:
     assert radii == pytest.approx(golden, abs=1e-9)
 
 
-def test_factors_of_independent_and_of_repeated_days() -> None:
-    z = np.random.default_rng(2).standard_normal((50, 400))
-    repeated = np.repeat(z[:, :100], 4, axis=1)
-    assert np.median(variance_factor(z)) < 1.5
-    assert np.median(variance_factor(repeated)) > 2.5
-    np.testing.assert_array_equal(variance_factor(np.zeros((2, 16))), [1.5, 1.5])
-
-
 def test_without_enough_data_the_interval_is_open() -> None:
     few = (DIFFERENCES[:27], PAIRS[:27])
     for differences, pairs in (few, (DIFFERENCES, PAIRS / 3), (np.zeros(28), PAIRS), (0.1 * PAIRS, PAIRS)):
@@ -109,3 +80,24 @@ def test_days_without_pairs_are_rejected() -> None:
             day_interval([1.0, 2.0], pairs)
     with pytest.raises(ValueError, match="α"):
         day_interval([1.0, 2.0], [5, 5], alpha=0.0)
+
+
+GOLDEN = np.log([900, 400, 130, 61, 20, 8, 3, 1, 0.5, 0.1])
+
+
+def test_golden_rejections() -> None:
+    for alpha, rejections in ((0.1, 5), (0.05, 4)):
+        np.testing.assert_array_equal(e_bh(GOLDEN, alpha), np.arange(10) < rejections)
+    # Families are separate; e-values may be huge, zero, or none.
+    assert e_bh(np.stack([GOLDEN, np.zeros(10)])).sum(axis=1).tolist() == [5, 0]
+    np.testing.assert_array_equal(e_bh([5_000.0, -np.inf]), [True, False])
+    assert float(log_mean_e([5_000.0, -np.inf])) == pytest.approx(5_000.0 - np.log(2.0))
+    assert e_bh([]).shape == (0,)
+    assert float(log_mean_e([])) == 0.0
+
+
+def test_invalid_arguments_are_rejected() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        e_bh([1.0, np.nan])
+    with pytest.raises(ValueError, match="α"):
+        e_bh([1.0], 0.0)

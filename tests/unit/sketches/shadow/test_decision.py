@@ -57,7 +57,6 @@ def test_days_left_count_from_the_first_day_and_follow_the_half_width() -> None:
     for criteria, message in (
         ([], "at least one criterion"),
         ([CriterionDays(ACCURACY, np.zeros(3), np.ones(4))], "one value per day"),
-        ([CriterionDays(ACCURACY, np.zeros(3), np.array([1.0, -1.0, 2.0]))], "negative"),
         ([CriterionDays(Criterion("accuracy", 0.0), np.zeros(3), np.ones(3))], "above 0"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -182,15 +181,6 @@ def test_the_assignment_of_units_widens_the_interval() -> None:
     unknown = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=math.inf)
     assert decide([unknown]).outcome == Outcome.insufficient
     assert decide([unknown]).days_left == math.inf
-
-
-def test_a_difference_within_the_luck_of_the_assignment_is_no_harm() -> None:
-    days = noisy(120, -0.05, sd=1.0)
-    for deviation, outcome in ((None, Outcome.hold), (0.01, Outcome.hold), (0.03, Outcome.insufficient)):
-        variance = 0.0 if deviation is None else deviation**2
-        decision = decide([CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=variance)])
-        assert decision.outcome == outcome, deviation
-    assert decision.days_left == math.inf
 
 
 def test_golden_days() -> None:

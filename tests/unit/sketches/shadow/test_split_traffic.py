@@ -28,15 +28,6 @@ def test_golden_differences() -> None:
     np.testing.assert_allclose(differences, 0.0, atol=1e-12)
 
 
-def test_weighted_differences_have_the_variance_of_as_many_pairs() -> None:
-    rng = np.random.default_rng(1)
-    values = rng.normal(0.0, 3.0, (20_000, 40))
-    sums = np.stack((values[:, :30].sum(axis=1), values[:, 30:].sum(axis=1)), axis=-1)
-    differences, weights = arm_differences(sums, np.broadcast_to([30.0, 10.0], sums.shape))
-    assert weights[0] == 7.5
-    assert differences.var() == pytest.approx(9.0 * 7.5, rel=0.05)
-
-
 def test_golden_variance_of_units() -> None:
     # One day, two buckets: effects ± (S_k − n_k S/n)/n of each arm.
     sums, counts = np.array([[[6.0, 2.0], [5.0, 5.0]]]), np.array([[[10.0, 10.0], [8.0, 12.0]]])

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.envelope import MixedSketches
 from sketches.sketch.merge import (
     N_MOMENTS,
     NumberSummary,
     empty_moments,
     merge_moments,
-    merge_sketch,
     recenter_moments,
 )
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -40,11 +37,6 @@ def merge_summaries(summaries: Iterable[NumberSummary]) -> NumberSummary:
     return merged
 
 
-def missing(*values: float) -> NumberSummary:
-    """Values whose sketch was not collected."""
-    return NumberSummary(moments_of(np.array(values, dtype=np.float64)), None, complete=False)
-
-
 def test_moments_merge_to_those_of_all_values() -> None:
     into, other = moments_of(np.array([1.0, 2.0])), moments_of(np.array([-4.0, 8.0, 3.0]))
     before = other.copy()
@@ -64,33 +56,10 @@ def test_moments_merge_to_those_of_all_values() -> None:
     assert recenter_moments(moments_of(values, 2.0), 3, 2.0 - 5.0) == pytest.approx(moments_of(values, 5.0))
 
 
-def test_sketches_merge_into_the_first() -> None:
-    first, second = sketch_of(np.arange(3.0)), sketch_of(np.arange(4.0))
-    assert merge_sketch(None, first) is first
-    assert merge_sketch(first, None) is first
-    assert merge_sketch(None, None) is None
-    assert merge_sketch(first, second) is first
-    assert (first.n, second.n) == (7, 4)
-    one, other = UnseenCategories(), UnseenCategories()
-    one.update(["a"])
-    other.update(["a", "b"])
-    merged = merge_sketch(one, other)
-    assert merged is not None
-    assert merged.n == 3
-    with pytest.raises(MixedSketches):
-        merge_sketch(first, sketch_of(np.arange(3.0), integer=True))
-
-
-def test_complete_summaries_merge_to_a_complete_one() -> None:
-    merged = merge_summaries([summary_of(1.0, 2.0), NumberSummary(), summary_of(-3.0)])
-    assert merged.complete
-    assert merged.n == 3
-    assert merged.moments.tolist() == [0.0, 14.0, -3.0, 2.0]
-
-
 def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_anyway() -> None:
     for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
-        summaries = [summary_of(1.0, 2.0), missing(5.0), summary_of(-3.0)]
+        unsketched = NumberSummary(moments_of(np.array([5.0])), None, complete=False)
+        summaries = [summary_of(1.0, 2.0), unsketched, summary_of(-3.0)]
         merged = merge_summaries([summaries[i] for i in order])
         assert not merged.complete
         assert (merged.sketch, merged.n) == (None, 0)
@@ -111,20 +80,3 @@ def test_a_summary_is_complete_if_its_sketch_has_all_counted_values() -> None:
     assert NumberSummary.counted(0, empty_moments(), None).complete
     assert not NumberSummary.counted(1, moments_of(np.ones(1)), None).complete
     assert NumberSummary(empty_moments(), sketch_of(values), complete=False).sketch is None
-
-
-def test_merging_leaves_the_other_summary_as_it_is_unless_it_may_be_reused() -> None:
-    first, second = NumberSummary(), summary_of(1.0, 2.0)
-    assert second.n_bytes > first.n_bytes > 0
-    first.merge(second)
-    first.merge(summary_of(3.0))
-    assert second.n == 2
-    assert second.moments.tolist() == [3.0, 5.0, 1.0, 2.0]
-    reusing = NumberSummary()
-    reusing.merge(second, reuse=True)
-    assert reusing.sketch is second.sketch
-    # A copy is independent.
-    summary = summary_of(1.0)
-    summary.copy().merge(summary_of(2.0))
-    assert summary.moments.tolist() == [1.0, 1.0, 1.0, 1.0]
-    assert summary.n == 1

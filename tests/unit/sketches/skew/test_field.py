@@ -54,18 +54,10 @@ Plant = Callable[[FloatArray], NDArray[np.floating]]
 
 PLANTS: list[tuple[str, str, Plant]] = [
     ("constant offset", "served = recomputed + 5", lambda x: x + 5),
-    ("constant offset", "served = recomputed − 0.25", lambda x: x - 0.25),
     ("constant offset", "served = recomputed + 273.15 (degrees Celsius → kelvin)", lambda x: x + 273.15),
     ("constant factor", "served = recomputed × 1.609344 (miles → kilometres)", lambda x: x * 1.609344),
-    ("constant factor", "served = recomputed ÷ 1.609344 (kilometres → miles)", lambda x: x / 1.609344),
     ("constant factor", "served = recomputed × 1.609 (about miles → kilometres)", lambda x: x * 1.609),
-    ("constant factor", "served = recomputed × 0.3048 (feet → metres)", lambda x: x * 0.3048),
     ("constant factor", "served = recomputed × 1000 (thousandths: kilo–, milli–)", lambda x: x * 1000),
-    (
-        "constant factor",
-        "served = recomputed ÷ 100 (shares → percent, or metres → centimetres, the other way)",
-        lambda x: x / 100,
-    ),
     ("constant factor", "served = recomputed × 3600 (hours → seconds)", lambda x: x * 3600),
     ("constant factor", "served = recomputed × −1 (the sign)", lambda x: -x),
     ("constant factor", "served = recomputed × 1.23", lambda x: x * 1.23),
@@ -75,15 +67,9 @@ PLANTS: list[tuple[str, str, Plant]] = [
         lambda x: np.round(x * 1.609344, 2),
     ),
     ("linear", "served = 1.8 · recomputed + 32 (degrees Celsius → degrees Fahrenheit)", lambda x: x * 1.8 + 32),
-    (
-        "linear",
-        "served = 0.5555556 · recomputed − 17.77778 (degrees Fahrenheit → degrees Celsius)",
-        lambda x: (x - 32) / 1.8,
-    ),
     ("linear", "served = 0.08333333 · recomputed − 5.833333", lambda x: (x - 70) / 12),
     ("rounding", "served = recomputed rounded to whole numbers", np.round),
     ("rounding", "served = recomputed rounded to 1 digit", lambda x: np.round(x, 1)),
-    ("rounding", "served = recomputed rounded to whole 10s", lambda x: np.round(x, -1)),
     ("rounding", "served = recomputed rounded down to whole numbers", np.floor),
     ("rounding", "served = recomputed rounded up to whole numbers", np.ceil),
     ("transformed", "served = ln(1 + recomputed)", np.log1p),
@@ -149,6 +135,9 @@ def test_times_are_compared_to_the_millisecond() -> None:
 def test_flags_and_fields_of_mostly_zeros_have_their_own_rules() -> None:
     flags = (RNG.random(N) < 0.3).astype(np.float64)
     assert compare_numbers(1.0 - flags, flags).kinds == ("recoded",)
+    # Of three different values an offset is named, too.
+    seats = RNG.choice([20.0, 55.0, 189.0], N)
+    assert one(compare_numbers(seats + 7, seats)).detail == "served = recomputed + 7"
     # A linear rule wins over an offset.
     recomputed = np.where(RNG.random(N) < 0.97, 0.0, RNG.random(N) * 3)
     assert compare_numbers(recomputed * 1.8 + 32, recomputed).kinds == ("linear",)

@@ -66,17 +66,6 @@ def detail_of(skew: Skew) -> str:
     return skew.explanations[0].detail
 
 
-def test_history_is_ordered_by_entity_then_time() -> None:
-    history = EntityHistory.of(np.array([1, 0, 1, 0, 1]), np.array([5, 9, 3, 2, 5]))
-    assert history.order.tolist() == [3, 1, 2, 0, 4]
-    assert history.rank.tolist() == [3, 1, 2, 0, 4]
-    assert history.first.tolist() == [0, 0, 2, 2, 2]
-    assert history.last.tolist() == [1, 1, 4, 4, 4]
-    assert (np.diff(history.key) >= 0).all()
-    none = EntityHistory.of(np.empty(0, np.int64), np.empty(0, np.int64))
-    assert none.order.tolist() == []
-
-
 def test_a_lag_of_rows_is_named() -> None:
     for rows, message in ((1, "1 row earlier (1 h)"), (3, "3 rows earlier (3 h)"), (24, "24 rows earlier (1 d)")):
         skew = compared(lagged(RAW, rows), RAW)
@@ -99,13 +88,6 @@ def test_a_lag_of_time_is_named_for_uneven_rows() -> None:
     skew = compared(served, recomputed, times=UNEVEN)
     assert skew.kinds == ("lag in time",)
     assert detail_of(skew) == "served is the value of 1 d earlier"
-
-
-def test_a_lag_takes_nulls_along() -> None:
-    recomputed = np.where(RNG.random(len(RAW)) < 0.2, np.nan, RAW)
-    skew = compared(lagged(recomputed, 2), recomputed)
-    assert skew.kinds == ("lag in time",)
-    assert len(skew.explanations) == 1
 
 
 def test_values_of_another_entity_or_later_are_no_lag() -> None:
@@ -133,15 +115,6 @@ def test_another_window_of_time_is_named_from_the_underlying_column() -> None:
     skew = compared(served, recomputed, times=UNEVEN, underlying=RAW)
     assert skew.kinds == ("other window length",)
     assert detail_of(skew) == "served is the sum over the last 1 d, recomputed is the sum over the last 12 h"
-
-
-def test_counts_over_time_need_no_column() -> None:
-    ones = np.ones(len(RAW))
-    served = rolled_sum(ones, UNEVEN, 12 * HOUR)
-    recomputed = rolled_sum(ones, UNEVEN, 24 * HOUR)
-    skew = compared(served, recomputed, times=UNEVEN)
-    assert skew.kinds == ("other window length",)
-    assert detail_of(skew) == "served is the count of rows over the last 12 h"
 
 
 def test_windows_that_are_multiples_are_named_without_the_column() -> None:
