@@ -52,7 +52,7 @@ def test_validation_and_the_sketcher_agree() -> None:
             is_invalid = events.texts[source].to_pylist() == [INVALID_TEXT]
         else:
             is_invalid = bool(np.isinf(events.numbers[source][0]))
-        found = next((each.kind for each in validator.check({kind: value}) if each.field == kind), None)
-        is_stricter = (kind, repr(value)) in STRICTER.get((kind, found), ())
-        assert is_invalid == (found in ("type", "not-finite") and not is_stricter), (kind, value)
+        field = next((each.kind for each in validator.check({kind: value}) if each.field == kind), None)
+        is_stricter = (kind, repr(value)) in STRICTER.get((kind, field), ())
+        assert is_invalid == (field in ("type", "not-finite") and not is_stricter), (kind, value)
     publisher.close(0)
