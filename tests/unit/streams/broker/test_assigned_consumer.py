@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from streams.broker.transactions import TransactionDropped
@@ -67,17 +65,6 @@ def test_a_fetch_raises_what_its_rebalance_callback_raised() -> None:
         consumer.read(consumer.membership())
     with pytest.raises(ProcessorError, match="The broker is down"):
         consumer.keep_polling(consumer.membership(), 0)
-
-
-def test_an_error_of_the_last_callback_is_logged() -> None:
-    fake = FakeConsumer()
-    with capture_logs() as lines:
-        consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
-        fake.unassign = fail  # type: ignore[method-assign]
-        fake.on_revoke(fake, [])
-        consumer.close()
-    assert fake.closed
-    assert [line["error"] for line in lines if "error" in line] == ["The broker is down."]
 
 
 def fail(*_: Any, **__: Any) -> Any:
@@ -214,20 +201,3 @@ def test_a_commit_sends_the_offsets_of_all_partitions_also_of_idle_ones() -> Non
     expected = [("partials", {"value": b"p"})], {(TOPIC, 0): 6, (TOPIC, 1): 7}, "metadata"
     assert transactions.commits == [expected]
     assert not consumer.has_uncommitted
-
-
-def test_the_loop_restarts_after_a_rebalance_and_leaves_the_group_at_the_end() -> None:
-    fake = FakeConsumer()
-    consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
-    stop, steps = threading.Event(), list[dict[tuple[str, int], int]]()
-
-    def step(stop: threading.Event) -> None:
-        steps.append(dict(consumer.positions))
-        consumer.positions[TOPIC, 0] += 1
-        if len(steps) == 1:
-            raise Rebalanced
-        stop.set()
-
-    consumer.run(step, stop)
-    assert steps == [{(TOPIC, 0): 5}] * 2
-    assert fake.closed

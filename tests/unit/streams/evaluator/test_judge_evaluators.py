@@ -98,16 +98,6 @@ def test_a_judge_with_documents_receives_those_that_the_answer_cites_or_is_not_c
     assert judges.build(JUDGE)[1] != first
 
 
-def test_documents_without_a_use_and_documents_that_cannot_be_used_are_errors(start: Start, folder: Path) -> None:
-    judges = start(always(SOUND))
-    (folder / "plain.yaml").write_text(RUBRIC.replace("context, ", ""), encoding="utf-8")
-    with pytest.raises(SetupError, match="no input context, so documents have no effect"):
-        judges.build(Evaluator(judge="plain.yaml", endpoint="small", documents="documents"))
-    (folder / "documents" / "RETURNS.txt").write_text("Never.", encoding="utf-8")
-    with pytest.raises(SetupError, match="differ in case only"):
-        judges.build(JUDGE)
-
-
 def test_self_consistency_compares_further_answers_with_the_answer(start: Start) -> None:
     def respond(handler: Exchange, body: dict[str, Any], number: int) -> None:
         text = ("30 days.", "60 days", "30 Days", "Never.")[number % 5] if body["temperature"] else "30 days"

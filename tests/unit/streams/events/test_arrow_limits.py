@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.events import ARROW_CONTENT_TYPE, Reason
+from barograph.events import Reason
 
 from streams.events import arrow_decoder, arrow_message
 from streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
@@ -21,7 +21,7 @@ from streams.events.arrow_message import (
     rejection_reason,
 )
 from streams.events.arrow_sizes import shared_bytes
-from streams.events.batch import MAX_ARROW_MESSAGES, OUT_OF_MEMORY, portion_size
+from streams.events.batch import OUT_OF_MEMORY
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder import arrow_rows, json_rows, labels
 from streams.recorder.arrow_rows import ArrowRows
@@ -164,32 +164,6 @@ def test_many_rejected_rows_of_many_columns_stay_within_bounds(monkeypatch: pyte
 
 
 # ---------------------------------------------------------------------------------------------------- portions
-
-
-class Sent:
-    def __init__(self, content_type: str | None) -> None:
-        self._headers = None if content_type is None else [("trace", b"1"), ("content-type", content_type.encode())]
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        return self._headers
-
-
-ARROW, JSON, PLAIN = Sent(ARROW_CONTENT_TYPE.decode()), Sent("application/json"), Sent(None)
-
-
-@pytest.mark.parametrize(
-    ("messages", "first"),
-    [
-        ([], 0),
-        ([PLAIN] * 20_000, 20_000),
-        ([JSON] * 20_000, 20_000),
-        ([ARROW] * MAX_ARROW_MESSAGES, MAX_ARROW_MESSAGES),
-        ([ARROW] * (MAX_ARROW_MESSAGES + 1), MAX_ARROW_MESSAGES),
-        ([ARROW, PLAIN] * (MAX_ARROW_MESSAGES + 1), 2 * MAX_ARROW_MESSAGES),
-    ],
-)
-def test_many_arrow_messages_are_decoded_in_portions(messages: list[Sent], first: int) -> None:
-    assert portion_size(messages) == first
 
 
 def test_negative_sizes_do_not_hide_others() -> None:

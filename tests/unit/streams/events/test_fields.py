@@ -52,18 +52,6 @@ def test_names_of_any_characters_are_decoded(model: str) -> None:
     assert not is_nameable("a\nb")
 
 
-def test_a_model_with_such_a_field_does_not_affect_others() -> None:
-    watched = [Field(name=name, type="float", source=f"features.{name}") for name in ("x", 'y"')]
-    contracts = [(Contract(model="plain", fields=(watched[0],)), 0), (Contract(model="odd", fields=(watched[1],)), 0)]
-    decoded = JsonDecoder(build_registry(contracts, [])).decode(
-        batch(event("plain", x=1.0), event("odd", **{'y"': 2.0}), event("nobody", x=1.0))
-    )
-    result = {columns.model: columns.numbers for columns in decoded.events}
-    assert result["plain"]["features.x"].tolist() == [1.0]
-    assert result["odd"]['features.y"'].tolist() == [2.0]
-    assert [dead.reason for dead in decoded.rejected] == ["unknown-model"]
-
-
 def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
     whole, baseline = simple_contract(), simple_baseline()
     fewer = msgspec.structs.replace(whole, fields=whole.fields[:1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Collection
 from typing import Any
 
@@ -237,18 +236,6 @@ def test_a_processor_blocked_by_clickhouse_is_healthy_while_its_loop_beats(bench
     assert bench.check(3400) == "stuck", "the loop itself hangs"
     # Once right after the blockage, once now.
     assert bench.ended == [EXIT_STUCK] * 2
-
-
-def test_the_watchdog_runs_on_its_thread_and_closes_its_consumer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.health.watchdog.CHECK_S", 0.001)
-    bench.consumer.ends = {0: 3, 1: 3}
-    ended = threading.Event()
-    bench.watchdog._end = lambda code: ended.set()
-    bench.now_s += 301
-    bench.watchdog.start()
-    assert ended.wait(30)
-    bench.watchdog.stop()
-    assert bench.consumer.closed
 
 
 @pytest.mark.parametrize(

@@ -65,15 +65,6 @@ def test_certificate_and_host_name_are_verified_and_each_can_be_left_out(certifi
     assert trusting.verify_mode == ssl.CERT_NONE
 
 
-def test_certificates_are_files_or_texts(certificates: Certificates, tmp_path: Path) -> None:
-    certificate, key = certificates.issue("monitor")
-    settings = {"security.protocol": "ssl", "ssl.ca.pem": certificates.ca.read_text()}
-    by_file = security_of(settings | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)})
-    by_text = security_of(settings | {"ssl.certificate.pem": certificate.read_text(), "ssl.key.pem": key.read_text()})
-    assert by_file.tls is not None
-    assert by_text.tls is not None
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -16,7 +16,6 @@ from streams.monitor.windows import (
     reach_s,
     split_runs,
     starts_of_last,
-    step_s,
     uses_hours,
 )
 
@@ -32,20 +31,6 @@ def test_ends_are_multiples_of_the_hop_and_those_of_windows_that_contain_a_pane(
             ends = range(0, until_s + 1, window.hop_s)
             expected = [end for end in ends if end - window.length_s <= start_s and start_s + 60 <= end]
             assert list(ends_covering(window, start_s, 60, until_s)) == expected, (window, start_s, until_s)
-
-
-@pytest.mark.parametrize(
-    ("pane_s", "window", "step"),
-    [
-        (60, Window(900, 60), 60),
-        (60, Window(3600, 300), 60),
-        (60, Window(86_400, 3600), 3600),
-        (3600, Window(86_400, 3600), 3600),
-        (7200, Window(86_400, 7200), 7200),
-    ],
-)
-def test_long_windows_are_summed_from_hours(pane_s: int, window: Window, step: int) -> None:
-    assert step_s(Contract(model="m", pane_s=pane_s), window) == step
 
 
 def test_reach_differs_for_hours_and_panes_and_adjacent_ranges_share_no_end() -> None:

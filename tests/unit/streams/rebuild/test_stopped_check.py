@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
 
 from streams.rebuild import stopped_check
 from streams.rebuild.errors import RebuildError
@@ -86,15 +85,3 @@ def test_a_group_that_never_empties_is_rejected_after_the_session_and_a_margin(
     with pytest.raises(RebuildError, match="Running: monitor"):
         wait(monkeypatch, members, lambda _: 1)
     assert SESSION_S + MARGIN_S < polls[-1] <= SESSION_S + MARGIN_S + POLL_INTERVAL_S
-
-
-def test_a_group_whose_coordinator_moves_is_described_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    failures = [KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))]
-
-    def members(_: float) -> int:
-        if failures:
-            raise failures.pop()
-        return 0
-
-    assert wait(monkeypatch, members, lambda _: 1) == (0.0, [])
-    assert not failures

@@ -169,17 +169,6 @@ def test_members_that_are_not_recorded_are_counted() -> None:
     assert (math.isnan(second["latency_ms"]), second["seq"]) == (True, -1)
 
 
-def test_texts_of_other_types() -> None:
-    first, second = rows(
-        table(
-            **{"class": [3, None]}, arm=[True, None], status=[1.5, None], error=["Timeout", None], context__q=[7, None]
-        )
-    )
-    assert (first["class"], first["arm"], first["status"], first["error"]) == ("3", "true", "1.5", "Timeout")
-    assert (second["class"], second["arm"], second["status"], second["error"]) == ("", "", "", "")
-    assert (first["context"], second["context"]) == ([("q", "7")], [])
-
-
 def test_events_that_the_sketcher_rejects_are_not_recorded() -> None:
     for kind in (kind for kind in KINDS if kind.headers == ARROW_HEADERS):
         value = kind.make({"model": "toy", "version": "1", "id": "a", "at": NOW_MS})

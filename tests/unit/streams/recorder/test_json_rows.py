@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder import json_rows
 from streams.recorder.contract_events import CONTRACT_CHUNK
-from streams.recorder.json_rows import CHUNK, CHUNK_BYTES, JsonRows, _chunks
+from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.poison import KINDS
@@ -228,19 +228,6 @@ def test_a_share_records_the_rows_that_the_hash_selects(
     sampled = [sent[i] if i in set(shared.sample(sent)) else None for i in range(len(sent))]
     assert [comparable(row) for row in rows(sampled, shared)] == chosen
     assert list(RAW.sample(sent)) == list(range(len(sent)))
-
-
-def test_a_batch_is_split_by_messages_and_bytes() -> None:
-    def cut(sizes: list[int]) -> list[int]:
-        result = list(_chunks(batch(*[b"x" * size if size else None for size in sizes])))
-        assert [at.start for at in result[1:]] == [at.stop for at in result[:-1]]
-        return [at.stop - at.start for at in result]
-
-    assert cut([]) == []
-    assert cut([0, 0]) == [2]
-    assert cut([1] * (2 * CHUNK + 1)) == [CHUNK, CHUNK, 1]
-    assert cut([CHUNK_BYTES + 1, 5, CHUNK_BYTES]) == [1, 1, 1]
-    assert cut([CHUNK_BYTES // 2] * 5) == [2, 2, 1]
 
 
 def test_more_events_than_one_chunk_and_features_of_mixed_types() -> None:

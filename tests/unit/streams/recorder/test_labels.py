@@ -139,16 +139,3 @@ def test_columns_of_other_types(columns: dict[str, Any], reason: str) -> None:
     decoded = from_arrow(**{**good, **columns})
     assert [str(dead.reason) for dead in decoded.rejected] == [reason]
     assert decoded.rows == []
-
-
-@pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string_view())], ids=str
-)
-def test_texts_of_all_types(kind: pa.DataType) -> None:
-    texts = pa.array(["toy"], pa.string())
-    if pa.types.is_dictionary(kind):
-        column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), texts.cast(pa.string_view()))
-    else:
-        column = texts.cast(kind)
-    (row,) = rows(from_arrow(model=column, id=column, label=column, at=[NOW_MS]))
-    assert (row["model"], row["id"], row["label"]) == ("toy", "toy", "toy")

@@ -30,18 +30,6 @@ def samples(report: Report) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_names_follow_the_conventions_of_prometheus() -> None:
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
-    for metric in METRICS:
-        assert metric.name.startswith("barograph_")
-        assert (metric.kind == "counter") == metric.name.endswith("_total"), metric.name
-        if metric.unit in ("seconds", "bytes"):
-            assert f"_{metric.unit}" in metric.name
-        if metric.kind == "histogram":
-            assert metric.unit == "seconds"
-        assert metric.help.endswith(".")
-
-
 def test_every_metric_is_on_the_pipeline_page() -> None:
     queries = every_query()
     for metric in METRICS:

@@ -129,7 +129,3 @@ def test_the_largest_count_of_a_bucket_is_stored() -> None:
     facts = reader.read(parse_exposition(histogram(2.0**64 - 2048, 1.0, n_series=1)), 15_000)
     assert [row.bucket_counts for row in facts.rows if row.name == "ttft_ms"] == [(2**64 - 2048,)]
     assert not facts.rejected
-
-
-def test_an_empty_body_has_no_metrics() -> None:
-    assert not parse_exposition(b"").samples

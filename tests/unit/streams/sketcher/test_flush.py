@@ -11,7 +11,7 @@ import pytest
 from streams.broker.assigned_consumer import Membership
 from streams.records import OffsetRange
 from streams.registry.registry import Registry, build_registry
-from streams.sketcher.end_probe import PROBE_S, EndProbe
+from streams.sketcher.end_probe import EndProbe
 from streams.sketcher.flush import Flush
 from streams.sketcher.flush_policy import (
     BOUNDARY_S,
@@ -195,34 +195,6 @@ def test_a_partition_is_caught_up_as_of_the_moment_before_its_end_was_queried() 
     assert broker.probe.caught_up_ms == {}, "an offset is still unread"
     broker.probe.update({0: 10})
     assert broker.probe.caught_up_ms == {0: 1_000_000}
-
-
-def test_the_broker_is_not_queried_at_every_poll() -> None:
-    broker = Broker()
-    broker.ends = {0: 0}
-    for _ in range(50):
-        broker.probe.update({0: 0})
-    queries = broker.queries
-    assert queries <= 3
-    broker.now_s += PROBE_S + 0.1
-    broker.probe.update({0: 0})
-    broker.probe.update({0: 0})
-    assert broker.queries > queries
-    assert broker.probe.caught_up_ms[0] > 1_000_000
-
-
-def test_a_boundary_that_has_passed_is_queried_at_once() -> None:
-    broker = Broker(boundary_ms=1_000_200)
-    broker.ends = {0: 0}
-    broker.probe.update({0: 0})
-    broker.now_s += 0.1
-    broker.probe.update({0: 0})
-    queries = broker.queries
-    broker.now_s += 0.1
-    broker.probe.update({0: 0})
-    assert broker.queries == queries + 1
-    broker.probe.update({0: 0})
-    assert broker.probe.caught_up_ms == {0: 1_000_200}
 
 
 def test_before_a_commit_partitions_without_an_answer_are_queried() -> None:

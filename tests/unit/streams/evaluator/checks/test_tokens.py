@@ -90,14 +90,3 @@ def test_a_day_with_slashes_has_two_readings_and_may_leave_out_its_year() -> Non
     assert next_year.same_value(march)
     assert not march.same_value(other)
     assert not next_year.same_value(tokenize("5 March 2026")[0])
-
-
-@pytest.mark.parametrize(
-    "text", ["It costs €1,000 … on 5 March 2026.", "cafe\u0301 a\u00a0b ﬁne 期限", "ﬁ" * 100 + " end"]
-)
-def test_spans_are_positions_of_the_original(text: str) -> None:
-    tokens = tokenize(text)
-    assert all(0 <= token.start < token.end <= len(text) for token in tokens)
-    last = max(tokens, key=lambda token: token.end)
-    assert text[last.start : last.end].strip() == text[last.start : last.end]
-    assert [token.start for token in tokens] == sorted(token.start for token in tokens)

@@ -112,14 +112,6 @@ def test_an_open_breaker_sends_nothing(serve: Serve) -> None:
     assert [*states, breaker.state] == ["half-open", "closed"]
 
 
-def test_a_breaker_that_opens_during_a_call_leaves_the_failure(serve: Serve) -> None:
-    clock = TestClock()
-    server = serve(statuses(500))
-    breaker = EndpointBreaker(0.5, 2, 30.0, clock=lambda: clock.now_s)
-    error = failure(caller(server, clock, breaker=breaker))
-    assert (error.code, error.attempts, len(server.bodies)) == (JudgeErrorCode.ERROR, 2, 2)
-
-
 @pytest.mark.parametrize(("status", "state"), [(400, "closed"), (422, "closed"), (401, "open"), (404, "open")])
 def test_refusals_of_one_request_do_not_open_the_breaker(serve: Serve, status: int, state: str) -> None:
     breaker = EndpointBreaker(0.5, 2, 30.0)

@@ -12,7 +12,7 @@ from barograph.contract.problems import ContractError
 from streams.evaluator.judges.chat import ChatParameters
 from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 from streams.evaluator.judges.messages import rubric_hash, rubric_messages, verdict_schema
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
+from streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric
 
 SCORED = """\
 rubric: 1
@@ -98,17 +98,6 @@ def test_problems_have_their_line(line: str, replacement: str, problem: str) -> 
     with pytest.raises(ContractError) as error:
         parse_rubric(SCORED.replace(line, replacement), "r.yaml")
     assert problem in str(error.value)
-
-
-def test_files(tmp_path: Path) -> None:
-    path = tmp_path / "r.yaml"
-    with pytest.raises(ContractError, match="cannot be read: no such file"):
-        read_rubric(path)
-    path.write_text("")
-    with pytest.raises(ContractError, match=r"r\.yaml:1: write a map"):
-        read_rubric(path)
-    path.write_text(SCORED)
-    assert read_rubric(path).name == "helpful"
 
 
 def test_all_that_decides_the_result_is_in_the_version(rubric: Rubric) -> None:

@@ -52,17 +52,6 @@ def test_gap_is_a_loss_with_the_times_around_it() -> None:
     assert [(loss.from_ms, loss.to_ms) for loss in ledger.losses] == [(1000, 7000), (7000, ENDED_MS)]
 
 
-def test_redelivered_record_changes_nothing() -> None:
-    ledger = OffsetLedger()
-    for record_seq, (start, end) in enumerate([(0, 10), (15, 20), (20, 30)]):
-        ledger.advance(progress(covered(0, start, end, newest_ms={"m": end})), record_seq, live=True)
-    before = ledger.rows[0].end, dict(ledger.rows[0].watermarks), list(ledger.losses)
-    redelivered = progress(covered(0, 15, 20, newest_ms={"m": 99_999}), partitions=1)
-    assert not ledger.is_resketched(0, 15, "t", 1)
-    ledger.advance(redelivered, 1, live=True)
-    assert (ledger.rows[0].end, ledger.rows[0].watermarks, ledger.losses) == before
-
-
 def test_reset_offsets_are_a_resketch_and_only_new_ones_are_lost() -> None:
     ledger = OffsetLedger()
     ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000}), covered(1, 0, 4), partitions=2), 1, live=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Window
@@ -174,15 +173,6 @@ def test_only_outputs_are_compared_every_quarter_of_a_window(rows: list[Row], en
     assert compared_ends(windows[1], range(0, 86400, 3 * 3600)) == [0, 6 * 3600, 12 * 3600, 18 * 3600]
 
 
-def test_rows_do_not_depend_on_other_windows(monitor: MergedEvents, rows: list[Row], end_s: int) -> None:
-    # Sketches are randomized; other tests check figures read from them.
-    alone = [row for row in monitor.compare([end_s]) if row["source"] != "sketches"]
-    among = [row for row in rows if row["end_s"] == end_s and row["source"] != "sketches"]
-    assert [{k: str(v) for k, v in row.items()} for row in alone] == [
-        {k: str(v) for k, v in row.items()} for row in among
-    ]
-
-
 def test_windows_beyond_the_history_are_insufficient(monitor: MergedEvents, end_s: int) -> None:
     rows = monitor.compare(
         [end_s], gaps=np.array([InsufficientReason.partly_recorded], dtype=np.int8), lost=np.array([2_000.0])
@@ -218,17 +208,6 @@ def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: i
     rows = monitor.compare([START_S + 3600, START_S + 2 * 3600, end_s])
     pairs = {(row["end_s"], row["left"], row["right"]) for row in rows if row["kind"] == "version"}
     assert pairs == {(START_S + 2 * 3600, "2", "9"), (end_s, "2", "9")}
-
-
-def test_arms_unknown_to_the_baseline_are_not_compared(events: list[Row], end_s: int) -> None:
-    """The contract names arms, but the baselines were made before and have no slices of them."""
-    baselines = [msgspec.structs.replace(output_baseline(version, int(version)), dimensions=()) for version in "12"]
-    rows = MergedEvents(output_contract(), baselines, events).compare([end_s])
-    assert {row["kind"] for row in rows} == {"version"}
-    assert MergedEvents(output_contract(), baselines[:1], [e | {"version": "1"} for e in events]).compare([end_s]) == []
-    # A single arm is not compared either.
-    only = [event | {"version": "1"} for event in events if event["arm"] == "b"]
-    assert MergedEvents(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
 
 
 END_S = START_S + 3 * 3600
@@ -300,32 +279,3 @@ def test_scores_and_confidence_of_many_classes() -> None:
     )
     assert one(rows, field="scores.dog", measure="psi")["level"] == "major"
     assert one(rows, field="scores.bird", measure="null_rate")["level"] == "major"
-
-
-def test_numeric_answers() -> None:
-    """Minutes of delay: integers far from 0, without a class."""
-    rng = np.random.default_rng(5)
-    delays = {"1": rng.normal(1_000.0, 20.0, N).round(), "2": rng.normal(1_005.0, 25.0, N).round()}
-    trained = numeric_field("score", delays["1"], integer=True)
-    sent = []
-    for version, of_version in delays.items():
-        sent += answered(version, [{"score": int(value)} for value in of_version])
-    baselines = [baseline(version, trained) for version in "12"]
-    score = Field(name="score", type="int", source="score")
-    rows = MergedEvents(contract(score), baselines, sent).compare([END_S])
-    check_mean(one(rows, field="score", measure="mean"), *delays.values())
-    median = one(rows, field="score", measure="p50")
-    assert median["difference_low"] <= 5.0 <= median["difference_high"]
-    edges = np.array(trained.edges)
-    b, c = (
-        np.bincount(np.searchsorted(edges, of_version, side="right"), minlength=10) + 0.5
-        for of_version in delays.values()
-    )
-    p, q = b / b.sum(), c / c.sum()
-    psi = one(rows, field="score", measure="psi")
-    # The empty bin of nulls adds nothing.
-    assert psi["difference"] == pytest.approx(float(((q - p) * np.log(q / p)).sum()), rel=1e-9)
-    assert {(row["field"], row["measure"]) for row in rows} == {
-        ("events", "error_rate"),
-        *(("score", measure) for measure in ("psi", "null_rate", "mean", "p50", "p99")),
-    }

@@ -164,16 +164,6 @@ def test_windows_are_compared_with_the_mix_of_their_hours(pane_s: int, window: W
         assert row["expected_share"] == expected.share[0, top]
 
 
-def test_window_judged_alone_has_the_same_row() -> None:
-    series = make_series(600, (Window(DAY_S, HOUR_S),), make_baseline())
-    window = series.contract.windows[0]
-    ends = list(range(FROM_S + DAY_S, FROM_S + HOURS * HOUR_S + 1, HOUR_S))
-    together = rows(series, window, ends)
-    for end in ends[::9]:
-        for key, row in rows(series, window, [end]).items():
-            assert row == together[key]
-
-
 @pytest.mark.parametrize("missing", ["the request in the contract", "the hours in the baseline"])
 def test_without_request_or_hours_the_whole_week_judges(missing: str) -> None:
     baseline = make_baseline()
