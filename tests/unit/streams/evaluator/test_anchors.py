@@ -70,7 +70,6 @@ def test_a_run_counts_right_verdicts_and_missing_ones(tmp_path: Path) -> None:
         (lines(), [json.dumps(lines()[3])], "line 21: the id 'a3' is in line 4 too; rename one"),
         (lines(19), [], "there are 19 anchors; label at least 20, better 100"),
         ([each | {"class": "faulty"} for each in lines()], [], "all anchors are faulty; add sound ones"),
-        ([], [], "there are 0 anchors"),
     ],
 )
 def test_wrong_lines_are_reported_with_their_numbers(tmp_path: Path, rows: Any, more: list[str], text: str) -> None:

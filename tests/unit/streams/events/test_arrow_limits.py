@@ -23,9 +23,8 @@ from streams.events.arrow_message import (
 from streams.events.arrow_sizes import shared_bytes
 from streams.events.batch import OUT_OF_MEMORY
 from streams.events.json_decoder import JsonDecoder
-from streams.recorder import arrow_rows, json_rows, labels
+from streams.recorder import labels
 from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import (
@@ -297,19 +296,6 @@ def test_json_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatch: py
     result = decode_json_labels(batch_of(SOUND_JSON, one), MODELS)
     assert [(each.reason, each.offset) for each in result.rejected] == [("too-large", 1)]
     assert sum(map(len, result.rows)) == 1
-
-
-def test_a_message_without_memory_for_its_raw_rows_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = ArrowRows(REGISTRY)
-    large = message(pa.array([1.0] * 7))
-    original = arrow_rows._member_columns
-    monkeypatch.setattr(arrow_rows, "_member_columns", fail_first(original, lambda _, each: len(each) >= 7))
-    assert sum(map(len, rows.rows(batch_of(SOUND, large, SOUND, SOUND)))) == 9
-    assert rows.omitted == [1]
-    from_json = JsonRows(REGISTRY)
-    monkeypatch.setattr(json_rows, "_rows", fail_first(json_rows._rows, lambda _, __, each, *___: 1 in each.offset))
-    assert sum(map(len, from_json.rows(batch_of(SOUND_JSON, SOUND_JSON, SOUND_JSON)))) == 2
-    assert from_json.omitted == [1]
 
 
 # ------------------------------------------------------------------------------------------------------- portions

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from typing import Any
 
-import msgspec
 import pytest
 
-from streams.otlp.conventions import Conventions, Use, load_conventions
+from streams.otlp.conventions import Use, load_conventions
 from streams.otlp.rejection import SpanReason, ValueReason
 from tests.support.otlp import CALL, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
 from tests.support.pipeline import ROOT
@@ -17,26 +14,6 @@ from warehouse.metrics import SPAN_OUTCOME, VALUE_REASON
 
 TEXT = (ROOT / "streams" / "otlp" / "conventions.yaml").read_text(encoding="utf-8")
 TABLE = load_conventions()
-
-
-def test_the_table_is_well_formed() -> None:
-    aliases = [(meaning, alias) for meaning, each in TABLE.meanings.items() for alias in each.names]
-    read = {alias.name for _, alias in aliases}
-    assert len({(meaning, alias.name, alias.member) for meaning, alias in aliases}) == len(aliases)
-    content = [each.name for names in TABLE.content.values() for each in names]
-    assert len(content) == len(set(content))
-    assert not read & set(content)
-    assert not (read | set(content)) & set(TABLE.ignored)
-    for meaning, each in TABLE.meanings.items():
-        assert bool(each.unit) == (each.form in ("count", "number")), meaning
-    rules = [*(rule.meaning for rule in TABLE.model_calls), *TABLE.model_calls_by_presence]
-    evidence = [entry.evidence.meaning for entry in TABLE.trust if entry.evidence is not None]
-    assert set(rules) | set(evidence) <= set(TABLE.meanings)
-    assert all(entry.evidence for entry in TABLE.trust if entry.tokens != "reported")
-    keys = re.findall(r"^(?:  )?([a-z_]+):", TEXT, re.MULTILINE)
-    assert [key for key, n in Counter(keys).items() if n > 1 and key not in ("form", "unit", "names")] == []
-    with pytest.raises(msgspec.ValidationError, match="count"):
-        Conventions(TEXT.replace("form: count", "form: counts", 1))
 
 
 @pytest.mark.parametrize("name", INSTRUMENTATIONS)

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder import json_rows
-from streams.recorder.contract_events import CONTRACT_CHUNK
 from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
 from tests.support.messages import NOW_MS, batch_of
@@ -228,19 +227,6 @@ def test_a_share_records_the_rows_that_the_hash_selects(
     sampled = [sent[i] if i in set(shared.sample(sent)) else None for i in range(len(sent))]
     assert [comparable(row) for row in rows(sampled, shared)] == chosen
     assert list(RAW.sample(sent)) == list(range(len(sent)))
-
-
-def test_more_events_than_one_chunk_and_features_of_mixed_types() -> None:
-    plain = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
-    exact = plain | {"features": {"x": 1.5, "flag": True, "colour": None, "kind": "k"}}
-    late_exact = [plain] * (CONTRACT_CHUNK + 1) + [exact]
-    mixed = [exact, plain] * 1500
-    values = ((1.5, 5), ("NaN", "red"), ("text", [1]), (None, {"a": 1}), (2**70, True))
-    odd = [exact | {"features": {"x": x, "flag": True, "colour": c, "kind": "k"}, "seq": 2**70} for x, c in values]
-    for sent in (late_exact, mixed, odd):
-        result = rows([json.dumps(event).encode() for event in sent])
-        expected = [reference(event, 100 + i) for i, event in enumerate(sent)]
-        assert [comparable(row) for row in result] == [comparable(row) for row in expected]
 
 
 def test_events_that_the_sketcher_rejects_are_not_recorded() -> None:

@@ -69,7 +69,6 @@ def test_only_changes_of_the_counts_change_the_basis() -> None:
         (LabelSpec(type="bool"), "binary", "true", (False, False)),
         (LabelSpec(type="bool", positive=False), "binary", "false", (False, False)),
         (LabelSpec(type="bool", positive="late"), "binary", "true", (False, True)),
-        (LabelSpec(type="bool", positive="late", negative="on time"), "binary", "true", (False, False)),
         (LabelSpec(type="category", positive="fraud"), "binary", "fraud", (True, True)),
         (LabelSpec(type="category", classes=("a", "b")), "classes", "", (False, False)),
         (LabelSpec(type="float"), "number", "", (False, False)),
@@ -109,11 +108,9 @@ def test_a_window_ends_with_time_or_the_replay_and_a_checkpoint_is_a_condition_o
         ("accuracy", metric(0.84, 0.82, 0.86), 0.85, "minor"),
         ("accuracy", metric(0.82, 0.8, 0.84), 0.85, "major"),
         ("log_loss", metric(0.4, 0.3, 0.5), 0.45, "stable"),
-        ("log_loss", metric(0.5, 0.4, 0.6), 0.45, "minor"),
         ("mae", metric(0.5, 0.46, 0.6), 0.45, "major"),
         ("bias", metric(-0.5, -0.6, -0.4), 0.45, "minor"),
         ("bias", metric(-0.5, -0.52, -0.48), 0.45, "major"),
-        ("bias", metric(0.1, -0.2, 0.4), 0.45, "stable"),
     ],
 )
 def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, level: str) -> None:
@@ -127,7 +124,6 @@ def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, l
         ("auc", metric(-0.06, -0.13, 0.01), 0.8, "stable"),
         ("auc", metric(-0.06, -0.115, -0.005), 0.8, "minor"),
         ("auc", metric(0.06, 0.04, 0.08), 0.8, "stable"),
-        ("auc", metric(-0.005, -0.006, -0.004), 0.8, "stable"),
         ("mae", metric(0.6, 0.4, 0.8), 10.0, "major"),
         ("mae", metric(0.06, 0.04, 0.08), 10.0, "stable"),
         ("rmse", metric(-3.0, -4.0, -2.0), 10.0, "stable"),

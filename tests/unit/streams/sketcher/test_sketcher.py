@@ -93,20 +93,6 @@ def test_a_batch_ends_at_each_limit_of_its_size(limit: str, value: int, monkeypa
     assert first_batch(Bench()) == POLL_MESSAGES
 
 
-def test_a_batch_ends_at_its_largest_age_or_where_its_flush_is_full_and_is_shorter_in_a_replay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bench = Bench()
-    bench.fetch_s = 0.6 * decode_batch.BATCH_S
-    assert first_batch(bench) == 2 * POLL_MESSAGES
-    bench = Bench(flush_events=2 * POLL_MESSAGES)
-    bench.flush.events = POLL_MESSAGES
-    assert first_batch(bench) == POLL_MESSAGES
-    monkeypatch.setattr(decode_batch, "REPLAY_BATCH_MESSAGES", POLL_MESSAGES)
-    assert first_batch(Bench("replay")) == POLL_MESSAGES
-    assert first_batch(Bench("live")) == 3 * POLL_MESSAGES
-
-
 def first_batch(bench: Bench) -> int:
     """How many messages the first batch reads of three full fetches."""
     bench.fill(*[POLL_MESSAGES] * 3)

@@ -58,9 +58,7 @@ def test_json() -> None:
     ("answer", "reason"),
     [
         ("", "not JSON: Expecting value in line 1, column 1"),
-        ('{"a": 1} done', "Extra data"),
         ('Here:\n```json\n{"a": 1}\n```', "Expecting value"),
-        ("{'a': 1}", "double quotes"),
         ("NaN", "NaN"),
         ("[" * 200_000, "nested too deeply"),
         ("9" * 10_000, "not usable"),
@@ -115,20 +113,12 @@ def test_keywords_of_a_schema(schema: Any, valid: str, invalid: str, reason: str
     ("schema", "reason"),
     [
         ({"format": "email"}, "#: the keyword 'format' is not supported"),
-        ({"properties": {"a": {"oneOf": []}}}, "#/properties/a: the keyword 'oneOf'"),
         ({"type": "text"}, "#/type: unknown type 'text'"),
-        ({"type": 3}, "#/type: write a list"),
-        ({"type": [["a"]]}, r"#/type: unknown type \['a'\]"),
         ({"type": ["null", {}]}, "#/type: unknown type {}"),
-        ({"items": []}, "#/items: write an object"),
         ({"required": "a"}, "#/required: write a list"),
         ({"pattern": "("}, "the pattern '\\('"),
-        ({"pattern": 1}, "#/pattern: write a text"),
         ({"$ref": "#/$defs/b"}, "#/\\$ref: '#/\\$defs/b' is not in the schema"),
-        ({"$ref": []}, r"#/\$ref: \[\] is not in the schema"),
         ({"minimum": "1"}, "#/minimum: write a number"),
-        ({"uniqueItems": 1}, "#/uniqueItems: write true or false"),
-        ({"$defs": []}, "write an object"),
     ],
 )
 def test_a_schema_that_cannot_be_used(schema: dict[str, Any], reason: str) -> None:

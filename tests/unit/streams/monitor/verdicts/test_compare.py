@@ -195,21 +195,6 @@ def test_insufficient_levels_have_a_reason(rows: list[Row], end_s: int) -> None:
     assert {row["reason"] for row in lossy} == {"", "lost events"}
 
 
-def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: int) -> None:
-    """Version 3 is registered and silent, 9 is unregistered and the latest, 1 has events only in the first hours."""
-    changed = []
-    for i, event in enumerate(events):
-        version = "1" if event["at"] // 1000 < START_S + 3600 else "29"[i % 2]
-        changed.append(event | {"version": version})
-    monitor = MergedEvents(output_contract(), [output_baseline(v, int(v)) for v in "123"], changed)
-    first_s = {"1": START_S, "2": START_S + 3600, "9": START_S + 3600}
-    for series in monitor.series.values():
-        series.first_s = first_s[series.version]
-    rows = monitor.compare([START_S + 3600, START_S + 2 * 3600, end_s])
-    pairs = {(row["end_s"], row["left"], row["right"]) for row in rows if row["kind"] == "version"}
-    assert pairs == {(START_S + 2 * 3600, "2", "9"), (end_s, "2", "9")}
-
-
 END_S = START_S + 3 * 3600
 N = 3_000
 ANIMALS = ("bird", "cat", "dog")

@@ -130,10 +130,8 @@ def as_rows(columns: Columns) -> list[dict[str, Any]]:
 
 CASES = [
     (600, Window(HOUR_S, 600)),
-    (600, Window(1800, 600)),
     (600, Window(DAY_S, HOUR_S)),
     (HOUR_S, Window(DAY_S, HOUR_S)),
-    (600, Window(DAY_S, 1800)),
 ]
 
 
