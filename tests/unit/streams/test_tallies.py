@@ -16,14 +16,14 @@ from barograph.events import encode_arrow
 from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from streams import tallies
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import Decoded, RejectedEvent
+from streams.events.batch import Decoded
 from streams.events.columns import MAX_NAME_CHARS, ProducerArrivals, encode_names
 from streams.events.json_decoder import JsonDecoder
-from streams.records import DeadCount, ProducerCount
+from streams.records import ProducerCount
 from streams.registry.registry import Registry, build_registry
 from streams.sketcher.pane_summary import PaneKey
 from streams.sketcher.summarise import FlushSummaries
-from streams.tallies import ErrorSlices, FlushTallies, count_dead, count_producers
+from streams.tallies import ErrorSlices, FlushTallies, count_producers
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.monitor_schedule import SLOW_MS, T0_S, Event, columns, contract, numbered, registered
 
@@ -256,15 +256,3 @@ def test_producers_beyond_the_limit_are_taken_together_without_numbers(monkeypat
         ProducerCount("other", 0, 9, -1, -1),
         ProducerCount("d", 60, 1, 0, 0),
     ]
-
-
-def test_dead_letters_are_counted_by_model_reason_and_hour_of_receipt() -> None:
-    def dead(reason: Reason, model: str, after_s: int) -> RejectedEvent:
-        return RejectedEvent(reason, 0, 0, 0, b"", "", model, (HOUR_S + after_s) * 1000)
-
-    letters = [dead(Reason.NOT_JSON, "", after_s) for after_s in (0, 3599, 3600)]
-    result = count_dead([*letters, dead(Reason.BAD_TIME, "m", 0)])
-    assert result == {
-        "": [DeadCount("not-json", HOUR_S, 2), DeadCount("not-json", HOUR_S + 3600, 1)],
-        "m": [DeadCount("bad-time", HOUR_S, 1)],
-    }

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from streams.broker.transactions import TransactionDropped
@@ -71,41 +69,18 @@ def fail(*_: Any, **__: Any) -> Any:
     raise ProcessorError("The broker is down.")
 
 
-partitions = st.tuples(st.sampled_from(TOPICS), st.integers(0, 3))
-
-
-@given(
-    st.lists(st.tuples(partitions, st.integers(0, 9), st.sampled_from([False, False, False, True])), max_size=20),
-    st.dictionaries(partitions, st.integers(0, 5), max_size=8),
-)
-def test_positions_and_messages_are_those_of_a_plain_loop(
-    fetched: list[tuple[tuple[str, int], int, bool]], assigned: dict[tuple[str, int], int]
-) -> None:
-    error = KafkaError(KafkaError._TRANSPORT)
-    messages = [
-        FakeMessage(offset, b"x", partition, topic, error if is_error else None)
-        for (topic, partition), offset, is_error in fetched
-    ]
-    positions, unread = dict(assigned), dict[str, list[FakeMessage]]()
-    errors: list[tuple[KafkaError, tuple[str, int]]] = []
-    for message in messages:
-        partition = (message.topic(), message.partition())
-        if message.error() is not None:
-            errors.append((error, partition))
-        elif partition in positions and message.offset() >= positions[partition]:
-            positions[partition] = message.offset() + 1
-            unread.setdefault(message.topic(), []).append(message)
+def test_messages_before_the_position_or_of_other_partitions_are_skipped_and_errors_returned() -> None:
     fake = FakeConsumer()
-    consumer = assigned_consumer(fake, assigned, topics=TOPICS)
-    fake.fetches = [messages]
+    consumer = assigned_consumer(fake, {("labels", 0): 3, (TOPIC, 0): 5}, topics=TOPICS)
+    labels = [FakeMessage(offset, b"x", 0, "labels") for offset in (2, 3, 4)]
+    error = KafkaError(KafkaError._TRANSPORT)
+    failed = FakeMessage(6, b"x", 0, TOPIC, error)
+    fake.fetches = [[*labels, FakeMessage(5), failed, FakeMessage(0, b"x", 1), FakeMessage(7), FakeMessage(5)]]
     portion = consumer.read(consumer.membership())
-    assert consumer.positions == positions
-    assert {topic: of_topic for topic, of_topic, _ in portion.messages if of_topic} == unread
-    for _, of_topic, indices in portion.messages:
-        assert list(zip(indices.partition, indices.offset, strict=True)) == [
-            (message.partition(), message.offset()) for message in of_topic
-        ]
-    assert portion.errors == errors
+    assert consumer.positions == {("labels", 0): 5, (TOPIC, 0): 8}
+    assert portion.errors == [(error, (TOPIC, 0))]
+    read_ = {topic: list(zip(indices.partition, indices.offset, strict=True)) for topic, _, indices in portion.messages}
+    assert read_ == {"labels": [(0, 3), (0, 4)], TOPIC: [(0, 5), (0, 7)]}
 
 
 def test_the_end_of_a_partition_moves_the_position_and_a_full_fetch_means_more() -> None:

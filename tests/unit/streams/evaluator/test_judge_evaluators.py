@@ -147,14 +147,6 @@ def test_the_version_of_self_consistency_depends_on_all_that_decides_it(start: S
         judges.build(msgspec.structs.replace(AGREES, endpoint="large"))
 
 
-PLAIN_RUBRIC = """
-rubric: 1
-name: faithful
-question: Is the answer right?
-scale: {faulty: It is wrong., sound: It is right.}
-"""
-
-
 def judges(endpoints: str = "small=m@http://127.0.0.1:8080/v1", **settings: str) -> JudgeEvaluators:
     return JudgeEvaluators(EvaluatorSettings(endpoints=endpoints, **settings), threading.Event().wait)  # type: ignore[arg-type]
 
@@ -194,14 +186,10 @@ def test_endpoints_that_cannot_be_read_are_errors_without_secrets(endpoints: str
 @pytest.mark.parametrize(
     ("text", "endpoint", "message"),
     [
-        (PLAIN_RUBRIC, "large", "evaluator.endpoints has no large; it has small"),
-        (PLAIN_RUBRIC.replace("question", "questions"), "small", "questions"),
-        (PLAIN_RUBRIC + "inputs: [prompt, context, answer]\n", "small", "documents: FOLDER"),
-        (
-            PLAIN_RUBRIC + "inputs: [prompt, reference, answer]\n",
-            "small",
-            "the input reference, which events do not contain",
-        ),
+        (RUBRIC, "large", "evaluator.endpoints has no large; it has small"),
+        (RUBRIC.replace("question", "questions"), "small", "questions"),
+        (RUBRIC, "small", "documents: FOLDER"),
+        (RUBRIC.replace("context, ", "reference, "), "small", "input reference, which events do not contain"),
         ("", "small", "faithful.yaml"),
     ],
 )

@@ -132,14 +132,6 @@ def test_only_a_lagging_partition_that_does_not_advance_is_stalled(bench: Bench)
     assert bench.report.row().lag == 0
 
 
-def test_a_group_without_commits_lags_from_the_start_of_the_log(bench: Bench) -> None:
-    assert bench.report.row().lag == -1, "unknown before the first check"
-    bench.consumer.ends = {0: 3, 1: 13}
-    bench.stood_s(0)
-    assert bench.report.row().lag == 9
-    assert bench.stood_s(7) == 7
-
-
 def test_transaction_markers_alone_are_no_lag(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends, bench.consumer.empty = {0: 10, 1: 10}, {0: 30, 1: 10}, {0}
     assert bench.stood_s(0) == 0

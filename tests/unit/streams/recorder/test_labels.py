@@ -113,20 +113,3 @@ def test_an_invalid_row_does_not_cost_its_batch() -> None:
     for dead in decoded.rejected:
         with pa.ipc.open_stream(dead.value) as reader:
             assert reader.read_all().num_rows == 1
-
-
-@pytest.mark.parametrize(
-    ("columns", "reason"),
-    [
-        ({"id": [5]}, "wrong-type"),
-        ({"label": [[1]]}, "wrong-type"),
-        ({"label": pa.array([1], pa.timestamp("s"))}, "wrong-type"),
-        ({"label": pa.nulls(1)}, "wrong-type"),
-        ({"at": ["now"]}, "bad-time"),
-    ],
-)
-def test_columns_of_other_types(columns: dict[str, Any], reason: str) -> None:
-    good = {"model": ["toy"], "id": ["a"], "label": [1], "at": [NOW_MS]}
-    decoded = from_arrow(**{**good, **columns})
-    assert [str(dead.reason) for dead in decoded.rejected] == [reason]
-    assert decoded.rows == []

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from streams.broker.assigned_consumer import Membership
-from streams.records import OffsetRange
 from streams.registry.registry import Registry, build_registry
 from streams.sketcher.end_probe import EndProbe
 from streams.sketcher.flush import Flush
@@ -22,7 +21,6 @@ from streams.sketcher.flush_policy import (
     next_boundary_s,
 )
 from streams.sketcher.summarise import FlushSummaries
-from streams.topics import partials_partition
 from tests.support.fake_consumer import fake_settings
 from tests.support.monitor_schedule import Event, columns, contract
 
@@ -47,21 +45,6 @@ def test_event_times_are_clipped_to_their_receipt_and_never_go_back() -> None:
     other_partition.partition = np.array([4], dtype=np.int32)
     flush.note_times(other_partition)
     assert flush.newest_ms == {(3, "m"): 4000, (4, "b"): 7000, (4, "m"): 8000}
-
-
-def test_progress_holds_the_models_of_its_partition_of_partials() -> None:
-    flush = make_flush()
-    flush.newest_ms = {(3, "m"): 4000, (3, "b"): 6000, (4, "m"): 8000}
-    flush.oldest_ms, flush.end_markers = {3: 1000}, {3}
-    flush.ends.caught_up_ms[3] = 9000
-    assert flush.ranges({4: 20, 3: 15}) == [OffsetRange(3, 10, 15), OffsetRange(4, 20, 20)]
-    both = [flush.progress(OffsetRange(3, 10, 15), partition, 2) for partition in (0, 1)]
-    for partition, progress in enumerate(both):
-        assert (progress.partition, progress.start, progress.end) == (3, 10, 15)
-        assert (progress.oldest_ms, progress.end_mark, progress.caught_up_at_ms) == (1000, True, 9000)
-        assert progress.newest_ms == {
-            model: at_ms for model, at_ms in (("m", 4000), ("b", 6000)) if partials_partition(model, 2) == partition
-        }
 
 
 def registry(*paces: tuple[int, int, int]) -> Registry:

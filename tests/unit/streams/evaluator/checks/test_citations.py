@@ -19,6 +19,7 @@ from streams.evaluator.checks.differences import DifferenceKind
 from streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
 from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from tests.reference.citations import FAULT_SHARES, HARMLESS_EDITS, run
 
 RETURNS = (
     "# Returns\n\nCustomers may return goods within 30 days of delivery. Opened software cannot be returned.\n"
@@ -247,3 +248,19 @@ def test_what_is_not_read_is_counted() -> None:
 def test_a_wrong_entry_of_a_list_names_its_index(entry: object) -> None:
     with pytest.raises(AnswerCheckError, match=r"citations\[1\]"):
         claims_of_list(["doc-3", entry])
+
+
+@pytest.mark.long
+def test_planted_faults_are_flagged_and_harmless_edits_rarely() -> None:
+    """A quarter of `python -m tests.reference.citations`."""
+    study = run(seed=5, faults=250, harmless=240)
+    for kind in FAULT_SHARES:
+        flagged = [outcome.is_flagged for outcome in study.faults if outcome.kind == kind]
+        assert len(flagged) >= 15, kind
+        assert sum(flagged) >= 0.95 * len(flagged), kind
+    for kind in HARMLESS_EDITS:
+        flagged = [outcome.is_flagged for outcome in study.harmless if outcome.kind == kind]
+        assert len(flagged) == 30, kind
+        # An ellipsis may cut a date or a quantity in two.
+        assert sum(flagged) <= (0.1 if kind == "ellipsis" else 0.05) * len(flagged), kind
+    assert sum(outcome.is_flagged for outcome in study.harmless) < 0.05 * len(study.harmless)

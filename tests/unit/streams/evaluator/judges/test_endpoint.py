@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import socket
-import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -82,21 +80,6 @@ def test_connections_are_reused_or_replaced(serve: Serve) -> None:
 
     endpoint = serve(answer).endpoint()
     assert [endpoint.complete(REQUEST).text for _ in range(3)] == ["0", "1", "2"]
-
-
-def test_concurrent_requests_have_their_own_connections(serve: Serve) -> None:
-    barrier = threading.Barrier(3)
-
-    def answer(handler: Exchange, body: Any, n: int) -> None:
-        if n < 3:
-            barrier.wait(30)
-        send(handler, chat("Yes."))
-
-    server = serve(answer)
-    endpoint = server.endpoint()
-    with ThreadPoolExecutor(3) as pool:
-        assert [each.text for each in pool.map(lambda _: endpoint.complete(REQUEST), range(30))] == ["Yes."] * 30
-    assert len(server.peers) == 3
 
 
 def test_nobody_listens() -> None:

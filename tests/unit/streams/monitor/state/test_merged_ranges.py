@@ -111,19 +111,6 @@ def test_descriptions_match_the_raw_values() -> None:
     assert [row["ks_rejects"] for row in harness.describe(8, whole=False)] == [False]
 
 
-def test_changed_pane_changes_every_window_that_contains_it() -> None:
-    harness = RangeHarness(hours=20)
-    before = harness.describe(12, 14, 20)
-    changed = harness.series.panes[T0_S + 5 * HOUR_S]
-    n_loads = len(harness.loads)
-    harness.series.merge(changed, harness.late_partial(changed.start_s), 10**6, late=True)
-    harness.ranges.invalidate(changed.start_s)
-    after = harness.describe(12, 14, 20)
-    assert [row["n"] for row in before] == [480, 480, 480]
-    assert [row["n"] for row in after] == [481, 480, 480]
-    assert harness.loads[n_loads:] == [(T0_S + 5 * HOUR_S, T0_S + 6 * HOUR_S)], "only that hour is merged again"
-
-
 @pytest.mark.parametrize("damaged", [b"no sketch at all", b"", "another type"])
 def test_unreadable_sketch_leaves_moments(damaged: bytes | str) -> None:
     harness = RangeHarness(hours=20)
