@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,20 +51,11 @@ class FakeConsumer:
         pass
 
     def poll(self, timeout: float) -> Any:
-        return Polled(KafkaError(KafkaError._PARTITION_EOF) if self.peeked[-1][0] in self.empty else None)
+        error = KafkaError(KafkaError._PARTITION_EOF) if self.peeked[-1][0] in self.empty else None
+        return SimpleNamespace(error=lambda: error)
 
     def close(self) -> None:
         self.closed = True
-
-
-class Polled:
-    """A message, or an error."""
-
-    def __init__(self, error: KafkaError | None) -> None:
-        self._error = error
-
-    def error(self) -> KafkaError | None:
-        return self._error
 
 
 class Bench:

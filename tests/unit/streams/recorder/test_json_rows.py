@@ -245,7 +245,6 @@ def test_events_that_the_sketcher_rejects_are_not_recorded() -> None:
 
 ODD: dict[str, tuple[bytes, dict[str, Any]]] = {
     "invalid UTF-8 in a member that no field needs": (b'"context":{"q":"\xff"}', {"context": {"q": "�"}}),
-    "a key of invalid UTF-8": (b'"m\xff":1', {"unknown": 1}),
     "half a surrogate pair": (b'"status":"\\ud800"', {"status": "?"}),
     "half a surrogate pair in a key": (b'"context":{"\\ud800":"x"}', {"context": {"?": "x"}}),
     "half a surrogate pair in a list": (
@@ -257,7 +256,6 @@ ODD: dict[str, tuple[bytes, dict[str, Any]]] = {
         {"numbers": {"x": 1.0}, "strings": {"more": "1" * 5000}, "unknown": 1},
     ),
     "a number beyond the floats": (b'"features":{"more":1e999}', {"numbers": {"more": math.inf}, "unknown": 1}),
-    "a bare NaN": (b'"features":{"more":NaN}', {"numbers": {"more": math.nan}, "unknown": 1}),
     "a list instead of a map that no field needs": (b'"scores":[1]', {"scores": {}, "unknown": 1}),
     "deep nesting in a member that no field needs": (b'"status":' + b"[" * 900 + b"]" * 900, {}),
 }

@@ -20,7 +20,6 @@ from streams.scorer.verdicts import change_levels, reasons, target_levels
 from streams.scorer.window_counts import window_counts
 from streams.scorer.windows import EventClock, window_lengths
 from tests.support.pipeline import simple_contract
-from warehouse.scoring.new_rows import EpochPartition, is_after
 from warehouse.scoring.rules import Rules
 
 LABEL = LabelSpec(type="bool", positive=True)
@@ -84,18 +83,13 @@ def test_the_label_determines_the_kind(label: LabelSpec, kind: str, positive: st
 # ---------------------------------------------------------------------------------------------- windows and marks
 
 
-def test_a_window_ends_with_time_or_the_replay_and_a_checkpoint_is_a_condition_on_integers() -> None:
+def test_a_window_ends_with_time_or_the_replay() -> None:
     assert EventClock(7200.0).has_ended(3600, 3600)
     assert not EventClock(7199.0).has_ended(3600, 3600)
     assert EventClock(5000.0, all_read=True).has_ended(3600, 3600)
     assert not EventClock(5000.0, all_read=True).has_ended(7200, 3600)
     assert EventClock(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
     assert EventClock(10.0).age_s(50) == 0
-    assert is_after({}) == "1"
-    assert is_after({EpochPartition(0, 1): 5, EpochPartition(0, 0): 7}) == (
-        "((epoch, partition) NOT IN ((0, 0), (0, 1)) OR (epoch = 0 AND partition = 0 AND offset > 7) "
-        "OR (epoch = 0 AND partition = 1 AND offset > 5))"
-    )
 
 
 # ---------------------------------------------------------------------------------------------- levels

@@ -92,18 +92,14 @@ def test_a_boundary_is_where_a_pane_ends_or_can_be_sealed() -> None:
 
 @pytest.mark.parametrize(
     ("attribute", "limit"),
-    [("rejected_bytes", MAX_REJECTED_BYTES), ("summaries.n_bytes", MAX_PANE_BYTES), ("events", 1000)],
+    [("rejected_bytes", MAX_REJECTED_BYTES), ("n_bytes", MAX_PANE_BYTES), ("events", 1000)],
 )
 def test_a_flush_ends_at_each_limit_of_its_size(attribute: str, limit: int) -> None:
     opened = Open(flush_events=1000)
-    holder, _, name = f"flush.{attribute}".rpartition(".")
-    owner: Any = opened
-    for step in holder.split("."):
-        owner = getattr(owner, step)
-    setattr(owner, name, limit - 1)
-    assert not opened.is_due()
-    setattr(owner, name, limit)
-    assert opened.is_due()
+    owner: Any = opened.flush.summaries if attribute == "n_bytes" else opened.flush
+    for size in (limit - 1, limit):
+        setattr(owner, attribute, size)
+        assert opened.is_due() == (size == limit)
 
 
 def test_a_flush_ends_at_its_largest_age_and_where_retention_overtook_it() -> None:

@@ -85,7 +85,6 @@ def test_what_is_not_json(answer: str, reason: str) -> None:
         ({"maxLength": 1}, '"a"', '"ab"', "$: has more characters than 1"),
         ({"minItems": 1}, "[1]", "[]", "$: has fewer items than 1"),
         ({"maxItems": 1}, "[1]", "[1, 2]", "$: has more items than 1"),
-        ({"uniqueItems": True}, "[1, true]", "[1, 1]", "$: has equal items"),
         ({"uniqueItems": True}, "[1, 1.5, 1e999]", "[1, 1.0]", "$: has equal items"),
         ({"uniqueItems": True}, '[{"a": [0]}, {"a": [false]}]', '[{"a": [0]}, {"a": [-0.0]}]', "$: has equal items"),
         ({"const": {"a": [2]}}, '{"a": [2.0]}', '{"a": [3]}', '$: is not {"a": [2]}'),

@@ -28,16 +28,15 @@ model: {temperature: 0.5, max_tokens: 99, seed: 7}
 """
 
 
-def test_a_rubric_with_scores_and_one_with_defaults(rubric_text: str) -> None:
-    rubric = parse_rubric(SCORED, "r.yaml")
-    assert rubric.scores == ScoreRange(1, 5, 2)
-    assert [rubric.scores.class_of(score) for score in range(1, 6)] == ["faulty", "faulty", "sound", "sound", "sound"]
-    assert rubric.parameters == ChatParameters(0.5, 99, 7)
-    assert rubric.examples[0].texts == JudgedTexts("Hi?", "Hello.")
-    schema = verdict_schema(rubric)
+def test_a_rubric_with_scores_and_one_with_defaults(rubric: Rubric) -> None:
+    scored = parse_rubric(SCORED, "r.yaml")
+    assert scored.scores == ScoreRange(1, 5, 2)
+    assert [scored.scores.class_of(score) for score in range(1, 6)] == ["faulty", "faulty", "sound", "sound", "sound"]
+    assert scored.parameters == ChatParameters(0.5, 99, 7)
+    assert scored.examples[0].texts == JudgedTexts("Hi?", "Hello.")
+    schema = verdict_schema(scored)
     assert schema["properties"] == {"score": {"type": "integer", "enum": [1, 2, 3, 4, 5]}, "reason": {"type": "string"}}
     assert list(schema["properties"]) == schema["required"] == ["score", "reason"]
-    rubric = parse_rubric(rubric_text, "r.yaml")
     assert rubric.inputs == ("prompt", "context", "answer"), "the order of the message, not of the file"
     assert (rubric.scores, rubric.examples, rubric.reason) == (None, (), "first")
     assert rubric.parameters == ChatParameters(0.0, 300, 1)

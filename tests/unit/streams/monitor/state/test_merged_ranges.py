@@ -18,7 +18,7 @@ from streams.monitor.state.pane import Pane
 from streams.monitor.state.series import Series
 from streams.monitor.verdicts.describe import describe
 from streams.monitor.windows import described_every_s, merged_range_s
-from streams.records import OffsetRange, Partial
+from streams.records import OffsetRange
 from streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.monitor_harness import event, make_partials
 from tests.support.monitor_schedule import T0_S, baseline, contract
@@ -31,10 +31,8 @@ NO_LOSS = np.zeros(100)
     ("window", "every_s", "range_s"),
     [
         (Window(900, 60), 240, 60),
-        (Window(HOUR_S, 300), 900, 900),
         (Window(DAY_S, HOUR_S), 6 * HOUR_S, 6 * HOUR_S),
         (Window(7 * DAY_S, DAY_S), 2 * DAY_S, DAY_S),
-        (Window(3 * HOUR_S, HOUR_S), HOUR_S, HOUR_S),
         (Window(HOUR_S, HOUR_S), HOUR_S, HOUR_S),
     ],
 )
@@ -68,10 +66,6 @@ class RangeHarness:
 
     def pane(self, start_s: int) -> Pane:
         return self.series.panes.setdefault(start_s, self.series.empty_pane(start_s))
-
-    def late_partial(self, at_s: int) -> Partial:
-        [partial] = make_partials(self.registry, [event(at_s, x=9.0)], OffsetRange(0, 0, 1))
-        return partial
 
     def merge_window(self, end_s: int) -> MergedRange:
         [window] = self.contract.windows
