@@ -79,8 +79,10 @@ def test_messages_before_the_position_or_of_other_partitions_are_skipped_and_err
     portion = consumer.read(consumer.membership())
     assert consumer.positions == {("labels", 0): 5, (TOPIC, 0): 8}
     assert portion.errors == [(error, (TOPIC, 0))]
-    read_ = {topic: list(zip(indices.partition, indices.offset, strict=True)) for topic, _, indices in portion.messages}
-    assert read_ == {"labels": [(0, 3), (0, 4)], TOPIC: [(0, 5), (0, 7)]}
+    offsets = {
+        topic: list(zip(indices.partition, indices.offset, strict=True)) for topic, _, indices in portion.messages
+    }
+    assert offsets == {"labels": [(0, 3), (0, 4)], TOPIC: [(0, 5), (0, 7)]}
 
 
 def test_the_end_of_a_partition_moves_the_position_and_a_full_fetch_means_more() -> None:

@@ -162,9 +162,6 @@ def test_many_rejected_rows_of_many_columns_stay_within_bounds(monkeypatch: pyte
     assert peak < 16 << 20
 
 
-# ---------------------------------------------------------------------------------------------------- portions
-
-
 def test_negative_sizes_do_not_hide_others() -> None:
     fields = [field(b"features.x", NULL, Table({}))]
     for nodes, buffers in (([(2**40, 0), (-(2**40), 0)], []), ([(1, 0)], [(0, -1)])):

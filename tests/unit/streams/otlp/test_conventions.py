@@ -1,4 +1,4 @@
-"""The table of attribute names is well formed, and docs/llm.md says what it and the golden files show."""
+"""Names of attributes and scopes are known or counted, and docs/llm.md says what the golden files show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of processors: declared once, exported in one way, on the Pipeline page, with bounded labels."""
+"""Metrics of processors: exported in one way, on the Pipeline page, with bounded labels."""
 
 from __future__ import annotations
 
