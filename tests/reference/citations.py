@@ -3,7 +3,7 @@
 `python -m tests.reference.citations [SEED [FOLDER]]` prints the tables of docs/evaluation.md. It takes quotes from the
 documents of the support bot, or from the pages in Markdown of another folder, changes them by rules of its own, and
 checks an answer with each. `tests/unit/streams/evaluator/
-checks/test_citation_rates.py` runs a smaller number.
+checks/test_citations.py` runs a smaller number.
 
 Each quote is verbatim before the change; paraphrases are not covered.
 """

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
-from hypothesis import given
-from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from streams.broker.transactions import TransactionDropped
@@ -69,56 +65,24 @@ def test_a_fetch_raises_what_its_rebalance_callback_raised() -> None:
         consumer.keep_polling(consumer.membership(), 0)
 
 
-def test_an_error_of_the_last_callback_is_logged() -> None:
-    fake = FakeConsumer()
-    with capture_logs() as lines:
-        consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
-        fake.unassign = fail  # type: ignore[method-assign]
-        fake.on_revoke(fake, [])
-        consumer.close()
-    assert fake.closed
-    assert [line["error"] for line in lines if "error" in line] == ["The broker is down."]
-
-
 def fail(*_: Any, **__: Any) -> Any:
     raise ProcessorError("The broker is down.")
 
 
-partitions = st.tuples(st.sampled_from(TOPICS), st.integers(0, 3))
-
-
-@given(
-    st.lists(st.tuples(partitions, st.integers(0, 9), st.sampled_from([False, False, False, True])), max_size=20),
-    st.dictionaries(partitions, st.integers(0, 5), max_size=8),
-)
-def test_positions_and_messages_are_those_of_a_plain_loop(
-    fetched: list[tuple[tuple[str, int], int, bool]], assigned: dict[tuple[str, int], int]
-) -> None:
-    error = KafkaError(KafkaError._TRANSPORT)
-    messages = [
-        FakeMessage(offset, b"x", partition, topic, error if is_error else None)
-        for (topic, partition), offset, is_error in fetched
-    ]
-    positions, unread = dict(assigned), dict[str, list[FakeMessage]]()
-    errors: list[tuple[KafkaError, tuple[str, int]]] = []
-    for message in messages:
-        partition = (message.topic(), message.partition())
-        if message.error() is not None:
-            errors.append((error, partition))
-        elif partition in positions and message.offset() >= positions[partition]:
-            positions[partition] = message.offset() + 1
-            unread.setdefault(message.topic(), []).append(message)
+def test_messages_before_the_position_or_of_other_partitions_are_skipped_and_errors_returned() -> None:
     fake = FakeConsumer()
-    consumer = assigned_consumer(fake, assigned, topics=TOPICS)
-    fake.fetches = [messages]
+    consumer = assigned_consumer(fake, {("labels", 0): 3, (TOPIC, 0): 5}, topics=TOPICS)
+    labels = [FakeMessage(offset, b"x", 0, "labels") for offset in (2, 3, 4)]
+    error = KafkaError(KafkaError._TRANSPORT)
+    failed = FakeMessage(6, b"x", 0, TOPIC, error)
+    fake.fetches = [[*labels, FakeMessage(5), failed, FakeMessage(0, b"x", 1), FakeMessage(7), FakeMessage(5)]]
     portion = consumer.read(consumer.membership())
-    assert consumer.positions == positions
-    assert {topic: of_topic for topic, of_topic, _ in portion.messages if of_topic} == unread
-    for _, of_topic, indices in portion.messages:
-        assert list(zip(indices.partition, indices.offset, strict=True)) == [
-            (message.partition(), message.offset()) for message in of_topic
-        ]
-    assert portion.errors == errors
+    assert consumer.positions == {("labels", 0): 5, (TOPIC, 0): 8}
+    assert portion.errors == [(error, (TOPIC, 0))]
+    offsets = {
+        topic: list(zip(indices.partition, indices.offset, strict=True)) for topic, _, indices in portion.messages
+    }
+    assert offsets == {"labels": [(0, 3), (0, 4)], TOPIC: [(0, 5), (0, 7)]}
 
 
 def test_the_end_of_a_partition_moves_the_position_and_a_full_fetch_means_more() -> None:
@@ -214,20 +178,3 @@ def test_a_commit_sends_the_offsets_of_all_partitions_also_of_idle_ones() -> Non
     expected = [("partials", {"value": b"p"})], {(TOPIC, 0): 6, (TOPIC, 1): 7}, "metadata"
     assert transactions.commits == [expected]
     assert not consumer.has_uncommitted
-
-
-def test_the_loop_restarts_after_a_rebalance_and_leaves_the_group_at_the_end() -> None:
-    fake = FakeConsumer()
-    consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
-    stop, steps = threading.Event(), list[dict[tuple[str, int], int]]()
-
-    def step(stop: threading.Event) -> None:
-        steps.append(dict(consumer.positions))
-        consumer.positions[TOPIC, 0] += 1
-        if len(steps) == 1:
-            raise Rebalanced
-        stop.set()
-
-    consumer.run(step, stop)
-    assert steps == [{(TOPIC, 0): 5}] * 2
-    assert fake.closed

@@ -38,7 +38,6 @@ def consumed(value: bytes | None, headers: list[tuple[str, bytes]] | None, offse
     return FakeMessage(offset, value, topic_="predictions.dead", headers_=headers)
 
 
-# The client writes topic ids in base64, in which a slash is an ordinary character.
 def test_positions_parse_as_they_are_written_and_a_resolution_key_names_its_dead_letter() -> None:
     position = DeadLetterPosition("eu-predictions.dead", 3, 41)
     assert DeadLetterPosition.parse(str(position)) == position
@@ -242,11 +241,8 @@ def test_a_feature_of_that_name_stays_and_a_repeated_member_does_not_hide_text()
     [
         b'{"context": {"provider": "p"}, "note": "caf\\u00e9"}',
         b"not json \\u0041",
-        b'{"model": "m"',
-        b"",
         b"\xff\xff\xff\xff not arrow",
         b'[1, "\\u0041"]',
-        b'{"context": 7, "x": "\\u0041"}',
     ],
 )
 def test_other_bytes_stay(value: bytes) -> None:
@@ -258,7 +254,6 @@ def test_other_bytes_stay(value: bytes) -> None:
     [
         json.dumps(EVENT).encode()[:-4],
         json.dumps([EVENT]).encode(),
-        json.dumps({"context": [EVENT["context"]]}).encode(),
         b"\xff\xff\xff\xff damaged context.prompt_text my secret",
         b'{"a":' * 100_000 + b'"prompt_text my secret"',
     ],

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaError
 
 from streams.dead_letters.dead_letter import DeadLetterPosition, Resolution, resolution_key
-from streams.dead_letters.replay_verifier import LOG_S, WAIT_S, ReplayVerifier
+from streams.dead_letters.replay_verifier import WAIT_S, ReplayVerifier
 from streams.events.batch import ReplayedDeadLetter
 from streams.settings import ProcessorSettings
 from warehouse.client import Address
@@ -148,16 +148,3 @@ def test_an_undecided_transaction_delays_a_message_only_so_long(verifier: Replay
     topic.open = 1
     assert verifier.verify([TOKENS[0]]) == {}
     assert WAIT_S <= topic.now_s < WAIT_S + 1
-
-
-def test_unverified_messages_are_logged_at_most_once_a_minute(
-    verifier: ReplayVerifier, topic: Topic, capsys: pytest.CaptureFixture[str]
-) -> None:
-    verifier.verify(["", "forged"])
-    for _ in range(100):
-        verifier.verify(["forged"])
-    topic.now_s += LOG_S
-    verifier.verify(["forged"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if "replay headers ignored" in line]
-    assert len(lines) == 2
-    assert "101" in lines[1]

@@ -98,16 +98,6 @@ def test_a_judge_with_documents_receives_those_that_the_answer_cites_or_is_not_c
     assert judges.build(JUDGE)[1] != first
 
 
-def test_documents_without_a_use_and_documents_that_cannot_be_used_are_errors(start: Start, folder: Path) -> None:
-    judges = start(always(SOUND))
-    (folder / "plain.yaml").write_text(RUBRIC.replace("context, ", ""), encoding="utf-8")
-    with pytest.raises(SetupError, match="no input context, so documents have no effect"):
-        judges.build(Evaluator(judge="plain.yaml", endpoint="small", documents="documents"))
-    (folder / "documents" / "RETURNS.txt").write_text("Never.", encoding="utf-8")
-    with pytest.raises(SetupError, match="differ in case only"):
-        judges.build(JUDGE)
-
-
 def test_self_consistency_compares_further_answers_with_the_answer(start: Start) -> None:
     def respond(handler: Exchange, body: dict[str, Any], number: int) -> None:
         text = ("30 days.", "60 days", "30 Days", "Never.")[number % 5] if body["temperature"] else "30 days"
@@ -157,14 +147,6 @@ def test_the_version_of_self_consistency_depends_on_all_that_decides_it(start: S
         judges.build(msgspec.structs.replace(AGREES, endpoint="large"))
 
 
-PLAIN_RUBRIC = """
-rubric: 1
-name: faithful
-question: Is the answer right?
-scale: {faulty: It is wrong., sound: It is right.}
-"""
-
-
 def judges(endpoints: str = "small=m@http://127.0.0.1:8080/v1", **settings: str) -> JudgeEvaluators:
     return JudgeEvaluators(EvaluatorSettings(endpoints=endpoints, **settings), threading.Event().wait)  # type: ignore[arg-type]
 
@@ -186,12 +168,9 @@ def test_endpoints_are_read_with_their_prices_and_one_without_encryption_is_logg
     [
         "small",
         "small=m",
-        "small=@http://host/v1",
         "small=m@ftp://host/v1",
-        "small=m@http://[::1",
         "small=m@http://host:port/v1",
         "small=m@http://user:secret-1@host/v1",
-        "small=m@http://host/v1#cheap",
         "small=m@http://host/v1#1/-2",
         "a=m@http://host/v1, a=m@http://host/v2",
     ],
@@ -207,14 +186,10 @@ def test_endpoints_that_cannot_be_read_are_errors_without_secrets(endpoints: str
 @pytest.mark.parametrize(
     ("text", "endpoint", "message"),
     [
-        (PLAIN_RUBRIC, "large", "evaluator.endpoints has no large; it has small"),
-        (PLAIN_RUBRIC.replace("question", "questions"), "small", "questions"),
-        (PLAIN_RUBRIC + "inputs: [prompt, context, answer]\n", "small", "documents: FOLDER"),
-        (
-            PLAIN_RUBRIC + "inputs: [prompt, reference, answer]\n",
-            "small",
-            "the input reference, which events do not contain",
-        ),
+        (RUBRIC, "large", "evaluator.endpoints has no large; it has small"),
+        (RUBRIC.replace("question", "questions"), "small", "questions"),
+        (RUBRIC, "small", "documents: FOLDER"),
+        (RUBRIC.replace("context, ", "reference, "), "small", "input reference, which events do not contain"),
         ("", "small", "faithful.yaml"),
     ],
 )
@@ -224,11 +199,3 @@ def test_a_judge_that_cannot_be_set_up_is_an_error(tmp_path: Path, text: str, en
         judges().build(Evaluator(judge="faithful.yaml", endpoint=endpoint), tmp_path)
     with pytest.raises(SetupError, match="cannot be read"):
         judges().build(Evaluator(judge="none.yaml", endpoint=endpoint), tmp_path)
-
-
-def test_the_version_depends_on_rubric_and_model_and_not_on_address_and_key(tmp_path: Path) -> None:
-    (tmp_path / "faithful.yaml").write_text(PLAIN_RUBRIC, encoding="utf-8")
-    judge = Evaluator(judge="faithful.yaml", endpoint="small")
-    _, version = judges().build(judge, tmp_path)
-    assert judges("small=m@http://127.0.0.1:9/v1", key="sk-1").build(judge, tmp_path)[1] == version
-    assert judges("small=n@http://127.0.0.1:8080/v1").build(judge, tmp_path)[1] != version

@@ -72,11 +72,9 @@ CONTRACT = Contract(
     ("context", "share"),
     [
         ({}, 0.1),
-        ({"land": "fr"}, 0.1),
         ({"land": "de"}, 0.5),
         ({"country": "de"}, 0.1),
         ({"prompt": "answer@8"}, 0.6),
-        ({"prompt": "answer@9"}, 0.0),
         ({"prompt": "answer@8", "land": "de"}, 0.6),
         ({"prompt": "answer@9", "land": "de"}, 0.5),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.events import ARROW_CONTENT_TYPE, Reason
+from barograph.events import Reason
 
 from streams.events import arrow_decoder, arrow_message
 from streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
@@ -21,11 +21,10 @@ from streams.events.arrow_message import (
     rejection_reason,
 )
 from streams.events.arrow_sizes import shared_bytes
-from streams.events.batch import MAX_ARROW_MESSAGES, OUT_OF_MEMORY, portion_size
+from streams.events.batch import OUT_OF_MEMORY
 from streams.events.json_decoder import JsonDecoder
-from streams.recorder import arrow_rows, json_rows, labels
+from streams.recorder import labels
 from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import (
@@ -163,35 +162,6 @@ def test_many_rejected_rows_of_many_columns_stay_within_bounds(monkeypatch: pyte
     assert peak < 16 << 20
 
 
-# ---------------------------------------------------------------------------------------------------- portions
-
-
-class Sent:
-    def __init__(self, content_type: str | None) -> None:
-        self._headers = None if content_type is None else [("trace", b"1"), ("content-type", content_type.encode())]
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        return self._headers
-
-
-ARROW, JSON, PLAIN = Sent(ARROW_CONTENT_TYPE.decode()), Sent("application/json"), Sent(None)
-
-
-@pytest.mark.parametrize(
-    ("messages", "first"),
-    [
-        ([], 0),
-        ([PLAIN] * 20_000, 20_000),
-        ([JSON] * 20_000, 20_000),
-        ([ARROW] * MAX_ARROW_MESSAGES, MAX_ARROW_MESSAGES),
-        ([ARROW] * (MAX_ARROW_MESSAGES + 1), MAX_ARROW_MESSAGES),
-        ([ARROW, PLAIN] * (MAX_ARROW_MESSAGES + 1), 2 * MAX_ARROW_MESSAGES),
-    ],
-)
-def test_many_arrow_messages_are_decoded_in_portions(messages: list[Sent], first: int) -> None:
-    assert portion_size(messages) == first
-
-
 def test_negative_sizes_do_not_hide_others() -> None:
     fields = [field(b"features.x", NULL, Table({}))]
     for nodes, buffers in (([(2**40, 0), (-(2**40), 0)], []), ([(1, 0)], [(0, -1)])):
@@ -323,19 +293,6 @@ def test_json_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatch: py
     result = decode_json_labels(batch_of(SOUND_JSON, one), MODELS)
     assert [(each.reason, each.offset) for each in result.rejected] == [("too-large", 1)]
     assert sum(map(len, result.rows)) == 1
-
-
-def test_a_message_without_memory_for_its_raw_rows_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = ArrowRows(REGISTRY)
-    large = message(pa.array([1.0] * 7))
-    original = arrow_rows._member_columns
-    monkeypatch.setattr(arrow_rows, "_member_columns", fail_first(original, lambda _, each: len(each) >= 7))
-    assert sum(map(len, rows.rows(batch_of(SOUND, large, SOUND, SOUND)))) == 9
-    assert rows.omitted == [1]
-    from_json = JsonRows(REGISTRY)
-    monkeypatch.setattr(json_rows, "_rows", fail_first(json_rows._rows, lambda _, __, each, *___: 1 in each.offset))
-    assert sum(map(len, from_json.rows(batch_of(SOUND_JSON, SOUND_JSON, SOUND_JSON)))) == 2
-    assert from_json.omitted == [1]
 
 
 # ------------------------------------------------------------------------------------------------------- portions

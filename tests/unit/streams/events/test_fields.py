@@ -1,8 +1,10 @@
-"""Fields with any name are decoded, and those of a baseline that the contract no longer names."""
+"""Fields with any name, those of a baseline that the contract no longer names, and forms of event times."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,6 +13,7 @@ from barograph.contract import Contract, Field
 
 from sketches.baseline.columns import TAIL
 from streams.events.batch import MessageBatch
+from streams.events.event_time import parse_time_ms
 from streams.events.event_type import is_nameable
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder.json_rows import JsonRows
@@ -52,18 +55,6 @@ def test_names_of_any_characters_are_decoded(model: str) -> None:
     assert not is_nameable("a\nb")
 
 
-def test_a_model_with_such_a_field_does_not_affect_others() -> None:
-    watched = [Field(name=name, type="float", source=f"features.{name}") for name in ("x", 'y"')]
-    contracts = [(Contract(model="plain", fields=(watched[0],)), 0), (Contract(model="odd", fields=(watched[1],)), 0)]
-    decoded = JsonDecoder(build_registry(contracts, [])).decode(
-        batch(event("plain", x=1.0), event("odd", **{'y"': 2.0}), event("nobody", x=1.0))
-    )
-    result = {columns.model: columns.numbers for columns in decoded.events}
-    assert result["plain"]["features.x"].tolist() == [1.0]
-    assert result["odd"]['features.y"'].tolist() == [2.0]
-    assert [dead.reason for dead in decoded.rejected] == ["unknown-model"]
-
-
 def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
     whole, baseline = simple_contract(), simple_baseline()
     fewer = msgspec.structs.replace(whole, fields=whole.fields[:1])
@@ -83,3 +74,30 @@ def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
     ends = layout.starts + layout.n_cells
     assert counts[1][0, ends - 1].sum() == 0, "nothing is null"
     assert sum(counts[1][0, end : end + TAIL].sum() for end in ends.tolist()) == 0, "nothing is invalid"
+
+
+NOON_MS = round(datetime.fromisoformat("2026-03-01T12:00:00+00:00").timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("value", "ms"),
+    [
+        (NOON_MS, NOON_MS),
+        (float(NOON_MS), NOON_MS),
+        (0, 0),
+        (-1, -1),
+        ("2026-03-01T12:00:00Z", NOON_MS),
+        ("2026-03-01T12:00:00.250Z", NOON_MS + 250),
+        ("2026-03-01T14:30:00+02:30", NOON_MS),
+        ("2026-03-01T12:00:00.0006+00:00", NOON_MS + 1),
+    ],
+)
+def test_valid_times(value: Any, ms: int) -> None:
+    assert parse_time_ms(value) == ms
+
+
+def test_invalid_times() -> None:
+    numbers = (None, True, 1.5, float("nan"), float("inf"), 1e30, 2**63, -(2**63) - 1, [NOON_MS])
+    texts = ("", "yesterday", "2026-03-01", "2026-03-01T12:00:00", "2026-13-01T12:00:00Z", str(NOON_MS))
+    for value in (*numbers, *texts):
+        assert parse_time_ms(value) is None, value

@@ -16,9 +16,6 @@ from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import concat_columns
 from streams.events.json_decoder import JsonDecoder
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
-from streams.recorder.rows import by_role
 from streams.registry.registry import build_registry
 from streams.sketcher.end_probe import EndProbe
 from streams.sketcher.flush import Flush
@@ -92,13 +89,3 @@ def test_only_the_arrival_of_a_shadow_is_counted(encode: Encode) -> None:
     assert flush.events == flush.summaries.unwatched == 3
     tallies = flush.summaries.tallies.tallies("predictions", "id", [], flush.rejected)
     assert sum(each.n for tally in tallies for each in tally.producers) == len(ROLES)
-
-
-@ENCODINGS
-def test_shadows_are_recorded_in_a_table_of_their_own(encode: Encode) -> None:
-    rows = (ArrowRows if encode is as_arrow else JsonRows)(REGISTRY).rows(encode(ROLES))
-    recorded: dict[str, list[str]] = {}
-    for table, own in (split for each in rows for split in by_role(each)):
-        assert "shadow" not in own.column_names
-        recorded.setdefault(table, []).extend(own.column("id").to_pylist())
-    assert recorded == {"predictions": ["e0", "e1", "e3"], "shadow_predictions": ["e2", "e4"]}

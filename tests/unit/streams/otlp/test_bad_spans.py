@@ -26,22 +26,16 @@ def only(attributes: dict[str, Any], **members: Any) -> tuple[dict[str, Any], di
     [
         ("gen_ai.usage.input_tokens", "25", "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.input_tokens", True, "input_tokens", ValueReason.WRONG_TYPE),
-        ("gen_ai.usage.input_tokens", 2.5, "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.input_tokens", [25], "input_tokens", ValueReason.WRONG_TYPE),
-        ("gen_ai.usage.input_tokens", {}, "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.input_tokens", -1, "input_tokens", ValueReason.NEGATIVE),
         ("gen_ai.usage.output_tokens", 10_000_001, "output_tokens", ValueReason.TOO_LARGE),
         ("gen_ai.usage.output_tokens", {"doubleValue": "NaN"}, "output_tokens", ValueReason.NOT_FINITE),
-        ("gen_ai.usage.cost", {"doubleValue": "Infinity"}, "cost_usd", ValueReason.NOT_FINITE),
-        ("gen_ai.usage.cost", -0.5, "cost_usd", ValueReason.NEGATIVE),
         ("gen_ai.response.time_to_first_chunk", "soon", "ttft_ms", ValueReason.WRONG_TYPE),
         ("gen_ai.response.time_to_first_chunk", 5.0, "ttft_ms", ValueReason.AFTER_END),
         ("gen_ai.request.stream", "maybe", "is_stream", ValueReason.WRONG_TYPE),
         ("gen_ai.response.finish_reasons", 7, "finish_reasons", ValueReason.WRONG_TYPE),
-        ("gen_ai.response.finish_reasons", "[broken", "finish_reasons", ValueReason.WRONG_TYPE),
         ("gen_ai.response.model", "two words", "response_model", ValueReason.NOT_A_NAME),
         ("gen_ai.response.model", "m" * 201, "response_model", ValueReason.NOT_A_NAME),
-        ("mlflow.chat.tokenUsage", "no JSON", "input_tokens", ValueReason.WRONG_TYPE),
         ("langfuse.observation.completion_start_time", "yesterday", "first_token_at", ValueReason.WRONG_TYPE),
     ],
 )
@@ -85,12 +79,10 @@ def test_times_that_are_impossible(members: dict[str, Any], meaning: str, reason
     ("start_ms", "reason"),
     [
         (RECEIVED_MS + FUTURE_MS + 1, SpanReason.FUTURE_TIME),
-        (RECEIVED_MS + 3 * HOUR_MS, SpanReason.FUTURE_TIME),
         (RECEIVED_MS - RETENTION_MS - 1, SpanReason.TOO_OLD),
         (2**64 // 1_000_000 - 1, SpanReason.FUTURE_TIME),
         (0, SpanReason.BAD_TIME),
         (RECEIVED_MS + FUTURE_MS - 1, None),
-        (RECEIVED_MS - 3 * HOUR_MS, None),
     ],
 )
 def test_clocks_that_are_wrong(start_ms: int, reason: SpanReason | None) -> None:
@@ -133,7 +125,6 @@ def test_kinds_of_errors(members: dict[str, Any], error: str | None) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "member", "expected"),
     [
-        ("finish_reasons", ["stop"], "status", "stop"),
         ("finish_reasons", ["stop", "length", "stop"], "status", "stop,length"),
         ("finish_reasons", '["tool_calls"]', "status", "tool_calls"),
         ("finish_reasons", "end_turn", "status", "end_turn"),
@@ -141,7 +132,6 @@ def test_kinds_of_errors(members: dict[str, Any], error: str | None) -> None:
         ("model", "/srv/models/a.gguf", "version", "a.gguf"),
         ("model", "C:\\models\\b.gguf", "version", "b.gguf"),
         ("model", "meta-llama/Llama-3.1-8B", "version", "meta-llama/Llama-3.1-8B"),
-        ("model", "gpt-4o@2024-08-06", "version", "gpt-4o@2024-08-06"),
     ],
 )
 def test_finish_reasons_have_one_form_and_versions_no_paths(name: str, value: Any, member: str, expected: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
 
 from streams.rebuild import stopped_check
 from streams.rebuild.errors import RebuildError
@@ -18,34 +18,14 @@ SESSION_S = 10.0
 SETTINGS = ProcessorSettings(instance="test", bootstrap_servers="", warehouse=Address(), session_timeout_s=SESSION_S)
 
 
-class FakeTime:
-    """A clock that only `sleep` advances."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def clock(self) -> float:
-        return self.now_s
-
-    def sleep(self, duration_s: float) -> None:
-        self.now_s += duration_s
-
-
-class FakeWarehouse:
-    """Has one monitor, whose last report is a function of the time."""
-
-    def __init__(self, last_report_ms: Callable[[], int]) -> None:
-        self._last_report_ms = last_report_ms
-
-    def rows(self, sql: str, parameters: Any) -> list[tuple[str, str, int]]:
-        return [("monitor", "monitor-0", self._last_report_ms())]
-
-
 def wait(
     monkeypatch: pytest.MonkeyPatch, members: Callable[[float], int], last_report_ms: Callable[[float], int]
 ) -> tuple[float, list[str]]:
-    """Wait for the monitors; return how long it took and the reported steps."""
-    time = FakeTime()
+    """Wait for the monitors, on a clock that only pauses advance; return how long it took and the reported steps."""
+    pauses_s: list[float] = []
+
+    def now_s() -> float:
+        return sum(pauses_s)
 
     class FakeAdmin:
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -53,13 +33,13 @@ def wait(
 
         def members(self, group: str) -> int:
             assert group == "monitor"
-            return members(time.now_s)
+            return members(now_s())
 
     monkeypatch.setattr(stopped_check, "Admin", FakeAdmin)
     steps: list[str] = []
-    client: Any = FakeWarehouse(lambda: last_report_ms(time.now_s))
-    wait_until_stopped(SETTINGS, client, ["monitor"], steps.append, clock=time.clock, sleep=time.sleep)
-    return time.now_s, steps
+    client: Any = SimpleNamespace(rows=lambda sql, parameters: [("monitor", "monitor-0", last_report_ms(now_s()))])
+    wait_until_stopped(SETTINGS, client, ["monitor"], steps.append, clock=now_s, sleep=pauses_s.append)
+    return now_s(), steps
 
 
 def test_it_waits_until_the_session_of_a_stopped_processor_expires(
@@ -86,15 +66,3 @@ def test_a_group_that_never_empties_is_rejected_after_the_session_and_a_margin(
     with pytest.raises(RebuildError, match="Running: monitor"):
         wait(monkeypatch, members, lambda _: 1)
     assert SESSION_S + MARGIN_S < polls[-1] <= SESSION_S + MARGIN_S + POLL_INTERVAL_S
-
-
-def test_a_group_whose_coordinator_moves_is_described_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    failures = [KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))]
-
-    def members(_: float) -> int:
-        if failures:
-            raise failures.pop()
-        return 0
-
-    assert wait(monkeypatch, members, lambda _: 1) == (0.0, [])
-    assert not failures

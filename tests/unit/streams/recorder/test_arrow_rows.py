@@ -64,14 +64,11 @@ FEATURES: dict[str, tuple[pa.Array, Any]] = {
     "date": (pa.array([date(1970, 1, 2), None]), 86_400_000.0),
     "text": (pa.array(["red", None]), "red"),
     "spelled": (pa.array(["NaN", None]), "NaN"),
-    "large text": (pa.array(["red", None], pa.large_string()), "red"),
     "view": (pa.array(["red", None], pa.string_view()), "red"),
     "dictionary": (pa.array(["red", None]).dictionary_encode(), "red"),
-    "dictionary of numbers": (pa.array([5, None]).dictionary_encode(), 5.0),
     "list": (pa.array([[1, 2], None]), "[1, 2]"),
     "struct": (pa.array([{"a": 1}, None]), '{"a": 1}'),
     "bytes": (pa.array([b"a", None]), "\"b'a'\""),
-    "seconds": (pa.array([3, None], pa.duration("s")), '"0:00:03"'),
 }
 
 
@@ -145,39 +142,6 @@ def test_positions_in_messages_of_several_schemas() -> None:
         (3, 105, 0, "e0", 3.0),
         (3, 105, 1, "e1", 4.0),
     ]
-
-
-def test_members_that_are_not_recorded_are_counted() -> None:
-    first, second = rows(
-        table(
-            features__more=[1.0, None],
-            features__note=["n", "n"],
-            surprise=["s", None],
-            metrics__cost=["dear", None],
-            metrics__tokens=[3, None],
-            scores__late=[True, None],
-            score=["high", None],
-            latency_ms=[12, None],
-            seq=[5, None],
-        )
-    )
-    # more, surprise, cost, late, score; none in the second row
-    assert (first["unknown"], second["unknown"]) == (5, 0)
-    assert dict(first["metrics"]) == {"tokens": 3.0}
-    assert first["scores"] == second["metrics"] == []
-    assert (math.isnan(first["score"]), first["latency_ms"], first["seq"]) == (True, 12.0, 5)
-    assert (math.isnan(second["latency_ms"]), second["seq"]) == (True, -1)
-
-
-def test_texts_of_other_types() -> None:
-    first, second = rows(
-        table(
-            **{"class": [3, None]}, arm=[True, None], status=[1.5, None], error=["Timeout", None], context__q=[7, None]
-        )
-    )
-    assert (first["class"], first["arm"], first["status"], first["error"]) == ("3", "true", "1.5", "Timeout")
-    assert (second["class"], second["arm"], second["status"], second["error"]) == ("", "", "", "")
-    assert (first["context"], second["context"]) == ([("q", "7")], [])
 
 
 def test_events_that_the_sketcher_rejects_are_not_recorded() -> None:

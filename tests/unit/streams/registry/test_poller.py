@@ -180,21 +180,3 @@ def test_polling_continues_with_the_last_copy_while_the_warehouse_is_down(wareho
     assert warehouse.n_open == 1
     source.close()
     assert warehouse.n_open == 0
-
-
-def test_reads_share_a_connection_until_one_fails(warehouse: Warehouse) -> None:
-    warehouse.apply("good")
-    source = warehouse.poller()
-    for _ in range(3):
-        source.refresh()
-    assert (warehouse.n_connections, warehouse.n_open) == (1, 1)
-    warehouse.is_down = True
-    with pytest.raises(WarehouseBusy):
-        source.refresh()
-    assert warehouse.n_open == 0
-    warehouse.is_down = False
-    warehouse.closed.clear()
-    source.start()
-    assert (warehouse.n_connections, warehouse.n_open) == (2, 1)
-    source.stop()
-    assert warehouse.closed.wait(60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.summarise import MAX_VERSION_CHARS, MAX_VERSIONS, FlushSummaries
@@ -59,21 +58,6 @@ def test_a_model_without_baselines_is_not_summarised() -> None:
 
 def event(at_s: int, version: str = "1") -> Event:
     return Event("m", version, at_s * 1000, at_s * 1000, 0.1, "red", "north", False)
-
-
-def test_each_pane_is_counted_on_the_baseline_that_holds_for_it() -> None:
-    snapshot = registry(FIRST, LATER, LAST)
-    rng = random.Random(4)
-    events = [event(T0_S + rng.randrange(6 * HOUR_S), rng.choice(["1", "new"])) for _ in range(300)]
-    summaries = FlushSummaries(snapshot)
-    summaries.add(columns("m", 0, list(enumerate(events))))
-    assert sum(int(pane.counts[0, 0]) for pane in summaries.panes.values()) == 300
-    assert len(summaries.panes) == 12
-    for key, pane in summaries.panes.items():
-        resolved = snapshot.resolve(key.model, key.version, key.pane_start_s)
-        assert resolved is not None
-        assert key.baseline_id == resolved.baseline_id
-        assert pane.unregistered == (key.version == "new")
 
 
 def test_a_flood_of_versions_is_counted_as_one_version() -> None:

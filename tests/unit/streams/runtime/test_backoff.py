@@ -60,29 +60,6 @@ def test_delays_double_up_to_the_largest_and_start_over_for_the_next_operation()
     assert schedule.delays == [0.2]
 
 
-def test_each_delay_is_drawn_from_the_upper_half_of_its_nominal_value_and_announced() -> None:
-    bounds: list[tuple[float, float]] = []
-
-    def uniform(low: float, high: float) -> float:
-        bounds.append((low, high))
-        return low
-
-    schedule = Schedule(failures=2)
-    schedule.run(schedule.backoff(uniform))
-    assert bounds == [(0.1, 0.2), (0.2, 0.4)]
-    assert schedule.delays == [0.1, 0.2]
-    schedule = Schedule(failures=2)
-    delays: list[float] = []
-
-    def on_retry(error: Exception, delay_s: float) -> None:
-        assert error is schedule.error
-        assert len(schedule.delays) == len(delays)
-        delays.append(delay_s)
-
-    schedule.run(schedule.backoff(), on_retry=on_retry)
-    assert delays == schedule.delays == [0.2, 0.4]
-
-
 def test_a_stop_request_interrupts_the_retries() -> None:
     schedule = Schedule(failures=99, interrupt_at=3)
     with pytest.raises(RetryInterrupted) as interrupted:
@@ -109,6 +86,3 @@ def test_other_errors_are_not_retried_and_a_function_may_choose() -> None:
     backoff = schedule.backoff()
     result = backoff.retry(schedule.operation, lambda error: schedule.calls < 9, blocked_on="ClickHouse is busy.")
     assert (result, schedule.calls) == ("result", 3)
-    schedule = Schedule(failures=0)
-    assert schedule.run(schedule.backoff()) == "result"
-    assert (schedule.calls, schedule.delays, schedule.report.retries) == (1, [], 0)

@@ -1,4 +1,4 @@
-"""Metrics of processors: declared once, exported in one way, on the Pipeline page, with bounded labels."""
+"""Metrics of processors: exported in one way, on the Pipeline page, with bounded labels."""
 
 from __future__ import annotations
 
@@ -28,18 +28,6 @@ def samples(report: Report) -> dict[tuple[str, tuple[str, ...]], float]:
         for family in text_string_to_metric_families(text_of(report))
         for sample in family.samples
     }
-
-
-def test_names_follow_the_conventions_of_prometheus() -> None:
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
-    for metric in METRICS:
-        assert metric.name.startswith("barograph_")
-        assert (metric.kind == "counter") == metric.name.endswith("_total"), metric.name
-        if metric.unit in ("seconds", "bytes"):
-            assert f"_{metric.unit}" in metric.name
-        if metric.kind == "histogram":
-            assert metric.unit == "seconds"
-        assert metric.help.endswith(".")
 
 
 def test_every_metric_is_on_the_pipeline_page() -> None:

@@ -66,19 +66,6 @@ def test_a_pass_that_broke_off_is_repeated_over_the_same_rows() -> None:
     assert checkpoint.offsets["predictions"] == {P0: 10}
 
 
-def test_a_pass_covers_all_rows_beyond_the_checkpoint_and_the_next_one_those_beyond_its_end() -> None:
-    checkpoint = Checkpoint({"predictions": {P0: 5}, "labels": {}, "shadow_predictions": {}}, GRACE_S)
-    plan = run_pass(checkpoint, ends({P0: 10}, {P1: 3}), 0.0)
-    read_range = plan.read_range(from_start=False)
-    assert read_range.start == read_range.next_start == {"predictions": {P0: 5}, "labels": {}, "shadow_predictions": {}}
-    plan = run_pass(checkpoint, ends({P0: 10}, {P1: 3}), 60.0)
-    assert plan.read_range(from_start=False).next_start == {
-        "predictions": {P0: 10},
-        "labels": {P1: 3},
-        "shadow_predictions": {},
-    }
-
-
 def test_a_model_without_state_reads_all_its_rows_and_leaves_other_models_alone() -> None:
     checkpoint = Checkpoint({"predictions": {P0: 5}, "labels": {P1: 2}, "shadow_predictions": {}}, GRACE_S)
     plan = checkpoint.prepare(ends({P0: 10}), 0.0)
@@ -86,13 +73,6 @@ def test_a_model_without_state_reads_all_its_rows_and_leaves_other_models_alone(
     assert new.start == NOTHING
     assert known.start == {"predictions": {P0: 5}, "labels": {P1: 2}, "shadow_predictions": {}}
     assert new.next_start == known.next_start == known.start
-
-
-def test_only_topics_whose_offsets_change_are_stored() -> None:
-    checkpoint = Checkpoint({"predictions": {P0: 5}, "labels": {P1: 2}, "shadow_predictions": {}}, GRACE_S)
-    assert run_pass(checkpoint, ends({P0: 10}), 0.0).changed_topics() == {}
-    assert run_pass(checkpoint, ends({P0: 10}), 60.0).changed_topics() == {"predictions": {P0: 10}}
-    assert checkpoint.offsets == {"predictions": {P0: 10}, "labels": {P1: 2}, "shadow_predictions": {}}
 
 
 def test_models_are_read_only_if_rows_changed_or_the_checkpoint_moves_behind_newer_rows() -> None:

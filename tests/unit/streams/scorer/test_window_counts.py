@@ -9,21 +9,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.contract import Arms, Contract, LabelSpec, Slice, Window
-from hypothesis import given
-from hypothesis import strategies as st
+from barograph.contract import Contract, LabelSpec, Window
 
-from sketches.baseline.baseline import SliceValues
 from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
 from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_RANKS
-from streams.registry.registry import RegisteredBaseline, build_registry
-from streams.scorer.rules import baseline_changes, dimensions_at, group_by_baselines, make_rules, unmeasurable_reason
+from streams.registry.registry import build_registry
+from streams.scorer.rules import make_rules, unmeasurable_reason
 from streams.scorer.verdicts import change_levels, reasons, target_levels
 from streams.scorer.window_counts import window_counts
-from streams.scorer.windows import EventClock, window_lengths, window_starts
-from tests.support.pipeline import simple_baseline, simple_contract
-from warehouse.scoring.new_rows import EpochPartition, is_after
+from streams.scorer.windows import EventClock, window_lengths
+from tests.support.pipeline import simple_contract
 from warehouse.scoring.rules import Rules
 
 LABEL = LabelSpec(type="bool", positive=True)
@@ -72,7 +68,6 @@ def test_only_changes_of_the_counts_change_the_basis() -> None:
         (LabelSpec(type="bool"), "binary", "true", (False, False)),
         (LabelSpec(type="bool", positive=False), "binary", "false", (False, False)),
         (LabelSpec(type="bool", positive="late"), "binary", "true", (False, True)),
-        (LabelSpec(type="bool", positive="late", negative="on time"), "binary", "true", (False, False)),
         (LabelSpec(type="category", positive="fraud"), "binary", "fraud", (True, True)),
         (LabelSpec(type="category", classes=("a", "b")), "classes", "", (False, False)),
         (LabelSpec(type="float"), "number", "", (False, False)),
@@ -85,72 +80,16 @@ def test_the_label_determines_the_kind(label: LabelSpec, kind: str, positive: st
     assert unmeasurable_reason(contract(label=label)) == ""
 
 
-def test_slices_come_from_baselines_and_arms() -> None:
-    first = simple_baseline()
-    second = msgspec.structs.replace(
-        simple_baseline(),
-        version="2",
-        dimensions=(
-            SliceValues(name="region", source="context.region", values=("east",), trained=True),
-            SliceValues(name="both", source="context.region * arm", values=("east * a",), trained=True),
-        ),
-    )
-    contract_ = contract(arms=Arms(shares={"a": 0.5, "b": 0.5}))
-    registry = build_registry(
-        [(contract_, 0)], [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate((first, second))]
-    )
-    result = {each.name: each for each in dimensions_at(contract_, registry, 0)}
-    assert result["region"].own_slices == (("", "east"), ("1", "north"), ("1", "south"), ("2", "east"))
-    assert (result["both"].sources, result["both"].own_slices) == (
-        ("context.region", "arm"),
-        (("", "east", "a"), ("2", "east", "a")),
-    )
-    assert result["both"].versions == ("", "2")
-    assert result["arm"].own_slices == tuple((version, arm) for version in ("", "1", "2") for arm in "ab")
-    # A model without a baseline has its contract's slices.
-    contract_ = contract(
-        slices=(Slice(name="c", source="context.c", values=("x",)), Slice(name="d", source="context.d"))
-    )
-    assert [(each.name, each.own_slices, each.versions) for each in dimensions_at(contract_, EMPTY, 0)] == [
-        ("c", (("", "x"),), ("",)),
-        ("d", (), ("",)),
-    ]
-
-
-def test_windows_are_grouped_by_the_baselines_in_effect() -> None:
-    one = RegisteredBaseline(simple_baseline(seed=1), "a", 0, 0)
-    two = RegisteredBaseline(simple_baseline(seed=2), "b", 7200, 1)
-    registry = build_registry([(contract(), 0)], [one, two])
-    breaks = baseline_changes(registry, "toy")
-    assert breaks == [0, 7200]
-    assert group_by_baselines({3600, 0, 7200, 10800}, breaks) == [[0, 3600], [7200, 10800]]
-    assert group_by_baselines({3600}, []) == [[3600]]
-
-
 # ---------------------------------------------------------------------------------------------- windows and marks
 
 
-def test_a_window_ends_with_time_or_the_replay_and_a_checkpoint_is_a_condition_on_integers() -> None:
+def test_a_window_ends_with_time_or_the_replay() -> None:
     assert EventClock(7200.0).has_ended(3600, 3600)
     assert not EventClock(7199.0).has_ended(3600, 3600)
     assert EventClock(5000.0, all_read=True).has_ended(3600, 3600)
     assert not EventClock(5000.0, all_read=True).has_ended(7200, 3600)
     assert EventClock(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
     assert EventClock(10.0).age_s(50) == 0
-    assert is_after({}) == "1"
-    assert is_after({EpochPartition(0, 1): 5, EpochPartition(0, 0): 7}) == (
-        "((epoch, partition) NOT IN ((0, 0), (0, 1)) OR (epoch = 0 AND partition = 0 AND offset > 7) "
-        "OR (epoch = 0 AND partition = 1 AND offset > 5))"
-    )
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([3600, 7200, 86400]))
-def test_window_starts_cover_the_time_range(first: int, more: int, length: int) -> None:
-    starts = list(window_starts(first, first + more, length))
-    assert all(start + length > first and start <= first + more for start in starts)
-    assert starts == list(range(starts[0], starts[-1] + 1, length))
-    assert starts[0] - length + length <= first
-    assert starts[-1] + length > first + more
 
 
 # ---------------------------------------------------------------------------------------------- levels
@@ -163,11 +102,9 @@ def test_window_starts_cover_the_time_range(first: int, more: int, length: int) 
         ("accuracy", metric(0.84, 0.82, 0.86), 0.85, "minor"),
         ("accuracy", metric(0.82, 0.8, 0.84), 0.85, "major"),
         ("log_loss", metric(0.4, 0.3, 0.5), 0.45, "stable"),
-        ("log_loss", metric(0.5, 0.4, 0.6), 0.45, "minor"),
         ("mae", metric(0.5, 0.46, 0.6), 0.45, "major"),
         ("bias", metric(-0.5, -0.6, -0.4), 0.45, "minor"),
         ("bias", metric(-0.5, -0.52, -0.48), 0.45, "major"),
-        ("bias", metric(0.1, -0.2, 0.4), 0.45, "stable"),
     ],
 )
 def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, level: str) -> None:
@@ -181,7 +118,6 @@ def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, l
         ("auc", metric(-0.06, -0.13, 0.01), 0.8, "stable"),
         ("auc", metric(-0.06, -0.115, -0.005), 0.8, "minor"),
         ("auc", metric(0.06, 0.04, 0.08), 0.8, "stable"),
-        ("auc", metric(-0.005, -0.006, -0.004), 0.8, "stable"),
         ("mae", metric(0.6, 0.4, 0.8), 10.0, "major"),
         ("mae", metric(0.06, 0.04, 0.08), 10.0, "stable"),
         ("rmse", metric(-3.0, -4.0, -2.0), 10.0, "stable"),
@@ -237,24 +173,6 @@ def state(**columns: Any) -> pa.Table:
             for name, values in (whole | columns).items()
         }
     )
-
-
-def test_sparse_bins_are_expanded() -> None:
-    rows = state(
-        bins=[[0, 2], []],
-        bin_predictions=[[3, 4], []],
-        bin_scores=[[0.3, 3.5], []],
-        bin_labelled=[[1, 2], []],
-        bin_labelled_scores=[[0.1, 1.8], []],
-        bin_positives=[[0, 2], []],
-        confusion=[[1, 2, 3, 4], []],
-        sums=[[1.0] * 6, []],
-    )
-    laid = window_counts(rules("binary"), rows)
-    assert laid.labelled_hist.tolist() == [[[1, 0.1, 0], [0, 0, 0], [2, 1.8, 2]], [[0, 0, 0]] * 3]
-    assert laid.prediction_hist.tolist() == [[[3, 0.3], [0, 0], [4, 3.5]], [[0, 0]] * 3]
-    assert laid.confusion.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
-    assert laid.sums.tolist() == [[1.0] * 6, [0.0] * 6]
 
 
 def test_bins_of_classes_are_separated() -> None:

@@ -32,11 +32,8 @@ def test_targets_are_read() -> None:
     ("targets", "message"),
     [
         ("", "is empty"),
-        (" , ", "is empty"),
         ("http://host:1/metrics", "not MODEL=URL"),
-        ("=http://host:1", "not MODEL=URL"),
         ("a=ftp://host", "http or https"),
-        ("a=host:8000", "http or https"),
         ("a=http://host:999999", "no valid address"),
         ("a=http://me:hunter2@host", "user name or a password"),
         ("a=http://host/a b", "cannot have"),

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from streams.broker.assigned_consumer import Membership
-from streams.records import OffsetRange
 from streams.registry.registry import Registry, build_registry
-from streams.sketcher.end_probe import PROBE_S, EndProbe
+from streams.sketcher.end_probe import EndProbe
 from streams.sketcher.flush import Flush
 from streams.sketcher.flush_policy import (
     BOUNDARY_S,
@@ -22,7 +21,6 @@ from streams.sketcher.flush_policy import (
     next_boundary_s,
 )
 from streams.sketcher.summarise import FlushSummaries
-from streams.topics import partials_partition
 from tests.support.fake_consumer import fake_settings
 from tests.support.monitor_schedule import Event, columns, contract
 
@@ -47,21 +45,6 @@ def test_event_times_are_clipped_to_their_receipt_and_never_go_back() -> None:
     other_partition.partition = np.array([4], dtype=np.int32)
     flush.note_times(other_partition)
     assert flush.newest_ms == {(3, "m"): 4000, (4, "b"): 7000, (4, "m"): 8000}
-
-
-def test_progress_holds_the_models_of_its_partition_of_partials() -> None:
-    flush = make_flush()
-    flush.newest_ms = {(3, "m"): 4000, (3, "b"): 6000, (4, "m"): 8000}
-    flush.oldest_ms, flush.end_markers = {3: 1000}, {3}
-    flush.ends.caught_up_ms[3] = 9000
-    assert flush.ranges({4: 20, 3: 15}) == [OffsetRange(3, 10, 15), OffsetRange(4, 20, 20)]
-    both = [flush.progress(OffsetRange(3, 10, 15), partition, 2) for partition in (0, 1)]
-    for partition, progress in enumerate(both):
-        assert (progress.partition, progress.start, progress.end) == (3, 10, 15)
-        assert (progress.oldest_ms, progress.end_mark, progress.caught_up_at_ms) == (1000, True, 9000)
-        assert progress.newest_ms == {
-            model: at_ms for model, at_ms in (("m", 4000), ("b", 6000)) if partials_partition(model, 2) == partition
-        }
 
 
 def registry(*paces: tuple[int, int, int]) -> Registry:
@@ -109,18 +92,14 @@ def test_a_boundary_is_where_a_pane_ends_or_can_be_sealed() -> None:
 
 @pytest.mark.parametrize(
     ("attribute", "limit"),
-    [("rejected_bytes", MAX_REJECTED_BYTES), ("summaries.n_bytes", MAX_PANE_BYTES), ("events", 1000)],
+    [("rejected_bytes", MAX_REJECTED_BYTES), ("n_bytes", MAX_PANE_BYTES), ("events", 1000)],
 )
 def test_a_flush_ends_at_each_limit_of_its_size(attribute: str, limit: int) -> None:
     opened = Open(flush_events=1000)
-    holder, _, name = f"flush.{attribute}".rpartition(".")
-    owner: Any = opened
-    for step in holder.split("."):
-        owner = getattr(owner, step)
-    setattr(owner, name, limit - 1)
-    assert not opened.is_due()
-    setattr(owner, name, limit)
-    assert opened.is_due()
+    owner: Any = opened.flush.summaries if attribute == "n_bytes" else opened.flush
+    for size in (limit - 1, limit):
+        setattr(owner, attribute, size)
+        assert opened.is_due() == (size == limit)
 
 
 def test_a_flush_ends_at_its_largest_age_and_where_retention_overtook_it() -> None:
@@ -195,34 +174,6 @@ def test_a_partition_is_caught_up_as_of_the_moment_before_its_end_was_queried() 
     assert broker.probe.caught_up_ms == {}, "an offset is still unread"
     broker.probe.update({0: 10})
     assert broker.probe.caught_up_ms == {0: 1_000_000}
-
-
-def test_the_broker_is_not_queried_at_every_poll() -> None:
-    broker = Broker()
-    broker.ends = {0: 0}
-    for _ in range(50):
-        broker.probe.update({0: 0})
-    queries = broker.queries
-    assert queries <= 3
-    broker.now_s += PROBE_S + 0.1
-    broker.probe.update({0: 0})
-    broker.probe.update({0: 0})
-    assert broker.queries > queries
-    assert broker.probe.caught_up_ms[0] > 1_000_000
-
-
-def test_a_boundary_that_has_passed_is_queried_at_once() -> None:
-    broker = Broker(boundary_ms=1_000_200)
-    broker.ends = {0: 0}
-    broker.probe.update({0: 0})
-    broker.now_s += 0.1
-    broker.probe.update({0: 0})
-    queries = broker.queries
-    broker.now_s += 0.1
-    broker.probe.update({0: 0})
-    assert broker.queries == queries + 1
-    broker.probe.update({0: 0})
-    assert broker.probe.caught_up_ms == {0: 1_000_200}
 
 
 def test_before_a_commit_partitions_without_an_answer_are_queried() -> None:

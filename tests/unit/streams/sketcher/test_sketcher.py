@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-import pyarrow as pa
 import pytest
-from barograph.events import encode_arrow
 from confluent_kafka import KafkaError
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.json_decoder import JsonDecoder
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.registry.registry import Registry
 from streams.runtime.metrics_report import Report
 from streams.settings import Clock
 from streams.sketcher import decode_batch
 from streams.sketcher.sketcher import MAX_AHEAD_MS, POLL_MESSAGES, Sketcher
 from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, failure, fake_settings
-from tests.support.messages import NOW_MS, batch_of
-from tests.support.pipeline import simple_baseline, simple_contract
 
 
 class FakeTopics:
@@ -100,20 +93,6 @@ def test_a_batch_ends_at_each_limit_of_its_size(limit: str, value: int, monkeypa
     assert first_batch(Bench()) == POLL_MESSAGES
 
 
-def test_a_batch_ends_at_its_largest_age_or_where_its_flush_is_full_and_is_shorter_in_a_replay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bench = Bench()
-    bench.fetch_s = 0.6 * decode_batch.BATCH_S
-    assert first_batch(bench) == 2 * POLL_MESSAGES
-    bench = Bench(flush_events=2 * POLL_MESSAGES)
-    bench.flush.events = POLL_MESSAGES
-    assert first_batch(bench) == POLL_MESSAGES
-    monkeypatch.setattr(decode_batch, "REPLAY_BATCH_MESSAGES", POLL_MESSAGES)
-    assert first_batch(Bench("replay")) == POLL_MESSAGES
-    assert first_batch(Bench("live")) == 3 * POLL_MESSAGES
-
-
 def first_batch(bench: Bench) -> int:
     """How many messages the first batch reads of three full fetches."""
     bench.fill(*[POLL_MESSAGES] * 3)
@@ -138,26 +117,3 @@ def test_a_partition_far_ahead_of_one_that_is_still_read_is_paused(
     bench.sketcher.pause_ahead(bench.flush)
     assert bench.fake.paused == {(TOPIC, partition) for partition in paused}
     assert set(bench.sketcher.assigned_partitions()) == {(TOPIC, partition) for partition in {0, 1} - paused}
-
-
-def test_accumulators_count_messages_rows_and_bytes() -> None:
-    baseline = simple_baseline()
-    registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
-    head = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
-    event = msgspec.json.encode(head | {"features": {"x": 1.0, "k": 2, "flag": True}})
-    arrow = encode_arrow(pa.Table.from_pylist([head | {"id": each} for each in "abcdefghi"]))
-    from_json, from_arrow = JsonDecoder(registry).accumulator(), ArrowDecoder(registry).accumulator()
-    n = JsonDecoder(registry).chunk_messages
-    from_json.add(batch_of(*[event] * n))
-    from_arrow.add(batch_of(arrow, arrow))
-    assert (from_json.messages, from_arrow.messages, from_arrow.rows) == (n, 2, 18)
-    assert from_json.n_bytes >= 8 * 3 * n, "three numbers of each"
-    assert from_arrow.n_bytes >= 2 * len(arrow)
-    assert sum(len(events) for events in from_json.take().events) == n
-    assert sum(len(events) for events in from_arrow.take().events) == 18
-    assert (from_json.messages, from_json.n_bytes, from_arrow.rows, from_arrow.n_bytes) == (0, 0, 0, 0)
-    for accumulator in (from_json, from_arrow):
-        accumulator.add(batch_of(*[b"\xff" * 100] * 3))
-        assert (accumulator.messages, accumulator.rejected_bytes) == (3, 300)
-        assert len(accumulator.take().rejected) == 3
-        assert (accumulator.messages, accumulator.rejected_bytes) == (0, 0)

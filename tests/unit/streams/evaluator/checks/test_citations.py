@@ -19,6 +19,7 @@ from streams.evaluator.checks.differences import DifferenceKind
 from streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
 from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from tests.reference.citations import FAULT_SHARES, HARMLESS_EDITS, run
 
 RETURNS = (
     "# Returns\n\nCustomers may return goods within 30 days of delivery. Opened software cannot be returned.\n"
@@ -39,30 +40,20 @@ def check(quote: str, document_id: str | None = "returns") -> CitationResult:
     "quote",
     [
         "Customers may return goods within 30 days of delivery.",
-        "CUSTOMERS MAY RETURN GOODS",
-        "return goods within 30 day of delivery",
         "return goods within thirty days of delivery",
         "return goods within 30-days of delivery",
         "return  goods\nwithin 30 days",
         "orders above €1000 are collected",
-        "orders above €1.000 are collected",
         "orders above EUR 1 000 are collected",
         "delivery fee of 4,90 euros",
         "repair takes 1 day in Leipzig",
         "Customers … within 30 days of delivery",
-        "Customers may [...] delivery.",
-        "Custmers may return goods within 30 days",
         "Opened softwaer cannot be returned",
         "Opened software can not be returned",
-        "Opened software can't be returned",
         "Opened software canot be returned",
         "The twofactor email is sent",
-        "The two factor e mail is sent",
         "e‑mail is sent on March 5, 2026",
         "is sent on 2026-03-05 at 5 pm",
-        "The two-factor e-mail is sent on 5 Marhc 2026",
-        "is sent on 5 March",
-        "The two-factor e-mail is sent on 5  March\n2026",
         "It weighs 1.25 kg",
         "Customers may return the goods within 30 days",
         "software",
@@ -78,27 +69,20 @@ def test_harmless_edits_are_supported(quote: str) -> None:
     ("quote", "kind"),
     [
         ("Customers may return goods within 31 days of delivery", DifferenceKind.NUMBER),
-        ("Customers may return goods within 3 days of delivery", DifferenceKind.NUMBER),
         ("the delivery fee of €49.0", DifferenceKind.NUMBER),
         ("It weighs 1.350 kg", DifferenceKind.NUMBER),
         ("The temperature is 5 degrees", DifferenceKind.NUMBER),
         ("Customers may return goods within 30 weeks of delivery", DifferenceKind.UNIT),
         ("the delivery fee of $4.90, but orders", DifferenceKind.UNIT),
-        ("The repair takes 24 days in Leipzig", DifferenceKind.UNIT),
         ("e-mail is sent on 6 March 2026", DifferenceKind.DATE),
-        ("e-mail is sent on 5 March 2025", DifferenceKind.DATE),
         ("e-mail is sent on 5 March 2026 at 18:00", DifferenceKind.DATE),
         ("Opened software can be returned", DifferenceKind.NEGATION),
-        ("Customers may not return goods within 30 days", DifferenceKind.NEGATION),
         ("Unopened software cannot be returned", DifferenceKind.NEGATION),
         ("Items that are … paid, or that are late, are cancelled", DifferenceKind.NEGATION),
-        ("are collected by Harbour Express", DifferenceKind.NAME),
         ("The repair takes 24 hours in Dresden", DifferenceKind.NAME),
         ("Customers may keep goods within 30 days of delivery", DifferenceKind.WORD),
-        ("Customers must return goods within 30 days", DifferenceKind.WORD),
         ("Customers may return goods within 30 days before delivery", DifferenceKind.WORD),
         ("Items that are not paid, and that are late", DifferenceKind.WORD),
-        ("Customers may return good within 30 hours of delivery", DifferenceKind.UNIT),
         ("Custmers may retrun goods within 30 days", DifferenceKind.WORD),
     ],
 )
@@ -222,25 +206,19 @@ def claims(answer: str) -> list[tuple[str | None, str | None]]:
     ("answer", "expected"),
     [
         ('"It is so" [doc-3]', [("doc-3", "It is so")]),
-        ("“It is so” (doc-3).", [("doc-3", "It is so")]),
         ("„It is so“ [doc-3]", [("doc-3", "It is so")]),
         ("«It is so» [doc-3]", [("doc-3", "It is so")]),
         ('[doc-3]: "It is so"', [("doc-3", "It is so")]),
-        ('[doc-3] says "It is so".', [("doc-3", "It is so")]),
         ('"One" [doc-3] and "two" [returns]', [("doc-3", "One"), ("returns", "two")]),
         ('"It is so" [doc-3, doc-4]', [("doc-3", "It is so"), ("doc-4", "It is so")]),
         ('"It is so" (other)', [("other", "It is so")]),
         ("It is so [doc-3].", [("doc-3", None)]),
-        ("It is so (doc-99).", [("doc-99", None)]),
         ("It is so [other].", [("other", None)]),
-        ("It is so【doc-3】.", [("doc-3", None)]),
         ("It is so (see below), in (2026) [the shop].", []),
-        ("- [x] It is so [sic]", []),
         ("[doc-3](page) is a link", []),
         ("The button “Send it” is green.", []),
         ("“The parcel is not late today” is a quote.", [(None, "The parcel is not late today")]),
         ("“[doc-3] is inside”", []),
-        ("", []),
     ],
 )
 def test_claims_of_an_answer(answer: str, expected: list[tuple[str | None, str | None]]) -> None:
@@ -270,3 +248,19 @@ def test_what_is_not_read_is_counted() -> None:
 def test_a_wrong_entry_of_a_list_names_its_index(entry: object) -> None:
     with pytest.raises(AnswerCheckError, match=r"citations\[1\]"):
         claims_of_list(["doc-3", entry])
+
+
+@pytest.mark.long
+def test_planted_faults_are_flagged_and_harmless_edits_rarely() -> None:
+    """A quarter of `python -m tests.reference.citations`."""
+    study = run(seed=5, faults=250, harmless=240)
+    for kind in FAULT_SHARES:
+        flagged = [outcome.is_flagged for outcome in study.faults if outcome.kind == kind]
+        assert len(flagged) >= 15, kind
+        assert sum(flagged) >= 0.95 * len(flagged), kind
+    for kind in HARMLESS_EDITS:
+        flagged = [outcome.is_flagged for outcome in study.harmless if outcome.kind == kind]
+        assert len(flagged) == 30, kind
+        # An ellipsis may cut a date or a quantity in two.
+        assert sum(flagged) <= (0.1 if kind == "ellipsis" else 0.05) * len(flagged), kind
+    assert sum(outcome.is_flagged for outcome in study.harmless) < 0.05 * len(study.harmless)

@@ -37,8 +37,3 @@ def serve() -> Iterator[Callable[[Answer], JudgeServer]]:
 @pytest.fixture
 def rubric() -> Rubric:
     return parse_rubric(TEXT, "faithful.yaml")
-
-
-@pytest.fixture
-def rubric_text() -> str:
-    return TEXT

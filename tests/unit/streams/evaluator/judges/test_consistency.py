@@ -87,13 +87,3 @@ def test_a_failed_cut_or_late_sample_ends_it_and_what_was_used_counts(serve: Ser
     assert result.error is not None
     assert (result.error.code, result.attempts, len(server.bodies)) == (JudgeErrorCode.TIMEOUT, 2, 2)
     assert "evaluator.timeout_s" in str(result.error)
-
-
-@pytest.mark.parametrize(("status", "lacks"), [(200, True), (400, True), (401, False), (500, False)])
-def test_a_server_without_log_probabilities(serve: Serve, status: int, lacks: bool) -> None:
-    def answer(handler: Exchange, body: dict[str, Any], n: int) -> None:
-        send(handler, chat("a"), status if body.get("logprobs") else 200)
-
-    result = sample_answers(serve(answer).endpoint(), MESSAGES, 2, PARAMETERS)
-    assert (result.texts, result.error, result.mean_logprob) == (("a", "a"), None, None)
-    assert (result.attempts, result.lacks_logprobs) == (3, lacks)

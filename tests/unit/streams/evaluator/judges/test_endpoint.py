@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import socket
-import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -84,21 +82,6 @@ def test_connections_are_reused_or_replaced(serve: Serve) -> None:
     assert [endpoint.complete(REQUEST).text for _ in range(3)] == ["0", "1", "2"]
 
 
-def test_concurrent_requests_have_their_own_connections(serve: Serve) -> None:
-    barrier = threading.Barrier(3)
-
-    def answer(handler: Exchange, body: Any, n: int) -> None:
-        if n < 3:
-            barrier.wait(30)
-        send(handler, chat("Yes."))
-
-    server = serve(answer)
-    endpoint = server.endpoint()
-    with ThreadPoolExecutor(3) as pool:
-        assert [each.text for each in pool.map(lambda _: endpoint.complete(REQUEST), range(30))] == ["Yes."] * 30
-    assert len(server.peers) == 3
-
-
 def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -152,9 +135,7 @@ def test_statuses(serve: Serve) -> None:
     [
         ("7", 7.0, 7.0),
         ("Fri, 31 Dec 2999 23:59:59 GMT", 3600.0, 3600.0),
-        ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0, 0.0),
         ("99999999999999999999", 0.0, 0.0),
-        ("soon", 0.0, 0.0),
         ("-5", 0.0, 0.0),
     ],
 )

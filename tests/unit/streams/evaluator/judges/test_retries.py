@@ -82,18 +82,13 @@ def test_attempts_are_limited_and_pauses_those_of_the_server(serve: Serve) -> No
 
 
 def test_the_limit_of_the_call_bounds_all_pauses(serve: Serve) -> None:
-    clock = TestClock()
-    endpoint = caller(serve(statuses(500)), clock, CallRetries(max_attempts=100, limit_s=10.0, max_pause_s=2.0))
-    error = failure(endpoint)
-    assert error.code is JudgeErrorCode.ERROR
-    assert 8.0 < clock.now_s < 10.0
-    assert error.attempts == len(clock.pauses_s) + 1
-    for limit_s, least_s, most_s in ((4.0, 2.0, 4.0), (1_000.0, 8.0, 10.0)):
+    for limit_s, least_s, most_s in ((None, 8.0, 10.0), (4.0, 2.0, 4.0), (1_000.0, 8.0, 10.0)):
+        clock = TestClock()
         endpoint = caller(serve(statuses(500)), clock, CallRetries(max_attempts=100, limit_s=10.0, max_pause_s=2.0))
-        began_s = clock.now_s
-        with pytest.raises(JudgeError):
+        with pytest.raises(JudgeError) as error:
             endpoint.complete(REQUEST, limit_s)
-        assert least_s < clock.now_s - began_s < most_s
+        assert least_s < clock.now_s < most_s
+        assert (error.value.code, error.value.attempts) == (JudgeErrorCode.ERROR, len(clock.pauses_s) + 1)
 
 
 def test_an_open_breaker_sends_nothing(serve: Serve) -> None:
@@ -110,14 +105,6 @@ def test_an_open_breaker_sends_nothing(serve: Serve) -> None:
     states = [breaker.state]
     assert endpoint.complete(REQUEST).text == "Yes."
     assert [*states, breaker.state] == ["half-open", "closed"]
-
-
-def test_a_breaker_that_opens_during_a_call_leaves_the_failure(serve: Serve) -> None:
-    clock = TestClock()
-    server = serve(statuses(500))
-    breaker = EndpointBreaker(0.5, 2, 30.0, clock=lambda: clock.now_s)
-    error = failure(caller(server, clock, breaker=breaker))
-    assert (error.code, error.attempts, len(server.bodies)) == (JudgeErrorCode.ERROR, 2, 2)
 
 
 @pytest.mark.parametrize(("status", "state"), [(400, "closed"), (422, "closed"), (401, "open"), (404, "open")])

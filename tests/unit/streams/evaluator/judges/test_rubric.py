@@ -12,7 +12,7 @@ from barograph.contract.problems import ContractError
 from streams.evaluator.judges.chat import ChatParameters
 from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 from streams.evaluator.judges.messages import rubric_hash, rubric_messages, verdict_schema
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
+from streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric
 
 SCORED = """\
 rubric: 1
@@ -28,16 +28,15 @@ model: {temperature: 0.5, max_tokens: 99, seed: 7}
 """
 
 
-def test_a_rubric_with_scores_and_one_with_defaults(rubric_text: str) -> None:
-    rubric = parse_rubric(SCORED, "r.yaml")
-    assert rubric.scores == ScoreRange(1, 5, 2)
-    assert [rubric.scores.class_of(score) for score in range(1, 6)] == ["faulty", "faulty", "sound", "sound", "sound"]
-    assert rubric.parameters == ChatParameters(0.5, 99, 7)
-    assert rubric.examples[0].texts == JudgedTexts("Hi?", "Hello.")
-    schema = verdict_schema(rubric)
+def test_a_rubric_with_scores_and_one_with_defaults(rubric: Rubric) -> None:
+    scored = parse_rubric(SCORED, "r.yaml")
+    assert scored.scores == ScoreRange(1, 5, 2)
+    assert [scored.scores.class_of(score) for score in range(1, 6)] == ["faulty", "faulty", "sound", "sound", "sound"]
+    assert scored.parameters == ChatParameters(0.5, 99, 7)
+    assert scored.examples[0].texts == JudgedTexts("Hi?", "Hello.")
+    schema = verdict_schema(scored)
     assert schema["properties"] == {"score": {"type": "integer", "enum": [1, 2, 3, 4, 5]}, "reason": {"type": "string"}}
     assert list(schema["properties"]) == schema["required"] == ["score", "reason"]
-    rubric = parse_rubric(rubric_text, "r.yaml")
     assert rubric.inputs == ("prompt", "context", "answer"), "the order of the message, not of the file"
     assert (rubric.scores, rubric.examples, rubric.reason) == (None, (), "first")
     assert rubric.parameters == ChatParameters(0.0, 300, 1)
@@ -74,21 +73,14 @@ def test_all_messages_but_the_last_are_the_same_for_each_answer() -> None:
     [
         ("scale: {faulty: It is not., sound: It is.}\n", "", "r.yaml:1: scale: is missing"),
         ("sound: It is.", "good: It is.", "r.yaml:4: scale.good: the key 'good' is unknown"),
-        ("sound: It is.", "sound: ' '", "r.yaml:4: scale.sound: the text is empty"),
-        ("faulty: It is not., ", "", "r.yaml:4: scale.faulty: is missing"),
         ("rubric: 1", "rubric: 2", "r.yaml:1: rubric: '2' is out of range"),
         ("scores: 1-5", "scores: 5-1", "r.yaml:5: scores: '5-1' is not a range of scores"),
-        ("scores: 1-5", "scores: [1, 5]", "r.yaml:5: scores: '' is not a range of scores"),
         ("scores: 1-5\n", "", "r.yaml:5: faulty_at_most: needs scores"),
-        ("faulty_at_most: 2\n", "", "faulty_at_most: is missing"),
         ("faulty_at_most: 2", "faulty_at_most: 5", "r.yaml:6: faulty_at_most: is not a score that leaves one"),
         ("reason: last", "inputs: [prompt]", "r.yaml:7: inputs: answer is missing"),
         ("reason: last", "inputs: [answer]", "r.yaml:9: examples[0].prompt: is not one of the rubric's inputs"),
-        ("reason: last", "inputs: [question]", "r.yaml:7: inputs[0]: 'question' is unknown"),
         ("score: 5,", "class: sound,", "r.yaml:9: examples[0].class: the rubric has scores; write score"),
         ("score: 5,", "score: 9,", "r.yaml:9: examples[0].score: is outside the scores"),
-        ("score: 5, ", "", "r.yaml:9: examples[0].score: is missing"),
-        ("prompt: Hi?, ", "", "r.yaml:9: examples[0].prompt: is missing"),
         ("temperature: 0.5", "temperature: hot", "r.yaml:10: model.temperature: 'hot' is not a number"),
         ("name: helpful", "nmae: helpful", "r.yaml:2: nmae: the key 'nmae' is unknown; did you mean name?"),
     ],
@@ -98,17 +90,6 @@ def test_problems_have_their_line(line: str, replacement: str, problem: str) -> 
     with pytest.raises(ContractError) as error:
         parse_rubric(SCORED.replace(line, replacement), "r.yaml")
     assert problem in str(error.value)
-
-
-def test_files(tmp_path: Path) -> None:
-    path = tmp_path / "r.yaml"
-    with pytest.raises(ContractError, match="cannot be read: no such file"):
-        read_rubric(path)
-    path.write_text("")
-    with pytest.raises(ContractError, match=r"r\.yaml:1: write a map"):
-        read_rubric(path)
-    path.write_text(SCORED)
-    assert read_rubric(path).name == "helpful"
 
 
 def test_all_that_decides_the_result_is_in_the_version(rubric: Rubric) -> None:

@@ -60,25 +60,6 @@ def test_day_is_written_once_over_and_again_after_a_late_event(pane_s: int) -> N
     assert monitor.acknowledged == monitor.offset
 
 
-def test_end_of_history_closes_its_last_hour_and_day() -> None:
-    monitor = color_harness(live=False)
-    monitor.send((T0_S + 10, "red"), (T0_S + HOUR_S + 10, "pink"), end_mark=True)
-    assert monitor.of_color(HOUR_S) == {18: 1, 19: 1}
-    assert monitor.of_color(DAY_S) == {0: 2}
-    assert monitor.names() == {(19, "pink"): 1}
-    # Later events of the same history are added.
-    monitor.send((T0_S + 2 * HOUR_S, "pink"))
-    assert monitor.of_color(HOUR_S) == {18: 1, 19: 1, 20: 1}
-    assert monitor.of_color(DAY_S) == {0: 3}
-    # Panes that do not divide a day have no daily rollups.
-    monitor = color_harness(live=True, pane_s=5 * HOUR_S)
-    monitor.send((T0_S, "pink"), caught_up_s=T0_S)
-    monitor.send(caught_up_s=T0_S + 5 * DAY_S)
-    assert monitor.of_color(DAY_S) == monitor.of_color(HOUR_S) == {}
-    [(_, colour)] = monitor.names()
-    assert colour == "pink"
-
-
 def test_late_events_rewrite_a_day_once_a_minute_and_are_acknowledged_then() -> None:
     monitor = color_harness(live=True, revise_s=60.0)
     monitor.send((TODAY_S + 9, "red"), caught_up_s=TODAY_S + 3 * HOUR_S)
@@ -101,24 +82,6 @@ def test_late_events_rewrite_a_day_once_a_minute_and_are_acknowledged_then() -> 
     monitor.send((TODAY_S + 5 * HOUR_S, "red"))
     assert monitor.of_color(DAY_S) == {0: 3}
     assert monitor.acknowledged == monitor.offset
-
-
-def test_new_categories_are_named_in_open_hours_and_after_late_events() -> None:
-    monitor = color_harness(live=True)
-    monitor.send((T0_S + 5, "pink"), (T0_S + 6, "pink"), (T0_S + 7, "red"), caught_up_s=T0_S + 60)
-    assert monitor.names() == {(18, "pink"): 2}
-    monitor.restart()
-    monitor.send((T0_S + 2000, "pink"), (T0_S + 2000, "lime"), caught_up_s=T0_S + 2060)
-    assert monitor.names() == {(18, "pink"): 3, (18, "lime"): 1}
-    # Half of the hour is sealed now, but the hour is open.
-    monitor.send(caught_up_s=T0_S + MINUTES_20 + 1200)
-    monitor.send((T0_S + 3000, "lime"), caught_up_s=T0_S + 3000)
-    assert monitor.names() == {(18, "pink"): 3, (18, "lime"): 2}
-    monitor.send((T0_S + 2 * HOUR_S, "red"), caught_up_s=T0_S + 2 * HOUR_S)
-    assert monitor.names() == {(18, "pink"): 3, (18, "lime"): 2}
-    monitor.restart()
-    monitor.send((T0_S + 100, "mauve"), caught_up_s=T0_S + 2 * HOUR_S)
-    assert monitor.names() == {(18, "pink"): 3, (18, "lime"): 2, (18, "mauve"): 1}
 
 
 def test_the_fifty_most_frequent_categories_of_an_hour_are_named() -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
-import pytest
 from barograph.contract import Window
 
 from sketches.baseline.layout import Layout
 from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.state.model import ModelState
-from streams.monitor.state.pane_cache import PaneCache
 from streams.monitor.state.series import Series
 from streams.monitor.state.store import SeriesPanes, WarehouseStore
-from streams.records import OffsetRange
 from tests.support.memory_warehouse import MemoryWarehouse
-from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry
+from tests.support.monitor_harness import HOUR_S, MonitorHarness, make_registry
 from tests.support.monitor_schedule import T0_S
 from tests.support.pipeline import simple_baseline, simple_contract
 
@@ -97,18 +92,6 @@ def test_hour_is_summed_and_merged_from_evicted_panes_that_late_events_change() 
     assert monitor.series.panes == {}
 
 
-def test_small_panes_are_read_in_one_query() -> None:
-    monitor = EvictingHarness(0, rows_per_load=1_000_000)
-    monitor.fill(1)
-    monitor.seal(1)
-    monitor.reads.loaded.clear()
-    assert int(monitor.series.sum_hour(T0_S)[0, 0]) == PER_HOUR
-    assert [len(starts) for starts in monitor.reads.loaded] == [PER_HOUR]
-    hour = monitor.series.hours[T0_S]
-    monitor.seal(2)
-    assert monitor.series.hours[T0_S] is hour, "reading keeps the sums of hours"
-
-
 def test_loading_stays_within_the_budget_and_keeps_the_nearest_panes() -> None:
     monitor = EvictingHarness(1 << 30, rows_per_load=1)
     monitor.fill(2)
@@ -125,72 +108,11 @@ def test_loading_stays_within_the_budget_and_keeps_the_nearest_panes() -> None:
     assert monitor.of_hours() == {0: PER_HOUR, 1: PER_HOUR}
 
 
-def test_panes_far_ahead_are_evicted_before_the_next_ones() -> None:
-    monitor = EvictingHarness(1 << 30, rows_per_load=1)
-    ahead = [T0_S + i * HOUR_S + 7 for i in range(9)]
-    # The other partition is not read yet, so nothing is sealed.
-    monitor.flush(*ahead, partitions=2)
-    assert len(monitor.series.panes) == len(ahead)
-    monitor.options["budget_bytes"] = 3 * max(pane.n_bytes for pane in monitor.series.panes.values())
-    monitor.restart()
-    monitor.flush(partitions=2)
-    cached = sorted(monitor.series.panes)
-    assert 3 <= len(cached) < len(ahead)
-    assert cached == [at // MINUTES_10 * MINUTES_10 for at in ahead[: len(cached)]]
-    for partition in (0, 1):
-        monitor.flush(partition=partition, partitions=2, caught_up_s=T0_S + 10 * HOUR_S)
-    assert monitor.of_hours() == dict.fromkeys(range(9), 1)
-
-
-def test_changed_sketch_types_drop_merged_ranges() -> None:
-    registry = make_registry(pane_s=MINUTES_10, windows=(Window(HOUR_S, HOUR_S),))
-    store = WarehouseStore(MemoryWarehouse())  # type: ignore[arg-type]
-    cache = PaneCache(store, lambda: registry, 1 << 30)
-    state = ModelState(registry.contracts["m"])
-    cache.load(state)
-    [baseline_id] = registry.layouts
-    series = cache.get_series(state, "1", baseline_id)
-    assert series is not None
-    for i, partial in enumerate(make_partials(registry, [event(T0_S)], OffsetRange(0, 0, 1))):
-        cache.merge(state, series, partial, i, late=False)
-    [window] = state.contract.windows
-
-    def merge_range() -> MergedRange:
-        return cache.merge_range(state, series, window, T0_S + HOUR_S - window.length_s, T0_S + HOUR_S)
-
-    def is_stored(before: MergedRange) -> bool:
-        """Whether the next merge reuses the stored range: it then keeps the removed pane's events."""
-        panes = dict(series.panes)
-        series.panes.clear()
-        same = int(merge_range().counts[0]) == int(before.counts[0])
-        series.panes.update(panes)
-        return same
-
-    merged = merge_range()
-    assert merged.counts[0] == 1
-    cache.update_contract(state, msgspec.structs.replace(state.contract, description="otherwise the same"))
-    assert is_stored(merged)
-    fields = tuple(msgspec.structs.replace(field, sketch="req") for field in state.contract.fields)
-    cache.update_contract(state, msgspec.structs.replace(state.contract, fields=fields))
-    assert not is_stored(merged)
-
-
 BASELINE = simple_baseline()
 
 
 def make_series() -> Series:
     return Series("1", BASELINE.id, CompiledBaseline.of(Layout(BASELINE)), simple_contract())
-
-
-@pytest.mark.parametrize(
-    ("largest", "dtype"), [(1, np.int32), (2**31 - 1, np.int32), (2**31, np.int64), (2**40, np.int64)]
-)
-def test_widened_counts_hold_the_largest(largest: int, dtype: type) -> None:
-    pane = make_series().empty_pane(0)
-    pane.narrow_counts()
-    assert pane.counts.dtype == np.uint8
-    pane.widen_counts(largest)
-    assert pane.counts.dtype == dtype
 
 
 def test_counts_beyond_32_bits_stay_exact_and_are_narrowed_once_written() -> None:

@@ -1,10 +1,9 @@
-"""Rows of `comparisons` equal figures computed from the events by numpy and scipy."""
+"""Rows of `comparisons` and pooled numbers equal figures computed from the events by numpy and scipy."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Window
@@ -13,7 +12,10 @@ from scipy.stats import chi2, fisher_exact, ttest_ind
 
 from sketches.baseline.baseline import Baseline, FieldBaseline
 from sketches.baseline.levels import InsufficientReason
+from sketches.sketch.merge import NumberSummary
+from sketches.sketch.numeric import NumericSketch, numeric_sketch
 from streams.monitor.verdicts.compare import is_output
+from streams.monitor.verdicts.numbers import PooledMoments
 from streams.monitor.verdicts.sides import compared_ends
 from tests.support.comparison_builder import MergedEvents, Row, one
 from tests.support.outputs import CLASSES, class_field, numeric_field, output_baseline, output_contract, output_events
@@ -174,15 +176,6 @@ def test_only_outputs_are_compared_every_quarter_of_a_window(rows: list[Row], en
     assert compared_ends(windows[1], range(0, 86400, 3 * 3600)) == [0, 6 * 3600, 12 * 3600, 18 * 3600]
 
 
-def test_rows_do_not_depend_on_other_windows(monitor: MergedEvents, rows: list[Row], end_s: int) -> None:
-    # Sketches are randomized; other tests check figures read from them.
-    alone = [row for row in monitor.compare([end_s]) if row["source"] != "sketches"]
-    among = [row for row in rows if row["end_s"] == end_s and row["source"] != "sketches"]
-    assert [{k: str(v) for k, v in row.items()} for row in alone] == [
-        {k: str(v) for k, v in row.items()} for row in among
-    ]
-
-
 def test_windows_beyond_the_history_are_insufficient(monitor: MergedEvents, end_s: int) -> None:
     rows = monitor.compare(
         [end_s], gaps=np.array([InsufficientReason.partly_recorded], dtype=np.int8), lost=np.array([2_000.0])
@@ -203,32 +196,6 @@ def test_insufficient_levels_have_a_reason(rows: list[Row], end_s: int) -> None:
     # Had all events been counted, they would have sufficed.
     lossy = few.compare([end_s], lost=np.array([10**7]))
     assert {row["reason"] for row in lossy} == {"", "lost events"}
-
-
-def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: int) -> None:
-    """Version 3 is registered and silent, 9 is unregistered and the latest, 1 has events only in the first hours."""
-    changed = []
-    for i, event in enumerate(events):
-        version = "1" if event["at"] // 1000 < START_S + 3600 else "29"[i % 2]
-        changed.append(event | {"version": version})
-    monitor = MergedEvents(output_contract(), [output_baseline(v, int(v)) for v in "123"], changed)
-    first_s = {"1": START_S, "2": START_S + 3600, "9": START_S + 3600}
-    for series in monitor.series.values():
-        series.first_s = first_s[series.version]
-    rows = monitor.compare([START_S + 3600, START_S + 2 * 3600, end_s])
-    pairs = {(row["end_s"], row["left"], row["right"]) for row in rows if row["kind"] == "version"}
-    assert pairs == {(START_S + 2 * 3600, "2", "9"), (end_s, "2", "9")}
-
-
-def test_arms_unknown_to_the_baseline_are_not_compared(events: list[Row], end_s: int) -> None:
-    """The contract names arms, but the baselines were made before and have no slices of them."""
-    baselines = [msgspec.structs.replace(output_baseline(version, int(version)), dimensions=()) for version in "12"]
-    rows = MergedEvents(output_contract(), baselines, events).compare([end_s])
-    assert {row["kind"] for row in rows} == {"version"}
-    assert MergedEvents(output_contract(), baselines[:1], [e | {"version": "1"} for e in events]).compare([end_s]) == []
-    # A single arm is not compared either.
-    only = [event | {"version": "1"} for event in events if event["arm"] == "b"]
-    assert MergedEvents(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
 
 
 END_S = START_S + 3 * 3600
@@ -302,30 +269,49 @@ def test_scores_and_confidence_of_many_classes() -> None:
     assert one(rows, field="scores.bird", measure="null_rate")["level"] == "major"
 
 
-def test_numeric_answers() -> None:
-    """Minutes of delay: integers far from 0, without a class."""
-    rng = np.random.default_rng(5)
-    delays = {"1": rng.normal(1_000.0, 20.0, N).round(), "2": rng.normal(1_005.0, 25.0, N).round()}
-    trained = numeric_field("score", delays["1"], integer=True)
-    sent = []
-    for version, of_version in delays.items():
-        sent += answered(version, [{"score": int(value)} for value in of_version])
-    baselines = [baseline(version, trained) for version in "12"]
-    score = Field(name="score", type="int", source="score")
-    rows = MergedEvents(contract(score), baselines, sent).compare([END_S])
-    check_mean(one(rows, field="score", measure="mean"), *delays.values())
-    median = one(rows, field="score", measure="p50")
-    assert median["difference_low"] <= 5.0 <= median["difference_high"]
-    edges = np.array(trained.edges)
-    b, c = (
-        np.bincount(np.searchsorted(edges, of_version, side="right"), minlength=10) + 0.5
-        for of_version in delays.values()
-    )
-    p, q = b / b.sum(), c / c.sum()
-    psi = one(rows, field="score", measure="psi")
-    # The empty bin of nulls adds nothing.
-    assert psi["difference"] == pytest.approx(float(((q - p) * np.log(q / p)).sum()), rel=1e-9)
-    assert {(row["field"], row["measure"]) for row in rows} == {
-        ("events", "error_rate"),
-        *(("score", measure) for measure in ("psi", "null_rate", "mean", "p50", "p99")),
-    }
+def sketch_of(values: FloatArray, integer: bool = False) -> NumericSketch:
+    sketch = numeric_sketch(integer, "kll")
+    sketch.update(values)
+    return sketch
+
+
+def summary_of(values: FloatArray, center: float, sketch: NumericSketch | None) -> NumberSummary:
+    shifted = values - center
+    moments = np.array([shifted.sum(), (shifted**2).sum(), values.min(), values.max()])
+    return NumberSummary.counted(len(values), moments, sketch)
+
+
+def test_pooling_two_series_equals_one_and_what_cannot_be_computed_is_nan() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(5.0, 2.0, 90), rng.normal(7.0, 1.0, 60)
+    one, other = sketch_of(first), sketch_of(second)
+    pooled = PooledMoments()
+    pooled.add(90, 4.0, summary_of(first, 4.0, one))
+    pooled.add(60, 9.0, summary_of(second, 9.0, other))
+    both = np.concatenate((first, second))
+    assert pooled.n == 150
+    assert pooled.mean == pytest.approx(both.mean(), rel=1e-12)
+    assert pooled.variance == pytest.approx(both.var(ddof=1), rel=1e-9)
+    assert pooled.sketch is not None
+    assert pooled.sketch.n == 150
+    # The inputs stay as they are.
+    assert (one.n, other.n) == (90, 60)
+    assert PooledMoments().n == 0
+    assert np.isnan(PooledMoments().mean)
+    assert np.isnan(PooledMoments().variance)
+    # Sums out of range have no variance.
+    pooled = PooledMoments()
+    pooled.add(2, 0.0, NumberSummary.counted(2, np.array([np.inf, np.inf, 0.0, 1e308]), None))
+    assert not np.isfinite(pooled.mean)
+    assert np.isnan(pooled.variance)
+
+
+def test_sketches_that_do_not_cover_all_numbers_or_differ_in_type_are_dropped() -> None:
+    values = np.arange(10.0)
+    whole, other_type = sketch_of(values), sketch_of(values, integer=True)
+    for sketches in ([None], [sketch_of(values[:9])], [whole, None], [None, whole], [whole, other_type]):
+        pooled = PooledMoments()
+        for sketch in sketches:
+            pooled.add(10, 0.0, summary_of(values, 0.0, sketch))
+        assert pooled.sketch is None
+        assert (pooled.mean, pooled.n) == (4.5, 10 * len(sketches))

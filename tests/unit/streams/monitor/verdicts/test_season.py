@@ -130,10 +130,8 @@ def as_rows(columns: Columns) -> list[dict[str, Any]]:
 
 CASES = [
     (600, Window(HOUR_S, 600)),
-    (600, Window(1800, 600)),
     (600, Window(DAY_S, HOUR_S)),
     (HOUR_S, Window(DAY_S, HOUR_S)),
-    (600, Window(DAY_S, 1800)),
 ]
 
 
@@ -162,16 +160,6 @@ def test_windows_are_compared_with_the_mix_of_their_hours(pane_s: int, window: W
         assert row["p_value"] == verdicts.p_value[0, group]
         top = int(bins.starts[group]) + row["top_bin_index"]
         assert row["expected_share"] == expected.share[0, top]
-
-
-def test_window_judged_alone_has_the_same_row() -> None:
-    series = make_series(600, (Window(DAY_S, HOUR_S),), make_baseline())
-    window = series.contract.windows[0]
-    ends = list(range(FROM_S + DAY_S, FROM_S + HOURS * HOUR_S + 1, HOUR_S))
-    together = rows(series, window, ends)
-    for end in ends[::9]:
-        for key, row in rows(series, window, [end]).items():
-            assert row == together[key]
 
 
 @pytest.mark.parametrize("missing", ["the request in the contract", "the hours in the baseline"])
