@@ -30,7 +30,7 @@ from alerts.settings import AlertSettings
 from cli.apply import apply_all, impact, plan_all
 from cli.apply.show import plan_lines
 from cli.consumers import read
-from cli.consumers.query_log import QueryLogMissing, read_users, users_of_field
+from cli.consumers.query_log import read_users, users_of_field
 from cli.consumers.readers import ConsumerReport
 from cli.consumers.store import store_readers
 from cli.settings import Settings
@@ -290,19 +290,3 @@ def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     assert "group snoop" in strangers
     assert "archive" not in strangers
     assert "ClickHouse keeps no query log" in " ".join(strangers.split())
-
-
-def test_what_cannot_be_read_is_a_note(observed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "read_users", read_users)
-    elsewhere = replace(observed, topic_prefix="elsewhere-", grafana=None)
-    with connect(observed.warehouse) as client:
-        with pytest.raises(QueryLogMissing, match="keeps no query log"):
-            list(read_users(client, NOW))
-        result = read.read_consumers(elsewhere, client, [contract()], NOW)
-    assert [note.partition(",")[0] for note in result.notes] == [
-        "No topic of Barograph with the prefix elsewhere- exists",
-        "ClickHouse keeps no query log",
-        "No Grafana is set",
-    ]
-    assert not result.undeclared
-    assert all(each.observed is None for each in result.declared)

@@ -274,29 +274,3 @@ def test_an_unclear_candidate_must_be_named_by_its_run_id(client: Client, gate: 
     code, out, _ = gate("run-answer@2-2000")
     assert code == 0
     assert "answers: candidate run run-answer@2-2000 (60 answers); accepted run other (60 answers)" in out
-
-
-def test_runs_of_several_suites_are_named_by_their_ids(client: Client, command: Command, tmp_path: Path) -> None:
-    policy = tmp_path / "two.yaml"
-    policy.write_text("suites: {a: {margin: 0.1, items: 50}, b: {margin: 0.1, items: 50}}", encoding="utf-8")
-    store(client, "answer@1", scores(60), 1_000, suite="a", run_id="a-1")
-    store(client, "answer@1", scores(60), 1_000, suite="a", run_id="a-2")
-    store(client, "answer@1", scores(60), 1_000, suite="b", run_id="b-1")
-    words = ("gate", "m", "--policy", policy, "--accept", "--candidate", "a-2")
-    assert "b: the candidate has no run of this suite" in command(*words)[1]
-    code, out, _ = command(*words, "--candidate", "b-1")
-    assert (code, "+ a-2, b-1 is accepted" in out) == (0, True)
-    assert client.rows("SELECT run_id FROM eval_acceptances ORDER BY 1") == [("a-2",), ("b-1",)]
-    code, _, err = command(*words, "--candidate", "a-1")
-    assert (code, "Runs of a that match a-2, a-1 started at the same time" in err) == (3, True)
-
-
-def test_another_model_does_not_start_a_changed_suite(client: Client, gate: Command) -> None:
-    store(client, "answer@1", scores(60), 1_000)
-    gate("answer@1", "--accept")
-    store(client, "answer@1", scores(60), 2_000, suite_version="2", version="openai:chat:smollm2")
-    code, out, _ = gate("run-answer@1-2000", "--accept")
-    assert code == 2
-    assert "run the same suite on the accepted answer@1 (smollm2) too" in out
-    store(client, "answer@1", scores(60), 3_000, format="promptfoo", version="openai:chat:qwen")
-    assert gate("run-answer@1-3000", "--accept")[0] == 2

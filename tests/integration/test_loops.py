@@ -11,7 +11,6 @@ import pytest
 
 from cli.main import main
 from tests.support.warehouse import columns, row
-from warehouse import explored_predictions
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
 
@@ -90,18 +89,6 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
     assert "seats" not in text
 
 
-def test_a_random_part_of_the_entities_is_read(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record(client, exploration=0.5)
-    monkeypatch.setattr(explored_predictions, "MAX_ROWS", USERS * DAYS // 2)
-    assert loops(config, "--entity", "user", "--lag", "23h", "--json") == 1
-    report = json.loads(capsys.readouterr().out)
-    assert report["share_read"] == pytest.approx(0.5, abs=0.01)
-    assert report["rows_read"] % DAYS in (0, DAYS - 1), "all predictions of an entity but the failed one"
-    assert 0.3 < report["rows_read"] / (USERS * DAYS) < 0.7
-
-
 def test_without_exploration_nothing_is_claimed(
     client: Client, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,11 +103,8 @@ def test_errors_say_what_to_do(client: Client, config: str, capsys: pytest.Captu
     record(client, exploration=0.5)
     for words, message in (
         (("--entity", "tail"), "No prediction that succeeded has a value of --entity tail"),
-        (("--entity", "user", "--lag", "0s"), "--lag 0s is not a duration"),
         (("--entity", "user", "--field", "late_aircrat"), "did you mean 'late_aircraft'?"),
         (("--entity", "user", "--output", "class"), "write class=NAME, score>=NUMBER or score"),
-        (("--entity", "user", "--since", "1m"), "ClickHouse has no raw predictions of feed since"),
-        ((), "Missing option '--entity'"),
     ):
         assert loops(config, *words) == 3, words
         assert message in " ".join(capsys.readouterr().err.split())

@@ -143,11 +143,9 @@ def test_an_import_stores_what_is_right_and_lists_the_rest(
         assert [(each.id, each.reviewer) for each in read_reviews(client, EVALUATOR)] == [("a0", "eva")]
     assert run("import", MODEL, "site", "labels.csv", "--format", "csv") == 1
     assert "The contract of bot has no evaluator 'site'; did you mean 'cited'?" in capsys.readouterr().err
-    assert run("import", MODEL, "cited", "missing.csv", "--format", "csv") == 1
-    assert "missing.csv: no such file" in capsys.readouterr().err
 
 
-def test_agreement_lists_answers_and_weeks(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("agreement", MODEL, "cited") == 0
     assert "No answer has two labels yet" in capsys.readouterr().out
     with installed.client as client:
@@ -158,12 +156,6 @@ def test_agreement_lists_answers_and_weeks(installed: Pipeline, capsys: pytest.C
     # Two pairs, one of which differs: 1 − 3·2/(16 − 10).
     assert result["alpha"] == pytest.approx(0.0)
     assert result["disagreements"] == [{"id": "a1", "version": "1", "labels": {"ana": "faulty", "ben": "sound"}}]
-    assert run("agreement", MODEL, "cited") == 0
-    output = capsys.readouterr().out
-    assert "alpha 0.00 (no interval" in output
-    assert re.search(r"a1 +1 +ana: faulty, ben: sound", output)
-    # ana: 1 of 3 decided is faulty, 1 of 4 is unsure.
-    assert re.search(r"ana +\S+ +4 +33\.3% +25\.0%", output), output
 
 
 def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
@@ -191,17 +183,6 @@ def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
     assert (process.returncode, errors) == (0, "")
     assert "1 answer labelled, 1 gold label sent to Kafka." in output
     assert {(event_id, label) for event_id, label, _ in published(installed)} == {("a1", True)}
-
-
-def test_wrong_arguments_of_the_page(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    for words, message in (
-        (("--as", " "), "--as '' is not a name"),
-        (("--as", "ana", "--share", "0"), "--share 0 is not a share"),
-        (("--as", "ana", "--second-share", "2"), "--second-share 2 is not a share"),
-        (("--as", "ana", "--documents", "missing"), "--documents missing is not a folder"),
-    ):
-        assert run("serve", MODEL, "cited", *words) == 1
-        assert message in capsys.readouterr().err
 
 
 def test_the_role_allows_review_and_nothing_else(engine: LocalClickHouse, tmp_path: Path) -> None:

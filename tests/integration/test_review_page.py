@@ -17,7 +17,7 @@ from cli.review.server import ReviewServer
 from cli.settings import Settings
 from streams.evaluator.checks.documents import DocumentSet
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
-from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
+from tests.support.reviewed_answers import EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from warehouse.evaluation_rates import read_evaluation_rates
 from warehouse.review_queue import read_queue
 from warehouse.reviews import Review, read_reviews, unsent_gold
@@ -237,21 +237,3 @@ def test_a_closed_page_keeps_what_was_not_saved(review: ReviewPage) -> None:
         wait_for(review.reviews, "the label of the closed page")
         context.close()
     assert [each.label for each in review.reviews()] == ["sound"]
-
-
-def test_a_label_that_is_sent_is_replaced_and_not_recalled(review: ReviewPage) -> None:
-    gold = review.gold()
-    server = review.server(gold=gold)
-    with server:
-        page = review.open(server)
-        press(page, "f")
-        saved(page)
-        gold.send_due(everything=True)
-        press(page, "Backspace")
-        page.wait_for_selector("#message:visible")
-        assert "is sent already" in page.inner_text("#message")
-        press(page, "s")
-        saved(page)
-        page.close()
-    assert [each["label"] for each in sorted(review.published(), key=lambda each: int(each["at"]))] == [True, False]
-    assert review.reviews()[0].at > AT

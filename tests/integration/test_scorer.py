@@ -16,6 +16,7 @@ import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
 from local.clickhouse import LocalClickHouse
+from sketches.performance.bins import score_edges
 from sketches.performance.metric import MetricEstimate, difference
 from streams.registry.registry import Registry
 from streams.scorer.worker import Scorer
@@ -214,6 +215,7 @@ def test_all_counts_and_metrics_of_two_classes(client: Client, score: Callable[.
     targets = expected(BINARY, predictions, labels, binary_slices)
     compare_counts(client, targets)
     assert compare_binary_metrics(client, targets) > 2000
+    compare_calibration(client, targets)
     known = {each["id"] for each in predictions}
     unknown = [each for each in labels if each["id"] not in known]
     hours = {each["at"] // HOUR_MS for each in unknown}
@@ -251,6 +253,22 @@ def compare_arms(client: Client) -> None:
         assert columns[4:] == [all(parts[key][5] for key in keys), *(parts[key][4] for key in keys)]
         levels.add((window, columns[3]))
     assert {("1d", True), ("1h", False)} <= levels
+
+
+def compare_calibration(client: Client, targets: dict[tuple[str, str, int], Expected]) -> None:
+    """Compare the curve with the mean score and the rate of positives of the raw values in each of its bins."""
+    scored = [scored_by(each) for (_, name, _), own in targets.items() if name == "all" for each in own.outcomes]
+    scores = np.array([score for _, _, score in scored if score is not None])
+    truth = np.array([truth for truth, _, score in scored if score is not None])
+    numbers = np.digitize(scores, score_edges(THRESHOLD))
+    curve = client.rows(
+        "SELECT bin, sum(n) AS rows, sum(score_sum) / rows, sum(positives) / rows FROM calibration_curve "
+        "WHERE slice = 'all' GROUP BY bin ORDER BY bin"
+    )
+    bins = [(number, numbers == number) for number in np.unique(numbers)]
+    assert [row[:2] for row in curve] == [(number, own.sum()) for number, own in bins]
+    assert [row[2] for row in curve] == pytest.approx([scores[own].mean() for _, own in bins], abs=1e-9)
+    assert [row[3] for row in curve] == pytest.approx([truth[own].mean() for _, own in bins], abs=1e-9)
 
 
 def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEstimate:
@@ -616,21 +634,6 @@ def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Call
     slices = {name: each["predictions"] for (_, name, _), each in stored(client).items()}
     assert slices["country=other"] == slices["country=de"] == 1
     assert all(len(name) < 20 for name in slices)
-
-
-def test_lowering_the_raw_share_keeps_the_labels_of_older_windows(client: Client, score: Callable[..., Scorer]) -> None:
-    contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
-    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(100)])
-    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50)])
-    score(contract).score_once()
-    fewer = score(msgspec.structs.replace(contract, raw_share=0.1))
-    fewer.score_once()
-    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50, 120)])
-    fewer.score_once()
-    result = shown(client, "n, coverage, raw_share")["1", "all", "accuracy", "", "1h", START_MS // 1000]
-    assert result == (100, 1.0, 0.1)
-    sampled = [i for i in range(100, 120) if zlib.crc32(f"e{i}".encode()) < 0.1 * 2**32]
-    assert client.rows("SELECT count() FROM pending_labels") == [(len(sampled),)]
 
 
 def test_an_unmeasurable_model_is_skipped_with_a_reason(client: Client, score: Callable[..., Scorer]) -> None:

@@ -35,7 +35,7 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
 from tests.support.warehouse import snapshot
 from warehouse.client import Client
-from warehouse.scoring.pairs import first_window, pairs_query
+from warehouse.scoring.pairs import first_window
 from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
 from warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 
@@ -140,23 +140,6 @@ def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: 
     assert totals["all"] == sum(totals[name] for name in totals if name.startswith("country="))
     ((reasons,),) = client.rows("SELECT mapKeys(sumMap(missing)) FROM shadow_pairs FINAL")
     assert set(reasons) == {"primary-failed", "no-event", "error", "timeout", "skipped-queue", "closed"}
-
-
-def test_a_model_without_labels_is_paired(client: Client, score: Callable[..., Scorer]) -> None:
-    rng = random.Random(5)
-    rows = raw_rows(rng, 500)
-    for event in rows["shadow_predictions"]:
-        if not event["error"]:
-            event["class"] = rng.choice(["", "true", "false", "maybe"])
-    for half in halves(rows):
-        fill(client, half)
-        score(UNLABELLED).score_once()
-    compare(client, rows, UNLABELLED)
-    (compared, agreed), *_ = client.rows("SELECT sum(compared), sum(agreed) FROM shadow_pairs FINAL")
-    assert 0 < agreed < compared
-    ((state, reason),) = client.rows("SELECT state, reason FROM scorer_models FINAL")
-    assert (state, reason) == ("counted", "The contract names no label: add `label` to measure performance.")
-    assert client.rows("SELECT count() FROM performance") == [(0,)]
 
 
 @pytest.mark.long
@@ -300,26 +283,6 @@ def test_numbers_add_up_in_any_unit_and_what_is_too_large_does_not_count(
     versions |= {"basis": rules.basis, "settings": rules.pair_settings.hash}
     (whole, *_) = days_of(read_totals(client, versions), 0)
     assert [whole.sums[f"error_{side}"].sum() for side in ("primary", "candidate")] == [primary, candidate]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "label_spec",
-    [BINARY.label, LabelSpec(type="category", classes=("true", "false", "maybe")), LabelSpec(type="float"), None],
-    ids=["binary", "classes", "number", "unlabelled"],
-)
-def test_the_query_works_after_clickhouse_compiles_its_expressions(
-    client: Client, label_spec: LabelSpec | None
-) -> None:
-    fill(client, raw_rows(random.Random(2), 300))
-    contract = msgspec.structs.replace(UNLABELLED if label_spec is None else BINARY, label=label_spec)
-    rules = make_rules(contract, build_registry([(contract, 1)], []))
-    windows = [START_MS // 1000 + hour * 3600 for hour in range(24)]
-    query, parameters = pairs_query(rules, (), windows, START_MS, has_repeats=True)
-    # ClickHouse compiles an expression once it has executed it a few times.
-    (first, *later) = [sorted(map(repr, client.rows(query, parameters))) for _ in range(8)]
-    assert first
-    assert all(rows == first for rows in later)
 
 
 @pytest.mark.long
