@@ -17,9 +17,9 @@ from alerts.guard.cause_history import CHECK_S, CauseHistory
 from alerts.rules import rules_for
 from alerts.settings import AlertSettings
 from cli.changes.hook import MAX_CHANGES, ChangesHook
-from cli.main import main
 from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
+from tests.support.command_line import run
 from tests.support.pipeline import simple_contract, wait_for
 from tests.support.warehouse import row
 from warehouse.changes import read_changes
@@ -71,12 +71,6 @@ def write_move(client: Client) -> None:
         "contracts",
         [row("contracts", model="toy", contract_id="1", yaml=dump_contract(contract()), applied_at=END - 72 * HOUR)],
     )
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    return int(end.value.code or 0)
 
 
 def test_a_reported_change_is_ranked_first_and_reaches_the_message(

@@ -37,6 +37,7 @@ from cli.settings import Settings
 from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from tests.support.command_line import write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
@@ -271,17 +272,12 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
 def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     observed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tmp_path / "barograph.toml"
     where = observed.warehouse
-    config.write_text(
-        f'bootstrap_servers = "{observed.bootstrap_servers}"\ntopic_prefix = "{observed.topic_prefix}"\n'
-        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
-        f'username = "{where.username}"\n',
-        encoding="utf-8",
-    )
+    lines = f'bootstrap_servers = "{observed.bootstrap_servers}"', f'topic_prefix = "{observed.topic_prefix}"'
+    config = write_settings(tmp_path / "barograph.toml", where, *lines)
     environment = {**os.environ, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password}
     # In a process of its own, as a user runs it.
-    command = [sys.executable, "-m", "cli.main", "consumers", "--config", str(config)]
+    command = [sys.executable, "-m", "cli.main", "consumers", "--config", config]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     declared, _, strangers = done.stdout.partition("Readers that no contract declares")

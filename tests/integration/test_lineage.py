@@ -11,10 +11,10 @@ import pytest
 from barograph.contract.file import dump_contract
 
 from cli.apply import apply_all
-from cli.main import main
 from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from tests.support.command_line import run, write_settings
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.unit.warehouse.test_lineage import contract
 from warehouse.client import Client, connect
@@ -34,22 +34,12 @@ def applied(
     apply_all(settings, [(without, dump_contract(without))])
     apply_all(settings, [(contract(), dump_contract(contract()))])
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-    path = tmp_path / "barograph.toml"
-    path.write_text(
-        f'bootstrap_servers = "{broker.bootstrap_servers}"\n'
-        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
-    )
+    kafka = f'bootstrap_servers = "{broker.bootstrap_servers}"'
+    config = write_settings(tmp_path / "barograph.toml", address, kafka)
     with connect(address) as client:
-        yield str(path), client
+        yield config, client
     with connect(replace(address, database="default")) as client:
         client.command(f"DROP DATABASE {address.database}")
-
-
-def run(config: str, *words: str) -> int | str | None:
-    """Run the command on the model; return its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        main(["lineage", "toy", *words, "--config", config])
-    return ended.value.code
 
 
 @pytest.mark.broker
@@ -62,13 +52,13 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     assert rows == [(node.id, node.detail, node.owner, list(node.upstream)) for node in graph.nodes]
     assert len(client.rows("SELECT DISTINCT contract_id FROM lineage")) == 2
 
-    assert run(config) == 0
+    assert run("lineage", "toy", "--config", config) == 0
     assert "gates" in capsys.readouterr().out
-    assert run(config, "--format", "json") == 0
+    assert run("lineage", "toy", "--format", "json", "--config", config) == 0
     assert [tuple(edge) for edge in json.loads(capsys.readouterr().out)["edges"]] == list(graph.edges)
-    assert run(config, "--format", "svg") == 0
+    assert run("lineage", "toy", "--format", "svg", "--config", config) == 0
     assert capsys.readouterr().out.startswith("<svg ")
-    assert run(config, "--format", "openlineage") == 0
+    assert run("lineage", "toy", "--format", "openlineage", "--config", config) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     jobs = ["toy", "toy.gates", "toy.audit"]
     assert [event["job"]["name"] for event in printed] == jobs
@@ -76,10 +66,10 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
     with ScriptedServer(reply(status=201)) as catalogue:
         url = catalogue.url
-        assert run(config, "--send", url) == 0
+        assert run("lineage", "toy", "--send", url, "--config", config) == 0
         assert capsys.readouterr().out == f"Sent 3 events to {url}.\n"
         catalogue.answer = reply(status=403)
-        assert run(config, "--send", url) == 1
+        assert run("lineage", "toy", "--send", url, "--config", config) == 1
     accepted = catalogue.requests[:3]
     assert [request.json()["job"]["name"] for request in accepted] == jobs
     assert {(request.path, request.headers["Authorization"]) for request in accepted} == {
@@ -87,4 +77,4 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     }
     error = " ".join(capsys.readouterr().err.split())
     assert f"The catalogue at {url} did not take event 1 of 3: 403" in error
-    assert run(config, "--send", url, "--format", "svg") == 1
+    assert run("lineage", "toy", "--send", url, "--format", "svg", "--config", config) == 1

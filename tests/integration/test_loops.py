@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli.main import main
+from tests.support.command_line import run
 from tests.support.warehouse import columns, row
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
@@ -25,6 +25,7 @@ fields:
   genre: {type: category}
 """
 USERS, DAYS = 150, 40
+LOOPS = ("loops", "feed", "--config")
 START = datetime.now(UTC) - timedelta(days=DAYS)
 
 
@@ -59,15 +60,24 @@ def record(client: Client, exploration: float) -> None:
     insert_rows(client, "contracts", [row("contracts", model="feed", contract_id="c", yaml=CONTRACT)])
 
 
-def loops(config: str, *words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["loops", "feed", "--config", config, *words])
-    return int(end.value.code or 0)
-
-
 def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     record(client, exploration=0.5)
-    assert loops(config, "--entity", "context:user_id", "--output", "class=b", "--lag", "23h", "--json") == 1
+    assert (
+        run(
+            "loops",
+            "feed",
+            "--config",
+            config,
+            "--entity",
+            "context:user_id",
+            "--output",
+            "class=b",
+            "--lag",
+            "23h",
+            "--json",
+        )
+        == 1
+    )
     report = json.loads(capsys.readouterr().out)
     effect = report["measurement"]["effects"]["late_aircraft"]
     assert report["measurement"]["verdict"] == {"name": "likely", "reason": "", "fields": ["late_aircraft"]}
@@ -81,7 +91,7 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
     assert sum(report["exposures"]["exposures"]) == USERS * DAYS - 1
 
     words = ("--entity", "user", "--items", "genre", "--field", "late_aircraft", "--output", "class=b")
-    assert loops(config, *words, "--lag", "23h") == 1
+    assert run(*LOOPS, config, *words, "--lag", "23h") == 1
     text = capsys.readouterr().out
     assert text.startswith(f"loop: likely (late_aircraft: {effect['value']:+.2f} [")
     assert "unreadable propensity" in text
@@ -93,7 +103,7 @@ def test_without_exploration_nothing_is_claimed(
     client: Client, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record(client, exploration=0.0)
-    assert loops(config, "--entity", "context.user_id") == 2
+    assert run(*LOOPS, config, "--entity", "context.user_id") == 2
     text = capsys.readouterr().out
     assert text.startswith("loop: cannot tell (no exploration)\n")
     assert "Trend of entropy" in text
@@ -106,5 +116,5 @@ def test_errors_say_what_to_do(client: Client, config: str, capsys: pytest.Captu
         (("--entity", "user", "--field", "late_aircrat"), "did you mean 'late_aircraft'?"),
         (("--entity", "user", "--output", "class"), "write class=NAME, score>=NUMBER or score"),
     ):
-        assert loops(config, *words) == 3, words
+        assert run(*LOOPS, config, *words) == 3, words
         assert message in " ".join(capsys.readouterr().err.split())

@@ -66,7 +66,7 @@ def traffic(contract: Contract, seed: int) -> tuple[list[dict[str, Any]], list[d
             predicted = rng.choice("abc")
             is_right = rng.random() < (0.55 if is_bad else 0.75)
             value = predicted if is_right else rng.choice([each for each in "abc" if each != predicted])
-            output, kind = {"class": predicted}, "string"
+            output, kind = {"scores": {each: 0.75 if each == predicted else 0.125 for each in "abc"}}, "string"
         else:
             value, kind = f"{100 + rng.gauss(0, 9 if is_bad else 5):.3f}", "number"
             output = {"score": 100.0}

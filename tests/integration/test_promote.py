@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, LabelSpec, ShadowTest
 
-from cli.main import main
 from streams.registry.registry import build_registry
 from streams.scorer.rules import make_rules
 from tests.support import scoring
+from tests.support.command_line import call
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
@@ -88,10 +88,7 @@ def promote(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> 
     """Run `barograph promote` on a registered model; return its exit code, output, and errors on one line."""
 
     def run(*words: str, model: str = "m") -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["promote", "--model", model, "--config", config, *words])
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+        return call(capsys, "promote", "--model", model, "--config", config, *words)
 
     scoring.register(client, CONTRACT)
     return run

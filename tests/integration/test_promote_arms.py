@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec
 
-from cli.main import main
 from sketches.baseline.levels import InsufficientReason, Level
 from sketches.shadow.split_traffic import arm_differences, unit_variance
 from streams.registry.registry import build_registry
 from streams.scorer.rules import make_rules
 from tests.support import scoring
+from tests.support.command_line import call
 from tests.support.warehouse import row
 from warehouse.arm_days import COUNTED, arm_days
 from warehouse.arm_ratios import ArmRatio, ArmUnits, write_ratio
@@ -89,10 +89,7 @@ def promote(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> 
     """Run `barograph promote` on a registered model; return its exit code, output, and errors on one line."""
 
     def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["promote", "--model", "m", "--config", config, *words])
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+        return call(capsys, "promote", "--model", "m", "--config", config, *words)
 
     scoring.register(client, CONTRACT)
     return run

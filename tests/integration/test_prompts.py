@@ -15,12 +15,12 @@ from barograph.prompts.prompts import MIN_STALE_S
 from confluent_kafka import Producer
 
 from cli.apply.topics import TopicAdmin, topic_specs
-from cli.main import main
 from cli.prompts.registry import author_name
 from cli.settings import Settings, load_settings
 from local.kafka import LocalKafka
 from streams.prompts.prompt_log import PromptLog
 from streams.topics import Topics
+from tests.support.command_line import call
 from tests.support.pipeline import ROOT, wait_for
 from warehouse.client import Client
 
@@ -54,11 +54,9 @@ class Registry:
 
     def run(self, *words: str, code: int = 0) -> tuple[list[str], str]:
         """Return the lines of the output, and the error on one line."""
-        with pytest.raises(SystemExit) as end:
-            main(["prompts", *words, "--config", self.config])
-        printed = self.capture.readouterr()
-        assert int(end.value.code or 0) == code, printed
-        return printed.out.splitlines(), " ".join(printed.err.split())
+        ended, out, err = call(self.capture, "prompts", *words, "--config", self.config)
+        assert ended == code, (out, err)
+        return out.splitlines(), err
 
     def json(self, *words: str) -> Any:
         return json.loads("\n".join(self.run(*words, "--json")[0]))

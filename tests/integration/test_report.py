@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from barograph.contract.file import dump_contract
 
-from cli.main import main
 from cli.report.week import week_of
 from local.clickhouse import LocalClickHouse
+from tests.support.command_line import call, run, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
 from tests.support.warehouse import migrated, row
 from warehouse.client import Client
@@ -37,13 +37,6 @@ class PlantedWeek:
     values: dict[str, Any]
 
 
-def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    shown = capsys.readouterr()
-    return int(end.value.code or 0), shown.out, shown.err
-
-
 @pytest.fixture(scope="module")
 def planted(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlantedWeek]:
     folder = tmp_path_factory.mktemp("report")
@@ -56,16 +49,13 @@ def planted(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
         applied = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": at}
         insert_rows(client, "contracts", [row("contracts", model=MODEL, **applied)])
         where = engine.address(client.database)
-        config = folder / "barograph.toml"
-        names = f'host = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"'
-        config.write_text(f"[clickhouse]\n{names}\n")
+        config = write_settings(folder / "barograph.toml", where)
         patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
         page, values = folder / "week.html", folder / "values.json"
         words = ["report", "--model", MODEL, "--week", WEEK.name, "--output", str(page), "--json"]
-        with values.open("w") as file, redirect_stdout(file), pytest.raises(SystemExit) as end:
-            main([*words, "--config", str(config)])
-        assert not end.value.code
-        yield PlantedWeek(client, str(config), page, json.loads(values.read_text()))
+        with values.open("w") as file, redirect_stdout(file):
+            assert run(*words, "--config", config) == 0
+        yield PlantedWeek(client, config, page, json.loads(values.read_text()))
 
 
 def test_figures_equal_sql(planted: PlantedWeek) -> None:
@@ -96,15 +86,6 @@ def test_figures_equal_sql(planted: PlantedWeek) -> None:
     hour = IN_WEEK.replace("$", "hour")
     labels = rows(f"SELECT kind, sum(n) FROM label_counts WHERE model = '{MODEL}' AND hour >= {hour} GROUP BY kind")
     assert facts["labelled"] == [dict(labels)["predictions"], dict(labels)["labelled"]]
-
-
-def test_debts_are_those_of_the_end_of_the_week(planted: PlantedWeek, capsys: pytest.CaptureFixture[str]) -> None:
-    at = min(WEEK.end, datetime.now(UTC)).isoformat()
-    _, out, _ = call(capsys, "debt", "--model", MODEL, "--at", at, "--json", "--config", planted.config)
-    debt = json.loads(out)
-    lines = planted.values["debts"]
-    assert len(lines) == len(debt["findings"]) + bool(debt["notes"]) > 0
-    assert all(f"{each['kind']}: {each['subject']}; {each['reason']}" in "\n".join(lines) for each in debt["findings"])
 
 
 def test_printed_queries_repeat_the_figures(planted: PlantedWeek) -> None:

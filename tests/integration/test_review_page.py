@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -55,9 +55,8 @@ class ReviewPage:
 
     def gold(self, **changes: Any) -> GoldLabels:
         derived = next(each for each in evaluator_contracts(contract()) if each.model == EVALUATOR)
-        settings = self.settings
         # The clock does not advance: labels can be taken back until they are sent on request, or at the end.
-        return GoldLabels(derived, Settings(**{**_fields(settings), **changes}), clock=lambda: 0.0)
+        return GoldLabels(derived, replace(self.settings, **changes), clock=lambda: 0.0)
 
     def server(self, reviewer: str = "ana", gold: GoldLabels | None = None, **options: Any) -> ReviewServer:
         with self.pipeline.client as client:
@@ -80,11 +79,6 @@ class ReviewPage:
     def published(self) -> list[dict[str, Any]]:
         values = [message.value() for message in self.pipeline.read_all(self.pipeline.topics.labels)]
         return [json.loads(value) for value in values if value]
-
-
-def _fields(settings: Settings) -> dict[str, Any]:
-    names = ("bootstrap_servers", "warehouse", "topic_prefix")
-    return {name: getattr(settings, name) for name in names}
 
 
 def press(page: Page, key: str) -> None:

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
-from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction
@@ -41,13 +40,6 @@ SUMS = ("log_latency", "loss", "brier", "error")
 Rows = dict[str, list[dict[str, Any]]]
 Key = tuple[str, str, str, int, int]
 """Slice, arm, version, bucket and start of the window (Unix seconds)."""
-
-
-@pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
-    address = engine.address(client.database)
-    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
-    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
 
 def raw_rows(rng: random.Random, n: int, contract: Contract = BINARY) -> Rows:

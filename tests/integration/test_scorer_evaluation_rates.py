@@ -130,15 +130,6 @@ def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client
     assert math.isnan(rows["answer@7"].alpha)
 
 
-class Clock:
-    """Seconds that a test sets."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, engine: LocalClickHouse) -> None:
     plant(client, 80, "answer@7", faulty=0.2)
     scoring.scorer(client, engine.address(client.database), contract()).score_once()
@@ -146,13 +137,14 @@ def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, e
     assert rows == [(ALL_PROMPTS, 80, 10), ("answer@7", 80, 10)], "a pass of the scorer writes them"
     client.command("TRUNCATE TABLE evaluation_rates")
 
-    clock = Clock()
-    schedule = EvaluationRateSchedule(clock)
+    now_s = 0.0
+    schedule = EvaluationRateSchedule(lambda: now_s)
     registry = Registry(contracts={"toy": contract(), "other": simple_contract(model="other")})
 
     def times(changed: set[str], after_s: float) -> int:
-        clock.now_s += after_s
-        at_ms = round((NOW.timestamp() + clock.now_s) * 1000)
+        nonlocal now_s
+        now_s += after_s
+        at_ms = round((NOW.timestamp() + now_s) * 1000)
         schedule.compute_due(client, registry, at_ms, changed)
         ((n,),) = client.rows("SELECT uniqExact(at) FROM evaluation_rates")
         return int(n)

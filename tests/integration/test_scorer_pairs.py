@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,7 +15,6 @@ import pytest
 from barograph.contract import Contract, LabelSpec, Slo
 from scipy.stats import spearmanr
 
-from local.clickhouse import LocalClickHouse
 from streams.registry.registry import build_registry
 from streams.scorer import statement_chunks
 from streams.scorer.rules import make_rules
@@ -33,20 +33,12 @@ from tests.reference.shadow_pairs import (
 )
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
-from tests.support.warehouse import snapshot
 from warehouse.client import Client
 from warehouse.scoring.pairs import first_window
 from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
 from warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
-    address = engine.address(client.database)
-    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
-    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
 
 def raw_rows(rng: random.Random, n: int) -> dict[str, list[dict[str, Any]]]:
@@ -305,22 +297,7 @@ def test_a_pass_killed_while_it_pairs_the_past_is_continued(
 def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Callable[..., Scorer], seed: int) -> None:
     rng = random.Random(seed)
     rows = raw_rows(rng, 300)
-    waiting = {table: scoring.batches(rng, own, 100) for table, own in rows.items()}
-    now_s = (START_MS + 6 * DAY_MS) / 1000
-    changes: dict[str, Any] = {"clock": lambda: now_s, "grace_s": rng.choice([0.0, 60.0])}
-    working = score(BINARY, **changes)
-    while any(waiting.values()):
-        table = rng.choice([name for name, batches in waiting.items() if batches])
-        batch = waiting[table].pop(0)
-        scoring.insert(client, table, batch)
-        if rng.random() < 0.2:  # read again
-            scoring.insert(client, table, batch)
-        now_s += rng.choice([1, 20, 70])
-        if rng.random() < 0.5:
-            working.score_once()
-        if rng.random() < 0.2:
-            working = score(BINARY, **changes)
-    working.score_once()
+    scoring.arrive(client, rng, rows, partial(score, BINARY))
     compare(client, rows)
 
 
@@ -334,16 +311,5 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_pairs(
     fill(client, first)
     score(BINARY).score_once()
     fill(client, second)
-    kills = 0
-    with snapshot(client) as back:
-        while True:
-            back()
-            mortal: Any = MortalClient(client, kills + 1, ("shadow_pairs", "scorer_checkpoints"))
-            try:
-                score(BINARY, connect_to=lambda _, mortal=mortal: mortal).score_once()
-                break
-            except Killed:
-                kills += 1
-            score(BINARY).score_once()
-            compare(client, rows)
-    assert kills >= 4
+    tables = "shadow_pairs", "scorer_checkpoints"
+    assert scoring.kill_everywhere(client, partial(score, BINARY), lambda: compare(client, rows), tables) >= 4

@@ -25,6 +25,7 @@ from streams.scorer.worker import Scorer
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
+from tests.support.command_line import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
 from warehouse.client import Address, Client
@@ -88,13 +89,11 @@ def exported(
     migrated_client: Client, engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Evidence]:
     client, address, folder = migrated_client, engine.address(migrated_client.database), tmp_path_factory.mktemp("m")
-    config = folder / "barograph.toml"
-    where = f'host = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"'
-    config.write_text(f"[clickhouse]\n{where}\n")
+    config = write_settings(folder / "barograph.toml", address)
     rows = fill(client)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-        result = Evidence(client, address, str(config), folder / "evidence.zip", rows, lambda: None)
+        result = Evidence(client, address, config, folder / "evidence.zip", rows, lambda: None)
         result.score()
         code, out, err = result.call("export", "--model", "m", "--out", str(result.path))
         assert (code, err) == (0, ""), out
