@@ -130,8 +130,10 @@ def check_submitted(
         if process in of_events:
             of_events[process][_outcome(each["error"])] += 1
     for process, counted in outcomes.items():
-        found, submitted = ({(process, name): n for name, n in each.items()} for each in (of_events[process], counted))
-        verdict.numbers("outcomes of a shadow", found, submitted)
+        recorded, submitted = (
+            {(process, name): n for name, n in each.items()} for each in (of_events[process], counted)
+        )
+        verdict.numbers("outcomes of a shadow", recorded, submitted)
 
 
 def _outcome(error: str) -> str:

@@ -260,7 +260,7 @@ def test_a_step_of_several_windows_is_as_bad_as_the_worst(client: Client) -> Non
 
 
 def test_too_little_data_is_never_stable(client: Client) -> None:
-    chosen = {"model": "fraud", "slice": "arm=b"}
+    chosen: dict[str, Any] = {"model": "fraud", "slice": "arm=b"}
     assert {row[2] for row in ask(client, "drift.psi", **chosen)} == {None}
     assert {row[3] for row in ask(client, "drift.levels", **chosen)} == {LEVEL_NUMBERS["insufficient"]}
     assert ask(client, "drift.worst_level", **chosen) == [(LEVEL_NUMBERS["insufficient"],)]

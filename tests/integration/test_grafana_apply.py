@@ -261,8 +261,8 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
     assert all("exists and was not applied from here" in line for line in left)
     apply(stub, desired, overwrite=True)
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet"
-    (point,) = [point for point in stub.state.points if point["name"] == "tickets"]
-    assert (point["type"], point["settings"]["url"]) == ("webhook", "http://tickets")
+    points: list[dict[str, Any]] = [point for point in stub.state.points if point["name"] == "tickets"]
+    assert [(point["type"], point["settings"]["url"]) for point in points] == [("webhook", "http://tickets")]
     assert_settled(stub, desired)
 
 

@@ -158,18 +158,18 @@ def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
         rules[0]["uid"]: {"alerts": [{"annotations": texts}]},
         rules[1]["uid"]: {"health": "unknown"},
     }
-    asked = 0
+    n_queries = 0
 
     def evaluate_later(server: StubGrafana, answer: Callable[[], Answer]) -> Answer:
-        nonlocal asked
-        asked += server.requests[-1].endswith("/rules")
-        if asked == 3:
+        nonlocal n_queries
+        n_queries += server.requests[-1].endswith("/rules")
+        if n_queries == 3:
             server.state.evaluations.pop(rules[1]["uid"], None)
         return answer()
 
     stub.always = evaluate_later
     assert smoke(stub, patience_s=60) == 0
-    assert asked == 3, "it waits for rules that are not evaluated yet"
+    assert n_queries == 3, "it waits for rules that are not evaluated yet"
     stub.always = None
     output = capsys.readouterr().out
     for line in (

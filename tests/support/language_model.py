@@ -143,16 +143,16 @@ def fill_evaluations(client: Client, model: str) -> None:
     """
     begin_ms = _milliseconds(EVALUATION_BEGIN.timestamp())
     _evaluations(client, model)
-    seen = {"version": "1", "at": begin_ms + 1, "reason": "random", "probability": 1.0}
+    selected = {"version": "1", "at": begin_ms + 1, "reason": "random", "probability": 1.0}
     reviews = (
         *(("g0", "r1", "faulty"), ("g0", "r2", "faulty"), ("g1", "r1", "sound"), ("g1", "r2", "faulty")),
         *(("g2", "r1", "unsure"), ("g3", "r1", "sound"), ("g4", "r2", "")),
     )
     rows = [
-        row("reviews", **seen, evaluator_model=f"{model}.faithful", id=id_, reviewer=reviewer, label=label)
+        row("reviews", **selected, evaluator_model=f"{model}.faithful", id=id_, reviewer=reviewer, label=label)
         for id_, reviewer, label in reviews
     ]
-    rows.append(row("reviews", **seen, evaluator_model=f"{model}t.faithful", id="g1", label="faulty"))
+    rows.append(row("reviews", **selected, evaluator_model=f"{model}t.faithful", id="g1", label="faulty"))
     insert_rows(client, "reviews", rows)
     result = {"suite": "answers", "version": "1", "items": 60, "mean": 0.5, "low": 0.4, "high": 0.6}
     runs = ((model, "answer@7"), (model, "answer@8"), (f"{model}t", "answer@9"))
@@ -188,9 +188,9 @@ def _evaluations(client: Client, model: str) -> None:
         # Scores with ties, a few of them missing.
         score = round(score_rng.gauss(0.0 if is_faulty else 1.0, 1.0), 1)
         scores = (("agrees", "d", score), ("agrees", "e", -score), ("agrees", "g", 0.5), ("unlabelled", "f", score))
-        for name, letter, own_score in scores:
+        for name, evaluator, own_score in scores:
             known = {} if i % 50 == 7 else {"score": own_score}
-            rows.append(_evaluation(i, f"{model}.{name}", 12 * letter, **{"class": "sound"}, **known))
+            rows.append(_evaluation(i, f"{model}.{name}", 12 * evaluator, **{"class": "sound"}, **known))
         if rng.random() < 0.5:
             at = {"at": end_ms, "received_at": end_ms, "label_type": "string", "offset": i}
             label = "faulty" if is_faulty else "sound"

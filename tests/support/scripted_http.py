@@ -71,8 +71,8 @@ class Exchange(BaseHTTPRequestHandler):
             content = answer.read()
         finally:
             connection.close()
-        kept = {name: value for name, value in answer.getheaders() if name.lower() not in _OF_ONE_CONNECTION}
-        self.send(content, answer.status, **kept)
+        passed_on = {name: value for name, value in answer.getheaders() if name.lower() not in _OF_ONE_CONNECTION}
+        self.send(content, answer.status, **passed_on)
 
     def _respond(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

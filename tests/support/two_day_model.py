@@ -291,7 +291,7 @@ def _causes(client: Client, model: Watched) -> None:
     verdict = {"field": "x", "signal": "psi", "window": "6h", "window_end": MOVED_S + HOUR_S, "version": "2"}
     evidence = {"relation": "own source", "timing": "at onset", "likelihood": "likely", "text": "Likely cause: job."}
     # The second is the row of a rank without a change, which is not shown.
-    causes = [{**times, **change, **evidence, "rank": 1}, {"rank": 2}]
+    causes: list[dict[str, Any]] = [{**times, **change, **evidence, "rank": 1}, {"rank": 2}]
     _insert(client, "suspected_causes", causes, model=model.name, **verdict)
 
 

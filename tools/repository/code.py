@@ -106,12 +106,12 @@ def yaml_is_loaded_safely_everywhere(repository: Repository) -> Iterator[str]:
 @check
 def a_class_name_stands_for_one_thing(repository: Repository) -> Iterator[str]:
     """No two classes of the product have one name. Private and nested classes count, too."""
-    places: defaultdict[str, list[str]] = defaultdict(list)
+    locations: defaultdict[str, list[str]] = defaultdict(list)
     for path in repository.product():
         for node in ast.walk(repository.tree(path)):
             if isinstance(node, ast.ClassDef):
-                places[node.name].append(f"{path}:{node.lineno}")
-    yield from (f"class {name} is defined in {', '.join(found)}" for name, found in places.items() if len(found) > 1)
+                locations[node.name].append(f"{path}:{node.lineno}")
+    yield from (f"class {name} is defined in {', '.join(paths)}" for name, paths in locations.items() if len(paths) > 1)
 
 
 def _last_name(function: ast.expr) -> str:

@@ -62,8 +62,8 @@ def _imports(repository: Repository, *packages: str) -> Iterator[tuple[str, Impo
     """Find all imports of some packages, including those inside functions and for type checkers."""
     for package in packages:
         for path in repository.python(PACKAGES[package]):
-            for found in imports_of(path, ast.walk(repository.tree(path))):
-                yield package, found
+            for target in imports_of(path, ast.walk(repository.tree(path))):
+                yield package, target
 
 
 @check
@@ -79,15 +79,15 @@ def every_package_has_a_level(repository: Repository) -> Iterator[str]:
 def imports_point_one_way(repository: Repository) -> Iterator[str]:
     """A package imports only itself and packages of lower levels, absolutely, and no private name of another."""
     level = {name: i for i, names in enumerate(LEVELS) for name in names}
-    for package, found in _imports(repository, *PACKAGES):
-        if not found.module:
-            yield f"{found}: write imports absolutely"
-        if found.package == package or found.package not in level:
+    for package, target in _imports(repository, *PACKAGES):
+        if not target.module:
+            yield f"{target}: write imports absolutely"
+        if target.package == package or target.package not in level:
             continue
-        if level[found.package] >= level[package]:
-            yield f"{found}: {package} may import only lower packages"
-        if any(part.startswith("_") and part != "__future__" for part in (*found.module.split("."), found.name)):
-            yield f"{found}: private names belong to their package"
+        if level[target.package] >= level[package]:
+            yield f"{target}: {package} may import only lower packages"
+        if any(part.startswith("_") and part != "__future__" for part in (*target.module.split("."), target.name)):
+            yield f"{target}: private names belong to their package"
 
 
 @check
@@ -101,8 +101,8 @@ def no_modules_import_each_other_in_a_cycle(repository: Repository) -> Iterator[
     modules = {module_name(path): path for path in paths}
     graph: dict[str, set[str]] = {}
     for name, path in modules.items():
-        found = imports_of(path, _outside_functions(repository.tree(path)))
-        submodules = {(each.module, f"{each.module}.{each.name}") for each in found}
+        target = imports_of(path, _outside_functions(repository.tree(path)))
+        submodules = {(each.module, f"{each.module}.{each.name}") for each in target}
         graph[name] = {inner if inner in modules else outer for outer, inner in submodules} & modules.keys() - {name}
 
     def reachable(module: str) -> set[str]:
@@ -128,9 +128,9 @@ def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
 @check
 def sketches_use_no_io_and_no_clock(repository: Repository) -> Iterator[str]:
     """The statistics compute from their arguments alone."""
-    for _, found in _imports(repository, "sketches"):
-        if found.package in NO_IO_NO_CLOCK:
-            yield f"{found}: sketches use no I/O and no clock"
+    for _, target in _imports(repository, "sketches"):
+        if target.package in NO_IO_NO_CLOCK:
+            yield f"{target}: sketches use no I/O and no clock"
 
 
 @check
@@ -139,7 +139,7 @@ def the_client_needs_only_its_own_dependencies(repository: Repository) -> Iterat
     renamed = {"pyyaml": "yaml", "confluent-kafka": "confluent_kafka"}
     names = [text.partition(">")[0] for text in repository.toml("client/pyproject.toml")["project"]["dependencies"]]
     declared = {renamed.get(name, name) for name in names}
-    used = {found.package for _, found in _imports(repository, "barograph")}
+    used = {target.package for _, target in _imports(repository, "barograph")}
     foreign = used - {"", "barograph", *sys.stdlib_module_names} - OPTIONAL_OF_THE_CLIENT
     yield from (f"client: {name} is imported and not declared, or the reverse" for name in sorted(foreign ^ declared))
 
@@ -147,10 +147,10 @@ def the_client_needs_only_its_own_dependencies(repository: Repository) -> Iterat
 @check
 def a_library_stays_where_it_belongs(repository: Repository) -> Iterator[str]:
     """Only the monitor uses Faust, only the deployer Grafana's client, and no library of statistics or SQL Kafka's."""
-    found = [each for _, each in _imports(repository, *PACKAGES)]
+    target = [each for _, each in _imports(repository, *PACKAGES)]
     for libraries, allowed in ONLY_IN.items():
-        used = {each.path for each in found if each.package in libraries}
+        used = {each.path for each in target if each.package in libraries}
         yield from (f"{path}: only {sorted(allowed)} import {libraries}" for path in sorted(used ^ allowed))
     folders = tuple(f"{PACKAGES[name]}/" for name in ("barograph", "sketches", "warehouse"))
-    users = {each.path for each in found if each.package == "confluent_kafka" and each.path.startswith(folders)}
+    users = {each.path for each in target if each.package == "confluent_kafka" and each.path.startswith(folders)}
     yield from (f"{path}: confluent_kafka does not belong here" for path in sorted(users ^ KAFKA_OF_THE_CLIENT))

@@ -74,9 +74,9 @@ def uv_is_installed_by_its_hash_and_is_new_enough(repository: Repository) -> Ite
         yield "tools/uv: accepts versions that do not verify the hashes of build requirements"
     for name in ("Dockerfile", "tools/uv"):
         installs = re.findall(r"pip install .*", repository.texts[name].replace("\\\n", " "))
-        wanted = ("--require-hashes", "tools/uv.txt", "--no-deps", "--only-binary :all:")
-        if len(installs) != 1 or not all(option in installs[0] for option in wanted):
-            yield f"{name}: install uv once, with {' '.join(wanted)}"
+        required_options = ("--require-hashes", "tools/uv.txt", "--no-deps", "--only-binary :all:")
+        if len(installs) != 1 or not all(option in installs[0] for option in required_options):
+            yield f"{name}: install uv once, with {' '.join(required_options)}"
 
 
 @check

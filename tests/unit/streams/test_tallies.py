@@ -299,8 +299,8 @@ def test_dead_letters_are_counted_by_model_reason_and_hour_of_receipt() -> None:
     def dead(reason: Reason, model: str, after_s: int) -> RejectedEvent:
         return RejectedEvent(reason, 0, 0, 0, b"", "", model, (HOUR_S + after_s) * 1000)
 
-    letters = [dead(Reason.NOT_JSON, "", after_s) for after_s in (0, 3599, 3600)]
-    result = count_dead([*letters, dead(Reason.BAD_TIME, "m", 0)])
+    dead_letters = [dead(Reason.NOT_JSON, "", after_s) for after_s in (0, 3599, 3600)]
+    result = count_dead([*dead_letters, dead(Reason.BAD_TIME, "m", 0)])
     assert result == {
         "": [DeadCount("not-json", HOUR_S, 2), DeadCount("not-json", HOUR_S + 3600, 1)],
         "m": [DeadCount("bad-time", HOUR_S, 1)],

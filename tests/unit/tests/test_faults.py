@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from barograph.guard.health import HealthState, ModelHealth
@@ -106,7 +107,7 @@ def test_every_difference_of_pairs_is_reported() -> None:
 
 def record(at_s: int, state: HealthState, guard: str = "g1", sequence: int | None = None) -> Record:
     at_ms = (T0 + at_s) * 1000
-    times = {"since_ms": at_ms, "at_ms": at_ms, "evaluated_at_ms": at_ms}
+    times: dict[str, Any] = {"since_ms": at_ms, "at_ms": at_ms, "evaluated_at_ms": at_ms}
     sequence = at_ms if sequence is None else sequence
     return Record(T0 + at_s, ModelHealth(model="m", state=state, sequence=sequence, guard=guard, **times))
 

@@ -239,10 +239,10 @@ def test_messages_name_the_line_the_problem_and_the_remedy() -> None:
         ("ignored: {x: ''}", "ignored.x: has no reason; write why it is not monitored"),
         ("fields: {x: {type: int}}\nignored: {x: id}", "ignored.x: the field 'x' monitors features.x"),
     ):
-        (found,) = problems(f"{HEAD}{line}\n")
+        (problem,) = problems(f"{HEAD}{line}\n")
         last = 3 + line.count("\n")
-        assert found.startswith(f"c.yaml:{last}: "), line
-        assert message in found, line
+        assert problem.startswith(f"c.yaml:{last}: "), line
+        assert message in problem, line
 
 
 def test_text_that_is_not_a_contract_is_rejected() -> None:

@@ -84,7 +84,7 @@ def test_other_shapes_and_types_are_wrong_output() -> None:
     ):
         with pytest.raises(WrongOutput):
             read_answer(answer)
-        assert call_candidate(lambda given: given, answer, lambda: 0).error == "shadow-wrong-output", answer
+        assert call_candidate(lambda value: value, answer, lambda: 0).error == "shadow-wrong-output", answer
 
 
 def test_every_exception_becomes_the_name_of_its_class() -> None:

@@ -48,7 +48,7 @@ def test_perfect_systematic_and_undefined_agreement() -> None:
         assert np.isnan(agreement(codes).alpha)
     for wrong in ([0, 1, 1], [[0.0, 1.0]], [[0, -2]], [["a", "b"]]):
         with pytest.raises(ValueError, match="codes must"):
-            agreement(wrong)  # type: ignore[arg-type]
+            agreement(wrong)
 
 
 @given(st.integers(0, 10_000), st.floats(0.3, 0.95))

@@ -113,7 +113,7 @@ def repeated(phi: float, repetitions: int) -> tuple[Maturity, NDArray[np.bool_],
 
 def test_golden_coverage() -> None:
     learned, inner, observed = repeated(1.0, 10)
-    assert round(10 * covered(learned.coverage, 0.7)) == GOLDEN_COVERAGE[0]
+    assert np.round(10 * covered(learned.coverage, 0.7)) == GOLDEN_COVERAGE[0]
     assert observed[:, inner].sum(axis=0).tolist() == GOLDEN_COVERAGE[1]
 
 

@@ -40,7 +40,7 @@ def test_golden_interval_of_the_share() -> None:
 
 def test_golden_difference_with_ties() -> None:
     counts = np.array([(30, 900, 10), (120, 800, 80), (300, 9_500, 200)]).T
-    log_e = log_evidence_of_difference(*counts, 0.0)
+    log_e = log_evidence_of_difference(counts[0], counts[1], counts[2], 0.0)
     assert log_e == pytest.approx([-1.61948522379, -2.88203090995, 0.857018963482], abs=1e-9)
     low, high = difference_interval(*counts)
     assert low == pytest.approx([-0.00864168203311, -0.0230919161735, -0.00101960997073], abs=1e-9)

@@ -136,7 +136,7 @@ values = scalars | st.lists(st.integers(), max_size=2) | st.dictionaries(st.text
 whole = st.fixed_dictionaries(
     {"x": scalars, "flag": st.booleans(), "colour": scalars, "kind": values}, optional={"note": values}
 )
-some = st.dictionaries(st.sampled_from(["x", "flag", "colour", "kind", "note", "more", "é"]), values, max_size=7)
+features = st.dictionaries(st.sampled_from(["x", "flag", "colour", "kind", "note", "more", "é"]), values, max_size=7)
 events = st.fixed_dictionaries(
     {
         "model": st.sampled_from(["toy", "toy", "other"]),
@@ -145,7 +145,7 @@ events = st.fixed_dictionaries(
         "at": st.integers(NOW_MS - 1000, NOW_MS + 1000),
     },
     optional={
-        "features": whole | some | st.none(),
+        "features": whole | features | st.none(),
         "context": st.none() | st.dictionaries(st.sampled_from(["region", "b"]), values),
         "metrics": st.none() | st.dictionaries(st.sampled_from(["cost", "tokens"]), values),
         "scores": st.none() | st.dictionaries(st.sampled_from(["late", "early"]), values),

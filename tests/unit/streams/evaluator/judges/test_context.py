@@ -54,8 +54,8 @@ def test_of_long_documents_the_passages_that_overlap_most_are_selected_in_their_
     assert "Paragraph alpha25 " in other
     documents = {f"d{i}": paragraphs("beta", 4) for i in range(9)}
     turned = dict(reversed(documents.items()))
-    asked = "What is in paragraph beta2?", "This."
-    assert DocumentContext(documents).select(*asked) == DocumentContext(turned).select(*asked)
+    exchange = "What is in paragraph beta2?", "This."
+    assert DocumentContext(documents).select(*exchange) == DocumentContext(turned).select(*exchange)
 
 
 def test_every_cited_document_has_a_passage_or_the_answer_cites_too_many() -> None:
