@@ -66,7 +66,7 @@ def traffic(contract: Contract, seed: int) -> tuple[list[dict[str, Any]], list[d
             predicted = rng.choice("abc")
             is_right = rng.random() < (0.55 if is_bad else 0.75)
             value = predicted if is_right else rng.choice([each for each in "abc" if each != predicted])
-            output, kind = {"scores": {each: 0.75 if each == predicted else 0.125 for each in "abc"}}, "string"
+            output, kind = {"class": predicted}, "string"
         else:
             value, kind = f"{100 + rng.gauss(0, 9 if is_bad else 5):.3f}", "number"
             output = {"score": 100.0}
@@ -90,11 +90,24 @@ def fired(client: Client, contract: Contract) -> list[tuple[str, str, float]]:
     ]
 
 
+def check_estimates(client: Client, metric: str) -> None:
+    """Estimates without labels are right before the collapse, and cannot see it."""
+    errors = client.rows(
+        "SELECT window_start >= toDateTime({first:UInt32}) AS is_bad, avg(value), avg(cbpe_error) "
+        "FROM latest_performance WHERE metric = {metric:String} AND slice = 'all' AND window = '1d' "
+        "AND NOT isNaN(cbpe_error) GROUP BY is_bad ORDER BY is_bad",
+        {"metric": metric, "first": START_MS // 1000 + COLLAPSE_DAY * 86400},
+    )
+    (_, usual, error), (_, value, blind) = errors
+    assert abs(error) < 0.1 * usual
+    assert blind == pytest.approx(usual - value, abs=0.1 * usual)
+
+
 @pytest.mark.parametrize(
     ("text", "severity", "metrics", "measured"),
     [
         (BINARY, "page", {"accuracy", "auc", "log_loss"}, "accuracy"),
-        (CLASSES, "ticket", {"accuracy", "f1_macro", "log_loss"}, "f1_macro"),
+        (CLASSES, "ticket", {"accuracy", "f1_macro"}, "f1_macro"),
         (NUMBER, "ticket", {"mae"}, "mae"),
     ],
     ids=["binary", "classes", "number"],
@@ -114,16 +127,8 @@ def test_a_collapse_is_major_and_notifies_without_a_written_target(
         {"metric": measured, "first": START_MS // 1000 + COLLAPSE_DAY * 86400, "whole": 7 * PER_DAY},
     )
     assert set(levels) == {("major",)}
-    # Estimates without labels are right before the collapse, and cannot see it.
-    errors = client.rows(
-        "SELECT window_start >= toDateTime({first:UInt32}) AS is_bad, avg(value), avg(cbpe_error) "
-        "FROM latest_performance WHERE metric IN ('accuracy', 'mae') AND slice = 'all' AND window = '1d' "
-        "AND NOT isNaN(cbpe_error) GROUP BY is_bad ORDER BY is_bad",
-        {"first": START_MS // 1000 + COLLAPSE_DAY * 86400},
-    )
-    (_, usual, error), (_, value, blind) = errors
-    assert abs(error) < 0.1 * usual
-    assert blind == pytest.approx(usual - value, abs=0.1 * usual)
+    if measured != "f1_macro":  # which has classes alone, and so no estimate
+        check_estimates(client, measured)
     alerts = fired(client, contract)
     assert {key for _, key, _ in alerts} == metrics
     assert {each for each, _, _ in alerts} == {severity}

@@ -281,14 +281,15 @@ def test_with_clickhouse_away_clients_follow_and_a_repeated_command_adds_the_row
 def test_an_outage_of_kafka_leaves_the_last_known_good_and_ends_without_a_restart(
     client: Client, config: str, topic_prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def follow(cache: Path | None) -> Prompts:
-        return registry.follow(cache=cache, fallback={"answer": "Answer: {{question}}"}, stale_s=MIN_STALE_S)
-
     def source(prompts: Prompts) -> str:
         return str(prompts.get("answer").source)
 
     with LocalKafka(tmp_path / "kafka", port=0) as broker:
         registry = make_registry(broker.bootstrap_servers, topic_prefix, config, tmp_path, capsys, client)
+
+        def follow(cache: Path | None) -> Prompts:
+            return registry.follow(cache=cache, fallback={"answer": "Answer: {{question}}"}, stale_s=MIN_STALE_S)
+
         registry.run("register", registry.write(FIRST))
         registry.run("register", registry.write(SECOND))
         registry.run("label", "answer", "1", "production", "--reason", "start")
