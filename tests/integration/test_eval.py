@@ -85,16 +85,6 @@ def test_a_log_is_stored_once_with_its_items(client: Client, command: Command, t
     assert (code, out[0]) == (0, "+")
     assert client.rows("SELECT count() FROM eval_items FINAL") == [(8,)]
 
-    log = json.loads(INSPECT.read_text(encoding="utf-8"))
-    log["results"]["scores"].append(log["results"]["scores"][0] | {"name": "other"})
-    for sample in log["samples"]:
-        sample["scores"]["other"] = sample["scores"]["contains_fact"]
-    two = tmp_path / "two.json"
-    two.write_text(json.dumps(log), encoding="utf-8")
-    code, _, err = command("import", two, "--scorer", "other")
-    assert code == 3
-    assert "is stored already with the score contains_fact; a run is stored with one score. To import other, run" in err
-
 
 def test_logs_of_all_programs_are_one_series(client: Client, command: Command) -> None:
     results = next((LOGS / "lm_eval").glob("results_*.json"))
