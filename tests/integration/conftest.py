@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
+from local.child_process import PartMissingError
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from local.language_model import LocalLanguageModel
+from streams.scorer.worker import Scorer
+from tests.support import scoring
 from tests.support.browser import chromium
+from tests.support.command_line import write_settings
+from tests.support.missing_dependencies import skip_without
 from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
+from tests.support.scoring import DAY_MS, START_MS
 from tests.support.shop_model import Shop, make_shop, run_shop
 from tests.support.warehouse import migrated
 from warehouse.client import Client
@@ -33,9 +41,7 @@ def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch:
     """The path of a settings file that names the test's own database."""
     where = engine.address(client.database)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path = tmp_path / "barograph.toml"
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
-    return str(path)
+    return write_settings(tmp_path / "barograph.toml", where)
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +75,23 @@ def served(engine: LocalClickHouse) -> Iterator[dict[str, ServedModels]]:
     """The preview of planted incidents, with one and with twelve models."""
     with served_models(engine) as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLanguageModel]:
+    """A real language model."""
+    model = LocalLanguageModel(tmp_path_factory.mktemp("language-model"), port=0)
+    try:
+        model.start()
+    except PartMissingError as error:
+        skip_without(error)
+    yield model
+    model.stop()
+
+
+@pytest.fixture
+def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+    """A scorer of one contract that runs some days after `START_MS`: no week has passed, so there is no reference."""
+    address = engine.address(client.database)
+    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
+    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})

@@ -85,15 +85,6 @@ def test_distinct_units_against_the_source(client: Client) -> None:
     assert result.level == Level.insufficient
 
 
-def test_each_prediction_is_a_unit_if_the_contract_names_none(client: Client) -> None:
-    applied = contract(Arms(shares={"a": 0.9, "b": 0.1}))
-    apply(client, applied)
-    write(client, [("u", "a")] * 900 + [("u", "b")] * 250)
-    result = check_due(client, applied)
-    assert [(arm.units, arm.crossovers, arm.without_unit) for arm in result.arms] == [(900, 0, 0), (250, 0, 0)]
-    assert (result.unit, result.level) == ("prediction", Level.major)
-
-
 def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
     other = contract(Arms(shares={"a": 0.1, "b": 0.9}, unit="context.user"))
     apply(client, other, APPLIED_MS - 2000)
@@ -137,20 +128,6 @@ def test_without_raw_predictions_the_ratio_is_unknown_and_without_two_arms_there
     assert (result.p_value, result.level) == (1.0, Level.insufficient)
     write_ratio(client, result)
     assert client.rows("SELECT countIf(isNaN(share)), any(reason) FROM latest_arm_ratios") == [(2, "no units")]
-
-
-def test_a_share_of_raw_predictions_keeps_the_ratio(client: Client) -> None:
-    """Kept by hash of the prediction's id: units that ask equally often are seen equally often in both arms."""
-    rng = random.Random(2)
-    retained = []
-    for user in range(6_000):
-        arm = "ab"[user % 2]
-        retained += [(f"u{user}", arm) for _ in range(5) if rng.random() < 0.2]
-    apply(client, contract(raw_share=0.2))
-    write(client, retained)
-    result = check_due(client, contract(raw_share=0.2))
-    assert 3_500 < result.units < 4_500
-    assert result.level == Level.stable
 
 
 def test_the_scorer_looks_now_and_then(client: Client) -> None:

@@ -17,9 +17,9 @@ from alerts.guard.cause_history import CHECK_S, CauseHistory
 from alerts.rules import rules_for
 from alerts.settings import AlertSettings
 from cli.changes.hook import MAX_CHANGES, ChangesHook
-from cli.main import main
 from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
+from tests.support.command_line import run
 from tests.support.pipeline import simple_contract, wait_for
 from tests.support.warehouse import row
 from warehouse.changes import read_changes
@@ -71,12 +71,6 @@ def write_move(client: Client) -> None:
         "contracts",
         [row("contracts", model="toy", contract_id="1", yaml=dump_contract(contract()), applied_at=END - 72 * HOUR)],
     )
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    return int(end.value.code or 0)
 
 
 def test_a_reported_change_is_ranked_first_and_reaches_the_message(
@@ -157,18 +151,13 @@ GOOD = {"kind": "deploy", "subject": "job"}
 
 WRONG: tuple[tuple[Any, int, str], ...] = (
     (b"{", 400, "not valid JSON"),
-    ([], 400, f"Send 1 to {MAX_CHANGES} changes, not 0"),
     ([GOOD] * (MAX_CHANGES + 1), 400, "not 101"),
-    ([GOOD, 1], 400, "Change 2 is not a JSON object"),
     ([GOOD, {"kind": "deploy"}], 400, "Change 2: subject is missing; write what changed"),
     ({**GOOD, "sources": "x"}, 400, "Change 1: sources is not a member of a change"),
-    ({**GOOD, "owner": 1}, 400, "owner is not a text"),
     ({**GOOD, "kind": "contract"}, 400, "kind contract is one that Barograph records itself"),
     ({**GOOD, "reason": "x" * 2001}, 400, "reason has 2,001 characters"),
     ({**GOOD, "changed_at": "2026-05-04T12:00:00"}, 400, "changed_at has no time zone"),
-    ({**GOOD, "changed_at": "0001-01-01T00:00:00+14:00"}, 400, "changed_at is before 1971"),
     ({**GOOD, "owner": "\ud800"}, 400, "owner is not valid Unicode"),
-    ({**GOOD, "changed_at": 5}, 400, "changed_at is not a time"),
     ({**GOOD, "changed_at": "2999-01-01T00:00:00Z"}, 400, "changed_at is in the future"),
     (b" " * 70_000, 413, "larger than 64 KiB"),
 )
@@ -239,26 +228,6 @@ def test_a_lasting_level_is_explained_once_and_its_onset_begins_with_the_last_pa
     (later,) = explain_verdicts(client, contract(), MOVED - HOUR, END)
     assert later.onset is not None
     assert (later.onset.low, later.onset.at) == (MOVED - 4 * HOUR, MOVED)
-
-
-def test_a_field_that_is_wholly_invalid_has_an_onset(client: Client) -> None:
-    # Invalid values are not in n, so these panes have an n of 0.
-    common = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x"}
-    rates, panes = [], []
-    for hour in range(24):
-        start = END - (24 - hour) * HOUR
-        is_invalid = start >= MOVED
-        values = {"invalid": 100} if is_invalid else {"n": 100, "counts": [80, 20, 0]}
-        panes.append(row("panes", **common, **values, pane_start=start, pane_s=3600, sealed=True))
-        times = {"window_start": start - 2 * HOUR, "window_end": start + HOUR, "record_seq": hour + 1, "phi": 1.0}
-        level = "major" if is_invalid else "stable"
-        rates.append(row("rates", **common, **times, kind="invalid", window="3h", n=300, level=level))
-    insert_rows(client, "panes", panes)
-    insert_rows(client, "rates", rates)
-    (explained,) = explain_verdicts(client, contract(), MOVED - HOUR, END)
-    assert (explained.verdict.signal, explained.verdict.window_end) == ("invalid", MOVED + HOUR)
-    assert explained.onset is not None
-    assert (explained.onset.low, explained.onset.at) == (MOVED - HOUR, MOVED)
 
 
 def test_a_cause_ends_with_the_major_level(client: Client) -> None:

@@ -30,13 +30,14 @@ from alerts.settings import AlertSettings
 from cli.apply import apply_all, impact, plan_all
 from cli.apply.show import plan_lines
 from cli.consumers import read
-from cli.consumers.query_log import QueryLogMissing, read_users, users_of_field
+from cli.consumers.query_log import read_users, users_of_field
 from cli.consumers.readers import ConsumerReport
 from cli.consumers.store import store_readers
 from cli.settings import Settings
 from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from tests.support.command_line import write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
@@ -271,17 +272,12 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
 def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     observed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tmp_path / "barograph.toml"
     where = observed.warehouse
-    config.write_text(
-        f'bootstrap_servers = "{observed.bootstrap_servers}"\ntopic_prefix = "{observed.topic_prefix}"\n'
-        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
-        f'username = "{where.username}"\n',
-        encoding="utf-8",
-    )
+    lines = f'bootstrap_servers = "{observed.bootstrap_servers}"', f'topic_prefix = "{observed.topic_prefix}"'
+    config = write_settings(tmp_path / "barograph.toml", where, *lines)
     environment = {**os.environ, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password}
     # In a process of its own, as a user runs it.
-    command = [sys.executable, "-m", "cli.main", "consumers", "--config", str(config)]
+    command = [sys.executable, "-m", "cli.main", "consumers", "--config", config]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     declared, _, strangers = done.stdout.partition("Readers that no contract declares")
@@ -290,19 +286,3 @@ def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     assert "group snoop" in strangers
     assert "archive" not in strangers
     assert "ClickHouse keeps no query log" in " ".join(strangers.split())
-
-
-def test_what_cannot_be_read_is_a_note(observed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "read_users", read_users)
-    elsewhere = replace(observed, topic_prefix="elsewhere-", grafana=None)
-    with connect(observed.warehouse) as client:
-        with pytest.raises(QueryLogMissing, match="keeps no query log"):
-            list(read_users(client, NOW))
-        result = read.read_consumers(elsewhere, client, [contract()], NOW)
-    assert [note.partition(",")[0] for note in result.notes] == [
-        "No topic of Barograph with the prefix elsewhere- exists",
-        "ClickHouse keeps no query log",
-        "No Grafana is set",
-    ]
-    assert not result.undeclared
-    assert all(each.observed is None for each in result.declared)

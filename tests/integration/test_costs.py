@@ -146,10 +146,6 @@ def test_the_receiver_computes_a_cost_only_from_observed_tokens() -> None:
     assert "cost_usd" not in received(TEXT, {"gen_ai.usage.input_tokens": 1000})
     assert "cost_usd" not in received(TEXT.replace("gpt*", "claude*"), tokens)
     assert "cost_usd" not in received("contract: 1\nmodel: answers", tokens)
-    # OpenLIT counts the tokens of streams by itself, and a cost of 0 means that it knows no price.
-    stream = {**tokens, "gen_ai.request.stream": True}
-    invented = received(TEXT, stream, scope="openlit.instrumentation.openai")
-    assert set(invented) >= {"input_tokens_estimated", "output_tokens_estimated"}
-    assert "cost_usd" not in invented
+    # OpenLIT: a cost of 0 means that it knows no price.
     plain = {**tokens, "gen_ai.request.stream": False, "gen_ai.usage.cost": 0.0}
     assert math.isclose(received(TEXT, plain, scope="openlit.instrumentation.openai")["cost_usd"], 0.003)

@@ -20,11 +20,10 @@ from cli.consumers.query_log import last_reads
 from cli.debt import name_reads
 from cli.debt.finding import DebtReport
 from cli.debt.run_checks import run_checks
-from cli.main import main
 from cli.settings import GrafanaSettings, Settings
 from sketches.baseline.baseline import dump_baseline
+from tests.support.command_line import call
 from tests.support.pipeline import simple_baseline, simple_contract
-from tests.support.stub_grafana import serving
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
@@ -179,26 +178,6 @@ def test_sources_producers_and_duplicates(report: Callable[..., list[DebtReport]
     assert "flag" not in result.findings[3].reason
 
 
-def test_options_and_dashboards(report: Callable[..., list[DebtReport]]) -> None:
-    contract, rows = healthy()
-    for each in rows["reads"]:
-        each["at"] = min(each["at"], ago(100))
-    with serving() as stub:
-        dashboard = {"uid": "d", "title": "D", "panels": [{"targets": [{"rawSql": "SELECT 'x', 'k' FROM panes"}]}]}
-        stub.state.dashboards["d"] = {
-            "dashboard": dashboard,
-            "folder": "",
-            "version": 1,
-            "by": "a",
-            "provisioned": False,
-        }
-        results = report(contract, rows, AT, grafana=stub.settings(), margin=0.05, days=100)
-        results += report(contract, {"reads": []}, AT, grafana=stub.settings(), days=101)
-    subjects = [[(each.kind, each.subject) for each in result.findings] for result in results]
-    unread = [("field without readers", "flag"), ("field without readers", "colour")]
-    assert subjects == [[("decided arm", "p@2"), *unread], []]
-
-
 def test_the_command_reports_findings_and_what_it_could_not_evaluate(
     client: Client, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,9 +187,7 @@ def test_the_command_reports_findings_and_what_it_could_not_evaluate(
     store(client, {**rows, "predictions": []})
     outputs = []
     for words in (["--at", f"{AT:%Y-%m-%d}"], ["--at", f"{AT:%Y-%m-%d}", "--json"], ["--at", f"{ago(1):%Y-%m-%d}"]):
-        with pytest.raises(SystemExit) as end:
-            main(["debt", "--model", "toy", "--config", config, *words])
-        outputs.append((end.value.code, capsys.readouterr().out))
+        outputs.append(call(capsys, "debt", "--model", "toy", "--config", config, *words)[:2])
     (code, table), (json_code, text), (healthy_code, line) = outputs
     assert (code, json_code, healthy_code) == (1, 1, 0)
     assert "3.0 in all 12,000 events" in table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ from barograph.prompts.content import content_hash
 from barograph.prompts.file import load_content
 from barograph.prompts.records import PromptVersion
 
-from cli.main import main
-from local.child_process import PartMissingError
 from local.language_model import MODEL, LocalLanguageModel
-from tests.support.missing_dependencies import skip_without
+from tests.support.command_line import call
 from warehouse.client import Client
 from warehouse.prompts import store_missing
 
@@ -28,27 +25,13 @@ PROMPTS = {1: "answer_verbose.yaml", 2: "answer.yaml"}
 """Version 2 costs a third of version 1: its answers have at most 8 tokens. Most end before the fact."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLanguageModel]:
-    """A real language model."""
-    model = LocalLanguageModel(tmp_path_factory.mktemp("language-model"), port=0)
-    try:
-        model.start()
-    except PartMissingError as error:
-        skip_without(error)
-    yield model
-    model.stop()
-
-
 def test_the_gate_holds_the_worse_prompt_back(
-    client: Client, config: str, server: LocalLanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    client: Client, config: str, language_model: LocalLanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*words: str | Path, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as end:
-            main(["eval", *map(str, words), "--config", config])
-        printed = capsys.readouterr()
-        assert int(end.value.code or 0) == code, printed
-        return printed.out + " ".join(printed.err.split())
+        ended, out, err = call(capsys, "eval", *words, "--config", config)
+        assert ended == code, (out, err)
+        return out + err
 
     for version, name in PROMPTS.items():
         content = load_content(BOT / "prompts" / name)
@@ -56,7 +39,7 @@ def test_the_gate_holds_the_worse_prompt_back(
             version=version, content=content, content_hash=content_hash(content), registered_at_ms=version * 1000
         )
         store_missing(client, [record])
-    options = ("--model", "support-bot", "--endpoint", server.url, "--log-dir", tmp_path)
+    options = ("--model", "support-bot", "--endpoint", language_model.url, "--log-dir", tmp_path)
     for version in PROMPTS:
         out = run("run", SUITE, "--prompt", f"answer@{version}", *options)
         assert f"of {ITEMS} answers to {ITEMS} items; run" in out

@@ -14,8 +14,8 @@ import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
-from cli.main import main
 from tests.integration.test_evaluator import answer_event, evaluations, register, wait_evaluations
+from tests.support.command_line import run, write_settings
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import Pipeline, simple_contract, wait_for
 from tests.support.scripted_http import Exchange
@@ -226,15 +226,15 @@ def test_two_processes_share_the_answers_and_one_judges_the_anchors(
 ) -> None:
     pipeline.create(2)
     register(pipeline, contract(faithful=judge("varying", anchors="anchors.jsonl", anchors_every_s=2)))
-    where, config = pipeline.address, folder / "barograph.toml"
-    config.write_text(
-        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
-        f'[evaluator]\nfolder = "{folder}"\nendpoints = "{endpoints_of(server)}"\n'
+    config = write_settings(
+        folder / "barograph.toml",
+        pipeline.address,
+        "[evaluator]",
+        f'folder = "{folder}"',
+        f'endpoints = "{endpoints_of(server)}"',
     )
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    with pytest.raises(SystemExit) as ended:
-        main(["judges", "anchors", "toy", "faithful", "--bank", "10", "--config", str(config)])
-    assert not ended.value.code
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
+    assert run("judges", "anchors", "toy", "faithful", "--bank", "10", "--config", config) == 0
     for name in ("evaluator-0", "evaluator-1"):
         start(pipeline, server, folder, name)
     runs = "SELECT uniqExact(run_id) FROM anchor_runs WHERE kind = 'run'"

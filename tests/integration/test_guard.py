@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from barograph.guard.guard import Guard
 from barograph.guard.health import HealthState, ModelHealth, encode_health
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from alerts.guard.health_log import HealthLog
-from streams.errors import ProcessorError
 from tests.support.guards import WAIT_S, FastClock, insert_verdict, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for
 from warehouse.client import connect
 
-THREADS = 8
 HOSTILE = (
     b"no JSON",
     b"\xff\xfe",
@@ -60,10 +55,6 @@ def log(pipeline: Pipeline) -> Iterator[HealthLog]:
     result.close()
 
 
-def all_are(answers: list[str], expected: str) -> bool:
-    return set(answers) == {expected}
-
-
 def follow(pipeline: Pipeline, **options: Any) -> Guard:
     return Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix, **options)
 
@@ -93,18 +84,6 @@ def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
         assert states == ["healthy", "degraded", "healthy"]
 
 
-def test_several_partitions_are_rejected(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    topic = pipeline.topics.model_health
-    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
-    with (
-        pytest.raises(ProcessorError, match=f"Topic {topic} has 2 partitions, .* run `barograph apply`"),
-        running(pipeline, "g1", time.time),
-    ):
-        pass
-
-
 def test_unreadable_records_are_ignored_and_reported_once(
     pipeline: Pipeline, log: HealthLog, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,29 +108,6 @@ def test_unreadable_records_are_ignored_and_reported_once(
     assert {model: record.sequence for model, record in restored.items()} == {"m": 2}, "a new leader ignores them too"
 
 
-@pytest.mark.long
-def test_a_topic_that_was_created_again_is_followed_without_a_restart(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    topic = pipeline.topics.model_health
-    with follow(pipeline) as guard:
-        with running(pipeline, "g1", time.time):
-            wait_for(lambda: guard.state == "healthy", "the first record", WAIT_S)
-        before = guard._record
-        assert before is not None
-        admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-        admin.delete_topics([topic])[topic].result(30)
-        wait_for(lambda: topic not in admin.list_topics(timeout=10).topics, "the deletion", WAIT_S)
-        created = NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})
-        admin.create_topics([created])[topic].result(30)
-        wait_for(lambda: topic in admin.list_topics(timeout=10).topics, "the new topic", WAIT_S)
-        with running(pipeline, "g2", time.time):
-            wait_for(lambda: guard._record is not before, "a record of the new topic", WAIT_S)
-        after = guard._record
-        assert after is not None
-        assert (after.guard, guard.state) == ("g2", "healthy")
-        assert after.sequence > before.sequence
-
-
 def test_a_forked_serving_process_follows_with_a_reader_of_its_own(pipeline: Pipeline, log: HealthLog) -> None:
     with follow(pipeline) as guard:
         log.publish([health("healthy", 1)])
@@ -172,35 +128,3 @@ def test_a_forked_serving_process_follows_with_a_reader_of_its_own(pipeline: Pip
         log.publish([health("degraded", 2)])
         assert os.waitpid(pid, 0)[1] == 0
         wait_for(lambda: guard.state == "degraded", "the parent follows too", WAIT_S)
-
-
-def test_a_serving_process_under_load_switches_in_all_threads(pipeline: Pipeline, log: HealthLog) -> None:
-    stop = threading.Event()
-    errors: list[BaseException] = []
-    answers = [""] * THREADS
-
-    def serve(number: int, answer: Callable[[int], str], guard: Guard) -> None:
-        try:
-            while not stop.is_set():
-                answers[number] = answer(number)
-                assert guard.state in ("healthy", "degraded", "unknown")
-                assert all(reason.rule for reason in guard.reasons)
-        except BaseException as error:
-            errors.append(error)
-
-    with follow(pipeline) as guard:
-        answer = guard.use(lambda _: "primary", lambda _: "fallback")
-        threads = [threading.Thread(target=serve, args=(number, answer, guard)) for number in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        try:
-            for sequence in range(1, 21):
-                state: HealthState = "healthy" if sequence % 2 else "degraded"
-                expected = "primary" if sequence % 2 else "fallback"
-                assert log.publish([health(state, sequence)])
-                wait_for(partial(all_are, answers, expected), f"{expected} in all threads", WAIT_S)
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join(WAIT_S)
-    assert not errors

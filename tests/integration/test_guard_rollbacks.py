@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from barograph.prompts.records import PromptLabel, PromptRecord
 from structlog.testing import capture_logs
 
 from alerts.guard.prompt_rollbacks import PromptRollbacks
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from streams.errors import ProcessorError
 from streams.prompts.changes import Author, Draft, move_label, register_version
 from streams.prompts.prompt_log import PromptLog
@@ -28,7 +25,6 @@ from streams.prompts.registry_change import change_registry
 from streams.registry.registry import build_registry
 from streams.settings import ProcessorSettings
 from tests.support.guards import WAIT_S, running, settings_of
-from tests.support.operation import held_up
 from tests.support.pipeline import Pipeline, wait_for
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -190,24 +186,6 @@ def test_with_clickhouse_away_after_the_change_the_rows_follow(pipeline: Pipelin
         own.check({"m": CONTRACT})
         assert client.rows(LABELS)[-1] == (1, "guard", "harm")
     assert sum(author == "guard" for _, author in changes_of(settings)) == 1
-
-
-@pytest.mark.long
-def test_with_kafka_away_nothing_changes_until_it_returns(
-    engine: LocalClickHouse, topic_prefix: str, tmp_path: Path, client: Client
-) -> None:
-    with LocalKafka(tmp_path / "kafka", port=0) as broker:
-        pipeline = Pipeline(broker.bootstrap_servers, engine.address(client.database), topic_prefix, tmp_path)
-        pipeline.create(1)
-        settings = settings_of(pipeline, "g1")
-        move(settings, 1, timedelta(hours=2))
-        move(settings, 2, timedelta(hours=1))
-        insert_records(client, "rollback_proposals", [proposal()])
-        own = rollbacks(settings, [])
-        with held_up(broker.pid), pytest.raises(ProcessorError):
-            own.check({"m": CONTRACT})
-        own.check({"m": CONTRACT})
-        assert changes_of(settings)[-1] == (1, "guard")
 
 
 def test_nothing_is_done_that_the_contract_does_not_ask_for(pipeline: Pipeline, settings: ProcessorSettings) -> None:

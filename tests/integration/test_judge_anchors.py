@@ -20,7 +20,6 @@ from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 from structlog.testing import capture_logs
 
 from alerts import AlertSettings, rules_of
-from cli.main import main
 from streams.evaluator.active import ActiveEvaluators
 from streams.evaluator.anchor_schedule import AnchorSchedule
 from streams.evaluator.judge_evaluators import JudgeEvaluators
@@ -28,6 +27,7 @@ from streams.evaluator.settings import EvaluatorSettings
 from streams.registry.registry import Registry
 from tests.integration.test_evaluator_judges import RUBRIC
 from tests.support import scoring
+from tests.support.command_line import run
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import simple_contract
 from tests.support.scripted_http import Exchange
@@ -108,10 +108,9 @@ class Anchors:
     def command(self, *options: str) -> tuple[int, str]:
         """Run `barograph judges anchors toy faithful`; return its exit code and both outputs."""
         self.capture.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(["judges", "anchors", "toy", "faithful", *options, "--config", self.config])
+        code = run("judges", "anchors", "toy", "faithful", *options, "--config", self.config)
         output = self.capture.readouterr()
-        return int(ended.value.code or 0), output.out + output.err
+        return code, output.out + output.err
 
     def state(self) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(self.command("--json")[1])
@@ -231,39 +230,9 @@ def test_a_judge_that_becomes_worse_is_found_and_a_changed_one_is_another_series
     assert anchors.command("--bank", "5")[0] == 0
     assert anchors.state()["version"] != state["version"]
     assert anchors.findings()["faithful has drifted"] == 0.0
-    # So are other anchors.
-    anchors.edit("anchors.jsonl", "Why?", "How?")
-    assert anchors.command()[0] == 2
-    (anchors.folder / "anchors.jsonl").unlink()
-    code, output = anchors.command()
-    assert code == 2, "the bank of the second series has no later run"
-    assert "cannot build the judge" in output
 
 
-def test_a_deterministic_judge_and_a_bank_that_is_used_up(anchors: Anchors, judge: AnchorJudge) -> None:
-    anchors.register()
-    for _ in range(5):
-        assert anchors.command("--bank", "1")[0] in (0, 2)
-    for _ in range(5):
-        assert anchors.command("--run")[0] in (0, 2)
-    assert anchors.state()["outcome"] == "bank used up"
-    code, output = anchors.command("--run")
-    assert code == 3
-    assert "The bank is used up" in output
-    assert anchors.findings()["faithful has used up its bank"] == 1.0
-    # A judge that never varies, as another series.
-    judge.varying.clear()
-    anchors.edit("anchors.jsonl", "Why?", "How?")
-    assert anchors.command("--bank", "5")[0] == 0
-    assert [anchors.command("--run")[0] for _ in range(7)] == [0] * 7
-    judge.lost = {7}
-    code, output = anchors.command("--run")
-    assert code == 1
-    assert "changed: n7" in output
-    assert anchors.state()["runs"][-1]["changed"] == ["n7"]
-
-
-def test_an_endpoint_that_is_down_counts_for_nothing(
+def test_an_endpoint_that_is_down_counts_for_nothing_and_a_bank_is_used_up(
     anchors: Anchors, judge: AnchorJudge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anchors.register()
@@ -286,6 +255,11 @@ def test_an_endpoint_that_is_down_counts_for_nothing(
     assert advance(anchors.schedule()) == ["anchors judged"]
     assert [no_result for *_, no_result in anchors.stored()] == [N, 0]
     assert anchors.state()["outcome"] == "no drift"
+    while anchors.state()["outcome"] != "bank used up":
+        assert anchors.command("--run")[0] in (0, 2)
+    code, output = anchors.command("--run")
+    assert (code, "The bank is used up" in output) == (3, True)
+    assert anchors.findings()["faithful has used up its bank"] == 1.0
 
 
 def test_anchors_wait_for_the_budget_and_must_be_readable(anchors: Anchors) -> None:
@@ -306,7 +280,3 @@ def test_anchors_wait_for_the_budget_and_must_be_readable(anchors: Anchors) -> N
     code, output = anchors.command("--bank", "5")
     assert code == 3
     assert "line 1:" in output
-    with capture_logs() as lines:
-        schedule = anchors.schedule()
-    assert "anchors cannot be used: drift of the judge is not tested" in [line["event"] for line in lines]
-    assert advance(schedule) == []

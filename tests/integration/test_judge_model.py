@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from barograph.prompts.content import PromptMessage
 
-from local.child_process import PartMissingError
 from local.language_model import MODEL, LocalLanguageModel
 from streams.evaluator.judges.chat import ChatParameters
 from streams.evaluator.judges.consistency import sample_answers
@@ -15,22 +15,14 @@ from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from streams.evaluator.judges.judge import Judge
 from streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
 from tests.reference.judge_attacks import RUBRIC
-from tests.support.missing_dependencies import skip_without
 
 pytestmark = [pytest.mark.llm, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatEndpoint]:
-    server = LocalLanguageModel(tmp_path_factory.mktemp("judge"), port=0)
-    try:
-        server.start()
-    except PartMissingError as error:
-        skip_without(error)
-    endpoint = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
-    yield endpoint
-    endpoint.close()
-    server.stop()
+@pytest.fixture
+def endpoint(language_model: LocalLanguageModel) -> Iterator[ChatEndpoint]:
+    with closing(ChatEndpoint(ChatEndpointSettings(language_model.url, MODEL, timeout_s=300.0))) as endpoint:
+        yield endpoint
 
 
 def test_a_verdict(endpoint: ChatEndpoint) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
-from local.child_process import PartMissingError
 from local.language_model import MODEL, LocalLanguageModel
 from streams.scrape.exposition import parse_exposition
 from streams.scrape.facts import FactReader
 from streams.scrape.server_table import load_server_table
 from tests.support.instrumentations import install, make_calls
-from tests.support.missing_dependencies import skip_without
 from tests.support.otlp_receiver import published, start
 from tests.support.pipeline import Pipeline
 
@@ -22,18 +19,6 @@ pytestmark = [pytest.mark.llm, pytest.mark.slow]
 
 FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLanguageModel]:
-    """A real language model."""
-    model = LocalLanguageModel(tmp_path_factory.mktemp("language-model"), port=0)
-    try:
-        model.start()
-    except PartMissingError as error:
-        skip_without(error)
-    yield model
-    model.stop()
 
 
 @pytest.mark.parametrize(
@@ -47,12 +32,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLanguageMo
     ],
 )
 def test_predictions_equal_what_client_and_server_measured(
-    pipeline: Pipeline, server: LocalLanguageModel, name: str, reports_first_token: bool
+    pipeline: Pipeline, language_model: LocalLanguageModel, name: str, reports_first_token: bool
 ) -> None:
     install(name)
     pipeline.create()
     port = start(pipeline)
-    calls = make_calls(name, server.url, MODEL, port)
+    calls = make_calls(name, language_model.url, MODEL, port)
     events = published(pipeline, len(calls))
     answer, with_usage, stream, too_long, refused = events
     for event in events:
@@ -81,11 +66,11 @@ def test_predictions_equal_what_client_and_server_measured(
     pipeline.stop()
 
 
-def test_metrics_of_the_server_become_facts(server: LocalLanguageModel) -> None:
+def test_metrics_of_the_server_become_facts(language_model: LocalLanguageModel) -> None:
     reader = FactReader(load_server_table(), "answers", "local")
 
     def scrape(at_ms: int) -> dict[str, float | None]:
-        body = urllib.request.urlopen(f"{server.root_url}/metrics", timeout=30).read()
+        body = urllib.request.urlopen(f"{language_model.root_url}/metrics", timeout=30).read()
         facts = reader.read(parse_exposition(body), at_ms)
         assert facts.servers == ("llamacpp",)
         assert not facts.rejected
@@ -94,7 +79,7 @@ def test_metrics_of_the_server_become_facts(server: LocalLanguageModel) -> None:
     scrape(0)
     question = {"messages": [{"role": "user", "content": "How do I pay?"}], "max_tokens": 8}
     request = urllib.request.Request(
-        f"{server.url}/chat/completions", json.dumps(question).encode(), {"Content-Type": "application/json"}
+        f"{language_model.url}/chat/completions", json.dumps(question).encode(), {"Content-Type": "application/json"}
     )
     usage = json.loads(urllib.request.urlopen(request, timeout=60).read())["usage"]
     facts = scrape(15_000)

@@ -90,6 +90,19 @@ def fired(client: Client, contract: Contract) -> list[tuple[str, str, float]]:
     ]
 
 
+def check_estimates(client: Client, metric: str) -> None:
+    """Estimates without labels are right before the collapse, and cannot see it."""
+    errors = client.rows(
+        "SELECT window_start >= toDateTime({first:UInt32}) AS is_bad, avg(value), avg(cbpe_error) "
+        "FROM latest_performance WHERE metric = {metric:String} AND slice = 'all' AND window = '1d' "
+        "AND NOT isNaN(cbpe_error) GROUP BY is_bad ORDER BY is_bad",
+        {"metric": metric, "first": START_MS // 1000 + COLLAPSE_DAY * 86400},
+    )
+    (_, usual, error), (_, value, blind) = errors
+    assert abs(error) < 0.1 * usual
+    assert blind == pytest.approx(usual - value, abs=0.1 * usual)
+
+
 @pytest.mark.parametrize(
     ("text", "severity", "metrics", "measured"),
     [
@@ -114,6 +127,8 @@ def test_a_collapse_is_major_and_notifies_without_a_written_target(
         {"metric": measured, "first": START_MS // 1000 + COLLAPSE_DAY * 86400, "whole": 7 * PER_DAY},
     )
     assert set(levels) == {("major",)}
+    if measured != "f1_macro":  # which has classes alone, and so no estimate
+        check_estimates(client, measured)
     alerts = fired(client, contract)
     assert {key for _, key, _ in alerts} == metrics
     assert {each for each, _, _ in alerts} == {severity}

@@ -1,22 +1,19 @@
-"""What people see of compared prompts: panels, the alert's signal and the command, on the real engine."""
+"""What people see of compared prompts: the alert's signal and the command, on the real engine."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from barograph.contract.file import dump_contract, parse_contract
 
-from cli.main import main
-from dashboards.macros import TimeRange, expand
+from tests.support.command_line import call
 from tests.support.warehouse import row
 from warehouse.client import Client
-from warehouse.panels import PanelQuery, annotation_queries, arm_comparisons
 from warehouse.signals import point_sql
 from warehouse.signals.prompts import prompt_harm
 from warehouse.tables import insert_rows
@@ -51,45 +48,7 @@ def filled(client: Client) -> Client:
         look_row(1, "cost", 0.15, 0.1, 0.2, "undecided"),
     ]
     insert_rows(client, "arm_comparisons", looks)
-    own = {"kind": "prompt-rollback", "subject": "answer:production", "before": "8", "after": "7"}
-    by_guard = row("changes", changed_at=NOW_S * 1000 - 1, reason="errors", changed_by="guard", **own)
-    other = row("changes", changed_at=NOW_S * 1000 - 1, kind="prompt-label", subject="other:production", after="1")
-    insert_rows(client, "changes", [by_guard, other])
     return client
-
-
-@pytest.fixture
-def ask(filled: Client) -> Callable[[PanelQuery], list[tuple[Any, ...]]]:
-    start, end = (datetime.fromtimestamp(NOW_S - hours * HOUR_S, UTC) for hours in (24, 0))
-
-    def run(query: PanelQuery) -> list[tuple[Any, ...]]:
-        sql = expand(query.sql, TimeRange.between(start, end), {"model": "m"}, interval_ms=HOUR_S * 1000)
-        rows = filled.rows(sql)
-        assert all(len(each) == len(query.columns) for each in rows)
-        return rows
-
-    return run
-
-
-def test_panels(ask: Callable[[PanelQuery], list[tuple[Any, ...]]]) -> None:
-    at = datetime.fromtimestamp(NOW_S - HOUR_S, UTC)
-    last = [(*each[2:8], each[11]) for each in ask(arm_comparisons.COMPARISONS)]
-    assert last == [
-        ("errors", "harm", 3.0, "2 – 4", 1.0, "points", at),
-        ("cost", "undecided", 15.0, "5 – 25", 20.0, "%", at),
-        ("ttft", "no-harm", 0.0, "-5 – 5", 10.0, "%", at),
-    ]
-    *_, worst = ask(arm_comparisons.INTERVALS)
-    assert worst[1:] == ("answer@8 and answer@7: errors", 0.03, pytest.approx(0.02), pytest.approx(0.04), 0.01)
-    states = {(judged, state) for _, judged, state in ask(arm_comparisons.OUTCOMES)}
-    assert states == {(f"answer@8: {name}", n) for name, n in (("errors", 2), ("errors", 4), ("ttft", 1), ("cost", 2))}
-    assert {(each[2], each[6]) for each in ask(arm_comparisons.CHANGES)} == {
-        ("answer:production", "guard"),
-        ("other:production", ""),
-    }
-    (annotation,) = ask(annotation_queries.PROMPTS)
-    assert annotation[1] == "prompt rolled back: answer:production 8 → 7 – errors"
-    assert len(ask(annotation_queries.ALL_PROMPTS)) == 2
 
 
 def test_the_signal_is_above_0_at_harm_alone(filled: Client) -> None:
@@ -109,11 +68,9 @@ def test_the_signal_is_above_0_at_harm_alone(filled: Client) -> None:
 
 def test_the_command_prints_one_table(filled: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*words: str, code: int = 0) -> tuple[str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["prompts", "compare", *words, "--config", config])
-        printed = capsys.readouterr()
-        assert int(end.value.code or 0) == code, printed
-        return printed.out, " ".join(printed.err.split())
+        ended, out, err = call(capsys, "prompts", "compare", *words, "--config", config)
+        assert ended == code, (out, err)
+        return out, err
 
     applied = row("contracts", model="m", contract_id=CONTRACT.id, yaml=dump_contract(CONTRACT), applied_at=1000)
     insert_rows(filled, "contracts", [applied])

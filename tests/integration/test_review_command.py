@@ -20,9 +20,9 @@ from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract
 
 from cli.contracts import read_contract
-from cli.main import main
 from cli.review.exchange import collect_entries
 from local.clickhouse import LocalClickHouse
+from tests.support.command_line import run
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from tests.support.roles_gateway import as_role, roles_gateway
@@ -75,12 +75,6 @@ def installed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     return pipeline
 
 
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["review", *words])
-    return int(end.value.code or 0)
-
-
 def published(pipeline: Pipeline) -> set[tuple[str, bool, int]]:
     values = [message.value() for message in pipeline.read_all(pipeline.topics.labels)]
     events = [json.loads(value) for value in values if value]
@@ -94,18 +88,18 @@ def test_export_and_import_are_a_round_trip(
     with installed.client as client:
         store_reviews(client, reviews())
     words = (MODEL, "cited", "labels", "--format", file_format)
-    assert run("export", *words, "--share", "1") == 0
+    assert run("review", "export", *words, "--share", "1") == 0
     assert "labels: 7 labels" in capsys.readouterr().out
     exported = Path("labels").read_bytes()
     with installed.client as client:
         before = read_reviews(client, EVALUATOR)
         client.command("TRUNCATE TABLE reviews")
-        assert run("import", *words) == 0
+        assert run("review", "import", *words) == 0
         assert read_reviews(client, EVALUATOR) == before == reviews()
     assert "labels: 7 labels stored, 6 gold labels sent to Kafka." in capsys.readouterr().out
     gold = {(each.id, each.label == "faulty", round(each.at.timestamp() * 1000)) for each in reviews() if each.is_gold}
     assert published(installed) == gold
-    assert run("import", *words) == 0
+    assert run("review", "import", *words) == 0
     output = capsys.readouterr().out
     assert "labels: 0 labels stored" in output
     assert "7 stored already" in output
@@ -115,55 +109,21 @@ def test_export_and_import_are_a_round_trip(
         # a5 has no label, and further answers need a second one.
         entries = collect_entries(client, SOURCE, "gold", 1.0)
         assert ("a5", "=SUM(5)") in [(each.id, each.answer) for each in entries if not each.label]
-    assert run("export", *words, "--share", "1") == 0
+    assert run("review", "export", *words, "--share", "1") == 0
     assert Path("labels").read_bytes() == exported
 
 
-def test_an_import_stores_what_is_right_and_lists_the_rest(
-    installed: Pipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("labels.csv").write_text(
-        "id,version,reason,probability,reviewer,label,at\n"
-        "a0,1,random,1,,faulty,\n"
-        "a9,1,random,1,ana,faulty,\n"
-        "a1,1,random,1,ana,wrong,\n"
-        "a2,1,random,1,ana,faulty,\n"
-        "a2,1,random,1,ana,sound,\n"
-        "a3,1,random,1,ana,,\n"
-    )
-    assert run("import", MODEL, "cited", "labels.csv", "--format", "csv", "--as", "eva") == 1
-    captured = capsys.readouterr()
-    assert "1 label stored, 1 gold label sent" in captured.out
-    assert "1 without a label" in captured.out
-    assert "3 entries not imported:" in captured.err
-    assert "line 3: bot.cited has not evaluated an answer 'a9' of version '1'" in captured.err
-    assert "line 4: the label 'wrong'" in captured.err
-    assert "line 5 and line 6: ana calls the answer 'a2' both faulty and sound" in captured.err
-    with installed.client as client:
-        assert [(each.id, each.reviewer) for each in read_reviews(client, EVALUATOR)] == [("a0", "eva")]
-    assert run("import", MODEL, "site", "labels.csv", "--format", "csv") == 1
-    assert "The contract of bot has no evaluator 'site'; did you mean 'cited'?" in capsys.readouterr().err
-    assert run("import", MODEL, "cited", "missing.csv", "--format", "csv") == 1
-    assert "missing.csv: no such file" in capsys.readouterr().err
-
-
-def test_agreement_lists_answers_and_weeks(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("agreement", MODEL, "cited") == 0
+def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("review", "agreement", MODEL, "cited") == 0
     assert "No answer has two labels yet" in capsys.readouterr().out
     with installed.client as client:
         store_reviews(client, reviews())
-    assert run("agreement", MODEL, "cited", "--json") == 0
+    assert run("review", "agreement", MODEL, "cited", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["labels"], result["answers_with_two_labels"]) == (7, 2)
     # Two pairs, one of which differs: 1 − 3·2/(16 − 10).
     assert result["alpha"] == pytest.approx(0.0)
     assert result["disagreements"] == [{"id": "a1", "version": "1", "labels": {"ana": "faulty", "ben": "sound"}}]
-    assert run("agreement", MODEL, "cited") == 0
-    output = capsys.readouterr().out
-    assert "alpha 0.00 (no interval" in output
-    assert re.search(r"a1 +1 +ana: faulty, ben: sound", output)
-    # ana: 1 of 3 decided is faulty, 1 of 4 is unsure.
-    assert re.search(r"ana +\S+ +4 +33\.3% +25\.0%", output), output
 
 
 def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
@@ -191,17 +151,6 @@ def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
     assert (process.returncode, errors) == (0, "")
     assert "1 answer labelled, 1 gold label sent to Kafka." in output
     assert {(event_id, label) for event_id, label, _ in published(installed)} == {("a1", True)}
-
-
-def test_wrong_arguments_of_the_page(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    for words, message in (
-        (("--as", " "), "--as '' is not a name"),
-        (("--as", "ana", "--share", "0"), "--share 0 is not a share"),
-        (("--as", "ana", "--second-share", "2"), "--second-share 2 is not a share"),
-        (("--as", "ana", "--documents", "missing"), "--documents missing is not a folder"),
-    ):
-        assert run("serve", MODEL, "cited", *words) == 1
-        assert message in capsys.readouterr().err
 
 
 def test_the_role_allows_review_and_nothing_else(engine: LocalClickHouse, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from cli.review.server import ReviewServer
 from cli.settings import Settings
 from streams.evaluator.checks.documents import DocumentSet
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
-from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
+from tests.support.reviewed_answers import EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from warehouse.evaluation_rates import read_evaluation_rates
 from warehouse.review_queue import read_queue
 from warehouse.reviews import Review, read_reviews, unsent_gold
@@ -55,9 +55,8 @@ class ReviewPage:
 
     def gold(self, **changes: Any) -> GoldLabels:
         derived = next(each for each in evaluator_contracts(contract()) if each.model == EVALUATOR)
-        settings = self.settings
         # The clock does not advance: labels can be taken back until they are sent on request, or at the end.
-        return GoldLabels(derived, Settings(**{**_fields(settings), **changes}), clock=lambda: 0.0)
+        return GoldLabels(derived, replace(self.settings, **changes), clock=lambda: 0.0)
 
     def server(self, reviewer: str = "ana", gold: GoldLabels | None = None, **options: Any) -> ReviewServer:
         with self.pipeline.client as client:
@@ -80,11 +79,6 @@ class ReviewPage:
     def published(self) -> list[dict[str, Any]]:
         values = [message.value() for message in self.pipeline.read_all(self.pipeline.topics.labels)]
         return [json.loads(value) for value in values if value]
-
-
-def _fields(settings: Settings) -> dict[str, Any]:
-    names = ("bootstrap_servers", "warehouse", "topic_prefix")
-    return {name: getattr(settings, name) for name in names}
 
 
 def press(page: Page, key: str) -> None:
@@ -237,21 +231,3 @@ def test_a_closed_page_keeps_what_was_not_saved(review: ReviewPage) -> None:
         wait_for(review.reviews, "the label of the closed page")
         context.close()
     assert [each.label for each in review.reviews()] == ["sound"]
-
-
-def test_a_label_that_is_sent_is_replaced_and_not_recalled(review: ReviewPage) -> None:
-    gold = review.gold()
-    server = review.server(gold=gold)
-    with server:
-        page = review.open(server)
-        press(page, "f")
-        saved(page)
-        gold.send_due(everything=True)
-        press(page, "Backspace")
-        page.wait_for_selector("#message:visible")
-        assert "is sent already" in page.inner_text("#message")
-        press(page, "s")
-        saved(page)
-        page.close()
-    assert [each["label"] for each in sorted(review.published(), key=lambda each: int(each["at"]))] == [True, False]
-    assert review.reviews()[0].at > AT

@@ -11,14 +11,13 @@ import pytest
 from tests.support.reviewed_answers import AT, EVALUATOR, SOURCE, answer_row, evaluation_row, store
 from tests.support.warehouse import row
 from warehouse.client import Client
-from warehouse.review_queue import ReviewItem, ReviewQueue, read_queue, read_review_text, uniform_hash
+from warehouse.review_queue import ReviewQueue, read_queue, uniform_hash
 from warehouse.reviews import Review, read_reviews, review_agreement, store_reviews, unsent_gold
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
 N = 400
-ITEM = ReviewItem("a", "1", AT, "random", 0.5)
 
 
 def review(event_id: str, reviewer: str = "ana", label: str = "faulty", **changes: Any) -> Review:
@@ -97,15 +96,6 @@ def test_uncertain_and_disagreeing_answers_for_learning(client: Client) -> None:
     assert ids(half) == {each for each in reasons if uniform_hash("learning", EVALUATOR, each) < 0.5}
     done = [review("a30", "ana", reason="disagreement")]
     assert "a30" not in ids(read_queue(client, SOURCE, done, "ana", "learning", 1.0))
-
-
-def test_texts_of_an_answer(client: Client) -> None:
-    store(client, [answer_row("a", "60 <b>days</b>"), evaluation_row("a", "faulty", 0.5, explanation="It says 30.")])
-    text = read_review_text(client, SOURCE, ITEM)
-    assert text is not None
-    assert (text.prompt, text.answer, text.answer_class) == ("How long?", "60 <b>days</b>", "faulty")
-    assert (text.score, text.explanation, text.evaluator_version) == (0.5, "It says 30.", "v1")
-    assert read_review_text(client, SOURCE, replace(ITEM, id="gone")) is None
 
 
 def test_the_latest_label_of_a_reviewer_counts(client: Client) -> None:

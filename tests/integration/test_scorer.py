@@ -8,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
-from local.clickhouse import LocalClickHouse
+from sketches.performance.bins import score_edges
 from sketches.performance.metric import MetricEstimate, difference
 from streams.registry.registry import Registry
 from streams.scorer.worker import Scorer
@@ -25,15 +26,13 @@ from tests.support.scoring import (
     HOUR_MS,
     START_MS,
     Expected,
-    Killed,
-    MortalClient,
     expected,
     label,
     prediction,
     shown,
     stored,
 )
-from tests.support.warehouse import emptied, snapshot
+from tests.support.warehouse import emptied
 from warehouse import event_counts
 from warehouse.client import Client
 
@@ -48,14 +47,6 @@ COUNTS = (
 THRESHOLD = 0.4
 
 LATENCIES_MS = (math.nan, 0.0, 2.5, 40.0, math.inf)
-
-
-@pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
-    address = engine.address(client.database)
-    # Some days after the rows: no week has passed, so there is no reference.
-    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
-    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
 
 BINARY = Contract(
@@ -214,6 +205,7 @@ def test_all_counts_and_metrics_of_two_classes(client: Client, score: Callable[.
     targets = expected(BINARY, predictions, labels, binary_slices)
     compare_counts(client, targets)
     assert compare_binary_metrics(client, targets) > 2000
+    compare_calibration(client, targets)
     known = {each["id"] for each in predictions}
     unknown = [each for each in labels if each["id"] not in known]
     hours = {each["at"] // HOUR_MS for each in unknown}
@@ -253,6 +245,22 @@ def compare_arms(client: Client) -> None:
     assert {("1d", True), ("1h", False)} <= levels
 
 
+def compare_calibration(client: Client, targets: dict[tuple[str, str, int], Expected]) -> None:
+    """Compare the curve with the mean score and the rate of positives of the raw values in each of its bins."""
+    scored = [scored_by(each) for (_, name, _), own in targets.items() if name == "all" for each in own.outcomes]
+    scores = np.array([score for _, _, score in scored if score is not None])
+    truth = np.array([truth for truth, _, score in scored if score is not None])
+    numbers = np.digitize(scores, score_edges(THRESHOLD))
+    curve = client.rows(
+        "SELECT bin, sum(n) AS rows, sum(score_sum) / rows, sum(positives) / rows FROM calibration_curve "
+        "WHERE slice = 'all' GROUP BY bin ORDER BY bin"
+    )
+    bins = [(number, numbers == number) for number in np.unique(numbers)]
+    assert [row[:2] for row in curve] == [(number, own.sum()) for number, own in bins]
+    assert [row[2] for row in curve] == pytest.approx([scores[own].mean() for _, own in bins], abs=1e-9)
+    assert [row[3] for row in curve] == pytest.approx([truth[own].mean() for _, own in bins], abs=1e-9)
+
+
 def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEstimate:
     return MetricEstimate(np.array(value), np.array(low), np.array(high), np.array(enough))
 
@@ -270,25 +278,7 @@ def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(
     once = scoring.everything(client)
     emptied(client)
 
-    waiting = {
-        "predictions": scoring.batches(rng, predictions, 150),
-        "labels": scoring.batches(rng, labels, 150),
-    }
-    now_s = (START_MS + 6 * DAY_MS) / 1000
-    changes: dict[str, Any] = {"clock": lambda: now_s, "grace_s": rng.choice([0.0, 60.0])}
-    working = score(BINARY, **changes)
-    while any(waiting.values()):
-        table = rng.choice([name for name, batches in waiting.items() if batches])
-        batch = waiting[table].pop(0)
-        scoring.insert(client, table, batch)
-        if rng.random() < 0.2:  # read again
-            scoring.insert(client, table, batch)
-        now_s += rng.choice([1, 20, 70])
-        if rng.random() < 0.5:
-            working.score_once()
-        if rng.random() < 0.2:
-            working = score(BINARY, **changes)
-    working.score_once()
+    scoring.arrive(client, rng, {"predictions": predictions, "labels": labels}, partial(score, BINARY))
     result = scoring.everything(client)
     for table, rows in once.items():
         assert result[table] == rows, table
@@ -319,20 +309,12 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(
     fill(0)
     score(whole).score_once()
     fill(1)
-    kills = 0
-    with snapshot(client) as back:
-        while True:
-            back()
-            mortal: Any = MortalClient(client, kills + 1)
-            try:
-                score(whole, connect_to=lambda _, mortal=mortal: mortal).score_once()
-                break
-            except Killed:
-                kills += 1
-            score(whole).score_once()
-            assert scoring.everything(client) == targets, kills
-            assert repr(client.rows(revisions)) == repr(revisions_before), kills
-    assert kills >= 10
+
+    def check() -> None:
+        assert scoring.everything(client) == targets
+        assert repr(client.rows(revisions)) == repr(revisions_before)
+
+    assert scoring.kill_everywhere(client, partial(score, whole), check) >= 10
 
 
 def test_a_row_that_becomes_visible_after_later_rows_of_its_partition_is_read(
@@ -453,15 +435,15 @@ def test_all_counts_and_metrics_of_three_classes(client: Client, score: Callable
     state = compare_counts(client, targets)
     for kind in ("unscored", "out_of_range", "undeclared_class", "invalid_sum"):
         assert sum(each[kind] for each in state.values()) > 0, kind
+
+    def are_usable(scores: dict[str, float]) -> bool:
+        return bool(scores) and all(0 <= p <= 1 for p in scores.values()) and abs(sum(scores.values()) - 1) <= 1e-3
+
     usable_labels = sum(
-        bool(scores) and all(0 <= p <= 1 for p in scores.values()) and abs(sum(scores.values()) - 1) <= 1e-3
-        for (_, name, _), own in targets.items()
-        for _, scores, _ in own.outcomes
-        if name == "all"
+        are_usable(scores) for (_, name, _), own in targets.items() for _, scores, _ in own.outcomes if name == "all"
     )
     in_curve = client.rows("SELECT sum(n) FROM calibration_curve WHERE slice = 'all'")
     assert in_curve == [(3 * usable_labels,)], "each label counts once per class"
-    outside = [event["scores"] for event in predictions if any(not 0 <= p <= 1 for p in event["scores"].values())]
 
     result = shown(client, "value, n")
     for name in ("all", "country=de"):
@@ -469,13 +451,13 @@ def test_all_counts_and_metrics_of_three_classes(client: Client, score: Callable
         usable = [
             (np.array([scores.get(k, 0.0) for k in CLASSES]), CLASSES.index(truth))
             for _, scores, truth in outcomes
-            if scores and scores not in outside and abs(sum(scores.values()) - 1) <= 1e-3
+            if are_usable(scores)
         ]
         decided = []
         for of_class, scores, truth in outcomes:
             if of_class in CLASSES:
                 decided.append((CLASSES.index(of_class), CLASSES.index(truth)))
-            elif not of_class and scores and scores not in outside and abs(sum(scores.values()) - 1) <= 1e-3:
+            elif not of_class and are_usable(scores):
                 decided.append((max(range(3), key=lambda k: scores.get(CLASSES[k], 0.0)), CLASSES.index(truth)))
         predicted, true = (np.array([each[i] for each in decided]) for i in range(2))
         p, y = np.stack([each[0] for each in usable]), np.array([each[1] for each in usable])
@@ -616,21 +598,6 @@ def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Call
     slices = {name: each["predictions"] for (_, name, _), each in stored(client).items()}
     assert slices["country=other"] == slices["country=de"] == 1
     assert all(len(name) < 20 for name in slices)
-
-
-def test_lowering_the_raw_share_keeps_the_labels_of_older_windows(client: Client, score: Callable[..., Scorer]) -> None:
-    contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
-    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(100)])
-    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50)])
-    score(contract).score_once()
-    fewer = score(msgspec.structs.replace(contract, raw_share=0.1))
-    fewer.score_once()
-    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50, 120)])
-    fewer.score_once()
-    result = shown(client, "n, coverage, raw_share")["1", "all", "accuracy", "", "1h", START_MS // 1000]
-    assert result == (100, 1.0, 0.1)
-    sampled = [i for i in range(100, 120) if zlib.crc32(f"e{i}".encode()) < 0.1 * 2**32]
-    assert client.rows("SELECT count() FROM pending_labels") == [(len(sampled),)]
 
 
 def test_an_unmeasurable_model_is_skipped_with_a_reason(client: Client, score: Callable[..., Scorer]) -> None:

@@ -11,11 +11,9 @@ import msgspec
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
-from local.clickhouse import LocalClickHouse
-from streams.scorer import statement_chunks
 from streams.scorer.worker import Scorer
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Killed, MortalClient, expected, label, prediction
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction
 from warehouse.client import Client
 from warehouse.scoring.label_join import UNIT_BUCKETS
 
@@ -42,13 +40,6 @@ SUMS = ("log_latency", "loss", "brier", "error")
 Rows = dict[str, list[dict[str, Any]]]
 Key = tuple[str, str, str, int, int]
 """Slice, arm, version, bucket and start of the window (Unix seconds)."""
-
-
-@pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
-    address = engine.address(client.database)
-    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
-    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
 
 def raw_rows(rng: random.Random, n: int, contract: Contract = BINARY) -> Rows:
@@ -204,18 +195,3 @@ def test_counts_of_arms(client: Client, score: Callable[..., Scorer], contract: 
 def without_margins(contract: Contract) -> Contract:
     assert contract.arms is not None
     return msgspec.structs.replace(contract, arms=msgspec.structs.replace(contract.arms, margins={}))
-
-
-@pytest.mark.long
-def test_a_killed_pass_over_the_past_is_continued(
-    client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(statement_chunks, "MAX_HOURS", 6)
-    rows = raw_rows(random.Random(3), 300)
-    insert(client, rows)
-    score(without_margins(BINARY)).score_once()
-    mortal: Any = MortalClient(client, 2, ("arm_counts",))
-    with pytest.raises(Killed):
-        score(BINARY, connect_to=lambda _: mortal).score_once()
-    score(BINARY).score_once()
-    compare(client, BINARY, rows)

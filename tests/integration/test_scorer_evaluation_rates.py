@@ -6,7 +6,6 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
 
 import pytest
 from barograph.contract import Contract, Text
@@ -131,21 +130,6 @@ def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client
     assert math.isnan(rows["answer@7"].alpha)
 
 
-def test_reviewers_who_swap_the_classes_have_an_interval() -> None:
-    codes = [[i % 2 for i in range(30)], [1 - i % 2 for i in range(30)]]
-    assert math.isnan(agreement(codes).high)
-    assert agreement(codes, (10, 0)).high < 0
-
-
-class Clock:
-    """Seconds that a test sets."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, engine: LocalClickHouse) -> None:
     plant(client, 80, "answer@7", faulty=0.2)
     scoring.scorer(client, engine.address(client.database), contract()).score_once()
@@ -153,13 +137,14 @@ def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, e
     assert rows == [(ALL_PROMPTS, 80, 10), ("answer@7", 80, 10)], "a pass of the scorer writes them"
     client.command("TRUNCATE TABLE evaluation_rates")
 
-    clock = Clock()
-    schedule = EvaluationRateSchedule(clock)
+    now_s = 0.0
+    schedule = EvaluationRateSchedule(lambda: now_s)
     registry = Registry(contracts={"toy": contract(), "other": simple_contract(model="other")})
 
     def times(changed: set[str], after_s: float) -> int:
-        clock.now_s += after_s
-        at_ms = round((NOW.timestamp() + clock.now_s) * 1000)
+        nonlocal now_s
+        now_s += after_s
+        at_ms = round((NOW.timestamp() + now_s) * 1000)
         schedule.compute_due(client, registry, at_ms, changed)
         ((n,),) = client.rows("SELECT uniqExact(at) FROM evaluation_rates")
         return int(n)
@@ -172,20 +157,3 @@ def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, e
     assert times(set(), MIN_INTERVAL_S) == 3, "another evaluator"
     sql = "SELECT model, evaluator, prompt, judged FROM evaluation_rates FINAL ORDER BY at, prompt LIMIT 2"
     assert client.rows(sql) == [("toy", "faithful", ALL_PROMPTS, 80), ("toy", "faithful", "answer@7", 80)]
-
-
-def test_slow_computations_are_made_less_often(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    schedule = EvaluationRateSchedule(clock)
-    computed: list[Any] = []
-
-    def slow(*arguments: Any) -> list[StoredRate]:
-        computed.append(arguments)
-        clock.now_s += 100.0
-        return []
-
-    monkeypatch.setattr("streams.scorer.evaluation_rates.compute_rates", slow)
-    for _ in range(10):
-        schedule.compute_due(client, Registry(contracts={"toy": contract()}), 0, {EVALUATOR})
-        clock.now_s += 1000.0
-    assert len(computed) == 2, "2 % of the time: every 5,000 s"

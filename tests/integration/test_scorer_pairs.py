@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,7 +15,6 @@ import pytest
 from barograph.contract import Contract, LabelSpec, Slo
 from scipy.stats import spearmanr
 
-from local.clickhouse import LocalClickHouse
 from streams.registry.registry import build_registry
 from streams.scorer import statement_chunks
 from streams.scorer.rules import make_rules
@@ -33,20 +33,12 @@ from tests.reference.shadow_pairs import (
 )
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
-from tests.support.warehouse import snapshot
 from warehouse.client import Client
-from warehouse.scoring.pairs import first_window, pairs_query
+from warehouse.scoring.pairs import first_window
 from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
 from warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
-    address = engine.address(client.database)
-    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
-    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
 
 def raw_rows(rng: random.Random, n: int) -> dict[str, list[dict[str, Any]]]:
@@ -140,23 +132,6 @@ def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: 
     assert totals["all"] == sum(totals[name] for name in totals if name.startswith("country="))
     ((reasons,),) = client.rows("SELECT mapKeys(sumMap(missing)) FROM shadow_pairs FINAL")
     assert set(reasons) == {"primary-failed", "no-event", "error", "timeout", "skipped-queue", "closed"}
-
-
-def test_a_model_without_labels_is_paired(client: Client, score: Callable[..., Scorer]) -> None:
-    rng = random.Random(5)
-    rows = raw_rows(rng, 500)
-    for event in rows["shadow_predictions"]:
-        if not event["error"]:
-            event["class"] = rng.choice(["", "true", "false", "maybe"])
-    for half in halves(rows):
-        fill(client, half)
-        score(UNLABELLED).score_once()
-    compare(client, rows, UNLABELLED)
-    (compared, agreed), *_ = client.rows("SELECT sum(compared), sum(agreed) FROM shadow_pairs FINAL")
-    assert 0 < agreed < compared
-    ((state, reason),) = client.rows("SELECT state, reason FROM scorer_models FINAL")
-    assert (state, reason) == ("counted", "The contract names no label: add `label` to measure performance.")
-    assert client.rows("SELECT count() FROM performance") == [(0,)]
 
 
 @pytest.mark.long
@@ -303,26 +278,6 @@ def test_numbers_add_up_in_any_unit_and_what_is_too_large_does_not_count(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "label_spec",
-    [BINARY.label, LabelSpec(type="category", classes=("true", "false", "maybe")), LabelSpec(type="float"), None],
-    ids=["binary", "classes", "number", "unlabelled"],
-)
-def test_the_query_works_after_clickhouse_compiles_its_expressions(
-    client: Client, label_spec: LabelSpec | None
-) -> None:
-    fill(client, raw_rows(random.Random(2), 300))
-    contract = msgspec.structs.replace(UNLABELLED if label_spec is None else BINARY, label=label_spec)
-    rules = make_rules(contract, build_registry([(contract, 1)], []))
-    windows = [START_MS // 1000 + hour * 3600 for hour in range(24)]
-    query, parameters = pairs_query(rules, (), windows, START_MS, has_repeats=True)
-    # ClickHouse compiles an expression once it has executed it a few times.
-    (first, *later) = [sorted(map(repr, client.rows(query, parameters))) for _ in range(8)]
-    assert first
-    assert all(rows == first for rows in later)
-
-
-@pytest.mark.long
 @pytest.mark.parametrize("kills", [1, 3])
 def test_a_pass_killed_while_it_pairs_the_past_is_continued(
     client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch, kills: int
@@ -342,22 +297,7 @@ def test_a_pass_killed_while_it_pairs_the_past_is_continued(
 def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Callable[..., Scorer], seed: int) -> None:
     rng = random.Random(seed)
     rows = raw_rows(rng, 300)
-    waiting = {table: scoring.batches(rng, own, 100) for table, own in rows.items()}
-    now_s = (START_MS + 6 * DAY_MS) / 1000
-    changes: dict[str, Any] = {"clock": lambda: now_s, "grace_s": rng.choice([0.0, 60.0])}
-    working = score(BINARY, **changes)
-    while any(waiting.values()):
-        table = rng.choice([name for name, batches in waiting.items() if batches])
-        batch = waiting[table].pop(0)
-        scoring.insert(client, table, batch)
-        if rng.random() < 0.2:  # read again
-            scoring.insert(client, table, batch)
-        now_s += rng.choice([1, 20, 70])
-        if rng.random() < 0.5:
-            working.score_once()
-        if rng.random() < 0.2:
-            working = score(BINARY, **changes)
-    working.score_once()
+    scoring.arrive(client, rng, rows, partial(score, BINARY))
     compare(client, rows)
 
 
@@ -371,16 +311,5 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_pairs(
     fill(client, first)
     score(BINARY).score_once()
     fill(client, second)
-    kills = 0
-    with snapshot(client) as back:
-        while True:
-            back()
-            mortal: Any = MortalClient(client, kills + 1, ("shadow_pairs", "scorer_checkpoints"))
-            try:
-                score(BINARY, connect_to=lambda _, mortal=mortal: mortal).score_once()
-                break
-            except Killed:
-                kills += 1
-            score(BINARY).score_once()
-            compare(client, rows)
-    assert kills >= 4
+    tables = "shadow_pairs", "scorer_checkpoints"
+    assert scoring.kill_everywhere(client, partial(score, BINARY), lambda: compare(client, rows), tables) >= 4

@@ -148,25 +148,6 @@ def test_a_worse_prompt_is_proposed_once(client: Client, score: Callable[..., Sc
     assert read_proposals(client) == [proposal]
 
 
-def test_equal_prompts_are_not_proposed(client: Client, score: Callable[..., Scorer]) -> None:
-    scoring.insert(client, "predictions", planted(1, 1.0))
-    score().score_once()
-    assert read_proposals(client) == []
-    outcomes = client.rows("SELECT DISTINCT outcome FROM arm_comparisons FINAL ORDER BY outcome")
-    assert outcomes == [("insufficient",), ("no-harm",), ("undecided",)]
-
-
-def test_without_a_unit_each_prediction_is_one(client: Client, score: Callable[..., Scorer]) -> None:
-    assert CONTRACT.arms is not None
-    contract = msgspec.structs.replace(CONTRACT, arms=msgspec.structs.replace(CONTRACT.arms, unit=""))
-    scoring.insert(client, "predictions", planted(1, 1.5))
-    score(contract).score_once()
-    looks = {each.criterion: each for each in last_comparisons(client, "m")}
-    assert looks["ttft"].outcome == "harm"
-    assert looks["ttft"].control_units + looks["ttft"].arm_units == HOURS * PER_HOUR
-    assert len(read_proposals(client)) == 1
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("table", ["arm_comparisons", "rollback_proposals"])
 def test_a_killed_scorer_loses_no_look_and_no_proposal(

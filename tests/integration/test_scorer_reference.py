@@ -164,19 +164,6 @@ def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[C
     assert sent.accuracy_at(0, HOUR_MS) > whole + 0.05, "the accuracy of the first labels"
 
 
-def test_a_degraded_model_is_major_and_was_stable_before(world: tuple[Client, Address, Traffic]) -> None:
-    client, _, sent = world
-    levels = {day: accuracy_rows(client, "1d", day)["level"] for day in range(11)}
-    assert {levels[day] for day in range(SELECTIVE_DAY)} == {"stable"}
-    assert levels[BAD_DAY] == "major"
-    bad = accuracy_rows(client, "1d", BAD_DAY)
-    value, n = sent.accuracy(BAD_DAY, 1, NOW_MS)
-    assert bad["mature"]
-    assert bad["n"] <= n
-    assert bad["value"] == pytest.approx(value, abs=0.01)
-    assert bad["high"] < bad["reference"] - 0.05
-
-
 def test_an_estimate_without_labels_is_right_until_the_meaning_of_scores_changes(
     world: tuple[Client, Address, Traffic],
 ) -> None:

@@ -16,8 +16,8 @@ from tests.support.pipeline import Pipeline, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
 from warehouse import metrics
 from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.serving_facts import ServingFact, insert_serving_facts
+from warehouse.errors import WarehouseBusy
+from warehouse.serving_facts import ServingFact
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "serving"
 
@@ -76,12 +76,6 @@ def facts(n: int) -> list[ServingFact]:
     ]
 
 
-def test_a_repeated_write_replaces_its_rows(client: Client) -> None:
-    for _ in range(2):
-        insert_serving_facts(client, facts(3))
-    assert client.rows("SELECT count(), sum(value) FROM serving_facts FINAL") == [(3, 3)]
-
-
 def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_written(client: Client) -> None:
     is_down = threading.Event()
     is_down.set()
@@ -115,16 +109,3 @@ def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_wr
     assert client.rows("SELECT min(value), max(value), count() FROM serving_facts FINAL") == [(10, 19, 10)]
     assert report.retries >= 1
     assert report.events == 10
-
-
-def test_a_refusal_is_an_error(client: Client) -> None:
-    buffer = FactBuffer(lambda: client, Report("scrape", "scrape-0"))
-    buffer.start()
-    client.command("RENAME TABLE serving_facts TO other_facts")
-    try:
-        buffer.add(facts(1))
-        error = wait_for(lambda: buffer.error, "the error")
-    finally:
-        client.command("RENAME TABLE other_facts TO serving_facts")
-    assert isinstance(error, WarehouseError)
-    assert buffer.stop(30) == 1

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Contract, Slo
+from barograph.contract import Contract
 
 from cli.main import main
 from cli.shadow import recount
@@ -25,8 +25,9 @@ from streams.scorer.worker import Scorer
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
+from tests.support.command_line import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import emptied, snapshot
+from tests.support.warehouse import snapshot
 from warehouse.client import Address, Client
 from warehouse.shadow import as_of
 from warehouse.shadow.days import read_totals
@@ -88,13 +89,11 @@ def exported(
     migrated_client: Client, engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Evidence]:
     client, address, folder = migrated_client, engine.address(migrated_client.database), tmp_path_factory.mktemp("m")
-    config = folder / "barograph.toml"
-    where = f'host = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"'
-    config.write_text(f"[clickhouse]\n{where}\n")
+    config = write_settings(folder / "barograph.toml", address)
     rows = fill(client)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-        result = Evidence(client, address, str(config), folder / "evidence.zip", rows, lambda: None)
+        result = Evidence(client, address, config, folder / "evidence.zip", rows, lambda: None)
         result.score()
         code, out, err = result.call("export", "--model", "m", "--out", str(result.path))
         assert (code, err) == (0, ""), out
@@ -237,22 +236,6 @@ def test_a_change_in_the_warehouse_is_named_and_deleted_rows_prevent_a_verdict(e
 
 
 @pytest.mark.long
-def test_a_bundle_is_equal_after_the_settings_of_pairs_changed(evidence: Evidence) -> None:
-    client = evidence.client
-    changed = msgspec.structs.replace(BINARY, slo=Slo(latency_ms=2.0))
-    scoring.register(client, changed, applied_at=2)
-    evidence.score(changed)
-    ((limits,),) = client.rows("SELECT groupUniqArray(slow_ms) FROM shadow_pairs FINAL WHERE candidate = '4'")
-    assert limits == [2.0]
-    is_equal, recounted = evidence.verified_report()
-    assert is_equal
-    assert recounted > 0
-    client.command("TRUNCATE TABLE predictions")
-    code, out = evidence.verified()
-    assert (code, "cannot be verified: days.json: " in out) == (2, True), out
-
-
-@pytest.mark.long
 def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
     evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,25 +257,6 @@ def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
     code, out = evidence.verified()
     assert code == 2, out
     assert "The scorer changed pairs of m during each of 5 reads: try again" in " ".join(out.split())
-
-
-@pytest.mark.long
-def test_an_earlier_event_of_the_candidate_changes_no_bundle(evidence: Evidence, tmp_path: Path) -> None:
-    client = emptied(evidence.client)
-    rows = fill(client)
-    morning_ms = START_MS + 6 * HOUR_MS
-    client.command(f"DELETE FROM shadow_predictions WHERE at < fromUnixTimestamp64Milli({morning_ms})")
-    evidence.score()
-    path, other = tmp_path / "evidence.zip", tmp_path / "other.zip"
-    assert evidence.export(path)[0] == 0
-    event = next(each for each in rows["shadow_predictions"] if each["at"] < morning_ms and each["version"] == "4")
-    scoring.insert(client, "shadow_predictions", [{**event, "offset": LATER}])
-    evidence.score()
-    assert evidence.verified(path)[0] == 0
-    assert evidence.export(other)[0] == 0
-    first, second = (json.loads(zipfile.ZipFile(each).read("provenance.json"))["since"] for each in (path, other))
-    assert (first, second) == (morning_ms // 1000, event["at"] // HOUR_MS * 3600)
-    assert evidence.verified(other)[0] == 0
 
 
 def test_a_bundle_edited_by_hand_with_new_digests_is_found(evidence: Evidence, tmp_path: Path) -> None:
@@ -336,13 +300,6 @@ def test_status_and_report(evidence: Evidence, tmp_path: Path) -> None:
     assert code == 0
     for text in ("m: version 4 beside version 3", "3 over, 3 of them with mature labels", "too few days: 2 of 29"):
         assert text in out
-    status = json.loads(evidence.call("status", "--model", "m", "--json")[1])
-    assert status["days"] == 4
-    assert status["latency_by_hour"]
-    assert status["cost_per_day"]["requests"] > 0
-    assert set(status["errors"]) == {"primary", "candidate"}
     page = tmp_path / "page.html"
     assert evidence.call("report", "--model", "m", "--out", str(page))[0] == 0
-    text = page.read_text()
-    for title in ("Errors", "Latency by hour of the day", "Cost", "Agreement"):
-        assert f"<h2>{title}</h2>" in text
+    assert "<h2>Latency by hour of the day</h2>" in page.read_text()

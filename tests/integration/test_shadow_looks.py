@@ -189,20 +189,6 @@ def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels
     assert len(changed) == DAYS - 30
 
 
-def test_rows_of_criteria_and_days_that_no_longer_exist_are_removed(
-    client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
-) -> None:
-    score().score_once()
-    score(FEWER).score_once()
-    assert {key[2] for key in stored(client)} == {"accuracy", "missing", "decision"}
-    score(CONTRACT).score_once()
-    compare(client, days)
-    assert CONTRACT.shadow is not None
-    other = msgspec.structs.replace(CONTRACT.shadow, candidate="5")
-    score(msgspec.structs.replace(CONTRACT, shadow=other)).score_once()
-    compare(client, days)
-
-
 @pytest.mark.long
 def test_a_pass_killed_between_writes_is_continued(
     client: Client,
@@ -225,30 +211,3 @@ def test_a_pass_killed_between_writes_is_continued(
     killed(FEWER, 1)
     score(FEWER).score_once()
     assert {key[2] for key in stored(client)} == {"accuracy", "missing", "decision"}
-
-
-def test_after_a_promotion_the_looks_judge_the_new_primary(
-    client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
-) -> None:
-    assert CONTRACT.shadow is not None
-    score().score_once()
-    before = stored(client)
-    exchanged = msgspec.structs.replace(CONTRACT.shadow, candidate="3", of="4")
-    promoted = msgspec.structs.replace(CONTRACT, shadow=exchanged)
-    scoring.register(client, promoted, applied_at=1)
-    scoring.register(client, CONTRACT, applied_at=2)
-    # A contract that the scorer has not read yet does not count.
-    scoring.register(client, promoted, applied_at=3)
-    score().score_once()
-    after = stored(client)
-    assert {own["is_canary"] for own in before.values()} == {0}
-    assert {own["is_canary"] for own in after.values()} == {1}
-    for key, own in after.items():
-        if key[2] in ("accuracy", "latency"):
-            assert own["value"] == pytest.approx(-before[key]["value"], nan_ok=True), key
-    last = (LAST_DAY, "all", "decision")
-    assert before[last]["outcome"] == "hold"
-    assert after[last]["outcome"] in ("keep", "roll back", "insufficient")
-    assert after[LAST_DAY, "country=fr", "accuracy"]["state"] == "open", "the new primary is better there"
-    assert after[LAST_DAY, "all", "missing"]["value"] == 0.0, "the new primary has answered every request"
-    assert {own["outcome"] for own in after.values()} <= {"keep", "roll back", "insufficient"}

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiohttp import web
 from barograph import Contract, Shadow
 
 from tests.reference.shadow_pairs import BINARY, differences, joined, read_topics, stored
 from tests.support.pipeline import ROOT, Pipeline, wait_for
 from tests.support.scoring import HOUR_MS
+from tests.support.scripted_http import Exchange, ScriptedServer, hang
 from tests.support.scripted_kafka import ScriptedPublisher
 
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -30,60 +27,32 @@ def code_block(heading: str, language: str) -> str:
     return match[1]
 
 
-RELEASED = web.AppKey("released", asyncio.Event)
-"""Set when requests that hang may end."""
-
-
-async def predict(request: web.Request) -> web.Response:
-    features = await request.json()
+def predict(exchange: Exchange) -> None:
+    features = json.loads(exchange.body)
     if features.get("hang"):
-        await request.app[RELEASED].wait()
-    return web.json_response({"score": features["x"] / 2}, status=features.get("status", 200))
+        hang(exchange)
+        return
+    score = json.dumps({"score": features["x"] / 2}).encode()
+    exchange.send(score, features.get("status", 200), Content_Type="application/json")
 
 
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    """The address of a model's HTTP server in a thread of this process."""
-    loop, released = asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def start() -> web.AppRunner:
-        application = web.Application()
-        application[RELEASED] = released
-        application.router.add_post("/predict", predict)
-        runner = web.AppRunner(application)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner
-
-    runner = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
-    port = runner.addresses[0][1]
-    yield f"http://127.0.0.1:{port}/predict"
-    loop.call_soon_threadsafe(released.set)
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(60)
-    loop.close()
-
-
-def test_an_http_candidate_is_awaited_and_its_failures_are_reasons(endpoint: str) -> None:
+def test_an_http_candidate_is_awaited_and_its_failures_are_reasons() -> None:
     code = code_block("A candidate behind an HTTP endpoint", "python")
     guide: dict[str, Any] = {}
     exec(code.split("shadow = Shadow(")[0], guide)
     serving = ScriptedPublisher(Contract(model="m"))
-    with Shadow(
-        serving.publisher, guide["HttpCandidate"](endpoint), version="4", timeout_ms=3_000, workers=50
-    ) as shadow:
-        shadow.submit(id="good", features={"x": 1})
-        shadow.submit(id="server error", features={"x": 1, "status": 503})
-        shadow.submit(id="wrong request", features={"x": 1, "status": 422})
-        shadow.submit(id="hangs", features={"x": 1, "hang": True})
-        shadow.submit(id="no JSON", features={"x": object()})
-    with Shadow(
-        serving.publisher, guide["HttpCandidate"]("http://127.0.0.1:9/"), version="5", timeout_ms=3_000
-    ) as down:
-        down.submit(id="down", features={"x": 1})
+
+    def shadow(url: str, version: str, **options: Any) -> Shadow:
+        return Shadow(serving.publisher, guide["HttpCandidate"](url), version=version, timeout_ms=3_000, **options)
+
+    with ScriptedServer(predict) as server, shadow(f"{server.url}/predict", "4", workers=50) as candidate:
+        candidate.submit(id="good", features={"x": 1})
+        candidate.submit(id="server error", features={"x": 1, "status": 503})
+        candidate.submit(id="wrong request", features={"x": 1, "status": 422})
+        candidate.submit(id="hangs", features={"x": 1, "hang": True})
+        candidate.submit(id="no JSON", features={"x": object()})
+    with shadow("http://127.0.0.1:9/", "5") as candidate:
+        candidate.submit(id="down", features={"x": 1})
     events = {event["id"]: event for event in serving.flush_events()}
     assert events["good"]["score"] == 0.5
     assert {id: event.get("error") for id, event in events.items()} == {

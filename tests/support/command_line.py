@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cli.main import main
+from warehouse.client import Address
 
 
 def run(*words: object) -> int:
@@ -12,3 +15,17 @@ def run(*words: object) -> int:
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     return int(end.value.code or 0)
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Run `barograph WORDS`; return its exit code, its output, and its errors on one line."""
+    code = run(*words)
+    printed = capsys.readouterr()
+    return code, printed.out, " ".join(printed.err.split())
+
+
+def write_settings(path: Path, where: Address, *lines: str) -> str:
+    """Write a settings file with some lines that names a database; return its path."""
+    database = f'host = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"'
+    path.write_text("\n".join([*lines, "[clickhouse]", database, ""]))
+    return str(path)

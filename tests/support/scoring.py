@@ -17,7 +17,7 @@ from streams.registry.registry import Registry, build_registry
 from streams.runtime.metrics_report import Report
 from streams.scorer.worker import Scorer
 from streams.settings import ProcessorSettings
-from tests.support.warehouse import row
+from tests.support.warehouse import row, snapshot
 from warehouse.client import Address, Client, connect
 from warehouse.tables import insert_rows
 
@@ -214,6 +214,50 @@ def batches(rng: random.Random, rows: Iterable[Mapping[str, Any]], most: int) ->
         if not by_partition[partition]:
             del by_partition[partition]
     return result
+
+
+def arrive(
+    client: Client, rng: random.Random, rows: Mapping[str, Sequence[Mapping[str, Any]]], score: Callable[..., Scorer]
+) -> None:
+    """Insert rows in any order, some twice, between passes of a scorer that starts again now and then."""
+    waiting = {table: batches(rng, own, 120) for table, own in rows.items()}
+    now_s = (START_MS + 6 * DAY_MS) / 1000
+    changes: dict[str, Any] = {"clock": lambda: now_s, "grace_s": rng.choice([0.0, 60.0])}
+    working = score(**changes)
+    while any(waiting.values()):
+        table = rng.choice([name for name, left in waiting.items() if left])
+        batch = waiting[table].pop(0)
+        insert(client, table, batch)
+        if rng.random() < 0.2:  # read again
+            insert(client, table, batch)
+        now_s += rng.choice([1, 20, 70])
+        if rng.random() < 0.5:
+            working.score_once()
+        if rng.random() < 0.2:
+            working = score(**changes)
+    working.score_once()
+
+
+def kill_everywhere(
+    client: Client,
+    score: Callable[..., Scorer],
+    check: Callable[[], None],
+    tables: Collection[str] = (),
+) -> int:
+    """Kill a pass at each of its writes, repeat it and check the rows; return the number of kills."""
+    kills = 0
+    with snapshot(client) as back:
+        while True:
+            back()
+            mortal: Any = MortalClient(client, kills + 1, tables)
+            try:
+                score(connect_to=lambda _, mortal=mortal: mortal).score_once()
+                break
+            except Killed:
+                kills += 1
+            score().score_once()
+            check()
+    return kills
 
 
 def insert(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
