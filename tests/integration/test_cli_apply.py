@@ -77,6 +77,7 @@ def other_baseline(source: str = "retrained") -> Baseline:
     return msgspec.structs.replace(BASELINE, source=source)
 
 
+@pytest.mark.smoke
 def test_the_first_apply_creates_what_plan_shows_and_the_second_changes_nothing(settings: Settings) -> None:
     sources = [(CONTRACT, dump_contract(CONTRACT))]
     first = plan_all(settings, sources, [BASELINE])

@@ -70,6 +70,7 @@ def wait_evaluations(pipeline: Pipeline, n: int, patience_s: float = PATIENCE_S)
     return result
 
 
+@pytest.mark.smoke
 def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, folder: Path) -> None:
     own = contract()
     pipeline.create()

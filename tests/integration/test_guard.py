@@ -59,6 +59,7 @@ def follow(pipeline: Pipeline, **options: Any) -> Guard:
     return Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix, **options)
 
 
+@pytest.mark.smoke
 def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
     pipeline.create(1)
     clock = FastClock()

@@ -6,6 +6,7 @@ import gzip
 import json
 from typing import Any
 
+import pytest
 from barograph.contract import Field
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -61,6 +62,7 @@ def test_exports_of_all_instrumentations_become_predictions(pipeline: Pipeline) 
     assert '"reason": "requested"' in (pipeline.log_dir / "otlp-0.log").read_text()
 
 
+@pytest.mark.smoke
 def test_predictions_of_contracts_are_mapped_protected_and_recorded(pipeline: Pipeline) -> None:
     pipeline.create()
     fields = (

@@ -25,7 +25,7 @@ from warehouse import migrate
 from warehouse.client import Client, QueryResult, WarehouseError
 from warehouse.panels import PanelQuery
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.smoke]
 
 PAGES = dashboards()
 AWKWARD = """it's a "model" \\ of $model, ${version}, {{x}}, [[field]] $__interval -- /* 模型 модель \\'"""

@@ -18,6 +18,7 @@ REGIONS = {"north": "region=north", "south": "region=south", "west": "region=oth
 X = simple_baseline().fields[0]
 
 
+@pytest.mark.smoke
 def test_every_event_is_counted_once_and_judged_over_a_restart(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=2)
     pipeline.register(simple_contract(), [simple_baseline()])

@@ -24,7 +24,9 @@ LARGE = {"megabyte string": 5, "deep": 5, "ten thousand keys": 10, "too many row
 """Kinds of a megabyte are sent less often."""
 
 
-@pytest.mark.parametrize("bad", [680, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "bad", [pytest.param(680, marks=pytest.mark.smoke), pytest.param(10_000, marks=pytest.mark.long)]
+)
 def test_every_malformed_event_is_accounted_for(pipeline: Pipeline, bad: int) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])

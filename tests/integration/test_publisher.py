@@ -71,6 +71,7 @@ def events(messages: list[Message]) -> list[dict[str, Any]]:
     return received
 
 
+@pytest.mark.smoke
 def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the_end_marker(
     broker: Broker, topics: str
 ) -> None:
@@ -116,6 +117,7 @@ def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the
             assert (last.headers(), last.value() or b"") == ([(MARK_HEADER, END_MARK)], b"")
 
 
+@pytest.mark.smoke
 def test_an_unavailable_broker_neither_blocks_nor_breaks_serving() -> None:
     publisher = Publisher.from_contract(
         CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", max_queued=100, max_queued_bytes=1 << 20

@@ -84,6 +84,7 @@ def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
         recorder.run(threading.Event())
 
 
+@pytest.mark.smoke
 def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=3)
     pipeline.register(simple_contract(), [simple_baseline()])

@@ -197,6 +197,7 @@ def binary_truth(decided: list[tuple[bool, Any]], scores: list[tuple[bool, float
     return result
 
 
+@pytest.mark.smoke
 def test_all_counts_and_metrics_of_two_classes(client: Client, score: Callable[..., Scorer]) -> None:
     predictions, labels = binary_rows(random.Random(1))
     scoring.insert(client, "predictions", predictions)

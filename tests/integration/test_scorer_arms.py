@@ -177,6 +177,7 @@ def insert(client: Client, rows: Rows) -> None:
 @pytest.mark.parametrize(
     "contract", [BINARY, MANY, UNLABELLED, NUMBER], ids=["two classes", "three classes", "without labels", "numbers"]
 )
+@pytest.mark.smoke
 def test_counts_of_arms(client: Client, score: Callable[..., Scorer], contract: Contract) -> None:
     """Margins that the contract states later count the past, and rows that arrive later are counted again."""
     rows = raw_rows(random.Random(1), 500, contract)

@@ -250,6 +250,7 @@ def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.Tem
     pipeline.stop()
 
 
+@pytest.mark.smoke
 def test_the_required_acls_are_enough(run: Run) -> None:
     reasons = [
         dict(message.headers())["reason"] for message in run.pipeline.read_all(run.pipeline.topics.predictions_dead)
@@ -261,6 +262,7 @@ def test_the_required_acls_are_enough(run: Run) -> None:
     assert {value for (value,) in retained} == {HASH(email) for email in EMAILS}
 
 
+@pytest.mark.smoke
 def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> None:
     hashed = HASH(EMAILS[0]).encode()
     password = run.pipeline.address.password.encode()

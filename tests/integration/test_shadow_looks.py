@@ -165,6 +165,7 @@ def compare(client: Client, days: dict[int, list[dict[str, Any]]], matured: int 
     assert rows.keys() == expected_keys
 
 
+@pytest.mark.smoke
 def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels_too(
     client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
 ) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+import pytest
 from barograph import Publisher
 from barograph.contract import Contract, Field, Slice, Slo, Window
 
@@ -161,6 +162,7 @@ def check(pipeline: Pipeline, injected: Injected) -> None:
     }
 
 
+@pytest.mark.smoke
 def test_figures_of_every_view_equal_the_injected_numbers(pipeline: Pipeline) -> None:
     pipeline.create(PARTITIONS)
     pipeline.register(signal_contract(), [signal_baseline()])
