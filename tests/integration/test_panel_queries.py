@@ -57,9 +57,10 @@ def grafana(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
 
 def opened(page: str) -> list[dict[str, Value]]:
     """The variables in the URLs that a page is opened with; later ones show what the earlier ones have no data of."""
-    if page == "llm":
-        return [{"model": m, "version": v, "window": "1h"} for m in LANGUAGE_MODELS for v in ("v1", "1")]
-    return [{"model": model} for model in PREDICTORS]
+    judged = [
+        {"model": model, "slice": "all", "window": "1h", "version": v} for model in LANGUAGE_MODELS for v in ("v1", "1")
+    ]
+    return [*(judged if page == "llm" else ()), *({"model": model} for model in PREDICTORS)]
 
 
 def chosen(client: Client, page: str, in_url: dict[str, Value]) -> dict[str, Value]:

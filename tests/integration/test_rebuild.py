@@ -228,7 +228,6 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
     assert all(position.error is None for position in done.topic_partitions)
 
 
-@pytest.mark.smoke
 def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])

@@ -250,7 +250,6 @@ def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.Tem
     pipeline.stop()
 
 
-@pytest.mark.smoke
 def test_the_required_acls_are_enough(run: Run) -> None:
     reasons = [
         dict(message.headers())["reason"] for message in run.pipeline.read_all(run.pipeline.topics.predictions_dead)
@@ -262,7 +261,6 @@ def test_the_required_acls_are_enough(run: Run) -> None:
     assert {value for (value,) in retained} == {HASH(email) for email in EMAILS}
 
 
-@pytest.mark.smoke
 def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> None:
     hashed = HASH(EMAILS[0]).encode()
     password = run.pipeline.address.password.encode()

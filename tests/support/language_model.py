@@ -133,6 +133,11 @@ def fill_topics(client: Client, model: str) -> None:
     }
     rollups = [row("rollups", **known, **pane, field=name, **counted) for name, counted in cells.items()]
     insert_rows(client, "rollups", rollups)
+    window = {"slice": "all", "window": "1h", "window_start": END_S - 2 * HOUR_S, "window_end": END_S - HOUR_S, "n": 10}
+    statistics = [row("distances", **known, **window, field=name, p50=0.2) for name in ("code_share", "topic_distance")]
+    insert_rows(client, "distances", statistics)
+    unseen = {"kind": "unseen", "k": 2, "rate": 0.2, "baseline_rate": 0.01, "threshold_minor": 0.05}
+    insert_rows(client, "rates", [row("rates", **known, **window, **unseen, field="topic")])
 
 
 def fill_evaluations(client: Client, model: str) -> None:
