@@ -83,8 +83,11 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     # Without text, failed, of a shadow, of another model, and no event: none of them is evaluated.
     events += [answer_event(n, None), answer_event(n + 1, error="E"), answer_event(n + 2, role="shadow")]
     events += [answer_event(n + 3, model="unknown"), b'{"answer_text": ', b"answer_text"]
-    pipeline.produce((0, event, None) for event in events)
+    pipeline.produce([(0, events[0], None)])
     pipeline.start("evaluator", evaluator={"folder": str(folder)})
+    wait_evaluations(pipeline, 2)
+    # The first answer again: it is not evaluated twice.
+    pipeline.produce((0, event, None) for event in events)
     events_read = wait_evaluations(pipeline, 2 * n + 10)
     by_model: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in EVALUATORS}
     for received in events_read:

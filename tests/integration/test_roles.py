@@ -22,6 +22,7 @@ from cli.eval.logs.read import read_logs
 from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from streams.monitor.state.store import WarehouseStore
 from tests.support.deploy_scripts import load_script
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract
 from tests.support.roles_gateway import as_role, roles_gateway
@@ -115,6 +116,24 @@ def test_each_processor_does_its_work_in_its_role(ran: Pipeline) -> None:
         assert "refused" not in ran.log(f"{kind}-0")
 
 
+def test_a_monitor_reads_the_state_of_its_predecessor_in_its_role(ran: Pipeline) -> None:
+    """The one that ran began without any state, so it had nothing to read."""
+    with as_role(ran.address, "barograph_monitor") as client:
+        store = WarehouseStore(client)
+        end_s = store.sealed_until_s("toy")
+        first_s = min(first for first in store.first_panes_s("toy").values() if first is not None)
+        assert end_s is not None
+        assert store.last_pane_s("toy") is not None
+        assert store.load_volume("toy", first_s, end_s).num_rows > 0
+        assert store.load_panes("toy", first_s, end_s)
+        # Panes of an hour have no rollups by hour; a missing grant would be an error nonetheless.
+        assert store.load_hours("toy", first_s, end_s) == []
+        for table in ("panes", "rollups"):
+            assert store.load_ranges(table, "toy", first_s, end_s)
+        ledger, _ = store.load_ledger(0, "another topic")
+        assert ledger.rows
+
+
 def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address) -> None:
     """The script below also reads and writes every table in every role."""
     with as_role(guarded, "default", "default") as client:
@@ -141,13 +160,18 @@ def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address
     for role in ROLES:
         with as_role(guarded, role.name) as client:
             for statement in (
+                "CREATE TABLE elsewhere.t (a UInt8) ENGINE = Memory",
                 "DROP DATABASE guarded",
                 "SYSTEM SHUTDOWN",
+                "CREATE USER anybody",
+                "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
+                "SELECT * FROM file('/etc/passwd', 'LineAsString', 'a String')",
+                "GRANT SELECT ON *.* TO default",
                 "TRUNCATE TABLE predictions",
                 *(() if "ALTER DELETE" in role.further else ("ALTER TABLE predictions DELETE WHERE 1",)),
             ):
                 with pytest.raises(WarehouseError) as refused:
-                    client.command(statement)
+                    client.rows(statement) if statement.startswith("SELECT") else client.command(statement)
                 assert refused.value.code == ACCESS_DENIED, (role.name, statement)
 
 

@@ -189,6 +189,7 @@ def publish_malformed(publisher: Publisher) -> None:
     publisher.predictions(
         pa.table({"id": ["row"], "at": [long_ago], "email": [EMAILS[0]], "ssn": [PLANTED], "phone": [PLANTED]})
     )
+    publisher.label(id="old", label=True, at=long_ago)
     observed = publisher.observe(id="failed", at=at_ms(0), features=features, context=context)
     with pytest.raises(ValueError, match="made up"), observed:
         raise ValueError(f"made up of {PLANTED}")
@@ -200,7 +201,7 @@ def publish_malformed(publisher: Publisher) -> None:
 
 
 MALFORMED = 4
-"""Dead letters of `publish_malformed`."""
+"""Predictions of `publish_malformed` that become dead letters; so does one label."""
 
 
 @dataclass(frozen=True)
@@ -251,10 +252,10 @@ def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.Tem
 
 
 def test_the_required_acls_are_enough(run: Run) -> None:
-    reasons = [
-        dict(message.headers())["reason"] for message in run.pipeline.read_all(run.pipeline.topics.predictions_dead)
-    ]
-    assert reasons == [b"too-old"] * MALFORMED
+    topics = run.pipeline.topics
+    for topic, n_dead in ((topics.predictions_dead, MALFORMED), (topics.labels_dead, 1)):
+        reasons = [dict(message.headers())["reason"] for message in run.pipeline.read_all(topic)]
+        assert reasons == [b"too-old"] * n_dead, topic
     [(n,)] = run.pipeline.rows("SELECT sum(n) FROM panes FINAL WHERE field = 'x' AND slice = 'all'")
     assert n == 2 * N + 1
     retained = run.pipeline.rows("SELECT DISTINCT strings['email'] FROM predictions FINAL ORDER BY 1")
