@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dashboards.parse import Json, panels_of
 from dashboards.query import dedent_sql
 from dashboards.style import GRAFANA_VERSION
@@ -107,12 +105,11 @@ def without_span_nulls(panel: Json) -> Json:
     return result
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def compared(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """What Grafana and the preview make of each variant of each panel's rows, by panel."""
     if not INSTALLED.exists() or shutil.which("node") is None:
         skip_or_fail("Grafana's package is missing: install Node.js 20 or later and run `make grafana-data`")
-    preview = shutil.copytree(ROOT / "local/preview/static", tmp_path_factory.mktemp("preview") / "static")
+    preview = shutil.copytree(ROOT / "local/preview/static", folder / "static")
     # Node.js takes the modules of a browser for CommonJS otherwise.
     (preview / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     cases = [(name, without_span_nulls(panel), frames) for name, panel in PANELS.items() for frames in variants(panel)]
@@ -137,23 +134,18 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
     return by_panel
 
 
-@pytest.mark.parametrize("name", PANELS)
-def test_a_panel_shows_what_grafana_shows(results: dict[str, list[dict[str, Any]]], name: str) -> None:
-    for result in results[name]:
-        assert len(result["preview"]) == len(result["grafana"])
-        for preview, grafana in zip(result["preview"], result["grafana"], strict=True):
-            assert preview == grafana
-    assert any(result["grafana"] for result in results[name])
-
-
-@pytest.mark.parametrize("name", [name for name, panel in PANELS.items() if panel["type"] in ("table", "barchart")])
-def test_text_is_shown_as_it_is(results: dict[str, list[dict[str, Any]]], name: str) -> None:
-    # Tables write a dash, because the text of an empty panel would stand in every empty cell.
-    empty = "–" if PANELS[name]["type"] == "table" else PANELS[name]["fieldConfig"]["defaults"].get("noValue", "")
-    for result in results[name]:
-        for column, shown in zip(result["frames"][0]["columns"], result["grafana"], strict=True):
-            if column["type"] == "string":
-                assert shown["texts"] == [text or empty for text in column["values"]]
+def test_every_panel_shows_what_grafana_shows_and_text_as_it_is(tmp_path: Path) -> None:
+    for name, results in compared(tmp_path).items():
+        panel = PANELS[name]
+        # Tables write a dash, because the text of an empty panel would stand in every empty cell.
+        empty = "–" if panel["type"] == "table" else panel["fieldConfig"]["defaults"].get("noValue", "")
+        assert any(result["grafana"] for result in results), name
+        for result in results:
+            assert result["preview"] == result["grafana"], name
+            if panel["type"] in ("table", "barchart"):
+                for column, shown in zip(result["frames"][0]["columns"], result["grafana"], strict=True):
+                    if column["type"] == "string":
+                        assert shown["texts"] == [text or empty for text in column["values"]], name
 
 
 def test_the_package_has_the_version_of_the_dashboards_and_their_time_zone() -> None:
