@@ -251,6 +251,7 @@ def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.Tem
     pipeline.stop()
 
 
+@pytest.mark.smoke
 def test_the_required_acls_are_enough(run: Run) -> None:
     topics = run.pipeline.topics
     for topic, n_dead in ((topics.predictions_dead, MALFORMED), (topics.labels_dead, 1)):
@@ -262,6 +263,7 @@ def test_the_required_acls_are_enough(run: Run) -> None:
     assert {value for (value,) in retained} == {HASH(email) for email in EMAILS}
 
 
+@pytest.mark.smoke
 def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> None:
     hashed = HASH(EMAILS[0]).encode()
     password = run.pipeline.address.password.encode()
