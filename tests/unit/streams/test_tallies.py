@@ -17,9 +17,9 @@ from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from streams import tallies
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import Decoded, RejectedEvent
-from streams.events.columns import MAX_NAME_CHARS, ProducerArrivals, encode_names
+from streams.events.columns import MAX_NAME_CHARS, EncodedNames, ProducerArrivals, encode_names
 from streams.events.json_decoder import JsonDecoder
-from streams.records import DeadCount, ProducerCount
+from streams.records import DeadCount, ErrorCount, ProducerCount, Tally
 from streams.registry.registry import Registry, build_registry
 from streams.sketcher.pane_summary import PaneKey
 from streams.sketcher.summarise import FlushSummaries
@@ -99,6 +99,16 @@ def test_invalid_numbers_count_as_missing_in_json() -> None:
         (Reason.EMPTY, "", NOW_MS),
         (Reason.MISSING_VERSION, "m", NOW_MS),
     ]
+
+
+@pytest.mark.parametrize("kind", [pa.uint64(), pa.int32(), pa.float64(), pa.string()])
+def test_numbers_in_arrow_are_whole_ones_of_any_width(kind: pa.DataType) -> None:
+    rows = {"model": ["m"], "version": ["1"], "id": ["a"], "at": [NOW_MS], "producer": ["p"]}
+    whole = pa.types.is_integer(kind)
+    table = pa.table({**rows, "seq": pa.array([5] if not pa.types.is_string(kind) else ["5"], kind)})
+    result = ArrowDecoder(Registry(contracts={"m": KNOWN})).decode(batch_of(encode_arrow(table)))
+    assert arrived(result) == ({("m", "p", 5, NOW_MS): 1} if whole else {})
+    assert len(result.events[0]) == 1
 
 
 @pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
@@ -221,12 +231,39 @@ def test_the_fifty_most_frequent_kinds_are_counted_separately(monkeypatch: pytes
     assert of_arms == {kind: n for (kind, start_s), n in whole.items() if start_s == 0}
 
 
+def test_batches_with_kinds_of_their_own_keep_to_the_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "MAX_KINDS", 3)
+    result = FlushTallies()
+    for i in range(4):
+        add_kinds(result, {f"kind {i}{j}": 1 + j for j in range(5)})
+    [tally] = result.tallies("predictions", "t", [], [])
+    whole = {e.kind: e.n for e in tally.errors if e.slice == "all"}
+    assert set(whole) == {"kind 04", "kind 14", "kind 24", "other"}
+    assert sum(whole.values()) == 4 * 15
+    monkeypatch.undo()
+    result = FlushTallies()
+    add_kinds(result, {f"kind {i}": 1 for i in range(1000)})
+    [tally] = result.tallies("predictions", "t", [], [])
+    whole = {e.kind: e.n for e in tally.errors if e.slice == "all"}
+    assert (len(whole), whole["other"]) == (tallies.MAX_KINDS + 1, 1000 - tallies.MAX_KINDS)
+
+
 def arrivals(*rows: tuple[int, str, int], model: str = "m") -> ProducerArrivals:
     """Of (event time in seconds, producer, seq)."""
     names = encode_names([row[1] for row in rows])
     assert names is not None
     at_ms = np.array([row[0] * 1000 for row in rows], dtype=np.int64)
     return ProducerArrivals(model, at_ms, names, np.array([row[2] for row in rows], dtype=np.int64))
+
+
+def test_names_are_numbered_in_their_order_and_none_is_minus_one() -> None:
+    names = encode_names(["b", None, "a", "", "b"])
+    assert names is not None
+    assert (names.values, names.code.tolist()) == (("a", "b"), [1, -1, 0, -1, 1])
+    assert encode_names([None, ""]) is None
+    retained = names.take(np.array([True, False, True, False, False]))
+    assert isinstance(retained, EncodedNames)
+    assert retained.code.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -268,3 +305,19 @@ def test_dead_letters_are_counted_by_model_reason_and_hour_of_receipt() -> None:
         "": [DeadCount("not-json", HOUR_S, 2), DeadCount("not-json", HOUR_S + 3600, 1)],
         "m": [DeadCount("bad-time", HOUR_S, 1)],
     }
+
+
+def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
+    result = FlushTallies()
+    add_kinds(result, {"TimeoutError": 1})
+    result.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
+    dead = [RejectedEvent(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
+    tallies = {tally.model: tally for tally in result.tallies("predictions", "t", [], dead)}
+    assert list(tallies) == ["", "b", "m"]
+    assert [len(tallies[model].dead) for model in tallies] == [1, 1, 1]
+    assert tallies["b"].producers == [ProducerCount("p", 0, 1, 0, 0)]
+    assert tallies["b"].pane_s == 300
+    assert ErrorCount("1", "b", "all", "TimeoutError", 0, 1) in tallies["m"].errors
+    assert tallies[""] == Tally(
+        model="", topic="predictions", source_topic_id="t", dead=[DeadCount("not-json", HOUR_S, 1)]
+    )

@@ -19,12 +19,14 @@ def change(minutes: float, source: str = "", model: str = "m", subject: str = "j
 def test_a_change_is_judged_by_source_and_time() -> None:
     for minutes, source, model, expected in (
         (0, "fleet", "", ("own source", "at onset", "likely")),
+        (10, "fleet", "", ("own source", "at onset", "likely")),
         (11, "fleet", "", ("own source", "after", "unlikely")),
         (-10 - LEAD.total_seconds() / 60, "fleet", "", ("own source", "at onset", "likely")),
         (-11 - LEAD.total_seconds() / 60, "fleet", "", ("own source", "before", "possible")),
         (0, "", "m", ("model", "at onset", "likely")),
         (-600, "", "m", ("model", "before", "unlikely")),
         (0, "", "", ("unknown", "at onset", "possible")),
+        (0, "weather", "", ("other source", "at onset", "unlikely")),
         (0, "weather", "m", ("other source", "at onset", "unlikely")),
     ):
         (ranked,) = rank_changes([change(minutes, source, model)], ONSET, FLEET)
@@ -43,6 +45,14 @@ def test_the_nearest_change_of_the_own_source_comes_first() -> None:
     ]
     ranked = rank_changes(changes, ONSET, FLEET)
     assert [each.change.subject for each in ranked] == ["first", "second", "model", "other", "weather"]
+
+
+def test_without_an_onset_no_change_is_likely_and_the_latest_comes_first() -> None:
+    changes = [change(-5, "fleet", "", "old"), change(20, "fleet", "", "new"), change(0, "", "m", "model")]
+    ranked = rank_changes(changes, None, FLEET)
+    assert [each.change.subject for each in ranked] == ["new", "old", "model"]
+    assert {each.likelihood for each in ranked} == {"possible"}
+    assert {each.timing for each in ranked} == {"unknown"}
 
 
 def test_the_first_traffic_of_a_version_concerns_its_own_verdicts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
 from barograph.contract import Arms, Contract, Field, LabelSpec, ShadowTest, Slice, Slo
+from barograph.contract.check import PERFORMANCE_METRICS, label_kind
 
 HEAD = """
 contract: 1
@@ -56,6 +57,14 @@ def test_every_key_is_read_and_written() -> None:
     assert parse_contract(dump_contract(contract)) == contract
 
 
+def test_the_kind_of_model_depends_on_its_label() -> None:
+    assert label_kind(LabelSpec(type="bool")) == "binary"
+    assert label_kind(LabelSpec(type="category", positive="yes")) == "binary"
+    assert label_kind(LabelSpec(type="category", classes=("a", "b", "c"))) == "classes"
+    assert label_kind(LabelSpec(type="float")) == "number"
+    assert all(PERFORMANCE_METRICS.values())
+
+
 def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
     plain = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
     # The id of this contract before any of these members existed.
@@ -70,12 +79,16 @@ def test_failed_checks_are_reported() -> None:
     shadow = "shadow: {candidate: 4, of: 3, "
     for text, expected in (
         ("slices: {s: {from: features.city * features.city}}", "crosses a source with itself; write each once"),
+        ("slices: {s: {from: features.city * nothing}}", "'nothing' is not a source of a slice"),
         ("slices: {s: {from: features.city * features.x}}", "the field 'x' is a float; slice by a category"),
         ("slices: {s: {from: features.city * arm, values: [a]}}", "write 2 values joined by ' * '"),
         ("slices: {city: {sketches: [city]}}", "'city' is not a numeric field of this contract"),
         ("label: {type: bool, classes: [a, b]}", "a bool has no classes; write type category"),
         ("label: {type: category, classes: [a, b], positive: a}", "a model with classes has no positive class"),
+        ("label: {type: category, classes: [a]}", "label.classes"),
+        ("label: {type: bool, mature: 0}", "label.mature"),
         ("arms: {shares: {a: 0.5, b: 0.4}}", "the shares sum to 0.9; write shares that sum to 1"),
+        ("arms: {shares: {a: 1}}", "a test has two arms or more"),
         ("arms: {shares: {a: 0.5, b: 0.5}, unit: user}", "'user' is not a unit; write context.NAME"),
         (
             "label: {type: bool}\nshadow: {candidate: 3, of: 3, margins: {accuracy: 0.1}}",
@@ -83,25 +96,55 @@ def test_failed_checks_are_reported() -> None:
         ),
         ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {}}", "has no criterion; write at least one"),
         ("promotion: required", "serving: is required with promotion: required"),
-        ("serving: 2\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}", "'3' is not the version of serving"),
+        (
+            "serving: 2\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}",
+            "'3' is not the version of serving, '2'",
+        ),
         *(
             (f"label: {{{label}}}\n{shadow}margins: {settings}}}", expected)
             for label, settings, expected in (
                 ("type: bool", "{recall: 0.1}", "write one of accuracy, brier, log_loss, auc, agree"),
+                ("type: category, classes: [a, b]", "{auc: 0.1}", "'auc' is not a criterion of this"),
                 ("type: float", "{auc: 0.1}", "'auc' is not a criterion of this kind of model; write"),
+                ("type: float", "{agreement: 0.1}", "'agreement' is not a criterion of this kind of"),
                 ("type: bool", "{auc: 1}", "1 allows every loss, as it is a share; write a number be"),
+                ("type: bool", "{auc: 0.1}, planned_days: 20", "planned_days"),
                 ("type: bool", "{auc: 0.1}, copy: 4", "'4' is the version in candidate too; give the"),
+                ("type: bool", "{auc: 0.1}, copy: 3", "'3' is the version in of too; give the copy a"),
                 ("type: bool", "{cost: 0.1}", "cost requires prices; write shadow.prices, such as"),
+                ("type: bool", "{cost: 0.1}, prices: {tokens: 0}", "cost requires prices; write shad"),
                 ("type: bool", "{auc: 0.1}, candidate_prices: {t: 1}", "the primary has no prices; wr"),
                 ("type: bool", "{latency_slo: 0.1}", "latency_slo requires a target; write slo.latency"),
             )
         ),
-        ("shadow: {candidate: 4, of: 3, margins: {latency: 0.1, brier: 0.1}}", "'brier' requires ground truth"),
-        ("raw: none\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}", "are counted from raw events"),
-        ("arms: {shares: {a: 0.5, b: 0.5}, margins: {accuracy: 0.1}}", "'accuracy' requires ground truth"),
+        (
+            "label: {type: float}\nshadow: {candidate: 4, of: 3, margins: {brier: 0.1}}",
+            "write one of mae, latency, latency_p50",
+        ),
+        (
+            "shadow: {candidate: 4, of: 3, margins: {latency: 0.1, brier: 0.1}}",
+            "'brier' requires ground truth; write label, or one of agreement, latency",
+        ),
+        (
+            "raw: none\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}",
+            "are counted from raw events; write raw: all or raw: {share: 0.1}",
+        ),
+        ("arms: {shares: {a: 0.5, b: 0.5}, control: c}", "'c' is not an arm; write one of a, b"),
+        (
+            "arms: {shares: {a: 0.5, b: 0.5}, margins: {accuracy: 0.1}}",
+            "'accuracy' requires ground truth; write label, or one of latency, errors",
+        ),
+        (
+            "label: {type: bool}\narms: {shares: {a: 0.5, b: 0.5}, margins: {missing: 0.1}}",
+            "'missing' is not a criterion of this kind of model; write one of accuracy, brier, log_loss, latency",
+        ),
         ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {accuracy: 0.1}, days: 7}", "28"),
         ("slo: {performance: {auc: 0.7}}", "performance requires ground truth; write label"),
-        ("label: {type: float}\nslo: {performance: {auc: 0.7}}", "'auc' is not a metric of this kind of model"),
+        (
+            "label: {type: float}\nslo: {performance: {auc: 0.7}}",
+            "'auc' is not a metric of this kind of model; write one of mae",
+        ),
+        ("season: daily", "season"),
     ):
         assert expected in error_text(text + "\n"), text
 

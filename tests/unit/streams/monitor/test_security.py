@@ -65,16 +65,31 @@ def test_certificate_and_host_name_are_verified_and_each_can_be_left_out(certifi
     assert trusting.verify_mode == ssl.CERT_NONE
 
 
+def test_certificates_are_files_or_texts(certificates: Certificates, tmp_path: Path) -> None:
+    certificate, key = certificates.issue("monitor")
+    settings = {"security.protocol": "ssl", "ssl.ca.pem": certificates.ca.read_text()}
+    by_file = security_of(settings | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)})
+    by_text = security_of(settings | {"ssl.certificate.pem": certificate.read_text(), "ssl.key.pem": key.read_text()})
+    assert by_file.tls is not None
+    assert by_text.tls is not None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"security.protocol": "sals_ssl"}, r"security.protocol is 'sals_ssl'. Use one of plaintext, ssl"),
         ({"sasl.mechanism": "GSSAPI"}, r"sasl.mechanism is GSSAPI. Use one of SCRAM-SHA-512"),
+        ({"sasl.mechanism": ""}, r"sasl.mechanism is GSSAPI"),
         ({"sasl.password": ""}, r"sasl_ssl, and sasl.password is not set"),
         ({"sasl.kerberos.keytab": "/k"}, r"no equivalent of sasl.kerberos.keytab"),
+        ({"ssl.keystore.location": "/k.p12"}, r"no equivalent of ssl.keystore.location"),
         ({"ssl.ca.location": "/nowhere/ca.pem"}, r"ssl.ca.location cannot be used \(No such file"),
+        ({"ssl.ca.pem": "no certificate"}, r"ssl.ca.pem cannot be used"),
         ({"ssl.key.location": "/nowhere/key"}, r"ssl.key.location is set without a certificate"),
+        ({"ssl.certificate.location": "/nowhere/c"}, r"ssl.certificate.location cannot be used"),
+        ({"ssl.cipher.suites": "NONE-SUCH"}, r"ssl.cipher.suites cannot be used"),
         ({"ssl.endpoint.identification.algorithm": "http"}, r"is 'http'. Use one of https, none"),
+        ({"enable.ssl.certificate.verification": "no"}, r"is 'no'. Use one of true, false"),
     ],
 )
 def test_settings_without_an_equivalent_are_rejected(change: dict[str, str], message: str) -> None:

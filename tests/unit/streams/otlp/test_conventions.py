@@ -1,19 +1,54 @@
-"""Names of attributes and scopes are known or counted, and docs/llm.md says what the golden files show."""
+"""The table of attribute names is well formed, and docs/llm.md says what it and the golden files show."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
-from streams.otlp.conventions import Use, load_conventions
+from streams.otlp.conventions import Conventions, Use, load_conventions
 from streams.otlp.rejection import SpanReason, ValueReason
-from tests.support.otlp import CALL, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
+from tests.support.otlp import CALL, FOLDER, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
 from tests.support.pipeline import ROOT
 from warehouse.metrics import SPAN_OUTCOME, VALUE_REASON
 
 TEXT = (ROOT / "streams" / "otlp" / "conventions.yaml").read_text(encoding="utf-8")
 TABLE = load_conventions()
+
+
+def test_the_table_is_well_formed() -> None:
+    aliases = [(meaning, alias) for meaning, each in TABLE.meanings.items() for alias in each.names]
+    read = {alias.name for _, alias in aliases}
+    assert len({(meaning, alias.name, alias.member) for meaning, alias in aliases}) == len(aliases)
+    content = [each.name for names in TABLE.content.values() for each in names]
+    assert len(content) == len(set(content))
+    assert not read & set(content)
+    assert not (read | set(content)) & set(TABLE.ignored)
+    for meaning, each in TABLE.meanings.items():
+        assert bool(each.unit) == (each.form in ("count", "number")), meaning
+    rules = [*(rule.meaning for rule in TABLE.model_calls), *TABLE.model_calls_by_presence]
+    evidence = [entry.evidence.meaning for entry in TABLE.trust if entry.evidence is not None]
+    assert set(rules) | set(evidence) <= set(TABLE.meanings)
+    assert all(entry.evidence for entry in TABLE.trust if entry.tokens != "reported")
+    keys = re.findall(r"^(?:  )?([a-z_]+):", TEXT, re.MULTILINE)
+    assert [key for key, n in Counter(keys).items() if n > 1 and key not in ("form", "unit", "names")] == []
+    with pytest.raises(msgspec.ValidationError, match="count"):
+        Conventions(TEXT.replace("form: count", "form: counts", 1))
+
+
+def test_all_names_that_were_seen_in_golden_files_are_seen() -> None:
+    """`unseen` marks exactly the names that no golden file has."""
+    present: set[str] = set()
+    for name in INSTRUMENTATIONS:
+        present |= set(re.findall(r'"key": ?"([^"]+)"', (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")))
+    marked = {alias.name for each in TABLE.meanings.values() for alias in each.names if alias.unseen}
+    unmarked = {alias.name for each in TABLE.meanings.values() for alias in each.names if not alias.unseen}
+    assert marked & present == set()
+    # vLLM's names were read in its source, and the GenAI conventions had them until 1.26.
+    assert unmarked - present == {"gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"}
 
 
 @pytest.mark.parametrize("name", INSTRUMENTATIONS)

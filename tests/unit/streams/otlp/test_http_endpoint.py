@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -94,7 +96,9 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
     [
         (b"{", "application/json", {}, 400, "not OTLP/JSON"),
         (b"\xff\xff", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
+        (b"{}", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
         (b"{}", "text/plain", {}, 415, "application/x-protobuf or application/json"),
+        (b"{}", None, {}, 415, "application/x-protobuf or application/json"),
         (b"{}", "application/json", {"Content_Encoding": "zstd"}, 415, "gzip"),
         (b"{}", "application/json", GZIP, 400, "gzip"),
         (gzip.compress(b"{}" * 99, mtime=0)[:-5], "application/json", GZIP, 400, "cut off"),
@@ -174,3 +178,23 @@ def test_models_of_applications() -> None:
     assert options.prefers_request_model
     with pytest.raises(ProcessorError, match="'web' is no entry"):
         OtlpSettings(models="web").mapping()
+
+
+def test_a_request_that_takes_long_does_not_stop_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, end = threading.Event(), threading.Event()
+    receive = served.receiver.receive
+
+    def slow(data: bytes, encoding: Any) -> Any:
+        began.set()
+        assert end.wait(60)
+        return receive(data, encoding)
+
+    monkeypatch.setattr(served.receiver, "receive", slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(served.post, as_json(request(1)))
+        assert began.wait(60)
+        try:
+            assert served.post(b"{}", "text/plain")[0] == 415
+        finally:
+            end.set()
+        assert answer.result(60)[0] == 200

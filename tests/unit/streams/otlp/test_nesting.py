@@ -104,6 +104,21 @@ def test_a_call_waits_for_its_parent_and_then_counts() -> None:
     assert ingest.nested.outcomes == {SpanOutcome.COUNTED: 1, SpanOutcome.NESTED: 1}
 
 
+def test_a_late_chain_between_two_calls_does_not_make_them_count_twice() -> None:
+    now_s = [0.0]
+    ingest = make_ingest(nested=NestedCalls(wait_s=10, clock=lambda: now_s[0]))
+    arrivals = [
+        export_of(span("01", duration_ms=300), scope="a"),
+        export_of(span("03", "02", start_ms=50), scope="b"),
+    ]
+    events = [each for export in arrivals for each in ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)[0]]
+    now_s[0] = 11
+    events += ingest.expire()
+    assert len(events) == 1
+    middle = export_of(span("02", "01", attributes=HTTP))
+    assert ingest.add(ingest.json.decode(as_json(middle)), RECEIVED_MS)[0] == []
+
+
 def test_an_inner_call_that_counted_suppresses_only_what_is_around_it() -> None:
     """The outer call arrives after one of its two inner calls counted: the inner ones count, the outer does not."""
     now_s = [0.0]

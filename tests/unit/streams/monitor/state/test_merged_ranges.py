@@ -7,19 +7,20 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from barograph.contract import Window
+from barograph.contract import Contract, Window
 from scipy.stats import ks_2samp
 
 from sketches.baseline.baseline import Baseline
 from sketches.drift.distances import STEP_ERROR
 from streams.monitor.state.compiled_baseline import CompiledBaseline
 from streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
-from streams.monitor.state.pane import Pane
+from streams.monitor.state.pane import Pane, SliceSketch
 from streams.monitor.state.series import Series
 from streams.monitor.verdicts.describe import describe
-from streams.monitor.windows import described_every_s, merged_range_s
-from streams.records import OffsetRange
+from streams.monitor.windows import described_every_s, merged_range_lengths, merged_range_s
+from streams.records import OffsetRange, Partial
 from streams.registry.registry import RegisteredBaseline, build_registry
+from tests.support.merged_panes import merge
 from tests.support.monitor_harness import event, make_partials
 from tests.support.monitor_schedule import T0_S, baseline, contract
 
@@ -31,8 +32,10 @@ NO_LOSS = np.zeros(100)
     ("window", "every_s", "range_s"),
     [
         (Window(900, 60), 240, 60),
+        (Window(HOUR_S, 300), 900, 900),
         (Window(DAY_S, HOUR_S), 6 * HOUR_S, 6 * HOUR_S),
         (Window(7 * DAY_S, DAY_S), 2 * DAY_S, DAY_S),
+        (Window(3 * HOUR_S, HOUR_S), HOUR_S, HOUR_S),
         (Window(HOUR_S, HOUR_S), HOUR_S, HOUR_S),
     ],
 )
@@ -41,6 +44,12 @@ def test_windows_are_described_every_quarter_of_their_length_in_whole_hops(
 ) -> None:
     assert described_every_s(window) == every_s
     assert merged_range_s(window) == range_s
+
+
+def test_ranges_are_stored_as_long_as_a_window_contains_them() -> None:
+    assert merged_range_lengths(Contract(model="m")) == {900: HOUR_S, HOUR_S: DAY_S, 6 * HOUR_S: DAY_S}
+    hourly = Contract(model="m", pane_s=HOUR_S, windows=(Window(DAY_S, HOUR_S), Window(7 * DAY_S, DAY_S)))
+    assert merged_range_lengths(hourly) == {6 * HOUR_S: DAY_S, DAY_S: 7 * DAY_S}
 
 
 class RangeHarness:
@@ -66,6 +75,10 @@ class RangeHarness:
 
     def pane(self, start_s: int) -> Pane:
         return self.series.panes.setdefault(start_s, self.series.empty_pane(start_s))
+
+    def late_partial(self, at_s: int) -> Partial:
+        [partial] = make_partials(self.registry, [event(at_s, x=9.0)], OffsetRange(0, 0, 1))
+        return partial
 
     def merge_window(self, end_s: int) -> MergedRange:
         [window] = self.contract.windows
@@ -105,6 +118,32 @@ def test_descriptions_match_the_raw_values() -> None:
     assert [row["ks_rejects"] for row in harness.describe(8, whole=False)] == [False]
 
 
+def test_stored_ranges_equal_rebuilt_ones() -> None:
+    harness, rebuilding = RangeHarness(hours=20), RangeHarness(hours=20)
+    harness.describe(*range(8, 21))
+    for end in (8, 14, 20):
+        [stored], [rebuilt] = harness.describe(end), rebuilding.describe(end)
+        rebuilding.ranges.clear()
+        # Sketches are randomized: figures read from them agree within their error.
+        estimated = ("ks", "w1", "std_ratio_low", "std_ratio_high", "p05", "p25", "p50", "p75", "p95", "p99")
+        assert stored["ks"] == pytest.approx(rebuilt["ks"], abs=2 * rebuilt["ks_error"])
+        exact = [name for name in stored if name not in estimated]
+        assert {name: stored[name] for name in exact} == {name: rebuilt[name] for name in exact}
+
+
+def test_changed_pane_changes_every_window_that_contains_it() -> None:
+    harness = RangeHarness(hours=20)
+    before = harness.describe(12, 14, 20)
+    changed = harness.series.panes[T0_S + 5 * HOUR_S]
+    n_loads = len(harness.loads)
+    harness.series.merge(changed, harness.late_partial(changed.start_s), 10**6, late=True)
+    harness.ranges.invalidate(changed.start_s)
+    after = harness.describe(12, 14, 20)
+    assert [row["n"] for row in before] == [480, 480, 480]
+    assert [row["n"] for row in after] == [481, 480, 480]
+    assert harness.loads[n_loads:] == [(T0_S + 5 * HOUR_S, T0_S + 6 * HOUR_S)], "only that hour is merged again"
+
+
 @pytest.mark.parametrize("damaged", [b"no sketch at all", b"", "another type"])
 def test_unreadable_sketch_leaves_moments(damaged: bytes | str) -> None:
     harness = RangeHarness(hours=20)
@@ -121,6 +160,37 @@ def test_unreadable_sketch_leaves_moments(damaged: bytes | str) -> None:
     assert not np.isnan([first["mean_shift_low"], first["std_ratio"], first["std_ratio_low"]]).any()
     assert not first["ks_rejects"]
     assert last["ks_rejects"]
+
+
+@pytest.mark.parametrize("damaged", [b"no sketch at all", b""])
+def test_hour_with_a_damaged_sketch_has_none(damaged: bytes) -> None:
+    harness = RangeHarness(hours=2)
+    panes = [harness.series.panes[T0_S + m * 1200] for m in range(6)]
+    panes[1].sketches[0] = damaged
+    panes[2].slice_sketches.clear()
+    first, second = (merge(harness.series, panes[i].start_s, panes[i : i + 3]) for i in (0, 3))
+    day = merge(harness.series, T0_S, [first, second])
+    assert [len(pane.sketches[0]) > 0 for pane in (first, second, day)] == [False, True, False]
+    assert day.n_events == 120
+    assert [key for key in second.slice_sketches if key[1] == 0]
+    panes[4].slice_sketches.update(
+        {key: SliceSketch(sketch.moments, b"no sketch") for key, sketch in panes[4].slice_sketches.items()}
+    )
+    assert not merge(harness.series, panes[3].start_s, panes[3:]).slice_sketches
+
+
+def test_hour_merged_for_its_rollup_is_not_merged_again() -> None:
+    harness = RangeHarness(hours=8)
+    hours = [T0_S + h * HOUR_S for h in range(8)]
+    for start_s in hours[:-1]:
+        panes = [harness.series.panes[start_s + m * 1200] for m in range(3)]
+        harness.ranges.store_rollup(HOUR_S, merge(harness.series, start_s, panes))
+    [row] = harness.describe(8)
+    assert row["n"] == 480
+    assert row["mean"] == pytest.approx(harness.x.mean(), rel=1e-9)
+    assert harness.loads == [(hours[-1], hours[-1] + HOUR_S)]
+    harness.ranges.store_rollup(1200, harness.series.panes[T0_S])
+    assert {length for (length, _), _ in harness.ranges.sizes()} == {HOUR_S, 2 * HOUR_S}
 
 
 def test_error_is_that_of_sketch_steps_and_baseline_and_without_quantiles_moments_stay() -> None:

@@ -52,6 +52,31 @@ def test_gap_is_a_loss_with_the_times_around_it() -> None:
     assert [(loss.from_ms, loss.to_ms) for loss in ledger.losses] == [(1000, 7000), (7000, ENDED_MS)]
 
 
+def test_redelivered_record_changes_nothing() -> None:
+    ledger = OffsetLedger()
+    for record_seq, (start, end) in enumerate([(0, 10), (15, 20), (20, 30)]):
+        ledger.advance(progress(covered(0, start, end, newest_ms={"m": end})), record_seq, live=True)
+    before = ledger.rows[0].end, dict(ledger.rows[0].watermarks), list(ledger.losses)
+    redelivered = progress(covered(0, 15, 20, newest_ms={"m": 99_999}), partitions=1)
+    assert not ledger.is_resketched(0, 15, "t", 1)
+    ledger.advance(redelivered, 1, live=True)
+    assert (ledger.rows[0].end, ledger.rows[0].watermarks, ledger.losses) == before
+
+
+def test_reset_offsets_are_a_resketch_and_only_new_ones_are_lost() -> None:
+    ledger = OffsetLedger()
+    ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000}), covered(1, 0, 4), partitions=2), 1, live=True)
+    assert ledger.is_resketched(0, 3, "t", 2)
+    assert not ledger.is_resketched(0, 10, "t", 2)
+    assert not ledger.is_resketched(0, 3, "another topic", 2)
+    assert not ledger.is_resketched(7, 0, "t", 2)
+    ledger.record_resketch(progress(covered(0, 3, 14, oldest_ms=500), covered(1, 2, 4)), 2)
+    assert [(loss.source_partition, loss.start, loss.end, loss.reason) for loss in ledger.losses] == [
+        (0, 10, 14, "re-sketch")
+    ]
+    assert (ledger.rows[0].end, ledger.rows[1].end) == (14, 4)
+
+
 def test_new_source_topic_restarts_without_a_loss_and_a_second_one_is_rejected() -> None:
     ledger = ledger_of(progress(covered(0, 0, 100)), progress(covered(0, 0, 5), topic="second"))
     assert (ledger.losses, ledger.rows[0].end) == ([], 5)
@@ -77,6 +102,20 @@ def test_watermark_is_the_lowest_of_all_partitions_and_never_decreases() -> None
     assert ledger.watermark_ms("m", 10) == 990
     ledger.advance(progress(covered(0, 1, 2, newest_ms={"m": 400}), partitions=2), 5, live=True)
     assert ledger.watermark_ms("m", 10) == 990, "it never decreases"
+
+
+def test_added_partition_holds_back_the_watermark() -> None:
+    ledger = OffsetLedger()
+    ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000})), 1, live=True)
+    assert ledger.watermark_ms("m", 0) == 1000
+    ledger.advance(progress(covered(0, 1, 2, newest_ms={"m": 2000}), partitions=2), 2, live=True)
+    assert ledger.watermark_ms("m", 0) is None
+    # A record written before the new partition was noticed does not remove it.
+    ledger.advance(progress(covered(0, 2, 3, newest_ms={"m": 3000}), partitions=1), 3, live=True)
+    assert ledger.partitions == 2
+    assert ledger.watermark_ms("m", 0) is None
+    ledger.advance(progress(covered(1, 0, 0, caught_up_at_ms=2500), partitions=2), 4, live=True)
+    assert ledger.watermark_ms("m", 0) == 2500
 
 
 def test_sketcher_clock_is_limited_to_the_broker_clock() -> None:
