@@ -52,8 +52,9 @@ def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int
 
 @pytest.mark.long
 def test_a_backup_during_operation_leads_to_the_same_rows(
-    pipeline: Pipeline, engine: LocalClickHouse, database: str, tmp_path: Path
+    pipeline: Pipeline, engine: LocalClickHouse, tmp_path: Path
 ) -> None:
+    database = pipeline.address.database
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])
     events = toy_events(ALL, hours=30)
