@@ -13,6 +13,7 @@ from barograph.events import Reason
 from streams.events import arrow_decoder, arrow_message
 from streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
 from streams.events.arrow_message import (
+    DETAIL_CHARS,
     MAX_ROWS,
     MAX_UNPACKED_BYTES,
     UnpackedError,
@@ -169,6 +170,23 @@ def test_negative_sizes_do_not_hide_others() -> None:
         data = encapsulate(1, schema(fields)) + encapsulate(3, record_batch)
         with pytest.raises(ValueError, match="negative"):
             open_message(data)
+
+
+def test_a_damaged_byte_anywhere_is_an_error_with_a_reason() -> None:
+    data = stream({"a": pa.array(["red", "blue"]).dictionary_encode()})
+    problems: dict[str, Reason] = {}
+    for position in range(len(data)):
+        for byte in (b"\x7f", b"\xff"):
+            damaged = data[:position] + byte + data[position + 1 :]
+            try:
+                assert open_message(damaged).n_bytes >= len(data)
+            except ValueError as error:
+                problems[str(error)] = rejection_reason(damaged, error)
+    assert set(problems.values()) == {Reason.NOT_ARROW, Reason.TOO_LARGE}
+    assert max(map(len, problems)) <= DETAIL_CHARS
+    beyond = {text: reason for text, reason in problems.items() if text.startswith("unpack_from requires a buffer")}
+    assert len(beyond) > 10, "positions outside of the message"
+    assert set(beyond.values()) == {Reason.NOT_ARROW}
 
 
 def test_schemas_that_are_cached_are_bounded() -> None:
