@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,6 +14,7 @@ from cli.doctor.finding import CheckStatus
 from cli.doctor.run_checks import run_checks
 from cli.errors import ApplyError
 from cli.settings import Settings, load_settings
+from streams.errors import ProcessorError
 from streams.unencrypted import is_loopback, unencrypted_connections
 from warehouse.client import Address
 
@@ -74,6 +76,16 @@ def test_a_processor_logs_the_warnings_at_its_start(
     ]
     assert "clickhouse.secure = true" in lines[1]["action"]
     assert "xyzzy" not in str(lines)
+
+
+def test_a_sketcher_without_its_acls_stops_its_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = Mock()
+    monkeypatch.setattr(streams.run, "ProcessorServices", lambda *_: services)
+    monkeypatch.setattr(streams.run, "require_acls", Mock(side_effect=ProcessorError("no ACLs")))
+    monkeypatch.setattr(streams.run, "run_until_signal", lambda kind, instance, work: work(None))
+    with pytest.raises(ProcessorError, match="no ACLs"):
+        streams.run.run_sketcher(installation(tmp_path).processor())
+    assert [name for name, *_ in services.method_calls] == ["start", "stop"], "and it reads nothing"
 
 
 def test_apply_prints_the_warnings(

@@ -24,9 +24,12 @@ from streams.events.arrow_message import (
 from streams.events.arrow_sizes import shared_bytes
 from streams.events.batch import OUT_OF_MEMORY
 from streams.events.json_decoder import JsonDecoder
-from streams.recorder import labels
+from streams.recorder import arrow_rows, json_rows, labels
 from streams.recorder.arrow_rows import ArrowRows
+from streams.recorder.arrow_values import to_text
+from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
+from streams.recorder.rows import position_columns
 from streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import (
     KAFKA_BYTES,
@@ -311,6 +314,19 @@ def test_json_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatch: py
     result = decode_json_labels(batch_of(SOUND_JSON, one), MODELS)
     assert [(each.reason, each.offset) for each in result.rejected] == [("too-large", 1)]
     assert sum(map(len, result.rows)) == 1
+
+
+def test_a_message_without_memory_for_its_raw_rows_is_omitted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from_arrow, from_json = ArrowRows(REGISTRY), JsonRows(REGISTRY)
+    large = message(pa.array([1.0] * 7))
+    monkeypatch.setattr(arrow_rows, "to_text", fail_first(to_text, lambda ids: len(ids) >= 7))
+    assert sum(map(len, from_arrow.rows(batch_of(SOUND, large, SOUND, SOUND)))) == 9
+    assert from_arrow.omitted == [1]
+    limited = fail_first(position_columns, lambda own, _: 1 in own.offset)
+    monkeypatch.setattr(json_rows, "position_columns", limited)
+    rows = from_json.rows(batch_of(SOUND_JSON, SOUND_JSON, SOUND_JSON))
+    assert [each for part in rows for each in part.column("offset").to_pylist()] == [0, 2]
+    assert from_json.omitted == [1]
 
 
 # ------------------------------------------------------------------------------------------------------- portions
