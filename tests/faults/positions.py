@@ -42,6 +42,7 @@ def positions(bootstrap: str, prefix: str) -> list[str]:
 def _offsets(
     admin: AdminClient, partitions: Iterable[TopicPartition], isolation: IsolationLevel
 ) -> dict[tuple[str, int], int]:
-    queries = {each: OffsetSpec.latest() for each in partitions}
+    latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    queries = dict.fromkeys(partitions, latest)
     futures = admin.list_offsets(queries, isolation_level=isolation, request_timeout=TIMEOUT_S)
     return {(each.topic, each.partition): future.result().offset for each, future in futures.items()}
