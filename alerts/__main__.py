@@ -1,14 +1,14 @@
-"""Write or check the alerting files in deploy/grafana/alerting: `python -m alerts --check | --write`."""
+"""Write or check the alerting files in deploy/grafana/alerting: `python -m barograph_server.alerts --check | --write`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from alerts.example import ALERTING, RUNBOOKS, example_files
-from alerts.files import to_yaml
-from alerts.lint import lint
-from warehouse.generated_files import main_of
+from barograph_server.alerts.example import ALERTING, RUNBOOKS, example_files
+from barograph_server.alerts.files import to_yaml
+from barograph_server.alerts.lint import lint
+from barograph_server.warehouse.generated_files import main_of
 
 
 def main(arguments: list[str] | None = None) -> int:

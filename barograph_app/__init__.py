@@ -7,9 +7,9 @@ features, so that all programs compute the same bits.
 
 from __future__ import annotations
 
-from cli.compare.compare import compare
-from cli.compare.errors import CompareError
-from cli.compare.report import CompareReport
-from cli.infer.errors import InferError
+from barograph_server.cli.compare.compare import compare
+from barograph_server.cli.compare.errors import CompareError
+from barograph_server.cli.compare.report import CompareReport
+from barograph_server.cli.infer.errors import InferError
 
 __all__ = ["CompareError", "CompareReport", "InferError", "compare"]

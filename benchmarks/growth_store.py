@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from benchmarks.stack import Testbed
 from benchmarks.synthetic_models import SyntheticModel
-from warehouse import migrate
-from warehouse.client import Client
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client
 
 CATALOGUE = ("contracts", "baselines", "topics", "processors", "schema_migrations")
 """Tables that do not grow with events; `stored` leaves them out."""

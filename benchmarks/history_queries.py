@@ -11,9 +11,9 @@ import pyarrow as pa
 from benchmarks.history import MODEL, History
 from benchmarks.history.series import DAY_S, HOUR_S
 from benchmarks.questions import questions
-from sketches.baseline.baseline import ALL
-from warehouse import distribution, status
-from warehouse.client import Client
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.warehouse import distribution, status
+from barograph_server.warehouse.client import Client
 
 LIMIT_MS = 200.0
 

@@ -13,7 +13,7 @@ from benchmarks.figures import Figures
 from benchmarks.rates import span
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import Workload, json_events, make_workload
-from streams.sketcher.sketcher import GROUP
+from barograph_server.streams.sketcher.sketcher import GROUP
 
 PROCESSES = "One and two sketchers on two partitions"
 DATABASE = "processes"

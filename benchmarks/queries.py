@@ -17,8 +17,8 @@ from benchmarks.history import FULL, History, Size, fill
 from benchmarks.history_queries import HistoryQuery, command_queries, question_queries, view_queries
 from benchmarks.rule_queries import rule_queries
 from benchmarks.stack import Testbed
-from warehouse import migrate
-from warehouse.client import Client, connect
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, connect
 
 QUERIES = "Queries on a month of hourly panes"
 DATABASE = "history"

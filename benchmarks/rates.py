@@ -27,7 +27,7 @@ from benchmarks.workload import (
     json_events,
     make_workload,
 )
-from streams.sketcher.sketcher import GROUP
+from barograph_server.streams.sketcher.sketcher import GROUP
 
 RATES = "Rate per CPU-second"
 JSON_RATE, ARROW_RATE = "sketcher, JSON", "sketcher, Arrow batches"

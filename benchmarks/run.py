@@ -39,8 +39,8 @@ from benchmarks.stack import Testbed
 from benchmarks.storage import measure_storage
 from benchmarks.wide_model import measure_wide_monitor
 from benchmarks.workload import SEED, json_events
-from local.kafka import FAST_OPTIONS
-from local.stack import LocalStack
+from barograph_server.local.kafka import FAST_OPTIONS
+from barograph_server.local.stack import LocalStack
 
 SECTIONS: dict[str, Callable[..., None]] = {
     "rates": measure_rates,

@@ -23,7 +23,7 @@ from benchmarks.process_stats import ProcessSample, find_pid, sample_process
 from benchmarks.processor_process import ProcessorProcess, terminating
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.synthetic_models import SyntheticModel, Templates, make_model, spread_times
-from warehouse.client import Client
+from barograph_server.warehouse.client import Client
 
 SOAK = "Soak: a day of panes"
 DATABASE, PREFIX = "soak", "soak-"

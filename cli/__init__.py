@@ -2,6 +2,6 @@
 
 import os
 
-from cli.numpy_start import prepare_numpy
+from barograph_server.cli.numpy_start import prepare_numpy
 
 prepare_numpy(os.environ)

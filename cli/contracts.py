@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from barograph.contract import Contract
 from barograph.contract.file import parse_contract
 
-from cli.errors import CommandError
-from warehouse.client import Client
-from warehouse.drill_models import is_drill
-from warehouse.queries import contracts
+from barograph_server.cli.errors import CommandError
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.drill_models import is_drill
+from barograph_server.warehouse.queries import contracts
 
 
 def read_contracts(client: Client) -> dict[str, Contract]:

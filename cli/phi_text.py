@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sketches.baseline.baseline import Phi
-from sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
+from barograph_server.sketches.baseline.baseline import Phi
+from barograph_server.sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
 
 _SUFFIXES = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
 

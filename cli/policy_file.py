@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.errors import CommandError
+from barograph_server.cli.errors import CommandError
 
 
 def read_policy_text(path: Path) -> bytes:

@@ -37,18 +37,18 @@ from barograph.contract.problems import ContractError, quoted
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 from barograph.contract.yaml_tree import read_tree
 
-from alerts.settings import AlertSectionKind, AlertSettings
-from cli.errors import SettingsError
-from local.stack import StackAddresses, find_stack
-from streams.broker.properties import may_hold_secret
-from streams.evaluator.settings import EvaluatorSettings
-from streams.otlp.settings import OtlpSettings
-from streams.scrape.settings import ScrapeSettings
-from streams.settings import Clock, ProcessorSettings
-from streams.topics import Topics
-from warehouse.client import Address
-from warehouse.configuration import Setting, defaults_of, node_of, read_value, record_of, settings_of
-from warehouse.retention import DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS
+from barograph_server.alerts.settings import AlertSectionKind, AlertSettings
+from barograph_server.cli.errors import SettingsError
+from barograph_server.local.stack import StackAddresses, find_stack
+from barograph_server.streams.broker.properties import may_hold_secret
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.streams.otlp.settings import OtlpSettings
+from barograph_server.streams.scrape.settings import ScrapeSettings
+from barograph_server.streams.settings import Clock, ProcessorSettings
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.configuration import Setting, defaults_of, node_of, read_value, record_of, settings_of
+from barograph_server.warehouse.retention import DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS
 
 DEFAULT_FILE = "barograph.toml"
 PREFIX = "BAROGRAPH_"

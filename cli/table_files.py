@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from cli.csv_dialect import detect_dialect
+from barograph_server.cli.csv_dialect import detect_dialect
 
 TableFormat = Literal["parquet", "csv", "arrow-file", "arrow-stream"]
 TITLES: dict[TableFormat, str] = {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from barograph.contract import parse_duration
 
-from cli.errors import CommandError
+from barograph_server.cli.errors import CommandError
 
 
 def parse_moment(option: str, text: str) -> datetime:

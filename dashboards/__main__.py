@@ -1,11 +1,11 @@
-"""Write or check the dashboards that Grafana is provisioned with: `python -m dashboards --check | --write`."""
+"""Write or check the dashboards that Grafana is provisioned with: `python -m barograph_server.dashboards --check | --write`."""
 
 from __future__ import annotations
 
 import sys
 
-from dashboards.pages import FOLDER, files
-from warehouse.generated_files import main_of
+from barograph_server.dashboards.pages import FOLDER, files
+from barograph_server.warehouse.generated_files import main_of
 
 
 def main(arguments: list[str] | None = None) -> int:

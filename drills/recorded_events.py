@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from barograph.contract import Contract
 from barograph.contract.model import FieldType
 
-from drills.errors import DrillError
-from drills.faults import EventTables
-from drills.faults.fault import with_plain_columns
-from warehouse.client import Client
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import with_plain_columns
+from barograph_server.warehouse.client import Client
 
 MAX_EVENTS = 5_000_000
 """Most predictions of a drill, which all have to fit into memory."""

@@ -12,9 +12,9 @@ from enum import StrEnum
 import numpy as np
 from barograph.contract.evaluators import FAULTY
 
-from sketches.judges.anchors import LEAST_BANK, anchor_drift, changed_anchors, is_deterministic
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.sketches.judges.anchors import LEAST_BANK, anchor_drift, changed_anchors, is_deterministic
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 BANK, RUN = "bank", "run"
 _RUNS = """

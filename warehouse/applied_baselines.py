@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sketches.baseline.baseline import Baseline, load_baseline
-from warehouse import queries
-from warehouse.client import Client
+from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
 
 
 def load_applied(client: Client, model: str, baseline_id: str) -> Baseline | None:

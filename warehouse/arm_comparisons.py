@@ -12,11 +12,11 @@ import numpy as np
 from barograph.contract import Arms, Rollback
 from numpy.typing import NDArray
 
-from sketches.shadow.arm_looks import arm_looks
-from warehouse.arm_hours import ArmHours
-from warehouse.client import Client
-from warehouse.queries import rows_of
-from warehouse.tables import SCHEMAS, insert_rows
+from barograph_server.sketches.shadow.arm_looks import arm_looks
+from barograph_server.warehouse.arm_hours import ArmHours
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.tables import SCHEMAS, insert_rows
 
 FloatArray = NDArray[np.float64]
 

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL
-from warehouse.client import Client
-from warehouse.scoring.arms import PREDICTION
-from warehouse.scoring.label_join import UNIT_BUCKETS
-from warehouse.scoring.rules import ArmTest
-from warehouse.scoring.whole_sums import unscaled, whole
-from warehouse.shadow.days import matured_until
-from warehouse.tables import SCHEMAS
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.arms import PREDICTION
+from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
+from barograph_server.warehouse.scoring.rules import ArmTest
+from barograph_server.warehouse.scoring.whole_sums import unscaled, whole
+from barograph_server.warehouse.shadow.days import matured_until
+from barograph_server.warehouse.tables import SCHEMAS
 
 FloatArray = NDArray[np.float64]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from barograph.contract import Arms
 
-from sketches.baseline.baseline import ALL
-from sketches.baseline.levels import Level
-from sketches.shadow.day_interval import BURN_IN_DAYS
-from sketches.shadow.decision import Criterion, CriterionDays, Outcome, ShadowDecision, SliceDays, decide
-from sketches.shadow.split_traffic import arm_differences, unit_variance
-from warehouse.arm_days import ArmDays, FloatArray
-from warehouse.arm_ratios import ArmRatio
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.shadow.decision import Criterion, CriterionDays, Outcome, ShadowDecision, SliceDays, decide
+from barograph_server.sketches.shadow.split_traffic import arm_differences, unit_variance
+from barograph_server.warehouse.arm_days import ArmDays, FloatArray
+from barograph_server.warehouse.arm_ratios import ArmRatio
 
 LEAST_UNITS = 100
 """Least units of each arm. The variance by their assignment is estimated from buckets of units."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warehouse.arm_days import total_sql
-from warehouse.client import Client
-from warehouse.scoring.arms import PREDICTION
-from warehouse.scoring.label_join import UNIT_BUCKETS
-from warehouse.scoring.rules import ArmTest
+from barograph_server.warehouse.arm_days import total_sql
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.arms import PREDICTION
+from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
+from barograph_server.warehouse.scoring.rules import ArmTest
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

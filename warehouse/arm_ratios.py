@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 
 from barograph.contract.file import ContractError, parse_contract
 
-from sketches.baseline.levels import REASON_NAMES, InsufficientReason, Level
-from sketches.comparison.sample_ratio import sample_ratio as judge_ratio
-from warehouse.tables import insert_rows
+from barograph_server.sketches.baseline.levels import REASON_NAMES, InsufficientReason, Level
+from barograph_server.sketches.comparison.sample_ratio import sample_ratio as judge_ratio
+from barograph_server.warehouse.tables import insert_rows
 
 if TYPE_CHECKING:
     from barograph.contract import Arms, Contract
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 PREDICTION = "prediction"
 """The unit if each prediction is assigned independently."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from warehouse.change_ranking import Change
-from warehouse.client import Client
-from warehouse.drill_models import NO_DRILLS
-from warehouse.queries import rows_of
-from warehouse.tables import insert_records
+from barograph_server.warehouse.change_ranking import Change
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.tables import insert_records
 
 MAX_TEXT_CHARS = 2_000
 DERIVED_KINDS = (

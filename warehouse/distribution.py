@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sketches.baseline.columns import COLUMN_KEYS
-from warehouse.queries import rows_of, with_binary_sketches
+from barograph_server.sketches.baseline.columns import COLUMN_KEYS
+from barograph_server.warehouse.queries import rows_of, with_binary_sketches
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 SECONDS_PER_HOUR = 3600
 SECONDS_PER_DAY = 86_400

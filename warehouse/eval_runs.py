@@ -10,11 +10,11 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
-from sketches.performance.clustered_rate import clustered_rate
-from sketches.performance.metric import MetricEstimate
-from warehouse.client import Client
-from warehouse.errors import WarehouseError
-from warehouse.tables import insert_rows
+from barograph_server.sketches.performance.clustered_rate import clustered_rate
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.tables import insert_rows
 
 PASS_SCORE = 0.5
 """Smallest score of a passed answer, if the log does not say whether it passed."""

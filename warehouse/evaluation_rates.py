@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.judges.fault_rate import FaultRate, JudgedRate
-from sketches.judges.strata import strata_rate, weighted_rate
-from warehouse.client import Client
+from barograph_server.sketches.judges.fault_rate import FaultRate, JudgedRate
+from barograph_server.sketches.judges.strata import strata_rate, weighted_rate
+from barograph_server.warehouse.client import Client
 
 ALL_PROMPTS = "*"
 """Name of the group of all answers, beside those of prompts."""

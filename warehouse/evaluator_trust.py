@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from sketches.judges.trust import ScoreTrust, score_trust
-from warehouse.client import Client
+from barograph_server.sketches.judges.trust import ScoreTrust, score_trust
+from barograph_server.warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from warehouse.drill_models import NO_DRILLS
-from warehouse.queries import rows_of
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.queries import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 LABEL_PROBLEMS = {
     "wrong_type": "labels of the wrong type",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from warehouse.client import Client, identifier
+from barograph_server.warehouse.client import Client, identifier
 
 if TYPE_CHECKING:
     import pyarrow as pa

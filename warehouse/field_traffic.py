@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from warehouse.client import Client
-from warehouse.queries import rows_of
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import rows_of
 
 TRAFFIC_DAYS = 7
 """Days before the model's sealed time whose windows are read."""

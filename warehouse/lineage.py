@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 from barograph.contract import Contract, Field
 
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 LineageKind = Literal["source", "field", "model", "output", "consumer"]
 LINEAGE_KINDS: tuple[LineageKind, ...] = get_args(LineageKind)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from barograph.events import Reason
 
-from warehouse.tables import SCHEMAS
+from barograph_server.warehouse.tables import SCHEMAS
 
 Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from warehouse.client import Client, WarehouseError
+from barograph_server.warehouse.client import Client, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

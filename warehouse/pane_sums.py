@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sketches.baseline.columns import TAIL_KEYS
-from warehouse.client import identifier
-from warehouse.queries import rows_of
+from barograph_server.sketches.baseline.columns import TAIL_KEYS
+from barograph_server.warehouse.client import identifier
+from barograph_server.warehouse.queries import rows_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 _RANGE = (
     "model = {model:String} AND version = {version:String} AND baseline_id = {baseline_id:String} "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from warehouse.client import Client
-from warehouse.tables import insert_records, insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_records, insert_rows
 
 BUCKET_S = 300
 """Length of the time buckets of `processor_metrics`, in seconds."""

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from barograph.prompts.records import PromptLabel, PromptRecord, PromptVersion
 
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 
 @dataclass(frozen=True, slots=True)

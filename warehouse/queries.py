@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from warehouse.client import identifier
-from warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.client import identifier
+from barograph_server.warehouse.drill_models import NO_DRILLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 RowT = TypeVar("RowT")
 END_OF_TIME_S = 4_102_444_800

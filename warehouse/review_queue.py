@@ -14,8 +14,8 @@ from typing import Literal
 
 from barograph.sampling import sample_hash
 
-from warehouse.client import Client
-from warehouse.reviews import RANDOM, Review
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.reviews import RANDOM, Review
 
 ReviewPurpose = Literal["gold", "learning"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from barograph.contract.evaluators import FAULTY, SOUND
 from numpy.typing import NDArray
 
-from sketches.judges.agreement import LEAST_ITEMS, MISSING, Agreement, agreement
-from warehouse.client import Client
-from warehouse.tables import insert_records
+from barograph_server.sketches.judges.agreement import LEAST_ITEMS, MISSING, Agreement, agreement
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_records
 
 UNSURE = "unsure"
 REVIEW_LABELS = (FAULTY, SOUND, UNSURE)

@@ -9,10 +9,10 @@ from datetime import datetime
 from barograph.contract import Contract
 from barograph.prompts.prompt import parse_prompt_id
 
-from warehouse.arm_comparisons import ArmComparison
-from warehouse.client import Client
-from warehouse.queries import rows_of
-from warehouse.tables import insert_records
+from barograph_server.warehouse.arm_comparisons import ArmComparison
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.tables import insert_records
 
 
 @dataclass(frozen=True, slots=True)

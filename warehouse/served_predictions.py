@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from warehouse.client import identifier
+from barograph_server.warehouse.client import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
     FeatureSource = Literal["numbers", "strings", "context", "score", "class"]
 

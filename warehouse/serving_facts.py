@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from warehouse.client import Client
-from warehouse.tables import insert_records
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_records
 
 NAN = float("nan")
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from barograph.contract import Contract
 
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 _CONTEXT = "context."
 

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 
-from sketches.judges.agreement import Agreement
-from sketches.judges.fault_rate import RATE_REASON_NAMES
-from warehouse.client import Client
-from warehouse.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
-from warehouse.reviews import RANDOM, read_reviews, review_agreement
-from warehouse.tables import insert_records
+from barograph_server.sketches.judges.agreement import Agreement
+from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
+from barograph_server.warehouse.reviews import RANDOM, read_reviews, review_agreement
+from barograph_server.warehouse.tables import insert_records
 
 WINDOW = timedelta(days=7)
 """Event times of the answers of a rate."""

@@ -15,12 +15,12 @@ import numpy as np
 from barograph.contract import Contract
 from numpy.typing import NDArray
 
-from sketches.detection.onset import estimate_onset
-from warehouse.change_ranking import OnsetInterval, RankedChange, rank_changes
-from warehouse.changes import read_changes
-from warehouse.client import Client
-from warehouse.queries import rows_of
-from warehouse.tables import insert_rows
+from barograph_server.sketches.detection.onset import estimate_onset
+from barograph_server.warehouse.change_ranking import OnsetInterval, RankedChange, rank_changes
+from barograph_server.warehouse.changes import read_changes
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.tables import insert_rows
 
 LEVELS_FROM = timedelta(days=7)
 """How long before the range levels are read: a field that was major in this time, and had too little data since, did

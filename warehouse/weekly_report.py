@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from string import Template
 
-from warehouse.signals.literals import literal, literals
+from barograph_server.warehouse.signals.literals import literal, literals
 
 LOOK_BACK_DAYS = 35
 """How long before the end of the week the first major verdict of a field is looked for, in days."""

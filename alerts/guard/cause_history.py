@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 from barograph.contract import Contract
 
-from alerts.guard.background_task import BackgroundTask, TaskStopped
-from warehouse.client import Address, Client
-from warehouse.suspected_causes import (
+from barograph_server.alerts.guard.background_task import BackgroundTask, TaskStopped
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.suspected_causes import (
     ExplainedVerdict,
     OnsetCache,
     explain_verdicts,

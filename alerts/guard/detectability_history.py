@@ -13,19 +13,19 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
-from alerts.guard.background_task import BackgroundTask, TaskStopped
-from alerts.prediction.detectability_text import invisible_change, invisible_reason
-from alerts.prediction.model_detectability import (
+from barograph_server.alerts.guard.background_task import BackgroundTask, TaskStopped
+from barograph_server.alerts.prediction.detectability_text import invisible_change, invisible_reason
+from barograph_server.alerts.prediction.model_detectability import (
     DetectabilityError,
     ModelDetectability,
     compute_detectability,
     visibility,
 )
-from alerts.prediction.smallest_change import Detectability
-from alerts.settings import AlertSettings
-from sketches.baseline.baseline import BaselineError
-from warehouse.client import Address, Client
-from warehouse.tables import insert_rows
+from barograph_server.alerts.prediction.smallest_change import Detectability
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.sketches.baseline.baseline import BaselineError
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.tables import insert_rows
 
 PERIOD_S = 86_400
 """Age at which a computation is repeated."""

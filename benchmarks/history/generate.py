@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from benchmarks.history import panes, performance, processor_reports, verdicts
 from benchmarks.history.series import DAY_S, HOUR_S, SERIES
-from cli.infer import InferOptions, Roles, infer
-from sketches.baseline.baseline import ALL, Baseline, dump_baseline
-from sketches.sketch.numeric import numeric_sketch
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.cli.infer import InferOptions, Roles, infer
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, dump_baseline
+from barograph_server.sketches.sketch.numeric import numeric_sketch
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 SEED = 20_130_915
 MODEL = "shop-fraud"

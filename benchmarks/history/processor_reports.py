@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.history.series import TableFill
-from warehouse.metrics import METRICS
-from warehouse.processor_reports import BUCKET_S
+from barograph_server.warehouse.metrics import METRICS
+from barograph_server.warehouse.processor_reports import BUCKET_S
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "publisher")
 REPORT_S = 10

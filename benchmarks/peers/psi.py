@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.barograph_result import Panes
 from benchmarks.peers.topic_contents import TopicContents
-from sketches.baseline.bins import PsiBins
-from sketches.drift.psi import psi_values
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.drift.psi import psi_values
 
 Arrays = dict[str, NDArray[Any]]
 

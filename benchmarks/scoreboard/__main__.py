@@ -18,7 +18,7 @@ from benchmarks.scoreboard.incidents import FAULT_CLASSES
 from benchmarks.scoreboard.page import PAGE, RECORD, render_page
 from benchmarks.scoreboard.results import Cell
 from benchmarks.scoreboard.scores import TRAFFIC, cell_json, score_in_database
-from local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import LocalClickHouse
 
 REPEATS = 4
 """Incidents per cell."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
-from streams.topics import Topics
+from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
+from barograph_server.streams.topics import Topics
 
 USER_PREFIX = "barograph-"
 

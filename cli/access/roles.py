@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.roles import statements
+from barograph_server.warehouse.roles import statements
 
 _HEADER = """\
 -- Roles of Barograph in the database {database}: run it as a user that may manage access, before or after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.apply.plan import Plan, apply_all, plan_all
-from cli.errors import ApplyError
+from barograph_server.cli.apply.plan import Plan, apply_all, plan_all
+from barograph_server.cli.errors import ApplyError
 
 __all__ = ["ApplyError", "Plan", "apply_all", "plan_all"]

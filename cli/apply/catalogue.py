@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from barograph.contract import Contract, format_duration
 from barograph.contract.file import ContractError, parse_contract
 
-from cli.apply.contract_diff import contract_difference
-from cli.errors import ApplyError
-from cli.terminal import utc_second
-from sketches.baseline.baseline import Baseline, dump_baseline, load_baseline
-from sketches.baseline.fit import fit_problems
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.cli.apply.contract_diff import contract_difference
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.terminal import utc_second
+from barograph_server.sketches.baseline.baseline import Baseline, dump_baseline, load_baseline
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 MIN_LEAD_S = 60
 """Minimum time from `apply` to the first pane of a replacement baseline, in seconds.

@@ -10,9 +10,9 @@ from pathlib import Path
 from barograph.contract import Contract
 from barograph.text.codebook import Codebook, load_codebook
 
-from cli.errors import ApplyError
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.cli.errors import ApplyError
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 CODEBOOK_ENDING = ".codebook.npz"
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import EXIT_CHANGES, ApplyError
-from cli.options import ConfigOption
-from cli.terminal import Terminal
+from barograph_server.cli.errors import EXIT_CHANGES, ApplyError
+from barograph_server.cli.options import ConfigOption
+from barograph_server.cli.terminal import Terminal
 
 _CONTRACTS = typer.Argument(
     metavar="CONTRACT", help="Contract files; without them, only tables and topics.", show_default=False
@@ -79,10 +79,10 @@ def plan_command(
         barograph plan --roles > roles.sql
         barograph plan --grafana-files alerting contracts/*.yaml
     """
-    from cli.apply.files import read_inputs
-    from cli.apply.plan import plan_all
-    from cli.apply.show import plan_lines
-    from cli.settings import load_settings
+    from barograph_server.cli.apply.files import read_inputs
+    from barograph_server.cli.apply.plan import plan_all
+    from barograph_server.cli.apply.show import plan_lines
+    from barograph_server.cli.settings import load_settings
 
     if grafana_files is not None:
         if acls or roles:
@@ -115,12 +115,12 @@ def plan_command(
 
 
 def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | None) -> None:
-    from alerts import rules_for, to_files
-    from alerts.files import write_files
-    from cli.apply.catalogue import check_models
-    from cli.apply.evaluators import with_evaluators
-    from cli.apply.files import read_contracts
-    from cli.settings import GrafanaSettings, load_settings
+    from barograph_server.alerts import rules_for, to_files
+    from barograph_server.alerts.files import write_files
+    from barograph_server.cli.apply.catalogue import check_models
+    from barograph_server.cli.apply.evaluators import with_evaluators
+    from barograph_server.cli.apply.files import read_contracts
+    from barograph_server.cli.settings import GrafanaSettings, load_settings
 
     if not contracts:
         raise ApplyError("--grafana-files writes the rules of contracts: name at least one contract file.")
@@ -148,10 +148,10 @@ def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | Non
 
 def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
     """Print the commands or the SQL without color or wrapping, for a file or a pipe."""
-    from cli.access.acls import acl_lines, user_acls
-    from cli.access.roles import role_lines
-    from cli.apply.files import read_contracts
-    from cli.settings import load_settings
+    from barograph_server.cli.access.acls import acl_lines, user_acls
+    from barograph_server.cli.access.roles import role_lines
+    from barograph_server.cli.apply.files import read_contracts
+    from barograph_server.cli.settings import load_settings
 
     if acls and roles:
         raise ApplyError("--acls prints shell commands and --roles prints SQL: use one at a time.")
@@ -197,13 +197,13 @@ def apply_command(
         barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
         barograph apply contracts/churn.yaml --evidence evidence.zip
     """
-    from cli.apply.files import read_inputs
-    from cli.apply.grafana.show import skipped_message
-    from cli.apply.plan import apply_all
-    from cli.apply.promotions import PromotionGrounds
-    from cli.apply.show import plan_lines
-    from cli.settings import load_settings
-    from streams.unencrypted import unencrypted_connections
+    from barograph_server.cli.apply.files import read_inputs
+    from barograph_server.cli.apply.grafana.show import skipped_message
+    from barograph_server.cli.apply.plan import apply_all
+    from barograph_server.cli.apply.promotions import PromotionGrounds
+    from barograph_server.cli.apply.show import plan_lines
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.streams.unencrypted import unencrypted_connections
 
     pairs, baselines, codebooks = read_inputs(contracts or [], baseline, codebook)
     settings = load_settings(config)

@@ -13,8 +13,8 @@ from barograph.contract.dump import dump_contract
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import FAULTY, SOUND
 
-from cli.errors import ApplyError
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
+from barograph_server.cli.errors import ApplyError
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
 
 NO_VERSION = "none"
 """The version of a baseline without rows. Every version without a baseline of its own is counted on it."""

@@ -9,10 +9,10 @@ from barograph.contract import Contract
 from barograph.contract.file import load_contract
 from barograph.text.codebook import Codebook
 
-from cli.apply.codebooks import read_codebooks
-from cli.errors import ApplyError
-from sketches.baseline.baseline import Baseline, load_baseline
-from warehouse.drill_models import PREFIX, is_drill
+from barograph_server.cli.apply.codebooks import read_codebooks
+from barograph_server.cli.errors import ApplyError
+from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
+from barograph_server.warehouse.drill_models import PREFIX, is_drill
 
 BASELINE_ENDING = ".baseline.json"
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from barograph.contract import Contract
 
-from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import GrafanaReader, read_grafana
-from cli.consumers.query_log import QueryLogMissing, users_of_field
-from cli.settings import Settings
-from cli.terminal import plural
-from warehouse.client import Client
+from barograph_server.cli.apply.grafana import connect as connect_grafana
+from barograph_server.cli.consumers.grafana_readers import GrafanaReader, read_grafana
+from barograph_server.cli.consumers.query_log import QueryLogMissing, users_of_field
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import plural
+from barograph_server.warehouse.client import Client
 
 QUERIES_OF = timedelta(days=90)
 

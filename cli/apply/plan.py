@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from barograph.contract import Contract
 from barograph.text.codebook import Codebook
 
-from cli.apply import catalogue
-from cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
-from cli.apply.codebooks import plan_codebooks, store_codebooks
-from cli.apply.evaluators import first_baselines, with_evaluators
-from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
-from cli.apply.grafana import connect as connect_grafana
-from cli.apply.impact import impact_notes, removed_fields
-from cli.apply.promotions import (
+from barograph_server.cli.apply import catalogue
+from barograph_server.cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
+from barograph_server.cli.apply.codebooks import plan_codebooks, store_codebooks
+from barograph_server.cli.apply.evaluators import first_baselines, with_evaluators
+from barograph_server.cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
+from barograph_server.cli.apply.grafana import connect as connect_grafana
+from barograph_server.cli.apply.impact import impact_notes, removed_fields
+from barograph_server.cli.apply.promotions import (
     UNUSED_GROUNDS,
     Promotion,
     PromotionGrounds,
@@ -30,18 +30,18 @@ from cli.apply.promotions import (
     justify_promotions,
     store_promotions,
 )
-from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
-from cli.errors import ApplyError
-from cli.settings import Settings
-from sketches.baseline.baseline import Baseline
-from warehouse import migrate, queries, retention
-from warehouse.client import Client, WarehouseError, connect
-from warehouse.lineage import store_lineage
-from warehouse.migrate import Migration
-from warehouse.queries import TopicRow
-from warehouse.retention import TtlChange
-from warehouse.serving_sections import store_serving_sections
-from warehouse.tables import insert_rows
+from barograph_server.cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.settings import Settings
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.warehouse import migrate, queries, retention
+from barograph_server.warehouse.client import Client, WarehouseError, connect
+from barograph_server.warehouse.lineage import store_lineage
+from barograph_server.warehouse.migrate import Migration
+from barograph_server.warehouse.queries import TopicRow
+from barograph_server.warehouse.retention import TtlChange
+from barograph_server.warehouse.serving_sections import store_serving_sections
+from barograph_server.warehouse.tables import insert_rows
 
 _NO_DATABASE = 81
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from barograph.contract import Contract
 
-from cli.apply.catalogue import Catalogue, ContractChange
-from cli.errors import ApplyError
-from cli.promote.show import outcome_text
-from cli.shadow.evaluation import evaluate
-from cli.shadow.verify import Verification, verify_bundle
-from sketches.shadow.decision import Outcome
-from warehouse.client import Client
-from warehouse.eval_runs import accepted_runs
-from warehouse.tables import insert_rows
+from barograph_server.cli.apply.catalogue import Catalogue, ContractChange
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.promote.show import outcome_text
+from barograph_server.cli.shadow.evaluation import evaluate
+from barograph_server.cli.shadow.verify import Verification, verify_bundle
+from barograph_server.sketches.shadow.decision import Outcome
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.eval_runs import accepted_runs
+from barograph_server.warehouse.tables import insert_rows
 
 UNUSED_GROUNDS = (
     "--evidence, --override and --by are not needed: no contract with promotion: required or suites changes its "

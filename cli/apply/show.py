@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange
-from cli.apply.grafana.show import grafana_lines
-from cli.apply.plan import Plan
-from cli.apply.promotions import Promotion
-from cli.apply.topics import TopicChange
-from cli.terminal import plural, utc_second
+from barograph_server.cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange
+from barograph_server.cli.apply.grafana.show import grafana_lines
+from barograph_server.cli.apply.plan import Plan
+from barograph_server.cli.apply.promotions import Promotion
+from barograph_server.cli.apply.topics import TopicChange
+from barograph_server.cli.terminal import plural, utc_second
 
 
 def plan_lines(plan: Plan) -> list[str]:

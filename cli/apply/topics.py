@@ -17,9 +17,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from cli.errors import ApplyError
-from cli.settings import Settings
-from streams.broker.client import Admin, explain
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.settings import Settings
+from barograph_server.streams.broker.client import Admin, explain
 
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.errors import CommandError
-from cli.options import ConfigOption, FormatOption
-from cli.simulate.read import KnownOption
-from cli.times import parse_moment
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.cli.simulate.read import KnownOption
+from barograph_server.cli.times import parse_moment
 
 if TYPE_CHECKING:
-    from alerts.backtest import KnownIncident
+    from barograph_server.alerts.backtest import KnownIncident
 
 
 def backtest_command(
@@ -59,13 +59,13 @@ def backtest_command(
         barograph backtest --rule psi-major --since 90d --set threshold=0.25
         barograph backtest --rule errors --set for=15m --incident 2026-03-02T14:00/2026-03-02T16:30
     """
-    from alerts.backtest import backtest
-    from cli.backtest.show import backtest_json, print_backtest
-    from cli.contracts import contracts_in_force
-    from cli.settings import load_settings
-    from cli.simulate.read import resolve_history
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.alerts.backtest import backtest
+    from barograph_server.cli.backtest.show import backtest_json, print_backtest
+    from barograph_server.cli.contracts import contracts_in_force
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.simulate.read import resolve_history
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     expected = [*_parse_incidents(incident or []), *(_read_incidents(incidents) if incidents else [])]
@@ -122,7 +122,7 @@ def _incident_of_entry(source: str, entry: Any) -> KnownIncident:
 
 
 def _make_incident(source: str, start: str, end: str, name: str) -> KnownIncident:
-    from alerts.backtest import KnownIncident
+    from barograph_server.alerts.backtest import KnownIncident
 
     start_s, end_s = (int(parse_moment(source, text).timestamp()) for text in (start, end))
     if start_s >= end_s:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alerts.backtest import Backtest, BacktestSide, KnownIncident
-from alerts.simulator import Episode
-from alerts.text import duration
-from cli.terminal import AlignedTable, Terminal, utc_minute
+from barograph_server.alerts.backtest import Backtest, BacktestSide, KnownIncident
+from barograph_server.alerts.simulator import Episode
+from barograph_server.alerts.text import duration
+from barograph_server.cli.terminal import AlignedTable, Terminal, utc_minute
 
 MAX_EPISODES = 20
 """Episodes of one rule that the text output lists."""

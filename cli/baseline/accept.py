@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import msgspec
 from barograph.contract import Contract, format_duration
 
-from cli.apply import catalogue
-from cli.apply.catalogue import BaselineChange, Catalogue, StoredBaseline
-from cli.baseline.from_production import LearnedBaseline, learn
-from cli.baseline.warnings import range_warnings
-from cli.errors import ApplyError
-from cli.terminal import utc_second
-from sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
-from streams.monitor.state.store import WarehouseStore
-from warehouse import pane_sums, queries
-from warehouse.client import Address, Client, connect
-from warehouse.pane_sums import PaneRange, ServedRange
+from barograph_server.cli.apply import catalogue
+from barograph_server.cli.apply.catalogue import BaselineChange, Catalogue, StoredBaseline
+from barograph_server.cli.baseline.from_production import LearnedBaseline, learn
+from barograph_server.cli.baseline.warnings import range_warnings
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.terminal import utc_second
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.warehouse import pane_sums, queries
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.pane_sums import PaneRange, ServedRange
 
 Clock = Callable[[], float]
 

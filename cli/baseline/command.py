@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 baseline_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -27,11 +27,11 @@ def list_command(
         barograph baseline list --model flight-delay
         barograph baseline list --json | jq '.[].id'
     """
-    from cli.baseline.lookup import list_baselines
-    from cli.baseline.show import list_json, print_baselines
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.baseline.lookup import list_baselines
+    from barograph_server.cli.baseline.show import list_json, print_baselines
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
@@ -58,12 +58,12 @@ def show_command(
         barograph baseline show 9f2c --field temp
         barograph baseline show 9f2c --json > flight-delay.3.baseline.json
     """
-    from cli.baseline.lookup import find_baseline
-    from cli.baseline.show import print_baseline
-    from cli.errors import CommandError
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.baseline.lookup import find_baseline
+    from barograph_server.cli.baseline.show import print_baseline
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
@@ -111,12 +111,12 @@ def accept_command(
         barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
             --reason "after the new tariff" --dry-run
     """
-    from cli.apply.command import parse_effective, parse_exact_time
-    from cli.baseline.accept import AcceptRequest, accept
-    from cli.baseline.show import accepted_lines, print_accepted_baseline
-    from cli.errors import CommandError
-    from cli.settings import load_settings
-    from cli.terminal import SafeText, Terminal
+    from barograph_server.cli.apply.command import parse_effective, parse_exact_time
+    from barograph_server.cli.baseline.accept import AcceptRequest, accept
+    from barograph_server.cli.baseline.show import accepted_lines, print_accepted_baseline
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import SafeText, Terminal
 
     if not reason.strip():
         raise CommandError("--reason is empty: state the reason for later readers of the baseline.")

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, HOUR_NAMES, HOURS_OF_WEEK, FieldBaseline
-from sketches.baseline.columns import TAIL_KEYS
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.drift.season import HourArray, Season
-from streams.hour_of_week import compute_hours_of_week
-from warehouse import pane_sums
-from warehouse.client import Client
-from warehouse.pane_sums import PaneRange
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, HOURS_OF_WEEK, FieldBaseline
+from barograph_server.sketches.baseline.columns import TAIL_KEYS
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.drift.season import HourArray, Season
+from barograph_server.streams.hour_of_week import compute_hours_of_week
+from barograph_server.warehouse import pane_sums
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.pane_sums import PaneRange
 
 CHUNK_COUNTS = 1 << 22
 """Counts in memory at a time, of all windows and slices of a chunk: 32 MB."""

@@ -11,24 +11,24 @@ import numpy as np
 from barograph.contract import Contract
 from numpy.typing import NDArray
 
-from cli.baseline.counts import RangeCounts
-from cli.baseline.new_bins import find_new_edges, lacks_phi, move_to_new_bins
-from cli.errors import CommandError
-from sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.groups import reference_slices
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.drift.overdispersion import Overdispersion
-from sketches.drift.psi import psi_values
-from sketches.drift.season import Season
-from sketches.drift.window_phi import learn_window_phi, typical_length_s
-from sketches.sketch.categorical import FrequentValue, UnseenCategories
-from sketches.sketch.envelope import EnvelopeError, MixedSketches
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.hour_of_week import compute_hours_of_week, hour_unit_s
-from warehouse import pane_sums
-from warehouse.client import Client
-from warehouse.pane_sums import PaneRange
+from barograph_server.cli.baseline.counts import RangeCounts
+from barograph_server.cli.baseline.new_bins import find_new_edges, lacks_phi, move_to_new_bins
+from barograph_server.cli.errors import CommandError
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.groups import reference_slices
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.drift.overdispersion import Overdispersion
+from barograph_server.sketches.drift.psi import psi_values
+from barograph_server.sketches.drift.season import Season
+from barograph_server.sketches.drift.window_phi import learn_window_phi, typical_length_s
+from barograph_server.sketches.sketch.categorical import FrequentValue, UnseenCategories
+from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.streams.hour_of_week import compute_hours_of_week, hour_unit_s
+from barograph_server.warehouse import pane_sums
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.pane_sums import PaneRange
 
 HEAVY_BIN_SHARE = 0.3
 """Share of the rows above which a bin that cannot be divided is reported: it hides changes within it."""

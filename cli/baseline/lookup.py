@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cli.errors import CommandError
-from sketches.baseline.baseline import Baseline, BaselineError, load_baseline
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.queries import BaselineRow
+from barograph_server.cli.errors import CommandError
+from barograph_server.sketches.baseline.baseline import Baseline, BaselineError, load_baseline
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import BaselineRow
 
 
 @dataclass(frozen=True, slots=True)

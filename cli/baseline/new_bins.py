@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts
-from sketches.comparison.rebin import rebin, split_counts
-from sketches.sketch.numeric import NumericSketch
-from sketches.sketch.quantiles import DECILES, freeze_edges
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts
+from barograph_server.sketches.comparison.rebin import rebin, split_counts
+from barograph_server.sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.sketch.quantiles import DECILES, freeze_edges
 
 LARGEST_SHARE = 2 / DECILES
 """Share of a field's valid rows up to which a bin is fine: twice that of a decile."""

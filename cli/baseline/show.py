@@ -8,15 +8,15 @@ from typing import Any
 
 from barograph.contract import parse_duration
 
-from cli.apply.catalogue import ALWAYS_S
-from cli.baseline.accept import AcceptedBaseline
-from cli.baseline.lookup import BaselineEntry
-from cli.phi_text import PHI_LEGEND, format_phi
-from cli.terminal import AlignedTable, SafeText, Terminal, escaped, percentage, significant, utc_second
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
-from sketches.drift.overdispersion import FINDING
+from barograph_server.cli.apply.catalogue import ALWAYS_S
+from barograph_server.cli.baseline.accept import AcceptedBaseline
+from barograph_server.cli.baseline.lookup import BaselineEntry
+from barograph_server.cli.phi_text import PHI_LEGEND, format_phi
+from barograph_server.cli.terminal import AlignedTable, SafeText, Terminal, escaped, percentage, significant, utc_second
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.drift.overdispersion import FINDING
 
 SKETCHED_BINS = (
     "shares of bins come from sketches, so φ is rough, and slices without sketches are insufficient. Accept a later "

@@ -7,13 +7,13 @@ from datetime import datetime
 import numpy as np
 from barograph.contract import Contract
 
-from cli.terminal import utc_second
-from sketches.baseline.baseline import ALL, Baseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
-from sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
-from sketches.drift.power import n_star
-from sketches.drift.psi import SHARE_FLOOR
+from barograph_server.cli.terminal import utc_second
+from barograph_server.sketches.baseline.baseline import ALL, Baseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
+from barograph_server.sketches.drift.power import n_star
+from barograph_server.sketches.drift.psi import SHARE_FLOOR
 
 _EMPTY_SHARE = 0.05
 """Share of the range without predictions at either end from which there is a warning."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 changes_app = typer.Typer(add_completion=False, no_args_is_help=True)
 PORT = 8480
@@ -46,12 +46,12 @@ def add_command(
     """
     from datetime import UTC, datetime
 
-    from cli.errors import CommandError
-    from cli.settings import load_settings
-    from cli.terminal import Terminal, utc_minute
-    from cli.times import parse_moment
-    from warehouse.changes import ChangeError, add_changes, reported_change, source_notes
-    from warehouse.client import connect
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal, utc_minute
+    from barograph_server.cli.times import parse_moment
+    from barograph_server.warehouse.changes import ChangeError, add_changes, reported_change, source_notes
+    from barograph_server.warehouse.client import connect
 
     texts = {"kind": kind, "subject": subject, "model": model, "source": source, "before": before, "after": after}
     texts |= {"owner": owner, "reason": reason, "changed_by": changed_by}
@@ -83,12 +83,12 @@ def list_command(
     """
     from datetime import UTC, datetime, timedelta
 
-    from cli.changes.show import changes_json, print_changes
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from cli.times import parse_since
-    from warehouse.changes import read_changes
-    from warehouse.client import connect
+    from barograph_server.cli.changes.show import changes_json, print_changes
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_since
+    from barograph_server.warehouse.changes import read_changes
+    from barograph_server.warehouse.client import connect
 
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)
@@ -115,13 +115,13 @@ def explain_command(
     """
     from datetime import UTC, datetime
 
-    from cli.changes.show import causes_json, print_causes
-    from cli.contracts import read_contract
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from cli.times import parse_since
-    from warehouse.client import connect
-    from warehouse.suspected_causes import explain_verdicts
+    from barograph_server.cli.changes.show import causes_json, print_causes
+    from barograph_server.cli.contracts import read_contract
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_since
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.suspected_causes import explain_verdicts
 
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)
@@ -149,11 +149,11 @@ def serve_command(
     """
     import os
 
-    from cli.changes.hook import TOKEN_VARIABLE, ChangesHook
-    from cli.errors import CommandError
-    from cli.settings import load_settings
-    from cli.signal_wait import wait_for_signal
-    from cli.terminal import Terminal
+    from barograph_server.cli.changes.hook import TOKEN_VARIABLE, ChangesHook
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.signal_wait import wait_for_signal
+    from barograph_server.cli.terminal import Terminal
 
     token = os.environ.get(TOKEN_VARIABLE, "")
     if not token:

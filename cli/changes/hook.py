@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.loopback_page import InvalidRequest, LoopbackServer, read_json
-from warehouse.change_ranking import Change
-from warehouse.changes import ChangeError, add_changes, reported_change, source_notes
-from warehouse.client import Address, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.local.loopback_page import InvalidRequest, LoopbackServer, read_json
+from barograph_server.warehouse.change_ranking import Change
+from barograph_server.warehouse.changes import ChangeError, add_changes, reported_change, source_notes
+from barograph_server.warehouse.client import Address, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 TOKEN_VARIABLE = "BAROGRAPH_CHANGES_TOKEN"  # noqa: S105 - a name, no secret
 MAX_CHANGES = 100

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cli.terminal import AlignedTable, Terminal, cut, plural, utc_minute
-from warehouse.change_ranking import Change
-from warehouse.suspected_causes import ExplainedVerdict
+from barograph_server.cli.terminal import AlignedTable, Terminal, cut, plural, utc_minute
+from barograph_server.warehouse.change_ranking import Change
+from barograph_server.warehouse.suspected_causes import ExplainedVerdict
 
 MAX_REASON_CHARS = 80
 MAX_RANKED = 3

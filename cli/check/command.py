@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-from cli.options import JsonOption
-from cli.table_columns import ClassOption, IdOption, LabelOption, ScoreOption, TimeOption, with_columns
+from barograph_server.cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from barograph_server.cli.options import JsonOption
+from barograph_server.cli.table_columns import ClassOption, IdOption, LabelOption, ScoreOption, TimeOption, with_columns
 
 if TYPE_CHECKING:
     from barograph.validation.tables import TableViolation
 
-    from cli.check.rows import CheckReport
-    from cli.terminal import Terminal
+    from barograph_server.cli.check.rows import CheckReport
+    from barograph_server.cli.terminal import Terminal
 
 
 def check_command(
@@ -54,15 +54,15 @@ def check_command(
     from barograph.contract.file import load_contract
     from barograph.contract.problems import ContractError
 
-    from cli.check.rows import check_file, report_json
-    from cli.errors import CommandError
-    from cli.terminal import Terminal
+    from barograph_server.cli.check.rows import check_file, report_json
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.terminal import Terminal
 
     try:
         model_contract = with_columns(load_contract(contract), id=id_, score=score, class_=class_, label=label)
         report = check_file(data, model_contract, at=time, without=without or (), sample=sample)
     except (CommandError, ContractError, OSError) as error:
-        from cli.main import describe_error
+        from barograph_server.cli.main import describe_error
 
         Terminal(stderr=True).line(describe_error(error))
         raise typer.Exit(EXIT_UNREADABLE) from None
@@ -75,7 +75,7 @@ def check_command(
 
 
 def _print_report(terminal: Terminal, report: CheckReport) -> None:
-    from cli.terminal import AlignedTable, plural, ratio
+    from barograph_server.cli.terminal import AlignedTable, plural, ratio
 
     if report.violations:
         numbers = ("n", "of", "share")

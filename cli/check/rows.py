@@ -13,7 +13,7 @@ from barograph.contract import Contract
 from barograph.validation.tables import TableChecker, TableViolation, source_columns, unknown_columns
 from numpy.typing import NDArray
 
-from cli.load.files import EventFile, LoadError
+from barograph_server.cli.load.files import EventFile, LoadError
 
 
 @dataclass(frozen=True, slots=True)

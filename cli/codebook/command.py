@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import CommandError
-from cli.options import JsonOption, help_text
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.options import JsonOption, help_text
 
 if TYPE_CHECKING:
     from barograph.text.codebook import Codebook
@@ -84,8 +84,8 @@ def train_command(
     """
     from barograph.text.training import train_codebook
 
-    from cli.codebook.show import print_codebook, print_nearest
-    from cli.terminal import Terminal
+    from barograph_server.cli.codebook.show import print_codebook, print_nearest
+    from barograph_server.cli.terminal import Terminal
 
     if show:
         _need_texts(texts)
@@ -115,8 +115,8 @@ def show_command(
     """
     from barograph.text.codebook import load_codebook
 
-    from cli.codebook.show import codebook_json, print_codebook, print_nearest
-    from cli.terminal import Terminal
+    from barograph_server.cli.codebook.show import codebook_json, print_codebook, print_nearest
+    from barograph_server.cli.terminal import Terminal
 
     if vectors is not None or endpoint is not None:
         _need_texts(texts)
@@ -154,9 +154,9 @@ def name_command(
     """
     from barograph.text.codebook import load_codebook
 
-    from cli.codebook.show import print_codebook
-    from cli.codebook.texts import read_names
-    from cli.terminal import Terminal
+    from barograph_server.cli.codebook.show import print_codebook
+    from barograph_server.cli.codebook.texts import read_names
+    from barograph_server.cli.terminal import Terminal
 
     renamed = load_codebook(codebook).renamed(read_names(names))
     _write(renamed, out)
@@ -171,7 +171,7 @@ def _embed(
 
     from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder
 
-    from cli.codebook.texts import read_texts, read_vectors
+    from barograph_server.cli.codebook.texts import read_texts, read_vectors
 
     if vectors is None:
         _need_texts(texts)
@@ -202,7 +202,7 @@ def _need_texts(texts: object) -> None:
 
 
 def _write(codebook: Codebook, path: Path) -> None:
-    from cli.file_writes import replace_file
+    from barograph_server.cli.file_writes import replace_file
 
     try:
         replace_file(path, codebook.dump())

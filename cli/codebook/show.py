@@ -10,7 +10,7 @@ import numpy as np
 from barograph.text.codebook import NEW, Codebook
 from barograph.text.embedding import Vectors
 
-from cli.terminal import AlignedTable, Terminal, one_line
+from barograph_server.cli.terminal import AlignedTable, Terminal, one_line
 
 SHOWN_CHARS = 100
 

@@ -11,8 +11,8 @@ from barograph.contract.yaml_tree import read_file, read_tree
 from barograph.text.content import normalize
 from barograph.text.embedding import Vectors
 
-from cli.errors import CommandError
-from warehouse.configuration import read_value
+from barograph_server.cli.errors import CommandError
+from barograph_server.warehouse.configuration import read_value
 
 MEMBERS = ("prompt", "text")
 """Members of a line that hold its text, in order of preference."""

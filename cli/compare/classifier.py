@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
-from sketches.baseline.columns import FieldColumn
-from sketches.performance.auc import auc_metric
-from sketches.performance.bins import score_edges
+from barograph_server.sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.performance.auc import auc_metric
+from barograph_server.sketches.performance.bins import score_edges
 
 FloatArray = NDArray[np.float64]
 

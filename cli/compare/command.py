@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-from cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
+from barograph_server.cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
 
 if TYPE_CHECKING:
-    from cli.compare.compare import CompareOptions
-    from cli.compare.report import CompareReport
-    from cli.terminal import Terminal
+    from barograph_server.cli.compare.compare import CompareOptions
+    from barograph_server.cli.compare.report import CompareReport
+    from barograph_server.cli.terminal import Terminal
 
 GrainName = Literal["month", "week", "day", "hour", "all"]
 
@@ -86,12 +86,12 @@ def compare_command(
     from barograph.contract.file import load_contract
     from barograph.contract.problems import ContractError
 
-    from cli.compare.compare import CompareOptions
-    from cli.compare.show import show_report
-    from cli.errors import CommandError
-    from cli.infer.errors import InferError
-    from cli.infer.profile import Roles
-    from cli.terminal import Terminal
+    from barograph_server.cli.compare.compare import CompareOptions
+    from barograph_server.cli.compare.show import show_report
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.infer.errors import InferError
+    from barograph_server.cli.infer.profile import Roles
+    from barograph_server.cli.terminal import Terminal
 
     terminal, errors = Terminal(), Terminal(stderr=True)
     try:
@@ -121,7 +121,7 @@ def compare_command(
             if path is not None:
                 path.write_text(text(), encoding="utf-8")
     except (CommandError, ContractError, InferError, OSError) as error:
-        from cli.main import describe_error
+        from barograph_server.cli.main import describe_error
 
         errors.line(describe_error(error), "red")
         raise typer.Exit(EXIT_UNREADABLE) from None
@@ -139,10 +139,10 @@ def compare_command(
 
 
 def _compare_files(errors: Terminal, train: Path, prod: Path, options: CompareOptions) -> CompareReport:
-    from cli.compare.compare import compare_tables
-    from cli.infer.tables import open_table
-    from cli.load.files import csv_types
-    from cli.terminal import SafeText
+    from barograph_server.cli.compare.compare import compare_tables
+    from barograph_server.cli.infer.tables import open_table
+    from barograph_server.cli.load.files import csv_types
+    from barograph_server.cli.terminal import SafeText
 
     types = None if options.contract is None else csv_types(options.contract)
     with (

@@ -17,30 +17,30 @@ from barograph.contract.file import load_contract
 from barograph.publisher.tables import as_table
 from barograph.values import InvalidEvent
 
-from cli.compare.classifier import MISSING, MultivariateDrift, classify, common_categories
-from cli.compare.declared import complete_roles, rename_baseline
-from cli.compare.errors import CompareError
-from cli.compare.hints import column_hints
-from cli.compare.outcomes import OutcomeCounts, outcome_columns
-from cli.compare.panes import JudgedPeriods, judge_periods, make_registry
-from cli.compare.performance import PeriodMetric, compare_performance
-from cli.compare.periods import Grain, Period, choose_grain, learned_windows, make_periods, pane_length_s
-from cli.compare.production import ProductionPass, RowSample, matrix_column
-from cli.compare.report import ComparedTable, CompareReport
-from cli.compare.served import OUTPUT_ROLES, EventTimes, ServedRows, read_event_times, source_columns_of
-from cli.compare.summaries import summarise_fields, value_hints
-from cli.infer.errors import OptionError
-from cli.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
-from cli.infer.profile import Roles, check_roles
-from cli.infer.tables import Table, memory_table, open_table
-from cli.load.files import csv_types
-from cli.terminal import plural
-from sketches.baseline.baseline import ALL, Baseline
-from sketches.baseline.layout import EVENTS
-from streams.events.projection import build_projection
-from streams.registry.registry import Registry
-from streams.scorer.rules import make_rules, unmeasurable_reason
-from warehouse.scoring.rules import Rules
+from barograph_server.cli.compare.classifier import MISSING, MultivariateDrift, classify, common_categories
+from barograph_server.cli.compare.declared import complete_roles, rename_baseline
+from barograph_server.cli.compare.errors import CompareError
+from barograph_server.cli.compare.hints import column_hints
+from barograph_server.cli.compare.outcomes import OutcomeCounts, outcome_columns
+from barograph_server.cli.compare.panes import JudgedPeriods, judge_periods, make_registry
+from barograph_server.cli.compare.performance import PeriodMetric, compare_performance
+from barograph_server.cli.compare.periods import Grain, Period, choose_grain, learned_windows, make_periods, pane_length_s
+from barograph_server.cli.compare.production import ProductionPass, RowSample, matrix_column
+from barograph_server.cli.compare.report import ComparedTable, CompareReport
+from barograph_server.cli.compare.served import OUTPUT_ROLES, EventTimes, ServedRows, read_event_times, source_columns_of
+from barograph_server.cli.compare.summaries import summarise_fields, value_hints
+from barograph_server.cli.infer.errors import OptionError
+from barograph_server.cli.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
+from barograph_server.cli.infer.profile import Roles, check_roles
+from barograph_server.cli.infer.tables import Table, memory_table, open_table
+from barograph_server.cli.load.files import csv_types
+from barograph_server.cli.terminal import plural
+from barograph_server.sketches.baseline.baseline import ALL, Baseline
+from barograph_server.sketches.baseline.layout import EVENTS
+from barograph_server.streams.events.projection import build_projection
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
+from barograph_server.warehouse.scoring.rules import Rules
 
 MAX_WORKERS = 4
 _TRAINING, _PRODUCTION = "the training table", "the production table"

@@ -7,12 +7,12 @@ from dataclasses import replace
 import msgspec
 from barograph.contract import CROSS, Contract
 
-from cli.compare.errors import CompareError
-from cli.compare.served import OUTPUT_ROLES, OUTPUTS, source_columns_of
-from cli.infer.infer import InferResult
-from cli.infer.profile import Roles
-from cli.infer.tables import Table
-from sketches.baseline.baseline import Baseline
+from barograph_server.cli.compare.errors import CompareError
+from barograph_server.cli.compare.served import OUTPUT_ROLES, OUTPUTS, source_columns_of
+from barograph_server.cli.infer.infer import InferResult
+from barograph_server.cli.infer.profile import Roles
+from barograph_server.cli.infer.tables import Table
+from barograph_server.sketches.baseline.baseline import Baseline
 
 
 def complete_roles(contract: Contract, roles: Roles, table: Table) -> Roles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.errors import CommandError
+from barograph_server.cli.errors import CommandError
 
 
 class CompareError(CommandError):

@@ -16,11 +16,11 @@ import pyarrow as pa
 from barograph.contract import CONFIDENCE, Contract
 from numpy.typing import NDArray
 
-from cli.infer.tables import Table, is_number, is_text, plain_type
-from sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline
-from sketches.sketch.numeric import NumericSketch
-from sketches.skew.texts import SPELLINGS, normal_spelling
-from sketches.skew.units import FACTORS, LINEAR, OFFSETS, name_factor, name_offset
+from barograph_server.cli.infer.tables import Table, is_number, is_text, plain_type
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline
+from barograph_server.sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.skew.texts import SPELLINGS, normal_spelling
+from barograph_server.sketches.skew.units import FACTORS, LINEAR, OFFSETS, name_factor, name_offset
 
 FloatArray = NDArray[np.float64]
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cli.compare.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
-from cli.compare.page import html_fragment, html_page, html_table, html_text
-from cli.compare.performance import PeriodMetric
-from cli.compare.report import CompareReport, FieldVerdicts, PeriodShares, worst_level
-from cli.compare.show import (
+from barograph_server.cli.compare.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
+from barograph_server.cli.compare.page import html_fragment, html_page, html_table, html_text
+from barograph_server.cli.compare.performance import PeriodMetric
+from barograph_server.cli.compare.report import CompareReport, FieldVerdicts, PeriodShares, worst_level
+from barograph_server.cli.compare.show import (
     changed_rates,
     changed_slices,
     headline,
@@ -20,7 +20,7 @@ from cli.compare.show import (
     number,
     rate_numbers,
 )
-from cli.terminal import percentage, plural, visible
+from barograph_server.cli.terminal import percentage, plural, visible
 
 MAX_BINS = 14
 """Bins of a distribution that are shown; the smallest others are summed."""

@@ -16,10 +16,10 @@ from barograph.publisher.label_columns import read_labels
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
-from sketches.performance.binary import SCORE_FLOOR
-from streams.scorer.window_counts import SparseCells, WindowCounts
-from warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, SUM_TOLERANCE, VALUE_ZERO
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.performance.binary import SCORE_FLOOR
+from barograph_server.streams.scorer.window_counts import SparseCells, WindowCounts
+from barograph_server.warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, SUM_TOLERANCE, VALUE_ZERO
+from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

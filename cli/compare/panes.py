@@ -18,27 +18,27 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
 
-from cli.compare.errors import CompareError
-from cli.compare.periods import Period, windows_of
-from sketches.baseline.baseline import Baseline
-from sketches.baseline.layout import IntArray
-from streams.events.columns import EventColumns
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.empty_store import EmptyStore
-from streams.monitor.state.merged_ranges import MergedRange
-from streams.monitor.state.model import ModelState
-from streams.monitor.state.pane_cache import PaneCache
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.column_buffer import concat_columns
-from streams.monitor.verdicts.describe import describe_windows
-from streams.monitor.verdicts.judge import judge
-from streams.monitor.verdicts.window_counts import window_counts
-from streams.records import Partial, decode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.pane_summary import PaneKey, PaneSummary
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
-from warehouse.tables import SCHEMAS, table_of
+from barograph_server.cli.compare.errors import CompareError
+from barograph_server.cli.compare.periods import Period, windows_of
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.empty_store import EmptyStore
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange
+from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.pane_cache import PaneCache
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.column_buffer import concat_columns
+from barograph_server.streams.monitor.verdicts.describe import describe_windows
+from barograph_server.streams.monitor.verdicts.judge import judge
+from barograph_server.streams.monitor.verdicts.window_counts import window_counts
+from barograph_server.streams.records import Partial, decode
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.warehouse.tables import SCHEMAS, table_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

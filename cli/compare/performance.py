@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from barograph.contract import Contract
 
-from sketches.baseline.levels import LEVEL_NAMES, Level
-from sketches.performance.metric import MetricEstimate, difference, undefined
-from streams.scorer.estimates import estimated_metrics, learn_estimates
-from streams.scorer.measure import MeasuredMetric, MetricName, measure
-from streams.scorer.verdicts import change_levels, target_levels
-from streams.scorer.window_counts import WindowCounts
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES, Level
+from barograph_server.sketches.performance.metric import MetricEstimate, difference, undefined
+from barograph_server.streams.scorer.estimates import estimated_metrics, learn_estimates
+from barograph_server.streams.scorer.measure import MeasuredMetric, MetricName, measure
+from barograph_server.streams.scorer.verdicts import change_levels, target_levels
+from barograph_server.streams.scorer.window_counts import WindowCounts
+from barograph_server.warehouse.scoring.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)

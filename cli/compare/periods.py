@@ -9,8 +9,8 @@ from typing import Literal
 
 from barograph.contract import Contract, Window
 
-from cli.compare.errors import CompareError
-from cli.terminal import plural, utc_minute
+from barograph_server.cli.compare.errors import CompareError
+from barograph_server.cli.terminal import plural, utc_minute
 
 Grain = Literal["month", "week", "day", "hour", "all"]
 

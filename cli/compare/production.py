@@ -10,17 +10,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cli.compare.classifier import category_codes, common_categories, sample_rows
-from cli.compare.outcomes import OutcomeCounts
-from cli.compare.panes import map_in_order, merge_summaries, summarise
-from cli.compare.periods import Period
-from cli.compare.served import EventTimes, ServedRows
-from cli.infer.tables import Table
-from sketches.baseline.baseline import FieldBaseline
-from streams.events.columns import EventColumns
-from streams.registry.registry import Registry
-from streams.sketcher.pane_summary import PaneKey, PaneSummary
-from warehouse.scoring.rules import Rules
+from barograph_server.cli.compare.classifier import category_codes, common_categories, sample_rows
+from barograph_server.cli.compare.outcomes import OutcomeCounts
+from barograph_server.cli.compare.panes import map_in_order, merge_summaries, summarise
+from barograph_server.cli.compare.periods import Period
+from barograph_server.cli.compare.served import EventTimes, ServedRows
+from barograph_server.cli.infer.tables import Table
+from barograph_server.sketches.baseline.baseline import FieldBaseline
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
+from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 

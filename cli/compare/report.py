@@ -13,16 +13,16 @@ from typing import Any, Literal
 import pyarrow as pa
 from barograph.contract import Contract
 
-from cli.compare.classifier import MultivariateDrift
-from cli.compare.errors import CompareError
-from cli.compare.hints import Hint
-from cli.compare.performance import PeriodMetric
-from cli.compare.periods import Grain, Period
-from cli.infer.files import WrittenFiles, write_result
-from cli.infer.infer import InferResult
-from cli.skew.compare import MASKED
-from sketches.baseline.baseline import ALL, Baseline
-from sketches.baseline.bins import NULL_BIN, OTHER_BIN
+from barograph_server.cli.compare.classifier import MultivariateDrift
+from barograph_server.cli.compare.errors import CompareError
+from barograph_server.cli.compare.hints import Hint
+from barograph_server.cli.compare.performance import PeriodMetric
+from barograph_server.cli.compare.periods import Grain, Period
+from barograph_server.cli.infer.files import WrittenFiles, write_result
+from barograph_server.cli.infer.infer import InferResult
+from barograph_server.cli.skew.compare import MASKED
+from barograph_server.sketches.baseline.baseline import ALL, Baseline
+from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN
 
 FailLevel = Literal["minor", "major"]
 
@@ -136,12 +136,12 @@ class CompareReport:
 
     def to_html(self) -> str:
         """Return the report as one HTML page without references to other files."""
-        from cli.compare.html import render_page
+        from barograph_server.cli.compare.html import render_page
 
         return render_page(self)
 
     def _repr_html_(self) -> str:
-        from cli.compare.html import render_fragment
+        from barograph_server.cli.compare.html import render_fragment
 
         return render_fragment(self)
 

@@ -14,16 +14,16 @@ from barograph.publisher.tables import EVENT_TIME, PredictionTables, constant_co
 from barograph.values import InvalidEvent
 from numpy.typing import NDArray
 
-from cli.compare.errors import CompareError
-from cli.infer.columns import read_times_ms, to_numbers
-from cli.infer.errors import OptionError
-from cli.infer.profile import SCORES_PREFIX, Roles, score_columns
-from cli.infer.tables import Table, is_text, plain_type
-from streams.events.arrow_columns import BatchRows
-from streams.events.arrow_decoder import project_columns
-from streams.events.columns import EventColumns
-from streams.events.projection import Projection
-from warehouse.queries import END_OF_TIME_S
+from barograph_server.cli.compare.errors import CompareError
+from barograph_server.cli.infer.columns import read_times_ms, to_numbers
+from barograph_server.cli.infer.errors import OptionError
+from barograph_server.cli.infer.profile import SCORES_PREFIX, Roles, score_columns
+from barograph_server.cli.infer.tables import Table, is_text, plain_type
+from barograph_server.streams.events.arrow_columns import BatchRows
+from barograph_server.streams.events.arrow_decoder import project_columns
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.projection import Projection
+from barograph_server.warehouse.queries import END_OF_TIME_S
 
 OUTPUTS = ("score", "class", "latency_ms")
 OUTPUT_ROLES = ("score", "class_", "latency")

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cli.compare.performance import PeriodMetric
-from cli.compare.report import SEVERITY, CompareReport, FieldVerdicts, of_all, rows_by_period
-from cli.infer.report import shorten_name
-from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, percentage, plural, utc_minute
-from sketches.baseline.baseline import ALL
+from barograph_server.cli.compare.performance import PeriodMetric
+from barograph_server.cli.compare.report import SEVERITY, CompareReport, FieldVerdicts, of_all, rows_by_period
+from barograph_server.cli.infer.report import shorten_name
+from barograph_server.cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, percentage, plural, utc_minute
+from barograph_server.sketches.baseline.baseline import ALL
 
 MAX_RATES = 20
 """Rates that are listed, the worst ones."""

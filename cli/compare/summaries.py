@@ -8,17 +8,17 @@ from typing import Any
 
 from barograph.contract import Contract
 
-from cli.compare.hints import ALL_PERIODS, ONE_PERIOD, Hint, spelling_hint, unit_hint
-from cli.compare.panes import JudgedPeriods
-from cli.compare.periods import Period
-from cli.compare.report import SEVERITY, FieldVerdicts, PeriodShares, masked_fields, of_all, rows_by_period
-from cli.skew.compare import MASKED
-from sketches.baseline.baseline import Baseline
-from sketches.baseline.bins import NULL_BIN, OTHER_BIN
-from sketches.baseline.layout import EVENTS
-from sketches.sketch.categorical import UnseenCategories
-from streams.monitor.state.merged_ranges import MergedRange
-from streams.monitor.state.series import Series
+from barograph_server.cli.compare.hints import ALL_PERIODS, ONE_PERIOD, Hint, spelling_hint, unit_hint
+from barograph_server.cli.compare.panes import JudgedPeriods
+from barograph_server.cli.compare.periods import Period
+from barograph_server.cli.compare.report import SEVERITY, FieldVerdicts, PeriodShares, masked_fields, of_all, rows_by_period
+from barograph_server.cli.skew.compare import MASKED
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN
+from barograph_server.sketches.baseline.layout import EVENTS
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange
+from barograph_server.streams.monitor.state.series import Series
 
 MAX_NAMED_UNSEEN = 50
 """Unseen values that hints read per field."""

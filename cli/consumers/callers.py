@@ -9,9 +9,9 @@ from typing import Any
 
 from barograph.contract import Contract
 
-from cli.consumers.readers import Reader
-from cli.terminal import listed, plural
-from warehouse.client import Client
+from barograph_server.cli.consumers.readers import Reader
+from barograph_server.cli.terminal import listed, plural
+from barograph_server.warehouse.client import Client
 
 MAX_CALLERS = 1_000
 _CALLERS = """

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import ConfigOption, JsonOption
 
 
 def consumers_command(
@@ -34,15 +34,15 @@ def consumers_command(
     """
     from datetime import UTC, datetime
 
-    from cli.consumers.read import read_consumers
-    from cli.consumers.show import consumers_json, print_consumers
-    from cli.consumers.store import store_readers
-    from cli.contracts import read_contracts
-    from cli.errors import EXIT_FAILED
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from cli.times import parse_since
-    from warehouse.client import connect
+    from barograph_server.cli.consumers.read import read_consumers
+    from barograph_server.cli.consumers.show import consumers_json, print_consumers
+    from barograph_server.cli.consumers.store import store_readers
+    from barograph_server.cli.contracts import read_contracts
+    from barograph_server.cli.errors import EXIT_FAILED
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_since
+    from barograph_server.warehouse.client import connect
 
     start = parse_since("--since", since, datetime.now(UTC))
     settings = load_settings(config)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from dashboards.uids import DASHBOARDS
-from warehouse.client import Client
+from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.warehouse.client import Client
 
 if TYPE_CHECKING:
     # `cli.apply` imports this module.
-    from cli.apply.grafana.client import Grafana
+    from barograph_server.cli.apply.grafana.client import Grafana
 
 MAX_DASHBOARDS = 5_000
 _FOR_PEOPLE = frozenset({"title", "description", "content", "summary", "text"})

@@ -7,12 +7,12 @@ from typing import Any, get_args
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from cli.consumers.readers import Reader
-from cli.terminal import listed
-from streams.broker.acl import KafkaRole, required_acls
-from streams.broker.client import TIMEOUT_S, Admin
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
+from barograph_server.cli.consumers.readers import Reader
+from barograph_server.cli.terminal import listed
+from barograph_server.streams.broker.acl import KafkaRole, required_acls
+from barograph_server.streams.broker.client import TIMEOUT_S, Admin
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
 
 
 def own_groups(topics: Topics) -> frozenset[str]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from cli.consumers.readers import Reader
-from cli.terminal import listed
-from warehouse.client import Client
-from warehouse.errors import WarehouseError
-from warehouse.roles import PREFIX
+from barograph_server.cli.consumers.readers import Reader
+from barograph_server.cli.terminal import listed
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.roles import PREFIX
 
 UNKNOWN_TABLE, NO_ACCESS = 60, 497
 QUERY_LOG = "system.query_log"

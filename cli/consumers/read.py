@@ -7,14 +7,14 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
-from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.callers import read_callers
-from cli.consumers.grafana_readers import read_grafana
-from cli.consumers.kafka_groups import read_groups
-from cli.consumers.query_log import QueryLogMissing, read_users, roles_note
-from cli.consumers.readers import ConsumerReport, Reader, compare_readers
-from cli.settings import Settings
-from warehouse.client import Client
+from barograph_server.cli.apply.grafana import connect as connect_grafana
+from barograph_server.cli.consumers.callers import read_callers
+from barograph_server.cli.consumers.grafana_readers import read_grafana
+from barograph_server.cli.consumers.kafka_groups import read_groups
+from barograph_server.cli.consumers.query_log import QueryLogMissing, read_users, roles_note
+from barograph_server.cli.consumers.readers import ConsumerReport, Reader, compare_readers
+from barograph_server.cli.settings import Settings
+from barograph_server.warehouse.client import Client
 
 
 def read_consumers(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cli.consumers.readers import ConsumerReport, Reader
-from cli.terminal import AlignedTable, Terminal, listed, utc_minute
+from barograph_server.cli.consumers.readers import ConsumerReport, Reader
+from barograph_server.cli.terminal import AlignedTable, Terminal, listed, utc_minute
 
 
 def consumers_json(report: ConsumerReport) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cli.consumers.readers import ConsumerReport
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.cli.consumers.readers import ConsumerReport
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 UNKNOWN = datetime.fromtimestamp(0, UTC)
 

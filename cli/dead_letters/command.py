@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from barograph.contract import Contract
 
-    from cli.settings import Settings
-    from streams.dead_letters.dead_letter import DeadLetter
-    from streams.dead_letters.reader import DeadLetterFilter
+    from barograph_server.cli.settings import Settings
+    from barograph_server.streams.dead_letters.dead_letter import DeadLetter
+    from barograph_server.streams.dead_letters.reader import DeadLetterFilter
 
 dead_letters_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -75,14 +75,14 @@ def list_command(
     """
     from itertools import islice
 
-    from cli.dead_letters.show import (
+    from barograph_server.cli.dead_letters.show import (
         count_by_group,
         dead_letter_json,
         groups_json,
         print_dead_letters,
         print_groups,
     )
-    from cli.terminal import Terminal
+    from barograph_server.cli.terminal import Terminal
 
     settings = _load_settings(config)
     criteria = _criteria(settings, None, model, reason, topic, partition, since, until, state)
@@ -129,9 +129,9 @@ def show_command(
     """
     from itertools import islice
 
-    from cli.dead_letters.decoded import decode_text
-    from cli.dead_letters.show import dead_letter_json, print_dead_letter
-    from cli.terminal import Terminal
+    from barograph_server.cli.dead_letters.decoded import decode_text
+    from barograph_server.cli.dead_letters.show import dead_letter_json, print_dead_letter
+    from barograph_server.cli.terminal import Terminal
 
     settings = _load_settings(config)
     criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, state)
@@ -182,9 +182,9 @@ def replay_command(
         barograph dead-letters replay --reason unknown-model --model churn
         barograph dead-letters replay predictions.dead/0/17
     """
-    from cli.dead_letters.show import count_by_group, print_groups, summary_lines
-    from cli.terminal import Terminal
-    from streams.dead_letters.replay import DeadLetterReplayer
+    from barograph_server.cli.dead_letters.show import count_by_group, print_groups, summary_lines
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
 
     settings = _load_settings(config)
     state: StateOption = "dropped" if dropped else "waiting"
@@ -231,10 +231,10 @@ def drop_command(
     Examples:
         barograph dead-letters drop --reason not-json --because "a port scan of 3 March"
     """
-    from cli.dead_letters.show import count_by_group, print_groups, summary_lines
-    from cli.errors import CommandError
-    from cli.terminal import Terminal
-    from streams.dead_letters.replay import DeadLetterReplayer
+    from barograph_server.cli.dead_letters.show import count_by_group, print_groups, summary_lines
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
 
     because = reason_text.strip()
     if not because:
@@ -253,7 +253,7 @@ def drop_command(
 
 
 def _load_settings(config: Path | None) -> Settings:
-    from cli.settings import load_settings
+    from barograph_server.cli.settings import load_settings
 
     return load_settings(config, needs=("kafka",))
 
@@ -271,10 +271,10 @@ def _criteria(
 ) -> DeadLetterFilter:
     from datetime import UTC, datetime
 
-    from cli.errors import CommandError
-    from cli.times import parse_since
-    from streams.dead_letters.dead_letter import DeadLetterPosition
-    from streams.dead_letters.reader import DeadLetterFilter, dead_letter_topics
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.times import parse_since
+    from barograph_server.streams.dead_letters.dead_letter import DeadLetterPosition
+    from barograph_server.streams.dead_letters.reader import DeadLetterFilter, dead_letter_topics
 
     now = datetime.now(UTC)
     positions = set()
@@ -304,14 +304,14 @@ def _criteria(
 
 
 def _read(settings: Settings, criteria: DeadLetterFilter) -> Iterator[DeadLetter]:
-    from streams.dead_letters.reader import DeadLetterReader
+    from barograph_server.streams.dead_letters.reader import DeadLetterReader
 
     reader = DeadLetterReader(settings.processor())
     return reader.dead_letters(criteria, reader.resolutions())
 
 
 def _check_selection(criteria: DeadLetterFilter, *, select_all: bool, verb: str) -> None:
-    from cli.errors import CommandError
+    from barograph_server.cli.errors import CommandError
 
     options = (
         criteria.topic,
@@ -327,7 +327,7 @@ def _check_selection(criteria: DeadLetterFilter, *, select_all: bool, verb: str)
 
 def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter], limit: int | None) -> None:
     """Raise an error if a named dead letter does not exist or does not match the other options."""
-    from cli.errors import CommandError
+    from barograph_server.cli.errors import CommandError
 
     missing = criteria.positions - {dead_letter.position for dead_letter in dead_letters}
     if missing and (limit is None or len(dead_letters) < limit):
@@ -341,9 +341,9 @@ def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter],
 
 def _read_contracts(settings: Settings) -> dict[str, Contract]:
     """Read the applied contracts; without an answer from ClickHouse return none, so that all values are masked."""
-    from cli.contracts import read_contracts
-    from warehouse.client import connect
-    from warehouse.errors import WarehouseBusy, WarehouseError
+    from barograph_server.cli.contracts import read_contracts
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
     try:
         with connect(settings.warehouse, timeout_s=10) as client:

@@ -14,9 +14,9 @@ from typing import Any
 
 from barograph.contract import Contract
 
-from streams.dead_letters.dead_letter import DeadLetter
-from streams.events.arrow_message import open_table
-from streams.records import Partial, RecordError, Tally, decode
+from barograph_server.streams.dead_letters.dead_letter import DeadLetter
+from barograph_server.streams.events.arrow_message import open_table
+from barograph_server.streams.records import Partial, RecordError, Tally, decode
 
 MAX_CHARS = 4_000
 """Characters shown of one dead letter."""

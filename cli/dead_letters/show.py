@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.terminal import AlignedTable, Terminal, iso_utc, plural
-from streams.dead_letters.dead_letter import DeadLetter
-from streams.dead_letters.replay import ReplaySummary
+from barograph_server.cli.terminal import AlignedTable, Terminal, iso_utc, plural
+from barograph_server.streams.dead_letters.dead_letter import DeadLetter
+from barograph_server.streams.dead_letters.replay import ReplaySummary
 
 
 @dataclass(slots=True)

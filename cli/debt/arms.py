@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
-from cli.debt.finding import Outcome
-from cli.debt.scope import DebtScope
-from cli.terminal import percentage
-from warehouse.arm_ratios import CONTEXT, assignment_since_ms
+from barograph_server.cli.debt.finding import Outcome
+from barograph_server.cli.debt.scope import DebtScope
+from barograph_server.cli.terminal import percentage
+from barograph_server.warehouse.arm_ratios import CONTEXT, assignment_since_ms
 
 ARM_DAYS = 14
 """Days without its share of units, or without a label, after which an arm is reported."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import ConfigOption, JsonOption
 
 
 def debt_command(
@@ -32,14 +32,14 @@ def debt_command(
     """
     from datetime import UTC, datetime
 
-    from cli.contracts import contracts_in_force
-    from cli.debt.run_checks import run_checks
-    from cli.debt.show import debt_json, print_debt
-    from cli.errors import EXIT_FAILED, CommandError
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from cli.times import parse_moment
-    from warehouse.client import connect
+    from barograph_server.cli.contracts import contracts_in_force
+    from barograph_server.cli.debt.run_checks import run_checks
+    from barograph_server.cli.debt.show import debt_json, print_debt
+    from barograph_server.cli.errors import EXIT_FAILED, CommandError
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_moment
+    from barograph_server.warehouse.client import connect
 
     clock = datetime.now(UTC).replace(microsecond=0) if at is None else parse_moment("--at", at)
     settings = load_settings(config, needs=("clickhouse",))

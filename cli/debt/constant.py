@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from barograph.contract import Field
 
-from cli.debt.finding import Outcome
-from cli.debt.scope import DebtScope
-from cli.terminal import listed
+from barograph_server.cli.debt.finding import Outcome
+from barograph_server.cli.debt.scope import DebtScope
+from barograph_server.cli.terminal import listed
 
 FIELD_DAYS = 30
 """Days with one value after which a field is reported."""

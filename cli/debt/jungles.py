@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.debt.finding import Outcome
-from cli.debt.scope import DebtScope
-from sketches.baseline.levels import Level
-from sketches.comparison.two_sample import psi_differences
+from barograph_server.cli.debt.finding import Outcome
+from barograph_server.cli.debt.scope import DebtScope
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.comparison.two_sample import psi_differences
 
 SAMPLE_DAYS = 7
 """Days before the clock whose raw events are sampled."""

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
-from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import read_grafana
-from cli.consumers.query_log import QueryLogMissing, last_reads, roles_note
-from cli.settings import Settings
-from warehouse.client import Client
+from barograph_server.cli.apply.grafana import connect as connect_grafana
+from barograph_server.cli.consumers.grafana_readers import read_grafana
+from barograph_server.cli.consumers.query_log import QueryLogMissing, last_reads, roles_note
+from barograph_server.cli.settings import Settings
+from barograph_server.warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,18 @@ from datetime import datetime, timedelta
 
 from barograph.contract import Contract
 
-from cli.debt.arms import dead_arms, decided_arms, unlabelled_arms
-from cli.debt.constant import constant_fields
-from cli.debt.finding import DebtFinding, DebtReport, Outcome
-from cli.debt.jungles import declared_sources, differing_producers, duplicate_features
-from cli.debt.name_reads import read_names
-from cli.debt.scope import DebtScope, declared_names
-from cli.debt.stored_rows import bytes_per_row, with_stored_rows
-from cli.debt.traffic import silent_slices, silent_versions
-from cli.debt.unread import READER_DAYS, unread_names
-from cli.settings import Settings
-from warehouse.client import Client
-from warehouse.errors import WarehouseError
+from barograph_server.cli.debt.arms import dead_arms, decided_arms, unlabelled_arms
+from barograph_server.cli.debt.constant import constant_fields
+from barograph_server.cli.debt.finding import DebtFinding, DebtReport, Outcome
+from barograph_server.cli.debt.jungles import declared_sources, differing_producers, duplicate_features
+from barograph_server.cli.debt.name_reads import read_names
+from barograph_server.cli.debt.scope import DebtScope, declared_names
+from barograph_server.cli.debt.stored_rows import bytes_per_row, with_stored_rows
+from barograph_server.cli.debt.traffic import silent_slices, silent_versions
+from barograph_server.cli.debt.unread import READER_DAYS, unread_names
+from barograph_server.cli.settings import Settings
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
 
 CHECKS: tuple[Callable[[DebtScope], Iterator[Outcome]], ...] = (
     *(silent_versions, dead_arms, unlabelled_arms, decided_arms, silent_slices),

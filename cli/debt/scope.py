@@ -10,10 +10,10 @@ from typing import Any
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
-from cli.debt.finding import ACTIONS, DebtFinding
-from cli.debt.name_reads import NameReads
-from warehouse.client import Client
-from warehouse.queries import contract_history
+from barograph_server.cli.debt.finding import ACTIONS, DebtFinding
+from barograph_server.cli.debt.name_reads import NameReads
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import contract_history
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cli.debt.finding import DebtFinding, DebtReport
-from cli.terminal import AlignedTable, Terminal, plural, utc_minute
+from barograph_server.cli.debt.finding import DebtFinding, DebtReport
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural, utc_minute
 
 
 def debt_json(report: DebtReport) -> dict[str, Any]:

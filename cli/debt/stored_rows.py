@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from cli.debt.finding import DebtFinding
-from warehouse.client import Client
-from warehouse.tables import SCHEMAS
+from barograph_server.cli.debt.finding import DebtFinding
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import SCHEMAS
 
 RATE_DAYS = 7
 """Days before the clock whose rows are counted for the rows per day."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.apply.evaluators import NO_VERSION
-from cli.debt.finding import Outcome
-from cli.debt.scope import DebtScope
-from sketches.baseline.baseline import ALL, OTHER
+from barograph_server.cli.apply.evaluators import NO_VERSION
+from barograph_server.cli.debt.finding import Outcome
+from barograph_server.cli.debt.scope import DebtScope
+from barograph_server.sketches.baseline.baseline import ALL, OTHER
 
 TRAFFIC_DAYS = 30
 """Days without an event after which a version or slice is reported."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from barograph.contract import Contract
 
-from cli.debt.finding import Outcome
-from cli.debt.name_reads import sql_texts
-from cli.debt.scope import DebtScope
+from barograph_server.cli.debt.finding import Outcome
+from barograph_server.cli.debt.name_reads import sql_texts
+from barograph_server.cli.debt.scope import DebtScope
 
 READER_DAYS = 90
 """Days without a reader after which a field or slice is reported."""

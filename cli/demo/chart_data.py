@@ -6,10 +6,10 @@ from datetime import date
 
 from barograph.contract import Thresholds
 
-from cli.demo.findings import Findings
-from cli.demo.flights import ACCEPTED_AT, CRITICAL, MODEL, VERSION, WEEK, ZONE, Calendar
-from cli.demo.picture import PictureData, Point
-from warehouse.client import Client
+from barograph_server.cli.demo.findings import Findings
+from barograph_server.cli.demo.flights import ACCEPTED_AT, CRITICAL, MODEL, VERSION, WEEK, ZONE, Calendar
+from barograph_server.cli.demo.picture import PictureData, Point
+from barograph_server.warehouse.client import Client
 
 FIELD = "temp"
 """Field whose PSI the picture shows."""

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import EXIT_FAILED
-from cli.terminal import Terminal
+from barograph_server.cli.errors import EXIT_FAILED
+from barograph_server.cli.terminal import Terminal
 
 
 def demo_command(
@@ -57,10 +57,10 @@ def demo_command(
         barograph demo --llm --quality --exit
     """
     # Imported here, so that `--help` stays fast.
-    from cli.demo.demo_run import DemoRun
-    from cli.demo.run import DriftDemo
-    from cli.demo.shadow.run import ShadowDemo
-    from cli.errors import CommandError
+    from barograph_server.cli.demo.demo_run import DemoRun
+    from barograph_server.cli.demo.run import DriftDemo
+    from barograph_server.cli.demo.shadow.run import ShadowDemo
+    from barograph_server.cli.errors import CommandError
 
     if shadow and llm:
         raise CommandError("--shadow and --llm are two demos: leave out one of both.")
@@ -74,11 +74,11 @@ def demo_command(
         terminal = Terminal(is_wide=False)
         demo: DemoRun
         if quality:
-            from cli.demo.llm.quality_run import QualityDemo
+            from barograph_server.cli.demo.llm.quality_run import QualityDemo
 
             demo = QualityDemo(None, terminal, stack)
         elif llm:
-            from cli.demo.llm.run import LlmDemo
+            from barograph_server.cli.demo.llm.run import LlmDemo
 
             demo = LlmDemo(None, terminal, stack)
         elif shadow:

@@ -16,25 +16,25 @@ from barograph import Publisher
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
-from cli.apply import apply_all
-from cli.apply.files import read_baselines
-from cli.demo.errors import DemoError
-from cli.demo.flights import MODEL, VERSION
-from cli.demo.fresh_start import DemoNames, fresh_settings, wipe
-from cli.demo.phases import PhasedReplay
-from cli.demo.progress_board import ProgressBoard
-from cli.demo.replay import replay
-from cli.demo.report import DemoReport
-from cli.demo.stage_counts import stage_counts
-from cli.dev.page import open_page, page_address
-from cli.dev.processors import KINDS, Processor, write_settings
-from cli.dev.supervisor import Supervisor
-from cli.infer import WrittenFiles
-from cli.settings import Settings
-from cli.terminal import Terminal
-from local.stack import LocalStack
-from streams.monitor.state.store import WarehouseStore
-from warehouse.client import connect
+from barograph_server.cli.apply import apply_all
+from barograph_server.cli.apply.files import read_baselines
+from barograph_server.cli.demo.errors import DemoError
+from barograph_server.cli.demo.flights import MODEL, VERSION
+from barograph_server.cli.demo.fresh_start import DemoNames, fresh_settings, wipe
+from barograph_server.cli.demo.phases import PhasedReplay
+from barograph_server.cli.demo.progress_board import ProgressBoard
+from barograph_server.cli.demo.replay import replay
+from barograph_server.cli.demo.report import DemoReport
+from barograph_server.cli.demo.stage_counts import stage_counts
+from barograph_server.cli.dev.page import open_page, page_address
+from barograph_server.cli.dev.processors import KINDS, Processor, write_settings
+from barograph_server.cli.dev.supervisor import Supervisor
+from barograph_server.cli.infer import WrittenFiles
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import Terminal
+from barograph_server.local.stack import LocalStack
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.warehouse.client import connect
 
 POLL_PROGRESS_S = 1.0
 STUCK_S = 120.0

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import SLO, Calendar
-from cli.demo.report import DemoReport, day_of, joined, number, percent
-from cli.demo.signals.inputs import Inputs, expect_inputs, read_inputs, report_inputs
-from cli.demo.signals.outputs import Outputs, expect_outputs, read_outputs, report_outputs
-from cli.demo.signals.pager import Pages, expect_pages, read_pages, report_pager
-from cli.demo.signals.season import SeasonFindings, expect_season, read_season, report_season
-from cli.demo.signals.truth import Truth, expect_truth, read_truth, report_truth
-from cli.demo.signals.volume import Volume, expect_volume, read_volume, report_volume
-from cli.demo.source_data import SourceData
-from warehouse.client import Client
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import SLO, Calendar
+from barograph_server.cli.demo.report import DemoReport, day_of, joined, number, percent
+from barograph_server.cli.demo.signals.inputs import Inputs, expect_inputs, read_inputs, report_inputs
+from barograph_server.cli.demo.signals.outputs import Outputs, expect_outputs, read_outputs, report_outputs
+from barograph_server.cli.demo.signals.pager import Pages, expect_pages, read_pages, report_pager
+from barograph_server.cli.demo.signals.season import SeasonFindings, expect_season, read_season, report_season
+from barograph_server.cli.demo.signals.truth import Truth, expect_truth, read_truth, report_truth
+from barograph_server.cli.demo.signals.volume import Volume, expect_volume, read_volume, report_volume
+from barograph_server.cli.demo.source_data import SourceData
+from barograph_server.warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from barograph.contract import Arms, Contract, ShadowTest, Slo, Window
 from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.upstream import DeclaredSource
 
-from cli.infer import InferOptions, Roles
+from barograph_server.cli.infer import InferOptions, Roles
 
 if TYPE_CHECKING:
-    from examples.flights.replay import FlightsFiles
+    from barograph_server.examples.flights.replay import FlightsFiles
 
 MODEL, VERSION, CANDIDATE = "flight-delay", "1", "2"
 CONTROL_ARM, CANDIDATE_ARM = "a", "b"
@@ -106,7 +106,7 @@ def prepare_flights(folder: Path) -> FlightsFiles:
         DemoDataMissingError: the flights are not installed.
     """
     # Loads scikit-learn, which no other command needs.
-    from examples.flights.replay import prepare
+    from barograph_server.examples.flights.replay import prepare
 
     return prepare(folder, datetime.now(UTC))
 

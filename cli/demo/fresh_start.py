@@ -9,9 +9,9 @@ from typing import Literal
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from cli.settings import Settings
-from local.stack import StackAddresses
-from warehouse.client import connect
+from barograph_server.cli.settings import Settings
+from barograph_server.local.stack import StackAddresses
+from barograph_server.warehouse.client import connect
 
 
 @dataclass(frozen=True, slots=True)

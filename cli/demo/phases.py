@@ -15,8 +15,8 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
-from cli.demo.replay import Pace
-from cli.demo.stage_counts import StageCount
+from barograph_server.cli.demo.replay import Pace
+from barograph_server.cli.demo.stage_counts import StageCount
 
 AHEAD = 40_000
 """Maximum number of published predictions that the sketcher has not read: six weeks of flights."""

@@ -9,8 +9,8 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from cli.demo.stage_counts import StageCount
-from cli.terminal import Terminal
+from barograph_server.cli.demo.stage_counts import StageCount
+from barograph_server.cli.terminal import Terminal
 
 LINE_EVERY_S = 5.0
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from cli.demo.flights import MODEL
-from warehouse.client import Client
+from barograph_server.cli.demo.flights import MODEL
+from barograph_server.warehouse.client import Client
 
 OF_MODEL = f"model = '{MODEL}'"
 # The demo's SQL contains no user input: names and times come from its own tables.

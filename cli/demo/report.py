@@ -9,21 +9,21 @@ from pathlib import Path
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, MODEL
-from cli.demo.fresh_start import DRIFT_DEMO, DemoNames
-from cli.demo.timeline import SIGNS, Timeline
-from cli.infer import InferResult
-from cli.terminal import LEVEL_STYLES, SafeText, Terminal, plural
-from sketches.baseline.baseline import ALL, FieldBaseline
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, MODEL
+from barograph_server.cli.demo.fresh_start import DRIFT_DEMO, DemoNames
+from barograph_server.cli.demo.timeline import SIGNS, Timeline
+from barograph_server.cli.infer import InferResult
+from barograph_server.cli.terminal import LEVEL_STYLES, SafeText, Terminal, plural
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
 
 if TYPE_CHECKING:
-    from cli.apply import Plan
-    from cli.baseline.accept import AcceptedBaseline
-    from cli.settings import Settings
-    from examples.flights.replay import FlightsTables
-    from examples.flights.shadow import ShadowFlights
-    from local.stack import StackAddresses
+    from barograph_server.cli.apply import Plan
+    from barograph_server.cli.baseline.accept import AcceptedBaseline
+    from barograph_server.cli.settings import Settings
+    from barograph_server.examples.flights.replay import FlightsTables
+    from barograph_server.examples.flights.shadow import ShadowFlights
+    from barograph_server.local.stack import StackAddresses
 
 COMMAND = ".venv/bin/barograph"
 MARGIN = 2

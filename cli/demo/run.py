@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
-from alerts.guard.detectability_history import store_detectability
-from alerts.prediction.model_detectability import compute_detectability
-from cli.apply import apply_all
-from cli.apply.catalogue import MIN_LEAD_S
-from cli.apply.files import read_baselines
-from cli.baseline.accept import AcceptRequest, accept
-from cli.demo.chart_data import read_picture_data
-from cli.demo.demo_run import DemoRun
-from cli.demo.findings import expectations, read_findings, report_findings
-from cli.demo.flights import (
+from barograph_server.alerts.guard.detectability_history import store_detectability
+from barograph_server.alerts.prediction.model_detectability import compute_detectability
+from barograph_server.cli.apply import apply_all
+from barograph_server.cli.apply.catalogue import MIN_LEAD_S
+from barograph_server.cli.apply.files import read_baselines
+from barograph_server.cli.baseline.accept import AcceptRequest, accept
+from barograph_server.cli.demo.chart_data import read_picture_data
+from barograph_server.cli.demo.demo_run import DemoRun
+from barograph_server.cli.demo.findings import expectations, read_findings, report_findings
+from barograph_server.cli.demo.flights import (
     ACCEPTED_AT,
     AUTUMN,
     CANDIDATE,
@@ -34,20 +34,20 @@ from cli.demo.flights import (
     infer_options,
     prepare_flights,
 )
-from cli.demo.fresh_start import DRIFT_DEMO, POLL_S
-from cli.demo.phases import PhasedReplay, ReplayPhase
-from cli.demo.picture import draw
-from cli.demo.source_data import SourceData
-from cli.demo.stage_counts import STAGES
-from cli.infer import WrittenFiles, infer, write_result
-from cli.settings import Settings
-from cli.terminal import Terminal
-from warehouse.arm_ratios import sample_ratio, write_ratio
-from warehouse.client import Client, connect
-from warehouse.suspected_causes import explain_verdicts, store_causes
+from barograph_server.cli.demo.fresh_start import DRIFT_DEMO, POLL_S
+from barograph_server.cli.demo.phases import PhasedReplay, ReplayPhase
+from barograph_server.cli.demo.picture import draw
+from barograph_server.cli.demo.source_data import SourceData
+from barograph_server.cli.demo.stage_counts import STAGES
+from barograph_server.cli.infer import WrittenFiles, infer, write_result
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import Terminal
+from barograph_server.warehouse.arm_ratios import sample_ratio, write_ratio
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.suspected_causes import explain_verdicts, store_causes
 
 if TYPE_CHECKING:
-    from examples.flights.replay import FlightsFiles
+    from barograph_server.examples.flights.replay import FlightsFiles
 
 STEPS = ("stack", "data and model", "infer", "apply", *STAGES, "queries")
 """Timed steps, in pipeline order. The first two run in parallel, and so do the stages."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cli.demo.flights import CANDIDATE_ARM, CONTROL_ARM, HOUR_S, LATE, WEEK, last_pane_end
+from barograph_server.cli.demo.flights import CANDIDATE_ARM, CONTROL_ARM, HOUR_S, LATE, WEEK, last_pane_end
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cli.demo.flights import MODEL, WEEK
-from warehouse.client import Client
-from warehouse.status import processors
+from barograph_server.cli.demo.flights import MODEL, WEEK
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.status import processors
 
 STAGES = ("published", "sketched", "recorded", "judged", "scored")
 PAIRED = "paired"

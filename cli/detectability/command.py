@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import ConfigOption, JsonOption
 
 
 def detectability_command(
@@ -27,13 +27,13 @@ def detectability_command(
         barograph detectability --model flight-delay
         barograph detectability --model flight-delay --field temp --json
     """
-    from alerts.prediction.model_detectability import compute_detectability
-    from cli.contracts import hint, read_contract
-    from cli.detectability.show import detectability_json, print_detectability
-    from cli.errors import CommandError
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.alerts.prediction.model_detectability import compute_detectability
+    from barograph_server.cli.contracts import hint, read_contract
+    from barograph_server.cli.detectability.show import detectability_json, print_detectability
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from alerts.prediction.detectability_text import invisible_change, invisible_reason, size_text
-from alerts.prediction.model_detectability import HORIZONS, ModelDetectability
-from alerts.prediction.smallest_change import Detectability
-from cli.terminal import AlignedTable, Terminal
+from barograph_server.alerts.prediction.detectability_text import invisible_change, invisible_reason, size_text
+from barograph_server.alerts.prediction.model_detectability import HORIZONS, ModelDetectability
+from barograph_server.alerts.prediction.smallest_change import Detectability
+from barograph_server.cli.terminal import AlignedTable, Terminal
 
 BLIND_SPOTS = 5
 """Blind spots that are described by sentences, the largest first."""

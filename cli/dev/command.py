@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.dev.page import PAGE_PORT, open_page
-from cli.errors import CommandError
-from cli.options import ConfigOption
-from cli.run import ClockName
-from cli.terminal import Terminal
+from barograph_server.cli.dev.page import PAGE_PORT, open_page
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.options import ConfigOption
+from barograph_server.cli.run import ClockName
+from barograph_server.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from barograph.contract import Contract
     from barograph.text.codebook import Codebook
 
-    from cli.apply import Plan
-    from cli.dev.processors import Processor
-    from cli.settings import Settings
-    from local.stack import LocalStack
-    from sketches.baseline.baseline import Baseline
-    from warehouse.client import Address
+    from barograph_server.cli.apply import Plan
+    from barograph_server.cli.dev.processors import Processor
+    from barograph_server.cli.settings import Settings
+    from barograph_server.local.stack import LocalStack
+    from barograph_server.sketches.baseline.baseline import Baseline
+    from barograph_server.warehouse.client import Address
 
 CONTRACTS_FOLDER = Path("contracts")
 POLL_S = 0.25
@@ -66,8 +66,8 @@ def dev_command(
         barograph dev
         barograph dev contracts/flight-delay.yaml --clock replay --reset
     """
-    from cli.apply import apply_all
-    from local.stack import LocalStack
+    from barograph_server.cli.apply import apply_all
+    from barograph_server.local.stack import LocalStack
 
     # Whatever can be wrong is found before data is deleted and servers are started.
     inputs = _read_checked_inputs(config, contracts, page_port)
@@ -100,7 +100,7 @@ def dev_command(
 
 def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalStack) -> Settings:
     """Load the settings, and replace their servers by those of the stack."""
-    from cli.settings import load_settings
+    from barograph_server.cli.settings import load_settings
 
     settings = load_settings(config, needs=(), find=lambda: None)
     servers = stack.addresses
@@ -132,9 +132,9 @@ def _read_checked_inputs(
         BaselineError: a baseline is invalid.
         TextError: a codebook is invalid.
     """
-    from cli.apply.files import read_inputs
-    from cli.settings import load_settings
-    from local.child_process import port_is_free
+    from barograph_server.cli.apply.files import read_inputs
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.local.child_process import port_is_free
 
     load_settings(config, needs=(), find=lambda: None)
     if page_port and not port_is_free(page_port):
@@ -146,7 +146,7 @@ def _read_checked_inputs(
 
 
 def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:
-    from cli.dev.processors import KINDS, Processor, write_settings
+    from barograph_server.cli.dev.processors import KINDS, Processor, write_settings
 
     run_dir = stack.root / "run"
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def _start_alerts(settings: Settings, stop: threading.Event) -> threading.Thread
     """Run the guard in a thread, except for replayed history, which needs no notifications."""
     if settings.clock == "replay":
         return None
-    from cli.dev.guard import run_beside
+    from barograph_server.cli.dev.guard import run_beside
 
     thread = threading.Thread(target=run_beside, args=(settings, stop), name="guard", daemon=True)
     thread.start()
@@ -199,7 +199,7 @@ def _supervise(terminal: Terminal, stack: LocalStack, processors: Sequence[Proce
     Raises:
         CommandError: Kafka or ClickHouse ended.
     """
-    from cli.dev.supervisor import Supervisor
+    from barograph_server.cli.dev.supervisor import Supervisor
 
     supervisor = Supervisor(processors, terminal.line)
     supervisor.start()

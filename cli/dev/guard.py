@@ -6,16 +6,16 @@ import os
 import threading
 import time
 
-from alerts.guard.processor import GuardProcessor
-from alerts.webhooks import Sender
-from cli.dev.processors import INSTANCE
-from cli.settings import Settings
-from cli.terminal import Terminal, utc_second
-from streams.errors import ProcessorError
-from streams.events.event_time import DAY_MS
-from streams.registry.poller import RegistryPoller
-from streams.runtime.backoff import Backoff, RetryInterrupted
-from streams.runtime.metrics_report import Report, ReportWriter
+from barograph_server.alerts.guard.processor import GuardProcessor
+from barograph_server.alerts.webhooks import Sender
+from barograph_server.cli.dev.processors import INSTANCE
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import Terminal, utc_second
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.event_time import DAY_MS
+from barograph_server.streams.registry.poller import RegistryPoller
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
 
 RETRY_S, MAX_RETRY_S = 1.0, 30.0
 """First and longest nominal delay before the guard starts again after an error."""

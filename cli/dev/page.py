@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from dashboards.uids import DASHBOARDS
+from barograph_server.dashboards.uids import DASHBOARDS
 
 if TYPE_CHECKING:
-    from alerts import Rule
-    from alerts.simulator import Replay
-    from alerts.simulator.history import Changes
-    from cli.settings import Settings
-    from local.preview import PreviewServer
-    from warehouse.client import Address
-    from warehouse.signals import FactTime
+    from barograph_server.alerts import Rule
+    from barograph_server.alerts.simulator import Replay
+    from barograph_server.alerts.simulator.history import Changes
+    from barograph_server.cli.settings import Settings
+    from barograph_server.local.preview import PreviewServer
+    from barograph_server.warehouse.client import Address
+    from barograph_server.warehouse.signals import FactTime
 
 DAY_S = 86_400
 PAGE_PORT = 3111
@@ -33,9 +33,9 @@ def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewS
         reader: ClickHouse with the user who may only read; panels use it.
         port: the port; None for `PAGE_PORT`, or a free port if that one is taken.
     """
-    from dashboards.pages import dashboards
-    from local.child_process import choose_port
-    from local.preview import PreviewServer
+    from barograph_server.dashboards.pages import dashboards
+    from barograph_server.local.child_process import choose_port
+    from barograph_server.local.preview import PreviewServer
 
     def incidents(from_ms: int, to_ms: int) -> list[dict[str, Any]]:
         return open_incidents(settings, from_ms, to_ms)
@@ -63,12 +63,12 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[st
         WarehouseBusy: ClickHouse cannot answer now.
         WarehouseError: ClickHouse rejects a query.
     """
-    from alerts import rules_for
-    from alerts.simulator import simulate
-    from cli.contracts import contracts_in_force
-    from cli.errors import CommandError
-    from warehouse.client import connect
-    from warehouse.signals.recorded_history import read_recorded_history
+    from barograph_server.alerts import rules_for
+    from barograph_server.alerts.simulator import simulate
+    from barograph_server.cli.contracts import contracts_in_force
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 
     with connect(settings.warehouse) as client:
         try:
@@ -123,7 +123,7 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[st
 
 
 def _summary(replay: Replay, key: str, at: int) -> str:
-    from alerts.text import words
+    from barograph_server.alerts.text import words
 
     rule, changes = replay.rule, replay.changes[key]
     if rule.has_bounds:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cli.dev.supervisor import last_reason
-from cli.settings import KEYS, PREFIX, Settings, variable_of
-from local.child_process import ChildProcess
+from barograph_server.cli.dev.supervisor import last_reason
+from barograph_server.cli.settings import KEYS, PREFIX, Settings, variable_of
+from barograph_server.local.child_process import ChildProcess
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 INSTANCE = "dev"
@@ -61,7 +61,7 @@ class Processor:
         """Start it, after stopping a process that a crashed `barograph dev` left."""
         if self._child.find():
             self._child.terminate(TERMINATE_S)
-        command = [sys.executable, "-m", "cli.main", "run", self.name, "--instance", INSTANCE]
+        command = [sys.executable, "-m", "barograph_server.cli.main", "run", self.name, "--instance", INSTANCE]
         environ = {**_without_settings(os.environ), **self._variables}
         self._child.spawn([*command, "--config", self._settings_path], environ=environ)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from cli.distribution.compute import DistributionQuery
+    from barograph_server.cli.distribution.compute import DistributionQuery
 
 MAX_BINS = 1_000
 
@@ -52,13 +52,13 @@ def distribution_command(
         barograph distribution --model flight-delay --field temp --from 2026-03-01 --to 2026-03-08
         barograph distribution --model m --field score --from 2026-03-01 --to 2026-03-02 --edges 0.2,0.5 --json
     """
-    from cli.distribution.compute import compute_distribution
-    from cli.distribution.read import PaneSelection, read_panes
-    from cli.distribution.show import distribution_json, print_distribution
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from cli.times import parse_range
-    from warehouse.client import connect
+    from barograph_server.cli.distribution.compute import compute_distribution
+    from barograph_server.cli.distribution.read import PaneSelection, read_panes
+    from barograph_server.cli.distribution.show import distribution_json, print_distribution
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_range
+    from barograph_server.warehouse.client import connect
 
     query = _parse_query(bins, edges, quantiles)
     start, stop = parse_range(begin, end)
@@ -73,8 +73,8 @@ def distribution_command(
 
 
 def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> DistributionQuery:
-    from cli.distribution.compute import RANKS, DistributionQuery
-    from cli.errors import CommandError
+    from barograph_server.cli.distribution.compute import RANKS, DistributionQuery
+    from barograph_server.cli.errors import CommandError
 
     if bins is not None and edges is not None:
         raise CommandError("--bins and --edges exclude each other; give one of them.")
@@ -88,7 +88,7 @@ def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> 
 
 
 def _parse_numbers(option: str, text: str) -> tuple[float, ...]:
-    from cli.errors import CommandError
+    from barograph_server.cli.errors import CommandError
 
     try:
         numbers = tuple(float(part) for part in text.split(","))

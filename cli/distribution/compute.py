@@ -13,21 +13,21 @@ import pyarrow.compute as pc
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from cli.distribution.notes import damage_notes, missing_sketch_note, pane_notes
-from cli.distribution.read import DistributionError, FieldPanes
-from cli.terminal import significant
-from sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline, SliceCounts
-from sketches.baseline.bins import PsiBins, bin_labels
-from sketches.baseline.groups import reference_slices
-from sketches.baseline.levels import LEVEL_NAMES
-from sketches.comparison.rebin import rebin
-from sketches.drift.distances import QuantileTable
-from sketches.drift.psi import Expectation, psi_verdicts
-from sketches.drift.season import Season
-from sketches.sketch.categorical import FrequentValue, UnseenCategories
-from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, unseal
-from sketches.sketch.numeric import NumericSketch
-from streams.hour_of_week import compute_hours_of_week, hour_unit_s
+from barograph_server.cli.distribution.notes import damage_notes, missing_sketch_note, pane_notes
+from barograph_server.cli.distribution.read import DistributionError, FieldPanes
+from barograph_server.cli.terminal import significant
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.bins import PsiBins, bin_labels
+from barograph_server.sketches.baseline.groups import reference_slices
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.comparison.rebin import rebin
+from barograph_server.sketches.drift.distances import QuantileTable
+from barograph_server.sketches.drift.psi import Expectation, psi_verdicts
+from barograph_server.sketches.drift.season import Season
+from barograph_server.sketches.sketch.categorical import FrequentValue, UnseenCategories
+from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, unseal
+from barograph_server.sketches.sketch.numeric import NumericSketch
+from barograph_server.streams.hour_of_week import compute_hours_of_week, hour_unit_s
 
 IntArray = NDArray[np.int64]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cli.distribution.read import FieldPanes
-from cli.terminal import iso_utc
-from sketches.baseline.baseline import ALL
+from barograph_server.cli.distribution.read import FieldPanes
+from barograph_server.cli.terminal import iso_utc
+from barograph_server.sketches.baseline.baseline import ALL
 
 IntArray = NDArray[np.int64]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 from barograph.contract import Contract
 
-from cli.contracts import hint, read_contract
-from cli.errors import CommandError
-from cli.terminal import iso_utc
-from sketches.baseline.baseline import ALL, Baseline
-from sketches.baseline.layout import Layout
-from warehouse.applied_baselines import load_applied
-from warehouse.client import Client
-from warehouse.distribution import CountedRange, counted_ranges, pane_rows
+from barograph_server.cli.contracts import hint, read_contract
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.terminal import iso_utc
+from barograph_server.sketches.baseline.baseline import ALL, Baseline
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.warehouse.applied_baselines import load_applied
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.distribution import CountedRange, counted_ranges, pane_rows
 
 
 class DistributionError(CommandError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cli.distribution.compute import BinShare, Distribution, PsiVerdict
-from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, iso_utc, plural, ratio, significant
-from sketches.baseline.baseline import ALL
+from barograph_server.cli.distribution.compute import BinShare, Distribution, PsiVerdict
+from barograph_server.cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, iso_utc, plural, ratio, significant
+from barograph_server.sketches.baseline.baseline import ALL
 
 MAX_SHARES = 40
 """Bins or categories that the page lists."""

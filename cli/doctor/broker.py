@@ -8,10 +8,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from cli.doctor.finding import Finding, error, ok, unknown, warning
-from cli.settings import Settings
-from cli.terminal import plural
-from streams.broker.client import Admin
+from barograph_server.cli.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import plural
+from barograph_server.streams.broker.client import Admin
 
 COMPONENT = "Kafka"
 TIMEOUT_S = 5.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from cli.doctor.finding import Finding, error, ok, unknown, warning
-from cli.terminal import plural
-from warehouse import migrate
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.roles import ROLES, Role
-from warehouse.tables import SCHEMAS
+from barograph_server.cli.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.cli.terminal import plural
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.roles import ROLES, Role
+from barograph_server.warehouse.tables import SCHEMAS
 
 COMPONENT = "ClickHouse"
 TESTED_VERSION = (26, 9)

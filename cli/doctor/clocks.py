@@ -14,10 +14,10 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from cli.doctor.finding import Finding, error, ok, unknown, warning
-from cli.settings import Settings
-from streams.broker.client import explain
-from warehouse.client import Client
+from barograph_server.cli.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.cli.settings import Settings
+from barograph_server.streams.broker.client import explain
+from barograph_server.warehouse.client import Client
 
 COMPONENT = "Clocks"
 WARNING_S, ERROR_S = 1.0, 10.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from cli.errors import EXIT_FAILED
-from cli.options import ConfigOption, FormatOption
+from barograph_server.cli.errors import EXIT_FAILED
+from barograph_server.cli.options import ConfigOption, FormatOption
 
 
 def doctor_command(form: FormatOption = "table", config: ConfigOption = None) -> None:
@@ -18,11 +18,11 @@ def doctor_command(form: FormatOption = "table", config: ConfigOption = None) ->
         barograph doctor
         barograph doctor --format json | jq '.[] | select(.state == "error")'
     """
-    from cli.doctor.finding import CheckStatus
-    from cli.doctor.run_checks import run_checks
-    from cli.doctor.show import finding_json, print_finding, print_summary
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
+    from barograph_server.cli.doctor.finding import CheckStatus
+    from barograph_server.cli.doctor.run_checks import run_checks
+    from barograph_server.cli.doctor.show import finding_json, print_finding, print_summary
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
 
     settings = load_settings(config)
     terminal = Terminal()

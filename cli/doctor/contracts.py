@@ -7,15 +7,15 @@ from collections.abc import Generator, Iterator, Mapping
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
-from cli.doctor.finding import Finding, error, ok, warning
-from cli.status.read import is_silent
-from cli.terminal import plural
-from sketches.baseline.baseline import Baseline, BaselineError, load_baseline
-from sketches.baseline.fit import fit_problems
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.metrics import ALL, OPTIONAL
-from warehouse.status import processors
+from barograph_server.cli.doctor.finding import Finding, error, ok, warning
+from barograph_server.cli.status.read import is_silent
+from barograph_server.cli.terminal import plural
+from barograph_server.sketches.baseline.baseline import Baseline, BaselineError, load_baseline
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.metrics import ALL, OPTIONAL
+from barograph_server.warehouse.status import processors
 
 COMPONENT, PROCESSORS = "Contracts", "Processors"
 _REAPPLY = "Apply it again from its file with this program; processors that start before do not monitor the model."

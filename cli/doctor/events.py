@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from cli.doctor.finding import Finding, ok, warning
-from cli.terminal import plural, ratio, utc_minute
-from warehouse import event_counts, status
-from warehouse.client import Client
-from warehouse.event_counts import DEAD_LETTER, LABEL_PROBLEMS, VALUE_PROBLEMS, ProblemRow
+from barograph_server.cli.doctor.finding import Finding, ok, warning
+from barograph_server.cli.terminal import plural, ratio, utc_minute
+from barograph_server.warehouse import event_counts, status
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.event_counts import DEAD_LETTER, LABEL_PROBLEMS, VALUE_PROBLEMS, ProblemRow
 
 COMPONENT = "Events"
 RECENT_S = 7 * 86_400

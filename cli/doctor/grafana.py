@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from barograph.contract import Contract
 
-from alerts.settings import AlertsError
-from cli.apply.grafana import GrafanaError, build_bundle, connect, plan_grafana
-from cli.doctor.finding import Finding, error, ok, unknown, warning
-from cli.errors import CommandError
-from cli.settings import Settings
+from barograph_server.alerts.settings import AlertsError
+from barograph_server.cli.apply.grafana import GrafanaError, build_bundle, connect, plan_grafana
+from barograph_server.cli.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.settings import Settings
 
 COMPONENT = "Grafana"
 TIMEOUT_S = 5.0

@@ -8,19 +8,19 @@ from contextlib import ExitStack
 
 from barograph.contract import Contract
 
-from cli.apply import catalogue
-from cli.doctor import broker as kafka
-from cli.doctor import clickhouse, clocks, contracts, events, topics
-from cli.doctor.finding import Finding, warning
-from cli.doctor.finding import error as error_finding
-from cli.doctor.grafana import check_grafana
-from cli.settings import Settings
-from streams.errors import ProcessorError
-from streams.unencrypted import unencrypted_connections
-from warehouse import queries
-from warehouse.client import Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.queries import TopicRow
+from barograph_server.cli.apply import catalogue
+from barograph_server.cli.doctor import broker as kafka
+from barograph_server.cli.doctor import clickhouse, clocks, contracts, events, topics
+from barograph_server.cli.doctor.finding import Finding, warning
+from barograph_server.cli.doctor.finding import error as error_finding
+from barograph_server.cli.doctor.grafana import check_grafana
+from barograph_server.cli.settings import Settings
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.unencrypted import unencrypted_connections
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.queries import TopicRow
 
 TIMEOUT_S = 20
 """Time limit of one query to ClickHouse, in seconds."""

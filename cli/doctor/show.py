@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from cli.doctor.finding import CheckStatus, Finding
-from cli.terminal import SafeText, Terminal, one_line, plural
+from barograph_server.cli.doctor.finding import CheckStatus, Finding
+from barograph_server.cli.terminal import SafeText, Terminal, one_line, plural
 
 _STYLES = {
     CheckStatus.OK: "green",

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from cli.apply.topics import TopicAdmin, TopicSpec, TopicState, compare, topic_specs
-from cli.doctor.broker import TIMEOUT_S, Broker
-from cli.doctor.finding import Finding, error, ok, unknown, warning
-from cli.settings import Settings
-from cli.terminal import plural
-from streams.broker.client import explain
-from warehouse.queries import TopicRow
+from barograph_server.cli.apply.topics import TopicAdmin, TopicSpec, TopicState, compare, topic_specs
+from barograph_server.cli.doctor.broker import TIMEOUT_S, Broker
+from barograph_server.cli.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import plural
+from barograph_server.streams.broker.client import explain
+from barograph_server.warehouse.queries import TopicRow
 
 COMPONENT, GROUPS = "Topics", "Groups"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cli.drill import live_models
-from cli.drill.scratch import TIMEOUT_S, database_prefix, remove_namespace, topics_prefix
-from cli.settings import Settings
-from drills.derived_model import run_of
-from streams.broker.client import Admin
-from warehouse.client import Client, connect
+from barograph_server.cli.drill import live_models
+from barograph_server.cli.drill.scratch import TIMEOUT_S, database_prefix, remove_namespace, topics_prefix
+from barograph_server.cli.settings import Settings
+from barograph_server.drills.derived_model import run_of
+from barograph_server.streams.broker.client import Admin
+from barograph_server.warehouse.client import Client, connect
 
 IN_USE_S = 60
 """A namespace whose processors reported so recently belongs to a drill that runs; they report every second."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import EXIT_FAILED
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.errors import EXIT_FAILED
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 if TYPE_CHECKING:
-    from cli.drill.plan import DrillMode
-    from cli.drill.session import DrillOutput
+    from barograph_server.cli.drill.plan import DrillMode
+    from barograph_server.cli.drill.session import DrillOutput
 
 drill_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -144,10 +144,10 @@ def run_command(
     """
     from barograph.contract import parse_duration
 
-    from cli.drill.plan import DrillRequest
-    from cli.drill.session import DrillSession, SessionOptions
-    from cli.errors import CommandError
-    from drills.faults import InjectionRequest, find_fault
+    from barograph_server.cli.drill.plan import DrillRequest
+    from barograph_server.cli.drill.session import DrillSession, SessionOptions
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.drills.faults import InjectionRequest, find_fault
 
     def seconds(option: str, text: str | None) -> int | None:
         try:
@@ -187,8 +187,8 @@ def suite_command(
         barograph drill suite examples/flights/drills.yaml
         barograph drill suite drills.yaml --junit drills.xml
     """
-    from cli.drill.session import DrillSession, SessionOptions
-    from cli.drill.suite import read_suite
+    from barograph_server.cli.drill.session import DrillSession, SessionOptions
+    from barograph_server.cli.drill.suite import read_suite
 
     drills = read_suite(suite)
     files = tuple(source or ())
@@ -204,8 +204,8 @@ def list_command(as_json: JsonOption = False) -> None:
     Examples:
         barograph drill list
     """
-    from cli.drill.fault_list import fault_rows, print_faults
-    from cli.terminal import Terminal
+    from barograph_server.cli.drill.fault_list import fault_rows, print_faults
+    from barograph_server.cli.terminal import Terminal
 
     terminal = Terminal()
     if as_json:
@@ -225,9 +225,9 @@ def clean_command(
     Examples:
         barograph drill clean
     """
-    from cli.drill.clean import clean
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
+    from barograph_server.cli.drill.clean import clean
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
 
     Terminal().lines(clean(load_settings(config), running=running))
 
@@ -243,16 +243,16 @@ def schedule_command(
         barograph drill schedule drills.yaml
         barograph drill schedule drills.yaml --for kubernetes --image registry.example.com/barograph:1.0
     """
-    from cli.drill.schedule import schedule_text
-    from cli.drill.suite import read_suite
+    from barograph_server.cli.drill.schedule import schedule_text
+    from barograph_server.cli.drill.suite import read_suite
 
     drills = read_suite(suite)
     print(schedule_text(kind, suite, drills.model, image), end="")
 
 
 def _finish(output: DrillOutput, as_json: bool, junit: Path | None) -> None:
-    from cli.drill.show import results_json, write_junit
-    from cli.terminal import Terminal
+    from barograph_server.cli.drill.show import results_json, write_junit
+    from barograph_server.cli.terminal import Terminal
 
     if as_json:
         Terminal().json(results_json(output.model, output.version, output.mode, output.results))

@@ -11,12 +11,12 @@ from barograph.contract import Contract
 from barograph.publisher.pii import Pii, read_key
 from barograph.publisher.tables import PredictionTables
 
-from cli.load.check import inspect_files, read_blocks
-from cli.load.files import EventFile, csv_types
-from drills.errors import DrillError
-from drills.faults import EventTables
-from drills.faults.fault import with_plain_columns
-from drills.recorded_events import no_labels
+from barograph_server.cli.load.check import inspect_files, read_blocks
+from barograph_server.cli.load.files import EventFile, csv_types
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import with_plain_columns
+from barograph_server.drills.recorded_events import no_labels
 
 
 def read_event_files(paths: Sequence[Path], contract: Contract, version: str | None) -> tuple[str, EventTables]:

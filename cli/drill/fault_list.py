@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.terminal import AlignedTable, Terminal
-from drills.faults import FAULTS, Fault, FaultParameter
+from barograph_server.cli.terminal import AlignedTable, Terminal
+from barograph_server.drills.faults import FAULTS, Fault, FaultParameter
 
 
 def fault_rows() -> list[dict[str, Any]]:

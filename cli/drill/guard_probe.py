@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from barograph.guard.guard import FALLBACK, PRIMARY, Guard
 from barograph.guard.health import ModelHealth
 
-from alerts.guard.health_log import HealthLog
-from cli.drill.serving_load import ServingLoad
-from cli.settings import Settings
-from drills.errors import DrillError
-from drills.report import GuardObservation
+from barograph_server.alerts.guard.health_log import HealthLog
+from barograph_server.cli.drill.serving_load import ServingLoad
+from barograph_server.cli.settings import Settings
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.report import GuardObservation
 
 WAIT_S = 60.0
 """Longest time until the client reports a record."""

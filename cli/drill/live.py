@@ -13,23 +13,23 @@ from dataclasses import replace
 
 from barograph.guard.health import encode_health
 
-from alerts.guard.health_history import HealthHistory
-from alerts.guard.processor import STEP_S
-from alerts.text import duration
-from cli.drill import live_models
-from cli.drill.live_checks import SETTLE_S, verdict_delay_s
-from cli.drill.live_stream import LiveStream
-from cli.drill.model_follower import ModelFollower
-from cli.drill.plan import DrillModel, DrillPlan, control_model
-from cli.drill.run import DrillInput, DrillOptions
-from cli.drill.serving_process import ServingProcess
-from cli.settings import Settings
-from cli.terminal import Terminal
-from drills.errors import DrillError
-from drills.report import DrillObservations, DrillReport, report
-from drills.webhook import WebhookDelivery, WebhookReceiver
-from warehouse.client import Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.alerts.guard.health_history import HealthHistory
+from barograph_server.alerts.guard.processor import STEP_S
+from barograph_server.alerts.text import duration
+from barograph_server.cli.drill import live_models
+from barograph_server.cli.drill.live_checks import SETTLE_S, verdict_delay_s
+from barograph_server.cli.drill.live_stream import LiveStream
+from barograph_server.cli.drill.model_follower import ModelFollower
+from barograph_server.cli.drill.plan import DrillModel, DrillPlan, control_model
+from barograph_server.cli.drill.run import DrillInput, DrillOptions
+from barograph_server.cli.drill.serving_process import ServingProcess
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import Terminal
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.report import DrillObservations, DrillReport, report
+from barograph_server.drills.webhook import WebhookDelivery, WebhookReceiver
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 CHECK_S = 10.0
 """How often the drill checks that nobody has removed its models."""

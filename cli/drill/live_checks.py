@@ -6,18 +6,18 @@ import math
 
 from barograph.contract import Contract
 
-from alerts.rules import rules_of
-from alerts.text import duration
-from cli.dev.processors import KINDS
-from cli.drill.plan import DrillPlan
-from cli.settings import Settings
-from cli.status.read import is_silent
-from drills.errors import DrillError
-from drills.faults import EventTables
-from drills.faults.fault import epoch_ms
-from drills.report import recovery_s
-from warehouse.client import Client
-from warehouse.status import processors
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.text import duration
+from barograph_server.cli.dev.processors import KINDS
+from barograph_server.cli.drill.plan import DrillPlan
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.status.read import is_silent
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.report import recovery_s
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.status import processors
 
 LEAD_S = 10
 """Time for planning and registration before the first event, beyond the time that processors take to read contracts."""

@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from barograph.contract.file import dump_contract
 from confluent_kafka import KafkaException, Producer
 
-from cli.apply.catalogue import ALWAYS_S, BaselineChange, store_baselines
-from cli.drill.plan import DrillModel
-from cli.settings import Settings
-from drills.errors import DrillError
-from streams.broker.client import explain
-from warehouse.client import Client, identifier
-from warehouse.drill_models import PREFIX
-from warehouse.signals.literals import literals
-from warehouse.tables import insert_rows
+from barograph_server.cli.apply.catalogue import ALWAYS_S, BaselineChange, store_baselines
+from barograph_server.cli.drill.plan import DrillModel
+from barograph_server.cli.settings import Settings
+from barograph_server.drills.errors import DrillError
+from barograph_server.streams.broker.client import explain
+from barograph_server.warehouse.client import Client, identifier
+from barograph_server.warehouse.drill_models import PREFIX
+from barograph_server.warehouse.signals.literals import literals
+from barograph_server.warehouse.tables import insert_rows
 
 IN_USE_S = 150
 """Age of the newest state or contract from which a drill no longer runs: it writes a state every minute."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from barograph import Publisher
 
-from cli.drill.plan import DrillModel
-from cli.load.account import Accountant, SentEvents
-from cli.settings import Settings
-from drills.errors import DrillError
-from drills.faults import EventTables
-from drills.faults.fault import epoch_ms
-from drills.live_times import label_arrivals, prediction_arrivals
-from warehouse.client import Client
+from barograph_server.cli.drill.plan import DrillModel
+from barograph_server.cli.load.account import Accountant, SentEvents
+from barograph_server.cli.settings import Settings
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.live_times import label_arrivals, prediction_arrivals
+from barograph_server.warehouse.client import Client
 
 FLUSH_S = 60.0
 

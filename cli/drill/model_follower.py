@@ -7,18 +7,18 @@ import time
 
 from barograph.guard.health import ModelHealth
 
-from alerts.guard.blindness import LAG_RULE, blind_reason
-from alerts.guard.degrading import degrading_instances
-from alerts.guard.model_guard import ModelGuard
-from alerts.guard.processor import is_due
-from alerts.rule import Rule
-from alerts.settings import AlertSettings
-from alerts.simulator import Notification, Replay, Simulation, Transition
-from alerts.wall_clock import LiveAlerts
-from alerts.webhooks import AlertMessage
-from cli.drill.plan import DrillModel
-from drills.guard_states import INSTANCE
-from warehouse.client import Client
+from barograph_server.alerts.guard.blindness import LAG_RULE, blind_reason
+from barograph_server.alerts.guard.degrading import degrading_instances
+from barograph_server.alerts.guard.model_guard import ModelGuard
+from barograph_server.alerts.guard.processor import is_due
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import Notification, Replay, Simulation, Transition
+from barograph_server.alerts.wall_clock import LiveAlerts
+from barograph_server.alerts.webhooks import AlertMessage
+from barograph_server.cli.drill.plan import DrillModel
+from barograph_server.drills.guard_states import INSTANCE
+from barograph_server.warehouse.client import Client
 
 
 class ModelFollower:

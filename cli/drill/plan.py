@@ -7,16 +7,16 @@ from typing import Literal
 
 from barograph.contract import Contract
 
-from alerts.rule import Rule
-from alerts.rules import rules_for
-from alerts.settings import AlertsError, AlertSettings
-from drills.derived_model import derive_baseline, derive_contract, drill_name
-from drills.errors import DrillError
-from drills.expectation import DrillExpectation, expect
-from drills.faults import EventTables, FaultPeriod, Injection, InjectionRequest, plan_injection
-from drills.faults.fault import epoch_ms
-from drills.prediction import predict_page
-from sketches.baseline.baseline import Baseline
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.rules import rules_for
+from barograph_server.alerts.settings import AlertsError, AlertSettings
+from barograph_server.drills.derived_model import derive_baseline, derive_contract, drill_name
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.expectation import DrillExpectation, expect
+from barograph_server.drills.faults import EventTables, FaultPeriod, Injection, InjectionRequest, plan_injection
+from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.prediction import predict_page
+from barograph_server.sketches.baseline.baseline import Baseline
 
 DrillMode = Literal["fast", "live"]
 """`fast`: on the replay clock in a namespace of its own; `live`: on the wall clock in production's processors."""

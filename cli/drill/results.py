@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.drill.plan import DrillMode, DrillPlan, DrillRequest
-from drills.faults import Injection
-from drills.report import DrillReport
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.cli.drill.plan import DrillMode, DrillPlan, DrillRequest
+from barograph_server.drills.faults import Injection
+from barograph_server.drills.report import DrillReport
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from barograph import Publisher
 from barograph.contract import Contract
 
-from alerts.simulator import Simulation, simulate
-from cli.drill.guard_probe import observe_guard
-from cli.drill.plan import DrillModel, DrillPlan, control_model
-from cli.drill.scratch import ScratchNamespace, scratch_settings
-from cli.load.account import Accountant, SentEvents
-from cli.settings import Settings
-from drills.errors import DrillError
-from drills.faults import EventTables
-from drills.faults.fault import epoch_ms
-from drills.guard_states import guard_states
-from drills.replay_order import publish
-from drills.report import DrillObservations, DrillReport, report
-from drills.webhook import WebhookReceiver, deliver
-from sketches.baseline.baseline import Baseline
-from streams.monitor.state.store import WarehouseStore
-from warehouse.client import Client, connect
-from warehouse.signals.recorded_history import read_recorded_history
+from barograph_server.alerts.simulator import Simulation, simulate
+from barograph_server.cli.drill.guard_probe import observe_guard
+from barograph_server.cli.drill.plan import DrillModel, DrillPlan, control_model
+from barograph_server.cli.drill.scratch import ScratchNamespace, scratch_settings
+from barograph_server.cli.load.account import Accountant, SentEvents
+from barograph_server.cli.settings import Settings
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.guard_states import guard_states
+from barograph_server.drills.replay_order import publish
+from barograph_server.drills.report import DrillObservations, DrillReport, report
+from barograph_server.drills.webhook import WebhookReceiver, deliver
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 
 POLL_S = 1.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.errors import CommandError
+from barograph_server.cli.errors import CommandError
 
 KINDS = ("cron", "systemd", "kubernetes")
 

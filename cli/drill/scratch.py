@@ -23,13 +23,13 @@ from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 from confluent_kafka import KafkaError, KafkaException
 
-from cli.apply import apply_all
-from cli.dev.processors import KINDS, Processor, write_settings
-from cli.settings import Settings, variable_of
-from drills.errors import DrillError
-from sketches.baseline.baseline import Baseline
-from streams.broker.client import Admin
-from warehouse.client import connect, identifier
+from barograph_server.cli.apply import apply_all
+from barograph_server.cli.dev.processors import KINDS, Processor, write_settings
+from barograph_server.cli.settings import Settings, variable_of
+from barograph_server.drills.errors import DrillError
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.streams.broker.client import Admin
+from barograph_server.warehouse.client import connect, identifier
 
 MARK = "drill"
 """Part of the names of scratch databases and topics."""

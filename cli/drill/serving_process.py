@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from barograph.guard.guard import FALLBACK, PRIMARY, Guard
 
-from cli.settings import Settings
-from drills.report import GuardObservation
+from barograph_server.cli.settings import Settings
+from barograph_server.drills.report import GuardObservation
 
 
 @dataclass

@@ -12,29 +12,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import Contract
 
-from cli.baseline.lookup import list_baselines
-from cli.contracts import read_contract
-from cli.drill.event_files import read_event_files
-from cli.drill.live import run_live_drills
-from cli.drill.live_checks import check_live, check_windows, lead_s, live_range_s
-from cli.drill.plan import DrillMode, DrillPlan, DrillRequest, complete_injection, plan_drill
-from cli.drill.results import UnplannedDrill, store_results, store_unplanned
-from cli.drill.run import DrillInput, DrillOptions, run_drills
-from cli.drill.scratch import new_run_id
-from cli.drill.show import Result, print_plan, print_report, print_summary, title_of
-from cli.settings import load_settings
-from cli.terminal import Terminal
-from cli.times import parse_since
-from drills.derived_model import drill_name
-from drills.errors import DrillError
-from drills.faults import EventTables
-from drills.faults.fault import epoch_ms
-from drills.live_times import move_to
-from drills.recorded_events import newest_event, read_events
-from drills.report import failed_report
-from drills.webhook import check_address
-from sketches.baseline.baseline import Baseline
-from warehouse.client import Client, connect
+from barograph_server.cli.baseline.lookup import list_baselines
+from barograph_server.cli.contracts import read_contract
+from barograph_server.cli.drill.event_files import read_event_files
+from barograph_server.cli.drill.live import run_live_drills
+from barograph_server.cli.drill.live_checks import check_live, check_windows, lead_s, live_range_s
+from barograph_server.cli.drill.plan import DrillMode, DrillPlan, DrillRequest, complete_injection, plan_drill
+from barograph_server.cli.drill.results import UnplannedDrill, store_results, store_unplanned
+from barograph_server.cli.drill.run import DrillInput, DrillOptions, run_drills
+from barograph_server.cli.drill.scratch import new_run_id
+from barograph_server.cli.drill.show import Result, print_plan, print_report, print_summary, title_of
+from barograph_server.cli.settings import load_settings
+from barograph_server.cli.terminal import Terminal
+from barograph_server.cli.times import parse_since
+from barograph_server.drills.derived_model import drill_name
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.live_times import move_to
+from barograph_server.drills.recorded_events import newest_event, read_events
+from barograph_server.drills.report import failed_report
+from barograph_server.drills.webhook import check_address
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.warehouse.client import Client, connect
 
 HISTORY_WINDOWS = 6
 """Range of events in lengths of the longest window: half before the fault, a quarter with it, a quarter after it."""

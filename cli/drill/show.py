@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from alerts.text import duration
-from cli.drill.plan import DrillMode, DrillPlan
-from cli.terminal import AlignedTable, Terminal, utc_minute
-from drills.report import DrillCheck, DrillReport
+from barograph_server.alerts.text import duration
+from barograph_server.cli.drill.plan import DrillMode, DrillPlan
+from barograph_server.cli.terminal import AlignedTable, Terminal, utc_minute
+from barograph_server.drills.report import DrillCheck, DrillReport
 
 Result = tuple[str, DrillPlan | None, DrillReport]
 """Title, plan and report of a drill; no plan if it could not be planned."""

@@ -9,10 +9,10 @@ from typing import Any
 from barograph.contract.kinds import DurationKind, IntegerKind, Key, ListKind, NameKind, NumberKind, RecordKind
 from barograph.contract.yaml_tree import read_tree
 
-from cli.drill.plan import DrillRequest
-from drills.errors import DrillError
-from drills.faults import InjectionRequest, find_fault
-from warehouse.configuration import read_value
+from barograph_server.cli.drill.plan import DrillRequest
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import InjectionRequest, find_fault
+from barograph_server.warehouse.configuration import read_value
 
 FORMAT = 1
 DRILL = RecordKind(

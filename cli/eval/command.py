@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 if TYPE_CHECKING:
-    from warehouse.client import Address
-    from warehouse.eval_runs import EvalRun
+    from barograph_server.warehouse.client import Address
+    from barograph_server.warehouse.eval_runs import EvalRun
 
 eval_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -53,8 +53,8 @@ def import_command(
         barograph eval import logs/2026-11-29_answers.eval
         barograph eval import logs/*.json --model support-bot --prompt answer@8
     """
-    from cli.eval.logs.read import read_logs
-    from cli.settings import load_settings
+    from barograph_server.cli.eval.logs.read import read_logs
+    from barograph_server.cli.settings import load_settings
 
     runs = read_logs(paths, model=model, prompt=prompt, scorer=scorer)
     _store(load_settings(config, needs=("clickhouse",)).warehouse, runs)
@@ -64,10 +64,10 @@ def _store(warehouse: Address, runs: Iterable[EvalRun]) -> None:
     """Store runs, and print a line for each."""
     import time
 
-    from cli.eval.show import import_line
-    from cli.terminal import Terminal
-    from warehouse.client import connect
-    from warehouse.eval_runs import store_run
+    from barograph_server.cli.eval.show import import_line
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.eval_runs import store_run
 
     with connect(warehouse) as client:
         for run in runs:
@@ -103,14 +103,14 @@ def run_command(
 
     from barograph.prompts.prompt import parse_prompt_id
 
-    from cli.errors import CommandError
-    from cli.eval.inspect_program import install_inspect, require_endpoint, run_inspect
-    from cli.eval.logs.read import read_logs
-    from cli.eval.suite import read_suite_file
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
-    from warehouse.prompts import read_prompt
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.eval.inspect_program import install_inspect, require_endpoint, run_inspect
+    from barograph_server.cli.eval.logs.read import read_logs
+    from barograph_server.cli.eval.suite import read_suite_file
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.prompts import read_prompt
 
     suite = read_suite_file(path)
     if endpoint is not None:
@@ -140,11 +140,11 @@ def show_command(model: _Model, as_json: JsonOption = False, config: ConfigOptio
         barograph eval show support-bot
         barograph eval show support-bot --json | jq '.[] | select(.accepted)'
     """
-    from cli.eval.show import print_runs, runs_json
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
-    from warehouse.eval_runs import accepted_runs, read_runs
+    from barograph_server.cli.eval.show import print_runs, runs_json
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.eval_runs import accepted_runs, read_runs
 
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
         runs, accepted = read_runs(client, model), accepted_runs(client, model)
@@ -194,16 +194,16 @@ def gate_command(
     """
     import time
 
-    from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
-    from cli.eval.gate import decide_gate
-    from cli.eval.gate_show import gate_json, print_gate
-    from cli.eval.policy import load_gate_policy
-    from cli.prompts.registry import author_name
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from sketches.comparison.paired_items import SuiteOutcome
-    from warehouse.client import connect
-    from warehouse.eval_runs import store_acceptances
+    from barograph_server.cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
+    from barograph_server.cli.eval.gate import decide_gate
+    from barograph_server.cli.eval.gate_show import gate_json, print_gate
+    from barograph_server.cli.eval.policy import load_gate_policy
+    from barograph_server.cli.prompts.registry import author_name
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.sketches.comparison.paired_items import SuiteOutcome
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.eval_runs import store_acceptances
 
     rules, author = load_gate_policy(policy), author_name(by)
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:

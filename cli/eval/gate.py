@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cli.errors import CommandError
-from cli.eval.policy import SuiteRules
-from cli.terminal import plural
-from sketches.comparison.paired_items import PairedDifference, SuiteOutcome, judge_difference, paired_difference
-from warehouse.client import Client
-from warehouse.eval_runs import StoredRun, accepted_runs, read_means, read_runs
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.eval.policy import SuiteRules
+from barograph_server.cli.terminal import plural
+from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome, judge_difference, paired_difference
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.eval_runs import StoredRun, accepted_runs, read_means, read_runs
 
 SHOWN_ITEMS = 10
 

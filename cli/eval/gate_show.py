@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cli.eval.gate import SHOWN_ITEMS, GateDecision
-from cli.terminal import AlignedTable, Terminal, plural
-from sketches.comparison.paired_items import PairedDifference, SuiteOutcome
-from warehouse.eval_runs import StoredRun
+from barograph_server.cli.eval.gate import SHOWN_ITEMS, GateDecision
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural
+from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome
+from barograph_server.warehouse.eval_runs import StoredRun
 
 STYLES = {SuiteOutcome.ACCEPT: "green", SuiteOutcome.HOLD: "red", SuiteOutcome.INSUFFICIENT: "yellow"}
 

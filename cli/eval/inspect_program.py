@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.errors import CommandError
-from cli.eval.suite import EvalSuite
-from local.kafka_jars import cache_dir
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.eval.suite import EvalSuite
+from barograph_server.local.kafka_jars import cache_dir
 
 PROJECT = Path(__file__).resolve().parent / "inspect"
 SHOWN_LINES = 6

@@ -10,9 +10,9 @@ from barograph.contract.problems import ContractError, Problem
 from barograph.contract.yaml_nodes import MappingNode
 from barograph.contract.yaml_tree import read_tree
 
-from cli.policy_file import read_policy_text
-from sketches.comparison.paired_items import least_items_to_accept
-from warehouse.configuration import read_value
+from barograph_server.cli.policy_file import read_policy_text
+from barograph_server.sketches.comparison.paired_items import least_items_to_accept
+from barograph_server.warehouse.configuration import read_value
 
 MAX_ITEMS = 1_000_000
 SUITE_RULES = RecordKind(

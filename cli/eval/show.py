@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cli.terminal import AlignedTable, Terminal, iso_utc, plural, utc_minute
-from warehouse.eval_runs import EvalRun, StoredRun
+from barograph_server.cli.terminal import AlignedTable, Terminal, iso_utc, plural, utc_minute
+from barograph_server.warehouse.eval_runs import EvalRun, StoredRun
 
 
 def import_line(run: EvalRun, *, is_new: bool) -> str:

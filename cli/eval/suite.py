@@ -9,8 +9,8 @@ from typing import Any
 from barograph.contract.kinds import IntegerKind, Key, RecordKind, TextKind
 from barograph.contract.yaml_tree import read_tree
 
-from cli.errors import CommandError
-from warehouse.configuration import read_value
+from barograph_server.cli.errors import CommandError
+from barograph_server.warehouse.configuration import read_value
 
 FORMAT = 1
 LIMITS = RecordKind(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import ConfigOption, JsonOption
 
 
 def evaluations_command(
@@ -36,14 +36,14 @@ def evaluations_command(
     """
     from datetime import UTC, datetime
 
-    from cli.contracts import read_contract
-    from cli.evaluations.show import print_rates, rates_json, require_evaluators
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from cli.times import parse_since
-    from warehouse.client import connect
-    from warehouse.evaluation_rates import read_evaluation_rates
-    from warehouse.evaluator_trust import read_evaluator_trust
+    from barograph_server.cli.contracts import read_contract
+    from barograph_server.cli.evaluations.show import print_rates, rates_json, require_evaluators
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_since
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.evaluation_rates import read_evaluation_rates
+    from barograph_server.warehouse.evaluator_trust import read_evaluator_trust
 
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)

@@ -10,11 +10,11 @@ from typing import Any
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 
-from cli.errors import CommandError
-from cli.terminal import AlignedTable, Terminal, percentage, utc_minute
-from sketches.judges.fault_rate import RATE_REASON_NAMES, FaultRate
-from warehouse.evaluation_rates import EvaluationRates
-from warehouse.evaluator_trust import EvaluatorTrust
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.terminal import AlignedTable, Terminal, percentage, utc_minute
+from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES, FaultRate
+from barograph_server.warehouse.evaluation_rates import EvaluationRates
+from barograph_server.warehouse.evaluator_trust import EvaluatorTrust
 
 
 def require_evaluators(contract: Contract) -> list[str]:

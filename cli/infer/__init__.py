@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cli.infer.errors import ExistsError, InferError, OptionError, TableError
-from cli.infer.files import WrittenFiles, write_result
-from cli.infer.infer import Decision, InferOptions, InferResult, infer
-from cli.infer.profile import Roles
+from barograph_server.cli.infer.errors import ExistsError, InferError, OptionError, TableError
+from barograph_server.cli.infer.files import WrittenFiles, write_result
+from barograph_server.cli.infer.infer import Decision, InferOptions, InferResult, infer
+from barograph_server.cli.infer.profile import Roles
 
 __all__ = [
     "Decision",

@@ -17,8 +17,8 @@ from barograph.contract.label_values import label_text
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
-from cli.infer.errors import OptionError
-from cli.infer.tables import Table, plain_type
+from barograph_server.cli.infer.errors import OptionError
+from barograph_server.cli.infer.tables import Table, plain_type
 
 FloatArray = NDArray[np.float64]
 CodeArray = NDArray[np.int32]

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from barograph.contract import Arms, Window, parse_duration
 
-from cli.infer.errors import InferError, OptionError
-from cli.infer.files import write_result
-from cli.infer.infer import DEFAULTS, InferOptions, Season, infer
-from cli.infer.profile import Roles
-from cli.infer.report import print_report
-from cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
-from cli.terminal import SafeText, Terminal
+from barograph_server.cli.infer.errors import InferError, OptionError
+from barograph_server.cli.infer.files import write_result
+from barograph_server.cli.infer.infer import DEFAULTS, InferOptions, Season, infer
+from barograph_server.cli.infer.profile import Roles
+from barograph_server.cli.infer.report import print_report
+from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
+from barograph_server.cli.terminal import SafeText, Terminal
 
 BAD_INPUT = 2
 """Exit code for an invalid table or option; nothing was written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import IntArray
+from barograph_server.sketches.baseline.layout import IntArray
 
 
 class OrderedTimes:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from barograph.contract import CONFIDENCE
 from numpy.typing import NDArray
 
-from cli.infer.columns import (
+from barograph_server.cli.infer.columns import (
     FloatArray,
     TextColumn,
     TooManyValues,
@@ -20,9 +20,9 @@ from cli.infer.columns import (
     read_numbers,
     read_texts,
 )
-from cli.infer.profile import FieldPlan
-from cli.infer.slices import SliceDimension
-from cli.infer.summarise import (
+from barograph_server.cli.infer.profile import FieldPlan
+from barograph_server.cli.infer.slices import SliceDimension
+from barograph_server.cli.infer.summarise import (
     MAX_CATEGORIES,
     FieldSummary,
     is_whole,
@@ -30,10 +30,10 @@ from cli.infer.summarise import (
     summarise_numbers,
     summarise_texts,
 )
-from cli.infer.tables import Table, is_text, plain_type
-from sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
-from sketches.baseline.layout import IntArray
-from sketches.sketch.quantiles import FEW_INTEGERS, POINT_MASS
+from barograph_server.cli.infer.tables import Table, is_text, plain_type
+from barograph_server.sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.sketch.quantiles import FEW_INTEGERS, POINT_MASS
 
 ID_MIN_ROWS = 100
 """Minimum number of valid rows to classify a column as an id."""

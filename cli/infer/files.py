@@ -9,10 +9,10 @@ from pathlib import Path
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, dump_contract, load_contract
 
-from cli.file_writes import replace_file
-from cli.infer.errors import ExistsError
-from cli.infer.infer import InferResult
-from sketches.baseline.baseline import dump_baseline
+from barograph_server.cli.file_writes import replace_file
+from barograph_server.cli.infer.errors import ExistsError
+from barograph_server.cli.infer.infer import InferResult
+from barograph_server.sketches.baseline.baseline import dump_baseline
 
 _UNSAFE = frozenset('%/\\:*?"<>|')
 """Characters that some file system forbids or shells interpret, and `%`, which escapes them."""

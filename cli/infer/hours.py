@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.infer.summarise import CellArray
-from sketches.baseline.baseline import HOUR_NAMES, HOURS_OF_WEEK, FieldBaseline
-from sketches.baseline.cells import count_cells
-from sketches.baseline.layout import IntArray
-from sketches.drift.season import HourArray
-from streams.hour_of_week import compute_hours_of_week, hour_unit_s
+from barograph_server.cli.infer.summarise import CellArray
+from barograph_server.sketches.baseline.baseline import HOUR_NAMES, HOURS_OF_WEEK, FieldBaseline
+from barograph_server.sketches.baseline.cells import count_cells
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.season import HourArray
+from barograph_server.streams.hour_of_week import compute_hours_of_week, hour_unit_s
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 19

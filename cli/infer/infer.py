@@ -15,20 +15,20 @@ from barograph.contract.kinds import name_fault
 from barograph.contract.problems import ContractError
 from numpy.typing import NDArray
 
-from cli.infer.columns import read_times_ms
-from cli.infer.errors import OptionError, TableError
-from cli.infer.event_times import OrderedTimes
-from cli.infer.fields import ID_REASON, MANY_VALUES_REASON, TEXT_NUMBERS_REASON, FieldReader, InferredField
-from cli.infer.labels import infer_label
-from cli.infer.phi import TrainingWindows
-from cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns
-from cli.infer.slices import SliceDimension, arm_slice, arm_values, read_dimension
-from cli.infer.tables import Table, open_table
-from cli.infer.windows import ROWS_PER_EVENT, Proposal, pane_for, propose
-from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
-from sketches.baseline.layout import IntArray
-from sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS
-from sketches.drift.window_phi import typical_length_s
+from barograph_server.cli.infer.columns import read_times_ms
+from barograph_server.cli.infer.errors import OptionError, TableError
+from barograph_server.cli.infer.event_times import OrderedTimes
+from barograph_server.cli.infer.fields import ID_REASON, MANY_VALUES_REASON, TEXT_NUMBERS_REASON, FieldReader, InferredField
+from barograph_server.cli.infer.labels import infer_label
+from barograph_server.cli.infer.phi import TrainingWindows
+from barograph_server.cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns
+from barograph_server.cli.infer.slices import SliceDimension, arm_slice, arm_values, read_dimension
+from barograph_server.cli.infer.tables import Table, open_table
+from barograph_server.cli.infer.windows import ROWS_PER_EVENT, Proposal, pane_for, propose
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS
+from barograph_server.sketches.drift.window_phi import typical_length_s
 
 MANY_NULLS = 0.5
 

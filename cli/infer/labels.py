@@ -20,10 +20,10 @@ from barograph.contract.label_values import (
     positive_value,
 )
 
-from cli.infer.columns import FloatArray, TextColumn, TooManyValues, read_numbers, read_texts
-from cli.infer.errors import OptionError
-from cli.infer.profile import Roles
-from cli.infer.tables import Table, is_text, plain_type
+from barograph_server.cli.infer.columns import FloatArray, TextColumn, TooManyValues, read_numbers, read_texts
+from barograph_server.cli.infer.errors import OptionError
+from barograph_server.cli.infer.profile import Roles
+from barograph_server.cli.infer.tables import Table, is_text, plain_type
 
 MAX_CLASSES = 1000
 """Maximum number of distinct labels that the contract lists."""

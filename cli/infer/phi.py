@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from cli.infer.event_times import OrderedTimes
-from cli.infer.hours import TrainingHours
-from cli.infer.slices import SliceDimension
-from cli.infer.summarise import CellArray, FieldSummary
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.cells import count_cells
-from sketches.baseline.layout import IntArray, Layout
-from sketches.drift.overdispersion import Overdispersion
-from sketches.drift.season import Season
-from sketches.drift.window_phi import learn_window_phi
+from barograph_server.cli.infer.event_times import OrderedTimes
+from barograph_server.cli.infer.hours import TrainingHours
+from barograph_server.cli.infer.slices import SliceDimension
+from barograph_server.cli.infer.summarise import CellArray, FieldSummary
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.cells import count_cells
+from barograph_server.sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.drift.overdispersion import Overdispersion
+from barograph_server.sketches.drift.season import Season
+from barograph_server.sketches.drift.window_phi import learn_window_phi
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 22

@@ -16,9 +16,9 @@ from barograph.contract.check import OUTPUT_TYPES
 from barograph.contract.kinds import name_fault
 from barograph.events import SCORES
 
-from cli.infer.errors import OptionError
-from cli.infer.tables import Table, is_number, is_text, plain_type
-from cli.table_columns import named_columns
+from barograph_server.cli.infer.errors import OptionError
+from barograph_server.cli.infer.tables import Table, is_number, is_text, plain_type
+from barograph_server.cli.table_columns import named_columns
 
 _MIN_SIMILARITY = 0.6
 SCORES_PREFIX = f"{SCORES}."

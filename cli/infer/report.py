@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cli.infer.files import WrittenFiles
-from cli.infer.infer import Decision, InferResult
-from cli.phi_text import PHI_LEGEND, format_phi
-from cli.terminal import AlignedTable, SafeText, Terminal, cut, escaped, percentage, utc_minute
-from sketches.baseline.baseline import ALL, Baseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
-from sketches.drift.season import Season
+from barograph_server.cli.infer.files import WrittenFiles
+from barograph_server.cli.infer.infer import Decision, InferResult
+from barograph_server.cli.phi_text import PHI_LEGEND, format_phi
+from barograph_server.cli.terminal import AlignedTable, SafeText, Terminal, cut, escaped, percentage, utc_minute
+from barograph_server.sketches.baseline.baseline import ALL, Baseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.drift.season import Season
 
 MAX_COLUMNS = 60
 """Columns that are listed one by one; of a wider table similar ones are summarized."""

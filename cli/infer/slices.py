@@ -11,11 +11,11 @@ from barograph.contract import CROSS, Arms, Slice
 from barograph.contract.kinds import name_fault
 from numpy.typing import NDArray
 
-from cli.infer.columns import MAX_SLICE_VALUES, NULL_CODE, TooManyValues, read_texts
-from cli.infer.errors import OptionError
-from cli.infer.profile import FieldPlan
-from cli.infer.tables import Table, is_text, plain_type
-from sketches.baseline.baseline import OTHER, SliceValues
+from barograph_server.cli.infer.columns import MAX_SLICE_VALUES, NULL_CODE, TooManyValues, read_texts
+from barograph_server.cli.infer.errors import OptionError
+from barograph_server.cli.infer.profile import FieldPlan
+from barograph_server.cli.infer.tables import Table, is_text, plain_type
+from barograph_server.sketches.baseline.baseline import OTHER, SliceValues
 
 CodeArray = NDArray[np.int64]
 

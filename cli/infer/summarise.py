@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cli.infer.columns import FloatArray, TextColumn
-from cli.infer.slices import SliceDimension
-from sketches.baseline.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
-from sketches.baseline.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
-from sketches.baseline.layout import IntArray
-from sketches.sketch.quantiles import exact_quantiles, freeze_edges
+from barograph_server.cli.infer.columns import FloatArray, TextColumn
+from barograph_server.cli.infer.slices import SliceDimension
+from barograph_server.sketches.baseline.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.sketch.quantiles import exact_quantiles, freeze_edges
 
 CellArray = NDArray[np.int16]
 CountFunction = Callable[[NDArray[np.int16] | None, int], IntArray]

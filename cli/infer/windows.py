@@ -10,9 +10,9 @@ import numpy as np
 from barograph.contract import SECONDS_PER_DAY, SECONDS_PER_HOUR, Contract, Window, format_duration
 from barograph.contract.check import MAX_SEARCHED_PANES
 
-from cli.infer.event_times import OrderedTimes
-from sketches.drift.power import n_star
-from warehouse.signals.verdicts import ALONE_EVENTS
+from barograph_server.cli.infer.event_times import OrderedTimes
+from barograph_server.sketches.drift.power import n_star
+from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS
 
 _CONTRACT = Contract(model="default")
 LAST = ALONE_EVENTS

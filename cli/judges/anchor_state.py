@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from barograph.contract import Contract
 
-from cli.contracts import hint, read_contract
-from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
-from streams.evaluator.anchors import AnchorSet, read_anchors
-from streams.evaluator.check_evaluators import Check, SetupError
-from streams.evaluator.judge_evaluators import JudgeEvaluators
-from streams.evaluator.settings import EvaluatorSettings
-from warehouse.anchor_runs import (
+from barograph_server.cli.contracts import hint, read_contract
+from barograph_server.cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+from barograph_server.streams.evaluator.anchors import AnchorSet, read_anchors
+from barograph_server.streams.evaluator.check_evaluators import Check, SetupError
+from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.warehouse.anchor_runs import (
     AnchorRun,
     AnchorSeries,
     DriftOutcome,
@@ -24,7 +24,7 @@ from warehouse.anchor_runs import (
     read_anchor_runs,
     read_anchor_series,
 )
-from warehouse.client import Client
+from barograph_server.warehouse.client import Client
 
 
 class BuiltJudge(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 judges_app = typer.Typer(add_completion=False, no_args_is_help=True)
 MAX_RUNS = 1_000
@@ -48,14 +48,14 @@ def anchors_command(
         barograph judges anchors support-bot faithful --bank 60
         barograph judges anchors support-bot faithful
     """
-    from cli.errors import CommandError
-    from cli.judges.anchor_state import exit_code, find_judge, read_state
-    from cli.judges.judging import collect_reasons, make_runs
-    from cli.judges.show import print_state, state_json
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.anchor_runs import BANK, RUN
-    from warehouse.client import connect
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.judges.anchor_state import exit_code, find_judge, read_state
+    from barograph_server.cli.judges.judging import collect_reasons, make_runs
+    from barograph_server.cli.judges.show import print_state, state_json
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.anchor_runs import BANK, RUN
+    from barograph_server.warehouse.client import connect
 
     if bank is not None and run:
         raise CommandError("--bank and --run are two kinds of runs: write one of them.")

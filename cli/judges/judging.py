@@ -13,15 +13,15 @@ from typing import Any
 import structlog
 from barograph.contract import Contract
 
-from cli.errors import CommandError
-from cli.judges.anchor_state import BuiltJudge, build_judge
-from cli.terminal import Terminal
-from sketches.judges.anchors import LEAST_BANK
-from streams.evaluator.anchors import MAX_TRIES, Anchor, answer_of
-from streams.evaluator.check_evaluators import SetupError
-from streams.evaluator.settings import EvaluatorSettings
-from warehouse.anchor_runs import BANK, judge_drift, read_anchor_runs, store_anchor_run
-from warehouse.client import Client
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.judges.anchor_state import BuiltJudge, build_judge
+from barograph_server.cli.terminal import Terminal
+from barograph_server.sketches.judges.anchors import LEAST_BANK
+from barograph_server.streams.evaluator.anchors import MAX_TRIES, Anchor, answer_of
+from barograph_server.streams.evaluator.check_evaluators import SetupError
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.warehouse.anchor_runs import BANK, judge_drift, read_anchor_runs, store_anchor_run
+from barograph_server.warehouse.client import Client
 
 MAX_REASONS = 3
 """Most reasons in one message."""

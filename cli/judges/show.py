@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cli.judges.anchor_state import AnchorState
-from cli.terminal import AlignedTable, Terminal, plural, utc_minute
-from sketches.judges.anchors import LEAST_BANK, TICKET_E_VALUE
-from warehouse.anchor_runs import BANK, AnchorRun, DriftOutcome
+from barograph_server.cli.judges.anchor_state import AnchorState
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural, utc_minute
+from barograph_server.sketches.judges.anchors import LEAST_BANK, TICKET_E_VALUE
+from barograph_server.warehouse.anchor_runs import BANK, AnchorRun, DriftOutcome
 
 SHOWN_RUNS = 20
 """Runs in the table, the newest ones."""

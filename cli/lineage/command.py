@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import ConfigOption
+from barograph_server.cli.options import ConfigOption
 
 
 def lineage_command(
@@ -35,15 +35,15 @@ def lineage_command(
         barograph lineage flight-delay --format svg > lineage.svg
         barograph lineage flight-delay --send http://localhost:5000
     """
-    from cli.contracts import read_contract
-    from cli.errors import CommandError
-    from cli.lineage.picture import draw_lineage
-    from cli.lineage.show import lineage_json, print_lineage
-    from cli.settings import load_settings
-    from cli.terminal import Terminal, plural
-    from warehouse.client import connect
-    from warehouse.lineage import build_lineage
-    from warehouse.queries import contract_history
+    from barograph_server.cli.contracts import read_contract
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.lineage.picture import draw_lineage
+    from barograph_server.cli.lineage.show import lineage_json, print_lineage
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal, plural
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.lineage import build_lineage
+    from barograph_server.warehouse.queries import contract_history
 
     if send is not None and format in ("json", "svg"):
         raise CommandError(f"--send posts OpenLineage events: leave out --format {format}.")
@@ -53,8 +53,8 @@ def lineage_command(
         contract = read_contract(client, model)
         applied_at = contract_history(client, model)[-1].applied_at
     if needs_events:
-        from cli.lineage.events import openlineage_events
-        from cli.lineage.transport import event_line, post_events
+        from barograph_server.cli.lineage.events import openlineage_events
+        from barograph_server.cli.lineage.transport import event_line, post_events
 
         events = openlineage_events(contract, applied_at, settings.bootstrap_servers, settings.topics.predictions)
         if send is None:

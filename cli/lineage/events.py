@@ -9,8 +9,8 @@ from datetime import datetime
 from barograph.contract import Contract, Field
 from barograph.contract.consumers import DeclaredConsumer
 
-from cli.errors import CommandError
-from warehouse.lineage import is_input
+from barograph_server.cli.errors import CommandError
+from barograph_server.warehouse.lineage import is_input
 
 try:
     from openlineage.client import facet_v2 as facets

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from cli.terminal import cut, escaped
-from warehouse.lineage import LINEAGE_KINDS, LineageGraph, LineageNode
+from barograph_server.cli.terminal import cut, escaped
+from barograph_server.warehouse.lineage import LINEAGE_KINDS, LineageGraph, LineageNode
 
 COLUMN, BOX, ROW, GAP, MARGIN = 190, 24, 32, 90, 16
 """Widths of a column and of the gap between two, and heights of a node and of a row, in pixels."""

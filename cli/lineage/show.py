@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cli.terminal import AlignedTable, Terminal
-from warehouse.lineage import LineageGraph
+from barograph_server.cli.terminal import AlignedTable, Terminal
+from barograph_server.warehouse.lineage import LineageGraph
 
 
 def lineage_json(graph: LineageGraph) -> dict[str, Any]:

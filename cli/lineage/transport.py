@@ -10,7 +10,7 @@ from openlineage.client.serde import Serde
 from openlineage.client.transport.http import HttpConfig, HttpTransport
 from requests import RequestException
 
-from cli.errors import CommandError
+from barograph_server.cli.errors import CommandError
 
 TOKEN_VARIABLE = "OPENLINEAGE_API_KEY"  # noqa: S105
 """The environment variable with the token of the catalogue; OpenLineage's own client reads it, too."""

@@ -10,15 +10,15 @@ from typing import TypeVar
 
 from barograph.contract import Contract
 
-from cli.errors import RefusedLoad
-from cli.status.read import is_silent
-from cli.terminal import plural, ratio
-from streams.scorer.rules import unmeasurable_reason
-from streams.topics import Topics, partials_partition
-from warehouse import event_counts, queries
-from warehouse.client import Client
-from warehouse.event_counts import LABEL_PROBLEMS, VALUE_PROBLEMS, EventCounts, LabelOutcomes, Offsets
-from warehouse.status import processors
+from barograph_server.cli.errors import RefusedLoad
+from barograph_server.cli.status.read import is_silent
+from barograph_server.cli.terminal import plural, ratio
+from barograph_server.streams.scorer.rules import unmeasurable_reason
+from barograph_server.streams.topics import Topics, partials_partition
+from barograph_server.warehouse import event_counts, queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.event_counts import LABEL_PROBLEMS, VALUE_PROBLEMS, EventCounts, LabelOutcomes, Offsets
+from barograph_server.warehouse.status import processors
 
 KeyT = TypeVar("KeyT")
 POLL_S = 1.0

@@ -24,8 +24,8 @@ from barograph.publisher.tables import (
 )
 from barograph.values import InvalidEvent
 
-from cli.load.files import EventFile, LoadError
-from cli.terminal import plural
+from barograph_server.cli.load.files import EventFile, LoadError
+from barograph_server.cli.terminal import plural
 
 EventKind = Literal["predictions", "labels"]
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 
-from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError, RefusedLoad
-from cli.options import ConfigOption
-from cli.table_columns import ClassOption, IdOption, LabelOption, ScoreOption, TimeOption, with_columns
-from cli.terminal import SafeText, Terminal, plural, ratio
+from barograph_server.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError, RefusedLoad
+from barograph_server.cli.options import ConfigOption
+from barograph_server.cli.table_columns import ClassOption, IdOption, LabelOption, ScoreOption, TimeOption, with_columns
+from barograph_server.cli.terminal import SafeText, Terminal, plural, ratio
 
 if TYPE_CHECKING:
     from barograph import Contract, Publisher
 
-    from cli.load.account import Account, Accountant, SentEvents
-    from cli.load.check import EventSource
-    from cli.settings import Settings
+    from barograph_server.cli.load.account import Account, Accountant, SentEvents
+    from barograph_server.cli.load.check import EventSource
+    from barograph_server.cli.settings import Settings
 
 DELIVERY_S = 120.0
 """Time limit of the delivery of the last messages, in seconds; librdkafka gives up after the same time."""
@@ -132,11 +132,11 @@ def load_command(
     from barograph import PublishError
     from barograph.contract.file import load_contract
 
-    from cli.load.account import SentEvents
-    from cli.load.check import LabelTime, inspect_files
-    from cli.load.files import EventFile, csv_types
-    from cli.settings import load_settings
-    from warehouse.retention import stored_retention_days
+    from barograph_server.cli.load.account import SentEvents
+    from barograph_server.cli.load.check import LabelTime, inspect_files
+    from barograph_server.cli.load.files import EventFile, csv_types
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.warehouse.retention import stored_retention_days
 
     model_contract = load_contract(contract)
     types = csv_types(model_contract)
@@ -229,8 +229,8 @@ def _accepted_shift_ms(
     Raises:
         RefusedLoad: they would reject some.
     """
-    from cli.load.times import check_times, read_times, shift_to_now_ms
-    from streams.events.event_time import DAY_MS
+    from barograph_server.cli.load.times import check_times, read_times, shift_to_now_ms
+    from barograph_server.streams.events.event_time import DAY_MS
 
     now_ms = round(time.time() * 1000)
     ranges = read_times(sources, contract, version, now_ms, retention_days)
@@ -248,8 +248,8 @@ def _open_account(stack: ExitStack, settings: Settings, contract: Contract) -> A
     Raises:
         RefusedLoad: the model has no contract in force.
     """
-    from cli.load.account import Accountant
-    from warehouse.client import connect
+    from barograph_server.cli.load.account import Accountant
+    from barograph_server.warehouse.client import connect
 
     client = stack.enter_context(connect(settings.warehouse))
     accountant = Accountant(client, contract, settings.topics, settings.partials_partitions)
@@ -291,7 +291,7 @@ def _settle_account(
 def _print_account(
     terminal: Terminal, accountant: Accountant, account: Account, contract: Contract, check: str, max_rejected: float
 ) -> bool:
-    from cli.load.account import account_lines
+    from barograph_server.cli.load.account import account_lines
 
     terminal.lines(account_lines(account))
     problems = list(account.problems(max_rejected))
@@ -349,8 +349,8 @@ def _publish_files(
     shift_ms: int,
 ) -> None:
     """Publish every file with a progress bar, and count the rows."""
-    from cli.load.check import n_shadows, read_blocks
-    from cli.load.times import shift_rows
+    from barograph_server.cli.load.check import n_shadows, read_blocks
+    from barograph_server.cli.load.times import shift_rows
 
     columns = (TextColumn("{task.description}"), BarColumn(20), _RowsColumn(), _RateColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal.console, transient=True) as progress:

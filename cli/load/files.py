@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph.contract import Columns, Contract
 
-from cli.csv_dialect import detect_dialect
-from cli.errors import CommandError
-from cli.table_columns import event_names, table_types
-from cli.table_files import TITLES, TableFileError, check_names, detect_format, first_line, open_csv
+from barograph_server.cli.csv_dialect import detect_dialect
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.table_columns import event_names, table_types
+from barograph_server.cli.table_files import TITLES, TableFileError, check_names, detect_format, first_line, open_csv
 
 BATCH_ROWS = 1 << 16
 _EVENT_COLUMNS = Columns()

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from barograph.contract import Contract
 from barograph.events import CONTEXT
 
-from cli.errors import RefusedLoad
-from cli.load.check import EventSource, read_blocks
-from cli.terminal import plural, utc_minute
-from streams.events.event_time import DAY_MS, FUTURE_MS
-from warehouse.retention import MAX_RETENTION_DAYS
+from barograph_server.cli.errors import RefusedLoad
+from barograph_server.cli.load.check import EventSource, read_blocks
+from barograph_server.cli.terminal import plural, utc_minute
+from barograph_server.streams.events.event_time import DAY_MS, FUTURE_MS
+from barograph_server.warehouse.retention import MAX_RETENTION_DAYS
 
 WEEK_MS = 7 * DAY_MS
 MARGIN_MS = DAY_MS

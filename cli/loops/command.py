@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import ConfigOption, JsonOption
 
 
 def loops_command(
@@ -55,14 +55,14 @@ def loops_command(
 
     from barograph.contract import parse_duration
 
-    from cli.contracts import read_contract
-    from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
-    from cli.loops.read import LoopOptions, read_report
-    from cli.loops.show import print_loops
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from cli.times import parse_since
-    from warehouse.client import connect
+    from barograph_server.cli.contracts import read_contract
+    from barograph_server.cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+    from barograph_server.cli.loops.read import LoopOptions, read_report
+    from barograph_server.cli.loops.show import print_loops
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_since
+    from barograph_server.warehouse.client import connect
 
     now = datetime.now(UTC)
     try:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 import numpy as np
 from barograph.contract import NUMERIC_TYPES, Contract, Field
 
-from cli.contracts import hint
-from cli.errors import CommandError
-from sketches.loops.diversity import Diversity, diversity
-from sketches.loops.measure import LoopMeasurement, LoopRows, measure_loop
-from warehouse.client import Client
-from warehouse.explored_predictions import MAX_EXPOSURES, MAX_ROWS, EntityPredictions, LoopPopulation
+from barograph_server.cli.contracts import hint
+from barograph_server.cli.errors import CommandError
+from barograph_server.sketches.loops.diversity import Diversity, diversity
+from barograph_server.sketches.loops.measure import LoopMeasurement, LoopRows, measure_loop
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.explored_predictions import MAX_EXPOSURES, MAX_ROWS, EntityPredictions, LoopPopulation
 
 _WEEK_S = 604_800
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from cli.loops.read import Exposures, LoopReport
-from cli.terminal import AlignedTable, Terminal, percentage, utc_minute
-from sketches.loops.diversity import WeeklyTrend
-from sketches.loops.effect import LoopEffect
-from warehouse.explored_predictions import MAX_EXPOSURES
+from barograph_server.cli.loops.read import Exposures, LoopReport
+from barograph_server.cli.terminal import AlignedTable, Terminal, percentage, utc_minute
+from barograph_server.sketches.loops.diversity import WeeklyTrend
+from barograph_server.sketches.loops.effect import LoopEffect
+from barograph_server.warehouse.explored_predictions import MAX_EXPOSURES
 
 
 def print_loops(terminal: Terminal, report: LoopReport) -> None:

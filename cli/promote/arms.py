@@ -7,17 +7,17 @@ from typing import Any
 
 from barograph.contract import Arms
 
-from cli.contracts import read_contract
-from cli.errors import CommandError
-from cli.promote.show import criteria_table, evidence_json, forecast_text, print_harmed_slices
-from cli.terminal import Terminal
-from sketches.shadow.decision import Outcome
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules, uncountable_reason
-from warehouse.arm_days import ArmDays, arm_days
-from warehouse.arm_decision import ArmDecision, decide_about_arm
-from warehouse.arm_ratios import ArmRatio, last_check
-from warehouse.client import Client
+from barograph_server.cli.contracts import read_contract
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.promote.show import criteria_table, evidence_json, forecast_text, print_harmed_slices
+from barograph_server.cli.terminal import Terminal
+from barograph_server.sketches.shadow.decision import Outcome
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules, uncountable_reason
+from barograph_server.warehouse.arm_days import ArmDays, arm_days
+from barograph_server.warehouse.arm_decision import ArmDecision, decide_about_arm
+from barograph_server.warehouse.arm_ratios import ArmRatio, last_check
+from barograph_server.warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)

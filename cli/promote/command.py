@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption
+from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption
 
 
 def promote_command(
@@ -38,15 +38,15 @@ def promote_command(
         barograph promote --model flight-delay --candidate 4 --policy policy.yaml
         barograph promote --model flight-delay --arm b
     """
-    from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
-    from cli.promote.arms import arm_decision_json, evaluate_arm, print_arm_decision
-    from cli.promote.policy import PromotionPolicy, load_policy, unmet_requirements
-    from cli.promote.show import decision_json, outcome_text, print_decision
-    from cli.settings import load_settings
-    from cli.shadow.evaluation import evaluate
-    from cli.terminal import Terminal
-    from sketches.shadow.decision import Outcome
-    from warehouse.client import connect
+    from barograph_server.cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+    from barograph_server.cli.promote.arms import arm_decision_json, evaluate_arm, print_arm_decision
+    from barograph_server.cli.promote.policy import PromotionPolicy, load_policy, unmet_requirements
+    from barograph_server.cli.promote.show import decision_json, outcome_text, print_decision
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.shadow.evaluation import evaluate
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.sketches.shadow.decision import Outcome
+    from barograph_server.warehouse.client import connect
 
     codes = {Outcome.promote: EXIT_OK, Outcome.hold: EXIT_HOLD, Outcome.insufficient: EXIT_INSUFFICIENT}
     if arm is not None:

@@ -22,11 +22,11 @@ from barograph.contract.problems import ContractError, Problem
 from barograph.contract.yaml_nodes import MappingNode, Node
 from barograph.contract.yaml_tree import read_tree
 
-from cli.policy_file import read_policy_text
-from cli.terminal import percentage, plural
-from sketches.shadow.decision import ShadowDecision
-from warehouse.shadow.criteria import missing_answers
-from warehouse.shadow.days import ShadowDays
+from barograph_server.cli.policy_file import read_policy_text
+from barograph_server.cli.terminal import percentage, plural
+from barograph_server.sketches.shadow.decision import ShadowDecision
+from barograph_server.warehouse.shadow.criteria import missing_answers
+from barograph_server.warehouse.shadow.days import ShadowDays
 
 CRITERIA = tuple(dict.fromkeys([*(name for names in SHADOW_CRITERIA.values() for name in names), *UNLABELLED_CRITERIA]))
 """Criteria that a contract, and so a policy, can name."""

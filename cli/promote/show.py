@@ -8,10 +8,10 @@ from typing import Any
 
 from barograph.contract import ShadowTest
 
-from cli.shadow.evaluation import CandidateEvaluation
-from cli.terminal import AlignedTable, Terminal, plural, ratio
-from sketches.shadow.decision import CriterionVerdict, Outcome, ShadowDecision
-from warehouse.shadow.days import ShadowDays
+from barograph_server.cli.shadow.evaluation import CandidateEvaluation
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural, ratio
+from barograph_server.sketches.shadow.decision import CriterionVerdict, Outcome, ShadowDecision
+from barograph_server.warehouse.shadow.days import ShadowDays
 
 REASON_TEXTS = {
     "primary-failed": "failed in the primary",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from barograph.prompts.catalogue import PromptCatalogue
     from barograph.prompts.records import PromptLabel, PromptVersion
 
-    from streams.prompts.changes import Author, Draft
+    from barograph_server.streams.prompts.changes import Author, Draft
 
 prompts_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -56,13 +56,13 @@ def register_command(
         barograph prompts register prompts/answer.yaml --by ana
         barograph prompts register --from mlflow model-versions.json
     """
-    from cli.prompts.exports import read_export
-    from cli.prompts.files import read_prompt_files
-    from cli.prompts.registry import change_registry, raise_failure
-    from cli.prompts.show import print_stored, warning_lines
-    from cli.settings import load_settings
-    from cli.terminal import Terminal, plural
-    from streams.prompts.changes import register_versions
+    from barograph_server.cli.prompts.exports import read_export
+    from barograph_server.cli.prompts.files import read_prompt_files
+    from barograph_server.cli.prompts.registry import change_registry, raise_failure
+    from barograph_server.cli.prompts.show import print_stored, warning_lines
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal, plural
+    from barograph_server.streams.prompts.changes import register_versions
 
     terminal = Terminal()
     drafts: list[Draft] = []
@@ -109,10 +109,10 @@ def list_command(as_json: JsonOption = False, config: ConfigOption = None) -> No
         barograph prompts list
         barograph prompts list --json | jq '.[].labels.production'
     """
-    from cli.prompts.registry import read_registry
-    from cli.prompts.show import list_json, print_list
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
+    from barograph_server.cli.prompts.registry import read_registry
+    from barograph_server.cli.prompts.show import list_json, print_list
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
 
     state = read_registry(load_settings(config, needs=("kafka",)))
     Terminal(stderr=True).lines(state.warnings)
@@ -143,11 +143,11 @@ def show_command(
     from barograph.prompts.content import PRODUCTION
     from barograph.prompts.prompt import parse_prompt_id
 
-    from cli.prompts.registry import read_registry
-    from cli.prompts.show import print_version, version_json
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from streams.prompts.changes import require_name, require_version
+    from barograph_server.cli.prompts.registry import read_registry
+    from barograph_server.cli.prompts.show import print_version, version_json
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.streams.prompts.changes import require_name, require_version
 
     name, version = parse_prompt_id(prompt)
     state = read_registry(load_settings(config, needs=("kafka",)))
@@ -176,11 +176,11 @@ def diff_command(
         barograph prompts diff answer 6 7
         barograph prompts diff answer production candidate
     """
-    from cli.prompts.registry import read_registry
-    from cli.prompts.show import print_diff
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from streams.prompts.changes import find_version
+    from barograph_server.cli.prompts.registry import read_registry
+    from barograph_server.cli.prompts.show import print_diff
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.streams.prompts.changes import find_version
 
     catalogue = read_registry(load_settings(config, needs=("kafka",))).catalogue
     print_diff(Terminal(), find_version(catalogue, name, before), find_version(catalogue, name, after))
@@ -202,8 +202,8 @@ def label_command(
         barograph prompts label answer 8 candidate --reason "shorter answers"
         barograph prompts label answer 8 production --reason "candidate was better" --by ana
     """
-    from cli.errors import CommandError
-    from streams.prompts.changes import move_label
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.streams.prompts.changes import move_label
 
     if not reason.strip():
         raise CommandError("--reason is empty: state the reason for later readers of the log.")
@@ -240,8 +240,8 @@ def rollback_command(
         barograph prompts rollback answer --to 5
         barograph prompts rollback answer --label candidate --to production --reason "more errors"
     """
-    from cli.terminal import utc_second
-    from streams.prompts.changes import find_version, roll_back
+    from barograph_server.cli.terminal import utc_second
+    from barograph_server.streams.prompts.changes import find_version, roll_back
 
     def plan(catalogue: PromptCatalogue, author: Author) -> PromptLabel | None:
         version = None if to is None else find_version(catalogue, name, to).version
@@ -281,10 +281,10 @@ def compare_command(
         barograph prompts compare support-bot
         barograph prompts compare support-bot --json | jq '.comparisons[] | select(.outcome == "harm")'
     """
-    from cli.prompts.comparisons import comparisons_json, print_comparisons, read_comparisons
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.prompts.comparisons import comparisons_json, print_comparisons, read_comparisons
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
         comparisons = read_comparisons(client, model)
@@ -308,10 +308,10 @@ def _change_label(
         by: who makes the change; None for the user of the operating system.
         config: the settings file.
     """
-    from cli.prompts.registry import change_registry, raise_failure
-    from cli.prompts.show import print_label_changes, print_stored, warning_lines
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
+    from barograph_server.cli.prompts.registry import change_registry, raise_failure
+    from barograph_server.cli.prompts.show import print_label_changes, print_stored, warning_lines
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
 
     def records(catalogue: PromptCatalogue, author: Author) -> list[PromptLabel]:
         change = plan(catalogue, author)

@@ -9,12 +9,12 @@ from typing import Any
 from barograph.contract import PREVIOUS, Rollback
 from barograph.contract.evaluator_contracts import evaluator_model
 
-from cli.contracts import read_contract
-from cli.errors import CommandError
-from cli.terminal import AlignedTable, Terminal, iso_utc, utc_minute
-from warehouse.arm_comparisons import ArmComparison, last_comparisons
-from warehouse.client import Client
-from warehouse.rollback_proposals import RollbackProposal, read_proposals
+from barograph_server.cli.contracts import read_contract
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.terminal import AlignedTable, Terminal, iso_utc, utc_minute
+from barograph_server.warehouse.arm_comparisons import ArmComparison, last_comparisons
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollback_proposals import RollbackProposal, read_proposals
 
 STYLES = {"harm": "red", "no-harm": "green"}
 OUTCOMES = {"no-harm": "no harm"}

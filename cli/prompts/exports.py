@@ -26,7 +26,7 @@ from barograph.prompts.content import (
 from barograph.prompts.errors import PromptFileError
 from barograph.prompts.template import template_faults
 
-from streams.prompts.changes import Draft
+from barograph_server.streams.prompts.changes import Draft
 
 ExportFormat = Literal["mlflow", "langfuse"]
 MAX_EXPORT_BYTES = 64 << 20

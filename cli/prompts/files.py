@@ -9,8 +9,8 @@ from barograph.contract.problems import Problem
 from barograph.prompts.errors import PromptFileError
 from barograph.prompts.file import load_content
 
-from cli.errors import CommandError
-from streams.prompts.changes import Draft
+from barograph_server.cli.errors import CommandError
+from barograph_server.streams.prompts.changes import Draft
 
 ENDINGS = (".yaml", ".yml")
 

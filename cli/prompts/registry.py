@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptRecord
 
-from cli.errors import CommandError
-from cli.settings import Settings
-from streams.prompts import registry_change
-from streams.prompts.changes import Author
-from streams.prompts.prompt_log import PromptLog
-from streams.prompts.registry_change import RegistryOutcome
-from warehouse.client import connect
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.settings import Settings
+from barograph_server.streams.prompts import registry_change
+from barograph_server.streams.prompts.changes import Author
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.prompts.registry_change import RegistryOutcome
+from barograph_server.warehouse.client import connect
 
 Clock = Callable[[], float]
 CLICKHOUSE_TIMEOUT_S = 10

@@ -12,9 +12,9 @@ from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.content import PromptContent
 from barograph.prompts.records import PromptLabel, PromptVersion
 
-from cli.terminal import AlignedTable, Terminal, plural, utc_second
-from streams.prompts.changes import variable_warnings
-from streams.prompts.registry_change import RegistryOutcome
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural, utc_second
+from barograph_server.streams.prompts.changes import variable_warnings
+from barograph_server.streams.prompts.registry_change import RegistryOutcome
 
 SHOWN_HASH_CHARS = 12
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}

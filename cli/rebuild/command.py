@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import ConfigOption, JsonOption
 
 
 def rebuild_command(
@@ -51,13 +51,13 @@ def rebuild_command(
         barograph rebuild --model churn --from 2026-01-12 --to 2026-01-13 --source panes
         barograph rebuild --after-restore
     """
-    from cli.errors import CommandError
-    from cli.rebuild.show import moves_lines, print_differences, print_moves, rebuilt_lines
-    from cli.settings import load_settings
-    from cli.terminal import SafeText, Terminal
-    from cli.times import parse_range
-    from streams.rebuild.rewind import rewind
-    from streams.rebuild.run import rebuild
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.rebuild.show import moves_lines, print_differences, print_moves, rebuilt_lines
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import SafeText, Terminal
+    from barograph_server.cli.times import parse_range
+    from barograph_server.streams.rebuild.rewind import rewind
+    from barograph_server.streams.rebuild.run import rebuild
 
     terminal, errors = Terminal(), Terminal(stderr=True)
     if after_restore:

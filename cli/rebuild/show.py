@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cli.terminal import AlignedTable, Terminal, plural, utc_second
-from streams.rebuild.rewind import OffsetReset
-from streams.rebuild.run import RebuildResult
-from warehouse.staging import Difference
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural, utc_second
+from barograph_server.streams.rebuild.rewind import OffsetReset
+from barograph_server.streams.rebuild.run import RebuildResult
+from barograph_server.warehouse.staging import Difference
 
 
 def print_differences(terminal: Terminal, differences: Sequence[Difference]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 reference_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -32,10 +32,10 @@ def list_command(
         barograph reference list --model flight-delay
         barograph reference list --model flight-delay --version 3 --json
     """
-    from cli.reference.periods import list_periods
-    from cli.reference.show import list_json, print_periods
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
+    from barograph_server.cli.reference.periods import list_periods
+    from barograph_server.cli.reference.show import list_json, print_periods
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
 
     settings = load_settings(config, needs=("clickhouse",))
     periods = list_periods(settings.warehouse, model, version)
@@ -73,12 +73,12 @@ def set_command(
             --reason "the launch week is not typical"
         barograph reference set --model churn --version 4 --automatic --reason "labels are corrected"
     """
-    from cli.apply.command import parse_exact_time
-    from cli.errors import CommandError
-    from cli.reference.periods import SetRequest, set_period
-    from cli.reference.show import set_lines
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
+    from barograph_server.cli.apply.command import parse_exact_time
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.reference.periods import SetRequest, set_period
+    from barograph_server.cli.reference.show import set_lines
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
 
     if not reason.strip():
         raise CommandError("--reason is empty: state the reason for later readers of the reference.")

@@ -11,20 +11,20 @@ import numpy as np
 import pyarrow.compute as pc
 from barograph.contract import Contract, format_duration
 
-from cli.apply.catalogue import read_catalogue
-from cli.errors import CommandError
-from cli.terminal import utc_second
-from sketches.baseline.baseline import ALL
-from streams.registry.registry import build_registry
-from streams.scorer.freeze import TOO_FEW_LABELS, rejection
-from streams.scorer.measure import measure
-from streams.scorer.reference import REFERENCE_S, ReferencePeriod, References
-from streams.scorer.rules import make_rules, unmeasurable_reason
-from streams.scorer.window_counts import window_counts
-from warehouse.client import Address, Client, connect
-from warehouse.scoring import results, state
-from warehouse.scoring.results import ReferenceChoice, ScoringStatus
-from warehouse.scoring.rules import Rules
+from barograph_server.cli.apply.catalogue import read_catalogue
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.terminal import utc_second
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.freeze import TOO_FEW_LABELS, rejection
+from barograph_server.streams.scorer.measure import measure
+from barograph_server.streams.scorer.reference import REFERENCE_S, ReferencePeriod, References
+from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
+from barograph_server.streams.scorer.window_counts import window_counts
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.scoring import results, state
+from barograph_server.warehouse.scoring.results import ReferenceChoice, ScoringStatus
+from barograph_server.warehouse.scoring.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cli.reference.periods import CandidatePeriod, SetRequest
-from cli.terminal import AlignedTable, Terminal, plural, utc_second
+from barograph_server.cli.reference.periods import CandidatePeriod, SetRequest
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural, utc_second
 
 
 def list_json(periods: Sequence[CandidatePeriod]) -> list[dict[str, Any]]:

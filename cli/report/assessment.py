@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from barograph.contract import Slo
 
-from cli.report.weekly_report import Answer, WeekFacts, WeeklyReport
-from cli.terminal import listed, percentage, plural, ratio
+from barograph_server.cli.report.weekly_report import Answer, WeekFacts, WeeklyReport
+from barograph_server.cli.terminal import listed, percentage, plural, ratio
 
 
 def assess(report: WeeklyReport, slo: Slo) -> tuple[Answer, str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption, ModelOption
+from barograph_server.cli.options import ConfigOption, JsonOption, ModelOption
 
 
 def report_command(
@@ -44,16 +44,16 @@ def report_command(
     import dataclasses
     from datetime import UTC, datetime
 
-    from cli.contracts import read_contract
-    from cli.errors import CommandError
-    from cli.report.debts import debt_lines
-    from cli.report.html import render_html
-    from cli.report.markdown import render_markdown
-    from cli.report.read import read_report
-    from cli.report.week import parse_week
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.contracts import read_contract
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.report.debts import debt_lines
+    from barograph_server.cli.report.html import render_html
+    from barograph_server.cli.report.markdown import render_markdown
+    from barograph_server.cli.report.read import read_report
+    from barograph_server.cli.report.week import parse_week
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     path = None if output in (None, "-") else Path(str(output))
     if path is not None and path.suffix not in (".html", ".md"):

@@ -6,13 +6,13 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
-from cli.apply.grafana.errors import GrafanaError
-from cli.debt.finding import DebtFinding
-from cli.debt.run_checks import run_checks
-from cli.settings import Settings
-from cli.terminal import plural
-from warehouse.client import Client
-from warehouse.errors import WarehouseError
+from barograph_server.cli.apply.grafana.errors import GrafanaError
+from barograph_server.cli.debt.finding import DebtFinding
+from barograph_server.cli.debt.run_checks import run_checks
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.terminal import plural
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
 
 WITH_VALUES = frozenset({"constant field"})
 """Kinds of findings whose reason has a value of predictions, which a report must not have."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from cli.compare.charts import ChartLine, ChartPoint, metric_chart
-from cli.compare.page import html_fragment, html_page, html_table, html_text
-from cli.report.sections import LEVEL, ReportSection, local_minute, report_head, report_sections
-from cli.report.weekly_report import DayVolume, MetricWindow, WeeklyReport
+from barograph_server.cli.compare.charts import ChartLine, ChartPoint, metric_chart
+from barograph_server.cli.compare.page import html_fragment, html_page, html_table, html_text
+from barograph_server.cli.report.sections import LEVEL, ReportSection, local_minute, report_head, report_sections
+from barograph_server.cli.report.weekly_report import DayVolume, MetricWindow, WeeklyReport
 
 CHARTED_METRICS = ("accuracy", "auc", "mae")
 _LEVELS = {"healthy": "stable", "unhealthy": "major", "uncertain": "insufficient"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cli.report.sections import ReportSection, report_head, report_sections
-from cli.report.weekly_report import WeeklyReport
-from cli.terminal import visible
+from barograph_server.cli.report.sections import ReportSection, report_head, report_sections
+from barograph_server.cli.report.weekly_report import WeeklyReport
+from barograph_server.cli.terminal import visible
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&]|(?<=:)/|(?<=www)\.|^[-+=](?=\s|$)|^\d+(?=[.)](?:\s|$)))", re.IGNORECASE)
 """What would become markup, HTML, an entity or a link, and what would begin a list or a heading."""

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 
 from barograph.contract import Contract, Window
 
-from alerts import AlertsError, rules_for
-from alerts.incidents import Incident
-from alerts.settings import AlertSettings
-from alerts.simulator import simulate
-from cli.errors import CommandError
-from cli.report.assessment import assess
-from cli.report.week import week_of
-from cli.report.weekly_report import (
+from barograph_server.alerts import AlertsError, rules_for
+from barograph_server.alerts.incidents import Incident
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import simulate
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.report.assessment import assess
+from barograph_server.cli.report.week import week_of
+from barograph_server.cli.report.weekly_report import (
     DayVolume,
     FieldWeek,
     Losses,
@@ -31,12 +31,12 @@ from cli.report.weekly_report import (
     WeeklyIncident,
     WeeklyReport,
 )
-from warehouse.change_ranking import Change
-from warehouse.client import Client
-from warehouse.lineage import is_input
-from warehouse.signals import FactTime
-from warehouse.signals.recorded_history import RecordedHistory, read_recorded_history
-from warehouse.weekly_report import PRODUCER_DAYS, QUERIES, RECORDED, printed_query
+from barograph_server.warehouse.change_ranking import Change
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.lineage import is_input
+from barograph_server.warehouse.signals import FactTime
+from barograph_server.warehouse.signals.recorded_history import RecordedHistory, read_recorded_history
+from barograph_server.warehouse.weekly_report import PRODUCER_DAYS, QUERIES, RECORDED, printed_query
 
 ACTION_AFTER = timedelta(hours=24)
 """How long after an incident a change counts as an action."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from alerts.rule import Severity
-from cli.compare.report import SEVERITY
-from cli.compare.show import HEADLINE_METRICS, interval, number
-from cli.report.weekly_report import FieldWeek, MetricWindow, WeekFacts, WeeklyReport
-from cli.terminal import listed, percentage, plural, ratio
+from barograph_server.alerts.rule import Severity
+from barograph_server.cli.compare.report import SEVERITY
+from barograph_server.cli.compare.show import HEADLINE_METRICS, interval, number
+from barograph_server.cli.report.weekly_report import FieldWeek, MetricWindow, WeekFacts, WeeklyReport
+from barograph_server.cli.terminal import listed, percentage, plural, ratio
 
 MAX_FIELDS = 15
 """Verdicts that a table lists, the worst first."""

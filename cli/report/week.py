@@ -6,8 +6,8 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from cli.errors import CommandError
-from cli.report.weekly_report import ReportedWeek
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.report.weekly_report import ReportedWeek
 
 _WEEK = re.compile(r"(\d{4})-W(\d{2})")
 

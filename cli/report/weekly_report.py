@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from alerts.rule import Severity
-from warehouse.change_ranking import Change
+from barograph_server.alerts.rule import Severity
+from barograph_server.warehouse.change_ranking import Change
 
 Answer = Literal["healthy", "unhealthy", "uncertain"]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.errors import CommandError
-from cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 
 review_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -71,19 +71,19 @@ def serve_command(
     """
     from datetime import UTC, datetime
 
-    from cli.review.evaluator import check_reviewer, check_share, find_evaluator
-    from cli.review.gold_labels import GoldLabels
-    from cli.review.server import ReviewServer
-    from cli.review.serving import print_sending, print_start
-    from cli.settings import load_settings
-    from cli.signal_wait import wait_for_signal
-    from cli.terminal import Terminal
-    from cli.times import parse_since
-    from streams.evaluator.check_evaluators import read_documents
-    from streams.evaluator.checks.documents import DocumentSet
-    from warehouse.client import connect
-    from warehouse.review_queue import GOLD_SHARE, LEARNING_SHARE, read_queue
-    from warehouse.reviews import read_reviews, store_reviews, unsent_gold
+    from barograph_server.cli.review.evaluator import check_reviewer, check_share, find_evaluator
+    from barograph_server.cli.review.gold_labels import GoldLabels
+    from barograph_server.cli.review.server import ReviewServer
+    from barograph_server.cli.review.serving import print_sending, print_start
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.signal_wait import wait_for_signal
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.cli.times import parse_since
+    from barograph_server.streams.evaluator.check_evaluators import read_documents
+    from barograph_server.streams.evaluator.checks.documents import DocumentSet
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.review_queue import GOLD_SHARE, LEARNING_SHARE, read_queue
+    from barograph_server.warehouse.reviews import read_reviews, store_reviews, unsent_gold
 
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)
@@ -139,15 +139,15 @@ def export_command(
     """
     from datetime import UTC, datetime
 
-    from cli.file_writes import replace_file
-    from cli.review.evaluator import check_share, find_evaluator
-    from cli.review.exchange import collect_entries
-    from cli.review.label_files import write_csv, write_label_studio
-    from cli.settings import load_settings
-    from cli.terminal import Terminal, plural
-    from cli.times import parse_since
-    from warehouse.client import connect
-    from warehouse.review_queue import GOLD_SHARE, LEARNING_SHARE
+    from barograph_server.cli.file_writes import replace_file
+    from barograph_server.cli.review.evaluator import check_share, find_evaluator
+    from barograph_server.cli.review.exchange import collect_entries
+    from barograph_server.cli.review.label_files import write_csv, write_label_studio
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal, plural
+    from barograph_server.cli.times import parse_since
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.review_queue import GOLD_SHARE, LEARNING_SHARE
 
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)
@@ -184,12 +184,12 @@ def import_command(
     """
     from datetime import UTC, datetime
 
-    from cli.review.evaluator import check_reviewer, find_evaluator
-    from cli.review.exchange import import_entries, print_import, read_entries
-    from cli.review.gold_labels import GoldLabels
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.review.evaluator import check_reviewer, find_evaluator
+    from barograph_server.cli.review.exchange import import_entries, print_import, read_entries
+    from barograph_server.cli.review.gold_labels import GoldLabels
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     now = datetime.now(UTC)
     entries, cancelled = read_entries(path, file_format, None if reviewer is None else check_reviewer(reviewer))
@@ -216,12 +216,12 @@ def agreement_command(
     """
     from datetime import UTC, datetime
 
-    from cli.review.evaluator import find_evaluator
-    from cli.review.show import agreement_json, print_agreement
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
-    from warehouse.client import connect
-    from warehouse.reviews import read_reviews, review_agreement
+    from barograph_server.cli.review.evaluator import find_evaluator
+    from barograph_server.cli.review.show import agreement_json, print_agreement
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.reviews import read_reviews, review_agreement
 
     now = datetime.now(UTC)
     settings = load_settings(config, needs=("clickhouse",))

@@ -7,12 +7,12 @@ from datetime import datetime
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_contracts, evaluator_model
 
-from cli.contracts import hint, read_contract
-from cli.errors import CommandError
-from cli.evaluations.show import require_evaluators
-from warehouse.client import Client
-from warehouse.review_queue import ReviewSource
-from warehouse.reviews import MAX_REVIEWER_CHARS
+from barograph_server.cli.contracts import hint, read_contract
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.evaluations.show import require_evaluators
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.review_queue import ReviewSource
+from barograph_server.warehouse.reviews import MAX_REVIEWER_CHARS
 
 
 def find_evaluator(

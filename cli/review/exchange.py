@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from cli.errors import CommandError
-from cli.review.gold_labels import GoldLabels
-from cli.review.label_files import LabelFormat, read_csv, read_label_studio
-from cli.review.labelled_answers import ImportPlan, LabelledAnswer, plan_import
-from cli.terminal import Terminal, plural
-from warehouse.client import Client
-from warehouse.review_queue import ReviewPurpose, ReviewSource, known_answers, read_answer_texts, read_queue
-from warehouse.reviews import read_reviews, store_reviews, unsent_gold
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.review.gold_labels import GoldLabels
+from barograph_server.cli.review.label_files import LabelFormat, read_csv, read_label_studio
+from barograph_server.cli.review.labelled_answers import ImportPlan, LabelledAnswer, plan_import
+from barograph_server.cli.terminal import Terminal, plural
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.review_queue import ReviewPurpose, ReviewSource, known_answers, read_answer_texts, read_queue
+from barograph_server.warehouse.reviews import read_reviews, store_reviews, unsent_gold
 
 MAX_FILE_BYTES = 256 << 20
 MAX_LISTED = 20

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from barograph import Publisher, PublishError
 from barograph.contract import Contract
 
-from cli.settings import Settings
-from warehouse.reviews import Review
+from barograph_server.cli.settings import Settings
+from barograph_server.warehouse.reviews import Review
 
 PUBLISHER_VERSION = "review"
 """Version of the publisher, which sends labels only. Labels have none."""

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from cli.errors import CommandError
-from cli.review.labelled_answers import LabelledAnswer
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.review.labelled_answers import LabelledAnswer
 
 LabelFormat = Literal["csv", "label-studio"]
 

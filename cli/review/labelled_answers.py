@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from warehouse.review_queue import uniform_hash
-from warehouse.reviews import (
+from barograph_server.warehouse.review_queue import uniform_hash
+from barograph_server.warehouse.reviews import (
     MAX_NOTE_CHARS,
     MAX_REVIEWER_CHARS,
     RANDOM,

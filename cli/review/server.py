@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cli.review.gold_labels import UNDO_S, GoldLabels
-from cli.terminal import visible
-from local.loopback_page import (
+from barograph_server.cli.review.gold_labels import UNDO_S, GoldLabels
+from barograph_server.cli.terminal import visible
+from barograph_server.local.loopback_page import (
     HEADERS,
     TRUSTED_HOSTS,
     InvalidRequest,
@@ -29,12 +29,12 @@ from local.loopback_page import (
     json_response,
     read_json_object,
 )
-from streams.evaluator.checks.citations import CitationResult, check_answer_citations
-from streams.evaluator.checks.documents import DocumentSet
-from warehouse.client import Address, Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.review_queue import ReviewItem, ReviewSource, ReviewText, read_review_text
-from warehouse.reviews import MAX_NOTE_CHARS, REVIEW_LABELS, Review, store_reviews
+from barograph_server.streams.evaluator.checks.citations import CitationResult, check_answer_citations
+from barograph_server.streams.evaluator.checks.documents import DocumentSet
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.review_queue import ReviewItem, ReviewSource, ReviewText, read_review_text
+from barograph_server.warehouse.reviews import MAX_NOTE_CHARS, REVIEW_LABELS, Review, store_reviews
 
 SEND_INTERVAL_S = 0.5
 PASSAGE_CHARS = 300
@@ -258,7 +258,7 @@ def _citation(result: CitationResult, documents: DocumentSet) -> dict[str, str]:
 @cache
 def _page_and_policy() -> tuple[str, dict[str, str]]:
     """Return the page, and the policy that allows its own script and style, and nothing from elsewhere."""
-    page = importlib.resources.files("cli.review").joinpath("page.html").read_text(encoding="utf-8")
+    page = importlib.resources.files("barograph_server.cli.review").joinpath("page.html").read_text(encoding="utf-8")
 
     def sources(tag: str) -> str:
         (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)

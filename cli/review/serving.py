@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cli.errors import CommandError
-from cli.review.gold_labels import GoldLabels
-from cli.terminal import Terminal, plural
-from warehouse.review_queue import MAX_ITEMS, ReviewQueue
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.review.gold_labels import GoldLabels
+from barograph_server.cli.terminal import Terminal, plural
+from barograph_server.warehouse.review_queue import MAX_ITEMS, ReviewQueue
 
 
 def print_start(terminal: Terminal, url: str, queue: ReviewQueue, unsent: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.terminal import AlignedTable, Terminal, percentage, plural
-from sketches.judges.agreement import LEAST_ITEMS
-from warehouse.reviews import ReviewAgreement
+from barograph_server.cli.terminal import AlignedTable, Terminal, percentage, plural
+from barograph_server.sketches.judges.agreement import LEAST_ITEMS
+from barograph_server.warehouse.reviews import ReviewAgreement
 
 MAX_LISTED = 50
 """Disagreements that are printed; `--json` has all."""

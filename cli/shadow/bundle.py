@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.errors import CommandError
-from cli.terminal import escaped
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.terminal import escaped
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption, help_text
+from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption, help_text
 
 shadow_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -26,12 +26,12 @@ def status_command(
         barograph shadow status --model flight-delay
         barograph shadow status --model flight-delay --json | jq .days_left
     """
-    from cli.settings import load_settings
-    from cli.shadow.evaluation import evaluate
-    from cli.shadow.show import print_status, status_json
-    from cli.terminal import Terminal
-    from warehouse.client import connect
-    from warehouse.shadow.pair_histograms import read_histograms
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.shadow.evaluation import evaluate
+    from barograph_server.cli.shadow.show import print_status, status_json
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.shadow.pair_histograms import read_histograms
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
@@ -58,13 +58,13 @@ def report_command(
     Examples:
         barograph shadow report --model flight-delay --out shadow.html
     """
-    from cli.errors import CommandError
-    from cli.settings import load_settings
-    from cli.shadow.evaluation import evaluate
-    from cli.shadow.report import render_report
-    from cli.terminal import Terminal
-    from warehouse.client import connect
-    from warehouse.shadow.pair_histograms import read_histograms
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.shadow.evaluation import evaluate
+    from barograph_server.cli.shadow.report import render_report
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.shadow.pair_histograms import read_histograms
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
@@ -95,12 +95,12 @@ def export_command(
     Examples:
         barograph shadow export --model flight-delay --out evidence.zip
     """
-    from cli.settings import load_settings
-    from cli.shadow.bundle import write_bundle
-    from cli.shadow.evidence import collect_evidence
-    from cli.shadow.show import print_export
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.shadow.bundle import write_bundle
+    from barograph_server.cli.shadow.evidence import collect_evidence
+    from barograph_server.cli.shadow.show import print_export
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
@@ -125,12 +125,12 @@ def verify_command(
         barograph shadow verify evidence.zip
         barograph shadow verify evidence.zip --digest 3f2a…
     """
-    from cli.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE
-    from cli.settings import load_settings
-    from cli.shadow.show import print_verification, verification_json
-    from cli.shadow.verify import verify_bundle
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.shadow.show import print_verification, verification_json
+    from barograph_server.cli.shadow.verify import verify_bundle
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import parse_contract
 
-from cli.contracts import hint
-from cli.errors import CommandError
-from sketches.shadow.decision import ShadowDecision
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules, uncountable_reason
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.queries import ContractRow
-from warehouse.shadow.canary import is_canary
-from warehouse.shadow.criteria import decision
-from warehouse.shadow.days import PairTotals, ShadowDays, days_of, matured_until, read_totals
-from warehouse.shadow.mirror import judged, mirrored
+from barograph_server.cli.contracts import hint
+from barograph_server.cli.errors import CommandError
+from barograph_server.sketches.shadow.decision import ShadowDecision
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules, uncountable_reason
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import ContractRow
+from barograph_server.warehouse.shadow.canary import is_canary
+from barograph_server.warehouse.shadow.criteria import decision
+from barograph_server.warehouse.shadow.days import PairTotals, ShadowDays, days_of, matured_until, read_totals
+from barograph_server.warehouse.shadow.mirror import judged, mirrored
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-import cli
-import sketches
-import warehouse
-from cli.errors import CommandError
-from cli.promote.show import decision_json
-from cli.shadow.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, encode_json
-from cli.shadow.evaluation import CandidateEvaluation, CandidateTest, evaluation_of, read_test
-from cli.shadow.recount import RecountedPairs, pairs_as_of
-from cli.shadow.report import render_report
-from sketches.baseline.baseline import ALL
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.queries import BaselineRow
-from warehouse.scoring.new_rows import EpochPartition, Topic
-from warehouse.shadow.as_of import (
+import barograph_server.cli
+import barograph_server.sketches
+import barograph_server.warehouse
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.promote.show import decision_json
+from barograph_server.cli.shadow.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, encode_json
+from barograph_server.cli.shadow.evaluation import CandidateEvaluation, CandidateTest, evaluation_of, read_test
+from barograph_server.cli.shadow.recount import RecountedPairs, pairs_as_of
+from barograph_server.cli.shadow.report import render_report
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import BaselineRow
+from barograph_server.warehouse.scoring.new_rows import EpochPartition, Topic
+from barograph_server.warehouse.shadow.as_of import (
     OffsetRanges,
     TopicOffsets,
     first_window,
@@ -34,7 +34,7 @@ from warehouse.shadow.as_of import (
     offset_ranges,
     processed_until_ms,
 )
-from warehouse.shadow.days import ShadowDays, matured_until, read_totals
+from barograph_server.warehouse.shadow.days import ShadowDays, matured_until, read_totals
 
 LIBRARIES = ("clickhouse-connect", "msgspec", "numpy", "pyarrow", "pyyaml", "scipy")
 """Libraries that take part in the computation."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from cli.compare.charts import ChartLine, ChartPoint, metric_chart
-from cli.compare.page import html_table, html_text
-from cli.shadow.evaluation import CandidateEvaluation
-from cli.terminal import ratio
-from warehouse.shadow.pair_histograms import LATENCY_RANKS, PairHistograms
+from barograph_server.cli.compare.charts import ChartLine, ChartPoint, metric_chart
+from barograph_server.cli.compare.page import html_table, html_text
+from barograph_server.cli.shadow.evaluation import CandidateEvaluation
+from barograph_server.cli.terminal import ratio
+from barograph_server.warehouse.shadow.pair_histograms import LATENCY_RANKS, PairHistograms
 
 _P50, _P99 = LATENCY_RANKS.index(0.5), LATENCY_RANKS.index(0.99)
 

@@ -13,18 +13,18 @@ from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from cli.errors import CommandError
-from cli.shadow.evaluation import CandidateTest
-from sketches.baseline.baseline import load_baseline
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.scorer.rules import baseline_changes, dimensions_at, make_rules
-from streams.scorer.statement_chunks import batched, statement_chunks
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.scoring import pairs, state
-from warehouse.shadow import as_of
-from warehouse.shadow.as_of import TopicOffsets
-from warehouse.shadow.days import PairTotals, read_totals
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.shadow.evaluation import CandidateTest
+from barograph_server.sketches.baseline.baseline import load_baseline
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.scorer.rules import baseline_changes, dimensions_at, make_rules
+from barograph_server.streams.scorer.statement_chunks import batched, statement_chunks
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import pairs, state
+from barograph_server.warehouse.shadow import as_of
+from barograph_server.warehouse.shadow.as_of import TopicOffsets
+from barograph_server.warehouse.shadow.days import PairTotals, read_totals
 
 _AT_ONCE = 500
 """Windows that one statement names."""

@@ -11,22 +11,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.compare.charts import ChartLine, ChartPoint, metric_chart
-from cli.compare.page import html_fragment, html_page, html_table, html_text
-from cli.promote.show import REASON_TEXTS, decision_line, state_text, title
-from cli.shadow.evaluation import CandidateEvaluation
-from cli.shadow.histogram_sections import correlation_text, errors_section, hours_section
-from cli.terminal import percentage, ratio
-from sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
-from sketches.shadow.decision import AucDays, CriterionVerdict, Outcome
-from sketches.shadow.exceedances import bucket_quantiles
-from sketches.shadow.planned_auc import planned_auc, planned_days
-from warehouse.shadow.criteria import criterion_days
-from warehouse.shadow.days import FloatArray, ShadowDays
-from warehouse.shadow.mirror import mirrored_prices
-from warehouse.shadow.noise_floor import noise_floor
-from warehouse.shadow.pair_histograms import PairHistograms
-from warehouse.shadow.projected_cost import projected_cost
+from barograph_server.cli.compare.charts import ChartLine, ChartPoint, metric_chart
+from barograph_server.cli.compare.page import html_fragment, html_page, html_table, html_text
+from barograph_server.cli.promote.show import REASON_TEXTS, decision_line, state_text, title
+from barograph_server.cli.shadow.evaluation import CandidateEvaluation
+from barograph_server.cli.shadow.histogram_sections import correlation_text, errors_section, hours_section
+from barograph_server.cli.terminal import percentage, ratio
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
+from barograph_server.sketches.shadow.decision import AucDays, CriterionVerdict, Outcome
+from barograph_server.sketches.shadow.exceedances import bucket_quantiles
+from barograph_server.sketches.shadow.planned_auc import planned_auc, planned_days
+from barograph_server.warehouse.shadow.criteria import criterion_days
+from barograph_server.warehouse.shadow.days import FloatArray, ShadowDays
+from barograph_server.warehouse.shadow.mirror import mirrored_prices
+from barograph_server.warehouse.shadow.noise_floor import noise_floor
+from barograph_server.warehouse.shadow.pair_histograms import PairHistograms
+from barograph_server.warehouse.shadow.projected_cost import projected_cost
 
 MAX_SLICES = 60
 """Slices that are listed, the strongest evidence of harm first."""

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cli.promote.show import criteria_table, decision_json, decision_line, pair_lines, title
-from cli.shadow.bundle import EvidenceBundle
-from cli.shadow.evaluation import CandidateEvaluation
-from cli.shadow.verify import MAX_LISTED, Verification
-from cli.terminal import Terminal, iso_utc, plural, utc_minute
-from warehouse.shadow.noise_floor import noise_floor
-from warehouse.shadow.pair_histograms import LATENCY_RANKS, PairHistograms
-from warehouse.shadow.projected_cost import projected_cost
+from barograph_server.cli.promote.show import criteria_table, decision_json, decision_line, pair_lines, title
+from barograph_server.cli.shadow.bundle import EvidenceBundle
+from barograph_server.cli.shadow.evaluation import CandidateEvaluation
+from barograph_server.cli.shadow.verify import MAX_LISTED, Verification
+from barograph_server.cli.terminal import Terminal, iso_utc, plural, utc_minute
+from barograph_server.warehouse.shadow.noise_floor import noise_floor
+from barograph_server.warehouse.shadow.pair_histograms import LATENCY_RANKS, PairHistograms
+from barograph_server.warehouse.shadow.projected_cost import projected_cost
 
 
 def status_json(evaluation: CandidateEvaluation, histograms: PairHistograms) -> dict[str, Any]:

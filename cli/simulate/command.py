@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import CommandError
-from cli.options import ConfigOption, FormatOption
-from cli.simulate.read import KnownOption
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.cli.simulate.read import KnownOption
 
 
 def simulate_command(
@@ -51,25 +51,25 @@ def simulate_command(
         barograph simulate --rule silence --since 2026-03-01 --until 2026-03-08 --format json
         barograph simulate --live
     """
-    from cli.contracts import contracts_in_force
-    from cli.settings import load_settings
-    from cli.simulate.read import resolve_history, select_rules
-    from warehouse.client import connect
+    from barograph_server.cli.contracts import contracts_in_force
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.simulate.read import resolve_history, select_rules
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     if live:
         if since or until or form == "json":
             raise CommandError("--live evaluates the present: leave out --since, --until and --format.")
-        from cli.simulate.live import run_live
+        from barograph_server.cli.simulate.live import run_live
 
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         run_live(settings, model, rule or [], stop)
         return
-    from alerts.simulator import simulate
-    from cli.simulate.show import print_simulation, simulation_json
-    from cli.terminal import Terminal
+    from barograph_server.alerts.simulator import simulate
+    from barograph_server.cli.simulate.show import print_simulation, simulation_json
+    from barograph_server.cli.terminal import Terminal
 
     with connect(settings.warehouse) as client:
         contracts = contracts_in_force(client, model)

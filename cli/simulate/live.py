@@ -7,17 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from alerts import AlertsError, Rule
-from alerts.rule import definitions
-from alerts.wall_clock import LiveAlerts
-from alerts.webhooks import Sender
-from cli.contracts import contracts_in_force
-from cli.errors import CommandError
-from cli.settings import Settings
-from cli.simulate.read import select_rules
-from cli.terminal import Terminal, plural, utc_second
-from warehouse.client import connect
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.alerts import AlertsError, Rule
+from barograph_server.alerts.rule import definitions
+from barograph_server.alerts.wall_clock import LiveAlerts
+from barograph_server.alerts.webhooks import Sender
+from barograph_server.cli.contracts import contracts_in_force
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.settings import Settings
+from barograph_server.cli.simulate.read import select_rules
+from barograph_server.cli.terminal import Terminal, plural, utc_second
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 STEP_S = 1.0
 """Pause between evaluations, in seconds."""

@@ -9,14 +9,14 @@ from typing import Literal
 
 from barograph.contract import Contract
 
-from alerts import Rule, rules_for
-from alerts.settings import AlertSettings
-from cli.errors import CommandError
-from cli.terminal import iso_utc
-from cli.times import parse_since
-from warehouse.client import Client
-from warehouse.signals import FactTime
-from warehouse.signals.recorded_history import read_recorded_history
+from barograph_server.alerts import Rule, rules_for
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.terminal import iso_utc
+from barograph_server.cli.times import parse_since
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import FactTime
+from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 
 KnownOption = Literal["auto", "judged", "ended"]
 

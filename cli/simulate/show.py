@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from alerts.incidents import Incident
-from alerts.rule import Severity
-from alerts.simulator import Alert, Notification, Replay, Simulation, Transition
-from alerts.text import words
-from cli.simulate.read import HistoryRange
-from cli.terminal import AlignedTable, SafeText, Terminal, plural, utc_minute
+from barograph_server.alerts.incidents import Incident
+from barograph_server.alerts.rule import Severity
+from barograph_server.alerts.simulator import Alert, Notification, Replay, Simulation, Transition
+from barograph_server.alerts.text import words
+from barograph_server.cli.simulate.read import HistoryRange
+from barograph_server.cli.terminal import AlignedTable, SafeText, Terminal, plural, utc_minute
 
 STATE_STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
 MAX_ALERTS = 4

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-from cli.options import ConfigOption, JsonOption
-from cli.table_columns import with_columns
+from barograph_server.cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from barograph_server.cli.options import ConfigOption, JsonOption
+from barograph_server.cli.table_columns import with_columns
 
 if TYPE_CHECKING:
     from barograph import Contract
 
-    from cli.skew.compare import SkewOptions, SkewReport
-    from cli.skew.sources import ProductionSource
+    from barograph_server.cli.skew.compare import SkewOptions, SkewReport
+    from barograph_server.cli.skew.sources import ProductionSource
 
 
 def skew_command(
@@ -89,12 +89,12 @@ def skew_command(
     from barograph.contract.file import load_contract
     from barograph.contract.problems import ContractError
 
-    from cli.errors import CommandError
-    from cli.infer.errors import InferError
-    from cli.main import describe_error
-    from cli.skew.show import print_report, report_json
-    from cli.terminal import SafeText, Terminal
-    from warehouse.errors import WarehouseBusy, WarehouseError
+    from barograph_server.cli.errors import CommandError
+    from barograph_server.cli.infer.errors import InferError
+    from barograph_server.cli.main import describe_error
+    from barograph_server.cli.skew.show import print_report, report_json
+    from barograph_server.cli.terminal import SafeText, Terminal
+    from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
     errors = Terminal(stderr=True)
     try:
@@ -133,8 +133,8 @@ def _make_options(
     underlying: Sequence[str] | None,
     tolerance: float,
 ) -> SkewOptions:
-    from cli.skew.compare import SkewOptions
-    from cli.skew.sources import SkewError
+    from barograph_server.cli.skew.compare import SkewOptions
+    from barograph_server.cli.skew.sources import SkewError
 
     columns = {}
     for text in underlying or ():
@@ -158,9 +158,9 @@ def _compare(
     config: Path | None,
     progress: Callable[[str], None],
 ) -> SkewReport:
-    from cli.skew.compare import compare
-    from cli.skew.sources import CLICKHOUSE, ProductionSource, SkewError, open_file
-    from cli.times import parse_range
+    from barograph_server.cli.skew.compare import compare
+    from barograph_server.cli.skew.sources import CLICKHOUSE, ProductionSource, SkewError, open_file
+    from barograph_server.cli.times import parse_range
 
     begin, end = span
     if not served.startswith(CLICKHOUSE):
@@ -187,11 +187,11 @@ def _compare_production(
 ) -> SkewReport:
     from dataclasses import replace
 
-    from cli.contracts import read_contract
-    from cli.settings import load_settings
-    from cli.skew.compare import compare
-    from cli.skew.sources import open_file, open_production
-    from warehouse.client import connect
+    from barograph_server.cli.contracts import read_contract
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.skew.compare import compare
+    from barograph_server.cli.skew.sources import open_file, open_production
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with contextlib.ExitStack() as stack:

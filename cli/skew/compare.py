@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
 
-from cli.infer.columns import FloatArray, TextColumn, read_times_ms
-from cli.infer.errors import OptionError
-from cli.infer.tables import Table, is_text, plain_type
-from cli.skew.fields import (
+from barograph_server.cli.infer.columns import FloatArray, TextColumn, read_times_ms
+from barograph_server.cli.infer.errors import OptionError
+from barograph_server.cli.infer.tables import Table, is_text, plain_type
+from barograph_server.cli.skew.fields import (
     FieldPair,
     SkippedField,
     entities,
@@ -21,12 +21,12 @@ from cli.skew.fields import (
     read_as_numbers,
     read_as_texts,
 )
-from cli.skew.join import JoinedRows, join, texts_at
-from cli.skew.sources import SkewError
-from sketches.skew.field import Skew, cleaned
-from sketches.skew.history_rules import EntityHistory, EntitySeries
-from sketches.skew.numbers import EXACT, TOLERANCE, compare_numbers
-from sketches.skew.texts import compare_texts
+from barograph_server.cli.skew.join import JoinedRows, join, texts_at
+from barograph_server.cli.skew.sources import SkewError
+from barograph_server.sketches.skew.field import Skew, cleaned
+from barograph_server.sketches.skew.history_rules import EntityHistory, EntitySeries
+from barograph_server.sketches.skew.numbers import EXACT, TOLERANCE, compare_numbers
+from barograph_server.sketches.skew.texts import compare_texts
 
 SAMPLES = 5
 """Mismatched rows shown per field."""

@@ -22,9 +22,9 @@ from barograph.validation.rows import time_ms
 from barograph.validation.tables import MEMBERS, source_columns
 from numpy.typing import NDArray
 
-from cli.infer.columns import NULL_CODE, FloatArray, TextColumn, TooManyValues, read_numbers, read_texts
-from cli.infer.tables import Table, is_text, plain_type
-from cli.skew.sources import SkewError
+from barograph_server.cli.infer.columns import NULL_CODE, FloatArray, TextColumn, TooManyValues, read_numbers, read_texts
+from barograph_server.cli.infer.tables import Table, is_text, plain_type
+from barograph_server.cli.skew.sources import SkewError
 
 ValueType = Literal["number", "time", "text"]
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
-from cli.infer.tables import Table, is_number, is_text, plain_type
-from cli.skew.sources import SkewError
+from barograph_server.cli.infer.tables import Table, is_number, is_text, plain_type
+from barograph_server.cli.skew.sources import SkewError
 
 RowArray = NDArray[np.int64]
 

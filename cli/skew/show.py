@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.skew.compare import FieldSkew, SkewReport
-from cli.terminal import AlignedTable, Terminal, plural, ratio
-from sketches.skew.field import Explanation, Skew
+from barograph_server.cli.skew.compare import FieldSkew, SkewReport
+from barograph_server.cli.terminal import AlignedTable, Terminal, plural, ratio
+from barograph_server.sketches.skew.field import Explanation, Skew
 
 _MAX_CHARS = 40
 """Characters shown of a sample's value."""

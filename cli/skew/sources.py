@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph.contract import Contract
 
-from cli.errors import CommandError
-from cli.infer.tables import Table, is_number, open_table, plain_type
-from cli.load.files import csv_types
-from cli.table_columns import event_names, named_columns
-from cli.terminal import iso_utc
-from warehouse.client import Client
-from warehouse.served_predictions import served_features, served_range
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.infer.tables import Table, is_number, open_table, plain_type
+from barograph_server.cli.load.files import csv_types
+from barograph_server.cli.table_columns import event_names, named_columns
+from barograph_server.cli.terminal import iso_utc
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.served_predictions import served_features, served_range
 
 if TYPE_CHECKING:
-    from warehouse.served_predictions import FeatureSource
+    from barograph_server.warehouse.served_predictions import FeatureSource
 
 CLICKHOUSE = "clickhouse:"
 _NUMBERS = ("float", "int", "bool")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, FormatOption
+from barograph_server.cli.options import ConfigOption, FormatOption
 
 
 def status_command(
@@ -26,12 +26,12 @@ def status_command(
         barograph status
         barograph status --format json | jq '.models[].levels'
     """
-    from cli.settings import load_settings
-    from cli.status.incidents import read_open_incidents
-    from cli.status.read import read_status
-    from cli.status.show import print_status, status_json
-    from cli.terminal import Terminal
-    from warehouse.client import connect
+    from barograph_server.cli.settings import load_settings
+    from barograph_server.cli.status.incidents import read_open_incidents
+    from barograph_server.cli.status.read import read_status
+    from barograph_server.cli.status.show import print_status, status_json
+    from barograph_server.cli.terminal import Terminal
+    from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:

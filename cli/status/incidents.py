@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from barograph.contract.problems import ContractError
 
-from alerts import AlertsError, rules_for
-from alerts.incidents import Incident
-from alerts.settings import AlertSettings
-from alerts.simulator import simulate
-from cli.contracts import read_contracts
-from cli.errors import CommandError
-from cli.simulate.read import resolve_history
-from warehouse.client import Client
-from warehouse.errors import WarehouseError
-from warehouse.signals.recorded_history import read_recorded_history
+from barograph_server.alerts import AlertsError, rules_for
+from barograph_server.alerts.incidents import Incident
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import simulate
+from barograph_server.cli.contracts import read_contracts
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.simulate.read import resolve_history
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 
 
 @dataclass(frozen=True, slots=True)

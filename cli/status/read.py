@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sketches.baseline.levels import LEVEL_NAMES
-from warehouse import event_counts, queries, status
-from warehouse.client import Client
-from warehouse.event_counts import ProblemRow
-from warehouse.queries import PromotionRow
-from warehouse.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.warehouse import event_counts, queries, status
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.event_counts import ProblemRow
+from barograph_server.warehouse.queries import PromotionRow
+from barograph_server.warehouse.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 
 SILENT_S = 30
 """Seconds after which a processor counts as stopped: it reports every 10 s, so three reports are missing."""

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cli.simulate.show import incident_json, incident_table
-from cli.status.incidents import OpenIncidents
-from cli.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, is_silent
-from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, age, percentage, plural, utc_minute
-from sketches.baseline.levels import LEVEL_NAMES
-from warehouse.event_counts import ProblemRow
-from warehouse.queries import PromotionRow
-from warehouse.status import DriftRow, LostRange, ProcessorRow, RateRow
+from barograph_server.cli.simulate.show import incident_json, incident_table
+from barograph_server.cli.status.incidents import OpenIncidents
+from barograph_server.cli.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, is_silent
+from barograph_server.cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, age, percentage, plural, utc_minute
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.warehouse.event_counts import ProblemRow
+from barograph_server.warehouse.queries import PromotionRow
+from barograph_server.warehouse.status import DriftRow, LostRange, ProcessorRow, RateRow
 
 MAX_MAJOR = 20
 """Major verdicts that the table lists."""

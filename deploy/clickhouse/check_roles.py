@@ -25,9 +25,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from cli.settings import load_settings
-from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
-from warehouse.roles import ROLES, Limit, Role
+from barograph_server.cli.settings import load_settings
+from barograph_server.warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
+from barograph_server.warehouse.roles import ROLES, Limit, Role
 
 Check = tuple[bool, str]
 """Whether the server behaves as it must, and what was checked."""

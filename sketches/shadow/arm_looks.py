@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from sketches.shadow.day_interval import mean_radius
+from barograph_server.sketches.shadow.day_interval import mean_radius
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaln, gammaln, logsumexp, xlog1py, xlogy
 
-from sketches.comparison.sample_ratio import CONCENTRATIONS, log_evidence_terms
+from barograph_server.sketches.comparison.sample_ratio import CONCENTRATIONS, log_evidence_terms
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

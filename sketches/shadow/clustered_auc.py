@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.auc import class_rows, share_below
-from sketches.shadow.autocorrelation import first_lag_factor
+from barograph_server.sketches.performance.auc import class_rows, share_below
+from barograph_server.sketches.shadow.autocorrelation import first_lag_factor
 
 FloatArray = NDArray[np.float64]
 

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from sketches.shadow.autocorrelation import first_lag_factor
-from sketches.shadow.day_interval import BURN_IN_DAYS, checked_days
+from barograph_server.sketches.shadow.autocorrelation import first_lag_factor
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS, checked_days
 
 FloatArray = NDArray[np.float64]
 

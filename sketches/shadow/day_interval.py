@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.shadow.autocorrelation import variance_factor
+from barograph_server.sketches.shadow.autocorrelation import variance_factor
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

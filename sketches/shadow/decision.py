@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from sketches.shadow.day_evidence import DayEvidence, day_evidence
-from sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, day_interval
-from sketches.shadow.e_bh import e_bh, log_mean_e
-from sketches.shadow.least_days import WORST_DAY, days_left, least_days, unseen_loss
-from sketches.shadow.missing_pairs import MissingPairs, bounded_sums
-from sketches.shadow.planned_auc import planned_auc, planned_days
+from barograph_server.sketches.shadow.day_evidence import DayEvidence, day_evidence
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, day_interval
+from barograph_server.sketches.shadow.e_bh import e_bh, log_mean_e
+from barograph_server.sketches.shadow.least_days import WORST_DAY, days_left, least_days, unseen_loss
+from barograph_server.sketches.shadow.missing_pairs import MissingPairs, bounded_sums
+from barograph_server.sketches.shadow.planned_auc import planned_auc, planned_days
 
 FloatArray = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from sketches.shadow.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS
 
 WORST_DAY = 0.1
 """Default of the loss per pair on a bad day."""

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.shadow.clustered_auc import auc_difference
-from sketches.shadow.day_interval import BURN_IN_DAYS
-from sketches.shadow.least_days import WORST_DAY, unseen_loss
-from sketches.shadow.planned_looks import MOST_LOOKS, look_bounds
+from barograph_server.sketches.shadow.clustered_auc import auc_difference
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.shadow.least_days import WORST_DAY, unseen_loss
+from barograph_server.sketches.shadow.planned_looks import MOST_LOOKS, look_bounds
 
 FloatArray = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.sketch.numeric import NumericSketch
 
 LEAST_EVENTS = 2.0
 """With fewer independent events a band is all ranks."""

@@ -17,17 +17,17 @@ from barograph.contract.file import parse_contract
 from barograph.events import MAX_AHEAD_S
 from confluent_kafka import KafkaException
 
-from streams.broker.client import Admin, explain
-from streams.events.batch import MessageBatch
-from streams.events.columns import EventColumns
-from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.rebuild.errors import RebuildError
-from streams.recorder.recorder import GROUP
-from streams.recorder.topic_epoch import known_epoch
-from streams.registry.registry import Registry
-from streams.settings import ProcessorSettings
-from warehouse.client import Client
+from barograph_server.streams.broker.client import Admin, explain
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.recorder.recorder import GROUP
+from barograph_server.streams.recorder.topic_epoch import known_epoch
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client
 
 RETENTION_S = 90 * 86_400
 """Retention of raw predictions after their receipt (the table's TTL)."""

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, offset_since
-from streams.monitor.app import GROUP as MONITOR
-from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, offset_of
-from streams.monitor.state.store import WarehouseStore
-from streams.rebuild.stopped_check import wait_until_stopped
-from streams.recorder.recorder import GROUP as RECORDER
-from streams.recorder.topic_epoch import known_epoch
-from streams.settings import ProcessorSettings
-from warehouse.client import Client, connect
+from barograph_server.streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, offset_since
+from barograph_server.streams.monitor.app import GROUP as MONITOR
+from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, offset_of
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.rebuild.stopped_check import wait_until_stopped
+from barograph_server.streams.recorder.recorder import GROUP as RECORDER
+from barograph_server.streams.recorder.topic_epoch import known_epoch
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client, connect
 
 MARGIN_MS = 15 * 60 * 1000
 """Margin before the end of the rows. Rows that await a revision or were partly inserted are newer."""

@@ -6,24 +6,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from streams.broker.client import TopicMetadata
-from streams.events.columns import EventColumns
-from streams.events.event_time import DAY_MS
-from streams.monitor.app import GROUP
-from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
-from streams.monitor.state.store import WarehouseStore
-from streams.rebuild.errors import RebuildError
-from streams.rebuild.kafka_events import KafkaEvents
-from streams.rebuild.raw_events import RawEvents
-from streams.rebuild.recount import JUDGED_TABLES, TABLES, RebuildScope, recount
-from streams.rebuild.stopped_check import wait_until_stopped
-from streams.records import OffsetRange
-from streams.registry.poller import RegistryPoller
-from streams.registry.registry import Registry
-from streams.settings import ProcessorSettings
-from streams.topics import partials_partition
-from warehouse.client import Client, connect
-from warehouse.staging import Difference, Staging
+from barograph_server.streams.broker.client import TopicMetadata
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.event_time import DAY_MS
+from barograph_server.streams.monitor.app import GROUP
+from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.rebuild.kafka_events import KafkaEvents
+from barograph_server.streams.rebuild.raw_events import RawEvents
+from barograph_server.streams.rebuild.recount import JUDGED_TABLES, TABLES, RebuildScope, recount
+from barograph_server.streams.rebuild.stopped_check import wait_until_stopped
+from barograph_server.streams.records import OffsetRange
+from barograph_server.streams.registry.poller import RegistryPoller
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import partials_partition
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.staging import Difference, Staging
 
 RebuildSource = Literal["kafka", "raw", "panes"]
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaException
 
-from streams.broker.client import Admin, explain, is_transient
-from streams.rebuild.errors import RebuildError
-from streams.runtime.backoff import Backoff
-from streams.settings import ProcessorSettings
-from warehouse.client import Client
+from barograph_server.streams.broker.client import Admin, explain, is_transient
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.runtime.backoff import Backoff
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client
 
 POLL_INTERVAL_S = 0.5
 MARGIN_S = 30.0

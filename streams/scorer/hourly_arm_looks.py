@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import structlog
 from barograph.contract import Arms, Contract, Rollback
 
-from sketches.baseline.levels import Level
-from warehouse.arm_comparisons import (
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.warehouse.arm_comparisons import (
     COLUMNS,
     HARM,
     ArmComparison,
@@ -19,11 +19,11 @@ from warehouse.arm_comparisons import (
     own_margins,
     write_comparisons,
 )
-from warehouse.arm_hours import arm_hours, newest_end
-from warehouse.arm_ratios import last_check
-from warehouse.client import Client
-from warehouse.rollback_proposals import propose_rollbacks
-from warehouse.scoring.rules import Rules
+from barograph_server.warehouse.arm_hours import arm_hours, newest_end
+from barograph_server.warehouse.arm_ratios import last_check
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollback_proposals import propose_rollbacks
+from barograph_server.warehouse.scoring.rules import Rules
 
 
 @dataclass

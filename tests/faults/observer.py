@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from tests.support.pipeline import Pipeline
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 INTERVAL_S = 1.0
 AHEAD_S = 2.0

@@ -15,13 +15,13 @@ import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason, encode_arrow
 from confluent_kafka import Producer
 
-from cli.main import main
-from streams.dead_letters.dead_letter import Resolution
-from streams.dead_letters.message import dead_message
-from streams.dead_letters.reader import DeadLetterFilter
-from streams.dead_letters.replay import DeadLetterReplayer
-from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
-from streams.records import Partial, Progress, Tally, decode
+from barograph_server.cli.main import main
+from barograph_server.streams.dead_letters.dead_letter import Resolution
+from barograph_server.streams.dead_letters.message import dead_message
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter
+from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
+from barograph_server.streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
+from barograph_server.streams.records import Partial, Progress, Tally, decode
 from tests.support import killed_replay
 from tests.support.environment import enter_folder
 from tests.support.forked_processors import fork

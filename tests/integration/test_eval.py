@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import call
-from warehouse.client import Client
-from warehouse.eval_runs import EvalItem, EvalRun, store_run
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.eval_runs import EvalItem, EvalRun, store_run
 
 pytestmark = pytest.mark.engine
 

@@ -11,10 +11,10 @@ from barograph.prompts.content import content_hash
 from barograph.prompts.file import load_content
 from barograph.prompts.records import PromptVersion
 
-from local.language_model import MODEL, LocalLanguageModel
+from barograph_server.local.language_model import MODEL, LocalLanguageModel
 from tests.support.command_line import call
-from warehouse.client import Client
-from warehouse.prompts import store_missing
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.prompts import store_missing
 
 pytestmark = [pytest.mark.llm, pytest.mark.slow, pytest.mark.engine]
 

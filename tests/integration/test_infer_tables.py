@@ -16,15 +16,15 @@ from barograph.contract import CROSS, LabelSpec, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
-from cli.infer import InferOptions, InferResult, OptionError, Roles, infer, phi, summarise, tables, write_result
-from sketches.baseline.baseline import load_baseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn
-from sketches.baseline.fit import fit_problems
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.baseline.levels import Level
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.rate_cells import RateCells
+from barograph_server.cli.infer import InferOptions, InferResult, OptionError, Roles, infer, phi, summarise, tables, write_result
+from barograph_server.sketches.baseline.baseline import load_baseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.rate_cells import RateCells
 from tests.support.odd_tables import ODD_TABLES, ROLES, odd_table
 
 OTHER = "other"
@@ -179,7 +179,7 @@ def test_row_groups_and_chunks_do_not_change_the_result(
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 2000)
+    monkeypatch.setattr("barograph_server.cli.table_files._CSV_BLOCK_BYTES", 2000)
     table, path = odd_table("outputs"), tmp_path / f"train.{ending}"
     expected = inferred(write(table, tmp_path, path.name), "outputs")
     pa_csv.write_csv(table, path, pa_csv.WriteOptions(delimiter="\t" if ending == "tsv" else ","))
@@ -191,7 +191,7 @@ def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monke
 
 
 def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr("barograph_server.cli.table_files._CSV_BLOCK_BYTES", 64)
     path = tmp_path / "train.csv"
     head = "whole,empty,day,flag,word,region\n"
     early = "1,,2020-01-01,true,7,NA\n" * 20

@@ -13,10 +13,10 @@ from barograph.contract.file import dump_contract, parse_contract
 
 from tests.support.command_line import call
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.signals import point_sql
-from warehouse.signals.prompts import prompt_harm
-from warehouse.tables import insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import point_sql
+from barograph_server.warehouse.signals.prompts import prompt_harm
+from barograph_server.warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

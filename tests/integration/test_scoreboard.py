@@ -12,14 +12,14 @@ import pytest
 
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.scores import make_streams
-from cli.drill.plan import DrillRequest, plan_drill
-from cli.drill.run import DrillInput, DrillOptions, run_drills
-from cli.settings import load_settings
-from drills.faults import EventTables, InjectionRequest
-from drills.faults.catalogue import find_fault
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from warehouse.client import Client
+from barograph_server.cli.drill.plan import DrillRequest, plan_drill
+from barograph_server.cli.drill.run import DrillInput, DrillOptions, run_drills
+from barograph_server.cli.settings import load_settings
+from barograph_server.drills.faults import EventTables, InjectionRequest
+from barograph_server.drills.faults.catalogue import find_fault
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.warehouse.client import Client
 
 DAY_S = 86_400
 GROUP_WAIT_S = 30

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from cli.infer.infer import InferOptions, InferResult, infer
-from cli.infer.profile import Roles
-from streams.hour_of_week import compute_hours_of_week
+from barograph_server.cli.infer.infer import InferOptions, InferResult, infer
+from barograph_server.cli.infer.profile import Roles
+from barograph_server.streams.hour_of_week import compute_hours_of_week
 from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3_600, 86_400

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.questions import WRITTEN_MONDAY, questions
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
-from warehouse.client import Client
+from barograph_server.warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 

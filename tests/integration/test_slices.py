@@ -20,10 +20,10 @@ from barograph.contract import Contract, Slice, Window
 from barograph.contract.file import load_contract
 from barograph.events import encode_arrow
 
-from cli.infer import InferOptions, Roles, infer, write_result
-from sketches.baseline.baseline import Baseline, load_baseline
-from sketches.sketch.envelope import SketchType
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.cli.infer import InferOptions, Roles, infer, write_result
+from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
+from barograph_server.sketches.sketch.envelope import SketchType
+from barograph_server.sketches.sketch.numeric import NumericSketch
 from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3600, 86_400

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
-from warehouse import queries
-from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
-from warehouse.tables import insert_rows
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
+from barograph_server.warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

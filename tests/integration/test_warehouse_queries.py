@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from tests.support.warehouse import row
-from warehouse import queries, status
-from warehouse.client import Client
-from warehouse.tables import SCHEMAS, insert_rows
+from barograph_server.warehouse import queries, status
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import SCHEMAS, insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -10,13 +10,13 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from streams.events.event_time import RETENTION_MS
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.events.event_time import RETENTION_MS
 from tests.support.warehouse import migrated
-from warehouse import migrate, retention, tables_page
-from warehouse.client import Address, Client, WarehouseError, connect
-from warehouse.migrate import MigrationState
-from warehouse.tables import SCHEMAS
+from barograph_server.warehouse import migrate, retention, tables_page
+from barograph_server.warehouse.client import Address, Client, WarehouseError, connect
+from barograph_server.warehouse.migrate import MigrationState
+from barograph_server.warehouse.tables import SCHEMAS
 
 pytestmark = pytest.mark.engine
 

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from barograph.contract import Window
 
-from streams.monitor.state.store import ROWS_PER_LOAD
-from streams.monitor.verdicts import judge
-from streams.registry.registry import Registry
-from streams.sketcher import partial_messages
+from barograph_server.streams.monitor.state.store import ROWS_PER_LOAD
+from barograph_server.streams.monitor.verdicts import judge
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher import partial_messages
 from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 from tests.support.monitor_schedule import (
     History,

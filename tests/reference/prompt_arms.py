@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sketches.shadow.arm_looks import ArmLooks, arm_looks
+from barograph_server.sketches.shadow.arm_looks import ArmLooks, arm_looks
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -16,12 +16,12 @@ from functools import cache
 
 import numpy as np
 
-from cli.demo.flights import SHADOW
-from sketches.shadow.day_evidence import day_evidence
-from sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, mean_radius
-from sketches.shadow.decision import ALPHA, SLICE_ALPHA
-from sketches.shadow.e_bh import e_bh
-from sketches.shadow.least_days import least_days
+from barograph_server.cli.demo.flights import SHADOW
+from barograph_server.sketches.shadow.day_evidence import day_evidence
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, mean_radius
+from barograph_server.sketches.shadow.decision import ALPHA, SLICE_ALPHA
+from barograph_server.sketches.shadow.e_bh import e_bh
+from barograph_server.sketches.shadow.least_days import least_days
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, flight_pairs
 from tests.reference.shadow_errors import (
     Draws,

@@ -14,7 +14,7 @@ from barograph.contract import Contract, LabelSpec, ShadowTest, Slice, Slo
 from tests.support.pipeline import Pipeline
 from tests.support.scoring import HOUR_MS, expected
 from tests.support.warehouse import row
-from warehouse.client import Client
+from barograph_server.warehouse.client import Client
 
 THRESHOLD = 0.4
 SHADOW = ShadowTest(

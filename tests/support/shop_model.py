@@ -20,8 +20,8 @@ from barograph import Publisher
 from barograph.contract import Arms, Contract, Slo, Window
 from numpy.typing import NDArray
 
-from cli.infer import InferOptions, Roles, infer
-from sketches.baseline.baseline import Baseline
+from barograph_server.cli.infer import InferOptions, Roles, infer
+from barograph_server.sketches.baseline.baseline import Baseline
 from tests.support.pipeline import Pipeline
 
 HOUR_S = 3600

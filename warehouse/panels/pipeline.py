@@ -5,11 +5,11 @@ Reports of processors use wall-clock time, not event time.
 
 from __future__ import annotations
 
-from warehouse.drill_models import NO_DRILLS
-from warehouse.metrics import metrics_of_panel
-from warehouse.panels.fragments import finite, is_selected_or_all
-from warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
-from warehouse.processor_reports import BUCKET_S
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.metrics import metrics_of_panel
+from barograph_server.warehouse.panels.fragments import finite, is_selected_or_all
+from barograph_server.warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
+from barograph_server.warehouse.processor_reports import BUCKET_S
 
 REPORTS_S = 10
 """Interval of processor reports, in seconds."""

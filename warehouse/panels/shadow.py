@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, finite, interval, is_selected
-from warehouse.panels.query import DAY_S, HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.fragments import MODEL, finite, interval, is_selected
+from barograph_server.warehouse.panels.query import DAY_S, HOUR_S, PanelQuery, series, table
 
 OUTCOMES = ("promote", "insufficient", "hold", "keep", "roll back")
 """Decisions about a candidate, from best to worst, then those about a new primary."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warehouse.client import Client
-from warehouse.scoring import cell_counts, label_join
-from warehouse.scoring.rules import Rules, ScoreDimension
-from warehouse.scoring.whole_sums import sum_if, unscaled
-from warehouse.tables import SCHEMAS
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import cell_counts, label_join
+from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
+from barograph_server.warehouse.scoring.whole_sums import sum_if, unscaled
+from barograph_server.warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["arm_counts"].names)
 """The columns of `arm_counts`, in the order of the queries."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from warehouse.client import Client
-from warehouse.scoring import pairs
-from warehouse.scoring.new_rows import EpochPartition, Offsets, Topic, is_after, read_checkpoints
-from warehouse.scoring.rules import Rules
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import pairs
+from barograph_server.warehouse.scoring.new_rows import EpochPartition, Offsets, Topic, is_after, read_checkpoints
+from barograph_server.warehouse.scoring.rules import Rules
 
 TopicOffsets = Mapping[Topic, Offsets]
 """Per topic and partition, the last offset that counts."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import parse_contract
 
-from warehouse.client import Client
-from warehouse.queries import ContractRow, contract_history
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import ContractRow, contract_history
 
 
 def is_canary(shadow: ShadowTest, earlier: Iterable[ContractRow]) -> bool:

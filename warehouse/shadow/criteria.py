@@ -9,13 +9,13 @@ import numpy as np
 from barograph.contract import ShadowTest
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL
-from sketches.shadow.day_interval import BURN_IN_DAYS
-from sketches.shadow.decision import AucDays, Criterion, CriterionDays, ShadowDecision, SliceDays, decide
-from sketches.shadow.exceedances import exceedances, frozen_limit
-from sketches.shadow.missing_pairs import MissingPairs
-from sketches.shadow.noise_floor import disagreement_beyond_copy
-from warehouse.shadow.days import PLANNED, SLO_TIMED, FloatArray, ShadowDays
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.shadow.decision import AucDays, Criterion, CriterionDays, ShadowDecision, SliceDays, decide
+from barograph_server.sketches.shadow.exceedances import exceedances, frozen_limit
+from barograph_server.sketches.shadow.missing_pairs import MissingPairs
+from barograph_server.sketches.shadow.noise_floor import disagreement_beyond_copy
+from barograph_server.warehouse.shadow.days import PLANNED, SLO_TIMED, FloatArray, ShadowDays
 
 SLICED = ("accuracy", "brier", "log_loss", "mae")
 """Criteria that are also compared in every slice."""

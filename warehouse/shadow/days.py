@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL
-from sketches.shadow.exceedances import bucket_histogram
-from warehouse.client import Client
-from warehouse.scoring.pairs import OF_PAIRS
-from warehouse.scoring.whole_sums import SCALE, whole
-from warehouse.tables import SCHEMAS
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.shadow.exceedances import bucket_histogram
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.pairs import OF_PAIRS
+from barograph_server.warehouse.scoring.whole_sums import SCALE, whole
+from barograph_server.warehouse.tables import SCHEMAS
 
 FloatArray = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 from barograph.contract import ShadowTest
 
-from sketches.baseline.baseline import ALL
-from sketches.shadow.decision import ShadowDecision
-from warehouse.shadow.criteria import decision
-from warehouse.shadow.days import FloatArray, ShadowDays
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.shadow.decision import ShadowDecision
+from barograph_server.warehouse.shadow.criteria import decision
+from barograph_server.warehouse.shadow.days import FloatArray, ShadowDays
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from barograph.contract import ShadowTest
 
-from warehouse.shadow.days import OF_COPY, ShadowDays
+from barograph_server.warehouse.shadow.days import OF_COPY, ShadowDays
 
 _FAILED = "primary-failed"
 _CANDIDATE_FAILED = "error"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sketches.shadow.day_interval import day_interval
-from sketches.shadow.noise_floor import disagreement_beyond_copy
-from warehouse.shadow.days import ShadowDays
+from barograph_server.sketches.shadow.day_interval import day_interval
+from barograph_server.sketches.shadow.noise_floor import disagreement_beyond_copy
+from barograph_server.warehouse.shadow.days import ShadowDays
 
 
 @dataclass(frozen=True, slots=True)

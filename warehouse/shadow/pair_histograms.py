@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sketches.shadow.exceedances import bucket_histogram, bucket_quantiles
-from sketches.shadow.rank_correlation import binned_rank_correlation
-from warehouse.client import Client
-from warehouse.scoring.pairs import OF_PAIRS
+from barograph_server.sketches.shadow.exceedances import bucket_histogram, bucket_quantiles
+from barograph_server.sketches.shadow.rank_correlation import binned_rank_correlation
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.pairs import OF_PAIRS
 
 LATENCY_RANKS = (0.5, 0.9, 0.95, 0.99, 0.999)
 """Ranks of the quantiles of latency."""

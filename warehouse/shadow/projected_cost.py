@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from barograph.contract import ShadowTest
 
-from sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
-from warehouse.shadow.criteria import daily_costs
-from warehouse.shadow.days import ShadowDays
+from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
+from barograph_server.warehouse.shadow.criteria import daily_costs
+from barograph_server.warehouse.shadow.days import ShadowDays
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from enum import Enum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sketches.baseline.baseline import ALL
-from sketches.shadow.decision import CriterionVerdict, Outcome, ShadowDecision, SliceVerdict
-from warehouse.client import Client
-from warehouse.scoring.pairs import OF_VERSIONS
-from warehouse.scoring.rules import ShadowVersions
-from warehouse.shadow.looks import LookDay
-from warehouse.tables import SCHEMAS, insert_columns
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.shadow.decision import CriterionVerdict, Outcome, ShadowDecision, SliceVerdict
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.pairs import OF_VERSIONS
+from barograph_server.warehouse.scoring.rules import ShadowVersions
+from barograph_server.warehouse.shadow.looks import LookDay
+from barograph_server.warehouse.tables import SCHEMAS, insert_columns
 
 DECISION = "decision"
 """The criterion of the row that describes the whole look."""

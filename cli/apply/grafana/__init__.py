@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cli.apply.grafana.apply import apply_grafana, check_grafana
-from cli.apply.grafana.bundle import Bundle, build_bundle
-from cli.apply.grafana.client import connect
-from cli.apply.grafana.errors import GrafanaError
-from cli.apply.grafana.plan import GrafanaPlan, plan_grafana
+from barograph_server.cli.apply.grafana.apply import apply_grafana, check_grafana
+from barograph_server.cli.apply.grafana.bundle import Bundle, build_bundle
+from barograph_server.cli.apply.grafana.client import connect
+from barograph_server.cli.apply.grafana.errors import GrafanaError
+from barograph_server.cli.apply.grafana.plan import GrafanaPlan, plan_grafana
 
 __all__ = [
     "Bundle",

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cli.apply.grafana.client import Grafana, escape_segment
-from cli.apply.grafana.compare import Json, drop_empty, drop_keys, duration_s, normalize
-from cli.apply.grafana.resources import CurrentResource, Resource
+from barograph_server.cli.apply.grafana.client import Grafana, escape_segment
+from barograph_server.cli.apply.grafana.compare import Json, drop_empty, drop_keys, duration_s, normalize
+from barograph_server.cli.apply.grafana.resources import CurrentResource, Resource
 
 _WRITABLE_PROVENANCES = frozenset({"", "api", None})
 """Provenances of objects that the API may overwrite."""

@@ -11,12 +11,12 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cli.apply.grafana.bundle import Bundle
-from cli.apply.grafana.checks import check_permissions
-from cli.apply.grafana.client import Grafana
-from cli.apply.grafana.compare import differences, fingerprint
-from cli.apply.grafana.errors import GrafanaBusy, GrafanaConflict, GrafanaError
-from cli.apply.grafana.plan import (
+from barograph_server.cli.apply.grafana.bundle import Bundle
+from barograph_server.cli.apply.grafana.checks import check_permissions
+from barograph_server.cli.apply.grafana.client import Grafana
+from barograph_server.cli.apply.grafana.compare import differences, fingerprint
+from barograph_server.cli.apply.grafana.errors import GrafanaBusy, GrafanaConflict, GrafanaError
+from barograph_server.cli.apply.grafana.plan import (
     GrafanaPlan,
     ResourceState,
     classify,
@@ -24,7 +24,7 @@ from cli.apply.grafana.plan import (
     read_stored_ledger,
     sent_fingerprint,
 )
-from cli.apply.grafana.resources import DataSource, Resource
+from barograph_server.cli.apply.grafana.resources import DataSource, Resource
 
 
 def apply_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) -> GrafanaPlan:

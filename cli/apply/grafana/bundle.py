@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from alerts import rules_for, to_api
-from cli.apply.grafana.compare import Json
-from cli.errors import ApplyError
-from cli.settings import Settings
+from barograph_server.alerts import rules_for, to_api
+from barograph_server.cli.apply.grafana.compare import Json
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.settings import Settings
 
 DATA_SOURCE_UID = FOLDER_UID = "barograph"
 """The uids here and in the files that `docker compose` provisions."""
@@ -80,7 +80,7 @@ def build_bundle(
             contact point is not set.
     """
     # The dashboard builders take a second to load; other commands do not need them.
-    from dashboards.pages import dashboards
+    from barograph_server.dashboards.pages import dashboards
 
     assert settings.grafana is not None
     alerting = to_api(rules_for(contracts.values(), settings.alerts), settings.alerts, environ)

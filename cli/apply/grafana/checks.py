@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from cli.apply.grafana.client import Grafana, escape_segment
-from cli.apply.grafana.errors import GrafanaError, GrafanaMissing
+from barograph_server.cli.apply.grafana.client import Grafana, escape_segment
+from barograph_server.cli.apply.grafana.errors import GrafanaError, GrafanaMissing
 
 MIN_GRAFANA = (13, 0)
 """Minimum version of Grafana; older ones silently drop keys of our rules and dashboards."""

@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 
 from barograph.publisher.retry_schedule import RetrySchedule
 
-from cli.apply.grafana.errors import Explainer, GrafanaBusy, GrafanaMissing
-from cli.errors import SettingsError
-from cli.settings import GrafanaSettings
+from barograph_server.cli.apply.grafana.errors import Explainer, GrafanaBusy, GrafanaMissing
+from barograph_server.cli.errors import SettingsError
+from barograph_server.cli.settings import GrafanaSettings
 
 CONNECT_TIMEOUT_S = 5.0
 TIMEOUT_S = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from cli.errors import ApplyError
+from barograph_server.cli.errors import ApplyError
 
 _CONFLICT = (409, 412)
 _TRANSIENT = (429, 502, 503, 504)

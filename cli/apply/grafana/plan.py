@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from cli.apply.grafana.alerting import ContactPoint, GrafanaMuteTiming, NotificationPolicy, RuleGroup
-from cli.apply.grafana.bundle import Bundle
-from cli.apply.grafana.checks import check_server
-from cli.apply.grafana.client import Grafana
-from cli.apply.grafana.compare import contains, differences, fingerprint, keyed_fingerprint
-from cli.apply.grafana.errors import GrafanaError
-from cli.apply.grafana.ledger import Ledger, ledger_name, read_ledger
-from cli.apply.grafana.resources import LEDGER_KEY, CurrentResource, Dashboard, DataSource, Folder, Resource
+from barograph_server.cli.apply.grafana.alerting import ContactPoint, GrafanaMuteTiming, NotificationPolicy, RuleGroup
+from barograph_server.cli.apply.grafana.bundle import Bundle
+from barograph_server.cli.apply.grafana.checks import check_server
+from barograph_server.cli.apply.grafana.client import Grafana
+from barograph_server.cli.apply.grafana.compare import contains, differences, fingerprint, keyed_fingerprint
+from barograph_server.cli.apply.grafana.errors import GrafanaError
+from barograph_server.cli.apply.grafana.ledger import Ledger, ledger_name, read_ledger
+from barograph_server.cli.apply.grafana.resources import LEDGER_KEY, CurrentResource, Dashboard, DataSource, Folder, Resource
 
 
 class ResourceState(Enum):

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cli.apply.grafana.client import Grafana, escape_segment
-from cli.apply.grafana.compare import Json, drop_empty, drop_keys, normalize
-from cli.apply.grafana.ledger import ledger_name
+from barograph_server.cli.apply.grafana.client import Grafana, escape_segment
+from barograph_server.cli.apply.grafana.compare import Json, drop_empty, drop_keys, normalize
+from barograph_server.cli.apply.grafana.ledger import ledger_name
 
 LEDGER_KEY = "barograph"
 """Key of the ledger in the `jsonData` of our data source."""

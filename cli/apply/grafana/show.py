@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.apply.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
-from cli.terminal import plural
+from barograph_server.cli.apply.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
+from barograph_server.cli.terminal import plural
 
 _MAX_SHOWN = 8
 """Differences of one object that are shown at most."""

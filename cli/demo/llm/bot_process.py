@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from cli.demo.errors import DemoError
-from cli.demo.llm.training import MODEL
+from barograph_server.cli.demo.errors import DemoError
+from barograph_server.cli.demo.llm.training import MODEL
 
 STOP_S = 30.0
 
@@ -45,7 +45,7 @@ class BotProcess:
         """
         self._record, self._log = Path(options["record"]), log
         self._record.write_text("", encoding="utf-8")
-        command = [sys.executable, "-m", "examples.support_bot.bot", msgspec.json.encode(options).decode()]
+        command = [sys.executable, "-m", "barograph_server.examples.support_bot.bot", msgspec.json.encode(options).decode()]
         environ = {
             **os.environ,
             "OTEL_SERVICE_NAME": MODEL,

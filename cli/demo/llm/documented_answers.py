@@ -12,8 +12,8 @@ from pathlib import Path
 
 import openai
 
-import examples.support_bot
-from local.language_model import MODEL as VERSION
+import barograph_server.examples.support_bot
+from barograph_server.local.language_model import MODEL as VERSION
 
 BOT_FOLDER = Path(examples.support_bot.__file__).parent
 SYSTEM = "You answer customers of a shop in one short sentence. Use this text:\n\n"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.llm.training import EVALUATORS, MODEL
-from cli.demo.query_result import DemoQuery, query_rows
-from warehouse.client import Client
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.llm.training import EVALUATORS, MODEL
+from barograph_server.cli.demo.query_result import DemoQuery, query_rows
+from barograph_server.warehouse.client import Client
 
 _CHECK = next(name for name, each in EVALUATORS.items() if each.check)
 

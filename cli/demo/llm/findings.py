@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.llm.bot_process import BotCall
-from cli.demo.llm.evaluated import evaluation_expectation, read_evaluations, unevaluated
-from cli.demo.llm.search import tables_with, topics_with
-from cli.demo.llm.training import CANDIDATE, MODEL, PRICES, PRODUCTION
-from cli.demo.query_result import DemoQuery, query_rows
-from cli.demo.report import DemoReport, joined
-from cli.settings import Settings
-from warehouse.client import Client
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.llm.bot_process import BotCall
+from barograph_server.cli.demo.llm.evaluated import evaluation_expectation, read_evaluations, unevaluated
+from barograph_server.cli.demo.llm.search import tables_with, topics_with
+from barograph_server.cli.demo.llm.training import CANDIDATE, MODEL, PRICES, PRODUCTION
+from barograph_server.cli.demo.query_result import DemoQuery, query_rows
+from barograph_server.cli.demo.report import DemoReport, joined
+from barograph_server.cli.settings import Settings
+from barograph_server.warehouse.client import Client
 
 FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client, in milliseconds."""

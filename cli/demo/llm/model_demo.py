@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cli.demo.demo_run import DemoRun
-from cli.demo.errors import DemoError
-from local.language_model import LocalLanguageModel
+from barograph_server.cli.demo.demo_run import DemoRun
+from barograph_server.cli.demo.errors import DemoError
+from barograph_server.local.language_model import LocalLanguageModel
 
 POLL_S = 0.5
 

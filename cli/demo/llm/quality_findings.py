@@ -9,13 +9,13 @@ from datetime import datetime
 
 from barograph.contract.evaluators import FAULTY
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.llm.documented_answers import FAULTS, INTACT, KnownAnswer
-from cli.demo.query_result import DemoQuery, query_rows
-from cli.demo.report import DemoReport, joined
-from sketches.judges.fault_rate import RateReason
-from warehouse.client import Client
-from warehouse.evaluation_rates import EvaluationRates, read_evaluation_rates
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.llm.documented_answers import FAULTS, INTACT, KnownAnswer
+from barograph_server.cli.demo.query_result import DemoQuery, query_rows
+from barograph_server.cli.demo.report import DemoReport, joined
+from barograph_server.sketches.judges.fault_rate import RateReason
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation_rates import EvaluationRates, read_evaluation_rates
 
 MODEL = "docs-bot"
 CITED, RIGHT = "cited", "right"

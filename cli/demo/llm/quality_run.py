@@ -19,11 +19,11 @@ from barograph.contract.evaluators import FAULTY, SOUND, Evaluator, EvaluatorBud
 from barograph.contract.file import dump_contract
 from barograph.text.content import ContentPolicy
 
-from cli.apply import apply_all
-from cli.demo.fresh_start import QUALITY_DEMO
-from cli.demo.llm.documented_answers import BOT_FOLDER, KnownAnswer, model_answers, quotes, read_documents
-from cli.demo.llm.model_demo import ModelDemo
-from cli.demo.llm.quality_findings import (
+from barograph_server.cli.apply import apply_all
+from barograph_server.cli.demo.fresh_start import QUALITY_DEMO
+from barograph_server.cli.demo.llm.documented_answers import BOT_FOLDER, KnownAnswer, model_answers, quotes, read_documents
+from barograph_server.cli.demo.llm.model_demo import ModelDemo
+from barograph_server.cli.demo.llm.quality_findings import (
     CITED,
     MODEL,
     RIGHT,
@@ -35,14 +35,14 @@ from cli.demo.llm.quality_findings import (
     results,
     versions,
 )
-from cli.dev.processors import KINDS
-from cli.review.evaluator import find_evaluator
-from cli.review.exchange import collect_entries, import_entries
-from cli.review.gold_labels import GoldLabels
-from cli.settings import Settings, variable_of
-from cli.terminal import Terminal
-from local.language_model import MODEL as VERSION
-from warehouse.client import Client, connect
+from barograph_server.cli.dev.processors import KINDS
+from barograph_server.cli.review.evaluator import find_evaluator
+from barograph_server.cli.review.exchange import collect_entries, import_entries
+from barograph_server.cli.review.gold_labels import GoldLabels
+from barograph_server.cli.settings import Settings, variable_of
+from barograph_server.cli.terminal import Terminal
+from barograph_server.local.language_model import MODEL as VERSION
+from barograph_server.warehouse.client import Client, connect
 
 RUBRIC = "right.yaml"
 QUOTES = 60

@@ -13,14 +13,14 @@ from barograph.contract.file import dump_contract
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptRecord
 
-import examples.support_bot
-from cli.apply import apply_all
-from cli.demo.fresh_start import LLM_DEMO
-from cli.demo.llm.bot_process import BotProcess
-from cli.demo.llm.evaluated import unevaluated
-from cli.demo.llm.findings import expectations, read_findings, report_findings, rolled_back
-from cli.demo.llm.model_demo import ModelDemo
-from cli.demo.llm.training import (
+import barograph_server.examples.support_bot
+from barograph_server.cli.apply import apply_all
+from barograph_server.cli.demo.fresh_start import LLM_DEMO
+from barograph_server.cli.demo.llm.bot_process import BotProcess
+from barograph_server.cli.demo.llm.evaluated import unevaluated
+from barograph_server.cli.demo.llm.findings import expectations, read_findings, report_findings, rolled_back
+from barograph_server.cli.demo.llm.model_demo import ModelDemo
+from barograph_server.cli.demo.llm.training import (
     CANDIDATE,
     HOUR_S,
     MODEL,
@@ -29,17 +29,17 @@ from cli.demo.llm.training import (
     infer_contract,
     train_topics,
 )
-from cli.dev.processors import KINDS
-from cli.infer import write_result
-from cli.prompts.files import read_prompt_files
-from cli.prompts.registry import change_registry
-from cli.settings import Settings, variable_of
-from cli.terminal import Terminal
-from local.child_process import choose_port
-from local.language_model import MODEL as VERSION
-from local.language_model import LocalLanguageModel
-from streams.prompts.changes import Author, move_label, register_versions
-from warehouse.client import Client, connect
+from barograph_server.cli.dev.processors import KINDS
+from barograph_server.cli.infer import write_result
+from barograph_server.cli.prompts.files import read_prompt_files
+from barograph_server.cli.prompts.registry import change_registry
+from barograph_server.cli.settings import Settings, variable_of
+from barograph_server.cli.terminal import Terminal
+from barograph_server.local.child_process import choose_port
+from barograph_server.local.language_model import MODEL as VERSION
+from barograph_server.local.language_model import LocalLanguageModel
+from barograph_server.streams.prompts.changes import Author, move_label, register_versions
+from barograph_server.warehouse.client import Client, connect
 
 PROMPTS_FOLDER = Path(examples.support_bot.__file__).parent / "prompts"
 EVALUATORS_FOLDER = PROMPTS_FOLDER.with_name("evaluators")

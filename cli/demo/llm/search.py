@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from cli.settings import Settings
-from streams.broker.client import consumer_config
-from streams.broker.reread import reread
-from streams.settings import ProcessorSettings
-from warehouse.client import Client
+from barograph_server.cli.settings import Settings
+from barograph_server.streams.broker.client import consumer_config
+from barograph_server.streams.broker.reread import reread
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client
 
 TIMEOUT_S = 30.0
 _MESSAGES, _POLL_S = 1000, 1.0

@@ -14,10 +14,10 @@ from barograph.text.codebook import Codebook
 from barograph.text.embedding import SentenceEncoder
 from barograph.text.training import train_codebook
 
-from cli.infer import InferOptions, InferResult, Roles, infer
-from examples.support_bot.questions import TOPICS, even_mix, question
-from local.language_model import MODEL as VERSION
-from warehouse.client import Client
+from barograph_server.cli.infer import InferOptions, InferResult, Roles, infer
+from barograph_server.examples.support_bot.questions import TOPICS, even_mix, question
+from barograph_server.local.language_model import MODEL as VERSION
+from barograph_server.warehouse.client import Client
 
 MODEL = "support-bot"
 PROMPT = "answer"

@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cli.demo.errors import DemoError
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import MODEL
-from cli.demo.report import DemoReport
-from cli.demo.shadow.findings import CandidateFindings
-from cli.shadow.bundle import DECISION
-from cli.shadow.show import print_verification
-from cli.shadow.verify import Verification
-from cli.terminal import Terminal
-from warehouse.client import Client
-from warehouse.scoring.new_rows import TOPICS, partition_ends, read_checkpoints
+from barograph_server.cli.demo.errors import DemoError
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import MODEL
+from barograph_server.cli.demo.report import DemoReport
+from barograph_server.cli.demo.shadow.findings import CandidateFindings
+from barograph_server.cli.shadow.bundle import DECISION
+from barograph_server.cli.shadow.show import print_verification
+from barograph_server.cli.shadow.verify import Verification
+from barograph_server.cli.terminal import Terminal
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.new_rows import TOPICS, partition_ends, read_checkpoints
 
 CHECKPOINT_S = 180.0
 """Longest wait for the scorer's checkpoint, which follows the rows by one to two minutes."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import CANDIDATE, MODEL, Calendar
-from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
-from cli.demo.report import DemoReport, day_of, joined, percent
-from cli.demo.shadow.source_pairs import SourcePairs
-from cli.promote.show import REASON_TEXTS, print_decision
-from cli.shadow.evaluation import CandidateEvaluation, evaluate
-from cli.terminal import Terminal
-from sketches.shadow.decision import Outcome
-from warehouse.client import Client
-from warehouse.shadow.looks import decide_at
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import CANDIDATE, MODEL, Calendar
+from barograph_server.cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
+from barograph_server.cli.demo.report import DemoReport, day_of, joined, percent
+from barograph_server.cli.demo.shadow.source_pairs import SourcePairs
+from barograph_server.cli.promote.show import REASON_TEXTS, print_decision
+from barograph_server.cli.shadow.evaluation import CandidateEvaluation, evaluate
+from barograph_server.cli.terminal import Terminal
+from barograph_server.sketches.shadow.decision import Outcome
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.shadow.looks import decide_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,23 +14,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from barograph.contract import Window
 
-from cli.demo.demo_run import DemoRun
-from cli.demo.flights import DAY_S, MODEL, SHADOW, WEEK, Calendar, edit_contract, infer_options, last_pane_end
-from cli.demo.fresh_start import SHADOW_DEMO
-from cli.demo.phases import PhasedReplay
-from cli.demo.shadow.evidence import expect_evidence, report_evidence, wait_until_processed
-from cli.demo.shadow.findings import expect_candidate, read_candidate, report_candidate
-from cli.demo.shadow.source_pairs import count_source_pairs
-from cli.demo.stage_counts import PAIRED, STAGES
-from cli.infer import infer, write_result
-from cli.shadow.bundle import write_bundle
-from cli.shadow.evidence import collect_evidence
-from cli.shadow.verify import verify_bundle
-from cli.terminal import Terminal
-from warehouse.client import connect
+from barograph_server.cli.demo.demo_run import DemoRun
+from barograph_server.cli.demo.flights import DAY_S, MODEL, SHADOW, WEEK, Calendar, edit_contract, infer_options, last_pane_end
+from barograph_server.cli.demo.fresh_start import SHADOW_DEMO
+from barograph_server.cli.demo.phases import PhasedReplay
+from barograph_server.cli.demo.shadow.evidence import expect_evidence, report_evidence, wait_until_processed
+from barograph_server.cli.demo.shadow.findings import expect_candidate, read_candidate, report_candidate
+from barograph_server.cli.demo.shadow.source_pairs import count_source_pairs
+from barograph_server.cli.demo.stage_counts import PAIRED, STAGES
+from barograph_server.cli.infer import infer, write_result
+from barograph_server.cli.shadow.bundle import write_bundle
+from barograph_server.cli.shadow.evidence import collect_evidence
+from barograph_server.cli.shadow.verify import verify_bundle
+from barograph_server.cli.terminal import Terminal
+from barograph_server.warehouse.client import connect
 
 if TYPE_CHECKING:
-    from examples.flights.shadow import ShadowFlights
+    from barograph_server.examples.flights.shadow import ShadowFlights
 
 STEPS = ("stack", "data and models", "infer", "apply", *STAGES, PAIRED, "decision", "checkpoint", "evidence")
 """Timed steps, in pipeline order. The first two run in parallel, and so do the stages."""
@@ -103,7 +103,7 @@ class ShadowDemo(DemoRun):
 
     def _prepare(self) -> ShadowFlights:
         # Loads scikit-learn, which no other command needs.
-        from examples.flights.shadow import build_shadow
+        from barograph_server.examples.flights.shadow import build_shadow
 
         with self._timed("data and models"):
             flights = build_shadow(datetime.now(UTC))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cli.demo.flights import LATE
+from barograph_server.cli.demo.flights import LATE
 
 
 @dataclass(frozen=True, slots=True)

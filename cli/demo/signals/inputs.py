@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import ACCEPTED_AT, CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
-from cli.demo.report import DemoReport, day_of, joined, percent
-from cli.demo.source_data import SourceData
-from cli.demo.timeline import make_timeline
-from warehouse.client import Client
-from warehouse.queries import rows_of
-from warehouse.status import DriftRow, RateRow, first_major_drift
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import ACCEPTED_AT, CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
+from barograph_server.cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.cli.demo.report import DemoReport, day_of, joined, percent
+from barograph_server.cli.demo.source_data import SourceData
+from barograph_server.cli.demo.timeline import make_timeline
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.status import DriftRow, RateRow, first_major_drift
 
 DRIFTING = ("temp", "dewp")
 """Fields that fall in autumn. A week holds few independent readings of them, which φ accounts for."""

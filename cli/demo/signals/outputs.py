@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CANDIDATE_AT, CONTROL_ARM, DAY_S, LATE, VERSION, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
-from cli.demo.report import DemoReport, day_of, joined, number, percent
-from cli.demo.source_data import SourceData
-from sketches.baseline.baseline import ALL, load_baseline
-from warehouse.client import Client
-from warehouse.queries import baselines
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CANDIDATE_AT, CONTROL_ARM, DAY_S, LATE, VERSION, WEEK, Calendar
+from barograph_server.cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.cli.demo.report import DemoReport, day_of, joined, number, percent
+from barograph_server.cli.demo.source_data import SourceData
+from barograph_server.sketches.baseline.baseline import ALL, load_baseline
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import baselines
 
 MEASURES = {
     ("score", "mean", ""): "mean score",

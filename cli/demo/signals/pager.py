@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from alerts import AlertSettings, rules_for
-from alerts.simulator import simulate
-from cli.contracts import contracts_in_force
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import MODEL, PLANE, ROUTE, SCHEDULE, WEATHER, Calendar
-from cli.demo.report import DemoReport, day_of, joined
-from cli.demo.signals.inputs import DRIFTING
-from cli.terminal import plural
-from warehouse.client import Client
+from barograph_server.alerts import AlertSettings, rules_for
+from barograph_server.alerts.simulator import simulate
+from barograph_server.cli.contracts import contracts_in_force
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import MODEL, PLANE, ROUTE, SCHEDULE, WEATHER, Calendar
+from barograph_server.cli.demo.report import DemoReport, day_of, joined
+from barograph_server.cli.demo.signals.inputs import DRIFTING
+from barograph_server.cli.terminal import plural
+from barograph_server.warehouse.client import Client
 
 PSI, NULLS = "psi-major", "null-rate"
 BEGIN = datetime(2013, 8, 1, tzinfo=UTC)

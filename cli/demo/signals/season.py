@@ -9,24 +9,24 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from barograph.contract import Thresholds
 
-from cli.baseline.counts import RangeCounts
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import ACCEPTED_AT, AUTUMN, DAY_S, MODEL, VERSION, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
-from cli.demo.report import DemoReport, day_of, days_of
-from cli.demo.timeline import make_timeline
-from sketches.baseline.baseline import ALL, load_baseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import IntArray, Layout
-from sketches.baseline.levels import LEVEL_NAMES
-from sketches.comparison.rebin import rebin, split_counts
-from sketches.drift.psi import psi_verdicts
-from sketches.sketch.envelope import unseal
-from sketches.sketch.numeric import NumericSketch
-from warehouse import pane_sums
-from warehouse.client import Client
-from warehouse.pane_sums import PaneRange
-from warehouse.queries import BaselineRow, baselines
+from barograph_server.cli.baseline.counts import RangeCounts
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import ACCEPTED_AT, AUTUMN, DAY_S, MODEL, VERSION, WEEK, Calendar
+from barograph_server.cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.cli.demo.report import DemoReport, day_of, days_of
+from barograph_server.cli.demo.timeline import make_timeline
+from barograph_server.sketches.baseline.baseline import ALL, load_baseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.comparison.rebin import rebin, split_counts
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.sketch.envelope import unseal
+from barograph_server.sketches.sketch.numeric import NumericSketch
+from barograph_server.warehouse import pane_sums
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.pane_sums import PaneRange
+from barograph_server.warehouse.queries import BaselineRow, baselines
 
 CHARTED = ("temp", "dewp")
 EXAMPLE = "dewp"

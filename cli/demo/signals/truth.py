@@ -8,15 +8,15 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CONTROL_ARM, DAY, MODEL, VERSION, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
-from cli.demo.report import DemoReport, day_of, days_of, hours_of, joined, number, percent
-from cli.demo.source_data import SourceData
-from cli.demo.timeline import make_timeline
-from sketches.performance.cbpe import TOLERANCE, Trust, cbpe_trust, realised_error
-from sketches.performance.metric import MetricEstimate
-from warehouse.client import Client
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CONTROL_ARM, DAY, MODEL, VERSION, WEEK, Calendar
+from barograph_server.cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
+from barograph_server.cli.demo.report import DemoReport, day_of, days_of, hours_of, joined, number, percent
+from barograph_server.cli.demo.source_data import SourceData
+from barograph_server.cli.demo.timeline import make_timeline
+from barograph_server.sketches.performance.cbpe import TOLERANCE, Trust, cbpe_trust, realised_error
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.warehouse.client import Client
 
 METRICS = ("auc", "accuracy", "brier", "calibration_error")
 LARGER_IS_BETTER = ("auc", "accuracy")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import MODEL, SLO, ZONE, Calendar
-from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
-from cli.demo.report import DemoReport, percent
-from cli.demo.source_data import SourceData
-from warehouse.client import Client
+from barograph_server.cli.demo.expectation import DemoExpectation
+from barograph_server.cli.demo.flights import MODEL, SLO, ZONE, Calendar
+from barograph_server.cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.cli.demo.report import DemoReport, percent
+from barograph_server.cli.demo.source_data import SourceData
+from barograph_server.warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)

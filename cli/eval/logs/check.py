@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from cli.eval.logs.errors import EvalLogError
-from warehouse.eval_runs import EvalRun
+from barograph_server.cli.eval.logs.errors import EvalLogError
+from barograph_server.warehouse.eval_runs import EvalRun
 
 TOLERANCE = 1e-9
 """Largest difference of two means of the same scores."""

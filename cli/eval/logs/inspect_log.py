@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cli.eval.logs.check import check_count, check_run
-from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import checked_score, decode_object, member, optional_object, slice_values, timestamp_ms
-from cli.eval.logs.zip_members import ZipMembers
-from warehouse.eval_runs import PASS_SCORE, EvalItem, EvalRun
+from barograph_server.cli.eval.logs.check import check_count, check_run
+from barograph_server.cli.eval.logs.errors import EvalLogError
+from barograph_server.cli.eval.logs.json_values import checked_score, decode_object, member, optional_object, slice_values, timestamp_ms
+from barograph_server.cli.eval.logs.zip_members import ZipMembers
+from barograph_server.warehouse.eval_runs import PASS_SCORE, EvalItem, EvalRun
 
 FORMAT = "inspect-ai"
 LOG_VERSION = 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cli.eval.logs.errors import EvalLogError
+from barograph_server.cli.eval.logs.errors import EvalLogError
 
 MAX_LOG_BYTES = 512 << 20
 MAX_METADATA_CHARS = 200

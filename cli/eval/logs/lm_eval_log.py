@@ -9,10 +9,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from cli.eval.logs.check import check_count, check_run
-from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import checked_score, decode_object, member, optional_object, read_bytes
-from warehouse.eval_runs import PASS_SCORE, EvalItem, EvalRun
+from barograph_server.cli.eval.logs.check import check_count, check_run
+from barograph_server.cli.eval.logs.errors import EvalLogError
+from barograph_server.cli.eval.logs.json_values import checked_score, decode_object, member, optional_object, read_bytes
+from barograph_server.warehouse.eval_runs import PASS_SCORE, EvalItem, EvalRun
 
 FORMAT = "lm-eval"
 _PREFIX = "results_"

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from cli.eval.logs.check import check_count, check_run
-from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import checked_score, member, optional_object, slice_values, timestamp_ms
-from warehouse.eval_runs import EvalItem, EvalRun
+from barograph_server.cli.eval.logs.check import check_count, check_run
+from barograph_server.cli.eval.logs.errors import EvalLogError
+from barograph_server.cli.eval.logs.json_values import checked_score, member, optional_object, slice_values, timestamp_ms
+from barograph_server.warehouse.eval_runs import EvalItem, EvalRun
 
 FORMAT = "promptfoo"
 LOG_VERSION = 3

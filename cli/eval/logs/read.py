@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.inspect_log import is_inspect_log, read_eval_file, read_inspect
-from cli.eval.logs.json_values import decode_object, read_bytes
-from cli.eval.logs.lm_eval_log import is_lm_eval_results, read_lm_eval
-from cli.eval.logs.promptfoo_log import is_promptfoo_log, read_promptfoo
-from warehouse.eval_runs import EvalRun
+from barograph_server.cli.eval.logs.errors import EvalLogError
+from barograph_server.cli.eval.logs.inspect_log import is_inspect_log, read_eval_file, read_inspect
+from barograph_server.cli.eval.logs.json_values import decode_object, read_bytes
+from barograph_server.cli.eval.logs.lm_eval_log import is_lm_eval_results, read_lm_eval
+from barograph_server.cli.eval.logs.promptfoo_log import is_promptfoo_log, read_promptfoo
+from barograph_server.warehouse.eval_runs import EvalRun
 
 FORMATS = "inspect-ai (.eval or .json), lm-eval (results_….json), promptfoo (.json)"
 

@@ -10,8 +10,8 @@ from typing import Self
 
 import pyarrow as pa
 
-from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import MAX_LOG_BYTES
+from barograph_server.cli.eval.logs.errors import EvalLogError
+from barograph_server.cli.eval.logs.json_values import MAX_LOG_BYTES
 
 ZSTD = 93
 _OF_PYTHON = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline.columns import TAIL_KEYS
-from sketches.baseline.layout import HEADER, IntArray
-from streams.monitor.state.pane import Pane, SliceSketch
-from streams.monitor.state.series import Series
+from barograph_server.sketches.baseline.columns import TAIL_KEYS
+from barograph_server.sketches.baseline.layout import HEADER, IntArray
+from barograph_server.streams.monitor.state.pane import Pane, SliceSketch
+from barograph_server.streams.monitor.state.series import Series
 
 ROWS_PER_CHUNK = 32_768
 """Rows that are restored at once: some ten megabytes, if each has a dozen cells."""

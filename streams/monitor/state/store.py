@@ -10,11 +10,11 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.monitor.state.commit_rows import COLUMN_TABLES, ROW_TABLES, CommitRows
-from streams.monitor.state.offset_ledger import END_OF_TIME_MS, ENDED_MS, LedgerEntry, Loss, OffsetLedger
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.tables import insert_columns, insert_rows
+from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, ROW_TABLES, CommitRows
+from barograph_server.streams.monitor.state.offset_ledger import END_OF_TIME_MS, ENDED_MS, LedgerEntry, Loss, OffsetLedger
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_columns, insert_rows
 
 ROWS_PER_LOAD = 250_000
 """Rows of panes that are loaded at once: a few hundred megabytes, with the panes that are built from them."""

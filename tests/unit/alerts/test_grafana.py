@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
-from alerts.__main__ import main
-from alerts.example import ALERTING, RUNBOOKS, example_files
-from alerts.files import to_yaml
-from alerts.lint import lint
-from alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
-from dashboards.macros import TimeRange, expand_backend
+from barograph_server.alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
+from barograph_server.alerts.__main__ import main
+from barograph_server.alerts.example import ALERTING, RUNBOOKS, example_files
+from barograph_server.alerts.files import to_yaml
+from barograph_server.alerts.lint import lint
+from barograph_server.alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
+from barograph_server.dashboards.macros import TimeRange, expand_backend
 from tests.support.alerting import ODD, SECRETS, contracts, installation
 from tests.support.grafana_provisioning import expanded
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cli.csv_dialect import SAMPLE_BYTES, CsvDialect, detect_dialect
-from cli.infer.tables import open_table
+from barograph_server.cli.csv_dialect import SAMPLE_BYTES, CsvDialect, detect_dialect
+from barograph_server.cli.infer.tables import open_table
 
 CITIES = ("München", "Köln", "Düsseldorf", "Paris")
 ROWS = [(f"e{i}", CITIES[i % 4], i / 4) for i in range(200)]

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.numpy_start import AVX512_SORTS, prepare_numpy
+from barograph_server.cli.numpy_start import AVX512_SORTS, prepare_numpy
 
 ZEN_4 = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nflags\t\t: fpu avx2 avx512f avx512vl\n"
 ZEN_3, ZEN_5 = ZEN_4.replace(" avx512f avx512vl", ""), ZEN_4.replace(": 25", ": 26")

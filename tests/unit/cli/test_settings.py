@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import SettingsError
-from cli.settings import GrafanaSettings, Settings, load_settings
-from local.stack import StackAddresses
-from warehouse.client import Address
+from barograph_server.cli.errors import SettingsError
+from barograph_server.cli.settings import GrafanaSettings, Settings, load_settings
+from barograph_server.local.stack import StackAddresses
+from barograph_server.warehouse.client import Address
 
 STACK = StackAddresses("127.0.0.1:29092", 28123, {"default": "s3cret", "reader": "r3ader"})
 

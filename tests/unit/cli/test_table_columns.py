@@ -14,10 +14,10 @@ from barograph.contract import Columns
 from barograph.contract.file import load_contract
 from barograph.values import class_text
 
-from cli.load.check import inspect_file, read_blocks
-from cli.load.files import EventFile, csv_types
-from cli.table_columns import event_names, with_columns
-from sketches.baseline.baseline import load_baseline
+from barograph_server.cli.load.check import inspect_file, read_blocks
+from barograph_server.cli.load.files import EventFile, csv_types
+from barograph_server.cli.table_columns import event_names, with_columns
+from barograph_server.sketches.baseline.baseline import load_baseline
 from tests.support.command_line import run
 from tests.support.table_files import write_table
 

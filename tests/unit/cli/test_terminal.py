@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from cli.terminal import AlignedTable, SafeText, Terminal, one_line, visible
+from barograph_server.cli.terminal import AlignedTable, SafeText, Terminal, one_line, visible
 
 
 def make_terminal() -> tuple[Terminal, io.StringIO]:

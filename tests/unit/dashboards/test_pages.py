@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards import style
-from dashboards.__main__ import main
-from dashboards.empty import EMPTY
-from dashboards.pages import FOLDER, dashboards
-from dashboards.panels import PANEL_TYPES
-from dashboards.parse import panels_of, queries_in
-from dashboards.uids import DASHBOARDS, PANELS, panel_link
+from barograph_server.dashboards import style
+from barograph_server.dashboards.__main__ import main
+from barograph_server.dashboards.empty import EMPTY
+from barograph_server.dashboards.pages import FOLDER, dashboards
+from barograph_server.dashboards.panels import PANEL_TYPES
+from barograph_server.dashboards.parse import panels_of, queries_in
+from barograph_server.dashboards.uids import DASHBOARDS, PANELS, panel_link
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
 from tests.support.panel_queries import every_query

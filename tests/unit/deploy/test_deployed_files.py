@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from cli.settings import GrafanaSettings, load_settings
-from streams.health.endpoint import DEFAULT_PORTS
-from warehouse.roles import ROLES
+from barograph_server.cli.settings import GrafanaSettings, load_settings
+from barograph_server.streams.health.endpoint import DEFAULT_PORTS
+from barograph_server.warehouse.roles import ROLES
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-import streams.run
-from cli.apply.command import apply_command
-from cli.doctor.finding import CheckStatus
-from cli.doctor.run_checks import run_checks
-from cli.errors import ApplyError
-from cli.settings import Settings, load_settings
-from streams.unencrypted import is_loopback, unencrypted_connections
-from warehouse.client import Address
+import barograph_server.streams.run
+from barograph_server.cli.apply.command import apply_command
+from barograph_server.cli.doctor.finding import CheckStatus
+from barograph_server.cli.doctor.run_checks import run_checks
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.settings import Settings, load_settings
+from barograph_server.streams.unencrypted import is_loopback, unencrypted_connections
+from barograph_server.warehouse.client import Address
 
 SASL = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
 
@@ -65,7 +65,7 @@ def installation(tmp_path: Path) -> Settings:
 def test_a_processor_logs_the_warnings_at_its_start(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("streams.run.run_until_signal", lambda *_: 0)
+    monkeypatch.setattr("barograph_server.streams.run.run_until_signal", lambda *_: 0)
     getattr(streams.run, f"run_{kind}")(installation(tmp_path).processor())
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [(line["level"], line["event"], line["server"]) for line in lines] == [
@@ -85,7 +85,7 @@ def test_apply_prints_the_warnings(
     monkeypatch.chdir(tmp_path)
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("cli.apply.plan.apply_all", fail)
+    monkeypatch.setattr("barograph_server.cli.apply.plan.apply_all", fail)
     with pytest.raises(ApplyError, match="stop"):
         apply_command()
     output = capsys.readouterr()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from local.kafka_jars import JAR_LIST, parse_jar_list
+from barograph_server.local.kafka_jars import JAR_LIST, parse_jar_list
 from tools.sbom import main
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from warehouse.anchor_runs import BANK, RUN, AnchorRun, AnchorSeries, DriftOutcome, judge_drift
+from barograph_server.warehouse.anchor_runs import BANK, RUN, AnchorRun, AnchorSeries, DriftOutcome, judge_drift
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 ANCHORS = [f"a{i}" for i in range(20)]

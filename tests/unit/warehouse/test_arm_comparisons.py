@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from barograph.contract import Arms, Rollback
 
-from warehouse.arm_comparisons import COLUMNS, compare_hours
-from warehouse.arm_hours import ArmHours
+from barograph_server.warehouse.arm_comparisons import COLUMNS, compare_hours
+from barograph_server.warehouse.arm_hours import ArmHours
 
 ARMS = Arms(shares={"answer@7": 0.5, "answer@8": 0.5})
 ROLLBACK = Rollback(prompt="answer", margins={"errors": 0.01, "refusals": 0.01, "cost": 0.2}, events=10)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from barograph.contract import Arms
 
-from sketches.baseline.levels import InsufficientReason, Level
-from sketches.shadow.decision import Outcome
-from warehouse.arm_days import COUNTED, ArmDays
-from warehouse.arm_decision import decide_about_arm
-from warehouse.arm_ratios import ArmRatio, ArmUnits
+from barograph_server.sketches.baseline.levels import InsufficientReason, Level
+from barograph_server.sketches.shadow.decision import Outcome
+from barograph_server.warehouse.arm_days import COUNTED, ArmDays
+from barograph_server.warehouse.arm_decision import decide_about_arm
+from barograph_server.warehouse.arm_ratios import ArmRatio, ArmUnits
 
 MARGINS = {"accuracy": 0.03, "brier": 0.03, "latency": 0.2, "errors": 0.02}
 ARMS = Arms(shares={"a": 0.5, "b": 0.5}, margins=MARGINS)

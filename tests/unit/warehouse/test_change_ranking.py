@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from warehouse.change_ranking import LEAD, Change, OnsetInterval, rank_changes
+from barograph_server.warehouse.change_ranking import LEAD, Change, OnsetInterval, rank_changes
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 ONSET = OnsetInterval(AT, AT - timedelta(minutes=10), AT + timedelta(minutes=10))

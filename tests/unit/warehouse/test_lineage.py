@@ -10,7 +10,7 @@ from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.upstream import DeclaredSource
 
 from tests.support.pipeline import simple_contract
-from warehouse.lineage import UNDECLARED, build_lineage
+from barograph_server.warehouse.lineage import UNDECLARED, build_lineage
 
 SCORE = Field(name="score", type="float", source="score")
 

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
-from cli.apply.command import parse_effective
-from cli.apply.contract_diff import contract_difference
-from cli.apply.topics import TopicSpec, TopicState, compare, topic_specs
-from cli.errors import ApplyError
-from cli.settings import Settings
+from barograph_server.cli.apply.command import parse_effective
+from barograph_server.cli.apply.contract_diff import contract_difference
+from barograph_server.cli.apply.topics import TopicSpec, TopicState, compare, topic_specs
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.settings import Settings
 
 OLD = Contract(
     model="m",

@@ -8,10 +8,10 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract, parse_contract
 
-from cli.apply.evaluators import NO_VERSION, first_baselines, with_evaluators
-from cli.errors import ApplyError
-from sketches.baseline.baseline import dump_baseline, load_baseline
-from sketches.baseline.fit import fit_problems
+from barograph_server.cli.apply.evaluators import NO_VERSION, first_baselines, with_evaluators
+from barograph_server.cli.errors import ApplyError
+from barograph_server.sketches.baseline.baseline import dump_baseline, load_baseline
+from barograph_server.sketches.baseline.fit import fit_problems
 
 BOT = Contract(
     model="bot",

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cli.apply.grafana.compare import contains, differences, fingerprint, keyed_fingerprint, normalize
-from cli.apply.grafana.ledger import Ledger, WriteRecord, read_ledger
-from cli.apply.grafana.plan import ResourceState, classify, sent_fingerprint
-from cli.apply.grafana.resources import CurrentResource, Folder
+from barograph_server.cli.apply.grafana.compare import contains, differences, fingerprint, keyed_fingerprint, normalize
+from barograph_server.cli.apply.grafana.ledger import Ledger, WriteRecord, read_ledger
+from barograph_server.cli.apply.grafana.plan import ResourceState, classify, sent_fingerprint
+from barograph_server.cli.apply.grafana.resources import CurrentResource, Folder
 
 
 def test_equal_values_have_equal_fingerprints_and_those_of_secrets_depend_on_the_key() -> None:

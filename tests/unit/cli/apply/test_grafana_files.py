@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.errors import EXIT_OK
+from barograph_server.cli.errors import EXIT_OK
 from tests.support import command_line
 from tests.support.alerting import MANY, NUMBER
 from tests.support.grafana_provisioning import PROVISIONING, key_faults, start

@@ -10,14 +10,14 @@ import pytest
 from barograph.contract import SketchKind
 from numpy.typing import NDArray
 
-from cli.baseline.new_bins import LARGEST_SHARE, UNKNOWN, find_new_edges, move_to_new_bins
-from cli.infer.summarise import summarise_numbers
-from sketches.baseline.baseline import ALL, HOUR_NAMES, FieldBaseline, Phi, SliceCounts
-from sketches.baseline.cells import count_numeric, numeric_cells
-from sketches.baseline.levels import Level
-from sketches.drift.overdispersion import learn_phi
-from sketches.drift.psi import psi_values, psi_verdicts
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.cli.baseline.new_bins import LARGEST_SHARE, UNKNOWN, find_new_edges, move_to_new_bins
+from barograph_server.cli.infer.summarise import summarise_numbers
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, FieldBaseline, Phi, SliceCounts
+from barograph_server.sketches.baseline.cells import count_numeric, numeric_cells
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.overdispersion import learn_phi
+from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 FloatArray = NDArray[np.float64]
 PHI = {"1d": Phi(3.0, 40, "ok"), "7d": Phi(3.0, 3, "shorter")}

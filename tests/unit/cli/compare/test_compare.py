@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract.file import load_contract
 
-from barograph_app import CompareError, CompareReport, InferError, compare
-from cli.compare.periods import make_periods
-from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-from sketches.baseline.baseline import load_baseline
+from barograph_server import CompareError, CompareReport, InferError, compare
+from barograph_server.cli.compare.periods import make_periods
+from barograph_server.cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from barograph_server.sketches.baseline.baseline import load_baseline
 from tests.support import command_line, odd_tables
 
 ROWS = 4_000

@@ -8,10 +8,10 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from scipy.special import softmax
 
-from cli.compare.outcomes import OutcomeCounts
-from cli.compare.performance import compare_performance
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules
+from barograph_server.cli.compare.outcomes import OutcomeCounts
+from barograph_server.cli.compare.performance import compare_performance
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from barograph.contract import Field
 
-from cli.debt.arms import last_used
-from cli.debt.constant import FieldDay, one_value_days, values_of_day
-from cli.debt.jungles import number_relation, text_relation
+from barograph_server.cli.debt.arms import last_used
+from barograph_server.cli.debt.constant import FieldDay, one_value_days, values_of_day
+from barograph_server.cli.debt.jungles import number_relation, text_relation
 
 X = np.arange(200.0)
 TEXTS = np.array(["a", "b", "c", "d"] * 50)

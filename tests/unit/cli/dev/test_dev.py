@@ -4,10 +4,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from cli.dev.processors import write_settings
-from cli.dev.supervisor import HEALTHY_S, LONGEST_PAUSE_S, Supervisor, last_reason
-from cli.settings import Settings, load_settings
-from warehouse.client import Address
+from barograph_server.cli.dev.processors import write_settings
+from barograph_server.cli.dev.supervisor import HEALTHY_S, LONGEST_PAUSE_S, Supervisor, last_reason
+from barograph_server.cli.settings import Settings, load_settings
+from barograph_server.warehouse.client import Address
 
 
 class Child:

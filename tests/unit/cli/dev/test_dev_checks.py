@@ -7,7 +7,7 @@ import pytest
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
-from local import stack
+from barograph_server.local import stack
 from tests.support.command_line import run
 
 

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field, Window
 
-from cli.distribution.compute import DistributionQuery, compute_distribution
-from cli.distribution.read import FieldPanes, PaneSelection
-from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
-from sketches.baseline.layout import EVENTS, Layout
-from streams.hour_of_week import compute_hours_of_week
-from streams.monitor.rows.pane_rows import pane_columns
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.judge import judge
-from warehouse.tables import table_of
+from barograph_server.cli.distribution.compute import DistributionQuery, compute_distribution
+from barograph_server.cli.distribution.read import FieldPanes, PaneSelection
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
+from barograph_server.sketches.baseline.layout import EVENTS, Layout
+from barograph_server.streams.hour_of_week import compute_hours_of_week
+from barograph_server.streams.monitor.rows.pane_rows import pane_columns
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.judge import judge
+from barograph_server.warehouse.tables import table_of
 
 ZONE = "Europe/Berlin"
 HOUR_S, DAY_S = 3_600, 86_400

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from barograph.contract.file import dump_contract
 
-from alerts.settings import AlertSettings
-from cli.apply.files import read_contracts
-from cli.drill import live_checks
-from cli.drill.plan import DrillRequest, plan_drill
-from cli.errors import ApplyError
-from cli.settings import Settings
-from drills.errors import DrillError
-from drills.faults import InjectionRequest, find_fault
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.cli.apply.files import read_contracts
+from barograph_server.cli.drill import live_checks
+from barograph_server.cli.drill.plan import DrillRequest, plan_drill
+from barograph_server.cli.errors import ApplyError
+from barograph_server.cli.settings import Settings
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import InjectionRequest, find_fault
 from tests.support.drill_events import CONTRACT, START_MS, baseline
 from tests.support.live_model import LIVE_CONTRACT, live_events
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cli.drill.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
-from drills.errors import DrillError
-from drills.faults import EventTables, InjectionRequest, find_fault
-from drills.faults.fault import epoch_ms
+from barograph_server.cli.drill.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import EventTables, InjectionRequest, find_fault
+from barograph_server.drills.faults.fault import epoch_ms
 from tests.support.drill_events import CONTRACT, HOUR_MS, baseline, make_events, without
 from tests.support.drill_simulation import ON_CALL
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli.drill.suite import read_suite
+from barograph_server.cli.drill.suite import read_suite
 
 ROOT = Path(__file__).resolve().parents[4]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import CommandError
-from cli.eval.inspect_program import require_endpoint, run_inspect, run_program
-from cli.eval.suite import EvalSuite
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.eval.inspect_program import require_endpoint, run_inspect, run_program
+from barograph_server.cli.eval.suite import EvalSuite
 
 PROMPT = {"name": "answer", "version": 8, "template": [], "config": {}}
 

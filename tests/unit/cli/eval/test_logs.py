@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from cli.eval.logs import zip_members
-from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.read import read_logs
-from cli.eval.logs.zip_members import ZipMembers
-from warehouse.eval_runs import EvalRun
+from barograph_server.cli.eval.logs import zip_members
+from barograph_server.cli.eval.logs.errors import EvalLogError
+from barograph_server.cli.eval.logs.read import read_logs
+from barograph_server.cli.eval.logs.zip_members import ZipMembers
+from barograph_server.warehouse.eval_runs import EvalRun
 
 LOGS = Path(__file__).parents[3] / "golden" / "eval_logs"
 INSPECT = LOGS / "inspect.json"

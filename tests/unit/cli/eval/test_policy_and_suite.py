@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from barograph.contract.problems import ContractError
 
-from cli.errors import CommandError
-from cli.eval.policy import SuiteRules, load_gate_policy
-from cli.eval.suite import read_suite_file
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.eval.policy import SuiteRules, load_gate_policy
+from barograph_server.cli.eval.suite import read_suite_file
 
 EVALS = Path(__file__).parents[4] / "examples" / "support_bot" / "evals"
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Arms, Slice
 
-from cli.infer import InferOptions, OptionError, Roles, infer
-from cli.infer.command import parse_arms
-from sketches.baseline.baseline import SliceValues
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.fit import fit_problems
-from sketches.baseline.layout import Layout
+from barograph_server.cli.infer import InferOptions, OptionError, Roles, infer
+from barograph_server.cli.infer.command import parse_arms
+from barograph_server.sketches.baseline.baseline import SliceValues
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.layout import Layout
 
 SHARES = {"a": 0.75, "b": 0.25}
 

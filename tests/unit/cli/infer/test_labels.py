@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import LabelSpec
 
-from cli.infer.infer import InferOptions, InferResult, infer
-from cli.infer.profile import Roles
+from barograph_server.cli.infer.infer import InferOptions, InferResult, infer
+from barograph_server.cli.infer.profile import Roles
 
 N = 400
 RNG = np.random.default_rng(5)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from barograph.contract import Window
 
-from cli.infer.command import parse_window
-from cli.infer.files import escape_name
-from cli.infer.report import NAME_CHARS, shorten_name
+from barograph_server.cli.infer.command import parse_window
+from barograph_server.cli.infer.files import escape_name
+from barograph_server.cli.infer.report import NAME_CHARS, shorten_name
 
 
 def test_a_window_has_a_length_and_a_hop() -> None:

@@ -8,11 +8,11 @@ import pytest
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from cli.infer.event_times import OrderedTimes
-from cli.infer.phi import TrainingWindows
-from cli.infer.slices import SliceDimension
-from cli.infer.summarise import FieldSummary, summarise_numbers
-from sketches.baseline.baseline import Phi, SliceValues
+from barograph_server.cli.infer.event_times import OrderedTimes
+from barograph_server.cli.infer.phi import TrainingWindows
+from barograph_server.cli.infer.slices import SliceDimension
+from barograph_server.cli.infer.summarise import FieldSummary, summarise_numbers
+from barograph_server.sketches.baseline.baseline import Phi, SliceValues
 from tests.reference.flights_reference import DAY_S, WEEK_S, reference_field
 
 SEED = 40_207

@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Window
 
-from cli.infer.infer import InferOptions, InferResult, infer
-from cli.infer.profile import Roles
-from sketches.baseline.baseline import ALL, HOUR_NAMES, load_baseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
-from sketches.drift.noncentral import chi2_quantile
-from sketches.drift.overdispersion import QUANTILES
-from sketches.drift.psi import psi_values
-from sketches.drift.season import Season
-from streams.hour_of_week import compute_hours_of_week
+from barograph_server.cli.infer.infer import InferOptions, InferResult, infer
+from barograph_server.cli.infer.profile import Roles
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, load_baseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.drift.noncentral import chi2_quantile
+from barograph_server.sketches.drift.overdispersion import QUANTILES
+from barograph_server.sketches.drift.psi import psi_values
+from barograph_server.sketches.drift.season import Season
+from barograph_server.streams.hour_of_week import compute_hours_of_week
 
 ZONE = "America/New_York"
 HOUR_S = 3_600
@@ -101,7 +101,7 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
 
 
 def _written(result: InferResult, folder: Path) -> bytes:
-    from cli.infer.files import write_result
+    from barograph_server.cli.infer.files import write_result
 
     return write_result(result, folder / "out").baseline.read_bytes()
 

@@ -12,9 +12,9 @@ from barograph.contract import Contract, Window
 from barograph.contract.check import check_contract
 from numpy.typing import NDArray
 
-from cli.infer import InferOptions, InferResult, Roles, infer
-from cli.infer.event_times import OrderedTimes
-from cli.infer.windows import (
+from barograph_server.cli.infer import InferOptions, InferResult, Roles, infer
+from barograph_server.cli.infer.event_times import OrderedTimes
+from barograph_server.cli.infer.windows import (
     LEAST_SLICE_N,
     PROPOSALS,
     QUIET_SHARE,

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import msgspec
 from barograph.contract import Contract
 
-from cli.lineage.events import openlineage_events
-from cli.lineage.picture import draw_lineage
-from cli.lineage.transport import event_line
+from barograph_server.cli.lineage.events import openlineage_events
+from barograph_server.cli.lineage.picture import draw_lineage
+from barograph_server.cli.lineage.transport import event_line
 from tests.unit.warehouse.test_lineage import contract
-from warehouse.lineage import build_lineage
+from barograph_server.warehouse.lineage import build_lineage
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = 'a<script>"&\x1b[31m\x00\uffff' + "x" * 40

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Columns, Contract, Field, LabelSpec, Slice
 
-from cli.load.check import EventSource, LabelTime, inspect_file, inspect_files, read_blocks
-from cli.load.files import BATCH_ROWS, EventFile, LoadError, csv_types
+from barograph_server.cli.load.check import EventSource, LabelTime, inspect_file, inspect_files, read_blocks
+from barograph_server.cli.load.files import BATCH_ROWS, EventFile, LoadError, csv_types
 from tests.support.table_files import FORMATS, write_table
 
 CONTRACT = Contract(

@@ -10,11 +10,11 @@ from barograph.contract import ShadowTest
 from barograph.contract.problems import ContractError
 from barograph.events import ShadowReason
 
-from cli.promote.policy import PromotionPolicy, parse_policy, unmet_requirements
-from cli.promote.show import REASON_TEXTS
-from sketches.shadow.decision import ShadowDecision
-from warehouse.shadow.criteria import decision, missing_answers
-from warehouse.shadow.days import COUNTED, PLANNED, ShadowDays
+from barograph_server.cli.promote.policy import PromotionPolicy, parse_policy, unmet_requirements
+from barograph_server.cli.promote.show import REASON_TEXTS
+from barograph_server.sketches.shadow.decision import ShadowDecision
+from barograph_server.warehouse.shadow.criteria import decision, missing_answers
+from barograph_server.warehouse.shadow.days import COUNTED, PLANNED, ShadowDays
 
 SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
 

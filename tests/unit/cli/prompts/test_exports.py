@@ -10,7 +10,7 @@ import pytest
 from barograph.prompts.content import PromptContent, PromptMessage, PromptVariable
 from barograph.prompts.errors import PromptFileError
 
-from cli.prompts.exports import Export, ExportFormat, read_export
+from barograph_server.cli.prompts.exports import Export, ExportFormat, read_export
 
 MESSAGES = [{"role": "system", "content": "Be {{ how }}."}, {"role": "user", "content": "{{question}}"}]
 CHAT = (PromptMessage("system", "Be {{ how }}."), PromptMessage("user", "{{question}}"))

@@ -11,11 +11,11 @@ import pytest
 from barograph.contract import Slo
 from markdown_it import MarkdownIt
 
-from cli.report.assessment import assess
-from cli.report.html import render_html
-from cli.report.markdown import render_markdown
-from cli.report.week import parse_week
-from cli.report.weekly_report import (
+from barograph_server.cli.report.assessment import assess
+from barograph_server.cli.report.html import render_html
+from barograph_server.cli.report.markdown import render_markdown
+from barograph_server.cli.report.week import parse_week
+from barograph_server.cli.report.weekly_report import (
     DayVolume,
     FieldWeek,
     Losses,
@@ -25,7 +25,7 @@ from cli.report.weekly_report import (
     WeeklyIncident,
     WeeklyReport,
 )
-from warehouse.change_ranking import Change
+from barograph_server.warehouse.change_ranking import Change
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WEEK = parse_week("2026-W47", "America/New_York", NOW)

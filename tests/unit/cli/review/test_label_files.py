@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from cli.errors import CommandError
-from cli.review.label_files import COLUMNS, read_csv, read_label_studio, write_csv, write_label_studio
-from cli.review.labelled_answers import LabelledAnswer, plan_import
-from warehouse.review_queue import uniform_hash
-from warehouse.reviews import Review
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.review.label_files import COLUMNS, read_csv, read_label_studio, write_csv, write_label_studio
+from barograph_server.cli.review.labelled_answers import LabelledAnswer, plan_import
+from barograph_server.warehouse.review_queue import uniform_hash
+from barograph_server.warehouse.reviews import Review
 
 MODEL = "bot.cited"
 PATH = Path("labels")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from barograph.contract import Contract
 
-from cli.review.gold_labels import GoldLabels
-from cli.review.server import ReviewServer, describe_citations
-from cli.settings import Settings
-from streams.evaluator.checks.documents import DocumentSet
-from warehouse.client import Address
-from warehouse.review_queue import ReviewItem, ReviewSource
+from barograph_server.cli.review.gold_labels import GoldLabels
+from barograph_server.cli.review.server import ReviewServer, describe_citations
+from barograph_server.cli.settings import Settings
+from barograph_server.streams.evaluator.checks.documents import DocumentSet
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.review_queue import ReviewItem, ReviewSource
 
 AT = datetime(2026, 11, 2, tzinfo=UTC)
 KEY = {"id": "a1", "version": "1"}

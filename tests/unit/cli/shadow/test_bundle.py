@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import CommandError
-from cli.shadow import bundle
-from cli.shadow.bundle import MANIFEST, PARTS, BundleError, encode_json, read_bundle, write_bundle
+from barograph_server.cli.errors import CommandError
+from barograph_server.cli.shadow import bundle
+from barograph_server.cli.shadow.bundle import MANIFEST, PARTS, BundleError, encode_json, read_bundle, write_bundle
 
 CONTENT = {name: f'{{"part": "{name}"}}\n'.encode() for name in PARTS}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 
-from cli.shadow.report import render_report
+from barograph_server.cli.shadow.report import render_report
 from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
-from warehouse.shadow.pair_histograms import PairHistograms
+from barograph_server.warehouse.shadow.pair_histograms import PairHistograms
 
 
 def test_a_page_refers_to_nothing_and_escapes_every_name() -> None:

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from cli.shadow.evaluation import CandidateEvaluation
-from cli.shadow.show import status_json
-from cli.terminal import Terminal
+from barograph_server.cli.shadow.evaluation import CandidateEvaluation
+from barograph_server.cli.shadow.show import status_json
+from barograph_server.cli.terminal import Terminal
 from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
-from warehouse.shadow.projected_cost import projected_cost
+from barograph_server.warehouse.shadow.projected_cost import projected_cost
 
 
 def priced(n_days: int) -> CandidateEvaluation:

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from cli.shadow.bundle import DAYS, PARTS, PROVENANCE, BundleError, encode_json, make_bundle
-from cli.shadow.verify import verify
-from warehouse.client import Client
+from barograph_server.cli.shadow.bundle import DAYS, PARTS, PROVENANCE, BundleError, encode_json, make_bundle
+from barograph_server.cli.shadow.verify import verify
+from barograph_server.warehouse.client import Client
 
 DAYS_CONTENT = [{"slice": "all", "days": ["2026-05-01"], "sums": {"pairs": [1.0]}}]
 PROVENANCE_CONTENT: dict[str, Any] = {

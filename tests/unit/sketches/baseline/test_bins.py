@@ -6,11 +6,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
-from sketches.baseline.bins import PsiBins, bin_labels
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.drift.rate_cells import RateCells
-from sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.bins import PsiBins, bin_labels
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.drift.rate_cells import RateCells
+from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS
 
 SEED = 20_261_101
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sketches.shadow.arm_looks import LEAST_EVENTS, ArmLooks, arm_looks
+from barograph_server.sketches.shadow.arm_looks import LEAST_EVENTS, ArmLooks, arm_looks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Sums = tuple[Array, Array, Array]

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from sketches.shadow.clustered_auc import auc_difference
-from sketches.shadow.decision import AucDays, Criterion, Outcome, decide
-from sketches.shadow.least_days import unseen_loss
-from sketches.shadow.planned_auc import planned_auc, planned_days
-from sketches.shadow.planned_looks import look_bounds
+from barograph_server.sketches.shadow.clustered_auc import auc_difference
+from barograph_server.sketches.shadow.decision import AucDays, Criterion, Outcome, decide
+from barograph_server.sketches.shadow.least_days import unseen_loss
+from barograph_server.sketches.shadow.planned_auc import planned_auc, planned_days
+from barograph_server.sketches.shadow.planned_looks import look_bounds
 from tests.support.performance import score_histogram
 
 BOUNDS = [4.87688494879, 3.35701192157, 2.68028006454, 2.28981676771, 2.03103204331]

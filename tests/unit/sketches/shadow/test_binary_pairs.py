@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import gammaln, xlogy
 
-from sketches.comparison.sample_ratio import anytime_p
-from sketches.shadow.binary_pairs import (
+from barograph_server.sketches.comparison.sample_ratio import anytime_p
+from barograph_server.sketches.shadow.binary_pairs import (
     difference_interval,
     log_evidence,
     log_evidence_better,
     log_evidence_of_difference,
     share_interval,
 )
-from sketches.shadow.bounded_mean import bounded_mean
+from barograph_server.sketches.shadow.bounded_mean import bounded_mean
 
 GOLDEN_OUTSIDE = (0, 0)
 

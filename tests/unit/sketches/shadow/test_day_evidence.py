@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.shadow.autocorrelation import autocorrelations, first_lag_factor
-from sketches.shadow.day_evidence import day_evidence, evidence_interval
-from sketches.shadow.day_interval import day_interval, mean_radius
-from sketches.shadow.e_bh import e_bh, log_mean_e
+from barograph_server.sketches.shadow.autocorrelation import autocorrelations, first_lag_factor
+from barograph_server.sketches.shadow.day_evidence import day_evidence, evidence_interval
+from barograph_server.sketches.shadow.day_interval import day_interval, mean_radius
+from barograph_server.sketches.shadow.e_bh import e_bh, log_mean_e
 from tests.support.shadow import DIFFERENCES, PAIRS
 
 BETS = [5, -1, 6, 2, 4, -3, 5, 3, 2, 6]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sketches.shadow.day_evidence import day_evidence
-from sketches.shadow.day_interval import day_interval
-from sketches.shadow.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
-from sketches.shadow.least_days import days_left, least_days, rare_harm_days, unseen_loss
-from sketches.shadow.missing_pairs import MissingPairs
+from barograph_server.sketches.shadow.day_evidence import day_evidence
+from barograph_server.sketches.shadow.day_interval import day_interval
+from barograph_server.sketches.shadow.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
+from barograph_server.sketches.shadow.least_days import days_left, least_days, rare_harm_days, unseen_loss
+from barograph_server.sketches.shadow.missing_pairs import MissingPairs
 from tests.support.shadow import DIFFERENCES, PAIRS
 
 ACCURACY = Criterion("accuracy", 0.02)

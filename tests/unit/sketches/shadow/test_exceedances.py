@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sketches.shadow.exceedances import (
+from barograph_server.sketches.shadow.exceedances import (
     BUCKETS,
     FIRST_BUCKET,
     bucket_histogram,
@@ -16,8 +16,8 @@ from sketches.shadow.exceedances import (
     exceedances,
     frozen_limit,
 )
-from sketches.shadow.quantile_band import curve_radius, quantile_band, rank_radius
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.sketches.shadow.quantile_band import curve_radius, quantile_band, rank_radius
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
 def histogram(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from sketches.shadow.rank_correlation import binned_rank_correlation
+from barograph_server.sketches.shadow.rank_correlation import binned_rank_correlation
 
 
 def cells(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from sketches.shadow.missing_pairs import MissingPairs, bounded_sums
-from sketches.shadow.noise_floor import disagreement_beyond_copy
-from sketches.shadow.split_traffic import arm_differences, unit_variance
+from barograph_server.sketches.shadow.missing_pairs import MissingPairs, bounded_sums
+from barograph_server.sketches.shadow.noise_floor import disagreement_beyond_copy
+from barograph_server.sketches.shadow.split_traffic import arm_differences, unit_variance
 
 SUMS = np.array([[80.0, 90.0], [3.0, 0.0], [10.0, 40.0]])
 COUNTS = np.array([[100.0, 100.0], [5.0, 0.0], [20.0, 60.0]])

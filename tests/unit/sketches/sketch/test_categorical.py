@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
+from barograph_server.sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
 
 
 def _exactly(value: str, count: int) -> FrequentValue:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.sketch.merge import (
+from barograph_server.sketches.sketch.merge import (
     N_MOMENTS,
     NumberSummary,
     empty_moments,
     merge_moments,
     recenter_moments,
 )
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
 def sketch_of(values: NDArray[np.float64], integer: bool = False) -> NumericSketch:

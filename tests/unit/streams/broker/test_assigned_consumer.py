@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
-from streams.broker.transactions import TransactionDropped
-from streams.errors import ProcessorError
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
+from barograph_server.streams.broker.transactions import TransactionDropped
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.runtime.metrics_report import Report
 from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, failure
-from warehouse import metrics
+from barograph_server.warehouse import metrics
 
 TOPICS = ("labels", "predictions")
 

@@ -11,14 +11,14 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.broker.client import Admin, fetch
-from streams.broker.transactions import Transactions
-from streams.errors import ProcessorError
-from streams.runtime.lifecycle import EXIT_STUCK
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.client import Admin, fetch
+from barograph_server.streams.broker.transactions import Transactions
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
 from tests.support.fake_consumer import FakeConsumer, failure
-from warehouse.client import Address
+from barograph_server.warehouse.client import Address
 
 
 class FakeAdminClient:

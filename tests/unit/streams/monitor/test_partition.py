@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from barograph.contract import Window
 
-from streams.monitor.state.offset_ledger import make_record_seq
-from streams.records import DeadCount, OffsetRange, Partial, Tally
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
+from barograph_server.streams.records import DeadCount, OffsetRange, Partial, Tally
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from tests.support.monitor_harness import DAY_S, HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S, TOPIC, baseline, contract, registered
 

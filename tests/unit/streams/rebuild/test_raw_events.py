@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field, Slice
 
-from streams.events.columns import EventColumns
-from streams.events.json_decoder import JsonDecoder
-from streams.rebuild.raw_events import to_message
-from streams.recorder.json_rows import JsonRows
-from streams.registry.registry import build_registry
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.rebuild.raw_events import to_message
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.registry.registry import build_registry
 from tests.support.messages import NOW_MS, batch_of
 
 CONTRACT = Contract(

@@ -12,14 +12,14 @@ import pytest
 from barograph.contract.dump import dump_contract
 from structlog.testing import capture_logs
 
-from sketches.baseline.baseline import dump_baseline
-from streams.errors import ProcessorError
-from streams.registry import poller
-from streams.registry.poller import RegistryPoller
+from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.registry import poller
+from barograph_server.streams.registry.poller import RegistryPoller
 from tests.support.monitor_schedule import baseline, contract
-from warehouse.client import Address
-from warehouse.errors import WarehouseBusy
-from warehouse.queries import BaselineRow, ContractRow
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.queries import BaselineRow, ContractRow
 
 BROKEN = "format: 99\n"
 

@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dashboards.uids import PANELS
-from streams.health.endpoint import ReportCollector
-from streams.runtime.metrics_report import Report
+from barograph_server.dashboards.uids import PANELS
+from barograph_server.streams.health.endpoint import ReportCollector
+from barograph_server.streams.runtime.metrics_report import Report
 from tests.support.panel_queries import every_query
-from warehouse import metrics
-from warehouse.metrics import ALL, METRICS, OTHER
+from barograph_server.warehouse import metrics
+from barograph_server.warehouse.metrics import ALL, METRICS, OTHER
 
 
 def text_of(report: Report) -> str:

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Contract, LabelSpec, Window
 
-from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import ERROR_RANKS
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules, unmeasurable_reason
-from streams.scorer.verdicts import change_levels, reasons, target_levels
-from streams.scorer.window_counts import window_counts
-from streams.scorer.windows import EventClock, window_lengths
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.number import ERROR_RANKS
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
+from barograph_server.streams.scorer.verdicts import change_levels, reasons, target_levels
+from barograph_server.streams.scorer.window_counts import window_counts
+from barograph_server.streams.scorer.windows import EventClock, window_lengths
 from tests.support.pipeline import simple_contract
-from warehouse.scoring.rules import Rules
+from barograph_server.warehouse.scoring.rules import Rules
 
 LABEL = LabelSpec(type="bool", positive=True)
 EMPTY = build_registry([], [])

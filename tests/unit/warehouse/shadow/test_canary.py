@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 
-from warehouse.queries import ContractRow
-from warehouse.shadow.canary import is_canary
+from barograph_server.warehouse.queries import ContractRow
+from barograph_server.warehouse.shadow.canary import is_canary
 
 
 def applied(versions: str) -> ContractRow:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 
-from sketches.shadow.decision import AucDays, CriterionDays, Outcome
-from sketches.shadow.exceedances import BUCKETS
-from warehouse.shadow.criteria import criterion_days, daily_costs, decision, differences
-from warehouse.shadow.days import COUNTED, SLO_TIMED, ShadowDays
+from barograph_server.sketches.shadow.decision import AucDays, CriterionDays, Outcome
+from barograph_server.sketches.shadow.exceedances import BUCKETS
+from barograph_server.warehouse.shadow.criteria import criterion_days, daily_costs, decision, differences
+from barograph_server.warehouse.shadow.days import COUNTED, SLO_TIMED, ShadowDays
 
 T = 60
 ONE = np.ones(T)

@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 from barograph.contract import ShadowTest
 
-from warehouse.shadow.days import COUNTED, ShadowDays
-from warehouse.shadow.looks import decide_at, look_days
+from barograph_server.warehouse.shadow.days import COUNTED, ShadowDays
+from barograph_server.warehouse.shadow.looks import decide_at, look_days
 
 SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
 NAMES = tuple(f"2026-05-{day:02}" for day in range(1, 32))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 
-from sketches.shadow.exceedances import BUCKETS
-from warehouse.shadow.criteria import SLICED, daily_costs, differences, missing_answers
-from warehouse.shadow.days import COUNTED, HISTOGRAMS, SLO_TIMED, ShadowDays
-from warehouse.shadow.mirror import mirrored, mirrored_prices
+from barograph_server.sketches.shadow.exceedances import BUCKETS
+from barograph_server.warehouse.shadow.criteria import SLICED, daily_costs, differences, missing_answers
+from barograph_server.warehouse.shadow.days import COUNTED, HISTOGRAMS, SLO_TIMED, ShadowDays
+from barograph_server.warehouse.shadow.mirror import mirrored, mirrored_prices
 
 SHADOW = ShadowTest(
     candidate="3", of="4", margins={"cost": 0.1}, prices={"in": 2.0}, candidate_prices={"in": 1.0, "out": 3.0}

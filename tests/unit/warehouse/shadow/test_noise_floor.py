@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from sketches.shadow.day_interval import day_interval
-from warehouse.shadow.days import COUNTED, ShadowDays
-from warehouse.shadow.noise_floor import noise_floor
+from barograph_server.sketches.shadow.day_interval import day_interval
+from barograph_server.warehouse.shadow.days import COUNTED, ShadowDays
+from barograph_server.warehouse.shadow.noise_floor import noise_floor
 
 T = 40
 ENDED = np.arange(T) < T - 1

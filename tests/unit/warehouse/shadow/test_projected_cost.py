@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 
-from sketches.shadow.day_interval import day_interval
-from warehouse.shadow.days import COUNTED, ShadowDays
-from warehouse.shadow.projected_cost import projected_cost
+from barograph_server.sketches.shadow.day_interval import day_interval
+from barograph_server.warehouse.shadow.days import COUNTED, ShadowDays
+from barograph_server.warehouse.shadow.projected_cost import projected_cost
 
 T = 40
 SHADOW = ShadowTest(candidate="4", of="3", margins={"cost": 0.1}, prices={"in": 0.01})
