@@ -1,4 +1,4 @@
-"""Write or check the alerting files in deploy/grafana/alerting: `python -m barograph_server.alerts --check | --write`."""
+"""Write or check the alerting files in deploy/grafana/alerting; see `--help`."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.growth_measurement import Growth, cpu_in_turns
-from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, registry_of, spread_times
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
@@ -19,6 +17,8 @@ from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
+from benchmarks.growth_measurement import Growth, cpu_in_turns
+from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, registry_of, spread_times
 
 STAGE = "sketcher"
 EVENTS = 10_000

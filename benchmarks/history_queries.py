@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from benchmarks.history import MODEL, History
-from benchmarks.history.series import DAY_S, HOUR_S
-from benchmarks.questions import questions
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.warehouse import distribution, status
 from barograph_server.warehouse.client import Client
+from benchmarks.history import MODEL, History
+from benchmarks.history.series import DAY_S, HOUR_S
+from benchmarks.questions import questions
 
 LIMIT_MS = 200.0
 

@@ -13,10 +13,6 @@ from collections.abc import Sequence
 import msgspec
 from barograph.contract import ShadowTest
 
-from benchmarks import scoring
-from benchmarks.figures import Figures, spread
-from benchmarks.scoring import DAY_S, DAYS, HOUR_S, QUIET_PASSES, Traffic, timed_pass
-from benchmarks.stack import Testbed
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.rules import dimensions_at, make_rules
@@ -26,6 +22,10 @@ from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.scoring import pairs, state
+from benchmarks import scoring
+from benchmarks.figures import Figures, spread
+from benchmarks.scoring import DAY_S, DAYS, HOUR_S, QUIET_PASSES, Traffic, timed_pass
+from benchmarks.stack import Testbed
 
 PAIRING = "Pairs of a candidate, over two weeks"
 DATABASE = "pairing"

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measured_process import PASSWORD_VARIABLE, Clock, JsonObject, memory_mib
-from benchmarks.production import hide_pandas
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Address
+from benchmarks.measured_process import PASSWORD_VARIABLE, Clock, JsonObject, memory_mib
+from benchmarks.production import hide_pandas
 
 SHORTEST_SESSION_S = 6.0
 """The minimum that a broker allows by default."""

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from barograph_server.alerts import AlertSettings, rules_of
 from barograph_server.alerts.simulator import simulate
-from benchmarks.history import History
-from benchmarks.history_queries import HistoryQuery
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import point_sql
+from benchmarks.history import History
+from benchmarks.history_queries import HistoryQuery
 
 RULE_LIMIT_MS = 500.0
 REPLAY_LIMIT_MS = 10_000.0

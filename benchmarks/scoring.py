@@ -14,8 +14,6 @@ from typing import Any
 
 from barograph.contract import Arms, Contract, LabelSpec, Slice, Window
 
-from benchmarks.figures import Figures, spread
-from benchmarks.stack import Testbed
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.rules import dimensions_at, make_rules
@@ -24,6 +22,8 @@ from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.scoring import state
+from benchmarks.figures import Figures, spread
+from benchmarks.stack import Testbed
 
 SCORING = "The scorer, over two weeks"
 DATABASE = "scoring"

@@ -1,4 +1,4 @@
-"""Write or check docs/client.md, from the client's docstrings: `python -m barograph_server.cli.client_page --check | --write`."""
+"""Write or check docs/client.md, from the client's docstrings; see `--help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write or check the generated tables of docs/: `python -m barograph_server.cli.doc_tables --check | --write`.
+"""Write or check the generated tables of docs/; see `--help`.
 
 docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/contract.md and
 docs/prompts.md the keys of the contract file and of the prompt file.

@@ -39,21 +39,31 @@ COMMANDS: dict[str, _Command] = {
         "compare_command",
         "Compare production data with training data on this machine, without Kafka and ClickHouse.",
     ),
-    "load": _Command("barograph_server.cli.load.command", "load_command", "Load history and labels from files, through the publisher."),
-    "check": _Command("barograph_server.cli.check.command", "check_command", "Check training or serving data against the contract."),
+    "load": _Command(
+        "barograph_server.cli.load.command",
+        "load_command",
+        "Load history and labels from files, through the publisher.",
+    ),
+    "check": _Command(
+        "barograph_server.cli.check.command", "check_command", "Check training or serving data against the contract."
+    ),
     "skew": _Command(
         "barograph_server.cli.skew.command",
         "skew_command",
         "Compare served features with those that training computes, and explain differences.",
     ),
-    "plan": _Command("barograph_server.cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."),
+    "plan": _Command(
+        "barograph_server.cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."
+    ),
     "apply": _Command(
         "barograph_server.cli.apply.command",
         "apply_command",
         "Create or change tables, topics, contracts and baselines; a second run changes nothing.",
     ),
     "baseline": _Command(
-        "barograph_server.cli.baseline.command", "baseline_app", "Show baselines, and create new ones from production data."
+        "barograph_server.cli.baseline.command",
+        "baseline_app",
+        "Show baselines, and create new ones from production data.",
     ),
     "reference": _Command(
         "barograph_server.cli.reference.command",
@@ -119,7 +129,9 @@ COMMANDS: dict[str, _Command] = {
         "Show versions, arms, slices and fields to delete, and features with unclear origin.",
     ),
     "codebook": _Command(
-        "barograph_server.cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
+        "barograph_server.cli.codebook.command",
+        "codebook_app",
+        "Train, show and name codebooks, which assign topics to prompts.",
     ),
     "run": _Command("barograph_server.cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(

@@ -1,4 +1,4 @@
-"""Write or check the dashboards that Grafana is provisioned with: `python -m barograph_server.dashboards --check | --write`."""
+"""Write or check the dashboards that Grafana is provisioned with; see `--help`."""
 
 from __future__ import annotations
 

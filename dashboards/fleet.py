@@ -7,7 +7,15 @@ from functools import partial
 from barograph_server.dashboards.layout import PlacedPanel, Row
 from barograph_server.dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
 from barograph_server.dashboards.notes import LEVELS_NOTE
-from barograph_server.dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, text_panel, time_series
+from barograph_server.dashboards.panels import (
+    AnyPanel,
+    PanelInfo,
+    level_timeline,
+    stat_panel,
+    table_panel,
+    text_panel,
+    time_series,
+)
 from barograph_server.dashboards.style import LEAST_PSI, STYLE
 from barograph_server.warehouse.panels import drills, fleet
 

@@ -19,7 +19,7 @@ from barograph_server.dashboards.links import TITLES, page_links
 from barograph_server.dashboards.parse import panels_of
 from barograph_server.dashboards.uids import DASHBOARDS
 
-FOLDER = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
+FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana" / "dashboards"
 """Folder of the generated files, which Grafana reads."""
 
 TAG = "barograph"

@@ -18,7 +18,13 @@ from barograph_server.alerts.settings import AlertSettings
 from barograph_server.drills.faults import EventTables, Injection
 from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from barograph_server.sketches.baseline.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
+from barograph_server.sketches.baseline.cells import (
+    FieldCells,
+    category_cells,
+    count_categories,
+    count_numeric,
+    numeric_cells,
+)
 from barograph_server.sketches.detection.effects import observed_shares
 
 

@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP interface for the embedded engine: `python -m barograph_server.local.http_gateway --path DIR --port PORT`.
+"""ClickHouse's HTTP interface for the embedded engine, a process: see `--help`.
 
 One process owns the engine's folder and runs this gateway on loopback. clickhouse-connect, curl, Grafana and any number
 of processes use it like a ClickHouse server. The gateway is for one machine: it builds each reply in memory, does not
@@ -377,7 +377,9 @@ class GatewayServer(socketserver.ThreadingTCPServer):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Open the engine and serve until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m barograph_server.local.http_gateway", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m barograph_server.local.http_gateway", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--path", type=Path, required=True, help="the engine's folder")
     parser.add_argument("--port", type=int, required=True, help="the port on 127.0.0.1")
     arguments = parser.parse_args(argv)

@@ -18,7 +18,14 @@ from typing import Any, ClassVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from barograph_server.local.child_process import LOOPBACK, ChildProcess, LocalStackError, PartMissingError, choose_port, port_answers
+from barograph_server.local.child_process import (
+    LOOPBACK,
+    ChildProcess,
+    LocalStackError,
+    PartMissingError,
+    choose_port,
+    port_answers,
+)
 from barograph_server.local.kafka_jars import kafka_jars
 from barograph_server.local.kafka_wire import unregister_broker
 from barograph_server.local.managed_server import START_TIMEOUT_S, LocalServer

@@ -19,7 +19,12 @@ from barograph_server.streams.events.event_time import DAY_MS
 from barograph_server.streams.health.endpoint import OFF, Endpoint
 from barograph_server.streams.health.watchdog import SCORER_STALL_TIMEOUTS, Watchdog
 from barograph_server.streams.registry.poller import RegistryPoller
-from barograph_server.streams.runtime.lifecycle import ShutdownSignal, configure_logging, run_until_signal, use_single_malloc_arena
+from barograph_server.streams.runtime.lifecycle import (
+    ShutdownSignal,
+    configure_logging,
+    run_until_signal,
+    use_single_malloc_arena,
+)
 from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.unencrypted import unencrypted_connections

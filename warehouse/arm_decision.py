@@ -12,7 +12,14 @@ from barograph.contract import Arms
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS
-from barograph_server.sketches.shadow.decision import Criterion, CriterionDays, Outcome, ShadowDecision, SliceDays, decide
+from barograph_server.sketches.shadow.decision import (
+    Criterion,
+    CriterionDays,
+    Outcome,
+    ShadowDecision,
+    SliceDays,
+    decide,
+)
 from barograph_server.sketches.shadow.split_traffic import arm_differences, unit_variance
 from barograph_server.warehouse.arm_days import ArmDays, FloatArray
 from barograph_server.warehouse.arm_ratios import ArmRatio

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIFF_LINES = 40
 """A check prints at most this many lines of each file's difference."""
 

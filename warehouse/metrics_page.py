@@ -1,4 +1,4 @@
-"""Write or check docs/metrics.md, from the declared metrics: `python -m barograph_server.warehouse.metrics_page --check | --write`."""
+"""Write or check docs/metrics.md, from the declared metrics; see `--help`."""
 
 from __future__ import annotations
 

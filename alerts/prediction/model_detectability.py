@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from barograph_server.alerts.prediction.smallest_change import Detectability, change_tables, rule_detectability, window_detectability
+from barograph_server.alerts.prediction.smallest_change import (
+    Detectability,
+    change_tables,
+    rule_detectability,
+    window_detectability,
+)
 from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline

@@ -19,13 +19,13 @@ from barograph.contract import Arms, Contract, Slo, Window
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
-from benchmarks.history import panes, performance, processor_reports, verdicts
-from benchmarks.history.series import DAY_S, HOUR_S, SERIES
 from barograph_server.cli.infer import InferOptions, Roles, infer
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, dump_baseline
 from barograph_server.sketches.sketch.numeric import numeric_sketch
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
+from benchmarks.history import panes, performance, processor_reports, verdicts
+from benchmarks.history.series import DAY_S, HOUR_S, SERIES
 
 SEED = 20_130_915
 MODEL = "shop-fraud"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.history.series import TableFill
 from barograph_server.warehouse.metrics import METRICS
 from barograph_server.warehouse.processor_reports import BUCKET_S
+from benchmarks.history.series import TableFill
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "publisher")
 REPORT_S = 10

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from barograph_server.alerts import AlertSettings, rules_of
 from barograph_server.alerts.simulator import Episode, simulate
 from barograph_server.alerts.templates.fields import RATE_RULES
-from benchmarks.scoreboard.data_sets import FEATURES
 from barograph_server.drills.guard_states import guard_states
 from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.sketches.baseline.cells import FieldCells, category_cells, numeric_cells
@@ -31,6 +30,7 @@ from barograph_server.streams.monitor.windows import ends_between
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import FactTime
 from barograph_server.warehouse.tables import insert_columns
+from benchmarks.scoreboard.data_sets import FEATURES
 
 HOUR_S = 3_600
 

@@ -19,7 +19,14 @@ from barograph_server.cli.apply import catalogue
 from barograph_server.cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
 from barograph_server.cli.apply.codebooks import plan_codebooks, store_codebooks
 from barograph_server.cli.apply.evaluators import first_baselines, with_evaluators
-from barograph_server.cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
+from barograph_server.cli.apply.grafana import (
+    GrafanaError,
+    GrafanaPlan,
+    apply_grafana,
+    build_bundle,
+    check_grafana,
+    plan_grafana,
+)
 from barograph_server.cli.apply.grafana import connect as connect_grafana
 from barograph_server.cli.apply.impact import impact_notes, removed_fields
 from barograph_server.cli.apply.promotions import (

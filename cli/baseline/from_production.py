@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from barograph_server.cli.baseline.counts import RangeCounts
 from barograph_server.cli.baseline.new_bins import find_new_edges, lacks_phi, move_to_new_bins
 from barograph_server.cli.errors import CommandError
-from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
+from barograph_server.sketches.baseline.baseline import (
+    ALL,
+    HOUR_NAMES,
+    QUANTILE_RANKS,
+    Baseline,
+    FieldBaseline,
+    Phi,
+    SliceCounts,
+)
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout

@@ -24,10 +24,23 @@ from barograph_server.cli.compare.hints import column_hints
 from barograph_server.cli.compare.outcomes import OutcomeCounts, outcome_columns
 from barograph_server.cli.compare.panes import JudgedPeriods, judge_periods, make_registry
 from barograph_server.cli.compare.performance import PeriodMetric, compare_performance
-from barograph_server.cli.compare.periods import Grain, Period, choose_grain, learned_windows, make_periods, pane_length_s
+from barograph_server.cli.compare.periods import (
+    Grain,
+    Period,
+    choose_grain,
+    learned_windows,
+    make_periods,
+    pane_length_s,
+)
 from barograph_server.cli.compare.production import ProductionPass, RowSample, matrix_column
 from barograph_server.cli.compare.report import ComparedTable, CompareReport
-from barograph_server.cli.compare.served import OUTPUT_ROLES, EventTimes, ServedRows, read_event_times, source_columns_of
+from barograph_server.cli.compare.served import (
+    OUTPUT_ROLES,
+    EventTimes,
+    ServedRows,
+    read_event_times,
+    source_columns_of,
+)
 from barograph_server.cli.compare.summaries import summarise_fields, value_hints
 from barograph_server.cli.infer.errors import OptionError
 from barograph_server.cli.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table

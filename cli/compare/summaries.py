@@ -11,7 +11,14 @@ from barograph.contract import Contract
 from barograph_server.cli.compare.hints import ALL_PERIODS, ONE_PERIOD, Hint, spelling_hint, unit_hint
 from barograph_server.cli.compare.panes import JudgedPeriods
 from barograph_server.cli.compare.periods import Period
-from barograph_server.cli.compare.report import SEVERITY, FieldVerdicts, PeriodShares, masked_fields, of_all, rows_by_period
+from barograph_server.cli.compare.report import (
+    SEVERITY,
+    FieldVerdicts,
+    PeriodShares,
+    masked_fields,
+    of_all,
+    rows_by_period,
+)
 from barograph_server.cli.skew.compare import MASKED
 from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN

@@ -6,7 +6,16 @@ import math
 from typing import Any
 
 from barograph_server.cli.distribution.compute import BinShare, Distribution, PsiVerdict
-from barograph_server.cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, iso_utc, plural, ratio, significant
+from barograph_server.cli.terminal import (
+    LEVEL_STYLES,
+    AlignedTable,
+    SafeText,
+    Terminal,
+    iso_utc,
+    plural,
+    ratio,
+    significant,
+)
 from barograph_server.sketches.baseline.baseline import ALL
 
 MAX_SHARES = 40

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from barograph_server.cli.errors import CommandError
 from barograph_server.cli.eval.policy import SuiteRules
 from barograph_server.cli.terminal import plural
-from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome, judge_difference, paired_difference
+from barograph_server.sketches.comparison.paired_items import (
+    PairedDifference,
+    SuiteOutcome,
+    judge_difference,
+    paired_difference,
+)
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.eval_runs import StoredRun, accepted_runs, read_means, read_runs
 

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from barograph_server.cli.infer.columns import read_times_ms
 from barograph_server.cli.infer.errors import OptionError, TableError
 from barograph_server.cli.infer.event_times import OrderedTimes
-from barograph_server.cli.infer.fields import ID_REASON, MANY_VALUES_REASON, TEXT_NUMBERS_REASON, FieldReader, InferredField
+from barograph_server.cli.infer.fields import (
+    ID_REASON,
+    MANY_VALUES_REASON,
+    TEXT_NUMBERS_REASON,
+    FieldReader,
+    InferredField,
+)
 from barograph_server.cli.infer.labels import infer_label
 from barograph_server.cli.infer.phi import TrainingWindows
 from barograph_server.cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns

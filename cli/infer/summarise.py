@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from barograph_server.cli.infer.columns import FloatArray, TextColumn
 from barograph_server.cli.infer.slices import SliceDimension
 from barograph_server.sketches.baseline.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
-from barograph_server.sketches.baseline.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
+from barograph_server.sketches.baseline.cells import (
+    FieldCells,
+    category_cells,
+    count_categories,
+    count_numeric,
+    numeric_cells,
+)
 from barograph_server.sketches.baseline.layout import IntArray
 from barograph_server.sketches.sketch.quantiles import exact_quantiles, freeze_edges
 

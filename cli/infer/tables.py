@@ -18,7 +18,15 @@ from barograph.string_views import to_string
 
 from barograph_server.cli.csv_dialect import detect_dialect
 from barograph_server.cli.infer.errors import TableError
-from barograph_server.cli.table_files import TITLES, TableFileError, TableFormat, check_names, detect_format, first_line, open_csv
+from barograph_server.cli.table_files import (
+    TITLES,
+    TableFileError,
+    TableFormat,
+    check_names,
+    detect_format,
+    first_line,
+    open_csv,
+)
 
 BATCH_ROWS = 1 << 18
 """Rows in an Arrow array at a time: 2 MB of doubles."""

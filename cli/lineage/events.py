@@ -17,7 +17,7 @@ try:
     from openlineage.client.event_v2 import InputDataset, Job, JobEvent, OutputDataset
 except ImportError:
     raise CommandError(
-        "OpenLineage events need the package openlineage-python: install the extra `lineage` of barograph-app."
+        "OpenLineage events need the package openlineage-python: install the extra `lineage` of barograph-server."
     ) from None
 
 NAMESPACE = "barograph"
@@ -37,7 +37,7 @@ def openlineage_events(contract: Contract, applied_at: datetime, bootstrap_serve
         bootstrap_servers: the brokers; the first one is the namespace of the topic.
         topic: the topic of predictions.
     """
-    producer = f"urn:barograph:{importlib.metadata.version('barograph-app')}"
+    producer = f"urn:barograph:{importlib.metadata.version('barograph-server')}"
     facets.set_producer(producer)
     namespace, name = f"kafka://{bootstrap_servers.split(',')[0].strip()}", f"{topic}/{contract.model}"
     at = applied_at.isoformat()

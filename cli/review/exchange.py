@@ -13,7 +13,13 @@ from barograph_server.cli.review.label_files import LabelFormat, read_csv, read_
 from barograph_server.cli.review.labelled_answers import ImportPlan, LabelledAnswer, plan_import
 from barograph_server.cli.terminal import Terminal, plural
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.review_queue import ReviewPurpose, ReviewSource, known_answers, read_answer_texts, read_queue
+from barograph_server.warehouse.review_queue import (
+    ReviewPurpose,
+    ReviewSource,
+    known_answers,
+    read_answer_texts,
+    read_queue,
+)
 from barograph_server.warehouse.reviews import read_reviews, store_reviews, unsent_gold
 
 MAX_FILE_BYTES = 256 << 20

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-import barograph_server.cli
-import barograph_server.sketches
-import barograph_server.warehouse
+from barograph_server import cli, sketches, warehouse
 from barograph_server.cli.errors import CommandError
 from barograph_server.cli.promote.show import decision_json
 from barograph_server.cli.shadow.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, encode_json
@@ -168,7 +166,7 @@ def code_version() -> dict[str, str]:
             if package is not cli or path.parent.name in ("shadow", "promote", "compare"):
                 digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
                 digest.update(path.read_bytes())
-    return {"release": importlib.metadata.version("barograph-app"), "sources_sha256": digest.hexdigest()}
+    return {"release": importlib.metadata.version("barograph-server"), "sources_sha256": digest.hexdigest()}
 
 
 def library_versions() -> dict[str, str]:

@@ -12,9 +12,25 @@ import msgspec
 
 from barograph_server.cli.errors import CommandError
 from barograph_server.cli.promote.show import decision_json
-from barograph_server.cli.shadow.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, BundleError, EvidenceBundle, read_bundle
+from barograph_server.cli.shadow.bundle import (
+    CONTRACT,
+    DAYS,
+    DECISION,
+    PROVENANCE,
+    REPORT,
+    BundleError,
+    EvidenceBundle,
+    read_bundle,
+)
 from barograph_server.cli.shadow.evaluation import CandidateEvaluation, CandidateTest, make_test
-from barograph_server.cli.shadow.evidence import baselines_json, code_version, days_json, evaluate_as_of, library_versions, scope_of
+from barograph_server.cli.shadow.evidence import (
+    baselines_json,
+    code_version,
+    days_json,
+    evaluate_as_of,
+    library_versions,
+    scope_of,
+)
 from barograph_server.cli.shadow.report import render_report
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client

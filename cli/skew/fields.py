@@ -22,7 +22,14 @@ from barograph.validation.rows import time_ms
 from barograph.validation.tables import MEMBERS, source_columns
 from numpy.typing import NDArray
 
-from barograph_server.cli.infer.columns import NULL_CODE, FloatArray, TextColumn, TooManyValues, read_numbers, read_texts
+from barograph_server.cli.infer.columns import (
+    NULL_CODE,
+    FloatArray,
+    TextColumn,
+    TooManyValues,
+    read_numbers,
+    read_texts,
+)
 from barograph_server.cli.infer.tables import Table, is_text, plain_type
 from barograph_server.cli.skew.sources import SkewError
 

@@ -9,7 +9,16 @@ from typing import Any
 from barograph_server.cli.simulate.show import incident_json, incident_table
 from barograph_server.cli.status.incidents import OpenIncidents
 from barograph_server.cli.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, is_silent
-from barograph_server.cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, age, percentage, plural, utc_minute
+from barograph_server.cli.terminal import (
+    LEVEL_STYLES,
+    AlignedTable,
+    SafeText,
+    Terminal,
+    age,
+    percentage,
+    plural,
+    utc_minute,
+)
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.warehouse.event_counts import ProblemRow
 from barograph_server.warehouse.queries import PromotionRow

@@ -11,7 +11,15 @@ from barograph.contract.model import NUMERIC_TYPES, FieldType
 from numpy.typing import NDArray
 
 from barograph_server.drills.faults.expected import drift, drift_of, field_rates
-from barograph_server.drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, Mask, replace_column
+from barograph_server.drills.faults.fault import (
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    Injection,
+    Mask,
+    replace_column,
+)
 
 Values = NDArray[np.float64]
 NUMBERS: frozenset[FieldType] = frozenset(("float", "int"))

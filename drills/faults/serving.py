@@ -9,7 +9,14 @@ from barograph.contract.alerts_section import is_output
 from barograph.contract.model import FieldType
 
 from barograph_server.drills.faults.expected import drift, field_rates
-from barograph_server.drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, replace_column
+from barograph_server.drills.faults.fault import (
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    Injection,
+    replace_column,
+)
 
 LATENCY = "latency_ms"
 ERROR = "drill"

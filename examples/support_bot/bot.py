@@ -1,4 +1,4 @@
-"""The process of the support bot: `python -m barograph_server.examples.support_bot.bot OPTIONS`, where the options are JSON.
+"""The process of the support bot: `python -m barograph_server.examples.support_bot.bot OPTIONS`, options in JSON.
 
 Two threads answer questions with a prompt from the registry. OpenTelemetry instruments the `openai` client and makes
 the spans; a span processor adds the prompt to them. Commands come on standard input, one per line:

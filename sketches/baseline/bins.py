@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline
 from barograph_server.sketches.baseline.columns import FieldColumn
-from barograph_server.sketches.baseline.groups import FloatArray, IndexArray, VerdictGroups, flatten_slices, trained_groups
+from barograph_server.sketches.baseline.groups import (
+    FloatArray,
+    IndexArray,
+    VerdictGroups,
+    flatten_slices,
+    trained_groups,
+)
 from barograph_server.sketches.baseline.layout import IntArray, Layout
 
 OTHER_BIN, NULL_BIN = "other", "null"

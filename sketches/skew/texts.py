@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from barograph_server.sketches.drift.rates import wilson
-from barograph_server.sketches.skew.field import NAMED_SHARE, Explanation, FloatArray, IntArray, Skew, ValuePairs, choose
+from barograph_server.sketches.skew.field import (
+    NAMED_SHARE,
+    Explanation,
+    FloatArray,
+    IntArray,
+    Skew,
+    ValuePairs,
+    choose,
+)
 
 NULL = -1
 

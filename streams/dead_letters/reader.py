@@ -12,7 +12,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
 from barograph_server.streams.broker.reread import reread
-from barograph_server.streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition, Resolution, State, open_dead_letter
+from barograph_server.streams.dead_letters.dead_letter import (
+    DeadLetter,
+    DeadLetterPosition,
+    Resolution,
+    State,
+    open_dead_letter,
+)
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.topics import Topics

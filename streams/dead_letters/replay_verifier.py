@@ -17,7 +17,15 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from barograph_server.streams.broker.client import FATAL_ERRORS, TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, fetch
+from barograph_server.streams.broker.client import (
+    FATAL_ERRORS,
+    TIMEOUT_S,
+    Admin,
+    TopicMetadata,
+    consumer_config,
+    explain,
+    fetch,
+)
 from barograph_server.streams.dead_letters.dead_letter import Resolution, position_in_key
 from barograph_server.streams.events.batch import ReplayedDeadLetter
 from barograph_server.streams.settings import ProcessorSettings

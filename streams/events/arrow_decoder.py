@@ -15,7 +15,13 @@ from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 from barograph_server.streams.events.arrow_columns import BatchRows, RowSelection
-from barograph_server.streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message, reject_message, rejection_reason
+from barograph_server.streams.events.arrow_message import (
+    COLUMN_ERRORS,
+    KnownSchema,
+    open_message,
+    reject_message,
+    rejection_reason,
+)
 from barograph_server.streams.events.batch import Decoded, MessageBatch, RejectedEvent, join_batches
 from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns, encode_arrow_names, producer_arrivals
 from barograph_server.streams.events.event_time import arrow_times_ms, arrow_to_ms, rejected_times

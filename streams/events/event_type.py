@@ -23,7 +23,13 @@ from barograph.events import MAPS, ROLES, SCORES, SHADOW, Reason, Role
 from numpy.typing import NDArray
 
 from barograph_server.streams.events.batch import Decoded, MessageBatch
-from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns, encode_names, encode_versions, producer_arrivals
+from barograph_server.streams.events.columns import (
+    INVALID_TEXT,
+    EventColumns,
+    encode_names,
+    encode_versions,
+    producer_arrivals,
+)
 from barograph_server.streams.events.event_time import RETENTION_MS, parse_time_ms, rejected_times, times_ms
 from barograph_server.streams.events.hashed_values import replace_plain_values
 from barograph_server.streams.events.projection import SCORES_PREFIX, Projection

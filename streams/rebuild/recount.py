@@ -19,7 +19,13 @@ from barograph_server.sketches.baseline.layout import EVENTS
 from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.monitor.partition import PartitionState
 from barograph_server.streams.monitor.state.commit_rows import CommitRows
-from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, LedgerEntry, Loss, OffsetLedger, offset_of
+from barograph_server.streams.monitor.state.offset_ledger import (
+    SEQ_EPOCH_BITS,
+    LedgerEntry,
+    Loss,
+    OffsetLedger,
+    offset_of,
+)
 from barograph_server.streams.monitor.state.store import SeriesPanes, Store
 from barograph_server.streams.monitor.windows import hour_s
 from barograph_server.streams.rebuild.errors import RebuildError

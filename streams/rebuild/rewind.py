@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from barograph_server.streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, offset_since
+from barograph_server.streams.broker.client import (
+    TIMEOUT_S,
+    Admin,
+    TopicMetadata,
+    consumer_config,
+    explain,
+    offset_since,
+)
 from barograph_server.streams.monitor.app import GROUP as MONITOR
 from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, offset_of
 from barograph_server.streams.monitor.state.store import WarehouseStore

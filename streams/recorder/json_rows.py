@@ -30,7 +30,16 @@ from barograph_server.streams.events.event_type import is_nameable
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.events.model_union import union_decoder
 from barograph_server.streams.recorder.contract_events import CONTRACT_CHUNK, ContractEvents
-from barograph_server.streams.recorder.event_structs import FORMAT_ERRORS, MAPS, NAMES, NUMBERS, PLAIN, TEXTS, event_type, id_type
+from barograph_server.streams.recorder.event_structs import (
+    FORMAT_ERRORS,
+    MAPS,
+    NAMES,
+    NUMBERS,
+    PLAIN,
+    TEXTS,
+    event_type,
+    id_type,
+)
 from barograph_server.streams.recorder.map_entries import NULL, NUMBER, TEXT, MapEntries
 from barograph_server.streams.recorder.open_events import OpenEvents
 from barograph_server.streams.recorder.rows import (

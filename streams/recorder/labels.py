@@ -27,7 +27,15 @@ from barograph_server.streams.events.arrow_message import COLUMN_ERRORS, open_ta
 from barograph_server.streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
 from barograph_server.streams.events.event_time import RETENTION_MS, arrow_times_ms, rejected_times, times_ms
 from barograph_server.streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
-from barograph_server.streams.recorder.arrow_values import is_number, is_text, plain_array, plain_column, to_mask, to_numbers, to_text
+from barograph_server.streams.recorder.arrow_values import (
+    is_number,
+    is_text,
+    plain_array,
+    plain_column,
+    to_mask,
+    to_numbers,
+    to_text,
+)
 from barograph_server.streams.recorder.rows import build_table, position_columns, time_column
 
 MAX_DETAIL_CHARS = 200

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.performance.calibration_map import CalibrationMap, learn_calibration
 from barograph_server.sketches.performance.cbpe import cbpe_metrics
-from barograph_server.sketches.performance.cbpe_classes import ClassCalibration, class_cbpe_metrics, learn_class_calibration
+from barograph_server.sketches.performance.cbpe_classes import (
+    ClassCalibration,
+    class_cbpe_metrics,
+    learn_class_calibration,
+)
 from barograph_server.sketches.performance.loss import LossMap, learn_loss, loss_metrics
 from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.streams.scorer.window_counts import WindowCounts

@@ -9,11 +9,11 @@ import pytest
 
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.templates import guard_rule
-from tests.support.warehouse import row
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import EventTimeRange, point_sql, series_sql
 from barograph_server.warehouse.signals.drills import drills_overdue
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

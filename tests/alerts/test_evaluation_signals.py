@@ -14,9 +14,16 @@ from barograph_server.alerts import AlertSettings, rules_of
 from barograph_server.alerts.templates.evaluations import SUITES_EVERY_S
 from barograph_server.alerts.wall_clock import LiveAlerts
 from barograph_server.sketches.comparison.paired_items import paired_difference
-from tests.support.warehouse import row
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.eval_runs import EvalItem, EvalRun, accepted_runs, read_means, read_runs, store_acceptances, store_run
+from barograph_server.warehouse.eval_runs import (
+    EvalItem,
+    EvalRun,
+    accepted_runs,
+    read_means,
+    read_runs,
+    store_acceptances,
+    store_run,
+)
 from barograph_server.warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
 from barograph_server.warehouse.signals.evaluations import (
     missing_labels,
@@ -26,6 +33,7 @@ from barograph_server.warehouse.signals.evaluations import (
     unevaluated_calls,
 )
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

@@ -17,9 +17,9 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.sketches.drift.overdispersion import learn_phi
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_values, psi_verdicts
-from tests.support.warehouse import columns, migrated
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_columns
+from tests.support.warehouse import columns, migrated
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 

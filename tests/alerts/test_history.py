@@ -21,10 +21,10 @@ from barograph_server.cli.dev.page import open_incidents
 from barograph_server.cli.main import main
 from barograph_server.cli.settings import Settings
 from barograph_server.local.clickhouse import LocalClickHouse
-from tests.support.warehouse import migrated, row
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.signals import FactTime
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.warehouse import migrated, row
 
 pytestmark = pytest.mark.engine
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from barograph.contract.file import dump_contract, parse_contract
 
-import barograph_server.alerts.webhooks
-from barograph_server.alerts import AlertSettings, read_alert_settings, rules_of
+from barograph_server.alerts import AlertSettings, read_alert_settings, rules_of, webhooks
 from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.simulator import Alert, Notification
 from barograph_server.alerts.wall_clock import LiveAlerts
@@ -21,12 +20,12 @@ from barograph_server.alerts.webhooks import AlertMessage, Sender
 from barograph_server.cli.settings import Settings
 from barograph_server.cli.simulate.live import run_live
 from barograph_server.local.clickhouse import LocalClickHouse
-from tests.support.pipeline import wait_for
-from tests.support.scripted_http import Exchange, ScriptedServer
-from tests.support.warehouse import row
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.pipeline import wait_for
+from tests.support.scripted_http import Exchange, ScriptedServer
+from tests.support.warehouse import row
 
 HOUR_S = 3600
 CONTRACT = parse_contract(
@@ -210,7 +209,7 @@ def reports_of(url: str, **environ: str) -> list[str]:
 def test_transient_failures_are_retried_and_final_ones_reported(
     hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts.webhooks, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.1)
     late = 0.3
     failed = "hook: notification by webhook failed: "
     for answers, requests, report in (

@@ -6,8 +6,8 @@ import threading
 import time
 from typing import Any
 
-from tests.support.pipeline import Pipeline
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from tests.support.pipeline import Pipeline
 
 INTERVAL_S = 1.0
 AHEAD_S = 2.0

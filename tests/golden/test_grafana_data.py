@@ -20,11 +20,11 @@ from barograph_server.dashboards.parse import Json, panels_of
 from barograph_server.dashboards.query import dedent_sql
 from barograph_server.dashboards.style import GRAFANA_VERSION
 from barograph_server.local.preview.frames import frame_of
-from tests.support.missing_dependencies import skip_or_fail
-from tests.support.panel_queries import every_query
 from barograph_server.warehouse.client import QueryResult
 from barograph_server.warehouse.panels import PanelQuery
 from barograph_server.warehouse.panels.query import DAY_S, HOUR_S, Column
+from tests.support.missing_dependencies import skip_or_fail
+from tests.support.panel_queries import every_query
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests/grafana_data"

@@ -34,12 +34,12 @@ from barograph_server.streams.records import OffsetRange, Partial, PartitionProg
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
-from tests.support.environment import enter_folder
-from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
-from tests.support.warehouse import migrated
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.environment import enter_folder
+from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
+from tests.support.warehouse import migrated
 
 pytestmark = pytest.mark.engine
 

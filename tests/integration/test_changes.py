@@ -19,13 +19,13 @@ from barograph_server.alerts.settings import AlertSettings
 from barograph_server.cli.changes.hook import MAX_CHANGES, ChangesHook
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.local.clickhouse import LocalClickHouse
-from tests.support.command_line import run
-from tests.support.pipeline import simple_contract, wait_for
-from tests.support.warehouse import row
 from barograph_server.warehouse.changes import read_changes
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.suspected_causes import explain_verdicts, store_causes
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import run
+from tests.support.pipeline import simple_contract, wait_for
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

@@ -27,12 +27,12 @@ from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.sketches.baseline.baseline import Baseline, dump_baseline
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import connect
 from tests.support.environment import enter_folder
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
-from barograph_server.warehouse import queries
-from barograph_server.warehouse.client import connect
 
 PANE_S = 3600
 NOW_S = 1_767_225_600.0 + PANE_S / 2

@@ -26,11 +26,11 @@ from barograph_server.cli.settings import Settings
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.pipeline import simple_baseline, simple_contract
 from tests.support.warehouse import row
-from barograph_server.warehouse.client import connect
-from barograph_server.warehouse.tables import insert_rows
 
 CONTRACT = simple_contract()
 NOW_S = int(time.time()) // 3600 * 3600

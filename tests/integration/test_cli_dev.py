@@ -17,8 +17,8 @@ from barograph_server.local.child_process import started_at
 from barograph_server.local.credentials import read_passwords
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.sketches.baseline.baseline import dump_baseline
-from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from barograph_server.warehouse.client import Address, connect
+from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 

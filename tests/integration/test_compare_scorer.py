@@ -15,10 +15,10 @@ from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.scorer.measure import measure
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.streams.scorer.window_counts import window_counts
+from barograph_server.warehouse.scoring.state import window_sums
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, START_MS
 from tests.support.warehouse import migrated
-from barograph_server.warehouse.scoring.state import window_sums
 
 pytestmark = pytest.mark.engine
 

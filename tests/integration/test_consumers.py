@@ -37,12 +37,12 @@ from barograph_server.cli.settings import Settings
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
-from barograph_server.warehouse.client import Client, connect
-from barograph_server.warehouse.tables import insert_rows
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
 

@@ -16,12 +16,12 @@ from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.settings import MappingOptions
 from barograph_server.streams.registry.registry import Registry
-from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
-from tests.support.warehouse import columns
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.serving_facts import ServingFact, insert_serving_facts
 from barograph_server.warehouse.serving_sections import store_serving_sections
 from barograph_server.warehouse.tables import insert_columns
+from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
+from tests.support.warehouse import columns
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "llm.md"
 HOUR_MS = 3_600_000

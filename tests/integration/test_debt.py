@@ -22,11 +22,11 @@ from barograph_server.cli.debt.finding import DebtReport
 from barograph_server.cli.debt.run_checks import run_checks
 from barograph_server.cli.settings import GrafanaSettings, Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call
 from tests.support.pipeline import simple_baseline, simple_contract
 from tests.support.warehouse import row
-from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

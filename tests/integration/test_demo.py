@@ -16,8 +16,8 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.credentials import read_passwords
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.stack import StackAddresses
-from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from barograph_server.warehouse.client import connect
+from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 
 
 @pytest.fixture

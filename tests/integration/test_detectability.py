@@ -13,10 +13,10 @@ from barograph.contract.file import dump_contract
 
 from barograph_server.cli.main import main
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
-from tests.support.warehouse import row
-from tests.unit.sketches.detection.test_effects import category_field, normal_field
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.warehouse import row
+from tests.unit.sketches.detection.test_effects import category_field, normal_field
 
 pytestmark = pytest.mark.engine
 

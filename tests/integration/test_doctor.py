@@ -31,12 +31,12 @@ from barograph_server.cli.settings import GrafanaSettings, Settings
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.warehouse.client import Address, connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
-from barograph_server.warehouse.client import Address, connect
-from barograph_server.warehouse.tables import insert_rows
 
 CONTRACT = simple_contract()
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "guard")

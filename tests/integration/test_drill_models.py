@@ -11,12 +11,12 @@ from barograph_server.cli.drill.plan import derive_model
 from barograph_server.cli.settings import Settings
 from barograph_server.cli.status.read import read_status
 from barograph_server.drills.derived_model import drill_name
-from tests.support.drill_events import CONTRACT, baseline
-from tests.support.warehouse import row
 from barograph_server.warehouse import event_counts, queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.drill_events import CONTRACT, baseline
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

@@ -23,11 +23,11 @@ from barograph_server.drills.recorded_events import newest_event, read_events
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.streams.broker.client import Admin
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import raw_rows
 from tests.support.drill_model import DrilledModel, make_model
 from tests.support.pipeline import wait_for
-from barograph_server.warehouse.client import connect
-from barograph_server.warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.slow
 

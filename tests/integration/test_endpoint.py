@@ -17,8 +17,8 @@ from barograph_server.streams.health.endpoint import DEFAULT_PORTS, Endpoint
 from barograph_server.streams.health.watchdog import Health
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from tests.support.pipeline import wait_for
 from barograph_server.warehouse.client import Address
+from tests.support.pipeline import wait_for
 
 
 def settings(port: int | None = None, host: str = "127.0.0.1", names: str = "") -> ProcessorSettings:

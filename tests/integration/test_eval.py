@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import call
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.eval_runs import EvalItem, EvalRun, store_run
+from tests.support.command_line import call
 
 pytestmark = pytest.mark.engine
 

@@ -12,9 +12,9 @@ from barograph.prompts.file import load_content
 from barograph.prompts.records import PromptVersion
 
 from barograph_server.local.language_model import MODEL, LocalLanguageModel
-from tests.support.command_line import call
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.prompts import store_missing
+from tests.support.command_line import call
 
 pytestmark = [pytest.mark.llm, pytest.mark.slow, pytest.mark.engine]
 

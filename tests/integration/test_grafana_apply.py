@@ -18,11 +18,11 @@ from barograph_server.cli.apply.grafana import Bundle, GrafanaError, build_bundl
 from barograph_server.cli.apply.grafana.show import grafana_lines, skipped_message
 from barograph_server.cli.errors import ApplyError
 from barograph_server.cli.settings import GrafanaSettings, Settings
+from barograph_server.warehouse.client import Address
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import KEY, ODD_NAME, bundle, dashboard, group, rule
 from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
-from barograph_server.warehouse.client import Address
 
 LEDGER = "PUT datasources/uid/barograph"
 """The first and the last write of an apply."""

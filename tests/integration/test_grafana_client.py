@@ -174,9 +174,9 @@ def test_grafana_under_a_path(stub: StubGrafana) -> None:
 
 
 def test_commands_load_without_the_client() -> None:
-    code = "import sys; sys.modules['grafana_client'] = None; import barograph_server.cli.apply.command, cli.apply.plan, cli.apply.show"
+    code = "import sys; sys.modules['grafana_client'] = None; from barograph_server.cli.apply import command, show"
     subprocess.run([sys.executable, "-c", code], check=True)
-    code = "import sys; import barograph_server.cli.apply.plan; print([name for name in sys.modules if 'niquests' in name])"
+    code = "import sys, barograph_server.cli.apply.plan; print([name for name in sys.modules if 'niquests' in name])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
 

@@ -17,9 +17,9 @@ from barograph.guard.health import HealthState, ModelHealth, encode_health
 from confluent_kafka import Producer
 
 from barograph_server.alerts.guard.health_log import HealthLog
+from barograph_server.warehouse.client import connect
 from tests.support.guards import WAIT_S, FastClock, insert_verdict, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for
-from barograph_server.warehouse.client import connect
 
 HOSTILE = (
     b"no JSON",

@@ -24,12 +24,12 @@ from barograph_server.streams.prompts.prompt_log import PromptLog
 from barograph_server.streams.prompts.registry_change import change_registry
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.settings import ProcessorSettings
-from tests.support.guards import WAIT_S, running, settings_of
-from tests.support.pipeline import Pipeline, wait_for
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.rollback_proposals import RollbackProposal
 from barograph_server.warehouse.tables import insert_records
+from tests.support.guards import WAIT_S, running, settings_of
+from tests.support.pipeline import Pipeline, wait_for
 
 CONTRACT = parse_contract(
     "contract: 1\nmodel: m\narms: {shares: {answer@1: 0.5, answer@2: 0.5}}\n"

@@ -16,7 +16,17 @@ from barograph.contract import CROSS, LabelSpec, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
-from barograph_server.cli.infer import InferOptions, InferResult, OptionError, Roles, infer, phi, summarise, tables, write_result
+from barograph_server.cli.infer import (
+    InferOptions,
+    InferResult,
+    OptionError,
+    Roles,
+    infer,
+    phi,
+    summarise,
+    tables,
+    write_result,
+)
 from barograph_server.sketches.baseline.baseline import load_baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn

@@ -14,11 +14,11 @@ from barograph_server.cli.apply import apply_all
 from barograph_server.cli.settings import Settings
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.lineage import build_lineage
 from tests.support.command_line import run, write_settings
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.unit.warehouse.test_lineage import contract
-from barograph_server.warehouse.client import Client, connect
-from barograph_server.warehouse.lineage import build_lineage
 
 pytestmark = [pytest.mark.engine]
 

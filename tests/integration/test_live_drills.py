@@ -31,12 +31,12 @@ from barograph_server.cli.main import main
 from barograph_server.cli.status.read import read_status
 from barograph_server.drills.faults import InjectionRequest, find_fault
 from barograph_server.local.clickhouse import LocalClickHouse
-from tests.support.drill_events import START_MS, baseline, raw_rows
-from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
-from tests.support.pipeline import ROOT, Pipeline
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.drill_events import START_MS, baseline, raw_rows
+from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
+from tests.support.pipeline import ROOT, Pipeline
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,11 @@ from barograph.contract.file import dump_contract
 from barograph_server.cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from barograph_server.cli.main import main
 from barograph_server.streams.topics import partials_partition
+from barograph_server.warehouse.retention import apply_ttls
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.warehouse import row
-from barograph_server.warehouse.retention import apply_ttls
-from barograph_server.warehouse.tables import insert_rows
 
 N = 2_000
 LABEL = LabelSpec(type="bool", positive=True, horizon_s=2 * 86_400)

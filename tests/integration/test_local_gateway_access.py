@@ -11,9 +11,9 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from barograph_server.local.clickhouse import PID_HEADER, LocalClickHouse, gateway_pid
-from tests.support.warehouse import credentials, login
 from barograph_server.warehouse.client import Address, connect
 from barograph_server.warehouse.errors import WarehouseError
+from tests.support.warehouse import credentials, login
 
 
 def exchange(engine: LocalClickHouse, sent: bytes) -> bytes:

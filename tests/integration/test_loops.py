@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.command_line import run
-from tests.support.warehouse import columns, row
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_columns, insert_rows
+from tests.support.command_line import run
+from tests.support.warehouse import columns, row
 
 pytestmark = pytest.mark.engine
 

@@ -17,13 +17,13 @@ from barograph_server.sketches.baseline.levels import InsufficientReason, Level
 from barograph_server.sketches.shadow.split_traffic import arm_differences, unit_variance
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
-from tests.support import scoring
-from tests.support.command_line import call
-from tests.support.warehouse import row
 from barograph_server.warehouse.arm_days import COUNTED, arm_days
 from barograph_server.warehouse.arm_ratios import ArmRatio, ArmUnits, write_ratio
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import scoring
+from tests.support.command_line import call
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

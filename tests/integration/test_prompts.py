@@ -20,9 +20,9 @@ from barograph_server.cli.settings import Settings, load_settings
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.streams.prompts.prompt_log import PromptLog
 from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Client
 from tests.support.command_line import call
 from tests.support.pipeline import ROOT, wait_for
-from barograph_server.warehouse.client import Client
 
 IN_FORCE_S = 5.0
 """A label change is in force in every client within this time."""

@@ -17,10 +17,10 @@ from confluent_kafka.admin import AdminClient
 from barograph_server.streams.recorder.recorder import Recorder
 from barograph_server.streams.recorder.topic_epoch import epoch_of
 from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS
 from tests.support.sketching import settings_of, toy_registry
-from barograph_server.warehouse.client import Client, connect
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
 ARROW = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]

@@ -10,11 +10,11 @@ from barograph.contract.file import parse_contract
 
 from barograph_server.cli.terminal import utc_second
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
 from tests.integration.test_performance_drop import BINARY, DAYS, PER_DAY, traffic
 from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.scoring import START_MS
-from barograph_server.warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 

@@ -22,15 +22,15 @@ from barograph.contract.file import dump_contract
 from barograph_server.cli.contracts import read_contract
 from barograph_server.cli.review.exchange import collect_entries
 from barograph_server.local.clickhouse import LocalClickHouse
-from tests.support.command_line import run
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
-from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
-from tests.support.roles_gateway import as_role, roles_gateway
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import WarehouseError
 from barograph_server.warehouse.review_queue import read_queue, read_review_text
 from barograph_server.warehouse.reviews import Review, read_reviews, store_reviews, unsent_gold
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import run
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
+from tests.support.roles_gateway import as_role, roles_gateway
 
 N = 6
 
@@ -127,7 +127,19 @@ def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixt
 
 
 def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
-    words = [sys.executable, "-m", "barograph_server.cli.main", "review", "serve", MODEL, "cited", "--as", "ana", "--share", "1"]
+    words = [
+        sys.executable,
+        "-m",
+        "barograph_server.cli.main",
+        "review",
+        "serve",
+        MODEL,
+        "cited",
+        "--as",
+        "ana",
+        "--share",
+        "1",
+    ]
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
         words,

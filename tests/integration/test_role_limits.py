@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from barograph_server.cli.query import LIMITS, MAX_TABLE_ROWS
-from tests.support.pipeline import ROOT
 from barograph_server.warehouse.roles import ROLES, Limit, Role
+from tests.support.pipeline import ROOT
 
 CONSTRAINT = 452
 READONLY = 164

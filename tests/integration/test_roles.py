@@ -23,15 +23,15 @@ from barograph_server.cli.settings import Settings
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.streams.monitor.state.store import WarehouseStore
-from tests.support.deploy_scripts import load_script
-from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract
-from tests.support.roles_gateway import as_role, roles_gateway
 from barograph_server.warehouse.client import Address, WarehouseError
 from barograph_server.warehouse.eval_runs import accepted_runs, read_means, read_runs, store_acceptances, store_run
 from barograph_server.warehouse.prompts import read_prompt
 from barograph_server.warehouse.roles import ROLES
 from barograph_server.warehouse.scoring.new_rows import TOPICS
 from barograph_server.warehouse.shadow.as_of import up_to
+from tests.support.deploy_scripts import load_script
+from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract
+from tests.support.roles_gateway import as_role, roles_gateway
 
 DATABASE = "guarded"
 ACCESS_DENIED = 497

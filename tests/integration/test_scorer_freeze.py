@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 from tests.support.warehouse import emptied, snapshot
-from barograph_server.warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 

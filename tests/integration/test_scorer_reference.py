@@ -16,11 +16,11 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.performance.cbpe import cbpe_trust, realised_error
 from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import columns, migrated, row
-from barograph_server.warehouse.client import Address, Client
-from barograph_server.warehouse.tables import insert_columns, insert_rows
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

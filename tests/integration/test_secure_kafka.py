@@ -46,13 +46,13 @@ from barograph_server.streams.runtime.lifecycle import EXIT_STOPPED
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address, connect
 from tests.support.forked_processors import Running
 from tests.support.missing_dependencies import skip_without
 from tests.support.operation import address, get
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.secure_kafka import SecureKafka, make_secure_kafka, require_openssl
 from tests.support.warehouse import login
-from barograph_server.warehouse.client import Address, connect
 
 PLANTED = "planted"
 """Stands in every value that must not leave the publisher."""

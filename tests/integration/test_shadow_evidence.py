@@ -22,15 +22,15 @@ from barograph_server.cli.shadow import recount
 from barograph_server.cli.shadow.bundle import read_bundle, write_bundle
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.shadow import as_of
+from barograph_server.warehouse.shadow.days import read_totals
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
 from tests.support.command_line import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
-from barograph_server.warehouse.client import Address, Client
-from barograph_server.warehouse.shadow import as_of
-from barograph_server.warehouse.shadow.days import read_totals
 
 pytestmark = pytest.mark.engine
 

@@ -17,11 +17,11 @@ from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer import shadow_looks
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.scoring import Killed, MortalClient
 from tests.support.warehouse import row
-from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

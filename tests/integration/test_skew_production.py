@@ -15,10 +15,10 @@ from barograph.publisher.pii import FieldHash, truncate_text
 
 from barograph_server.cli.main import main
 from barograph_server.local.clickhouse import LocalClickHouse
-from tests.support.environment import enter_folder
-from tests.support.warehouse import row
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.environment import enter_folder
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

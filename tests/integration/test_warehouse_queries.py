@@ -8,10 +8,10 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 
-from tests.support.warehouse import row
 from barograph_server.warehouse import queries, status
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import SCHEMAS, insert_rows
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

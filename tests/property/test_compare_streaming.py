@@ -28,9 +28,9 @@ from barograph_server.streams.records import OffsetRange, Partial, PartitionProg
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.warehouse.tables import insert_columns
 from tests.support import odd_tables
 from tests.support.memory_warehouse import MemoryWarehouse
-from barograph_server.warehouse.tables import insert_columns
 
 DAY_S = 86_400
 ROWS = 3_000

@@ -18,6 +18,7 @@ from barograph_server.sketches.detection.delay import QUANTILES
 from barograph_server.sketches.drift.overdispersion import learn_phi
 from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 from barograph_server.sketches.performance.metric import difference
+from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS
 from tests.reference.false_alarms import (
     KINDS,
     SIZES,
@@ -32,7 +33,6 @@ from tests.reference.false_alarms import (
     simulate,
 )
 from tests.reference.page_times import CHANGES, Change, predicted_hours, simulated_hours
-from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS
 
 
 @pytest.mark.long

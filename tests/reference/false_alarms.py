@@ -21,7 +21,14 @@ from scipy.stats import poisson
 from barograph_server.cli.baseline.new_bins import find_new_edges, move_to_new_bins
 from barograph_server.cli.infer.columns import TextColumn
 from barograph_server.cli.infer.summarise import summarise_texts
-from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.baseline import (
+    ALL,
+    HOUR_NAMES,
+    QUANTILE_RANKS,
+    Baseline,
+    FieldBaseline,
+    SliceCounts,
+)
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import IntArray, Layout
 from barograph_server.sketches.baseline.levels import Level

@@ -16,10 +16,10 @@ from barograph_server.alerts.guard.processor import GuardProcessor
 from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from tests.support.pipeline import Pipeline
-from tests.support.warehouse import row
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.pipeline import Pipeline
+from tests.support.warehouse import row
 
 HOUR_S = 3600
 

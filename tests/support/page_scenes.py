@@ -25,6 +25,7 @@ from barograph_server.dashboards.pages import dashboards
 from barograph_server.dashboards.uids import DASHBOARDS, PANELS
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.preview import PreviewServer
+from barograph_server.warehouse.client import Client
 from tests.support.browser import PreviewPage
 from tests.support.incident_models import (
     DAY_S,
@@ -38,7 +39,6 @@ from tests.support.incident_models import (
 )
 from tests.support.page_layout import open_rows
 from tests.support.warehouse import migrated
-from barograph_server.warehouse.client import Client
 
 WIDTHS = (1280, 1920)
 REPLAY_TIMEOUT_MS = 240_000

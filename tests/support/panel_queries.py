@@ -8,10 +8,10 @@ from pkgutil import iter_modules
 from typing import Any
 
 from barograph_server.dashboards.macros import TimeRange, Value, expand
-from tests.support.two_day_model import END, HOUR_S
 from barograph_server.warehouse import panels
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.panels.query import PanelQuery
+from tests.support.two_day_model import END, HOUR_S
 
 RANGE = TimeRange.between(END - timedelta(hours=47), END)
 

@@ -19,9 +19,9 @@ from xml.sax.saxutils import escape
 
 from barograph_server.local import engine, http_gateway
 from barograph_server.local.child_process import choose_port
-from tests.support.pipeline import ROOT, wait_for
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.roles import ROLES, Role, statements
+from tests.support.pipeline import ROOT, wait_for
 
 ADMIN = "default"
 _ROLE = "role of the request"

@@ -17,9 +17,9 @@ from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.streams.settings import ProcessorSettings
-from tests.support.warehouse import row, snapshot
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.warehouse import row, snapshot
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -21,13 +21,13 @@ from barograph.contract.file import dump_contract
 from barograph.contract.upstream import DeclaredSource
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
-from tests.support.outputs import output_baseline, output_contract
-from tests.support.warehouse import row
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.lineage import store_lineage
 from barograph_server.warehouse.metrics import METRICS as OF_PROCESSORS
 from barograph_server.warehouse.processor_reports import ProcessorReport, insert_reports
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.outputs import output_baseline, output_contract
+from tests.support.warehouse import row
 
 HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
 # An hour ago: tables drop old rows by themselves, and nothing is shown of the future.

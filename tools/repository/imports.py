@@ -11,7 +11,7 @@ from tools.repository.tree import PACKAGES, Repository, check, module_name
 
 LEVELS = (
     *(("barograph",), ("sketches",), ("warehouse",), ("streams", "dashboards"), ("alerts",), ("local",)),
-    *(("examples",), ("drills",), ("cli",), ("barograph_app",)),
+    *(("examples",), ("drills",), ("cli",), ("barograph_server",)),
 )
 """Packages from the lowest level to the highest. Each may import all lower ones, and none of its own level."""
 
@@ -41,8 +41,9 @@ class Import(NamedTuple):
 
     @property
     def package(self) -> str:
-        """The first part of the module's name."""
-        return self.module.partition(".")[0]
+        """The product package of the module, or the first part of the name of another module."""
+        first, second, *_ = *self.module.split("."), self.name
+        return second if first == "barograph_server" and second in PACKAGES else first
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.module} {self.name}".rstrip()
@@ -68,11 +69,15 @@ def _imports(repository: Repository, *packages: str) -> Iterator[tuple[str, Impo
 
 @check
 def every_package_has_a_level(repository: Repository) -> Iterator[str]:
-    """The packages of the wheel, `PACKAGES` and `LEVELS` are the same."""
-    packages = {"barograph", *repository.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    """The wheel has one package, its links, `PACKAGES` and `LEVELS` are the same, and only it is installed."""
+    folder = PACKAGES["barograph_server"]
+    if (packages := repository.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) != [folder]:
+        yield f"pyproject.toml: the wheel contains {packages} and not only {folder}"
+    links = {name.removeprefix(f"{folder}/") for name in repository.names if name.startswith(f"{folder}/")}
+    linked = {name for name in links if "/" not in name and "." not in name} | {"barograph", "barograph_server"}
     ranked = {name for level in LEVELS for name in level}
-    for name in sorted(packages ^ set(PACKAGES) | packages ^ ranked):
-        yield f"package {name} is not in all of: pyproject.toml, PACKAGES, LEVELS"
+    for name in sorted(linked ^ set(PACKAGES) | linked ^ ranked):
+        yield f"package {name} is not in all of: {folder}, PACKAGES, LEVELS"
 
 
 @check

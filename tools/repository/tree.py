@@ -14,10 +14,11 @@ import yaml
 
 PACKAGES = {
     "barograph": "client/src/barograph",
+    "barograph_server": "src/barograph_server",
     **{name: name for name in ("sketches", "warehouse", "streams", "dashboards", "alerts", "local")},
-    **{name: name for name in ("examples", "drills", "cli", "barograph_app")},
+    **{name: name for name in ("examples", "drills", "cli")},
 }
-"""Product package → its folder below the root."""
+"""Product package → its folder below the root. All but the client's are imported as parts of `barograph_server`."""
 
 
 class Repository:
@@ -25,7 +26,7 @@ class Repository:
 
     Args:
         texts: Path below the root → content, for text files.
-        others: Paths of binary files.
+        others: Paths of binary files, and of links to folders.
         executables: Paths of files that may be executed.
     """
 
@@ -44,8 +45,9 @@ class Repository:
         listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode()
         contents = {name: (root / name).read_bytes() for name in listed.split("\0") if (root / name).is_file()}
         texts = {name: data.decode("utf-8") for name, data in contents.items() if b"\0" not in data[:4096]}
+        links = {name for name in listed.split("\0") if (root / name).is_symlink()}
         runnable = {name for name in texts if (root / name).stat().st_mode & 0o100}
-        return cls(texts, contents.keys() - texts.keys(), runnable)
+        return cls(texts, (contents.keys() | links) - texts.keys(), runnable)
 
     def with_text(self, name: str, text: str) -> Repository:
         """Return the repository as it would be with another text of a file."""
@@ -89,7 +91,10 @@ class Repository:
 
 def module_name(path: str) -> str:
     """Return the dotted name under which a file is imported."""
-    parts = PurePosixPath(path.removeprefix("client/src/")).with_suffix("").parts
+    inner = path.removeprefix("client/").removeprefix("src/")
+    parts = PurePosixPath(inner).with_suffix("").parts
+    if path == inner and parts[0] in PACKAGES:
+        parts = ("barograph_server", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 

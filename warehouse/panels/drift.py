@@ -6,7 +6,17 @@ a panel shows its worst verdict.
 
 from __future__ import annotations
 
-from barograph_server.warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, interval, level_name, level_number
+from barograph_server.warehouse.panels.fragments import (
+    FIELD,
+    MODEL,
+    SLICE,
+    VERSION,
+    WINDOW,
+    finite,
+    interval,
+    level_name,
+    level_number,
+)
 from barograph_server.warehouse.panels.query import PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"

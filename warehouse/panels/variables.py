@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from barograph_server.warehouse.drill_models import NO_DRILLS
-from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, in_range_or_last, level_number, window_seconds
+from barograph_server.warehouse.panels.fragments import (
+    MODEL,
+    SLICE,
+    VERSION,
+    in_range_or_last,
+    level_number,
+    window_seconds,
+)
 from barograph_server.warehouse.panels.query import table
 
 MODELS = table(

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.shadow.day_interval import BURN_IN_DAYS
-from barograph_server.sketches.shadow.decision import AucDays, Criterion, CriterionDays, ShadowDecision, SliceDays, decide
+from barograph_server.sketches.shadow.decision import (
+    AucDays,
+    Criterion,
+    CriterionDays,
+    ShadowDecision,
+    SliceDays,
+    decide,
+)
 from barograph_server.sketches.shadow.exceedances import exceedances, frozen_limit
 from barograph_server.sketches.shadow.missing_pairs import MissingPairs
 from barograph_server.sketches.shadow.noise_floor import disagreement_beyond_copy

@@ -5,7 +5,15 @@
 """
 
 from barograph_server.warehouse.signals.literals import literal, literals
-from barograph_server.warehouse.signals.signal import DETAILS, EventTimeRange, FactTime, Signal, panel_sql, point_sql, series_sql
+from barograph_server.warehouse.signals.signal import (
+    DETAILS,
+    EventTimeRange,
+    FactTime,
+    Signal,
+    panel_sql,
+    point_sql,
+    series_sql,
+)
 
 __all__ = [
     "DETAILS",

@@ -13,7 +13,14 @@ from barograph_server.cli.apply.grafana.client import Grafana
 from barograph_server.cli.apply.grafana.compare import contains, differences, fingerprint, keyed_fingerprint
 from barograph_server.cli.apply.grafana.errors import GrafanaError
 from barograph_server.cli.apply.grafana.ledger import Ledger, ledger_name, read_ledger
-from barograph_server.cli.apply.grafana.resources import LEDGER_KEY, CurrentResource, Dashboard, DataSource, Folder, Resource
+from barograph_server.cli.apply.grafana.resources import (
+    LEDGER_KEY,
+    CurrentResource,
+    Dashboard,
+    DataSource,
+    Folder,
+    Resource,
+)
 
 
 class ResourceState(Enum):

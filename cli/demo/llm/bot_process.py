@@ -45,7 +45,12 @@ class BotProcess:
         """
         self._record, self._log = Path(options["record"]), log
         self._record.write_text("", encoding="utf-8")
-        command = [sys.executable, "-m", "barograph_server.examples.support_bot.bot", msgspec.json.encode(options).decode()]
+        command = [
+            sys.executable,
+            "-m",
+            "barograph_server.examples.support_bot.bot",
+            msgspec.json.encode(options).decode(),
+        ]
         environ = {
             **os.environ,
             "OTEL_SERVICE_NAME": MODEL,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import openai
 
-import barograph_server.examples.support_bot
+from barograph_server.examples import support_bot
 from barograph_server.local.language_model import MODEL as VERSION
 
-BOT_FOLDER = Path(examples.support_bot.__file__).parent
+BOT_FOLDER = Path(str(support_bot.__file__)).parent
 SYSTEM = "You answer customers of a shop in one short sentence. Use this text:\n\n"
 MAX_TOKENS = 24
 MIN_WORDS = 6

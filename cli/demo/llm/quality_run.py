@@ -21,7 +21,13 @@ from barograph.text.content import ContentPolicy
 
 from barograph_server.cli.apply import apply_all
 from barograph_server.cli.demo.fresh_start import QUALITY_DEMO
-from barograph_server.cli.demo.llm.documented_answers import BOT_FOLDER, KnownAnswer, model_answers, quotes, read_documents
+from barograph_server.cli.demo.llm.documented_answers import (
+    BOT_FOLDER,
+    KnownAnswer,
+    model_answers,
+    quotes,
+    read_documents,
+)
 from barograph_server.cli.demo.llm.model_demo import ModelDemo
 from barograph_server.cli.demo.llm.quality_findings import (
     CITED,

@@ -13,7 +13,6 @@ from barograph.contract.file import dump_contract
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptRecord
 
-import barograph_server.examples.support_bot
 from barograph_server.cli.apply import apply_all
 from barograph_server.cli.demo.fresh_start import LLM_DEMO
 from barograph_server.cli.demo.llm.bot_process import BotProcess
@@ -35,13 +34,14 @@ from barograph_server.cli.prompts.files import read_prompt_files
 from barograph_server.cli.prompts.registry import change_registry
 from barograph_server.cli.settings import Settings, variable_of
 from barograph_server.cli.terminal import Terminal
+from barograph_server.examples import support_bot
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.language_model import MODEL as VERSION
 from barograph_server.local.language_model import LocalLanguageModel
 from barograph_server.streams.prompts.changes import Author, move_label, register_versions
 from barograph_server.warehouse.client import Client, connect
 
-PROMPTS_FOLDER = Path(examples.support_bot.__file__).parent / "prompts"
+PROMPTS_FOLDER = Path(str(support_bot.__file__)).parent / "prompts"
 EVALUATORS_FOLDER = PROMPTS_FOLDER.with_name("evaluators")
 WARM_UP_CALLS = 120
 """Generations that the first baseline is made from."""

@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 from barograph.contract import Window
 
 from barograph_server.cli.demo.demo_run import DemoRun
-from barograph_server.cli.demo.flights import DAY_S, MODEL, SHADOW, WEEK, Calendar, edit_contract, infer_options, last_pane_end
+from barograph_server.cli.demo.flights import (
+    DAY_S,
+    MODEL,
+    SHADOW,
+    WEEK,
+    Calendar,
+    edit_contract,
+    infer_options,
+    last_pane_end,
+)
 from barograph_server.cli.demo.fresh_start import SHADOW_DEMO
 from barograph_server.cli.demo.phases import PhasedReplay
 from barograph_server.cli.demo.shadow.evidence import expect_evidence, report_evidence, wait_until_processed

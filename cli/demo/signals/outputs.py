@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from barograph_server.cli.demo.expectation import DemoExpectation
-from barograph_server.cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CANDIDATE_AT, CONTROL_ARM, DAY_S, LATE, VERSION, WEEK, Calendar
+from barograph_server.cli.demo.flights import (
+    CANDIDATE,
+    CANDIDATE_ARM,
+    CANDIDATE_AT,
+    CONTROL_ARM,
+    DAY_S,
+    LATE,
+    VERSION,
+    WEEK,
+    Calendar,
+)
 from barograph_server.cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
 from barograph_server.cli.demo.report import DemoReport, day_of, joined, number, percent
 from barograph_server.cli.demo.source_data import SourceData

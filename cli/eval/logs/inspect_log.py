@@ -9,7 +9,14 @@ from typing import Any
 
 from barograph_server.cli.eval.logs.check import check_count, check_run
 from barograph_server.cli.eval.logs.errors import EvalLogError
-from barograph_server.cli.eval.logs.json_values import checked_score, decode_object, member, optional_object, slice_values, timestamp_ms
+from barograph_server.cli.eval.logs.json_values import (
+    checked_score,
+    decode_object,
+    member,
+    optional_object,
+    slice_values,
+    timestamp_ms,
+)
 from barograph_server.cli.eval.logs.zip_members import ZipMembers
 from barograph_server.warehouse.eval_runs import PASS_SCORE, EvalItem, EvalRun
 

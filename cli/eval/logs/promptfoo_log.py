@@ -17,7 +17,13 @@ import msgspec
 
 from barograph_server.cli.eval.logs.check import check_count, check_run
 from barograph_server.cli.eval.logs.errors import EvalLogError
-from barograph_server.cli.eval.logs.json_values import checked_score, member, optional_object, slice_values, timestamp_ms
+from barograph_server.cli.eval.logs.json_values import (
+    checked_score,
+    member,
+    optional_object,
+    slice_values,
+    timestamp_ms,
+)
 from barograph_server.warehouse.eval_runs import EvalItem, EvalRun
 
 FORMAT = "promptfoo"

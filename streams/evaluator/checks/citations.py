@@ -15,7 +15,12 @@ from itertools import pairwise
 from rapidfuzz import fuzz
 
 from barograph_server.streams.evaluator.checks import vocabulary
-from barograph_server.streams.evaluator.checks.claims import MAX_QUOTE_CHARS, ExtractedClaims, SourceClaim, claims_of_answer
+from barograph_server.streams.evaluator.checks.claims import (
+    MAX_QUOTE_CHARS,
+    ExtractedClaims,
+    SourceClaim,
+    claims_of_answer,
+)
 from barograph_server.streams.evaluator.checks.differences import DifferenceKind, QuoteComparison, QuoteDifference
 from barograph_server.streams.evaluator.checks.documents import DocumentSet, TokenSequence
 from barograph_server.streams.evaluator.checks.tokens import TokenClass

@@ -9,7 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
-from barograph_server.streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, NGRAM_TOKENS, SENTENCE_BREAK, ngrams_of
+from barograph_server.streams.evaluator.checks.grounding import (
+    MAX_CONTEXT_CHARS,
+    NGRAM_TOKENS,
+    SENTENCE_BREAK,
+    ngrams_of,
+)
 from barograph_server.streams.evaluator.checks.tokens import tokenize
 
 MAX_PASSAGE_CHARS = 1_000

@@ -14,7 +14,13 @@ from barograph.contract import SECONDS_PER_HOUR
 
 from barograph_server.streams.monitor.rows.pane_rows import category_columns, pane_pages
 from barograph_server.streams.monitor.state.commit_rows import TableColumns
-from barograph_server.streams.monitor.state.merging import PaneMerger, UnseenSketch, merge_panes, merge_unseen, newer_rows
+from barograph_server.streams.monitor.state.merging import (
+    PaneMerger,
+    UnseenSketch,
+    merge_panes,
+    merge_unseen,
+    newer_rows,
+)
 from barograph_server.streams.monitor.state.model import ModelState
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.pane_cache import PaneCache

@@ -11,7 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, ROW_TABLES, CommitRows
-from barograph_server.streams.monitor.state.offset_ledger import END_OF_TIME_MS, ENDED_MS, LedgerEntry, Loss, OffsetLedger
+from barograph_server.streams.monitor.state.offset_ledger import (
+    END_OF_TIME_MS,
+    ENDED_MS,
+    LedgerEntry,
+    Loss,
+    OffsetLedger,
+)
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_columns, insert_rows

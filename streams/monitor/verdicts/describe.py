@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray
-from barograph_server.sketches.drift.distances import STEP_ERROR, STEP_RANKS, STEPS, ks_statistics, ks_threshold, wasserstein
+from barograph_server.sketches.drift.distances import (
+    STEP_ERROR,
+    STEP_RANKS,
+    STEPS,
+    ks_statistics,
+    ks_threshold,
+    wasserstein,
+)
 from barograph_server.sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange

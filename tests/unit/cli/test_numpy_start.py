@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from barograph_server.cli.numpy_start import AVX512_SORTS, prepare_numpy
+from barograph_server.numpy_start import AVX512_SORTS, prepare_numpy
 
 ZEN_4 = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nflags\t\t: fpu avx2 avx512f avx512vl\n"
 ZEN_3, ZEN_5 = ZEN_4.replace(" avx512f avx512vl", ""), ZEN_4.replace(": 25", ": 26")
@@ -29,5 +29,5 @@ def test_zen_4_alone_uses_the_avx2_sorts(tmp_path: Path) -> None:
 
 
 def test_the_command_does_not_import_numpy_at_its_start() -> None:
-    code = "import sys, cli; assert 'numpy' not in sys.modules"
+    code = "import sys, barograph_server; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

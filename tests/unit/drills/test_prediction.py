@@ -10,7 +10,14 @@ from barograph.contract import Contract
 from barograph.contract.alerts import AlertRule, Alerts
 
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.drills.faults import FAULTS, EventTables, FaultPeriod, InjectionRequest, find_fault, plan_injection
+from barograph_server.drills.faults import (
+    FAULTS,
+    EventTables,
+    FaultPeriod,
+    InjectionRequest,
+    find_fault,
+    plan_injection,
+)
 from barograph_server.drills.prediction import PagePrediction, count_values, predict_page
 from barograph_server.sketches.baseline.columns import FieldColumn
 from tests.support.drill_events import CONTRACT, DAY_MS, START_MS, baseline, make_events, without

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import barograph_server.streams.run
 from barograph_server.cli.apply.command import apply_command
 from barograph_server.cli.doctor.finding import CheckStatus
 from barograph_server.cli.doctor.run_checks import run_checks
 from barograph_server.cli.errors import ApplyError
 from barograph_server.cli.settings import Settings, load_settings
+from barograph_server.streams import run
 from barograph_server.streams.unencrypted import is_loopback, unencrypted_connections
 from barograph_server.warehouse.client import Address
 
@@ -66,7 +66,7 @@ def test_a_processor_logs_the_warnings_at_its_start(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("barograph_server.streams.run.run_until_signal", lambda *_: 0)
-    getattr(streams.run, f"run_{kind}")(installation(tmp_path).processor())
+    getattr(run, f"run_{kind}")(installation(tmp_path).processor())
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [(line["level"], line["event"], line["server"]) for line in lines] == [
         ("warning", "not encrypted", "Kafka"),

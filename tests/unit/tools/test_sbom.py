@@ -15,7 +15,7 @@ from tools.sbom import main
 
 ROOT = Path(__file__).resolve().parents[3]
 SHA_256 = re.compile(r"[0-9a-f]{64}")
-OWN = {"barograph", "barograph-app"}
+OWN = {"barograph", "barograph-server"}
 
 
 @pytest.fixture(scope="module")

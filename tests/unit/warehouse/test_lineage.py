@@ -9,8 +9,8 @@ from barograph.contract import Contract, Field
 from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.upstream import DeclaredSource
 
-from tests.support.pipeline import simple_contract
 from barograph_server.warehouse.lineage import UNDECLARED, build_lineage
+from tests.support.pipeline import simple_contract
 
 SCORE = Field(name="score", type="float", source="score")
 

@@ -9,10 +9,10 @@ import pytest
 from barograph_server.alerts import rules_for, rules_of, to_files
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.dashboards.parse import queries_in
-from tests.support.alerting import contracts, installation
-from tests.support.grafana_provisioning import ROOT
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.roles import MODELS, ROLES, Limit, Role, statements
+from tests.support.alerting import contracts, installation
+from tests.support.grafana_provisioning import ROOT
 
 GRAFANA, ANALYST = (
     next(role for role in ROLES if role.name == name) for name in ("barograph_grafana", "barograph_analyst")

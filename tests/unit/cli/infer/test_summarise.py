@@ -8,7 +8,13 @@ import pytest
 from barograph_server.cli.infer import summarise
 from barograph_server.cli.infer.columns import TextColumn
 from barograph_server.cli.infer.slices import SliceDimension
-from barograph_server.cli.infer.summarise import is_whole, mean_and_std, needs_doubles, summarise_numbers, summarise_texts
+from barograph_server.cli.infer.summarise import (
+    is_whole,
+    mean_and_std,
+    needs_doubles,
+    summarise_numbers,
+    summarise_texts,
+)
 from barograph_server.sketches.baseline.baseline import SliceValues
 
 LARGEST = float(np.finfo(np.float64).max)

@@ -13,8 +13,8 @@ from barograph.contract import Contract
 from barograph_server.cli.lineage.events import openlineage_events
 from barograph_server.cli.lineage.picture import draw_lineage
 from barograph_server.cli.lineage.transport import event_line
-from tests.unit.warehouse.test_lineage import contract
 from barograph_server.warehouse.lineage import build_lineage
+from tests.unit.warehouse.test_lineage import contract
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = 'a<script>"&\x1b[31m\x00\uffff' + "x" * 40

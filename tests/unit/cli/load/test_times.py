@@ -10,7 +10,14 @@ from barograph.contract import Contract, Field, LabelSpec
 
 from barograph_server.cli.load.check import inspect_file, read_blocks
 from barograph_server.cli.load.files import EventFile
-from barograph_server.cli.load.times import FileTimes, RefusedTimes, check_times, read_times, shift_rows, shift_to_now_ms
+from barograph_server.cli.load.times import (
+    FileTimes,
+    RefusedTimes,
+    check_times,
+    read_times,
+    shift_rows,
+    shift_to_now_ms,
+)
 
 CONTRACT = Contract(
     model="m", fields=(Field(name="x", type="float", source="features.x"),), label=LabelSpec(type="float")

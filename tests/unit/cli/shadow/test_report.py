@@ -6,8 +6,8 @@ import math
 import re
 
 from barograph_server.cli.shadow.report import render_report
-from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 from barograph_server.warehouse.shadow.pair_histograms import PairHistograms
+from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 
 
 def test_a_page_refers_to_nothing_and_escapes_every_name() -> None:

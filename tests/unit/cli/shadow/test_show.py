@@ -13,8 +13,8 @@ import pytest
 from barograph_server.cli.shadow.evaluation import CandidateEvaluation
 from barograph_server.cli.shadow.show import status_json
 from barograph_server.cli.terminal import Terminal
-from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 from barograph_server.warehouse.shadow.projected_cost import projected_cost
+from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 
 
 def priced(n_days: int) -> CandidateEvaluation:

@@ -11,7 +11,11 @@ from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from barograph_server.sketches.performance.bins import score_edges
-from barograph_server.sketches.performance.cbpe_classes import ClassCalibration, class_cbpe_metrics, learn_class_calibration
+from barograph_server.sketches.performance.cbpe_classes import (
+    ClassCalibration,
+    class_cbpe_metrics,
+    learn_class_calibration,
+)
 from barograph_server.sketches.performance.classes import class_metrics
 from barograph_server.sketches.performance.metric import MetricEstimate
 from tests.support.performance import class_confusion, score_histogram

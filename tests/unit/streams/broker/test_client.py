@@ -17,8 +17,8 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from tests.support.fake_consumer import FakeConsumer, failure
 from barograph_server.warehouse.client import Address
+from tests.support.fake_consumer import FakeConsumer, failure
 
 
 class FakeAdminClient:

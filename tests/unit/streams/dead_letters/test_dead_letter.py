@@ -26,7 +26,13 @@ from barograph_server.streams.dead_letters.reader import DeadLetterFilter
 from barograph_server.streams.dead_letters.replay import original_message
 from barograph_server.streams.dead_letters.text_removal import without_text
 from barograph_server.streams.events.arrow_message import open_table
-from barograph_server.streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent, ReplayedDeadLetter, sort_messages
+from barograph_server.streams.events.batch import (
+    DEAD_LETTER_HEADER,
+    TOKEN_HEADER,
+    RejectedEvent,
+    ReplayedDeadLetter,
+    sort_messages,
+)
 from tests.support.fake_consumer import FakeMessage
 from tests.support.pipeline import simple_contract
 

@@ -16,10 +16,10 @@ from barograph_server.streams.records import Tally, encode
 from barograph_server.streams.runtime.heartbeat import Heartbeat
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from tests.support.memory_warehouse import MemoryWarehouse, without
-from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, History, make_history
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.errors import WarehouseBusy
+from tests.support.memory_warehouse import MemoryWarehouse, without
+from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, History, make_history
 
 
 class BusyConnection:

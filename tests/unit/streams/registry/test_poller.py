@@ -16,10 +16,10 @@ from barograph_server.sketches.baseline.baseline import dump_baseline
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.registry import poller
 from barograph_server.streams.registry.poller import RegistryPoller
-from tests.support.monitor_schedule import baseline, contract
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.errors import WarehouseBusy
 from barograph_server.warehouse.queries import BaselineRow, ContractRow
+from tests.support.monitor_schedule import baseline, contract
 
 BROKEN = "format: 99\n"
 

@@ -19,8 +19,8 @@ from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reaso
 from barograph_server.streams.scorer.verdicts import change_levels, reasons, target_levels
 from barograph_server.streams.scorer.window_counts import window_counts
 from barograph_server.streams.scorer.windows import EventClock, window_lengths
-from tests.support.pipeline import simple_contract
 from barograph_server.warehouse.scoring.rules import Rules
+from tests.support.pipeline import simple_contract
 
 LABEL = LabelSpec(type="bool", positive=True)
 EMPTY = build_registry([], [])

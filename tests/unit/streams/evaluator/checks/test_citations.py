@@ -14,7 +14,13 @@ from barograph_server.streams.evaluator.checks.citations import (
     check_claim,
     check_claims,
 )
-from barograph_server.streams.evaluator.checks.claims import MAX_CLAIMS, MAX_QUOTE_CHARS, SourceClaim, claims_of_answer, claims_of_list
+from barograph_server.streams.evaluator.checks.claims import (
+    MAX_CLAIMS,
+    MAX_QUOTE_CHARS,
+    SourceClaim,
+    claims_of_answer,
+    claims_of_list,
+)
 from barograph_server.streams.evaluator.checks.differences import DifferenceKind
 from barograph_server.streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from barograph_server.streams.evaluator.checks.errors import AnswerCheckError

@@ -55,7 +55,11 @@ def test_phrases_of_the_file_and_added_ones_are_found_at_the_start() -> None:
     assert check_refusal("Bedaurlech, neen.", {"lb": ["bedaurlech neen"]}).language == "lb"
     with pytest.raises(AnswerCheckError, match="'lb'"):
         check_refusal("a", {"lb": ["?!"]})
-    text = resources.files("barograph_server.streams.evaluator.checks").joinpath("refusals.yaml").read_text(encoding="utf-8")
+    text = (
+        resources.files("barograph_server.streams.evaluator.checks")
+        .joinpath("refusals.yaml")
+        .read_text(encoding="utf-8")
+    )
     phrases = [phrase for group in yaml.safe_load(text).values() for phrase in group]
     assert len(phrases) == len(set(phrases)) > 70
     assert all(check_refusal(phrase).is_refusal for phrase in phrases)

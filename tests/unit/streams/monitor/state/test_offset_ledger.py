@@ -8,7 +8,13 @@ import msgspec
 import pytest
 
 from barograph_server.streams.errors import ProcessorError
-from barograph_server.streams.monitor.state.offset_ledger import ENDED_MS, EVERY_MODEL, Loss, OffsetLedger, make_record_seq
+from barograph_server.streams.monitor.state.offset_ledger import (
+    ENDED_MS,
+    EVERY_MODEL,
+    Loss,
+    OffsetLedger,
+    make_record_seq,
+)
 from barograph_server.streams.records import PartitionProgress, Progress
 
 

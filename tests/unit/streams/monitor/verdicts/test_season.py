@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Slice, Window
 
-from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.baseline import (
+    ALL,
+    HOUR_NAMES,
+    Baseline,
+    FieldBaseline,
+    SliceCounts,
+    SliceValues,
+)
 from barograph_server.sketches.baseline.layout import EVENTS, Layout
 from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.season import Season
