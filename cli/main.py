@@ -270,21 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def describe_error(error: Exception) -> str:
     """Describe an error: Barograph's own errors are messages already, errors of libraries become one."""
-    own_packages = (
-        *(
-            "barograph",
-            "alerts",
-            "cli",
-            "dashboards",
-            "drills",
-            "examples",
-            "local",
-            "sketches",
-            "streams",
-            "warehouse",
-        ),
-    )
-    if type(error).__module__.partition(".")[0] in own_packages:
+    if type(error).__module__.partition(".")[0] in ("barograph", "barograph_server"):
         return str(error)
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
