@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from barograph_server.sketches.baseline.baseline import ALL
-from barograph_server.warehouse import distribution, status
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history import distribution
+from barograph_server.warehouse.operations import status
 from benchmarks.history import MODEL, History
 from benchmarks.history.series import DAY_S, HOUR_S
 from benchmarks.questions import questions

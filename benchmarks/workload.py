@@ -21,8 +21,8 @@ from barograph.contract import Contract, Slice, Window
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from numpy.typing import NDArray
 
-from barograph_server.cli.infer.infer import InferOptions, infer
-from barograph_server.cli.infer.profile import Roles
+from barograph_server.profiling.infer.infer import InferOptions, infer
+from barograph_server.profiling.infer.profile import Roles
 from barograph_server.sketches.baseline.baseline import Baseline, SliceValues
 from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry

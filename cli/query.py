@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from barograph_server.cli.errors import CommandError
 from barograph_server.cli.options import ConfigOption
+from barograph_server.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def query_command(
         barograph query "SELECT field, window_end, psi, level FROM latest_drift WHERE level = 'major' LIMIT 20"
         barograph query "SELECT * FROM all_volume WHERE slice = 'all'" --format csv > volume.csv
     """
-    from barograph_server.cli.settings import load_settings
+    from barograph_server.settings import load_settings
 
     if form == "arrow" and sys.stdout.isatty():
         raise CommandError("Arrow is a binary format: redirect it to a file with > answer.arrow, or pipe it.")
@@ -116,7 +116,7 @@ def _shorten(text: str, format_name: str, code: int | None) -> str:
 
 
 def _print_table(answer: Mapping[str, Any]) -> None:
-    from barograph_server.cli.terminal import AlignedTable, Terminal
+    from barograph_server.terminal import AlignedTable, Terminal
 
     terminal = Terminal()
     numbers = [c["name"] for c in answer["meta"] if any(t in c["type"] for t in ("Int", "Float", "Decimal"))]
@@ -129,7 +129,7 @@ def _print_table(answer: Mapping[str, Any]) -> None:
 
 
 def _cell(value: object) -> str:
-    from barograph_server.cli.terminal import significant
+    from barograph_server.terminal import significant
 
     if value is None:
         return ""

@@ -52,8 +52,8 @@ def run_command(
         barograph run sketcher --instance sketcher-1
         barograph run monitor --clock replay
     """
-    from barograph_server.cli.errors import CommandError
-    from barograph_server.cli.settings import BOTH, Server, load_settings
+    from barograph_server.errors import CommandError
+    from barograph_server.settings import BOTH, Server, load_settings
     from barograph_server.streams import run
 
     needs: tuple[Server, ...] = ("clickhouse",) if kind in ("scorer", "scrape") else BOTH

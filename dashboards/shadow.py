@@ -17,7 +17,7 @@ from barograph_server.dashboards.panels import (
     time_series,
 )
 from barograph_server.dashboards.style import STYLE
-from barograph_server.sketches.shadow.decision import HARM_E_VALUE
+from barograph_server.sketches.rollout.decision import HARM_E_VALUE
 from barograph_server.warehouse.panels import shadow
 
 UNITS = STYLE.units

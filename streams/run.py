@@ -28,9 +28,10 @@ from barograph_server.streams.runtime.lifecycle import (
 from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.unencrypted import unencrypted_connections
-from barograph_server.warehouse import metrics, queries
+from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
 
 
 class Runnable(Protocol):

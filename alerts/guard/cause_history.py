@@ -13,7 +13,7 @@ from barograph.contract import Contract
 
 from barograph_server.alerts.guard.background_task import BackgroundTask, TaskStopped
 from barograph_server.warehouse.client import Address, Client
-from barograph_server.warehouse.suspected_causes import (
+from barograph_server.warehouse.governance.suspected_causes import (
     ExplainedVerdict,
     OnsetCache,
     explain_verdicts,

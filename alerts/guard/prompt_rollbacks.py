@@ -21,8 +21,8 @@ from barograph_server.streams.prompts.registry_change import change_registry
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.errors import WarehouseError
-from barograph_server.warehouse.prompts import store_missing
-from barograph_server.warehouse.rollback_proposals import RollbackProposal, read_proposals
+from barograph_server.warehouse.rollouts.prompts import store_missing
+from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal, read_proposals
 
 AUTHOR = "guard"
 """Who makes the change, in the log of changes."""

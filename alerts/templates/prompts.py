@@ -10,7 +10,7 @@ from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.templates.factory import RuleFactory
 from barograph_server.alerts.text import LabelRef, NumberRef
 from barograph_server.dashboards.uids import panel_link
-from barograph_server.warehouse.arm_comparisons import own_margins
+from barograph_server.warehouse.rollouts.arm_comparisons import own_margins
 from barograph_server.warehouse.signals.prompts import prompt_harm
 
 EVERY_S = 600

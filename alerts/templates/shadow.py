@@ -9,7 +9,7 @@ from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.templates.factory import INTERVAL, RuleFactory
 from barograph_server.alerts.text import LabelRef, NumberRef, duration, in_url
 from barograph_server.dashboards.uids import DASHBOARDS, panel_link
-from barograph_server.sketches.shadow.decision import HARM_E_VALUE
+from barograph_server.sketches.rollout.decision import HARM_E_VALUE
 from barograph_server.warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
 
 LAG_S = 3 * 3600

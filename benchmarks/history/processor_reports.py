@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from barograph_server.warehouse.metrics import METRICS
-from barograph_server.warehouse.processor_reports import BUCKET_S
+from barograph_server.warehouse.operations.metrics import METRICS
+from barograph_server.warehouse.operations.processor_reports import BUCKET_S
 from benchmarks.history.series import TableFill
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "publisher")

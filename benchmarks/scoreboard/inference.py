@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 from barograph.contract import Contract, Window
 
-from barograph_server.cli.infer.infer import InferOptions, infer_table
-from barograph_server.cli.infer.profile import Roles
-from barograph_server.cli.infer.tables import memory_table
+from barograph_server.profiling.infer.infer import InferOptions, infer_table
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.profiling.infer.tables import memory_table
 from barograph_server.sketches.baseline.baseline import Baseline
 from benchmarks.scoreboard.data_sets import FEATURES, DataSet
 

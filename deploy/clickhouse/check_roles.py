@@ -25,7 +25,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from barograph_server.cli.settings import load_settings
+from barograph_server.settings import load_settings
 from barograph_server.warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from barograph_server.warehouse.roles import ROLES, Limit, Role
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
-from barograph_server.cli.settings import load_settings
+from barograph_server.settings import load_settings
 from barograph_server.warehouse.client import Client, WarehouseBusy, WarehouseError, connect, identifier
 from barograph_server.warehouse.roles import ROLES, Role, statements
 

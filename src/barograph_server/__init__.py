@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 from barograph_server.numpy_start import prepare_numpy
 
 if TYPE_CHECKING:
-    from barograph_server.cli.compare.compare import compare
-    from barograph_server.cli.compare.errors import CompareError
-    from barograph_server.cli.compare.report import CompareReport
-    from barograph_server.cli.infer.errors import InferError
+    from barograph_server.batch.compare.compare import compare
+    from barograph_server.batch.compare.errors import CompareError
+    from barograph_server.batch.compare.report import CompareReport
+    from barograph_server.profiling.infer.errors import InferError
 
 __all__ = ["CompareError", "CompareReport", "InferError", "compare"]
 
 _MODULES = {
-    "compare": "barograph_server.cli.compare.compare",
-    "CompareError": "barograph_server.cli.compare.errors",
-    "CompareReport": "barograph_server.cli.compare.report",
-    "InferError": "barograph_server.cli.infer.errors",
+    "compare": "barograph_server.batch.compare.compare",
+    "CompareError": "barograph_server.batch.compare.errors",
+    "CompareReport": "barograph_server.batch.compare.report",
+    "InferError": "barograph_server.profiling.infer.errors",
 }
 """Public name → its module, which is imported at the first use: processors and commands import this package too."""
 

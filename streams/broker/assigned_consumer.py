@@ -28,7 +28,7 @@ from barograph_server.streams.broker.transactions import Message, TransactionDro
 from barograph_server.streams.events.batch import MessagePositions, portion_size
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 
 POLL_S = 0.1
 """How long one fetch waits for its first message."""

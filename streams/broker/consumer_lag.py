@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from barograph_server.streams.broker.client import PartitionId
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 
 PEEK_AFTER_S = 10.0
 """How long an offset must be stalled before the monitor reads the messages behind it: transaction markers and aborted

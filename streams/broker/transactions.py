@@ -17,7 +17,7 @@ from barograph_server.streams.broker.client import TIMEOUT_S, explain, transacti
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 
 COMMIT_ATTEMPTS = 5
 """How often a commit is attempted while its error is retriable."""

@@ -25,7 +25,7 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.health.watchdog import Health
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse.metrics import BUCKETS_S, PREFIX, MetricFamily
+from barograph_server.warehouse.operations.metrics import BUCKETS_S, PREFIX, MetricFamily
 
 DEFAULT_PORTS = {
     **{"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614},

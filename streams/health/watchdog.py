@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from barograph_server.streams.broker.consumer_lag import LagMonitor, Stall
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 
 CHECK_S = 5.0
 """Time between checks."""

@@ -22,8 +22,8 @@ from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.queries import PaneTable
 
 T = TypeVar("T")

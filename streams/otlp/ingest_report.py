@@ -11,7 +11,7 @@ import structlog
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.rejection import RequestReason
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 
 LOG_INTERVAL_S = 60.0
 """Shortest time between two log messages about the same kind of loss."""

@@ -13,7 +13,7 @@ from barograph_server.streams.prompts.prompt_log import PromptLog
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-from barograph_server.warehouse.prompts import StoredPrompts, store_missing
+from barograph_server.warehouse.rollouts.prompts import StoredPrompts, store_missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,9 @@ from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.tallies import count_dead, encode_tally
 from barograph_server.streams.topics import partials_partition
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.tables import insert_arrow
 
 GROUP: Final = "recorder"

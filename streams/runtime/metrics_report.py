@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from barograph_server.streams.runtime.heartbeat import Heartbeat
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-from barograph_server.warehouse.metrics import BUCKETS_S, MetricFamily
-from barograph_server.warehouse.processor_reports import ProcessorReport, insert_reports
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.metrics import BUCKETS_S, MetricFamily
+from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
 
 Labels = tuple[str, ...]
 """One value for each label of a metric."""

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from barograph_server.streams.registry.registry import Registry
-from barograph_server.warehouse.arm_ratios import sample_ratio, write_ratio
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_ratios import sample_ratio, write_ratio
 
 MIN_INTERVAL_S = 600.0
 """Shortest interval between the checks of a model. A check reads the units of the whole test."""

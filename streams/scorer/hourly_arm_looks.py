@@ -10,7 +10,8 @@ import structlog
 from barograph.contract import Arms, Contract, Rollback
 
 from barograph_server.sketches.baseline.levels import Level
-from barograph_server.warehouse.arm_comparisons import (
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_comparisons import (
     COLUMNS,
     HARM,
     ArmComparison,
@@ -19,10 +20,9 @@ from barograph_server.warehouse.arm_comparisons import (
     own_margins,
     write_comparisons,
 )
-from barograph_server.warehouse.arm_hours import arm_hours, newest_end
-from barograph_server.warehouse.arm_ratios import last_check
-from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.rollback_proposals import propose_rollbacks
+from barograph_server.warehouse.rollouts.arm_hours import arm_hours, newest_end
+from barograph_server.warehouse.rollouts.arm_ratios import last_check
+from barograph_server.warehouse.rollouts.rollback_proposals import propose_rollbacks
 from barograph_server.warehouse.scoring.rules import Rules
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from barograph.contract import Contract, ShadowTest
 
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.canary import read_is_canary
+from barograph_server.warehouse.rollouts.days import shadow_days
+from barograph_server.warehouse.rollouts.looks import decide_at, look_days
+from barograph_server.warehouse.rollouts.mirror import judged
+from barograph_server.warehouse.rollouts.verdicts import look_rows, remove_others, stored_looks, write_looks
 from barograph_server.warehouse.scoring.rules import Rules
-from barograph_server.warehouse.shadow.canary import read_is_canary
-from barograph_server.warehouse.shadow.days import shadow_days
-from barograph_server.warehouse.shadow.looks import decide_at, look_days
-from barograph_server.warehouse.shadow.mirror import judged
-from barograph_server.warehouse.shadow.verdicts import look_rows, remove_others, stored_looks, write_looks
 
 MAX_TIME_SHARE = 0.02
 """Largest share of the time that the looks of a model take. A check reads the sums of all days, so while labels

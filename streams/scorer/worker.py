@@ -22,9 +22,9 @@ from barograph_server.streams.scorer.model import ModelScorer, PassResult
 from barograph_server.streams.scorer.rules import is_counted, make_rules, unmeasurable_reason
 from barograph_server.streams.scorer.windows import EventClock
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.scoring import new_rows, results
 from barograph_server.warehouse.scoring.new_rows import TOPICS
 from barograph_server.warehouse.scoring.rules import Rules

@@ -15,10 +15,10 @@ import structlog
 
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-from barograph_server.warehouse.serving_facts import ServingFact, insert_serving_facts
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
 
 MAX_ROWS = 50_000
 """Rows that wait for ClickHouse: 40 minutes of ten vLLM servers, some 50 MB."""

@@ -16,7 +16,7 @@ from barograph_server.streams.scrape.exposition import Exposition, ExpositionSam
 from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
 from barograph_server.streams.scrape.quantiles import QUANTILES, quantile_bucket
 from barograph_server.streams.scrape.server_table import ServerMetric, ServerTable
-from barograph_server.warehouse.serving_facts import ServingFact
+from barograph_server.warehouse.operations.serving_facts import ServingFact
 
 MAX_FACT_LABELS = 20
 """Values of a label `by` that have rows of their own in one scrape; further ones are added to `other`."""

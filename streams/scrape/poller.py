@@ -16,7 +16,7 @@ from barograph_server.streams.scrape.facts import UP, FactReader, ScrapedFacts
 from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
 from barograph_server.streams.scrape.server_table import load_server_table
 from barograph_server.streams.scrape.settings import ScrapeTarget
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 
 MAX_BACKOFF_S = 300.0
 """Longest time between two attempts at a target that fails."""

@@ -38,7 +38,7 @@ from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from barograph_server.streams.tallies import encode_tally
 from barograph_server.streams.topics import partials_partition
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 
 GROUP: Final = "sketcher"
 POLL_MESSAGES = 1_000

@@ -9,7 +9,7 @@ import pytest
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.serving_facts import ServingFact, insert_serving_facts
+from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
 from barograph_server.warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
 from barograph_server.warehouse.signals.costs import budget_use, cache_hit_fall, token_coverage_fall
 from barograph_server.warehouse.tables import insert_columns

@@ -15,7 +15,7 @@ from barograph_server.alerts.templates.evaluations import SUITES_EVERY_S
 from barograph_server.alerts.wall_clock import LiveAlerts
 from barograph_server.sketches.comparison.paired_items import paired_difference
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.eval_runs import (
+from barograph_server.warehouse.evaluation.eval_runs import (
     EvalItem,
     EvalRun,
     accepted_runs,

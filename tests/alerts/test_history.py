@@ -17,10 +17,10 @@ from barograph.contract.problems import ContractError
 from barograph_server.alerts import AlertsError, AlertSettings, rules_of
 from barograph_server.alerts.backtest import KnownIncident, backtest, changed
 from barograph_server.alerts.simulator import Replay, Simulation, simulate
-from barograph_server.cli.dev.page import open_incidents
 from barograph_server.cli.main import main
-from barograph_server.cli.settings import Settings
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.operations.dev.page import open_incidents
+from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.signals import FactTime
 from barograph_server.warehouse.tables import insert_rows

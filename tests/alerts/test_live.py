@@ -17,9 +17,9 @@ from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.simulator import Alert, Notification
 from barograph_server.alerts.wall_clock import LiveAlerts
 from barograph_server.alerts.webhooks import AlertMessage, Sender
-from barograph_server.cli.settings import Settings
-from barograph_server.cli.simulate.live import run_live
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.operations.simulation.live import run_live
+from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy
 from barograph_server.warehouse.tables import insert_rows
@@ -285,8 +285,8 @@ def test_the_command_follows_contracts_and_sends_until_it_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("barograph_server.alerts.routing.GROUP_WAIT_S", 0)
-    monkeypatch.setattr("barograph_server.cli.simulate.live.CONTRACTS_S", 0.05)
-    monkeypatch.setattr("barograph_server.cli.simulate.live.STEP_S", 0.05)
+    monkeypatch.setattr("barograph_server.operations.simulation.live.CONTRACTS_S", 0.05)
+    monkeypatch.setattr("barograph_server.operations.simulation.live.STEP_S", 0.05)
     insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
     command_settings = Settings(warehouse=engine.address(client.database), alerts=settings())
     stop, environ = threading.Event(), {"HOOK": hook.hook_url, "TOKEN": "x"}

@@ -15,12 +15,11 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.file import dump_contract
 
-from barograph_server.cli.apply.catalogue import MIN_LEAD_S
-from barograph_server.cli.baseline.accept import AcceptedBaseline, AcceptRequest, accept
-from barograph_server.cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from barograph_server.cli.main import main
-from barograph_server.cli.terminal import utc_second
+from barograph_server.errors import EXIT_FAILED, EXIT_OK, CommandError
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.provisioning.accepted_baselines import AcceptedBaseline, AcceptRequest, accept
+from barograph_server.provisioning.catalogue import MIN_LEAD_S
 from barograph_server.sketches.baseline.baseline import HOUR_NAMES, Baseline, SliceCounts, dump_baseline, load_baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
@@ -34,6 +33,7 @@ from barograph_server.streams.records import OffsetRange, Partial, PartitionProg
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_rows

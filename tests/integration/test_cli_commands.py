@@ -17,15 +17,15 @@ from barograph.contract.file import dump_contract
 from barograph.events import ARROW_CONTENT_TYPE
 from confluent_kafka import Consumer, TopicPartition
 
-from barograph_server.cli.apply import apply_all
-from barograph_server.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
-from barograph_server.cli.load import check
+from barograph_server.batch.backfill import check
 from barograph_server.cli.main import main
 from barograph_server.cli.query import LIMITS
-from barograph_server.cli.settings import Settings
+from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import apply_all
+from barograph_server.settings import Settings
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Contract, LabelSpec
 
-from barograph_server.cli.compare.outcomes import OutcomeCounts
+from barograph_server.batch.compare.outcomes import OutcomeCounts
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.scorer.measure import measure

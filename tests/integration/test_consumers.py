@@ -27,16 +27,16 @@ from confluent_kafka import Consumer, Producer
 
 from barograph_server.alerts.rules import rules_of
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.cli.apply import apply_all, impact, plan_all
-from barograph_server.cli.apply.show import plan_lines
-from barograph_server.cli.consumers import read
-from barograph_server.cli.consumers.query_log import read_users, users_of_field
-from barograph_server.cli.consumers.readers import ConsumerReport
-from barograph_server.cli.consumers.store import store_readers
-from barograph_server.cli.settings import Settings
+from barograph_server.cli.apply_text import plan_lines
 from barograph_server.dashboards.macros import TimeRange, expand_backend
+from barograph_server.governance.readers import read
+from barograph_server.governance.readers.comparison import ConsumerReport
+from barograph_server.governance.readers.query_log import read_users, users_of_field
+from barograph_server.governance.readers.store import store_readers
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import apply_all, impact, plan_all
+from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import write_settings

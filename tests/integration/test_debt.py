@@ -16,11 +16,11 @@ from barograph.contract import Arms, Contract, LabelSpec, Rollback
 from barograph.contract.file import dump_contract
 from barograph.contract.upstream import DeclaredSource
 
-from barograph_server.cli.consumers.query_log import last_reads
-from barograph_server.cli.debt import name_reads
-from barograph_server.cli.debt.finding import DebtReport
-from barograph_server.cli.debt.run_checks import run_checks
-from barograph_server.cli.settings import GrafanaSettings, Settings
+from barograph_server.governance.debt import name_reads
+from barograph_server.governance.debt.finding import DebtReport
+from barograph_server.governance.debt.run_checks import run_checks
+from barograph_server.governance.readers.query_log import last_reads
+from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows

@@ -9,13 +9,13 @@ import pytest
 from barograph.contract.file import dump_contract
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from barograph_server.cli.apply import apply_all
-from barograph_server.cli.demo.flights import MODEL
-from barograph_server.cli.demo.fresh_start import DRIFT_DEMO, fresh_settings, wipe
+from barograph_server.examples.demo.flights import MODEL
+from barograph_server.examples.demo.fresh_start import DRIFT_DEMO, fresh_settings, wipe
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.credentials import read_passwords
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.stack import StackAddresses
+from barograph_server.provisioning import apply_all
 from barograph_server.warehouse.client import connect
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 

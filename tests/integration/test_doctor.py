@@ -20,17 +20,17 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from barograph_server.cli.apply import apply_all
-from barograph_server.cli.doctor.broker import check_broker_config
-from barograph_server.cli.doctor.clocks import compare_clocks
-from barograph_server.cli.doctor.finding import CheckStatus, Finding
-from barograph_server.cli.doctor.run_checks import run_checks
-from barograph_server.cli.errors import EXIT_FAILED, EXIT_OK
 from barograph_server.cli.main import main
-from barograph_server.cli.settings import GrafanaSettings, Settings
+from barograph_server.errors import EXIT_FAILED, EXIT_OK
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.operations.doctor.broker import check_broker_config
+from barograph_server.operations.doctor.clocks import compare_clocks
+from barograph_server.operations.doctor.finding import CheckStatus, Finding
+from barograph_server.operations.doctor.run_checks import run_checks
+from barograph_server.provisioning import apply_all
+from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.warehouse.client import Address, connect
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder

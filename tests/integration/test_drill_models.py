@@ -6,13 +6,14 @@ import time
 
 import pytest
 
-from barograph_server.cli.drill import live_models
-from barograph_server.cli.drill.plan import derive_model
-from barograph_server.cli.settings import Settings
-from barograph_server.cli.status.read import read_status
 from barograph_server.drills.derived_model import drill_name
-from barograph_server.warehouse import event_counts, queries
+from barograph_server.drills.run import live_models
+from barograph_server.drills.run.plan import derive_model
+from barograph_server.operations.status.read import read_status
+from barograph_server.settings import Settings
+from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history import event_counts
 from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import CONTRACT, baseline
@@ -67,7 +68,7 @@ def test_clean_removes_models_of_drills_that_do_not_run(drilled: Client, monkeyp
     published: dict[str, bytes | None] = {}
     waits: list[float] = []
     monkeypatch.setattr(live_models, "publish_states", lambda settings, states: published.update(states))
-    monkeypatch.setattr("barograph_server.cli.drill.live_models.time.sleep", waits.append)
+    monkeypatch.setattr("barograph_server.drills.run.live_models.time.sleep", waits.append)
     settings = Settings()
     assert live_models.leftovers(drilled) == {*OLD, *RUNNING}
     assert live_models.in_use(drilled) == set(RUNNING)

@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from barograph_server.cli.apply import apply_all
-from barograph_server.cli.drill.scratch import database_prefix, topics_prefix
 from barograph_server.cli.main import main
-from barograph_server.cli.settings import Settings, load_settings
 from barograph_server.drills.errors import DrillError
 from barograph_server.drills.recorded_events import newest_event, read_events
+from barograph_server.drills.run.scratch import database_prefix, topics_prefix
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import apply_all
+from barograph_server.settings import Settings, load_settings
 from barograph_server.streams.broker.client import Admin
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.tables import insert_rows

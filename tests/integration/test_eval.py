@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.eval_runs import EvalItem, EvalRun, store_run
+from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, store_run
 from tests.support.command_line import call
 
 pytestmark = pytest.mark.engine

@@ -13,7 +13,7 @@ from barograph.prompts.records import PromptVersion
 
 from barograph_server.local.language_model import MODEL, LocalLanguageModel
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.prompts import store_missing
+from barograph_server.warehouse.rollouts.prompts import store_missing
 from tests.support.command_line import call
 
 pytestmark = [pytest.mark.llm, pytest.mark.slow, pytest.mark.engine]

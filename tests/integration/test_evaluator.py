@@ -13,8 +13,8 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 
-from barograph_server.cli.apply.evaluators import first_baselines
-from barograph_server.warehouse.evaluation_rates import read_evaluation_rates
+from barograph_server.provisioning.evaluators import first_baselines
+from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
 from tests.support.pipeline import PATIENCE_S, Pipeline, simple_baseline, simple_contract, wait_for
 
 START_MS = 1_790_000_000_000

@@ -14,10 +14,10 @@ import pytest
 from barograph.contract import Contract
 
 from barograph_server.alerts.example import example_contracts, example_settings
-from barograph_server.cli.apply.grafana import Bundle, GrafanaError, build_bundle
-from barograph_server.cli.apply.grafana.show import grafana_lines, skipped_message
-from barograph_server.cli.errors import ApplyError
-from barograph_server.cli.settings import GrafanaSettings, Settings
+from barograph_server.cli.apply_grafana import grafana_lines, skipped_message
+from barograph_server.errors import ApplyError
+from barograph_server.provisioning.grafana import Bundle, GrafanaError, build_bundle
+from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.warehouse.client import Address
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import KEY, ODD_NAME, bundle, dashboard, group, rule

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from barograph_server.cli.apply.grafana import GrafanaError
-from barograph_server.cli.apply.grafana.client import Grafana
-from barograph_server.cli.apply.grafana.errors import GrafanaBusy
-from barograph_server.cli.errors import EXIT_INTERRUPTED
 from barograph_server.cli.main import main
+from barograph_server.errors import EXIT_INTERRUPTED
+from barograph_server.grafana.client import Grafana
+from barograph_server.grafana.errors import GrafanaBusy
+from barograph_server.provisioning.grafana import GrafanaError
 from tests.support.grafana_apply import apply, assert_settled
 from tests.support.grafana_bundle import bundle, dashboard, group, rule
 from tests.support.stub_grafana import StubGrafana, cutting, failing, losing, serving

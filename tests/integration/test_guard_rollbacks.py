@@ -26,7 +26,7 @@ from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-from barograph_server.warehouse.rollback_proposals import RollbackProposal
+from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal
 from barograph_server.warehouse.tables import insert_records
 from tests.support.guards import WAIT_S, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for

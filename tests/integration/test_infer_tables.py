@@ -16,7 +16,7 @@ from barograph.contract import CROSS, LabelSpec, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
-from barograph_server.cli.infer import (
+from barograph_server.profiling.infer import (
     InferOptions,
     InferResult,
     OptionError,
@@ -189,7 +189,7 @@ def test_row_groups_and_chunks_do_not_change_the_result(
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barograph_server.cli.table_files._CSV_BLOCK_BYTES", 2000)
+    monkeypatch.setattr("barograph_server.profiling.table_files._CSV_BLOCK_BYTES", 2000)
     table, path = odd_table("outputs"), tmp_path / f"train.{ending}"
     expected = inferred(write(table, tmp_path, path.name), "outputs")
     pa_csv.write_csv(table, path, pa_csv.WriteOptions(delimiter="\t" if ending == "tsv" else ","))
@@ -201,7 +201,7 @@ def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monke
 
 
 def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barograph_server.cli.table_files._CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr("barograph_server.profiling.table_files._CSV_BLOCK_BYTES", 64)
     path = tmp_path / "train.csv"
     head = "whole,empty,day,flag,word,region\n"
     early = "1,,2020-01-01,true,7,NA\n" * 20

@@ -25,12 +25,12 @@ from barograph import Publisher
 from barograph_server.alerts.rules import rules_of
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import simulate
-from barograph_server.cli.drill.plan import DrillRequest
-from barograph_server.cli.drill.session import DrillOutput, DrillSession, SessionOptions
 from barograph_server.cli.main import main
-from barograph_server.cli.status.read import read_status
 from barograph_server.drills.faults import InjectionRequest, find_fault
+from barograph_server.drills.run.plan import DrillRequest
+from barograph_server.drills.run.session import DrillOutput, DrillSession, SessionOptions
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.operations.status.read import read_status
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
 from barograph_server.warehouse.tables import insert_rows

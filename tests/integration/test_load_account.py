@@ -12,8 +12,8 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
-from barograph_server.cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from barograph_server.cli.main import main
+from barograph_server.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from barograph_server.streams.topics import partials_partition
 from barograph_server.warehouse.retention import apply_ttls
 from barograph_server.warehouse.tables import insert_rows

@@ -21,7 +21,7 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.warehouse.client import Address
-from barograph_server.warehouse.metrics import METRICS
+from barograph_server.warehouse.operations.metrics import METRICS
 from tests.support.operation import KINDS, address, families, get, health, held_up, lines, total, wait_total
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
 

@@ -17,9 +17,9 @@ import pytest
 from barograph.contract.upstream import DeclaredSource
 
 from barograph_server.examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER
-from barograph_server.warehouse.change_ranking import Change
-from barograph_server.warehouse.changes import add_changes
-from barograph_server.warehouse.suspected_causes import ExplainedVerdict, explain_verdicts
+from barograph_server.warehouse.governance.change_ranking import Change
+from barograph_server.warehouse.governance.changes import add_changes
+from barograph_server.warehouse.governance.suspected_causes import ExplainedVerdict, explain_verdicts
 from tests.support.flights import Flights, as_events, make_flights, messages
 from tests.support.pipeline import Pipeline
 

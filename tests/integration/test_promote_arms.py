@@ -14,12 +14,12 @@ import pytest
 from barograph.contract import Arms, Contract, LabelSpec
 
 from barograph_server.sketches.baseline.levels import InsufficientReason, Level
-from barograph_server.sketches.shadow.split_traffic import arm_differences, unit_variance
+from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variance
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
-from barograph_server.warehouse.arm_days import COUNTED, arm_days
-from barograph_server.warehouse.arm_ratios import ArmRatio, ArmUnits, write_ratio
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_days import COUNTED, arm_days
+from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, ArmUnits, write_ratio
 from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.command_line import call

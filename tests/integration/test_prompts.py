@@ -14,10 +14,10 @@ from barograph.contract.file import parse_contract
 from barograph.prompts.prompts import MIN_STALE_S
 from confluent_kafka import Producer
 
-from barograph_server.cli.apply.topics import TopicAdmin, topic_specs
-from barograph_server.cli.prompts.registry import author_name
-from barograph_server.cli.settings import Settings, load_settings
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning.topics import TopicAdmin, topic_specs
+from barograph_server.rollouts.prompts.registry import author_name
+from barograph_server.settings import Settings, load_settings
 from barograph_server.streams.prompts.prompt_log import PromptLog
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Client

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from barograph.contract.file import parse_contract
 
-from barograph_server.cli.terminal import utc_second
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.terminal import utc_second
 from barograph_server.warehouse.client import Client
 from tests.integration.test_performance_drop import BINARY, DAYS, PER_DAY, traffic
 from tests.support import scoring

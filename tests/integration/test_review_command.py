@@ -19,13 +19,13 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract
 
-from barograph_server.cli.contracts import read_contract
-from barograph_server.cli.review.exchange import collect_entries
+from barograph_server.contracts import read_contract
+from barograph_server.evaluation.review.exchange import collect_entries
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import WarehouseError
-from barograph_server.warehouse.review_queue import read_queue, read_review_text
-from barograph_server.warehouse.reviews import Review, read_reviews, store_reviews, unsent_gold
+from barograph_server.warehouse.evaluation.review_queue import read_queue, read_review_text
+from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, store_reviews, unsent_gold
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from barograph_server.cli.drill.plan import DrillRequest, plan_drill
-from barograph_server.cli.drill.run import DrillInput, DrillOptions, run_drills
-from barograph_server.cli.settings import load_settings
 from barograph_server.drills.faults import EventTables, InjectionRequest
 from barograph_server.drills.faults.catalogue import find_fault
+from barograph_server.drills.run.plan import DrillRequest, plan_drill
+from barograph_server.drills.run.run import DrillInput, DrillOptions, run_drills
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.settings import load_settings
 from barograph_server.warehouse.client import Client
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.scores import make_streams

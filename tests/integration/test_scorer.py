@@ -20,8 +20,8 @@ from barograph_server.sketches.performance.bins import score_edges
 from barograph_server.sketches.performance.metric import MetricEstimate, difference
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.scorer.worker import Scorer
-from barograph_server.warehouse import event_counts
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history import event_counts
 from tests.support import scoring
 from tests.support.scoring import (
     DAY_MS,

@@ -20,9 +20,9 @@ from barograph_server.streams.scorer import statement_chunks
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.days import SLO_TIMED, days_of, read_totals
+from barograph_server.warehouse.rollouts.pair_histograms import latency_by_hour, rank_correlation
 from barograph_server.warehouse.scoring.pairs import first_window
-from barograph_server.warehouse.shadow.days import SLO_TIMED, days_of, read_totals
-from barograph_server.warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 from tests.reference.shadow_pairs import (
     BINARY,
     METRICS,

@@ -20,10 +20,10 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.streams.scorer.worker import Scorer
-from barograph_server.warehouse.arm_comparisons import last_comparisons, own_margins
-from barograph_server.warehouse.arm_hours import MAX_DAYS, arm_hours, newest_end
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.rollback_proposals import read_proposals
+from barograph_server.warehouse.rollouts.arm_comparisons import last_comparisons, own_margins
+from barograph_server.warehouse.rollouts.arm_hours import MAX_DAYS, arm_hours, newest_end
+from barograph_server.warehouse.rollouts.rollback_proposals import read_proposals
 from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, prediction

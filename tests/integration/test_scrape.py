@@ -12,10 +12,10 @@ import pytest
 
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy
-from barograph_server.warehouse.serving_facts import ServingFact
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.serving_facts import ServingFact
 from tests.support.pipeline import Pipeline, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
 

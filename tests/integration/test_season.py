@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from barograph_server.cli.infer.infer import InferOptions, InferResult, infer
-from barograph_server.cli.infer.profile import Roles
+from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer
+from barograph_server.profiling.infer.profile import Roles
 from barograph_server.streams.hour_of_week import compute_hours_of_week
 from tests.support.pipeline import Pipeline
 

@@ -26,11 +26,11 @@ from barograph.prompts.file import parse_content
 from barograph.publisher.pii import FieldHash
 from confluent_kafka import TopicPartition
 
-from barograph_server.cli.access.acls import USER_PREFIX, user_acls
-from barograph_server.cli.apply import apply_all
-from barograph_server.cli.settings import Settings
 from barograph_server.local.child_process import PartMissingError
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.provisioning import apply_all
+from barograph_server.provisioning.access.acls import USER_PREFIX, user_acls
+from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, missing_acls, require_acls, required_acls
 from barograph_server.streams.broker.client import make_consumer

@@ -20,7 +20,7 @@ from barograph.contract import Contract, Slice, Window
 from barograph.contract.file import load_contract
 from barograph.events import encode_arrow
 
-from barograph_server.cli.infer import InferOptions, Roles, infer, write_result
+from barograph_server.profiling.infer import InferOptions, Roles, infer, write_result
 from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
 from barograph_server.sketches.sketch.envelope import SketchType
 from barograph_server.sketches.sketch.numeric import NumericSketch

@@ -12,11 +12,12 @@ import pytest
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.events.event_time import RETENTION_MS
-from barograph_server.warehouse import migrate, retention, tables_page
+from barograph_server.warehouse import migrate, retention
 from barograph_server.warehouse.client import Address, Client, WarehouseError, connect
 from barograph_server.warehouse.migrate import MigrationState
 from barograph_server.warehouse.tables import SCHEMAS
 from tests.support.warehouse import migrated
+from tools.generate import tables_page
 
 pytestmark = pytest.mark.engine
 

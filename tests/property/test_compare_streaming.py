@@ -14,11 +14,11 @@ from barograph.events import BATCH_ROWS, encode_arrow
 from barograph.publisher.pii import Pii
 from barograph.publisher.tables import PredictionTables
 
-from barograph_server.cli.compare.compare import CompareOptions, compare_tables
-from barograph_server.cli.compare.report import CompareReport
-from barograph_server.cli.infer.columns import read_times_ms
-from barograph_server.cli.infer.profile import Roles
-from barograph_server.cli.infer.tables import memory_table
+from barograph_server.batch.compare.compare import CompareOptions, compare_tables
+from barograph_server.batch.compare.report import CompareReport
+from barograph_server.profiling.infer.columns import read_times_ms
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.profiling.infer.tables import memory_table
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.monitor.partition import PartitionState

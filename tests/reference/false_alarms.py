@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import poisson
 
-from barograph_server.cli.baseline.new_bins import find_new_edges, move_to_new_bins
-from barograph_server.cli.infer.columns import TextColumn
-from barograph_server.cli.infer.summarise import summarise_texts
+from barograph_server.profiling.baseline.new_bins import find_new_edges, move_to_new_bins
+from barograph_server.profiling.infer.columns import TextColumn
+from barograph_server.profiling.infer.summarise import summarise_texts
 from barograph_server.sketches.baseline.baseline import (
     ALL,
     HOUR_NAMES,

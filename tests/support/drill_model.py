@@ -13,9 +13,9 @@ from barograph.contract import Contract, Fallback, Window
 from barograph.contract.file import dump_contract
 from barograph.contract.model import Slo
 
-from barograph_server.cli.infer.infer import InferOptions, infer
-from barograph_server.cli.infer.profile import Roles
 from barograph_server.drills.faults import EventTables
+from barograph_server.profiling.infer.infer import InferOptions, infer
+from barograph_server.profiling.infer.profile import Roles
 from barograph_server.sketches.baseline.baseline import Baseline
 from tests.support.drill_events import DAY_MS, START_MS, make_events
 

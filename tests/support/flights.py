@@ -22,13 +22,13 @@ from barograph.contract import Contract, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
-from barograph_server.cli.infer.files import write_result
-from barograph_server.cli.infer.infer import InferOptions, infer
-from barograph_server.cli.infer.profile import Roles
 from barograph_server.examples.flights.data import read_flights
 from barograph_server.examples.flights.features import FEATURES, flight_rows
 from barograph_server.examples.flights.model import LATE, ON_TIME, classes, train
 from barograph_server.examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
+from barograph_server.profiling.infer.files import write_result
+from barograph_server.profiling.infer.infer import InferOptions, infer
+from barograph_server.profiling.infer.profile import Roles
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
 from tests.reference.flights_reference import RARE_CATEGORY, ReferenceBins, as_floats, smoothed_shares
 

@@ -18,13 +18,13 @@ from urllib.parse import urlencode
 from barograph_server.alerts import AlertSettings, Rule, rules_for
 from barograph_server.alerts.simulator.history import read_changes, replay
 from barograph_server.alerts.text import words
-from barograph_server.cli.dev.page import open_incidents
-from barograph_server.cli.settings import Settings
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.dashboards.uids import DASHBOARDS, PANELS
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.preview import PreviewServer
+from barograph_server.operations.dev.page import open_incidents
+from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
 from tests.support.browser import PreviewPage
 from tests.support.incident_models import (

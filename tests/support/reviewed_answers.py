@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.review_queue import ReviewSource
+from barograph_server.warehouse.evaluation.review_queue import ReviewSource
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 

@@ -29,8 +29,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from barograph_server.cli.access.acls import UserAcl, acl_lines
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning.access.acls import UserAcl, acl_lines
 from barograph_server.streams.broker.acl import Acl
 from tests.support.pipeline import wait_for
 

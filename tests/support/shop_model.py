@@ -20,7 +20,7 @@ from barograph import Publisher
 from barograph.contract import Arms, Contract, Slo, Window
 from numpy.typing import NDArray
 
-from barograph_server.cli.infer import InferOptions, Roles, infer
+from barograph_server.profiling.infer import InferOptions, Roles, infer
 from barograph_server.sketches.baseline.baseline import Baseline
 from tests.support.pipeline import Pipeline
 

@@ -22,9 +22,9 @@ from barograph.contract.upstream import DeclaredSource
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.lineage import store_lineage
-from barograph_server.warehouse.metrics import METRICS as OF_PROCESSORS
-from barograph_server.warehouse.processor_reports import ProcessorReport, insert_reports
+from barograph_server.warehouse.governance.lineage import store_lineage
+from barograph_server.warehouse.operations.metrics import METRICS as OF_PROCESSORS
+from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import row

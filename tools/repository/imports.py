@@ -23,7 +23,10 @@ NO_IO_NO_CLOCK = {
 
 ONLY_IN = {
     ("faust", "mode", "aiokafka"): {"streams/monitor/app.py"},
-    ("grafana_client", "niquests"): {"cli/apply/grafana/client.py", "cli/apply/grafana/errors.py"},
+    ("grafana_client", "niquests"): {
+        "src/barograph_server/grafana/client.py",
+        "src/barograph_server/grafana/errors.py",
+    },
 }
 """Libraries → the only files that import them."""
 KAFKA_OF_THE_CLIENT = {"client/src/barograph/publisher/outbox.py", "client/src/barograph/topic_reader.py"}

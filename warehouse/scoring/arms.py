@@ -1,7 +1,7 @@
 """Counts of the arms of an A/B test from raw rows, as SQL.
 
 Units are hashed into buckets, whose sums show how much the assignment of units varies the difference of two arms
-(`sketches.shadow.split_traffic`). Sums use whole numbers (values times 2^50), so the same rows give bit-identical
+(`sketches.rollout.split_traffic`). Sums use whole numbers (values times 2^50), so the same rows give bit-identical
 counts. With 256 bits, errors of numbers below 10^60 fit; larger ones are not scored.
 """
 

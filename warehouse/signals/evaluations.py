@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from barograph_server.warehouse.eval_runs import is_served_version
+from barograph_server.warehouse.evaluation.eval_runs import is_served_version
 from barograph_server.warehouse.signals.literals import literal, literals
 from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from barograph_server.warehouse.anchor_runs import RUN
+from barograph_server.warehouse.evaluation.anchor_runs import RUN
 from barograph_server.warehouse.signals.literals import literal, literals
 from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 

@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from barograph_server.alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
-from barograph_server.alerts.__main__ import main
 from barograph_server.alerts.example import ALERTING, RUNBOOKS, example_files
 from barograph_server.alerts.files import to_yaml
 from barograph_server.alerts.lint import lint
@@ -21,6 +20,7 @@ from barograph_server.alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUT
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from tests.support.alerting import ODD, SECRETS, contracts, installation
 from tests.support.grafana_provisioning import expanded
+from tools.generate.alerts import main
 
 SETTINGS = installation()
 RULES = rules_for(contracts(), SETTINGS)

@@ -9,8 +9,8 @@ from barograph.contract.problems import Problem
 from confluent_kafka import KafkaError, KafkaException
 
 from barograph_server.cli import main as command
-from barograph_server.cli.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from barograph_server.cli.main import COMMANDS, describe_error, main
+from barograph_server.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from tests.support.command_line import run
 
 

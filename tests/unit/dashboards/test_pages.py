@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from barograph_server.dashboards import style
-from barograph_server.dashboards.__main__ import main
 from barograph_server.dashboards.empty import EMPTY
 from barograph_server.dashboards.pages import FOLDER, dashboards
 from barograph_server.dashboards.panels import PANEL_TYPES
@@ -19,6 +18,7 @@ from barograph_server.dashboards.uids import DASHBOARDS, PANELS, panel_link
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
 from tests.support.panel_queries import every_query
+from tools.generate.dashboards import main
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = dashboards()

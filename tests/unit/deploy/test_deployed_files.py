@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from barograph_server.cli.settings import GrafanaSettings, load_settings
+from barograph_server.settings import GrafanaSettings, load_settings
 from barograph_server.streams.health.endpoint import DEFAULT_PORTS
 from barograph_server.warehouse.roles import ROLES
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from barograph_server.cli.apply.command import apply_command
-from barograph_server.cli.doctor.finding import CheckStatus
-from barograph_server.cli.doctor.run_checks import run_checks
-from barograph_server.cli.errors import ApplyError
-from barograph_server.cli.settings import Settings, load_settings
+from barograph_server.errors import ApplyError
+from barograph_server.operations.doctor.finding import CheckStatus
+from barograph_server.operations.doctor.run_checks import run_checks
+from barograph_server.provisioning import apply_command
+from barograph_server.settings import Settings, load_settings
 from barograph_server.streams import run
 from barograph_server.streams.unencrypted import is_loopback, unencrypted_connections
 from barograph_server.warehouse.client import Address
@@ -85,7 +85,7 @@ def test_apply_prints_the_warnings(
     monkeypatch.chdir(tmp_path)
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("barograph_server.cli.apply.plan.apply_all", fail)
+    monkeypatch.setattr("barograph_server.provisioning.plan.apply_all", fail)
     with pytest.raises(ApplyError, match="stop"):
         apply_command()
     output = capsys.readouterr()

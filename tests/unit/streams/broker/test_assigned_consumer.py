@@ -11,7 +11,7 @@ from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, 
 from barograph_server.streams.broker.transactions import TransactionDropped
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, failure
 
 TOPICS = ("labels", "predictions")

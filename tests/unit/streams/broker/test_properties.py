@@ -13,8 +13,8 @@ import pytest
 from barograph.publisher.outbox import Outbox, PublishError
 from confluent_kafka import Producer
 
-from barograph_server.cli.errors import SettingsError
-from barograph_server.cli.settings import load_settings
+from barograph_server.errors import SettingsError
+from barograph_server.settings import load_settings
 from barograph_server.streams.broker.client import Admin
 from barograph_server.streams.broker.properties import may_hold_secret
 from tests.support.pipeline import wait_for

@@ -17,8 +17,8 @@ from barograph_server.streams.runtime.heartbeat import Heartbeat
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.operations import metrics
 
 TIMEOUTS = StallTimeouts(unhealthy_s=60.0, stuck_s=300.0)
 

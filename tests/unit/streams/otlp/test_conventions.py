@@ -11,7 +11,7 @@ import pytest
 
 from barograph_server.streams.otlp.conventions import Conventions, Use, load_conventions
 from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
-from barograph_server.warehouse.metrics import SPAN_OUTCOME, VALUE_REASON
+from barograph_server.warehouse.operations.metrics import SPAN_OUTCOME, VALUE_REASON
 from tests.support.otlp import CALL, FOLDER, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
 from tests.support.pipeline import ROOT
 

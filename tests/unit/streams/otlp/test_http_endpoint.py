@@ -21,7 +21,7 @@ from barograph_server.streams.otlp.rejection import ExportError, RequestReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.warehouse import metrics
+from barograph_server.warehouse.operations import metrics
 from tests.support.otlp import RECEIVED_MS, as_json, as_protobuf, export_of, make_ingest, post, span
 
 MAX_PENDING = 50

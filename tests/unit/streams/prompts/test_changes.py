@@ -29,7 +29,7 @@ from barograph_server.streams.prompts.changes import (
     variable_warnings,
 )
 from barograph_server.streams.prompts.proposed_rollback import decide_rollback
-from barograph_server.warehouse.rollback_proposals import RollbackProposal
+from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal
 
 ANA = Author("ana", 1_000)
 

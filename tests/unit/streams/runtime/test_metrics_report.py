@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from barograph_server.dashboards.uids import PANELS
 from barograph_server.streams.health.endpoint import ReportCollector
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.warehouse import metrics
-from barograph_server.warehouse.metrics import ALL, METRICS, OTHER
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.metrics import ALL, METRICS, OTHER
 from tests.support.panel_queries import every_query
 
 

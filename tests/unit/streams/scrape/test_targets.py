@@ -13,8 +13,8 @@ from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.poller import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller
 from barograph_server.streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
-from barograph_server.warehouse import metrics
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations import metrics
 
 
 def test_targets_are_read() -> None:

@@ -1,0 +1,254 @@
+"""The command lines of `barograph plan` and `barograph apply`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from barograph_server.cli.options import ConfigOption
+from barograph_server.errors import EXIT_CHANGES, ApplyError
+from barograph_server.terminal import Terminal
+
+_CONTRACTS = typer.Argument(
+    metavar="CONTRACT", help="Contract files; without them, only tables and topics.", show_default=False
+)
+_BASELINE = typer.Option(
+    "--baseline",
+    metavar="FILE",
+    help="A baseline file; repeatable. Default: each MODEL.VERSION.baseline.json next to the contracts.",
+    show_default=False,
+)
+_CODEBOOK = typer.Option(
+    "--codebook",
+    metavar="FILE",
+    help="A codebook that a contract names; repeatable. Default: the *.codebook.npz next to the contracts.",
+    show_default=False,
+)
+_EFFECTIVE = typer.Option(
+    "--effective",
+    metavar="TIME",
+    help="Event time from which a replacement baseline applies, such as 2026-03-01T00:00:00Z: the start of a pane. "
+    "Default: the first pane that begins in a minute or later. A version's first baseline applies to all times.",
+    show_default=False,
+)
+_OVERWRITE = typer.Option(
+    "--overwrite-grafana",
+    help="Overwrite Grafana objects that were edited by hand, or that have our names and were not applied from here.",
+)
+
+
+_UP_TO_DATE = "Nothing to do: everything is up to date."
+
+
+def plan_command(
+    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
+    baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
+    effective: Annotated[str | None, _EFFECTIVE] = None,
+    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
+    acls: Annotated[
+        bool,
+        typer.Option("--acls", help="Only print the minimum Kafka ACLs, as kafka-acls.sh commands."),
+    ] = False,
+    roles: Annotated[
+        bool,
+        typer.Option("--roles", help="Only print the minimum ClickHouse roles, as SQL."),
+    ] = False,
+    grafana_files: Annotated[
+        Path | None,
+        typer.Option(
+            "--grafana-files",
+            metavar="FOLDER",
+            help="Only write the alert rules of the contracts as provisioning files of Grafana.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what `apply` would change, and change nothing.
+
+    Exits with 0 if everything is up to date, and with 3 if `apply` would change something or Grafana was edited.
+    `--acls`, `--roles` and `--grafana-files` do not connect to a server.
+
+    Examples:
+        barograph plan contracts/flight-delay.yaml
+        barograph plan contracts/*.yaml --config production.toml
+        barograph plan --acls contracts/*.yaml > grant.sh
+        barograph plan --roles > roles.sql
+        barograph plan --grafana-files alerting contracts/*.yaml
+    """
+    from barograph_server.cli.apply_text import plan_lines
+    from barograph_server.provisioning.files import read_inputs
+    from barograph_server.provisioning.plan import plan_all
+    from barograph_server.settings import load_settings
+
+    if grafana_files is not None:
+        if acls or roles:
+            raise ApplyError("--grafana-files writes files, --acls and --roles print: use one at a time.")
+        _write_grafana_files(contracts or [], grafana_files, config)
+        return
+    if acls or roles:
+        _print_access(contracts or [], config, acls=acls, roles=roles)
+        return
+    pairs, baselines, codebooks = read_inputs(contracts or [], baseline, codebook)
+    settings = load_settings(config)
+    plan = plan_all(
+        settings,
+        pairs,
+        baselines,
+        codebooks,
+        effective_s=parse_effective(effective),
+        overwrite_grafana=overwrite_grafana,
+    )
+    terminal = Terminal()
+    terminal.changes(plan_lines(plan))
+    if plan.is_empty:
+        terminal.line(_UP_TO_DATE)
+        return
+    if plan.changes_nothing:
+        terminal.line("`barograph apply` would not change these objects.")
+    else:
+        terminal.line("Nothing was changed. Run `barograph apply` with the same arguments to make these changes.")
+    raise typer.Exit(EXIT_CHANGES)
+
+
+def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | None) -> None:
+    from barograph_server.alerts import rules_for, to_files
+    from barograph_server.alerts.files import write_files
+    from barograph_server.provisioning.catalogue import check_models
+    from barograph_server.provisioning.evaluators import with_evaluators
+    from barograph_server.provisioning.files import read_contracts
+    from barograph_server.settings import GrafanaSettings, load_settings
+
+    if not contracts:
+        raise ApplyError("--grafana-files writes the rules of contracts: name at least one contract file.")
+    loaded = load_settings(config, needs=())
+    settings, dashboards = loaded.alerts, (loaded.grafana or GrafanaSettings(url="")).folder
+    if settings.folder == dashboards:
+        raise ApplyError(
+            f"alerts.folder and the folder of dashboards have the same title, {dashboards!r}, and Grafana would create "
+            "two folders: change one."
+        )
+    models = [contract for contract, _ in with_evaluators(read_contracts(contracts))]
+    check_models(models)
+    rules = rules_for(models, settings)
+    terminal = Terminal()
+    try:
+        changes = list(write_files(folder, to_files(rules, settings)))
+    except OSError as error:
+        raise ApplyError(f"{folder} cannot be written ({error}): name a folder that you may write to.") from None
+    terminal.changes(changes)
+    if changes:
+        terminal.line("Grafana reads these files when it starts.")
+    else:
+        terminal.line("Nothing to do: the files are up to date.")
+
+
+def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
+    """Print the commands or the SQL without color or wrapping, for a file or a pipe."""
+    from barograph_server.provisioning.access.acls import acl_lines, user_acls
+    from barograph_server.provisioning.access.roles import role_lines
+    from barograph_server.provisioning.files import read_contracts
+    from barograph_server.settings import load_settings
+
+    if acls and roles:
+        raise ApplyError("--acls prints shell commands and --roles prints SQL: use one at a time.")
+    settings = load_settings(config, needs=())
+    result = [contract for contract, _ in read_contracts(contracts)]
+    if acls:
+        lines = acl_lines(user_acls(settings.topics, result), settings.bootstrap_servers)
+    else:
+        lines = role_lines(settings.warehouse.database)
+    print("\n".join(lines))
+
+
+def apply_command(
+    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
+    baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
+    effective: Annotated[str | None, _EFFECTIVE] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why the baselines change; stored in the table of baselines.")
+    ] = "",
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Evidence for a new serving version, from `barograph shadow export`; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    override: Annotated[
+        str, typer.Option(metavar="REASON", help="Apply a new serving version without evidence; stored.")
+    ] = "",
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who overrides; stored.")] = "",
+    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Create or change tables, topics, contracts and baselines; a second run changes nothing.
+
+    If the settings have a Grafana, dashboards, rules and the resources they need are deployed to it, too.
+
+    Examples:
+        barograph apply
+        barograph apply contracts/flight-delay.yaml
+        barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
+        barograph apply contracts/churn.yaml --evidence evidence.zip
+    """
+    from barograph_server.cli.apply_grafana import skipped_message
+    from barograph_server.cli.apply_text import plan_lines
+    from barograph_server.provisioning.files import read_inputs
+    from barograph_server.provisioning.plan import apply_all
+    from barograph_server.provisioning.promotions import PromotionGrounds
+    from barograph_server.settings import load_settings
+    from barograph_server.streams.unencrypted import unencrypted_connections
+
+    pairs, baselines, codebooks = read_inputs(contracts or [], baseline, codebook)
+    settings = load_settings(config)
+    for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
+        Terminal(stderr=True).line(f"Warning: {connection.message} {connection.action}")
+    plan = apply_all(
+        settings,
+        pairs,
+        baselines,
+        codebooks,
+        effective_s=parse_effective(effective),
+        reason=reason,
+        grounds=PromotionGrounds(evidence or (), override, by),
+        overwrite_grafana=overwrite_grafana,
+    )
+    terminal = Terminal()
+    terminal.changes(plan_lines(plan))
+    if plan.is_empty:
+        terminal.line(_UP_TO_DATE)
+    elif plan.contracts or plan.baselines or plan.codebooks:
+        terminal.line("Applied. Running processors load the changes within 10 seconds.")
+    elif not plan.changes_nothing:
+        terminal.line("Applied.")
+    if plan.grafana is not None and plan.grafana.skipped:
+        raise ApplyError(skipped_message(plan.grafana))
+
+
+def parse_effective(text: str | None) -> int | None:
+    """Parse `--effective` with `parse_exact_time`; None if it is not set."""
+    return None if text is None else parse_exact_time("--effective", text)
+
+
+def parse_exact_time(option: str, text: str) -> int:
+    """Parse a time with an offset to Unix seconds.
+
+    Raises:
+        ApplyError: the text is not a time in whole seconds with an offset.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.microsecond:
+        raise ApplyError(
+            f"{option} {text} is not a time: write date, time in whole seconds and offset, such as "
+            "2026-03-01T00:00:00Z."
+        )
+    return int(moment.timestamp())

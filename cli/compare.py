@@ -1,0 +1,153 @@
+"""The command line of `barograph compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
+from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+
+if TYPE_CHECKING:
+    from barograph_server.batch.compare.compare import CompareOptions
+    from barograph_server.batch.compare.report import CompareReport
+    from barograph_server.terminal import Terminal
+
+GrainName = Literal["month", "week", "day", "hour", "all"]
+
+
+def compare_command(
+    train: Annotated[
+        Path, typer.Argument(metavar="TRAIN", help="Training data: Parquet, CSV or Arrow.", show_default=False)
+    ],
+    prod: Annotated[
+        Path, typer.Argument(metavar="PROD", help="Production data: Parquet, CSV or Arrow.", show_default=False)
+    ],
+    time: TimeOption = None,
+    score: ScoreOption = None,
+    class_: ClassOption = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The ground truth; PROD may lack it or have nulls.")
+    ] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="Ids, which are not a field.", show_default=False)
+    ] = None,
+    latency: LatencyOption = None,
+    scores: ScoresOption = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="COLUMN", help='Judge the values of a column separately ("a * b" crosses); repeatable.'
+        ),
+    ] = None,
+    by: Annotated[
+        GrainName | None,
+        typer.Option(help="Calendar periods of PROD, in UTC, or all rows together. By default chosen by their span."),
+    ] = None,
+    contract: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The model's contract; by default inferred from TRAIN.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model in the inferred contract.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the model in the baseline.")] = "1",
+    no_multivariate: Annotated[
+        bool,
+        typer.Option("--no-multivariate", help="Train no classifier that tells PROD from TRAIN (with scikit-learn)."),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML page.", show_default=False)
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all verdicts as JSON.", show_default=False)
+    ] = None,
+    write_contract: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the inferred contract and baseline, for `apply`.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --write-contract overwrite other files.")] = False,
+    fail_at: Annotated[
+        Literal["minor", "major"] | None,
+        typer.Option(help="Exit with 1 if the worst level is this or worse.", show_default=False),
+    ] = None,
+) -> None:
+    """Compare production data with training data on this machine, without Kafka and ClickHouse.
+
+    Contract, baseline and verdicts are those of the pipeline: drift with intervals, rates, performance and its estimate
+    from scores (CBPE), hints at skew, and multivariate drift.
+
+    Exits with 0; with 1 if the level of --fail-at is reached; with 2 if the data or an option is invalid.
+
+    Examples:
+        barograph compare train.parquet march.parquet --time at --score p --label churned --html report.html
+        barograph compare train.csv week.csv --contract contracts/churn.yaml --fail-at major --json verdicts.json
+        barograph compare train.parquet prod.parquet --model churn --write-contract contracts
+    """
+    from barograph.contract.file import load_contract
+    from barograph.contract.problems import ContractError
+
+    from barograph_server.batch.compare.compare import CompareOptions
+    from barograph_server.cli.compare_text import show_report
+    from barograph_server.errors import CommandError
+    from barograph_server.profiling.infer.errors import InferError
+    from barograph_server.profiling.infer.profile import Roles
+    from barograph_server.terminal import Terminal
+
+    terminal, errors = Terminal(), Terminal(stderr=True)
+    try:
+        if contract is not None and (write_contract is not None or model is not None):
+            option = "--model" if write_contract is None else "--write-contract"
+            raise CommandError(f"{option} is about an inferred contract: leave out it or --contract.")
+        options = CompareOptions(
+            roles=Roles(
+                time=time,
+                score=score,
+                class_=class_,
+                label=label,
+                latency=latency,
+                scores=scores,
+                slices=tuple(slices or ()),
+            ),
+            id=id_,
+            by=by,
+            contract=None if contract is None else load_contract(contract),
+            model=model or "model",
+            version=version,
+            is_multivariate=not no_multivariate,
+        )
+        report = _compare_files(errors, train, prod, options)
+        written = None if write_contract is None else report.write_contract(write_contract, force=force)
+        for path, text in ((html, report.to_html), (json_file, report.to_json)):
+            if path is not None:
+                path.write_text(text(), encoding="utf-8")
+    except (CommandError, ContractError, InferError, OSError) as error:
+        from barograph_server.cli.main import describe_error
+
+        errors.line(describe_error(error), "red")
+        raise typer.Exit(EXIT_UNREADABLE) from None
+    show_report(terminal, report)
+    if written is not None and report.inferred is not None:
+        for remark in filter(None, (report.inferred.windows_reason, report.inferred.windows_warning)):
+            terminal.line(remark)
+        for path in (written.contract, written.baseline):
+            terminal.line(f"{path} ({'unchanged' if path in written.unchanged else 'written'})")
+    for path in (html, json_file):
+        if path is not None:
+            terminal.line(f"{path} (written)")
+    if fail_at is not None and report.fails_at(fail_at):
+        raise typer.Exit(EXIT_VIOLATIONS)
+
+
+def _compare_files(errors: Terminal, train: Path, prod: Path, options: CompareOptions) -> CompareReport:
+    from barograph_server.batch.backfill.files import csv_types
+    from barograph_server.batch.compare.compare import compare_tables
+    from barograph_server.profiling.infer.tables import open_table
+    from barograph_server.terminal import SafeText
+
+    types = None if options.contract is None else csv_types(options.contract)
+    with (
+        errors.status("reading") as status,
+        open_table(train, types) as training,
+        open_table(prod, types) as production,
+    ):
+        return compare_tables(training, production, options, lambda step: status.update(SafeText(step)))

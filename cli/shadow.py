@@ -1,0 +1,151 @@
+"""The command lines of `barograph shadow`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption, help_text
+
+shadow_app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@shadow_app.callback()
+def shadow_group() -> None:
+    """Show the state of a candidate, write a report, and export or verify evidence for its promotion."""
+
+
+def status_command(
+    model: ModelOption, candidate: CandidateOption = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Show the state of a candidate: its pairs, days, criteria, and about how many days are left.
+
+    Examples:
+        barograph shadow status --model flight-delay
+        barograph shadow status --model flight-delay --json | jq .days_left
+    """
+    from barograph_server.cli.shadow_text import print_status, status_json
+    from barograph_server.rollouts.candidate import evaluate
+    from barograph_server.settings import load_settings
+    from barograph_server.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.rollouts.pair_histograms import read_histograms
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        evaluation = evaluate(client, model, candidate)
+        histograms = read_histograms(client, evaluation.test.parameters) if as_json else None
+    if histograms is not None:
+        Terminal().json(status_json(evaluation, histograms))
+    else:
+        print_status(Terminal(), evaluation)
+
+
+def report_command(
+    model: ModelOption,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page. Default: MODEL.VERSION.shadow.html.")
+    ] = None,
+    candidate: CandidateOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write a report about a candidate as one HTML file without scripts and references to other files.
+
+    An existing file is replaced.
+
+    Examples:
+        barograph shadow report --model flight-delay --out shadow.html
+    """
+    from barograph_server.errors import CommandError
+    from barograph_server.rollouts.candidate import evaluate
+    from barograph_server.rollouts.report import render_report
+    from barograph_server.settings import load_settings
+    from barograph_server.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.rollouts.pair_histograms import read_histograms
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        evaluation = evaluate(client, model, candidate)
+        histograms = read_histograms(client, evaluation.test.parameters)
+    versions = f"{model}.{evaluation.test.shadow.candidate}".replace("/", "-")
+    path = Path(f"{versions}.shadow.html") if out is None else out
+    try:
+        path.write_text(render_report(evaluation, histograms), encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written ({error.strerror}): name a path that you may write to.") from None
+    Terminal().line(f"Wrote {path}.")
+
+
+def export_command(
+    model: ModelOption,
+    out: Annotated[
+        Path, typer.Option(metavar="PATH", help="The bundle: an archive NAME.zip, or a folder.", show_default=False)
+    ],
+    candidate: CandidateOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Export the evidence for a decision: daily sums, decision, contract, report, and where they come from.
+
+    The bundle covers the days that are over, in the rows that the scorer has processed. The same rows give the same
+    bytes. The digest identifies the bundle.
+
+    Examples:
+        barograph shadow export --model flight-delay --out evidence.zip
+    """
+    from barograph_server.cli.shadow_text import print_export
+    from barograph_server.rollouts.evidence.bundle import write_bundle
+    from barograph_server.rollouts.evidence.parts import collect_evidence
+    from barograph_server.settings import load_settings
+    from barograph_server.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        parts = collect_evidence(client, model, candidate)
+    print_export(Terminal(), out, write_bundle(out, parts))
+
+
+def verify_command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The archive or folder.", show_default=False)],
+    digest: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The digest that `export` printed.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Check the digests of a bundle, and compute its content again from ClickHouse.
+
+    Rows that arrived after the export do not count. Exits with 0 if everything is equal to the bit, with 1 if
+    something differs or the bundle was changed, and with 2 if it cannot be computed again.
+
+    Examples:
+        barograph shadow verify evidence.zip
+        barograph shadow verify evidence.zip --digest 3f2a…
+    """
+    from barograph_server.cli.shadow_text import print_verification, verification_json
+    from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE
+    from barograph_server.rollouts.evidence.verify import verify_bundle
+    from barograph_server.settings import load_settings
+    from barograph_server.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        verification = verify_bundle(client, bundle, digest)
+    if as_json:
+        Terminal().json(verification_json(verification))
+    else:
+        print_verification(Terminal(), verification)
+    if verification.differences:
+        raise typer.Exit(EXIT_DIFFERS)
+    raise typer.Exit(EXIT_UNVERIFIABLE if verification.obstacles else EXIT_OK)
+
+
+for _name, _function in (
+    *(("status", status_command), ("report", report_command)),
+    *(("export", export_command), ("verify", verify_command)),
+):
+    shadow_app.command(_name, help=help_text(_function))(_function)

@@ -1,0 +1,204 @@
+"""The command line of `barograph skew`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from barograph_server.cli.options import ConfigOption, JsonOption
+from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from barograph_server.profiling.table_columns import with_columns
+
+if TYPE_CHECKING:
+    from barograph import Contract
+
+    from barograph_server.batch.skew.compare import SkewOptions, SkewReport
+    from barograph_server.batch.skew.sources import ProductionSource
+
+
+def skew_command(
+    served: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", help="Served features: a file, or clickhouse:MODEL\\[@VERSION].", show_default=False
+        ),
+    ],
+    recomputed: Annotated[
+        Path, typer.Option(metavar="FILE", help="Features that training computes for the same ids.", show_default=False)
+    ],
+    contract: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The model's contract: types and personal data.", show_default=False),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of prediction ids; by default that of the contract's `columns`, or `id`.",
+            show_default=False,
+        ),
+    ] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option("--field", metavar="NAME", help="Compare only this field; repeatable.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ENTITY", help="Column of the entity, to detect lags and windows; repeatable.", show_default=False
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the time, to detect lags and windows; with --by that of the contract's `columns`.",
+            show_default=False,
+        ),
+    ] = None,
+    underlying: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=COLUMN", help="Column that a field aggregates; repeatable.", show_default=False),
+    ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Start of the event times, for clickhouse:.", show_default=False),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="End of the event times, exclusive.", show_default=False)
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Largest relative difference of equal numbers.")] = 1e-6,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Compare served features with those that training computes, and explain differences.
+
+    Joins both sides by the prediction's id and compares them field by field. Searches for the cause of differences:
+    null handling, a constant offset or factor (units), rounding, other spelling or codes, and with --by and --time a
+    lag or another window. Names a cause only if it explains nearly all differences.
+
+    Exits with 0 if nothing differs, 1 if a field differs, 2 if the sides cannot be compared.
+
+    Examples:
+        barograph skew --served served.parquet --recomputed train.parquet --contract flight-delay.yaml
+        barograph skew --served clickhouse:flight-delay@3 --from 2026-03-01 --to 2026-03-02 --recomputed train.parquet
+    """
+    from barograph.contract.file import load_contract
+    from barograph.contract.problems import ContractError
+
+    from barograph_server.cli.main import describe_error
+    from barograph_server.cli.skew_text import print_report, report_json
+    from barograph_server.errors import CommandError
+    from barograph_server.profiling.infer.errors import InferError
+    from barograph_server.terminal import SafeText, Terminal
+    from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+
+    errors = Terminal(stderr=True)
+    try:
+        model_contract = load_contract(contract) if contract is not None else None
+        if model_contract is not None:
+            # The file's column of ids is read as the member `id`.
+            model_contract, on = with_columns(model_contract, id=on), None
+            time = time or (model_contract.columns.time or None if by else None)
+        options = _make_options(on or "id", fields, by, time, underlying, tolerance)
+        with errors.status("reading") as status:
+            report = _compare(
+                served,
+                recomputed,
+                model_contract,
+                options,
+                (begin, end),
+                config,
+                lambda name: status.update(SafeText(f"comparing {name}")),
+            )
+    except (CommandError, ContractError, InferError, OSError, WarehouseBusy, WarehouseError) as error:
+        errors.line(describe_error(error))
+        raise typer.Exit(EXIT_UNREADABLE) from None
+    if as_json:
+        Terminal().json(report_json(report))
+    else:
+        print_report(Terminal(), report)
+    if report.skewed:
+        raise typer.Exit(EXIT_VIOLATIONS)
+
+
+def _make_options(
+    on: str,
+    fields: Sequence[str] | None,
+    by: Sequence[str] | None,
+    time: str | None,
+    underlying: Sequence[str] | None,
+    tolerance: float,
+) -> SkewOptions:
+    from barograph_server.batch.skew.compare import SkewOptions
+    from barograph_server.batch.skew.sources import SkewError
+
+    columns = {}
+    for text in underlying or ():
+        field, equals, column = text.partition("=")
+        if not (field and equals and column):
+            raise SkewError(f"--underlying {text}: write FIELD=COLUMN.")
+        columns[field] = column
+    if not 0.0 <= tolerance < 1.0:
+        raise SkewError(f"--tolerance {tolerance:g}: write a number of at least 0 and below 1, such as 1e-6.")
+    return SkewOptions(
+        on=on, by=tuple(by or ()), time=time, underlying=columns, only=tuple(fields or ()), tolerance=tolerance
+    )
+
+
+def _compare(
+    served: str,
+    recomputed: Path,
+    contract: Contract | None,
+    options: SkewOptions,
+    span: tuple[str | None, str | None],
+    config: Path | None,
+    progress: Callable[[str], None],
+) -> SkewReport:
+    from barograph_server.batch.skew.compare import compare
+    from barograph_server.batch.skew.sources import CLICKHOUSE, ProductionSource, SkewError, open_file
+    from barograph_server.times import parse_range
+
+    begin, end = span
+    if not served.startswith(CLICKHOUSE):
+        if begin is not None or end is not None:
+            raise SkewError(f"--from and --to are for {CLICKHOUSE}MODEL; a file is always compared whole.")
+        with (
+            open_file(Path(served), options.on, contract, options.named_columns) as left,
+            open_file(recomputed, options.on, contract, options.named_columns) as right,
+        ):
+            return compare(left, right, contract, options, progress)
+    if begin is None or end is None:
+        raise SkewError(f"--served {served} needs --from and --to, the range of event times.")
+    production = ProductionSource.parse(served, *parse_range(begin, end))
+    return _compare_production(production, recomputed, contract, options, config, progress)
+
+
+def _compare_production(
+    production: ProductionSource,
+    recomputed: Path,
+    contract: Contract | None,
+    options: SkewOptions,
+    config: Path | None,
+    progress: Callable[[str], None],
+) -> SkewReport:
+    from dataclasses import replace
+
+    from barograph_server.batch.skew.compare import compare
+    from barograph_server.batch.skew.sources import open_file, open_production
+    from barograph_server.contracts import read_contract
+    from barograph_server.settings import load_settings
+    from barograph_server.warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(connect(settings.warehouse))
+        model_contract = contract or read_contract(client, production.model)
+        if options.on != "id":
+            model_contract, options = with_columns(model_contract, id=options.on), replace(options, on="id")
+        right = stack.enter_context(open_file(recomputed, options.on, model_contract, options.named_columns))
+        left = stack.enter_context(open_production(client, production, model_contract, right))
+        return compare(left, right, model_contract, replace(options, is_production=True), progress)

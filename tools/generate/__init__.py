@@ -1,0 +1,1 @@
+"""Generated files that are checked in."""
