@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,147 @@ import typer
 
 from barograph_server.cli.options import ConfigOption
 from barograph_server.errors import EXIT_CHANGES, ApplyError
-from barograph_server.terminal import Terminal
+from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange
+from barograph_server.provisioning.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
+from barograph_server.provisioning.plan import Plan
+from barograph_server.provisioning.promotions import Promotion
+from barograph_server.provisioning.topics import TopicChange
+from barograph_server.terminal import Terminal, plural, utc_second
+from barograph_server.times import parse_effective
+
+_MAX_SHOWN = 8
+"""Differences of one object that are shown at most."""
+
+_SKIP_REASONS = {
+    ResourceState.EDITED: "was edited by hand since the last apply{by}; --overwrite-grafana reverts the edit",
+    ResourceState.FOREIGN: "exists and was not applied from here{by}; --overwrite-grafana takes it over",
+    ResourceState.LOCKED: "is provisioned from a file and differs; remove it from Grafana's provisioning",
+}
+
+
+def grafana_lines(plan: GrafanaPlan) -> Iterator[str]:
+    """Describe a plan: `+` marks an object to create, `~` one to change, `!` one that is skipped, or a note."""
+    for planned in plan.written:
+        yield from _written_lines(planned)
+    if plan.unrecorded:
+        yield f"~ Grafana: record {plural(len(plan.unrecorded), 'applied object')} missing from the ledger"
+    for planned in plan.skipped:
+        yield f"! Grafana: {planned.resource.label} {_SKIP_REASONS[planned.state].format(by=_editor_suffix(planned))}"
+        yield from _difference_lines(planned)
+    yield from (f"! Grafana: {note}" for note in plan.notes)
+
+
+def skipped_message(plan: GrafanaPlan) -> str:
+    """Name the skipped objects, and what to do about them."""
+    names = ", ".join(planned.resource.label for planned in plan.skipped)
+    return (
+        f"Skipped in Grafana, because they differ from the last apply: {names}. Undo the edits there, or run the "
+        "command with --overwrite-grafana."
+    )
+
+
+def _written_lines(planned: PlannedResource) -> Iterator[str]:
+    label = f"Grafana: {planned.resource.label}"
+    if planned.state is ResourceState.NEW:
+        yield f"+ {label}" + (", which someone deleted" if planned.recorded else "")
+        return
+    if planned.state is ResourceState.EDITED:
+        label += f", overwriting a manual edit{_editor_suffix(planned)}"
+    elif planned.state is ResourceState.FOREIGN:
+        label += f", overwriting an object that was not applied from here{_editor_suffix(planned)}"
+    yield f"~ {label}"
+    yield from _difference_lines(planned)
+
+
+def _difference_lines(planned: PlannedResource) -> Iterator[str]:
+    lines = planned.differences
+    yield from (f"    {line}" for line in lines[:_MAX_SHOWN])
+    if len(lines) > _MAX_SHOWN:
+        yield f"    … and {len(lines) - _MAX_SHOWN} more"
+
+
+def _editor_suffix(planned: PlannedResource) -> str:
+    editor = planned.current.editor if planned.current is not None else ""
+    return f" ({editor})" if editor else ""
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Describe a plan: `+` marks an addition, `~` a change, `!` a note. Empty for an empty plan without notes."""
+    lines = []
+    if plan.database:
+        lines.append(f"+ database {plan.database}")
+    lines += [f"+ tables: migration {migration}" for migration in plan.migrations]
+    lines += [f"~ table {ttl.table}: kept {ttl.current_days} → {ttl.days} days of event time" for ttl in plan.ttls]
+    for topic in plan.topics:
+        lines += _topic_lines(topic)
+    changed = {change.spec.name for change in plan.topics}
+    lines += [f"~ topic {name}: record id and partitions" for name in plan.topic_records if name not in changed]
+    lines += [_baseline_line(change) for change in plan.baselines]
+    lines += [f"+ codebook {each.id}: {plural(len(each.header.names), 'topic')}" for each in plan.codebooks]
+    for contract in plan.contracts:
+        lines += _contract_lines(contract)
+    lines += [_promotion_line(promotion) for promotion in plan.promotions]
+    if plan.grafana is not None:
+        lines += grafana_lines(plan.grafana)
+    return lines + [f"! {note}" for note in plan.notes]
+
+
+def _topic_lines(change: TopicChange) -> Iterator[str]:
+    spec = change.spec
+    if change.create:
+        settings = ", ".join(_describe_settings({**spec.enforced, **spec.initial}))
+        yield f"+ topic {spec.name}: {plural(spec.partitions, 'partition')}, {settings}"
+        return
+    if change.grow_from is not None:
+        yield f"~ topic {spec.name}: {change.grow_from} → {plural(spec.partitions, 'partition')}"
+    for key, (old, new) in (change.settings or {}).items():
+        yield f"~ topic {spec.name}: {key} {old or 'not set'} → {new}"
+
+
+def _describe_settings(settings: Mapping[str, str]) -> Iterator[str]:
+    for key, value in settings.items():
+        if key == "message.timestamp.type":
+            yield "broker timestamps"
+        elif key == "retention.ms":
+            yield f"retention {int(value) // 86_400_000} days"
+        elif key == "max.message.bytes":
+            yield f"messages up to {int(value) >> 20} MiB"
+
+
+def _baseline_line(change: BaselineChange) -> str:
+    baseline = change.baseline
+    what = f"baseline {change.baseline_id} of {baseline.model} version {baseline.version}"
+    rows = f"{baseline.rows:,} rows, {len(baseline.fields)} fields"
+    if change.effective_from_s == ALWAYS_S:
+        return f"+ {what}: {rows}; the version's first, applies to all event times"
+    when = utc_second(change.effective_from_s)
+    return f"~ {what}: {rows}; replaces {change.replaces} from event time {when}"
+
+
+def _promotion_line(promotion: Promotion) -> str:
+    if promotion.override_reason:
+        return f"! {promotion.text} without evidence, by {promotion.override_by}: {promotion.override_reason}"
+    grounds = [f"the evidence {promotion.evidence}"] if promotion.evidence else []
+    if promotion.eval_runs:
+        grounds.append(f"the accepted runs {', '.join(promotion.eval_runs)}")
+    if grounds:
+        return f"~ {promotion.text}, by {' and '.join(grounds)}"
+    needs = ["--evidence BUNDLE"] if promotion.needs_evidence else []
+    if promotion.old.suites:
+        needs.append(f"an accepted run in {', '.join(promotion.old.suites)}")
+    return f"! {promotion.text}: `barograph apply` needs {' and '.join(needs)}, or --override REASON --by NAME"
+
+
+def _contract_lines(change: ContractChange) -> Iterator[str]:
+    contract = change.contract
+    if change.difference is None:
+        fields = plural(len(contract.fields), "field")
+        slices = plural(len(contract.slices), "slice dimension")
+        yield f"+ contract of {contract.model}: {fields}, {slices}"
+        return
+    yield f"~ contract of {contract.model}"
+    yield from (f"    {line}" for line in change.difference)
+
 
 _CONTRACTS = typer.Argument(
     metavar="CONTRACT", help="Contract files; without them, only tables and topics.", show_default=False
@@ -79,7 +219,6 @@ def plan_command(
         barograph plan --roles > roles.sql
         barograph plan --grafana-files alerting contracts/*.yaml
     """
-    from barograph_server.cli.apply_text import plan_lines
     from barograph_server.provisioning.files import read_inputs
     from barograph_server.provisioning.plan import plan_all
     from barograph_server.settings import load_settings
@@ -197,8 +336,6 @@ def apply_command(
         barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
         barograph apply contracts/churn.yaml --evidence evidence.zip
     """
-    from barograph_server.cli.apply_grafana import skipped_message
-    from barograph_server.cli.apply_text import plan_lines
     from barograph_server.provisioning.files import read_inputs
     from barograph_server.provisioning.plan import apply_all
     from barograph_server.provisioning.promotions import PromotionGrounds
@@ -229,26 +366,3 @@ def apply_command(
         terminal.line("Applied.")
     if plan.grafana is not None and plan.grafana.skipped:
         raise ApplyError(skipped_message(plan.grafana))
-
-
-def parse_effective(text: str | None) -> int | None:
-    """Parse `--effective` with `parse_exact_time`; None if it is not set."""
-    return None if text is None else parse_exact_time("--effective", text)
-
-
-def parse_exact_time(option: str, text: str) -> int:
-    """Parse a time with an offset to Unix seconds.
-
-    Raises:
-        ApplyError: the text is not a time in whole seconds with an offset.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or moment.microsecond:
-        raise ApplyError(
-            f"{option} {text} is not a time: write date, time in whole seconds and offset, such as "
-            "2026-03-01T00:00:00Z."
-        )
-    return int(moment.timestamp())

@@ -14,6 +14,156 @@ if TYPE_CHECKING:
     from barograph_server.warehouse.client import Address
     from barograph_server.warehouse.evaluation.eval_runs import EvalRun
 
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from barograph_server.evaluation.suites.gate import SHOWN_ITEMS, GateDecision
+from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome
+from barograph_server.terminal import AlignedTable, Terminal, iso_utc, plural, utc_minute
+from barograph_server.warehouse.evaluation.eval_runs import EvalRun, StoredRun
+
+STYLES = {SuiteOutcome.ACCEPT: "green", SuiteOutcome.HOLD: "red", SuiteOutcome.INSUFFICIENT: "yellow"}
+
+
+def gate_json(decision: GateDecision) -> dict[str, Any]:
+    """Convert a decision to JSON values; an unknown number is null."""
+    return {
+        "model": decision.model,
+        "candidate": decision.candidate,
+        "outcome": decision.outcome.value,
+        "suites": [
+            {
+                "suite": each.suite,
+                "outcome": each.outcome.value,
+                "obstacle": each.obstacle,
+                "margin": each.rules.margin,
+                "least_items": each.rules.items,
+                "candidate_run": each.candidate and each.candidate.run_id,
+                "candidate_unscored": each.candidate and each.candidate.unscored,
+                "candidate_mean": each.candidate and each.candidate.mean,
+                "accepted_run": each.accepted and each.accepted.run_id,
+                "accepted_mean": each.accepted and each.accepted.mean,
+                **_difference_json(each.difference),
+                "only_accepted": list(each.only_accepted),
+                "only_candidate": list(each.only_candidate),
+            }
+            for each in decision.suites
+        ],
+    }
+
+
+def _difference_json(difference: PairedDifference | None) -> dict[str, Any]:
+    if difference is None:
+        return dict.fromkeys(("items", "better", "worse", "difference", "low", "high"))
+    value = difference.value if math.isfinite(difference.value) else None
+    counts = {"items": difference.items, "better": difference.better, "worse": difference.worse}
+    return {**counts, "difference": value, "low": difference.low, "high": difference.high}
+
+
+def print_gate(terminal: Terminal, decision: GateDecision) -> None:
+    """Print a line for each suite, the items that only one run has, and the decision."""
+    terminal.line(f"{decision.model}: candidate {decision.candidate}", "bold")
+    table = AlignedTable(
+        *("suite", "accepted", "score", "candidate score", "difference", "95 % interval", "margin", "items"),
+        *("better", "worse", "outcome"),
+        numbers=("score", "candidate score", "difference", "margin", "items", "better", "worse"),
+    )
+    for each in decision.suites:
+        difference = each.difference
+        known = difference is not None and difference.items > 0
+        table.row(
+            each.suite,
+            "–" if each.accepted is None else each.accepted.prompt or each.accepted.version,
+            "–" if each.accepted is None else f"{100 * each.accepted.mean:.1f} %",
+            "–" if each.candidate is None else f"{100 * each.candidate.mean:.1f} %",
+            f"{100 * difference.value:+.1f}" if difference is not None and known else "–",
+            f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}" if difference is not None and known else "–",
+            f"-{100 * each.rules.margin:g}",
+            "–" if difference is None else str(difference.items),
+            "–" if difference is None else str(difference.better),
+            "–" if difference is None else str(difference.worse),
+            each.outcome.value,
+            style=STYLES[each.outcome],
+        )
+    terminal.table(table)
+    terminal.line("Differences, in points, are candidate minus accepted run, of the items that both have.")
+    for each in decision.suites:
+        terminal.line(f"{each.suite}: candidate {_run_text(each.candidate)}; accepted {_run_text(each.accepted)}")
+        for side, items in (("accepted run", each.only_accepted), ("candidate", each.only_candidate)):
+            if items:
+                terminal.line(f"{each.suite}: only the {side} has {_listed(items)}", "yellow")
+        if each.obstacle:
+            terminal.line(f"{each.suite}: {each.obstacle}", "yellow")
+    terminal.line(f"decision: {decision.outcome.value}", "bold")
+
+
+def _run_text(run: StoredRun | None) -> str:
+    if run is None:
+        return "no run"
+    unscored = f", {run.unscored:,} without a score" if run.unscored else ""
+    return f"run {run.run_id} ({plural(run.samples + run.unscored, 'answer')}{unscored})"
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - SHOWN_ITEMS} more" if len(items) > SHOWN_ITEMS else ""
+    return f"{plural(len(items), 'item')}: {', '.join(items[:SHOWN_ITEMS])}{more}"
+
+
+def import_line(run: EvalRun, *, is_new: bool) -> str:
+    """Describe an imported run in one line, marked as a change if it is new."""
+    items = len({answer.item for answer in run.answers})
+    estimate = run.estimate()
+    unscored = f", {run.unscored:,} without a score" if run.unscored else ""
+    text = (
+        f"{run.model}, {run.suite} version {run.suite_version}, {run.prompt or run.version}: {100 * run.mean:.1f} % "
+        f"[{100 * float(estimate.low):.1f}, {100 * float(estimate.high):.1f}] of {plural(len(run.answers), 'answer')} "
+        f"to {plural(items, 'item')}{unscored}; run {run.run_id}"
+    )
+    return f"+ {text}" if is_new else f"  {text} is stored already"
+
+
+def runs_json(runs: Sequence[StoredRun], accepted: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Convert runs to JSON values."""
+    return [
+        asdict(run) | {"started_at": iso_utc(run.started_at), "accepted": accepted.get(run.suite) == run.run_id}
+        for run in runs
+    ]
+
+
+def print_runs(terminal: Terminal, model: str, runs: Sequence[StoredRun], accepted: Mapping[str, str]) -> None:
+    """Print a line for each run, by suite and start."""
+    if not runs:
+        terminal.line(f"{model} has no evaluation run: `barograph eval import FILE` adds one.")
+        return
+    table = AlignedTable(
+        *("suite", "version", "started", "prompt", "served model", "score", "95 % interval", "items", "answers"),
+        *("unscored", "run", "state"),
+        numbers=("score", "items", "answers", "unscored"),
+    )
+    for run in runs:
+        is_accepted = accepted.get(run.suite) == run.run_id
+        table.row(
+            run.suite,
+            run.suite_version,
+            utc_minute(run.started_at),
+            run.prompt or "–",
+            run.version,
+            f"{100 * run.mean:.1f} %",
+            f"{100 * run.low:.1f} to {100 * run.high:.1f}",
+            f"{run.items:,}",
+            f"{run.samples:,}",
+            f"{run.unscored:,}",
+            run.run_id,
+            "accepted" if is_accepted else "",
+            style="green" if is_accepted else "",
+        )
+    terminal.table(table)
+    terminal.line("Intervals are clustered by item: answers to one item in several epochs resemble each other.")
+
+
 eval_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 _Model = Annotated[str, typer.Argument(metavar="MODEL", help="The application.", show_default=False)]
@@ -64,7 +214,6 @@ def _store(warehouse: Address, runs: Iterable[EvalRun]) -> None:
     """Store runs, and print a line for each."""
     import time
 
-    from barograph_server.cli.eval_text import import_line
     from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.evaluation.eval_runs import store_run
@@ -140,7 +289,6 @@ def show_command(model: _Model, as_json: JsonOption = False, config: ConfigOptio
         barograph eval show support-bot
         barograph eval show support-bot --json | jq '.[] | select(.accepted)'
     """
-    from barograph_server.cli.eval_text import print_runs, runs_json
     from barograph_server.settings import load_settings
     from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
@@ -194,7 +342,6 @@ def gate_command(
     """
     import time
 
-    from barograph_server.cli.eval_gate import gate_json, print_gate
     from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
     from barograph_server.evaluation.suites.gate import decide_gate
     from barograph_server.evaluation.suites.policy import load_gate_policy

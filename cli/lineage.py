@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 import typer
 
 from barograph_server.cli.options import ConfigOption
+from barograph_server.terminal import AlignedTable, Terminal
+from barograph_server.warehouse.governance.lineage import LineageGraph
+
+
+def lineage_json(graph: LineageGraph) -> dict[str, Any]:
+    """Convert a graph for `Terminal.json`: `model`, `nodes`, and `edges` as pairs of ids."""
+    return {**asdict(graph), "edges": [list(edge) for edge in graph.edges]}
+
+
+def print_lineage(terminal: Terminal, graph: LineageGraph) -> None:
+    """Print a line per node, from upstream to downstream."""
+    titles = {node.id: node.title for node in graph.nodes}
+    table = AlignedTable("kind", "name", "details", "owner", "upstream")
+    for node in graph.nodes:
+        upstream = "all fields" if node.kind == "model" else ", ".join(titles[each] for each in node.upstream)
+        table.row(node.kind, node.title, node.detail or "-", node.owner or "-", upstream or "-")
+    terminal.table(table)
 
 
 def lineage_command(
@@ -35,7 +53,6 @@ def lineage_command(
         barograph lineage flight-delay --format svg > lineage.svg
         barograph lineage flight-delay --send http://localhost:5000
     """
-    from barograph_server.cli.lineage_text import lineage_json, print_lineage
     from barograph_server.contracts import read_contract
     from barograph_server.errors import CommandError
     from barograph_server.governance.lineage.picture import draw_lineage

@@ -2,11 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.provisioning.reference_periods import CandidatePeriod, SetRequest
+from barograph_server.terminal import AlignedTable, Terminal, plural, utc_second
+
+
+def list_json(periods: Sequence[CandidatePeriod]) -> list[dict[str, Any]]:
+    """Convert the list to JSON values, times in ISO 8601."""
+    return [
+        {
+            "version": period.version,
+            "from": utc_second(period.from_s),
+            "to": utc_second(period.to_s),
+            "predictions": period.predictions,
+            "labelled": period.labelled,
+            "metric": period.metric,
+            "value": None if math.isnan(period.value) else period.value,
+            "in_force": period.in_force,
+            "reason": period.reason,
+        }
+        for period in periods
+    ]
+
+
+def print_periods(terminal: Terminal, periods: Sequence[CandidatePeriod]) -> None:
+    """Print the list as a table, with the references in force in bold."""
+    metric = periods[0].metric if periods else "accuracy"
+    table = AlignedTable(
+        *("version", "from", "to", "predictions", "labelled", metric, "in force", "reason"),
+        numbers=("predictions", "labelled", metric),
+    )
+    for period in periods:
+        table.row(
+            period.version,
+            utc_second(period.from_s),
+            utc_second(period.to_s),
+            f"{period.predictions:,}",
+            f"{period.labelled:,}",
+            "" if math.isnan(period.value) else f"{period.value:.3g}",
+            "yes" if period.in_force else "",
+            period.reason,
+            style="bold" if period.in_force else "",
+        )
+    terminal.table(table)
+
+
+def set_lines(request: SetRequest, chosen: CandidatePeriod | None) -> Iterator[str]:
+    """Yield what was stored, or with `dry_run` would be."""
+    verb = "would choose" if request.dry_run else "chose"
+    what = f"the reference of {request.model} version {request.version}"
+    if chosen is None:
+        yield f"~ {what}: {'would be' if request.dry_run else 'is'} the first good week again"
+        return
+    yield (
+        f"~ {verb} {what}: {utc_second(chosen.from_s)} to {utc_second(chosen.to_s)}, "
+        f"{plural(chosen.predictions, 'prediction')}, {plural(chosen.labelled, 'label')}, "
+        f"{chosen.metric} {chosen.value:.3g}"
+    )
+    if chosen.reason:
+        yield f"! the period {chosen.reason}"
+
 
 reference_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -32,7 +93,6 @@ def list_command(
         barograph reference list --model flight-delay
         barograph reference list --model flight-delay --version 3 --json
     """
-    from barograph_server.cli.reference_text import list_json, print_periods
     from barograph_server.provisioning.reference_periods import list_periods
     from barograph_server.settings import load_settings
     from barograph_server.terminal import Terminal
@@ -73,12 +133,11 @@ def set_command(
             --reason "the launch week is not typical"
         barograph reference set --model churn --version 4 --automatic --reason "labels are corrected"
     """
-    from barograph_server.cli.reference_text import set_lines
     from barograph_server.errors import CommandError
-    from barograph_server.provisioning import parse_exact_time
     from barograph_server.provisioning.reference_periods import SetRequest, set_period
     from barograph_server.settings import load_settings
     from barograph_server.terminal import Terminal
+    from barograph_server.times import parse_exact_time
 
     if not reason.strip():
         raise CommandError("--reason is empty: state the reason for later readers of the reference.")

@@ -53,3 +53,26 @@ def parse_since(option: str, text: str, now: datetime) -> datetime:
         raise CommandError(
             f"{option} {text} is neither a time such as 2026-03-01 nor an age such as 90d or 12h."
         ) from None
+
+
+def parse_effective(text: str | None) -> int | None:
+    """Parse `--effective` with `parse_exact_time`; None if it is not set."""
+    return None if text is None else parse_exact_time("--effective", text)
+
+
+def parse_exact_time(option: str, text: str) -> int:
+    """Parse a time with an offset to Unix seconds.
+
+    Raises:
+        CommandError: the text is not a time in whole seconds with an offset.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.microsecond:
+        raise CommandError(
+            f"{option} {text} is not a time: write date, time in whole seconds and offset, such as "
+            "2026-03-01T00:00:00Z."
+        )
+    return int(moment.timestamp())

@@ -14,7 +14,7 @@ from barograph.text.codebook import Codebook, CodebookHeader, parse_codebook
 from barograph.text.embedding import EmbeddingName
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from barograph_server.cli.apply_text import plan_lines
+from barograph_server.cli.apply import plan_lines
 from barograph_server.cli.main import main
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK

@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, Producer
 
 from barograph_server.alerts.rules import rules_of
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.cli.apply_text import plan_lines
+from barograph_server.cli.apply import plan_lines
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.governance.readers import read
 from barograph_server.governance.readers.comparison import ConsumerReport

@@ -14,7 +14,7 @@ import pytest
 from barograph.contract import Contract
 
 from barograph_server.alerts.example import example_contracts, example_settings
-from barograph_server.cli.apply_grafana import grafana_lines, skipped_message
+from barograph_server.cli.apply import grafana_lines, skipped_message
 from barograph_server.errors import ApplyError
 from barograph_server.provisioning.grafana import Bundle, GrafanaError, build_bundle
 from barograph_server.settings import GrafanaSettings, Settings

@@ -18,9 +18,9 @@ import pytest
 from barograph import Publisher
 from barograph.contract import LabelSpec
 
+from barograph_server.cli.dev import CONTRACTS_FOLDER
 from barograph_server.cli.main import main
 from barograph_server.examples.demo.shadow.evidence import wait_until_processed
-from barograph_server.operations.dev import CONTRACTS_FOLDER
 from barograph_server.operations.dev.processors import KINDS
 from barograph_server.settings import load_settings
 from tests.support import tables

@@ -5,10 +5,10 @@ import pytest
 from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
 from barograph_server.errors import ApplyError
-from barograph_server.provisioning import parse_effective
 from barograph_server.provisioning.contract_diff import contract_difference
 from barograph_server.provisioning.topics import TopicSpec, TopicState, compare, topic_specs
 from barograph_server.settings import Settings
+from barograph_server.times import parse_effective
 
 OLD = Contract(
     model="m",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from barograph_server.cli.apply import apply_command
 from barograph_server.errors import ApplyError
 from barograph_server.operations.doctor.finding import CheckStatus
 from barograph_server.operations.doctor.run_checks import run_checks
-from barograph_server.provisioning import apply_command
 from barograph_server.settings import Settings, load_settings
 from barograph_server.streams import run
 from barograph_server.streams.unencrypted import is_loopback, unencrypted_connections

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Arms, Slice
 
-from barograph_server.profiling.infer import InferOptions, OptionError, Roles, infer, parse_arms
+from barograph_server.cli.infer import parse_arms
+from barograph_server.profiling.infer import InferOptions, OptionError, Roles, infer
 from barograph_server.sketches.baseline.baseline import SliceValues
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.fit import fit_problems

@@ -11,7 +11,7 @@ import pytest
 from barograph.contract import Contract, Field
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason, encode_arrow
 
-from barograph_server.cli.dead_letters_text import count_by_group
+from barograph_server.cli.dead_letters import count_by_group
 from barograph_server.operations.decoded_dead_letters import decode_text
 from barograph_server.streams.dead_letters.dead_letter import (
     DeadLetter,
