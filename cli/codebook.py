@@ -14,6 +14,64 @@ if TYPE_CHECKING:
     from barograph.text.codebook import Codebook
     from barograph.text.embedding import EmbeddingName, Vectors
 
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from barograph.text.codebook import NEW, Codebook
+from barograph.text.embedding import Vectors
+
+from barograph_server.terminal import AlignedTable, Terminal, one_line
+
+SHOWN_CHARS = 100
+
+
+def print_codebook(terminal: Terminal, codebook: Codebook) -> None:
+    """Print id, embedding, threshold and topics."""
+    header = codebook.header
+    terminal.lines(
+        (
+            f"codebook   {codebook.id}",
+            f"embedding  {header.embedding.name} {header.embedding.version}, {header.embedding.dimensions} dimensions",
+            f"topics     {len(header.names)}: {', '.join(header.names)}",
+            f"threshold  {header.threshold:.4f}, the {header.quantile:.1%} quantile of {header.n_held_out:,} held-out "
+            f"texts; {header.n_training:,} training texts, seed {header.seed}",
+        )
+    )
+
+
+def codebook_json(codebook: Codebook) -> dict[str, Any]:
+    """Return the header and the id, for `--json`."""
+    return {"id": codebook.id, **msgspec.to_builtins(codebook.header)}
+
+
+def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], vectors: Vectors, n: int) -> None:
+    """Print the share of each topic among texts, and its nearest texts.
+
+    Args:
+        terminal: where to print.
+        codebook: the codebook.
+        texts: the texts.
+        vectors: a row per text.
+        n: how many texts of each topic.
+    """
+    topics = codebook.assign(vectors)
+    names = np.array(topics.names)
+    table = AlignedTable("topic", "texts", "share", "distance", "text", numbers=("texts", "share", "distance"))
+    for name in (*codebook.header.names, NEW):
+        members = np.flatnonzero(names == name)
+        nearest = members[np.argsort(topics.distances[members], kind="stable")][:n]
+        count, share = f"{len(members):,}", f"{len(members) / len(texts):.1%}"
+        if not len(nearest):
+            table.row(name, count, share, "", "")
+        for i, member in enumerate(nearest.tolist()):
+            first = (name, count, share) if i == 0 else ("", "", "")
+            table.row(*first, f"{topics.distances[member]:.3f}", one_line(texts[member])[:SHOWN_CHARS])
+    terminal.table(table)
+
+
 KEY_VARIABLE = "BAROGRAPH_EMBEDDINGS_KEY"
 """The environment variable of the key of an endpoint."""
 
@@ -84,7 +142,6 @@ def train_command(
     """
     from barograph.text.training import train_codebook
 
-    from barograph_server.cli.codebook_text import print_codebook, print_nearest
     from barograph_server.terminal import Terminal
 
     if show:
@@ -115,7 +172,6 @@ def show_command(
     """
     from barograph.text.codebook import load_codebook
 
-    from barograph_server.cli.codebook_text import codebook_json, print_codebook, print_nearest
     from barograph_server.terminal import Terminal
 
     if vectors is not None or endpoint is not None:
@@ -154,8 +210,7 @@ def name_command(
     """
     from barograph.text.codebook import load_codebook
 
-    from barograph_server.cli.codebook_text import print_codebook
-    from barograph_server.profiling.codebook_texts import read_names
+    from barograph_server.profiling.codebook_table import read_names
     from barograph_server.terminal import Terminal
 
     renamed = load_codebook(codebook).renamed(read_names(names))
@@ -171,7 +226,7 @@ def _embed(
 
     from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder
 
-    from barograph_server.profiling.codebook_texts import read_texts, read_vectors
+    from barograph_server.profiling.codebook_table import read_texts, read_vectors
 
     if vectors is None:
         _need_texts(texts)

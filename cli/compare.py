@@ -15,6 +15,158 @@ if TYPE_CHECKING:
     from barograph_server.batch.compare.report import CompareReport
     from barograph_server.terminal import Terminal
 
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from barograph_server.batch.compare.performance import PeriodMetric
+from barograph_server.batch.compare.report import SEVERITY, CompareReport
+from barograph_server.batch.compare.wording import (
+    MAX_RATES,
+    MAX_SLICES,
+    changed_rates,
+    changed_slices,
+    headline,
+    headline_metrics,
+    interval,
+    moved_bin,
+    multivariate_line,
+    number,
+    rate_numbers,
+    verdict,
+)
+from barograph_server.terminal import (
+    LEVEL_STYLES,
+    AlignedTable,
+    SafeText,
+    Terminal,
+    plural,
+    shorten_name,
+)
+
+
+def show_report(terminal: Terminal, report: CompareReport) -> None:
+    """Print verdicts, rates, performance, hints and notes."""
+    terminal.line(headline(report))
+    terminal.table(_drift_table(report))
+    rates = changed_rates(report)
+    if rates:
+        terminal.line()
+        terminal.table(_rates_table(rates[:MAX_RATES]))
+        if len(rates) > MAX_RATES:
+            terminal.line(f"… and {plural(len(rates) - MAX_RATES, 'rate')} more.")
+    slices = changed_slices(report)
+    if slices:
+        terminal.line()
+        terminal.table(_slices_table(slices[:MAX_SLICES]))
+        if len(slices) > MAX_SLICES:
+            terminal.line(f"… and {plural(len(slices) - MAX_SLICES, 'verdict')} on slices more.")
+    metrics = headline_metrics(report)
+    if metrics:
+        terminal.line()
+        terminal.table(_performance_table(metrics))
+    if report.multivariate is not None:
+        terminal.line()
+        terminal.line(multivariate_line(report))
+    if report.hints:
+        terminal.line()
+        table = AlignedTable("field", "hint", "likely cause")
+        for hint in report.hints:
+            table.row(shorten_name(hint.field), hint.kind, hint.text)
+        terminal.table(table)
+    if report.notes:
+        terminal.line()
+    for note in report.notes:
+        terminal.line(SafeText("! ", style="bold yellow").append(note, "none"))
+    terminal.line()
+    worst = SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level])
+    terminal.line(worst.append(f" ({report.cause})." if report.cause else "."))
+
+
+def _level(level: str) -> SafeText:
+    return SafeText(level, style=LEVEL_STYLES[level])
+
+
+def _drift_table(report: CompareReport) -> AlignedTable:
+    several = len(report.periods) > 1
+    numbers = ("PSI", "95% interval", "φ", *(("major", "minor") if several else ()))
+    columns = ("field", "level", *(("worst period",) if several else ()), *numbers, "largest change")
+    table = AlignedTable(*columns, numbers=numbers)
+    for line in sorted(
+        report.fields, key=lambda line: -SEVERITY[line.worst["level"] if line.worst else "insufficient"]
+    ):
+        row = line.worst
+        name = shorten_name(line.name) + (" (critical)" if line.critical else "")
+        if row is None:
+            table.row(name, _level("insufficient"), *("" for _ in columns[2:]))
+            continue
+        levels = [each["level"] for each in line.drift]
+        table.row(
+            name,
+            _level(row["level"]),
+            *((row["period"],) if several else ()),
+            number(row["psi"]),
+            interval(row["psi_low"], row["psi_high"]),
+            f"{row['phi']:.3g}",
+            *((f"{levels.count('major')} of {len(levels)}", f"{levels.count('minor')}") if several else ()),
+            moved_bin(line),
+        )
+    return table
+
+
+def _rates_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
+    numbers = ("training", "production", "change", "95% interval", "periods")
+    table = AlignedTable("field", "rate", "level", "worst period", *numbers, numbers=numbers)
+    for row in rows:
+        table.row(
+            shorten_name(row["field"]),
+            row["kind"],
+            _level(row["level"]),
+            row["period"],
+            *rate_numbers(row),
+        )
+    return table
+
+
+def _slices_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
+    numbers = ("PSI", "95% interval", "n", "periods")
+    table = AlignedTable("slice", "field", "level", "worst period", *numbers, numbers=numbers)
+    for row in rows:
+        table.row(
+            shorten_name(row["slice"]),
+            shorten_name(row["field"]),
+            _level(row["level"]),
+            row["period"],
+            number(row["psi"]),
+            interval(row["psi_low"], row["psi_high"]),
+            f"{row['n']:,}",
+            str(row["periods"]),
+        )
+    return table
+
+
+def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
+    numbers = ("labels", "value", "95% interval", "training", "change", "estimate without labels")
+    table = AlignedTable("metric", "period", "level", *numbers, numbers=numbers)
+    for metric in metrics:
+        estimate = number(metric.estimate)
+        if estimate:
+            estimate += f" [{interval(metric.estimate_low, metric.estimate_high)}]"
+        table.row(
+            metric.metric,
+            metric.period,
+            _level(metric.level),
+            f"{metric.n:,}",
+            number(metric.value),
+            interval(metric.low, metric.high),
+            number(metric.training),
+            f"{metric.change:+.3f}" if math.isfinite(metric.change) else "",
+            estimate,
+        )
+    return table
+
+
 GrainName = Literal["month", "week", "day", "hour", "all"]
 
 
@@ -87,7 +239,6 @@ def compare_command(
     from barograph.contract.problems import ContractError
 
     from barograph_server.batch.compare.compare import CompareOptions
-    from barograph_server.cli.compare_text import show_report
     from barograph_server.errors import CommandError
     from barograph_server.profiling.infer.errors import InferError
     from barograph_server.profiling.infer.profile import Roles

@@ -251,7 +251,7 @@ def schedule_command(
 
 
 def _finish(output: DrillOutput, as_json: bool, junit: Path | None) -> None:
-    from barograph_server.cli.drill_text import results_json, write_junit
+    from barograph_server.drills.run.text import results_json, write_junit
     from barograph_server.terminal import Terminal
 
     if as_json:

@@ -3,11 +3,70 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption
+from barograph_server.rollouts.arm import ArmEvaluation
+from barograph_server.rollouts.decision_json import evidence_json
+from barograph_server.rollouts.decision_text import criteria_table, forecast_text, print_harmed_slices
+from barograph_server.sketches.rollout.decision import Outcome
+from barograph_server.terminal import Terminal
+
+
+def arm_decision_json(evaluation: ArmEvaluation) -> dict[str, Any]:
+    """Convert a decision about an arm to JSON values; numbers that are not finite become null."""
+    control, whole, ratio = evaluation.arms.names[0], evaluation.whole, evaluation.ratio
+    predictions = whole.sums["predictions"].sum(axis=(0, 2))
+    return {
+        "model": evaluation.model,
+        "arm": evaluation.arm,
+        "control": control,
+        "outcome": evaluation.decision.outcome.value,
+        "obstacles": list(evaluation.decision.obstacles),
+        "first_day": whole.days[0],
+        "last_day": whole.days[-1],
+        "predictions": {control: int(predictions[0]), evaluation.arm: int(predictions[1])},
+        "versions": {control: list(whole.versions[0]), evaluation.arm: list(whole.versions[1])},
+        "sample_ratio": None
+        if ratio is None
+        else {
+            "p_value": ratio.p_value,
+            "level": ratio.level.name,
+            "units": {each.arm: each.units for each in ratio.arms},
+        },
+        **evidence_json(evaluation.decision.comparison),
+    }
+
+
+def print_arm_decision(terminal: Terminal, evaluation: ArmEvaluation) -> None:
+    """Print the decision about an arm, its criteria, and the obstacles to a decision."""
+    control, arms, comparison = evaluation.arms.names[0], evaluation.arms, evaluation.decision.comparison
+    terminal.line(f"{evaluation.model}: arm {evaluation.arm} compared with arm {control}", "bold")
+    predictions = evaluation.whole.sums["predictions"].sum(axis=(0, 2))
+    ratio = evaluation.ratio
+    units = {} if ratio is None else {each.arm: each.units for each in ratio.arms}
+    for side, arm in enumerate((control, evaluation.arm)):
+        of_units = f" of {units[arm]:,} units" if arms.unit and arm in units else ""
+        versions = ", ".join(evaluation.whole.versions[side]) or "none"
+        terminal.line(f"  {arm}: {int(predictions[side]):,} predictions{of_units}, versions {versions}")
+    if ratio is not None:
+        terminal.line(f"ratio of the arms: {ratio.level.name} (p = {ratio.p_value:.2g})")
+    terminal.table(criteria_table(comparison))
+    terminal.line(
+        f"Differences are the quality of arm {evaluation.arm} minus that of arm {control}: above 0 is better."
+    )
+    if arms.unit:
+        terminal.line(
+            f"Intervals include that {arms.unit} stays in its arm. Slices are not judged for the same reason."
+        )
+    print_harmed_slices(terminal, comparison)
+    for obstacle in evaluation.decision.obstacles:
+        terminal.line(f"not decided: {obstacle}", "yellow")
+    outcome = evaluation.decision.outcome
+    is_open = outcome is Outcome.insufficient and not evaluation.decision.obstacles
+    terminal.line(f"decision: {outcome.value}{forecast_text(comparison) if is_open else ''}", "bold")
 
 
 def promote_command(
@@ -38,10 +97,11 @@ def promote_command(
         barograph promote --model flight-delay --candidate 4 --policy policy.yaml
         barograph promote --model flight-delay --arm b
     """
-    from barograph_server.cli.promote_arms import arm_decision_json, evaluate_arm, print_arm_decision
-    from barograph_server.cli.promote_text import decision_json, outcome_text, print_decision
     from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+    from barograph_server.rollouts.arm import evaluate_arm
     from barograph_server.rollouts.candidate import evaluate
+    from barograph_server.rollouts.decision_json import decision_json
+    from barograph_server.rollouts.decision_text import outcome_text, print_decision
     from barograph_server.rollouts.policy import PromotionPolicy, load_policy, unmet_requirements
     from barograph_server.settings import load_settings
     from barograph_server.sketches.rollout.decision import Outcome

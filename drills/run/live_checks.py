@@ -14,10 +14,9 @@ from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.report import recovery_s
 from barograph_server.drills.run.plan import DrillPlan
 from barograph_server.operations.dev.processors import KINDS
-from barograph_server.operations.status.read import is_silent
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.operations.status import processors
+from barograph_server.warehouse.operations.status import is_silent, processors
 
 LEAD_S = 10
 """Time for planning and registration before the first event, beyond the time that processors take to read contracts."""

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import Contract
 
-from barograph_server.cli.drill_text import Result, print_plan, print_report, print_summary, title_of
 from barograph_server.contracts import read_contract
 from barograph_server.drills.derived_model import drill_name
 from barograph_server.drills.errors import DrillError
@@ -28,6 +27,7 @@ from barograph_server.drills.run.plan import DrillMode, DrillPlan, DrillRequest,
 from barograph_server.drills.run.results import UnplannedDrill, store_results, store_unplanned
 from barograph_server.drills.run.run import DrillInput, DrillOptions, run_drills
 from barograph_server.drills.run.scratch import new_run_id
+from barograph_server.drills.run.text import Result, print_plan, print_report, print_summary, title_of
 from barograph_server.drills.webhook import check_address
 from barograph_server.profiling.baseline.lookup import list_baselines
 from barograph_server.settings import load_settings

@@ -46,7 +46,7 @@ READ_ONLY: dict[str, str | int] = {"readonly": 2, "max_execution_time": 30, "max
 _STATIC = importlib.resources.files("barograph_server.local.preview") / "static"
 
 Incidents = Callable[[int, int], Sequence[Mapping[str, Any]]]
-"""Returns the incidents at the end of a range (Unix milliseconds), as `operations.dev.page.open_incidents` describes them."""
+"""Returns the incidents at the end of a range (Unix milliseconds), as `operations.dev.page` describes them."""
 
 
 class PreviewServer(LoopbackServer):

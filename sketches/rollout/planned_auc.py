@@ -3,9 +3,9 @@
 The looks are after 1/5, 2/5, … of the planned days with mature labels, rounded up, but not before the burn-in has
 ended. Each look uses exactly the first days up to it, so it does not change afterwards. Its interval is the difference
 ± bound × standard error, with the bounds of `sketches.rollout.planned_looks` and the error of
-`sketches.rollout.clustered_auc`, κ included. All intervals together hold with probability 1 − α. If both models rank all
-rows of all days alike, there is no error to estimate, and the half-width is the loss that remains possible on days that
-have not occurred (`sketches.rollout.least_days`).
+`sketches.rollout.clustered_auc`, κ included. All intervals together hold with probability 1 − α. If both models rank
+all rows of all days alike, there is no error to estimate, and the half-width is the loss that remains possible on days
+that have not occurred (`sketches.rollout.least_days`).
 """
 
 from __future__ import annotations

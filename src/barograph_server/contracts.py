@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from barograph.contract import Contract
+from barograph.contract.evaluator_contracts import evaluator_model
 from barograph.contract.file import parse_contract
 
 from barograph_server.errors import CommandError
@@ -59,3 +60,17 @@ def hint(name: str, known: Iterable[str]) -> str:
         return f"; did you mean {close[0]!r}?"
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"; there are {listed}." if names else "; there are none."
+
+
+def require_evaluators(contract: Contract) -> list[str]:
+    """Return the models of a contract's evaluators.
+
+    Raises:
+        CommandError: it has none.
+    """
+    if not contract.evaluators:
+        raise CommandError(
+            f"The contract of {contract.model} has no evaluators: add the section `evaluators`, run `barograph apply`, "
+            "and start `barograph run evaluator`."
+        )
+    return [evaluator_model(contract.model, name) for name in contract.evaluators]

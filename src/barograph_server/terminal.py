@@ -250,3 +250,12 @@ def age(seconds: float) -> str:
 
 def _utc(at: float | datetime) -> datetime:
     return at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+
+
+NAME_CHARS = 40
+"""Maximum length of a displayed name."""
+
+
+def shorten_name(name: str) -> str:
+    """Truncate a name to fit a table column, with control characters escaped."""
+    return cut(escaped(name), NAME_CHARS)

@@ -12,11 +12,18 @@ from typing import Any
 
 import yaml
 
+LINKED = ("sketches", "warehouse", "streams", "dashboards", "alerts", "local", "drills", "examples", "cli")
+"""Folders at the root that are linked into `src/barograph_server`."""
+OWN = (
+    *("grafana", "html", "profiling", "batch", "rollouts", "evaluation", "governance", "provisioning", "operations"),
+    "reports",
+)
+"""Folders of `src/barograph_server` itself."""
 PACKAGES = {
     "barograph": "client/src/barograph",
     "barograph_server": "src/barograph_server",
-    **{name: name for name in ("sketches", "warehouse", "streams", "dashboards", "alerts", "local")},
-    **{name: name for name in ("examples", "drills", "cli")},
+    **{name: name for name in LINKED},
+    **{name: f"src/barograph_server/{name}" for name in OWN},
 }
 """Product package → its folder below the root. All but the client's are imported as parts of `barograph_server`."""
 
@@ -87,6 +94,11 @@ class Repository:
     def project(self) -> dict[str, Any]:
         """The content of pyproject.toml."""
         return self.toml("pyproject.toml")
+
+
+def package_of(path: str) -> str:
+    """Return the product package of a file: that of the innermost folder."""
+    return max((len(folder), name) for name, folder in PACKAGES.items() if path.startswith(f"{folder}/"))[1]
 
 
 def module_name(path: str) -> str:

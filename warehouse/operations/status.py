@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 RECENT_DAYS = 8
 """Range before a model's sealed time in which its latest verdicts are read: a week and a hop of a day."""
 
+SILENT_S = 30
+"""Seconds after which a processor counts as stopped: it reports every 10 s, so three reports are missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class FreshnessRow:
@@ -205,3 +208,8 @@ _RECENT = (
     f"{_OF_SLICE} AND window_end > "  # noqa: S608 - words of this file
     "(SELECT max(sealed_until) FROM progress WHERE model = {model:String}) - toIntervalDay({days:UInt16})"
 )
+
+
+def is_silent(processor: ProcessorRow) -> bool:
+    """Whether a processor has stopped reporting."""
+    return processor.silent_s > SILENT_S

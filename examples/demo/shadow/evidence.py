@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from barograph_server.cli.shadow_text import print_verification
 from barograph_server.examples.demo.errors import DemoError
 from barograph_server.examples.demo.expectation import DemoExpectation
 from barograph_server.examples.demo.flights import MODEL
 from barograph_server.examples.demo.report import DemoReport
 from barograph_server.examples.demo.shadow.findings import CandidateFindings
 from barograph_server.rollouts.evidence.bundle import DECISION
+from barograph_server.rollouts.evidence.verification_text import print_verification
 from barograph_server.rollouts.evidence.verify import Verification
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.client import Client

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
 
-from barograph_server.cli.promote_text import REASON_TEXTS, print_decision
 from barograph_server.examples.demo.expectation import DemoExpectation
 from barograph_server.examples.demo.flights import CANDIDATE, MODEL, Calendar
 from barograph_server.examples.demo.query_result import OF_MODEL, DemoQuery, query_rows
 from barograph_server.examples.demo.report import DemoReport, day_of, joined, percent
 from barograph_server.examples.demo.shadow.source_pairs import SourcePairs
 from barograph_server.rollouts.candidate import CandidateEvaluation, evaluate
+from barograph_server.rollouts.decision_text import REASON_TEXTS, print_decision
 from barograph_server.sketches.rollout.decision import Outcome
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.client import Client

@@ -15,9 +15,7 @@ from barograph.contract.evaluators import FAULTY, SOUND
 
 from barograph_server.errors import ApplyError
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
-
-NO_VERSION = "none"
-"""The version of a baseline without rows. Every version without a baseline of its own is counted on it."""
+from barograph_server.streams.evaluator.active import NO_VERSION
 
 
 def with_evaluators(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from barograph.contract import Contract
 
-from barograph_server.cli.promote_text import outcome_text
 from barograph_server.errors import ApplyError
 from barograph_server.provisioning.catalogue import Catalogue, ContractChange
 from barograph_server.rollouts.candidate import evaluate
+from barograph_server.rollouts.decision_text import outcome_text
 from barograph_server.rollouts.evidence.verify import Verification, verify_bundle
 from barograph_server.sketches.rollout.decision import Outcome
 from barograph_server.warehouse.client import Client

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from barograph_server.cli.promote_text import REASON_TEXTS, decision_line, state_text, title
 from barograph_server.html.charts import ChartLine, ChartPoint, metric_chart
 from barograph_server.html.page import html_fragment, html_page, html_table, html_text
 from barograph_server.rollouts.candidate import CandidateEvaluation
+from barograph_server.rollouts.decision_text import REASON_TEXTS, decision_line, state_text, title
 from barograph_server.rollouts.histogram_sections import correlation_text, errors_section, hours_section
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, day_interval
 from barograph_server.sketches.rollout.decision import AucDays, CriterionVerdict, Outcome

@@ -5,10 +5,10 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from barograph_server.cli.drill_text import write_junit
 from barograph_server.drills.faults import InjectionRequest, find_fault
 from barograph_server.drills.report import DrillCheck, DrillReport, failed_report
 from barograph_server.drills.run.plan import DrillRequest, plan_drill
+from barograph_server.drills.run.text import write_junit
 from tests.support.drill_events import CONTRACT, baseline, make_events, without
 from tests.support.drill_simulation import ON_CALL
 

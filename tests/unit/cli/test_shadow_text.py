@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from barograph_server.cli.shadow_text import status_json
+from barograph_server.cli.shadow import status_json
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.rollouts.projected_cost import projected_cost

@@ -10,7 +10,7 @@ from barograph.contract import ShadowTest
 from barograph.contract.problems import ContractError
 from barograph.events import ShadowReason
 
-from barograph_server.cli.promote_text import REASON_TEXTS
+from barograph_server.rollouts.decision_text import REASON_TEXTS
 from barograph_server.rollouts.policy import PromotionPolicy, parse_policy, unmet_requirements
 from barograph_server.sketches.rollout.decision import ShadowDecision
 from barograph_server.warehouse.rollouts.criteria import decision, missing_answers

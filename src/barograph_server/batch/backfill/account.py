@@ -11,7 +11,6 @@ from typing import TypeVar
 from barograph.contract import Contract
 
 from barograph_server.errors import RefusedLoad
-from barograph_server.operations.status.read import is_silent
 from barograph_server.streams.scorer.rules import unmeasurable_reason
 from barograph_server.streams.topics import Topics, partials_partition
 from barograph_server.terminal import plural, ratio
@@ -25,7 +24,7 @@ from barograph_server.warehouse.history.event_counts import (
     LabelOutcomes,
     Offsets,
 )
-from barograph_server.warehouse.operations.status import processors
+from barograph_server.warehouse.operations.status import is_silent, processors
 
 KeyT = TypeVar("KeyT")
 POLL_S = 1.0

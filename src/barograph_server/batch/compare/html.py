@@ -8,7 +8,7 @@ from typing import Any
 
 from barograph_server.batch.compare.performance import PeriodMetric
 from barograph_server.batch.compare.report import CompareReport, FieldVerdicts, PeriodShares, worst_level
-from barograph_server.cli.compare_text import (
+from barograph_server.batch.compare.wording import (
     changed_rates,
     changed_slices,
     headline,

@@ -7,8 +7,7 @@ from datetime import datetime
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_contracts, evaluator_model
 
-from barograph_server.cli.evaluations_text import require_evaluators
-from barograph_server.contracts import hint, read_contract
+from barograph_server.contracts import hint, read_contract, require_evaluators
 from barograph_server.errors import CommandError
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.evaluation.review_queue import ReviewSource

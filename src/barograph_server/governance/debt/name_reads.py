@@ -10,7 +10,7 @@ from barograph.contract import Contract
 
 from barograph_server.governance.readers.grafana_readers import read_grafana
 from barograph_server.governance.readers.query_log import QueryLogMissing, last_reads, roles_note
-from barograph_server.provisioning.grafana import connect as connect_grafana
+from barograph_server.grafana.client import connect as connect_grafana
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
 

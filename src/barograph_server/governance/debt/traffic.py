@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from barograph_server.governance.debt.finding import Outcome
 from barograph_server.governance.debt.scope import DebtScope
-from barograph_server.provisioning.evaluators import NO_VERSION
 from barograph_server.sketches.baseline.baseline import ALL, OTHER
+from barograph_server.streams.evaluator.active import NO_VERSION
 
 TRAFFIC_DAYS = 30
 """Days without an event after which a version or slice is reported."""

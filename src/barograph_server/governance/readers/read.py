@@ -12,7 +12,7 @@ from barograph_server.governance.readers.comparison import ConsumerReport, Reade
 from barograph_server.governance.readers.grafana_readers import read_grafana
 from barograph_server.governance.readers.kafka_groups import read_groups
 from barograph_server.governance.readers.query_log import QueryLogMissing, read_users, roles_note
-from barograph_server.provisioning.grafana import connect as connect_grafana
+from barograph_server.grafana.client import connect as connect_grafana
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
 

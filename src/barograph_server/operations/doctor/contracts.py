@@ -8,14 +8,13 @@ from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
 from barograph_server.operations.doctor.finding import Finding, error, ok, warning
-from barograph_server.operations.status.read import is_silent
 from barograph_server.sketches.baseline.baseline import Baseline, BaselineError, load_baseline
 from barograph_server.sketches.baseline.fit import fit_problems
 from barograph_server.terminal import plural
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.metrics import ALL, OPTIONAL
-from barograph_server.warehouse.operations.status import processors
+from barograph_server.warehouse.operations.status import is_silent, processors
 
 COMPONENT, PROCESSORS = "Contracts", "Processors"
 _REAPPLY = "Apply it again from its file with this program; processors that start before do not monitor the model."

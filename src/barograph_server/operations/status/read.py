@@ -15,8 +15,6 @@ from barograph_server.warehouse.operations import status
 from barograph_server.warehouse.operations.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 from barograph_server.warehouse.queries import PromotionRow
 
-SILENT_S = 30
-"""Seconds after which a processor counts as stopped: it reports every 10 s, so three reports are missing."""
 FORGOTTEN_S = 86_400
 """Seconds after which a silent processor is no longer listed: it was removed on purpose."""
 
@@ -85,11 +83,6 @@ def read_status(client: Client, *, drills: bool = False) -> PipelineStatus:
         tuple(event_counts.problems(client)),
         tuple(queries.latest_promotions(client)),
     )
-
-
-def is_silent(processor: ProcessorRow) -> bool:
-    """Whether a processor has stopped reporting."""
-    return processor.silent_s > SILENT_S
 
 
 def is_never(at: datetime) -> bool:

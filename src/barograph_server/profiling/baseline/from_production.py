@@ -83,7 +83,8 @@ def learn(
 
     Limits, categories and slices stay; counts, moments, quantiles, φ and hours of the week come from the panes. An
     unseen value stays unseen, and its rows become the expected share of unseen values. Bins stay too, with exact
-    counts, unless they have become too coarse (`profiling.baseline.new_bins`): then they and their shares come from sketches.
+    counts, unless they have become too coarse (`profiling.baseline.new_bins`): then they and their shares come from
+    sketches.
 
     Args:
         client: the connection to ClickHouse.

@@ -51,7 +51,7 @@ FEW_WEEKS = 4
 """Minimum weeks of training to separate season from chance."""
 
 DEFAULTS = Contract(model="default")
-Season = Literal["none", "hour_of_week"]
+SeasonChoice = Literal["none", "hour_of_week"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class InferOptions:
     timezone: str = DEFAULTS.timezone
     arms: Arms | None = None
     """The arms of an A/B test, which the training data does not contain."""
-    season: Season = DEFAULTS.season
+    season: SeasonChoice = DEFAULTS.season
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from barograph_server import cli, sketches, warehouse
-from barograph_server.cli.promote_text import decision_json
+from barograph_server import html, rollouts, sketches, warehouse
 from barograph_server.errors import CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation, CandidateTest, evaluation_of, read_test
+from barograph_server.rollouts.decision_json import decision_json
 from barograph_server.rollouts.evidence.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, encode_json
 from barograph_server.rollouts.evidence.recount import RecountedPairs, pairs_as_of
 from barograph_server.rollouts.report import render_report
@@ -160,12 +160,11 @@ def scope_of(provenance: Mapping[str, Any]) -> Scope:
 def code_version() -> dict[str, str]:
     """Return the release, and SHA-256 of the sources that compute a decision and its report."""
     digest = hashlib.sha256()
-    for package in (sketches, warehouse, cli):
+    for package in (sketches, warehouse, rollouts, html):
         folder = Path(str(package.__file__)).parent
         for path in sorted(folder.rglob("*.py")):
-            if package is not cli or path.parent.name in ("shadow", "promote", "compare"):
-                digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
-                digest.update(path.read_bytes())
+            digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
     return {"release": importlib.metadata.version("barograph-server"), "sources_sha256": digest.hexdigest()}
 
 

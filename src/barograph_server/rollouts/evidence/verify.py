@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from barograph_server.cli.promote_text import decision_json
 from barograph_server.errors import CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation, CandidateTest, make_test
+from barograph_server.rollouts.decision_json import decision_json
 from barograph_server.rollouts.evidence.bundle import (
     CONTRACT,
     DAYS,
