@@ -178,6 +178,8 @@ def main() -> int:
     say(f"\n{text}\n")
     for result in harness.results:
         say(result.summary())
+        if not (result.passed or result.must_fail):
+            say("\n    ".join(["", *result.verdict.summary_lines(), *result.verdict.evidence]))
     if arguments.write:
         write_page(text)
     return 0 if harness.results and all(each.passed for each in harness.results) else 1

@@ -23,6 +23,8 @@ class Verdict:
         self.lost: Counter[str] = Counter()
         self.doubled: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.evidence: list[str] = []
+        """Where consumers and processors stood when data did not arrive."""
         self.failed = False
         """Whether the comparison did not take place."""
 

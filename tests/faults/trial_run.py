@@ -21,6 +21,7 @@ from tests.faults import oracle
 from tests.faults.expected import Expected, compute_expected
 from tests.faults.fleet import KINDS, Fleet
 from tests.faults.observer import Observer
+from tests.faults.positions import positions
 from tests.faults.proxy import WarehouseProxy
 from tests.faults.source import LOOSE, STRICT, Source
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
@@ -117,6 +118,7 @@ class World:
         expected = self.expected()
         if not self.arrive(expected):
             self.say("… not everything arrived; see below")
+            verdict.evidence += self.positions()
         self.observer.stop()
         for violation in self.observer.violations:
             verdict.say(violation)
@@ -138,6 +140,16 @@ class World:
         if self.runs("scorer"):
             oracle.check_scores(verdict, self.pipeline, expected)
         return verdict
+
+    def positions(self) -> list[str]:
+        """Return where groups and partitions stand, and the last lines of each processor's log."""
+        try:
+            lines = positions(self.pipeline.bootstrap, self.pipeline.prefix)
+        except Exception as error:
+            lines = [f"offsets cannot be read: {error}"]
+        for name in self.fleet.members:
+            lines += [f"{name}: {line[:400]}" for line in self.pipeline.log(name).splitlines()[-4:]]
+        return lines
 
     def runs(self, kind: str) -> bool:
         """Whether the run has processors of a kind. The oracle does not check the output of others."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
 from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, store_run
 from tests.support.command_line import call
 
@@ -84,6 +86,10 @@ def test_a_log_is_stored_once_with_its_items(client: Client, command: Command, t
     code, out, _ = command("import", INSPECT)
     assert (code, out[0]) == (0, "+")
     assert client.rows("SELECT count() FROM eval_items FINAL") == [(8,)]
+    # A run is stored with one score.
+    run = store(client, "answer@9", {"a": 1.0}, 1_000)
+    with pytest.raises(WarehouseError, match=r"with the score fact; .* To import other, run the suite again"):
+        store_run(client, replace(run, scorer="other"), 2_000)
 
 
 def test_logs_of_all_programs_are_one_series(client: Client, command: Command) -> None:

@@ -178,6 +178,7 @@ def test_the_role_allows_review_and_nothing_else(engine: LocalClickHouse, tmp_pa
             assert len(queue.items) == N
             assert read_queue(client, SOURCE, [], "ana", "learning", 1.0).items == ()
             assert read_review_text(client, SOURCE, queue.items[0]) is not None
+            assert read_review_text(client, SOURCE, replace(queue.items[0], id="gone")) is None
             store_reviews(client, reviews())
             assert len(unsent_gold(client, EVALUATOR)) == 6
             for statement in ("INSERT INTO labels (id) VALUES ('x')", "SELECT * FROM panes"):

@@ -24,6 +24,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_comparisons import last_comparisons, own_margins
 from barograph_server.warehouse.rollouts.arm_hours import MAX_DAYS, arm_hours, newest_end
 from barograph_server.warehouse.rollouts.rollback_proposals import read_proposals
+from barograph_server.warehouse.scoring.arms import PREDICTION
 from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, prediction
@@ -210,12 +211,17 @@ def test_prompts_are_compared_by_evaluations(
     assert own_margins(parent.rollback or derived.rollback) == {"errors": 0.01}
 
 
-def test_only_hours_with_both_arms_within_the_longest_comparison_give_a_look(client: Client) -> None:
-    rules = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
+@pytest.mark.parametrize(("unit", "units"), [("context.user", [[0, 0], [0, 0]]), ("", [[10, 10], [20, 20]])])
+def test_only_hours_with_both_arms_within_the_longest_comparison_give_a_look(
+    client: Client, unit: str, units: list[list[int]]
+) -> None:
+    assert CONTRACT.arms is not None
+    contract = msgspec.structs.replace(CONTRACT, arms=msgspec.structs.replace(CONTRACT.arms, unit=unit))
+    rules = make_rules(contract, build_registry([(contract, 1)], []))
     assert rules.arms is not None
     first_s, hour_s = START_MS // 1000, HOUR_MS // 1000
     late_s = first_s + MAX_DAYS * DAY_MS // 1000
-    own = {"model": "m", "basis": rules.basis, "unit": rules.arms.unit, "slice": "all", "window_s": hour_s}
+    own = {"model": "m", "basis": rules.basis, "unit": unit or PREDICTION, "slice": "all", "window_s": hour_s}
 
     def write(arm: str, *starts_s: int, predictions: int = 10) -> None:
         counts = {**own, "arm": arm, "predictions": predictions, "records": predictions}
@@ -232,6 +238,7 @@ def test_only_hours_with_both_arms_within_the_longest_comparison_give_a_look(cli
     hours = arm_hours(client, *arguments, ())
     assert hours is not None
     assert hours.ends.tolist() == [first_s + hour_s, first_s + 3 * hour_s]
+    assert hours.units.tolist() == units, "no raw rows of users; without a unit each prediction is one"
     assert newest_end(client, *arguments) == hours.ends[-1]
     assert (hours.sums["predictions"].sum(axis=-1) == 10).all()
     # The hour before the limit is compared.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def answer_or_fail(features: dict[str, Any]) -> Any:
 
     Args:
         features: `hang` is a file to create before a call that does not return; `exit` is a status of the process;
-            `raise` is the text of a SystemExit; `answer` is the answer.
+            `raise` is the text of a SystemExit; `linger` keeps the process from its exit; `answer` is the answer.
     """
     if "hang" in features:
         Path(features["hang"]).touch()
@@ -28,6 +29,8 @@ def answer_or_fail(features: dict[str, Any]) -> Any:
         os._exit(features["exit"])
     if "raise" in features:
         sys.exit(features["raise"])
+    if "linger" in features:
+        threading.Thread(target=threading.Event().wait).start()
     return features.get("answer", {"score": 0.5, "metrics": {"pid": os.getpid()}})
 
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import yaml
 
 from barograph_server.alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
 from barograph_server.alerts.example import ALERTING, RUNBOOKS, example_files
-from barograph_server.alerts.files import to_yaml
+from barograph_server.alerts.files import to_yaml, write_files
 from barograph_server.alerts.lint import lint
 from barograph_server.alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
 from barograph_server.dashboards.macros import TimeRange, expand_backend
@@ -105,6 +106,14 @@ def test_secrets_stand_in_no_file() -> None:
         to_api(RULES, SETTINGS, {"SLACK_URL": "x"})
 
 
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        list(write_files(tmp_path / "file" / "alerting", {}))
+    assert list(write_files(tmp_path / "new" / "alerting", {})) == []
+    assert (tmp_path / "new" / "alerting").is_dir()
+
+
 def go_template(text: str) -> str:
     """Render a text as Grafana's templating does, if its only actions print a string."""
     printed = '{{ "{{" }}'
@@ -157,15 +166,24 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "its runbook_url leads to 'y.md', which is not a runbook",
     ),
     "panel": (lambda files: rule_of(files)["annotations"].update(__panelId__="999"), "links to panel 999"),
+    "team": (lambda files: rule_of(files)["labels"].pop("team"), "has no label team, which routing needs"),
+    "severity": (lambda files: rule_of(files)["labels"].update(severity="high"), "'high', neither page nor ticket"),
     "summary": (lambda files: rule_of(files)["annotations"].pop("summary"), "has no summary"),
     "variable": (
         lambda files: model(files).update(rawSql="SELECT '' WHERE m = $model"),
         "$model is a dashboard variable",
     ),
     "macro": (lambda files: model(files).update(rawSql="SELECT $__lttb(1)"), "$__lttb is not a macro"),
+    "format": (lambda files: model(files).update(format=0), "query A has format 0; rules need format 1"),
+    "no format": (lambda files: model(files).pop("format"), "query A.format: is missing"),
     "interval": (lambda files: model(files).update(intervalMs=1000), "has an interval of 1000 ms"),
     "source": (lambda files: model(files)["datasource"].update(uid="x"), "query A names two data sources"),
     "condition": (lambda files: rule_of(files).update(condition="Z"), "its condition Z is not one of its queries"),
+    "expression": (
+        lambda files: model(files, -1).update(expression="Z"),
+        "evaluates Z, which is not one of its queries",
+    ),
+    "refs": (lambda files: rule_of(files)["data"][1].update(refId="A"), "two of its queries share a refId"),
     "no hysteresis": (lambda files: model(files, -1)["conditions"][0].pop("unloadEvaluator"), "so it flaps"),
     "long title": (lambda files: rule_of(files).update(title="x" * 191), "is longer than 190 characters"),
     "same uid": (

@@ -276,6 +276,8 @@ def test_dangling_references_in_settings_are_rejected() -> None:
     trees: list[tuple[Any, str]] = [
         (settings(defalt="x"), "s.toml: alerts.defalt: the key 'defalt' is unknown; did you mean default?"),
         (settings(routes={"r": {"page": "oncal"}}), "alerts.routes.r.page: the contact point 'oncal' is not defined"),
+        ([], "alerts: write a map"),
+        (settings(contact_points={}), "alerts: contact_points is missing; write a section such as [alerts.contact_p"),
         (settings(contact_points={"a": {}}), "contact_points.a: the contact point has no integration; write pagerduty"),
         (settings(contact_points={"a": {"slack": {}}}), "slack: the address is missing; write url_variable with the v"),
         (
@@ -285,6 +287,8 @@ def test_dangling_references_in_settings_are_rejected() -> None:
         ),
         (settings(mute_timings={"m": {}}), "alerts.mute_timings.m: the timing would mute forever"),
         (settings(mute_timings={"m": {"times": ["5:00-6:00"]}}), "'5:00-6:00' does not fit; write times of one day"),
+        (settings(mute_timings={"m": {"times": ["06:00-05:00"]}}), "'06:00-05:00' ends before it starts; write times"),
+        (settings(mute_timings={"m": {"weekdays": ["sonday"]}}), "'sonday' is not a weekday; did you mean sunday?"),
         (
             settings(mute_timings={"m": {"weekdays": ["monday"], "timezone": "Berlin"}}),
             "alerts.mute_timings.m.timezone: 'Berlin' is not a time zone; write an IANA name",
@@ -339,6 +343,9 @@ def test_texts_become_templates_and_words() -> None:
         "[{{ humanizePercentage $values.E.Labels.low }}]"
     )
     assert words(text, {"field": "x"}, {"A": 0.25, "B": 0.125}) == "{{ a }} of x is 0.250 [12.5%]"
+    assert words((NumberRef("C", "duration"), " to ", NumberRef("E", "duration")), {}, {"C": 12_000}) == (
+        "3h 20m to unknown"
+    )
     assert template((LabelRef("field", in_url=True),)) == "{{ urlquery $labels.field }}"
     assert words((LabelRef("field", in_url=True),), {"field": "a b&c"}, {}) == "a+b%26c"
 

@@ -106,6 +106,7 @@ def test_all_members_become_strict_json() -> None:
     assert (event["features"], event["class"]) == ({"x?": "a?"}, "?"), "half a surrogate pair"
     assert event["scores"] == {"true": 0.5, "": 0.25, "3": 0.25}, "keys are text"
     assert written(features={"x": 2**70, "y": math.nan})["features"] == {"x": float(2**70), "y": "NaN"}
+    assert written(features={"x": Decimal("1.25"), "y": math.nan})["features"] == {"x": 1.25, "y": "NaN"}
     event = written(score=math.nan, latency_ms=-math.inf, scores={"a": math.inf}, metrics={"t": math.nan})
     assert (event["score"], event["latency_ms"]) == ("NaN", "-Infinity")
     assert (event["scores"], event["metrics"]) == ({"a": "Infinity"}, {"t": "NaN"})

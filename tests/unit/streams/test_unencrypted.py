@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,6 +14,7 @@ from barograph_server.operations.doctor.finding import CheckStatus
 from barograph_server.operations.doctor.run_checks import run_checks
 from barograph_server.settings import Settings, load_settings
 from barograph_server.streams import run
+from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.unencrypted import is_loopback, unencrypted_connections
 from barograph_server.warehouse.client import Address
 
@@ -74,6 +76,16 @@ def test_a_processor_logs_the_warnings_at_its_start(
     ]
     assert "clickhouse.secure = true" in lines[1]["action"]
     assert "xyzzy" not in str(lines)
+
+
+def test_a_sketcher_without_its_acls_stops_its_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = Mock()
+    monkeypatch.setattr(run, "ProcessorServices", lambda *_: services)
+    monkeypatch.setattr(run, "require_acls", Mock(side_effect=ProcessorError("no ACLs")))
+    monkeypatch.setattr(run, "run_until_signal", lambda kind, instance, work: work(None))
+    with pytest.raises(ProcessorError, match="no ACLs"):
+        run.run_sketcher(installation(tmp_path).processor())
+    assert [name for name, *_ in services.method_calls] == ["start", "stop"], "and it reads nothing"
 
 
 def test_apply_prints_the_warnings(

@@ -12,7 +12,10 @@ from barograph.contract.file import parse_contract
 from barograph.guard.health import ModelHealth
 
 from barograph_server.alerts import AlertSettings
+from barograph_server.alerts.guard.model_guard import BLIND, BLIND_AFTER_S
 from barograph_server.alerts.guard.processor import GuardProcessor
+from barograph_server.alerts.rules import rules_for
+from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
@@ -24,7 +27,7 @@ CONTRACT = parse_contract(
     "fields: {temp: {type: float, critical: true}}\nfallback: {rules: [psi-major]}"
 )
 REGISTRY = build_registry([(CONTRACT, 1)], [])
-SETTINGS = ProcessorSettings(instance="g1", bootstrap_servers="127.0.0.1:1", warehouse=Address("clickhouse", 8123, "b"))
+SETTINGS = ProcessorSettings(instance="g1", bootstrap_servers="127.0.0.1:1", warehouse=Address("127.0.0.1", 1, "b"))
 T0 = 1_800_000_000
 T0_MS = T0 * 1000
 LAST = ModelHealth(model="m", state="healthy", since_ms=T0_MS, at_ms=T0_MS, evaluated_at_ms=T0_MS, sequence=T0_MS)
@@ -38,8 +41,12 @@ class Log:
         self.records = {} if last is None else {"m": last}
         self.rejects = 0
         self.on_call: Callable[[], object] = lambda: None
+        self.problem: ProcessorError | None = None
+        self.is_closed = False
 
-    def require_one_partition(self) -> None: ...
+    def require_one_partition(self) -> None:
+        if self.problem is not None:
+            raise self.problem
 
     def lead(self) -> dict[str, ModelHealth]:
         self.calls.append("lead")
@@ -53,7 +60,8 @@ class Log:
         self.on_call()
         return self.rejects < 0
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class OnlyMember:
@@ -95,19 +103,21 @@ class Engine:
 class Guard:
     """A guard between replaced servers, and its clock."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, *, delivers: bool = False, connects: bool = True) -> None:
         self.log, self.engine, self.now_s = log, Engine(), float(T0)
+        self.changes: list[str] = []
+        options: dict[str, Any] = {"connect_to": lambda _: self.engine} if connects else {}
         self.processor = GuardProcessor(
             SETTINGS,
             AlertSettings(),
             lambda: REGISTRY,
             Report("guard", "g1"),
-            lambda _change: None,
-            None,
+            self.changes.append,
+            (lambda _notification, _messages: None) if delivers else None,
             health_log=log,  # type: ignore[arg-type]
             consumer=OnlyMember(),
-            connect_to=lambda _: self.engine,  # type: ignore[arg-type, return-value]
             clock=lambda: self.now_s,
+            **options,
         )
 
 
@@ -145,3 +155,34 @@ def test_a_clock_that_steps_back_does_not_suspend_the_rules() -> None:
     guard.now_s -= 3600
     guard.processor.step()
     assert guard.engine.queries == 2 * before
+
+
+def test_only_a_guard_that_sends_notifications_evaluates_rules_that_decide_no_state() -> None:
+    rules = rules_for([CONTRACT], AlertSettings())
+    deciding = {rule.title for rule in rules if rule.name in ("psi-major", "pipeline-lag", "processor-gone")}
+    for delivers, titles in ((False, deciding), (True, {rule.title for rule in rules})):
+        guard = Guard(Log(), delivers=delivers)
+        guard.processor.step()
+        evaluated = {text.partition(": cannot be evaluated")[0] for text in guard.changes if ": cannot be e" in text}
+        assert evaluated == titles
+
+
+def test_a_guard_that_cannot_start_closes_its_log() -> None:
+    guard = Guard(Log())
+    guard.log.problem = ProcessorError("the topic has 2 partitions")
+    with pytest.raises(ProcessorError, match="the topic has 2 partitions"):
+        guard.processor.run(threading.Event())
+    assert guard.log.is_closed
+    assert (guard.log.calls, guard.engine.queries) == ([], 0)
+
+
+def test_a_guard_that_reaches_no_warehouse_reports_that_it_is_blind() -> None:
+    guard = Guard(Log(LAST), connects=False)
+    for _ in range(2):
+        guard.processor.step()
+        guard.now_s += BLIND_AFTER_S
+    written = guard.log.records["m"]
+    assert written.state == "unknown"
+    assert [(each.rule, each.text.partition(": ")[0]) for each in written.reasons] == [
+        (BLIND, "ClickHouse does not answer")
+    ]

@@ -94,3 +94,9 @@ def test_too_few_independent_events_predict_nothing() -> None:
 def test_a_rate_pages_by_its_rule(kind: str, rule: str) -> None:
     pages = predict_pages(TWO_WINDOWS, FIELD, with_rate(FIELD, kind, 0.5), QUICK)
     assert of_rule(pages, rule).high_s < 3 * HOUR_S
+
+
+def test_traffic_without_events_is_rejected() -> None:
+    for rate in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"a rate of events must be above 0, not {rate}"):
+            Traffic(rate)

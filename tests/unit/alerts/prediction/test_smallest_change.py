@@ -21,7 +21,7 @@ from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import ALL, SliceCounts
 from tests.unit.alerts.prediction.test_page_time import DAY_S, HOUR_S, ONE_DAY, TWO_WINDOWS
-from tests.unit.sketches.detection.test_effects import normal_field
+from tests.unit.sketches.detection.test_effects import category_field, normal_field
 
 HORIZONS_S = (HOUR_S, DAY_S, 7 * DAY_S)
 STEP = 1.03
@@ -81,3 +81,11 @@ def test_the_smallest_size_is_of_the_worse_direction() -> None:
     assert up == math.inf
     either = table.smallest(lambda after: bool(np.abs(after.bins[0] - 0.099) > 0.01))
     assert 0.05 < either < 0.2
+
+
+def test_a_constant_has_no_shift_and_one_value_cannot_move() -> None:
+    category = category_field()
+    constant = msgspec.structs.replace(FIELD, std=0.0)
+    one_value = msgspec.structs.replace(category, slices={ALL: SliceCounts(cells=(1_000, 0, 0, 0, 0))})
+    changes = [set(change_tables(each)) for each in (FIELD, constant, category, one_value)]
+    assert changes == [{"shift", "nulls"}, {"nulls"}, {"moved", "nulls"}, {"nulls"}]

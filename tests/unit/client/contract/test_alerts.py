@@ -128,3 +128,8 @@ def test_a_target_for_a_range_needs_a_numeric_field_with_a_range() -> None:
     good = parse_contract(text + "{in_range: {age: 0.95}}")
     assert good.slo.in_range == {"age": 0.95}
     assert parse_contract(dump_contract(good)) == good
+
+
+def test_an_unknown_rule_of_a_contract_that_code_creates_is_reported() -> None:
+    with pytest.raises(ContractError, match=r"alerts\.rules\.psi: 'psi' is not a rule; write one of psi-major"):
+        dump_contract(Contract(model="m", alerts=Alerts(rules={"psi": AlertRule()})))

@@ -74,6 +74,10 @@ def test_problems_are_named() -> None:
         ("a: {check: refusal, schema: s}", ".a.schema: has no effect with the check refusal; remove it"),
         ("a: {check: refusal, budget: {calls: 1}}", ".a.budget: has no effect with a check, which calls"),
         (
+            "a: {check: refusal, anchors: a.jsonl}",
+            ".a.anchors: has no effect with a check, whose rules do not drift; remove it",
+        ),
+        (
             "a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}",
             ".a.anchors: has no effect with self-consistency, which has no rubric; remove it",
         ),

@@ -12,7 +12,7 @@ import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
 from barograph.contract.keys import CONTRACT, FIELD, json_schema
 from barograph.events import Label, Prediction
-from barograph.schemas import FOLDER, event_schema, member_docs
+from barograph.schemas import FOLDER, event_schema, files, member_docs
 from barograph.schemas.__main__ import main
 
 from tests.support.json_schema import faults
@@ -23,6 +23,18 @@ EXAMPLE = FOLDER / "examples" / "contract.yaml"
 
 def test_the_published_files_match_the_code() -> None:
     assert main(["--check"]) == 0
+
+
+def test_files_that_differ_from_the_code_are_reported_and_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("barograph.schemas.FOLDER", tmp_path)
+    (tmp_path / "label.schema.json").write_text("{}")
+    assert main(["--check"]) == 1
+    reported = [line.split(" differs ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert reported == [path.name for path in files()]
+    assert main(["--write"]) == main(["--check"]) == 0
+    assert {path: path.read_text("utf-8") for path in tmp_path.iterdir()} == files()
 
 
 def test_the_example_contract_has_every_key_and_matches_its_schema() -> None:

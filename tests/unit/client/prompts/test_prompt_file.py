@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 from barograph import PromptError, load_prompt
-from barograph.prompts.content import MAX_TEMPLATE_CHARS, PromptContent, PromptMessage, PromptVariable, content_hash
+from barograph.prompts.content import (
+    MAX_TEMPLATE_CHARS,
+    PromptContent,
+    PromptMessage,
+    PromptVariable,
+    content_hash,
+    label_fault,
+)
 from barograph.prompts.errors import PromptFileError
 from barograph.prompts.file import parse_content
 
@@ -140,6 +147,14 @@ def test_all_problems_are_reported_with_their_lines() -> None:
                 "p.yaml:5: variables.unused: is in no template; write {{unused}} there, or remove it",
             ],
         ),
+        (
+            "name: a\ntemplate: []\n",
+            ['p.yaml:2: template: the list is empty; write a message such as {role: user, content: "{{question}}"}'],
+        ),
+        (
+            "name: a\ntemplate: {role: user}\n",
+            ['p.yaml:2: template: write text, or a list of messages such as - {role: user, content: "{{question}}"}'],
+        ),
         ("name: a\ntemplate: x\ntemplate: y\n", ["p.yaml:3: template: occurs twice (first in line 2); remove one"]),
         ("name: a\ntemplate: &x y\nowner: *x\n", None),
         ("name: a\ntemplate: x\nconfig: {t: 1e999}\n", None),
@@ -147,6 +162,12 @@ def test_all_problems_are_reported_with_their_lines() -> None:
     for text, expected in cases:
         reported = problems(text)
         assert sorted(reported) == sorted(reported if expected is None else expected), text
+
+
+def test_a_label_is_no_version() -> None:
+    assert label_fault("candidate") is None
+    assert label_fault("7") == "'7' looks like a version; write a word such as production"
+    assert label_fault("a@7") == "'a@7' has an @, which separates name and version; remove it"
 
 
 def test_templates_have_a_limit() -> None:

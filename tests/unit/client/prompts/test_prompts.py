@@ -163,6 +163,23 @@ def test_a_file_that_is_no_cache_is_ignored_and_replaced(tmp_path: Path, caplog:
         assert prompts.get("answer").source == "registry", content
 
 
+def test_a_cache_file_that_cannot_be_replaced_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "prompts.json"
+    path.mkdir()
+    prompts, reader = open_prompts(cache=path)
+    with caplog.at_level(logging.WARNING, "barograph.prompts"):
+        caplog.clear()
+        reader.receive(version_record(1), label_record(1, 1))
+        reader.confirm()
+        reader.receive(version_record(2), label_record(2, 2))
+    [warning] = caplog.messages
+    assert warning.startswith(f"the cache file {path} cannot be written: ")
+    assert list(tmp_path.iterdir()) == [path], "the temporary file is removed"
+    assert prompts.get("answer").version == 2
+
+
 def test_a_fallback_serves_in_an_outage_and_is_reported_once_everything_is_read(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -6,6 +6,7 @@ import gc
 import logging
 import weakref
 
+import pyarrow as pa
 import pytest
 from barograph import Contract, PublishError
 from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_MAX_RETRY_S, Outbox, kafka_settings
@@ -75,6 +76,64 @@ def test_failed_replacements_change_no_count_and_are_retried(
     )
     assert any("was replaced" in text for text in warnings(caplog))
     assert not failed.queue
+
+
+def test_both_producers_are_replaced_or_neither(serving: ScriptedPublisher) -> None:
+    def send() -> None:
+        publish(serving, 2)
+        serving.publisher.predictions(pa.table({"id": ["a", "b", "c"]}))
+        serving.publisher.flush()
+
+    send()
+    first = serving.producers[:]
+    first[0].fail_fatally()
+    serving.script.factory_errors = [RuntimeError("no memory")]
+    serving.outbox.maintain()
+    assert serving.producers == first
+    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (5, 0, 0)
+    serving.now_s += REPLACEMENT_MAX_RETRY_S
+    serving.outbox.maintain()
+    assert len(serving.producers) == 4
+    send()
+    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (10, 0, {})
+
+
+def test_an_event_for_a_producer_that_is_replaced_during_the_call_is_counted_as_failed(
+    serving: ScriptedPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(serving, 1)
+    serving.publisher.flush()
+
+    def produce(_topic: str, _value: bytes) -> None:
+        serving.kafka.fail_fatally()
+        serving.outbox.maintain()
+
+    monkeypatch.setattr(serving.kafka, "produce", produce)
+    publish(serving, 1)
+    assert len(serving.producers) == 2
+    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
+
+
+def test_a_closed_outbox_replaces_nothing(serving: ScriptedPublisher) -> None:
+    publish(serving, 2)
+    serving.publisher.flush()
+    serving.kafka.fail_fatally()
+    serving.publisher.close()
+    serving.outbox.maintain()
+    publish(serving, 1)
+    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (2, 0, {"closed": 1})
+
+
+def test_background_work_continues_after_an_error_and_reports_it_once_a_minute(
+    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving.script.factory_errors = [OSError("secret")] * 3
+    for n_warnings, elapsed_s in ((1, 0), (1, 1), (2, 60)):
+        serving.now_s += elapsed_s
+        serving.outbox.cached_partition_count("t")
+        serving.outbox.maintain()
+        assert len(warnings(caplog)) == n_warnings
+    assert warnings(caplog)[0] == "the publisher's background thread continues after an error (1 so far) OSError"
 
 
 # --- forks, logs, metadata ---------------------------------------------------------------------------------------

@@ -92,6 +92,9 @@ def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> 
         {"id": ""},
         {"id": "a", "at": "yesterday"},
         {"id": "a", "role": "canary"},
+        {"id": "a", "version": 3},
+        {"id": "a", "scores": 0.5},
+        {"id": "a", "scores": {str(i): 0.5 for i in range(MAX_MEMBERS + 1)}},
         {"id": "a", "features": [1, 2]},
         {"id": "a", "context": "JFK"},
         {"id": "a", "features": {str(i): i for i in range(MAX_MEMBERS + 1)}},
@@ -108,6 +111,17 @@ def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> 
     serving.publisher.label(id="", label=True)
     assert len(serving.flush_events()) == 1
     assert serving.stats.dropped == {"invalid": len(bad) + 5}
+
+
+def test_events_and_labels_that_are_too_large_are_counted(
+    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving.publisher.label(id="a", label="y" * MAX_EVENT_BYTES)
+    serving.outbox.maintain()
+    assert f"a label has {MAX_EVENT_BYTES + 52:,} bytes; at most {MAX_EVENT_BYTES:,} are sent" in caplog.text
+    serving.publisher.prediction(id="a", features={"x": "y" * MAX_EVENT_BYTES})
+    assert serving.stats.dropped == {"too-large": 2}
+    assert serving.flush_events() == []
 
 
 def test_a_full_queue_drops_events_and_counts_them(serving: ScriptedPublisher) -> None:

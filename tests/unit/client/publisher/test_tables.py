@@ -195,6 +195,11 @@ def test_unknown_labels_are_rejected_alone() -> None:
     assert (table.column("label").to_pylist(), n_rejected) == ([0.5], 2)
 
 
+def test_labels_of_other_types_are_rejected() -> None:
+    with pytest.raises(InvalidEvent, match="label has the type list<item: int64>; make it flags, numbers or text"):
+        labels(id=["a"], label=[[1]])
+
+
 def test_rows_of_labels_are_grouped_by_the_partition_of_their_key() -> None:
     table, _ = labels(id=[f"größe-{i}" for i in range(100)], label=[True] * 100)
     (rows,) = table.to_batches()

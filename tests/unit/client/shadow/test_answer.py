@@ -58,6 +58,7 @@ def test_other_shapes_and_types_are_wrong_output() -> None:
         object(),
         {},
         {"score": None},
+        {"score": 0.5, "other": 1},
         {"score": "0.5"},
         {"class_": ["late"]},
         {"scores": [0.1, 0.9]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -94,8 +95,10 @@ def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> N
 
 def test_a_coroutine_that_blocks_its_loop_fills_the_queue_and_never_blocks_the_caller(make_shadow: MakeShadow) -> None:
     started, opened = threading.Event(), threading.Event()
+    calls: list[Any] = []
 
-    async def blocking(_features: Any) -> float:
+    async def blocking(features: Any) -> float:
+        calls.append(features)
         started.set()
         opened.wait(60)
         return 0.5
@@ -112,3 +115,13 @@ def test_a_coroutine_that_blocks_its_loop_fills_the_queue_and_never_blocks_the_c
         **dict.fromkeys(["blocks", "b", "c"], "shadow-timeout"),
         **dict.fromkeys("de", "shadow-skipped-queue"),
     }
+    ids = map(str, itertools.count())
+
+    def is_admitted() -> bool:
+        id = next(ids)
+        scripted.submit(id, features={"x": 1})
+        return scripted.errors().get(id) != "shadow-skipped-queue"
+
+    wait_until(is_admitted)
+    scripted.shadow.close(60)
+    assert calls == [{"x": 0.5}, {"x": 1}], "requests whose time ended in the queue are not computed"

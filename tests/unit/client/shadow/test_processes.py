@@ -82,3 +82,14 @@ def test_close_ends_a_hanging_process(make_shadow: MakeShadow, tmp_path: Path) -
     assert scripted.shadow.close(0) == 1
     wait_until(lambda: not any(thread.name == "barograph-shadow-0" for thread in threading.enumerate()))
     assert scripted.errors() == {"hangs": "shadow-closed"}
+
+
+def test_close_ends_a_process_that_does_not_exit_by_itself(
+    make_shadow: MakeShadow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("barograph.shadow.processes.EXIT_WAIT_S", 0.01)
+    scripted = make_shadow(answer_or_fail, executor="processes", workers=1)
+    scripted.submit("lingers", features={"linger": True})
+    assert scripted.shadow.close(60) == 0
+    wait_until(lambda: not multiprocessing.active_children())
+    assert scripted.errors() == {"lingers": None}

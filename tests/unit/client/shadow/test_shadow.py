@@ -209,6 +209,23 @@ def test_a_closed_publisher_drops_events_and_the_shadow_counts_its_requests(
     assert serving.stats.dropped == {"closed": 8}
 
 
+def test_a_process_without_further_threads_counts_errors_until_it_has_them(
+    make_shadow: MakeShadow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    used, unused = make_shadow(lambda _: 0.5), make_shadow(lambda _: 0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        used.submit("a")
+        unused.submit("b")
+    used.submit("c")
+    assert (used.shadow.close(60), unused.shadow.close(60)) == (0, 0)
+    assert used.errors() == {"a": "RuntimeError", "b": "RuntimeError", "c": None}
+    assert (used.outcomes(), unused.outcomes()) == ({"error": 1, "answered": 1}, {"error": 1})
+
+
 def test_invalid_arguments_are_reported(serving: ScriptedPublisher) -> None:
     for name, value, message in (
         ("version", "3", "version and of are both '3'"),

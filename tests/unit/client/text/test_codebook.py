@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from barograph.text.codebook import MAX_FILE_BYTES, NEW, Codebook, load_codebook, parse_codebook
-from barograph.text.embedding import EmbeddingName, Vectors
+from barograph.text.embedding import EmbeddingName, EndpointEncoder, Vectors
 from barograph.text.errors import TextError
 from barograph.text.training import train_codebook
 
@@ -71,9 +71,16 @@ def test_unusable_training_data() -> None:
         (np.zeros((100, DIMENSIONS), np.float32), 4, "zero"),
         (np.full((100, DIMENSIONS), np.nan, np.float32), 4, "finite"),
         (vectors(20), 4, "too few"),
+        (vectors(400), 1, "1 clusters: write 2 to "),
+        (vectors(400)[:, 1:], 4, r"the vectors have the shape \(400, 7\), not a row of 8 per text"),
     ):
         with pytest.raises(TextError, match=reason):
             train_codebook(rows, EMBEDDING, n_clusters=n_clusters)
+
+
+def test_an_endpoint_has_a_url_of_http() -> None:
+    with pytest.raises(TextError, match="'ftp://x' is not a URL of HTTP; write http://HOST:PORT/v1"):
+        EndpointEncoder("ftp://x", "m")
 
 
 def _archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:

@@ -60,6 +60,8 @@ def test_each_column_has_the_expected_kind() -> None:
         ("temp", pa.array([1.5, 131, 140], pa.float32()), "above", (1, 2)),
         ("temp", [1.0, math.nan, math.inf], "not-finite", (1, 2)),
         ("temp", ["1", None, "3"], "type", (0, 2)),
+        ("temp", pa.nulls(3), None, ()),
+        ("seats", pa.nulls(3), "null", (0, 1, 2)),
         ("seats", [1.0, 2.5, 3.0], "type", (1,)),
         ("seats", [1, None, 3], "null", (1,)),
         ("seats", [1, 0, -3], "below", (1, 2)),

@@ -153,6 +153,7 @@ def test_every_disagreement_is_named() -> None:
         (but(AGE, edges=(0.1, 20.0)), "field age: slice all: 5 cells; its edges or categories need 4"),
         (but(AGE, quantiles=AGE.quantiles[:-1]), "field age: 1000 quantiles; there must be 1001 or none"),
         (but(AGE, categories=("a",)), "field age: a numeric field has no categories"),
+        (but(COLOUR, edges=(1.0,)), "field colour: a category field has neither edges nor quantiles"),
         (but(AGE, low=130.0), "field age: low 130.0 is above high 120.0"),
         (but(AGE, slices={}), "field age: the slice `all` is missing"),
         (
@@ -163,6 +164,7 @@ def test_every_disagreement_is_named() -> None:
         (counts_but(invalid=3), "field age: slice all: cells and invalid add up to 13, the slice has 12 rows"),
         (counts_but(above=11), "field age: slice all: above is 11, only 10 rows have a valid value"),
         (counts_but(phi={"7d": Phi(0.5, 8, "ok")}), "field age: slice all: φ of window 7d is 0.5 from 8 windows"),
+        (counts_but(noise=1.5), "field age: slice all: noise is 1.5; 1/n_eff is from 0 to 1"),
         (but(AGE, quantile_error=-0.1), "field age: quantile_error is -0.1"),
     ):
         problems = baseline_problems(wrong)

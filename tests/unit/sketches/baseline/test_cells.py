@@ -106,6 +106,13 @@ def test_strings_of_any_arrow_form_get_the_same_cells() -> None:
     assert category_cells(one, broken).tolist() == [1]
 
 
+def test_values_of_another_kind_than_the_field_are_rejected() -> None:
+    with pytest.raises(ValueError, match="field c is a category field, its values were given as numeric"):
+        numeric_cells(category_field("a"), np.zeros(1))
+    with pytest.raises(ValueError, match="field x is a numeric field, its values were given as category"):
+        category_cells(numeric_field(0.0), pa.array(["a"]))
+
+
 def test_the_columns_counted_are_those_of_the_layout() -> None:
     numbers, strings = numeric_field(0.0, low=-1.0, high=1.0), category_field("a")
     layout = Layout(Baseline(model="m", version="1", rows=0, slice_rows={ALL: 0}, fields=(numbers, strings)))

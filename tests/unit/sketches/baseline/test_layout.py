@@ -35,6 +35,8 @@ def test_fields_lie_end_to_end_behind_the_header() -> None:
     assert layout.width == HEADER + (4 + 3 + 2) + 3 * TAIL
     assert layout.field_index == {"x": 0, "c": 1, "y": 2}
     assert layout.n_fields == 3
+    assert layout.span(0, 2) == slice(HEADER, int(layout.starts[2]))
+    assert layout.span(2, 2) == slice(HEADER, HEADER), "no field"
     # Without fields it still counts events.
     bare = Layout(baseline())
     assert (bare.width, bare.starts.shape, bare.empty_moments().shape) == (HEADER, (0,), (0, N_MOMENTS))

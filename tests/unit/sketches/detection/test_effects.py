@@ -57,6 +57,22 @@ def test_a_shift_a_factor_and_a_constant_are_those_of_the_distribution() -> None
     assert mixed_psi(trained.bins, hangs.bins, 1.0) > 5.0
 
 
+def test_whole_numbers_have_no_values_between_them_and_open_limits_are_not_passed() -> None:
+    field = FieldBaseline(
+        name="i",
+        kind="numeric",
+        integer=True,
+        edges=tuple(np.arange(9) + 0.5),
+        std=1.0,
+        quantiles=tuple(np.minimum(np.arange(QUANTILE_RANKS) // 100, 9.0).tolist()),
+        slices={ALL: SliceCounts(cells=(*[100] * 10, 0))},
+    )
+    trained, less, one = (effects.shifted(field, sd) for sd in (0.0, 0.45, 1.0))
+    assert less.bins == pytest.approx(trained.bins, abs=1e-12)
+    assert one.bins == pytest.approx([0.0, *[0.1] * 8, 0.2, 0.0], abs=1e-12)
+    assert one.rates == effects.trained_shares(field).rates
+
+
 def test_a_rate_grows_at_the_cost_of_all_others() -> None:
     field = category_field()
     before = effects.trained_shares(field)

@@ -49,6 +49,10 @@ def test_golden_psi_of_a_mixture() -> None:
         else:
             solution = brentq(partial(_beyond, before, after), 0.0, 1.0, xtol=1e-13)
             assert solution == pytest.approx(share, abs=1e-9)
+    with pytest.raises(ValueError, match=r"one shape \(B,\), not \(10,\) and \(9,\)"):
+        mixed_psi(before, before[:9], 1.0)
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\], not at 1\.5"):
+        mixed_psi(before, STUCK, 1.5)
 
 
 def _beyond(before: FloatArray, after: FloatArray, share: float) -> float:

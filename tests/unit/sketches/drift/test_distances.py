@@ -114,6 +114,8 @@ def test_golden_thresholds_and_bad_tables() -> None:
         QuantileTable([0.0, 1.0], 10)
     with pytest.raises(ValueError, match="at least one value"):
         QuantileTable(np.zeros(QUANTILE_RANKS), 0)
+    with pytest.raises(ValueError, match=r"of shape \(1, 3\) do not fit a baseline of shape \(1, 2\)"):
+        jensen_shannon([1, 2], [1, 2, 3], [0])
 
 
 @settings(max_examples=30)

@@ -59,6 +59,10 @@ def test_each_group_is_learned_by_itself() -> None:
     assert result.value == pytest.approx([3.0, 2.5])
     assert result.windows.tolist() == [40, 2]
     assert result.flag.tolist() == ["ok", "shorter"]
+    with pytest.raises(ValueError, match=r"one shape \(W, G\), not \(40, 2\), \(40, 1\) and \(40, 2\)"):
+        learn_phi(t, df[:, :1], n)
+    with pytest.raises(ValueError, match="the shorter length has 2 groups, T has 1"):
+        learn_phi(*windows(3.0, 40), result)
 
 
 def test_the_quantiles_are_numpys() -> None:

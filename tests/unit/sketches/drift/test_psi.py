@@ -160,7 +160,9 @@ def test_invalid_arguments_are_rejected() -> None:
         ({"base": [1, -2]}, "baseline count is negative"),
         ({"window": [1, -2]}, "window count is negative"),
         ({"window": [1.5, 2]}, "whole numbers"),
+        ({"base": [[1, 2]]}, "one-dimensional"),
         ({"phi": 0.5}, "at least 1"),
+        ({"minor": [0.1, 0.1]}, "one threshold for all groups or one for each of 1"),
         ({"minor": 0.2}, "below its major threshold"),
     ):
         arguments: dict[str, Any] = {**right, **wrong}

@@ -165,6 +165,9 @@ def test_without_a_season_windows_get_the_bits_of_the_whole_week() -> None:
     for name in ("psi", "low", "high", "p_value", "df", "level", "visible_shift"):
         assert np.array_equal(getattr(by_hour, name)[:, 0], getattr(whole, name)[:, 0]), name
         assert not np.array_equal(by_hour.psi[:, 1], whole.psi[:, 1])
+    # Without any field of a season there is none to compile.
+    _, season = compiled(numeric("flat", same))
+    assert (season.groups.tolist(), season.n0.shape) == ([], (168, 0))
 
 
 def test_windows_left_out_of_their_own_baseline() -> None:
@@ -325,6 +328,7 @@ def test_hours_that_are_inconsistent_are_rejected() -> None:
     wrong: tuple[tuple[dict[str, tuple[int, ...]], str], ...] = (
         ({"8 Day 00": (1, 1, 1)}, "'8 Day 00' is not an hour of the week; they are '1 Mon 00' to '7 Sun 23'"),
         ({"1 Mon 00": (1, 1)}, "hour 1 Mon 00: 2 bins instead of 3"),
+        ({"1 Mon 00": (2, -1, 1)}, "hour 1 Mon 00: a count is negative, or there are no rows"),
         ({"1 Mon 00": (500, 0, 0), "1 Mon 01": (1, 0, 0)}, "its hours of the week have more rows than the slice `all`"),
     )
     for hours_of_week, problem in wrong:

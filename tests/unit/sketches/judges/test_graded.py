@@ -103,3 +103,7 @@ def test_wrong_input_is_rejected() -> None:
         other_sums([0.5, np.nan])
     with pytest.raises(ValueError, match="Σy must lie between 0 and n"):
         graded_rate([10.0, 11.0, 5.0, 5.0, 5.0], [10.0, 5.0, 5.0])
+    with pytest.raises(ValueError, match=r"sums of gold have the shape \(3,\); the last axis must have 5"):
+        graded_rate([10.0, 5.0, 5.0], [10.0, 5.0, 5.0])
+    with pytest.raises(ValueError, match="sums of others must be finite, and their number of answers not negative"):
+        graded_rate([10.0, 5.0, 5.0, 5.0, 5.0], [-1.0, 5.0, 5.0])

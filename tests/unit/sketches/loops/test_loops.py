@@ -60,8 +60,9 @@ def test_too_little_data_has_no_effect_but_a_reason() -> None:
         assert np.isnan(effect.value)
     with pytest.raises(ValueError, match="propensity"):
         estimate_effect(**data | {"propensity": np.full(600, 1.5)}, is_class=True)
-    constant = estimate_effect(**data | {"later": np.full(600, 7.1)}, is_class=True)
-    assert (constant.low, constant.high, constant.p_value) == (0.0, 0.0, 1.0)
+    for later in (np.full(600, 7.1), data["before"]):
+        unchanged = estimate_effect(**data | {"later": later}, is_class=True)
+        assert (unchanged.value, unchanged.low, unchanged.high, unchanged.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_a_prediction_is_followed_by_the_first_of_its_entity_after_the_lag() -> None:

@@ -108,6 +108,8 @@ def test_no_data_gives_no_verdict_and_wrong_shapes_are_rejected() -> None:
         assert not metric.enough.any(), name
     with pytest.raises(ValueError, match="histograms must be of"):
         class_metrics(np.zeros((3, 3)), np.zeros((4, edges.size + 1, 3)), edges)
+    with pytest.raises(ValueError, match=r"must have the shape \(\.\.\., K, K\), not \(3, 4\)"):
+        class_metrics(np.zeros((3, 4)), None, edges)
     with pytest.raises(ValueError, match="sums of errors"):
         number_metrics(np.zeros((3, 3)))
     with pytest.raises(ValueError, match="rank error"):

@@ -57,6 +57,7 @@ def test_days_left_count_from_the_first_day_and_follow_the_half_width() -> None:
     for criteria, message in (
         ([], "at least one criterion"),
         ([CriterionDays(ACCURACY, np.zeros(3), np.ones(4))], "one value per day"),
+        ([CriterionDays(ACCURACY, np.zeros(3), -np.ones(3))], "a count of pairs is negative"),
         ([CriterionDays(Criterion("accuracy", 0.0), np.zeros(3), np.ones(3))], "above 0"),
     ):
         with pytest.raises(ValueError, match=message):

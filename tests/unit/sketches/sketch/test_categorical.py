@@ -1,4 +1,5 @@
 import pyarrow as pa
+import pytest
 
 from barograph_server.sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
 
@@ -16,6 +17,10 @@ def test_counts_have_values_and_ties_are_ordered_by_value() -> None:
     assert sketch.top(10) == [_exactly("c", 6), _exactly("a", 2), _exactly("b", 2)]
     assert sketch.top(1) == [_exactly("c", 6)]
     assert sketch.top(0) == []
+    with pytest.raises(ValueError, match="2 values have 1 counts"):
+        sketch.update(["a", "b"], [1])
+    with pytest.raises(ValueError, match="a count is negative"):
+        sketch.update(["a", "b"], [1, -1])
     assert sketch.n == 10
 
 

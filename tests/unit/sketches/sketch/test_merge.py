@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from barograph_server.sketches.sketch.envelope import MixedSketches
 from barograph_server.sketches.sketch.merge import (
     N_MOMENTS,
     NumberSummary,
     empty_moments,
     merge_moments,
+    merge_sketch,
     recenter_moments,
 )
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -64,7 +66,11 @@ def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_any
         assert not merged.complete
         assert (merged.sketch, merged.n) == (None, 0)
         assert merged.moments.tolist() == [5.0, 39.0, -3.0, 5.0]
-    # So do sketches of different types.
+    # So do sketches of different types, which do not merge.
+    floats = sketch_of(np.ones(2))
+    with pytest.raises(MixedSketches):
+        merge_sketch(floats, sketch_of(np.ones(3), integer=True))
+    assert floats.n == 2
     merged = merge_summaries([summary_of(1.0), summary_of(2.0, integer=True)])
     assert (merged.complete, merged.sketch) == (False, None)
     assert merged.moments.tolist() == [3.0, 5.0, 1.0, 2.0]

@@ -4,6 +4,7 @@ from barograph.contract import SketchKind
 
 from barograph_server.sketches.sketch.envelope import MixedSketches, SketchType
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch, numeric_sketch_type
+from barograph_server.sketches.sketch.sorted_kll import MIN_VALUES
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -55,6 +56,15 @@ def test_a_cdf_takes_points_in_any_order_with_repeats_and_infinities() -> None:
     rounded = numeric_sketch(False, "kll")
     rounded.update(np.array([0.1, 0.2, 0.3]))
     assert rounded.cdf([0.1, 0.1 + 1e-12]).tolist() == [1 / 3, 1 / 3]
+
+
+def test_large_batches_add_to_one_sketch() -> None:
+    sketch = numeric_sketch(True, "kll")
+    for batch in np.split(np.arange(3.0 * MIN_VALUES), 3):
+        sketch.update(batch)
+    assert sketch.n == 3 * MIN_VALUES
+    assert sketch.quantiles([0.0, 1.0]).tolist() == [0.0, 3.0 * MIN_VALUES - 1]
+    assert sketch.quantiles([0.5])[0] == pytest.approx(1.5 * MIN_VALUES, abs=0.03 * 3 * MIN_VALUES)
 
 
 def test_doubles_tell_neighbouring_large_integers_apart() -> None:

@@ -115,6 +115,10 @@ def test_another_window_of_time_is_named_from_the_underlying_column() -> None:
     skew = compared(served, recomputed, times=UNEVEN, underlying=RAW)
     assert skew.kinds == ("other window length",)
     assert detail_of(skew) == "served is the sum over the last 1 d, recomputed is the sum over the last 12 h"
+    # Counts of rows need no column.
+    ones = np.ones(len(RAW))
+    skew = compared(rolled_sum(ones, UNEVEN, 12 * HOUR), rolled_sum(ones, UNEVEN, 24 * HOUR), times=UNEVEN)
+    assert (skew.kinds, detail_of(skew)) == (("other window length",), "served is the count of rows over the last 12 h")
 
 
 def test_windows_that_are_multiples_are_named_without_the_column() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
+from structlog.testing import capture_logs
 
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from barograph_server.streams.broker.transactions import TransactionDropped
@@ -63,6 +64,17 @@ def test_a_fetch_raises_what_its_rebalance_callback_raised() -> None:
         consumer.read(consumer.membership())
     with pytest.raises(ProcessorError, match="The broker is down"):
         consumer.keep_polling(consumer.membership(), 0)
+
+
+def test_an_error_of_the_last_callback_is_logged() -> None:
+    fake = FakeConsumer()
+    with capture_logs() as lines:
+        consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
+        fake.unassign = fail  # type: ignore[method-assign]
+        fake.on_revoke(fake, [])
+        consumer.close()
+    assert fake.closed
+    assert [line["error"] for line in lines if line["log_level"] == "warning"] == ["The broker is down."]
 
 
 def fail(*_: Any, **__: Any) -> Any:

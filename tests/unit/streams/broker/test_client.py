@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,11 +15,12 @@ from confluent_kafka import KafkaError, KafkaException
 from barograph_server.streams.broker.client import Admin, fetch
 from barograph_server.streams.broker.transactions import Transactions
 from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.prompts.prompt_log import PromptLog
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address
-from tests.support.fake_consumer import FakeConsumer, failure
+from tests.support.fake_consumer import FakeConsumer, failure, fake_settings
 
 
 class FakeAdminClient:
@@ -103,6 +105,33 @@ def test_a_client_is_destroyed_with_its_last_reference_names_unknown_settings_an
         Admin("127.0.0.1:1", {"no.such.property": "1"})
     end = failure(KafkaError._PARTITION_EOF)
     assert fetch(cast(Any, FakeConsumer([[end]])), 10, 0.1, "read predictions") == [end]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), "describe topic .*prompts"),
+        (SimpleNamespace(topic_id="t", partitions=[0, 1]), "prompts has 2 partitions, .* delete the topic, run `barog"),
+    ],
+)
+def test_prompts_are_not_read_from_a_topic_that_is_missing_or_has_several_partitions(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, problem: str
+) -> None:
+    class Described:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            self.client = self
+
+        def describe_topics(self, topics: Any, request_timeout: float) -> dict[str, Any]:
+            return {fake_settings().topics.prompts: answer}
+
+        def result(self, future: Any, action: str) -> Any:
+            if isinstance(future, KafkaException):
+                raise future
+            return future
+
+    monkeypatch.setattr("barograph_server.streams.broker.client.Admin", Described)
+    with pytest.raises(ProcessorError, match=problem):
+        PromptLog(fake_settings()).read()
 
 
 class Hanging:

@@ -86,6 +86,7 @@ def test_the_version_changes_with_what_decides(folder: Path) -> None:
     [
         (Evaluator(check="citations", documents="none"), "none cannot be read"),
         (Evaluator(check="json", schema="documents/returns.md"), "is not JSON"),
+        (Evaluator(check="json", schema="none.json"), "none.json cannot be read"),
         (Evaluator(check="pattern", pattern="("), "cannot be set up"),
         (Evaluator(check="later"), "is unknown to this release"),
     ],

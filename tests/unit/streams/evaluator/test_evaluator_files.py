@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
 from structlog.testing import capture_logs
@@ -23,9 +24,7 @@ EVALUATORS = {
     "right": Evaluator(judge="right.yaml", endpoint="small"),
     "grounded": Evaluator(judge="grounded.yaml", endpoint="small", documents="documents"),
 }
-REGISTRY = Registry(
-    contracts={"bot": Contract(model="bot", text=Text(content="keep", sample=1.0), evaluators=EVALUATORS)}
-)
+CONTRACT = Contract(model="bot", text=Text(content="keep", sample=1.0), evaluators=EVALUATORS)
 
 
 class Follower:
@@ -33,8 +32,11 @@ class Follower:
 
     def __init__(self, folder: Path) -> None:
         self.now_s = 0.0
+        self.contract = CONTRACT
         judges = JudgeEvaluators(EvaluatorSettings(endpoints="small=m@http://127.0.0.1:9/v1"), lambda _: False)
-        self._active = ActiveEvaluators(lambda: REGISTRY, folder, judges.build, lambda: self.now_s)
+        self._active = ActiveEvaluators(
+            lambda: Registry(contracts={"bot": self.contract}), folder, judges.build, lambda: self.now_s
+        )
 
     def refresh(self, after_s: float = FILES_S) -> tuple[dict[str, ActiveEvaluator], list[Any]]:
         """Return the evaluators by name, and what the log says about those that cannot be used."""
@@ -76,3 +78,16 @@ def test_files_that_are_missing_or_change(tmp_path: Path) -> None:
     (tmp_path / "right.yaml").write_text(RUBRIC.replace("scale", "scales"), encoding="utf-8")
     evaluators, ((name, reason),) = follower.refresh()
     assert (name, "scales" in reason, evaluators["right"].version) == ("right", True, NO_VERSION)
+
+
+def test_a_changed_contract_counts_at_once_and_a_judge_runs_without_anchors_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "right.yaml").write_text(RUBRIC, encoding="utf-8")
+    follower = Follower(tmp_path)
+    follower.contract = msgspec.structs.replace(CONTRACT, evaluators={"right": EVALUATORS["right"]})
+    before = follower.refresh()[0]["right"]
+    judge = msgspec.structs.replace(EVALUATORS["right"], share=0.5, anchors="anchors.jsonl")
+    follower.contract = msgspec.structs.replace(CONTRACT, evaluators={"right": judge})
+    evaluators, ((name, reason),) = follower.refresh(0.0)
+    after = evaluators["right"]
+    assert (name, "anchors.jsonl cannot be read: no such file" in reason, after.anchors) == ("right", True, None)
+    assert (before.settings.share, after.settings.share, after.version) == (1.0, 0.5, before.version)

@@ -170,6 +170,8 @@ def test_endpoints_are_read_with_their_prices_and_one_without_encryption_is_logg
         "small=m",
         "small=m@ftp://host/v1",
         "small=m@http://host:port/v1",
+        "small=m@http://[::1",
+        "small=m@http://host/v1#cheap",
         "small=m@http://user:secret-1@host/v1",
         "small=m@http://host/v1#1/-2",
         "a=m@http://host/v1, a=m@http://host/v2",
@@ -199,3 +201,12 @@ def test_a_judge_that_cannot_be_set_up_is_an_error(tmp_path: Path, text: str, en
         judges().build(Evaluator(judge="faithful.yaml", endpoint=endpoint), tmp_path)
     with pytest.raises(SetupError, match="cannot be read"):
         judges().build(Evaluator(judge="none.yaml", endpoint=endpoint), tmp_path)
+
+
+def test_documents_without_a_use_and_documents_with_equal_ids_are_errors(folder: Path) -> None:
+    (folder / "plain.yaml").write_text(RUBRIC.replace("context, ", ""), encoding="utf-8")
+    with pytest.raises(SetupError, match=r"plain\.yaml has no input context, so documents have no effect"):
+        judges().build(msgspec.structs.replace(JUDGE, judge="plain.yaml"), folder)
+    (folder / "documents" / "RETURNS.txt").write_text("Never.", encoding="utf-8")
+    with pytest.raises(SetupError, match=r"documents cannot be used: .* differ in case only"):
+        judges().build(JUDGE, folder)

@@ -13,6 +13,7 @@ from barograph.events import Reason
 from barograph_server.streams.events import arrow_decoder, arrow_message
 from barograph_server.streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
 from barograph_server.streams.events.arrow_message import (
+    DETAIL_CHARS,
     MAX_ROWS,
     MAX_UNPACKED_BYTES,
     UnpackedError,
@@ -23,9 +24,12 @@ from barograph_server.streams.events.arrow_message import (
 from barograph_server.streams.events.arrow_sizes import shared_bytes
 from barograph_server.streams.events.batch import OUT_OF_MEMORY
 from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.recorder import labels
+from barograph_server.streams.recorder import arrow_rows, json_rows, labels
 from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.arrow_values import to_text
+from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
+from barograph_server.streams.recorder.rows import position_columns
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import (
     KAFKA_BYTES,
@@ -171,6 +175,23 @@ def test_negative_sizes_do_not_hide_others() -> None:
             open_message(data)
 
 
+def test_a_damaged_byte_anywhere_is_an_error_with_a_reason() -> None:
+    data = stream({"a": pa.array(["red", "blue"]).dictionary_encode()})
+    problems: dict[str, Reason] = {}
+    for position in range(len(data)):
+        for byte in (b"\x7f", b"\xff"):
+            damaged = data[:position] + byte + data[position + 1 :]
+            try:
+                assert open_message(damaged).n_bytes >= len(data)
+            except ValueError as error:
+                problems[str(error)] = rejection_reason(damaged, error)
+    assert set(problems.values()) == {Reason.NOT_ARROW, Reason.TOO_LARGE}
+    assert max(map(len, problems)) <= DETAIL_CHARS
+    beyond = {text: reason for text, reason in problems.items() if text.startswith("unpack_from requires a buffer")}
+    assert len(beyond) > 10, "positions outside of the message"
+    assert set(beyond.values()) == {Reason.NOT_ARROW}
+
+
 def test_schemas_that_are_cached_are_bounded() -> None:
     for i in range(80):
         open_message(write(pa.table({f"features.f{i}.{j}": pa.nulls(1) for j in range(500)})))
@@ -293,6 +314,19 @@ def test_json_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatch: py
     result = decode_json_labels(batch_of(SOUND_JSON, one), MODELS)
     assert [(each.reason, each.offset) for each in result.rejected] == [("too-large", 1)]
     assert sum(map(len, result.rows)) == 1
+
+
+def test_a_message_without_memory_for_its_raw_rows_is_omitted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from_arrow, from_json = ArrowRows(REGISTRY), JsonRows(REGISTRY)
+    large = message(pa.array([1.0] * 7))
+    monkeypatch.setattr(arrow_rows, "to_text", fail_first(to_text, lambda ids: len(ids) >= 7))
+    assert sum(map(len, from_arrow.rows(batch_of(SOUND, large, SOUND, SOUND)))) == 9
+    assert from_arrow.omitted == [1]
+    limited = fail_first(position_columns, lambda own, _: 1 in own.offset)
+    monkeypatch.setattr(json_rows, "position_columns", limited)
+    rows = from_json.rows(batch_of(SOUND_JSON, SOUND_JSON, SOUND_JSON))
+    assert [each for part in rows for each in part.column("offset").to_pylist()] == [0, 2]
+    assert from_json.omitted == [1]
 
 
 # ------------------------------------------------------------------------------------------------------- portions

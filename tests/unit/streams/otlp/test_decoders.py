@@ -124,6 +124,7 @@ def test_integers_are_numbers_or_text_and_doubles_too() -> None:
         "gen_ai.usage.cost": {"doubleValue": "NaN"},
         "gen_ai.response.time_to_first_chunk": {"doubleValue": 1},
         "llm.token_count.prompt": {"intValue": "six"},
+        "llm.token_count.completion": {"bytesValue": "YQ=="},
     }
     built = JSON.decode(as_json(export_of(span(attributes=values) | {"startTimeUnixNano": 5, "endTimeUnixNano": "x"})))
     attributes = built.spans[0].attributes
@@ -131,7 +132,7 @@ def test_integers_are_numbers_or_text_and_doubles_too() -> None:
     assert attributes["gen_ai.usage.output_tokens"] == 6
     assert attributes["gen_ai.usage.cost"] != attributes["gen_ai.usage.cost"]
     assert attributes["gen_ai.response.time_to_first_chunk"] == 1.0
-    assert attributes["llm.token_count.prompt"] is None
+    assert attributes["llm.token_count.prompt"] is attributes["llm.token_count.completion"] is None
     assert (built.spans[0].start_ns, built.spans[0].end_ns) == (5, 0)
 
 
@@ -142,6 +143,7 @@ def test_text_becomes_its_length(decode: Decode) -> None:
     for attributes, chars in (
         ({"gen_ai.input.messages": json.dumps(parts)}, {"input_chars": 5}),
         ({"gen_ai.output.messages": "not JSON"}, {"output_chars": 8}),
+        ({"gen_ai.output.messages": '["ab", 7, ["c"]]'}, {"output_chars": 3}),
         ({"gen_ai.output.messages": {"arrayValue": {"values": structured}}}, {"output_chars": 4}),
         (
             {"llm.input_messages.0.message.content": "ab", "llm.input_messages.1.message.content": "é"},

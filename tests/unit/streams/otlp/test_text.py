@@ -76,6 +76,8 @@ def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
         ({"messages": [{"role": "user", "content": "nested"}]}, "nested"),
         ([{"role": "user", "parts": [{"type": "tool_call", "arguments": {"text": "no"}}]}], None),
         ("[broken", "[broken"),
+        (["one", 1, "two", None], "two"),
+        ([1, None, []], None),
     ],
 )
 def test_the_last_message_of_the_user(messages: Any, prompt: str | None) -> None:
@@ -158,6 +160,14 @@ def test_text_that_waits_is_counted_and_released_and_calls_inside_of_it_hold_non
     assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
     assert len(ingest.release()) == 1
     assert waiting.waiting_chars == 0
+
+
+def test_text_of_a_span_that_arrives_again_is_not_read_again() -> None:
+    recorded = RecordedTexts()
+    ingest = make_ingest(text=recorded)
+    body = as_json(export_of(*[span(f"{i:02x}", trace_id=f"{i:x}", attributes=CALL | QUESTION) for i in (1, 2, 3)]))
+    counted = [len(ingest.add(ingest.json.decode(body), RECEIVED_MS)[0]) for _ in range(3)]
+    assert (counted, recorded.texts) == ([3, 0, 0], [("How do I reset my password?", None)] * 3)
 
 
 @pytest.mark.parametrize(("label", "expected"), [("bool", "true"), ("float", None), (None, None)])

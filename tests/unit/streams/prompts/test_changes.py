@@ -116,6 +116,12 @@ def test_what_cannot_be_rolled_back_is_refused() -> None:
     moved(catalogue, 1)
     with pytest.raises(PromptChangeError, match="has pointed to version 1 only: name the version with --to, of 1, 2"):
         roll_back(catalogue, "answer", "production", None, ANA, "")
+    with pytest.raises(PromptChangeError, match="no label candidate, so there is nothing to roll back; its labels: p"):
+        roll_back(catalogue, "answer", "candidate", None, ANA, "")
+    with pytest.raises(PromptChangeError, match="its labels: none"):
+        roll_back(registered(*THREE), "answer", "production", None, ANA, "")
+    with pytest.raises(PromptChangeError, match="The label '7' looks like a version; write a word such as production"):
+        move_label(catalogue, "answer", "7", 1, ANA, "")
     with pytest.raises(PromptChangeError, match="answer has no version 9"):
         roll_back(catalogue, "answer", "production", 9, ANA, "")
     with pytest.raises(PromptChangeError, match="No prompt is called other; registered prompts: answer"):
@@ -212,6 +218,8 @@ def test_the_target_may_be_a_version_or_a_label(target: str, version: int) -> No
     ("labels", "changes", "problem"),
     [
         ((), {}, "answer has no label production"),
+        ((), {"prompt": "other"}, "No prompt is called other; registered prompts: answer"),
+        ((("production", 2, 1_000),), {}, "production of answer has pointed to version 2 only"),
         ((("production", 3, 1_000),), {}, "answer:production points to version 3"),
         (
             (("production", 1, 1_000), ("production", 2, AT_MS + 1)),

@@ -258,6 +258,7 @@ ODD: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a number beyond the floats": (b'"features":{"more":1e999}', {"numbers": {"more": math.inf}, "unknown": 1}),
     "a list instead of a map that no field needs": (b'"scores":[1]', {"scores": {}, "unknown": 1}),
     "deep nesting in a member that no field needs": (b'"status":' + b"[" * 900 + b"]" * 900, {}),
+    "a whole number beyond 64 bits": (b'"seq":%d' % 2**70, {"seq": -1}),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +36,7 @@ class Warehouse:
         self.n_connections = 0
         self.n_open = 0
         self.closed = threading.Event()
+        self.reads_while_down: Queue[bool] = Queue()
         monkeypatch.setattr(
             poller,
             "queries",
@@ -51,6 +53,7 @@ class Warehouse:
         self.revision += 1
 
     def stamp(self) -> int:
+        self.reads_while_down.put(self.is_down)
         if self.is_down:
             raise WarehouseBusy("ClickHouse is down")
         return self.revision
@@ -180,3 +183,26 @@ def test_polling_continues_with_the_last_copy_while_the_warehouse_is_down(wareho
     assert warehouse.n_open == 1
     source.close()
     assert warehouse.n_open == 0
+
+
+def test_a_started_poller_logs_an_outage_once_and_reads_again_after_it(warehouse: Warehouse) -> None:
+    def wait_for_reads(n: int) -> None:
+        while n:
+            n -= warehouse.reads_while_down.get(timeout=60) is warehouse.is_down
+
+    warehouse.apply("good")
+    source = warehouse.poller()
+    with capture_logs() as logs:
+        source.start()
+        warehouse.is_down = True
+        wait_for_reads(3)
+        assert set(source.current().contracts) == {"good"}
+        warehouse.apply("later")
+        warehouse.is_down = False
+        wait_for_reads(1)
+        warehouse.closed.clear()
+        source.stop()
+        assert warehouse.closed.wait(60)
+    outages = [log["event"] for log in logs if log["log_level"] == "warning"]
+    assert outages == ["registry not read: the last copy stays in force"]
+    assert (set(source.current().contracts), warehouse.n_open) == ({"good", "later"}, 0)

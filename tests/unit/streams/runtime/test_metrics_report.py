@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from queue import Queue
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from barograph_server.dashboards.uids import PANELS
 from barograph_server.streams.health.endpoint import ReportCollector
-from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime import metrics_report
+from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.metrics import ALL, METRICS, OTHER
 from tests.support.panel_queries import every_query
@@ -102,3 +108,27 @@ def test_unlisted_label_values_are_replaced(secret: str) -> None:
         labels for name, labels in samples(report) if name != "barograph_processor_info" and "bucket" not in name
     }
     assert {value for labels in label_sets for value in labels} == {OTHER, "dead"}
+
+
+def test_reports_are_written_again_after_an_outage_that_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    outages = [WarehouseBusy("down"), WarehouseError("no table")]
+    rows: Queue[Any] = Queue()
+
+    def connect(address: Address, timeout_s: float) -> None:
+        if outages:
+            raise outages.pop(0)
+
+    monkeypatch.setattr(metrics_report, "connect", connect)
+    monkeypatch.setattr(metrics_report, "insert_reports", lambda _, reports: rows.put(reports[0]))
+    report = Report("sketcher", "s-1")
+    writer = ReportWriter(report, Address(), interval_s=0.001)
+    with capture_logs() as logs:
+        writer.start()
+        rows.get(timeout=60)
+        report.count_committed(7, "counted")
+        writer.stop(60)
+    assert [(log["event"], log["error"]) for log in logs] == [("report not written", "down")]
+    last = rows.queue[-1]
+    assert last.events == 7, "a stop writes a last row"
+    writer.stop()
+    assert rows.queue[-1] is last, "a second stop writes none"

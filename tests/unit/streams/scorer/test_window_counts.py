@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.contract import Contract, LabelSpec, Window
+from barograph.contract import Arms, Contract, LabelSpec, ShadowTest, Window
 
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
 from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.sketches.performance.number import ERROR_RANKS
 from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.model import ModelScorer
 from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
+from barograph_server.streams.scorer.shadow_looks import ShadowLooks
+from barograph_server.streams.scorer.statement_chunks import split_by_rows
 from barograph_server.streams.scorer.verdicts import change_levels, reasons, target_levels
 from barograph_server.streams.scorer.window_counts import window_counts
 from barograph_server.streams.scorer.windows import EventClock, window_lengths
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.rollouts.looks import LookDay
+from barograph_server.warehouse.rollouts.verdicts import StoredLooks
 from barograph_server.warehouse.scoring.rules import Rules
 from tests.support.pipeline import simple_contract
 
@@ -206,3 +213,51 @@ def test_error_quantiles_use_both_signs() -> None:
     exact = np.quantile(np.abs(errors), ERROR_RANKS, method="inverted_cdf")
     assert laid.error_quantiles()[0] == pytest.approx(exact, rel=0.01)
     assert np.isnan(laid.error_quantiles()[1]).all()
+
+
+# ---------------------------------------------------------------------------------------------- passes that break off
+
+CLIENT: Any = None
+
+
+def test_a_statement_has_at_most_so_many_keys_and_rows_or_one_key() -> None:
+    assert list(split_by_rows([3, 1, 2], {1: 4, 2: 6, 3: 1}, max_rows=10)) == [[1, 2], [3]]
+    assert list(split_by_rows([3, 1, 2], {1: 11, 2: 9, 3: 1}, max_rows=10)) == [[1], [2, 3]]
+    assert list(split_by_rows([3, 1, 2], {}, max_rows=10, max_keys=2)) == [[1, 2], [3]]
+
+
+def test_arms_are_counted_up_to_the_statement_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    count_arms = Mock(side_effect=[None, WarehouseBusy("down")])
+    monkeypatch.setattr("barograph_server.warehouse.scoring.arms.uncounted_hours", lambda *_: {0, 3600, 7200})
+    monkeypatch.setattr("barograph_server.warehouse.scoring.arms.count_arms", count_arms)
+    monkeypatch.setattr("barograph_server.warehouse.scoring.state.has_repeated_ids", Mock())
+    chunks = "barograph_server.streams.scorer.arm_counting.statement_chunks"
+    monkeypatch.setattr(chunks, lambda *each: [[window] for window in sorted(each[2])])
+    compared = contract(label=None, arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="", margins={"latency": 0.1}))
+    with pytest.raises(WarehouseBusy, match="down"):
+        ModelScorer(make_rules(compared, EMPTY)).run(CLIENT, compared, EMPTY, None, EventClock(1e6), 1)
+    assert [call.args[3] for call in count_arms.call_args_list] == [[0], [3600]]
+
+
+def test_looks_are_written_in_inserts_and_continued_after_one_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [LookDay(f"2026-05-0{day}", "hash") for day in range(1, 6)]
+    write = Mock(side_effect=[None, None, WarehouseBusy("down"), None])
+    for name, value in {
+        "shadow_days": lambda *_: [0],
+        "read_is_canary": lambda *_: False,
+        "look_days": lambda *_, **__: days,
+        "decide_at": Mock(),
+        "look_rows": lambda *each, is_canary: [each[4]] * 2,
+        "stored_looks": Mock(side_effect=[StoredLooks(frozenset(days[:n]), False, 0) for n in (0, 4)]),
+        "write_looks": write,
+        "MAX_ROWS": 4,
+    }.items():
+        monkeypatch.setattr(f"streams.scorer.shadow_looks.{name}", value)
+    compared = contract(label=None, shadow=ShadowTest(candidate="4", of="3", margins={"latency": 0.2}))
+    pairing = Mock(run=lambda *_: 0)
+    scorer = ModelScorer(make_rules(compared, EMPTY), pairing=pairing, shadow_looks=ShadowLooks(lambda: 0.0))
+    with pytest.raises(WarehouseBusy, match="down"):
+        scorer.run(CLIENT, compared, EMPTY, None, EventClock(0.0), 1)
+    scorer.run(CLIENT, compared, EMPTY, None, EventClock(0.0), 1)
+    of_days = [sorted({each.day[-1] for each in call.args[1]}) for call in write.call_args_list]
+    assert of_days == [["1", "2"], ["3", "4"], ["5"], ["5"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +15,9 @@ from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.poller import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller
 from barograph_server.streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.serving_facts import ServingFact
 
 
 def test_targets_are_read() -> None:
@@ -86,3 +89,16 @@ def test_names_that_appear_later_are_counted_and_logged_up_to_a_limit() -> None:
     assert counts == [MAX_UNKNOWN_NAMES] * 3
     assert [line["n"] for line in lines] == [MAX_UNKNOWN_NAMES]
     assert len(lines[0]["names"]) == MAX_LOGGED_NAMES
+
+
+@pytest.mark.parametrize("error", [WarehouseBusy("busy"), WarehouseError("no such table")])
+def test_a_stop_reports_the_rows_that_clickhouse_does_not_take(error: Exception) -> None:
+    client = Mock()
+    client.insert.side_effect = error
+    buffer = FactBuffer(lambda: client, Report("scrape", "test"))
+    buffer.start()
+    buffer.add([ServingFact("answers", "host:1", "up", "", 1, "vllm", "gauge", "", 1.0)] * 3)
+    assert [buffer.stop(60), buffer.stop(60)] == [3, 3]
+    is_refusal = isinstance(error, WarehouseError)
+    assert (buffer.is_writing, buffer.error) == (False, error if is_refusal else None)
+    assert (client.insert.call_count == 1) is is_refusal, "a busy server is tried once more"

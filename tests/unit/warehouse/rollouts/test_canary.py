@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import ContractRow
-from barograph_server.warehouse.rollouts.canary import is_canary
+from barograph_server.warehouse.rollouts.canary import is_canary, read_is_canary
 
 
 def applied(versions: str) -> ContractRow:
@@ -32,6 +36,24 @@ def test_history_of_contracts_decides() -> None:
         ("promoted again", ["43", "34", "43", "34"], True),
         ("another pair between", ["43", "54", "34"], False),
         ("another candidate", ["43", "53"], False),
+        ("applied again", ["43", "34", "34"], True),
     ):
         *earlier, current = history
         assert is_canary(made_shadow(current), map(applied, earlier)) is expected, name
+
+
+class Driver:
+    """Answers the query for the history of contracts."""
+
+    def __init__(self, *history: str) -> None:
+        self.rows = [astuple(applied(each)) for each in history]
+
+    def query(self, _sql: str, **_: Any) -> SimpleNamespace:
+        return SimpleNamespace(result_rows=self.rows)
+
+
+def test_later_contracts_of_other_versions_do_not_count() -> None:
+    client = Client(cast(Any, Driver("43", "34", "54")), "db:8123")
+    for versions, expected in (("43", False), ("34", True), ("54", False)):
+        assert read_is_canary(client, Contract(model="m", shadow=made_shadow(versions))) is expected, versions
+    assert not read_is_canary(client, Contract(model="m"))

@@ -68,6 +68,14 @@ def test_samples_of_an_endpoint(serve: Serve) -> None:
     assert without == AnswerSamples(("x", "x"), None, 22, 14, 2)
 
 
+@pytest.mark.parametrize(("status", "lacks"), [(200, True), (400, True), (401, False), (500, False)])
+def test_samples_count_without_log_probabilities(serve: Serve, status: int, lacks: bool) -> None:
+    server = serve(lambda handler, body, n: send(handler, chat("a"), status if body.get("logprobs") else 200))
+    result = sample_answers(server.endpoint(), MESSAGES, 2, PARAMETERS)
+    assert (result.texts, result.error, result.mean_logprob) == (("a", "a"), None, None)
+    assert (result.attempts, result.lacks_logprobs) == (3, lacks)
+
+
 def test_a_failed_cut_or_late_sample_ends_it_and_what_was_used_counts(serve: Serve) -> None:
     server = serve(lambda handler, body, n: send(handler, chat("a") if n == 0 else b"", 200 if n == 0 else 500))
     result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)

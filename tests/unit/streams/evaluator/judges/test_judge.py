@@ -148,6 +148,7 @@ def better(value: str) -> str:
     ("as_given", "swapped", "expected", "is_consistent"),
     [
         ("first", "second", "first", True),
+        ("second", "first", "second", True),
         ("tie", "tie", "tie", True),
         ("first", "first", "tie", False),
         ("tie", "first", "tie", False),
@@ -163,3 +164,14 @@ def test_only_preferences_in_both_orders_count(
     one, other = (body["messages"][-1]["content"] for body in server.bodies)
     assert one.index("9 years.") < one.rindex("3 years.")
     assert other.index("BEGIN first answer") < other.index("3 years.", other.index("BEGIN first")) < other.index("9 y")
+
+
+def test_a_comparison_with_one_order_has_no_preference(serve: Serve, rubric: Rubric) -> None:
+    verdict = compare_pair(rubric, serve(in_turn(better("first"), "Hm.")).endpoint(), TEXTS, "3 years.")
+    assert (verdict.better, verdict.is_consistent, verdict.error) == (None, False, JudgeErrorCode.PROSE)
+    assert (verdict.as_given.better, verdict.swapped.input_tokens) == ("first", 11)
+    verdict = compare_pair(rubric, serve(always(better("both"))).endpoint(), TEXTS, "x")
+    assert verdict.error is JudgeErrorCode.NO_VERDICT
+    down = serve(lambda handler, body, n: send(handler, b"", 500))
+    verdict = compare_pair(rubric, down.endpoint(), TEXTS, "x")
+    assert (verdict.error, verdict.as_given.input_tokens) == (JudgeErrorCode.ERROR, None)

@@ -12,7 +12,7 @@ from barograph.contract.problems import ContractError
 from barograph_server.streams.evaluator.judges.chat import ChatParameters
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 from barograph_server.streams.evaluator.judges.messages import rubric_hash, rubric_messages, verdict_schema
-from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
 
 SCORED = """\
 rubric: 1
@@ -73,10 +73,14 @@ def test_all_messages_but_the_last_are_the_same_for_each_answer() -> None:
     [
         ("scale: {faulty: It is not., sound: It is.}\n", "", "r.yaml:1: scale: is missing"),
         ("sound: It is.", "good: It is.", "r.yaml:4: scale.good: the key 'good' is unknown"),
+        ("sound: It is.", "sound: ' '", "r.yaml:4: scale.sound: the text is empty"),
         ("rubric: 1", "rubric: 2", "r.yaml:1: rubric: '2' is out of range"),
         ("scores: 1-5", "scores: 5-1", "r.yaml:5: scores: '5-1' is not a range of scores"),
         ("scores: 1-5\n", "", "r.yaml:5: faulty_at_most: needs scores"),
         ("faulty_at_most: 2", "faulty_at_most: 5", "r.yaml:6: faulty_at_most: is not a score that leaves one"),
+        ("faulty_at_most: 2\n", "", "r.yaml:1: faulty_at_most: is missing; write the highest score"),
+        ("score: 5, ", "", "r.yaml:9: examples[0].score: is missing; write the right result"),
+        ("prompt: Hi?, ", "", "r.yaml:9: examples[0].prompt: is missing; the rubric's inputs contain it"),
         ("reason: last", "inputs: [prompt]", "r.yaml:7: inputs: answer is missing"),
         ("reason: last", "inputs: [answer]", "r.yaml:9: examples[0].prompt: is not one of the rubric's inputs"),
         ("score: 5,", "class: sound,", "r.yaml:9: examples[0].class: the rubric has scores; write score"),
@@ -90,6 +94,14 @@ def test_problems_have_their_line(line: str, replacement: str, problem: str) -> 
     with pytest.raises(ContractError) as error:
         parse_rubric(SCORED.replace(line, replacement), "r.yaml")
     assert problem in str(error.value)
+
+
+def test_a_rubric_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    with pytest.raises(ContractError, match="cannot be read: no such file"):
+        read_rubric(path)
+    path.write_text(SCORED, encoding="utf-8")
+    assert read_rubric(path) == parse_rubric(SCORED, "r.yaml")
 
 
 def test_all_that_decides_the_result_is_in_the_version(rubric: Rubric) -> None:

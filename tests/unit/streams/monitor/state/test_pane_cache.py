@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from barograph.contract import Window
 
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
 from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.pane_cache import PaneCache
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.state.store import SeriesPanes, WarehouseStore
+from barograph_server.streams.records import OffsetRange
 from tests.support.memory_warehouse import MemoryWarehouse
-from tests.support.monitor_harness import HOUR_S, MonitorHarness, make_registry
+from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S
 from tests.support.pipeline import simple_baseline, simple_contract
 
@@ -136,3 +139,28 @@ def test_counts_beyond_32_bits_stay_exact_and_are_narrowed_once_written() -> Non
     assert not pane.dirty
     assert pane.counts.dtype == np.uint16
     assert pane.n_events == 300
+
+
+def test_a_changed_type_of_sketches_drops_merged_ranges_and_other_changes_do_not() -> None:
+    registry = make_registry(pane_s=MINUTES_10, windows=(Window(HOUR_S, HOUR_S),))
+    cache = PaneCache(WarehouseStore(MemoryWarehouse()), lambda: registry, 1 << 30)  # type: ignore[arg-type]
+    state = ModelState(registry.contracts["m"])
+    cache.load(state)
+    [baseline_id] = registry.layouts
+    series = cache.get_series(state, "1", baseline_id)
+    assert series is not None
+    for i, partial in enumerate(make_partials(registry, [event(T0_S)], OffsetRange(0, 0, 1))):
+        cache.merge(state, series, partial, i, late=False)
+    [window] = state.contract.windows
+
+    def merged_events() -> int:
+        return int(cache.merge_range(state, series, window, T0_S, T0_S + HOUR_S).counts[0])
+
+    assert merged_events() == 1
+    series.panes.clear()
+    cache.update_contract(state, msgspec.structs.replace(state.contract, description="otherwise the same"))
+    assert merged_events() == 1, "the stored range is reused"
+    fields = tuple(msgspec.structs.replace(field, sketch="req") for field in state.contract.fields)
+    cache.update_contract(state, msgspec.structs.replace(state.contract, fields=fields))
+    assert merged_events() == 0
+    assert series.contract is state.contract

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from barograph.contract import Contract, Field, Window
+from barograph.contract import Arms, Contract, Field, Window
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
@@ -16,7 +16,7 @@ from barograph_server.sketches.sketch.merge import NumberSummary
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 from barograph_server.streams.monitor.verdicts.compare import is_output
 from barograph_server.streams.monitor.verdicts.numbers import PooledMoments
-from barograph_server.streams.monitor.verdicts.sides import compared_ends
+from barograph_server.streams.monitor.verdicts.sides import arm_sides, compared_ends
 from tests.support.comparison_builder import MergedEvents, Row, one
 from tests.support.outputs import CLASSES, class_field, numeric_field, output_baseline, output_contract, output_events
 
@@ -89,6 +89,12 @@ def test_arms_of_one_version_are_compared_by_exact_counts(events: list[Row], end
     assert row["df"] == 10
     assert row["level"] == "major"
     assert row["difference_low"] < row["difference"] < row["difference_high"]
+
+
+def test_an_arm_that_no_baseline_contains_is_a_side_without_members(monitor: MergedEvents) -> None:
+    contract = output_contract(arms=Arms(shares={"a": 0.4, "b": 0.3, "new": 0.3}, unit="context.user"))
+    sides = arm_sides(contract, list(monitor.series.values()))
+    assert [(side.name, len(side.members)) for side in sides] == [("a", 2), ("b", 2), ("new", 0)]
 
 
 @pytest.mark.parametrize(
