@@ -252,7 +252,7 @@ def test_looks_are_written_in_inserts_and_continued_after_one_that_fails(monkeyp
         "write_looks": write,
         "MAX_ROWS": 4,
     }.items():
-        monkeypatch.setattr(f"streams.scorer.shadow_looks.{name}", value)
+        monkeypatch.setattr(f"barograph_server.streams.scorer.shadow_looks.{name}", value)
     compared = contract(label=None, shadow=ShadowTest(candidate="4", of="3", margins={"latency": 0.2}))
     pairing = Mock(run=lambda *_: 0)
     scorer = ModelScorer(make_rules(compared, EMPTY), pairing=pairing, shadow_looks=ShadowLooks(lambda: 0.0))
