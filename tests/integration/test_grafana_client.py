@@ -174,7 +174,7 @@ def test_grafana_under_a_path(stub: StubGrafana) -> None:
 
 
 def test_commands_load_without_the_client() -> None:
-    code = "import sys; sys.modules['grafana_client'] = None; from barograph_server.provisioning import command, show"
+    code = "import sys; sys.modules['grafana_client'] = None; from barograph_server.cli import apply"
     subprocess.run([sys.executable, "-c", code], check=True)
     code = "import sys, barograph_server.provisioning.plan; print([name for name in sys.modules if 'niquests' in name])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
