@@ -112,7 +112,6 @@ def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,7 +225,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline.alive()
 
 
-@pytest.mark.slow
 def test_an_end_marker_on_the_live_clock_is_a_dead_letter_and_ends_no_model(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])

@@ -29,8 +29,6 @@ from tests.support.drill_events import raw_rows
 from tests.support.drill_model import DrilledModel, make_model
 from tests.support.pipeline import wait_for
 
-pytestmark = pytest.mark.slow
-
 HOUR_S = 3600
 COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in ("x", "y", "k", "flag", "colour")))
 

@@ -16,7 +16,7 @@ from barograph_server.streams.evaluator.judges.judge import Judge
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
 from tests.reference.judge_attacks import RUBRIC
 
-pytestmark = [pytest.mark.llm, pytest.mark.slow]
+pytestmark = pytest.mark.llm
 
 
 @pytest.fixture

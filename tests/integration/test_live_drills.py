@@ -38,8 +38,6 @@ from tests.support.drill_events import START_MS, baseline, raw_rows
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import ROOT, Pipeline
 
-pytestmark = pytest.mark.slow
-
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 WAIT_S = 240.0
 TIMES = ("--live", "--history", "200s", "--duration", "20s", "--timeout", "400")

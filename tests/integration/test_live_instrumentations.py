@@ -15,7 +15,7 @@ from tests.support.instrumentations import install, make_calls
 from tests.support.otlp_receiver import published, start
 from tests.support.pipeline import Pipeline
 
-pytestmark = [pytest.mark.llm, pytest.mark.slow]
+pytestmark = pytest.mark.llm
 
 FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client."""

@@ -17,7 +17,7 @@ from barograph_server.warehouse.client import connect
 
 REPOSITORY = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.engine]
+pytestmark = [pytest.mark.broker, pytest.mark.engine]
 
 _OWNER = """
 import sys, time

@@ -34,7 +34,6 @@ CELLS = (
 """Fault, field, magnitude, rate, and the rule that a drill expects; the last one never pages."""
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_kafka_gives_the_pages_of_the_replay(
     broker: LocalKafka,

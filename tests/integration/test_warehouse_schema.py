@@ -17,7 +17,6 @@ from barograph_server.warehouse.client import Address, Client, WarehouseError, c
 from barograph_server.warehouse.migrate import MigrationState
 from barograph_server.warehouse.tables import SCHEMAS
 from tests.support.warehouse import migrated
-from tools.generate import tables_page
 
 pytestmark = pytest.mark.engine
 
@@ -122,10 +121,6 @@ def test_every_table_view_and_column_is_described(client: Client) -> None:
         "UNION ALL SELECT name FROM system.tables WHERE database = {database:String} AND comment = ''"
     )
     assert client.rows(sql, {"database": client.database}) == []
-
-
-def test_the_tables_page_matches_the_schema(client: Client) -> None:
-    assert tables_page.PAGE.read_text("utf-8") == tables_page.render(client)
 
 
 def test_results_are_kept_for_longer_than_an_event_may_be_old(client: Client) -> None:

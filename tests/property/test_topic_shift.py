@@ -18,8 +18,6 @@ from barograph_server.sketches.drift.psi import psi_verdicts
 from tests.reference.page_times import Change, predicted_hours
 from tests.support.questions import NAMES, REWORDED, USUAL, all_questions, questions, topic_of
 
-pytestmark = pytest.mark.slow
-
 CLUSTERS = len(NAMES)
 TRAINING, POOL = 4_000, 10_000
 EVENTS = 1_200

@@ -1,24 +1,18 @@
-"""Write or check docs/tables.md, from the comments of the schema; see `--help`.
+"""docs/tables.md, from the comments of the schema.
 
 The migrations run in a scratch engine inside this process, so no server is needed.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import clickhouse_connect
 
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client, select_database
-from tools.generate.generated_files import DOCS, main_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-PAGE = DOCS / "tables.md"
+from tools.generate import DOCS
 
 _HEAD = """\
 # Tables and views
@@ -32,7 +26,7 @@ is Kafka's timestamp.
 """
 
 
-def render(client: Client) -> str:
+def _page(client: Client) -> str:
     """Describe a client's database in Markdown: views first, then tables."""
     tables = client.rows(
         "SELECT name, engine = 'View', comment, sorting_key FROM system.tables "
@@ -62,24 +56,15 @@ def render(client: Client) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_scratch() -> str:
-    """Describe the schema that the migrations create in a scratch engine; a process can run one engine."""
+def generate() -> tuple[dict[Path, str], list[str]]:
+    """Return the page about the schema that the migrations create; a process can run one engine."""
     with tempfile.TemporaryDirectory(prefix="barograph-schema-") as folder:
         driver = clickhouse_connect.get_client(interface="chdb", path=folder)
         with Client(driver, "the scratch engine") as client:
             select_database(client, "schema", create=True)
             migrate.apply(client)
-            return render(client)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 if the page matches the schema (or was written), else 1."""
-    return main_of("tools.generate.tables_page", __doc__, lambda: ({PAGE: render_scratch()}, ()), arguments)
+            return {DOCS / "tables.md": _page(client)}, []
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

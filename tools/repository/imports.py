@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import posixpath
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -107,7 +109,7 @@ def no_modules_import_each_other_in_a_cycle(repository: Repository) -> Iterator[
     """No chain of imports that run at import time leads back to its module.
 
     Imports inside functions run later and do not count. Those under TYPE_CHECKING count, because two modules that need
-    each other's types are one module.
+    each other's types are one module. In JavaScript static imports of relative paths count.
     """
     paths = [*repository.product(), *repository.python("benchmarks")]
     modules = {module_name(path): path for path in paths}
@@ -116,6 +118,11 @@ def no_modules_import_each_other_in_a_cycle(repository: Repository) -> Iterator[
         target = imports_of(path, _outside_functions(repository.tree(path)))
         submodules = {(each.module, f"{each.module}.{each.name}") for each in target}
         graph[name] = {inner if inner in modules else outer for outer, inner in submodules} & modules.keys() - {name}
+    scripts = {name: name for name in repository.texts if name.endswith(".js")}
+    for name in scripts:
+        relative = re.findall(r"\b(?:from|import)\s+[\"'](\.[^\"']+)", repository.texts[name])
+        graph[name] = {posixpath.normpath(posixpath.join(name, "..", path)) for path in relative} & scripts.keys()
+    modules |= scripts
 
     def reachable(module: str) -> set[str]:
         visited: set[str] = set()

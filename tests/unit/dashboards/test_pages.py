@@ -18,18 +18,12 @@ from barograph_server.dashboards.uids import DASHBOARDS, PANELS, panel_link
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
 from tests.support.panel_queries import every_query
-from tools.generate.dashboards import main
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = dashboards()
 SCHEMA: dict[str, Any] = json.loads(
     (ROOT / "tests" / "golden" / f"grafana-{style.GRAFANA_VERSION}.schema.json").read_text("utf-8")
 )
-
-
-def test_the_checked_in_files_are_as_the_code_has_them() -> None:
-    assert main(["--check"]) == 0
-    assert {path.name for path in FOLDER.iterdir()} == {f"{uid}.json" for uid in DASHBOARDS.values()}
 
 
 def test_pages_are_of_grafanas_types() -> None:
