@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 
-from barograph_server.warehouse.queries import ContractRow
-from barograph_server.warehouse.rollouts.canary import is_canary
+from barograph_server.sketches.rollout.canary import is_canary
 
 
-def applied(versions: str) -> ContractRow:
-    """Make an applied contract from its versions: `43` names candidate 4 beside 3; empty names no candidate."""
+def applied(versions: str) -> str:
+    """Make the text of a contract from its versions: `43` names candidate 4 beside 3; empty names no candidate."""
     if versions == "unreadable":
-        return ContractRow("m", "", "not: [a contract", datetime(2026, 5, 1, tzinfo=UTC))
-    contract = Contract(model="m", shadow=made_shadow(versions) if versions else None)
-    return ContractRow("m", contract.id, dump_contract(contract), datetime(2026, 5, 1, tzinfo=UTC))
+        return "not: [a contract"
+    return dump_contract(Contract(model="m", shadow=made_shadow(versions) if versions else None))
 
 
 def made_shadow(versions: str) -> ShadowTest:
@@ -33,5 +29,5 @@ def test_history_of_contracts_decides() -> None:
         ("another pair between", ["43", "54", "34"], False),
         ("another candidate", ["43", "53"], False),
     ):
-        *earlier, current = history
-        assert is_canary(made_shadow(current), map(applied, earlier)) is expected, name
+        assert is_canary(made_shadow(history[-1]), map(applied, history)) is expected, name
+        assert is_canary(made_shadow(history[-1]), map(applied, [*history, "65"])) is expected, f"{name}, then another"
