@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from barograph_server.alerts.guard.suspected_causes import ExplainedVerdict
 from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 from barograph_server.terminal import AlignedTable, Terminal, cut, plural, utc_minute
-from barograph_server.warehouse.governance.change_ranking import Change
-from barograph_server.warehouse.governance.suspected_causes import ExplainedVerdict
+from barograph_server.warehouse.governance.changes import Change
 
 MAX_REASON_CHARS = 80
 MAX_RANKED = 3
@@ -180,12 +180,12 @@ def explain_command(
     """
     from datetime import UTC, datetime
 
+    from barograph_server.alerts.guard.suspected_causes import explain_verdicts
     from barograph_server.contracts import read_contract
     from barograph_server.settings import load_settings
     from barograph_server.terminal import Terminal
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.governance.suspected_causes import explain_verdicts
 
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)

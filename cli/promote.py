@@ -114,12 +114,12 @@ def promote_command(
             raise CommandError("--candidate and --policy are about candidates: leave them out with --arm.")
         settings = load_settings(config, needs=("clickhouse",))
         with connect(settings.warehouse) as client:
-            of_arm = evaluate_arm(client, model, arm)
+            evaluated = evaluate_arm(client, model, arm)
         if as_json:
-            Terminal().json(arm_decision_json(of_arm))
+            Terminal().json(arm_decision_json(evaluated))
         else:
-            print_arm_decision(Terminal(), of_arm)
-        raise typer.Exit(codes[of_arm.decision.outcome])
+            print_arm_decision(Terminal(), evaluated)
+        raise typer.Exit(codes[evaluated.decision.outcome])
     rules = PromotionPolicy() if policy is None else load_policy(policy)
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:

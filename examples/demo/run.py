@@ -14,6 +14,7 @@ from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
 from barograph_server.alerts.guard.detectability_history import store_detectability
+from barograph_server.alerts.guard.suspected_causes import explain_verdicts, store_causes
 from barograph_server.alerts.prediction.model_detectability import compute_detectability
 from barograph_server.examples.demo.chart_data import read_picture_data
 from barograph_server.examples.demo.demo_run import DemoRun
@@ -43,7 +44,6 @@ from barograph_server.provisioning.files import read_baselines
 from barograph_server.settings import Settings
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.client import Client, connect
-from barograph_server.warehouse.governance.suspected_causes import explain_verdicts, store_causes
 from barograph_server.warehouse.rollouts.arm_ratios import sample_ratio, write_ratio
 
 if TYPE_CHECKING:

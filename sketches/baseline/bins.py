@@ -85,7 +85,7 @@ class PsiBins(VerdictGroups):
         bins: IntArray = np.add.reduceat(columns, self._firsts, axis=1, dtype=np.int64)
         return bins
 
-    def of_groups(self, chosen: NDArray[np.bool_]) -> PsiBins:
+    def select(self, chosen: NDArray[np.bool_]) -> PsiBins:
         """Return the bins of some groups, a mask of shape (G,), end to end."""
         if chosen.all():
             return self

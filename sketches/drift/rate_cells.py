@@ -71,7 +71,7 @@ class RateCells(VerdictGroups):
         n: IntArray = counts[:, :, EVENTS].take(self.slice_index, axis=1)
         return n
 
-    def of_groups(self, chosen: NDArray[np.bool_]) -> RateCells:
+    def select(self, chosen: NDArray[np.bool_]) -> RateCells:
         """Return some groups, a mask of shape (G,)."""
         if chosen.all():
             return self

@@ -10,8 +10,8 @@ from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 
 from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.stored_rates import compute_rates, store_rates
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.evaluation.stored_rates import compute_rates, store_rates
 
 MIN_INTERVAL_S = 3600.0
 """Shortest interval between the computations of a model. One reads the evaluations of seven days."""

@@ -26,10 +26,10 @@ from barograph_server.alerts.prediction.model_detectability import ModelDetectab
 from barograph_server.alerts.prediction.smallest_change import Detectability
 from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.sketches.baseline.baseline import Baseline, SliceValues, dump_baseline
+from barograph_server.sketches.rollout.looks import decide_at, look_days
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.lineage import store_lineage
 from barograph_server.warehouse.rollouts.days import shadow_days
-from barograph_server.warehouse.rollouts.looks import decide_at, look_days
 from barograph_server.warehouse.rollouts.verdicts import look_rows, write_looks
 from barograph_server.warehouse.scoring.rules import ShadowVersions
 from barograph_server.warehouse.tables import SCHEMAS, insert_rows, ragged, table_of

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.drill_models import NO_DRILLS
-from barograph_server.warehouse.governance.change_ranking import Change
 from barograph_server.warehouse.queries import rows_of
 from barograph_server.warehouse.tables import insert_records
 
@@ -24,6 +24,34 @@ REQUIRED = {"kind": "what kind of change it is, such as deploy", "subject": "wha
 FIRST_YEAR = 1971
 FUTURE = timedelta(minutes=5)
 """How far the clock of a reporting host may be ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One recorded change: a row of the view `all_changes`."""
+
+    changed_at: datetime
+    kind: str
+    model: str
+    """The model that it concerns; empty: all models."""
+    subject: str
+    before: str
+    after: str
+    source: str
+    """The declared source that changed; empty: none."""
+    owner: str
+    reason: str
+    changed_by: str
+
+    @property
+    def versions(self) -> str:
+        """The values before and after it, as far as they are known."""
+        return " → ".join(filter(None, (self.before, self.after)))
+
+    @property
+    def title(self) -> str:
+        """What changed, with the values."""
+        return " ".join(filter(None, (self.kind, self.subject, self.versions)))
 
 
 class ChangeError(Exception):

@@ -8,59 +8,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.rollout.exceedances import bucket_histogram
+from barograph_server.sketches.rollout.shadow_days import (
+    COPY_SUMS,
+    COUNTED,
+    HISTOGRAMS,
+    SLO_TIMED,
+    FloatArray,
+    ShadowDays,
+)
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring.pairs import OF_PAIRS
 from barograph_server.warehouse.scoring.whole_sums import SCALE, whole
 from barograph_server.warehouse.tables import SCHEMAS
 
-FloatArray = NDArray[np.float64]
-
-COUNTED = (
-    *("requests", "pairs", "compared", "agreed", "labelled", "both_right", "primary_right", "candidate_right"),
-    *("missing_labelled", "missing_right", "scored", "loss_primary", "loss_candidate", "brier_primary"),
-    *("brier_candidate", "error_primary", "error_candidate", "timed", "log_latency"),
-    *("copy_compared", "copy_agreed", "copy_candidate_agreed", "slow_primary", "slow_candidate", "costed"),
-)
-"""Columns of `shadow_pairs` that add up over windows."""
-OF_COPY = ("copy_compared", "copy_agreed", "copy_candidate_agreed")
-OF_SETTINGS = (*OF_COPY, "slow_primary", "slow_candidate", "costed")
-"""Those that add up only over windows that were counted with the same settings."""
-SLO_TIMED = "slo_timed"
-"""Key of the timed pairs that were compared with the latency target."""
-HISTOGRAMS = ("scores_primary", "scores_candidate", "latencies_primary", "latencies_candidate")
+_SETTINGS_SUMS = (*COPY_SUMS, "slow_primary", "slow_candidate", "costed")
+"""Columns that add up only over windows that were counted with the same settings."""
 SPENT = ("spent_primary", "spent_candidate")
 _DECIMAL = frozenset(name for name in COUNTED if pa.types.is_floating(SCHEMAS["shadow_pairs"].field(name).type))
 _SAME_SETTINGS = "settings = {settings:String}"
-PLANNED = ("primary-failed", "skipped-sample")
-"""Reasons of missing pairs that are no failure of the candidate."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowDays:
-    """Sums of one slice over t local days, in order."""
-
-    slice: str
-    days: tuple[str, ...]
-    """Dates, such as `2026-03-29`."""
-    ended: NDArray[np.bool_]
-    """Shape (t,): whether the day is over, by the newest score window."""
-    mature: NDArray[np.bool_]
-    """Shape (t,): whether the labels of the whole day are mature."""
-    sums: dict[str, FloatArray]
-    """By column of `COUNTED`, and of `SLO_TIMED`, each of shape (t,)."""
-    missing: dict[str, FloatArray]
-    """Requests without a pair by reason, each of shape (t,)."""
-    histograms: dict[str, FloatArray] = field(default_factory=dict)
-    """By column of `HISTOGRAMS`: labelled rows of (t, bins, 3), as in `sketches.rollout.clustered_auc`, with 0 for the
-    sum of scores; latencies of (t, 481), as in `sketches.rollout.exceedances`. Empty without any, and for slices."""
-    spent_primary: dict[str, FloatArray] = field(default_factory=dict)
-    """Sums of the primary's metrics that have a price, over costed pairs, each of shape (t,)."""
-    spent_candidate: dict[str, FloatArray] = field(default_factory=dict)
-    """The same of the candidate."""
 
 
 def shadow_days(
@@ -141,7 +109,7 @@ def read_totals(
         query_settings: a SETTINGS clause of the query.
     """
     sums = ", ".join(
-        f"sumIf({name}, {_SAME_SETTINGS})" if name in OF_SETTINGS else f"sum({_whole(name)})" for name in COUNTED
+        f"sumIf({name}, {_SAME_SETTINGS})" if name in _SETTINGS_SUMS else f"sum({_whole(name)})" for name in COUNTED
     )
     spent = [f"sumForEachIf(arrayMap(v -> {whole('v')}, {name}), {_SAME_SETTINGS})" for name in SPENT]
     rows = client.rows(

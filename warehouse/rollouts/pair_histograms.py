@@ -14,7 +14,7 @@ from barograph_server.warehouse.scoring.pairs import OF_PAIRS
 LATENCY_RANKS = (0.5, 0.9, 0.95, 0.99, 0.999)
 """Ranks of the quantiles of latency."""
 
-_OF_ALL = f"FROM shadow_pairs FINAL WHERE {OF_PAIRS} AND slice = 'all'"
+_FROM_PAIRS = f"FROM shadow_pairs FINAL WHERE {OF_PAIRS} AND slice = 'all'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def read_histograms(client: Client, parameters: Mapping[str, Any]) -> PairHistog
         parameters: `model`, `candidate`, `of`, `basis` and `zone`, whose hours are used.
     """
     ((of_primary, of_candidate),) = client.rows(
-        f"SELECT sumMap(errors_primary), sumMap(errors_candidate) {_OF_ALL}", parameters
+        f"SELECT sumMap(errors_primary), sumMap(errors_candidate) {_FROM_PAIRS}", parameters
     )
     correlation = rank_correlation(client, parameters)
     return PairHistograms(latency_by_hour(client, parameters), correlation, dict(of_primary), dict(of_candidate))
@@ -65,7 +65,7 @@ def latency_by_hour(client: Client, parameters: Mapping[str, Any]) -> list[HourL
     """
     rows = client.rows(
         "SELECT toHour(window_start, {zone:String}) AS hour, sum(timed), sumMap(latencies_primary), "
-        f"sumMap(latencies_candidate) {_OF_ALL} GROUP BY hour HAVING sum(timed) > 0 ORDER BY hour",
+        f"sumMap(latencies_candidate) {_FROM_PAIRS} GROUP BY hour HAVING sum(timed) > 0 ORDER BY hour",
         parameters,
     )
     return [HourLatency(int(hour), int(pairs), *map(_quantiles, sides)) for hour, pairs, *sides in rows]
@@ -78,7 +78,7 @@ def rank_correlation(client: Client, parameters: Mapping[str, Any]) -> float:
         client: the connection to read from.
         parameters: `model`, `candidate`, `of` and `basis`.
     """
-    ((cells,),) = client.rows(f"SELECT sumMap(score_bins) {_OF_ALL}", parameters)
+    ((cells,),) = client.rows(f"SELECT sumMap(score_bins) {_FROM_PAIRS}", parameters)
     numbers = list(cells)
     return binned_rank_correlation(
         [number // 1024 for number in numbers], [number % 1024 for number in numbers], list(cells.values())

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from barograph.contract import Contract
-from barograph.prompts.prompt import parse_prompt_id
-
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of
-from barograph_server.warehouse.rollouts.arm_comparisons import ArmComparison
 from barograph_server.warehouse.tables import insert_records
 
 
@@ -46,46 +42,6 @@ def read_proposals(client: Client, *, model: str | None = None, mode: str | None
     return rows_of(client, RollbackProposal, sql, expected)
 
 
-def propose_rollbacks(
-    client: Client, contract: Contract, looks: Sequence[ArmComparison], now: datetime
-) -> list[RollbackProposal]:
-    """Write a proposal for each arm with a look and none yet; return the new ones.
-
-    Args:
-        client: the warehouse.
-        contract: the contract, with `rollback`.
-        looks: new looks at its arms whose outcome is harm.
-        now: the scorer's clock.
-    """
-    rollback = contract.rollback
-    assert rollback is not None
-    harmful: dict[str, list[ArmComparison]] = {}
-    for row in looks:
-        harmful.setdefault(row.arm, []).append(row)
-    if not harmful:
-        return []
-    known = {each.key for each in read_proposals(client, model=contract.model)}
-    proposals = []
-    for arm, of_arm in sorted(harmful.items()):
-        _, version = parse_prompt_id(arm)
-        assert version is not None
-        at = max(row.at for row in of_arm)
-        newest = [row for row in of_arm if row.at == at]
-        proposal = RollbackProposal(
-            model=contract.model,
-            prompt=rollback.prompt,
-            label=rollback.label,
-            version=version,
-            control=newest[0].control,
-            arm=arm,
-            target=rollback.to,
-            mode=rollback.mode,
-            at=at,
-            reason=f"{arm} is worse than {newest[0].control} in {contract.model}, as of {at:%Y-%m-%d %H:%M} UTC: "
-            + "; ".join(row.text for row in newest),
-            proposed_at=now,
-        )
-        if proposal.key not in known:
-            proposals.append(proposal)
+def write_proposals(client: Client, proposals: Sequence[RollbackProposal]) -> None:
+    """Store proposals. Raises as `insert_records`."""
     insert_records(client, "rollback_proposals", proposals)
-    return proposals

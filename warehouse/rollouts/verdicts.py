@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.rollout.decision import CriterionVerdict, Outcome, ShadowDecision, SliceVerdict
+from barograph_server.sketches.rollout.looks import LookDay
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.rollouts.looks import LookDay
 from barograph_server.warehouse.scoring.pairs import OF_VERSIONS
 from barograph_server.warehouse.scoring.rules import ShadowVersions
 from barograph_server.warehouse.tables import SCHEMAS, insert_columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from barograph_server.warehouse.rollouts.days import PLANNED
+from barograph_server.sketches.rollout.shadow_days import PLANNED
 from barograph_server.warehouse.signals.literals import literal, literals
 from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 from barograph_server.warehouse.signals.verdicts import PaneTiming

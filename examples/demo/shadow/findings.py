@@ -15,9 +15,9 @@ from barograph_server.examples.demo.shadow.source_pairs import SourcePairs
 from barograph_server.rollouts.candidate import CandidateEvaluation, evaluate
 from barograph_server.rollouts.decision_text import REASON_TEXTS, print_decision
 from barograph_server.sketches.rollout.decision import Outcome
+from barograph_server.sketches.rollout.looks import decide_at
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.rollouts.looks import decide_at
 
 
 @dataclass(frozen=True, slots=True)

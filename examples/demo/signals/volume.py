@@ -72,14 +72,14 @@ def read_volume(client: Client, calendar: Calendar, record_end: datetime, publis
         record_end: end of the last pane.
         published: predictions and labels acknowledged by Kafka.
     """
-    of_all = f"FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all' AND hour < {sql_time(record_end)}"
+    source = f"FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all' AND hour < {sql_time(record_end)}"
     months = query_rows(
         client,
         f"SELECT {calendar.month_sql('hour')} AS month, sum(requests) AS flights,",
         "  sum(errors) AS failed, sum(slow) AS slow, sum(timed) AS timed,",
         # Both versions have a row per hour; an hour is silent if both are.
         "  uniqExact(hour) - uniqExactIf(hour, requests > 0) AS silent_hours",
-        of_all,
+        source,
         "GROUP BY month ORDER BY month",
     )
     whole = query_rows(
@@ -90,7 +90,7 @@ def read_volume(client: Client, calendar: Calendar, record_end: datetime, publis
         "  (SELECT sum(lost) FROM producer_gaps) AS lost_before_kafka,",
         "  (SELECT sum(offsets) FROM lost_ranges) AS lost_in_kafka",
     )
-    silent = client.rows(f"SELECT hour {of_all} GROUP BY hour HAVING sum(requests) = 0 ORDER BY hour")
+    silent = client.rows(f"SELECT hour {source} GROUP BY hour HAVING sum(requests) = 0 ORDER BY hour")
     [(recorded, labels_recorded)] = client.rows(
         "SELECT (SELECT count() FROM all_predictions WHERE model = {model:String}), "
         "(SELECT sum(label_count) FROM latest_labels WHERE model = {model:String})",

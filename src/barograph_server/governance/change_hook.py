@@ -16,8 +16,13 @@ from starlette.routing import Route
 from barograph_server.local.loopback_page import InvalidRequest, LoopbackServer, read_json
 from barograph_server.warehouse.client import Address, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-from barograph_server.warehouse.governance.change_ranking import Change
-from barograph_server.warehouse.governance.changes import ChangeError, add_changes, reported_change, source_notes
+from barograph_server.warehouse.governance.changes import (
+    Change,
+    ChangeError,
+    add_changes,
+    reported_change,
+    source_notes,
+)
 
 TOKEN_VARIABLE = "BAROGRAPH_CHANGES_TOKEN"  # noqa: S105 - a name, no secret
 MAX_CHANGES = 100

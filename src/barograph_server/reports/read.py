@@ -32,7 +32,7 @@ from barograph_server.reports.weekly_report import (
     WeeklyReport,
 )
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.governance.change_ranking import Change
+from barograph_server.warehouse.governance.changes import Change
 from barograph_server.warehouse.governance.lineage import is_input
 from barograph_server.warehouse.operations.weekly_report import PRODUCER_DAYS, QUERIES, RECORDED, printed_query
 from barograph_server.warehouse.signals import FactTime

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from barograph_server.alerts.rule import Severity
-from barograph_server.warehouse.governance.change_ranking import Change
+from barograph_server.warehouse.governance.changes import Change
 
 Answer = Literal["healthy", "unhealthy", "uncertain"]
 

@@ -8,11 +8,11 @@ from barograph.contract import Arms
 
 from barograph_server.contracts import read_contract
 from barograph_server.errors import CommandError
+from barograph_server.rollouts.arm_decision import ArmDecision, decide_about_arm
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules, uncountable_reason
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_days import ArmDays, arm_days
-from barograph_server.warehouse.rollouts.arm_decision import ArmDecision, decide_about_arm
 from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, last_check
 
 

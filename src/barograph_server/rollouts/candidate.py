@@ -10,16 +10,17 @@ from barograph.contract.file import parse_contract
 
 from barograph_server.contracts import hint
 from barograph_server.errors import CommandError
+from barograph_server.sketches.rollout.canary import is_canary
+from barograph_server.sketches.rollout.criteria import decision
 from barograph_server.sketches.rollout.decision import ShadowDecision
+from barograph_server.sketches.rollout.mirror import judged, mirrored
+from barograph_server.sketches.rollout.shadow_days import ShadowDays
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules, uncountable_reason
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import ContractRow
-from barograph_server.warehouse.rollouts.canary import is_canary
-from barograph_server.warehouse.rollouts.criteria import decision
-from barograph_server.warehouse.rollouts.days import PairTotals, ShadowDays, days_of, matured_until, read_totals
-from barograph_server.warehouse.rollouts.mirror import judged, mirrored
+from barograph_server.warehouse.rollouts.days import PairTotals, days_of, matured_until, read_totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
     if reason:
         raise CommandError(reason)
     rules = make_rules(contract, build_registry([(contract, 1)], []))
-    return CandidateTest(contract, row, shadow, rules.basis, rules.pair_settings.hash, is_canary(shadow, earlier))
+    applied = (each.yaml for each in (*earlier, row))
+    return CandidateTest(contract, row, shadow, rules.basis, rules.pair_settings.hash, is_canary(shadow, applied))
 
 
 def evaluate(client: Client, model: str, candidate: str | None = None) -> CandidateEvaluation:

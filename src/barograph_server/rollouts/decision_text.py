@@ -9,8 +9,8 @@ from barograph.contract import ShadowTest
 
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.sketches.rollout.decision import CriterionVerdict, Outcome, ShadowDecision
+from barograph_server.sketches.rollout.shadow_days import ShadowDays
 from barograph_server.terminal import AlignedTable, Terminal, plural, ratio
-from barograph_server.warehouse.rollouts.days import ShadowDays
 
 REASON_TEXTS = {
     "primary-failed": "failed in the primary",

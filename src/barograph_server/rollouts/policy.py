@@ -23,10 +23,10 @@ from barograph.contract.yaml_nodes import MappingNode, Node
 from barograph.contract.yaml_tree import read_tree
 
 from barograph_server.policy_file import read_policy_text
+from barograph_server.sketches.rollout.criteria import missing_answers
 from barograph_server.sketches.rollout.decision import ShadowDecision
+from barograph_server.sketches.rollout.shadow_days import ShadowDays
 from barograph_server.terminal import percentage, plural
-from barograph_server.warehouse.rollouts.criteria import missing_answers
-from barograph_server.warehouse.rollouts.days import ShadowDays
 
 CRITERIA = tuple(dict.fromkeys([*(name for names in SHADOW_CRITERIA.values() for name in names), *UNLABELLED_CRITERIA]))
 """Criteria that a contract, and so a policy, can name."""

@@ -16,17 +16,17 @@ from barograph_server.html.page import html_fragment, html_page, html_table, htm
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.decision_text import REASON_TEXTS, decision_line, state_text, title
 from barograph_server.rollouts.histogram_sections import correlation_text, errors_section, hours_section
+from barograph_server.rollouts.projected_cost import projected_cost
+from barograph_server.sketches.rollout.criteria import criterion_days
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, day_interval
 from barograph_server.sketches.rollout.decision import AucDays, CriterionVerdict, Outcome
 from barograph_server.sketches.rollout.exceedances import bucket_quantiles
+from barograph_server.sketches.rollout.mirror import mirrored_prices
+from barograph_server.sketches.rollout.noise_floor import noise_floor
 from barograph_server.sketches.rollout.planned_auc import planned_auc, planned_days
+from barograph_server.sketches.rollout.shadow_days import FloatArray, ShadowDays
 from barograph_server.terminal import percentage, ratio
-from barograph_server.warehouse.rollouts.criteria import criterion_days
-from barograph_server.warehouse.rollouts.days import FloatArray, ShadowDays
-from barograph_server.warehouse.rollouts.mirror import mirrored_prices
-from barograph_server.warehouse.rollouts.noise_floor import noise_floor
 from barograph_server.warehouse.rollouts.pair_histograms import PairHistograms
-from barograph_server.warehouse.rollouts.projected_cost import projected_cost
 
 MAX_SLICES = 60
 """Slices that are listed, the strongest evidence of harm first."""

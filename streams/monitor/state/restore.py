@@ -75,8 +75,8 @@ def _restore_rows(series: Series, table: pa.Table, exclude: Container[int], pane
         pane.sealed = pane.sealed or bool(sealed[rows].any())
         # The table stores NaN if there was no number.
         described = numeric[f] & np.isfinite(moments[rows, 2])
-        of_all = (s == 0) & described
-        pane.moments[f[of_all]] = moments[rows[of_all]]
+        unsliced = (s == 0) & described
+        pane.moments[f[unsliced]] = moments[rows[unsliced]]
         for i in np.flatnonzero(has_sketch[rows]).tolist():
             data = sketches[int(rows[i])].as_py()
             if s[i] == 0:

@@ -217,7 +217,7 @@ class _WindowBatch:
         # Computed for all groups, so that the groups chosen from them do not compute it again.
         all_bins.phi(self.window.name)
         chosen = slices[all_bins.slice_index]
-        bins = all_bins.of_groups(chosen)
+        bins = all_bins.select(chosen)
         if not bins.n_groups:
             return {}
         phi = bins.phi(self.window.name)
@@ -286,7 +286,7 @@ class _WindowBatch:
         all_cells = self.series.compiled.rates
         # Computed for all groups, so that the groups chosen from them do not compute it again.
         all_cells.phi(self.window.name)
-        cells = all_cells.of_groups(slices[all_cells.slice_index])
+        cells = all_cells.select(slices[all_cells.slice_index])
         if not cells.n_groups:
             return {}
         k, n = cells.k(self.counts), cells.n(self.counts)

@@ -12,8 +12,8 @@ import pytest
 
 from barograph_server.cli.shadow import status_json
 from barograph_server.rollouts.candidate import CandidateEvaluation
+from barograph_server.rollouts.projected_cost import projected_cost
 from barograph_server.terminal import Terminal
-from barograph_server.warehouse.rollouts.projected_cost import projected_cost
 from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 
 

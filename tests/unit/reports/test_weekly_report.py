@@ -25,7 +25,7 @@ from barograph_server.reports.weekly_report import (
     WeeklyIncident,
     WeeklyReport,
 )
-from barograph_server.warehouse.governance.change_ranking import Change
+from barograph_server.warehouse.governance.changes import Change
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WEEK = parse_week("2026-W47", "America/New_York", NOW)

@@ -12,9 +12,9 @@ from barograph.events import ShadowReason
 
 from barograph_server.rollouts.decision_text import REASON_TEXTS
 from barograph_server.rollouts.policy import PromotionPolicy, parse_policy, unmet_requirements
+from barograph_server.sketches.rollout.criteria import decision, missing_answers
 from barograph_server.sketches.rollout.decision import ShadowDecision
-from barograph_server.warehouse.rollouts.criteria import decision, missing_answers
-from barograph_server.warehouse.rollouts.days import COUNTED, PLANNED, ShadowDays
+from barograph_server.sketches.rollout.shadow_days import COUNTED, PLANNED, ShadowDays
 
 SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
 

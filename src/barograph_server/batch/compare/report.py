@@ -222,7 +222,7 @@ def worst_level(levels: Sequence[str]) -> str:
     return max(levels, key=SEVERITY.__getitem__, default="insufficient")
 
 
-def of_all(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def unsliced_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Select the rows of the slice `all`."""
     return [row for row in rows if row["slice"] == ALL]
 

@@ -16,8 +16,8 @@ from barograph_server.batch.compare.report import (
     FieldVerdicts,
     PeriodShares,
     masked_fields,
-    of_all,
     rows_by_period,
+    unsliced_rows,
 )
 from barograph_server.batch.skew.compare import MASKED
 from barograph_server.sketches.baseline.baseline import Baseline
@@ -73,10 +73,10 @@ def summarise_fields(
     contract: Contract, baseline: Baseline, judged: JudgedPeriods, periods: Sequence[Period]
 ) -> list[FieldVerdicts]:
     drift: dict[str, list[dict[str, Any]]] = {}
-    for row in of_all(rows_by_period(judged.drift, contract, periods)):
+    for row in unsliced_rows(rows_by_period(judged.drift, contract, periods)):
         drift.setdefault(row["field"], []).append(row)
     rates: dict[str, list[dict[str, Any]]] = {}
-    for row in of_all(rows_by_period(judged.rates, contract, periods)):
+    for row in unsliced_rows(rows_by_period(judged.rates, contract, periods)):
         rates.setdefault(row["field"], []).append(row)
     masked = masked_fields(contract)
     critical = {field.name for field in contract.fields if field.critical}

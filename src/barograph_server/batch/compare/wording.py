@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import SEVERITY, CompareReport, FieldVerdicts, of_all, rows_by_period
+from barograph_server.batch.compare.report import SEVERITY, CompareReport, FieldVerdicts, rows_by_period, unsliced_rows
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.terminal import (
     percentage,
@@ -48,7 +48,7 @@ def verdict(report: CompareReport) -> str:
 
 def changed_rates(report: CompareReport) -> list[dict[str, Any]]:
     """Return the worst row of each rate of the slice `all` that is minor or major, worst first, with `periods`."""
-    rows = of_all(rows_by_period(report.rates, report.contract, report.periods))
+    rows = unsliced_rows(rows_by_period(report.rates, report.contract, report.periods))
     return _worst_of_each(rows, ("field", "kind"), "delta")
 
 

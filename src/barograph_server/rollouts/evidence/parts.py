@@ -20,6 +20,7 @@ from barograph_server.rollouts.evidence.bundle import CONTRACT, DAYS, DECISION, 
 from barograph_server.rollouts.evidence.recount import RecountedPairs, pairs_as_of
 from barograph_server.rollouts.report import render_report
 from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.rollout.shadow_days import ShadowDays
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import BaselineRow
@@ -31,7 +32,7 @@ from barograph_server.warehouse.rollouts.as_of import (
     offset_ranges,
     processed_until_ms,
 )
-from barograph_server.warehouse.rollouts.days import ShadowDays, matured_until, read_totals
+from barograph_server.warehouse.rollouts.days import matured_until, read_totals
 from barograph_server.warehouse.scoring.new_rows import EpochPartition, Topic
 
 LIBRARIES = ("clickhouse-connect", "msgspec", "numpy", "pyarrow", "pyyaml", "scipy")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 
+from barograph_server.sketches.rollout.criteria import criterion_days, daily_costs, decision, differences
 from barograph_server.sketches.rollout.decision import AucDays, CriterionDays, Outcome
 from barograph_server.sketches.rollout.exceedances import BUCKETS
-from barograph_server.warehouse.rollouts.criteria import criterion_days, daily_costs, decision, differences
-from barograph_server.warehouse.rollouts.days import COUNTED, SLO_TIMED, ShadowDays
+from barograph_server.sketches.rollout.shadow_days import COUNTED, SLO_TIMED, ShadowDays
 
 T = 60
 ONE = np.ones(T)

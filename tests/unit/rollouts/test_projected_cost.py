@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 
+from barograph_server.rollouts.projected_cost import projected_cost
 from barograph_server.sketches.rollout.day_interval import day_interval
-from barograph_server.warehouse.rollouts.days import COUNTED, ShadowDays
-from barograph_server.warehouse.rollouts.projected_cost import projected_cost
+from barograph_server.sketches.rollout.shadow_days import COUNTED, ShadowDays
 
 T = 40
 SHADOW = ShadowTest(candidate="4", of="3", margins={"cost": 0.1}, prices={"in": 0.01})

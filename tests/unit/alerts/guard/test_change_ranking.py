@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from barograph_server.warehouse.governance.change_ranking import LEAD, Change, OnsetInterval, rank_changes
+from barograph_server.alerts.guard.change_ranking import LEAD, rank_changes
+from barograph_server.warehouse.governance.changes import Change
+from barograph_server.warehouse.governance.major_verdicts import OnsetInterval
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 ONSET = OnsetInterval(AT, AT - timedelta(minutes=10), AT + timedelta(minutes=10))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from barograph.contract import ShadowTest
 
+from barograph_server.sketches.rollout.criteria import daily_costs
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, day_interval
-from barograph_server.warehouse.rollouts.criteria import daily_costs
-from barograph_server.warehouse.rollouts.days import ShadowDays
+from barograph_server.sketches.rollout.shadow_days import ShadowDays
 
 
 @dataclass(frozen=True, slots=True)

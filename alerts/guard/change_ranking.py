@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
+
+from barograph_server.warehouse.governance.changes import Change
+from barograph_server.warehouse.governance.major_verdicts import OnsetInterval
 
 Relation = Literal["own source", "model", "unknown", "other source"]
 Timing = Literal["at onset", "before", "after", "unknown"]
@@ -24,43 +27,6 @@ VERSION = "version"
 LEAD = timedelta(minutes=30)
 """How long before the interval of the onset a change may be recorded and still counts as at the onset: a deployment
 takes time until every instance runs it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One recorded change: a row of the view `all_changes`."""
-
-    changed_at: datetime
-    kind: str
-    model: str
-    """The model that it concerns; empty: all models."""
-    subject: str
-    before: str
-    after: str
-    source: str
-    """The declared source that changed; empty: none."""
-    owner: str
-    reason: str
-    changed_by: str
-
-    @property
-    def versions(self) -> str:
-        """The values before and after it, as far as they are known."""
-        return " → ".join(filter(None, (self.before, self.after)))
-
-    @property
-    def title(self) -> str:
-        """What changed, with the values."""
-        return " ".join(filter(None, (self.kind, self.subject, self.versions)))
-
-
-@dataclass(frozen=True, slots=True)
-class OnsetInterval:
-    """When a field moved, with its 95 % interval."""
-
-    at: datetime
-    low: datetime
-    high: datetime
 
 
 @dataclass(frozen=True, slots=True)

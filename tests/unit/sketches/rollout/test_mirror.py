@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 
+from barograph_server.sketches.rollout.criteria import SLICED, daily_costs, differences, missing_answers
 from barograph_server.sketches.rollout.exceedances import BUCKETS
-from barograph_server.warehouse.rollouts.criteria import SLICED, daily_costs, differences, missing_answers
-from barograph_server.warehouse.rollouts.days import COUNTED, HISTOGRAMS, SLO_TIMED, ShadowDays
-from barograph_server.warehouse.rollouts.mirror import mirrored, mirrored_prices
+from barograph_server.sketches.rollout.mirror import mirrored, mirrored_prices
+from barograph_server.sketches.rollout.shadow_days import COUNTED, HISTOGRAMS, SLO_TIMED, ShadowDays
 
 SHADOW = ShadowTest(
     candidate="3", of="4", margins={"cost": 0.1}, prices={"in": 2.0}, candidate_prices={"in": 1.0, "out": 3.0}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from barograph.contract import Arms
 
+from barograph_server.rollouts.arm_decision import decide_about_arm
 from barograph_server.sketches.baseline.levels import InsufficientReason, Level
 from barograph_server.sketches.rollout.decision import Outcome
 from barograph_server.warehouse.rollouts.arm_days import COUNTED, ArmDays
-from barograph_server.warehouse.rollouts.arm_decision import decide_about_arm
 from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, ArmUnits
 
 MARGINS = {"accuracy": 0.03, "brier": 0.03, "latency": 0.2, "errors": 0.02}

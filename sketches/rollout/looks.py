@@ -13,9 +13,9 @@ import numpy as np
 from barograph.contract import ShadowTest
 
 from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.rollout.criteria import decision
 from barograph_server.sketches.rollout.decision import ShadowDecision
-from barograph_server.warehouse.rollouts.criteria import decision
-from barograph_server.warehouse.rollouts.days import FloatArray, ShadowDays
+from barograph_server.sketches.rollout.shadow_days import FloatArray, ShadowDays
 
 T = TypeVar("T")
 

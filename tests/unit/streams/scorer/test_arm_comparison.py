@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from barograph.contract import Arms, Rollback
 
-from barograph_server.warehouse.rollouts.arm_comparisons import COLUMNS, compare_hours
+from barograph_server.streams.scorer.arm_comparison import compare_hours
+from barograph_server.warehouse.rollouts.arm_comparisons import COLUMNS
 from barograph_server.warehouse.rollouts.arm_hours import ArmHours
 
 ARMS = Arms(shares={"answer@7": 0.5, "answer@8": 0.5})

@@ -11,7 +11,7 @@ from barograph.contract import Arms
 
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.baseline.levels import Level
-from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.rollout.criteria import typical_error
 from barograph_server.sketches.rollout.decision import (
     Criterion,
     CriterionDays,
@@ -95,16 +95,11 @@ def _criterion_days(name: str, margin: float, arms: Arms, whole: ArmDays) -> Cri
 
 
 def _unit(name: str, days: ArmDays) -> float:
-    """Return the size of one typical event: of absolute errors, which can have any unit, the control's mean error.
-
-    It is that of the first 28 days with errors, so that later days do not change it.
-    """
+    """Return the size of one typical event: of absolute errors, which can have any unit, the control's mean error."""
     if name != "mae":
         return 1.0
     sums, counts = (each[:, 0].sum(axis=-1) for each in _totals(name, days))
-    first = np.flatnonzero(counts > 0.0)[:BURN_IN_DAYS]
-    mean = float(-sums[first].sum() / max(counts[first].sum(), 1.0))
-    return mean if mean > 0.0 else 1.0
+    return typical_error(-sums, counts)
 
 
 def _totals(name: str, days: ArmDays) -> tuple[FloatArray, FloatArray]:

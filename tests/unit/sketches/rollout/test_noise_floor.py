@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from barograph_server.sketches.rollout.day_interval import day_interval
-from barograph_server.warehouse.rollouts.days import COUNTED, ShadowDays
-from barograph_server.warehouse.rollouts.noise_floor import noise_floor
+from barograph_server.sketches.rollout.noise_floor import noise_floor
+from barograph_server.sketches.rollout.shadow_days import COUNTED, ShadowDays
 
 T = 40
 ENDED = np.arange(T) < T - 1

@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 from barograph.contract import ShadowTest
 
-from barograph_server.warehouse.rollouts.days import COUNTED, ShadowDays
-from barograph_server.warehouse.rollouts.looks import decide_at, look_days
+from barograph_server.sketches.rollout.looks import decide_at, look_days
+from barograph_server.sketches.rollout.shadow_days import COUNTED, ShadowDays
 
 SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
 NAMES = tuple(f"2026-05-{day:02}" for day in range(1, 32))

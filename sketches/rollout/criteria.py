@@ -22,7 +22,7 @@ from barograph_server.sketches.rollout.decision import (
 from barograph_server.sketches.rollout.exceedances import exceedances, frozen_limit
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs
 from barograph_server.sketches.rollout.noise_floor import disagreement_beyond_copy
-from barograph_server.warehouse.rollouts.days import PLANNED, SLO_TIMED, FloatArray, ShadowDays
+from barograph_server.sketches.rollout.shadow_days import PLANNED, SLO_TIMED, FloatArray, ShadowDays
 
 SLICED = ("accuracy", "brier", "log_loss", "mae")
 """Criteria that are also compared in every slice."""
@@ -129,13 +129,13 @@ def daily_costs(shadow: ShadowTest, days: ShadowDays) -> tuple[FloatArray, Float
 
     There are no pairs if the newest windows were counted before the contract had these prices.
     """
-    of_candidate = shadow.candidate_prices or shadow.prices
+    others = shadow.candidate_prices or shadow.prices
     none = np.zeros(len(days.days))
-    if not shadow.prices.keys() <= days.spent_primary.keys() or not of_candidate.keys() <= days.spent_candidate.keys():
+    if not shadow.prices.keys() <= days.spent_primary.keys() or not others.keys() <= days.spent_candidate.keys():
         return none, none, none
     return (
         _cost(shadow.prices, days.spent_primary, none),
-        _cost(of_candidate, days.spent_candidate, none),
+        _cost(others, days.spent_candidate, none),
         days.sums["costed"],
     )
 
@@ -174,6 +174,11 @@ def _unit(name: str, days: ShadowDays) -> float:
     """Return the size of one typical event: of absolute errors, which can have any unit, the primary's mean error."""
     if name != "mae":
         return 1.0
-    first = _first_days(days.sums["scored"] * days.ended * days.mature)
-    mean = float(days.sums["error_primary"][first].sum() / max(days.sums["scored"][first].sum(), 1.0))
+    return typical_error(days.sums["error_primary"], days.sums["scored"] * days.ended * days.mature)
+
+
+def typical_error(errors: FloatArray, counts: FloatArray) -> float:
+    """Return the mean of the first 28 days with errors, so that later days do not change it; 1 without any."""
+    first = _first_days(counts)
+    mean = float(errors[first].sum() / max(counts[first].sum(), 1.0))
     return mean if mean > 0.0 else 1.0

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from barograph.contract import ShadowTest
 
-from barograph_server.warehouse.rollouts.days import OF_COPY, ShadowDays
+from barograph_server.sketches.rollout.shadow_days import COPY_SUMS, ShadowDays
 
 _FAILED = "primary-failed"
 _CANDIDATE_FAILED = "error"
@@ -34,7 +34,7 @@ def mirrored(days: ShadowDays) -> ShadowDays:
     are then requests in which the primary failed. A failed primary has no answer that could be right, so no missing
     answer is labelled. Agreement has no side: its counts stay.
     """
-    names = {name: name if name in OF_COPY else _other_side(name) for name in days.sums}
+    names = {name: name if name in COPY_SUMS else _other_side(name) for name in days.sums}
     sums = {name: days.sums[other] for name, other in names.items()}
     sums |= {name: -days.sums[name] for name in _NEGATED}
     sums |= {name: np.zeros_like(days.sums[name]) for name in _LOST}
