@@ -64,7 +64,7 @@ def recorded(values: list[bytes]) -> list[bytes]:
         times = [round(row[name].timestamp() * 1000) for name in ("at", "received_at")]
         rest = [row["nulls"], row["score"], row["class"], dict(row["scores"]), dict(row["metrics"])]
         rest += [row["latency_ms"], row["status"], row["error"]]
-        messages.append(to_message("toy", RawPrediction(*plain, *times, row["arm"], *maps, *rest)))
+        messages.append(to_message("toy", RawPrediction._make([*plain, *times, row["arm"], *maps, *rest])))
     return messages
 
 
