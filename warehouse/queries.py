@@ -135,6 +135,12 @@ def contracts(client: Client, *, drills: bool = False) -> list[ContractRow]:
     )
 
 
+def first_applied_ms(client: Client) -> dict[str, int]:
+    """Return when each model's first contract was applied, in Unix milliseconds."""
+    rows = client.rows("SELECT model, toUnixTimestamp64Milli(min(applied_at)) FROM contracts GROUP BY model")
+    return {str(model): int(applied) for model, applied in rows}
+
+
 def contract_history(client: Client, model: str) -> list[ContractRow]:
     """Read all contracts of a model in the order in which they were applied; the last one is in effect."""
     return rows_of(
@@ -170,6 +176,12 @@ def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
         "ORDER BY model, version, effective_from, accepted_at",
         {} if model is None else {"model": model},
     )
+
+
+def has_baseline(client: Client, model: str) -> bool:
+    """Return whether a model has any baseline."""
+    ((n,),) = client.rows("SELECT count() FROM baselines WHERE model = {model:String}", {"model": model})
+    return bool(n)
 
 
 def codebooks(client: Client, codebook_ids: Sequence[str]) -> dict[str, bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
 
 from barograph.contract import Contract
 
@@ -25,6 +24,7 @@ from barograph_server.alerts.prediction.smallest_change import Detectability
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import BaselineError
 from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.history.detectability import last_computations
 from barograph_server.warehouse.tables import insert_rows
 
 PERIOD_S = 86_400
@@ -77,12 +77,7 @@ class DetectabilityHistory(BackgroundTask):
 
 def due_models(client: Client, contracts: Mapping[str, Contract], now_s: float) -> list[str]:
     """Return the models whose last computation is a day old or used another contract; those without one first."""
-    last: dict[str, tuple[datetime, str]] = {
-        model: (at, contract_id)
-        for model, at, contract_id in client.rows(
-            "SELECT model, max(at), argMax(contract_id, at) FROM detectability GROUP BY model"
-        )
-    }
+    last = last_computations(client)
     known = {model: (last[model][0].timestamp(), last[model][1]) for model in contracts if model in last}
     due = [
         model

@@ -11,7 +11,9 @@ from barograph_server.drills.run import live_models
 from barograph_server.drills.run.scratch import TIMEOUT_S, database_prefix, remove_namespace, topics_prefix
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import Admin
-from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.operations import drill_rows, server
+from barograph_server.warehouse.operations.processor_reports import report_age_s
 
 IN_USE_S = 60
 """A namespace whose processors reported so recently belongs to a drill that runs; they report every second."""
@@ -31,16 +33,12 @@ def clean(settings: Settings, *, running: bool = False) -> Iterator[str]:
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     databases, topics = database_prefix(settings), topics_prefix(settings)
     with connect(settings.warehouse) as client:
-        names = client.rows(
-            "SELECT name FROM system.databases WHERE startsWith(name, {prefix:String}) ORDER BY name",
-            {"prefix": databases},
-        )
-        run_ids = {name.removeprefix(databases) for (name,) in names}
-        in_use = {run_id for run_id in run_ids if _is_in_use(client, f"{databases}{run_id}")}
+        run_ids = {name.removeprefix(databases) for name in server.databases(client, databases)}
+        in_use = {run_id for run_id in run_ids if report_age_s(client, f"{databases}{run_id}") < IN_USE_S}
         models: defaultdict[str, set[str]] = defaultdict(set)
-        for model in live_models.leftovers(client):
+        for model in drill_rows.leftovers(client):
             models[run_of(model)].add(model)
-        in_use |= {run_of(model) for model in live_models.in_use(client)}
+        in_use |= {run_of(model) for model in drill_rows.in_use(client)}
     for name in admin.client.list_topics(timeout=TIMEOUT_S).topics:
         if name.startswith(topics):
             run_ids.add(name.removeprefix(topics).partition("-")[0])
@@ -63,17 +61,3 @@ def clean(settings: Settings, *, running: bool = False) -> Iterator[str]:
         )
         remove_namespace(scratch)
         yield f"{run_id}: removed."
-
-
-def _is_in_use(client: Client, database: str) -> bool:
-    """Whether the processors of a namespace have reported recently; false without their table."""
-    ((exists,),) = client.rows(
-        "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'processors'",
-        {"database": database},
-    )
-    if not exists:
-        return False
-    ((age_s,),) = client.rows(
-        "SELECT dateDiff('second', max(at), now64(3)) FROM {database:Identifier}.processors", {"database": database}
-    )
-    return bool(age_s < IN_USE_S)

@@ -30,6 +30,7 @@ from barograph_server.settings import Settings
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import drill_rows
 
 CHECK_S = 10.0
 """How often the drill checks that nobody has removed its models."""
@@ -146,7 +147,7 @@ def _follow(
             checked_s = time.monotonic()
             # While ClickHouse is down, the rules cannot be evaluated, which the drill reports.
             with suppress(WarehouseBusy):
-                if not names <= live_models.registered(client):
+                if not names <= drill_rows.registered(client):
                     raise DrillError("The models of this drill were removed by `barograph drill clean --running`.")
         time.sleep(STEP_S)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
 
 from barograph.contract.file import dump_contract
 from confluent_kafka import KafkaException, Producer
@@ -14,13 +13,11 @@ from barograph_server.drills.run.plan import DrillModel
 from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, store_baselines
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import explain
-from barograph_server.warehouse.client import Client, identifier
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.drill_models import PREFIX
-from barograph_server.warehouse.signals.literals import literals
+from barograph_server.warehouse.operations import drill_rows
 from barograph_server.warehouse.tables import insert_rows
 
-IN_USE_S = 150
-"""Age of the newest state or contract from which a drill no longer runs: it writes a state every minute."""
 FLUSH_S = 30.0
 ROUNDS = 10
 """How often rows are deleted until no processor has written any for some seconds."""
@@ -44,29 +41,6 @@ def register(client: Client, models: Sequence[DrillModel]) -> None:
     insert_rows(client, "contracts", rows)
 
 
-def registered(client: Client) -> set[str]:
-    """Return the models of drills that have a contract."""
-    rows = client.rows("SELECT DISTINCT model FROM contracts WHERE startsWith(model, {prefix:String})", _PREFIX)
-    return {model for (model,) in rows}
-
-
-def leftovers(client: Client) -> set[str]:
-    """Return the models of drills that have rows in any table."""
-    return {model for table in _tables(client) for model in _models_in(client, table)}
-
-
-def in_use(client: Client) -> set[str]:
-    """Return the models of drills that run: their contract or their newest state is not old."""
-    since = datetime.now(UTC) - timedelta(seconds=IN_USE_S)
-    rows = client.rows(
-        "SELECT model FROM contracts WHERE startsWith(model, {prefix:String}) AND applied_at > {since:DateTime64(3)} "
-        "UNION DISTINCT "
-        "SELECT model FROM model_health WHERE startsWith(model, {prefix:String}) AND at > {since:DateTime64(3)}",
-        {**_PREFIX, "since": since},
-    )
-    return {model for (model,) in rows}
-
-
 def remove(settings: Settings, client: Client, models: Iterable[str]) -> None:
     """Withdraw the contracts of models of drills, and delete their rows and states.
 
@@ -76,18 +50,18 @@ def remove(settings: Settings, client: Client, models: Iterable[str]) -> None:
     """
     names = sorted(models)
     assert all(name.startswith(PREFIX) for name in names)
-    is_known = bool(registered(client) & set(names))
+    is_known = bool(drill_rows.registered(client) & set(names))
     for table in ("contracts", "baselines"):
-        _delete(client, table, names)
+        drill_rows.delete_from(client, table, names)
     publish_states(settings, dict.fromkeys(names))
     if not is_known:
-        _delete_rows(client, names)
+        drill_rows.delete_rows(client, names)
         return
     # Until processors have read the registry again, they write rows of the models.
     processor = settings.processor()
     for _ in range(ROUNDS):
         time.sleep(processor.registry_poll_s + max(processor.write_s, processor.flush_s))
-        if not _delete_rows(client, names):
+        if not drill_rows.delete_rows(client, names):
             return
     raise DrillError("Processors still write their rows.")
 
@@ -116,36 +90,3 @@ def publish_states(settings: Settings, states: dict[str, bytes | None]) -> None:
         raise DrillError(f"Kafka did not accept a record of {topic} within {FLUSH_S:.0f} s.")
     if failures:
         raise DrillError(str(explain(failures[0], f"write to {topic}")))
-
-
-_PREFIX = {"prefix": PREFIX}
-
-
-def _tables(client: Client) -> list[str]:
-    rows = client.rows(
-        "SELECT DISTINCT table FROM system.columns WHERE database = currentDatabase() AND name = 'model' AND table IN "
-        "(SELECT name FROM system.tables WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree')) "
-        "AND table != 'drills' ORDER BY table"
-    )
-    return [identifier(table) for (table,) in rows]
-
-
-def _models_in(client: Client, table: str) -> Iterator[str]:
-    for (model,) in client.rows(
-        f"SELECT DISTINCT model FROM {table} WHERE startsWith(model, {{prefix:String}})",  # noqa: S608 - a table's name
-        _PREFIX,
-    ):
-        yield model
-
-
-def _delete_rows(client: Client, names: Sequence[str]) -> bool:
-    """Delete the rows of models from all tables; return whether there were any."""
-    tables = [table for table in _tables(client) if set(_models_in(client, table)) & set(names)]
-    for table in tables:
-        _delete(client, table, names)
-    return bool(tables)
-
-
-def _delete(client: Client, table: str, names: Sequence[str]) -> None:
-    # A mutation is stored as text, so it takes no parameters.
-    client.command(f"ALTER TABLE {table} DELETE WHERE model IN {literals(names)} SETTINGS mutations_sync = 1")

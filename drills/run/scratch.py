@@ -30,6 +30,7 @@ from barograph_server.settings import Settings, variable_of
 from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.streams.broker.client import Admin
 from barograph_server.warehouse.client import connect, identifier
+from barograph_server.warehouse.operations.server import drop_database
 
 MARK = "drill"
 """Part of the names of scratch databases and topics."""
@@ -152,7 +153,7 @@ def remove_namespace(settings: Settings) -> None:
     assert MARK in prefix
     assert f"_{MARK}_" in settings.warehouse.database
     with connect(replace(settings.warehouse, database="default")) as client:
-        client.command(f"DROP DATABASE IF EXISTS {identifier(settings.warehouse.database)} SYNC")
+        drop_database(client, settings.warehouse.database)
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     topics = [name for name in admin.client.list_topics(timeout=TIMEOUT_S).topics if name.startswith(prefix)]
     if topics:

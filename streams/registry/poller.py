@@ -134,12 +134,7 @@ class RegistryPoller:
         self._client = None
 
     def _read(self, client: Client) -> None:
-        applied_at_ms = dict(self._registry.applied_at_ms) | {
-            str(model): int(applied)
-            for model, applied in client.rows(
-                "SELECT model, toUnixTimestamp64Milli(min(applied_at)) FROM contracts GROUP BY model"
-            )
-        }
+        applied_at_ms = dict(self._registry.applied_at_ms) | queries.first_applied_ms(client)
         contracts: dict[str, Contract] = {}
         baselines: defaultdict[str, list[RegisteredBaseline]] = defaultdict(list)
         unreadable: dict[str, str] = {}

@@ -31,13 +31,13 @@ from barograph_server.cli.apply import plan_lines
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.governance.readers import read
 from barograph_server.governance.readers.comparison import ConsumerReport
-from barograph_server.governance.readers.query_log import read_users, users_of_field
 from barograph_server.governance.readers.store import store_readers
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning import apply_all, impact, plan_all
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.governance.query_log import read_users, users_of_field
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for

@@ -19,10 +19,10 @@ from barograph.contract.upstream import DeclaredSource
 from barograph_server.governance.debt import name_reads
 from barograph_server.governance.debt.finding import DebtReport
 from barograph_server.governance.debt.run_checks import run_checks
-from barograph_server.governance.readers.query_log import last_reads
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.query_log import last_reads
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call
 from tests.support.pipeline import simple_baseline, simple_contract

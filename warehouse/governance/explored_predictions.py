@@ -67,7 +67,7 @@ class EntityPredictions:
         """Count the predictions by how they are read."""
         unreadable = f"({_IS_FLAGGED} OR mapContains(context, 'propensity')) AND NOT {_IS_READABLE}"
         [row] = self._client.rows(
-            f"SELECT count(), countIf(error != ''), countIf(error = '' AND {self._entity} = ''), "  # noqa: S608 - own text
+            f"SELECT count(), countIf(error != ''), countIf(error = '' AND {self._entity} = ''), "
             f"countIf(error = '' AND {_FLAG} NOT IN ('true', 'false', '1', '0', '')), "
             f"countIf(error = '' AND {unreadable}), countIf({self._is_explored}), "
             f"toUnixTimestamp64Milli(max(at)), topKIf(1)(class, class != '' AND {self._is_explored})[1] "
@@ -88,9 +88,9 @@ class EntityPredictions:
             Columns `entity` (a hash), `at_ms`, `output` and `propensity` (null if there is none), and `f0`, `f1`, …,
             ordered by entity and time, at most 2 · `MAX_ROWS`; and the share of entities that was read.
         """
-        explored = f"SELECT {self._entity} FROM all_predictions WHERE {_RANGE} AND {self._is_explored}"  # noqa: S608 - own text
+        explored = f"SELECT {self._entity} FROM all_predictions WHERE {_RANGE} AND {self._is_explored}"
         source = f"all_predictions WHERE {_RANGE} AND error = '' AND {self._entity} IN ({explored})"
-        ((n,),) = self._client.rows(f"SELECT count() FROM {source}", self._parameters)  # noqa: S608 - own text
+        ((n,),) = self._client.rows(f"SELECT count() FROM {source}", self._parameters)
         share = min(1.0, MAX_ROWS / max(n, 1))
         value = {
             "score": "if(isNaN(score), NULL, score)",
@@ -101,7 +101,7 @@ class EntityPredictions:
         inputs = "".join(f", numbers[{{{name}:String}}] AS {name}" for name in names)
         hashed = f"cityHash64({self._entity})"
         rows = self._client.arrow(
-            f"SELECT {hashed} AS hash, toUnixTimestamp64Milli(at) AS at_ms, {value} AS output, "  # noqa: S608 - own text
+            f"SELECT {hashed} AS hash, toUnixTimestamp64Milli(at) AS at_ms, {value} AS output, "
             f"if({self._is_explored}, {_PROPENSITY}, NULL) AS propensity{inputs} FROM {source} "
             f"AND {hashed} % {_MILLION} < {{limit:UInt64}} ORDER BY hash, at_ms, id LIMIT 1 BY version, id "
             f"LIMIT {2 * MAX_ROWS}",
@@ -119,7 +119,7 @@ class EntityPredictions:
         """
         column = "strings[{feature:String}]" if feature else "class"
         return self._client.rows(
-            f"SELECT toUnixTimestamp(toDateTime(toMonday(at), 'UTC')) AS week, {column} AS item, count() "  # noqa: S608
+            f"SELECT toUnixTimestamp(toDateTime(toMonday(at), 'UTC')) AS week, {column} AS item, count() "
             f"FROM all_predictions WHERE {_RANGE} AND error = '' AND item != '' GROUP BY week, item "
             f"ORDER BY week, item LIMIT {MAX_EXPOSURES + 1}",
             {**self._parameters, "feature": feature},

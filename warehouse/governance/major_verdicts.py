@@ -84,7 +84,7 @@ def models_with_major_verdicts(client: Client, start: datetime) -> set[str]:
     where = "WHERE slice = 'all' AND level = 'major' AND window_end > {start:DateTime}"
     tables = "drift_levels", "rate_levels"
     rows = client.rows(
-        " UNION DISTINCT ".join(f"SELECT DISTINCT model FROM {table} {where}" for table in tables),  # noqa: S608 - names of this file
+        " UNION DISTINCT ".join(f"SELECT DISTINCT model FROM {table} {where}" for table in tables),
         {"start": start},
     )
     return {str(model) for (model,) in rows}
@@ -111,7 +111,7 @@ def read_onset(client: Client, model: str, verdict: MajorVerdict) -> OnsetInterv
     cells = _RATE_CELLS.get(verdict.signal, cells)
     of_field = "" if table == "all_volume" else "AND field = {field:String} "
     rows = client.rows(
-        f"SELECT toUnixTimestamp(toStartOfInterval(pane_start, toIntervalSecond({{step:UInt32}}))) AS step_start, "  # noqa: S608 - names of this file
+        f"SELECT toUnixTimestamp(toStartOfInterval(pane_start, toIntervalSecond({{step:UInt32}}))) AS step_start, "
         f"sumForEach(arrayMap(count -> toInt64(count), {cells})) AS sums, any(pane_s) FROM {table} "
         "WHERE model = {model:String} AND version = {version:String} AND baseline_id = {baseline:String} "
         f"AND slice = 'all' {of_field}AND pane_start >= {{start:DateTime}} AND pane_start < {{end:DateTime}} "

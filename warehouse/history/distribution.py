@@ -36,10 +36,10 @@ _PANES = (
     f"panes FINAL WHERE {_SERIES} "
     "AND pane_start < {end_s:UInt32} AND toUInt32(pane_start) + pane_s > {start_s:UInt32}"
 )
-_NOT_IN_DAYS = f"toUInt32(toStartOfDay(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_DAYS})"  # noqa: S608
-_NOT_IN_HOURS = f"toUInt32(toStartOfHour(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_HOURS})"  # noqa: S608
+_NOT_IN_DAYS = f"toUInt32(toStartOfDay(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_DAYS})"
+_NOT_IN_HOURS = f"toUInt32(toStartOfHour(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_HOURS})"
 _SQL = (
-    f"SELECT {_COLUMNS} FROM {_DAYS} "  # noqa: S608 - words of this file
+    f"SELECT {_COLUMNS} FROM {_DAYS} "
     f"UNION ALL SELECT {_COLUMNS} FROM {_HOURS} AND {_NOT_IN_DAYS} "
     f"UNION ALL SELECT {_COLUMNS} FROM {_PANES} AND {_NOT_IN_DAYS} AND {_NOT_IN_HOURS}"
 )

@@ -142,7 +142,7 @@ def recorded_shadows(client: Client, model: str, ranges: Offsets, since: datetim
 
 def _recorded(client: Client, table: str, model: str, ranges: Offsets, since: datetime) -> int:
     ((n,),) = client.rows(
-        f"SELECT uniqExact(partition, offset, message_index) FROM {table} WHERE {_in_ranges(ranges)}",  # noqa: S608
+        f"SELECT uniqExact(partition, offset, message_index) FROM {table} WHERE {_in_ranges(ranges)}",
         {"model": model, "since": since},
     )
     return int(n)
@@ -164,12 +164,12 @@ def label_outcomes(
     key = "partition, offset, message_index"
     is_joinable = "1" if raw_share >= 1 else f"CRC32(id) < {raw_share * 2**32!r}"
     ((recorded, joinable),) = client.rows(
-        f"SELECT uniqExact({key}), uniqExactIf(({key}), {is_joinable}) FROM labels WHERE {condition}",  # noqa: S608
+        f"SELECT uniqExact({key}), uniqExactIf(({key}), {is_joinable}) FROM labels WHERE {condition}",
         parameters,
     )
-    ((matched,),) = client.rows(f"SELECT uniqExact({key}) FROM hour_labels WHERE {condition}", parameters)  # noqa: S608
+    ((matched,),) = client.rows(f"SELECT uniqExact({key}) FROM hour_labels WHERE {condition}", parameters)
     ((unmatched,),) = client.rows(
-        f"WITH waiting AS (SELECT id FROM pending_labels FINAL WHERE {condition} AND matched = 0) "  # noqa: S608
+        f"WITH waiting AS (SELECT id FROM pending_labels FINAL WHERE {condition} AND matched = 0) "
         "SELECT count() FROM waiting WHERE id NOT IN "
         "(SELECT id FROM predictions WHERE model = {model:String} AND id IN (SELECT id FROM waiting))",
         parameters,
@@ -195,7 +195,7 @@ def problems(client: Client) -> list[ProblemRow]:
     return rows_of(
         client,
         ProblemRow,
-        "FROM ("  # noqa: S608 - words of this package
+        "FROM ("
         "SELECT model, {dead:String} AS kind, concat(topic, ' ', reason) AS name, sum(counted.n) AS n, "
         "min(hour) AS first_at, max(hour) AS last_at FROM dead_letters AS counted GROUP BY model, topic, reason "
         "UNION ALL SELECT model, kind, field AS name, sum(broken.n) AS n, min(pane_start) AS first_at, "
@@ -206,6 +206,32 @@ def problems(client: Client) -> list[ProblemRow]:
         f") WHERE {NO_DRILLS} ORDER BY model, kind, name",
         {"dead": DEAD_LETTER, "values": list(VALUE_PROBLEMS), "labels": list(LABEL_PROBLEMS)},
     )
+
+
+def problem_query(kind: str, model: str, name: str) -> str:
+    """Return the query of a person that wants to see the events of a problem.
+
+    Args:
+        kind: `unseen`, `wrong_type`, `undeclared_label`, `unmatched` or `late`.
+        model: the model.
+        name: the field of unseen values.
+    """
+    of_model = "WHERE model = '{}'".format(model.replace("'", "''"))
+    match kind:
+        case "unseen":
+            field = name.replace("'", "''")
+            return (
+                f"SELECT category, sum(n_low) AS n FROM unseen_categories {of_model} AND field = '{field}' "
+                "GROUP BY category ORDER BY n DESC LIMIT 20"
+            )
+        case "unmatched":
+            return f"SELECT id, at FROM pending_labels FINAL {of_model} AND matched = 0 LIMIT 20"
+        case "late":
+            return f"SELECT hour, n FROM label_counts {of_model} AND kind = 'late' ORDER BY hour"
+        case _:
+            return (
+                f"SELECT label_type, label, count() AS n FROM labels {of_model} GROUP BY ALL ORDER BY n DESC LIMIT 20"
+            )
 
 
 def totals(client: Client) -> dict[str, EventTotals]:

@@ -45,12 +45,12 @@ def field_traffic(client: Client, model: str, days: int = TRAFFIC_DAYS) -> list[
         "WHERE model = {model:String}) - toIntervalDay({days:UInt16})"
     )
     newest = (
-        f"SELECT version, baseline_id FROM drift WHERE {recent} AND slice = 'all' "  # noqa: S608 - words of this file
+        f"SELECT version, baseline_id FROM drift WHERE {recent} AND slice = 'all' "
         "GROUP BY version, baseline_id ORDER BY max(window_end) DESC, sum(n) DESC LIMIT 1"
     )
     # `latest_drift` has columns with the names of the result, so they are qualified.
     rows = (
-        "SELECT version, baseline_id, slice, field, window, "  # noqa: S608 - words of this file
+        "SELECT version, baseline_id, slice, field, window, "
         "quantileExact(0.5)(toFloat64(verdicts.n)) AS n, argMax(verdicts.phi, window_end) AS phi, "
         "quantileExact(0.5)(toFloat64(window_end - window_start)) AS length_s, count() AS windows "
         f"FROM latest_drift AS verdicts WHERE {recent} AND (version, baseline_id) IN ({newest}) "

@@ -82,7 +82,7 @@ def events_of_model(client: Client, panes: PaneRange) -> int:
 def events_by_slice(client: Client, panes: PaneRange) -> dict[str, int]:
     """Count predictions per slice, including failed ones."""
     rows = client.rows(
-        f"SELECT slice, sum(n) FROM volume FINAL WHERE {_RANGE} GROUP BY slice ORDER BY slice",  # noqa: S608
+        f"SELECT slice, sum(n) FROM volume FINAL WHERE {_RANGE} GROUP BY slice ORDER BY slice",
         panes.parameters(),
     )
     return {str(name): int(n) for name, n in rows}
@@ -124,8 +124,7 @@ def pane_sums(
     selected = [*buckets, "slice", "field", "sumForEach(counts) AS total_counts", *sums, *moments]
     slice_condition = " AND slice = {only:String}" if only else ""
     rows = client.arrow(
-        f"SELECT {', '.join(selected)} FROM panes FINAL WHERE {_RANGE}{slice_condition} "  # noqa: S608
-        f"GROUP BY {', '.join(keys)}",
+        f"SELECT {', '.join(selected)} FROM panes FINAL WHERE {_RANGE}{slice_condition} GROUP BY {', '.join(keys)}",
         {**panes.parameters(start_s, end_s), **({"only": only} if only else {})},
     )
     return rows.rename_columns([name.removeprefix("total_") for name in rows.column_names])
@@ -146,7 +145,7 @@ def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: 
     """
     hourly = " AND pane_s = 3600" if table == "rollups" else ""
     rows = client.arrow(
-        f"SELECT field, toUnixTimestamp(pane_start) AS at, sketch FROM {identifier(table)} FINAL "  # noqa: S608
+        f"SELECT field, toUnixTimestamp(pane_start) AS at, sketch FROM {identifier(table)} FINAL "
         f"WHERE {_RANGE} AND slice = 'all' AND sketch != ''{hourly} ORDER BY field, at",
         panes.parameters(start_s, end_s),
     )
@@ -163,7 +162,7 @@ def field_sketches(
         The field, slice, start (Unix seconds) and bytes of each sketch, unordered.
     """
     rows = client.arrow(
-        "SELECT field, slice, toUnixTimestamp(pane_start) AS at, sketch FROM panes FINAL "  # noqa: S608
+        "SELECT field, slice, toUnixTimestamp(pane_start) AS at, sketch FROM panes FINAL "
         f"WHERE {_RANGE} AND field IN {{fields:Array(String)}} AND sketch != ''",
         {**panes.parameters(start_s, end_s), "fields": list(fields)},
     )

@@ -54,7 +54,7 @@ def served_features(
     if version is not None:
         condition += " AND version = {version:String}"
         parameters["version"] = version
-    sql = f"SELECT {', '.join(selected)} FROM all_predictions WHERE {condition} ORDER BY at, id"  # noqa: S608 - our names
+    sql = f"SELECT {', '.join(selected)} FROM all_predictions WHERE {condition} ORDER BY at, id"
     while start < end:
         stop = min(end, datetime.fromtimestamp(start.timestamp() // 3600 * 3600, UTC) + STEP)
         rows = client.arrow(sql, {**parameters, "start": start, "end": stop})

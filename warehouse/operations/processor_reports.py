@@ -1,11 +1,13 @@
-"""Writes the reports of processors: each report as it is, and its metrics per five minutes."""
+"""The reports of processors: each report as it is, and its metrics per five minutes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.server import tables
 from barograph_server.warehouse.tables import insert_records, insert_rows
 
 BUCKET_S = 300
@@ -61,3 +63,23 @@ def insert_reports(client: Client, reports: Sequence[ProcessorReport]) -> None:
         for key, value in report.details.items()
     ]
     insert_rows(client, "processor_metrics", samples)
+
+
+def last_reports(client: Client, kinds: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Return the time of each processor's last report, in Unix ms by its own clock, by kind and instance."""
+    rows = client.rows(
+        "SELECT kind, instance, toUnixTimestamp64Milli(max(at)) FROM processors WHERE kind IN {kinds:Array(String)} "
+        "GROUP BY kind, instance",
+        {"kinds": kinds},
+    )
+    return {(str(kind), str(instance)): int(at_ms) for kind, instance, at_ms in rows}
+
+
+def report_age_s(client: Client, database: str) -> float:
+    """Return the age of the newest report in a database, in seconds; infinite without the table of reports."""
+    if "processors" not in tables(client, database):
+        return math.inf
+    ((age_s,),) = client.rows(
+        "SELECT dateDiff('second', max(at), now64(3)) FROM {database:Identifier}.processors", {"database": database}
+    )
+    return float(age_s)

@@ -166,7 +166,7 @@ def latest_drift(client: Client, model: str, slice_name: str = "all") -> list[Dr
     return rows_of(
         client,
         DriftRow,
-        f"FROM latest_drift {_OF_SLICE} AND (version, field, window, window_end) IN "  # noqa: S608 - words of this file
+        f"FROM latest_drift {_OF_SLICE} AND (version, field, window, window_end) IN "
         f"(SELECT version, field, window, max(window_end) FROM drift {_RECENT} GROUP BY version, field, window) "
         "ORDER BY version, field, window, judged_at DESC LIMIT 1 BY version, field, window",
         {"model": model, "slice": slice_name, "days": RECENT_DAYS},
@@ -178,7 +178,7 @@ def latest_rates(client: Client, model: str, slice_name: str = "all") -> list[Ra
     return rows_of(
         client,
         RateRow,
-        f"FROM latest_rates {_OF_SLICE} AND (version, field, kind, window, window_end) IN "  # noqa: S608 - words of this file
+        f"FROM latest_rates {_OF_SLICE} AND (version, field, kind, window, window_end) IN "
         "(SELECT version, field, kind, window, max(window_end) FROM rates "
         f"{_RECENT} GROUP BY version, field, kind, window) "
         "ORDER BY version, field, kind, window, judged_at DESC LIMIT 1 BY version, field, kind, window",
@@ -194,7 +194,7 @@ def first_major_drift(client: Client, model: str, window: str, slice_name: str =
     return rows_of(
         client,
         DriftRow,
-        f"FROM latest_drift {_OF_SLICE} AND window = {{window:String}} AND (version, field, window_end) IN "  # noqa: S608 - words of this file
+        f"FROM latest_drift {_OF_SLICE} AND window = {{window:String}} AND (version, field, window_end) IN "
         f"(SELECT version, field, min(window_end) FROM latest_drift {_OF_SLICE} AND window = {{window:String}} "
         "AND level = 'major' GROUP BY version, field) "
         "AND level = 'major' ORDER BY window_end, version, field LIMIT 1 BY version, field",
@@ -205,7 +205,7 @@ def first_major_drift(client: Client, model: str, window: str, slice_name: str =
 # The subqueries select keys first, because reading every column of all rows would dominate the cost.
 _OF_SLICE = "WHERE model = {model:String} AND slice = {slice:String}"
 _RECENT = (
-    f"{_OF_SLICE} AND window_end > "  # noqa: S608 - words of this file
+    f"{_OF_SLICE} AND window_end > "
     "(SELECT max(sealed_until) FROM progress WHERE model = {model:String}) - toIntervalDay({days:UInt16})"
 )
 

@@ -21,6 +21,12 @@ _ROWS: Mapping[Topic, tuple[str, str, str]] = {
 }
 """Topic → table, condition for the rows behind pairs, and column of the event time. All shadows of
 the model count: those of the candidate, of the copy of the primary, and of other versions."""
+STORED_PAIRS = (
+    "(SELECT * FROM shadow_pairs FINAL WHERE window_start >= toDateTime({since:UInt32}, 'UTC') "
+    "AND window_start < toDateTime({until:UInt32}, 'UTC') "
+    "AND window_start NOT IN {excluded:Array(DateTime('UTC'))})"
+)
+"""A source of stored pairs with the parameters `since`, `until` and `excluded`, the starts of left-out windows."""
 
 
 def offset_ranges(client: Client, parameters: Mapping[str, object], since_s: int, until_s: int) -> OffsetRanges:

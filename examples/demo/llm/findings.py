@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from barograph_server.examples.demo import queries
 from barograph_server.examples.demo.expectation import DemoExpectation
 from barograph_server.examples.demo.llm.bot_process import BotCall
-from barograph_server.examples.demo.llm.evaluated import evaluation_expectation, read_evaluations, unevaluated
+from barograph_server.examples.demo.llm.evaluated import evaluation_expectation, unevaluated
 from barograph_server.examples.demo.llm.search import tables_with, topics_with
 from barograph_server.examples.demo.llm.training import CANDIDATE, MODEL, PRICES, PRODUCTION
-from barograph_server.examples.demo.query_result import DemoQuery, query_rows
+from barograph_server.examples.demo.queries import DemoQuery
 from barograph_server.examples.demo.report import DemoReport, joined
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
@@ -38,11 +39,11 @@ class LlmFindings:
     looks: DemoQuery
     """The last look per criterion: criterion, difference, low, high, margin, generations of both, outcome."""
     rollback: tuple[str, ...] | None
-    """The guard's change of the label; see `rolled_back`."""
+    """The guard's change of the label; see `guard_change`."""
     topics: DemoQuery
     """The last window of each text feature: field, end, PSI, its interval, events, level."""
     evaluations: DemoQuery
-    """Per evaluator; see `read_evaluations`."""
+    """Per evaluator; see `evaluation_results`."""
     remaining: int
     """Answers without an evaluation."""
     recorded: dict[str, dict[str, Any]]
@@ -57,54 +58,21 @@ class LlmFindings:
 
 def read_findings(settings: Settings, client: Client, calls: Sequence[BotCall], planted: str) -> LlmFindings:
     """Read the findings from the demo's database and topics."""
-    by_prompt = query_rows(
-        client,
-        "SELECT context['prompt'] AS prompt, count() AS generations, countIf(error != '') AS failed,",
-        "  round(avg(metrics['input_tokens']), 1) AS input_tokens,",
-        "  round(avg(metrics['output_tokens']), 1) AS output_tokens,",
-        "  round(quantile(0.5)(metrics['ttft_ms'])) AS ttft_ms, round(quantile(0.5)(latency_ms)) AS latency_ms",
-        f"FROM all_predictions WHERE model = '{MODEL}' GROUP BY prompt ORDER BY prompt",
-    )
-    looks = query_rows(
-        client,
-        "SELECT criterion, round(value, 3) AS difference, round(low, 3) AS low, round(high, 3) AS high, margin,",
-        "  concat(toString(control_events), ' and ', toString(arm_events)) AS generations, outcome",
-        f"FROM arm_comparisons FINAL WHERE model = '{MODEL}' AND arm = '{CANDIDATE}'",
-        "ORDER BY at DESC LIMIT 1 BY criterion",
-    )
-    topics = query_rows(
-        client,
-        "SELECT field, toString(window_end) AS window_end, round(psi, 2) AS psi, round(psi_low, 2) AS psi_low,",
-        "  round(psi_high, 2) AS psi_high, n, level",
-        f"FROM latest_drift WHERE model = '{MODEL}' AND slice = 'all' AND field IN ('topic', 'language')",
-        "ORDER BY window_end DESC LIMIT 1 BY field",
-    )
-    rows = client.rows("SELECT id, metrics FROM all_predictions WHERE model = {model:String}", {"model": MODEL})
-    [(facts,)] = client.rows("SELECT uniqExact(name) FROM serving_facts WHERE model = {model:String}", {"model": MODEL})
     messages, in_topics = topics_with(settings, planted)
     searched, in_tables = tables_with(client, planted)
     return LlmFindings(
         calls,
-        by_prompt,
-        looks,
-        rolled_back(client),
-        topics,
-        read_evaluations(client),
+        queries.prompt_costs(client, MODEL),
+        queries.prompt_looks(client, MODEL, CANDIDATE),
+        queries.guard_change(client),
+        queries.text_drift(client, MODEL),
+        queries.evaluation_results(client, MODEL),
         unevaluated(client),
-        {str(row[0]): dict(row[1]) for row in rows},
-        int(facts),
+        queries.generation_metrics(client, MODEL),
+        queries.serving_fact_count(client, MODEL),
         (messages, searched),
         (*in_topics, *in_tables),
     )
-
-
-def rolled_back(client: Client) -> tuple[str, ...] | None:
-    """Return the guard's change of the label: time, before, after, reason; None if there is none yet."""
-    rows = client.rows(
-        "SELECT toString(changed_at), before, after, reason FROM changes FINAL WHERE changed_by = 'guard' "
-        "ORDER BY changed_at LIMIT 1"
-    )
-    return tuple(map(str, rows[0])) if rows else None
 
 
 def report_findings(report: DemoReport, findings: LlmFindings) -> None:

@@ -11,7 +11,13 @@ from barograph.contract.evaluators import FAULTY
 
 from barograph_server.examples.demo.expectation import DemoExpectation
 from barograph_server.examples.demo.llm.documented_answers import FAULTS, INTACT, KnownAnswer
-from barograph_server.examples.demo.query_result import DemoQuery, query_rows
+from barograph_server.examples.demo.queries import (
+    DemoQuery,
+    EvaluationCounts,
+    evaluated_classes,
+    evaluation_counts,
+    labelled_results,
+)
 from barograph_server.examples.demo.report import DemoReport, joined
 from barograph_server.sketches.judges.fault_rate import RateReason
 from barograph_server.warehouse.client import Client
@@ -40,69 +46,31 @@ class QualityFindings:
     """Id of a quote → the class of its citation check."""
 
 
-def results(client: Client, evaluator: str) -> int:
-    """Return how many evaluations an evaluator has made, with or without a result."""
-    [(n,)] = client.rows(
-        "SELECT count() FROM evaluations WHERE evaluator_model = {model:String}", {"model": f"{MODEL}.{evaluator}"}
-    )
-    return int(n)
-
-
-def versions(client: Client, evaluator: str) -> int:
-    """Return how many versions of an evaluator have made evaluations."""
-    [(n,)] = client.rows(
-        "SELECT uniqExact(evaluator_version) FROM evaluations WHERE evaluator_model = {model:String}",
-        {"model": f"{MODEL}.{evaluator}"},
-    )
-    return int(n)
+def counts(client: Client, evaluator: str) -> EvaluationCounts:
+    """Count the evaluations of an evaluator."""
+    return evaluation_counts(client, f"{MODEL}.{evaluator}")
 
 
 def are_evaluated(client: Client, answers: Mapping[str, KnownAnswer]) -> bool:
     """Return whether both evaluators have evaluated all answers."""
-    return all(results(client, evaluator) >= len(answers) for evaluator in (CITED, RIGHT))
-
-
-def labelled(client: Client) -> int:
-    """Return how many evaluations of the judge have a label."""
-    [(n,)] = client.rows(
-        "SELECT count() FROM evaluations WHERE evaluator_model = {model:String} AND label != ''",
-        {"model": f"{MODEL}.{RIGHT}"},
-    )
-    return int(n)
+    return all(counts(client, evaluator).evaluations >= len(answers) for evaluator in (CITED, RIGHT))
 
 
 def read_quality(
     client: Client, answers: Mapping[str, KnownAnswer], since: datetime, until: datetime
 ) -> QualityFindings:
     """Read the evaluations of a range of event time."""
-    by_version = query_rows(
-        client,
-        "SELECT evaluator, evaluator_version AS version, count() AS evaluations,",
-        "  countIf(evaluation.class = 'faulty') AS faulty, countIf(evaluation.class = '') AS no_result,",
-        "  round(100 * faulty / greatest(1, evaluations - no_result), 1) AS faulty_percent,",
-        "  countIf(label != '') AS labels,",
-        "  round(quantile(0.95)(dateDiff('millisecond', answer.received_at, own.received_at) / 1000), 1) AS p95_s",
-        f"FROM (SELECT * FROM evaluations WHERE model = '{MODEL}') AS evaluation",  # noqa: S608 - a name of this file
-        "INNER JOIN all_predictions AS own ON own.model = evaluation.evaluator_model AND own.id = evaluation.id",
-        f"INNER JOIN all_predictions AS answer ON answer.model = '{MODEL}' AND answer.id = evaluation.id",
-        "GROUP BY evaluator, version ORDER BY evaluator, max(evaluation.at)",
-    )
     rates = read_evaluation_rates(client, [f"{MODEL}.{RIGHT}"], since, until, "version")
-    judged = client.rows(
-        "SELECT id FROM evaluations WHERE evaluator_model = {judge:String} AND class != '' AND evaluator_version = "
-        "{version:String}",
-        {"judge": f"{MODEL}.{RIGHT}", "version": rates.groups[-1].evaluator_version if rates.groups else ""},
-    )
-    faulty = [answers[id_].is_faulty for (id_,) in judged]
-    cited = client.rows(
-        "SELECT id, class FROM evaluations WHERE evaluator_model = {check:String}", {"check": f"{MODEL}.{CITED}"}
-    )
+    newest = rates.groups[-1].evaluator_version if rates.groups else ""
+    judged = evaluated_classes(client, f"{MODEL}.{RIGHT}")
+    faulty = [answers[id_].is_faulty for id_, version, class_ in judged if class_ and version == newest]
+    cited = evaluated_classes(client, f"{MODEL}.{CITED}")
     return QualityFindings(
         answers,
-        by_version,
+        labelled_results(client, MODEL),
         rates,
         sum(faulty) / max(1, len(faulty)),
-        {id_: class_ for id_, class_ in cited if answers[id_].fault is not None},
+        {id_: class_ for id_, _, class_ in cited if answers[id_].fault is not None},
     )
 
 

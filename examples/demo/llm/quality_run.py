@@ -36,12 +36,10 @@ from barograph_server.examples.demo.llm.quality_findings import (
     MODEL,
     RIGHT,
     are_evaluated,
-    labelled,
+    counts,
     quality_expectations,
     read_quality,
     report_quality,
-    results,
-    versions,
 )
 from barograph_server.local.language_model import MODEL as VERSION
 from barograph_server.operations.dev.processors import KINDS
@@ -111,13 +109,15 @@ class QualityDemo(ModelDemo):
             self._report.heading(f"People label {GOLD} of these answers at random, and barograph review import")
             with self._timed("labels"):
                 self._label(settings, client, since)
-                self._wait(lambda: labelled(client) >= GOLD, PHASE_S, f"{GOLD} labels")
+                self._wait(lambda: counts(client, RIGHT).labelled >= GOLD, PHASE_S, f"{GOLD} labels")
             self._report.heading("The rubric of the judge is changed: a new version, with a series of its own")
             with self._timed("new judge"):
                 self._change_rubric(evaluators)
                 # The evaluator reads changed files every few seconds.
                 more = itertools.islice(planted, QUOTES)
-                self._publish(client, publisher, itertools.takewhile(lambda _: versions(client, RIGHT) < 2, more))
+                self._publish(
+                    client, publisher, itertools.takewhile(lambda _: counts(client, RIGHT).versions < 2, more)
+                )
                 self._publish(client, publisher, itertools.islice(planted, LATER_QUOTES))
                 self._wait(lambda: are_evaluated(client, self._answers), PHASE_S, "the new judge")
             self._record_end = datetime.now(UTC)
@@ -163,7 +163,9 @@ class QualityDemo(ModelDemo):
             publisher.flush()
             self._answers[number] = answer
             self._wait(
-                lambda: len(self._answers) - results(client, RIGHT) <= MOST_WAITING, PHASE_S, "the judge to follow"
+                lambda: len(self._answers) - counts(client, RIGHT).evaluations <= MOST_WAITING,
+                PHASE_S,
+                "the judge to follow",
             )
 
     def _label(self, settings: Settings, client: Client, since: datetime) -> None:

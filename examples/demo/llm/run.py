@@ -17,7 +17,7 @@ from barograph_server.examples import support_bot
 from barograph_server.examples.demo.fresh_start import LLM_DEMO
 from barograph_server.examples.demo.llm.bot_process import BotProcess
 from barograph_server.examples.demo.llm.evaluated import unevaluated
-from barograph_server.examples.demo.llm.findings import expectations, read_findings, report_findings, rolled_back
+from barograph_server.examples.demo.llm.findings import expectations, read_findings, report_findings
 from barograph_server.examples.demo.llm.model_demo import ModelDemo
 from barograph_server.examples.demo.llm.training import (
     CANDIDATE,
@@ -28,6 +28,7 @@ from barograph_server.examples.demo.llm.training import (
     infer_contract,
     train_topics,
 )
+from barograph_server.examples.demo.queries import guard_change
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.language_model import MODEL as VERSION
 from barograph_server.local.language_model import LocalLanguageModel
@@ -40,6 +41,7 @@ from barograph_server.settings import Settings, variable_of
 from barograph_server.streams.prompts.changes import Author, move_label, register_versions
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.history.served_predictions import served_range
 
 PROMPTS_FOLDER = Path(str(support_bot.__file__)).parent / "prompts"
 EVALUATORS_FOLDER = PROMPTS_FOLDER.with_name("evaluators")
@@ -101,7 +103,11 @@ class LlmDemo(ModelDemo):
             bot.stop()
             with self._timed("counting"):
                 calls = bot.calls()
-                self._wait(lambda: _recorded(client) >= len(calls), COUNTED_S, f"{len(calls)} recorded generations")
+                self._wait(
+                    lambda: _recorded(client) >= len(calls),
+                    COUNTED_S,
+                    f"{len(calls)} recorded generations",
+                )
                 self._wait(lambda: unevaluated(client) == 0, COUNTED_S, "the evaluations of all answers")
             self._record_end = datetime.now(UTC)
             findings = read_findings(settings, client, calls, CARD)
@@ -153,7 +159,12 @@ class LlmDemo(ModelDemo):
     def _warm_up(self, settings: Settings, client: Client, bot: BotProcess, first: Contract) -> None:
         self._report.heading(f"Answer {WARM_UP_CALLS} questions, and barograph infer: the contract and the baseline")
         with self._timed("warm-up"):
-            self._wait(lambda: _recorded(client) >= WARM_UP_CALLS, PHASE_S, "the first generations", bot.check)
+            self._wait(
+                lambda: _recorded(client) >= WARM_UP_CALLS,
+                PHASE_S,
+                "the first generations",
+                bot.check,
+            )
         with self._timed("infer"):
             result = infer_contract(client, self._folder / "training.parquet", first)
             written = write_result(result, self._folder, force=True)
@@ -168,7 +179,7 @@ class LlmDemo(ModelDemo):
         most = len(bot.calls()) + COMPARED_CALLS
         with self._timed("comparison"):
             self._wait(
-                lambda: rolled_back(client) is not None or len(bot.calls()) >= most,
+                lambda: guard_change(client) is not None or len(bot.calls()) >= most,
                 PHASE_S,
                 "the comparison",
                 bot.check,
@@ -183,5 +194,4 @@ class LlmDemo(ModelDemo):
 
 
 def _recorded(client: Client) -> int:
-    [(n,)] = client.rows("SELECT count() FROM all_predictions WHERE model = {model:String}", {"model": MODEL})
-    return int(n)
+    return served_range(client, MODEL, None)[0]

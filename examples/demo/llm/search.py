@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from barograph_server.examples.demo.queries import rows_with_text
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import consumer_config
 from barograph_server.streams.broker.reread import reread
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.server import tables
 
 TIMEOUT_S = 30.0
 _MESSAGES, _POLL_S = 1000, 1.0
@@ -35,20 +35,12 @@ def topics_with(settings: Settings, text: str) -> tuple[int, list[str]]:
 def tables_with(client: Client, text: str) -> tuple[int, list[str]]:
     """Return how many rows were searched, and the tables that have the text in a column."""
     searched, matches = 0, []
-    for table in _tables(client):
-        [(rows, hits)] = client.rows(
-            f"SELECT count(), countIf(position(formatRow('JSONEachRow', *), {{text:String}}) > 0) FROM {table}",  # noqa: S608 - names of tables
-            {"text": text},
-        )
-        searched += int(rows)
+    for table in tables(client, stored=True):
+        rows, hits = rows_with_text(client, table, text)
+        searched += rows
         if hits:
             matches.append(table)
     return searched, matches
-
-
-def _tables(client: Client) -> Iterator[str]:
-    rows = client.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
-    return (str(name) for (name,) in rows)
 
 
 def _ranges(processor: ProcessorSettings, topic: str, partitions: list[int]) -> dict[int, tuple[int, int]]:

@@ -14,6 +14,7 @@ from barograph.text.codebook import Codebook
 from barograph.text.embedding import SentenceEncoder
 from barograph.text.training import train_codebook
 
+from barograph_server.examples.demo.queries import recorded_generations
 from barograph_server.examples.support_bot.questions import TOPICS, even_mix, question
 from barograph_server.local.language_model import MODEL as VERSION
 from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer
@@ -83,13 +84,7 @@ def infer_contract(client: Client, table: Path, first: Contract) -> InferResult:
         table: the Parquet file to write.
         first: the contract in effect.
     """
-    metrics = ", ".join(f"metrics['{name}'] AS {name}" for name in METRICS)
-    features = ", ".join(f"strings['{name}'] AS {name}" for name in FEATURES)
-    recorded = client.arrow(
-        f"SELECT at, {metrics}, {features} FROM all_predictions WHERE model = {{model:String}} ORDER BY at",  # noqa: S608 - own names
-        {"model": MODEL},
-    )
-    pq.write_table(recorded, table)
+    pq.write_table(recorded_generations(client, MODEL, METRICS, FEATURES), table)
     options = InferOptions(
         table=table,
         model=MODEL,

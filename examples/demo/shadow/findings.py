@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from itertools import groupby
 
 from barograph_server.examples.demo.expectation import DemoExpectation
-from barograph_server.examples.demo.flights import CANDIDATE, MODEL, Calendar
-from barograph_server.examples.demo.query_result import OF_MODEL, DemoQuery, query_rows
+from barograph_server.examples.demo.flights import MODEL, Calendar
+from barograph_server.examples.demo.queries import DemoQuery, shadow_requests, shadow_volume
 from barograph_server.examples.demo.report import DemoReport, day_of, joined, percent
 from barograph_server.examples.demo.shadow.source_pairs import SourcePairs
 from barograph_server.rollouts.candidate import CandidateEvaluation, evaluate
@@ -53,24 +53,12 @@ class CandidateFindings:
 
 def read_candidate(client: Client, calendar: Calendar) -> CandidateFindings:
     """Read the findings from the demo's database."""
-    requests = query_rows(
-        client,
-        "SELECT sum(requests) AS requests, sum(pairs) AS pairs, sum(agreed) AS agreed, sum(labelled) AS labelled,",
-        "  sum(primary_right) AS only_primary_right, sum(candidate_right) AS only_candidate_right,",
-        "  sum(copy_compared) AS compared_with_copy, sum(copy_agreed) AS copy_agreed, sumMap(missing) AS missing",
-        f"FROM shadow_pairs FINAL WHERE {OF_MODEL} AND candidate = '{CANDIDATE}' AND slice = 'all'",
-    )
-    volume = query_rows(
-        client,
-        f"SELECT (SELECT sum(requests) FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all') AS counted,",
-        f"  (SELECT count() FROM shadow_predictions FINAL WHERE {OF_MODEL} AND version = '{CANDIDATE}') AS shadows",
-    )
     evaluation = evaluate(client, MODEL)
     shadow, slices = evaluation.test.shadow, evaluation.slices
     daily_outcomes = [
         DailyOutcome(_original(calendar, day), decide_at(shadow, slices, day).outcome) for day in evaluation.whole.days
     ]
-    return CandidateFindings(requests, volume, evaluation, tuple(daily_outcomes))
+    return CandidateFindings(shadow_requests(client), shadow_volume(client), evaluation, tuple(daily_outcomes))
 
 
 def _original(calendar: Calendar, day: str) -> date:

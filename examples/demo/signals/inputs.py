@@ -6,22 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from barograph_server.examples.demo import queries
 from barograph_server.examples.demo.expectation import DemoExpectation
-from barograph_server.examples.demo.flights import ACCEPTED_AT, CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
-from barograph_server.examples.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.examples.demo.flights import ACCEPTED_AT, CRITICAL, MODEL, VERSION, WEEK, Calendar
+from barograph_server.examples.demo.queries import DemoQuery
 from barograph_server.examples.demo.report import DemoReport, day_of, joined, percent
 from barograph_server.examples.demo.source_data import SourceData
 from barograph_server.examples.demo.timeline import make_timeline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.status import DriftRow, RateRow, first_major_drift
-from barograph_server.warehouse.queries import rows_of
 
 DRIFTING = ("temp", "dewp")
 """Fields that fall in autumn. A week holds few independent readings of them, which φ accounts for."""
 STEADY = ("distance", "time_of_day", "age", "seats", "carrier", "origin", "dest", "engine", "manufacturer")
 EARLIEST, LATEST = date(2013, 9, 15), date(2013, 9, 25)
 """Range in which the first major week must end; partial days can move it by a day or two."""
-OF_CONTROL = f"{OF_MODEL} AND version = '{VERSION}' AND slice = 'all'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,50 +54,18 @@ class Inputs:
 def read_inputs(client: Client, calendar: Calendar, record_end: datetime) -> Inputs:
     """Read the findings; arguments as for `read_volume`."""
     weeks: dict[str, list[tuple[date, str]]] = {}
-    # A window that spans a change of baseline has a row on each baseline, both insufficient.
-    for field, window_end, level in client.rows(
-        "SELECT field, window_end, any(level) FROM latest_drift "
-        "WHERE model = {model:String} AND version = {version:String} "
-        "AND slice = 'all' AND window = {window:String} GROUP BY field, window_end ORDER BY field, window_end",
-        {"model": MODEL, "version": VERSION, "window": WEEK.name},
-    ):
-        weeks.setdefault(str(field), []).append((calendar.end_date(window_end), str(level)))
-    outage = rows_of(
-        client,
-        RateRow,
-        "FROM latest_rates WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
-        "AND window = {window:String} AND kind = 'null' AND window_end = {end:DateTime} "
-        "AND field IN {fields:Array(String)} ORDER BY field",
-        {"model": MODEL, "version": VERSION, "window": DAY.name, "end": record_end, "fields": list(WEATHER)},
-    )
+    for field, window_end, level in queries.week_levels(client):
+        weeks.setdefault(field, []).append((calendar.end_date(window_end), level))
     first_major = [row for row in first_major_drift(client, MODEL, WEEK.name) if row.version == VERSION]
     critical = next((row for row in first_major if row.field in CRITICAL), None)
-    unseen = query_rows(
-        client,
-        f"SELECT category, n, {calendar.sql('first_seen')} AS first_2013",
-        f"FROM unseen_categories WHERE {OF_MODEL} AND field = 'dest' ORDER BY n DESC, category",
-    )
-    nulls = query_rows(
-        client,
-        "SELECT field, level, n, k, round(rate, 3) AS rate, round(baseline_rate, 4) AS baseline_rate,",
-        "  round(delta_low, 3) AS low, round(delta_high, 3) AS high",
-        f"FROM latest_rates WHERE {OF_CONTROL} AND kind = 'null' AND window = '{DAY.name}'",
-        f"  AND window_end = {sql_time(record_end)} AND level = 'major' ORDER BY field",
-    )
-    first_weeks = DemoQuery("", ()) if critical is None else _around(client, calendar, critical)
-    return Inputs(weeks, first_major, first_weeks, unseen, outage, nulls)
-
-
-def _around(client: Client, calendar: Calendar, row: DriftRow) -> DemoQuery:
-    """Week windows of a field around a verdict."""
-    end = sql_time(row.window_end)
-    return query_rows(
-        client,
-        f"SELECT {calendar.sql('window_end')} AS ends_2013, level, round(psi, 3) AS psi,",
-        "  round(psi_low, 3) AS low, round(psi_high, 3) AS high, n, round(phi) AS phi, top_bin",
-        f"FROM latest_drift WHERE {OF_CONTROL} AND field = '{row.field}' AND window = '{WEEK.name}'",
-        f"  AND window_end BETWEEN toDateTime({end}) - INTERVAL 5 DAY AND toDateTime({end}) + INTERVAL 2 DAY",
-        "ORDER BY window_end",
+    first_weeks = DemoQuery("", ()) if critical is None else queries.weeks_around(client, calendar, critical)
+    return Inputs(
+        weeks,
+        first_major,
+        first_weeks,
+        queries.unseen_destinations(client, calendar),
+        queries.weather_nulls(client, record_end),
+        queries.major_nulls(client, record_end),
     )
 
 

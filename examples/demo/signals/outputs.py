@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from barograph_server.examples.demo import queries
 from barograph_server.examples.demo.expectation import DemoExpectation
 from barograph_server.examples.demo.flights import (
     CANDIDATE,
@@ -15,10 +16,9 @@ from barograph_server.examples.demo.flights import (
     DAY_S,
     LATE,
     VERSION,
-    WEEK,
     Calendar,
 )
-from barograph_server.examples.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.examples.demo.queries import DemoQuery
 from barograph_server.examples.demo.report import DemoReport, day_of, joined, number, percent
 from barograph_server.examples.demo.source_data import SourceData
 from barograph_server.sketches.baseline.baseline import ALL, load_baseline
@@ -56,42 +56,17 @@ class Outputs:
 
 def read_outputs(client: Client, calendar: Calendar, record_end: datetime) -> Outputs:
     """Read the findings; arguments as for `read_volume`."""
-    months = query_rows(
-        client,
-        f"SELECT {calendar.month_sql('at')} AS month,",
-        f"  avg(score) AS mean_score, avg(class = '{LATE}') AS called_late",
-        f"FROM all_predictions WHERE {OF_MODEL} AND version = '{VERSION}' GROUP BY month ORDER BY month",
-    )
-    shifts = query_rows(
-        client,
-        f"SELECT {calendar.sql('window_end')} AS ends_2013, mean_shift, mean_shift_low, mean_shift_high",
-        f"FROM latest_distances WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all' AND field = 'score'",
-        f"  AND window = '{WEEK.name}' AND n > 1000 ORDER BY abs(mean_shift) DESC LIMIT 5",
-    )
-    of_arms = f"FROM arm_comparison WHERE {OF_MODEL} AND arm = '{CANDIDATE_ARM}' AND window = '{WEEK.name}'"
     # The last full week before the weather outage: the day without weather data does not compare the arms.
-    [(end,)] = client.rows(
-        f"SELECT max(window_end) {of_arms} AND window_end <= toDateTime({sql_time(record_end)}) - INTERVAL 1 DAY"
+    end = queries.last_arm_week(client, record_end)
+    return Outputs(
+        _trained(client),
+        queries.month_outputs(client, calendar),
+        queries.score_shifts(client, calendar),
+        queries.arm_week(client, end),
+        None if end.timestamp() < DAY_S else end,
+        queries.arm_levels(client),
+        queries.arm_shares(client),
     )
-    compared_end = None if end.timestamp() < DAY_S else end
-    compared = query_rows(
-        client,
-        "SELECT field, measure, category, control_n, arm_n, control_value, arm_value, difference,",
-        "  difference_low, difference_high, level",
-        f"{of_arms} AND window_end = {sql_time(end)}",
-        "ORDER BY field, measure, category",
-    )
-    levels = query_rows(
-        client,
-        f"SELECT level, count() AS weeks {of_arms}",
-        "  AND field = 'score' AND measure = 'psi' GROUP BY level ORDER BY weeks DESC",
-    )
-    arms = query_rows(
-        client,
-        "SELECT arm, expected_share, units, round(share, 4) AS share, round(p_value, 3) AS p, level",
-        f"FROM latest_arm_ratios WHERE {OF_MODEL} ORDER BY arm",
-    )
-    return Outputs(_trained(client), months, shifts, compared, compared_end, levels, arms)
 
 
 def _trained(client: Client) -> tuple[float, float]:

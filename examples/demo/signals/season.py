@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from barograph.contract import Thresholds
 
+from barograph_server.examples.demo import queries
 from barograph_server.examples.demo.expectation import DemoExpectation
 from barograph_server.examples.demo.flights import ACCEPTED_AT, AUTUMN, DAY_S, MODEL, VERSION, WEEK, Calendar
-from barograph_server.examples.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.examples.demo.queries import DemoQuery
 from barograph_server.examples.demo.report import DemoReport, day_of, days_of
 from barograph_server.examples.demo.timeline import make_timeline
 from barograph_server.profiling.baseline.counts import RangeCounts
@@ -83,20 +84,12 @@ def read_season(client: Client, calendar: Calendar, record_end: datetime) -> Sea
     first, second = history
     begin = calendar.replayed(ACCEPTED_AT)
     end = datetime.fromtimestamp(record_end.timestamp() // DAY_S * DAY_S, UTC)
-    judged = client.rows(
-        "SELECT field, window_end, level, psi FROM latest_drift WHERE model = {model:String} "
-        "AND version = {version:String} AND slice = 'all' AND window = {window:String} "
-        "AND baseline_id = {baseline:String} AND window_start >= {begin:DateTime} "
-        "AND window_end <= {end:DateTime} ORDER BY field, window_end",
-        {"model": MODEL, "version": VERSION, "window": WEEK.name, "baseline": second.baseline_id}
-        | {"begin": begin, "end": end},
-    )
     trained, again = (_judge(client, row, second, begin, end) for row in (first, second))
     weeks = [
         Week(field, calendar.end_date(at), (level, psi), again[field, at], trained[field, at])
-        for field, at, level, psi in judged
+        for field, at, level, psi in queries.judged_weeks(client, second.baseline_id, begin, end)
     ]
-    return SeasonFindings(weeks, _example(client, calendar, begin, end))
+    return SeasonFindings(weeks, queries.week_means(client, calendar, EXAMPLE, begin, end))
 
 
 def _judge(
@@ -175,21 +168,6 @@ def _recount(
             bins = split_counts(sketch, old.edges, source[week, 0, :n_bins], new.edges)
             result[week, 0, target] = np.concatenate((bins, source[week, 0, n_bins:]))
     return result
-
-
-def _example(client: Client, calendar: Calendar, begin: datetime, end: datetime) -> DemoQuery:
-    """Mean of one field in disjoint weeks and in both baselines."""
-    mean = f"SELECT round(means['{EXAMPLE}'], 1) FROM baselines FINAL WHERE {OF_MODEL} AND version = '{VERSION}'"
-    start = f"toDateTime({sql_time(begin)})"
-    return query_rows(
-        client,
-        f"SELECT toDate({calendar.sql('max(pane_end)')}) AS ends_2013, round(sum(mean * n) / sum(n), 1) AS {EXAMPLE},",
-        f"  ({mean} AND effective_from = 0) AS in_training,",
-        f"  ({mean} AND effective_from > 0) AS in_autumn",
-        f"FROM days WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all' AND field = '{EXAMPLE}'",
-        f"  AND pane_start >= {start} AND pane_end <= {sql_time(end)} AND n > nulls",
-        f"GROUP BY intDiv(dateDiff('day', {start}, pane_start), 7) ORDER BY ends_2013",
-    )
 
 
 def report_season(report: DemoReport, findings: SeasonFindings) -> None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 
+from barograph_server.examples.demo import queries
 from barograph_server.examples.demo.expectation import DemoExpectation
 from barograph_server.examples.demo.flights import (
     CANDIDATE,
-    CANDIDATE_ARM,
-    CONTROL_ARM,
-    DAY,
-    MODEL,
     VERSION,
-    WEEK,
     Calendar,
 )
-from barograph_server.examples.demo.query_result import OF_MODEL, DemoQuery, query_rows
+from barograph_server.examples.demo.queries import DemoQuery, WeekMetric
 from barograph_server.examples.demo.report import DemoReport, day_of, days_of, hours_of, joined, number, percent
 from barograph_server.examples.demo.source_data import SourceData
 from barograph_server.examples.demo.timeline import make_timeline
@@ -33,28 +29,6 @@ ESTIMATED_METRIC = "accuracy"
 """Metric whose estimate is reported."""
 AUC_ERROR = 0.002
 """Tolerance for AUC. Binning the scores costs a few percent of the standard error, which is 0.01 here."""
-OF_WEEKS = f"{OF_MODEL} AND slice = 'all' AND window = '{WEEK.name}'"
-
-
-@dataclass(frozen=True, slots=True)
-class WeekMetric:
-    """One metric of the control in one week."""
-
-    metric: str
-    end: datetime
-    """Event time of the replay."""
-    value: float
-    low: float
-    high: float
-    n: int
-    """Flights with a label."""
-    coverage: float
-    mature: bool
-    level: str
-    reference: float
-    cbpe: float
-    cbpe_low: float
-    cbpe_high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,47 +69,14 @@ class Truth:
 
 def read_truth(client: Client, calendar: Calendar) -> Truth:
     """Read the findings; arguments as for `read_volume`."""
-    weeks = client.rows(
-        "SELECT metric, window_end, value, low, high, n, coverage, mature, level, reference, cbpe, cbpe_low, cbpe_high "
-        "FROM latest_performance WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
-        "AND window = {window:String} AND metric IN {metrics:Array(String)} ORDER BY metric, window_end",
-        {"model": MODEL, "version": VERSION, "window": WEEK.name, "metrics": list(METRICS)},
+    return Truth(
+        queries.week_metrics(client, METRICS),
+        queries.week_metrics_sql(calendar, ESTIMATED_METRIC),
+        queries.reference_week(client, calendar),
+        queries.label_delay(client),
+        queries.selective_days(client, calendar),
+        queries.arm_auc(client, calendar),
     )
-    weeks_sql = "\n".join(
-        (
-            f"SELECT {calendar.sql('window_end')} AS ends_2013, round(value, 3) AS value, round(low, 3) AS low,",
-            "  round(high, 3) AS high, round(reference, 3) AS reference, level, round(coverage, 3) AS coverage,",
-            "  round(maturity, 3) AS maturity, round(cbpe, 3) AS estimated, round(cbpe_error, 3) AS error",
-            f"FROM latest_performance WHERE {OF_WEEKS}",
-            f"  AND version = '{VERSION}' AND metric = '{ESTIMATED_METRIC}' ORDER BY window_end",
-        )
-    )
-    reference = query_rows(
-        client,
-        f"SELECT {calendar.sql('from_time')} AS first, {calendar.sql('to_time')} AS last, max(age_s) AS age_s",
-        f"FROM latest_references WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all' GROUP BY first, last",
-    )
-    labels = query_rows(
-        client,
-        "SELECT sumIf(n, kind = 'predictions') AS flights, sumIf(n, kind = 'labelled') AS labelled,",
-        f"  (SELECT min(age_s) FROM label_maturity WHERE {OF_MODEL} AND share >= 0.5) AS half_s,",
-        f"  (SELECT any(mature_age_s) FROM label_maturity WHERE {OF_MODEL}) AS mature_s",
-        f"FROM label_counts WHERE {OF_MODEL}",
-    )
-    selective = query_rows(
-        client,
-        f"SELECT toDate({calendar.sql('window_start')}) AS day_2013, round(coverage, 3) AS labelled, selective_p",
-        f"FROM latest_performance WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all'",
-        f"  AND window = '{DAY.name}' AND metric = 'auc' AND selective ORDER BY labelled",
-    )
-    arms = query_rows(
-        client,
-        f"SELECT {calendar.sql('window_end')} AS ends_2013, value AS b, other_value AS a, difference,",
-        "  difference_low, difference_high, sufficient",
-        f"FROM arm_performance WHERE {OF_MODEL} AND window = '{WEEK.name}' AND metric = 'auc'",
-        f"  AND arm = '{CANDIDATE_ARM}' AND other_arm = '{CONTROL_ARM}' AND mature ORDER BY window_end",
-    )
-    return Truth([WeekMetric(*row) for row in weeks], weeks_sql, reference, labels, selective, arms)
 
 
 def report_truth(report: DemoReport, findings: Truth, calendar: Calendar) -> None:

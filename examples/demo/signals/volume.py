@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from barograph_server.examples.demo import queries
 from barograph_server.examples.demo.expectation import DemoExpectation
-from barograph_server.examples.demo.flights import MODEL, SLO, ZONE, Calendar
-from barograph_server.examples.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
+from barograph_server.examples.demo.flights import SLO, ZONE, Calendar
+from barograph_server.examples.demo.queries import DemoQuery
 from barograph_server.examples.demo.report import DemoReport, percent
 from barograph_server.examples.demo.source_data import SourceData
 from barograph_server.warehouse.client import Client
@@ -72,31 +73,13 @@ def read_volume(client: Client, calendar: Calendar, record_end: datetime, publis
         record_end: end of the last pane.
         published: predictions and labels acknowledged by Kafka.
     """
-    source = f"FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all' AND hour < {sql_time(record_end)}"
-    months = query_rows(
-        client,
-        f"SELECT {calendar.month_sql('hour')} AS month, sum(requests) AS flights,",
-        "  sum(errors) AS failed, sum(slow) AS slow, sum(timed) AS timed,",
-        # Both versions have a row per hour; an hour is silent if both are.
-        "  uniqExact(hour) - uniqExactIf(hour, requests > 0) AS silent_hours",
-        source,
-        "GROUP BY month ORDER BY month",
+    return Volume(
+        queries.month_volume(client, calendar, record_end),
+        queries.whole_volume(client),
+        *published,
+        *queries.recorded_events(client),
+        queries.silent_hours(client, record_end),
     )
-    whole = query_rows(
-        client,
-        f"SELECT (SELECT sum(late) FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all') AS late,",
-        "  (SELECT sum(n) FROM dead_letters) AS dead,",
-        "  (SELECT sum(repeats) FROM duplicates) AS duplicates,",
-        "  (SELECT sum(lost) FROM producer_gaps) AS lost_before_kafka,",
-        "  (SELECT sum(offsets) FROM lost_ranges) AS lost_in_kafka",
-    )
-    silent = client.rows(f"SELECT hour {source} GROUP BY hour HAVING sum(requests) = 0 ORDER BY hour")
-    [(recorded, labels_recorded)] = client.rows(
-        "SELECT (SELECT count() FROM all_predictions WHERE model = {model:String}), "
-        "(SELECT sum(label_count) FROM latest_labels WHERE model = {model:String})",
-        {"model": MODEL},
-    )
-    return Volume(months, whole, *published, int(recorded), int(labels_recorded), tuple(hour for (hour,) in silent))
 
 
 def local_hours(silent: tuple[datetime, ...], calendar: Calendar) -> list[int]:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from barograph.contract import Contract
 
 from barograph_server.governance.readers.grafana_readers import GrafanaReader, read_grafana
-from barograph_server.governance.readers.query_log import QueryLogMissing, users_of_field
 from barograph_server.provisioning.grafana import connect as connect_grafana
 from barograph_server.settings import Settings
 from barograph_server.terminal import plural
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.query_log import QueryLogMissing, users_of_field
 
 QUERIES_OF = timedelta(days=90)
 

@@ -45,6 +45,7 @@ from barograph_server.warehouse import migrate, queries, retention
 from barograph_server.warehouse.client import Client, WarehouseError, connect
 from barograph_server.warehouse.governance.lineage import store_lineage
 from barograph_server.warehouse.migrate import Migration
+from barograph_server.warehouse.operations.server import tables
 from barograph_server.warehouse.operations.serving_sections import store_serving_sections
 from barograph_server.warehouse.queries import TopicRow
 from barograph_server.warehouse.retention import TtlChange
@@ -257,12 +258,7 @@ def _plan_pipeline(
 
 
 def _has_catalogue(client: Client) -> bool:
-    result = client.rows(
-        "SELECT count() FROM system.tables WHERE database = {database:String} "
-        "AND name IN ('contracts', 'baselines', 'codebooks', 'topics')",
-        {"database": client.database},
-    )
-    return bool(result[0][0] == 4)
+    return {"contracts", "baselines", "codebooks", "topics"} <= set(tables(client))
 
 
 def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:

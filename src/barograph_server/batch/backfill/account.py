@@ -133,36 +133,15 @@ class RejectedShare:
             model_name: the model.
             check: the command that checks the loaded file against the contract.
         """
-        model = model_name.replace("'", "''")
-        name = self.name.replace("'", "''")
         match self.kind:
             case "dead-letter":
                 return f"barograph dead-letters show --model {model_name} --topic {self.name} --since 1h"
-            case "unseen":
-                sql = (
-                    "SELECT category, sum(n_low) AS n FROM unseen_categories "  # noqa: S608 - text for a person
-                    f"WHERE model = '{model}' AND field = '{name}' GROUP BY category ORDER BY n DESC LIMIT 20"
-                )
             case "invalid":
                 return check
-            case "wrong_type" | "undeclared_label":
-                sql = (
-                    f"SELECT label_type, label, count() AS n FROM labels WHERE model = '{model}' "  # noqa: S608
-                    "GROUP BY ALL ORDER BY n DESC LIMIT 20"
-                )
-            case "unmatched":
-                sql = (
-                    "SELECT id, at FROM pending_labels FINAL "  # noqa: S608
-                    f"WHERE model = '{model}' AND matched = 0 LIMIT 20"
-                )
-            case "late":
-                sql = (
-                    "SELECT hour, n FROM label_counts "  # noqa: S608
-                    f"WHERE model = '{model}' AND kind = 'late' ORDER BY hour"
-                )
-            case _:
+            case "missing":
                 return "barograph doctor"
-        return f'barograph query "{sql}"'
+            case kind:
+                return f'barograph query "{event_counts.problem_query(kind, model_name, self.name)}"'
 
 
 @dataclass
@@ -189,7 +168,6 @@ class Accountant:
             WarehouseError: ClickHouse rejects a query.
         """
         model = self.contract.model
-        parameters = {"model": model}
         in_force = {row.model: row.contract_id for row in queries.contracts(self.client, drills=True)}
         if model not in in_force:
             raise RefusedLoad(
@@ -197,8 +175,7 @@ class Accountant:
                 "sent. Run `barograph apply CONTRACT` first; contracts take effect within 10 seconds."
             )
         self.contract_in_force = in_force[model]
-        ((n_baselines,),) = self.client.rows("SELECT count() FROM baselines WHERE model = {model:String}", parameters)
-        self.has_baseline = n_baselines > 0
+        self.has_baseline = queries.has_baseline(self.client, model)
         self.before = event_counts.event_counts(self.client, model)
         recorded = {row.name: row.partitions for row in queries.topics(self.client)}
         self._partials_partition = partials_partition(

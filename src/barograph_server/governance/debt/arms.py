@@ -30,22 +30,14 @@ def dead_arms(scope: DebtScope) -> Iterator[Outcome]:
     contract, arms = scope.contract, scope.contract.arms
     if arms is None:
         return
-    units: dict[date, dict[str, int]] = {}
-    for day, arm, n in scope.rows(
-        "SELECT toDate(at, 'UTC') AS day, arm, uniq(if({unit:String} = '', id, context[{unit:String}]) AS unit) "
-        "FROM predictions WHERE model = {model:String} AND arm IN {arms:Array(String)} AND unit != '' "
-        "AND at >= {start:DateTime} AND at < {at:DateTime} GROUP BY day, arm",
-        scope.at - timedelta(days=RAW_DAYS),
-        unit=arms.unit.removeprefix(CONTEXT),
-        arms=list(arms.shares),
-    ):
-        units.setdefault(day, {})[arm] = n
+    oldest = scope.at - timedelta(days=RAW_DAYS)
+    units = scope.rows.arm_units(list(arms.shares), arms.unit.removeprefix(CONTEXT), oldest)
     used, start = last_used(units, arms.shares), scope.start(ARM_DAYS)
     begins = datetime.fromtimestamp(assignment_since_ms(scope.client, contract) / 1000, UTC)
     recent = [by_arm for day, by_arm in units.items() if end_of(day) > start]
     total = sum(sum(by_arm.values()) for by_arm in recent)
     for arm, share in arms.shares.items():
-        since = max(begins, used.get(arm, scope.at - timedelta(days=RAW_DAYS)))
+        since = max(begins, used.get(arm, oldest))
         assigned = sum(by_arm.get(arm, 0) for by_arm in recent)
         if since > start:
             yield None
@@ -80,17 +72,7 @@ def unlabelled_arms(scope: DebtScope) -> Iterator[Outcome]:
         return
     horizon = timedelta(seconds=contract.label.horizon_s)
     start = scope.start(ARM_DAYS) - horizon
-    rows = scope.rows(
-        "WITH sample AS (SELECT arm, id FROM predictions WHERE model = {model:String} AND at >= {start:DateTime} "
-        "AND at < {until:DateTime} AND arm IN {arms:Array(String)} ORDER BY cityHash64(id) LIMIT {n:UInt32} BY arm) "
-        "SELECT arm, count(), countIf(id IN (SELECT id FROM labels WHERE model = {model:String} "
-        "AND at < {at:DateTime} AND id IN (SELECT id FROM sample))) FROM sample GROUP BY arm",
-        start,
-        until=scope.at - horizon,
-        arms=list(arms.shares),
-        n=LABEL_SAMPLE,
-    )
-    counts = {arm: (n, labelled) for arm, n, labelled in rows}
+    counts = scope.rows.arm_labels(list(arms.shares), start, scope.at - horizon, LABEL_SAMPLE)
     for arm in arms.shares:
         n, labelled = counts.get(arm, (0, 0))
         others = sum(labels for _, labels in counts.values()) - labelled
@@ -110,24 +92,11 @@ def decided_arms(scope: DebtScope) -> Iterator[Outcome]:
         yield f"Differences of the arms of {contract.model} by days: see `barograph promote --arm`."
     if arms is None or rollback is None:
         return
-    rows = scope.rows(
-        "SELECT arm, groupArray(criterion), max(since), min(is_within), arrayStringConcat(groupArray(shown), ', ') "
-        "FROM (SELECT arm, criterion, minIf(at, within) AS since, argMax(within, at) AS is_within, argMax(format("
-        "'{} {} to {} (±{})', criterion, toString(round(low, 4)), toString(round(high, 4)), toString(allowed)), at) "
-        "AS shown FROM (SELECT *, if({margin:Float64} > 0, {margin:Float64}, margin) AS allowed, "
-        "low >= -allowed AND high <= allowed AS within FROM arm_comparisons FINAL WHERE model = {model:String} "
-        "AND control = {control:String} AND criterion IN {criteria:Array(String)} AND at <= {at:DateTime}) "
-        "GROUP BY arm, criterion ORDER BY criterion) "
-        "GROUP BY arm",
-        margin=scope.margin or 0.0,
-        control=arms.names[0],
-        criteria=list(rollback.margins),
-    )
-    by_arm = {arm: comparison for arm, *comparison in rows}
+    differences = scope.rows.arm_differences(arms.names[0], list(rollback.margins), scope.margin or 0.0)
     for arm in arms.names[1:]:
-        criteria, since, is_within, shown = by_arm.get(arm, ((), None, False, ""))
-        if not set(rollback.margins) <= set(criteria):
+        each = differences.get(arm)
+        if each is None or not set(rollback.margins) <= set(each.criteria):
             yield f"Difference of arm {arm} of {contract.model}: not all criteria of rollback have been compared."
             continue
-        reason = f"its difference from {arms.names[0]} is within the margins: {shown}"
-        yield scope.finding("decided arm", arm, since, reason, "arm") if is_within else None
+        reason = f"its difference from {arms.names[0]} is within the margins: {each.shown}"
+        yield scope.finding("decided arm", arm, each.since, reason, "arm") if each.is_within else None

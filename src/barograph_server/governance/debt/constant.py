@@ -30,18 +30,12 @@ def constant_fields(scope: DebtScope) -> Iterator[Outcome]:
     """Examine each field: whether all events of its last days have one value, or none has one."""
     fields = {field.name: field for field in scope.contract.fields}
     by_field: dict[str, list[FieldDay]] = {name: [] for name in fields}
-    for name, start, n, nulls, counts, limits in scope.rows(
-        "SELECT field, pane_start, sum(day.n), sum(day.nulls), groupArray((baseline_id, arrayPopBack(counts))), "
-        "if(max(day.n > day.nulls AND isNaN(minimum)), (nan, nan), "
-        "(minIf(minimum, NOT isNaN(minimum)), maxIf(maximum, NOT isNaN(maximum)))) FROM days AS day "
-        "WHERE model = {model:String} AND slice = 'all' AND day.n > 0 AND pane_start >= {start:DateTime} "
-        "AND pane_end <= {at:DateTime} GROUP BY field, pane_start ORDER BY pane_start",
-        scope.at - timedelta(days=HISTORY_DAYS),
-    ):
-        if name in fields:
-            values = {NULL} if nulls else set()
-            values |= values_of_day(fields[name], counts, *limits) if n > nulls else set()
-            by_field[name].append((start, n, frozenset(values)))
+    for day in scope.rows.field_days(scope.at - timedelta(days=HISTORY_DAYS)):
+        if day.field in fields:
+            values = {NULL} if day.nulls else set()
+            if day.events > day.nulls:
+                values |= values_of_day(fields[day.field], day.counts, *day.limits)
+            by_field[day.field].append((day.start, day.events, frozenset(values)))
     stale: list[str] = []
     for name, days in by_field.items():
         begin = f"Values of field {name} of {scope.contract.model}"

@@ -110,27 +110,15 @@ def text_relation(left: Values, right: Values) -> str:
 
 def _sample(scope: DebtScope, *, by_producer: bool) -> tuple[NDArray[np.str_], dict[str, Values]]:
     """Return the producers of sampled raw events, shape (n,), and the values of each feature."""
-    recent = "model = {model:String} AND at >= {start:DateTime} AND at < {at:DateTime}"
-    largest = (
-        f"AND producer IN (SELECT producer FROM predictions WHERE {recent} AND producer != '' "  # noqa: S608
-        "GROUP BY producer ORDER BY count() DESC, producer LIMIT {most:UInt32})"
-    )
-    rows = scope.rows(
-        f"SELECT producer, numbers, strings FROM predictions WHERE {recent} AND (producer, id) IN ("  # noqa: S608
-        f"SELECT producer, id FROM predictions WHERE {recent} {largest * by_producer} ORDER BY cityHash64(id), id "
-        f"LIMIT {{n:UInt32}} {'BY producer' * by_producer}) SETTINGS max_bytes_before_external_sort = 1000000000",
-        scope.start(SAMPLE_DAYS),
-        n=SAMPLE_ROWS,
-        most=MOST_PRODUCERS,
-    )
+    events = scope.rows.sampled_events(scope.start(SAMPLE_DAYS), SAMPLE_ROWS, MOST_PRODUCERS * by_producer)
     features: dict[str, Values] = {}
     for field in scope.contract.fields:
         section, _, key = field.source.partition(".")
         if section == "features" and field.type == "category":
-            features[field.name] = np.array([row[2].get(key, "") for row in rows], np.str_)
+            features[field.name] = np.array([each.strings.get(key, "") for each in events], np.str_)
         elif section == "features":
-            features[field.name] = np.array([row[1].get(key) for row in rows], np.float64)
-    return np.array([row[0] for row in rows], np.str_), features
+            features[field.name] = np.array([each.numbers.get(key) for each in events], np.float64)
+    return np.array([each.producer for each in events], np.str_), features
 
 
 def _codes(values: Values) -> NDArray[np.int64]:

@@ -9,10 +9,10 @@ from datetime import datetime
 from barograph.contract import Contract
 
 from barograph_server.governance.readers.grafana_readers import read_grafana
-from barograph_server.governance.readers.query_log import QueryLogMissing, last_reads, roles_note
 from barograph_server.grafana.client import connect as connect_grafana
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.query_log import QueryLogMissing, last_reads, roles_note
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from barograph_server.governance.debt.finding import DebtFinding, DebtReport, Ou
 from barograph_server.governance.debt.jungles import declared_sources, differing_producers, duplicate_features
 from barograph_server.governance.debt.name_reads import read_names
 from barograph_server.governance.debt.scope import DebtScope, declared_names
-from barograph_server.governance.debt.stored_rows import bytes_per_row, with_stored_rows
+from barograph_server.governance.debt.stored_rows import with_stored_rows
 from barograph_server.governance.debt.traffic import silent_slices, silent_versions
 from barograph_server.governance.debt.unread import READER_DAYS, unread_names
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.governance.debt import bytes_per_row
 
 CHECKS: tuple[Callable[[DebtScope], Iterator[Outcome]], ...] = (
     *(silent_versions, dead_arms, unlabelled_arms, decided_arms, silent_slices),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
@@ -13,6 +12,7 @@ from barograph.contract.file import ContractError, parse_contract
 from barograph_server.governance.debt.finding import ACTIONS, DebtFinding
 from barograph_server.governance.debt.name_reads import NameReads
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.debt import DebtRows
 from barograph_server.warehouse.queries import contract_history
 
 
@@ -37,10 +37,10 @@ class DebtScope:
         """Return the time before the clock at which the days of a rule begin, from its default."""
         return self.at - timedelta(days=days if self.days is None else self.days)
 
-    def rows(self, sql: str, start: datetime | None = None, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a query with the parameters `model`, `at` and `start`, the last two as DateTime."""
-        values = {"model": self.contract.model, "at": self.at, "start": start or self.at}
-        return self.client.rows(sql, values | parameters)
+    @property
+    def rows(self) -> DebtRows:
+        """The rows of the model before the clock."""
+        return DebtRows(self.client, self.contract.model, self.at)
 
     def finding(
         self, kind: str, subject: str, since: datetime | None, reason: str, column: str = "", *values: str

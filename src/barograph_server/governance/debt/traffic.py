@@ -18,14 +18,7 @@ def silent_versions(scope: DebtScope) -> Iterator[Outcome]:
     contract, shadow = scope.contract, scope.contract.shadow
     named = {contract.serving, *contract.deployments}
     named |= {shadow.candidate, shadow.of, shadow.copy} if shadow is not None else set()
-    rows = scope.rows(
-        "SELECT version, max(last), max(is_registered) FROM (SELECT version, min(accepted_at) AS last, "
-        "1 AS is_registered FROM baselines WHERE model = {model:String} GROUP BY version "
-        "UNION ALL SELECT version, max(pane_start + pane_s), 0 FROM volume "
-        "WHERE model = {model:String} AND slice = 'all' AND n > 0 AND pane_start < {at:DateTime} GROUP BY version "
-        "UNION ALL SELECT version, max(at), 0 FROM shadow_predictions "
-        "WHERE model = {model:String} AND at < {at:DateTime} GROUP BY version) GROUP BY version ORDER BY version"
-    )
+    rows = scope.rows.versions()
     for version, since, is_registered in rows:
         # `apply` derives the baseline of an evaluator, whose version is not known yet.
         if version in named or (is_registered and version != NO_VERSION):
@@ -33,7 +26,7 @@ def silent_versions(scope: DebtScope) -> Iterator[Outcome]:
             reason = f"no prediction since {since:%Y-%m-%d}; {' and '.join(promises)}"
             finding = scope.finding("version without traffic", version, since, reason, "version")
             yield finding if since <= scope.start(TRAFFIC_DAYS) else None
-    for version in sorted(named - {"", *(row[0] for row in rows)}):
+    for version in sorted(named - {"", *(row.version for row in rows)}):
         yield f"Version {version} of {contract.model} is named in the contract, and has no baseline and no prediction."
 
 
@@ -44,21 +37,11 @@ def silent_slices(scope: DebtScope) -> Iterator[Outcome]:
     """
     contract, start = scope.contract, scope.start(TRAFFIC_DAYS)
     prefixes = tuple(f"{each.name}=" for each in contract.slices if each.source != "arm")
-    last = dict(
-        scope.rows(
-            "SELECT slice, max(pane_start + pane_s) FROM volume WHERE model = {model:String} AND n > 0 "
-            "AND pane_start < {at:DateTime} GROUP BY slice"
-        )
-    )
+    last = scope.rows.last_events()
     if prefixes and (ALL not in last or last[ALL] <= start):
         yield f"Slices of {contract.model} without events: the model itself has no traffic."
         return
-    known = dict(
-        scope.rows(
-            "SELECT arrayJoin(JSONExtractKeys(argMax(body, accepted_at), 'baseline', 'slice_rows')), max(accepted_at) "
-            "FROM baselines WHERE model = {model:String}"
-        )
-    )
+    known = scope.rows.baseline_slices()
     known |= {name: at for name, at in scope.declared.items() if not name.endswith("=")}
     known |= {name: last_at for name, last_at in last.items() if name in known}
     for name, last_at in sorted(known.items()):

@@ -23,12 +23,12 @@ def unread_names(scope: DebtScope) -> Iterator[Outcome]:
         reason = f"the query log begins only at {begins:%Y-%m-%d}" if begins else "there is no query log"
         yield f"Readers of the fields and slices of {contract.model}: {reason}."
         return
-    slices = scope.rows("SELECT DISTINCT slice FROM volume WHERE model = {model:String}")
+    slices = scope.rows.slices()
     for name, text in texts.items():
         assert begins is not None
         since = max(scope.reads.last.get(text, begins), scope.declared.get(name, begins))
         kind, column = ("slice without readers", "slice") if name.endswith("=") else ("field without readers", "field")
-        values = [each for (each,) in slices if each.startswith(name)] if column == "slice" else [name]
+        values = [each for each in slices if each.startswith(name)] if column == "slice" else [name]
         reason = f"no consumer, rule, query or dashboard names it since {since:%Y-%m-%d}"
         subject = name.removesuffix("=")
         yield scope.finding(kind, subject, since, reason, column, *values) if since <= start else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.server import tables
 
 if TYPE_CHECKING:
     # `provisioning` imports this module.
@@ -83,8 +84,7 @@ def _rules(grafana: Grafana) -> Iterator[_GrafanaObject]:
 
 
 def _pattern(client: Client) -> re.Pattern[str]:
-    rows = client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")
-    names = "|".join(sorted((re.escape(str(name)) for (name,) in rows), key=len, reverse=True))
+    names = "|".join(sorted(map(re.escape, tables(client)), key=len, reverse=True))
     database = re.escape(client.database)
     return re.compile(rf"\b(?:FROM|JOIN)\s+(?:[`\"]?{database}[`\"]?\.)?[`\"]?({names})\b(?!\.)", re.IGNORECASE)
 

@@ -11,10 +11,11 @@ from barograph_server.governance.readers.callers import read_callers
 from barograph_server.governance.readers.comparison import ConsumerReport, Reader, compare_readers
 from barograph_server.governance.readers.grafana_readers import read_grafana
 from barograph_server.governance.readers.kafka_groups import read_groups
-from barograph_server.governance.readers.query_log import QueryLogMissing, read_users, roles_note
 from barograph_server.grafana.client import connect as connect_grafana
 from barograph_server.settings import Settings
+from barograph_server.terminal import listed
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.query_log import QueryLogMissing, read_users, roles_note
 
 
 def read_consumers(
@@ -30,7 +31,12 @@ def read_consumers(
     """
     observed, notes = read_groups(settings.processor())
     try:
-        observed += read_users(client, since)
+        observed += (
+            Reader(
+                "user", each.user, each.tables, each.columns, each.first, each.last, each.queries, listed(each.origins)
+            )
+            for each in read_users(client, since)
+        )
     except QueryLogMissing as error:
         notes.append(str(error))
     else:

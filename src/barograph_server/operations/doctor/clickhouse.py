@@ -9,6 +9,7 @@ from barograph_server.terminal import plural
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import server
 from barograph_server.warehouse.roles import ROLES, Role
 from barograph_server.warehouse.tables import SCHEMAS
 
@@ -19,7 +20,6 @@ LOW_SHARE, LEAST_SHARE = 0.1, 0.02
 """Shares of free disk space: below the first is a warning, below the second an error, since inserts soon fail."""
 DENIED_CODES = {164: "the user is read-only", 497: "the privilege is missing"}
 """ClickHouse's error codes for missing privileges."""
-_UNKNOWN_TABLE = 60
 
 
 def not_permitted(component: str, cause: WarehouseError | WarehouseBusy) -> Finding:
@@ -46,7 +46,7 @@ def check_clickhouse(client: Client) -> Iterator[Finding]:
 
 def check_version(client: Client) -> Iterator[Finding]:
     """Check the version."""
-    version = str(client.rows("SELECT version()")[0][0])
+    version = server.server_version(client)
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < TESTED_VERSION:
         tested = ".".join(map(str, TESTED_VERSION))
@@ -63,7 +63,7 @@ def check_migrations(client: Client) -> Iterator[Finding]:
     """Check whether the schema is that of this program."""
     try:
         # ClickHouse lists a table only for users with a privilege on it, so without this the table would seem missing.
-        _probe(client, "SELECT 1 FROM migrations LIMIT 0")
+        server.probe_read(client, "migrations")
         pending = migrate.pending(client)
     except WarehouseError as cause:
         if cause.code in DENIED_CODES:
@@ -81,20 +81,19 @@ def check_migrations(client: Client) -> Iterator[Finding]:
 def check_privileges(client: Client) -> Iterator[Finding]:
     """Check which tables this user may read and write, by reading and writing no rows.
 
-    The probe of writing reads no table, because most processors may not read the tables that they write.
     A user with the privileges of one role is correct, but cannot show whether the users of the other roles have theirs.
     """
     present: set[str] = set()
     readable: set[str] = set()
     writable: set[str] = set()
     denied: dict[str, list[str]] = {}
-    for table, schema in sorted(SCHEMAS.items()):
-        for verb, granted, sql in (
-            ("read", readable, f"SELECT 1 FROM {table} LIMIT 0"),  # noqa: S608 - names of this program
-            ("write", writable, f"INSERT INTO {table} ({schema.names[0]}) SELECT NULL LIMIT 0"),
+    for table in sorted(SCHEMAS):
+        for verb, granted, probe in (
+            ("read", readable, server.probe_read),
+            ("write", writable, server.probe_write),
         ):
             try:
-                if not _probe(client, sql):
+                if not probe(client, table):
                     break
             except WarehouseError as cause:
                 if cause.code not in DENIED_CODES:
@@ -128,21 +127,6 @@ def check_privileges(client: Client) -> Iterator[Finding]:
         yield ok(COMPONENT, f"This user may read and write all {plural(len(present), 'table')}.")
 
 
-def _probe(client: Client, sql: str) -> bool:
-    """Run a statement without effect; return False if its table does not exist.
-
-    Raises:
-        WarehouseError: ClickHouse rejects the statement for another reason.
-    """
-    try:
-        client.command(sql)
-    except WarehouseError as cause:
-        if cause.code == _UNKNOWN_TABLE:
-            return False
-        raise
-    return True
-
-
 def _matching_role(present: Set[str], readable: Set[str], writable: Set[str]) -> Role | None:
     """Return the role that may read and write exactly these tables."""
     for role in ROLES:
@@ -155,18 +139,19 @@ def _matching_role(present: Set[str], readable: Set[str], writable: Set[str]) ->
 def check_disks(client: Client) -> Iterator[Finding]:
     """Check the free space of the disks, and whether replicas accept writes."""
     try:
-        disks = client.rows("SELECT name, free_space, total_space FROM system.disks WHERE total_space > 0")
-        readonly = client.rows("SELECT database, table FROM system.replicas WHERE is_readonly ORDER BY ALL LIMIT 5")
+        disks, readonly = server.server_disks(client), server.readonly_replicas(client)
     except WarehouseError as cause:
         yield unknown(COMPONENT, f"The disks could not be checked: {cause}")
         return
-    for name, free, total in disks:
+    for disk in disks:
+        free, total = disk.free_space, disk.total_space
         if free / total >= LOW_SHARE:
             continue
         report = error if free / total < LEAST_SHARE else warning
         yield report(
             COMPONENT,
-            f"The disk {name} of ClickHouse at {client.where} has {free / 2**30:.1f} GiB free, {free / total:.0%}.",
+            f"The disk {disk.name} of ClickHouse at {client.where} has {free / 2**30:.1f} GiB free, "
+            f"{free / total:.0%}.",
             "Add space, or shorten the TTL of `predictions` and `labels`.",
         )
     for database, table in readonly:

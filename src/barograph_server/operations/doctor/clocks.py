@@ -18,6 +18,7 @@ from barograph_server.operations.doctor.finding import Finding, error, ok, unkno
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import explain
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.server import server_clock_ms
 
 COMPONENT = "Clocks"
 WARNING_S, ERROR_S = 1.0, 10.0
@@ -31,7 +32,7 @@ SYNCHRONIZE = "Synchronize both machines by NTP (`timedatectl`, chrony)."
 def check_warehouse_clock(client: Client, clock: Callable[[], float]) -> Iterator[Finding]:
     """Compare this machine's clock with that of ClickHouse."""
     before_s = clock()
-    server_ms = client.rows("SELECT toUnixTimestamp64Milli(now64(3))")[0][0]
+    server_ms = server_clock_ms(client)
     yield compare_clocks(f"ClickHouse at {client.where}", server_ms / 1000, before_s, clock())
 
 

@@ -23,6 +23,7 @@ from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.rollout.shadow_days import ShadowDays
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.server import server_version
 from barograph_server.warehouse.queries import BaselineRow
 from barograph_server.warehouse.rollouts.as_of import (
     OffsetRanges,
@@ -107,7 +108,6 @@ def evaluate_as_of(client: Client, test: CandidateTest, scope: Scope) -> tuple[C
 def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRanges, since_s: int) -> dict[str, bytes]:
     """Return the parts of a bundle; its first score window starts at `since_s`, Unix seconds."""
     test = evaluation.test
-    ((clickhouse,),) = client.rows("SELECT version()")
     provenance = {
         "model": test.model,
         "candidate": test.shadow.candidate,
@@ -120,7 +120,7 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
         "until": evaluation.newest_end_s,
         "matured_until": evaluation.matured_s,
         "code": code_version(),
-        "libraries": library_versions() | {"clickhouse": str(clickhouse), "python": platform.python_version()},
+        "libraries": library_versions() | {"clickhouse": server_version(client), "python": platform.python_version()},
     }
     return {
         DECISION: encode_json(decision_json(evaluation)),

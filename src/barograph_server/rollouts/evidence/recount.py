@@ -107,15 +107,10 @@ def _stored_totals(
     client: Client, test: CandidateTest, excluded: Sequence[int], since_s: int, until_s: int
 ) -> PairTotals:
     """Return the sums of the stored pairs of a range of time without some windows (starts, in ascending order)."""
-    source = (
-        "(SELECT * FROM shadow_pairs FINAL WHERE window_start >= toDateTime({since:UInt32}, 'UTC') "
-        "AND window_start < toDateTime({until:UInt32}, 'UTC') "
-        "AND window_start NOT IN {excluded:Array(DateTime('UTC'))})"
-    )
     batches = list(batched(excluded, _AT_ONCE)) or [[]]
     bounds = [since_s, *(batch[0] for batch in batches[1:]), until_s]
     totals = PairTotals()
     for batch, (start_s, end_s) in zip(batches, pairwise(bounds), strict=True):
         parameters = {**test.parameters, "since": start_s, "until": end_s, "excluded": batch}
-        totals.add(read_totals(client, parameters, source))
+        totals.add(read_totals(client, parameters, as_of.STORED_PAIRS))
     return totals

@@ -15,6 +15,7 @@ from barograph.contract import Arms, Contract, LabelSpec, ShadowTest, Window
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
 from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.sketches.performance.number import ERROR_RANKS
+from barograph_server.sketches.rollout.looks import LookDay
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.model import ModelScorer
 from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
@@ -24,7 +25,6 @@ from barograph_server.streams.scorer.verdicts import change_levels, reasons, tar
 from barograph_server.streams.scorer.window_counts import window_counts
 from barograph_server.streams.scorer.windows import EventClock, window_lengths
 from barograph_server.warehouse.errors import WarehouseBusy
-from barograph_server.warehouse.rollouts.looks import LookDay
 from barograph_server.warehouse.rollouts.verdicts import StoredLooks
 from barograph_server.warehouse.scoring.rules import Rules
 from tests.support.pipeline import simple_contract

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from barograph_server.governance.readers.comparison import Reader
-from barograph_server.terminal import listed
-from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseError
 from barograph_server.warehouse.roles import PREFIX
+
+if TYPE_CHECKING:
+    from barograph_server.warehouse.client import Client
 
 UNKNOWN_TABLE, NO_ACCESS = 60, 497
 QUERY_LOG = "system.query_log"
@@ -57,7 +57,21 @@ class QueryLogMissing(Exception):
     """ClickHouse keeps no query log, or this user may not read it; the message says which."""
 
 
-def read_users(client: Client, since: datetime, log: str = QUERY_LOG) -> Iterator[Reader]:
+class UserReads(NamedTuple):
+    """What a user has selected from the tables."""
+
+    user: str
+    tables: tuple[str, ...]
+    columns: tuple[str, ...]
+    """As `table.column`."""
+    first: datetime
+    last: datetime
+    queries: int
+    origins: list[str]
+    """Programs and their addresses."""
+
+
+def read_users(client: Client, since: datetime, log: str = QUERY_LOG) -> list[UserReads]:
     """Read which other users have selected from the tables.
 
     Args:
@@ -69,17 +83,15 @@ def read_users(client: Client, since: datetime, log: str = QUERY_LOG) -> Iterato
         QueryLogMissing: there is no log that can be read.
     """
     prefix = f"{client.database}."
-    for user, tables, columns, first, last, n, origins in _ask(client, _READERS, log, since):
-        yield Reader(
-            "user",
+    return [
+        UserReads(
             user,
             tuple(each.removeprefix(prefix) for each in tables),
             tuple(each.removeprefix(prefix) for each in columns),
-            first,
-            last,
-            n,
-            listed(origins),
+            *rest,
         )
+        for user, tables, columns, *rest in _ask(client, _READERS, log, since)
+    ]
 
 
 def users_of_field(client: Client, field: str, since: datetime, log: str = QUERY_LOG) -> dict[str, int]:
