@@ -244,7 +244,8 @@ def test_looks_are_written_in_inserts_and_continued_after_one_that_fails(monkeyp
     write = Mock(side_effect=[None, None, WarehouseBusy("down"), None])
     for name, value in {
         "shadow_days": lambda *_: [0],
-        "read_is_canary": lambda *_: False,
+        "is_canary": lambda *_: False,
+        "contract_history": lambda *_: [],
         "look_days": lambda *_, **__: days,
         "decide_at": Mock(),
         "look_rows": lambda *each, is_canary: [each[4]] * 2,
