@@ -26,7 +26,7 @@ def html_page(title: str, fragment: str) -> str:
 
 def html_fragment(content: str) -> str:
     """Return HTML with the styles of reports, which apply only to it."""
-    style = resources.files("barograph_server.batch.compare").joinpath("report.css").read_text(encoding="utf-8")
+    style = resources.files("barograph_server.html").joinpath("report.css").read_text(encoding="utf-8")
     return f'<div class="barograph-report"><style>{style}</style><main>{content}</main></div>'
 
 
