@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
-from barograph_server.errors import ApplyError
+from barograph_server.errors import CommandError
 from barograph_server.provisioning.contract_diff import contract_difference
 from barograph_server.provisioning.topics import TopicSpec, TopicState, compare, topic_specs
 from barograph_server.settings import Settings
@@ -56,7 +56,7 @@ def test_a_time_has_an_offset_and_whole_seconds() -> None:
     assert parse_effective("2026-03-01T00:00:00Z") == parse_effective("2026-03-01T01:00+01:00") == 1772323200
     assert parse_effective(None) is None
     for text in ("2026-03-01", "2026-03-01T00:00:00", "tomorrow", "2026-03-01T00:00:00.5Z", ""):
-        with pytest.raises(ApplyError, match="write date, time in whole seconds and offset"):
+        with pytest.raises(CommandError, match="write date, time in whole seconds and offset"):
             parse_effective(text)
 
 
