@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 def build(folder: Path, *words: str) -> list[str]:
     """Build distributions into a folder, and return the names of the files in the wheel."""
-    command = [ROOT / "tools/uv", "build", "--quiet", "--out-dir", folder, *words, ROOT]
+    command = [str(ROOT / "tools/uv"), "build", "--quiet", "--out-dir", str(folder), *words, str(ROOT)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
