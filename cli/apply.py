@@ -16,7 +16,6 @@ from barograph_server.provisioning.plan import Plan
 from barograph_server.provisioning.promotions import Promotion
 from barograph_server.provisioning.topics import TopicChange
 from barograph_server.terminal import Terminal, plural, utc_second
-from barograph_server.times import parse_effective
 
 _MAX_SHOWN = 8
 """Differences of one object that are shown at most."""
@@ -219,9 +218,7 @@ def plan_command(
         barograph plan --roles > roles.sql
         barograph plan --grafana-files alerting contracts/*.yaml
     """
-    from barograph_server.provisioning.files import read_inputs
-    from barograph_server.provisioning.plan import plan_all
-    from barograph_server.settings import load_settings
+    from barograph_server.provisioning.deploy import plan
 
     if grafana_files is not None:
         if acls or roles:
@@ -231,22 +228,20 @@ def plan_command(
     if acls or roles:
         _print_access(contracts or [], config, acls=acls, roles=roles)
         return
-    pairs, baselines, codebooks = read_inputs(contracts or [], baseline, codebook)
-    settings = load_settings(config)
-    plan = plan_all(
-        settings,
-        pairs,
-        baselines,
-        codebooks,
-        effective_s=parse_effective(effective),
+    planned = plan(
+        contracts or (),
+        baselines=baseline or (),
+        codebooks=codebook or (),
+        effective=effective,
         overwrite_grafana=overwrite_grafana,
+        settings=config,
     )
     terminal = Terminal()
-    terminal.changes(plan_lines(plan))
-    if plan.is_empty:
+    terminal.changes(plan_lines(planned))
+    if planned.is_empty:
         terminal.line(_UP_TO_DATE)
         return
-    if plan.changes_nothing:
+    if planned.changes_nothing:
         terminal.line("`barograph apply` would not change these objects.")
     else:
         terminal.line("Nothing was changed. Run `barograph apply` with the same arguments to make these changes.")
@@ -336,33 +331,28 @@ def apply_command(
         barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
         barograph apply contracts/churn.yaml --evidence evidence.zip
     """
-    from barograph_server.provisioning.files import read_inputs
-    from barograph_server.provisioning.plan import apply_all
-    from barograph_server.provisioning.promotions import PromotionGrounds
-    from barograph_server.settings import load_settings
-    from barograph_server.streams.unencrypted import unencrypted_connections
+    from barograph_server.provisioning.deploy import apply
 
-    pairs, baselines, codebooks = read_inputs(contracts or [], baseline, codebook)
-    settings = load_settings(config)
-    for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
-        Terminal(stderr=True).line(f"Warning: {connection.message} {connection.action}")
-    plan = apply_all(
-        settings,
-        pairs,
-        baselines,
-        codebooks,
-        effective_s=parse_effective(effective),
+    applied = apply(
+        contracts or (),
+        baselines=baseline or (),
+        codebooks=codebook or (),
+        effective=effective,
         reason=reason,
-        grounds=PromotionGrounds(evidence or (), override, by),
+        evidence=evidence or (),
+        override=override,
+        by=by,
         overwrite_grafana=overwrite_grafana,
+        settings=config,
+        on_warning=lambda text: Terminal(stderr=True).line(f"Warning: {text}"),
     )
     terminal = Terminal()
-    terminal.changes(plan_lines(plan))
-    if plan.is_empty:
+    terminal.changes(plan_lines(applied))
+    if applied.is_empty:
         terminal.line(_UP_TO_DATE)
-    elif plan.contracts or plan.baselines or plan.codebooks:
+    elif applied.contracts or applied.baselines or applied.codebooks:
         terminal.line("Applied. Running processors load the changes within 10 seconds.")
-    elif not plan.changes_nothing:
+    elif not applied.changes_nothing:
         terminal.line("Applied.")
-    if plan.grafana is not None and plan.grafana.skipped:
-        raise ApplyError(skipped_message(plan.grafana))
+    if applied.grafana is not None and applied.grafana.skipped:
+        raise ApplyError(skipped_message(applied.grafana))

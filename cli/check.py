@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from barograph_server.cli.options import JsonOption
-from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-from barograph_server.profiling.table_columns import (
-    ClassOption,
-    IdOption,
-    LabelOption,
-    ScoreOption,
-    TimeOption,
-    with_columns,
+from barograph_server.cli.options import (
+    ClassColumnOption,
+    IdColumnOption,
+    JsonOption,
+    LabelColumnOption,
+    ScoreColumnOption,
+    TimeColumnOption,
 )
+from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
 
 if TYPE_CHECKING:
     from barograph.validation.tables import TableViolation
 
-    from barograph_server.batch.checked_rows import CheckReport
+    from barograph_server.batch.check import CheckReport
     from barograph_server.terminal import Terminal
 
 
@@ -30,11 +29,11 @@ def check_command(
         Path, typer.Argument(metavar="DATA", help="A Parquet, CSV or Arrow file of features.", show_default=False)
     ],
     contract: Annotated[Path, typer.Option(metavar="FILE", help="The model's contract.", show_default=False)],
-    time: TimeOption = None,
-    id_: IdOption = None,
-    score: ScoreOption = None,
-    class_: ClassOption = None,
-    label: LabelOption = None,
+    time: TimeColumnOption = None,
+    id_: IdColumnOption = None,
+    score: ScoreColumnOption = None,
+    class_: ClassColumnOption = None,
+    label: LabelColumnOption = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="A column that is not a feature, such as an id; repeatable."),
@@ -58,16 +57,24 @@ def check_command(
         barograph check train.parquet --contract flight-delay.yaml
         barograph check served.csv --contract flight-delay.yaml --sample 100000 --json
     """
-    from barograph.contract.file import load_contract
     from barograph.contract.problems import ContractError
 
-    from barograph_server.batch.checked_rows import check_file, report_json
+    from barograph_server.batch.check import check, report_json
     from barograph_server.errors import CommandError
     from barograph_server.terminal import Terminal
 
     try:
-        model_contract = with_columns(load_contract(contract), id=id_, score=score, class_=class_, label=label)
-        report = check_file(data, model_contract, at=time, without=without or (), sample=sample)
+        report = check(
+            data,
+            contract,
+            time=time,
+            id=id_,
+            score=score,
+            class_=class_,
+            label=label,
+            without=without or (),
+            sample=sample,
+        )
     except (CommandError, ContractError, OSError) as error:
         from barograph_server.cli.main import describe_error
 

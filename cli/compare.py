@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
-from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-
-if TYPE_CHECKING:
-    from barograph_server.batch.compare.compare import CompareOptions
-    from barograph_server.batch.compare.report import CompareReport
-    from barograph_server.terminal import Terminal
-
-
-import math
-from collections.abc import Sequence
-from typing import Any
-
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import SEVERITY, CompareReport
+from barograph_server.batch.compare.report import SEVERITY, Comparison
 from barograph_server.batch.compare.wording import (
     MAX_RATES,
     MAX_SLICES,
@@ -36,6 +25,8 @@ from barograph_server.batch.compare.wording import (
     rate_numbers,
     verdict,
 )
+from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
+from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS, CommandError
 from barograph_server.terminal import (
     LEVEL_STYLES,
     AlignedTable,
@@ -46,7 +37,7 @@ from barograph_server.terminal import (
 )
 
 
-def show_report(terminal: Terminal, report: CompareReport) -> None:
+def show_report(terminal: Terminal, report: Comparison) -> None:
     """Print verdicts, rates, performance, hints and notes."""
     terminal.line(headline(report))
     terminal.table(_drift_table(report))
@@ -88,7 +79,7 @@ def _level(level: str) -> SafeText:
     return SafeText(level, style=LEVEL_STYLES[level])
 
 
-def _drift_table(report: CompareReport) -> AlignedTable:
+def _drift_table(report: Comparison) -> AlignedTable:
     several = len(report.periods) > 1
     numbers = ("PSI", "95% interval", "φ", *(("major", "minor") if several else ()))
     columns = ("field", "level", *(("worst period",) if several else ()), *numbers, "largest change")
@@ -235,43 +226,39 @@ def compare_command(
         barograph compare train.csv week.csv --contract contracts/churn.yaml --fail-at major --json verdicts.json
         barograph compare train.parquet prod.parquet --model churn --write-contract contracts
     """
-    from barograph.contract.file import load_contract
     from barograph.contract.problems import ContractError
 
-    from barograph_server.batch.compare.compare import CompareOptions
-    from barograph_server.errors import CommandError
-    from barograph_server.profiling.infer.errors import InferError
-    from barograph_server.profiling.infer.profile import Roles
-    from barograph_server.terminal import Terminal
+    from barograph_server.batch.compare.compare import compare
 
     terminal, errors = Terminal(), Terminal(stderr=True)
     try:
         if contract is not None and (write_contract is not None or model is not None):
             option = "--model" if write_contract is None else "--write-contract"
             raise CommandError(f"{option} is about an inferred contract: leave out it or --contract.")
-        options = CompareOptions(
-            roles=Roles(
+        with errors.status("reading") as status:
+            report = compare(
+                train,
+                prod,
                 time=time,
                 score=score,
                 class_=class_,
                 label=label,
-                latency=latency,
+                id=id_,
+                by=by,
+                contract=contract,
+                slices=slices or (),
                 scores=scores,
-                slices=tuple(slices or ()),
-            ),
-            id=id_,
-            by=by,
-            contract=None if contract is None else load_contract(contract),
-            model=model or "model",
-            version=version,
-            is_multivariate=not no_multivariate,
-        )
-        report = _compare_files(errors, train, prod, options)
+                latency=latency,
+                model=model or "model",
+                version=version,
+                multivariate=not no_multivariate,
+                on_step=lambda step: status.update(SafeText(step)),
+            )
         written = None if write_contract is None else report.write_contract(write_contract, force=force)
         for path, text in ((html, report.to_html), (json_file, report.to_json)):
             if path is not None:
                 path.write_text(text(), encoding="utf-8")
-    except (CommandError, ContractError, InferError, OSError) as error:
+    except (CommandError, ContractError, OSError) as error:
         from barograph_server.cli.main import describe_error
 
         errors.line(describe_error(error), "red")
@@ -287,18 +274,3 @@ def compare_command(
             terminal.line(f"{path} (written)")
     if fail_at is not None and report.fails_at(fail_at):
         raise typer.Exit(EXIT_VIOLATIONS)
-
-
-def _compare_files(errors: Terminal, train: Path, prod: Path, options: CompareOptions) -> CompareReport:
-    from barograph_server.batch.backfill.files import csv_types
-    from barograph_server.batch.compare.compare import compare_tables
-    from barograph_server.profiling.infer.tables import open_table
-    from barograph_server.terminal import SafeText
-
-    types = None if options.contract is None else csv_types(options.contract)
-    with (
-        errors.status("reading") as status,
-        open_table(train, types) as training,
-        open_table(prod, types) as production,
-    ):
-        return compare_tables(training, production, options, lambda step: status.update(SafeText(step)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -58,6 +59,9 @@ def demo_command(
     """
     # Imported here, so that `--help` stays fast.
     from barograph_server.errors import CommandError
+
+    if find_spec("barograph_server.examples") is None:
+        raise CommandError("The demo is not in the installed package: run `make demo` in a clone of the repository.")
     from barograph_server.examples.demo.demo_run import DemoRun
     from barograph_server.examples.demo.run import DriftDemo
     from barograph_server.examples.demo.shadow.run import ShadowDemo

@@ -340,33 +340,18 @@ def gate_command(
         barograph eval gate support-bot --candidate answer@8 --policy policy.yaml
         barograph eval gate support-bot --candidate answer@8 --policy policy.yaml --accept --by ana
     """
-    import time
-
     from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
-    from barograph_server.evaluation.suites.gate import decide_gate
-    from barograph_server.evaluation.suites.policy import load_gate_policy
-    from barograph_server.rollouts.prompts.registry import author_name
-    from barograph_server.settings import load_settings
-    from barograph_server.sketches.comparison.paired_items import SuiteOutcome
-    from barograph_server.terminal import Terminal
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.evaluation.eval_runs import store_acceptances
+    from barograph_server.evaluation.suites.evaluate import evaluate
 
-    rules, author = load_gate_policy(policy), author_name(by)
-    with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
-        decision = decide_gate(client, model, candidate, rules)
-        is_decided = decision.outcome is SuiteOutcome.ACCEPT or decision.can_begin
-        accepts = accept and is_decided and bool(decision.new_runs)
-        if accepts:
-            store_acceptances(client, decision.new_runs, author, int(time.time() * 1000))
+    decision = evaluate(model, candidate, policy, accept=accept, by=by, settings=config)
     if as_json:
-        Terminal().json(gate_json(decision) | {"accepted": accepts})
+        Terminal().json(gate_json(decision) | {"accepted": decision.is_accepted})
     else:
         print_gate(Terminal(), decision)
-        if accepts:
+        if decision.is_accepted:
             Terminal().changes([f"+ {decision.candidate} is accepted: later candidates are compared with it"])
     codes = {SuiteOutcome.ACCEPT: EXIT_OK, SuiteOutcome.HOLD: EXIT_HOLD, SuiteOutcome.INSUFFICIENT: EXIT_INSUFFICIENT}
-    raise typer.Exit(EXIT_OK if accepts else codes[decision.outcome])
+    raise typer.Exit(EXIT_OK if decision.is_accepted else codes[decision.outcome])
 
 
 for _command, _function in (

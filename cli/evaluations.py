@@ -156,24 +156,10 @@ def evaluations_command(
         barograph evaluations support-bot
         barograph evaluations support-bot --by day --since 7d --json
     """
-    from datetime import UTC, datetime
+    from barograph_server.evaluation.rates import rates
 
-    from barograph_server.contracts import read_contract, require_evaluators
-    from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
-    from barograph_server.times import parse_since
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
-    from barograph_server.warehouse.evaluation.evaluator_trust import read_evaluator_trust
-
-    now = datetime.now(UTC)
-    start = parse_since("--since", since, now)
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
-        models = require_evaluators(read_contract(client, model))
-        rates = read_evaluation_rates(client, models, start, now, by)
-        trusts = read_evaluator_trust(client, models, start, now)
+    report = rates(model, by=by, since=since, settings=config)
     if as_json:
-        Terminal().json(rates_json(model, rates, trusts))
+        Terminal().json(rates_json(model, report.rates, report.trusts))
     else:
-        print_rates(Terminal(), model, by, start, rates, trusts)
+        print_rates(Terminal(), model, by, report.since, report.rates, report.trusts)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from barograph.contract import Arms, Window, parse_duration
+from barograph.contract import Arms
 
 from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
 from barograph_server.phi_text import PHI_LEGEND, format_phi
 from barograph_server.profiling.infer.errors import InferError, OptionError
-from barograph_server.profiling.infer.files import WrittenFiles, write_result
-from barograph_server.profiling.infer.infer import DEFAULTS, Decision, InferOptions, InferResult, SeasonChoice, infer
-from barograph_server.profiling.infer.profile import Roles
+from barograph_server.profiling.infer.files import WrittenFiles
+from barograph_server.profiling.infer.infer import DEFAULTS, Decision, InferResult, SeasonChoice
+from barograph_server.profiling.infer.training import infer
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
@@ -210,11 +210,11 @@ def infer_command(
     """
     terminal, errors = Terminal(), Terminal(stderr=True)
     try:
-        options = InferOptions(
-            table=train,
-            model=model,
-            version=version,
-            roles=Roles(
+        with errors.status("reading") as status:
+            result = infer(
+                train,
+                model=model,
+                version=version,
                 id=id_,
                 time=time,
                 score=score,
@@ -222,18 +222,16 @@ def infer_command(
                 label=label,
                 latency=latency,
                 scores=scores,
-                slices=tuple(slices or ()),
-                critical=frozenset(critical or ()),
-            ),
-            pane_s=None if pane is None else _duration("--pane", pane),
-            windows=tuple(map(parse_window, windows)) if windows else None,
-            timezone=timezone,
-            arms=parse_arms(arms or [], unit),
-            season=season,
-        )
-        with errors.status("reading") as status:
-            result = infer(options, lambda column: status.update(SafeText(f"reading {column}")))
-        written = write_result(result, out, force=force)
+                slices=slices or (),
+                critical=critical or (),
+                pane=pane,
+                windows=windows or (),
+                timezone=timezone,
+                arms=parse_arms(arms or [], unit),
+                season=season,
+                on_column=lambda column: status.update(SafeText(f"reading {column}")),
+            )
+        written = result.write_contract(out, force=force)
     except InferError as error:
         errors.line(str(error), "red")
         raise typer.Exit(BAD_INPUT) from None
@@ -242,20 +240,6 @@ def infer_command(
         errors.line(f"{error.filename or out}: {reason}", "red")
         raise typer.Exit(BAD_INPUT) from None
     print_report(terminal, result, written)
-
-
-def parse_window(text: str) -> Window:
-    """Parse a window such as `1d:1h`, or a window of the last events such as `last=500:14d:6h`.
-
-    Raises:
-        OptionError: the text is neither LENGTH:HOP nor last=EVENTS:LENGTH:HOP.
-    """
-    option = f"--window {text}"
-    match = re.fullmatch(r"last=(\d{1,9}):(.*)", text)
-    length, colon, hop = (match[2] if match else text).partition(":")
-    if not colon or (match and not int(match[1])):
-        raise OptionError(f"{option}: write the length and the hop, such as 1d:1h, or last=500:14d:6h")
-    return Window(_duration(option, length), _duration(option, hop), int(match[1]) if match else 0)
 
 
 def parse_arms(texts: list[str], unit: str | None) -> Arms | None:
@@ -278,10 +262,3 @@ def parse_arms(texts: list[str], unit: str | None) -> Arms | None:
         if not name:
             raise OptionError(f"--arm {text}: write the arm and its share, such as a=0.5")
     return Arms(shares=shares, unit=unit or "")
-
-
-def _duration(option: str, text: str) -> int:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise OptionError(f"{option}: {error}") from None

@@ -8,9 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption
+from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
 from barograph_server.rollouts.arm import ArmEvaluation
-from barograph_server.rollouts.decision_json import evidence_json
-from barograph_server.rollouts.decision_text import criteria_table, forecast_text, print_harmed_slices
+from barograph_server.rollouts.decide import decide
+from barograph_server.rollouts.decision_json import decision_json, evidence_json
+from barograph_server.rollouts.decision_text import (
+    criteria_table,
+    forecast_text,
+    outcome_text,
+    print_decision,
+    print_harmed_slices,
+)
 from barograph_server.sketches.rollout.decision import Outcome
 from barograph_server.terminal import Terminal
 
@@ -97,50 +105,29 @@ def promote_command(
         barograph promote --model flight-delay --candidate 4 --policy policy.yaml
         barograph promote --model flight-delay --arm b
     """
-    from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
-    from barograph_server.rollouts.arm import evaluate_arm
-    from barograph_server.rollouts.candidate import evaluate
-    from barograph_server.rollouts.decision_json import decision_json
-    from barograph_server.rollouts.decision_text import outcome_text, print_decision
-    from barograph_server.rollouts.policy import PromotionPolicy, load_policy, unmet_requirements
-    from barograph_server.settings import load_settings
-    from barograph_server.sketches.rollout.decision import Outcome
-    from barograph_server.terminal import Terminal
-    from barograph_server.warehouse.client import connect
-
     codes = {Outcome.promote: EXIT_OK, Outcome.hold: EXIT_HOLD, Outcome.insufficient: EXIT_INSUFFICIENT}
+    terminal = Terminal()
     if arm is not None:
-        if candidate is not None or policy is not None:
-            raise CommandError("--candidate and --policy are about candidates: leave them out with --arm.")
-        settings = load_settings(config, needs=("clickhouse",))
-        with connect(settings.warehouse) as client:
-            evaluated = evaluate_arm(client, model, arm)
+        evaluated = decide(model, candidate=candidate, arm=arm, policy=policy, settings=config)
         if as_json:
-            Terminal().json(arm_decision_json(evaluated))
+            terminal.json(arm_decision_json(evaluated))
         else:
-            print_arm_decision(Terminal(), evaluated)
+            print_arm_decision(terminal, evaluated)
         raise typer.Exit(codes[evaluated.decision.outcome])
-    rules = PromotionPolicy() if policy is None else load_policy(policy)
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
-        evaluation = evaluate(client, model, candidate)
-    test, decided = evaluation.test, evaluation.decision
-    unmet = unmet_requirements(rules, test.shadow.margins, evaluation.judged, decided, test.judged_version)
-    outcome = decided.outcome
-    if outcome is Outcome.promote and unmet:
-        outcome = Outcome.insufficient if all(each.may_pass_later for each in unmet) else Outcome.hold
+    decision = decide(model, candidate=candidate, policy=policy, settings=config)
+    evaluation, outcome = decision.evaluation, decision.outcome
+    decided = evaluation.decision.outcome
     if as_json:
         of_policy = {
             "outcome": outcome.value,
-            "decision": {"outcome": decided.outcome.value},
-            "policy": {"unmet": [each.text for each in unmet]},
+            "decision": {"outcome": decided.value},
+            "policy": {"unmet": [each.text for each in decision.unmet]},
         }
-        Terminal().json(decision_json(evaluation) | ({} if policy is None else of_policy))
+        terminal.json(decision_json(evaluation) | ({} if policy is None else of_policy))
     else:
-        terminal = Terminal()
         print_decision(terminal, evaluation)
-        terminal.lines(each.text for each in unmet)
-        if outcome is not decided.outcome:
-            text = outcome_text(test.shadow, outcome, is_canary=test.is_canary)
+        terminal.lines(each.text for each in decision.unmet)
+        if outcome is not decided:
+            text = outcome_text(evaluation.test.shadow, outcome, is_canary=evaluation.test.is_canary)
             terminal.line(f"with the policy: {text}", "bold")
     raise typer.Exit(codes[outcome])

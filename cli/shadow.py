@@ -99,20 +99,13 @@ def status_command(
         barograph shadow status --model flight-delay
         barograph shadow status --model flight-delay --json | jq .days_left
     """
-    from barograph_server.rollouts.candidate import evaluate
-    from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.rollouts.pair_histograms import read_histograms
+    from barograph_server.rollouts.decide import decide
 
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
-        evaluation = evaluate(client, model, candidate)
-        histograms = read_histograms(client, evaluation.test.parameters) if as_json else None
-    if histograms is not None:
-        Terminal().json(status_json(evaluation, histograms))
+    decision = decide(model, candidate=candidate, with_histograms=as_json, settings=config)
+    if decision.histograms is not None:
+        Terminal().json(status_json(decision.evaluation, decision.histograms))
     else:
-        print_status(Terminal(), evaluation)
+        print_status(Terminal(), decision.evaluation)
 
 
 def report_command(
@@ -131,21 +124,13 @@ def report_command(
         barograph shadow report --model flight-delay --out shadow.html
     """
     from barograph_server.errors import CommandError
-    from barograph_server.rollouts.candidate import evaluate
-    from barograph_server.rollouts.report import render_report
-    from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.rollouts.pair_histograms import read_histograms
+    from barograph_server.rollouts.decide import decide
 
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
-        evaluation = evaluate(client, model, candidate)
-        histograms = read_histograms(client, evaluation.test.parameters)
-    versions = f"{model}.{evaluation.test.shadow.candidate}".replace("/", "-")
+    decision = decide(model, candidate=candidate, with_histograms=True, settings=config)
+    versions = f"{model}.{decision.evaluation.test.shadow.candidate}".replace("/", "-")
     path = Path(f"{versions}.shadow.html") if out is None else out
     try:
-        path.write_text(render_report(evaluation, histograms), encoding="utf-8")
+        path.write_text(decision.to_html(), encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{path} cannot be written ({error.strerror}): name a path that you may write to.") from None
     Terminal().line(f"Wrote {path}.")

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from barograph_server.cli.options import ConfigOption, JsonOption
-from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
-from barograph_server.profiling.table_columns import with_columns
-
-if TYPE_CHECKING:
-    from barograph import Contract
-
-    from barograph_server.batch.skew.compare import SkewOptions, SkewReport
-    from barograph_server.batch.skew.sources import ProductionSource
-
-
-from typing import Any
-
 from barograph_server.batch.skew.compare import FieldSkew, SkewReport
+from barograph_server.cli.options import ConfigOption, JsonOption
+from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS, CommandError
 from barograph_server.sketches.skew.field import Explanation, Skew
-from barograph_server.terminal import AlignedTable, Terminal, plural, ratio
+from barograph_server.terminal import AlignedTable, SafeText, Terminal, plural, ratio
 
 _MAX_CHARS = 40
 """Characters shown of a sample's value."""
@@ -215,34 +203,31 @@ def skew_command(
         barograph skew --served served.parquet --recomputed train.parquet --contract flight-delay.yaml
         barograph skew --served clickhouse:flight-delay@3 --from 2026-03-01 --to 2026-03-02 --recomputed train.parquet
     """
-    from barograph.contract.file import load_contract
     from barograph.contract.problems import ContractError
 
+    from barograph_server.batch.skew.skew import skew
     from barograph_server.cli.main import describe_error
-    from barograph_server.errors import CommandError
-    from barograph_server.profiling.infer.errors import InferError
-    from barograph_server.terminal import SafeText, Terminal
     from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
     errors = Terminal(stderr=True)
     try:
-        model_contract = load_contract(contract) if contract is not None else None
-        if model_contract is not None:
-            # The file's column of ids is read as the member `id`.
-            model_contract, on = with_columns(model_contract, id=on), None
-            time = time or (model_contract.columns.time or None if by else None)
-        options = _make_options(on or "id", fields, by, time, underlying, tolerance)
         with errors.status("reading") as status:
-            report = _compare(
+            report = skew(
                 served,
                 recomputed,
-                model_contract,
-                options,
-                (begin, end),
-                config,
-                lambda name: status.update(SafeText(f"comparing {name}")),
+                contract=contract,
+                on=on,
+                fields=fields or (),
+                by=by or (),
+                time=time,
+                underlying=_parse_underlying(underlying or ()),
+                begin=begin,
+                end=end,
+                tolerance=tolerance,
+                settings=config,
+                on_field=lambda name: status.update(SafeText(f"comparing {name}")),
             )
-    except (CommandError, ContractError, InferError, OSError, WarehouseBusy, WarehouseError) as error:
+    except (CommandError, ContractError, OSError, WarehouseBusy, WarehouseError) as error:
         errors.line(describe_error(error))
         raise typer.Exit(EXIT_UNREADABLE) from None
     if as_json:
@@ -253,80 +238,12 @@ def skew_command(
         raise typer.Exit(EXIT_VIOLATIONS)
 
 
-def _make_options(
-    on: str,
-    fields: Sequence[str] | None,
-    by: Sequence[str] | None,
-    time: str | None,
-    underlying: Sequence[str] | None,
-    tolerance: float,
-) -> SkewOptions:
-    from barograph_server.batch.skew.compare import SkewOptions
-    from barograph_server.batch.skew.sources import SkewError
-
+def _parse_underlying(texts: Sequence[str]) -> dict[str, str]:
+    """Parse FIELD=COLUMN."""
     columns = {}
-    for text in underlying or ():
+    for text in texts:
         field, equals, column = text.partition("=")
         if not (field and equals and column):
-            raise SkewError(f"--underlying {text}: write FIELD=COLUMN.")
+            raise CommandError(f"--underlying {text}: write FIELD=COLUMN.")
         columns[field] = column
-    if not 0.0 <= tolerance < 1.0:
-        raise SkewError(f"--tolerance {tolerance:g}: write a number of at least 0 and below 1, such as 1e-6.")
-    return SkewOptions(
-        on=on, by=tuple(by or ()), time=time, underlying=columns, only=tuple(fields or ()), tolerance=tolerance
-    )
-
-
-def _compare(
-    served: str,
-    recomputed: Path,
-    contract: Contract | None,
-    options: SkewOptions,
-    span: tuple[str | None, str | None],
-    config: Path | None,
-    progress: Callable[[str], None],
-) -> SkewReport:
-    from barograph_server.batch.skew.compare import compare
-    from barograph_server.batch.skew.sources import CLICKHOUSE, ProductionSource, SkewError, open_file
-    from barograph_server.times import parse_range
-
-    begin, end = span
-    if not served.startswith(CLICKHOUSE):
-        if begin is not None or end is not None:
-            raise SkewError(f"--from and --to are for {CLICKHOUSE}MODEL; a file is always compared whole.")
-        with (
-            open_file(Path(served), options.on, contract, options.named_columns) as left,
-            open_file(recomputed, options.on, contract, options.named_columns) as right,
-        ):
-            return compare(left, right, contract, options, progress)
-    if begin is None or end is None:
-        raise SkewError(f"--served {served} needs --from and --to, the range of event times.")
-    production = ProductionSource.parse(served, *parse_range(begin, end))
-    return _compare_production(production, recomputed, contract, options, config, progress)
-
-
-def _compare_production(
-    production: ProductionSource,
-    recomputed: Path,
-    contract: Contract | None,
-    options: SkewOptions,
-    config: Path | None,
-    progress: Callable[[str], None],
-) -> SkewReport:
-    from dataclasses import replace
-
-    from barograph_server.batch.skew.compare import compare
-    from barograph_server.batch.skew.sources import open_file, open_production
-    from barograph_server.contracts import read_contract
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
-
-    settings = load_settings(config, needs=("clickhouse",))
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(connect(settings.warehouse))
-        model_contract = contract or read_contract(client, production.model)
-        if options.on != "id":
-            model_contract, options = with_columns(model_contract, id=options.on), replace(options, on="id")
-        right = stack.enter_context(open_file(recomputed, options.on, model_contract, options.named_columns))
-        left = stack.enter_context(open_production(client, production, model_contract, right))
-        return compare(left, right, model_contract, replace(options, is_production=True), progress)
+    return columns

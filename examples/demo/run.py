@@ -36,7 +36,7 @@ from barograph_server.examples.demo.phases import PhasedReplay, ReplayPhase
 from barograph_server.examples.demo.picture import draw
 from barograph_server.examples.demo.source_data import SourceData
 from barograph_server.examples.demo.stage_counts import STAGES
-from barograph_server.profiling.infer import WrittenFiles, infer, write_result
+from barograph_server.profiling.infer import WrittenFiles, infer_file
 from barograph_server.provisioning import apply_all
 from barograph_server.provisioning.accepted_baselines import AcceptRequest, accept
 from barograph_server.provisioning.catalogue import MIN_LEAD_S
@@ -131,10 +131,12 @@ class DriftDemo(DemoRun):
 
     def _infer(self, files: FlightsFiles) -> tuple[Contract, WrittenFiles, WrittenFiles]:
         with self._timed("infer"):
-            result = infer(infer_options(files.train))
+            result = infer_file(infer_options(files.train))
             # The folder belongs to the demo, so files of an older run can be overwritten.
-            written = write_result(result, self._folder, force=True)
-            candidate = write_result(infer(infer_options(files.candidate_train, CANDIDATE)), self._folder, force=True)
+            written = result.write_contract(self._folder, force=True)
+            candidate = infer_file(infer_options(files.candidate_train, CANDIDATE)).write_contract(
+                self._folder, force=True
+            )
         self._report.decisions(result)
         return result.contract, written, candidate
 

@@ -241,6 +241,10 @@ KEYS: dict[str, SettingKey] = {
 """Every setting but the properties of `kafka` and the section `alerts`."""
 
 
+SettingsOrPath = Settings | str | Path | None
+"""Settings, or the path of their file; None: the file that `load_settings` reads by default."""
+
+
 def load_settings(
     config: Path | None = None,
     *,
@@ -301,6 +305,13 @@ def load_settings(
         processor_overrides={**sections.pop("processors", {}), **metrics},
         **sections,
     )
+
+
+def open_settings(settings: SettingsOrPath, *, needs: Sequence[Server] = BOTH) -> Settings:
+    """Return settings, or read them from a file with `load_settings`."""
+    if isinstance(settings, Settings):
+        return settings
+    return load_settings(Path(settings) if isinstance(settings, str) else settings, needs=needs)
 
 
 def _connection(address: Address) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def test_an_interrupted_load_says_what_went_out(
             raise KeyboardInterrupt
         yield from read_all(source, *arguments)
 
-    monkeypatch.setattr(check, "read_blocks", interrupt)
+    monkeypatch.setattr("barograph_server.batch.backfill.backfill.read_blocks", interrupt)
     words = ("load", "p.parquet", "q.parquet", "--contract", "toy.yaml", "--version", "7", "--no-wait")
     assert run(*words) == EXIT_INTERRUPTED
     errors = capsys.readouterr().err

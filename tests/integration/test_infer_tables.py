@@ -21,11 +21,10 @@ from barograph_server.profiling.infer import (
     InferResult,
     OptionError,
     Roles,
-    infer,
+    infer_file,
     phi,
     summarise,
     tables,
-    write_result,
 )
 from barograph_server.sketches.baseline.baseline import load_baseline
 from barograph_server.sketches.baseline.bins import PsiBins
@@ -48,7 +47,7 @@ def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_
 
 def inferred(path: Path, name: str, windows: tuple[Window, ...] | None = None) -> InferResult:
     roles = Roles(**ROLES.get(name, {}))
-    return infer(InferOptions(table=path, model=name, version="1", roles=roles, windows=windows))
+    return infer_file(InferOptions(table=path, model=name, version="1", roles=roles, windows=windows))
 
 
 def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | None) -> list[Any]:
@@ -140,7 +139,7 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
 def test_an_unusual_table_gives_a_valid_contract_and_its_own_rows_show_no_drift(tmp_path: Path, name: str) -> None:
     table = odd_table(name)
     result = inferred(write(table, tmp_path), name)
-    written = write_result(result, tmp_path / "out")
+    written = result.write_contract(tmp_path / "out")
     assert load_contract(written.contract) == result.contract
     assert load_baseline(written.baseline.read_bytes(), "it") == result.baseline
     assert fit_problems(result.contract, result.baseline) == []
@@ -207,7 +206,7 @@ def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: p
     early = "1,,2020-01-01,true,7,NA\n" * 20
     late = 'NaN,3,2020-01-02 10:00:00,maybe,x,"NA"\n2.5,4,2020-01-03,false,inf,US\n'
     path.write_text(head + early + late)
-    result = infer(InferOptions(table=path, model="m", version="1"))
+    result = infer_file(InferOptions(table=path, model="m", version="1"))
     types = {decision.column: decision.type for decision in result.decisions}
     assert types == {
         "whole": "float",
@@ -241,11 +240,11 @@ def test_slices_are_the_most_frequent_values_and_the_rest_is_other(tmp_path: Pat
 
 def test_ids_are_ignored_unless_the_user_names_them(tmp_path: Path) -> None:
     path = write(odd_table("ids"), tmp_path)
-    result = infer(InferOptions(table=path, model="m", version="1"))
+    result = infer_file(InferOptions(table=path, model="m", version="1"))
     assert set(result.contract.ignored) == {"counter", "snowflake", "hash", "uuid"}
     assert any("counter, snowflake, hash, uuid" in warning for warning in result.warnings)
     roles = Roles(critical=frozenset({"counter"}), slices=("snowflake",))
-    expected = infer(InferOptions(table=path, model="m", version="1", roles=roles))
+    expected = infer_file(InferOptions(table=path, model="m", version="1", roles=roles))
     assert set(expected.contract.ignored) == {"hash", "uuid"}
     assert {field.name for field in expected.contract.fields if field.critical} == {"counter"}
 
@@ -286,13 +285,13 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
     }
     assert contract.label == LabelSpec(type="category", classes=("bird", "cat", "dog", "o'fish"))
     renamed = write(table.rename_columns([name.replace("scores.", "p ") for name in table.column_names]), tmp_path)
-    by_prefix = infer(
+    by_prefix = infer_file(
         InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="p ", critical=frozenset({"p cat"})))
     )
     assert {f.name for f in by_prefix.contract.fields if f.source.startswith("scores.")} == set(scores)
     assert {f.name for f in by_prefix.contract.fields if f.critical} == {"scores.cat"}
     with pytest.raises(OptionError, match="has no numeric column with this prefix"):
-        infer(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
+        infer_file(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
 
 
 LABELS: tuple[tuple[list[Any], dict[str, Any], LabelSpec], ...] = (
@@ -309,7 +308,7 @@ LABELS: tuple[tuple[list[Any], dict[str, Any], LabelSpec], ...] = (
 def test_the_label_type_is_inferred_from_the_values(tmp_path: Path) -> None:
     for column, roles, label in LABELS:
         path = write(pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column}), tmp_path)
-        result = infer(InferOptions(table=path, model="m", version="1", roles=Roles(label="truth", **roles)))
+        result = infer_file(InferOptions(table=path, model="m", version="1", roles=Roles(label="truth", **roles)))
         assert result.contract.label == label, column
 
 
@@ -325,4 +324,6 @@ def test_crossed_slices_are_pairs_that_occur(tmp_path: Path) -> None:
     assert [cut.name for cut in result.contract.slices][1] == "origin * carrier"
     for cut, message in (("origin * nowhere", "no such column"), ("origin * origin", "crosses a source with itself")):
         with pytest.raises(OptionError, match=message):
-            infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,))))
+            infer_file(
+                InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,)))
+            )

@@ -14,9 +14,9 @@ from barograph.contract.file import parse_contract
 from barograph.prompts.prompts import MIN_STALE_S
 from confluent_kafka import Producer
 
+from barograph_server.author import author_name
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning.topics import TopicAdmin, topic_specs
-from barograph_server.rollouts.prompts.registry import author_name
 from barograph_server.settings import Settings, load_settings
 from barograph_server.streams.prompts.prompt_log import PromptLog
 from barograph_server.streams.topics import Topics

@@ -15,7 +15,7 @@ from barograph.publisher.pii import Pii
 from barograph.publisher.tables import PredictionTables
 
 from barograph_server.batch.compare.compare import CompareOptions, compare_tables
-from barograph_server.batch.compare.report import CompareReport
+from barograph_server.batch.compare.html import CompareReport
 from barograph_server.profiling.infer.columns import read_times_ms
 from barograph_server.profiling.infer.profile import Roles
 from barograph_server.profiling.infer.tables import memory_table

@@ -33,7 +33,6 @@ from barograph_server.local.child_process import choose_port
 from barograph_server.local.language_model import MODEL as VERSION
 from barograph_server.local.language_model import LocalLanguageModel
 from barograph_server.operations.dev.processors import KINDS
-from barograph_server.profiling.infer import write_result
 from barograph_server.provisioning import apply_all
 from barograph_server.rollouts.prompts.files import read_prompt_files
 from barograph_server.rollouts.prompts.registry import change_registry
@@ -167,7 +166,7 @@ class LlmDemo(ModelDemo):
             )
         with self._timed("infer"):
             result = infer_contract(client, self._folder / "training.parquet", first)
-            written = write_result(result, self._folder, force=True)
+            written = result.write_contract(self._folder, force=True)
         self._report.decisions(result, "generations of the first hours")
         text = dump_contract(result.contract)
         written.contract.write_text(text, encoding="utf-8")

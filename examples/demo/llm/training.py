@@ -17,7 +17,7 @@ from barograph.text.training import train_codebook
 from barograph_server.examples.demo.queries import recorded_generations
 from barograph_server.examples.support_bot.questions import TOPICS, even_mix, question
 from barograph_server.local.language_model import MODEL as VERSION
-from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer
+from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer_file
 from barograph_server.warehouse.client import Client
 
 MODEL = "support-bot"
@@ -94,7 +94,7 @@ def infer_contract(client: Client, table: Path, first: Contract) -> InferResult:
         windows=first.windows,
         arms=ARMS,
     )
-    result = infer(options)
+    result = infer_file(options)
     contract = msgspec.structs.replace(
         result.contract,
         fields=tuple(map(_of_generation, result.contract.fields)),

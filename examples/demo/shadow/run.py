@@ -31,7 +31,7 @@ from barograph_server.examples.demo.shadow.evidence import expect_evidence, repo
 from barograph_server.examples.demo.shadow.findings import expect_candidate, read_candidate, report_candidate
 from barograph_server.examples.demo.shadow.source_pairs import count_source_pairs
 from barograph_server.examples.demo.stage_counts import PAIRED, STAGES
-from barograph_server.profiling.infer import infer, write_result
+from barograph_server.profiling.infer import infer_file
 from barograph_server.rollouts.evidence.bundle import write_bundle
 from barograph_server.rollouts.evidence.parts import collect_evidence
 from barograph_server.rollouts.evidence.verify import verify_bundle
@@ -70,8 +70,8 @@ class ShadowDemo(DemoRun):
         self._report.model(flights, self._record_end)
         self._report.heading("barograph infer: contract and baseline from the training table")
         with self._timed("infer"):
-            result = infer(replace(infer_options(self._folder / "train.parquet"), arms=None, windows=WINDOWS))
-            written = write_result(result, self._folder, force=True)
+            result = infer_file(replace(infer_options(self._folder / "train.parquet"), arms=None, windows=WINDOWS))
+            written = result.write_contract(self._folder, force=True)
         self._report.decisions(result)
         contract = edit_contract(result.contract, arms=False, shadow=SHADOW)
         self._report.heading("barograph apply: topics, tables, baseline, and a contract with a section `shadow`")

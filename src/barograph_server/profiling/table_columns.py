@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
-import typer
 from barograph.contract import Columns, Contract
 from barograph.events import FEATURES, SCORES
 
@@ -20,19 +19,6 @@ _MEMBERS = {
 }
 """Attribute of `Columns` → member of events."""
 _Value = TypeVar("_Value")
-
-
-def _column_option(option: str, what: str) -> typer.models.OptionInfo:
-    text = f"Column of {what}; by default that of the contract's `columns`."
-    info: typer.models.OptionInfo = typer.Option(option, metavar="COLUMN", help=text, show_default=False)
-    return info
-
-
-IdOption = Annotated[str | None, _column_option("--id", "prediction ids")]
-TimeOption = Annotated[str | None, _column_option("--time", "event times")]
-ScoreOption = Annotated[str | None, _column_option("--score", "the score")]
-ClassOption = Annotated[str | None, _column_option("--class", "the predicted class")]
-LabelOption = Annotated[str | None, _column_option("--label", "labels")]
 
 
 def with_columns(contract: Contract, **columns: str | None) -> Contract:

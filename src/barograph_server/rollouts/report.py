@@ -40,7 +40,12 @@ _LEVELS = {Outcome.promote: "stable", Outcome.hold: "major", Outcome.insufficien
 
 
 def render_report(evaluation: CandidateEvaluation, histograms: PairHistograms | None = None) -> str:
-    """Render the whole page.
+    """Render the whole page. Arguments are those of `render_fragment`."""
+    return html_page(_title(evaluation), render_fragment(evaluation, histograms))
+
+
+def render_fragment(evaluation: CandidateEvaluation, histograms: PairHistograms | None = None) -> str:
+    """Render the report for a page that exists, such as a notebook.
 
     Args:
         evaluation: the decision and its daily sums.
@@ -58,7 +63,7 @@ def render_report(evaluation: CandidateEvaluation, histograms: PairHistograms | 
         _agreement(evaluation, correlation_text(histograms) if histograms is not None else ""),
         _explanation(evaluation),
     ]
-    return html_page(_title(evaluation), html_fragment("".join(sections)))
+    return html_fragment("".join(sections))
 
 
 def _title(evaluation: CandidateEvaluation) -> str:

@@ -97,7 +97,7 @@ def test_apply_prints_the_warnings(
     monkeypatch.chdir(tmp_path)
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("barograph_server.provisioning.plan.apply_all", fail)
+    monkeypatch.setattr("barograph_server.provisioning.deploy.apply_all", fail)
     with pytest.raises(ApplyError, match="stop"):
         apply_command()
     output = capsys.readouterr()

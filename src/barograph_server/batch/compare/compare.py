@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
-from barograph.contract.file import load_contract
 from barograph.publisher.tables import as_table
 from barograph.values import InvalidEvent
 
@@ -22,6 +21,7 @@ from barograph_server.batch.compare.classifier import MISSING, MultivariateDrift
 from barograph_server.batch.compare.declared import complete_roles, rename_baseline
 from barograph_server.batch.compare.errors import CompareError
 from barograph_server.batch.compare.hints import column_hints
+from barograph_server.batch.compare.html import CompareReport
 from barograph_server.batch.compare.outcomes import OutcomeCounts, outcome_columns
 from barograph_server.batch.compare.panes import JudgedPeriods, judge_periods, make_registry
 from barograph_server.batch.compare.performance import PeriodMetric, compare_performance
@@ -34,7 +34,7 @@ from barograph_server.batch.compare.periods import (
     pane_length_s,
 )
 from barograph_server.batch.compare.production import ProductionPass, RowSample, matrix_column
-from barograph_server.batch.compare.report import ComparedTable, CompareReport
+from barograph_server.batch.compare.report import ComparedTable
 from barograph_server.batch.compare.served import (
     OUTPUT_ROLES,
     EventTimes,
@@ -43,6 +43,7 @@ from barograph_server.batch.compare.served import (
     source_columns_of,
 )
 from barograph_server.batch.compare.summaries import summarise_fields, value_hints
+from barograph_server.batch.contract_file import ContractOrPath, contract_of
 from barograph_server.profiling.infer.errors import OptionError
 from barograph_server.profiling.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
 from barograph_server.profiling.infer.profile import Roles, check_roles
@@ -87,13 +88,14 @@ def compare(
     label: str | None = None,
     id: str | None = None,
     by: Grain | None = None,
-    contract: Contract | str | Path | None = None,
+    contract: ContractOrPath | None = None,
     slices: Sequence[str] = (),
     scores: str | None = None,
     latency: str | None = None,
     model: str = "model",
     version: str = "1",
     multivariate: bool = True,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> CompareReport:
     """Compare production data with training data, without Kafka and ClickHouse.
 
@@ -115,6 +117,7 @@ def compare(
         model: The name of the model in an inferred contract.
         version: The version of the model in the baseline.
         multivariate: Whether to train a classifier that tells production from training (with scikit-learn).
+        on_step: Called with a description of each step.
 
     Raises:
         CompareError: the tables cannot be compared.
@@ -128,7 +131,7 @@ def compare(
         roles=roles,
         id=id,
         by=by,
-        contract=load_contract(Path(contract)) if isinstance(contract, str | Path) else contract,
+        contract=None if contract is None else contract_of(contract),
         model=model,
         version=version,
         is_multivariate=multivariate,
@@ -141,7 +144,7 @@ def compare(
                 return stack.enter_context(open_table(Path(data), types))
             return memory_table(name, _as_table(data, name))
 
-        return compare_tables(open_data(train, _TRAINING), open_data(prod, _PRODUCTION), options)
+        return compare_tables(open_data(train, _TRAINING), open_data(prod, _PRODUCTION), options, on_step)
 
 
 def _as_table(data: Any, name: str) -> pa.Table:

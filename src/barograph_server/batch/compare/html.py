@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import CompareReport, FieldVerdicts, PeriodShares, worst_level
+from barograph_server.batch.compare.report import Comparison, FieldVerdicts, PeriodShares, worst_level
 from barograph_server.batch.compare.wording import (
     changed_rates,
     changed_slices,
@@ -37,13 +37,24 @@ _LEVEL_TEXTS = {
 }
 
 
-def render_page(report: CompareReport) -> str:
+class CompareReport(Comparison):
+    """Production compared with training. In a notebook it shows itself."""
+
+    def to_html(self) -> str:
+        """Return the report as one HTML page without references to other files."""
+        return render_page(self)
+
+    def _repr_html_(self) -> str:
+        return render_fragment(self)
+
+
+def render_page(report: Comparison) -> str:
     """Render the whole page."""
     title = f"{report.production.name} compared with {report.training.name}"
     return html_page(title, render_fragment(report))
 
 
-def render_fragment(report: CompareReport) -> str:
+def render_fragment(report: Comparison) -> str:
     """Render the report for a page that exists, such as a notebook; its styles apply only to itself."""
     sections = [
         _header(report),
@@ -62,7 +73,7 @@ def _badge(level: str) -> str:
     return f'<span class="badge b-{level}"><span aria-hidden="true">{_SYMBOLS[level]}</span> {level}</span>'
 
 
-def _header(report: CompareReport) -> str:
+def _header(report: Comparison) -> str:
     tiles = [
         f'<li class="tile"><b class="t-{level}">{report.count(level)}</b><span>'
         f'<span aria-hidden="true">{_SYMBOLS[level]}</span> {level}</span></li>'
@@ -91,7 +102,7 @@ def _header(report: CompareReport) -> str:
     )
 
 
-def _latest_metrics(report: CompareReport) -> list[PeriodMetric]:
+def _latest_metrics(report: Comparison) -> list[PeriodMetric]:
     """Return the last sufficient value of each headline metric, else its last."""
     latest: dict[str, PeriodMetric] = {}
     for metric in headline_metrics(report):
@@ -101,7 +112,7 @@ def _latest_metrics(report: CompareReport) -> list[PeriodMetric]:
     return sorted(latest.values(), key=lambda metric: order.get(metric.metric, 2))
 
 
-def _hints(report: CompareReport) -> str:
+def _hints(report: Comparison) -> str:
     if not report.hints:
         return ""
     items = "".join(
@@ -118,7 +129,7 @@ def _hints(report: CompareReport) -> str:
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _fields(report: CompareReport) -> str:
+def _fields(report: Comparison) -> str:
     labels = [period.label for period in report.periods]
     several = len(labels) > 1
     ends = f"{html_text(labels[0])} – {html_text(labels[-1])}" if several else html_text(labels[0])
@@ -133,7 +144,7 @@ def _fields(report: CompareReport) -> str:
     return f'<section class="fields"><h2>Fields, the worst first</h2>{head}{rows}</section>'
 
 
-def _field(report: CompareReport, line: FieldVerdicts, *, is_open: bool) -> str:
+def _field(report: Comparison, line: FieldVerdicts, *, is_open: bool) -> str:
     row = line.worst
     name = html_text(line.name) + (' <span class="kind">critical</span>' if line.critical else "")
     levels = list(_levels(report, line))
@@ -158,7 +169,7 @@ def _counts(levels: Sequence[tuple[str, str, str]]) -> str:
     return ", ".join(f"{names.count(level)} {level}" for level in _SYMBOLS if names.count(level))
 
 
-def _levels(report: CompareReport, line: FieldVerdicts) -> Iterator[tuple[str, str, str]]:
+def _levels(report: Comparison, line: FieldVerdicts) -> Iterator[tuple[str, str, str]]:
     """Yield the label of each period, the worst level of drift and rates in it (empty without rows), and a tooltip."""
     drift = {row["period"]: row for row in line.drift}
     changed: dict[str, list[dict[str, Any]]] = {}
@@ -179,7 +190,7 @@ def _levels(report: CompareReport, line: FieldVerdicts) -> Iterator[tuple[str, s
         yield label, level, f"{label}: {'; '.join(texts)}"
 
 
-def _detail(report: CompareReport, line: FieldVerdicts) -> str:
+def _detail(report: Comparison, line: FieldVerdicts) -> str:
     parts = []
     if line.shares is not None:
         parts.append(_distribution(line.shares))
@@ -244,7 +255,7 @@ def _field_rates(line: FieldVerdicts) -> str:
 # --- other sections ---------------------------------------------------------------------------------------------------
 
 
-def _performance(report: CompareReport) -> str:
+def _performance(report: Comparison) -> str:
     metrics = headline_metrics(report)
     if not metrics:
         return ""
@@ -288,7 +299,7 @@ def _performance(report: CompareReport) -> str:
     return f'<section><h2>Performance</h2>{legend}<div class="charts">{"".join(charts)}</div>{table}</section>'
 
 
-def _rates(report: CompareReport) -> str:
+def _rates(report: Comparison) -> str:
     rows = changed_rates(report)
     if not rows:
         return ""
@@ -320,7 +331,7 @@ def _rates(report: CompareReport) -> str:
     )
 
 
-def _slices(report: CompareReport) -> str:
+def _slices(report: Comparison) -> str:
     rows = changed_slices(report)
     if not rows:
         return ""
@@ -346,14 +357,14 @@ def _more(n: int) -> str:
     return "" if n <= MAX_ROWS else f'<p class="faint">… and {n - MAX_ROWS} more, which the JSON file has.</p>'
 
 
-def _notes(report: CompareReport) -> str:
+def _notes(report: Comparison) -> str:
     if not report.notes:
         return ""
     items = "".join(f"<li>{html_text(note)}</li>" for note in report.notes)
     return f'<section><h2>Limits of this comparison</h2><ul class="notes">{items}</ul></section>'
 
 
-def _explanation(report: CompareReport) -> str:
+def _explanation(report: Comparison) -> str:
     levels = "".join(f"<dt>{_badge(level)}</dt><dd>{text}</dd>" for level, text in _LEVEL_TEXTS.items())
     phi = (
         f"Intervals use the overdispersion φ of windows of {report.phi_window}, learned from training."

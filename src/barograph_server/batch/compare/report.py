@@ -19,7 +19,7 @@ from barograph_server.batch.compare.hints import Hint
 from barograph_server.batch.compare.performance import PeriodMetric
 from barograph_server.batch.compare.periods import Grain, Period
 from barograph_server.batch.skew.compare import MASKED
-from barograph_server.profiling.infer.files import WrittenFiles, write_result
+from barograph_server.profiling.infer.files import WrittenFiles
 from barograph_server.profiling.infer.infer import InferResult
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN
@@ -79,8 +79,8 @@ class FieldVerdicts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareReport:
-    """Production compared with training. In a notebook it shows itself."""
+class Comparison:
+    """Production compared with training."""
 
     training: ComparedTable
     production: ComparedTable
@@ -134,17 +134,6 @@ class CompareReport:
         """Whether the worst level reaches a level."""
         return SEVERITY[self.level] >= SEVERITY[level]
 
-    def to_html(self) -> str:
-        """Return the report as one HTML page without references to other files."""
-        from barograph_server.batch.compare.html import render_page
-
-        return render_page(self)
-
-    def _repr_html_(self) -> str:
-        from barograph_server.batch.compare.html import render_fragment
-
-        return render_fragment(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values for JSON; numbers that are not finite are None, times are Unix seconds."""
         return {
@@ -188,7 +177,7 @@ class CompareReport:
         """
         if self.inferred is None:
             raise CompareError("The contract was passed, so there is none to write.")
-        return write_result(self.inferred, Path(folder), force=force)
+        return self.inferred.write_contract(folder, force=force)
 
     def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = _plain(rows_by_period(table, self.contract, self.periods))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import SEVERITY, CompareReport, FieldVerdicts, rows_by_period, unsliced_rows
+from barograph_server.batch.compare.report import SEVERITY, Comparison, FieldVerdicts, rows_by_period, unsliced_rows
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.terminal import (
     percentage,
@@ -27,7 +27,7 @@ HEADLINE_METRICS = ("accuracy", "auc", "auc_macro", "f1", "f1_macro", "log_loss"
 """Metrics of the whole model that are shown even if they did not change."""
 
 
-def headline(report: CompareReport) -> str:
+def headline(report: Comparison) -> str:
     """Describe what was compared, in one line."""
     production = report.production
     span = ""
@@ -40,19 +40,19 @@ def headline(report: CompareReport) -> str:
     )
 
 
-def verdict(report: CompareReport) -> str:
+def verdict(report: Comparison) -> str:
     """Count the fields by their worst level."""
     counts = [f"{report.count(level)} {level}" for level in ("major", "minor", "stable", "insufficient")]
     return f"{plural(len(report.fields), 'field')}: {', '.join(counts)}."
 
 
-def changed_rates(report: CompareReport) -> list[dict[str, Any]]:
+def changed_rates(report: Comparison) -> list[dict[str, Any]]:
     """Return the worst row of each rate of the slice `all` that is minor or major, worst first, with `periods`."""
     rows = unsliced_rows(rows_by_period(report.rates, report.contract, report.periods))
     return _worst_of_each(rows, ("field", "kind"), "delta")
 
 
-def changed_slices(report: CompareReport) -> list[dict[str, Any]]:
+def changed_slices(report: Comparison) -> list[dict[str, Any]]:
     """Return the worst row of `drift` of each slice and field that is minor or major, worst first, with `periods`."""
     rows = [row for row in rows_by_period(report.drift, report.contract, report.periods) if row["slice"] != ALL]
     return _worst_of_each(rows, ("slice", "field"), "psi")
@@ -72,14 +72,14 @@ def _worst_of_each(rows: Sequence[dict[str, Any]], key: tuple[str, ...], size: s
     return sorted(({**row, "periods": n} for row, n in worst), key=order)
 
 
-def headline_metrics(report: CompareReport) -> list[PeriodMetric]:
+def headline_metrics(report: Comparison) -> list[PeriodMetric]:
     """Return the metrics of the whole model that matter most, and those that changed, by metric and period."""
     of_model = [metric for metric in report.performance if not metric.class_name]
     changed = {metric.metric for metric in of_model if metric.level in ("minor", "major")}
     return [metric for metric in of_model if metric.metric in HEADLINE_METRICS or metric.metric in changed]
 
 
-def multivariate_line(report: CompareReport) -> str:
+def multivariate_line(report: Comparison) -> str:
     """Describe the result of the classifier."""
     result = report.multivariate
     assert result is not None

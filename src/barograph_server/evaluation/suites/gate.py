@@ -47,6 +47,8 @@ class GateDecision:
     model: str
     candidate: str
     suites: tuple[SuiteComparison, ...]
+    is_accepted: bool = False
+    """Whether later candidates are compared with this one from now on."""
 
     @property
     def outcome(self) -> SuiteOutcome:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from barograph_server.profiling.infer.errors import ExistsError, InferError, OptionError, TableError
-from barograph_server.profiling.infer.files import WrittenFiles, write_result
-from barograph_server.profiling.infer.infer import Decision, InferOptions, InferResult, infer
+from barograph_server.profiling.infer.files import WrittenFiles
+from barograph_server.profiling.infer.infer import Decision, InferOptions, InferResult, infer_file
 from barograph_server.profiling.infer.profile import Roles
 
 __all__ = [
@@ -17,6 +17,5 @@ __all__ = [
     "Roles",
     "TableError",
     "WrittenFiles",
-    "infer",
-    "write_result",
+    "infer_file",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from barograph_server.errors import CommandError
 
-class InferError(ValueError):
+
+class InferError(CommandError, ValueError):
     """Contract and baseline cannot be inferred or written."""
 
 

@@ -11,8 +11,7 @@ from barograph.contract.file import ContractError, dump_contract, load_contract
 
 from barograph_server.file_writes import replace_file
 from barograph_server.profiling.infer.errors import ExistsError
-from barograph_server.profiling.infer.infer import InferResult
-from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.sketches.baseline.baseline import Baseline, dump_baseline
 
 _UNSAFE = frozenset('%/\\:*?"<>|')
 """Characters that some file system forbids or shells interpret, and `%`, which escapes them."""
@@ -29,11 +28,12 @@ class WrittenFiles:
     unchanged: frozenset[Path]
 
 
-def write_result(result: InferResult, folder: Path, *, force: bool = False) -> WrittenFiles:
+def write_files(contract: Contract, baseline: Baseline, folder: Path, *, force: bool = False) -> WrittenFiles:
     """Write contract and baseline; both or neither.
 
     Args:
-        result: The contract and baseline.
+        contract: The contract.
+        baseline: The baseline.
         folder: The output folder, created if it is missing.
         force: Whether to overwrite files with different content.
 
@@ -41,20 +41,20 @@ def write_result(result: InferResult, folder: Path, *, force: bool = False) -> W
         ExistsError: a file exists with different content and `force` is false.
         OSError: the folder cannot be written.
     """
-    model = escape_name(result.contract.model, dots=False)
+    model = escape_name(contract.model, dots=False)
     contract_path = folder / f"{model}.yaml"
-    baseline_path = folder / f"{model}.{escape_name(result.baseline.version)}.baseline.json"
+    baseline_path = folder / f"{model}.{escape_name(baseline.version)}.baseline.json"
     comments = (
-        f"Written by `barograph infer` from {' '.join(result.baseline.source.split())}.\n"
+        f"Written by `barograph infer` from {' '.join(baseline.source.split())}.\n"
         "Edit it as needed: owners, critical fields, ranges, thresholds, route."
     )
     expected = {
-        contract_path: dump_contract(result.contract, comments).encode(),
-        baseline_path: dump_baseline(result.baseline),
+        contract_path: dump_contract(contract, comments).encode(),
+        baseline_path: dump_baseline(baseline),
     }
     folder.mkdir(parents=True, exist_ok=True)
     unchanged = {path for path, data in expected.items() if path.exists() and path.read_bytes() == data}
-    if contract_path.exists() and _matches_contract(contract_path, result.contract):
+    if contract_path.exists() and _matches_contract(contract_path, contract):
         unchanged.add(contract_path)
     for path in expected:
         if path.exists() and path not in unchanged and not force:

@@ -25,6 +25,7 @@ from barograph_server.profiling.infer.fields import (
     FieldReader,
     InferredField,
 )
+from barograph_server.profiling.infer.files import WrittenFiles, write_files
 from barograph_server.profiling.infer.labels import infer_label
 from barograph_server.profiling.infer.phi import TrainingWindows
 from barograph_server.profiling.infer.profile import (
@@ -107,9 +108,18 @@ class InferResult:
     windows_warning: str = ""
     """Which of its windows often have too few events for a level; empty if they were not proposed, or none has."""
 
+    def write_contract(self, folder: str | Path, *, force: bool = False) -> WrittenFiles:
+        """Write contract and baseline, for `apply`. Errors are those of `write_files`.
 
-def infer(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
-    """Infer contract and baseline from a table.
+        Args:
+            folder: The output folder, created if it is missing.
+            force: Whether to overwrite files with different content.
+        """
+        return write_files(self.contract, self.baseline, Path(folder), force=force)
+
+
+def infer_file(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
+    """Infer contract and baseline from the file `options.table`.
 
     The same table gives a bit-identical result, regardless of its row groups.
 
@@ -131,7 +141,7 @@ def infer_table(
     *,
     workers: int = 1,
 ) -> InferResult:
-    """Infer contract and baseline from an open table, as `infer` does; `options.table` is not used.
+    """Infer contract and baseline from an open table, as `infer_file` does; `options.table` is not used.
 
     Args:
         table: The training table.

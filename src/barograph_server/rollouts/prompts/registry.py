@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptRecord
 
+from barograph_server.author import author_name
 from barograph_server.errors import CommandError
 from barograph_server.settings import Settings
 from barograph_server.streams.prompts import registry_change
@@ -63,18 +63,6 @@ def change_registry(
     return registry_change.change_registry(
         settings.processor(), plan, author, lambda: connect(settings.warehouse, timeout_s=CLICKHOUSE_TIMEOUT_S)
     )
-
-
-def author_name(by: str | None) -> str:
-    """Return who makes a change: the name, or the user of the operating system."""
-    if by is not None:
-        if not by.strip():
-            raise CommandError("--by is empty: write your name, or leave it out.")
-        return " ".join(by.split())
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""
 
 
 def raise_failure(outcome: RegistryOutcome) -> None:

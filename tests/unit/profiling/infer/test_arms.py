@@ -11,7 +11,7 @@ import pytest
 from barograph.contract import Arms, Slice
 
 from barograph_server.cli.infer import parse_arms
-from barograph_server.profiling.infer import InferOptions, OptionError, Roles, infer
+from barograph_server.profiling.infer import InferOptions, OptionError, Roles, infer_file
 from barograph_server.sketches.baseline.baseline import SliceValues
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.fit import fit_problems
@@ -30,7 +30,7 @@ def train(tmp_path: Path) -> Path:
 
 def test_arms_become_a_slice_that_is_compared_with_all(train: Path) -> None:
     arms = Arms(shares=SHARES, unit="context.user")
-    result = infer(InferOptions(table=train, model="m", version="1", roles=Roles(score="p"), arms=arms))
+    result = infer_file(InferOptions(table=train, model="m", version="1", roles=Roles(score="p"), arms=arms))
     assert result.contract.arms == arms
     assert result.contract.slices == (Slice(name="arm", source="arm", values=("a", "b"), sketches=("score",)),)
     assert result.baseline.dimensions == (SliceValues(name="arm", source="arm", values=("a", "b"), trained=False),)
@@ -49,4 +49,4 @@ def test_wrong_arms_are_rejected(train: Path) -> None:
         with pytest.raises(OptionError):
             parse_arms(texts, unit)
     with pytest.raises(OptionError, match=r"the shares sum to 0\.9; write shares that sum to 1"):
-        infer(InferOptions(table=train, model="m", version="1", arms=Arms(shares={"a": 0.5, "b": 0.4})))
+        infer_file(InferOptions(table=train, model="m", version="1", arms=Arms(shares={"a": 0.5, "b": 0.4})))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import LabelSpec
 
-from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer
+from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer_file
 from barograph_server.profiling.infer.profile import Roles
 
 N = 400
@@ -23,7 +23,7 @@ SCORE = np.clip(np.where(TRUTH, 0.7, 0.3) + RNG.normal(0, 0.1, N), 0, 1)
 def inferred(folder: Path, columns: dict[str, Any], **roles: str) -> InferResult:
     path = folder / "train.parquet"
     pq.write_table(pa.table({"x": RNG.normal(size=N), **columns}), path)
-    return infer(InferOptions(table=path, model="m", version="1", roles=Roles(**roles)))  # type: ignore[arg-type]
+    return infer_file(InferOptions(table=path, model="m", version="1", roles=Roles(**roles)))  # type: ignore[arg-type]
 
 
 def named(values: Any, true: Any, false: Any) -> list[Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from barograph.contract import Window
 
-from barograph_server.cli.infer import parse_window
 from barograph_server.profiling.infer.files import escape_name
+from barograph_server.profiling.infer.training import parse_window
 from barograph_server.terminal import NAME_CHARS, shorten_name
 
 

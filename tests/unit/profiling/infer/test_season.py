@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Window
 
-from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer
+from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer_file
 from barograph_server.profiling.infer.profile import Roles
 from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, load_baseline
 from barograph_server.sketches.baseline.bins import PsiBins
@@ -69,7 +69,7 @@ def learned(table: pa.Table, folder: Path, season: str = "hour_of_week", pane_s:
         timezone=ZONE,
         season=season,  # type: ignore[arg-type]
     )
-    return infer(options)
+    return infer_file(options)
 
 
 def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
@@ -101,9 +101,7 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
 
 
 def _written(result: InferResult, folder: Path) -> bytes:
-    from barograph_server.profiling.infer.files import write_result
-
-    return write_result(result, folder / "out").baseline.read_bytes()
+    return result.write_contract(folder / "out").baseline.read_bytes()
 
 
 @pytest.mark.parametrize("pane_s", [60, HOUR_S])

@@ -12,7 +12,7 @@ from barograph.contract import Contract, Window
 from barograph.contract.check import check_contract
 from numpy.typing import NDArray
 
-from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer
+from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer_file
 from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.windows import (
     LEAST_SLICE_N,
@@ -166,7 +166,7 @@ def inferred(folder: Path, per_day: int, days: int, **options: object) -> InferR
     # The order of the rows does not matter.
     path = folder / "train.parquet"
     pq.write_table(table.take(rng.permutation(n)), path)
-    return infer(InferOptions(table=path, model="m", version="1", **options))  # type: ignore[arg-type]
+    return infer_file(InferOptions(table=path, model="m", version="1", **options))  # type: ignore[arg-type]
 
 
 def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:

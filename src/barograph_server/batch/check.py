@@ -14,6 +14,8 @@ from barograph.validation.tables import TableChecker, TableViolation, source_col
 from numpy.typing import NDArray
 
 from barograph_server.batch.backfill.files import EventFile, LoadError
+from barograph_server.batch.contract_file import ContractOrPath, contract_of
+from barograph_server.profiling.table_columns import with_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +32,37 @@ class CheckReport:
     violations: list[TableViolation]
 
 
-def check_file(
-    path: Path, contract: Contract, *, at: str | None = None, without: Collection[str] = (), sample: int | None = None
+def check(
+    data: str | Path,
+    contract: ContractOrPath,
+    *,
+    time: str | None = None,
+    id: str | None = None,
+    score: str | None = None,
+    class_: str | None = None,
+    label: str | None = None,
+    without: Collection[str] = (),
+    sample: int | None = None,
 ) -> CheckReport:
     """Check a Parquet, CSV or Arrow file against a contract. Needs memory for one batch of rows.
 
     Args:
-        path: the file.
-        contract: the contract.
-        at: the column of event times; by default `at` if the file has it.
+        data: the file.
+        contract: the contract, or the path of its file.
+        time: the column of event times; by default `at` if the file has it.
+        id: the column of ids; this and the following by default as in the contract's `columns`.
+        score: the column of the score.
+        class_: the column of the predicted class.
+        label: the column of labels.
         without: columns that are not features.
         sample: check only this many rows, evenly spread from the first to the last.
 
     Raises:
         LoadError: the file cannot be read, or lacks a named column.
+        ContractError: the contract cannot be read.
     """
+    path, at = Path(data), time
+    contract = with_columns(contract_of(contract), id=id, score=score, class_=class_, label=label)
     file = EventFile(path, _text_columns(contract), contract.columns)
     names = file.schema.names
     without = [file.event_names.get(name, name) for name in without]
