@@ -212,9 +212,9 @@ def is_served_version(version: str, served: str) -> str:
 def accepted_runs(client: Client, model: str, version: str | None = None) -> dict[str, str]:
     """Read the id of the last accepted run of each suite of a model, of one served version if it is given."""
     condition = is_served_version("version", "{version:String}")
-    of_version = "" if version is None else f"AND run_id IN (SELECT run_id FROM eval_runs WHERE {condition}) "  # noqa: S608 - text of this file
+    of_version = "" if version is None else f"AND run_id IN (SELECT run_id FROM eval_runs WHERE {condition}) "
     rows = client.rows(
-        "SELECT suite, argMax(run_id, accepted_at) FROM eval_acceptances FINAL "  # noqa: S608 - text of this file
+        "SELECT suite, argMax(run_id, accepted_at) FROM eval_acceptances FINAL "
         f"WHERE model = {{model:String}} {of_version}GROUP BY suite",
         {"model": model, "version": version or ""},
     )

@@ -78,7 +78,7 @@ def read_evaluation_rates(
             all answers, `ALL_PROMPTS`.
     """
     rows = client.rows(
-        f"SELECT evaluator, evaluator_version, any(kind), {_GROUPS[by]} AS part, max(at) AS newest_at, share, "  # noqa: S608 - names of this file
+        f"SELECT evaluator, evaluator_version, any(kind), {_GROUPS[by]} AS part, max(at) AS newest_at, share, "
         "countIf(class != '') AS judged, countIf(class = 'faulty') AS flagged, "
         "countIf(class = 'faulty' AND label != '') AS flagged_gold, "
         "countIf(class = 'faulty' AND label = 'faulty') AS flagged_faulty, "

@@ -45,11 +45,11 @@ _SELECTED = f"""
     AND context['answer_text'] != ''
 )
 ORDER BY {_HASH}, version LIMIT {{limit:UInt32}}
-"""  # noqa: S608 - names of this file
+"""
 _GOLD = f"""
 WITH {_EVALUATED}
 SELECT id, version, at, 'random' FROM evaluated WHERE class != '' AND {_SELECTED}
-"""  # noqa: S608 - names of this file
+"""
 _LEARNING = f"""
 WITH {_EVALUATED},
 boundaries AS (
@@ -77,7 +77,7 @@ SELECT id, version, at, why FROM (
     LEFT JOIN (SELECT evaluator_version, middle, widest, true AS has_limit FROM limits) AS known
     USING (evaluator_version)
 ) WHERE why != '' AND {_SELECTED}
-"""  # noqa: S608 - names of this file
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ def read_review_text(client: Client, source: ReviewSource, item: ReviewItem) -> 
     parameters = {"id": item.id, "version": item.version, "at": item.at}
     where = "id = {id:String} AND at = {at:DateTime64(3, 'UTC')}"
     answers = client.rows(
-        "SELECT context['prompt_text'], context['answer_text'] FROM predictions FINAL "  # noqa: S608 - names of this file
+        "SELECT context['prompt_text'], context['answer_text'] FROM predictions FINAL "
         f"WHERE model = {{model:String}} AND version = {{version:String}} AND {where} "
         "AND context['answer_text'] != '' LIMIT 1",
         {**parameters, "model": source.model},
@@ -214,7 +214,7 @@ def read_review_text(client: Client, source: ReviewSource, item: ReviewItem) -> 
     if not answers:
         return None
     evaluations = client.rows(
-        "SELECT class, score, error, context['answer_text'], version FROM predictions FINAL "  # noqa: S608 - names of this file
+        "SELECT class, score, error, context['answer_text'], version FROM predictions FINAL "
         f"WHERE model = {{model:String}} AND context['version'] = {{version:String}} AND {where} "
         "ORDER BY class = '', version LIMIT 1",
         {**parameters, "model": source.evaluator_model},

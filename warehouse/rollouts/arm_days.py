@@ -63,7 +63,7 @@ def arm_days(client: Client, model: str, test: ArmTest, control: str, arm: str, 
     }
     sums = ", ".join(total_sql(name) for name in COUNTED)
     sql = (
-        "SELECT slice, arm = {arm:String} AS side, bucket, "  # noqa: S608 - names of this file
+        "SELECT slice, arm = {arm:String} AS side, bucket, "
         "toString(toDate(window_start, {zone:String})) AS day, "
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
         "toUnixTimestamp(max(window_start) + max(window_s)) AS end, groupUniqArray(toString(version)) AS versions, "

@@ -26,7 +26,7 @@ _COUNTED = (
     "AND unit = {unit:String} AND slice = 'all' AND arm IN {arms:Array(String)} AND counts.predictions > 0"
 )
 _BOTH = f"SELECT window_start {_COUNTED} GROUP BY window_start HAVING uniqExact(arm) = 2"
-_FIRST = f"SELECT min(window_start) FROM ({_BOTH})"  # noqa: S608 - names of this file
+_FIRST = f"SELECT min(window_start) FROM ({_BOTH})"
 _COMPARED = f"{_COUNTED} AND window_start IN ({_BOTH}) AND window_start < ({_FIRST}) + toIntervalDay({{days:UInt16}})"
 """The windows that are compared: those with both arms, for `MAX_DAYS` from the first."""
 

@@ -218,7 +218,7 @@ def _units(client: Client, contract: Contract, since_ms: int) -> dict[str, tuple
         "AND received_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')"
     )
     counts = client.rows(
-        "SELECT arm, countIf(length(arms) = 1), countIf(length(arms) > 1) FROM "  # noqa: S608 - names of this file
+        "SELECT arm, countIf(length(arms) = 1), countIf(length(arms) > 1) FROM "
         f"(SELECT {unit} AS unit, groupUniqArray(arm) AS arms {source} AND unit != '' GROUP BY unit) "
         "ARRAY JOIN arms AS arm GROUP BY arm SETTINGS max_bytes_before_external_group_by = 1000000000",
         parameters,

@@ -42,7 +42,7 @@ def offset_ranges(client: Client, parameters: Mapping[str, object], since_s: int
     checkpoints = read_checkpoints(client)
     for topic, (table, condition, at) in _ROWS.items():
         rows = client.rows(
-            f"SELECT epoch, partition, min(offset), max(offset) FROM {table} WHERE model = {{model:String}} "  # noqa: S608 - our names
+            f"SELECT epoch, partition, min(offset), max(offset) FROM {table} WHERE model = {{model:String}} "
             f"AND {condition} AND {at} >= toDateTime({{since:UInt32}}, 'UTC') - {pairs.NEAR_S} "
             f"AND {at} < toDateTime({{until:UInt32}}, 'UTC') + {pairs.NEAR_S} AND NOT ({is_after(checkpoints[topic])}) "
             "GROUP BY epoch, partition ORDER BY epoch, partition",
@@ -56,7 +56,7 @@ def processed_until_ms(client: Client, parameters: Mapping[str, object]) -> int:
     """Return the latest event time of the primary among processed rows, Unix milliseconds; 0 without raw rows."""
     condition = f"NOT ({is_after(read_checkpoints(client)['predictions'])})"
     ((latest_ms,),) = client.rows(
-        "SELECT toUnixTimestamp64Milli(max(at)) FROM predictions WHERE model = {model:String} "  # noqa: S608 - our names
+        "SELECT toUnixTimestamp64Milli(max(at)) FROM predictions WHERE model = {model:String} "
         f"AND version = {{of:String}} AND {condition}",
         parameters,
     )
@@ -71,7 +71,7 @@ def first_window(client: Client, parameters: Mapping[str, object]) -> int:
         parameters: `model`, `candidate`, `of` and `basis`.
     """
     ((start_s,),) = client.rows(
-        f"SELECT toUnixTimestamp(min(window_start)) FROM shadow_pairs WHERE {pairs.OF_PAIRS}",  # noqa: S608 - our names
+        f"SELECT toUnixTimestamp(min(window_start)) FROM shadow_pairs WHERE {pairs.OF_PAIRS}",
         parameters,
     )
     return int(start_s)
@@ -116,12 +116,12 @@ def changed_windows(
     )
     hours = [f"SELECT toStartOfHour({at}) AS changed {new[topic]}" for topic, (_, _, at) in _ROWS.items()]
     hours.append(f"SELECT hour AS changed {moved}")
-    rows = client.rows(f"SELECT DISTINCT toUnixTimestamp(changed) FROM ({' UNION ALL '.join(hours)})", parameters)  # noqa: S608 - our names
+    rows = client.rows(f"SELECT DISTINCT toUnixTimestamp(changed) FROM ({' UNION ALL '.join(hours)})", parameters)
     # A row within an hour of a window decides whether another one has a pair.
     steps = (-pairs.NEAR_S, 0, max(pairs.NEAR_S, rules.window_s))
     windows = rules.windows_of({int(hour) + step for (hour,) in rows for step in steps})
     other_settings = client.rows(
-        "SELECT DISTINCT toUnixTimestamp(window_start) FROM shadow_pairs FINAL "  # noqa: S608 - our names
+        "SELECT DISTINCT toUnixTimestamp(window_start) FROM shadow_pairs FINAL "
         f"WHERE {pairs.OF_PAIRS} AND settings != {{settings:String}}",
         parameters,
     )
@@ -145,13 +145,13 @@ def expired_windows(client: Client, rules: Rules, parameters: Mapping[str, objec
     near = sorted({hour + step for hour in hours for step in (-pairs.NEAR_S, 0, pairs.NEAR_S)})
     values = {**parameters, "windows": list(windows), "hours": hours, "near": near}
     stored = client.rows(
-        "SELECT toUnixTimestamp(window_start), requests, "  # noqa: S608 - our names
+        "SELECT toUnixTimestamp(window_start), requests, "
         "requests - missing['no-event'] - missing['primary-failed'] FROM shadow_pairs FINAL "
         f"WHERE {pairs.OF_PAIRS} AND slice = 'all' AND window_start IN {{windows:Array(DateTime('UTC'))}}",
         values,
     )
     raw = client.rows(
-        f"SELECT {window} AS window, uniqExact(id), uniqExactIf(id, id IN (SELECT id FROM shadow_predictions "  # noqa: S608 - our names
+        f"SELECT {window} AS window, uniqExact(id), uniqExactIf(id, id IN (SELECT id FROM shadow_predictions "
         "WHERE model = {model:String} AND version = {candidate:String} "
         "AND toStartOfHour(at) IN {near:Array(DateTime('UTC'))})) FROM predictions WHERE model = {model:String} "
         "AND version = {of:String} AND toStartOfHour(at) IN {hours:Array(DateTime('UTC'))} GROUP BY window",

@@ -113,7 +113,7 @@ def read_totals(
     )
     spent = [f"sumForEachIf(arrayMap(v -> {whole('v')}, {name}), {_SAME_SETTINGS})" for name in SPENT]
     rows = client.rows(
-        "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "  # noqa: S608 - our names
+        "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
         "toUnixTimestamp(max(window_start) + max(window_s)), "
         f"anyIf(cost_metrics, {_SAME_SETTINGS}), "

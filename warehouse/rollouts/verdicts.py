@@ -53,13 +53,13 @@ def stored_looks(client: Client, model: str, versions: ShadowVersions) -> Stored
     """Read which looks at a candidate are stored."""
     parameters = {"model": model, "decision": DECISION, **versions._asdict()}
     rows = client.rows(
-        "SELECT toString(day), inputs, countIf(criterion = {decision:String}) FROM shadow_verdicts FINAL "  # noqa: S608 - our names
+        "SELECT toString(day), inputs, countIf(criterion = {decision:String}) FROM shadow_verdicts FINAL "
         f"WHERE {OF_VERSIONS} GROUP BY day, inputs",
         parameters,
     )
     # Rows that were removed count too: without FINAL.
     ((newest_ms,),) = client.rows(
-        f"SELECT toUnixTimestamp64Milli(max(judged_at)) FROM shadow_verdicts WHERE {OF_VERSIONS}",  # noqa: S608 - our names
+        f"SELECT toUnixTimestamp64Milli(max(judged_at)) FROM shadow_verdicts WHERE {OF_VERSIONS}",
         parameters,
     )
     looks = frozenset(LookDay(day, inputs) for day, inputs, decisions in rows if decisions)
@@ -133,7 +133,7 @@ def remove_others(
     client.insert_selected(
         "shadow_verdicts",
         COLUMNS,
-        f"SELECT {', '.join(columns.values())} FROM shadow_verdicts FINAL "  # noqa: S608 - our names
+        f"SELECT {', '.join(columns.values())} FROM shadow_verdicts FINAL "
         f"WHERE {OF_VERSIONS} AND concat(toString(day), inputs) NOT IN {{looks:Array(String)}}",
         {
             "model": model,

@@ -48,7 +48,6 @@ def test_the_import_loads_no_library() -> None:
     assert result.stdout == "set()\n"
 
 
-@pytest.mark.slow
 def test_files_beside_a_program_replace_no_module(tmp_path: Path) -> None:
     for name in ("cli.py", "streams.py", "local.py", "warehouse.py", "alerts/rules.py", "examples/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

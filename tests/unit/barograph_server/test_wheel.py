@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-pytestmark = pytest.mark.slow
 
 
 def build(folder: Path, *words: str) -> list[str]:

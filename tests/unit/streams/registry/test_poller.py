@@ -44,6 +44,7 @@ class Warehouse:
                 registry_stamp=lambda client: self.stamp(),
                 contracts=lambda client, drills: self.contract_rows(),
                 baselines=lambda client: self.baseline_rows(),
+                first_applied_ms=lambda client: dict.fromkeys(self.contracts, 1000),
             ),
         )
 
@@ -62,7 +63,7 @@ class Warehouse:
         self.stamp()
         self.n_connections += 1
         self.n_open += 1
-        return SimpleNamespace(rows=lambda sql: [(model, 1000) for model in self.contracts], close=self.close)
+        return SimpleNamespace(close=self.close)
 
     def close(self) -> None:
         self.n_open -= 1
