@@ -101,22 +101,12 @@ scoreboard: sync ## Plant faults in streams of four data sets, and write recall 
 .PHONY: generate
 generate: sync ## Regenerate files: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
 	$(RUN) python -m barograph.schemas --write
-	$(RUN) python -m warehouse.tables_page --write
-	$(RUN) python -m warehouse.metrics_page --write
-	$(RUN) python -m dashboards --write
-	$(RUN) python -m alerts --write
-	$(RUN) python -m cli.doc_tables --write
-	$(RUN) python -m cli.client_page --write
+	$(RUN) python -m tools.generate --write
 
 .PHONY: check-generated
 check-generated: sync ## Fail if a generated file differs from its source
 	$(RUN) python -m barograph.schemas --check
-	$(RUN) python -m warehouse.tables_page --check
-	$(RUN) python -m warehouse.metrics_page --check
-	$(RUN) python -m dashboards --check
-	$(RUN) python -m alerts --check
-	$(RUN) python -m cli.doc_tables --check
-	$(RUN) python -m cli.client_page --check
+	$(RUN) python -m tools.generate --check
 
 .PHONY: pictures
 pictures: sync ## Capture the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'

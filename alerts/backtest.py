@@ -14,11 +14,11 @@ from barograph.contract.kinds import Diagnostics, Unreadable, nearest
 from barograph.contract.problems import ContractError
 from barograph.contract.yaml_tree import read_tree
 
-from alerts.rules import rules_of
-from alerts.settings import AlertsError, AlertSettings
-from alerts.simulator import Episode, Simulation, simulate
-from warehouse.client import Client
-from warehouse.signals import FactTime
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.settings import AlertsError, AlertSettings
+from barograph_server.alerts.simulator import Episode, Simulation, simulate
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import FactTime
 
 __all__ = ["Backtest", "BacktestSide", "KnownIncident", "backtest", "changed"]
 

@@ -9,11 +9,11 @@ from barograph.contract import Contract
 from barograph.contract.file import load_contract
 from barograph.schemas import FOLDER as SCHEMAS
 
-from alerts.grafana import Json, to_files
-from alerts.rules import rules_for
-from alerts.settings import AlertSettings, read_alert_settings
+from barograph_server.alerts.grafana import Json, to_files
+from barograph_server.alerts.rules import rules_for
+from barograph_server.alerts.settings import AlertSettings, read_alert_settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 GRAFANA = ROOT / "deploy/grafana"
 ALERTING = GRAFANA / "alerting"
 RUNBOOKS = ROOT / "docs/runbooks"

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.routing import Policy, branch
-from alerts.rule import Rule
-from alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration
-from alerts.text import Text, digest, in_file, template
+from barograph_server.alerts.routing import Policy, branch
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration
+from barograph_server.alerts.text import Text, digest, in_file, template
 
 Json = dict[str, Any]
 

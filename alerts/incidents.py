@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from alerts.rule import Rule, Severity
+from barograph_server.alerts.rule import Rule, Severity
 
 FIELD = "field"
 """Label of instances that belong to a field."""

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from alerts.grafana import DATASOURCE, EXPRESSION, Json
-from alerts.rule import TITLE_CHARS
-from alerts.schema import FILE, QUERY_MODEL, THRESHOLD_MODEL, faults
-from dashboards.macros import MacroError, TimeRange, expand_backend
-from dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.alerts.grafana import DATASOURCE, EXPRESSION, Json
+from barograph_server.alerts.rule import TITLE_CHARS
+from barograph_server.alerts.schema import FILE, QUERY_MODEL, THRESHOLD_MODEL, faults
+from barograph_server.dashboards.macros import MacroError, TimeRange, expand_backend
+from barograph_server.dashboards.uids import DASHBOARDS, PANELS
 
 INTERVAL_MS = 60_000
 _SOME_HOUR = TimeRange(1_767_222_000_000, 1_767_225_600_000)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from alerts.rule import Rule
-from alerts.settings import AlertSettings
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
 
 SOURCE = "barograph"
 BROKEN = ("DatasourceError", "DatasourceNoData")

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from alerts.text import Form, LabelRef, Ref, Text, digest, shortened
-from dashboards.uids import PanelLink
-from warehouse.signals import Signal, point_sql
+from barograph_server.alerts.text import Form, LabelRef, Ref, Text, digest, shortened
+from barograph_server.dashboards.uids import PanelLink
+from barograph_server.warehouse.signals import Signal, point_sql
 
 Severity = Literal["page", "ticket"]
 GoldenSignal = Literal["volume", "inputs", "outputs", "performance", "pipeline"]

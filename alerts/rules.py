@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from barograph.contract import Contract
 
-from alerts.rule import Rule
-from alerts.settings import AlertsError, AlertSettings
-from alerts.templates import contract_rules, guard_rule, processor_rule
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertsError, AlertSettings
+from barograph_server.alerts.templates import contract_rules, guard_rule, processor_rule
 
 __all__ = ["rules_for", "rules_of"]
 

@@ -27,7 +27,7 @@ from barograph.contract.kinds import (
 from barograph.contract.problems import ContractError, quoted
 from barograph.contract.yaml_nodes import Node
 
-from warehouse.configuration import node_of, read_value
+from barograph_server.warehouse.configuration import node_of, read_value
 
 Kind = Literal["pagerduty", "slack", "webhook"]
 FOLDER_UID = "barograph-alerts"

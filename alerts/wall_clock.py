@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 from barograph.guard.health import FiringState
 
-from alerts.incidents import FiringChange, Incident, IncidentLog
-from alerts.routing import INCIDENT_GROUP_BY, branch
-from alerts.rule import Rule
-from alerts.settings import AlertSettings
-from alerts.simulator import Alert, Instance, Notification, State, Transition, Zone, zone_of
-from alerts.simulator.notify import Dispatcher
-from alerts.simulator.simulate import alert_of
-from alerts.text import Text, words
-from alerts.webhooks import AlertMessage
-from dashboards.macros import TimeRange, expand_backend
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.signals import DETAILS
+from barograph_server.alerts.incidents import FiringChange, Incident, IncidentLog
+from barograph_server.alerts.routing import INCIDENT_GROUP_BY, branch
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import Alert, Instance, Notification, State, Transition, Zone, zone_of
+from barograph_server.alerts.simulator.notify import Dispatcher
+from barograph_server.alerts.simulator.simulate import alert_of
+from barograph_server.alerts.text import Text, words
+from barograph_server.alerts.webhooks import AlertMessage
+from barograph_server.dashboards.macros import TimeRange, expand_backend
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.signals import DETAILS
 
 RANGE_S = 600
 BROKEN = "DatasourceError"

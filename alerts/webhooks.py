@@ -23,9 +23,9 @@ from typing import Any
 
 from barograph.publisher.retry_schedule import RetrySchedule
 
-from alerts.settings import AlertSettings, Integration
-from alerts.simulator.notify import Alert, Notification
-from alerts.text import digest
+from barograph_server.alerts.settings import AlertSettings, Integration
+from barograph_server.alerts.simulator.notify import Alert, Notification
+from barograph_server.alerts.text import digest
 
 TIMEOUT_S = 5.0
 TRIES = 3

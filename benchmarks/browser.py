@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, sync_playwright
 
+from barograph_server.dashboards.uids import DASHBOARDS
 from benchmarks.machine import describe_machine
-from dashboards.uids import DASHBOARDS
 
 RUNS = 5
 TIMEOUT_MS = 120_000

@@ -21,7 +21,7 @@ def consume(parameters: JsonObject) -> JsonObject:
     """Fetch messages from librdkafka in batches and discard them."""
     from confluent_kafka import Consumer, TopicPartition
 
-    from streams.broker.client import READ_AHEAD
+    from barograph_server.streams.broker.client import READ_AHEAD
 
     consumer = Consumer(
         {

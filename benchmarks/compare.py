@@ -86,7 +86,7 @@ def main() -> None:
             if not path.exists():
                 write_file(path, rows, arguments.days, first_s, shift)
             print(f"{path.name}: {rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB")
-        command = [sys.executable, "-m", "cli.main", "compare", str(train), str(prod)]
+        command = [sys.executable, "-m", "barograph_server.cli.main", "compare", str(train), str(prod)]
         command += ["--time", "at", "--score", "score", "--label", "label", "--by", arguments.by]
         command += ["--html", str(folder / "report.html"), "--json", str(folder / "report.json")]
         command += ["--no-multivariate"] if arguments.no_multivariate else []

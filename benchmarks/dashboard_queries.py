@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from barograph_server.dashboards.durations import go_duration_s, interval_ms
+from barograph_server.dashboards.macros import ALL, TimeRange, Value, expand
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.parse import queries_in
 from benchmarks.history import MODEL, History
 from benchmarks.history.series import DAY_S
 from benchmarks.history_queries import HistoryQuery
-from dashboards.durations import go_duration_s, interval_ms
-from dashboards.macros import ALL, TimeRange, Value, expand
-from dashboards.pages import dashboards
-from dashboards.parse import queries_in
 
 POINTS = 600
 """Points of a panel that is half a screen wide."""

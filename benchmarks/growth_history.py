@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from statistics import median
 
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, connect
 from benchmarks.growth_measurement import Growth
 from benchmarks.history import Size, fill
 from benchmarks.history_queries import HistoryQuery, command_queries, view_queries
 from benchmarks.stack import Testbed
-from warehouse import migrate
-from warehouse.client import Client, connect
 
 DAYS = (2, 4, 8, 16, 28)
 MODELS, FIELDS = 5, 40

@@ -15,14 +15,14 @@ import msgspec
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 
+from barograph_server.streams.records import PartitionProgress, Progress, encode
+from barograph_server.warehouse.tables import SCHEMAS, insert_rows
 from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import BenchmarkDatabase, register
 from benchmarks.processor_process import SETTLE_S, ProcessorProcess, terminating
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.steady_publisher import SteadyPublisher
 from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, spread_times
-from streams.records import PartitionProgress, Progress, encode
-from warehouse.tables import SCHEMAS, insert_rows
 
 SOURCES = (1, 16, 32, 64)
 PARTIALS = (1, 16, 32, 64)

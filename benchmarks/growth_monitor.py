@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from barograph.contract import Window
 
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.empty_store import EmptyStore
+from barograph_server.streams.monitor.state.store import Store, WarehouseStore
+from barograph_server.streams.records import OffsetRange, PartitionProgress, Progress, encode
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import BenchmarkDatabase
 from benchmarks.monitor import apply, merge
 from benchmarks.synthetic_models import SyntheticModel, event_columns, make_model, registry_of
-from streams.monitor.partition import PartitionState
-from streams.monitor.state.empty_store import EmptyStore
-from streams.monitor.state.store import Store, WarehouseStore
-from streams.records import OffsetRange, PartitionProgress, Progress, encode
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
 
 STAGE = "monitor"
 TOPIC_ID = "growth"

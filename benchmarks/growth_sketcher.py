@@ -9,16 +9,16 @@ from functools import partial
 
 import numpy as np
 
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.records import OffsetRange
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from benchmarks.growth_measurement import Growth, cpu_in_turns
 from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, registry_of, spread_times
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.records import OffsetRange
-from streams.registry.registry import Registry
-from streams.sketcher.pane_summary import PaneKey, PaneSummary
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
 
 STAGE = "sketcher"
 EVENTS = 10_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client
 from benchmarks.stack import Testbed
 from benchmarks.synthetic_models import SyntheticModel
-from warehouse import migrate
-from warehouse.client import Client
 
 CATALOGUE = ("contracts", "baselines", "topics", "processors", "schema_migrations")
 """Tables that do not grow with events; `stored` leaves them out."""

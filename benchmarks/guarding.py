@@ -11,13 +11,13 @@ from typing import Any
 from barograph import Guard, Publisher
 from barograph.guard.health import HealthState, ModelHealth
 
-from alerts.guard.health_log import HealthLog
+from barograph_server.alerts.guard.health_log import HealthLog
+from barograph_server.streams.settings import ProcessorSettings
 from benchmarks.figures import Figures, quantile
 from benchmarks.measured_process import Clock, JsonObject
 from benchmarks.shadowing import LayeredModel, describe_median
 from benchmarks.stack import Child, Testbed
 from benchmarks.workload import VERSION, make_workload
-from streams.settings import ProcessorSettings
 
 GUARD = "The state of a model in serving"
 READ_MEDIAN, READ_P99 = "reading guard.state, median", "reading guard.state, p99"

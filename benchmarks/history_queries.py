@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history import distribution
+from barograph_server.warehouse.operations import status
 from benchmarks.history import MODEL, History
 from benchmarks.history.series import DAY_S, HOUR_S
 from benchmarks.questions import questions
-from sketches.baseline.baseline import ALL
-from warehouse import distribution, status
-from warehouse.client import Client
 
 LIMIT_MS = 200.0
 

@@ -11,12 +11,12 @@ from statistics import median
 
 from barograph.contract import Window
 
+from barograph_server.streams.sketcher.sketcher import GROUP
+from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures, quantile
 from benchmarks.processor_process import ProcessorProcess, terminating
 from benchmarks.stack import Child, Testbed, wait_until
 from benchmarks.workload import Workload, make_workload
-from streams.sketcher.sketcher import GROUP
-from warehouse.client import Client
 
 LATENCY = "From the last event of a pane to its verdict"
 GREATEST = "the greatest live rate of everything on this machine"

@@ -9,15 +9,15 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, CommitRows
+from barograph_server.streams.monitor.state.empty_store import EmptyStore
+from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from benchmarks.figures import Figures, quantile
 from benchmarks.stack import Testbed
 from benchmarks.workload import MODEL, Workload, event_columns, make_workload
-from streams.monitor.partition import PartitionState
-from streams.monitor.state.commit_rows import COLUMN_TABLES, CommitRows
-from streams.monitor.state.empty_store import EmptyStore
-from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
 
 MONITOR = "The monitor, without Kafka and ClickHouse"
 EVENTS_PER_PANE = 5_000

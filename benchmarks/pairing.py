@@ -13,19 +13,19 @@ from collections.abc import Sequence
 import msgspec
 from barograph.contract import ShadowTest
 
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scorer.rules import dimensions_at, make_rules
+from barograph_server.streams.scorer.statement_chunks import statement_chunks
+from barograph_server.streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.scoring import pairs, state
 from benchmarks import scoring
 from benchmarks.figures import Figures, spread
 from benchmarks.scoring import DAY_S, DAYS, HOUR_S, QUIET_PASSES, Traffic, timed_pass
 from benchmarks.stack import Testbed
-from streams.registry.registry import build_registry
-from streams.runtime.metrics_report import Report
-from streams.scorer.rules import dimensions_at, make_rules
-from streams.scorer.statement_chunks import statement_chunks
-from streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
-from streams.settings import ProcessorSettings
-from warehouse import migrate
-from warehouse.client import Client, connect
-from warehouse.scoring import pairs, state
 
 PAIRING = "Pairs of a candidate, over two weeks"
 DATABASE = "pairing"

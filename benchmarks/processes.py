@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from barograph_server.streams.sketcher.sketcher import GROUP
 from benchmarks.figures import Figures
 from benchmarks.rates import span
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import Workload, json_events, make_workload
-from streams.sketcher.sketcher import GROUP
 
 PROCESSES = "One and two sketchers on two partitions"
 DATABASE = "processes"

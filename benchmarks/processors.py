@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address
 from benchmarks.measured_process import PASSWORD_VARIABLE, Clock, JsonObject, memory_mib
 from benchmarks.production import hide_pandas
-from streams.events.batch import MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.registry.registry import Registry
-from streams.sketcher.summarise import FlushSummaries
-from streams.topics import Topics
-from warehouse.client import Address
 
 SHORTEST_SESSION_S = 6.0
 """The minimum that a broker allows by default."""
@@ -28,7 +28,7 @@ SHORTEST_SESSION_S = 6.0
 
 def sketcher(parameters: JsonObject) -> JsonObject:
     """Run the sketcher until it has committed a number of events or the stop file exists."""
-    from streams.sketcher.sketcher import Sketcher
+    from barograph_server.streams.sketcher.sketcher import Sketcher
 
     with _MeasuredProcessor(parameters, "sketcher") as running:
         process = Sketcher(running.settings, running.registry, running.report)
@@ -43,7 +43,7 @@ def sketcher(parameters: JsonObject) -> JsonObject:
 
 def recorder(parameters: JsonObject) -> JsonObject:
     """Run the recorder until the stop file exists."""
-    from streams.recorder.recorder import Recorder
+    from barograph_server.streams.recorder.recorder import Recorder
 
     with _MeasuredProcessor(parameters, "recorder") as running:
         process = Recorder(running.settings, running.registry, running.report)
@@ -58,10 +58,10 @@ class _MeasuredProcessor:
 
     def __init__(self, parameters: JsonObject, kind: str) -> None:
         hide_pandas()
-        from streams.registry.poller import RegistryPoller
-        from streams.runtime.lifecycle import configure_logging
-        from streams.runtime.metrics_report import Report, ReportWriter
-        from streams.settings import ProcessorSettings
+        from barograph_server.streams.registry.poller import RegistryPoller
+        from barograph_server.streams.runtime.lifecycle import configure_logging
+        from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
+        from barograph_server.streams.settings import ProcessorSettings
 
         configure_logging("warning")
         self.stop = threading.Event()
@@ -138,7 +138,7 @@ def _warm_up(registry: Registry, event: bytes) -> None:
 
 def _warm_up_recorder(registry: Registry, event: bytes) -> None:
     """Build one row, so that imports at the first use of libraries do not count."""
-    from streams.recorder.json_rows import JsonRows
+    from barograph_server.streams.recorder.json_rows import JsonRows
 
     JsonRows(registry).rows(_batch(event))
 

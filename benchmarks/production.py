@@ -28,10 +28,10 @@ class _WithoutPandas:
 def main() -> int:
     """Run the processor that the command line names."""
     hide_pandas()
-    from streams import run
-    from streams.settings import ProcessorSettings
-    from streams.topics import Topics
-    from warehouse.client import Address
+    from barograph_server.streams import run
+    from barograph_server.streams.settings import ProcessorSettings
+    from barograph_server.streams.topics import Topics
+    from barograph_server.warehouse.client import Address
 
     kind, parameters = sys.argv[1], json.loads(sys.argv[2])
     settings = ProcessorSettings(
@@ -47,8 +47,8 @@ def main() -> int:
     if parameters.get("until") is not None:
         _log_when_reached(parameters["until"])
     if kind == "otlp":
-        from streams.otlp.run import run_otlp
-        from streams.otlp.settings import OtlpSettings
+        from barograph_server.streams.otlp.run import run_otlp
+        from barograph_server.streams.otlp.settings import OtlpSettings
 
         return run_otlp(settings, OtlpSettings(port=parameters["otlp_port"], wait_s=parameters["wait_s"]))
     work = {"sketcher": run.run_sketcher, "monitor": run.run_monitor, "recorder": run.run_recorder}[kind]
@@ -59,7 +59,7 @@ def _log_when_reached(until: int) -> None:
     """Make the monitor's worker log `reached` once it has processed the last record before an offset."""
     import structlog
 
-    from streams.monitor.worker import IncomingRecord, Worker
+    from barograph_server.streams.monitor.worker import IncomingRecord, Worker
 
     handle = Worker.handle
     is_logged = False

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, connect
 from benchmarks.dashboard_queries import page_queries
 from benchmarks.figures import Figures
 from benchmarks.history import FULL, History, Size, fill
 from benchmarks.history_queries import HistoryQuery, command_queries, question_queries, view_queries
 from benchmarks.rule_queries import rule_queries
 from benchmarks.stack import Testbed
-from warehouse import migrate
-from warehouse.client import Client, connect
 
 QUERIES = "Queries on a month of hourly panes"
 DATABASE = "history"

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from barograph_server.streams.sketcher.sketcher import GROUP
 from benchmarks import stages
 from benchmarks.figures import Figures
 from benchmarks.stack import Testbed
@@ -27,7 +28,6 @@ from benchmarks.workload import (
     json_events,
     make_workload,
 )
-from streams.sketcher.sketcher import GROUP
 
 RATES = "Rate per CPU-second"
 JSON_RATE, ARROW_RATE = "sketcher, JSON", "sketcher, Arrow batches"

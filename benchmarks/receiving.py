@@ -23,14 +23,14 @@ from typing import Any
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from barograph_server.local.child_process import choose_port
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.settings import MappingOptions
+from barograph_server.warehouse import migrate
 from benchmarks.figures import Figures
 from benchmarks.processor_process import ProcessorProcess, terminating
 from benchmarks.stack import Testbed, wait_until
-from local.child_process import choose_port
-from streams.otlp.conventions import load_conventions
-from streams.otlp.ingest import Ingest
-from streams.otlp.settings import MappingOptions
-from warehouse import migrate
 
 RECEIVER = "The OTLP receiver"
 DATABASE = "receiving"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from barograph_server.streams.recorder.recorder import GROUP
 from benchmarks.figures import Figures
 from benchmarks.rates import span
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
-from streams.recorder.recorder import GROUP
 
 RECORDER = "The recorder"
 JSON_ROWS, ARROW_ROWS_RATE = "JSON: rows per CPU-second", "Arrow batches: rows per CPU-second"

@@ -14,12 +14,12 @@ from typing import Any
 
 from barograph.events import MARK_HEADER
 
+from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures, spread
 from benchmarks.processor_process import ProcessorProcess, terminating
 from benchmarks.production import SESSION_S
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import json_events, make_workload
-from warehouse.client import Client
 
 RECOVERY = "After a kill -9"
 OUTAGE = "After an outage of the warehouse"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from alerts import AlertSettings, rules_of
-from alerts.simulator import simulate
+from barograph_server.alerts import AlertSettings, rules_of
+from barograph_server.alerts.simulator import simulate
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import point_sql
 from benchmarks.history import History
 from benchmarks.history_queries import HistoryQuery
-from warehouse.client import Client
-from warehouse.signals import point_sql
 
 RULE_LIMIT_MS = 500.0
 REPLAY_LIMIT_MS = 10_000.0

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from barograph_server.local.kafka import FAST_OPTIONS
+from barograph_server.local.stack import LocalStack
 from benchmarks import page, scale
 from benchmarks.figures import Figures
 from benchmarks.guarding import measure_guard
@@ -39,8 +41,6 @@ from benchmarks.stack import Testbed
 from benchmarks.storage import measure_storage
 from benchmarks.wide_model import measure_wide_monitor
 from benchmarks.workload import SEED, json_events
-from local.kafka import FAST_OPTIONS
-from local.stack import LocalStack
 
 SECTIONS: dict[str, Callable[..., None]] = {
     "rates": measure_rates,

@@ -14,16 +14,16 @@ from typing import Any
 
 from barograph.contract import Arms, Contract, LabelSpec, Slice, Window
 
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scorer.rules import dimensions_at, make_rules
+from barograph_server.streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.scoring import state
 from benchmarks.figures import Figures, spread
 from benchmarks.stack import Testbed
-from streams.registry.registry import build_registry
-from streams.runtime.metrics_report import Report
-from streams.scorer.rules import dimensions_at, make_rules
-from streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
-from streams.settings import ProcessorSettings
-from warehouse import migrate
-from warehouse.client import Client, connect
-from warehouse.scoring import state
 
 SCORING = "The scorer, over two weeks"
 DATABASE = "scoring"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import harmonic_mean
 from typing import Any
 
+from barograph_server.streams.topics import Topics
 from benchmarks.figures import Figures
 from benchmarks.rates import rate, run_sketcher, span
 from benchmarks.stack import Testbed
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
-from streams.topics import Topics
 
 JSON_COST, ARROW_COST = "Cost of a JSON event by shape", "Cost of an event in Arrow batches by shape"
 BASE = "base: 20 fields, no slices, 1 model, 700 bytes"

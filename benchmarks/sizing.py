@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 
+from barograph_server.streams.broker.assigned_consumer import POLL_S
+from barograph_server.streams.recorder import recorder
+from barograph_server.streams.sketcher.decode_batch import BATCH_BYTES, BATCH_MESSAGES, BATCH_S
 from benchmarks.growth_measurement import Curve, Growth
-from streams.broker.assigned_consumer import POLL_S
-from streams.recorder import recorder
-from streams.sketcher.decode_batch import BATCH_BYTES, BATCH_MESSAGES, BATCH_S
 
 FULL = 0.6
 """Planned utilization of a core; the rest is for bursts and for catching up."""

@@ -16,6 +16,7 @@ from statistics import mean, median
 
 from barograph.events import MARK_HEADER
 
+from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures, quantile
 from benchmarks.growth_store import BenchmarkDatabase, register
 from benchmarks.linear_fit import fit_line
@@ -23,7 +24,6 @@ from benchmarks.process_stats import ProcessSample, find_pid, sample_process
 from benchmarks.processor_process import ProcessorProcess, terminating
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.synthetic_models import SyntheticModel, Templates, make_model, spread_times
-from warehouse.client import Client
 
 SOAK = "Soak: a day of panes"
 DATABASE, PREFIX = "soak", "soak-"

@@ -16,15 +16,15 @@ from barograph.contract.file import dump_contract
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from barograph_server.local.stack import LocalStack
+from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.tables import insert_rows
 from benchmarks.measured_process import PASSWORD_VARIABLE
 from benchmarks.process_stats import sample_process
 from benchmarks.workload import Workload
-from local.stack import LocalStack
-from sketches.baseline.baseline import dump_baseline
-from streams.topics import Topics
-from warehouse import migrate
-from warehouse.client import Address, Client, connect
-from warehouse.tables import insert_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD_TIMEOUT_S = 600.0

@@ -11,14 +11,14 @@ from statistics import median
 
 import numpy as np
 
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import MAX_ARROW_MESSAGES, MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher.sketcher import POLL_MESSAGES
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from benchmarks.figures import Figures
 from benchmarks.workload import Workload
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MAX_ARROW_MESSAGES, MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.registry.registry import Registry
-from streams.sketcher.sketcher import POLL_MESSAGES
-from streams.sketcher.summarise import FlushSummaries
 
 JSON_STAGES = "Where the sketcher's time goes"
 ARROW_STAGES = "Where the sketcher's time goes, Arrow batches"

@@ -6,13 +6,13 @@ disk come from `system.parts`.
 
 from __future__ import annotations
 
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures
 from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, apply, flushes, merge, recent_hour_s
 from benchmarks.stack import Testbed
 from benchmarks.workload import make_workload
-from streams.monitor.partition import PartitionState
-from streams.monitor.state.store import WarehouseStore
-from warehouse.client import Client
 
 STORAGE = "What is kept of 20 numeric fields"
 FLUSH, PANE, HOUR = "a flush, in partials", "a pane of a minute, in ClickHouse", "an hourly rollup, in ClickHouse"

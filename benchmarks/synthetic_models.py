@@ -21,12 +21,12 @@ from barograph.contract import Contract, Window
 from barograph.events import encode_arrow
 from numpy.typing import NDArray
 
+from barograph_server.profiling.infer.infer import InferOptions, infer_file
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from benchmarks.workload import draw_numbers
-from cli.infer.infer import InferOptions, infer
-from cli.infer.profile import Roles
-from sketches.baseline.baseline import Baseline
-from streams.events.columns import EventColumns
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 
 SEED = 20_261_126
 MODEL, VERSION = "synthetic", "1"
@@ -97,7 +97,7 @@ def make_model(
         path = Path(folder) / "train.parquet"
         pq.write_table(pa.table(_draw(numbers, texts, TRAINING_ROWS, np.random.default_rng([SEED, 0]))), path)
         roles = Roles(score="score", slices=texts[:dimensions])
-        result = infer(
+        result = infer_file(
             InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=60, windows=tuple(windows))
         )
     contract = msgspec.structs.replace(result.contract, lateness_s=lateness_s, out_of_order_s=out_of_order_s)

@@ -21,16 +21,16 @@ from barograph.contract import Contract, Field, Window
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from alerts import AlertSettings, rules_of
-from alerts.backtest import changed
-from alerts.simulator import simulate
-from alerts.text import duration
-from local.clickhouse import LocalClickHouse
-from sketches.baseline.levels import LEVEL_NAMES
-from sketches.drift.psi import psi_verdicts
-from warehouse import migrate
-from warehouse.client import Client, connect
-from warehouse.tables import SCHEMAS, TEXT, insert_columns
+from barograph_server.alerts import AlertSettings, rules_of
+from barograph_server.alerts.backtest import changed
+from barograph_server.alerts.simulator import simulate
+from barograph_server.alerts.text import duration
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.tables import SCHEMAS, TEXT, insert_columns
 
 RULE = "psi-major"
 SHIFTS = (0.5, 1.0, 2.0)

@@ -11,14 +11,14 @@ import time
 import msgspec
 from barograph.contract import SECONDS_PER_HOUR, Slice
 
+from barograph_server.sketches.baseline.baseline import SliceValues
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures
 from benchmarks.monitor import flushes, recent_hour_s
 from benchmarks.processor_process import ProcessorProcess, terminating
 from benchmarks.stack import Testbed
 from benchmarks.workload import CONTEXT, Workload, make_workload
-from sketches.baseline.baseline import SliceValues
-from streams.topics import Topics
-from warehouse.client import Client
 
 WIDE = "The monitor with 2,000 fields and 100 slices"
 PEAK = "memory, peak"

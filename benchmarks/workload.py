@@ -21,11 +21,11 @@ from barograph.contract import Contract, Slice, Window
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from numpy.typing import NDArray
 
-from cli.infer.infer import InferOptions, infer
-from cli.infer.profile import Roles
-from sketches.baseline.baseline import Baseline, SliceValues
-from streams.events.columns import EventColumns
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.profiling.infer.infer import InferOptions, infer_file
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.sketches.baseline.baseline import Baseline, SliceValues
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 
 SEED = 20_130_915
 MODEL, VERSION = "benchmark", "1"
@@ -137,7 +137,9 @@ def make_workload(
     path = folder / f"train-{numbers}-{texts}.parquet"
     pq.write_table(pa.table(_draw(number_names, text_names, training_rows, np.random.default_rng([seed, 0]))), path)
     roles = Roles(score="score", slices=text_names)
-    result = infer(InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=pane_s, windows=windows))
+    result = infer_file(
+        InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=pane_s, windows=windows)
+    )
     sliced = tuple(CONTEXT)[:dimensions]
     contract = msgspec.structs.replace(
         result.contract,

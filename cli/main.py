@@ -11,9 +11,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDED
-from cli.options import help_text
-from cli.terminal import visible
+from barograph_server.cli.options import help_text
+from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDED
+from barograph_server.terminal import visible
 
 DEBUG = "--debug"
 
@@ -30,165 +30,177 @@ class _Command(NamedTuple):
 
 COMMANDS: dict[str, _Command] = {
     "infer": _Command(
-        "cli.infer.command",
+        "barograph_server.cli.infer",
         "infer_command",
         "Infer a contract and a baseline from training data, and explain each decision.",
     ),
     "compare": _Command(
-        "cli.compare.command",
+        "barograph_server.cli.compare",
         "compare_command",
         "Compare production data with training data on this machine, without Kafka and ClickHouse.",
     ),
-    "load": _Command("cli.load.command", "load_command", "Load history and labels from files, through the publisher."),
-    "check": _Command("cli.check.command", "check_command", "Check training or serving data against the contract."),
+    "load": _Command(
+        "barograph_server.cli.load",
+        "load_command",
+        "Load history and labels from files, through the publisher.",
+    ),
+    "check": _Command(
+        "barograph_server.cli.check", "check_command", "Check training or serving data against the contract."
+    ),
     "skew": _Command(
-        "cli.skew.command",
+        "barograph_server.cli.skew",
         "skew_command",
         "Compare served features with those that training computes, and explain differences.",
     ),
-    "plan": _Command("cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."),
+    "plan": _Command(
+        "barograph_server.cli.apply", "plan_command", "Show what `apply` would change, and change nothing."
+    ),
     "apply": _Command(
-        "cli.apply.command",
+        "barograph_server.cli.apply",
         "apply_command",
         "Create or change tables, topics, contracts and baselines; a second run changes nothing.",
     ),
     "baseline": _Command(
-        "cli.baseline.command", "baseline_app", "Show baselines, and create new ones from production data."
+        "barograph_server.cli.baseline",
+        "baseline_app",
+        "Show baselines, and create new ones from production data.",
     ),
     "reference": _Command(
-        "cli.reference.command",
+        "barograph_server.cli.reference",
         "reference_app",
         "List the periods that performance can be compared with, and choose one.",
     ),
     "shadow": _Command(
-        "cli.shadow.command",
+        "barograph_server.cli.shadow",
         "shadow_app",
         "Show the state of a candidate, write a report, and export or verify evidence for its promotion.",
     ),
     "promote": _Command(
-        "cli.promote.command",
+        "barograph_server.cli.promote",
         "promote_command",
         "Decide whether a candidate may replace the primary, from all pairs so far.",
         exit_failed=EXIT_UNDECIDED,
     ),
     "prompts": _Command(
-        "cli.prompts.command",
+        "barograph_server.cli.prompts",
         "prompts_app",
         "Register prompts of language models, and decide which version serves.",
     ),
     "evaluations": _Command(
-        "cli.evaluations.command",
+        "barograph_server.cli.evaluations",
         "evaluations_command",
         "Show how many answers are faulty, by checks and judges, corrected by the labels of people.",
     ),
     "judges": _Command(
-        "cli.judges.command",
+        "barograph_server.cli.judges",
         "judges_app",
         "Judge anchors, which are answers with known classes, and see whether a judge has drifted.",
         exit_failed=EXIT_UNDECIDED,
     ),
     "review": _Command(
-        "cli.review.command",
+        "barograph_server.cli.review",
         "review_app",
         "Label answers of a language model on a local page or in files, and see how far reviewers agree.",
     ),
     "eval": _Command(
-        "cli.eval.command",
+        "barograph_server.cli.eval",
         "eval_app",
         "Run evaluation suites on versions of models and prompts, and hold back those that are worse.",
         exit_failed=EXIT_UNDECIDED,
     ),
     "consumers": _Command(
-        "cli.consumers.command",
+        "barograph_server.cli.consumers",
         "consumers_command",
         "Show who reads topics, tables and dashboards, and who of them no contract declares.",
     ),
     "lineage": _Command(
-        "cli.lineage.command",
+        "barograph_server.cli.lineage",
         "lineage_command",
         "Show which sources feed the fields of a model, and who consumes what it produces.",
     ),
     "changes": _Command(
-        "cli.changes.command",
+        "barograph_server.cli.changes",
         "changes_app",
         "Report changes, list them, and rank them as causes of major verdicts.",
     ),
     "debt": _Command(
-        "cli.debt.command",
+        "barograph_server.cli.debt",
         "debt_command",
         "Show versions, arms, slices and fields to delete, and features with unclear origin.",
     ),
     "codebook": _Command(
-        "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
+        "barograph_server.cli.codebook",
+        "codebook_app",
+        "Train, show and name codebooks, which assign topics to prompts.",
     ),
-    "run": _Command("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
+    "run": _Command("barograph_server.cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(
-        "cli.dev.command",
+        "barograph_server.cli.dev",
         "dev_command",
         "Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.",
     ),
     "status": _Command(
-        "cli.status.command",
+        "barograph_server.cli.status",
         "status_command",
         "Show the state of models and processors, and open incidents.",
     ),
     "report": _Command(
-        "cli.report.command",
+        "barograph_server.cli.report",
         "report_command",
         "Write one week of a model as one page: its health, the four signals, incidents, changes and drills.",
     ),
     "doctor": _Command(
-        "cli.doctor.command",
+        "barograph_server.cli.doctor",
         "doctor_command",
         "Check Kafka, topics, ClickHouse, contracts, events, clocks and Grafana, and say how to fix problems.",
     ),
     "demo": _Command(
-        "cli.demo.command",
+        "barograph_server.cli.demo",
         "demo_command",
         "Replay five months of real flights on this machine and report what changed.",
     ),
     "simulate": _Command(
-        "cli.simulate.command",
+        "barograph_server.cli.simulate",
         "simulate_command",
         "Replay recorded history through the alert rules, or evaluate them continuously.",
     ),
     "backtest": _Command(
-        "cli.backtest.command",
+        "barograph_server.cli.backtest",
         "backtest_command",
         "Compare an alert rule with a changed version over history.",
     ),
     "detectability": _Command(
-        "cli.detectability.command",
+        "barograph_server.cli.detectability",
         "detectability_command",
         "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
     ),
     "loops": _Command(
-        "cli.loops.command",
+        "barograph_server.cli.loops",
         "loops_command",
         "Show whether a model's outputs change its later inputs, from predictions with randomised outputs.",
         exit_failed=EXIT_UNDECIDED,
     ),
     "drill": _Command(
-        "cli.drill.command",
+        "barograph_server.cli.drill",
         "drill_app",
         "Inject faults into recorded events, and check that alerts fire and serving falls back.",
     ),
     "distribution": _Command(
-        "cli.distribution.command",
+        "barograph_server.cli.distribution",
         "distribution_command",
         "Show the distribution of a field in any range of the past: quantiles, shares, and PSI against training.",
     ),
     "dead-letters": _Command(
-        "cli.dead_letters.command",
+        "barograph_server.cli.dead_letters",
         "dead_letters_app",
         "Show, replay or drop dead-lettered events.",
     ),
     "rebuild": _Command(
-        "cli.rebuild.command",
+        "barograph_server.cli.rebuild",
         "rebuild_command",
         "Recount panes and verdicts of the past, replace them, and show the changes.",
     ),
-    "query": _Command("cli.query", "query_command", "Run a read-only query in ClickHouse."),
+    "query": _Command("barograph_server.cli.query", "query_command", "Run a read-only query in ClickHouse."),
 }
 
 
@@ -258,27 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def describe_error(error: Exception) -> str:
     """Describe an error: Barograph's own errors are messages already, errors of libraries become one."""
-    own_packages = (
-        *(
-            "barograph",
-            "alerts",
-            "cli",
-            "dashboards",
-            "drills",
-            "examples",
-            "local",
-            "sketches",
-            "streams",
-            "warehouse",
-        ),
-    )
-    if type(error).__module__.partition(".")[0] in own_packages:
+    if type(error).__module__.partition(".")[0] in ("barograph", "barograph_server"):
         return str(error)
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
         return f"{error.filename}: {reason[:1].lower() + reason[1:]}." if error.filename else f"{reason}."
     if type(error).__module__.partition(".")[0] == "confluent_kafka" or type(error).__name__ == "KafkaException":
-        from streams.broker.client import explain
+        from barograph_server.streams.broker.client import explain
 
         return str(explain(error, "run the command"))
     text = " ".join(str(error).split())

@@ -34,6 +34,19 @@ CandidateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _column_option(option: str, what: str) -> typer.models.OptionInfo:
+    text = f"Column of {what}; by default that of the contract's `columns`."
+    info: typer.models.OptionInfo = typer.Option(option, metavar="COLUMN", help=text, show_default=False)
+    return info
+
+
+IdColumnOption = Annotated[str | None, _column_option("--id", "prediction ids")]
+TimeColumnOption = Annotated[str | None, _column_option("--time", "event times")]
+ScoreColumnOption = Annotated[str | None, _column_option("--score", "the score")]
+ClassColumnOption = Annotated[str | None, _column_option("--class", "the predicted class")]
+LabelColumnOption = Annotated[str | None, _column_option("--label", "labels")]
+
+
 def help_text(function: Any) -> str:
     """Make a command's help of its docstring: reflow paragraphs, and keep the lines of the examples at its end."""
     prose, _, examples = (inspect.getdoc(function) or "").partition("Examples:\n")

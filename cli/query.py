@@ -10,13 +10,13 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.errors import CommandError
-from cli.options import ConfigOption
+from barograph_server.cli.options import ConfigOption
+from barograph_server.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from warehouse.client import Address
+    from barograph_server.warehouse.client import Address
 
 OutputFormat = Literal["table", "json", "csv", "arrow"]
 
@@ -56,7 +56,7 @@ def query_command(
         barograph query "SELECT field, window_end, psi, level FROM latest_drift WHERE level = 'major' LIMIT 20"
         barograph query "SELECT * FROM all_volume WHERE slice = 'all'" --format csv > volume.csv
     """
-    from cli.settings import load_settings
+    from barograph_server.settings import load_settings
 
     if form == "arrow" and sys.stdout.isatty():
         raise CommandError("Arrow is a binary format: redirect it to a file with > answer.arrow, or pipe it.")
@@ -80,8 +80,8 @@ def _run(address: Address, sql: str, format_name: str, settings: Mapping[str, st
     import clickhouse_connect
     from clickhouse_connect.driver import exceptions
 
-    from warehouse.client import connect, tls_options
-    from warehouse.errors import translate
+    from barograph_server.warehouse.client import connect, tls_options
+    from barograph_server.warehouse.errors import translate
 
     # Reports a wrong server, user or database before the query can fail for that reason.
     connect(address).close()
@@ -116,7 +116,7 @@ def _shorten(text: str, format_name: str, code: int | None) -> str:
 
 
 def _print_table(answer: Mapping[str, Any]) -> None:
-    from cli.terminal import AlignedTable, Terminal
+    from barograph_server.terminal import AlignedTable, Terminal
 
     terminal = Terminal()
     numbers = [c["name"] for c in answer["meta"] if any(t in c["type"] for t in ("Int", "Float", "Decimal"))]
@@ -129,7 +129,7 @@ def _print_table(answer: Mapping[str, Any]) -> None:
 
 
 def _cell(value: object) -> str:
-    from cli.terminal import significant
+    from barograph_server.terminal import significant
 
     if value is None:
         return ""

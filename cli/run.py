@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import ConfigOption
+from barograph_server.cli.options import ConfigOption
 
 ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 ClockName = Literal["live", "replay"]
@@ -52,27 +52,27 @@ def run_command(
         barograph run sketcher --instance sketcher-1
         barograph run monitor --clock replay
     """
-    from cli.errors import CommandError
-    from cli.settings import BOTH, Server, load_settings
-    from streams import run
+    from barograph_server.errors import CommandError
+    from barograph_server.settings import BOTH, Server, load_settings
+    from barograph_server.streams import run
 
     needs: tuple[Server, ...] = ("clickhouse",) if kind in ("scorer", "scrape") else BOTH
     loaded = load_settings(config, needs=needs)
     settings = loaded.processor(instance=instance, clock=clock)
     if kind == "guard":
-        from alerts.guard.run import run_guard
+        from barograph_server.alerts.guard.run import run_guard
 
         raise typer.Exit(run_guard(settings, loaded.alerts, sends=send))
     if kind == "otlp":
-        from streams.otlp.run import run_otlp
+        from barograph_server.streams.otlp.run import run_otlp
 
         raise typer.Exit(run_otlp(settings, loaded.otlp))
     if kind == "evaluator":
-        from streams.evaluator.run import run_evaluator
+        from barograph_server.streams.evaluator.run import run_evaluator
 
         raise typer.Exit(run_evaluator(settings, loaded.evaluator))
     if kind == "scrape":
-        from streams.scrape.run import run_scrape
+        from barograph_server.streams.scrape.run import run_scrape
 
         raise typer.Exit(run_scrape(settings, loaded.scrape))
     if send:

@@ -1,5 +1,5 @@
 """Grafana dashboards as code. Queries live in `warehouse/panels/`; variables, panels and layout live here.
 
-`python -m dashboards --write` writes the JSON of the four pages. docs/dashboards.md says which question each page
+`make generate` writes the JSON of the pages. docs/dashboards.md says which question each page
 answers.
 """

@@ -6,9 +6,9 @@ from grafana_foundation_sdk.builders.dashboard import AnnotationQuery
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import AnnotationQuery as Built
 
-from dashboards import style
-from dashboards.query import DATASOURCE, Query
-from warehouse.panels import PanelQuery, annotation_queries
+from barograph_server.dashboards import style
+from barograph_server.dashboards.query import DATASOURCE, Query
+from barograph_server.warehouse.panels import PanelQuery, annotation_queries
 
 
 def page_annotations(*, one_model: bool) -> list[Builder[Built]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_FIELD_OF_SLICE
-from dashboards.notes import FIELD_NOTE
-from dashboards.panels import (
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_FIELD_OF_SLICE
+from barograph_server.dashboards.notes import FIELD_NOTE
+from barograph_server.dashboards.panels import (
     AnyPanel,
     PanelInfo,
     bar_chart,
@@ -17,8 +17,8 @@ from dashboards.panels import (
     text_panel,
     time_series,
 )
-from dashboards.style import LEAST_PSI, STYLE
-from warehouse.panels import distribution, drift, rates
+from barograph_server.dashboards.style import LEAST_PSI, STYLE
+from barograph_server.warehouse.panels import distribution, drift, rates
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "field")

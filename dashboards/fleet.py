@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
-from dashboards.notes import LEVELS_NOTE
-from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, text_panel, time_series
-from dashboards.style import LEAST_PSI, STYLE
-from warehouse.panels import drills, fleet
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
+from barograph_server.dashboards.notes import LEVELS_NOTE
+from barograph_server.dashboards.panels import (
+    AnyPanel,
+    PanelInfo,
+    level_timeline,
+    stat_panel,
+    table_panel,
+    text_panel,
+    time_series,
+)
+from barograph_server.dashboards.style import LEAST_PSI, STYLE
+from barograph_server.warehouse.panels import drills, fleet
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "fleet")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models.dashboard import GridPos
 
-from dashboards.panels import AnyPanel
+from barograph_server.dashboards.panels import AnyPanel
 
 WIDTH = 24
 """Number of columns in Grafana's grid."""

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import DashboardLink as Built
 from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
-from dashboards.uids import DASHBOARDS
+from barograph_server.dashboards.uids import DASHBOARDS
 
 TITLES = {
     "fleet": "Fleet",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards import llm_cost, llm_prompts, llm_quality, llm_serving, llm_text
-from dashboards.layout import PlacedPanel, Row
-from dashboards.panels import AnyPanel, PanelInfo, stat_panel, time_series
-from dashboards.style import STYLE
-from warehouse.panels import generations, traffic
+from barograph_server.dashboards import llm_cost, llm_prompts, llm_quality, llm_serving, llm_text
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.panels import AnyPanel, PanelInfo, stat_panel, time_series
+from barograph_server.dashboards.style import STYLE
+from barograph_server.warehouse.panels import generations, traffic
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "llm")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.panels import AnyPanel, PanelInfo, table_panel, time_series
-from dashboards.style import STYLE
-from warehouse.panels import serving
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.panels import AnyPanel, PanelInfo, table_panel, time_series
+from barograph_server.dashboards.style import STYLE
+from barograph_server.warehouse.panels import serving
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "llm")

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from dashboards.durations import format_interval, go_duration_s
+from barograph_server.dashboards.durations import format_interval, go_duration_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

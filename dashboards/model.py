@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards import model_changes, model_detectability, model_outputs
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE, TO_WORST_FIELD
-from dashboards.panels import (
+from barograph_server.dashboards import model_changes, model_detectability, model_outputs
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE, TO_WORST_FIELD
+from barograph_server.dashboards.panels import (
     AnyPanel,
     PanelInfo,
     bar_chart,
@@ -17,8 +17,8 @@ from dashboards.panels import (
     table_panel,
     time_series,
 )
-from dashboards.style import LEAST_PSI, STYLE
-from warehouse.panels import distribution, drift, freshness, health, rates, traffic
+from barograph_server.dashboards.style import LEAST_PSI, STYLE
+from barograph_server.warehouse.panels import distribution, drift, freshness, health, rates, traffic
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "model")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_FIELD
-from dashboards.panels import AnyPanel, PanelInfo, node_graph, table_panel
-from warehouse.panels import changes, lineage
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_FIELD
+from barograph_server.dashboards.panels import AnyPanel, PanelInfo, node_graph, table_panel
+from barograph_server.warehouse.panels import changes, lineage
 
 _info = partial(PanelInfo, "model")
 

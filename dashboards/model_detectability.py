@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_FIELD
-from dashboards.panels import AnyPanel, PanelInfo, table_panel
-from dashboards.style import STYLE
-from warehouse.panels import detectability
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_FIELD
+from barograph_server.dashboards.panels import AnyPanel, PanelInfo, table_panel
+from barograph_server.dashboards.style import STYLE
+from barograph_server.warehouse.panels import detectability
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "model")

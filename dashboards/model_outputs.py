@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_FIELD_OF_LABEL
-from dashboards.panels import AnyPanel, PanelInfo, bar_chart, table_panel, time_series
-from dashboards.style import LEAST_PSI, STYLE
-from warehouse.panels import comparisons, distribution, drift, performance, traffic
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_FIELD_OF_LABEL
+from barograph_server.dashboards.panels import AnyPanel, PanelInfo, bar_chart, table_panel, time_series
+from barograph_server.dashboards.style import LEAST_PSI, STYLE
+from barograph_server.warehouse.panels import comparisons, distribution, drift, performance, traffic
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "model")

@@ -12,14 +12,14 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from dashboards import field, fleet, llm, model, pipeline, shadow, variables
-from dashboards.annotations import page_annotations
-from dashboards.layout import Row, add_rows
-from dashboards.links import TITLES, page_links
-from dashboards.parse import panels_of
-from dashboards.uids import DASHBOARDS
+from barograph_server.dashboards import field, fleet, llm, model, pipeline, shadow, variables
+from barograph_server.dashboards.annotations import page_annotations
+from barograph_server.dashboards.layout import Row, add_rows
+from barograph_server.dashboards.links import TITLES, page_links
+from barograph_server.dashboards.parse import panels_of
+from barograph_server.dashboards.uids import DASHBOARDS
 
-FOLDER = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
+FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana" / "dashboards"
 """Folder of the generated files, which Grafana reads."""
 
 TAG = "barograph"

@@ -29,15 +29,15 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.text import TextMode
 
-from dashboards import style
-from dashboards.empty import EMPTY
-from dashboards.links import DataLink
-from dashboards.query import DATASOURCE, Query
-from dashboards.style import STYLE
-from dashboards.uids import PANELS
-from warehouse.panels import PanelQuery
-from warehouse.panels.lineage import ARC
-from warehouse.panels.query import DAY_S
+from barograph_server.dashboards import style
+from barograph_server.dashboards.empty import EMPTY
+from barograph_server.dashboards.links import DataLink
+from barograph_server.dashboards.query import DATASOURCE, Query
+from barograph_server.dashboards.style import STYLE
+from barograph_server.dashboards.uids import PANELS
+from barograph_server.warehouse.panels import PanelQuery
+from barograph_server.warehouse.panels.lineage import ARC
+from barograph_server.warehouse.panels.query import DAY_S
 
 PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "nodeGraph", "text")
 

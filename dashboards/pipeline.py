@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL
-from dashboards.panels import AnyPanel, PanelInfo, stat_panel, table_panel, time_series
-from dashboards.style import STYLE
-from warehouse.panels import pipeline
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL
+from barograph_server.dashboards.panels import AnyPanel, PanelInfo, stat_panel, table_panel, time_series
+from barograph_server.dashboards.style import STYLE
+from barograph_server.warehouse.panels import pipeline
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "pipeline")

@@ -9,8 +9,8 @@ from grafana_foundation_sdk.cog import builder as cog_builder
 from grafana_foundation_sdk.cog import runtime, variants
 from grafana_foundation_sdk.models.common import DataSourceRef
 
-from dashboards.style import PLUGIN, PLUGIN_VERSION, STYLE
-from warehouse.panels import TABLE, TIME_SERIES, Format, PanelQuery
+from barograph_server.dashboards.style import PLUGIN, PLUGIN_VERSION, STYLE
+from barograph_server.warehouse.panels import TABLE, TIME_SERIES, Format, PanelQuery
 
 DATASOURCE = DataSourceRef(type_val=PLUGIN, uid=STYLE.datasource_uid)
 """The data source selected on the page."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_SLICE_OF_MODEL
-from dashboards.notes import SHADOW_NOTE
-from dashboards.panels import (
+from barograph_server.dashboards.layout import PlacedPanel, Row
+from barograph_server.dashboards.links import TO_SLICE_OF_MODEL
+from barograph_server.dashboards.notes import SHADOW_NOTE
+from barograph_server.dashboards.panels import (
     AnyPanel,
     PanelInfo,
     outcome_timeline,
@@ -16,9 +16,9 @@ from dashboards.panels import (
     text_panel,
     time_series,
 )
-from dashboards.style import STYLE
-from sketches.shadow.decision import HARM_E_VALUE
-from warehouse.panels import shadow
+from barograph_server.dashboards.style import STYLE
+from barograph_server.sketches.rollout.decision import HARM_E_VALUE
+from barograph_server.warehouse.panels import shadow
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "shadow")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from warehouse.panels.fragments import LEVEL_NUMBERS
-from warehouse.panels.health import STATE_NUMBERS
-from warehouse.panels.shadow import OUTCOME_NUMBERS
+from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS
+from barograph_server.warehouse.panels.health import STATE_NUMBERS
+from barograph_server.warehouse.panels.shadow import OUTCOME_NUMBERS
 
 GRAFANA_VERSION = "13.2.3"
 PLUGIN = "grafana-clickhouse-datasource"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models.dashboard import VariableHide, VariableOption, VariableRefresh, VariableSort
 
-from dashboards.query import DATASOURCE, variable_query
-from dashboards.style import PLUGIN, STYLE
-from warehouse.panels import PanelQuery, drift, shadow
-from warehouse.panels import variables as variable_queries
+from barograph_server.dashboards.query import DATASOURCE, variable_query
+from barograph_server.dashboards.style import PLUGIN, STYLE
+from barograph_server.warehouse.panels import PanelQuery, drift, shadow
+from barograph_server.warehouse.panels import variables as variable_queries
 
 ORDER = ("datasource", "model", "version", "slice", "field", "window", "worst_field", "candidate", "criterion")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from barograph.contract import Contract, Rollback
 
-from drills.errors import DrillError
-from sketches.baseline.baseline import Baseline
-from warehouse.drill_models import PREFIX, is_drill
+from barograph_server.drills.errors import DrillError
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.warehouse.drill_models import PREFIX, is_drill
 
 
 def drill_name(model: str, drill_id: str) -> str:

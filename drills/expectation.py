@@ -9,9 +9,9 @@ from barograph.contract import Contract
 from barograph.contract.alerts import FIELD_RULES
 from barograph.guard.health import HealthState
 
-from alerts.rule import Rule, Severity
-from alerts.settings import AlertSettings
-from drills.faults import ExpectedRule, Injection
+from barograph_server.alerts.rule import Rule, Severity
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.drills.faults import ExpectedRule, Injection
 
 
 @dataclass(frozen=True, slots=True)

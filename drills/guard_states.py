@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from barograph.contract import Contract
 from barograph.guard.health import FiringState, ModelHealth
 
-from alerts.guard.degrading import degrading_instances
-from alerts.guard.model_guard import ModelGuard
-from alerts.simulator import Replay, Simulation
-from alerts.simulator.states import Transition
-from alerts.text import words
-from alerts.wall_clock import LiveInstance
+from barograph_server.alerts.guard.degrading import degrading_instances
+from barograph_server.alerts.guard.model_guard import ModelGuard
+from barograph_server.alerts.simulator import Replay, Simulation
+from barograph_server.alerts.simulator.states import Transition
+from barograph_server.alerts.text import words
+from barograph_server.alerts.wall_clock import LiveInstance
 
 INSTANCE = "drill"
 """The name of the guard in its records."""

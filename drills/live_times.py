@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 from barograph.contract import Contract
 from numpy.typing import NDArray
 
-from drills.faults import EventTables
-from drills.faults.fault import epoch_ms, replace_column
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import epoch_ms, replace_column
 
 
 def move_to(events: EventTables, contract: Contract, start_ms: int) -> EventTables:

@@ -11,15 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import Contract, Field
 
-from alerts.prediction.page_time import PageTime, predict_pages
-from alerts.prediction.traffic import Traffic
-from alerts.routing import GROUP_WAIT_S
-from alerts.settings import AlertSettings
-from drills.faults import EventTables, Injection
-from drills.faults.fault import epoch_ms
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
-from sketches.detection.effects import observed_shares
+from barograph_server.alerts.prediction.page_time import PageTime, predict_pages
+from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.routing import GROUP_WAIT_S
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.drills.faults import EventTables, Injection
+from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.cells import (
+    FieldCells,
+    category_cells,
+    count_categories,
+    count_numeric,
+    numeric_cells,
+)
+from barograph_server.sketches.detection.effects import observed_shares
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from drills.faults import EventTables
-from drills.faults.fault import epoch_ms
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import epoch_ms
 
 DAY_MS = 86_400_000
 

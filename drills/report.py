@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 
-from alerts.rule import Rule
-from alerts.simulator import Episode, Simulation
-from drills.expectation import DrillExpectation, ExpectedAlert
-from drills.faults import FaultPeriod, Injection
-from drills.webhook import DeliveredAlert, Deliveries
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.simulator import Episode, Simulation
+from barograph_server.drills.expectation import DrillExpectation, ExpectedAlert
+from barograph_server.drills.faults import FaultPeriod, Injection
+from barograph_server.drills.webhook import DeliveredAlert, Deliveries
 
 HOUR_S = 3600
 

@@ -10,11 +10,11 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from alerts.settings import AlertSettings, Integration
-from alerts.simulator import Alert, Notification, Simulation
-from alerts.text import words
-from alerts.webhooks import AlertMessage, Sender
-from drills.errors import DrillError
+from barograph_server.alerts.settings import AlertSettings, Integration
+from barograph_server.alerts.simulator import Alert, Notification, Simulation
+from barograph_server.alerts.text import words
+from barograph_server.alerts.webhooks import AlertMessage, Sender
+from barograph_server.drills.errors import DrillError
 
 VARIABLE = "BAROGRAPH_DRILL_WEBHOOK"
 """Variable with the address of the webhook, in the environment that only the sender of the drill sees."""

@@ -1,0 +1,1 @@
+"""The examples: flights, their demo, and a support bot."""

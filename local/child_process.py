@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from local.private_files import UMASK, make_private, open_private, write_private
+from barograph_server.local.private_files import UMASK, make_private, open_private, write_private
 
 LOOPBACK = "127.0.0.1"
 

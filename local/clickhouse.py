@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from local.child_process import LOOPBACK, LocalStackError
-from local.credentials import FULL_USER, READER, create_passwords, read_passwords
-from local.managed_server import LocalServer
-from warehouse.client import Address
+from barograph_server.local.child_process import LOOPBACK, LocalStackError
+from barograph_server.local.credentials import FULL_USER, READER, create_passwords, read_passwords
+from barograph_server.local.managed_server import LocalServer
+from barograph_server.warehouse.client import Address
 
 # Header of /ping replies with the process id of the gateway.
 PID_HEADER = "X-Barograph-Pid"
@@ -81,7 +81,7 @@ class LocalClickHouse(LocalServer):
             # The child must find this package wherever it was imported from.
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
-        return [sys.executable, "-m", "local.http_gateway", "--path", path, "--port", port], environ
+        return [sys.executable, "-m", "barograph_server.local.http_gateway", "--path", path, "--port", port], environ
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
         return gateway_pid(state["port"], self.data_dir) == self.pid

@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.child_process import LOOPBACK, LocalStackError
-from local.private_files import write_private
+from barograph_server.local.child_process import LOOPBACK, LocalStackError
+from barograph_server.local.private_files import write_private
 
 FULL_USER = "default"
 """May run every statement."""

@@ -24,8 +24,8 @@ from urllib.parse import urlencode
 
 from chdb.state.sqlitelike import Connection
 
-from local import read_only
-from local.statement import Statement, parse_statement
+from barograph_server.local import read_only
+from barograph_server.local.statement import Statement, parse_statement
 
 # Codes of ClickHouse's own errors that this module raises.
 _SYNTAX_ERROR = 62

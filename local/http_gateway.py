@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP interface for the embedded engine: `python -m local.http_gateway --path DIR --port PORT`.
+"""ClickHouse's HTTP interface for the embedded engine, a process: see `--help`.
 
 One process owns the engine's folder and runs this gateway on loopback. clickhouse-connect, curl, Grafana and any number
 of processes use it like a ClickHouse server. The gateway is for one machine: it builds each reply in memory, does not
@@ -39,12 +39,12 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from local.child_process import LocalStackError
-from local.clickhouse import PID_HEADER
-from local.credentials import FULL_USER, READER, create_passwords, read_passwords
-from local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
-from local.private_files import make_private
-from local.request_body import RequestError, read_body
+from barograph_server.local.child_process import LocalStackError
+from barograph_server.local.clickhouse import PID_HEADER
+from barograph_server.local.credentials import FULL_USER, READER, create_passwords, read_passwords
+from barograph_server.local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
+from barograph_server.local.private_files import make_private
+from barograph_server.local.request_body import RequestError, read_body
 
 _HOST = "127.0.0.1"
 _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -131,7 +131,7 @@ _CONTENT_TYPES = {
 # The parser drops every header after such a line. Other defects concern the body, which it does not get.
 _DAMAGED = (email.errors.MissingHeaderBodySeparatorDefect, email.errors.FirstHeaderLineIsContinuationDefect)
 
-_log = logging.getLogger("local.http_gateway")
+_log = logging.getLogger("barograph_server.local.http_gateway")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -377,7 +377,9 @@ class GatewayServer(socketserver.ThreadingTCPServer):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Open the engine and serve until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m local.http_gateway", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m barograph_server.local.http_gateway", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--path", type=Path, required=True, help="the engine's folder")
     parser.add_argument("--port", type=int, required=True, help="the port on 127.0.0.1")
     arguments = parser.parse_args(argv)

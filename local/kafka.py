@@ -18,11 +18,18 @@ from typing import Any, ClassVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from local.child_process import LOOPBACK, ChildProcess, LocalStackError, PartMissingError, choose_port, port_answers
-from local.kafka_jars import kafka_jars
-from local.kafka_wire import unregister_broker
-from local.managed_server import START_TIMEOUT_S, LocalServer
-from local.private_files import UMASK, write_private
+from barograph_server.local.child_process import (
+    LOOPBACK,
+    ChildProcess,
+    LocalStackError,
+    PartMissingError,
+    choose_port,
+    port_answers,
+)
+from barograph_server.local.kafka_jars import kafka_jars
+from barograph_server.local.kafka_wire import unregister_broker
+from barograph_server.local.managed_server import START_TIMEOUT_S, LocalServer
+from barograph_server.local.private_files import UMASK, write_private
 
 # Small heap, serial collector, C1 compiler only: half the start-up time and a third of the memory, at about a quarter
 # of the throughput.

@@ -5,7 +5,7 @@ repository's own checksums, so this list is the only independent check. The cach
 list when they were stored, and they are hashed again before each start (57 MB take a tenth of a second). A start with a
 full cache makes no network call and does not import the resolver.
 
-`python -m local.kafka_jars` rewrites the list from the versions in this file.
+`python -m barograph_server.local.kafka_jars` rewrites the list from the versions in this file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.child_process import LocalStackError, PartMissingError
+from barograph_server.local.child_process import LocalStackError, PartMissingError
 
 KAFKA_VERSION = "4.3.1"
 
@@ -96,7 +96,7 @@ def parse_jar_list(text: str, source: str = JAR_LIST.name) -> tuple[Jar, ...]:
         if len(words) != 2 or len(parts) != 3 or len(words[1]) != 64:
             raise LocalStackError(
                 f"{source}, line {number}: expected `group:artifact:version sha256`, found {line!r}. "
-                "Regenerate the list with `python -m local.kafka_jars`."
+                "Regenerate the list with `python -m barograph_server.local.kafka_jars`."
             )
         jar = Jar(parts[0], parts[1], parts[2], words[1])
         if (jar.group, jar.artifact) in jars:
@@ -206,7 +206,7 @@ def main() -> int:
             shutil.rmtree(working_dir)
     header = (
         f"# The jars of Apache Kafka {KAFKA_VERSION}: Maven coordinate, SHA-256.\n"
-        "# Written by `python -m local.kafka_jars`; compared before every start of the local broker.\n"
+        "# Written by `python -m barograph_server.local.kafka_jars`; compared before every start of the local broker.\n"
     )
     lines = "".join(f"{jar.coordinate} {jar.sha256}\n" for jar in jars)
     JAR_LIST.write_text(header + lines, encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from local.child_process import LOOPBACK, LocalStackError
+from barograph_server.local.child_process import LOOPBACK, LocalStackError
 
 _UNREGISTER_BROKER = 64
 _VERSION = 0

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from local.child_process import LOOPBACK, PartMissingError
-from local.managed_server import LocalServer
+from barograph_server.local.child_process import LOOPBACK, PartMissingError
+from barograph_server.local.managed_server import LocalServer
 
 MODEL = "smollm2-135m"
 """The name of the model in its answers."""
@@ -57,7 +57,14 @@ class LocalLanguageModel(LocalServer):
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
         numbers = (str(state["port"]), str(_SLOTS), str(_CONTEXT_TOKENS))
-        return [sys.executable, "-m", "local.language_model_server", model_file(), *numbers, MODEL], None
+        return [
+            sys.executable,
+            "-m",
+            "barograph_server.local.language_model_server",
+            model_file(),
+            *numbers,
+            MODEL,
+        ], None
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
         return is_healthy(state["port"])

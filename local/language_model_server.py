@@ -1,4 +1,4 @@
-"""The process of the local language model: `python -m local.language_model_server MODEL PORT SLOTS CONTEXT NAME`.
+"""The process of the local language model; arguments are MODEL PORT SLOTS CONTEXT NAME.
 
 It serves the interface of OpenAI on the loopback address until SIGTERM.
 """

@@ -20,7 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from local.child_process import LOOPBACK, LocalStackError
+from barograph_server.local.child_process import LOOPBACK, LocalStackError
 
 BODY_BYTES = 64 * 1024
 """Maximum size of a request."""

@@ -9,8 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from local.child_process import LOOPBACK, ChildProcess, LocalStackError, OwnerLock, choose_port, port_is_free
-from local.private_files import write_private
+from barograph_server.local.child_process import (
+    LOOPBACK,
+    ChildProcess,
+    LocalStackError,
+    OwnerLock,
+    choose_port,
+    port_is_free,
+)
+from barograph_server.local.private_files import write_private
 
 # Both servers start within seconds on an idle machine; a broker took 18 s on two cores shared with five busy processes.
 # Only a hanging start waits this long, because a failed start is detected at once.

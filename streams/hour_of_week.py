@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
 
-from sketches.baseline.layout import IntArray
-from sketches.drift.season import HourArray
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.season import HourArray
 
 
 def hour_unit_s(pane_s: int) -> int:

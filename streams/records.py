@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.baseline.columns import TAIL_KEYS
-from sketches.baseline.layout import HEADER
+from barograph_server.sketches.baseline.columns import TAIL_KEYS
+from barograph_server.sketches.baseline.layout import HEADER
 
 FORMAT = 2
 OLDEST_FORMAT = 1

@@ -11,21 +11,27 @@ from typing import Protocol
 
 import structlog
 
-from streams.broker.acl import require_acls
-from streams.broker.client import TopicMetadata
-from streams.broker.consumer_lag import LagMonitor, SourceTopic
-from streams.errors import ProcessorError
-from streams.events.event_time import DAY_MS
-from streams.health.endpoint import OFF, Endpoint
-from streams.health.watchdog import SCORER_STALL_TIMEOUTS, Watchdog
-from streams.registry.poller import RegistryPoller
-from streams.runtime.lifecycle import ShutdownSignal, configure_logging, run_until_signal, use_single_malloc_arena
-from streams.runtime.metrics_report import Report, ReportWriter
-from streams.settings import ProcessorSettings
-from streams.unencrypted import unencrypted_connections
-from warehouse import metrics, queries
-from warehouse.client import connect
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.streams.broker.acl import require_acls
+from barograph_server.streams.broker.client import TopicMetadata
+from barograph_server.streams.broker.consumer_lag import LagMonitor, SourceTopic
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.event_time import DAY_MS
+from barograph_server.streams.health.endpoint import OFF, Endpoint
+from barograph_server.streams.health.watchdog import SCORER_STALL_TIMEOUTS, Watchdog
+from barograph_server.streams.registry.poller import RegistryPoller
+from barograph_server.streams.runtime.lifecycle import (
+    ShutdownSignal,
+    configure_logging,
+    run_until_signal,
+    use_single_malloc_arena,
+)
+from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.unencrypted import unencrypted_connections
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
 
 
 class Runnable(Protocol):
@@ -42,7 +48,7 @@ def run_sketcher(settings: ProcessorSettings) -> int:
     """Run a sketcher until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        from streams.sketcher.sketcher import GROUP, Sketcher
+        from barograph_server.streams.sketcher.sketcher import GROUP, Sketcher
 
         require_acls(settings, "sketcher")
         _partials_topic(settings)
@@ -57,7 +63,7 @@ def run_recorder(settings: ProcessorSettings) -> int:
     """Run a recorder until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        from streams.recorder.recorder import GROUP, Recorder
+        from barograph_server.streams.recorder.recorder import GROUP, Recorder
 
         require_acls(settings, "recorder")
         _partials_topic(settings)
@@ -71,10 +77,10 @@ def run_monitor(settings: ProcessorSettings) -> int:
     """Run a monitor until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> int:
-        from streams.monitor.app import GROUP, run_app
-        from streams.monitor.security import security_of
-        from streams.monitor.state.store import WarehouseStore
-        from streams.monitor.worker import Worker
+        from barograph_server.streams.monitor.app import GROUP, run_app
+        from barograph_server.streams.monitor.security import security_of
+        from barograph_server.streams.monitor.state.store import WarehouseStore
+        from barograph_server.streams.monitor.worker import Worker
 
         security = security_of(settings.kafka)
         require_acls(settings, "monitor")
@@ -104,7 +110,7 @@ def run_scorer(settings: ProcessorSettings) -> int:
     """Run a scorer until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        from streams.scorer.worker import Scorer
+        from barograph_server.streams.scorer.worker import Scorer
 
         Scorer(settings, services.registry, services.report).run(shutdown.requested)
 

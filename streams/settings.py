@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from barograph.contract.kinds import IntegerKind, NumberKind, TextKind
 
-from streams.topics import Topics
-from warehouse.client import Address
-from warehouse.configuration import SECONDS, Setting
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.configuration import SECONDS, Setting
 
 Clock = Literal["live", "replay"]
 

@@ -17,11 +17,19 @@ import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, OTHER
-from sketches.baseline.layout import IntArray
-from streams.events.batch import RejectedEvent
-from streams.events.columns import EncodedNames, ProducerArrivals
-from streams.records import MAX_RECORD_BYTES, DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally, encode
+from barograph_server.sketches.baseline.baseline import ALL, OTHER
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.streams.events.batch import RejectedEvent
+from barograph_server.streams.events.columns import EncodedNames, ProducerArrivals
+from barograph_server.streams.records import (
+    MAX_RECORD_BYTES,
+    DeadCount,
+    ErrorCount,
+    OffsetRange,
+    ProducerCount,
+    Tally,
+    encode,
+)
 
 MAX_KINDS = 50
 """Kinds of errors counted separately per flush and pane; the rarest ones beyond are counted as `other`."""

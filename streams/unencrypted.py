@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from warehouse.client import Address
+from barograph_server.warehouse.client import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from local.child_process import PartMissingError
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from barograph_server.local.child_process import PartMissingError
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.warehouse.client import Client
 from tests.support.missing_dependencies import skip_without
 from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedServers
 from tests.support.warehouse import emptied, login, migrated
-from warehouse.client import Client
 
 _TESTS = Path(__file__).parent
 

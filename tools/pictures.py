@@ -20,8 +20,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Browser
 
-from dashboards.uids import DASHBOARDS, PANELS
-from local.clickhouse import LocalClickHouse
+from barograph_server.dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.local.clickhouse import LocalClickHouse
 from tests.support.browser import COMMANDS, PreviewPage, chromium
 from tests.support.incident_models import INCIDENTS
 from tests.support.page_layout import open_rows

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from local.kafka_jars import JAR_LIST, Jar, parse_jar_list  # noqa: E402
+from barograph_server.local.kafka_jars import JAR_LIST, Jar, parse_jar_list  # noqa: E402
 
 EXPORT = ("export", "--frozen", "--quiet", "--all-packages", "--all-groups", "--format", "cyclonedx1.5")
 

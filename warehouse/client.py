@@ -22,8 +22,8 @@ from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client as DriverClient
 from clickhouse_connect.driver.httpclient import HttpClient
 
-from warehouse.configuration import Setting
-from warehouse.errors import WarehouseBusy, WarehouseError, translate
+from barograph_server.warehouse.configuration import Setting
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

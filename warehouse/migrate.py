@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from warehouse.client import Client, WarehouseError
+from barograph_server.warehouse.client import Client, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,7 +89,7 @@ def parse(name: str, text: str) -> Migration:
 def load() -> tuple[Migration, ...]:
     """Read the migrations of this package, in order."""
     migrations = []
-    for entry in files("warehouse").joinpath("migrations").iterdir():
+    for entry in files("barograph_server.warehouse").joinpath("migrations").iterdir():
         sources = sorted(entry.iterdir(), key=lambda source: source.name) if entry.is_dir() else [entry]
         texts = [source.read_text(encoding="utf-8") for source in sources if source.name.endswith(".sql")]
         if texts:

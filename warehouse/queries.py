@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from warehouse.client import identifier
-from warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.client import identifier
+from barograph_server.warehouse.drill_models import NO_DRILLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 RowT = TypeVar("RowT")
 END_OF_TIME_S = 4_102_444_800
@@ -135,6 +135,12 @@ def contracts(client: Client, *, drills: bool = False) -> list[ContractRow]:
     )
 
 
+def first_applied_ms(client: Client) -> dict[str, int]:
+    """Return when each model's first contract was applied, in Unix milliseconds."""
+    rows = client.rows("SELECT model, toUnixTimestamp64Milli(min(applied_at)) FROM contracts GROUP BY model")
+    return {str(model): int(applied) for model, applied in rows}
+
+
 def contract_history(client: Client, model: str) -> list[ContractRow]:
     """Read all contracts of a model in the order in which they were applied; the last one is in effect."""
     return rows_of(
@@ -170,6 +176,12 @@ def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
         "ORDER BY model, version, effective_from, accepted_at",
         {} if model is None else {"model": model},
     )
+
+
+def has_baseline(client: Client, model: str) -> bool:
+    """Return whether a model has any baseline."""
+    ((n,),) = client.rows("SELECT count() FROM baselines WHERE model = {model:String}", {"model": model})
+    return bool(n)
 
 
 def codebooks(client: Client, codebook_ids: Sequence[str]) -> dict[str, bytes]:
@@ -290,8 +302,7 @@ def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, en
     """
     condition, parameters = _condition(model, start_s, end_s, pane_s=3600 if table == "rollups" else None)
     return client.rows(
-        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {condition} "  # noqa: S608 - as below
-        "GROUP BY at ORDER BY at",
+        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {condition} GROUP BY at ORDER BY at",
         parameters,
     )
 
@@ -346,7 +357,7 @@ def _pane_rows(client: Client, table: PaneTable, condition: _Condition, *, sketc
 def _table(client: Client, table: str, condition: _Condition, *, without: Iterable[str] = ()) -> pa.Table:
     text, parameters = condition
     columns = f"* EXCEPT ({', '.join(without)})" if without else "*"
-    sql = f"SELECT {columns} FROM {table} FINAL WHERE {text}"  # noqa: S608 - names of this file
+    sql = f"SELECT {columns} FROM {table} FINAL WHERE {text}"
     return client.arrow(sql, parameters)
 
 

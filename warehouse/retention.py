@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from warehouse import migrate
-from warehouse.client import identifier
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 DEFAULT_RETENTION_DAYS = 400
 MAX_RETENTION_DAYS = 10_000

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from warehouse.client import identifier
+from barograph_server.warehouse.client import identifier
 
 PREFIX = "barograph_"
 """Roles, profiles and quotas belong to a server, not to a database: the prefix distinguishes them from others."""

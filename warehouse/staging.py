@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from sketches.baseline.columns import COLUMN_KEYS
-from sketches.baseline.levels import LEVEL_NAMES
-from warehouse.client import Address, Client, connect, identifier
+from barograph_server.sketches.baseline.columns import COLUMN_KEYS
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.warehouse.client import Address, Client, connect, identifier
 
 _PANE_KEY = "version, baseline_id, slice, field, pane_start"
 _VOLUME_KEY = "version, baseline_id, slice, pane_start"

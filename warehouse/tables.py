@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from warehouse import migrate
-from warehouse.client import Client, WarehouseError
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, WarehouseError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 import structlog
 from barograph.contract import Contract
 
-from streams.errors import ProcessorError
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 CLOSE_S = 10.0
 """Longest wait for the end of a run, in seconds."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from alerts.rule import Rule
-from alerts.wall_clock import LiveInstance
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.wall_clock import LiveInstance
 
 COUNTING = ("sketcher", "monitor")
 """Processors whose absence makes all numbers old."""

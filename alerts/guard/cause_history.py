@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 from barograph.contract import Contract
 
-from alerts.guard.background_task import BackgroundTask, TaskStopped
-from warehouse.client import Address, Client
-from warehouse.suspected_causes import (
+from barograph_server.alerts.guard.background_task import BackgroundTask, TaskStopped
+from barograph_server.alerts.guard.suspected_causes import (
     ExplainedVerdict,
     OnsetCache,
     explain_verdicts,
-    models_with_major_verdicts,
     store_causes,
 )
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.governance.major_verdicts import models_with_major_verdicts
 
 CHECK_S = 60.0
 """Pause between checks, in seconds."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from barograph.contract import Contract
 from barograph.guard.health import HealthReason, RuleProgress
 
-from alerts.guard.model_guard import ActiveInstance
-from alerts.wall_clock import LiveInstance
+from barograph_server.alerts.guard.model_guard import ActiveInstance
+from barograph_server.alerts.wall_clock import LiveInstance
 
 
 def degrading_instances(contract: Contract, instances: Iterable[LiveInstance]) -> list[ActiveInstance]:

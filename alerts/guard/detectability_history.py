@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
 
 from barograph.contract import Contract
 
-from alerts.guard.background_task import BackgroundTask, TaskStopped
-from alerts.prediction.detectability_text import invisible_change, invisible_reason
-from alerts.prediction.model_detectability import (
+from barograph_server.alerts.guard.background_task import BackgroundTask, TaskStopped
+from barograph_server.alerts.prediction.detectability_text import invisible_change, invisible_reason
+from barograph_server.alerts.prediction.model_detectability import (
     DetectabilityError,
     ModelDetectability,
     compute_detectability,
     visibility,
 )
-from alerts.prediction.smallest_change import Detectability
-from alerts.settings import AlertSettings
-from sketches.baseline.baseline import BaselineError
-from warehouse.client import Address, Client
-from warehouse.tables import insert_rows
+from barograph_server.alerts.prediction.smallest_change import Detectability
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.sketches.baseline.baseline import BaselineError
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.history.detectability import last_computations
+from barograph_server.warehouse.tables import insert_rows
 
 PERIOD_S = 86_400
 """Age at which a computation is repeated."""
@@ -77,12 +77,7 @@ class DetectabilityHistory(BackgroundTask):
 
 def due_models(client: Client, contracts: Mapping[str, Contract], now_s: float) -> list[str]:
     """Return the models whose last computation is a day old or used another contract; those without one first."""
-    last: dict[str, tuple[datetime, str]] = {
-        model: (at, contract_id)
-        for model, at, contract_id in client.rows(
-            "SELECT model, max(at), argMax(contract_id, at) FROM detectability GROUP BY model"
-        )
-    }
+    last = last_computations(client)
     known = {model: (last[model][0].timestamp(), last[model][1]) for model in contracts if model in last}
     due = [
         model

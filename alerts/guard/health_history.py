@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import structlog
 from barograph.guard.health import ModelHealth
 
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.tables import insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.tables import insert_rows
 
 ROW_MS = 60_000
 """How often a row of each model is written, changed or not, in milliseconds."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import structlog
 from barograph.guard.health import ModelHealth, decode_health, encode_health
 
-from streams.broker.compacted_log import CompactedLog
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.compacted_log import CompactedLog
+from barograph_server.streams.settings import ProcessorSettings
 
 
 class HealthLog:

@@ -17,27 +17,27 @@ from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
-from alerts.guard.blindness import LAG_RULE, PIPELINE_RULES, blind_reason
-from alerts.guard.cause_history import CauseHistory
-from alerts.guard.degrading import degrading_instances
-from alerts.guard.detectability_history import DetectabilityHistory
-from alerts.guard.health_history import HealthHistory
-from alerts.guard.health_log import HealthLog
-from alerts.guard.model_guard import ModelGuard, is_news
-from alerts.guard.prompt_rollbacks import PromptRollbacks
-from alerts.rule import Rule, definitions
-from alerts.rules import rules_for
-from alerts.settings import AlertsError, AlertSettings
-from alerts.simulator import Notification
-from alerts.wall_clock import LiveAlerts, LiveInstance
-from alerts.webhooks import AlertMessage
-from streams.broker.client import FATAL_ERRORS, explain, make_consumer
-from streams.registry.registry import Registry
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse.client import Address, Client, connect
-from warehouse.drill_models import is_drill
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.alerts.guard.blindness import LAG_RULE, PIPELINE_RULES, blind_reason
+from barograph_server.alerts.guard.cause_history import CauseHistory
+from barograph_server.alerts.guard.degrading import degrading_instances
+from barograph_server.alerts.guard.detectability_history import DetectabilityHistory
+from barograph_server.alerts.guard.health_history import HealthHistory
+from barograph_server.alerts.guard.health_log import HealthLog
+from barograph_server.alerts.guard.model_guard import ModelGuard, is_news
+from barograph_server.alerts.guard.prompt_rollbacks import PromptRollbacks
+from barograph_server.alerts.rule import Rule, definitions
+from barograph_server.alerts.rules import rules_for
+from barograph_server.alerts.settings import AlertsError, AlertSettings
+from barograph_server.alerts.simulator import Notification
+from barograph_server.alerts.wall_clock import LiveAlerts, LiveInstance
+from barograph_server.alerts.webhooks import AlertMessage
+from barograph_server.streams.broker.client import FATAL_ERRORS, explain, make_consumer
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.drill_models import is_drill
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 GROUP = "guard"
 SESSION_TIMEOUT_S = 10.0

@@ -13,16 +13,16 @@ from barograph.contract import Contract
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptLabel
 
-from alerts.guard.background_task import BackgroundTask
-from streams.prompts.changes import Author
-from streams.prompts.prompt_log import PromptLog
-from streams.prompts.proposed_rollback import decide_rollback
-from streams.prompts.registry_change import change_registry
-from streams.settings import ProcessorSettings
-from warehouse.client import Address, Client
-from warehouse.errors import WarehouseError
-from warehouse.prompts import store_missing
-from warehouse.rollback_proposals import RollbackProposal, read_proposals
+from barograph_server.alerts.guard.background_task import BackgroundTask
+from barograph_server.streams.prompts.changes import Author
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.prompts.proposed_rollback import decide_rollback
+from barograph_server.streams.prompts.registry_change import change_registry
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.rollouts.prompts import store_missing
+from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal, read_proposals
 
 AUTHOR = "guard"
 """Who makes the change, in the log of changes."""

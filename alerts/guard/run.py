@@ -6,13 +6,13 @@ import os
 
 import structlog
 
-from alerts.guard.processor import GuardProcessor
-from alerts.settings import AlertSettings
-from alerts.webhooks import Sender
-from streams.broker.acl import require_acls
-from streams.run import ProcessorServices, run_processor
-from streams.runtime.lifecycle import ShutdownSignal
-from streams.settings import ProcessorSettings
+from barograph_server.alerts.guard.processor import GuardProcessor
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.webhooks import Sender
+from barograph_server.streams.broker.acl import require_acls
+from barograph_server.streams.run import ProcessorServices, run_processor
+from barograph_server.streams.runtime.lifecycle import ShutdownSignal
+from barograph_server.streams.settings import ProcessorSettings
 
 
 def run_guard(settings: ProcessorSettings, alerts: AlertSettings, *, sends: bool) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from alerts.prediction.model_detectability import HORIZONS
-from alerts.prediction.smallest_change import Detectability
+from barograph_server.alerts.prediction.model_detectability import HORIZONS
+from barograph_server.alerts.prediction.smallest_change import Detectability
 
 CORRELATED = 5.0
 """A larger φ is named as the reason."""

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from alerts.prediction.smallest_change import Detectability, change_tables, rule_detectability, window_detectability
-from alerts.prediction.window_power import WindowTraffic
-from alerts.settings import AlertSettings
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline
-from sketches.baseline.groups import reference_slices
-from sketches.baseline.layout import Layout
-from warehouse.applied_baselines import load_applied
-from warehouse.client import Client
-from warehouse.field_traffic import TRAFFIC_DAYS, field_traffic
+from barograph_server.alerts.prediction.smallest_change import (
+    Detectability,
+    change_tables,
+    rule_detectability,
+    window_detectability,
+)
+from barograph_server.alerts.prediction.window_power import WindowTraffic
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline
+from barograph_server.sketches.baseline.groups import reference_slices
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history.applied_baselines import load_applied
+from barograph_server.warehouse.history.field_traffic import TRAFFIC_DAYS, field_traffic
 
 HORIZONS = {"1h": 3_600.0, "1d": 86_400.0, "7d": 604_800.0}
 """The times within which a change is detected, in seconds."""

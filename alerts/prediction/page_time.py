@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from alerts.prediction.traffic import Traffic
-from alerts.prediction.window_power import FieldPower, WindowTraffic
-from alerts.rule import Rule, Severity
-from alerts.rules import rules_of
-from alerts.settings import AlertSettings
-from alerts.templates.factory import RuleFactory
-from alerts.templates.fields import RATE_RULES
-from sketches.baseline.baseline import FieldBaseline
-from sketches.detection.delay import QUANTILES, DetectionCurve
-from sketches.detection.effects import FieldShares
+from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.prediction.window_power import FieldPower, WindowTraffic
+from barograph_server.alerts.rule import Rule, Severity
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.templates.factory import RuleFactory
+from barograph_server.alerts.templates.fields import RATE_RULES
+from barograph_server.sketches.baseline.baseline import FieldBaseline
+from barograph_server.sketches.detection.delay import QUANTILES, DetectionCurve
+from barograph_server.sketches.detection.effects import FieldShares
 
 PSI_RULES = ("psi-major", "psi-minor", "output-shift")
 

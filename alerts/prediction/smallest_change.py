@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 from barograph.contract import Contract
 
-from alerts.prediction.page_time import detect, rules_reading
-from alerts.prediction.window_power import FieldPower, WindowTraffic
-from alerts.rule import Rule
-from alerts.settings import AlertSettings
-from alerts.templates.factory import RuleFactory
-from sketches.baseline.baseline import ALL, FieldBaseline
-from sketches.detection.effects import FieldShares, moved_share, shifted, trained_shares, with_rate
+from barograph_server.alerts.prediction.page_time import detect, rules_reading
+from barograph_server.alerts.prediction.window_power import FieldPower, WindowTraffic
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.templates.factory import RuleFactory
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
+from barograph_server.sketches.detection.effects import FieldShares, moved_share, shifted, trained_shares, with_rate
 
 ChangeKind = Literal["shift", "moved", "nulls"]
 """A shift of the mean, events that move from the most frequent category to the second, or more nulls."""

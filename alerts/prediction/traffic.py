@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from barograph.contract import Contract
 
-from alerts.prediction.window_power import WindowTraffic
-from sketches.baseline.baseline import ALL, FieldBaseline
-from sketches.drift.window_phi import typical_length_s
+from barograph_server.alerts.prediction.window_power import WindowTraffic
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
+from barograph_server.sketches.drift.window_phi import typical_length_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from barograph.contract import Contract, Window
 
-from sketches.baseline.baseline import ALL, FieldBaseline
-from sketches.detection.delay import DetectionCurve
-from sketches.detection.effects import FieldShares, trained_shares
-from sketches.detection.psi_power import exceedance, interval_exceedance, level_threshold, mixed_psi
-from sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
-from sketches.drift.power import n_star
-from sketches.drift.psi import SHARE_FLOOR
-from warehouse.signals.verdicts import ALONE_EVENTS, RATE_P
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
+from barograph_server.sketches.detection.delay import DetectionCurve
+from barograph_server.sketches.detection.effects import FieldShares, trained_shares
+from barograph_server.sketches.detection.psi_power import exceedance, interval_exceedance, level_threshold, mixed_psi
+from barograph_server.sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
+from barograph_server.sketches.drift.power import n_star
+from barograph_server.sketches.drift.psi import SHARE_FLOOR
+from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS, RATE_P
 
 LEAST_INDEPENDENT = 10.0
 """Fewest independent events (n/φ) of a window for which a prediction is made."""

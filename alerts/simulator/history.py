@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from alerts.rule import Rule
-from alerts.simulator.states import Instance, Transition, Zone, zone_of
-from warehouse.client import Client
-from warehouse.signals import EventTimeRange, FactTime, series_sql
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.simulator.states import Instance, Transition, Zone, zone_of
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import EventTimeRange, FactTime, series_sql
 
 
 @dataclass(frozen=True, slots=True)

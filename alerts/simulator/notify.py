@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alerts.routing import Policy
-from alerts.settings import WEEKDAYS, AlertSettings, MuteTiming
+from barograph_server.alerts.routing import Policy
+from barograph_server.alerts.settings import WEEKDAYS, AlertSettings, MuteTiming
 
 MUTED_STEPS = 12 * 24 * 62
 """Number of muted evaluations (at five minutes) after which a group is abandoned: two months."""

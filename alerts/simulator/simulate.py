@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alerts.incidents import Incident, firing_changes, fold
-from alerts.routing import branch
-from alerts.rule import Rule, Severity
-from alerts.settings import AlertSettings
-from alerts.simulator.history import Replay, read_changes, replay
-from alerts.simulator.notify import Alert, Notification, dispatch
-from warehouse.client import Client
-from warehouse.signals import FactTime
+from barograph_server.alerts.incidents import Incident, firing_changes, fold
+from barograph_server.alerts.routing import branch
+from barograph_server.alerts.rule import Rule, Severity
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator.history import Replay, read_changes, replay
+from barograph_server.alerts.simulator.notify import Alert, Notification, dispatch
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import FactTime
 
 WEEK_S = 7 * 86_400
 

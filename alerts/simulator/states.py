@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
-from alerts.rule import Rule
+from barograph_server.alerts.rule import Rule
 
 State = Literal["Normal", "Pending", "Alerting", "Recovering", "NoData", "Error"]
 

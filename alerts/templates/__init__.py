@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 from barograph.contract import Contract
 
-from alerts.rule import Rule
-from alerts.settings import AlertSettings
-from alerts.templates.costs import cost_rules
-from alerts.templates.drills import drill_rules
-from alerts.templates.evaluations import evaluation_rules
-from alerts.templates.factory import RuleFactory
-from alerts.templates.fields import drift_rules, output_rules, rate_rules
-from alerts.templates.judges import judge_rules
-from alerts.templates.labels import label_rules
-from alerts.templates.prompts import prompt_rules
-from alerts.templates.readers import reader_rules
-from alerts.templates.shadow import shadow_rules
-from alerts.templates.traffic import guard_rule, pipeline_rules, processor_rule, traffic_rules
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.templates.costs import cost_rules
+from barograph_server.alerts.templates.drills import drill_rules
+from barograph_server.alerts.templates.evaluations import evaluation_rules
+from barograph_server.alerts.templates.factory import RuleFactory
+from barograph_server.alerts.templates.fields import drift_rules, output_rules, rate_rules
+from barograph_server.alerts.templates.judges import judge_rules
+from barograph_server.alerts.templates.labels import label_rules
+from barograph_server.alerts.templates.prompts import prompt_rules
+from barograph_server.alerts.templates.readers import reader_rules
+from barograph_server.alerts.templates.shadow import shadow_rules
+from barograph_server.alerts.templates.traffic import guard_rule, pipeline_rules, processor_rule, traffic_rules
 
 __all__ = ["contract_rules", "guard_rule", "processor_rule"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alerts.rule import Rule
-from alerts.templates.factory import INTERVAL, REASON, RuleFactory
-from alerts.text import LabelRef, NumberRef
-from dashboards.uids import panel_link
-from warehouse.signals.costs import Period, budget_use, cache_hit_fall, token_coverage_fall
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import INTERVAL, REASON, RuleFactory
+from barograph_server.alerts.text import LabelRef, NumberRef
+from barograph_server.dashboards.uids import panel_link
+from barograph_server.warehouse.signals.costs import Period, budget_use, cache_hit_fall, token_coverage_fall
 
 CACHE_FALL = 0.1
 """Default threshold of the rule cache-hit-fall, in shares: ten percentage points."""

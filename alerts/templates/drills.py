@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alerts.rule import Rule
-from alerts.templates.factory import DAY_S, RuleFactory
-from alerts.text import NumberRef, duration, in_url
-from dashboards.uids import DASHBOARDS, panel_link
-from warehouse.signals.drills import drills_overdue
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import DAY_S, RuleFactory
+from barograph_server.alerts.text import NumberRef, duration, in_url
+from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.warehouse.signals.drills import drills_overdue
 
 NAME = "drills-overdue"
 OVERDUE_S = 30 * DAY_S

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from alerts.rule import Rule
-from alerts.templates.factory import DAY_S, INTERVAL, REASON, RuleFactory
-from alerts.text import FORMS, LabelRef, NumberRef, duration, in_url
-from dashboards.uids import DASHBOARDS, panel_link
-from warehouse.signals.evaluations import (
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import DAY_S, INTERVAL, REASON, RuleFactory
+from barograph_server.alerts.text import FORMS, LabelRef, NumberRef, duration, in_url
+from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.warehouse.signals.evaluations import (
     LEAST_CALLS,
     missing_labels,
     rate_above_promise,

@@ -10,11 +10,11 @@ from barograph.contract import Contract, Field, Window, format_duration
 from barograph.contract.alerts import FAST_RATIO, FAST_RULES, AlertRule
 from barograph.contract.alerts_section import applies_to
 
-from alerts.rule import SHOWN_LENGTHS, Rule, Severity
-from alerts.settings import AlertSettings
-from alerts.text import LabelRef, NumberRef, Text, in_url
-from dashboards.uids import DASHBOARDS
-from warehouse.signals.verdicts import HoppingWindow, PaneTiming
+from barograph_server.alerts.rule import SHOWN_LENGTHS, Rule, Severity
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.text import LabelRef, NumberRef, Text, in_url
+from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.warehouse.signals.verdicts import HoppingWindow, PaneTiming
 
 DAY_S = 86_400
 IN_WINDOW: Text = (" in the ", LabelRef("window", is_detail=True), " window until ", LabelRef("until", is_detail=True))

@@ -7,11 +7,19 @@ from typing import Any
 
 from barograph.contract import Window
 
-from alerts.rule import Rule
-from alerts.templates.factory import CAUSE, DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory, last_part
-from alerts.text import LabelRef, NumberRef, Text
-from dashboards.uids import panel_link
-from warehouse.signals.verdicts import ALONE_EVENTS, RATE_P, psi, rate
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import (
+    CAUSE,
+    DAY_S,
+    IN_WINDOW_OF_VERSION,
+    INTERVAL,
+    REASON,
+    RuleFactory,
+    last_part,
+)
+from barograph_server.alerts.text import LabelRef, NumberRef, Text
+from barograph_server.dashboards.uids import panel_link
+from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS, RATE_P, psi, rate
 
 WEEK_S = 7 * DAY_S
 FIELD: Text = (LabelRef("field"),)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alerts.rule import Rule
-from alerts.templates.factory import RuleFactory
-from alerts.text import LabelRef
-from dashboards.uids import panel_link
-from warehouse.signals.judges import judge_findings
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import RuleFactory
+from barograph_server.alerts.text import LabelRef
+from barograph_server.dashboards.uids import panel_link
+from barograph_server.warehouse.signals.judges import judge_findings
 
 JUDGES_EVERY_S = 600
 """Shortest evaluation interval: judges evaluate their anchors every few hours."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from barograph.contract import format_duration
 from barograph.contract.check import label_kind
 
-from alerts.rule import Rule
-from alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory
-from alerts.text import Form, LabelRef, NumberRef, duration
-from dashboards.uids import panel_link
-from warehouse.signals.labels import Direction, expected_drop, label_age, measured_drop, performance
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory
+from barograph_server.alerts.text import Form, LabelRef, NumberRef, duration
+from barograph_server.dashboards.uids import panel_link
+from barograph_server.warehouse.signals.labels import Direction, expected_drop, label_age, measured_drop, performance
 
 LABELS_EVERY_S = 600
 """Shortest evaluation interval of rules on labels: their data change by the hour."""
@@ -41,7 +41,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
     if label is None:
         return
     # Imported here because it loads numerical libraries, which commands that only read settings do not need.
-    from streams.scorer.measure import ERRORS, SIGNED
+    from barograph_server.streams.scorer.measure import ERRORS, SIGNED
 
     window = factory.measured_s("performance")
     for metric, promise in factory.contract.slo.performance.items():

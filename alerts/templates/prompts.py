@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from barograph.contract import PREVIOUS
 
-from alerts.rule import Rule
-from alerts.templates.factory import RuleFactory
-from alerts.text import LabelRef, NumberRef
-from dashboards.uids import panel_link
-from warehouse.arm_comparisons import own_margins
-from warehouse.signals.prompts import prompt_harm
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import RuleFactory
+from barograph_server.alerts.text import LabelRef, NumberRef
+from barograph_server.dashboards.uids import panel_link
+from barograph_server.warehouse.rollouts.arm_comparisons import own_margins
+from barograph_server.warehouse.signals.prompts import prompt_harm
 
 EVERY_S = 600
 """Shortest evaluation interval: looks change by the hour."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alerts.rule import Rule
-from alerts.templates.factory import INTERVAL, RuleFactory
-from alerts.text import LabelRef, NumberRef, duration, in_url
-from dashboards.uids import DASHBOARDS, panel_link
-from sketches.shadow.decision import HARM_E_VALUE
-from warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.templates.factory import INTERVAL, RuleFactory
+from barograph_server.alerts.text import LabelRef, NumberRef, duration, in_url
+from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.sketches.rollout.decision import HARM_E_VALUE
+from barograph_server.warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
 
 LAG_S = 3 * 3600
 """Default of `at_least` of the rule shadow-lag: pairs of an hour are counted when the hour has ended."""

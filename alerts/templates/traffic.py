@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 from barograph.contract import format_duration
 
-from alerts.rule import Rule
-from alerts.settings import AlertSettings
-from alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory, last_part
-from alerts.text import LabelRef, NumberRef, Text, duration
-from dashboards.uids import DASHBOARDS, panel_link
-from warehouse.signals.pipeline import processor_age, record_age
-from warehouse.signals.signal import Signal
-from warehouse.signals.verdicts import loss, verdict_age
-from warehouse.signals.volume import broken_share, out_of_range, silence
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory, last_part
+from barograph_server.alerts.text import LabelRef, NumberRef, Text, duration
+from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.warehouse.signals.pipeline import processor_age, record_age
+from barograph_server.warehouse.signals.signal import Signal
+from barograph_server.warehouse.signals.verdicts import loss, verdict_age
+from barograph_server.warehouse.signals.volume import broken_share, out_of_range, silence
 
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 PROCESSOR_GONE_S = 120.0

@@ -19,13 +19,13 @@ from barograph.contract import Arms, Contract, Slo, Window
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
+from barograph_server.profiling.infer import InferOptions, Roles, infer_file
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, dump_baseline
+from barograph_server.sketches.sketch.numeric import numeric_sketch
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from benchmarks.history import panes, performance, processor_reports, verdicts
 from benchmarks.history.series import DAY_S, HOUR_S, SERIES
-from cli.infer import InferOptions, Roles, infer
-from sketches.baseline.baseline import ALL, Baseline, dump_baseline
-from sketches.sketch.numeric import numeric_sketch
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 SEED = 20_130_915
 MODEL = "shop-fraud"
@@ -137,7 +137,7 @@ def _infer_baseline(n_fields: int) -> tuple[Contract, Baseline]:
     with tempfile.TemporaryDirectory(prefix="barograph-history-") as folder:
         path = Path(folder) / "train.parquet"
         pq.write_table(pa.table(columns), path)
-        result = infer(
+        result = infer_file(
             InferOptions(
                 table=path,
                 model=MODEL,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from barograph_server.warehouse.operations.metrics import METRICS
+from barograph_server.warehouse.operations.processor_reports import BUCKET_S
 from benchmarks.history.series import TableFill
-from warehouse.metrics import METRICS
-from warehouse.processor_reports import BUCKET_S
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "publisher")
 REPORT_S = 10

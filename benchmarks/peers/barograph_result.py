@@ -11,14 +11,14 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from numpy.typing import NDArray
 
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.baseline.layout import EVENTS, HEADER, Layout
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.streams.records import Partial, decode
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.child import RANKS
 from benchmarks.stack import Testbed
 from benchmarks.workload import Workload
-from sketches.baseline.baseline import ALL
-from sketches.baseline.layout import EVENTS, HEADER, Layout
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.records import Partial, decode
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.drift.psi import psi_values
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.barograph_result import Panes
 from benchmarks.peers.topic_contents import TopicContents
-from sketches.baseline.bins import PsiBins
-from sketches.drift.psi import psi_values
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -12,13 +12,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from barograph_server.local.clickhouse import LocalClickHouse
 from benchmarks.machine import describe_machine
 from benchmarks.scoreboard.data_sets import DATA_SETS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES
 from benchmarks.scoreboard.page import PAGE, RECORD, render_page
 from benchmarks.scoreboard.results import Cell
 from benchmarks.scoreboard.scores import TRAFFIC, cell_json, score_in_database
-from local.clickhouse import LocalClickHouse
 
 REPEATS = 4
 """Incidents per cell."""

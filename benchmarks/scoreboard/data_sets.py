@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from examples.flights.data import read_flights
+from barograph_server.examples.flights.data import read_flights
 
 FloatArray = NDArray[np.float64]
 Rng = np.random.Generator

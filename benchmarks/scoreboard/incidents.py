@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
 
+from barograph_server.drills.faults.catalogue import find_fault
+from barograph_server.drills.faults.fault import EventTables, FaultPeriod
+from barograph_server.drills.faults.injection import InjectionRequest, plan_injection
+from barograph_server.sketches.baseline.baseline import Baseline
 from benchmarks.scoreboard.data_sets import DAY_MS, START_MS, DataSet
-from drills.faults.catalogue import find_fault
-from drills.faults.fault import EventTables, FaultPeriod
-from drills.faults.injection import InjectionRequest, plan_injection
-from sketches.baseline.baseline import Baseline
 
 FAULT_CLASSES: dict[str, tuple[float, ...]] = {
     "mean-shift": (0.5, 1.0, 2.0, 4.0),

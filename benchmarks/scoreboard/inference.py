@@ -5,11 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 from barograph.contract import Contract, Window
 
+from barograph_server.profiling.infer.infer import InferOptions, infer_table
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.profiling.infer.tables import memory_table
+from barograph_server.sketches.baseline.baseline import Baseline
 from benchmarks.scoreboard.data_sets import FEATURES, DataSet
-from cli.infer.infer import InferOptions, infer_table
-from cli.infer.profile import Roles
-from cli.infer.tables import memory_table
-from sketches.baseline.baseline import Baseline
 
 WINDOWS = (Window(3_600, 900), Window(86_400, 3_600))
 PANE_S = 900

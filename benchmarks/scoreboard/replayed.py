@@ -14,23 +14,23 @@ from barograph.contract.alerts import FIELD_RULES
 from barograph.guard.health import ModelHealth
 from numpy.typing import NDArray
 
-from alerts import AlertSettings, rules_of
-from alerts.simulator import Episode, simulate
-from alerts.templates.fields import RATE_RULES
+from barograph_server.alerts import AlertSettings, rules_of
+from barograph_server.alerts.simulator import Episode, simulate
+from barograph_server.alerts.templates.fields import RATE_RULES
+from barograph_server.drills.guard_states import guard_states
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.cells import FieldCells, category_cells, numeric_cells
+from barograph_server.sketches.baseline.columns import TAIL, FieldColumn
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.judge import judge
+from barograph_server.streams.monitor.windows import ends_between
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import FactTime
+from barograph_server.warehouse.tables import insert_columns
 from benchmarks.scoreboard.data_sets import FEATURES
-from drills.guard_states import guard_states
-from sketches.baseline.baseline import Baseline
-from sketches.baseline.cells import FieldCells, category_cells, numeric_cells
-from sketches.baseline.columns import TAIL, FieldColumn
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.judge import judge
-from streams.monitor.windows import ends_between
-from warehouse.client import Client
-from warehouse.signals import FactTime
-from warehouse.tables import insert_columns
 
 HOUR_S = 3_600
 

@@ -12,9 +12,14 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
 
-from alerts.prediction.page_time import predict_pages
-from alerts.prediction.traffic import Traffic
-from alerts.simulator import Episode
+from barograph_server.alerts.prediction.page_time import predict_pages
+from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.simulator import Episode
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.detection.effects import FieldShares, observed_shares
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Address, Client, connect
 from benchmarks.scoreboard.data_sets import DATA_SETS, DataSet
 from benchmarks.scoreboard.incidents import (
     CYCLE_DAYS,
@@ -31,11 +36,6 @@ from benchmarks.scoreboard.inference import PANE_S, WINDOWS, infer_model
 from benchmarks.scoreboard.replayed import StreamJudge, StreamReplay
 from benchmarks.scoreboard.results import Cell, IncidentResult, QuietPage, QuietStream
 from benchmarks.scoreboard.source_rows import SourceTest
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.detection.effects import FieldShares, observed_shares
-from warehouse import migrate
-from warehouse.client import Address, Client, connect
 
 TRAFFIC = (20.0, 200.0, 1_000.0)
 """Events per hour."""

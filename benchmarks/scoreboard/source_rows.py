@@ -14,11 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact
 
-from alerts.templates.fields import RATE_RULES
+from barograph_server.alerts.templates.fields import RATE_RULES
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.layout import IntArray
 from benchmarks.scoreboard.data_sets import SOURCE_ROW
 from benchmarks.scoreboard.replayed import StreamJudge
-from sketches.baseline.columns import FieldColumn
-from sketches.baseline.layout import IntArray
 
 LEVEL = 1e-4
 """A change is real below this p-value: 5 % divided by four fields, five rules and 30 days, rounded."""

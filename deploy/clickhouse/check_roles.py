@@ -25,9 +25,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from cli.settings import load_settings
-from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
-from warehouse.roles import ROLES, Limit, Role
+from barograph_server.settings import load_settings
+from barograph_server.warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
+from barograph_server.warehouse.operations.server import tables
+from barograph_server.warehouse.roles import ROLES, Limit, Role
 
 Check = tuple[bool, str]
 """Whether the server behaves as it must, and what was checked."""
@@ -57,11 +58,8 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     failed = 0
     try:
         with connect(address) as admin:
-            tables = [
-                name for (name,) in admin.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")
-            ]
             for role in ROLES:
-                failed += report(as_user(admin, address, role, tables))
+                failed += report(as_user(admin, address, role, tables(admin)))
         failed += report(cors_checks(address))
     except (WarehouseError, WarehouseBusy) as error:
         sys.stderr.write(f"{error}\n")

@@ -14,9 +14,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
-from cli.settings import load_settings
-from warehouse.client import Client, WarehouseBusy, WarehouseError, connect, identifier
-from warehouse.roles import ROLES, Role, statements
+from barograph_server.settings import load_settings
+from barograph_server.warehouse.client import Client, WarehouseBusy, WarehouseError, connect, identifier
+from barograph_server.warehouse.roles import ROLES, Role, statements
 
 PATIENCE_S = 120.0
 PAUSE_S = 2.0

@@ -1,8 +1,15 @@
 """The faults that a drill injects, each a pure transform of a table of events."""
 
-from drills.faults.catalogue import FAULTS, find_fault
-from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, FaultPeriod, Injection
-from drills.faults.injection import InjectionRequest, plan_injection
+from barograph_server.drills.faults.catalogue import FAULTS, find_fault
+from barograph_server.drills.faults.fault import (
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    FaultPeriod,
+    Injection,
+)
+from barograph_server.drills.faults.injection import InjectionRequest, plan_injection
 
 __all__ = [
     "FAULTS",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 
-from drills.errors import DrillError
-from drills.faults import categories, delivery, labels, missing, numbers, serving, times
-from drills.faults.fault import Fault
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import categories, delivery, labels, missing, numbers, serving, times
+from barograph_server.drills.faults.fault import Fault
 
 FAULTS: dict[str, Fault] = {
     fault.name: fault

@@ -7,8 +7,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract.model import FieldType
 
-from drills.faults.expected import RATES, drift, drift_of, estimates, field_rates
-from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, replace_column
+from barograph_server.drills.faults.expected import RATES, drift, drift_of, estimates, field_rates
+from barograph_server.drills.faults.fault import (
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    Injection,
+    replace_column,
+)
 
 NEW_CATEGORY = "drill: new category"
 _COMMON = 0.05

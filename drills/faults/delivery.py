@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from drills.faults.expected import nothing
-from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, epoch_ms
-from drills.faults.times import HOUR_MS
+from barograph_server.drills.faults.expected import nothing
+from barograph_server.drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, epoch_ms
+from barograph_server.drills.faults.times import HOUR_MS
 
 
 def repeat_events(events: EventTables, injection: Injection) -> EventTables:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from barograph.contract import Contract, Field
 from barograph.contract.alerts_section import is_output
 
-from drills.faults.fault import ExpectedRule, Injection
+from barograph_server.drills.faults.fault import ExpectedRule, Injection
 
 RATES = ("null-rate", "invalid-rate", "unseen-rate", "range-rate")
 NONE: tuple[ExpectedRule, ...] = ()

@@ -18,8 +18,8 @@ from barograph.contract import Contract, Field
 from barograph.contract.model import FieldType
 from numpy.typing import NDArray
 
-from drills.errors import DrillError
-from sketches.baseline.baseline import FieldBaseline
+from barograph_server.drills.errors import DrillError
+from barograph_server.sketches.baseline.baseline import FieldBaseline
 
 Mask = NDArray[np.bool_]
 ANY_TYPE: frozenset[FieldType] = frozenset(("float", "int", "bool", "category", "timestamp"))

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from barograph.contract import Contract, Field
 
-from drills.errors import DrillError
-from drills.faults.fault import ANY_TYPE, Fault, FaultParameter, FaultPeriod, Injection
-from sketches.baseline.baseline import Baseline
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults.fault import ANY_TYPE, Fault, FaultParameter, FaultPeriod, Injection
+from barograph_server.sketches.baseline.baseline import Baseline
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drills.faults.expected import NONE, other_performance, performance
-from drills.faults.fault import (
+from barograph_server.drills.faults.expected import NONE, other_performance, performance
+from barograph_server.drills.faults.fault import (
     ANY_TYPE,
     EventTables,
     ExpectedRule,
@@ -18,7 +18,7 @@ from drills.faults.fault import (
     epoch_ms,
     replace_column,
 )
-from drills.faults.times import HOUR_MS
+from barograph_server.drills.faults.times import HOUR_MS
 
 LABEL_STOP_H = 48.0
 """Delay, in hours, from which `label-stop` must fire: twice its shortest time without labels."""

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drills.faults.expected import drift_of, field_rates
-from drills.faults.fault import ANY_TYPE, EventTables, ExpectedRule, Fault, FaultParameter, Injection, replace_column
+from barograph_server.drills.faults.expected import drift_of, field_rates
+from barograph_server.drills.faults.fault import (
+    ANY_TYPE,
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    Injection,
+    replace_column,
+)
 
 SENTINEL = -999.0
 """The number that stands for a missing value; categories get the text of it."""

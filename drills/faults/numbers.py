@@ -10,8 +10,16 @@ import pyarrow.compute as pc
 from barograph.contract.model import NUMERIC_TYPES, FieldType
 from numpy.typing import NDArray
 
-from drills.faults.expected import drift, drift_of, field_rates
-from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, Mask, replace_column
+from barograph_server.drills.faults.expected import drift, drift_of, field_rates
+from barograph_server.drills.faults.fault import (
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    Injection,
+    Mask,
+    replace_column,
+)
 
 Values = NDArray[np.float64]
 NUMBERS: frozenset[FieldType] = frozenset(("float", "int"))

@@ -8,8 +8,15 @@ import pyarrow.compute as pc
 from barograph.contract.alerts_section import is_output
 from barograph.contract.model import FieldType
 
-from drills.faults.expected import drift, field_rates
-from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, replace_column
+from barograph_server.drills.faults.expected import drift, field_rates
+from barograph_server.drills.faults.fault import (
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    Injection,
+    replace_column,
+)
 
 LATENCY = "latency_ms"
 ERROR = "drill"

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drills.faults.expected import drift, field_rates
-from drills.faults.fault import (
+from barograph_server.drills.faults.expected import drift, field_rates
+from barograph_server.drills.faults.fault import (
     ANY_TYPE,
     EventTables,
     ExpectedRule,
@@ -17,7 +17,7 @@ from drills.faults.fault import (
     epoch_ms,
     replace_column,
 )
-from drills.faults.numbers import changed_numbers
+from barograph_server.drills.faults.numbers import changed_numbers
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 DAY_UNITS = {"hour of the day": 24, "minute of the day": 1_440, "second of the day": 86_400}

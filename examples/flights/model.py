@@ -19,7 +19,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # a part of scikit-learn, without types
 
-from examples.flights.features import FEATURES
+from barograph_server.examples.flights.features import FEATURES
 
 FloatArray = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Write the demo's files: `python -m examples.flights.prepare --out DIR`."""
+"""Write the demo's files: `python -m barograph_server.examples.flights.prepare --out DIR`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from examples.flights.data import DemoDataMissingError
-from examples.flights.replay import prepare
+from barograph_server.examples.flights.data import DemoDataMissingError
+from barograph_server.examples.flights.replay import prepare
 
 
 def main(

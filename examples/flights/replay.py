@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from examples.flights.data import UTC_MS, read_flights
-from examples.flights.features import FEATURES, WEATHER, flight_rows
-from examples.flights.model import (
+from barograph_server.examples.flights.data import UTC_MS, read_flights
+from barograph_server.examples.flights.features import FEATURES, WEATHER, flight_rows
+from barograph_server.examples.flights.model import (
     LATE,
     ON_TIME,
     DelayModel,

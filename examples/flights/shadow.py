@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from examples.flights.data import read_flights
-from examples.flights.features import FEATURES, flight_rows
-from examples.flights.model import DelayModel, Quality, classes, out_of_fold_scores, quality, train
-from examples.flights.replay import (
+from barograph_server.examples.flights.data import read_flights
+from barograph_server.examples.flights.features import FEATURES, flight_rows
+from barograph_server.examples.flights.model import DelayModel, Quality, classes, out_of_fold_scores, quality, train
+from barograph_server.examples.flights.replay import (
     CANDIDATE,
     CANDIDATE_FEATURES,
     CONTROL,

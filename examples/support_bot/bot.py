@@ -1,4 +1,4 @@
-"""The process of the support bot: `python -m examples.support_bot.bot OPTIONS`, where the options are JSON.
+"""The process of the support bot: `python -m barograph_server.examples.support_bot.bot OPTIONS`, options in JSON.
 
 Two threads answer questions with a prompt from the registry. OpenTelemetry instruments the `openai` client and makes
 the spans; a span processor adds the prompt to them. Commands come on standard input, one per line:
@@ -35,7 +35,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import get_tracer, set_tracer_provider
 
-from examples.support_bot.questions import even_mix, mix_with, question
+from barograph_server.examples.support_bot.questions import even_mix, mix_with, question
 
 THREADS = 2
 EXPORT_EVERY_MS = 500
@@ -186,7 +186,7 @@ class Bot:
         settings: dict[str, Any] = call.prompt.config
         messages: Any = call.prompt.render(question=text)
         began_s, first_s, timings = time.perf_counter(), None, None
-        with get_tracer("examples.support_bot").start_as_current_span("answer a customer"):
+        with get_tracer("barograph_server.examples.support_bot").start_as_current_span("answer a customer"):
             stream = self._client.chat.completions.create(
                 model=self._options.model,
                 messages=messages,

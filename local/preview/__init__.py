@@ -4,6 +4,6 @@ It reads the dashboard JSON, expands macros as Grafana's data source does, queri
 plotly. It is read-only and listens on loopback. In production, Grafana shows the dashboards.
 """
 
-from local.preview.server import PreviewServer
+from barograph_server.local.preview.server import PreviewServer
 
 __all__ = ["PreviewServer"]

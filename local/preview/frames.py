@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from warehouse.client import QueryResult
+from barograph_server.warehouse.client import QueryResult
 
 Kind = Literal["time", "number", "boolean", "string"]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.durations import go_duration_s, interval_ms
-from dashboards.macros import ALL, TimeRange, Value, expand
-from dashboards.parse import Json, panels_of
-from warehouse.client import QueryResult
+from barograph_server.dashboards.durations import go_duration_s, interval_ms
+from barograph_server.dashboards.macros import ALL, TimeRange, Value, expand
+from barograph_server.dashboards.parse import Json, panels_of
+from barograph_server.warehouse.client import QueryResult
 
 MIN_INTERVAL_MS = 1_000
 POINTS = 600

@@ -21,8 +21,8 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dashboards.macros import MacroError, TimeRange, Value
-from local.loopback_page import (
+from barograph_server.dashboards.macros import MacroError, TimeRange, Value
+from barograph_server.local.loopback_page import (
     HEADERS,
     TRUSTED_HOSTS,
     InvalidRequest,
@@ -31,11 +31,11 @@ from local.loopback_page import (
     json_response,
     read_json_object,
 )
-from local.preview.frames import frame_of
-from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
-from local.preview.ranges import RangeError, read_range
-from warehouse.client import Address, Client, QueryResult, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.local.preview.frames import frame_of
+from barograph_server.local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
+from barograph_server.local.preview.ranges import RangeError, read_range
+from barograph_server.warehouse.client import Address, Client, QueryResult, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 CLIENTS = 4
 """Maximum number of concurrent panel queries; further queries wait."""
 READ_ONLY: dict[str, str | int] = {"readonly": 2, "max_execution_time": 30, "max_result_rows": 200_000}
-_STATIC = importlib.resources.files("local.preview") / "static"
+_STATIC = importlib.resources.files("barograph_server.local.preview") / "static"
 
 Incidents = Callable[[int, int], Sequence[Mapping[str, Any]]]
-"""Returns the incidents at the end of a range (Unix milliseconds), as `cli.dev.page.open_incidents` describes them."""
+"""Returns the incidents at the end of a range (Unix milliseconds), as `operations.dev.page` describes them."""
 
 
 class PreviewServer(LoopbackServer):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, cast
 import msgspec
 from barograph.contract import CROSS, content_hash
 
-from sketches.baseline.columns import TAIL_COLUMNS, TAIL_KEYS, FieldColumn
+from barograph_server.sketches.baseline.columns import TAIL_COLUMNS, TAIL_KEYS, FieldColumn
 
 FORMAT = 1
 ALL = "all"

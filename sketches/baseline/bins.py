@@ -14,10 +14,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline
-from sketches.baseline.columns import FieldColumn
-from sketches.baseline.groups import FloatArray, IndexArray, VerdictGroups, flatten_slices, trained_groups
-from sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.groups import (
+    FloatArray,
+    IndexArray,
+    VerdictGroups,
+    flatten_slices,
+    trained_groups,
+)
+from barograph_server.sketches.baseline.layout import IntArray, Layout
 
 OTHER_BIN, NULL_BIN = "other", "null"
 
@@ -79,7 +85,7 @@ class PsiBins(VerdictGroups):
         bins: IntArray = np.add.reduceat(columns, self._firsts, axis=1, dtype=np.int64)
         return bins
 
-    def of_groups(self, chosen: NDArray[np.bool_]) -> PsiBins:
+    def select(self, chosen: NDArray[np.bool_]) -> PsiBins:
         """Return the bins of some groups, a mask of shape (G,), end to end."""
         if chosen.all():
             return self

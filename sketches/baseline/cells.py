@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import FieldBaseline
-from sketches.baseline.columns import TAIL, FieldColumn
-from sketches.baseline.layout import IntArray
+from barograph_server.sketches.baseline.baseline import FieldBaseline
+from barograph_server.sketches.baseline.columns import TAIL, FieldColumn
+from barograph_server.sketches.baseline.layout import IntArray
 
 CellArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]

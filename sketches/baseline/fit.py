@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from barograph.contract import CROSS, Contract, Field, Slice
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceValues
-from sketches.baseline.personal import bare_values
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceValues
+from barograph_server.sketches.baseline.personal import bare_values
 
 
 def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
-from sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.layout import IntArray, Layout
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int32]

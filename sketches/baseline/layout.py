@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, OTHER, Baseline, FieldBaseline
-from sketches.baseline.columns import TAIL, TAIL_KEYS, FieldColumn
-from sketches.sketch.merge import empty_moments
+from barograph_server.sketches.baseline.baseline import ALL, OTHER, Baseline, FieldBaseline
+from barograph_server.sketches.baseline.columns import TAIL, TAIL_KEYS, FieldColumn
+from barograph_server.sketches.sketch.merge import empty_moments
 
 IntArray = NDArray[np.int64]
 

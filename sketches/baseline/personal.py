@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from barograph.contract import CROSS, Contract, Field
 from barograph.publisher.pii import HASH_PATTERN, MAX_TRUNCATED_CHARS
 
-from sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.baseline import Baseline
 
 _HASHED = re.compile(HASH_PATTERN)
 

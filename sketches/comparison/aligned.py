@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
-from sketches.baseline.bins import NULL_BIN, OTHER_BIN, bin_labels, category_label
-from sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
+from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN, bin_labels, category_label
+from barograph_server.sketches.baseline.layout import IntArray, Layout
 
 
 @dataclass(frozen=True, slots=True)

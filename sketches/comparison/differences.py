@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from sketches.baseline.levels import InsufficientReason, Level
-from sketches.comparison.two_sample import check_phi
-from sketches.drift.fisher import fisher_p
-from sketches.drift.rates import Z, newcombe, rate_of, wilson
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.baseline.levels import InsufficientReason, Level
+from barograph_server.sketches.comparison.two_sample import check_phi
+from barograph_server.sketches.drift.fisher import fisher_p
+from barograph_server.sketches.drift.rates import Z, newcombe, rate_of, wilson
+from barograph_server.sketches.sketch.numeric import NumericSketch
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.sketch.envelope import SketchType
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.sketch.envelope import SketchType
+from barograph_server.sketches.sketch.numeric import NumericSketch
 
 _N_EFF = {SketchType.KLL_FLOATS: 143_000.0, SketchType.KLL_DOUBLES: 143_000.0, SketchType.REQ_FLOATS: 30_000.0}
 _FROZEN_N_EFF = {SketchType.KLL_FLOATS: 110_000.0, SketchType.KLL_DOUBLES: 110_000.0, SketchType.REQ_FLOATS: 15_000.0}

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, logsumexp
 
-from sketches.baseline.levels import InsufficientReason, Level
+from barograph_server.sketches.baseline.levels import InsufficientReason, Level
 
 FloatArray = NDArray[np.float64]
 

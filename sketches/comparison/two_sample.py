@@ -39,9 +39,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
-from sketches.baseline.levels import InsufficientReason, Level
-from sketches.drift.power import n_star
-from sketches.drift.psi import SHARE_FLOOR, psi_interval, psi_levels, psi_variance_ratio
+from barograph_server.sketches.baseline.levels import InsufficientReason, Level
+from barograph_server.sketches.drift.power import n_star
+from barograph_server.sketches.drift.psi import SHARE_FLOOR, psi_interval, psi_levels, psi_variance_ratio
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
-from sketches.baseline.bins import bins_of
-from sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.bins import bins_of
+from barograph_server.sketches.baseline.columns import FieldColumn
 
 FloatArray = NDArray[np.float64]
 Transform = Callable[[FloatArray], FloatArray]

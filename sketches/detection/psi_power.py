@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chndtr, chndtrix
 
-from sketches.drift.noncentral import lambda_low
-from sketches.drift.power import n_star
-from sketches.drift.psi import SHARE_FLOOR, psi_variance_ratio
+from barograph_server.sketches.drift.noncentral import lambda_low
+from barograph_server.sketches.drift.power import n_star
+from barograph_server.sketches.drift.psi import SHARE_FLOOR, psi_variance_ratio
 
 FloatArray = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import bdtrc
 
-from sketches.baseline.levels import Level
-from sketches.drift.fisher import fisher_p
-from sketches.drift.rates import newcombe, rate_verdicts
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.fisher import fisher_p
+from barograph_server.sketches.drift.rates import newcombe, rate_verdicts
 
 
 @lru_cache(maxsize=4096)

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
-from sketches.baseline.baseline import QUANTILE_RANKS
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS
 
 FloatArray = NDArray[np.float64]
 

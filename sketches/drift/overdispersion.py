@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.baseline.baseline import Phi, PhiFlag
-from sketches.baseline.bins import PsiBins
-from sketches.drift.noncentral import chi2_quantile
-from sketches.drift.psi import psi_values
+from barograph_server.sketches.baseline.baseline import Phi, PhiFlag
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.drift.noncentral import chi2_quantile
+from barograph_server.sketches.drift.psi import psi_values
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

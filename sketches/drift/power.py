@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri, chndtr, chndtrinc, ndtr, ndtri
 
-from sketches.drift.noncentral import by_df
+from barograph_server.sketches.drift.noncentral import by_df
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
-from sketches.baseline.levels import InsufficientReason, Level
-from sketches.drift.noncentral import lambda_high, lambda_low
-from sketches.drift.power import n_star, visible_shift
+from barograph_server.sketches.baseline.levels import InsufficientReason, Level
+from barograph_server.sketches.drift.noncentral import lambda_high, lambda_low
+from barograph_server.sketches.drift.power import n_star, visible_shift
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -7,9 +7,9 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
-from sketches.baseline.columns import FieldColumn
-from sketches.baseline.groups import (
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.groups import (
     FloatArray,
     IndexArray,
     VerdictGroups,
@@ -18,8 +18,8 @@ from sketches.baseline.groups import (
     shared_ones,
     trained_groups,
 )
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.drift.rates import RATE_KINDS
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.drift.rates import RATE_KINDS
 
 
 class RateCells(VerdictGroups):
@@ -71,7 +71,7 @@ class RateCells(VerdictGroups):
         n: IntArray = counts[:, :, EVENTS].take(self.slice_index, axis=1)
         return n
 
-    def of_groups(self, chosen: NDArray[np.bool_]) -> RateCells:
+    def select(self, chosen: NDArray[np.bool_]) -> RateCells:
         """Return some groups, a mask of shape (G,)."""
         if chosen.all():
             return self

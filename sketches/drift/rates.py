@@ -18,10 +18,10 @@ from barograph.contract import Contract, RateThresholds
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from sketches.baseline.baseline import FieldBaseline
-from sketches.baseline.columns import FieldColumn
-from sketches.baseline.levels import InsufficientReason, Level
-from sketches.drift.fisher import fisher_p
+from barograph_server.sketches.baseline.baseline import FieldBaseline
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.levels import InsufficientReason, Level
+from barograph_server.sketches.drift.fisher import fisher_p
 
 FloatArray = NDArray[np.float64]
 

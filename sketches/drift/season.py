@@ -38,10 +38,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import HOUR_NAMES, HOURS_OF_WEEK
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import IntArray
-from sketches.drift.psi import Expectation, FloatArray, psi_values, smoothed_shares, window_shares
+from barograph_server.sketches.baseline.baseline import HOUR_NAMES, HOURS_OF_WEEK
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.psi import Expectation, FloatArray, psi_values, smoothed_shares, window_shares
 
 HourArray = NDArray[np.int16]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import numpy as np
 from barograph.contract import Window
 
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import IntArray
-from sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
-from sketches.drift.psi import psi_values
-from sketches.drift.season import HourArray, Season
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
+from barograph_server.sketches.drift.psi import psi_values
+from barograph_server.sketches.drift.season import HourArray, Season
 
 
 def typical_length_s(window: Window, pane_s: int, rate: float) -> int:

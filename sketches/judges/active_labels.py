@@ -20,8 +20,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import Z
-from sketches.judges.fault_rate import LEAST_GOLD, FaultRate, RateReason, checked_labels, fault_rate, first_reason
+from barograph_server.sketches.drift.rates import Z
+from barograph_server.sketches.judges.fault_rate import (
+    LEAST_GOLD,
+    FaultRate,
+    RateReason,
+    checked_labels,
+    fault_rate,
+    first_reason,
+)
 
 FloatArray = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from sketches.drift.rates import CONFIDENCE
+from barograph_server.sketches.drift.rates import CONFIDENCE
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

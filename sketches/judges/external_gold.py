@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import Z, rate_of, wilson
-from sketches.judges.fault_rate import (
+from barograph_server.sketches.drift.rates import Z, rate_of, wilson
+from barograph_server.sketches.judges.fault_rate import (
     LEAST_GOLD,
     FaultRate,
     RateReason,

@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import rate_of, wilson
+from barograph_server.sketches.drift.rates import rate_of, wilson
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

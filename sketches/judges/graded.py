@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from sketches.drift.rates import Z
-from sketches.judges.fault_rate import (
+from barograph_server.sketches.drift.rates import Z
+from barograph_server.sketches.judges.fault_rate import (
     LEAST_GOLD,
     UNEVEN_P,
     JudgedRate,

@@ -20,9 +20,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sketches.drift.fisher import fisher_p
-from sketches.drift.rates import Z, rate_of, wilson
-from sketches.judges.fault_rate import (
+from barograph_server.sketches.drift.fisher import fisher_p
+from barograph_server.sketches.drift.rates import Z, rate_of, wilson
+from barograph_server.sketches.judges.fault_rate import (
     LEAST_GOLD,
     UNEVEN_P,
     FaultRate,

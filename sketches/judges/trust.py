@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sketches.performance.auc import auc_metric, class_rows
-from sketches.performance.metric import ENOUGH
+from barograph_server.sketches.performance.auc import auc_metric, class_rows
+from barograph_server.sketches.performance.metric import ENOUGH
 
 LEAST_LABELS = int(ENOUGH)
 """Fewest labels `faulty`, and fewest labels `sound`, for a trusted evaluator: the interval needs them."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sketches.loops.effect import FloatArray, IntArray, LoopEffect, estimate_effect, follow
-from sketches.loops.verdict import LoopVerdict, decide
+from barograph_server.sketches.loops.effect import FloatArray, IntArray, LoopEffect, estimate_effect, follow
+from barograph_server.sketches.loops.verdict import LoopVerdict, decide
 
 WITHIN_LAGS = 7
 """An entity returns if it has a prediction at least one lag and less than this number of lags later."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from sketches.loops.effect import LoopEffect
+from barograph_server.sketches.loops.effect import LoopEffect
 
 LIKELY_ALPHA = 0.01
 """Largest probability of calling a loop where no input depends on the output, over all inputs (Holm)."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, on_logit
+from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, on_logit
 
 FloatArray = NDArray[np.float64]
 

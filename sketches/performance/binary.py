@@ -17,10 +17,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.auc import auc_metric, class_rows
-from sketches.performance.bins import labelled, mean_scores
-from sketches.performance.calibration import calibration_error
-from sketches.performance.metric import (
+from barograph_server.sketches.performance.auc import auc_metric, class_rows
+from barograph_server.sketches.performance.bins import labelled, mean_scores
+from barograph_server.sketches.performance.calibration import calibration_error
+from barograph_server.sketches.performance.metric import (
     ENOUGH,
     MetricEstimate,
     checked_phi,

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
-from sketches.drift.rates import Z
-from sketches.performance.auc import class_rows
-from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi
+from barograph_server.sketches.drift.rates import Z
+from barograph_server.sketches.performance.auc import class_rows
+from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi
 
 FloatArray = NDArray[np.float64]
 

@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit, logit
 
-from sketches.performance.auc import class_rows
-from sketches.performance.bins import REACH, labelled, mean_scores
-from sketches.performance.metric import ENOUGH
+from barograph_server.sketches.performance.auc import class_rows
+from barograph_server.sketches.performance.bins import REACH, labelled, mean_scores
+from barograph_server.sketches.performance.metric import ENOUGH
 
 FloatArray = NDArray[np.float64]
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import Z
-from sketches.performance.bins import first_positive, predictions
-from sketches.performance.calibration_map import CalibrationMap
-from sketches.performance.expected import Expected, expected_metrics
-from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, difference
+from barograph_server.sketches.drift.rates import Z
+from barograph_server.sketches.performance.bins import first_positive, predictions
+from barograph_server.sketches.performance.calibration_map import CalibrationMap
+from barograph_server.sketches.performance.expected import Expected, expected_metrics
+from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, difference
 
 FloatArray = NDArray[np.float64]
 

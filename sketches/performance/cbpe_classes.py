@@ -24,11 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import Z
-from sketches.performance.auc import class_rows
-from sketches.performance.bins import labelled, predictions
-from sketches.performance.calibration_map import CalibrationMap, learn_calibration
-from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi
+from barograph_server.sketches.drift.rates import Z
+from barograph_server.sketches.performance.auc import class_rows
+from barograph_server.sketches.performance.bins import labelled, predictions
+from barograph_server.sketches.performance.calibration_map import CalibrationMap, learn_calibration
+from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -25,11 +25,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.auc import auc_and_variance, auc_metric, class_rows
-from sketches.performance.binary import f1_metric
-from sketches.performance.bins import labelled
-from sketches.performance.calibration import calibration_error
-from sketches.performance.metric import (
+from barograph_server.sketches.performance.auc import auc_and_variance, auc_metric, class_rows
+from barograph_server.sketches.performance.binary import f1_metric
+from barograph_server.sketches.performance.bins import labelled
+from barograph_server.sketches.performance.calibration import calibration_error
+from barograph_server.sketches.performance.metric import (
     ENOUGH,
     MetricEstimate,
     checked_phi,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sketches.performance.metric import MetricEstimate, proportion
+from barograph_server.sketches.performance.metric import MetricEstimate, proportion
 
 
 def clustered_rate(sums: ArrayLike, counts: ArrayLike) -> MetricEstimate:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.performance.auc import auc_and_variance, share_below
-from sketches.performance.metric import BoolArray
+from barograph_server.sketches.performance.auc import auc_and_variance, share_below
+from barograph_server.sketches.performance.metric import BoolArray
 
 FloatArray = NDArray[np.float64]
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import Z
-from sketches.performance.calibration import group_of
-from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, last_axis, root
+from barograph_server.sketches.drift.rates import Z
+from barograph_server.sketches.performance.calibration import group_of
+from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, last_axis, root
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

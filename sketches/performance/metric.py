@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, stdtrit
 
-from sketches.drift.rates import CONFIDENCE, Z, wilson
+from barograph_server.sketches.drift.rates import CONFIDENCE, Z, wilson
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import Z
-from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, last_axis, mean, root
+from barograph_server.sketches.drift.rates import Z
+from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, last_axis, mean, root
 
 FloatArray = NDArray[np.float64]
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
-from sketches.performance.bins import first_positive, labelled, predictions
-from sketches.performance.calibration import GROUPS, group_of, merge_groups
-from sketches.performance.calibration_map import CalibrationMap
-from sketches.performance.expected import expected_metrics
-from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, on_logit
+from barograph_server.sketches.performance.bins import first_positive, labelled, predictions
+from barograph_server.sketches.performance.calibration import GROUPS, group_of, merge_groups
+from barograph_server.sketches.performance.calibration_map import CalibrationMap
+from barograph_server.sketches.performance.expected import expected_metrics
+from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, on_logit
 
 FloatArray = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ import datasketches as ds
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
+from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
 
 LG_MAX_K = 8
 """Base-2 logarithm of the sketch's table size: it retains at most ¾·2⁸ = 192 values."""

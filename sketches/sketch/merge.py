@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.envelope import MixedSketches
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.sketches.sketch.envelope import MixedSketches
+from barograph_server.sketches.sketch.numeric import NumericSketch
 
 FloatArray = NDArray[np.float64]
 

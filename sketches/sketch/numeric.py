@@ -31,8 +31,8 @@ import numpy as np
 from barograph.contract import SketchKind
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
-from sketches.sketch.sorted_kll import MIN_VALUES, sorted_kll
+from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
+from barograph_server.sketches.sketch.sorted_kll import MIN_VALUES, sorted_kll
 
 FloatArray = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.drift.rates import wilson
+from barograph_server.sketches.drift.rates import wilson
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -28,8 +28,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.skew.field import BoolArray, Explanation, FloatArray, IntArray, ValuePairs
-from sketches.skew.units import name_length
+from barograph_server.sketches.skew.field import BoolArray, Explanation, FloatArray, IntArray, ValuePairs
+from barograph_server.sketches.skew.units import name_length
 
 MAX_LAG = 30
 MAX_WINDOW_ROWS = 400

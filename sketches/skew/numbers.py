@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sketches.drift.rates import wilson
-from sketches.skew.field import (
+from barograph_server.sketches.drift.rates import wilson
+from barograph_server.sketches.skew.field import (
     NAMED_SHARE,
     Explanation,
     FloatArray,
@@ -20,7 +20,7 @@ from sketches.skew.field import (
     cleaned,
     most_frequent,
 )
-from sketches.skew.value_rules import value_rules
+from barograph_server.sketches.skew.value_rules import value_rules
 
 TOLERANCE = 1e-6
 """Relative difference up to which two numbers are equal; that of 32-bit floats is at most 6·10⁻⁸."""

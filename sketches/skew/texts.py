@@ -12,8 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from sketches.drift.rates import wilson
-from sketches.skew.field import NAMED_SHARE, Explanation, FloatArray, IntArray, Skew, ValuePairs, choose
+from barograph_server.sketches.drift.rates import wilson
+from barograph_server.sketches.skew.field import (
+    NAMED_SHARE,
+    Explanation,
+    FloatArray,
+    IntArray,
+    Skew,
+    ValuePairs,
+    choose,
+)
 
 NULL = -1
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sketches.skew.field import BoolArray, Explanation, FloatArray, ValuePairs, most_frequent
-from sketches.skew.units import name_factor, name_linear, name_offset, name_span, name_wrap
+from barograph_server.sketches.skew.field import BoolArray, Explanation, FloatArray, ValuePairs, most_frequent
+from barograph_server.sketches.skew.units import name_factor, name_linear, name_offset, name_span, name_wrap
 
 _DIGITS = range(-6, 10)
 _SIGNIFICANT = range(1, 7)

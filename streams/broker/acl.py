@@ -13,10 +13,10 @@ from typing import Any, Literal
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation
 
-from streams.broker.client import TIMEOUT_S, Admin, explain
-from streams.errors import ProcessorError
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
+from barograph_server.streams.broker.client import TIMEOUT_S, Admin, explain
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
 
 KafkaRole = Literal[
     "publisher",

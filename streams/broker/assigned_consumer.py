@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from streams.broker.client import (
+from barograph_server.streams.broker.client import (
     FATAL_ERRORS,
     TIMEOUT_S,
     PartitionId,
@@ -24,11 +24,11 @@ from streams.broker.client import (
     fetch,
     make_consumer,
 )
-from streams.broker.transactions import Message, TransactionDropped, Transactions
-from streams.events.batch import MessagePositions, portion_size
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse import metrics
+from barograph_server.streams.broker.transactions import Message, TransactionDropped, Transactions
+from barograph_server.streams.events.batch import MessagePositions, portion_size
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.operations import metrics
 
 POLL_S = 0.1
 """How long one fetch waits for its first message."""

@@ -21,9 +21,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from streams.errors import ProcessorError
-from streams.runtime.backoff import Backoff
-from streams.settings import ProcessorSettings
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.runtime.backoff import Backoff
+from barograph_server.streams.settings import ProcessorSettings
 
 T = TypeVar("T")
 PartitionId = tuple[str, int]

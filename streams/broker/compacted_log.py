@@ -14,12 +14,12 @@ from typing import Any
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer
 
-from streams.broker.acl import LEADER, KafkaRole, denied
-from streams.broker.client import TIMEOUT_S, TopicMetadata, explain, transactional_producer
-from streams.broker.reread import reread
-from streams.broker.transactions import end_transaction, send
-from streams.errors import ProcessorError
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.acl import LEADER, KafkaRole, denied
+from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, explain, transactional_producer
+from barograph_server.streams.broker.reread import reread
+from barograph_server.streams.broker.transactions import end_transaction, send
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.settings import ProcessorSettings
 
 FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 MAX_OFFSET = 2**62

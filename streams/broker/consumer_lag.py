@@ -9,10 +9,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from streams.broker.client import PartitionId
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse import metrics
+from barograph_server.streams.broker.client import PartitionId
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.operations import metrics
 
 PEEK_AFTER_S = 10.0
 """How long an offset must be stalled before the monitor reads the messages behind it: transaction markers and aborted

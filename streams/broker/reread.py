@@ -7,9 +7,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.broker.client import consumer_config, explain
-from streams.errors import ProcessorError
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.client import consumer_config, explain
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.settings import ProcessorSettings
 
 
 class OvertakenError(ProcessorError):

@@ -12,12 +12,12 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.broker.acl import DENIALS, KafkaRole, denied
-from streams.broker.client import TIMEOUT_S, explain, transactional_producer
-from streams.runtime.lifecycle import EXIT_STUCK
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse import metrics
+from barograph_server.streams.broker.acl import DENIALS, KafkaRole, denied
+from barograph_server.streams.broker.client import TIMEOUT_S, explain, transactional_producer
+from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.operations import metrics
 
 COMMIT_ATTEMPTS = 5
 """How often a commit is attempted while its error is retriable."""

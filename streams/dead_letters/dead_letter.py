@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from barograph.events import Reason
 
-from streams.events.arrow_message import open_table
+from barograph_server.streams.events.arrow_message import open_table
 
 State = Literal["waiting", "replayed", "dropped"]
 

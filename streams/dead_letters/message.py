@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.dead_letters.text_removal import without_text
-from streams.events.batch import RejectedEvent
+from barograph_server.streams.dead_letters.text_removal import without_text
+from barograph_server.streams.events.batch import RejectedEvent
 
 MAX_DETAIL_CHARS = 300
 

@@ -10,12 +10,18 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
-from streams.broker.reread import reread
-from streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition, Resolution, State, open_dead_letter
-from streams.errors import ProcessorError
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
+from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
+from barograph_server.streams.broker.reread import reread
+from barograph_server.streams.dead_letters.dead_letter import (
+    DeadLetter,
+    DeadLetterPosition,
+    Resolution,
+    State,
+    open_dead_letter,
+)
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
 
 GROUP = "dead-letters"
 """Group name in the broker's log. The group is never joined and commits nothing."""

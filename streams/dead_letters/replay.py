@@ -21,13 +21,13 @@ import msgspec
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.broker.client import TIMEOUT_S, explain, transactional_producer
-from streams.broker.transactions import end_transaction, send
-from streams.dead_letters.dead_letter import DeadLetter, Resolution
-from streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
-from streams.errors import ProcessorError
-from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.client import TIMEOUT_S, explain, transactional_producer
+from barograph_server.streams.broker.transactions import end_transaction, send
+from barograph_server.streams.dead_letters.dead_letter import DeadLetter, Resolution
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER
+from barograph_server.streams.settings import ProcessorSettings
 
 NAME = "dead-letters"
 """Name of the transactional producer."""

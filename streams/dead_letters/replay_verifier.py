@@ -17,10 +17,18 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from streams.broker.client import FATAL_ERRORS, TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, fetch
-from streams.dead_letters.dead_letter import Resolution, position_in_key
-from streams.events.batch import ReplayedDeadLetter
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.client import (
+    FATAL_ERRORS,
+    TIMEOUT_S,
+    Admin,
+    TopicMetadata,
+    consumer_config,
+    explain,
+    fetch,
+)
+from barograph_server.streams.dead_letters.dead_letter import Resolution, position_in_key
+from barograph_server.streams.events.batch import ReplayedDeadLetter
+from barograph_server.streams.settings import ProcessorSettings
 
 MAX_KNOWN = 200_000
 """Resolutions that are kept in memory, the latest ones: some 50 MB. Replayed messages arrive in the order of their

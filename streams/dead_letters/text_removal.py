@@ -12,7 +12,7 @@ import pyarrow as pa
 from barograph.events import CONTEXT
 from barograph.text.content import TEXT_MEMBERS
 
-from streams.events.arrow_message import open_table
+from barograph_server.streams.events.arrow_message import open_table
 
 _ARROW_START = b"\xff\xff\xff\xff"
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")

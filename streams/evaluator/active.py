@@ -14,13 +14,13 @@ from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 from barograph.contract.evaluators import Evaluator
 
-from streams.evaluator.anchors import AnchorSet, read_anchors
-from streams.evaluator.answer import Answer
-from streams.evaluator.budget import HourlyBudget
-from streams.evaluator.check_evaluators import Check, SetupError, build_check, document_files
-from streams.evaluator.evaluation import Evaluation, NoResult, failed
-from streams.registry.registry import Registry
-from streams.runtime.backoff import RetryInterrupted
+from barograph_server.streams.evaluator.anchors import AnchorSet, read_anchors
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.budget import HourlyBudget
+from barograph_server.streams.evaluator.check_evaluators import Check, SetupError, build_check, document_files
+from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, failed
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.backoff import RetryInterrupted
 
 NO_VERSION = "none"
 """The version of evaluations without a result because the evaluator could not be set up."""

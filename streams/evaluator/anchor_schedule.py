@@ -12,12 +12,14 @@ from pathlib import Path
 
 import structlog
 
-from sketches.judges.anchors import LEAST_BANK
-from streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
-from streams.evaluator.anchors import MAX_TRIES, Anchor, AnchorSet, answer_of
-from streams.evaluator.evaluation import NoResult
-from streams.runtime.backoff import RetryInterrupted
-from warehouse.anchor_runs import (
+from barograph_server.sketches.judges.anchors import LEAST_BANK
+from barograph_server.streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
+from barograph_server.streams.evaluator.anchors import MAX_TRIES, Anchor, AnchorSet, answer_of
+from barograph_server.streams.evaluator.evaluation import NoResult
+from barograph_server.streams.runtime.backoff import RetryInterrupted
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.evaluation.anchor_runs import (
     RUN,
     AnchorRun,
     AnchorSeries,
@@ -27,8 +29,6 @@ from warehouse.anchor_runs import (
     read_anchor_runs,
     store_anchor_run,
 )
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
 
 POLL_S = 1.0
 """How often due anchors and the budget are checked."""

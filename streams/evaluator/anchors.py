@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import msgspec
 from barograph.contract.evaluators import FAULTY, SOUND
 
-from streams.evaluator.answer import Answer
-from streams.evaluator.check_evaluators import SetupError, read_file
-from warehouse.anchor_runs import AnchorRun
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.check_evaluators import SetupError, read_file
+from barograph_server.warehouse.evaluation.anchor_runs import AnchorRun
 
 LEAST_ANCHORS = 20
 """Fewest anchors. The fewer there are, the more of its right verdicts a judge loses before it is found."""

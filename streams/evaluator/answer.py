@@ -12,9 +12,9 @@ import pyarrow as pa
 from barograph.text.content import ANSWER_TEXT, CUT, PROMPT_TEXT
 from barograph.values import text_of
 
-from streams.events.arrow_message import COLUMN_ERRORS, open_table
-from streams.events.event_time import arrow_to_ms, parse_time_ms
-from streams.recorder.arrow_values import plain_column, to_text
+from barograph_server.streams.events.arrow_message import COLUMN_ERRORS, open_table
+from barograph_server.streams.events.event_time import arrow_to_ms, parse_time_ms
+from barograph_server.streams.recorder.arrow_values import plain_column, to_text
 
 MAX_ID_CHARS = 10_000
 """A longer id would make an evaluation too large for Kafka; the answer is left out, and the log says so."""

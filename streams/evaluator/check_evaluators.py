@@ -13,18 +13,18 @@ from barograph.contract.evaluators import Evaluator
 from barograph.text.errors import TextError
 from barograph.text.language import LanguageDetector
 
-from streams.evaluator.answer import Answer
-from streams.evaluator.checks.citations import CitationStatus, check_answer_citations
-from streams.evaluator.checks.documents import DocumentSet
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.format_checks import check_json, check_pattern
-from streams.evaluator.checks.grounding import GroundingContext, measure_grounding
-from streams.evaluator.checks.json_schema import AnswerSchema
-from streams.evaluator.checks.language_match import check_language
-from streams.evaluator.checks.patterns import AnswerPattern
-from streams.evaluator.checks.personal_data import check_personal_data
-from streams.evaluator.checks.refusals import check_refusal
-from streams.evaluator.evaluation import Evaluation, NoResult, failed
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.checks.citations import CitationStatus, check_answer_citations
+from barograph_server.streams.evaluator.checks.documents import DocumentSet
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.format_checks import check_json, check_pattern
+from barograph_server.streams.evaluator.checks.grounding import GroundingContext, measure_grounding
+from barograph_server.streams.evaluator.checks.json_schema import AnswerSchema
+from barograph_server.streams.evaluator.checks.language_match import check_language
+from barograph_server.streams.evaluator.checks.patterns import AnswerPattern
+from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
+from barograph_server.streams.evaluator.checks.refusals import check_refusal
+from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, failed
 
 RULES_VERSION = 1
 """Part of every version: raise it when a check decides differently."""

@@ -9,12 +9,12 @@ import structlog
 from barograph.contract.evaluators import Evaluator
 from barograph.prompts.content import PromptMessage
 
-from streams.evaluator.answer import Answer
-from streams.evaluator.check_evaluators import Check
-from streams.evaluator.evaluation import Evaluation, NoResult, failed
-from streams.evaluator.judges.chat import ChatModel, ChatParameters
-from streams.evaluator.judges.consistency import COMPARISONS, mean_similarity, sample_answers
-from streams.evaluator.settings import JudgeEndpoint, call_metrics
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.check_evaluators import Check
+from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, failed
+from barograph_server.streams.evaluator.judges.chat import ChatModel, ChatParameters
+from barograph_server.streams.evaluator.judges.consistency import COMPARISONS, mean_similarity, sample_answers
+from barograph_server.streams.evaluator.settings import JudgeEndpoint, call_metrics
 
 RULES_VERSION = 1
 """Part of every version: raise it when answers are sampled or compared differently."""

@@ -13,7 +13,7 @@ from barograph.sampling import is_in_share
 from barograph.text.content import SAMPLE, ContentPolicy
 from barograph.values import QuickPrediction
 
-from streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.answer import Answer
 
 MAX_MEMBER_CHARS = 1_000
 """Characters of a version, an arm and a member of `context` that are copied."""

@@ -12,19 +12,19 @@ import structlog
 from barograph.contract.evaluators import FAULTY, Evaluator
 from barograph.contract.problems import ContractError
 
-from streams.evaluator.answer import Answer
-from streams.evaluator.check_evaluators import Check, SetupError, read_documents, read_file
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.consistency_evaluators import build_consistency
-from streams.evaluator.evaluation import Evaluation, NoResult, failed
-from streams.evaluator.judges.context import CONTEXT_RULES, DocumentContext
-from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
-from streams.evaluator.judges.errors import JudgeSettingsError
-from streams.evaluator.judges.judge import Judge, JudgeVerdict
-from streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
-from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, call_metrics
-from streams.unencrypted import is_loopback
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.check_evaluators import Check, SetupError, read_documents, read_file
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.consistency_evaluators import build_consistency
+from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, failed
+from barograph_server.streams.evaluator.judges.context import CONTEXT_RULES, DocumentContext
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from barograph_server.streams.evaluator.judges.errors import JudgeSettingsError
+from barograph_server.streams.evaluator.judges.judge import Judge, JudgeVerdict
+from barograph_server.streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
+from barograph_server.streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, call_metrics
+from barograph_server.streams.unencrypted import is_loopback
 
 _KEY = "evaluator.key"
 _OF_EVENTS = frozenset(("prompt", "answer"))

@@ -6,17 +6,17 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from streams.broker.acl import require_acls
-from streams.broker.consumer_lag import SourceTopic
-from streams.evaluator.active import ActiveEvaluators
-from streams.evaluator.anchor_schedule import AnchorSchedule
-from streams.evaluator.judge_evaluators import JudgeEvaluators
-from streams.evaluator.settings import EvaluatorSettings
-from streams.evaluator.worker import GROUP, EvaluatorProcessor
-from streams.run import ProcessorServices, run_processor
-from streams.runtime.lifecycle import ShutdownSignal
-from streams.settings import ProcessorSettings
-from warehouse.client import connect
+from barograph_server.streams.broker.acl import require_acls
+from barograph_server.streams.broker.consumer_lag import SourceTopic
+from barograph_server.streams.evaluator.active import ActiveEvaluators
+from barograph_server.streams.evaluator.anchor_schedule import AnchorSchedule
+from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.streams.evaluator.worker import GROUP, EvaluatorProcessor
+from barograph_server.streams.run import ProcessorServices, run_processor
+from barograph_server.streams.runtime.lifecycle import ShutdownSignal
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import connect
 
 
 def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> int:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from barograph.contract.kinds import IntegerKind, NumberKind, TextKind
 
-from streams.errors import ProcessorError
-from warehouse.configuration import Setting
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.warehouse.configuration import Setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,14 @@ import structlog
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 from barograph.values import encode_event
 
-from streams.broker.assigned_consumer import AssignedConsumer, Membership
-from streams.broker.client import PartitionId
-from streams.broker.transactions import Transactions
-from streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
-from streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
-from streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Membership
+from barograph_server.streams.broker.client import PartitionId
+from barograph_server.streams.broker.transactions import Transactions
+from barograph_server.streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
+from barograph_server.streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
+from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
 
 GROUP: Final = "evaluator"
 POLL_MESSAGES = 100

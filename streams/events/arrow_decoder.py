@@ -14,15 +14,21 @@ from barograph.events import ROLES, SHADOW, Reason
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
-from streams.events.arrow_columns import BatchRows, RowSelection
-from streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message, reject_message, rejection_reason
-from streams.events.batch import Decoded, MessageBatch, RejectedEvent, join_batches
-from streams.events.columns import INVALID_TEXT, EventColumns, encode_arrow_names, producer_arrivals
-from streams.events.event_time import arrow_times_ms, arrow_to_ms, rejected_times
-from streams.events.event_type import UNNAMED_ERROR
-from streams.events.hashed_values import replace_plain_values
-from streams.events.projection import SCORES_PREFIX, Projection, build_projection
-from streams.registry.registry import Registry
+from barograph_server.streams.events.arrow_columns import BatchRows, RowSelection
+from barograph_server.streams.events.arrow_message import (
+    COLUMN_ERRORS,
+    KnownSchema,
+    open_message,
+    reject_message,
+    rejection_reason,
+)
+from barograph_server.streams.events.batch import Decoded, MessageBatch, RejectedEvent, join_batches
+from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns, encode_arrow_names, producer_arrivals
+from barograph_server.streams.events.event_time import arrow_times_ms, arrow_to_ms, rejected_times
+from barograph_server.streams.events.event_type import UNNAMED_ERROR
+from barograph_server.streams.events.hashed_values import replace_plain_values
+from barograph_server.streams.events.projection import SCORES_PREFIX, Projection, build_projection
+from barograph_server.streams.registry.registry import Registry
 
 MAX_PENDING_BYTES = 32 << 20
 """Unpacked bytes of messages that are decoded together."""

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pyarrow as pa
 from barograph.events import Reason
 
-from streams.events.arrow_metadata import VALUE_BYTES, read_claims, schema_bytes
-from streams.events.arrow_sizes import shared_bytes, shares_values
-from streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
+from barograph_server.streams.events.arrow_metadata import VALUE_BYTES, read_claims, schema_bytes
+from barograph_server.streams.events.arrow_sizes import shared_bytes, shares_values
+from barograph_server.streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
 
 MAX_ROWS = 10_000
 """Rows per message. The publisher cuts tables at 1,000."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.events.arrow_metadata import VALUE_BYTES
+from barograph_server.streams.events.arrow_metadata import VALUE_BYTES
 
 FEW_BYTES = 256 << 10
 """Below this bound on the size of shared values, the exact size is not computed."""

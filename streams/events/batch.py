@@ -11,7 +11,7 @@ import numpy as np
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason
 from numpy.typing import NDArray
 
-from streams.events.columns import EventColumns, ProducerArrivals
+from barograph_server.streams.events.columns import EventColumns, ProducerArrivals
 
 MAX_ARROW_MESSAGES = 32
 """Arrow messages decoded at once. Each may unpack to several times its size (see streams/events/arrow_message.py)."""

@@ -22,13 +22,19 @@ from barograph.contract import CONFIDENCE
 from barograph.events import MAPS, ROLES, SCORES, SHADOW, Reason, Role
 from numpy.typing import NDArray
 
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import INVALID_TEXT, EventColumns, encode_names, encode_versions, producer_arrivals
-from streams.events.event_time import RETENTION_MS, parse_time_ms, rejected_times, times_ms
-from streams.events.hashed_values import replace_plain_values
-from streams.events.projection import SCORES_PREFIX, Projection
-from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
-from streams.events.struct_numbers import StructNumbers
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.columns import (
+    INVALID_TEXT,
+    EventColumns,
+    encode_names,
+    encode_versions,
+    producer_arrivals,
+)
+from barograph_server.streams.events.event_time import RETENTION_MS, parse_time_ms, rejected_times, times_ms
+from barograph_server.streams.events.hashed_values import replace_plain_values
+from barograph_server.streams.events.projection import SCORES_PREFIX, Projection
+from barograph_server.streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
+from barograph_server.streams.events.struct_numbers import StructNumbers
 
 FloatArray = NDArray[np.float64]
 

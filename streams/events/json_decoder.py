@@ -18,13 +18,13 @@ import numpy as np
 from barograph.events import Reason
 from numpy.typing import NDArray
 
-from streams.events.batch import OUT_OF_MEMORY, Decoded, MessageBatch, join_batches
-from streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
-from streams.events.event_type import MAX_BATCH_EVENTS, EventType, producer_seq
-from streams.events.model_union import union_decoder
-from streams.events.projection import build_projection
-from streams.events.rejection import Rejection
-from streams.registry.registry import Registry
+from barograph_server.streams.events.batch import OUT_OF_MEMORY, Decoded, MessageBatch, join_batches
+from barograph_server.streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
+from barograph_server.streams.events.event_type import MAX_BATCH_EVENTS, EventType, producer_seq
+from barograph_server.streams.events.model_union import union_decoder
+from barograph_server.streams.events.projection import build_projection
+from barograph_server.streams.events.rejection import Rejection
+from barograph_server.streams.registry.registry import Registry
 
 _DECODE_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)
 """Errors that msgspec raises for bytes it cannot decode; invalid UTF-8 is a plain UnicodeDecodeError."""

@@ -8,9 +8,9 @@ from barograph.contract import CONFIDENCE, Contract, Field, FieldType
 from barograph.contract.check import default_source
 from barograph.events import MAPS, SCORES
 
-from sketches.baseline.baseline import FieldBaseline
-from streams.events.hashed_values import hashed_sources
-from streams.registry.registry import Registry
+from barograph_server.sketches.baseline.baseline import FieldBaseline
+from barograph_server.streams.events.hashed_values import hashed_sources
+from barograph_server.streams.registry.registry import Registry
 
 LATENCY = "latency_ms"
 """The source that the latency objective is about."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from barograph.events import Reason
 
-from streams.events.event_time import parse_time_ms
+from barograph_server.streams.events.event_time import parse_time_ms
 
 
 class Rejection(Exception):

@@ -21,11 +21,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from streams.errors import ProcessorError
-from streams.health.watchdog import Health
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse.metrics import BUCKETS_S, PREFIX, MetricFamily
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.health.watchdog import Health
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.operations.metrics import BUCKETS_S, PREFIX, MetricFamily
 
 DEFAULT_PORTS = {
     **{"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614},

@@ -16,10 +16,10 @@ from typing import Literal
 import structlog
 from confluent_kafka import KafkaException
 
-from streams.broker.consumer_lag import LagMonitor, Stall
-from streams.runtime.lifecycle import EXIT_STUCK
-from streams.runtime.metrics_report import Report
-from warehouse import metrics
+from barograph_server.streams.broker.consumer_lag import LagMonitor, Stall
+from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.operations import metrics
 
 CHECK_S = 5.0
 """Time between checks."""

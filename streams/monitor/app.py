@@ -19,10 +19,10 @@ from faust import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from mode.supervisors import CrashingSupervisor
 
-from streams.monitor.security import Security
-from streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
-from streams.runtime.lifecycle import ShutdownSignal
-from streams.settings import ProcessorSettings
+from barograph_server.streams.monitor.security import Security
+from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
+from barograph_server.streams.runtime.lifecycle import ShutdownSignal
+from barograph_server.streams.settings import ProcessorSettings
 
 GROUP = "monitor"
 PLAINTEXT = Security()

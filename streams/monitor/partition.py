@@ -15,23 +15,23 @@ import structlog
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from streams.monitor.rows.changed_panes import changed_panes
-from streams.monitor.rows.ledger_rows import ledger_rows, loss_rows, progress_rows
-from streams.monitor.rows.pane_rows import silent_columns
-from streams.monitor.rows.rollups import Rollups, mark_late, mark_sealed
-from streams.monitor.rows.tally_rows import tally_rows
-from streams.monitor.state.commit_rows import CommitRows, VerdictColumns
-from streams.monitor.state.model import ModelState
-from streams.monitor.state.offset_ledger import ENDED_MS, make_record_seq, offset_of
-from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES, PaneCache
-from streams.monitor.state.revisions import SeriesKey
-from streams.monitor.state.series import Series
-from streams.monitor.state.store import Store
-from streams.monitor.verdicts.due_windows import WindowJudge
-from streams.monitor.windows import all_ends, ends_covering, last_end_s, split_runs
-from streams.records import Partial, Progress, RecordError, Tally
-from streams.registry.registry import Registry
-from streams.topics import partials_partition
+from barograph_server.streams.monitor.rows.changed_panes import changed_panes
+from barograph_server.streams.monitor.rows.ledger_rows import ledger_rows, loss_rows, progress_rows
+from barograph_server.streams.monitor.rows.pane_rows import silent_columns
+from barograph_server.streams.monitor.rows.rollups import Rollups, mark_late, mark_sealed
+from barograph_server.streams.monitor.rows.tally_rows import tally_rows
+from barograph_server.streams.monitor.state.commit_rows import CommitRows, VerdictColumns
+from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.offset_ledger import ENDED_MS, make_record_seq, offset_of
+from barograph_server.streams.monitor.state.pane_cache import PANE_BUDGET_BYTES, PaneCache
+from barograph_server.streams.monitor.state.revisions import SeriesKey
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.store import Store
+from barograph_server.streams.monitor.verdicts.due_windows import WindowJudge
+from barograph_server.streams.monitor.windows import all_ends, ends_covering, last_end_s, split_runs
+from barograph_server.streams.records import Partial, Progress, RecordError, Tally
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.topics import partials_partition
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn, TypeVar
 
-from streams.errors import ProcessorError
+from barograph_server.streams.errors import ProcessorError
 
 Choice = TypeVar("Choice", bound=str)
 Protocol = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]

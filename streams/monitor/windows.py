@@ -9,7 +9,7 @@ import numpy as np
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import IntArray
+from barograph_server.sketches.baseline.layout import IntArray
 
 BoolArray = NDArray[np.bool_]
 

@@ -12,19 +12,19 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.broker.acl import denied
-from streams.monitor.partition import PartitionState
-from streams.monitor.state.commit_rows import CommitRows
-from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.monitor.state.store import SeriesPanes, Store
-from streams.records import Partial, Progress, RecordError, Tally, decode
-from streams.registry.registry import Registry
-from streams.runtime.backoff import Backoff, RetryInterrupted
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse import metrics
-from warehouse.errors import WarehouseBusy
-from warehouse.queries import PaneTable
+from barograph_server.streams.broker.acl import denied
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.commit_rows import CommitRows
+from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
+from barograph_server.streams.monitor.state.store import SeriesPanes, Store
+from barograph_server.streams.records import Partial, Progress, RecordError, Tally, decode
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.queries import PaneTable
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streams.otlp.conventions import ContentForm
+from barograph_server.streams.otlp.conventions import ContentForm
 
 _TEXT_MEMBERS = ("content", "text")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from barograph.pricing import cost
 
-from streams.registry.registry import Registry
+from barograph_server.streams.registry.registry import Registry
 
 COST = "cost_usd"
 TOKEN_METRICS = (

@@ -11,7 +11,7 @@ from barograph.contract import Contract
 from barograph.events import CONTEXT, FEATURES, METRICS
 from barograph.publisher.pii import Pii, PiiKeyError, read_key
 
-from streams.registry.registry import Registry
+from barograph_server.streams.registry.registry import Registry
 
 IDENTITIES = ("user", "session")
 """Members of `context` that identify people: only contracts that name them get them."""

@@ -12,8 +12,8 @@ from barograph.text.codebook import Codebook, parse_codebook
 from barograph.text.errors import TextError
 from barograph.text.features import GenerationText, TextObserver, check_embedding
 
-from streams.otlp.model_call import ModelCall
-from streams.registry.registry import Registry
+from barograph_server.streams.otlp.model_call import ModelCall
+from barograph_server.streams.registry.registry import Registry
 
 
 class ContractText:

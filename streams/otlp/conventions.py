@@ -208,4 +208,6 @@ def matches(pattern: str, name: str) -> bool:
 @cache
 def load_conventions() -> Conventions:
     """Read the table that is part of the package."""
-    return Conventions(resources.files("streams.otlp").joinpath("conventions.yaml").read_text(encoding="utf-8"))
+    return Conventions(
+        resources.files("barograph_server.streams.otlp").joinpath("conventions.yaml").read_text(encoding="utf-8")
+    )

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streams.otlp.content import count_chars, parse_messages
-from streams.otlp.conventions import Conventions, Use
-from streams.otlp.rejection import SpanReason
-from streams.otlp.span import (
+from barograph_server.streams.otlp.content import count_chars, parse_messages
+from barograph_server.streams.otlp.conventions import Conventions, Use
+from barograph_server.streams.otlp.rejection import SpanReason
+from barograph_server.streams.otlp.span import (
     EXCEPTION_EVENT,
     EXCEPTION_TYPE,
     MAX_ATTRIBUTES,
@@ -20,7 +20,7 @@ from streams.otlp.span import (
     is_span_id,
     is_trace_id,
 )
-from streams.otlp.text_reader import TextReader
+from barograph_server.streams.otlp.text_reader import TextReader
 
 _VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
 

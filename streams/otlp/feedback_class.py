@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from streams.registry.registry import Registry
+from barograph_server.streams.registry.registry import Registry
 
 CONTENT = "true"
 """What each answer claims: that the user is content."""

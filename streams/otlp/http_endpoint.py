@@ -21,11 +21,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from streams.errors import ProcessorError
-from streams.otlp.receiver import ExportResult, QueueFull, Receiver
-from streams.otlp.rejection import ExportError, RequestReason
-from streams.otlp.settings import Encoding
-from streams.otlp.span import MAX_REQUEST_BYTES, check_size
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.otlp.receiver import ExportResult, QueueFull, Receiver
+from barograph_server.streams.otlp.rejection import ExportError, RequestReason
+from barograph_server.streams.otlp.settings import Encoding
+from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, check_size
 
 PATH = "/v1/traces"
 RETRY_AFTER_S = 5

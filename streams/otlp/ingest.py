@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 from barograph.values import encode_event
 
-from streams.events.event_time import FUTURE_MS, RETENTION_MS
-from streams.otlp.conventions import Conventions
-from streams.otlp.json_decoder import JsonExportDecoder
-from streams.otlp.model_call import CallReader, ModelCall
-from streams.otlp.nesting import Candidate, NestedCalls
-from streams.otlp.prediction import PredictionMapper
-from streams.otlp.protobuf_decoder import ProtobufExportDecoder
-from streams.otlp.rejection import SpanReason
-from streams.otlp.settings import SERVICE_NAME, MappingOptions
-from streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
+from barograph_server.streams.events.event_time import FUTURE_MS, RETENTION_MS
+from barograph_server.streams.otlp.conventions import Conventions
+from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
+from barograph_server.streams.otlp.model_call import CallReader, ModelCall
+from barograph_server.streams.otlp.nesting import Candidate, NestedCalls
+from barograph_server.streams.otlp.prediction import PredictionMapper
+from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
+from barograph_server.streams.otlp.rejection import SpanReason
+from barograph_server.streams.otlp.settings import SERVICE_NAME, MappingOptions
+from barograph_server.streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
 
 
 class CallText(Protocol):

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import structlog
 
-from streams.otlp.ingest import Ingest
-from streams.otlp.rejection import RequestReason
-from streams.runtime.metrics_report import Report
-from warehouse import metrics
+from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.rejection import RequestReason
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.operations import metrics
 
 LOG_INTERVAL_S = 60.0
 """Shortest time between two log messages about the same kind of loss."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from streams.otlp.export_decoder import ExportDecoder
-from streams.otlp.rejection import ExportError, RequestReason
-from streams.otlp.span import STATUS_ERROR, DecodedRequest, check_size, check_span_count
+from barograph_server.streams.otlp.export_decoder import ExportDecoder
+from barograph_server.streams.otlp.rejection import ExportError, RequestReason
+from barograph_server.streams.otlp.span import STATUS_ERROR, DecodedRequest, check_size, check_span_count
 
 
 class _Value(msgspec.Struct, gc=False):

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from barograph.text.features import ObservedText
 
-from streams.otlp.conventions import Conventions, ScopeTrust
-from streams.otlp.rejection import SpanReason, ValueReason
-from streams.otlp.span import NS_PER_MS, OTHER, InstrumentationScope, Span, SpanText
-from streams.otlp.values import (
+from barograph_server.streams.otlp.conventions import Conventions, ScopeTrust
+from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.otlp.span import NS_PER_MS, OTHER, InstrumentationScope, Span, SpanText
+from barograph_server.streams.otlp.values import (
     MAX_DURATION_MS,
     MAX_TEXT_CHARS,
     MAX_TOKENS,

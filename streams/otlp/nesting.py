@@ -24,8 +24,8 @@ from typing import NamedTuple
 import msgspec
 from barograph.text.content import ANSWER_HASH, PROMPT_HASH
 
-from streams.otlp.model_call import ModelCall
-from streams.otlp.settings import WAIT_S
+from barograph_server.streams.otlp.model_call import ModelCall
+from barograph_server.streams.otlp.settings import WAIT_S
 
 MAX_REMEMBERED_SPANS = 100_000
 """Spans that are remembered: at most 120 MB."""

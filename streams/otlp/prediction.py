@@ -8,13 +8,13 @@ from typing import Any
 
 from barograph.values import QuickPrediction
 
-from streams.otlp.contract_privacy import IDENTITIES
-from streams.otlp.conventions import Conventions
-from streams.otlp.model_call import ESTIMATED, ModelCall
-from streams.otlp.settings import SERVICE_NAME
-from streams.otlp.span import NS_PER_MS
-from streams.otlp.values import is_name
-from warehouse.scoring.arms import REFUSALS
+from barograph_server.streams.otlp.contract_privacy import IDENTITIES
+from barograph_server.streams.otlp.conventions import Conventions
+from barograph_server.streams.otlp.model_call import ESTIMATED, ModelCall
+from barograph_server.streams.otlp.settings import SERVICE_NAME
+from barograph_server.streams.otlp.span import NS_PER_MS
+from barograph_server.streams.otlp.values import is_name
+from barograph_server.warehouse.scoring.arms import REFUSALS
 
 CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version", *IDENTITIES)
 """Meanings that become members of `context` under the same name."""

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from barograph.publisher.outbox import Outbox
 
-from streams.otlp.ingest import Ingest
-from streams.otlp.ingest_report import IngestReport
-from streams.otlp.rejection import ExportError, SpanReason
-from streams.otlp.settings import Encoding
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.ingest_report import IngestReport
+from barograph_server.streams.otlp.rejection import ExportError, SpanReason
+from barograph_server.streams.otlp.settings import Encoding
+from barograph_server.streams.runtime.metrics_report import Report
 
 MAX_PENDING = 20_000
 """Predictions that wait, for their parents or for Kafka, beyond which requests are refused."""

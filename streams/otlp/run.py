@@ -11,25 +11,25 @@ from itertools import repeat
 import structlog
 from barograph.publisher.outbox import Outbox, kafka_settings
 
-from streams.broker.acl import require_acls
-from streams.broker.consumer_lag import SourceTopic
-from streams.errors import ProcessorError
-from streams.events.event_time import DAY_MS
-from streams.otlp.contract_costs import ContractCosts
-from streams.otlp.contract_privacy import ContractPrivacy
-from streams.otlp.contract_text import ContractText
-from streams.otlp.conventions import load_conventions
-from streams.otlp.feedback_class import FeedbackClass
-from streams.otlp.http_endpoint import OtlpEndpoint
-from streams.otlp.ingest import Ingest
-from streams.otlp.nesting import NestedCalls
-from streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
-from streams.otlp.settings import OtlpSettings
-from streams.otlp.topic_reader import GROUP, OtlpTopicReader
-from streams.run import ProcessorServices, run_processor
-from streams.runtime.lifecycle import ShutdownSignal
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.acl import require_acls
+from barograph_server.streams.broker.consumer_lag import SourceTopic
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.event_time import DAY_MS
+from barograph_server.streams.otlp.contract_costs import ContractCosts
+from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
+from barograph_server.streams.otlp.contract_text import ContractText
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.feedback_class import FeedbackClass
+from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
+from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.nesting import NestedCalls
+from barograph_server.streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
+from barograph_server.streams.otlp.settings import OtlpSettings
+from barograph_server.streams.otlp.topic_reader import GROUP, OtlpTopicReader
+from barograph_server.streams.run import ProcessorServices, run_processor
+from barograph_server.streams.runtime.lifecycle import ShutdownSignal
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
 
 TICK_S = 0.5
 FLUSH_S = 4.0

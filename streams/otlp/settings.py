@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from barograph.contract.kinds import ChoiceKind, IntegerKind, NumberKind, TextKind
 
-from streams.errors import ProcessorError
-from warehouse.configuration import Setting
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.warehouse.configuration import Setting
 
 SERVICE_NAME = "service.name"
 WAIT_S = 10.0

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.otlp.conventions import MAX_NAME_CHARS, numberless
-from streams.otlp.rejection import ExportError, RequestReason, SpanReason
+from barograph_server.streams.otlp.conventions import MAX_NAME_CHARS, numberless
+from barograph_server.streams.otlp.rejection import ExportError, RequestReason, SpanReason
 
 MAX_REQUEST_BYTES = 5 << 20
 """Largest export request, packed and unpacked: a hostile one of this size takes 440 MB while it is decoded."""

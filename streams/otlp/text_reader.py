@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from streams.otlp.conventions import Attribute
-from streams.otlp.span import SpanText
+from barograph_server.streams.otlp.conventions import Attribute
+from barograph_server.streams.otlp.span import SpanText
 
 _USERS = ("user", "human")
 _TEXT_TYPES = (None, "text", "input_text", "output_text")

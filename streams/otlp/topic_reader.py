@@ -16,15 +16,15 @@ from typing import Any, Final
 
 import structlog
 
-from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
-from streams.broker.client import PartitionId
-from streams.broker.transactions import Transactions
-from streams.otlp.ingest import Ingest
-from streams.otlp.ingest_report import IngestReport
-from streams.otlp.rejection import ExportError, RequestReason
-from streams.otlp.settings import Encoding
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
+from barograph_server.streams.broker.client import PartitionId
+from barograph_server.streams.broker.transactions import Transactions
+from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.ingest_report import IngestReport
+from barograph_server.streams.otlp.rejection import ExportError, RequestReason
+from barograph_server.streams.otlp.settings import Encoding
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
 
 GROUP: Final = "otlp"
 POLL_MESSAGES = 50

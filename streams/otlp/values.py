@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from streams.events.event_time import parse_time_ms
-from streams.otlp.conventions import Form, Unit
-from streams.otlp.rejection import ValueReason
-from streams.otlp.span import MAX_JSON_TEXT, OTHER
+from barograph_server.streams.events.event_time import parse_time_ms
+from barograph_server.streams.otlp.conventions import Form, Unit
+from barograph_server.streams.otlp.rejection import ValueReason
+from barograph_server.streams.otlp.span import MAX_JSON_TEXT, OTHER
 
 MAX_TOKENS = 10_000_000
 """Largest count of tokens of one call that is believed; no model's context is longer."""

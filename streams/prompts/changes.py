@@ -9,7 +9,7 @@ from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.content import PromptContent, content_hash, label_fault
 from barograph.prompts.records import Origin, PromptLabel, PromptVersion
 
-from streams.errors import ProcessorError
+from barograph_server.streams.errors import ProcessorError
 
 
 class PromptChangeError(ProcessorError):

@@ -8,9 +8,9 @@ from typing import Any
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptRecord, decode_prompt_record, encode_prompt_record
 
-from streams.broker.compacted_log import CompactedLog
-from streams.errors import ProcessorError
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.compacted_log import CompactedLog
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.settings import ProcessorSettings
 
 
 class PromptLog:

@@ -12,8 +12,8 @@ from barograph.contract import PREVIOUS
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptLabel
 
-from streams.prompts.changes import Author, PromptChangeError, find_version, require_name, roll_back
-from warehouse.rollback_proposals import RollbackProposal
+from barograph_server.streams.prompts.changes import Author, PromptChangeError, find_version, require_name, roll_back
+from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal
 
 
 @dataclass(frozen=True, slots=True)

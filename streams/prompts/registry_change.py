@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptRecord
 
-from streams.prompts.changes import Author
-from streams.prompts.prompt_log import PromptLog
-from streams.settings import ProcessorSettings
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.prompts import StoredPrompts, store_missing
+from barograph_server.streams.prompts.changes import Author
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.rollouts.prompts import StoredPrompts, store_missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,18 @@ from barograph.events import MAX_AHEAD_S
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
-from streams.broker.reread import OvertakenError, reread
-from streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import portion_size, sort_messages
-from streams.events.columns import EventColumns
-from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.rebuild.errors import RebuildError
-from streams.records import OffsetRange
-from streams.registry.registry import Registry
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
+from barograph_server.streams.broker.reread import OvertakenError, reread
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import portion_size, sort_messages
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.records import OffsetRange
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.settings import ProcessorSettings
 
 POLL_MESSAGES, POLL_S = 20_000, 0.2
 """Messages per fetch, and how long a fetch waits for them."""

@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,19 @@ from barograph.contract.file import parse_contract
 from barograph.events import MAX_AHEAD_S
 from confluent_kafka import KafkaException
 
-from streams.broker.client import Admin, explain
-from streams.events.batch import MessageBatch
-from streams.events.columns import EventColumns
-from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.rebuild.errors import RebuildError
-from streams.recorder.recorder import GROUP
-from streams.recorder.topic_epoch import known_epoch
-from streams.registry.registry import Registry
-from streams.settings import ProcessorSettings
-from warehouse.client import Client
+from barograph_server.streams.broker.client import Admin, explain
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.recorder.recorder import GROUP
+from barograph_server.streams.recorder.topic_epoch import known_epoch
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history.raw_rows import RawPrediction, raw_predictions
+from barograph_server.warehouse.queries import contract_history
 
 RETENTION_S = 90 * 86_400
 """Retention of raw predictions after their receipt (the table's TTL)."""
@@ -35,13 +38,6 @@ CHUNK_S = 3600
 """Event time whose rows are in memory at once."""
 EXACT = 2.0**53
 """Floats below this represent every integer exactly."""
-
-_ROWS = (
-    "SELECT partition, offset, version, id, toUnixTimestamp64Milli(at), toUnixTimestamp64Milli(received_at), arm, "
-    "context, numbers, strings, nulls, score, class, scores, metrics, latency_ms, status, error "
-    "FROM predictions FINAL WHERE model = {model:String} AND epoch = {epoch:UInt16} "
-    "AND at >= fromUnixTimestamp64Milli({from_ms:Int64}) AND at < fromUnixTimestamp64Milli({to_ms:Int64})"
-)
 
 
 class RawEvents:
@@ -65,14 +61,10 @@ class RawEvents:
                 f"Raw predictions are kept {RETENTION_S // 86_400} days: some of this range may be deleted. Choose a "
                 "later --from."
             )
-        contracts = self._client.rows(
-            "SELECT yaml, toUnixTimestamp64Milli(applied_at) FROM contracts WHERE model = {model:String} "
-            "ORDER BY applied_at",
-            {"model": model},
-        )
-        for i, (text, _) in enumerate(contracts):
-            end_s = contracts[i + 1][1] / 1000 if i + 1 < len(contracts) else math.inf
-            share = parse_contract(text, f"contract of {model}").raw_share
+        contracts = contract_history(self._client, model)
+        for row, successor in zip_longest(contracts, contracts[1:]):
+            end_s = math.inf if successor is None else successor.applied_at.timestamp()
+            share = parse_contract(row.yaml, f"contract of {model}").raw_share
             if end_s > since_s and share < 1:
                 raise RebuildError(
                     f"A contract of {model} that was in force then records a share of {share:g} of the predictions: "
@@ -110,19 +102,22 @@ class RawEvents:
         if len(epochs) != 1 or None in epochs:
             raise RebuildError(f"No raw rows of the topic {topic} that the monitor read are recorded.")
         (epoch,) = epochs
+        assert epoch is not None
         for start_s in range(from_s, to_s, CHUNK_S):
-            bounds = {"from_ms": start_s * 1000, "to_ms": min(start_s + CHUNK_S, to_s) * 1000}
-            rows = self._client.rows(_ROWS, {"model": model, "epoch": epoch, **bounds})
-            processed = [row for row in rows if row[0] in ledger.rows and row[1] < ledger.rows[row[0]].end]
+            end_s = min(start_s + CHUNK_S, to_s)
+            rows = raw_predictions(self._client, model, epoch, start_s * 1000, end_s * 1000)
+            processed = [
+                row for row in rows if row.partition in ledger.rows and row.offset < ledger.rows[row.partition].end
+            ]
             if not processed:
                 continue
             self.rows += len(processed)
             decoded = decoder.decode(
                 MessageBatch(
                     [to_message(model, row) for row in processed],
-                    np.array([row[0] for row in processed], dtype=np.int32),
-                    np.array([row[1] for row in processed], dtype=np.int64),
-                    np.array([row[5] for row in processed], dtype=np.int64),
+                    np.array([row.partition for row in processed], dtype=np.int32),
+                    np.array([row.offset for row in processed], dtype=np.int64),
+                    np.array([row.received_ms for row in processed], dtype=np.int64),
                 )
             )
             if decoded.rejected:
@@ -133,27 +128,25 @@ class RawEvents:
             yield from decoded.events
 
 
-def to_message(model: str, row: tuple[Any, ...]) -> bytes:
+def to_message(model: str, row: RawPrediction) -> bytes:
     """Convert a raw row back to the JSON event that it was recorded from."""
-    _, _, version, event_id, at_ms, _, arm, context, numbers, strings, nulls, score, label, scores, metrics = row[:15]
-    latency_ms, status, error = row[15:]
-    features: dict[str, Any] = dict.fromkeys(nulls)
-    features |= _numbers(numbers) | dict(strings)
+    features: dict[str, Any] = dict.fromkeys(row.nulls)
+    features |= _numbers(row.numbers) | dict(row.strings)
     event = {
         "model": model,
-        "version": version,
-        "id": event_id,
-        "at": at_ms,
-        "arm": arm or None,
-        "context": dict(context),
+        "version": row.version,
+        "id": row.id,
+        "at": row.at_ms,
+        "arm": row.arm or None,
+        "context": dict(row.context),
         "features": features,
-        "score": _number(score),
-        "class": label or None,
-        "scores": _numbers(scores),
-        "metrics": _numbers(metrics),
-        "latency_ms": _number(latency_ms),
-        "status": status or None,
-        "error": error or None,
+        "score": _number(row.score),
+        "class": row.label or None,
+        "scores": _numbers(row.scores),
+        "metrics": _numbers(row.metrics),
+        "latency_ms": _number(row.latency_ms),
+        "status": row.status or None,
+        "error": row.error or None,
     }
     return json.dumps(event, allow_nan=False).encode()
 

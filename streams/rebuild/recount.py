@@ -15,20 +15,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import EVENTS
-from streams.events.columns import EventColumns
-from streams.monitor.partition import PartitionState
-from streams.monitor.state.commit_rows import CommitRows
-from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, LedgerEntry, Loss, OffsetLedger, offset_of
-from streams.monitor.state.store import SeriesPanes, Store
-from streams.monitor.windows import hour_s
-from streams.rebuild.errors import RebuildError
-from streams.records import Partial, PartitionProgress, Progress, decode
-from streams.registry.registry import Registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
-from warehouse.queries import PaneTable
-from warehouse.tables import table_of
+from barograph_server.sketches.baseline.layout import EVENTS
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.commit_rows import CommitRows
+from barograph_server.streams.monitor.state.offset_ledger import (
+    SEQ_EPOCH_BITS,
+    LedgerEntry,
+    Loss,
+    OffsetLedger,
+    offset_of,
+)
+from barograph_server.streams.monitor.state.store import SeriesPanes, Store
+from barograph_server.streams.monitor.windows import hour_s
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.records import Partial, PartitionProgress, Progress, decode
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.warehouse.queries import PaneTable
+from barograph_server.warehouse.tables import table_of
 
 SOURCE = "rebuild"
 _PANES = ("volume", "violations", "panes", "rollups", "new_categories")

@@ -12,15 +12,23 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, offset_since
-from streams.monitor.app import GROUP as MONITOR
-from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, offset_of
-from streams.monitor.state.store import WarehouseStore
-from streams.rebuild.stopped_check import wait_until_stopped
-from streams.recorder.recorder import GROUP as RECORDER
-from streams.recorder.topic_epoch import known_epoch
-from streams.settings import ProcessorSettings
-from warehouse.client import Client, connect
+from barograph_server.streams.broker.client import (
+    TIMEOUT_S,
+    Admin,
+    TopicMetadata,
+    consumer_config,
+    explain,
+    offset_since,
+)
+from barograph_server.streams.monitor.app import GROUP as MONITOR
+from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, offset_of
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.rebuild.stopped_check import wait_until_stopped
+from barograph_server.streams.recorder.recorder import GROUP as RECORDER
+from barograph_server.streams.recorder.topic_epoch import known_epoch
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.history.raw_rows import newest_offsets
 
 MARGIN_MS = 15 * 60 * 1000
 """Margin before the end of the rows. Rows that await a revision or were partly inserted are newer."""
@@ -101,11 +109,8 @@ def _raw_ends(settings: ProcessorSettings, client: Client, table: str) -> dict[t
     topic = getattr(settings.topics, table)
     topic_id, partitions = TopicMetadata(settings).describe(topic)
     epoch = known_epoch(client, topic, topic_id)
-    sql = f"SELECT partition, max(offset) FROM {table} WHERE epoch = {{epoch:UInt16}} GROUP BY partition"  # noqa: S608
-    newest = {} if epoch is None else dict(client.rows(sql, {"epoch": epoch}))
-    return {
-        (topic, partition): int(newest[partition]) + 1 if partition in newest else 0 for partition in range(partitions)
-    }
+    newest = {} if epoch is None else newest_offsets(client, table, epoch)
+    return {(topic, partition): newest[partition] + 1 if partition in newest else 0 for partition in range(partitions)}
 
 
 def _plan_resets(admin: Admin, consumer: Consumer, group: str, ends: dict[tuple[str, int], int]) -> list[OffsetReset]:

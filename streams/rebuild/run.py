@@ -6,24 +6,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from streams.broker.client import TopicMetadata
-from streams.events.columns import EventColumns
-from streams.events.event_time import DAY_MS
-from streams.monitor.app import GROUP
-from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
-from streams.monitor.state.store import WarehouseStore
-from streams.rebuild.errors import RebuildError
-from streams.rebuild.kafka_events import KafkaEvents
-from streams.rebuild.raw_events import RawEvents
-from streams.rebuild.recount import JUDGED_TABLES, TABLES, RebuildScope, recount
-from streams.rebuild.stopped_check import wait_until_stopped
-from streams.records import OffsetRange
-from streams.registry.poller import RegistryPoller
-from streams.registry.registry import Registry
-from streams.settings import ProcessorSettings
-from streams.topics import partials_partition
-from warehouse.client import Client, connect
-from warehouse.staging import Difference, Staging
+from barograph_server.streams.broker.client import TopicMetadata
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.event_time import DAY_MS
+from barograph_server.streams.monitor.app import GROUP
+from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.rebuild.kafka_events import KafkaEvents
+from barograph_server.streams.rebuild.raw_events import RawEvents
+from barograph_server.streams.rebuild.recount import JUDGED_TABLES, TABLES, RebuildScope, recount
+from barograph_server.streams.rebuild.stopped_check import wait_until_stopped
+from barograph_server.streams.records import OffsetRange
+from barograph_server.streams.registry.poller import RegistryPoller
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import partials_partition
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.history import counted_panes
+from barograph_server.warehouse.staging import Difference, Staging
 
 RebuildSource = Literal["kafka", "raw", "panes"]
 
@@ -138,11 +139,9 @@ def _load_scope(
         raise RebuildError(f"Nothing of model {model} is sealed yet: there is nothing to rebuild.")
     pane_s = registry.contracts[model].pane_s
     from_s, to_s = from_s // pane_s * pane_s, min(-(-to_s // pane_s) * pane_s, sealed_until_s)
-    n_panes, first_pane_s = client.rows(
-        "SELECT count(), toUnixTimestamp(min(pane_start)) FROM volume WHERE model = {model:String}", {"model": model}
-    )[0]
-    if n_panes:
-        from_s = max(from_s, int(first_pane_s))
+    first_pane_s = counted_panes.record_start_s(client, model)
+    if first_pane_s is not None:
+        from_s = max(from_s, first_pane_s)
     if from_s >= to_s:
         raise RebuildError("No sealed pane of the model's record is in that range. Open panes belong to the monitor.")
     if (to_s - from_s) // pane_s > MAX_PANES:
@@ -152,11 +151,6 @@ def _load_scope(
         )
     record_seq = ledger.newest_record_seq()
     _refuse_unfinished(client, model, record_seq)
-    late = client.rows(
-        "SELECT version, baseline_id, slice, toUnixTimestamp(pane_start), late FROM volume FINAL WHERE "
-        "model = {model:String} AND pane_start >= {from_s:UInt32} AND pane_start < {to_s:UInt32} AND late > 0",
-        {"model": model, "from_s": from_s, "to_s": to_s},
-    )
     return (
         RebuildScope(
             model=model,
@@ -170,7 +164,7 @@ def _load_scope(
             record_seq=record_seq,
             losses=tuple(ledger.losses),
             keeps_panes=False,
-            late={(str(v), str(b), str(s), int(start_s)): int(n) for v, b, s, start_s, n in late},
+            late=counted_panes.late_events(client, model, from_s, to_s),
         ),
         ledger,
     )
@@ -178,10 +172,7 @@ def _load_scope(
 
 def _refuse_unfinished(client: Client, model: str, record_seq: int) -> None:
     """Refuse if rows are ahead of the offset ledger: a commit broke off, and the monitor must finish it first."""
-    ahead: dict[str, int] = {}
-    for table in ("panes", "volume", "drift", "rates"):
-        sql = f"SELECT max(record_seq) FROM {table} WHERE model = {{model:String}}"  # noqa: S608
-        ahead[table] = int(client.rows(sql, {"model": model})[0][0])
+    ahead = counted_panes.newest_record_seqs(client, model)
     # Verdicts of an earlier rebuild are one record ahead of the offset ledger.
     if any(newest > record_seq + (table in ("drift", "rates")) for table, newest in ahead.items()):
         raise RebuildError(

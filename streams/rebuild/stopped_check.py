@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaException
 
-from streams.broker.client import Admin, explain, is_transient
-from streams.rebuild.errors import RebuildError
-from streams.runtime.backoff import Backoff
-from streams.settings import ProcessorSettings
-from warehouse.client import Client
+from barograph_server.streams.broker.client import Admin, explain, is_transient
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.runtime.backoff import Backoff
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.processor_reports import last_reports
 
 POLL_INTERVAL_S = 0.5
 MARGIN_S = 30.0
@@ -51,13 +52,13 @@ def wait_until_stopped(
     kinds = sorted(groups)
     admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
     deadline_s = clock() + settings.session_timeout_s + MARGIN_S
-    initial = _last_reports(client, kinds)
+    initial = last_reports(client, kinds)
     while True:
         members = {kind: _member_count(admin, f"{settings.topics.prefix}{kind}") for kind in kinds}
         occupied = {kind: n for kind, n in members.items() if n}
         if not occupied:
             return
-        reports = _last_reports(client, kinds)
+        reports = last_reports(client, kinds)
         running = sorted(
             name for name, at_ms in reports.items() if at_ms > initial.get(name, at_ms - 1) and name[0] in occupied
         )
@@ -77,13 +78,3 @@ def _member_count(admin: Admin, group: str) -> int:
         return backoff.retry(lambda: admin.members(group), is_transient)
     except KafkaException as error:
         raise explain(error, f"describe the group {group}") from error
-
-
-def _last_reports(client: Client, kinds: list[str]) -> dict[tuple[str, str], int]:
-    """Return the time of each processor's last report, in Unix ms by its own clock, by kind and instance."""
-    rows = client.rows(
-        "SELECT kind, instance, toUnixTimestamp64Milli(max(at)) FROM processors WHERE kind IN {kinds:Array(String)} "
-        "GROUP BY kind, instance",
-        {"kinds": kinds},
-    )
-    return {(str(kind), str(instance)): int(at_ms) for kind, instance, at_ms in rows}

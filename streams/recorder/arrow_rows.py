@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.events.arrow_decoder import ArrowDecoder, OpenedMessage
-from streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import EventColumns
-from streams.events.hashed_values import NOT_HASHED, replace_plain_values
-from streams.recorder.arrow_values import PlainRows, is_number, to_mask, to_numbers, to_text
-from streams.recorder.map_columns import FeatureColumns, MapColumns
-from streams.recorder.rows import (
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder, OpenedMessage
+from barograph_server.streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.hashed_values import NOT_HASHED, replace_plain_values
+from barograph_server.streams.recorder.arrow_values import PlainRows, is_number, to_mask, to_numbers, to_text
+from barograph_server.streams.recorder.map_columns import FeatureColumns, MapColumns
+from barograph_server.streams.recorder.rows import (
     FEATURES,
     RecordedModel,
     build_table,
@@ -28,7 +28,7 @@ from streams.recorder.rows import (
     time_column,
     unknown_column,
 )
-from streams.registry.registry import Registry
+from barograph_server.streams.registry.registry import Registry
 
 MAX_JOINED_BYTES = 32 << 20
 """Unpacked bytes of messages whose rows are built together, so that a column costs little compared with its values."""

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
-from streams.recorder.values import UNWRITABLE, text_of
+from barograph_server.streams.recorder.values import UNWRITABLE, text_of
 
 
 def plain_array(column: pa.ChunkedArray) -> pa.Array:

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streams.events.hashed_values import NOT_HASHED, replace_plain_values
-from streams.events.struct_numbers import StructNumbers
-from streams.recorder.event_structs import ATTRIBUTES
-from streams.recorder.map_columns import FeatureColumns
-from streams.recorder.rows import RecordedModel
+from barograph_server.streams.events.hashed_values import NOT_HASHED, replace_plain_values
+from barograph_server.streams.events.struct_numbers import StructNumbers
+from barograph_server.streams.recorder.event_structs import ATTRIBUTES
+from barograph_server.streams.recorder.map_columns import FeatureColumns
+from barograph_server.streams.recorder.rows import RecordedModel
 
 CONTRACT_CHUNK: Final = 256
 """Events whose objects are in memory at a time: half a megabyte."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from barograph.events import Role
 
-from streams.recorder.rows import RecordedModel
+from barograph_server.streams.recorder.rows import RecordedModel
 
 MAPS: Final = ("features", "context", "scores", "metrics")
 TEXTS: Final = ("arm", "class", "status", "error", "producer")

@@ -24,16 +24,25 @@ import pyarrow as pa
 from barograph.events import SHADOW
 from numpy.typing import NDArray
 
-from streams.events.batch import MessageBatch
-from streams.events.event_time import rejected_times, times_ms
-from streams.events.event_type import is_nameable
-from streams.events.json_decoder import JsonDecoder
-from streams.events.model_union import union_decoder
-from streams.recorder.contract_events import CONTRACT_CHUNK, ContractEvents
-from streams.recorder.event_structs import FORMAT_ERRORS, MAPS, NAMES, NUMBERS, PLAIN, TEXTS, event_type, id_type
-from streams.recorder.map_entries import NULL, NUMBER, TEXT, MapEntries
-from streams.recorder.open_events import OpenEvents
-from streams.recorder.rows import (
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.event_time import rejected_times, times_ms
+from barograph_server.streams.events.event_type import is_nameable
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.events.model_union import union_decoder
+from barograph_server.streams.recorder.contract_events import CONTRACT_CHUNK, ContractEvents
+from barograph_server.streams.recorder.event_structs import (
+    FORMAT_ERRORS,
+    MAPS,
+    NAMES,
+    NUMBERS,
+    PLAIN,
+    TEXTS,
+    event_type,
+    id_type,
+)
+from barograph_server.streams.recorder.map_entries import NULL, NUMBER, TEXT, MapEntries
+from barograph_server.streams.recorder.open_events import OpenEvents
+from barograph_server.streams.recorder.rows import (
     RecordedModel,
     build_table,
     hash_ids,
@@ -43,10 +52,10 @@ from streams.recorder.rows import (
     time_column,
     unknown_column,
 )
-from streams.recorder.salvage import parse_lenient
-from streams.recorder.values import integer_column, number_column, text_column
-from streams.registry.registry import Registry
-from warehouse.dictionary_columns import constant_column
+from barograph_server.streams.recorder.salvage import parse_lenient
+from barograph_server.streams.recorder.values import integer_column, number_column, text_column
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.warehouse.dictionary_columns import constant_column
 
 CHUNK = 10_000
 """Messages whose rows are built together, so that a column costs little compared with its values."""

@@ -22,13 +22,21 @@ from barograph.events import Reason
 from barograph.publisher.label_columns import label_texts
 from numpy.typing import NDArray
 
-from streams.events.arrow_decoder import BYTES_OMITTED, split_rows
-from streams.events.arrow_message import COLUMN_ERRORS, open_table, reject_message, rejection_reason
-from streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
-from streams.events.event_time import RETENTION_MS, arrow_times_ms, rejected_times, times_ms
-from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
-from streams.recorder.arrow_values import is_number, is_text, plain_array, plain_column, to_mask, to_numbers, to_text
-from streams.recorder.rows import build_table, position_columns, time_column
+from barograph_server.streams.events.arrow_decoder import BYTES_OMITTED, split_rows
+from barograph_server.streams.events.arrow_message import COLUMN_ERRORS, open_table, reject_message, rejection_reason
+from barograph_server.streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
+from barograph_server.streams.events.event_time import RETENTION_MS, arrow_times_ms, rejected_times, times_ms
+from barograph_server.streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
+from barograph_server.streams.recorder.arrow_values import (
+    is_number,
+    is_text,
+    plain_array,
+    plain_column,
+    to_mask,
+    to_numbers,
+    to_text,
+)
+from barograph_server.streams.recorder.rows import build_table, position_columns, time_column
 
 MAX_DETAIL_CHARS = 200
 _TEXT, _NUMBER, _FLAG = "string", "number", "bool"

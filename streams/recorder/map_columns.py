@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.recorder.map_entries import list_offsets
-from streams.recorder.values import NOT_FINITE, number_of, text_of
-from warehouse.dictionary_columns import dictionary_column
+from barograph_server.streams.recorder.map_entries import list_offsets
+from barograph_server.streams.recorder.values import NOT_FINITE, number_of, text_of
+from barograph_server.warehouse.dictionary_columns import dictionary_column
 
 Mask = NDArray[np.bool_]
 _NUMERIC = {float, int, bool}

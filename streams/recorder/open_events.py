@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streams.recorder.event_structs import ATTRIBUTES
-from streams.recorder.map_entries import FLAG, NULL, OTHER, TEXT, MapEntries
-from streams.recorder.rows import RecordedModel
+from barograph_server.streams.recorder.event_structs import ATTRIBUTES
+from barograph_server.streams.recorder.map_entries import FLAG, NULL, OTHER, TEXT, MapEntries
+from barograph_server.streams.recorder.rows import RecordedModel
 
 
 class OpenEvents:

@@ -24,30 +24,30 @@ import pyarrow as pa
 import structlog
 from barograph.events import LABELS_TOPIC
 
-from streams.broker.assigned_consumer import POLL_S, AssignedConsumer, Membership
-from streams.broker.client import PartitionId, TopicMetadata
-from streams.broker.transactions import Message, Transactions
-from streams.dead_letters.message import dead_message
-from streams.dead_letters.replay_verifier import ReplayVerifier
-from streams.errors import ProcessorError
-from streams.events.batch import MessageBatch, MessagePositions, RejectedEvent, sort_messages
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
-from streams.recorder.labels import decode_arrow_labels, decode_json_labels
-from streams.recorder.rows import by_role
-from streams.recorder.topic_epoch import epoch_of
-from streams.records import Tally
-from streams.registry.registry import Registry
-from streams.runtime.backoff import Backoff, RetryInterrupted
-from streams.runtime.lifecycle import freeze_heap
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from streams.tallies import count_dead, encode_tally
-from streams.topics import partials_partition
-from warehouse import metrics
-from warehouse.client import Address, Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.tables import insert_arrow
+from barograph_server.streams.broker.assigned_consumer import POLL_S, AssignedConsumer, Membership
+from barograph_server.streams.broker.client import PartitionId, TopicMetadata
+from barograph_server.streams.broker.transactions import Message, Transactions
+from barograph_server.streams.dead_letters.message import dead_message
+from barograph_server.streams.dead_letters.replay_verifier import ReplayVerifier
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.batch import MessageBatch, MessagePositions, RejectedEvent, sort_messages
+from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
+from barograph_server.streams.recorder.rows import by_role
+from barograph_server.streams.recorder.topic_epoch import epoch_of
+from barograph_server.streams.records import Tally
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.runtime.lifecycle import freeze_heap
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.tallies import count_dead, encode_tally
+from barograph_server.streams.topics import partials_partition
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.tables import insert_arrow
 
 GROUP: Final = "recorder"
 POLL_MESSAGES = 10_000

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.events.batch import MessageBatch
-from streams.events.hashed_values import hashed_sources
-from streams.events.projection import slice_sources
-from streams.recorder.values import MAX_UNKNOWN
-from streams.registry.registry import Registry
-from warehouse.tables import MILLIS, SCHEMAS
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.hashed_values import hashed_sources
+from barograph_server.streams.events.projection import slice_sources
+from barograph_server.streams.recorder.values import MAX_UNKNOWN
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.warehouse.tables import MILLIS, SCHEMAS
 
 FEATURES = "features."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from streams.events.rejection import replace_surrogates
+from barograph_server.streams.events.rejection import replace_surrogates
 
 _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DEPTH = 2

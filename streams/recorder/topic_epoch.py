@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.tables import insert_rows
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 
 
 def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms: int) -> int:

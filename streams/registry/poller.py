@@ -11,14 +11,14 @@ import structlog
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
-from sketches.baseline.baseline import BaselineError, for_counting, for_judging, load_baseline
-from streams.errors import ProcessorError
-from streams.events.event_time import RETENTION_MS
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.runtime.backoff import Backoff, RetryInterrupted
-from warehouse import queries
-from warehouse.client import Address, Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.sketches.baseline.baseline import BaselineError, for_counting, for_judging, load_baseline
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.event_time import RETENTION_MS
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 RETRY_S, MAX_RETRY_S = 0.5, 2.0
 """The first and the largest nominal delay between attempts of the first read."""
@@ -134,12 +134,7 @@ class RegistryPoller:
         self._client = None
 
     def _read(self, client: Client) -> None:
-        applied_at_ms = dict(self._registry.applied_at_ms) | {
-            str(model): int(applied)
-            for model, applied in client.rows(
-                "SELECT model, toUnixTimestamp64Milli(min(applied_at)) FROM contracts GROUP BY model"
-            )
-        }
+        applied_at_ms = dict(self._registry.applied_at_ms) | queries.first_applied_ms(client)
         contracts: dict[str, Contract] = {}
         baselines: defaultdict[str, list[RegisteredBaseline]] = defaultdict(list)
         unreadable: dict[str, str] = {}

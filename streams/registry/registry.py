@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from barograph.contract import Contract
 
-from sketches.baseline.baseline import Baseline
-from sketches.baseline.layout import Layout
-from streams.events.event_time import RETENTION_MS
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.streams.events.event_time import RETENTION_MS
 
 
 @dataclass(frozen=True, slots=True)

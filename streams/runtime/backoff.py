@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from barograph.publisher.retry_schedule import RetrySchedule
 
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.metrics_report import Report
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import structlog
 
-from streams.errors import ProcessorError
+from barograph_server.streams.errors import ProcessorError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 8.0

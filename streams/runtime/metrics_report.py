@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from streams.runtime.heartbeat import Heartbeat
-from warehouse import metrics
-from warehouse.client import Address, Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.metrics import BUCKETS_S, MetricFamily
-from warehouse.processor_reports import ProcessorReport, insert_reports
+from barograph_server.streams.runtime.heartbeat import Heartbeat
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.metrics import BUCKETS_S, MetricFamily
+from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
 
 Labels = tuple[str, ...]
 """One value for each label of a metric."""

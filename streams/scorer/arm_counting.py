@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streams.scorer.freeze import Pass
-from streams.scorer.rules import baseline_changes, dimensions_at
-from streams.scorer.statement_chunks import statement_chunks
-from warehouse.client import Client
-from warehouse.scoring import arms, state
-from warehouse.scoring.rules import ArmTest, Rules
+from barograph_server.streams.scorer.freeze import Pass
+from barograph_server.streams.scorer.rules import baseline_changes, dimensions_at
+from barograph_server.streams.scorer.statement_chunks import statement_chunks
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import arms, state
+from barograph_server.warehouse.scoring.rules import ArmTest, Rules
 
 
 @dataclass

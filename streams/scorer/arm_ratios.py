@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from streams.registry.registry import Registry
-from warehouse.arm_ratios import sample_ratio, write_ratio
-from warehouse.client import Client
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_ratios import sample_ratio, write_ratio
 
 MIN_INTERVAL_S = 600.0
 """Shortest interval between the checks of a model. A check reads the units of the whole test."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from warehouse.scoring.new_rows import TOPICS, EpochPartition, Offsets, PartitionEnd, Topic
+from barograph_server.warehouse.scoring.new_rows import TOPICS, EpochPartition, Offsets, PartitionEnd, Topic
 
 TopicOffsets = Mapping[Topic, Offsets]
 """Per topic and partition, the last processed offset. A partition without an entry has not been processed at all."""

@@ -7,13 +7,17 @@ import contextlib
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.performance.calibration_map import CalibrationMap, learn_calibration
-from sketches.performance.cbpe import cbpe_metrics
-from sketches.performance.cbpe_classes import ClassCalibration, class_cbpe_metrics, learn_class_calibration
-from sketches.performance.loss import LossMap, learn_loss, loss_metrics
-from sketches.performance.metric import MetricEstimate
-from streams.scorer.window_counts import WindowCounts
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.performance.calibration_map import CalibrationMap, learn_calibration
+from barograph_server.sketches.performance.cbpe import cbpe_metrics
+from barograph_server.sketches.performance.cbpe_classes import (
+    ClassCalibration,
+    class_cbpe_metrics,
+    learn_class_calibration,
+)
+from barograph_server.sketches.performance.loss import LossMap, learn_loss, loss_metrics
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.streams.scorer.window_counts import WindowCounts
+from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 LearnedEstimate = CalibrationMap | ClassCalibration | LossMap

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 
-from streams.registry.registry import Registry
-from warehouse.client import Client
-from warehouse.stored_rates import compute_rates, store_rates
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.stored_rates import compute_rates, store_rates
+from barograph_server.warehouse.client import Client
 
 MIN_INTERVAL_S = 3600.0
 """Shortest interval between the computations of a model. One reads the evaluations of seven days."""

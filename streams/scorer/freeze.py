@@ -25,21 +25,21 @@ import pyarrow as pa
 import structlog
 from barograph.contract import Contract
 
-from sketches.baseline.baseline import ALL
-from sketches.baseline.levels import Level
-from streams.registry.registry import Registry
-from streams.scorer.measure import measure
-from streams.scorer.reference import REFERENCE_S, ReferencePeriod, References, reference_ages_s
-from streams.scorer.rules import baseline_changes, dimensions_at
-from streams.scorer.statement_chunks import statement_chunks
-from streams.scorer.verdicts import target_levels
-from streams.scorer.window_counts import WindowCounts, window_counts
-from streams.scorer.windows import EventClock
-from warehouse.client import Client
-from warehouse.scoring import new_rows, results, state
-from warehouse.scoring.results import ReferenceChoice
-from warehouse.scoring.rules import Rules
-from warehouse.tables import table_of
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.measure import measure
+from barograph_server.streams.scorer.reference import REFERENCE_S, ReferencePeriod, References, reference_ages_s
+from barograph_server.streams.scorer.rules import baseline_changes, dimensions_at
+from barograph_server.streams.scorer.statement_chunks import statement_chunks
+from barograph_server.streams.scorer.verdicts import target_levels
+from barograph_server.streams.scorer.window_counts import WindowCounts, window_counts
+from barograph_server.streams.scorer.windows import EventClock
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import new_rows, results, state
+from barograph_server.warehouse.scoring.results import ReferenceChoice
+from barograph_server.warehouse.scoring.rules import Rules
+from barograph_server.warehouse.tables import table_of
 
 log = structlog.get_logger()
 

@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 import structlog
 from barograph.contract import Arms, Contract, Rollback
 
-from sketches.baseline.levels import Level
-from warehouse.arm_comparisons import (
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.streams.scorer.arm_comparison import compare_hours, rollback_proposals
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_comparisons import (
     COLUMNS,
     HARM,
     ArmComparison,
-    compare_hours,
     newest_looks,
     own_margins,
     write_comparisons,
 )
-from warehouse.arm_hours import arm_hours, newest_end
-from warehouse.arm_ratios import last_check
-from warehouse.client import Client
-from warehouse.rollback_proposals import propose_rollbacks
-from warehouse.scoring.rules import Rules
+from barograph_server.warehouse.rollouts.arm_hours import arm_hours, newest_end
+from barograph_server.warehouse.rollouts.arm_ratios import last_check
+from barograph_server.warehouse.rollouts.rollback_proposals import read_proposals, write_proposals
+from barograph_server.warehouse.scoring.rules import Rules
 
 
 @dataclass
@@ -83,11 +83,17 @@ class HourlyArmLooks:
 
     def _propose(self, client: Client, contract: Contract, looks: Sequence[ArmComparison], now_ms: int) -> None:
         """Propose rollbacks, unless the arms have other shares of units than planned: then chance does not assign."""
-        log = structlog.get_logger().bind(model=contract.model)
         harmful = [each for each in looks if each.outcome == HARM]
-        ratio = last_check(client, contract) if harmful else None
+        if not harmful:
+            return
+        log = structlog.get_logger().bind(model=contract.model)
+        ratio = last_check(client, contract)
         if ratio is not None and ratio.level in (Level.minor, Level.major):
             log.warning("no rollback proposed, since the ratio of the arms differs from the plan", p=ratio.p_value)
             return
-        for proposal in propose_rollbacks(client, contract, harmful, datetime.fromtimestamp(now_ms / 1000, UTC)):
+        known = {each.key for each in read_proposals(client, model=contract.model)}
+        proposals = rollback_proposals(contract, harmful, datetime.fromtimestamp(now_ms / 1000, UTC))
+        new = [each for each in proposals if each.key not in known]
+        write_proposals(client, new)
+        for proposal in new:
             log.warning("rollback proposed", reason=proposal.reason)

@@ -11,9 +11,9 @@ import pyarrow as pa
 from barograph.contract import Contract
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.maturity import Maturity, age_edges, learn_maturity
-from streams.scorer.windows import EventClock
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.performance.maturity import Maturity, age_edges, learn_maturity
+from barograph_server.streams.scorer.windows import EventClock
+from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 

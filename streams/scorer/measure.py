@@ -8,12 +8,12 @@ import numpy as np
 from barograph.contract.check import PERFORMANCE_METRICS
 from numpy.typing import NDArray
 
-from sketches.performance.binary import binary_metrics
-from sketches.performance.classes import class_metrics
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import ERROR_QUANTILES, number_metrics
-from streams.scorer.window_counts import WindowCounts
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.performance.binary import binary_metrics
+from barograph_server.sketches.performance.classes import class_metrics
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.number import ERROR_QUANTILES, number_metrics
+from barograph_server.streams.scorer.window_counts import WindowCounts
+from barograph_server.warehouse.scoring.rules import Rules
 
 OF_SCORES = frozenset({"auc", "auc_macro", "log_loss", "brier", "calibration_error"})
 """Metrics of rows with a valid score. The others are of rows with a predicted class, or of numbers."""

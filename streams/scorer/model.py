@@ -12,23 +12,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from barograph.contract import Contract, format_duration
 
-from streams.registry.registry import Registry
-from streams.scorer.arm_counting import ArmCounting
-from streams.scorer.checkpoint import ReadRange
-from streams.scorer.freeze import Freezer, Pass
-from streams.scorer.hourly_arm_looks import HourlyArmLooks
-from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_label_delay, maturity_row
-from streams.scorer.pairing import Pairing
-from streams.scorer.reference import References
-from streams.scorer.rules import baseline_changes, dimensions_at
-from streams.scorer.shadow_looks import ShadowLooks
-from streams.scorer.statement_chunks import batched, split_by_rows, statement_chunks
-from streams.scorer.verdicts import PerformanceJudge
-from streams.scorer.windows import DAY_S, EventClock, window_lengths, window_start, window_starts
-from warehouse.client import Client
-from warehouse.scoring import new_rows, results, state
-from warehouse.scoring.new_rows import HourRows
-from warehouse.scoring.rules import Rules
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.arm_counting import ArmCounting
+from barograph_server.streams.scorer.checkpoint import ReadRange
+from barograph_server.streams.scorer.freeze import Freezer, Pass
+from barograph_server.streams.scorer.hourly_arm_looks import HourlyArmLooks
+from barograph_server.streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_label_delay, maturity_row
+from barograph_server.streams.scorer.pairing import Pairing
+from barograph_server.streams.scorer.reference import References
+from barograph_server.streams.scorer.rules import baseline_changes, dimensions_at
+from barograph_server.streams.scorer.shadow_looks import ShadowLooks
+from barograph_server.streams.scorer.statement_chunks import batched, split_by_rows, statement_chunks
+from barograph_server.streams.scorer.verdicts import PerformanceJudge
+from barograph_server.streams.scorer.windows import DAY_S, EventClock, window_lengths, window_start, window_starts
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import new_rows, results, state
+from barograph_server.warehouse.scoring.new_rows import HourRows
+from barograph_server.warehouse.scoring.rules import Rules
 
 MAX_WINDOWS = 200
 """Most windows that are judged at once."""

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.scorer.checkpoint import ReadRange
-from streams.scorer.freeze import Pass
-from streams.scorer.rules import baseline_changes, dimensions_at
-from streams.scorer.statement_chunks import statement_chunks
-from warehouse.client import Client
-from warehouse.scoring import new_rows, pairs, state
-from warehouse.scoring.new_rows import HourRows
-from warehouse.scoring.rules import Rules
+from barograph_server.streams.scorer.checkpoint import ReadRange
+from barograph_server.streams.scorer.freeze import Pass
+from barograph_server.streams.scorer.rules import baseline_changes, dimensions_at
+from barograph_server.streams.scorer.statement_chunks import statement_chunks
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import new_rows, pairs, state
+from barograph_server.warehouse.scoring.new_rows import HourRows
+from barograph_server.warehouse.scoring.rules import Rules
 
 
 @dataclass

@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL
-from sketches.performance.calibration_map import CalibrationMap
-from sketches.performance.metric import MetricEstimate, undefined
-from sketches.performance.selective import corrected_metrics
-from streams.scorer.estimates import LearnedEstimate, estimated_metrics, learn_estimates
-from streams.scorer.measure import MetricName, measure
-from streams.scorer.window_counts import WindowCounts, window_counts
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.performance.calibration_map import CalibrationMap
+from barograph_server.sketches.performance.metric import MetricEstimate, undefined
+from barograph_server.sketches.performance.selective import corrected_metrics
+from barograph_server.streams.scorer.estimates import LearnedEstimate, estimated_metrics, learn_estimates
+from barograph_server.streams.scorer.measure import MetricName, measure
+from barograph_server.streams.scorer.window_counts import WindowCounts, window_counts
+from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 SeriesKey = tuple[str, str]

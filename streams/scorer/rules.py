@@ -10,11 +10,11 @@ from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, LabelSpec, Sha
 from barograph.contract.check import label_kind
 from barograph.contract.label_values import has_open_classes, is_open, label_forms, positive_value
 
-from sketches.baseline.baseline import SliceValues
-from sketches.performance.bins import score_edges
-from sketches.performance.maturity import age_edges
-from streams.registry.registry import Registry
-from warehouse.scoring.rules import ArmTest, Kind, PairSettings, Rules, ScoreDimension, ShadowVersions
+from barograph_server.sketches.baseline.baseline import SliceValues
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.maturity import age_edges
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.warehouse.scoring.rules import ArmTest, Kind, PairSettings, Rules, ScoreDimension, ShadowVersions
 
 _NEWEST = ""
 """Key of the versions without their own baseline. They use the newest version's."""

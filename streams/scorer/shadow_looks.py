@@ -9,13 +9,14 @@ from typing import Any
 
 from barograph.contract import Contract, ShadowTest
 
-from warehouse.client import Client
-from warehouse.scoring.rules import Rules
-from warehouse.shadow.canary import read_is_canary
-from warehouse.shadow.days import shadow_days
-from warehouse.shadow.looks import decide_at, look_days
-from warehouse.shadow.mirror import judged
-from warehouse.shadow.verdicts import look_rows, remove_others, stored_looks, write_looks
+from barograph_server.sketches.rollout.canary import is_canary
+from barograph_server.sketches.rollout.looks import decide_at, look_days
+from barograph_server.sketches.rollout.mirror import judged
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import contract_history
+from barograph_server.warehouse.rollouts.days import shadow_days
+from barograph_server.warehouse.rollouts.verdicts import look_rows, remove_others, stored_looks, write_looks
+from barograph_server.warehouse.scoring.rules import Rules
 
 MAX_TIME_SHARE = 0.02
 """Largest share of the time that the looks of a model take. A check reads the sums of all days, so while labels
@@ -83,9 +84,9 @@ class ShadowLooks:
         settings = rules.pair_settings.hash
         slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, settings, contract.timezone)
         # After a promotion, the looks are those at the new primary.
-        is_canary = read_is_canary(client, contract)
-        shadow, slices = judged(shadow, slices, is_canary=is_canary)
-        looks = look_days(shadow, rules.basis, slices, is_canary=is_canary) if slices else []
+        exchanged = is_canary(shadow, (each.yaml for each in contract_history(client, contract.model)))
+        shadow, slices = judged(shadow, slices, is_canary=exchanged)
+        looks = look_days(shadow, rules.basis, slices, is_canary=exchanged) if slices else []
         stored = stored_looks(client, rules.model, rules.shadow)
         # The newer row counts, whatever the clock says.
         judged_ms = max(now_ms, stored.newest_ms + 1)
@@ -96,7 +97,7 @@ class ShadowLooks:
             decision = decide_at(shadow, slices, due_day.day)
             rows += look_rows(
                 *(rules.model, rules.shadow, rules.basis, contract.timezone, due_day, decision, judged_ms),
-                is_canary=is_canary,
+                is_canary=exchanged,
             )
             if len(rows) >= MAX_ROWS:
                 write_looks(client, rows)

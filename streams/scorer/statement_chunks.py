@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from barograph.contract import SECONDS_PER_HOUR
 
-from streams.scorer.rules import group_by_baselines
-from streams.scorer.windows import window_start
-from warehouse.client import Client
-from warehouse.scoring import new_rows
-from warehouse.scoring.rules import Rules
+from barograph_server.streams.scorer.rules import group_by_baselines
+from barograph_server.streams.scorer.windows import window_start
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import new_rows
+from barograph_server.warehouse.scoring.rules import Rules
 
 MAX_ROWS = 2_000_000
 """Most predictions that one statement joins, unless a single window has more."""

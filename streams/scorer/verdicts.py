@@ -10,16 +10,16 @@ import pyarrow as pa
 from barograph.contract import Contract, format_duration
 from numpy.typing import NDArray
 
-from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
-from sketches.performance.cbpe import realised_error
-from sketches.performance.metric import MetricEstimate, difference, undefined
-from sketches.performance.selective import ALPHA, SPREAD, selective
-from streams.scorer.label_delay import LabelDelayCurve
-from streams.scorer.measure import ERRORS, SIGNED, MeasuredMetric, MetricName, is_share, measure
-from streams.scorer.reference import References, interval_of, reference_ages_s
-from streams.scorer.window_counts import WindowCounts, window_counts
-from streams.scorer.windows import EventClock
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
+from barograph_server.sketches.performance.cbpe import realised_error
+from barograph_server.sketches.performance.metric import MetricEstimate, difference, undefined
+from barograph_server.sketches.performance.selective import ALPHA, SPREAD, selective
+from barograph_server.streams.scorer.label_delay import LabelDelayCurve
+from barograph_server.streams.scorer.measure import ERRORS, SIGNED, MeasuredMetric, MetricName, is_share, measure
+from barograph_server.streams.scorer.reference import References, interval_of, reference_ages_s
+from barograph_server.streams.scorer.window_counts import WindowCounts, window_counts
+from barograph_server.streams.scorer.windows import EventClock
+from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

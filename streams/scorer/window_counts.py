@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.performance.number import ERROR_RANKS
-from warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, FOURTH_POWERS, MIN_VALUE_BIN
-from warehouse.scoring.rules import Rules
+from barograph_server.sketches.performance.number import ERROR_RANKS
+from barograph_server.warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, FOURTH_POWERS, MIN_VALUE_BIN
+from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -11,23 +11,23 @@ from datetime import UTC, datetime
 import structlog
 from barograph.contract import Contract
 
-from streams.errors import ProcessorError
-from streams.registry.registry import Registry
-from streams.runtime.backoff import Backoff, RetryInterrupted
-from streams.runtime.metrics_report import Report
-from streams.scorer.arm_ratios import ArmRatioSchedule
-from streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan, TopicOffsets
-from streams.scorer.evaluation_rates import EvaluationRateSchedule
-from streams.scorer.model import ModelScorer, PassResult
-from streams.scorer.rules import is_counted, make_rules, unmeasurable_reason
-from streams.scorer.windows import EventClock
-from streams.settings import ProcessorSettings
-from warehouse import metrics
-from warehouse.client import Address, Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.scoring import new_rows, results
-from warehouse.scoring.new_rows import TOPICS
-from warehouse.scoring.rules import Rules
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scorer.arm_ratios import ArmRatioSchedule
+from barograph_server.streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan, TopicOffsets
+from barograph_server.streams.scorer.evaluation_rates import EvaluationRateSchedule
+from barograph_server.streams.scorer.model import ModelScorer, PassResult
+from barograph_server.streams.scorer.rules import is_counted, make_rules, unmeasurable_reason
+from barograph_server.streams.scorer.windows import EventClock
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.scoring import new_rows, results
+from barograph_server.warehouse.scoring.new_rows import TOPICS
+from barograph_server.warehouse.scoring.rules import Rules
 
 GRACE_S = 60.0
 """How long rows must be visible before the checkpoint advances past them. By then every replica has the insert."""

@@ -13,12 +13,12 @@ from contextlib import suppress
 
 import structlog
 
-from streams.runtime.backoff import Backoff, RetryInterrupted
-from streams.runtime.metrics_report import Report
-from warehouse import metrics
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.serving_facts import ServingFact, insert_serving_facts
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
 
 MAX_ROWS = 50_000
 """Rows that wait for ClickHouse: 40 minutes of ten vLLM servers, some 50 MB."""

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from streams.scrape.differences import CounterHistory
-from streams.scrape.exposition import Exposition, ExpositionSample
-from streams.scrape.failure import ScrapeError, ScrapeOutcome
-from streams.scrape.quantiles import QUANTILES, quantile_bucket
-from streams.scrape.server_table import ServerMetric, ServerTable
-from warehouse.serving_facts import ServingFact
+from barograph_server.streams.scrape.differences import CounterHistory
+from barograph_server.streams.scrape.exposition import Exposition, ExpositionSample
+from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
+from barograph_server.streams.scrape.quantiles import QUANTILES, quantile_bucket
+from barograph_server.streams.scrape.server_table import ServerMetric, ServerTable
+from barograph_server.warehouse.operations.serving_facts import ServingFact
 
 MAX_FACT_LABELS = 20
 """Values of a label `by` that have rows of their own in one scrape; further ones are added to `other`."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import http.client
 import ssl
 
-from streams.runtime.http_deadline import ExchangeDeadline, tls_context
-from streams.scrape.failure import ScrapeError, ScrapeOutcome
-from streams.scrape.settings import ScrapeTarget
+from barograph_server.streams.runtime.http_deadline import ExchangeDeadline, tls_context
+from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
+from barograph_server.streams.scrape.settings import ScrapeTarget
 
 MAX_BODY_BYTES = 4 << 20
 """Largest answer. vLLM's has some 100 kB for one model."""

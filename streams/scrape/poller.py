@@ -9,14 +9,14 @@ from collections.abc import Callable
 import structlog
 from barograph.publisher.retry_schedule import RetrySchedule
 
-from streams.runtime.metrics_report import Report
-from streams.scrape.exposition import parse_exposition
-from streams.scrape.fact_buffer import FactBuffer
-from streams.scrape.facts import UP, FactReader, ScrapedFacts
-from streams.scrape.failure import ScrapeError, ScrapeOutcome
-from streams.scrape.server_table import load_server_table
-from streams.scrape.settings import ScrapeTarget
-from warehouse import metrics
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scrape.exposition import parse_exposition
+from barograph_server.streams.scrape.fact_buffer import FactBuffer
+from barograph_server.streams.scrape.facts import UP, FactReader, ScrapedFacts
+from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
+from barograph_server.streams.scrape.server_table import load_server_table
+from barograph_server.streams.scrape.settings import ScrapeTarget
+from barograph_server.warehouse.operations import metrics
 
 MAX_BACKOFF_S = 300.0
 """Longest time between two attempts at a target that fails."""

@@ -6,17 +6,17 @@ import threading
 
 import structlog
 
-from streams.errors import ProcessorError
-from streams.run import ProcessorServices, run_processor
-from streams.runtime.lifecycle import ShutdownSignal
-from streams.runtime.metrics_report import Report
-from streams.scrape.fact_buffer import FactBuffer
-from streams.scrape.http_fetch import fetch
-from streams.scrape.poller import TargetPoller
-from streams.scrape.settings import ScrapeSettings, ScrapeTarget
-from streams.settings import ProcessorSettings
-from streams.unencrypted import is_loopback
-from warehouse.client import connect
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.run import ProcessorServices, run_processor
+from barograph_server.streams.runtime.lifecycle import ShutdownSignal
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scrape.fact_buffer import FactBuffer
+from barograph_server.streams.scrape.http_fetch import fetch
+from barograph_server.streams.scrape.poller import TargetPoller
+from barograph_server.streams.scrape.settings import ScrapeSettings, ScrapeTarget
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.unencrypted import is_loopback
+from barograph_server.warehouse.client import connect
 
 TICK_S = 0.5
 FLUSH_S = 4.0

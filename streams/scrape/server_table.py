@@ -68,5 +68,5 @@ def plain_name(name: str) -> str:
 @cache
 def load_server_table() -> ServerTable:
     """Read the table that is part of the package."""
-    text = resources.files("streams.scrape").joinpath("servers.yaml").read_text(encoding="utf-8")
+    text = resources.files("barograph_server.streams.scrape").joinpath("servers.yaml").read_text(encoding="utf-8")
     return msgspec.convert(yaml.safe_load(text), ServerTable)

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from barograph.contract.kinds import NumberKind, TextKind
 
-from streams.errors import ProcessorError
-from warehouse.configuration import Setting
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.warehouse.configuration import Setting
 
 MAX_TARGETS = 64
 """Each target has a thread of its own, so that one that hangs does not delay the others."""

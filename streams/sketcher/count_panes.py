@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 from barograph.contract import Contract, SketchKind
 from numpy.typing import NDArray
 
-from sketches.baseline.cells import FieldCells, category_cells, count_sorted, numeric_cells
-from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED, IntArray, Layout
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.merge import N_MOMENTS, NumberSummary
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.events.columns import INVALID_TEXT, EventColumns
-from streams.events.projection import LATENCY, field_of
-from streams.sketcher.grouping import CodedDimension, PaneGroups
-from streams.sketcher.pane_summary import PaneSummary
-from streams.sketcher.slices import SliceCoder
+from barograph_server.sketches.baseline.cells import FieldCells, category_cells, count_sorted, numeric_cells
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED, IntArray, Layout
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.sketches.sketch.merge import N_MOMENTS, NumberSummary
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns
+from barograph_server.streams.events.projection import LATENCY, field_of
+from barograph_server.streams.sketcher.grouping import CodedDimension, PaneGroups
+from barograph_server.streams.sketcher.pane_summary import PaneSummary
+from barograph_server.streams.sketcher.slices import SliceCoder
 
 FEW_IN_PANE = 1_000
 """Average events per pane from which, without slices, bins are counted by searching the edges in the sorted values."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import Decoded, SortedMessages
-from streams.events.json_decoder import JsonDecoder
-from streams.sketcher.flush_policy import MAX_REJECTED_BYTES
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import Decoded, SortedMessages
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.sketcher.flush_policy import MAX_REJECTED_BYTES
 
 BATCH_MESSAGES = 100_000
 """Messages at which a batch is full. Longer arrays cost less per event."""

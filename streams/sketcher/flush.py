@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streams.broker.assigned_consumer import Membership
-from streams.events.batch import Decoded, RejectedEvent
-from streams.events.columns import EventColumns
-from streams.records import OffsetRange, PartitionProgress
-from streams.sketcher.end_probe import EndProbe
-from streams.sketcher.summarise import FlushSummaries
-from streams.topics import partials_partition
+from barograph_server.streams.broker.assigned_consumer import Membership
+from barograph_server.streams.events.batch import Decoded, RejectedEvent
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.records import OffsetRange, PartitionProgress
+from barograph_server.streams.sketcher.end_probe import EndProbe
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.topics import partials_partition
 
 
 @dataclass(slots=True)

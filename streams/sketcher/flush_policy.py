@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from streams.registry.registry import Registry
-from streams.settings import ProcessorSettings
-from streams.sketcher.flush import Flush
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.sketcher.flush import Flush
 
 BOUNDARY_S = 1.0
 """How long after a pane's end an open flush waits for the partitions to be read up to that end."""

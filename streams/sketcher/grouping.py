@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import IntArray
+from barograph_server.sketches.baseline.layout import IntArray
 
 MAX_COUNTERS = 1 << 15
 """Counters of one pass: 256 KiB, which stay in the processor's cache."""

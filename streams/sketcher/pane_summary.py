@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import IntArray, Layout
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.merge import NumberSummary, merge_moments, merge_sketch
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.sketches.sketch.merge import NumberSummary, merge_moments, merge_sketch
+from barograph_server.sketches.sketch.numeric import NumericSketch
 
 SKETCH_BYTES = 1_500
 """Approximate size of a sketch of many values, with the objects around it."""

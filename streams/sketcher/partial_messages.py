@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sketches.baseline.layout import HEADER, IntArray, Layout
-from sketches.sketch.merge import N_MOMENTS
-from streams.records import MAX_RECORD_BYTES, OffsetRange, Partial, encode
-from streams.sketcher.pane_summary import PaneKey, PaneSummary
+from barograph_server.sketches.baseline.layout import HEADER, IntArray, Layout
+from barograph_server.sketches.sketch.merge import N_MOMENTS
+from barograph_server.streams.records import MAX_RECORD_BYTES, OffsetRange, Partial, encode
+from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
 
 _BUDGET_BYTES = MAX_RECORD_BYTES * 3 // 4
 """Budget of a rectangle before compression, so that even incompressible data stays below the limit."""

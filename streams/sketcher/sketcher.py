@@ -17,28 +17,28 @@ from typing import Any, Final
 from barograph.events import PREDICTIONS_TOPIC
 from confluent_kafka import KafkaError
 
-from streams.broker.assigned_consumer import AssignedConsumer
-from streams.broker.client import PartitionId, TopicMetadata
-from streams.broker.transactions import Message, Transactions
-from streams.dead_letters.message import dead_message
-from streams.dead_letters.replay_verifier import ReplayVerifier
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MAX_ARROW_MESSAGES, sort_messages
-from streams.events.json_decoder import JsonDecoder
-from streams.records import Progress, encode
-from streams.registry.registry import Registry
-from streams.runtime.lifecycle import freeze_heap
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from streams.sketcher.decode_batch import DecodeBatch
-from streams.sketcher.end_probe import EndProbe
-from streams.sketcher.flush import Flush
-from streams.sketcher.flush_policy import FlushPolicy
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
-from streams.tallies import encode_tally
-from streams.topics import partials_partition
-from warehouse import metrics
+from barograph_server.streams.broker.assigned_consumer import AssignedConsumer
+from barograph_server.streams.broker.client import PartitionId, TopicMetadata
+from barograph_server.streams.broker.transactions import Message, Transactions
+from barograph_server.streams.dead_letters.message import dead_message
+from barograph_server.streams.dead_letters.replay_verifier import ReplayVerifier
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import MAX_ARROW_MESSAGES, sort_messages
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.records import Progress, encode
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.lifecycle import freeze_heap
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.sketcher.decode_batch import DecodeBatch
+from barograph_server.streams.sketcher.end_probe import EndProbe
+from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.flush_policy import FlushPolicy
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.tallies import encode_tally
+from barograph_server.streams.topics import partials_partition
+from barograph_server.warehouse.operations import metrics
 
 GROUP: Final = "sketcher"
 POLL_MESSAGES = 1_000

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from barograph.contract import CROSS
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import SliceValues
-from streams.events.columns import EventColumns
+from barograph_server.sketches.baseline.baseline import SliceValues
+from barograph_server.streams.events.columns import EventColumns
 
 CodeArray = NDArray[np.int64]
 

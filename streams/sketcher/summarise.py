@@ -8,13 +8,13 @@ import numpy as np
 from barograph.contract import Contract
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import OTHER
-from sketches.baseline.layout import IntArray
-from streams.events.columns import EventColumns, ProducerArrivals, encode_versions
-from streams.registry.registry import Registry
-from streams.sketcher.count_panes import SeriesCoder, summarise_panes
-from streams.sketcher.pane_summary import PaneKey, PaneSummary
-from streams.tallies import ErrorSlices, FlushTallies
+from barograph_server.sketches.baseline.baseline import OTHER
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.streams.events.columns import EventColumns, ProducerArrivals, encode_versions
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher.count_panes import SeriesCoder, summarise_panes
+from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
+from barograph_server.streams.tallies import ErrorSlices, FlushTallies
 
 ARM = "arm"
 """Source of the slice dimension by which errors are counted by kind."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from alerts.settings import AlertSettings
-from alerts.templates import guard_rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.templates import guard_rule
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import EventTimeRange, point_sql, series_sql
+from barograph_server.warehouse.signals.drills import drills_overdue
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.signals import EventTimeRange, point_sql, series_sql
-from warehouse.signals.drills import drills_overdue
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
+from barograph_server.warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
+from barograph_server.warehouse.signals.costs import budget_use, cache_hit_fall, token_coverage_fall
+from barograph_server.warehouse.tables import insert_columns
 from tests.support.warehouse import columns, emptied, migrated
-from warehouse.client import Client
-from warehouse.serving_facts import ServingFact, insert_serving_facts
-from warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
-from warehouse.signals.costs import budget_use, cache_hit_fall, token_coverage_fall
-from warehouse.tables import insert_columns
 
 pytestmark = pytest.mark.engine
 

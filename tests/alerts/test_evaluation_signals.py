@@ -10,22 +10,30 @@ from typing import Any
 import pytest
 from barograph.contract.file import parse_contract
 
-from alerts import AlertSettings, rules_of
-from alerts.templates.evaluations import SUITES_EVERY_S
-from alerts.wall_clock import LiveAlerts
-from sketches.comparison.paired_items import paired_difference
-from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.eval_runs import EvalItem, EvalRun, accepted_runs, read_means, read_runs, store_acceptances, store_run
-from warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
-from warehouse.signals.evaluations import (
+from barograph_server.alerts import AlertSettings, rules_of
+from barograph_server.alerts.templates.evaluations import SUITES_EVERY_S
+from barograph_server.alerts.wall_clock import LiveAlerts
+from barograph_server.sketches.comparison.paired_items import paired_difference
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.eval_runs import (
+    EvalItem,
+    EvalRun,
+    accepted_runs,
+    read_means,
+    read_runs,
+    store_acceptances,
+    store_run,
+)
+from barograph_server.warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
+from barograph_server.warehouse.signals.evaluations import (
     missing_labels,
     rate_above_promise,
     reviewer_agreement,
     suite_regression,
     unevaluated_calls,
 )
-from warehouse.tables import insert_rows
+from barograph_server.warehouse.tables import insert_rows
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
 

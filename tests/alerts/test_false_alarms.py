@@ -11,15 +11,15 @@ import pytest
 from barograph.contract import Contract
 from barograph.contract.file import parse_contract
 
-from alerts import AlertSettings, Rule, rules_of
-from alerts.simulator import Simulation, simulate
-from local.clickhouse import LocalClickHouse
-from sketches.baseline.levels import LEVEL_NAMES
-from sketches.drift.overdispersion import learn_phi
-from sketches.drift.psi import PsiVerdicts, psi_values, psi_verdicts
+from barograph_server.alerts import AlertSettings, Rule, rules_of
+from barograph_server.alerts.simulator import Simulation, simulate
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.drift.overdispersion import learn_phi
+from barograph_server.sketches.drift.psi import PsiVerdicts, psi_values, psi_verdicts
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_columns
 from tests.support.warehouse import columns, migrated
-from warehouse.client import Client
-from warehouse.tables import insert_columns
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 

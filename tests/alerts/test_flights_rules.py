@@ -14,12 +14,14 @@ import pyarrow as pa
 import pytest
 from barograph.contract.file import parse_contract
 
-from alerts import AlertSettings, rules_of
-from alerts.simulator import Replay, Simulation, simulate
-from examples.flights.data import read_flights
-from examples.flights.features import flight_rows
-from examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts import AlertSettings, rules_of
+from barograph_server.alerts.simulator import Replay, Simulation, simulate
+from barograph_server.examples.flights.data import read_flights
+from barograph_server.examples.flights.features import flight_rows
+from barograph_server.examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.reference.flights_reference import (
     DAY_S,
     WEEK_S,
@@ -30,8 +32,6 @@ from tests.reference.flights_reference import (
     window_counts,
 )
 from tests.support.warehouse import migrated, row
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 

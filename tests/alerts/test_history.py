@@ -14,17 +14,17 @@ from barograph.contract import Contract, Field
 from barograph.contract.file import dump_contract, parse_contract
 from barograph.contract.problems import ContractError
 
-from alerts import AlertsError, AlertSettings, rules_of
-from alerts.backtest import KnownIncident, backtest, changed
-from alerts.simulator import Replay, Simulation, simulate
-from cli.dev.page import open_incidents
-from cli.main import main
-from cli.settings import Settings
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts import AlertsError, AlertSettings, rules_of
+from barograph_server.alerts.backtest import KnownIncident, backtest, changed
+from barograph_server.alerts.simulator import Replay, Simulation, simulate
+from barograph_server.cli.main import main
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.operations.dev.page import open_incidents
+from barograph_server.settings import Settings
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.signals import FactTime
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import migrated, row
-from warehouse.client import Address, Client
-from warehouse.signals import FactTime
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

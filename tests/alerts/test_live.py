@@ -12,21 +12,20 @@ from typing import Any
 import pytest
 from barograph.contract.file import dump_contract, parse_contract
 
-import alerts.webhooks
-from alerts import AlertSettings, read_alert_settings, rules_of
-from alerts.rule import Rule
-from alerts.simulator import Alert, Notification
-from alerts.wall_clock import LiveAlerts
-from alerts.webhooks import AlertMessage, Sender
-from cli.settings import Settings
-from cli.simulate.live import run_live
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts import AlertSettings, read_alert_settings, rules_of, webhooks
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.simulator import Alert, Notification
+from barograph_server.alerts.wall_clock import LiveAlerts
+from barograph_server.alerts.webhooks import AlertMessage, Sender
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.operations.simulation.live import run_live
+from barograph_server.settings import Settings
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.pipeline import wait_for
 from tests.support.scripted_http import Exchange, ScriptedServer
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy
-from warehouse.tables import insert_rows
 
 HOUR_S = 3600
 CONTRACT = parse_contract(
@@ -210,7 +209,7 @@ def reports_of(url: str, **environ: str) -> list[str]:
 def test_transient_failures_are_retried_and_final_ones_reported(
     hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts.webhooks, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.1)
     late = 0.3
     failed = "hook: notification by webhook failed: "
     for answers, requests, report in (
@@ -285,9 +284,9 @@ def test_the_command_follows_contracts_and_sends_until_it_is_stopped(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("alerts.routing.GROUP_WAIT_S", 0)
-    monkeypatch.setattr("cli.simulate.live.CONTRACTS_S", 0.05)
-    monkeypatch.setattr("cli.simulate.live.STEP_S", 0.05)
+    monkeypatch.setattr("barograph_server.alerts.routing.GROUP_WAIT_S", 0)
+    monkeypatch.setattr("barograph_server.operations.simulation.live.CONTRACTS_S", 0.05)
+    monkeypatch.setattr("barograph_server.operations.simulation.live.STEP_S", 0.05)
     insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
     command_settings = Settings(warehouse=engine.address(client.database), alerts=settings())
     stop, environ = threading.Event(), {"HOOK": hook.hook_url, "TOKEN": "x"}

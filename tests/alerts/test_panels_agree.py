@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from alerts import Rule, rules_for
-from dashboards.macros import TimeRange, expand, expand_backend
-from dashboards.pages import dashboards
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts import Rule, rules_for
+from barograph_server.dashboards.macros import TimeRange, expand, expand_backend
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import point_sql
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
-from warehouse.client import Client
-from warehouse.signals import point_sql
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

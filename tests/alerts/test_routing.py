@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts import rules_for
-from alerts.routing import branch
-from alerts.settings import AlertSettings
-from alerts.simulator.notify import destination
+from barograph_server.alerts import rules_for
+from barograph_server.alerts.routing import branch
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator.notify import destination
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.alertmanager import OTHERS, to_alertmanager
 

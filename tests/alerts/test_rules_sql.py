@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from alerts import Rule, rules_for, to_files
-from alerts.example import RUNBOOKS
-from dashboards.macros import TimeRange, expand_backend
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts import Rule, rules_for, to_files
+from barograph_server.alerts.example import RUNBOOKS
+from barograph_server.dashboards.macros import TimeRange, expand_backend
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import DETAILS, literal, panel_sql
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
-from warehouse.client import Client
-from warehouse.signals import DETAILS, literal, panel_sql
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
+from barograph_server.warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
+from barograph_server.warehouse.signals.verdicts import PaneTiming
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
-from warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
-from warehouse.signals.verdicts import PaneTiming
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

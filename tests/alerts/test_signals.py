@@ -12,15 +12,23 @@ from typing import Any
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
+from barograph_server.warehouse.signals.labels import expected_drop, label_age, measured_drop, performance
+from barograph_server.warehouse.signals.pipeline import processor_age
+from barograph_server.warehouse.signals.verdicts import (
+    ALONE_EVENTS,
+    HoppingWindow,
+    PaneTiming,
+    loss,
+    psi,
+    rate,
+    verdict_age,
+)
+from barograph_server.warehouse.signals.volume import broken_share, out_of_range, silence
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import emptied, migrated, row
-from warehouse.client import Client
-from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
-from warehouse.signals.labels import expected_drop, label_age, measured_drop, performance
-from warehouse.signals.pipeline import processor_age
-from warehouse.signals.verdicts import ALONE_EVENTS, HoppingWindow, PaneTiming, loss, psi, rate, verdict_age
-from warehouse.signals.volume import broken_share, out_of_range, silence
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

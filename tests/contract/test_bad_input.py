@@ -15,15 +15,15 @@ from barograph import Contract, Reason
 from barograph.contract import Field
 from barograph.events import encode_arrow
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.arrow_message import MAX_ROWS, MAX_UNPACKED_BYTES
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import INVALID_TEXT
-from streams.events.json_decoder import JsonDecoder
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
-from streams.recorder.labels import decode_arrow_labels, decode_json_labels
-from streams.registry.registry import Registry
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.arrow_message import MAX_ROWS, MAX_UNPACKED_BYTES
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.columns import INVALID_TEXT
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
+from barograph_server.streams.registry.registry import Registry
 
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
 NOW_MS = 1_700_000_000_000

@@ -14,17 +14,17 @@ from barograph.contract import Field, Slice
 from barograph.events import encode_arrow
 from barograph.publisher.pii import FieldHash
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.columns import FieldColumn
-from sketches.sketch.categorical import UnseenCategories
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
-from streams.registry.registry import RegisteredBaseline, build_registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 
 NOW_MS = 1_790_000_000_000
 KEY, NEXT_KEY = b"a key of sixteen bytes", b"another key of sixteen"

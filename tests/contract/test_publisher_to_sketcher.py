@@ -13,11 +13,11 @@ import pytest
 from barograph import Contract, Publisher
 from barograph.contract import Field, Slice
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.arrow_message import open_message
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.registry.registry import Registry
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.arrow_message import open_message
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.registry.registry import Registry
 from tests.support.scripted_kafka import RecordingProducer
 
 CONTRACT = Contract(

@@ -12,10 +12,10 @@ import numpy as np
 from barograph import Contract, Publisher, Validator
 from barograph.contract import Field, FieldType
 
-from streams.events.batch import MessageBatch
-from streams.events.columns import INVALID_TEXT
-from streams.events.json_decoder import JsonDecoder
-from streams.registry.registry import Registry
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.columns import INVALID_TEXT
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.registry.registry import Registry
 from tests.support.scripted_kafka import RecordingProducer
 
 TYPES: tuple[FieldType, ...] = ("float", "int", "bool", "category", "timestamp")

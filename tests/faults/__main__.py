@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
 from tests.faults.faults import DiskFull, Fault, Kill, NoSmallDisk, small_disk
 from tests.faults.guard import run_guard, run_paused_guard
 from tests.faults.live import COUNTS, live_contract, live_plan

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from barograph.contract import Contract
 
-from sketches.baseline.baseline import Baseline, FieldBaseline
-from streams.topics import Topics
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline
+from barograph_server.streams.topics import Topics
 from tests.faults.source import STRICT, Event, Label, Sent
 
 FIELDS = ("x", "k", "flag", "colour")

@@ -16,12 +16,12 @@ from typing import ClassVar, Protocol
 import msgspec
 from confluent_kafka import Producer
 
-from sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.warehouse.tables import insert_rows
 from tests.faults.proxy import Mode
 from tests.faults.source import HOUR_MS
 from tests.faults.trial_run import World
 from tests.support.pipeline import baseline_row, simple_baseline, wait_for
-from warehouse.tables import insert_rows
 
 REACH_S = 8.0
 """Time within which a processor must reach an armed kill point, in seconds."""

@@ -17,8 +17,8 @@ from barograph.guard.health import decode_health
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from alerts.guard.model_guard import BLIND_AFTER_S
-from alerts.guard.processor import QUERY_TIMEOUT_S, REPORT_S, STEP_S
+from barograph_server.alerts.guard.model_guard import BLIND_AFTER_S
+from barograph_server.alerts.guard.processor import QUERY_TIMEOUT_S, REPORT_S, STEP_S
 from tests.faults import guarded_serving
 from tests.faults.guard_oracle import Limits, Planted, Record, check_client, check_order, check_topic
 from tests.faults.oracle import Verdict

@@ -99,7 +99,7 @@ def install(kind: str, points: KillPoints) -> None:
 
 
 def _guard(points: KillPoints) -> None:
-    from alerts.guard.health_log import HealthLog
+    from barograph_server.alerts.guard.health_log import HealthLog
 
     publish = HealthLog.publish
 
@@ -111,7 +111,7 @@ def _guard(points: KillPoints) -> None:
 
 
 def _sketcher(points: KillPoints) -> None:
-    from streams.sketcher.sketcher import Sketcher
+    from barograph_server.streams.sketcher.sketcher import Sketcher
 
     original = Sketcher.__init__
 
@@ -125,9 +125,9 @@ def _sketcher(points: KillPoints) -> None:
 
 
 def _recorder(points: KillPoints) -> None:
-    from streams.recorder.recorder import Recorder
+    from barograph_server.streams.recorder.recorder import Recorder
 
-    module: Any = importlib.import_module("streams.recorder.recorder")
+    module: Any = importlib.import_module("barograph_server.streams.recorder.recorder")
 
     original, write, commit, insert = Recorder.__init__, Recorder._write, Recorder._commit, module.insert_arrow
 
@@ -158,9 +158,9 @@ def _recorder(points: KillPoints) -> None:
 
 
 def _monitor(points: KillPoints) -> None:
-    from streams.monitor.state.store import WarehouseStore
+    from barograph_server.streams.monitor.state.store import WarehouseStore
 
-    module: Any = importlib.import_module("streams.monitor.state.store")
+    module: Any = importlib.import_module("barograph_server.streams.monitor.state.store")
 
     write, insert = WarehouseStore.write, module.insert_columns
 
@@ -182,8 +182,8 @@ def _monitor(points: KillPoints) -> None:
 
 
 def _scorer(points: KillPoints) -> None:
-    from streams.scorer.worker import Scorer
-    from warehouse.client import Client
+    from barograph_server.streams.scorer.worker import Scorer
+    from barograph_server.warehouse.client import Client
 
     score, run_pass, insert = Scorer._score_model, Scorer._run_pass, Client.insert_selected
 

@@ -6,8 +6,8 @@ import threading
 import time
 from typing import Any
 
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from tests.support.pipeline import Pipeline
-from warehouse.errors import WarehouseBusy, WarehouseError
 
 INTERVAL_S = 1.0
 AHEAD_S = 2.0

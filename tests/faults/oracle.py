@@ -9,7 +9,7 @@ from typing import Any
 
 from barograph.contract import Contract
 
-from streams.monitor.windows import judged_until_s
+from barograph_server.streams.monitor.windows import judged_until_s
 from tests.faults.expected import Expected
 from tests.faults.source import STRICT, Sent
 from tests.support.pipeline import Pipeline

@@ -62,8 +62,8 @@ def main() -> int:
     from tests.support import processor
 
     if kind == "guard":
-        from alerts.guard import model_guard
-        from alerts.guard import processor as guard_processor
+        from barograph_server.alerts.guard import model_guard
+        from barograph_server.alerts.guard import processor as guard_processor
 
         model_guard.BLIND_AFTER_S = settings.pop("blind_after_s")
         guard_processor.REPORT_S = settings.pop("guard_report_s")

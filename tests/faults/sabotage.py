@@ -57,7 +57,7 @@ class _NonTransactionalProducer:
 
 
 def _no_transaction(points: KillPoints) -> None:
-    from streams.sketcher.sketcher import Sketcher
+    from barograph_server.streams.sketcher.sketcher import Sketcher
 
     original = Sketcher.__init__
 
@@ -72,14 +72,14 @@ def _no_transaction(points: KillPoints) -> None:
 def _read_uncommitted(points: KillPoints) -> None:
     from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
-    from streams.monitor import app
+    from barograph_server.streams.monitor import app
 
     app.CommittedOnlyThread._create_worker_consumer = AIOKafkaConsumerThread._create_worker_consumer  # type: ignore[method-assign]
 
 
 def _no_record_seq(points: KillPoints) -> None:
-    from streams.monitor.partition import PartitionState
-    from streams.monitor.state.series import Series
+    from barograph_server.streams.monitor.partition import PartitionState
+    from barograph_server.streams.monitor.state.series import Series
 
     merge, init = Series.merge, PartitionState.__init__
 
@@ -96,7 +96,7 @@ def _no_record_seq(points: KillPoints) -> None:
 
 
 def _monitor_acknowledges_first(points: KillPoints) -> None:
-    from streams.monitor.worker import Worker
+    from barograph_server.streams.monitor.worker import Worker
 
     handle = Worker.handle
 
@@ -108,7 +108,7 @@ def _monitor_acknowledges_first(points: KillPoints) -> None:
 
 
 def _recorder_acknowledges_first(points: KillPoints) -> None:
-    from streams.recorder.recorder import Recorder
+    from barograph_server.streams.recorder.recorder import Recorder
 
     write, commit = Recorder._write, Recorder._commit
 
@@ -126,7 +126,7 @@ class _UnfencedProducer(_NonTransactionalProducer):
 
 
 def _no_fence(points: KillPoints) -> None:
-    from streams.broker import compacted_log
+    from barograph_server.streams.broker import compacted_log
 
     vars(compacted_log)["transactional_producer"] = lambda settings, _name: _UnfencedProducer(settings, points)
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.topics import Topics
+from barograph_server.streams.topics import Topics
 from tests.support.poison import KINDS, Kind
 
 HOUR_MS = 3_600_000

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 from barograph.contract import Contract, LabelSpec
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from sketches.baseline.baseline import Baseline
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.sketches.baseline.baseline import Baseline
 from tests.faults import oracle
 from tests.faults.expected import Expected, compute_expected
 from tests.faults.fleet import KINDS, Fleet

@@ -7,7 +7,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["barograph", "sketches", "streams"]):
+with atheris.instrument_imports(include=["barograph", "barograph_server.sketches", "barograph_server.streams"]):
     from tests.fuzz.targets import TARGETS
 
 if __name__ == "__main__":

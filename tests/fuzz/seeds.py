@@ -7,15 +7,15 @@ import pyarrow as pa
 from barograph.contract.file import dump_contract
 from barograph.events import encode_arrow
 
-from sketches.baseline.baseline import dump_baseline
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.numeric import numeric_sketch
-from streams.events.batch import MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.records import OffsetRange, PartitionProgress, Progress, Tally, encode
-from streams.registry.registry import RegisteredBaseline, build_registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.sketches.sketch.numeric import numeric_sketch
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.records import OffsetRange, PartitionProgress, Progress, Tally, encode
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.fuzz.targets import GOOD, GOOD_LABEL, MODEL, RECEIVED_MS
 from tests.support.arrow_types import all_arrays, write
 from tests.support.pipeline import simple_baseline, simple_contract

@@ -16,18 +16,18 @@ from barograph.contract import Slice
 from barograph.contract.file import dump_contract, parse_contract
 from barograph.contract.problems import ContractError
 
-from sketches.baseline.baseline import BaselineError, load_baseline
-from sketches.sketch.envelope import EnvelopeError, unseal
-from streams import records
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.arrow_message import open_table
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
-from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
-from streams.registry.registry import RegisteredBaseline, build_registry
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.sketches.baseline.baseline import BaselineError, load_baseline
+from barograph_server.sketches.sketch.envelope import EnvelopeError, unseal
+from barograph_server.streams import records
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.arrow_message import open_table
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract
 
 MODEL = "toy"

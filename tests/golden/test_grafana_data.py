@@ -16,15 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dashboards.parse import Json, panels_of
-from dashboards.query import dedent_sql
-from dashboards.style import GRAFANA_VERSION
-from local.preview.frames import frame_of
+from barograph_server.dashboards.parse import Json, panels_of
+from barograph_server.dashboards.query import dedent_sql
+from barograph_server.dashboards.style import GRAFANA_VERSION
+from barograph_server.local.preview.frames import frame_of
+from barograph_server.warehouse.client import QueryResult
+from barograph_server.warehouse.panels import PanelQuery
+from barograph_server.warehouse.panels.query import DAY_S, HOUR_S, Column
 from tests.support.missing_dependencies import skip_or_fail
 from tests.support.panel_queries import every_query
-from warehouse.client import QueryResult
-from warehouse.panels import PanelQuery
-from warehouse.panels.query import DAY_S, HOUR_S, Column
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests/grafana_data"

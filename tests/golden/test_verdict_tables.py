@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sketches.baseline.levels import LEVEL_NAMES
-from sketches.drift.power import n_star, visible_shift
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.rates import newcombe, wilson
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.drift.power import n_star, visible_shift
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.rates import newcombe, wilson
 
 
 @dataclass(frozen=True)

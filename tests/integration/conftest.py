@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from local.child_process import PartMissingError
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from local.language_model import LocalLanguageModel
-from streams.scorer.worker import Scorer
+from barograph_server.local.child_process import PartMissingError
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.local.language_model import LocalLanguageModel
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
 from tests.support import scoring
 from tests.support.browser import chromium
 from tests.support.command_line import write_settings
@@ -24,7 +25,6 @@ from tests.support.pipeline import Pipeline
 from tests.support.scoring import DAY_MS, START_MS
 from tests.support.shop_model import Shop, make_shop, run_shop
 from tests.support.warehouse import migrated
-from warehouse.client import Client
 
 
 @pytest.fixture

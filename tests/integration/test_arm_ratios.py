@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from barograph.contract import Arms, Contract
 
-from local.clickhouse import LocalClickHouse
-from sketches.baseline.levels import Level
-from sketches.comparison.sample_ratio import anytime_p
-from streams.registry.registry import build_registry
-from streams.scorer.arm_ratios import MIN_INTERVAL_S, ArmRatioSchedule
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.comparison.sample_ratio import anytime_p
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.arm_ratios import MIN_INTERVAL_S, ArmRatioSchedule
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, sample_ratio, write_ratio
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import migrated, row
-from warehouse.arm_ratios import ArmRatio, sample_ratio, write_ratio
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

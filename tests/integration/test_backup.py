@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from streams.rebuild.rewind import rewind
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.rebuild.rewind import rewind
+from barograph_server.warehouse.client import connect
 from tests.integration.test_rebuild import rows
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.sketching import settings_of
 from tests.support.toy_events import messages, toy_events
-from warehouse.client import connect
 
 FIRST, ALL, LABELS = 1500, 3000, 200
 FIRST_TABLES = ("progress", "scorer_checkpoints"), ("offset_ledger",)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceValues
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceValues
 from tests.support.outputs import class_field, numeric_field
 from tests.support.pipeline import Pipeline, wait_for, with_dimension
 from tests.support.scoring import START_MS

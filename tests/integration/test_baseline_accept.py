@@ -15,31 +15,31 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.file import dump_contract
 
-from cli.apply.catalogue import MIN_LEAD_S
-from cli.baseline.accept import AcceptedBaseline, AcceptRequest, accept
-from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
-from cli.main import main
-from cli.terminal import utc_second
-from local.clickhouse import LocalClickHouse
-from sketches.baseline.baseline import HOUR_NAMES, Baseline, SliceCounts, dump_baseline, load_baseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
-from sketches.baseline.levels import LEVEL_NAMES
-from sketches.drift.overdispersion import learn_phi, sparse_inflation
-from sketches.drift.psi import psi_values, psi_verdicts
-from streams.hour_of_week import compute_hours_of_week
-from streams.monitor.partition import PartitionState
-from streams.monitor.state.store import WarehouseStore
-from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.cli.main import main
+from barograph_server.errors import EXIT_FAILED, EXIT_OK, CommandError
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.provisioning.accepted_baselines import AcceptedBaseline, AcceptRequest, accept
+from barograph_server.provisioning.catalogue import MIN_LEAD_S
+from barograph_server.sketches.baseline.baseline import HOUR_NAMES, Baseline, SliceCounts, dump_baseline, load_baseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.drift.overdispersion import learn_phi, sparse_inflation
+from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
+from barograph_server.streams.hour_of_week import compute_hours_of_week
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.terminal import utc_second
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
-from warehouse import queries
-from warehouse.client import Address, Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -13,19 +13,19 @@ from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 from barograph.contract.upstream import DeclaredSource
 
-from alerts.guard.cause_history import CHECK_S, CauseHistory
-from alerts.rules import rules_for
-from alerts.settings import AlertSettings
-from cli.changes.hook import MAX_CHANGES, ChangesHook
-from dashboards.macros import TimeRange, expand_backend
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts.guard.cause_history import CHECK_S, CauseHistory
+from barograph_server.alerts.guard.suspected_causes import explain_verdicts, store_causes
+from barograph_server.alerts.rules import rules_for
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.dashboards.macros import TimeRange, expand_backend
+from barograph_server.governance.change_hook import MAX_CHANGES, ChangesHook
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.governance.changes import read_changes
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
 from tests.support.pipeline import simple_contract, wait_for
 from tests.support.warehouse import row
-from warehouse.changes import read_changes
-from warehouse.client import Client, connect
-from warehouse.suspected_causes import explain_verdicts, store_causes
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -14,25 +14,25 @@ from barograph.text.codebook import Codebook, CodebookHeader, parse_codebook
 from barograph.text.embedding import EmbeddingName
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from cli.apply import ApplyError, Plan, apply_all, plan_all
-from cli.apply.catalogue import MIN_LEAD_S
-from cli.apply.files import read_inputs
-from cli.apply.show import plan_lines
-from cli.apply.topics import TopicAdmin
-from cli.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
-from cli.main import main
-from cli.settings import Settings
-from cli.terminal import utc_second
-from dashboards.uids import DASHBOARDS
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from sketches.baseline.baseline import Baseline, dump_baseline
+from barograph_server.cli.apply import plan_lines
+from barograph_server.cli.main import main
+from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import ApplyError, Plan, apply_all, plan_all
+from barograph_server.provisioning.catalogue import MIN_LEAD_S
+from barograph_server.provisioning.files import read_inputs
+from barograph_server.provisioning.topics import TopicAdmin
+from barograph_server.settings import Settings
+from barograph_server.sketches.baseline.baseline import Baseline, dump_baseline
+from barograph_server.terminal import utc_second
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import connect
 from tests.support.environment import enter_folder
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
-from warehouse import queries
-from warehouse.client import connect
 
 PANE_S = 3600
 NOW_S = 1_767_225_600.0 + PANE_S / 2

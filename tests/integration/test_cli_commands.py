@@ -17,20 +17,20 @@ from barograph.contract.file import dump_contract
 from barograph.events import ARROW_CONTENT_TYPE
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.apply import apply_all
-from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
-from cli.load import check
-from cli.main import main
-from cli.query import LIMITS
-from cli.settings import Settings
-from local.child_process import choose_port
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from barograph_server.batch.backfill import check
+from barograph_server.cli.main import main
+from barograph_server.cli.query import LIMITS
+from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from barograph_server.local.child_process import choose_port
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import apply_all
+from barograph_server.settings import Settings
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.pipeline import simple_baseline, simple_contract
 from tests.support.warehouse import row
-from warehouse.client import connect
-from warehouse.tables import insert_rows
 
 CONTRACT = simple_contract()
 NOW_S = int(time.time()) // 3600 * 3600
@@ -192,7 +192,7 @@ def test_an_interrupted_load_says_what_went_out(
             raise KeyboardInterrupt
         yield from read_all(source, *arguments)
 
-    monkeypatch.setattr(check, "read_blocks", interrupt)
+    monkeypatch.setattr("barograph_server.batch.backfill.backfill.read_blocks", interrupt)
     words = ("load", "p.parquet", "q.parquet", "--contract", "toy.yaml", "--version", "7", "--no-wait")
     assert run(*words) == EXIT_INTERRUPTED
     errors = capsys.readouterr().err
@@ -251,7 +251,7 @@ def test_query_cannot_change_anything(pipeline_settings: Settings, capsys: pytes
 def test_an_error_of_clickhouse_is_one_line(
     pipeline_settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.query.LIMITS", {**LIMITS, "max_execution_time": 1, "max_block_size": 1})
+    monkeypatch.setattr("barograph_server.cli.query.LIMITS", {**LIMITS, "max_execution_time": 1, "max_block_size": 1})
     for sql, message in (
         ("SELEC 1", "refused to answer the query: Syntax error: failed at position 1 (SELEC)"),
         ("SELECT nope FROM topics", "Unknown expression identifier `nope`"),

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from barograph.contract.file import dump_contract
 
-from dashboards.uids import DASHBOARDS
-from local.child_process import started_at
-from local.credentials import read_passwords
-from local.kafka import LocalKafka
-from sketches.baseline.baseline import dump_baseline
+from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.local.child_process import started_at
+from barograph_server.local.credentials import read_passwords
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.warehouse.client import Address, connect
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
-from warehouse.client import Address, connect
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
@@ -37,7 +37,7 @@ class Dev:
         self.output_path.write_text("")
         with self.output_path.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "dev", *words],
+                [sys.executable, "-m", "barograph_server.cli.main", "dev", *words],
                 cwd=self.folder,
                 # Settings of production, which the local stack must ignore.
                 env={
@@ -114,7 +114,7 @@ def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev
     assert all(pids)
     assert killed not in pids
     status = subprocess.run(
-        [sys.executable, "-m", "cli.main", "status"],
+        [sys.executable, "-m", "barograph_server.cli.main", "status"],
         cwd=dev.folder,
         env=dev.environ,
         capture_output=True,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from local.clickhouse import LocalClickHouse
+from barograph_server.cli.main import main
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Address, WarehouseError, connect
 from tests.support.scripted_http import Exchange, ScriptedServer
 from tests.support.secure_kafka import Certificates, require_openssl
-from warehouse.client import Address, WarehouseError, connect
 
 PASSWORD = "p4ss word"
 

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Contract, LabelSpec
 
-from cli.compare.outcomes import OutcomeCounts
-from local.clickhouse import LocalClickHouse
-from streams.registry.registry import Registry
-from streams.scorer.measure import measure
-from streams.scorer.rules import make_rules
-from streams.scorer.window_counts import window_counts
+from barograph_server.batch.compare.outcomes import OutcomeCounts
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.measure import measure
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.streams.scorer.window_counts import window_counts
+from barograph_server.warehouse.scoring.state import window_sums
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, START_MS
 from tests.support.warehouse import migrated
-from warehouse.scoring.state import window_sums
 
 pytestmark = pytest.mark.engine
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from streams.health.endpoint import DEFAULT_PORTS, Endpoint
-from streams.health.watchdog import Health
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse.client import Address, connect
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.streams.health.endpoint import DEFAULT_PORTS, Endpoint
+from barograph_server.streams.health.watchdog import Health
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"

@@ -25,24 +25,24 @@ from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer
 
-from alerts.rules import rules_of
-from alerts.settings import AlertSettings
-from cli.apply import apply_all, impact, plan_all
-from cli.apply.show import plan_lines
-from cli.consumers import read
-from cli.consumers.query_log import read_users, users_of_field
-from cli.consumers.readers import ConsumerReport
-from cli.consumers.store import store_readers
-from cli.settings import Settings
-from dashboards.macros import TimeRange, expand_backend
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.cli.apply import plan_lines
+from barograph_server.dashboards.macros import TimeRange, expand_backend
+from barograph_server.governance.readers import read
+from barograph_server.governance.readers.comparison import ConsumerReport
+from barograph_server.governance.readers.store import store_readers
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import apply_all, impact, plan_all
+from barograph_server.settings import Settings
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.governance.query_log import read_users, users_of_field
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
-from warehouse.client import Client, connect
-from warehouse.tables import insert_rows
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
 
@@ -277,7 +277,7 @@ def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     config = write_settings(tmp_path / "barograph.toml", where, *lines)
     environment = {**os.environ, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password}
     # In a process of its own, as a user runs it.
-    command = [sys.executable, "-m", "cli.main", "consumers", "--config", config]
+    command = [sys.executable, "-m", "barograph_server.cli.main", "consumers", "--config", config]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     declared, _, strangers = done.stdout.partition("Readers that no contract declares")

@@ -11,17 +11,17 @@ from typing import Any
 
 from barograph import parse_contract
 
-from streams.otlp.contract_costs import ContractCosts
-from streams.otlp.conventions import load_conventions
-from streams.otlp.ingest import Ingest
-from streams.otlp.settings import MappingOptions
-from streams.registry.registry import Registry
+from barograph_server.streams.otlp.contract_costs import ContractCosts
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.settings import MappingOptions
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
+from barograph_server.warehouse.operations.serving_sections import store_serving_sections
+from barograph_server.warehouse.tables import insert_columns
 from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
 from tests.support.warehouse import columns
-from warehouse.client import Client
-from warehouse.serving_facts import ServingFact, insert_serving_facts
-from warehouse.serving_sections import store_serving_sections
-from warehouse.tables import insert_columns
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "llm.md"
 HOUR_MS = 3_600_000

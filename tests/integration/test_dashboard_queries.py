@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
-from dashboards.macros import ALL, TimeRange
-from local.clickhouse import LocalClickHouse
-from sketches.baseline.bins import bin_labels
+from barograph_server.dashboards.macros import ALL, TimeRange
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.baseline.bins import bin_labels
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, window_seconds
+from barograph_server.warehouse.panels.health import STATE_NUMBERS
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.panel_queries import QUERIES, ask
 from tests.support.two_day_model import (
     END,
@@ -30,10 +34,6 @@ from tests.support.two_day_model import (
 )
 from tests.support.warehouse import emptied, migrated
 from tests.support.warehouse import row as table_row
-from warehouse.client import Client
-from warehouse.panels.fragments import LEVEL_NUMBERS, window_seconds
-from warehouse.panels.health import STATE_NUMBERS
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

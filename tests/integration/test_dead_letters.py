@@ -15,13 +15,13 @@ import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason, encode_arrow
 from confluent_kafka import Producer
 
-from cli.main import main
-from streams.dead_letters.dead_letter import Resolution
-from streams.dead_letters.message import dead_message
-from streams.dead_letters.reader import DeadLetterFilter
-from streams.dead_letters.replay import DeadLetterReplayer
-from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
-from streams.records import Partial, Progress, Tally, decode
+from barograph_server.cli.main import main
+from barograph_server.streams.dead_letters.dead_letter import Resolution
+from barograph_server.streams.dead_letters.message import dead_message
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter
+from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
+from barograph_server.streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
+from barograph_server.streams.records import Partial, Progress, Tally, decode
 from tests.support import killed_replay
 from tests.support.environment import enter_folder
 from tests.support.forked_processors import fork
@@ -112,7 +112,6 @@ def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,7 +225,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline.alive()
 
 
-@pytest.mark.slow
 def test_an_end_marker_on_the_live_clock_is_a_dead_letter_and_ends_no_model(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])

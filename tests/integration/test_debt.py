@@ -16,17 +16,17 @@ from barograph.contract import Arms, Contract, LabelSpec, Rollback
 from barograph.contract.file import dump_contract
 from barograph.contract.upstream import DeclaredSource
 
-from cli.consumers.query_log import last_reads
-from cli.debt import name_reads
-from cli.debt.finding import DebtReport
-from cli.debt.run_checks import run_checks
-from cli.settings import GrafanaSettings, Settings
-from sketches.baseline.baseline import dump_baseline
+from barograph_server.governance.debt import name_reads
+from barograph_server.governance.debt.finding import DebtReport
+from barograph_server.governance.debt.run_checks import run_checks
+from barograph_server.settings import GrafanaSettings, Settings
+from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.query_log import last_reads
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call
 from tests.support.pipeline import simple_baseline, simple_contract
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

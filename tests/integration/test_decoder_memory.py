@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streams.events.batch import OUT_OF_MEMORY
+from barograph_server.streams.events.batch import OUT_OF_MEMORY
 from tests.support.arrow_bombs import LARGEST, TOO_LARGE
 from tests.support.decoder_memory import REPEATS
 

@@ -9,15 +9,15 @@ import pytest
 from barograph.contract.file import dump_contract
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from cli.apply import apply_all
-from cli.demo.flights import MODEL
-from cli.demo.fresh_start import DRIFT_DEMO, fresh_settings, wipe
-from local.clickhouse import LocalClickHouse
-from local.credentials import read_passwords
-from local.kafka import LocalKafka
-from local.stack import StackAddresses
+from barograph_server.examples.demo.flights import MODEL
+from barograph_server.examples.demo.fresh_start import DRIFT_DEMO, fresh_settings, wipe
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.credentials import read_passwords
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.local.stack import StackAddresses
+from barograph_server.provisioning import apply_all
+from barograph_server.warehouse.client import connect
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
-from warehouse.client import connect
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 from barograph.contract import Contract, Field, Slice, Window
 from barograph.contract.file import dump_contract
 
-from cli.main import main
-from sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
+from barograph_server.cli.main import main
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 from tests.unit.sketches.detection.test_effects import category_field, normal_field
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -9,14 +9,14 @@ import time
 import msgspec
 import pytest
 
-from alerts.guard.detectability_history import PERIOD_S, DetectabilityHistory, due_models
-from alerts.settings import AlertSettings
-from local.clickhouse import LocalClickHouse
-from streams.registry.registry import build_registry
+from barograph_server.alerts.guard.detectability_history import PERIOD_S, DetectabilityHistory, due_models
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.warehouse.client import Client, connect
 from tests.integration.test_detectability import make_model, write_model
 from tests.support.guards import running
 from tests.support.pipeline import Pipeline, wait_for
-from warehouse.client import Client, connect
 
 WAIT_S = 300.0
 CONTRACT, _ = make_model()

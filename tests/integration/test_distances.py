@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import false_discovery_control, ks_2samp, wasserstein_distance
 
-from sketches.drift.distances import STEP_ERROR
+from barograph_server.sketches.drift.distances import STEP_ERROR
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 
 HOUR_S = 3600

@@ -16,16 +16,16 @@ import pytest
 from barograph import dump_contract
 from barograph.contract import Contract, Slice, Window
 
-from cli.main import main
-from local.clickhouse import LocalClickHouse
-from sketches.baseline.baseline import QUANTILE_RANKS, Baseline
-from sketches.sketch.quantiles import exact_quantiles
+from barograph_server.cli.main import main
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline
+from barograph_server.sketches.sketch.quantiles import exact_quantiles
+from barograph_server.warehouse.queries import rollups
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.toy_events import START_S, messages, toy_events
 from tests.support.warehouse import migrated, row
-from warehouse.queries import rollups
-from warehouse.tables import insert_rows
 
 PANE_S = 600
 HOURS = 40

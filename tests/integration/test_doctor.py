@@ -20,23 +20,23 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from cli.apply import apply_all
-from cli.doctor.broker import check_broker_config
-from cli.doctor.clocks import compare_clocks
-from cli.doctor.finding import CheckStatus, Finding
-from cli.doctor.run_checks import run_checks
-from cli.errors import EXIT_FAILED, EXIT_OK
-from cli.main import main
-from cli.settings import GrafanaSettings, Settings
-from local.child_process import choose_port
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from barograph_server.cli.main import main
+from barograph_server.errors import EXIT_FAILED, EXIT_OK
+from barograph_server.local.child_process import choose_port
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.operations.doctor.broker import check_broker_config
+from barograph_server.operations.doctor.clocks import compare_clocks
+from barograph_server.operations.doctor.finding import CheckStatus, Finding
+from barograph_server.operations.doctor.run_checks import run_checks
+from barograph_server.provisioning import apply_all
+from barograph_server.settings import GrafanaSettings, Settings
+from barograph_server.warehouse.client import Address, connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
-from warehouse.client import Address, connect
-from warehouse.tables import insert_rows
 
 CONTRACT = simple_contract()
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "guard")

@@ -6,17 +6,19 @@ import time
 
 import pytest
 
-from cli.drill import live_models
-from cli.drill.plan import derive_model
-from cli.settings import Settings
-from cli.status.read import read_status
-from drills.derived_model import drill_name
+from barograph_server.drills.derived_model import drill_name
+from barograph_server.drills.run import live_models
+from barograph_server.drills.run.plan import derive_model
+from barograph_server.operations.status.read import read_status
+from barograph_server.settings import Settings
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history import event_counts
+from barograph_server.warehouse.operations import drill_rows
+from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import CONTRACT, baseline
 from tests.support.warehouse import row
-from warehouse import event_counts, queries
-from warehouse.client import Client
-from warehouse.panels.fleet import KNOWN_MODELS
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
@@ -67,10 +69,10 @@ def test_clean_removes_models_of_drills_that_do_not_run(drilled: Client, monkeyp
     published: dict[str, bytes | None] = {}
     waits: list[float] = []
     monkeypatch.setattr(live_models, "publish_states", lambda settings, states: published.update(states))
-    monkeypatch.setattr("cli.drill.live_models.time.sleep", waits.append)
+    monkeypatch.setattr("barograph_server.drills.run.live_models.time.sleep", waits.append)
     settings = Settings()
-    assert live_models.leftovers(drilled) == {*OLD, *RUNNING}
-    assert live_models.in_use(drilled) == set(RUNNING)
+    assert drill_rows.leftovers(drilled) == {*OLD, *RUNNING}
+    assert drill_rows.in_use(drilled) == set(RUNNING)
     live_models.remove(settings, drilled, OLD)
     assert rows_of(drilled) == {"shop", *RUNNING}
     assert published == dict.fromkeys(OLD)
@@ -78,4 +80,4 @@ def test_clean_removes_models_of_drills_that_do_not_run(drilled: Client, monkeyp
     live_models.remove(settings, drilled, RUNNING)
     assert rows_of(drilled) == {"shop"}
     assert len(waits) == 2, "once until processors know, and once to see that they write no more"
-    assert live_models.leftovers(drilled) == set()
+    assert drill_rows.leftovers(drilled) == set()

@@ -14,22 +14,20 @@ import msgspec
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from cli.apply import apply_all
-from cli.drill.scratch import database_prefix, topics_prefix
-from cli.main import main
-from cli.settings import Settings, load_settings
-from drills.errors import DrillError
-from drills.recorded_events import newest_event, read_events
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from streams.broker.client import Admin
+from barograph_server.cli.main import main
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.recorded_events import newest_event, read_events
+from barograph_server.drills.run.scratch import database_prefix, topics_prefix
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import apply_all
+from barograph_server.settings import Settings, load_settings
+from barograph_server.streams.broker.client import Admin
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import raw_rows
 from tests.support.drill_model import DrilledModel, make_model
 from tests.support.pipeline import wait_for
-from warehouse.client import connect
-from warehouse.tables import insert_rows
-
-pytestmark = pytest.mark.slow
 
 HOUR_S = 3600
 COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in ("x", "y", "k", "flag", "colour")))

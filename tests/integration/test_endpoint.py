@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.errors import ProcessorError
-from streams.health import endpoint as endpoint_module
-from streams.health.endpoint import DEFAULT_PORTS, Endpoint
-from streams.health.watchdog import Health
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.health import endpoint as endpoint_module
+from barograph_server.streams.health.endpoint import DEFAULT_PORTS, Endpoint
+from barograph_server.streams.health.watchdog import Health
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
 from tests.support.pipeline import wait_for
-from warehouse.client import Address
 
 
 def settings(port: int | None = None, host: str = "127.0.0.1", names: str = "") -> ProcessorSettings:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, store_run
 from tests.support.command_line import call
-from warehouse.client import Client
-from warehouse.errors import WarehouseError
-from warehouse.eval_runs import EvalItem, EvalRun, store_run
 
 pytestmark = pytest.mark.engine
 

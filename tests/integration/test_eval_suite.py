@@ -11,12 +11,12 @@ from barograph.prompts.content import content_hash
 from barograph.prompts.file import load_content
 from barograph.prompts.records import PromptVersion
 
-from local.language_model import MODEL, LocalLanguageModel
+from barograph_server.local.language_model import MODEL, LocalLanguageModel
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.prompts import store_missing
 from tests.support.command_line import call
-from warehouse.client import Client
-from warehouse.prompts import store_missing
 
-pytestmark = [pytest.mark.llm, pytest.mark.slow, pytest.mark.engine]
+pytestmark = [pytest.mark.llm, pytest.mark.engine]
 
 BOT = Path(__file__).parents[2] / "examples" / "support_bot"
 SUITE, POLICY = BOT / "evals" / "answers.yaml", BOT / "evals" / "policy.yaml"

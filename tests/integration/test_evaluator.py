@@ -13,9 +13,9 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 
-from cli.apply.evaluators import first_baselines
+from barograph_server.provisioning.evaluators import first_baselines
+from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
 from tests.support.pipeline import PATIENCE_S, Pipeline, simple_baseline, simple_contract, wait_for
-from warehouse.evaluation_rates import read_evaluation_rates
 
 START_MS = 1_790_000_000_000
 RETURNS = "Customers may return goods within 30 days of delivery."
@@ -118,9 +118,9 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
     counted = pipeline.wait_rows(
-        "SELECT * FROM (SELECT model, sum(all_volume.n) AS total, sum(total) OVER () AS of_all "
+        "SELECT * FROM (SELECT model, sum(all_volume.n) AS total, sum(total) OVER () AS grand_total "
         "FROM all_volume WHERE model LIKE 'toy.%' AND slice = 'all' "
-        f"GROUP BY model) WHERE of_all >= {len(events_read)}",
+        f"GROUP BY model) WHERE grand_total >= {len(events_read)}",
         "panes of evaluations",
     )
     assert {model: total for model, total, _ in counted} == {
@@ -129,8 +129,8 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
         "toy.half": len(by_model["half"]),
     }
     table = pipeline.wait_rows(
-        "SELECT * FROM (SELECT class, label, count() AS rows, sum(rows) OVER () AS of_all FROM predictions "
-        f"INNER JOIN labels USING (model, id) WHERE model = 'toy.cited' GROUP BY class, label) WHERE of_all = {n}",
+        "SELECT * FROM (SELECT class, label, count() AS rows, sum(rows) OVER () AS grand_total FROM predictions "
+        f"INNER JOIN labels USING (model, id) WHERE model = 'toy.cited' GROUP BY class, label) WHERE grand_total = {n}",
         "evaluations with labels",
     )
     assert sorted(row[:3] for row in table) == sorted(

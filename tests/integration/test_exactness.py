@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.sketch.envelope import unseal
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.sketches.sketch.envelope import unseal
+from barograph_server.sketches.sketch.numeric import NumericSketch
 from tests.support.flights import Expected, Flights, as_events, delayed, make_flights, messages, oracle
 from tests.support.pipeline import Pipeline
 

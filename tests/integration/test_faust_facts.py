@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from local.kafka import LocalKafka
-from streams.topics import Topics
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.streams.topics import Topics
 from tests.support import faust_probe
 from tests.support.forked_processors import Running, fork
 from tests.support.pipeline import wait_for

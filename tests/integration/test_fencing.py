@@ -11,11 +11,11 @@ from barograph.contract import Window
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from streams.broker.assigned_consumer import Rebalanced
-from streams.records import Partial, decode
-from streams.runtime.metrics_report import Report
-from streams.sketcher.flush import Flush
-from streams.sketcher.sketcher import Sketcher
+from barograph_server.streams.broker.assigned_consumer import Rebalanced
+from barograph_server.streams.records import Partial, decode
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import settings_of, toy_registry
 from tests.support.toy_events import START_MS, messages, toy_event

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from examples.flights import replay
-from examples.flights.data import read_flights
-from examples.flights.features import flight_rows
-from examples.flights.model import LATE, ON_TIME, train
-from examples.flights.replay import FlightsFiles, between, prepare
+from barograph_server.examples.flights import replay
+from barograph_server.examples.flights.data import read_flights
+from barograph_server.examples.flights.features import flight_rows
+from barograph_server.examples.flights.model import LATE, ON_TIME, train
+from barograph_server.examples.flights.replay import FlightsFiles, between, prepare
 
 pytestmark = pytest.mark.long
 

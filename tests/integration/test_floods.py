@@ -12,8 +12,8 @@ import pytest
 from barograph.events import MAX_MESSAGE_BYTES
 from confluent_kafka import KafkaError, Producer
 
-from streams.sketcher.summarise import MAX_VERSIONS
-from streams.tallies import MAX_KINDS, MAX_PRODUCERS
+from barograph_server.streams.sketcher.summarise import MAX_VERSIONS
+from barograph_server.streams.tallies import MAX_KINDS, MAX_PRODUCERS
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.toy_events import HOUR_MS, toy_event
 

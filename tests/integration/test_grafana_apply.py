@@ -13,16 +13,16 @@ import msgspec
 import pytest
 from barograph.contract import Contract
 
-from alerts.example import example_contracts, example_settings
-from cli.apply.grafana import Bundle, GrafanaError, build_bundle
-from cli.apply.grafana.show import grafana_lines, skipped_message
-from cli.errors import ApplyError
-from cli.settings import GrafanaSettings, Settings
+from barograph_server.alerts.example import example_contracts, example_settings
+from barograph_server.cli.apply import grafana_lines, skipped_message
+from barograph_server.errors import ApplyError
+from barograph_server.provisioning.grafana import Bundle, GrafanaError, build_bundle
+from barograph_server.settings import GrafanaSettings, Settings
+from barograph_server.warehouse.client import Address
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import KEY, ODD_NAME, bundle, dashboard, group, rule
 from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
-from warehouse.client import Address
 
 LEDGER = "PUT datasources/uid/barograph"
 """The first and the last write of an apply."""

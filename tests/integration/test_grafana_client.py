@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.apply.grafana import GrafanaError, connect, plan_grafana
-from cli.errors import SettingsError
-from cli.settings import GrafanaSettings
-from local.child_process import choose_port
+from barograph_server.errors import SettingsError
+from barograph_server.local.child_process import choose_port
+from barograph_server.provisioning.grafana import GrafanaError, connect, plan_grafana
+from barograph_server.settings import GrafanaSettings
 from tests.support.grafana_apply import apply, plan
 from tests.support.grafana_bundle import bundle
 from tests.support.grafana_state import READER_PERMISSIONS
@@ -174,9 +174,9 @@ def test_grafana_under_a_path(stub: StubGrafana) -> None:
 
 
 def test_commands_load_without_the_client() -> None:
-    code = "import sys; sys.modules['grafana_client'] = None; import cli.apply.command, cli.apply.plan, cli.apply.show"
+    code = "import sys; sys.modules['grafana_client'] = None; from barograph_server.cli import apply"
     subprocess.run([sys.executable, "-c", code], check=True)
-    code = "import sys; import cli.apply.plan; print([name for name in sys.modules if 'niquests' in name])"
+    code = "import sys, barograph_server.provisioning.plan; print([name for name in sys.modules if 'niquests' in name])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
 

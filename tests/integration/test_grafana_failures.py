@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cli.apply.grafana import GrafanaError
-from cli.apply.grafana.client import Grafana
-from cli.apply.grafana.errors import GrafanaBusy
-from cli.errors import EXIT_INTERRUPTED
-from cli.main import main
+from barograph_server.cli.main import main
+from barograph_server.errors import EXIT_INTERRUPTED
+from barograph_server.grafana.client import Grafana
+from barograph_server.grafana.errors import GrafanaBusy
+from barograph_server.provisioning.grafana import GrafanaError
 from tests.support.grafana_apply import apply, assert_settled
 from tests.support.grafana_bundle import bundle, dashboard, group, rule
 from tests.support.stub_grafana import StubGrafana, cutting, failing, losing, serving
@@ -162,7 +162,7 @@ def test_an_interrupt_reports_the_completed_writes(
     def run(**_: Any) -> None:
         apply(stub)
 
-    monkeypatch.setattr("cli.main.app", run)
+    monkeypatch.setattr("barograph_server.cli.main.app", run)
     with pytest.raises(SystemExit) as caught:
         main(["apply"])
     assert caught.value.code == EXIT_INTERRUPTED

@@ -16,10 +16,10 @@ from barograph.guard.guard import Guard
 from barograph.guard.health import HealthState, ModelHealth, encode_health
 from confluent_kafka import Producer
 
-from alerts.guard.health_log import HealthLog
+from barograph_server.alerts.guard.health_log import HealthLog
+from barograph_server.warehouse.client import connect
 from tests.support.guards import WAIT_S, FastClock, insert_verdict, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for
-from warehouse.client import connect
 
 HOSTILE = (
     b"no JSON",

@@ -17,19 +17,19 @@ from barograph.prompts.file import parse_content
 from barograph.prompts.records import PromptLabel, PromptRecord
 from structlog.testing import capture_logs
 
-from alerts.guard.prompt_rollbacks import PromptRollbacks
-from streams.errors import ProcessorError
-from streams.prompts.changes import Author, Draft, move_label, register_version
-from streams.prompts.prompt_log import PromptLog
-from streams.prompts.registry_change import change_registry
-from streams.registry.registry import build_registry
-from streams.settings import ProcessorSettings
+from barograph_server.alerts.guard.prompt_rollbacks import PromptRollbacks
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.prompts.changes import Author, Draft, move_label, register_version
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.prompts.registry_change import change_registry
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal
+from barograph_server.warehouse.tables import insert_records
 from tests.support.guards import WAIT_S, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for
-from warehouse.client import Address, Client, connect
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.rollback_proposals import RollbackProposal
-from warehouse.tables import insert_records
 
 CONTRACT = parse_contract(
     "contract: 1\nmodel: m\narms: {shares: {answer@1: 0.5, answer@2: 0.5}}\n"

@@ -11,8 +11,8 @@ import typer
 from barograph.contract.file import load_contract
 from typer.testing import CliRunner, Result
 
-from cli.infer.command import infer_command
-from sketches.baseline.baseline import load_baseline
+from barograph_server.cli.infer import infer_command
+from barograph_server.sketches.baseline.baseline import load_baseline
 from tests.support.odd_tables import odd_table
 
 app = typer.Typer()

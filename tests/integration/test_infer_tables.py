@@ -16,15 +16,24 @@ from barograph.contract import CROSS, LabelSpec, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
-from cli.infer import InferOptions, InferResult, OptionError, Roles, infer, phi, summarise, tables, write_result
-from sketches.baseline.baseline import load_baseline
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn
-from sketches.baseline.fit import fit_problems
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.baseline.levels import Level
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.rate_cells import RateCells
+from barograph_server.profiling.infer import (
+    InferOptions,
+    InferResult,
+    OptionError,
+    Roles,
+    infer_file,
+    phi,
+    summarise,
+    tables,
+)
+from barograph_server.sketches.baseline.baseline import load_baseline
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.rate_cells import RateCells
 from tests.support.odd_tables import ODD_TABLES, ROLES, odd_table
 
 OTHER = "other"
@@ -38,7 +47,7 @@ def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_
 
 def inferred(path: Path, name: str, windows: tuple[Window, ...] | None = None) -> InferResult:
     roles = Roles(**ROLES.get(name, {}))
-    return infer(InferOptions(table=path, model=name, version="1", roles=roles, windows=windows))
+    return infer_file(InferOptions(table=path, model=name, version="1", roles=roles, windows=windows))
 
 
 def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | None) -> list[Any]:
@@ -130,7 +139,7 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
 def test_an_unusual_table_gives_a_valid_contract_and_its_own_rows_show_no_drift(tmp_path: Path, name: str) -> None:
     table = odd_table(name)
     result = inferred(write(table, tmp_path), name)
-    written = write_result(result, tmp_path / "out")
+    written = result.write_contract(tmp_path / "out")
     assert load_contract(written.contract) == result.contract
     assert load_baseline(written.baseline.read_bytes(), "it") == result.baseline
     assert fit_problems(result.contract, result.baseline) == []
@@ -179,7 +188,7 @@ def test_row_groups_and_chunks_do_not_change_the_result(
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 2000)
+    monkeypatch.setattr("barograph_server.profiling.table_files._CSV_BLOCK_BYTES", 2000)
     table, path = odd_table("outputs"), tmp_path / f"train.{ending}"
     expected = inferred(write(table, tmp_path, path.name), "outputs")
     pa_csv.write_csv(table, path, pa_csv.WriteOptions(delimiter="\t" if ending == "tsv" else ","))
@@ -191,13 +200,13 @@ def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monke
 
 
 def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr("barograph_server.profiling.table_files._CSV_BLOCK_BYTES", 64)
     path = tmp_path / "train.csv"
     head = "whole,empty,day,flag,word,region\n"
     early = "1,,2020-01-01,true,7,NA\n" * 20
     late = 'NaN,3,2020-01-02 10:00:00,maybe,x,"NA"\n2.5,4,2020-01-03,false,inf,US\n'
     path.write_text(head + early + late)
-    result = infer(InferOptions(table=path, model="m", version="1"))
+    result = infer_file(InferOptions(table=path, model="m", version="1"))
     types = {decision.column: decision.type for decision in result.decisions}
     assert types == {
         "whole": "float",
@@ -231,11 +240,11 @@ def test_slices_are_the_most_frequent_values_and_the_rest_is_other(tmp_path: Pat
 
 def test_ids_are_ignored_unless_the_user_names_them(tmp_path: Path) -> None:
     path = write(odd_table("ids"), tmp_path)
-    result = infer(InferOptions(table=path, model="m", version="1"))
+    result = infer_file(InferOptions(table=path, model="m", version="1"))
     assert set(result.contract.ignored) == {"counter", "snowflake", "hash", "uuid"}
     assert any("counter, snowflake, hash, uuid" in warning for warning in result.warnings)
     roles = Roles(critical=frozenset({"counter"}), slices=("snowflake",))
-    expected = infer(InferOptions(table=path, model="m", version="1", roles=roles))
+    expected = infer_file(InferOptions(table=path, model="m", version="1", roles=roles))
     assert set(expected.contract.ignored) == {"hash", "uuid"}
     assert {field.name for field in expected.contract.fields if field.critical} == {"counter"}
 
@@ -276,13 +285,13 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
     }
     assert contract.label == LabelSpec(type="category", classes=("bird", "cat", "dog", "o'fish"))
     renamed = write(table.rename_columns([name.replace("scores.", "p ") for name in table.column_names]), tmp_path)
-    by_prefix = infer(
+    by_prefix = infer_file(
         InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="p ", critical=frozenset({"p cat"})))
     )
     assert {f.name for f in by_prefix.contract.fields if f.source.startswith("scores.")} == set(scores)
     assert {f.name for f in by_prefix.contract.fields if f.critical} == {"scores.cat"}
     with pytest.raises(OptionError, match="has no numeric column with this prefix"):
-        infer(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
+        infer_file(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
 
 
 LABELS: tuple[tuple[list[Any], dict[str, Any], LabelSpec], ...] = (
@@ -299,7 +308,7 @@ LABELS: tuple[tuple[list[Any], dict[str, Any], LabelSpec], ...] = (
 def test_the_label_type_is_inferred_from_the_values(tmp_path: Path) -> None:
     for column, roles, label in LABELS:
         path = write(pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column}), tmp_path)
-        result = infer(InferOptions(table=path, model="m", version="1", roles=Roles(label="truth", **roles)))
+        result = infer_file(InferOptions(table=path, model="m", version="1", roles=Roles(label="truth", **roles)))
         assert result.contract.label == label, column
 
 
@@ -315,4 +324,6 @@ def test_crossed_slices_are_pairs_that_occur(tmp_path: Path) -> None:
     assert [cut.name for cut in result.contract.slices][1] == "origin * carrier"
     for cut, message in (("origin * nowhere", "no such column"), ("origin * origin", "crosses a source with itself")):
         with pytest.raises(OptionError, match=message):
-            infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,))))
+            infer_file(
+                InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,)))
+            )

@@ -19,20 +19,20 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 from structlog.testing import capture_logs
 
-from alerts import AlertSettings, rules_of
-from streams.evaluator.active import ActiveEvaluators
-from streams.evaluator.anchor_schedule import AnchorSchedule
-from streams.evaluator.judge_evaluators import JudgeEvaluators
-from streams.evaluator.settings import EvaluatorSettings
-from streams.registry.registry import Registry
+from barograph_server.alerts import AlertSettings, rules_of
+from barograph_server.streams.evaluator.active import ActiveEvaluators
+from barograph_server.streams.evaluator.anchor_schedule import AnchorSchedule
+from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import point_sql
 from tests.integration.test_evaluator_judges import RUBRIC
 from tests.support import scoring
 from tests.support.command_line import run
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import simple_contract
 from tests.support.scripted_http import Exchange
-from warehouse.client import Client
-from warehouse.signals import point_sql
 
 pytestmark = pytest.mark.engine
 

@@ -8,15 +8,15 @@ from contextlib import closing
 import pytest
 from barograph.prompts.content import PromptMessage
 
-from local.language_model import MODEL, LocalLanguageModel
-from streams.evaluator.judges.chat import ChatParameters
-from streams.evaluator.judges.consistency import sample_answers
-from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
-from streams.evaluator.judges.judge import Judge
-from streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
+from barograph_server.local.language_model import MODEL, LocalLanguageModel
+from barograph_server.streams.evaluator.judges.chat import ChatParameters
+from barograph_server.streams.evaluator.judges.consistency import sample_answers
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from barograph_server.streams.evaluator.judges.judge import Judge
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
 from tests.reference.judge_attacks import RUBRIC
 
-pytestmark = [pytest.mark.llm, pytest.mark.slow]
+pytestmark = pytest.mark.llm
 
 
 @pytest.fixture

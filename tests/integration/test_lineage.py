@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from barograph.contract.file import dump_contract
 
-from cli.apply import apply_all
-from cli.settings import Settings
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning import apply_all
+from barograph_server.settings import Settings
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.governance.lineage import build_lineage
 from tests.support.command_line import run, write_settings
 from tests.support.scripted_http import ScriptedServer, reply
-from tests.unit.warehouse.test_lineage import contract
-from warehouse.client import Client, connect
-from warehouse.lineage import build_lineage
+from tests.unit.warehouse.governance.test_lineage import contract
 
 pytestmark = [pytest.mark.engine]
 

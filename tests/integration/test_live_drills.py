@@ -22,23 +22,21 @@ import pyarrow.parquet as pq
 import pytest
 from barograph import Publisher
 
-from alerts.rules import rules_of
-from alerts.settings import AlertSettings
-from alerts.simulator import simulate
-from cli.drill.plan import DrillRequest
-from cli.drill.session import DrillOutput, DrillSession, SessionOptions
-from cli.main import main
-from cli.status.read import read_status
-from drills.faults import InjectionRequest, find_fault
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import simulate
+from barograph_server.cli.main import main
+from barograph_server.drills.faults import InjectionRequest, find_fault
+from barograph_server.drills.run.plan import DrillRequest
+from barograph_server.drills.run.session import DrillOutput, DrillSession, SessionOptions
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.operations.status.read import read_status
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import START_MS, baseline, raw_rows
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import ROOT, Pipeline
-from warehouse.client import connect
-from warehouse.panels.fleet import KNOWN_MODELS
-from warehouse.tables import insert_rows
-
-pytestmark = pytest.mark.slow
 
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 WAIT_S = 240.0
@@ -130,7 +128,7 @@ def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_p
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("drill", "run", "mean-shift", "--model", "shop", "--field", "x", "--route", "shop", *TIMES)
-    command = [sys.executable, "-m", "cli.main", *arguments, "--config", str(config)]
+    command = [sys.executable, "-m", "barograph_server.cli.main", *arguments, "--config", str(config)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as drill:
         try:
             counted = "SELECT sum(n) > 0 FROM volume WHERE startsWith(model, 'drill.')"

@@ -7,15 +7,15 @@ import urllib.request
 
 import pytest
 
-from local.language_model import MODEL, LocalLanguageModel
-from streams.scrape.exposition import parse_exposition
-from streams.scrape.facts import FactReader
-from streams.scrape.server_table import load_server_table
+from barograph_server.local.language_model import MODEL, LocalLanguageModel
+from barograph_server.streams.scrape.exposition import parse_exposition
+from barograph_server.streams.scrape.facts import FactReader
+from barograph_server.streams.scrape.server_table import load_server_table
 from tests.support.instrumentations import install, make_calls
 from tests.support.otlp_receiver import published, start
 from tests.support.pipeline import Pipeline
 
-pytestmark = [pytest.mark.llm, pytest.mark.slow]
+pytestmark = pytest.mark.llm
 
 FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client."""

@@ -12,10 +12,14 @@ from barograph.contract import Text
 from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract
 
-from cli.main import main
-from dashboards.macros import TimeRange
-from local.clickhouse import LocalClickHouse
-from sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
+from barograph_server.cli.main import main
+from barograph_server.dashboards.macros import TimeRange
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
+from barograph_server.warehouse.evaluation.evaluator_trust import read_evaluator_trust
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.language_model import (
     EVALUATED,
     EVALUATION_BEGIN,
@@ -31,10 +35,6 @@ from tests.support.panel_queries import RANGE, ask
 from tests.support.pipeline import simple_contract
 from tests.support.two_day_model import END
 from tests.support.warehouse import migrated, row
-from warehouse.client import Client
-from warehouse.evaluation_rates import read_evaluation_rates
-from warehouse.evaluator_trust import read_evaluator_trust
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

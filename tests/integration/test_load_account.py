@@ -12,14 +12,14 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
-from cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
-from cli.main import main
-from streams.topics import partials_partition
+from barograph_server.cli.main import main
+from barograph_server.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from barograph_server.streams.topics import partials_partition
+from barograph_server.warehouse.retention import apply_ttls
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.warehouse import row
-from warehouse.retention import apply_ttls
-from warehouse.tables import insert_rows
 
 N = 2_000
 LABEL = LabelSpec(type="bool", positive=True, horizon_s=2 * 86_400)

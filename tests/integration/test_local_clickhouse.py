@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from local.child_process import LocalStackError
-from local.clickhouse import LocalClickHouse
+from barograph_server.local.child_process import LocalStackError
+from barograph_server.local.clickhouse import LocalClickHouse
 from tests.support.warehouse import credentials, login
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from local.clickhouse import PID_HEADER, LocalClickHouse, gateway_pid
+from barograph_server.local.clickhouse import PID_HEADER, LocalClickHouse, gateway_pid
+from barograph_server.warehouse.client import Address, connect
+from barograph_server.warehouse.errors import WarehouseError
 from tests.support.warehouse import credentials, login
-from warehouse.client import Address, connect
-from warehouse.errors import WarehouseError
 
 
 def exchange(engine: LocalClickHouse, sent: bytes) -> bytes:
@@ -188,6 +188,6 @@ def test_no_password_is_logged_or_on_a_command_line(engine: LocalClickHouse, ful
     exchange(engine, request(full, "GET", "/?query=SELEC"))
     exchange(engine, request(stranger, "GET", f"/?password={full.password}"))
     text = engine.log_path.read_text() + Path(f"/proc/{pid}/cmdline").read_text()
-    assert "local.http_gateway" in text
+    assert "barograph_server.local.http_gateway" in text
     for password in (full.password, engine.reader_address().password):
         assert password not in text

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from local.child_process import LocalStackError, started_at, wait_until
-from local.kafka import LocalKafka, broker_answers
+from barograph_server.local.child_process import LocalStackError, started_at, wait_until
+from barograph_server.local.kafka import LocalKafka, broker_answers
 
 # Enough for a group to settle on a machine with other work.
 PATIENCE_S = 30

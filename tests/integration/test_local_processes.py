@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from local.child_process import (
+from barograph_server.local.child_process import (
     ChildProcess,
     LocalStackError,
     OwnerLock,
     started_at,
     wait_until,
 )
-from local.kafka_jars import Jar, kafka_jars
+from barograph_server.local.kafka_jars import Jar, kafka_jars
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -75,7 +75,7 @@ def test_a_reused_pid_and_a_damaged_pid_file_are_no_child(tmp_path: Path) -> Non
 _PARENT = """
 import sys, time
 from pathlib import Path
-from local.child_process import ChildProcess
+from barograph_server.local.child_process import ChildProcess
 folder = Path(sys.argv[1])
 child = ChildProcess("sleeper", run_dir=folder / "run", log_path=folder / "logs" / "sleeper.log")
 child.spawn(["/bin/sleep", "60"])

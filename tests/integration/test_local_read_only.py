@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Address, connect
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.warehouse import credentials
-from warehouse.client import Address, connect
 
 READONLY = "164"
 

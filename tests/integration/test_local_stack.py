@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from local.child_process import LocalStackError, started_at, wait_until
-from local.credentials import create_passwords, read_passwords
-from local.stack import LocalStack, find_stack
-from warehouse.client import connect
+from barograph_server.local.child_process import LocalStackError, started_at, wait_until
+from barograph_server.local.credentials import create_passwords, read_passwords
+from barograph_server.local.stack import LocalStack, find_stack
+from barograph_server.warehouse.client import connect
 
 REPOSITORY = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.engine]
+pytestmark = [pytest.mark.broker, pytest.mark.engine]
 
 _OWNER = """
 import sys, time
 from pathlib import Path
-from local.stack import LocalStack
+from barograph_server.local.stack import LocalStack
 stack = LocalStack(Path(sys.argv[1]), kafka_port=0, clickhouse_port=0)
 stack.start()
 servers = (stack.kafka, stack.clickhouse)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support.command_line import run
 from tests.support.warehouse import columns, row
-from warehouse.client import Client
-from warehouse.tables import insert_columns, insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.broker.consumer_lag import PEEK_AFTER_S, LagMonitor, SourceTopic
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.broker.consumer_lag import PEEK_AFTER_S, LagMonitor, SourceTopic
+from barograph_server.streams.runtime.metrics_report import Report
 from tests.support.pipeline import Pipeline
 from tests.support.sketching import flush_until, open_sketcher, settings_of
 from tests.support.toy_events import START_MS, messages, toy_event

@@ -18,13 +18,13 @@ from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
-from cli.dev.page import open_page
-from cli.main import main
-from cli.settings import Settings
-from dashboards.pages import dashboards
-from dashboards.uids import DASHBOARDS
-from local.child_process import choose_port
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.cli.main import main
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.local.child_process import choose_port
+from barograph_server.operations.dev.page import open_page
+from barograph_server.settings import Settings
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
 from tests.support.browser import PreviewPage, chromium
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline

@@ -17,13 +17,13 @@ from typing import Any, Self
 import pytest
 from barograph.contract import LabelSpec
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from streams.runtime.lifecycle import EXIT_STUCK
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.operations.metrics import METRICS
 from tests.support.operation import KINDS, address, families, get, health, held_up, lines, total, wait_total
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
-from warehouse.client import Address
-from warehouse.metrics import METRICS
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
 STOP_S = 10.0

@@ -10,8 +10,8 @@ import pytest
 from barograph.contract import Field
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streams.otlp.contract_privacy import ContractPrivacy
-from streams.registry.registry import Registry
+from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
+from barograph_server.streams.registry.registry import Registry
 from tests.support.otlp import (
     FOLDER,
     INSTRUMENTATIONS,

@@ -14,8 +14,8 @@ from barograph.text.codebook import Codebook, CodebookHeader
 from barograph.text.embedding import SentenceEncoder
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from cli.apply.codebooks import store_codebooks
-from local.child_process import choose_port
+from barograph_server.local.child_process import choose_port
+from barograph_server.provisioning.codebooks import store_codebooks
 from tests.support.otlp import as_json, as_protobuf, export_of, post, span
 from tests.support.otlp_receiver import port_of
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from alerts import rules_for, to_files
-from dashboards.macros import ALL, TimeRange, Value, expand, expand_backend
-from dashboards.pages import dashboards
-from dashboards.parse import panels_of, queries_in
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts import rules_for, to_files
+from barograph_server.dashboards.macros import ALL, TimeRange, Value, expand, expand_backend
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.parse import panels_of, queries_in
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Client, QueryResult, WarehouseError
+from barograph_server.warehouse.panels import PanelQuery
 from tests.support.alerting import contracts, installation
 from tests.support.language_model import SECRET, fill_evaluations, fill_serving, fill_topics
 from tests.support.panel_queries import QUERIES, RANGE, ask
 from tests.support.roles_gateway import as_role, roles_gateway
 from tests.support.two_day_model import END_S, START_S, fill, fill_pipeline, watched
-from warehouse import migrate
-from warehouse.client import Client, QueryResult, WarehouseError
-from warehouse.panels import PanelQuery
 
 pytestmark = [pytest.mark.engine, pytest.mark.smoke]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from streams.sketcher.flush import Flush
-from streams.sketcher.sketcher import MAX_AHEAD_MS
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.sketcher import MAX_AHEAD_MS
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_until, open_sketcher
 from tests.support.toy_events import START_MS, messages, toy_event

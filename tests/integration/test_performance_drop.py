@@ -9,12 +9,12 @@ import pytest
 from barograph.contract import Contract
 from barograph.contract.file import parse_contract
 
-from alerts import AlertSettings, rules_of
-from alerts.simulator import simulate
-from local.clickhouse import LocalClickHouse
+from barograph_server.alerts import AlertSettings, rules_of
+from barograph_server.alerts.simulator import simulate
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
-from warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 

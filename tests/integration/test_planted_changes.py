@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 import pytest
 from barograph.contract.upstream import DeclaredSource
 
-from examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER
+from barograph_server.alerts.guard.suspected_causes import ExplainedVerdict, explain_verdicts
+from barograph_server.examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER
+from barograph_server.warehouse.governance.changes import Change, add_changes
 from tests.support.flights import Flights, as_events, make_flights, messages
 from tests.support.pipeline import Pipeline
-from warehouse.change_ranking import Change
-from warehouse.changes import add_changes
-from warehouse.suspected_causes import ExplainedVerdict, explain_verdicts
 
 pytestmark = [pytest.mark.long, pytest.mark.broker, pytest.mark.engine]
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Browser
 
-from dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.dashboards.uids import DASHBOARDS, PANELS
 from tests.support.browser import PreviewPage
 from tests.support.incident_models import DAY_S, HOUR_S, INCIDENTS, PlantedIncident
 from tests.support.page_layout import layout_faults

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MessageBatch
-from streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from tests.fuzz.corpus import read_corpus
 from tests.fuzz.seeds import seeds
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 
-from streams.events.batch import MAX_ARROW_MESSAGES
-from streams.records import Partial, Progress, decode
+from barograph_server.streams.events.batch import MAX_ARROW_MESSAGES
+from barograph_server.streams.records import Partial, Progress, decode
 from tests.support.pipeline import Pipeline
 from tests.support.sketching import flush_until, open_sketcher
 

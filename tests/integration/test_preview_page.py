@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Browser
 
-from cli.dev.page import open_page
-from cli.settings import Settings
-from dashboards.pages import dashboards
-from dashboards.uids import DASHBOARDS, panel_link
-from local.child_process import choose_port
-from local.clickhouse import LocalClickHouse
-from local.preview import PreviewServer
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.local.child_process import choose_port
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.preview import PreviewServer
+from barograph_server.operations.dev.page import open_page
+from barograph_server.settings import Settings
 from tests.support.browser import PreviewPage
 from tests.support.page_layout import open_rows
 from tests.support.pipeline import Pipeline

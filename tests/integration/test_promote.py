@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, LabelSpec, ShadowTest
 
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

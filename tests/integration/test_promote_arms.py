@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec
 
-from sketches.baseline.levels import InsufficientReason, Level
-from sketches.shadow.split_traffic import arm_differences, unit_variance
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules
+from barograph_server.sketches.baseline.levels import InsufficientReason, Level
+from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variance
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_days import COUNTED, arm_days
+from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, ArmUnits, write_ratio
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.warehouse import row
-from warehouse.arm_days import COUNTED, arm_days
-from warehouse.arm_ratios import ArmRatio, ArmUnits, write_ratio
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

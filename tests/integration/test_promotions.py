@@ -13,13 +13,13 @@ import pytest
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, read_runs, store_acceptances, store_run
 from tests.integration.test_promote import CONTRACT, write_days
 from tests.support.command_line import call as call_main
 from tests.support.command_line import write_settings
-from warehouse.client import Client, connect
-from warehouse.eval_runs import EvalItem, EvalRun, read_runs, store_acceptances, store_run
 
 pytestmark = pytest.mark.engine
 

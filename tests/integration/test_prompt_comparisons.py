@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from barograph.contract.file import dump_contract, parse_contract
 
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.signals import point_sql
+from barograph_server.warehouse.signals.prompts import prompt_harm
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.signals import point_sql
-from warehouse.signals.prompts import prompt_harm
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

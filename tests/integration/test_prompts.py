@@ -14,15 +14,15 @@ from barograph.contract.file import parse_contract
 from barograph.prompts.prompts import MIN_STALE_S
 from confluent_kafka import Producer
 
-from cli.apply.topics import TopicAdmin, topic_specs
-from cli.prompts.registry import author_name
-from cli.settings import Settings, load_settings
-from local.kafka import LocalKafka
-from streams.prompts.prompt_log import PromptLog
-from streams.topics import Topics
+from barograph_server.author import author_name
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning.topics import TopicAdmin, topic_specs
+from barograph_server.settings import Settings, load_settings
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Client
 from tests.support.command_line import call
 from tests.support.pipeline import ROOT, wait_for
-from warehouse.client import Client
 
 IN_FORCE_S = 5.0
 """A label change is in force in every client within this time."""

@@ -11,12 +11,12 @@ from barograph.contract import Window
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.rebuild.errors import RebuildError
-from streams.rebuild.run import RebuildResult, rebuild
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.rebuild.run import RebuildResult, rebuild
+from barograph_server.warehouse.client import Client
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import settings_of
 from tests.support.toy_events import HOUR_S, START_S, messages, toy_events
-from warehouse.client import Client
 
 FROM_S, TO_S = START_S + 7 * HOUR_S, START_S + 15 * HOUR_S
 

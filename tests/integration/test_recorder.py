@@ -14,13 +14,13 @@ import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from confluent_kafka.admin import AdminClient
 
-from streams.recorder.recorder import Recorder
-from streams.recorder.topic_epoch import epoch_of
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.recorder.recorder import Recorder
+from barograph_server.streams.recorder.topic_epoch import epoch_of
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS
 from tests.support.sketching import settings_of, toy_registry
-from warehouse.client import Client, connect
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
 ARROW = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from barograph.contract.file import parse_contract
 
-from cli.terminal import utc_second
-from local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.terminal import utc_second
+from barograph_server.warehouse.client import Client
 from tests.integration.test_performance_drop import BINARY, DAYS, PER_DAY, traffic
 from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.scoring import START_MS
-from warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 

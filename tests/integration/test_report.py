@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from barograph.contract.file import dump_contract
 
-from cli.report.week import week_of
-from local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.reports.week import week_of
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call, run, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
 from tests.support.warehouse import migrated, row
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 [MODEL] = ONE_MODEL
 WEEK = week_of(datetime.fromtimestamp(END_S - 1, UTC).date(), "UTC")

@@ -19,18 +19,18 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract
 
-from cli.contracts import read_contract
-from cli.review.exchange import collect_entries
-from local.clickhouse import LocalClickHouse
+from barograph_server.contracts import read_contract
+from barograph_server.evaluation.review.exchange import collect_entries
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import WarehouseError
+from barograph_server.warehouse.evaluation.review_queue import read_queue, read_review_text
+from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, store_reviews, unsent_gold
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from tests.support.roles_gateway import as_role, roles_gateway
-from warehouse import migrate
-from warehouse.client import WarehouseError
-from warehouse.review_queue import read_queue, read_review_text
-from warehouse.reviews import Review, read_reviews, store_reviews, unsent_gold
-from warehouse.tables import insert_rows
 
 N = 6
 
@@ -127,7 +127,19 @@ def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixt
 
 
 def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
-    words = [sys.executable, "-m", "cli.main", "review", "serve", MODEL, "cited", "--as", "ana", "--share", "1"]
+    words = [
+        sys.executable,
+        "-m",
+        "barograph_server.cli.main",
+        "review",
+        "serve",
+        MODEL,
+        "cited",
+        "--as",
+        "ana",
+        "--share",
+        "1",
+    ]
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
         words,

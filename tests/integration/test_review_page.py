@@ -12,15 +12,15 @@ from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 from playwright.sync_api import Browser, Page
 
-from cli.review.gold_labels import GoldLabels
-from cli.review.server import ReviewServer
-from cli.settings import Settings
-from streams.evaluator.checks.documents import DocumentSet
+from barograph_server.evaluation.review.gold_labels import GoldLabels
+from barograph_server.evaluation.review.server import ReviewServer
+from barograph_server.settings import Settings
+from barograph_server.streams.evaluator.checks.documents import DocumentSet
+from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
+from barograph_server.warehouse.evaluation.review_queue import read_queue
+from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, unsent_gold
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.reviewed_answers import EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
-from warehouse.evaluation_rates import read_evaluation_rates
-from warehouse.review_queue import read_queue
-from warehouse.reviews import Review, read_reviews, unsent_gold
 
 pytestmark = pytest.mark.long
 

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.review_queue import ReviewQueue, read_queue, uniform_hash
+from barograph_server.warehouse.evaluation.reviews import (
+    Review,
+    read_reviews,
+    review_agreement,
+    store_reviews,
+    unsent_gold,
+)
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.reviewed_answers import AT, EVALUATOR, SOURCE, answer_row, evaluation_row, store
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.review_queue import ReviewQueue, read_queue, uniform_hash
-from warehouse.reviews import Review, read_reviews, review_agreement, store_reviews, unsent_gold
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from cli.query import LIMITS, MAX_TABLE_ROWS
+from barograph_server.cli.query import LIMITS, MAX_TABLE_ROWS
+from barograph_server.warehouse.roles import ROLES, Limit, Role
 from tests.support.pipeline import ROOT
-from warehouse.roles import ROLES, Limit, Role
 
 CONSTRAINT = 452
 READONLY = 164

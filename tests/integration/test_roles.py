@@ -13,25 +13,31 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
-from cli.access.roles import role_lines
-from cli.apply import apply_all
-from cli.doctor.clickhouse import check_privileges
-from cli.doctor.finding import CheckStatus, Finding
-from cli.doctor.run_checks import run_checks
-from cli.eval.logs.read import read_logs
-from cli.settings import Settings
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from streams.monitor.state.store import WarehouseStore
+from barograph_server.evaluation.suites.logs.read import read_logs
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.operations.doctor.clickhouse import check_privileges
+from barograph_server.operations.doctor.finding import CheckStatus, Finding
+from barograph_server.operations.doctor.run_checks import run_checks
+from barograph_server.provisioning import apply_all
+from barograph_server.provisioning.access.roles import role_lines
+from barograph_server.settings import Settings
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.warehouse.client import Address, WarehouseError
+from barograph_server.warehouse.evaluation.eval_runs import (
+    accepted_runs,
+    read_means,
+    read_runs,
+    store_acceptances,
+    store_run,
+)
+from barograph_server.warehouse.roles import ROLES
+from barograph_server.warehouse.rollouts.as_of import up_to
+from barograph_server.warehouse.rollouts.prompts import read_prompt
+from barograph_server.warehouse.scoring.new_rows import TOPICS
 from tests.support.deploy_scripts import load_script
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract
 from tests.support.roles_gateway import as_role, roles_gateway
-from warehouse.client import Address, WarehouseError
-from warehouse.eval_runs import accepted_runs, read_means, read_runs, store_acceptances, store_run
-from warehouse.prompts import read_prompt
-from warehouse.roles import ROLES
-from warehouse.scoring.new_rows import TOPICS
-from warehouse.shadow.as_of import up_to
 
 DATABASE = "guarded"
 ACCESS_DENIED = 497

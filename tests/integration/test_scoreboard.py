@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from barograph_server.drills.faults import EventTables, InjectionRequest
+from barograph_server.drills.faults.catalogue import find_fault
+from barograph_server.drills.run.plan import DrillRequest, plan_drill
+from barograph_server.drills.run.run import DrillInput, DrillOptions, run_drills
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.settings import load_settings
+from barograph_server.warehouse.client import Client
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.scores import make_streams
-from cli.drill.plan import DrillRequest, plan_drill
-from cli.drill.run import DrillInput, DrillOptions, run_drills
-from cli.settings import load_settings
-from drills.faults import EventTables, InjectionRequest
-from drills.faults.catalogue import find_fault
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from warehouse.client import Client
 
 DAY_S = 86_400
 GROUP_WAIT_S = 30
@@ -34,7 +34,6 @@ CELLS = (
 """Fault, field, magnitude, rate, and the rule that a drill expects; the last one never pages."""
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_kafka_gives_the_pages_of_the_replay(
     broker: LocalKafka,

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
-from sketches.performance.bins import score_edges
-from sketches.performance.metric import MetricEstimate, difference
-from streams.registry.registry import Registry
-from streams.scorer.worker import Scorer
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.metric import MetricEstimate, difference
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history import event_counts
 from tests.support import scoring
 from tests.support.scoring import (
     DAY_MS,
@@ -33,8 +35,6 @@ from tests.support.scoring import (
     stored,
 )
 from tests.support.warehouse import emptied
-from warehouse import event_counts
-from warehouse.client import Client
 
 metrics = pytest.importorskip("sklearn.metrics")
 

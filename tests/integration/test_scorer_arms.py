@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
-from streams.scorer.worker import Scorer
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction
-from warehouse.client import Client
-from warehouse.scoring.label_join import UNIT_BUCKETS
 
 pytestmark = pytest.mark.engine
 

@@ -11,18 +11,18 @@ import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
 
-from local.clickhouse import LocalClickHouse
-from sketches.judges.agreement import agreement
-from streams.registry.registry import Registry
-from streams.scorer.evaluation_rates import MIN_INTERVAL_S, EvaluationRateSchedule
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.judges.agreement import agreement
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.evaluation_rates import MIN_INTERVAL_S, EvaluationRateSchedule
+from barograph_server.streams.scorer.stored_rates import StoredRate, compute_rates
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
+from barograph_server.warehouse.evaluation.reviews import RANDOM, UNCERTAIN, Review, store_reviews
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
-from warehouse.reviews import RANDOM, UNCERTAIN, Review, store_reviews
-from warehouse.stored_rates import StoredRate, compute_rates
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

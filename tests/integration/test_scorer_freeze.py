@@ -13,12 +13,12 @@ from barograph.contract import Contract, LabelSpec, Slo, Window
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from local.clickhouse import LocalClickHouse
-from streams.scorer.worker import Scorer
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 from tests.support.warehouse import emptied, snapshot
-from warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 

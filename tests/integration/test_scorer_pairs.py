@@ -15,10 +15,15 @@ import pytest
 from barograph.contract import Contract, LabelSpec, Slo
 from scipy.stats import spearmanr
 
-from streams.registry.registry import build_registry
-from streams.scorer import statement_chunks
-from streams.scorer.rules import make_rules
-from streams.scorer.worker import Scorer
+from barograph_server.sketches.rollout.shadow_days import SLO_TIMED
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer import statement_chunks
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.days import days_of, read_totals
+from barograph_server.warehouse.rollouts.pair_histograms import latency_by_hour, rank_correlation
+from barograph_server.warehouse.scoring.pairs import first_window
 from tests.reference.shadow_pairs import (
     BINARY,
     METRICS,
@@ -33,10 +38,6 @@ from tests.reference.shadow_pairs import (
 )
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
-from warehouse.client import Client
-from warehouse.scoring.pairs import first_window
-from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
-from warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 
 pytestmark = pytest.mark.engine
 

@@ -16,19 +16,19 @@ from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract, parse_contract
 
-from local.clickhouse import LocalClickHouse
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules
-from streams.scorer.worker import Scorer
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.arm_comparisons import last_comparisons, own_margins
+from barograph_server.warehouse.rollouts.arm_hours import MAX_DAYS, arm_hours, newest_end
+from barograph_server.warehouse.rollouts.rollback_proposals import read_proposals
+from barograph_server.warehouse.scoring.arms import PREDICTION
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, prediction
 from tests.support.warehouse import row
-from warehouse.arm_comparisons import last_comparisons, own_margins
-from warehouse.arm_hours import MAX_DAYS, arm_hours, newest_end
-from warehouse.client import Client
-from warehouse.rollback_proposals import read_proposals
-from warehouse.scoring.arms import PREDICTION
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -12,17 +12,17 @@ import pytest
 from barograph.contract import Contract, LabelSpec, Slo, Window
 from numpy.typing import NDArray
 
-from local.clickhouse import LocalClickHouse
-from sketches.performance.cbpe import cbpe_trust, realised_error
-from sketches.performance.metric import MetricEstimate
-from streams.scorer.worker import Scorer
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.performance.cbpe import cbpe_trust, realised_error
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import columns, migrated, row
-from warehouse.client import Address, Client
-from warehouse.tables import insert_columns, insert_rows
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = pytest.mark.engine
 
 DAYS = 12
 PER_DAY = 4_000

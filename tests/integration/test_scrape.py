@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from streams.runtime.metrics_report import Report
-from streams.scrape.fact_buffer import FactBuffer
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scrape.fact_buffer import FactBuffer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.serving_facts import ServingFact
 from tests.support.pipeline import Pipeline, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
-from warehouse import metrics
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy
-from warehouse.serving_facts import ServingFact
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "serving"
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from cli.infer.infer import InferOptions, InferResult, infer
-from cli.infer.profile import Roles
-from streams.hour_of_week import compute_hours_of_week
+from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer_file
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.streams.hour_of_week import compute_hours_of_week
 from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -37,7 +37,7 @@ def infer_baseline(folder: Path) -> InferResult:
     at_s = START_S + np.sort(rng.integers(0, TRAINING_DAYS * DAY_S, TRAINING_DAYS * 24 * PER_HOUR))
     table = pa.table({"at": pa.array(at_s * 1_000, pa.timestamp("ms", "UTC")), "x": values(at_s, rng)})
     pq.write_table(table, folder / "train.parquet")
-    return infer(
+    return infer_file(
         InferOptions(
             table=folder / "train.parquet",
             model="shop",

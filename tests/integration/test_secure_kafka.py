@@ -26,33 +26,33 @@ from barograph.prompts.file import parse_content
 from barograph.publisher.pii import FieldHash
 from confluent_kafka import TopicPartition
 
-from cli.access.acls import USER_PREFIX, user_acls
-from cli.apply import apply_all
-from cli.settings import Settings
-from local.child_process import PartMissingError
-from local.clickhouse import LocalClickHouse
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from streams.broker.acl import PROCESSORS, Acl, KafkaRole, missing_acls, require_acls, required_acls
-from streams.broker.client import make_consumer
-from streams.broker.transactions import Transactions
-from streams.errors import ProcessorError
-from streams.monitor.state.store import WarehouseStore
-from streams.monitor.worker import NOTHING, IncomingRecord, Worker
-from streams.prompts.changes import Author, Draft, register_version
-from streams.prompts.prompt_log import PromptLog
-from streams.records import Progress, encode
-from streams.registry.registry import Registry
-from streams.runtime.lifecycle import EXIT_STOPPED
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
+from barograph_server.local.child_process import PartMissingError
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.provisioning import apply_all
+from barograph_server.provisioning.access.acls import USER_PREFIX, user_acls
+from barograph_server.settings import Settings
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, missing_acls, require_acls, required_acls
+from barograph_server.streams.broker.client import make_consumer
+from barograph_server.streams.broker.transactions import Transactions
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord, Worker
+from barograph_server.streams.prompts.changes import Author, Draft, register_version
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.records import Progress, encode
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.lifecycle import EXIT_STOPPED
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address, connect
 from tests.support.forked_processors import Running
 from tests.support.missing_dependencies import skip_without
 from tests.support.operation import address, get
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.secure_kafka import SecureKafka, make_secure_kafka, require_openssl
 from tests.support.warehouse import login
-from warehouse.client import Address, connect
 
 PLANTED = "planted"
 """Stands in every value that must not leave the publisher."""

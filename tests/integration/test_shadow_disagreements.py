@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from barograph_server.warehouse.client import Client
 from benchmarks.questions import WRITTEN_MONDAY, questions
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
-from warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 

@@ -17,20 +17,20 @@ import msgspec
 import pytest
 from barograph.contract import Contract
 
-from cli.main import main
-from cli.shadow import recount
-from cli.shadow.bundle import read_bundle, write_bundle
-from local.clickhouse import LocalClickHouse
-from streams.scorer.worker import Scorer
+from barograph_server.cli.main import main
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.rollouts.evidence import recount
+from barograph_server.rollouts.evidence.bundle import read_bundle, write_bundle
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Address, Client
+from barograph_server.warehouse.rollouts import as_of
+from barograph_server.warehouse.rollouts.days import read_totals
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
 from tests.support.command_line import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
-from warehouse.client import Address, Client
-from warehouse.shadow import as_of
-from warehouse.shadow.days import read_totals
 
 pytestmark = pytest.mark.engine
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, LabelSpec, ShadowTest
 
-from local.clickhouse import LocalClickHouse
-from streams.registry.registry import build_registry
-from streams.scorer import shadow_looks
-from streams.scorer.rules import make_rules
-from streams.scorer.worker import Scorer
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer import shadow_looks
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.scoring import Killed, MortalClient
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

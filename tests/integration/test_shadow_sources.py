@@ -67,7 +67,6 @@ def test_an_http_candidate_is_awaited_and_its_failures_are_reasons() -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.slow
 def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
     """Labels arrive first, then the candidate's answers, then those of the primary."""
     example = json.loads(code_block("A mirror outside the process", "json"))

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.publisher.pii import FieldHash, truncate_text
 
-from cli.main import main
-from local.clickhouse import LocalClickHouse
+from barograph_server.cli.main import main
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.environment import enter_folder
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

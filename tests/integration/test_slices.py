@@ -20,10 +20,10 @@ from barograph.contract import Contract, Slice, Window
 from barograph.contract.file import load_contract
 from barograph.events import encode_arrow
 
-from cli.infer import InferOptions, Roles, infer, write_result
-from sketches.baseline.baseline import Baseline, load_baseline
-from sketches.sketch.envelope import SketchType
-from sketches.sketch.numeric import NumericSketch
+from barograph_server.profiling.infer import InferOptions, Roles, infer_file
+from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
+from barograph_server.sketches.sketch.envelope import SketchType
+from barograph_server.sketches.sketch.numeric import NumericSketch
 from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -62,12 +62,12 @@ def learn(folder: Path) -> tuple[Contract, Baseline]:
     path = folder / "train.parquet"
     pq.write_table(make_table(np.random.default_rng(1), 5_000, serving=False), path)
     roles = Roles(class_="decision", label="truth", latency="ms", slices=("seats", PAIR))
-    result = infer(
+    result = infer_file(
         InferOptions(
             table=path, model="birds", version="1", roles=roles, pane_s=1800, windows=(Window(6 * HOUR_S, HOUR_S),)
         )
     )
-    written = write_result(result, folder)
+    written = result.write_contract(folder)
     contract = load_contract(written.contract)
     assert contract.label is not None
     assert contract.label.classes == CLASSES

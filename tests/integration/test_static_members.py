@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer
 
-from streams.broker.client import make_consumer
-from streams.errors import ProcessorError
+from barograph_server.streams.broker.client import make_consumer
+from barograph_server.streams.errors import ProcessorError
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_once, open_sketcher, settings_of
 

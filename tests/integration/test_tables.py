@@ -18,11 +18,11 @@ import pytest
 from barograph import Publisher
 from barograph.contract import LabelSpec
 
-from cli.demo.shadow.evidence import wait_until_processed
-from cli.dev.command import CONTRACTS_FOLDER
-from cli.dev.processors import KINDS
-from cli.main import main
-from cli.settings import load_settings
+from barograph_server.cli.dev import CONTRACTS_FOLDER
+from barograph_server.cli.main import main
+from barograph_server.examples.demo.shadow.evidence import wait_until_processed
+from barograph_server.operations.dev.processors import KINDS
+from barograph_server.settings import load_settings
 from tests.support import tables
 from tests.support.environment import unset_settings
 from tests.support.pipeline import Pipeline

@@ -14,7 +14,7 @@ import pytest
 from barograph import Publisher
 from barograph.contract import Contract, Field, Slice, Slo, Window
 
-from sketches.baseline.baseline import Baseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.baseline import Baseline, SliceCounts, SliceValues
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 
 PARTITIONS = 3

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
-from warehouse import queries
-from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -8,10 +8,11 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations import status
+from barograph_server.warehouse.tables import SCHEMAS, insert_rows
 from tests.support.warehouse import row
-from warehouse import queries, status
-from warehouse.client import Client
-from warehouse.tables import SCHEMAS, insert_rows
 
 pytestmark = pytest.mark.engine
 

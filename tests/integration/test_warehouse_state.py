@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

@@ -13,9 +13,9 @@ import pytest
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 

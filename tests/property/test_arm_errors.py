@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.shadow.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from tests.reference.arm_errors import (
     DRAWS,
     QUALITIES,

@@ -14,23 +14,23 @@ from barograph.events import BATCH_ROWS, encode_arrow
 from barograph.publisher.pii import Pii
 from barograph.publisher.tables import PredictionTables
 
-from cli.compare.compare import CompareOptions, compare_tables
-from cli.compare.report import CompareReport
-from cli.infer.columns import read_times_ms
-from cli.infer.profile import Roles
-from cli.infer.tables import memory_table
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MessageBatch
-from streams.monitor.partition import PartitionState
-from streams.monitor.state.commit_rows import CommitRows
-from streams.monitor.state.store import WarehouseStore
-from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.batch.compare.compare import CompareOptions, compare_tables
+from barograph_server.batch.compare.html import CompareReport
+from barograph_server.profiling.infer.columns import read_times_ms
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.profiling.infer.tables import memory_table
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.commit_rows import CommitRows
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.warehouse.tables import insert_columns
 from tests.support import odd_tables
 from tests.support.memory_warehouse import MemoryWarehouse
-from warehouse.tables import insert_columns
 
 DAY_S = 86_400
 ROWS = 3_000

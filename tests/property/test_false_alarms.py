@@ -13,11 +13,12 @@ import pytest
 from barograph.contract.alerts import FAST_RATIO
 from numpy.typing import NDArray
 
-from alerts.templates.labels import RELATIVE_MARGIN
-from sketches.detection.delay import QUANTILES
-from sketches.drift.overdispersion import learn_phi
-from sketches.drift.psi import psi_values, psi_verdicts
-from sketches.performance.metric import difference
+from barograph_server.alerts.templates.labels import RELATIVE_MARGIN
+from barograph_server.sketches.detection.delay import QUANTILES
+from barograph_server.sketches.drift.overdispersion import learn_phi
+from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
+from barograph_server.sketches.performance.metric import difference
+from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS
 from tests.reference.false_alarms import (
     KINDS,
     SIZES,
@@ -32,7 +33,6 @@ from tests.reference.false_alarms import (
     simulate,
 )
 from tests.reference.page_times import CHANGES, Change, predicted_hours, simulated_hours
-from warehouse.signals.verdicts import ALONE_EVENTS
 
 
 @pytest.mark.long

@@ -15,18 +15,18 @@ from barograph.contract import Contract, Field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.columns import TAIL, TAIL_KEYS
-from sketches.baseline.layout import HEADER, Layout
-from sketches.sketch.merge import NumberSummary
-from sketches.sketch.numeric import FloatArray, numeric_sketch
-from streams import tallies
-from streams.monitor.rows.pane_rows import pane_columns
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.restore import restore_panes
-from streams.monitor.state.series import Series
-from streams.records import (
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.columns import TAIL, TAIL_KEYS
+from barograph_server.sketches.baseline.layout import HEADER, Layout
+from barograph_server.sketches.sketch.merge import NumberSummary
+from barograph_server.sketches.sketch.numeric import FloatArray, numeric_sketch
+from barograph_server.streams import tallies
+from barograph_server.streams.monitor.rows.pane_rows import pane_columns
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.restore import restore_panes
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.records import (
     MAX_BODY_BYTES,
     MAX_RECORD_BYTES,
     DeadCount,
@@ -42,11 +42,11 @@ from streams.records import (
     decode,
     encode,
 )
-from streams.sketcher import partial_messages
-from streams.sketcher.pane_summary import PaneKey, PaneSummary
-from streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher import partial_messages
+from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.warehouse.tables import table_of
 from tests.support.merged_panes import merge
-from warehouse.tables import table_of
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(max_size=8)

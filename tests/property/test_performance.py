@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.performance.binary import binary_metrics
-from sketches.performance.bins import score_edges
-from sketches.performance.calibration_map import learn_calibration
-from sketches.performance.cbpe import cbpe_metrics
-from sketches.performance.classes import class_metrics
-from sketches.performance.loss import learn_loss, loss_metrics
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import ERROR_RANKS, number_metrics
-from sketches.performance.selective import corrected_metrics, selective
+from barograph_server.sketches.performance.binary import binary_metrics
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.calibration_map import learn_calibration
+from barograph_server.sketches.performance.cbpe import cbpe_metrics
+from barograph_server.sketches.performance.classes import class_metrics
+from barograph_server.sketches.performance.loss import learn_loss, loss_metrics
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.number import ERROR_RANKS, number_metrics
+from barograph_server.sketches.performance.selective import corrected_metrics, selective
 from tests.support.performance import confusion, error_sums, score_histogram
 
 FloatArray = NDArray[np.float64]

@@ -8,17 +8,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.comparison.sample_ratio import CONCENTRATIONS
-from sketches.shadow.binary_pairs import (
+from barograph_server.sketches.comparison.sample_ratio import CONCENTRATIONS
+from barograph_server.sketches.rollout.binary_pairs import (
     difference_interval,
     log_evidence,
     log_evidence_of_difference,
     share_interval,
 )
-from sketches.shadow.day_evidence import day_evidence, evidence_interval
-from sketches.shadow.day_interval import day_interval
-from sketches.shadow.decision import Criterion, CriterionDays, decide
-from sketches.shadow.missing_pairs import MissingPairs, bounded_sums
+from barograph_server.sketches.rollout.day_evidence import day_evidence, evidence_interval
+from barograph_server.sketches.rollout.day_interval import day_interval
+from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, decide
+from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
 
 FloatArray = NDArray[np.float64]
 

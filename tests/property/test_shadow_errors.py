@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cli.demo.flights import SHADOW
-from sketches.shadow.day_interval import BURN_IN_DAYS
-from sketches.shadow.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
-from sketches.shadow.least_days import least_days
+from barograph_server.examples.demo.flights import SHADOW
+from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
+from barograph_server.sketches.rollout.least_days import least_days
 from tests.reference.false_alarms import at_most
 from tests.reference.shadow_decisions import (
     MOVES,

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.sketch.categorical import LG_MAX_K, UnseenCategories
-from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal
-from sketches.sketch.numeric import KLL_K, FloatArray, NumericSketch
-from sketches.sketch.sorted_kll import MIN_VALUES, _capacities, sorted_kll
+from barograph_server.sketches.sketch.categorical import LG_MAX_K, UnseenCategories
+from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal
+from barograph_server.sketches.sketch.numeric import KLL_K, FloatArray, NumericSketch
+from barograph_server.sketches.sketch.sorted_kll import MIN_VALUES, _capacities, sorted_kll
 
 Sketch = TypeVar("Sketch", NumericSketch, UnseenCategories)
 

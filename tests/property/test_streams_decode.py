@@ -15,14 +15,14 @@ from barograph.events import encode_arrow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline.baseline import SliceValues
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import EventColumns
-from streams.events.json_decoder import JsonDecoder
-from streams.events.struct_numbers import StructNumbers
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.sketches.baseline.baseline import SliceValues
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.events.struct_numbers import StructNumbers
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract, with_dimension
 
 RECEIVED_MS = 1_790_000_000_000

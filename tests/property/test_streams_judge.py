@@ -11,22 +11,22 @@ from barograph.contract import Contract, Field, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.baseline.levels import LEVEL_NAMES
-from sketches.drift.distances import jensen_shannon
-from sketches.drift.fdr import q_values
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.rate_cells import RateCells
-from sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.pane import narrowest
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts import judge as judging
-from streams.monitor.verdicts.judge import judge
-from streams.monitor.verdicts.window_counts import window_counts
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.drift.distances import jensen_shannon
+from barograph_server.sketches.drift.fdr import q_values
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.rate_cells import RateCells
+from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.pane import narrowest
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts import judge as judging
+from barograph_server.streams.monitor.verdicts.judge import judge
+from barograph_server.streams.monitor.verdicts.window_counts import window_counts
 
 PANE_S = 60
 FROM_S = 1_700_000_400

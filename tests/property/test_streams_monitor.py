@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from barograph.contract import Window
 
-from streams.monitor.state.store import ROWS_PER_LOAD
-from streams.monitor.verdicts import judge
-from streams.registry.registry import Registry
-from streams.sketcher import partial_messages
+from barograph_server.streams.monitor.state.store import ROWS_PER_LOAD
+from barograph_server.streams.monitor.verdicts import judge
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.sketcher import partial_messages
 from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 from tests.support.monitor_schedule import (
     History,
@@ -175,7 +175,6 @@ def compare_seed(seed: int, change: Callable[[Registry], Registry] | None = None
         raise AssertionError(f"seed {seed}, {dict(wild.mishaps)}: {error}") from error
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*SEEDS[:2], *(pytest.param(seed, marks=pytest.mark.long) for seed in SEEDS[2:])])
 def test_mishaps_do_not_change_rows(seed: int) -> None:
     compare_seed(seed)
@@ -193,7 +192,6 @@ def with_last_windows(registry: Registry) -> Registry:
     return replace(registry, contracts=contracts)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [SEEDS[4], *(pytest.param(seed, marks=pytest.mark.long) for seed in SEEDS[8::4])])
 def test_mishaps_do_not_change_windows_of_the_last_events(seed: int) -> None:
     compare_seed(seed, with_last_windows)

@@ -14,16 +14,16 @@ from barograph.contract import Contract, Field, Slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.columns import TAIL_KEYS
-from sketches.baseline.layout import EVENTS
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.numeric import as_sketched
-from streams.events.columns import INVALID_TEXT, EventColumns
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher import count_panes, grouping
-from streams.sketcher.pane_summary import PaneKey
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.columns import TAIL_KEYS
+from barograph_server.sketches.baseline.layout import EVENTS
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.sketches.sketch.numeric import as_sketched
+from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher import count_panes, grouping
+from barograph_server.streams.sketcher.pane_summary import PaneKey
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 
 PANE_S = 60
 EDGES = (-5.0, 0.0, 2.0**24 + 1, 2.0**53)

@@ -13,12 +13,10 @@ from barograph.text.embedding import SentenceEncoder, Vectors
 from barograph.text.training import train_codebook
 from numpy.typing import NDArray
 
-from sketches.baseline.levels import Level
-from sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.psi import psi_verdicts
 from tests.reference.page_times import Change, predicted_hours
 from tests.support.questions import NAMES, REWORDED, USUAL, all_questions, questions, topic_of
-
-pytestmark = pytest.mark.slow
 
 CLUSTERS = len(NAMES)
 TRAINING, POOL = 4_000, 10_000

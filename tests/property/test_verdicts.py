@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.baseline.levels import Level
-from sketches.drift.psi import PsiVerdicts, psi_verdicts
-from sketches.drift.rates import rate_verdicts
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
+from barograph_server.sketches.drift.rates import rate_verdicts
 
 IntArray = NDArray[np.int64]
 Case = tuple[IntArray, IntArray, IntArray, NDArray[np.float64]]

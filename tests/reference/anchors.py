@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.judges.anchors import TICKET_E_VALUE, anchor_drift
+from barograph_server.sketches.judges.anchors import TICKET_E_VALUE, anchor_drift
 
 JUDGES = 2000
 RUNS = 60

@@ -17,9 +17,9 @@ from functools import cache
 
 import numpy as np
 
-from sketches.shadow.day_interval import BURN_IN_DAYS
-from sketches.shadow.decision import Criterion, CriterionDays, Outcome, decide
-from sketches.shadow.split_traffic import arm_differences
+from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, decide
+from barograph_server.sketches.rollout.split_traffic import arm_differences
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs, flight_pairs
 from tests.reference.shadow_decisions import quantiles
 from tests.reference.shadow_errors import Z95, Rng, first_days, interval_path, percent

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.evaluator.checks.citations import CitationResult, CitationStatus, check_answer_citations
-from streams.evaluator.checks.documents import DocumentSet
+from barograph_server.streams.evaluator.checks.citations import CitationResult, CitationStatus, check_answer_citations
+from barograph_server.streams.evaluator.checks.documents import DocumentSet
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples/support_bot/documents"
 FAULTS = HARMLESS = 1_000

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
+from barograph_server.sketches.detection.psi_power import level_threshold
+from barograph_server.sketches.drift.overdispersion import learn_phi
 from benchmarks.scoreboard.data_sets import AUTOCORRELATION, LEVEL_SD
-from sketches.detection.psi_power import level_threshold
-from sketches.drift.overdispersion import learn_phi
 
 DAYS, BINS = 20_000, 10
 EVENTS = (480, 4_800, 24_000)

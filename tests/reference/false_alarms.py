@@ -18,30 +18,37 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import poisson
 
-from cli.baseline.new_bins import find_new_edges, move_to_new_bins
-from cli.infer.columns import TextColumn
-from cli.infer.summarise import summarise_texts
-from sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import IntArray, Layout
-from sketches.baseline.levels import Level
-from sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
-from sketches.comparison.rebin import rebin
-from sketches.comparison.sample_ratio import MINOR_ALPHA, anytime_p
-from sketches.comparison.two_sample import psi_differences
-from sketches.drift.distances import STEP_ERROR, STEP_RANKS, QuantileTable, ks_statistics, ks_threshold
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.rate_cells import RateCells
-from sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
-from sketches.drift.season import Season
-from sketches.performance.binary import binary_metrics
-from sketches.performance.bins import score_edges
-from sketches.performance.metric import MetricEstimate, difference
-from sketches.performance.number import number_metrics
-from sketches.performance.selective import selective
-from sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
-from sketches.sketch.quantiles import exact_quantiles
-from streams.scorer.verdicts import change_levels
+from barograph_server.profiling.baseline.new_bins import find_new_edges, move_to_new_bins
+from barograph_server.profiling.infer.columns import TextColumn
+from barograph_server.profiling.infer.summarise import summarise_texts
+from barograph_server.sketches.baseline.baseline import (
+    ALL,
+    HOUR_NAMES,
+    QUANTILE_RANKS,
+    Baseline,
+    FieldBaseline,
+    SliceCounts,
+)
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
+from barograph_server.sketches.comparison.rebin import rebin
+from barograph_server.sketches.comparison.sample_ratio import MINOR_ALPHA, anytime_p
+from barograph_server.sketches.comparison.two_sample import psi_differences
+from barograph_server.sketches.drift.distances import STEP_ERROR, STEP_RANKS, QuantileTable, ks_statistics, ks_threshold
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.rate_cells import RateCells
+from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
+from barograph_server.sketches.drift.season import Season
+from barograph_server.sketches.performance.binary import binary_metrics
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.metric import MetricEstimate, difference
+from barograph_server.sketches.performance.number import number_metrics
+from barograph_server.sketches.performance.selective import selective
+from barograph_server.sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
+from barograph_server.sketches.sketch.quantiles import exact_quantiles
+from barograph_server.streams.scorer.verdicts import change_levels
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

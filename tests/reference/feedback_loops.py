@@ -13,9 +13,9 @@ from functools import cache
 
 import numpy as np
 
-from examples.flights.data import read_flights
-from sketches.loops.effect import FloatArray, IntArray
-from sketches.loops.measure import WITHIN_LAGS, LoopMeasurement, LoopRows, measure_loop
+from barograph_server.examples.flights.data import read_flights
+from barograph_server.sketches.loops.effect import FloatArray, IntArray
+from barograph_server.sketches.loops.measure import WITHIN_LAGS, LoopMeasurement, LoopRows, measure_loop
 
 LOOPED = "humid"
 FIELDS = (LOOPED, "temp", "visib", "wind_speed", "pressure", "distance", "seats")

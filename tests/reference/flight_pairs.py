@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from examples.flights.data import read_flights
-from examples.flights.features import FEATURES, flight_rows
-from examples.flights.model import THRESHOLD, train
-from examples.flights.replay import CANDIDATE_FEATURES, REPLAY_DATES, TRAINING_DATES, between
+from barograph_server.examples.flights.data import read_flights
+from barograph_server.examples.flights.features import FEATURES, flight_rows
+from barograph_server.examples.flights.model import THRESHOLD, train
+from barograph_server.examples.flights.replay import CANDIDATE_FEATURES, REPLAY_DATES, TRAINING_DATES, between
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -18,13 +18,13 @@ from pathlib import Path
 import yaml
 from barograph.prompts.content import PromptMessage
 
-from local.language_model import MODEL, LocalLanguageModel
-from streams.evaluator.judges.chat import ChatModel, ChatRequest
-from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
-from streams.evaluator.judges.errors import JudgeError
-from streams.evaluator.judges.messages import judge_request
-from streams.evaluator.judges.results import read_result
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
+from barograph_server.local.language_model import MODEL, LocalLanguageModel
+from barograph_server.streams.evaluator.judges.chat import ChatModel, ChatRequest
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from barograph_server.streams.evaluator.judges.errors import JudgeError
+from barograph_server.streams.evaluator.judges.messages import judge_request
+from barograph_server.streams.evaluator.judges.results import read_result
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden/judges"
 PAIRS = (

@@ -22,13 +22,13 @@ import numpy as np
 from barograph.prompts.content import PromptMessage
 from numpy.typing import NDArray
 
-from local.language_model import MODEL, LocalLanguageModel
-from sketches.judges.strata import strata_rate
-from streams.evaluator.checks.grounding import GroundingContext, measure_grounding
-from streams.evaluator.judges.chat import ChatParameters, ChatRequest
-from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
-from streams.evaluator.judges.judge import Judge
-from streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
+from barograph_server.local.language_model import MODEL, LocalLanguageModel
+from barograph_server.sketches.judges.strata import strata_rate
+from barograph_server.streams.evaluator.checks.grounding import GroundingContext, measure_grounding
+from barograph_server.streams.evaluator.judges.chat import ChatParameters, ChatRequest
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from barograph_server.streams.evaluator.judges.judge import Judge
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
 
 ROOT = Path(__file__).resolve().parents[2]
 BOT = ROOT / "examples/support_bot"

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import Z, wilson
-from sketches.judges.active_labels import active_rate, sampling_probabilities
-from sketches.judges.external_gold import external_gold_rate
-from sketches.judges.fault_rate import FaultRate
-from sketches.judges.graded import graded_rate
-from sketches.judges.strata import strata_rate
+from barograph_server.sketches.drift.rates import Z, wilson
+from barograph_server.sketches.judges.active_labels import active_rate, sampling_probabilities
+from barograph_server.sketches.judges.external_gold import external_gold_rate
+from barograph_server.sketches.judges.fault_rate import FaultRate
+from barograph_server.sketches.judges.graded import graded_rate
+from barograph_server.sketches.judges.strata import strata_rate
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from sketches.baseline.levels import Level
-from sketches.detection.delay import QUANTILES, DetectionCurve
-from sketches.detection.psi_power import exceedance, level_threshold, mixed_psi
-from sketches.detection.rate_power import count_exceedance, least_major_count
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.rates import rate_verdicts
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.detection.delay import QUANTILES, DetectionCurve
+from barograph_server.sketches.detection.psi_power import exceedance, level_threshold, mixed_psi
+from barograph_server.sketches.detection.rate_power import count_exceedance, least_major_count
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.rates import rate_verdicts
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""False proposals and power of the hourly comparison of prompts (`sketches.shadow.arm_looks`), with fixed seeds.
+"""False proposals and power of the hourly comparison of prompts (`sketches.rollout.arm_looks`), with fixed seeds.
 
 `python -m tests.reference.prompt_arms` prints the tables of docs/statistics.md in a few minutes of one core;
 `tests/property/test_prompt_arms.py` checks them.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sketches.shadow.arm_looks import ArmLooks, arm_looks
+from barograph_server.sketches.rollout.arm_looks import ArmLooks, arm_looks
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -16,12 +16,12 @@ from functools import cache
 
 import numpy as np
 
-from cli.demo.flights import SHADOW
-from sketches.shadow.day_evidence import day_evidence
-from sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, mean_radius
-from sketches.shadow.decision import ALPHA, SLICE_ALPHA
-from sketches.shadow.e_bh import e_bh
-from sketches.shadow.least_days import least_days
+from barograph_server.examples.demo.flights import SHADOW
+from barograph_server.sketches.rollout.day_evidence import day_evidence
+from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, LEAST_PAIRS, mean_radius
+from barograph_server.sketches.rollout.decision import ALPHA, SLICE_ALPHA
+from barograph_server.sketches.rollout.e_bh import e_bh
+from barograph_server.sketches.rollout.least_days import least_days
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, flight_pairs
 from tests.reference.shadow_errors import (
     Draws,
@@ -134,7 +134,7 @@ def resampled() -> Candidates:
 
 
 def decision_paths(candidates: Candidates) -> DecisionPaths:
-    """Return the decision of each run at each look, as `sketches.shadow.decision.decide` makes it."""
+    """Return the decision of each run at each look, as `sketches.rollout.decision.decide` makes it."""
     looks = np.arange(BURN_IN_DAYS, candidates.pairs.shape[1] + 1)
     meets, harms = [], []
     for name, sums in candidates.sums.items():

@@ -18,12 +18,12 @@ from functools import cache
 
 import numpy as np
 
-from sketches.comparison.sample_ratio import anytime_p
-from sketches.performance.bins import score_edges
-from sketches.shadow.clustered_auc import auc_difference
-from sketches.shadow.day_evidence import day_evidence
-from sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
-from sketches.shadow.planned_looks import look_bounds
+from barograph_server.sketches.comparison.sample_ratio import anytime_p
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.rollout.clustered_auc import auc_difference
+from barograph_server.sketches.rollout.day_evidence import day_evidence
+from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, day_interval
+from barograph_server.sketches.rollout.planned_looks import look_bounds
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs, flight_pairs
 from tests.support.performance import score_histogram
 

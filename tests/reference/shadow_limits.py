@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sketches.shadow.day_evidence import day_evidence
-from sketches.shadow.day_interval import BURN_IN_DAYS
-from sketches.shadow.e_bh import e_bh, log_mean_e
-from sketches.shadow.least_days import rare_harm_days
+from barograph_server.sketches.rollout.day_evidence import day_evidence
+from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
+from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
+from barograph_server.sketches.rollout.least_days import rare_harm_days
 from tests.reference import shadow_decisions
 from tests.reference.flight_pairs import BoolArray, FloatArray, flight_pairs
 from tests.reference.shadow_decisions import format_day, quantiles

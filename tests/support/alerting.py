@@ -8,7 +8,7 @@ from typing import Any
 from barograph.contract import Contract
 from barograph.contract.file import parse_contract
 
-from alerts.settings import AlertSettings, read_alert_settings
+from barograph_server.alerts.settings import AlertSettings, read_alert_settings
 
 ODD = 'it\'s "50 %" {{ $labels.x }} ${HOME} $__interval -- /* # {x:String} \\ 名前'
 """A model name with characters that are special in SQL, YAML, templates, environment variables and shells."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from alerts.routing import Policy, branch
-from alerts.rule import Rule
-from alerts.settings import AlertSettings
+from barograph_server.alerts.routing import Policy, branch
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
 
 OTHERS = "empty"
 """Receiver of alerts that are not ours."""

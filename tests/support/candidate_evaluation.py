@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from barograph.contract import Contract, LabelSpec, ShadowTest
 
-from cli.shadow.evaluation import CandidateEvaluation, CandidateTest
-from sketches.shadow.exceedances import bucket_histogram
-from warehouse.queries import ContractRow
-from warehouse.shadow.criteria import decision
-from warehouse.shadow.days import COUNTED, ShadowDays
-from warehouse.shadow.pair_histograms import HourLatency, PairHistograms
+from barograph_server.rollouts.candidate import CandidateEvaluation, CandidateTest
+from barograph_server.sketches.rollout.criteria import decision
+from barograph_server.sketches.rollout.exceedances import bucket_histogram
+from barograph_server.sketches.rollout.shadow_days import COUNTED, ShadowDays
+from barograph_server.warehouse.queries import ContractRow
+from barograph_server.warehouse.rollouts.pair_histograms import HourLatency, PairHistograms
 
 SHADOW = ShadowTest(candidate="<4>", of="3", margins={"accuracy": 0.02, "latency": 0.1, "missing": 0.05})
 CONTRACT = Contract(model="a & b", label=LabelSpec(type="bool", positive=True), shadow=SHADOW)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from warehouse.client import Address
+from barograph_server.cli.main import main
+from barograph_server.warehouse.client import Address
 
 
 def run(*words: object) -> int:

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from barograph.contract import Contract
 
-from sketches.baseline.baseline import Baseline
-from sketches.sketch.merge import NumberSummary
-from streams.events.batch import MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.merged_ranges import MergedRange
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.compare import WindowSet, compare
-from streams.monitor.verdicts.sides import SeriesSlice, arm_sides, sort_series, version_sides
-from streams.records import Partial, decode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
-from warehouse.tables import table_of
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.sketch.merge import NumberSummary
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.compare import WindowSet, compare
+from barograph_server.streams.monitor.verdicts.sides import SeriesSlice, arm_sides, sort_series, version_sides
+from barograph_server.streams.records import Partial, decode
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.warehouse.tables import table_of
 
 Row = dict[str, Any]
 

@@ -10,11 +10,17 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from dashboards.macros import BACKEND_MACROS, FRONTEND_MACROS, macros_of, quoted_texts, without_comments
-from dashboards.parse import Json, panels_of, queries_in, variables_of
-from dashboards.query import dedent_sql
-from dashboards.style import PLUGIN, STYLE
-from warehouse.panels import PanelQuery
+from barograph_server.dashboards.macros import (
+    BACKEND_MACROS,
+    FRONTEND_MACROS,
+    macros_of,
+    quoted_texts,
+    without_comments,
+)
+from barograph_server.dashboards.parse import Json, panels_of, queries_in, variables_of
+from barograph_server.dashboards.query import dedent_sql
+from barograph_server.dashboards.style import PLUGIN, STYLE
+from barograph_server.warehouse.panels import PanelQuery
 
 
 class LintFinding(NamedTuple):

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MessageBatch
-from streams.events.json_decoder import JsonDecoder
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
-from streams.recorder.labels import decode_arrow_labels, decode_json_labels
-from streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import LARGEST, NOW_MS, TOO_LARGE, message
 from tests.support.arrow_types import all_arrays
 from tests.support.pipeline import simple_baseline, simple_contract

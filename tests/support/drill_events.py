@@ -12,8 +12,8 @@ import pyarrow as pa
 from barograph.contract import Contract, Field, Window
 from barograph.contract.model import LabelSpec, Slo
 
-from drills.faults import EventTables, FaultPeriod
-from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
+from barograph_server.drills.faults import EventTables, FaultPeriod
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
 from tests.support.warehouse import row
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000

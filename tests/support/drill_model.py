@@ -13,10 +13,10 @@ from barograph.contract import Contract, Fallback, Window
 from barograph.contract.file import dump_contract
 from barograph.contract.model import Slo
 
-from cli.infer.infer import InferOptions, infer
-from cli.infer.profile import Roles
-from drills.faults import EventTables
-from sketches.baseline.baseline import Baseline
+from barograph_server.drills.faults import EventTables
+from barograph_server.profiling.infer.infer import InferOptions, infer_file
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.sketches.baseline.baseline import Baseline
 from tests.support.drill_events import DAY_MS, START_MS, make_events
 
 HOUR_S = 3600
@@ -41,7 +41,7 @@ def make_model(folder: Path, now_ms: int) -> DrilledModel:
     table = table.rename_columns([names[name] for name in table.column_names])
     pq.write_table(table, folder / "train.parquet")
     roles = Roles(time="at", score="score", class_=None, label=None, latency="latency_ms", critical=frozenset({"x"}))
-    result = infer(
+    result = infer_file(
         InferOptions(
             table=folder / "train.parquet",
             model="shop",

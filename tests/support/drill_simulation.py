@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from barograph.contract import Contract
 
-from alerts.routing import branch
-from alerts.rule import Rule
-from alerts.rules import rules_of
-from alerts.settings import AlertSettings, Integration, Route
-from alerts.simulator import Changes, Replay, Simulation, Transition, dispatch
-from alerts.simulator.simulate import alert_of
+from barograph_server.alerts.routing import branch
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.settings import AlertSettings, Integration, Route
+from barograph_server.alerts.simulator import Changes, Replay, Simulation, Transition, dispatch
+from barograph_server.alerts.simulator.simulate import alert_of
 
 HOUR_S = 3600
 ON_CALL = AlertSettings(

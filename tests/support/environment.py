@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.client import Address
+from barograph_server.warehouse.client import Address
 
 
 def unset_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams.broker.assigned_consumer import AssignedConsumer
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse.client import Address
+from barograph_server.streams.broker.assigned_consumer import AssignedConsumer
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
 
 TOPIC = "predictions"
 

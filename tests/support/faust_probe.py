@@ -13,16 +13,16 @@ from typing import Any
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
-from streams.health import watchdog
-from streams.health.endpoint import Endpoint
-from streams.monitor import app
-from streams.monitor.worker import NOTHING, IncomingRecord
-from streams.runtime.heartbeat import Heartbeat
-from streams.runtime.lifecycle import configure_logging
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
-from warehouse.client import Address
+from barograph_server.streams.health import watchdog
+from barograph_server.streams.health.endpoint import Endpoint
+from barograph_server.streams.monitor import app
+from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord
+from barograph_server.streams.runtime.heartbeat import Heartbeat
+from barograph_server.streams.runtime.lifecycle import configure_logging
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address
 
 
 class NotingWorker:

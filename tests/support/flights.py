@@ -22,14 +22,13 @@ from barograph.contract import Contract, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
-from cli.infer.files import write_result
-from cli.infer.infer import InferOptions, infer
-from cli.infer.profile import Roles
-from examples.flights.data import read_flights
-from examples.flights.features import FEATURES, flight_rows
-from examples.flights.model import LATE, ON_TIME, classes, train
-from examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
-from sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
+from barograph_server.examples.flights.data import read_flights
+from barograph_server.examples.flights.features import FEATURES, flight_rows
+from barograph_server.examples.flights.model import LATE, ON_TIME, classes, train
+from barograph_server.examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
+from barograph_server.profiling.infer.infer import InferOptions, infer_file
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
 from tests.reference.flights_reference import RARE_CATEGORY, ReferenceBins, as_floats, smoothed_shares
 
 WINDOWS = (Window(86_400, 3 * 3600), Window(7 * 86_400, 86_400))
@@ -80,8 +79,8 @@ def make_flights(folder: Path) -> Flights:
         windows=WINDOWS,
         timezone="America/New_York",
     )
-    result = infer(options)
-    write_result(result, folder, force=True)
+    result = infer_file(options)
+    result.write_contract(folder, force=True)
     contract = load_contract(folder / f"{MODEL}.yaml")
     baseline = load_baseline((folder / f"{MODEL}.{VERSION}.baseline.json").read_bytes(), "flights")
     contract = msgspec.structs.replace(contract, slice_min_n=1, lateness_s=600, out_of_order_s=600)

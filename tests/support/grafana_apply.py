@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.apply.grafana import Bundle, GrafanaPlan, apply_grafana, connect, plan_grafana
+from barograph_server.provisioning.grafana import Bundle, GrafanaPlan, apply_grafana, connect, plan_grafana
 from tests.support.grafana_bundle import bundle
 from tests.support.stub_grafana import StubGrafana
 

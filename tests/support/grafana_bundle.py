@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.apply.grafana import Bundle
+from barograph_server.provisioning.grafana import Bundle
 
 Json = dict[str, Any]
 

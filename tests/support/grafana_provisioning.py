@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from alerts.schema import FILE, faults
+from barograph_server.alerts.schema import FILE, faults
 from tests.support.grafana_state import GrafanaState, Json
 
 ROOT = Path(__file__).resolve().parents[2]

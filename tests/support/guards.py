@@ -11,15 +11,15 @@ from typing import Any
 from barograph.contract import Contract
 from barograph.contract.file import parse_contract
 
-from alerts import AlertSettings
-from alerts.guard.processor import GuardProcessor
-from streams.registry.registry import Registry, build_registry
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.alerts import AlertSettings
+from barograph_server.alerts.guard.processor import GuardProcessor
+from barograph_server.streams.registry.registry import Registry, build_registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.pipeline import Pipeline
 from tests.support.warehouse import row
-from warehouse.client import Address, Client, connect
-from warehouse.tables import insert_rows
 
 HOUR_S = 3600
 

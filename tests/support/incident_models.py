@@ -21,21 +21,21 @@ from barograph.contract.file import dump_contract
 from barograph.contract.upstream import DeclaredSource
 from numpy.typing import NDArray
 
-from alerts.guard.detectability_history import store_detectability
-from alerts.prediction.model_detectability import ModelDetectability
-from alerts.prediction.smallest_change import Detectability
-from alerts.prediction.window_power import WindowTraffic
-from sketches.baseline.baseline import Baseline, SliceValues, dump_baseline
+from barograph_server.alerts.guard.detectability_history import store_detectability
+from barograph_server.alerts.prediction.model_detectability import ModelDetectability
+from barograph_server.alerts.prediction.smallest_change import Detectability
+from barograph_server.alerts.prediction.window_power import WindowTraffic
+from barograph_server.sketches.baseline.baseline import Baseline, SliceValues, dump_baseline
+from barograph_server.sketches.rollout.looks import decide_at, look_days
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.lineage import store_lineage
+from barograph_server.warehouse.rollouts.days import shadow_days
+from barograph_server.warehouse.rollouts.verdicts import look_rows, write_looks
+from barograph_server.warehouse.scoring.rules import ShadowVersions
+from barograph_server.warehouse.tables import SCHEMAS, insert_rows, ragged, table_of
 from tests.support.outputs import class_field, numeric_field
 from tests.support.two_day_model import fill_pipeline
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.lineage import store_lineage
-from warehouse.scoring.rules import ShadowVersions
-from warehouse.shadow.days import shadow_days
-from warehouse.shadow.looks import decide_at, look_days
-from warehouse.shadow.verdicts import look_rows, write_looks
-from warehouse.tables import SCHEMAS, insert_rows, ragged, table_of
 
 HOUR_S, DAY_S = 3600, 86_400
 DAYS, SILENT_DAYS = 150, 2

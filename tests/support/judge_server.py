@@ -7,7 +7,7 @@ from collections.abc import Callable
 from email.message import Message
 from typing import Any
 
-from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from tests.support.scripted_http import Exchange, ScriptedServer
 
 Answer = Callable[[Exchange, dict[str, Any], int], None]

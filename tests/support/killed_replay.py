@@ -13,12 +13,12 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from streams.broker.client import transactional_producer
-from streams.dead_letters import replay
-from streams.dead_letters.reader import DeadLetterFilter
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
-from warehouse.client import Address
+from barograph_server.streams.broker.client import transactional_producer
+from barograph_server.streams.dead_letters import replay
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address
 
 
 class MortalProducer:

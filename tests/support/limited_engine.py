@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chdb.state.sqlitelike import Connection
 
-from warehouse.roles import LEAST, ROLES, Role
+from barograph_server.warehouse.roles import LEAST, ROLES, Role
 
 
 def profile(role: Role) -> str:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from barograph.contract import Contract, Fallback, Window
 from barograph.contract.alerts import AlertRule, Alerts
 
-from drills.faults import EventTables
+from barograph_server.drills.faults import EventTables
 from tests.support.drill_events import COLOURS, CONTRACT
 
 PER_S = 12

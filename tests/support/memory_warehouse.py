@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from warehouse.tables import SCHEMAS
+from barograph_server.warehouse.tables import SCHEMAS
 
 KEYS: dict[str, tuple[str, ...]] = {
     "panes": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streams.monitor.state.merging import merge_panes
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.merging import merge_panes
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.series import Series
 
 
 def merge(series: Series, start_s: int, panes: Iterable[Pane]) -> Pane:

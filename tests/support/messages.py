@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.events.batch import MessageBatch
+from barograph_server.streams.events.batch import MessageBatch
 
 NOW_MS = 1_790_000_000_000
 """When Kafka received them."""

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from local.child_process import PartMissingError
+from barograph_server.local.child_process import PartMissingError
 
 
 def skip_without(error: PartMissingError) -> NoReturn:

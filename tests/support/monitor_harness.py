@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from streams.monitor.partition import PartitionState, RejectedRecord
-from streams.monitor.state.store import WarehouseStore
-from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.monitor.partition import PartitionState, RejectedRecord
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.memory_warehouse import MemoryWarehouse
 from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, TOPIC, Event, baseline, columns, contract
 

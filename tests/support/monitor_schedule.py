@@ -17,18 +17,39 @@ import pyarrow as pa
 from barograph.contract import Contract, Field, Slice, Slo, Window
 from barograph.events import Reason
 
-from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
-from streams.events.batch import RejectedEvent
-from streams.events.columns import EventColumns, ProducerArrivals, encode_names, encode_versions, producer_arrivals
-from streams.monitor.partition import MAX_PENDING_VERDICTS, PartitionState
-from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
-from streams.monitor.state.store import ROWS_PER_LOAD, WarehouseStore
-from streams.monitor.windows import described_every_s
-from streams.records import OffsetRange, Partial, PartitionProgress, Progress, Record, Tally, decode, encode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries
-from streams.tallies import encode_tally
+from barograph_server.sketches.baseline.baseline import (
+    QUANTILE_RANKS,
+    Baseline,
+    FieldBaseline,
+    SliceCounts,
+    SliceValues,
+)
+from barograph_server.streams.events.batch import RejectedEvent
+from barograph_server.streams.events.columns import (
+    EventColumns,
+    ProducerArrivals,
+    encode_names,
+    encode_versions,
+    producer_arrivals,
+)
+from barograph_server.streams.monitor.partition import MAX_PENDING_VERDICTS, PartitionState
+from barograph_server.streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
+from barograph_server.streams.monitor.state.store import ROWS_PER_LOAD, WarehouseStore
+from barograph_server.streams.monitor.windows import described_every_s
+from barograph_server.streams.records import (
+    OffsetRange,
+    Partial,
+    PartitionProgress,
+    Progress,
+    Record,
+    Tally,
+    decode,
+    encode,
+)
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.tallies import encode_tally
 from tests.support.memory_warehouse import MemoryWarehouse
 
 SLOW_MS = 100.0

@@ -14,9 +14,9 @@ from typing import Any
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from streams.otlp.conventions import load_conventions
-from streams.otlp.ingest import Ingest
-from streams.otlp.settings import MappingOptions
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.settings import MappingOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
 INSTRUMENTATIONS = (

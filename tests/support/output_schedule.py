@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from barograph.contract import Arms, Contract, Field, Slice
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from streams.monitor.verdicts.sides import compared_ends
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.streams.monitor.verdicts.sides import compared_ends
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from tests.support.monitor_schedule import COLOURS, CONTROL, History, judged_until_s, pane_of, windows_of
 
 ARMS = (CONTROL, "b")

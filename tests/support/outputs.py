@@ -10,7 +10,7 @@ import numpy as np
 from barograph.contract import Arms, Contract, Field, Slice, Slo, Window
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
 
 CLASSES = ("no", "perhaps", "yes")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from dashboards import style
-from dashboards.pages import dashboards
-from dashboards.style import STYLE
+from barograph_server.dashboards import style
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.style import STYLE
 
 SCRIPT = Path(__file__).with_suffix(".js")
 COLOURS = sorted(

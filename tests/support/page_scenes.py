@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from alerts import AlertSettings, Rule, rules_for
-from alerts.simulator.history import read_changes, replay
-from alerts.text import words
-from cli.dev.page import open_incidents
-from cli.settings import Settings
-from dashboards.macros import TimeRange, expand_backend
-from dashboards.pages import dashboards
-from dashboards.uids import DASHBOARDS, PANELS
-from local.clickhouse import LocalClickHouse
-from local.preview import PreviewServer
+from barograph_server.alerts import AlertSettings, Rule, rules_for
+from barograph_server.alerts.simulator.history import read_changes, replay
+from barograph_server.alerts.text import words
+from barograph_server.dashboards.macros import TimeRange, expand_backend
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.preview import PreviewServer
+from barograph_server.operations.dev.page import open_incidents
+from barograph_server.settings import Settings
+from barograph_server.warehouse.client import Client
 from tests.support.browser import PreviewPage
 from tests.support.incident_models import (
     DAY_S,
@@ -38,7 +39,6 @@ from tests.support.incident_models import (
 )
 from tests.support.page_layout import open_rows
 from tests.support.warehouse import migrated
-from warehouse.client import Client
 
 WIDTHS = (1280, 1920)
 REPLAY_TIMEOUT_MS = 240_000

@@ -7,11 +7,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from dashboards.macros import TimeRange, Value, expand
+from barograph_server.dashboards.macros import TimeRange, Value, expand
+from barograph_server.warehouse import panels
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.panels.query import PanelQuery
 from tests.support.two_day_model import END, HOUR_S
-from warehouse import panels
-from warehouse.client import Client
-from warehouse.panels.query import PanelQuery
 
 RANGE = TimeRange.between(END - timedelta(hours=47), END)
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from sketches.performance.binary import SCORE_FLOOR, binary_metrics
-from sketches.performance.bins import score_edges
-from sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.binary import SCORE_FLOOR, binary_metrics
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.metric import MetricEstimate
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -23,15 +23,22 @@ from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
-from sketches.sketch.quantiles import exact_quantiles
-from streams.topics import Topics
+from barograph_server.sketches.baseline.baseline import (
+    QUANTILE_RANKS,
+    Baseline,
+    FieldBaseline,
+    SliceCounts,
+    SliceValues,
+    dump_baseline,
+)
+from barograph_server.sketches.sketch.quantiles import exact_quantiles
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import processor
 from tests.support.forked_processors import Running, fork
-from warehouse import migrate
-from warehouse.client import Address, Client, connect
-from warehouse.errors import WarehouseBusy
-from warehouse.tables import insert_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 280.0

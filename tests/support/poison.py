@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_arrow
 
-from streams.events.arrow_message import MAX_ROWS
+from barograph_server.streams.events.arrow_message import MAX_ROWS
 
 ARROW_HEADERS = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 DAY_MS = 86_400_000

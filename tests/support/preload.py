@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 
-import streams.monitor.app
-import streams.monitor.security
-import streams.monitor.state.store
-import streams.monitor.worker
-import streams.recorder.recorder
-import streams.run
-import streams.scorer.worker
-import streams.sketcher.sketcher  # noqa: F401
+import barograph_server.streams.monitor.app
+import barograph_server.streams.monitor.security
+import barograph_server.streams.monitor.state.store
+import barograph_server.streams.monitor.worker
+import barograph_server.streams.recorder.recorder
+import barograph_server.streams.run
+import barograph_server.streams.scorer.worker
+import barograph_server.streams.sketcher.sketcher  # noqa: F401
 
 # Exclude the loaded modules from garbage collection, which would copy their pages in a fork.
 gc.freeze()

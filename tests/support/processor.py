@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import sys
 
-from alerts.guard.run import run_guard
-from alerts.settings import AlertSettings
-from streams import run
-from streams.evaluator.run import run_evaluator
-from streams.evaluator.settings import EvaluatorSettings
-from streams.otlp.run import run_otlp
-from streams.otlp.settings import OtlpSettings
-from streams.scrape.run import run_scrape
-from streams.scrape.settings import ScrapeSettings
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
-from warehouse.client import Address
+from barograph_server.alerts.guard.run import run_guard
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.streams import run
+from barograph_server.streams.evaluator.run import run_evaluator
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.streams.otlp.run import run_otlp
+from barograph_server.streams.otlp.settings import OtlpSettings
+from barograph_server.streams.scrape.run import run_scrape
+from barograph_server.streams.scrape.settings import ScrapeSettings
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.client import Address
 
 
 def main(arguments: list[str]) -> int:

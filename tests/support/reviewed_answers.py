@@ -6,10 +6,10 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.review_queue import ReviewSource
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.review_queue import ReviewSource
-from warehouse.tables import insert_rows
 
 AT = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 MODEL, EVALUATOR = "bot", "bot.cited"

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from local import engine, http_gateway
-from local.child_process import choose_port
+from barograph_server.local import engine, http_gateway
+from barograph_server.local.child_process import choose_port
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.roles import ROLES, Role, statements
 from tests.support.pipeline import ROOT, wait_for
-from warehouse.client import Address, Client, connect
-from warehouse.roles import ROLES, Role, statements
 
 ADMIN = "default"
 _ROLE = "role of the request"

@@ -13,13 +13,13 @@ from typing import Any
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
-from streams.registry.registry import Registry, build_registry
-from streams.runtime.metrics_report import Report
-from streams.scorer.worker import Scorer
-from streams.settings import ProcessorSettings
+from barograph_server.streams.registry.registry import Registry, build_registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scorer.worker import Scorer
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row, snapshot
-from warehouse.client import Address, Client, connect
-from warehouse.tables import insert_rows
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

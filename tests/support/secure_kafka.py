@@ -29,9 +29,9 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from cli.access.acls import UserAcl, acl_lines
-from local.kafka import LocalKafka
-from streams.broker.acl import Acl
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.provisioning.access.acls import UserAcl, acl_lines
+from barograph_server.streams.broker.acl import Acl
 from tests.support.pipeline import wait_for
 
 SASL, MTLS = "SECURE", "MTLS"

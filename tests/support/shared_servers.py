@@ -16,10 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from local.child_process import PartMissingError
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
-from local.managed_server import START_TIMEOUT_S, LocalServer
+from barograph_server.local.child_process import PartMissingError
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.local.managed_server import START_TIMEOUT_S, LocalServer
 
 SERVERS: dict[str, Callable[[Path], LocalServer]] = {
     "kafka": lambda folder: LocalKafka(folder, port=0),

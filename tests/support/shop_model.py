@@ -20,8 +20,8 @@ from barograph import Publisher
 from barograph.contract import Arms, Contract, Slo, Window
 from numpy.typing import NDArray
 
-from cli.infer import InferOptions, Roles, infer
-from sketches.baseline.baseline import Baseline
+from barograph_server.profiling.infer import InferOptions, Roles, infer_file
+from barograph_server.sketches.baseline.baseline import Baseline
 from tests.support.pipeline import Pipeline
 
 HOUR_S = 3600
@@ -140,7 +140,7 @@ def _learned(folder: Path, rng: np.random.Generator) -> tuple[Contract, Baseline
     roles = Roles(
         score="score", latency="latency_ms", label="fraud", slices=("country",), critical=frozenset({"amount"})
     )
-    result = infer(
+    result = infer_file(
         InferOptions(
             table=path,
             model="shop-fraud",

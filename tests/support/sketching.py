@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from streams.broker.assigned_consumer import Rebalanced
-from streams.records import Progress, decode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from streams.sketcher.sketcher import Sketcher
+from barograph_server.streams.broker.assigned_consumer import Rebalanced
+from barograph_server.streams.records import Progress, decode
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 

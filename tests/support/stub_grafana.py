@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cli.settings import GrafanaSettings
+from barograph_server.settings import GrafanaSettings
 from tests.support.grafana_state import Answer, GrafanaState, refused
 from tests.support.scripted_http import Answer as HttpAnswer
 from tests.support.scripted_http import Exchange, ScriptedServer, cut

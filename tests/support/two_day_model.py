@@ -20,14 +20,14 @@ from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.file import dump_contract
 from barograph.contract.upstream import DeclaredSource
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.lineage import store_lineage
+from barograph_server.warehouse.operations.metrics import METRICS as OF_PROCESSORS
+from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
+from barograph_server.warehouse.tables import insert_rows
 from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import row
-from warehouse.client import Client
-from warehouse.lineage import store_lineage
-from warehouse.metrics import METRICS as OF_PROCESSORS
-from warehouse.processor_reports import ProcessorReport, insert_reports
-from warehouse.tables import insert_rows
 
 HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
 # An hour ago: tables drop old rows by themselves, and nothing is shown of the future.

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from local.clickhouse import LocalClickHouse
-from warehouse import migrate
-from warehouse.client import Address, Client, connect
-from warehouse.tables import SCHEMAS, TEXT
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.tables import SCHEMAS, TEXT
 
 
 def login(address: Address) -> dict[str, Any]:

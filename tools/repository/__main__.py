@@ -1,7 +1,7 @@
 """Check what no linter knows: imports, unsafe code, links, supply chain, layout: `python -m tools.repository [NAME …]`.
 
-Reads and parses every file once, runs all checks (or the named ones), and prints what each finds. Exit status: 0 if
-nothing is wrong, 1 otherwise, 2 for a name that no check has.
+Reads and parses every file once, runs all checks (or the named ones), and prints what each finds. Without names it also
+prints the values that have a limit. Exit status: 0 if nothing is wrong, 1 otherwise, 2 for a name that no check has.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tools.repository import code, files, imports, layout, supply_chain
+from tools.repository import code, files, imports, layout, limits, supply_chain
 from tools.repository.tree import CHECKS, Repository
 
-MODULES = (code, files, imports, layout, supply_chain)
+MODULES = (code, files, imports, layout, limits, supply_chain)
 """The modules that register checks."""
 
 
@@ -25,6 +25,8 @@ def main(names: list[str]) -> int:
     findings = [(name, each) for name in names or CHECKS for each in CHECKS[name](repository)]
     for name, finding in findings:
         print(f"{finding}  [{name}]")
+    if not names:
+        print(*limits.table(repository), sep="\n")
     print(f"{len(names or CHECKS)} checks of {len(repository.names)} files: {len(findings) or 'no'} findings.")
     return 1 if findings else 0
 

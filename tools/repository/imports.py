@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ast
+import posixpath
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tools.repository.tree import PACKAGES, Repository, check, module_name
+from tools.repository.tree import LINKED, OWN, PACKAGES, Repository, check, module_name, package_of
 
 LEVELS = (
     *(("barograph",), ("sketches",), ("warehouse",), ("streams", "dashboards"), ("alerts",), ("local",)),
-    *(("examples",), ("drills",), ("cli",), ("barograph_app",)),
+    *(("barograph_server",), ("grafana", "html"), ("profiling",), ("batch",), ("rollouts", "evaluation")),
+    *(("governance",), ("provisioning",), ("operations",), ("reports",), ("drills",), ("examples",), ("cli",)),
 )
 """Packages from the lowest level to the highest. Each may import all lower ones, and none of its own level."""
+
+API = "src/barograph_server/__init__.py"
+"""The Python API, which loads the libraries behind it at the first use."""
 
 NO_IO_NO_CLOCK = {
     *("asyncio", "confluent_kafka", "clickhouse_connect", "chdb", "datetime", "faust", "http", "io", "os", "pathlib"),
@@ -23,7 +29,10 @@ NO_IO_NO_CLOCK = {
 
 ONLY_IN = {
     ("faust", "mode", "aiokafka"): {"streams/monitor/app.py"},
-    ("grafana_client", "niquests"): {"cli/apply/grafana/client.py", "cli/apply/grafana/errors.py"},
+    ("grafana_client", "niquests"): {
+        "src/barograph_server/grafana/client.py",
+        "src/barograph_server/grafana/errors.py",
+    },
 }
 """Libraries → the only files that import them."""
 KAFKA_OF_THE_CLIENT = {"client/src/barograph/publisher/outbox.py", "client/src/barograph/topic_reader.py"}
@@ -41,8 +50,9 @@ class Import(NamedTuple):
 
     @property
     def package(self) -> str:
-        """The first part of the module's name."""
-        return self.module.partition(".")[0]
+        """The product package of the module, or the first part of the name of another module."""
+        first, second, *_ = *self.module.split("."), self.name
+        return second if first == "barograph_server" and second in PACKAGES else first
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.module} {self.name}".rstrip()
@@ -60,19 +70,23 @@ def imports_of(path: str, nodes: Iterable[ast.AST]) -> Iterator[Import]:
 
 def _imports(repository: Repository, *packages: str) -> Iterator[tuple[str, Import]]:
     """Find all imports of some packages, including those inside functions and for type checkers."""
-    for package in packages:
-        for path in repository.python(PACKAGES[package]):
+    for path in repository.product():
+        if (package := package_of(path)) in packages:
             for target in imports_of(path, ast.walk(repository.tree(path))):
                 yield package, target
 
 
 @check
 def every_package_has_a_level(repository: Repository) -> Iterator[str]:
-    """The packages of the wheel, `PACKAGES` and `LEVELS` are the same."""
-    packages = {"barograph", *repository.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
-    ranked = {name for level in LEVELS for name in level}
-    for name in sorted(packages ^ set(PACKAGES) | packages ^ ranked):
-        yield f"package {name} is not in all of: pyproject.toml, PACKAGES, LEVELS"
+    """The wheel has one package, its links, `PACKAGES` and `LEVELS` are the same, and only it is installed."""
+    folder = PACKAGES["barograph_server"]
+    if (packages := repository.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) != [folder]:
+        yield f"pyproject.toml: the wheel contains {packages} and not only {folder}"
+    links = {name.removeprefix(f"{folder}/") for name in repository.names if name.startswith(f"{folder}/")}
+    present = {name.partition("/")[0] for name in links if not name.endswith(".py") or "/" in name}
+    ranked = {name for level in LEVELS for name in level} - {"barograph", "barograph_server"}
+    for name in sorted(present ^ {*LINKED, *OWN} | present ^ ranked):
+        yield f"package {name} is not in all of: {folder}, LINKED or OWN, LEVELS"
 
 
 @check
@@ -82,7 +96,7 @@ def imports_point_one_way(repository: Repository) -> Iterator[str]:
     for package, target in _imports(repository, *PACKAGES):
         if not target.module:
             yield f"{target}: write imports absolutely"
-        if target.package == package or target.package not in level:
+        if target.package == package or target.package not in level or target.path == API:
             continue
         if level[target.package] >= level[package]:
             yield f"{target}: {package} may import only lower packages"
@@ -95,7 +109,7 @@ def no_modules_import_each_other_in_a_cycle(repository: Repository) -> Iterator[
     """No chain of imports that run at import time leads back to its module.
 
     Imports inside functions run later and do not count. Those under TYPE_CHECKING count, because two modules that need
-    each other's types are one module.
+    each other's types are one module. In JavaScript static imports of relative paths count.
     """
     paths = [*repository.product(), *repository.python("benchmarks")]
     modules = {module_name(path): path for path in paths}
@@ -104,6 +118,11 @@ def no_modules_import_each_other_in_a_cycle(repository: Repository) -> Iterator[
         target = imports_of(path, _outside_functions(repository.tree(path)))
         submodules = {(each.module, f"{each.module}.{each.name}") for each in target}
         graph[name] = {inner if inner in modules else outer for outer, inner in submodules} & modules.keys() - {name}
+    scripts = {name: name for name in repository.texts if name.endswith(".js")}
+    for name in scripts:
+        relative = re.findall(r"\b(?:from|import)\s+[\"'](\.[^\"']+)", repository.texts[name])
+        graph[name] = {posixpath.normpath(posixpath.join(name, "..", path)) for path in relative} & scripts.keys()
+    modules |= scripts
 
     def reachable(module: str) -> set[str]:
         visited: set[str] = set()

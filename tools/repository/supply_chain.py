@@ -12,7 +12,7 @@ from tools.repository.tree import Repository, check
 _SHA_256 = re.compile(r"sha256:[0-9a-f]{64}")
 _FEWEST = 50
 """Packages and jars that a list has at least: a list that is read wrongly has fewer."""
-OWN = {"barograph", "barograph-app"}
+OWN = {"barograph", "barograph-server"}
 
 
 @check

@@ -12,12 +12,20 @@ from typing import Any
 
 import yaml
 
+LINKED = ("sketches", "warehouse", "streams", "dashboards", "alerts", "local", "drills", "examples", "cli")
+"""Folders at the root that are linked into `src/barograph_server`."""
+OWN = (
+    *("grafana", "html", "profiling", "batch", "rollouts", "evaluation", "governance", "provisioning", "operations"),
+    "reports",
+)
+"""Folders of `src/barograph_server` itself."""
 PACKAGES = {
     "barograph": "client/src/barograph",
-    **{name: name for name in ("sketches", "warehouse", "streams", "dashboards", "alerts", "local")},
-    **{name: name for name in ("examples", "drills", "cli", "barograph_app")},
+    "barograph_server": "src/barograph_server",
+    **{name: name for name in LINKED},
+    **{name: f"src/barograph_server/{name}" for name in OWN},
 }
-"""Product package → its folder below the root."""
+"""Product package → its folder below the root. All but the client's are imported as parts of `barograph_server`."""
 
 
 class Repository:
@@ -25,7 +33,7 @@ class Repository:
 
     Args:
         texts: Path below the root → content, for text files.
-        others: Paths of binary files.
+        others: Paths of binary files, and of links to folders.
         executables: Paths of files that may be executed.
     """
 
@@ -44,8 +52,9 @@ class Repository:
         listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode()
         contents = {name: (root / name).read_bytes() for name in listed.split("\0") if (root / name).is_file()}
         texts = {name: data.decode("utf-8") for name, data in contents.items() if b"\0" not in data[:4096]}
+        links = {name for name in listed.split("\0") if (root / name).is_symlink()}
         runnable = {name for name in texts if (root / name).stat().st_mode & 0o100}
-        return cls(texts, contents.keys() - texts.keys(), runnable)
+        return cls(texts, (contents.keys() | links) - texts.keys(), runnable)
 
     def with_text(self, name: str, text: str) -> Repository:
         """Return the repository as it would be with another text of a file."""
@@ -87,9 +96,17 @@ class Repository:
         return self.toml("pyproject.toml")
 
 
+def package_of(path: str) -> str:
+    """Return the product package of a file: that of the innermost folder."""
+    return max((len(folder), name) for name, folder in PACKAGES.items() if path.startswith(f"{folder}/"))[1]
+
+
 def module_name(path: str) -> str:
     """Return the dotted name under which a file is imported."""
-    parts = PurePosixPath(path.removeprefix("client/src/")).with_suffix("").parts
+    inner = path.removeprefix("client/").removeprefix("src/")
+    parts = PurePosixPath(inner).with_suffix("").parts
+    if path == inner and parts[0] in PACKAGES:
+        parts = ("barograph_server", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 

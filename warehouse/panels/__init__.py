@@ -3,6 +3,6 @@
 Each is a `PanelQuery`. Selected values reach SQL only through `is_selected`.
 """
 
-from warehouse.panels.query import TABLE, TIME_SERIES, Column, Format, Kind, PanelQuery
+from barograph_server.warehouse.panels.query import TABLE, TIME_SERIES, Column, Format, Kind, PanelQuery
 
 __all__ = ["TABLE", "TIME_SERIES", "Column", "Format", "Kind", "PanelQuery"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from warehouse.drill_models import NO_DRILLS
-from warehouse.panels.fragments import MODEL
-from warehouse.panels.query import PanelQuery, table
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.panels.fragments import MODEL
+from barograph_server.warehouse.panels.query import PanelQuery, table
 
 _COLUMNS = ("time:time", "text:text", "tags:text")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from warehouse.arm_comparisons import HARM, INSUFFICIENT, NO_HARM, UNDECIDED
-from warehouse.panels.fragments import LEVEL_NUMBERS, MODEL, finite, interval
-from warehouse.panels.query import HOUR_S, series, table
+from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, MODEL, finite, interval
+from barograph_server.warehouse.panels.query import HOUR_S, series, table
+from barograph_server.warehouse.rollouts.arm_comparisons import HARM, INSUFFICIENT, NO_HARM, UNDECIDED
 
 SHOWN_CHANGES = 100
 """Most rows of the table of changes."""

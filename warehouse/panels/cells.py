@@ -6,7 +6,7 @@ training are `other`, as in the PSI, together with values that do not occur in t
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL
+from barograph_server.warehouse.panels.fragments import MODEL
 
 _EDGE_TEXTS = """if(
             length(arrayDistinct(arrayMap(edge -> printf('%.6g', edge), edges))) = length(edges),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL
-from warehouse.panels.query import table
+from barograph_server.warehouse.panels.fragments import MODEL
+from barograph_server.warehouse.panels.query import table
 
 _CHANGE = "trimBoth(concat(subject, ' ', before, if(before = '' OR after = '', '', ' → '), after))"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite, interval, window_seconds
-from warehouse.panels.query import PanelQuery, table
+from barograph_server.warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite, interval, window_seconds
+from barograph_server.warehouse.panels.query import PanelQuery, table
 
 _RANGE = "$__timeFilter(window_end)"
 _WINDOW = f"{MODEL} AND {WINDOW} AND {_RANGE}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL
-from warehouse.panels.query import HOUR_S, PanelQuery, series, table
-from warehouse.signals.costs import Period, budget_numbers_sql
+from barograph_server.warehouse.panels.fragments import MODEL
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.signals.costs import Period, budget_numbers_sql
 
 _RANGE = "$__timeFilter(call.hour)"
 _END = "toUnixTimestamp($__toTime)"

@@ -5,8 +5,8 @@ Computations are on the wall clock, about once a day: the range of the page does
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, VERSION
-from warehouse.panels.query import table
+from barograph_server.warehouse.panels.fragments import MODEL, VERSION
+from barograph_server.warehouse.panels.query import table
 
 _SELECTED = f"{MODEL} AND {VERSION}"
 # Rows of one computation have the same time.

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from warehouse.panels.cells import cells_of
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, is_selected, selected
-from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.cells import cells_of
+from barograph_server.warehouse.panels.fragments import (
+    FIELD,
+    MODEL,
+    SLICE,
+    VERSION,
+    WINDOW,
+    finite,
+    is_selected,
+    selected,
+)
+from barograph_server.warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD}"

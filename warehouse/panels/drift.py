@@ -6,8 +6,18 @@ a panel shows its worst verdict.
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, interval, level_name, level_number
-from warehouse.panels.query import PanelQuery, series, table
+from barograph_server.warehouse.panels.fragments import (
+    FIELD,
+    MODEL,
+    SLICE,
+    VERSION,
+    WINDOW,
+    finite,
+    interval,
+    level_name,
+    level_number,
+)
+from barograph_server.warehouse.panels.query import PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _MODEL = f"{MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND {_RANGE}"

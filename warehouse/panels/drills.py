@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fleet import KNOWN_MODELS
-from warehouse.panels.query import table
+from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
+from barograph_server.warehouse.panels.query import table
 
 _LAST = """
     SELECT

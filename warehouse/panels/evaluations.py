@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sketches.judges.trust import CHANCE, FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE
-from warehouse.panels.fragments import finite, interval, is_selected, selected
-from warehouse.panels.query import HOUR_S, series, table
+from barograph_server.sketches.judges.trust import CHANCE, FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE
+from barograph_server.warehouse.panels.fragments import finite, interval, is_selected, selected
+from barograph_server.warehouse.panels.query import HOUR_S, series, table
 
 _MODEL = selected("model")
 _Z = 1.959963984540054

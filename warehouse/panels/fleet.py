@@ -5,9 +5,9 @@ The state at the end of the range comes from its last day; older verdicts are ou
 
 from __future__ import annotations
 
-from warehouse.drill_models import NO_DRILLS
-from warehouse.panels.drift import psi_thresholds
-from warehouse.panels.fragments import (
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.panels.drift import psi_thresholds
+from barograph_server.warehouse.panels.fragments import (
     LEVEL_NUMBERS,
     PER_MINUTE,
     finite,
@@ -16,7 +16,7 @@ from warehouse.panels.fragments import (
     level_number,
     window_seconds,
 )
-from warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
 
 _LAST_DAY = f"{NO_DRILLS} AND window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
 _TRAFFIC = f"{NO_DRILLS} AND slice = 'all' AND $__timeFilter(pane_start)"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite
-from warehouse.panels.query import table
+from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite
+from barograph_server.warehouse.panels.query import table
 
 # The age is relative to the end of the range, so that a page of last week shows its state at that time.
 SEALED_AGE = table(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL
-from warehouse.panels.query import MINUTE_S, series, table
+from barograph_server.warehouse.panels.fragments import MODEL
+from barograph_server.warehouse.panels.query import MINUTE_S, series, table
 
 STATES = ("healthy", "no record", "unknown", "degraded")
 """States from best to worst. `no record`: the guard did not write; serving then sees `unknown`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from warehouse.panels.drift import LAST_VERDICTS
-from warehouse.panels.fragments import LEVELS, MODEL, is_selected
-from warehouse.panels.query import table
+from barograph_server.warehouse.panels.drift import LAST_VERDICTS
+from barograph_server.warehouse.panels.fragments import LEVELS, MODEL, is_selected
+from barograph_server.warehouse.panels.query import table
 
 ARC = "arc__"
 """Prefix of the columns from which a node graph draws the ring of a node: shares of the ring, one column per colour."""

@@ -5,10 +5,10 @@ Panels read the fields that a contract calls `topic`, `language`, `code_share` a
 
 from __future__ import annotations
 
-from warehouse.panels.cells import cells_of
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, selected
-from warehouse.panels.query import HOUR_S, PanelQuery, series, table
-from warehouse.panels.window_statistics import window_statistics
+from barograph_server.warehouse.panels.cells import cells_of
+from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, selected
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.window_statistics import window_statistics
 
 SHOWN_VALUES = 12
 """Topics and languages with an area of their own: the most frequent in the range."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, interval, window_seconds
-from warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, interval, window_seconds
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"

@@ -5,11 +5,11 @@ Reports of processors use wall-clock time, not event time.
 
 from __future__ import annotations
 
-from warehouse.drill_models import NO_DRILLS
-from warehouse.metrics import metrics_of_panel
-from warehouse.panels.fragments import finite, is_selected_or_all
-from warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
-from warehouse.processor_reports import BUCKET_S
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.operations.metrics import metrics_of_panel
+from barograph_server.warehouse.operations.processor_reports import BUCKET_S
+from barograph_server.warehouse.panels.fragments import finite, is_selected_or_all
+from barograph_server.warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
 
 REPORTS_S = 10
 """Interval of processor reports, in seconds."""
@@ -158,7 +158,7 @@ RETRIES = series(
 _NAME = "replaceAll(replaceRegexpOne(step, '_(seconds|bytes|total)', ''), '_', ' ')"
 
 
-# The keys of details are those of `warehouse.metrics`; an older processor may lack a metric.
+# The keys of details are those of `warehouse.operations.metrics`; an older processor may lack a metric.
 def _details(panel: str) -> str:
     """Select the metrics of a panel, one row per report, or per five minutes if the steps are that long.
 

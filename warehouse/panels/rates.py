@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from warehouse.panels.drift import SHOWN_LINES
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
-from warehouse.panels.query import PanelQuery, series, table
+from barograph_server.warehouse.panels.drift import SHOWN_LINES
+from barograph_server.warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
+from barograph_server.warehouse.panels.query import PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _MODEL = f"{MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND {_RANGE}"

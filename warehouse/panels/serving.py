@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL
-from warehouse.panels.query import MINUTE_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.fragments import MODEL
+from barograph_server.warehouse.panels.query import MINUTE_S, PanelQuery, series, table
 
 SCRAPE_S = 15
 """Default seconds between two scrapes."""

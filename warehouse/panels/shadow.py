@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, finite, interval, is_selected
-from warehouse.panels.query import DAY_S, HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.fragments import MODEL, finite, interval, is_selected
+from barograph_server.warehouse.panels.query import DAY_S, HOUR_S, PanelQuery, series, table
 
 OUTCOMES = ("promote", "insufficient", "hold", "keep", "roll back")
 """Decisions about a candidate, from best to worst, then those about a new primary."""
@@ -26,7 +26,7 @@ _CRITERIA = "slice = 'all' AND criterion != 'decision'"
 
 _LATEST_BASIS = f"(of, basis) = (SELECT argMax((of, basis), counted_at) FROM shadow_pairs WHERE {_CANDIDATE})"
 _PAIRS = f"{_CANDIDATE} AND {_LATEST_BASIS} AND $__timeFilter(window_start)"
-_OF_ALL = f"FROM shadow_pairs AS pair FINAL WHERE {_PAIRS} AND slice = 'all'"
+_FROM_PAIRS = f"FROM shadow_pairs AS pair FINAL WHERE {_PAIRS} AND slice = 'all'"
 
 CANDIDATES = table(
     "variables.candidates",
@@ -107,7 +107,7 @@ CRITERIA_MET = table(
 
 PAIRED_SHARE = table(
     "shadow.paired_share",
-    f"SELECT {finite('sum(pair.pairs) / sum(pair.requests)')} AS paired {_OF_ALL}",
+    f"SELECT {finite('sum(pair.pairs) / sum(pair.requests)')} AS paired {_FROM_PAIRS}",
     "paired",
     grain_s=HOUR_S,
 )
@@ -216,7 +216,7 @@ REQUESTS = table(
             arrayMap((reason, n) -> (concat('missing: ', reason), n, 2),
                 mapKeys(reasons), mapValues(reasons)) AS losses,
             arrayJoin(arrayConcat([('all', total, 0), ('pair', sum(pair.pairs), 1)], losses)) AS part
-        {_OF_ALL}
+        {_FROM_PAIRS}
     )
     WHERE total > 0
     ORDER BY part.3, part.2 DESC, part.1
@@ -249,7 +249,7 @@ def _over_time(name: str, *columns: tuple[str, str]) -> PanelQuery:
     selected = ", ".join(f'{finite(expression)} AS "{column}"' for column, expression in columns)
     return series(
         f"shadow.{name}",
-        f"SELECT $__timeInterval(window_start) AS time, {selected} {_OF_ALL} GROUP BY time ORDER BY time",
+        f"SELECT $__timeInterval(window_start) AS time, {selected} {_FROM_PAIRS} GROUP BY time ORDER BY time",
         *(column for column, _ in columns),
         grain_s=HOUR_S,
         period_s=HOUR_S,
@@ -258,7 +258,7 @@ def _over_time(name: str, *columns: tuple[str, str]) -> PanelQuery:
 
 NONE_MISSING = series(
     "shadow.none_missing",
-    f"SELECT $__timeInterval(window_start) AS time, 0 AS none {_OF_ALL} GROUP BY time ORDER BY time",
+    f"SELECT $__timeInterval(window_start) AS time, 0 AS none {_FROM_PAIRS} GROUP BY time ORDER BY time",
     "none",
     grain_s=HOUR_S,
     period_s=HOUR_S,
@@ -282,7 +282,7 @@ LATENCIES = series(
         $__timeInterval(window_start) AS time,
         {_quantile("primary", 50)} AS "primary p50", {_quantile("candidate", 50)} AS "candidate p50",
         {_quantile("primary", 99)} AS "primary p99", {_quantile("candidate", 99)} AS "candidate p99"
-    {_OF_ALL}
+    {_FROM_PAIRS}
     GROUP BY time
     ORDER BY time
     """,
@@ -330,7 +330,7 @@ CLASS_PAIRS = table(
         SELECT
             sum(pair.compared) AS total, sumMap(pair.class_pairs) AS counts,
             arrayJoin(arrayZip(mapKeys(counts), mapValues(counts))) AS decided
-        {_OF_ALL}
+        {_FROM_PAIRS}
     )
     ORDER BY pairs DESC, decided.1
     LIMIT 40

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, finite, interval, selected
-from warehouse.panels.query import table
+from barograph_server.warehouse.panels.fragments import MODEL, finite, interval, selected
+from barograph_server.warehouse.panels.query import table
 
 _MODEL = selected("model")
 

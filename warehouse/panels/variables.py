@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from warehouse.drill_models import NO_DRILLS
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, in_range_or_last, level_number, window_seconds
-from warehouse.panels.query import table
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.panels.fragments import (
+    MODEL,
+    SLICE,
+    VERSION,
+    in_range_or_last,
+    level_number,
+    window_seconds,
+)
+from barograph_server.warehouse.panels.query import table
 
 MODELS = table(
     "variables.models",

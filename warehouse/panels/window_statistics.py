@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite
-from warehouse.panels.query import DISTANCES_S, PanelQuery, series
+from barograph_server.warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite
+from barograph_server.warehouse.panels.query import DISTANCES_S, PanelQuery, series
 
 ALL_EVENTS = f"{MODEL} AND {VERSION} AND slice = 'all' AND {WINDOW} AND $__timeFilter(window_end)"
 """The condition for the rows of `latest_distances` of all events, in the selected window and range."""

@@ -1,7 +1,7 @@
 """Counts of the arms of an A/B test from raw rows, as SQL.
 
 Units are hashed into buckets, whose sums show how much the assignment of units varies the difference of two arms
-(`sketches.shadow.split_traffic`). Sums use whole numbers (values times 2^50), so the same rows give bit-identical
+(`sketches.rollout.split_traffic`). Sums use whole numbers (values times 2^50), so the same rows give bit-identical
 counts. With 256 bits, errors of numbers below 10^60 fit; larger ones are not scored.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warehouse.client import Client
-from warehouse.scoring import cell_counts, label_join
-from warehouse.scoring.rules import Rules, ScoreDimension
-from warehouse.scoring.whole_sums import sum_if, unscaled
-from warehouse.tables import SCHEMAS
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import cell_counts, label_join
+from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
+from barograph_server.warehouse.scoring.whole_sums import sum_if, unscaled
+from barograph_server.warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["arm_counts"].names)
 """The columns of `arm_counts`, in the order of the queries."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from warehouse.scoring import label_join
-from warehouse.scoring.rules import Rules, ScoreDimension
-from warehouse.scoring.whole_sums import SCALE, sum_if, unscaled
-from warehouse.tables import SCHEMAS
+from barograph_server.warehouse.scoring import label_join
+from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
+from barograph_server.warehouse.scoring.whole_sums import SCALE, sum_if, unscaled
+from barograph_server.warehouse.tables import SCHEMAS
 
 SCORE_FLOOR = 2.0**-52
 """Minimum probability in the log loss; the same as in `sketches.performance.binary`."""

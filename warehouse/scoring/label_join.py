@@ -23,7 +23,7 @@ from typing import Any
 
 from barograph.contract import CROSS
 
-from warehouse.scoring.rules import Rules, ScoreDimension
+from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
 
 _AGE = "greatest({label}.{at} - at_ms, {label}.{received} - received_ms)"
 """Delay of a label after its prediction, in milliseconds: the larger of the delays by event time and by received time.

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from warehouse.client import Client
-from warehouse.scoring.rules import Rules
-from warehouse.tables import insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.rules import Rules
+from barograph_server.warehouse.tables import insert_rows
 
 Topic = Literal["predictions", "labels", "shadow_predictions"]
 """A table of raw rows, whose rows the scorer reads in the order of their Kafka positions."""

@@ -13,11 +13,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from warehouse.client import Client
-from warehouse.scoring import cell_counts, label_join
-from warehouse.scoring.rules import Rules, ScoreDimension
-from warehouse.scoring.whole_sums import sum_if, unscaled, whole
-from warehouse.tables import SCHEMAS
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import cell_counts, label_join
+from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
+from barograph_server.warehouse.scoring.whole_sums import sum_if, unscaled, whole
+from barograph_server.warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["shadow_pairs"].names)
 """The columns of `shadow_pairs`, in the order of the queries."""

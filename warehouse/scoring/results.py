@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from warehouse.client import Client
-from warehouse.queries import rows_of
-from warehouse.scoring.rules import Rules
-from warehouse.tables import SCHEMAS, insert_columns, insert_records, insert_rows
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.scoring.rules import Rules
+from barograph_server.warehouse.tables import SCHEMAS, insert_columns, insert_records, insert_rows
 
 KEY = ("version", "slice", "metric", "class", "window_end")
 """Key of the rows of `performance` of one model and window length, apart from the revision."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from warehouse.client import Client
-from warehouse.scoring import cell_counts, label_join
-from warehouse.scoring.rules import Rules, ScoreDimension
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring import cell_counts, label_join
+from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
 
 _IN_ORDER = "SETTINGS max_threads = 1, query_plan_remove_redundant_sorting = 0"
 """A fixed order makes sums of doubles bit-identical."""

@@ -4,8 +4,16 @@
 `pipeline` and `shadow` have the signals.
 """
 
-from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import DETAILS, EventTimeRange, FactTime, Signal, panel_sql, point_sql, series_sql
+from barograph_server.warehouse.signals.literals import literal, literals
+from barograph_server.warehouse.signals.signal import (
+    DETAILS,
+    EventTimeRange,
+    FactTime,
+    Signal,
+    panel_sql,
+    point_sql,
+    series_sql,
+)
 
 __all__ = [
     "DETAILS",

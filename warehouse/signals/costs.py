@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from warehouse.signals.literals import literal
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.literals import literal
+from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 
 HOUR_S, DAY_S = 3600, 86_400
 HISTORY_DAYS = 64

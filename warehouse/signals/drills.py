@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.signals.literals import literal
-from warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.literals import literal
+from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
 DAY_S = 86_400
 

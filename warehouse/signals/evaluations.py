@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warehouse.eval_runs import is_served_version
-from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.evaluation.eval_runs import is_served_version
+from barograph_server.warehouse.signals.literals import literal, literals
+from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 
 HOUR_S, DAY_S = 3600, 86_400
 ARRIVAL_S = 300

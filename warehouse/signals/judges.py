@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warehouse.anchor_runs import RUN
-from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.evaluation.anchor_runs import RUN
+from barograph_server.warehouse.signals.literals import literal, literals
+from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
 DRIFTED, USED_UP = "{} has drifted", "{} has used up its bank"
 """Findings about a judge."""

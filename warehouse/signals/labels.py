@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.literals import literal, literals
+from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 
 Direction = Literal["least", "most", "size"]
 """Meaning of an objective: the minimum of the metric, its maximum, or the maximum of its absolute value."""

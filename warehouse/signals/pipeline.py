@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warehouse.drill_models import NO_DRILLS
-from warehouse.signals.literals import literals
-from warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.signals.literals import literals
+from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
 REACH_S = 86_400
 """Age of the latest report or record, in seconds, after which a processor kind, or the guard, counts as removed."""

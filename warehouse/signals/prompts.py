@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warehouse.signals.literals import literal
-from warehouse.signals.signal import EMPTY, SURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.literals import literal
+from barograph_server.warehouse.signals.signal import EMPTY, SURE, EventTimeRange, Facts, FactTime, Signal
 
 LOOKS_REACH_S = 6 * 3600
 """Age at which a look expires, in seconds: there is one after each hour with both arms."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
 REACH_S = 3 * 86_400
 """How long an observation counts: it is made once a day."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from warehouse.signals.literals import literals
+from barograph_server.warehouse.signals.literals import literals
 
 if TYPE_CHECKING:
-    from warehouse.client import Client
+    from barograph_server.warehouse.client import Client
 
 REPLAYED_S = 86_400
 """Median delay of verdicts, in seconds, above which history counts as replayed."""

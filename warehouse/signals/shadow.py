@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from warehouse.shadow.days import PLANNED
-from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
-from warehouse.signals.verdicts import PaneTiming
-from warehouse.signals.volume import DAY_S, Z
+from barograph_server.sketches.rollout.shadow_days import PLANNED
+from barograph_server.warehouse.signals.literals import literal, literals
+from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.verdicts import PaneTiming
+from barograph_server.warehouse.signals.volume import DAY_S, Z
 
 LAG_REACH_S = 7 * DAY_S
 """Age up to which answers of a candidate are searched, in seconds. A candidate without any since then is not behind: it

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from warehouse.signals.literals import literal
+from barograph_server.warehouse.signals.literals import literal
 
 EMPTY, RENEWED, UNSURE, SURE, AMPLE = range(5)
 DETAILS = ("version", "window", "until", "from", "to", "reason", "cause")

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import AMPLE, EMPTY, RENEWED, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.literals import literal, literals
+from barograph_server.warehouse.signals.signal import (
+    AMPLE,
+    EMPTY,
+    RENEWED,
+    SURE,
+    UNSURE,
+    EventTimeRange,
+    Facts,
+    FactTime,
+    Signal,
+)
 
 HOUR_S = 3600
 LAG_REACH_S = 7 * 86_400

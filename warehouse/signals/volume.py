@@ -6,10 +6,10 @@ from typing import Literal
 
 from barograph.contract import format_duration
 
-from warehouse.queries import END_OF_TIME_S
-from warehouse.signals.literals import literal
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
-from warehouse.signals.verdicts import PaneTiming
+from barograph_server.warehouse.queries import END_OF_TIME_S
+from barograph_server.warehouse.signals.literals import literal
+from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.verdicts import PaneTiming
 
 DAY_S = 86_400
 USUAL_S = 15 * DAY_S

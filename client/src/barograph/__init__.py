@@ -7,6 +7,7 @@ parser nor Arrow nor the Kafka client.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from barograph.comparison import compare
     from barograph.contract import Contract
     from barograph.contract.dump import dump_contract
     from barograph.contract.file import load_contract, parse_contract
@@ -46,6 +47,7 @@ else:
         "TableViolation": "validation.tables",
         "Validator": "validation.rows",
         "Violation": "validation.rows",
+        "compare": "comparison",
         "cost": "pricing",
         "dump_contract": "contract.dump",
         "load_contract": "contract.file",
@@ -90,6 +92,7 @@ __all__ = [
     "TableViolation",
     "Validator",
     "Violation",
+    "compare",
     "cost",
     "dump_contract",
     "load_contract",

@@ -1,6 +1,6 @@
 // Node graphs: a column per kind of node, in the order of the rows, and the edges between them.
 
-import { element, nothing } from "./panels.js";
+import { element, nothing } from "./elements.js";
 import { colour, fieldConfig } from "./values.js";
 
 const ARC = "arc__";

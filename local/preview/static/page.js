@@ -1,7 +1,8 @@
 // The page of one dashboard: reads the generated JSON, requests variables, annotations and panels, and draws them.
 // The URL holds the whole state, as in Grafana: /d/UID?from=…&to=…&var-model=…
 
-import { RENDERERS, decoded, element } from "./panels.js";
+import { element } from "./elements.js";
+import { RENDERERS, decoded } from "./panels.js";
 import { filled, time, substituteVariables } from "./values.js";
 
 const QUICK = ["now-1h", "now-6h", "now-24h", "now-7d", "now-30d", "now-90d", "now-180d"];

@@ -1,6 +1,7 @@
 // One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
 // error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
 
+import { element, nothing } from "./elements.js";
 import { drawNodeGraph } from "./graph.js";
 import { PALETTE, axisFormat, colour, fieldConfig, filled, inkOn, isMissing, readable, time, substituteVariables, valueColour, written } from "./values.js";
 
@@ -28,13 +29,6 @@ export const RENDERERS = {
   nodeGraph: drawNodeGraph,
   text: drawText,
 };
-
-export function element(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
 
 // Numbers that JSON does not have are sent as text.
 export const decoded = (frames) => frames.map(({ columns }) => ({
@@ -447,9 +441,4 @@ function inline(into, text, state) {
     else into.append(piece);
   }
   return into;
-}
-
-// The `noValue` of a table is the text of an empty cell.
-export function nothing(body, panel) {
-  body.append(element("p", panel.fieldConfig?.defaults?.noValue ?? "No data in this range.", { class: "none" }));
 }

@@ -14,11 +14,16 @@ from itertools import pairwise
 
 from rapidfuzz import fuzz
 
-from streams.evaluator.checks import vocabulary
-from streams.evaluator.checks.claims import MAX_QUOTE_CHARS, ExtractedClaims, SourceClaim, claims_of_answer
-from streams.evaluator.checks.differences import DifferenceKind, QuoteComparison, QuoteDifference
-from streams.evaluator.checks.documents import DocumentSet, TokenSequence
-from streams.evaluator.checks.tokens import TokenClass
+from barograph_server.streams.evaluator.checks import vocabulary
+from barograph_server.streams.evaluator.checks.claims import (
+    MAX_QUOTE_CHARS,
+    ExtractedClaims,
+    SourceClaim,
+    claims_of_answer,
+)
+from barograph_server.streams.evaluator.checks.differences import DifferenceKind, QuoteComparison, QuoteDifference
+from barograph_server.streams.evaluator.checks.documents import DocumentSet, TokenSequence
+from barograph_server.streams.evaluator.checks.tokens import TokenClass
 
 MIN_SCORE = 70.0
 """Smallest similarity, of 100, of a quote and a passage whose differences are listed; below it, nothing is similar."""

@@ -7,10 +7,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streams.evaluator.checks.documents import DocumentSet
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
-from streams.evaluator.checks.tokens import tokenize
+from barograph_server.streams.evaluator.checks.documents import DocumentSet
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.tokens import tokenize
 
 MAX_CLAIMS = 200
 """Claims of an answer that are read."""

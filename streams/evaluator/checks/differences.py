@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from rapidfuzz.distance import OSA, Levenshtein
 
-from streams.evaluator.checks import vocabulary
-from streams.evaluator.checks.documents import TokenSequence
-from streams.evaluator.checks.tokens import TextToken, TokenClass
+from barograph_server.streams.evaluator.checks import vocabulary
+from barograph_server.streams.evaluator.checks.documents import TokenSequence
+from barograph_server.streams.evaluator.checks.tokens import TextToken, TokenClass
 
 TOKENS_PER_TYPO = 25
 """A quote may have one typo, and another for each further number of tokens."""

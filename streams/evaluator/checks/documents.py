@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.tokens import TextToken, TokenClass, tokenize
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.tokens import TextToken, TokenClass, tokenize
 
 MAX_DOCUMENT_CHARS = 1_000_000
 """Characters of one document, which take up to ten seconds to prepare; a longer one is an error."""

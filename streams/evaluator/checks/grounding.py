@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
-from streams.evaluator.checks.tokens import TextToken, tokenize
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.tokens import TextToken, tokenize
 
 NGRAM_TOKENS = 3
 """Tokens of an n-gram."""

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.patterns import AnswerPattern
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.patterns import AnswerPattern
 
 MAX_VIOLATIONS = 20
 """Violations that are listed of one answer."""

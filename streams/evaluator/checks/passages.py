@@ -8,9 +8,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, NGRAM_TOKENS, SENTENCE_BREAK, ngrams_of
-from streams.evaluator.checks.tokens import tokenize
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.grounding import (
+    MAX_CONTEXT_CHARS,
+    NGRAM_TOKENS,
+    SENTENCE_BREAK,
+    ngrams_of,
+)
+from barograph_server.streams.evaluator.checks.tokens import tokenize
 
 MAX_PASSAGE_CHARS = 1_000
 _BREAKS = (re.compile(r"\n\s*\n"), SENTENCE_BREAK, re.compile(r"\s+"))

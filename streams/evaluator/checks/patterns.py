@@ -9,7 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
 
 MAX_PATTERN_CHARS = 1_000
 

@@ -10,8 +10,8 @@ from importlib import resources
 
 import yaml
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.plain_text import PlainText
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.plain_text import PlainText
 
 START_CHARS = 300
 """Characters of an answer in which a refusal is searched; later phrases are limits of a given answer."""
@@ -49,7 +49,11 @@ def check_refusal(answer: str, phrases: Mapping[str, Sequence[str]] | None = Non
 
 @lru_cache(maxsize=1)
 def _phrases() -> tuple[tuple[str, str], ...]:
-    text = resources.files("streams.evaluator.checks").joinpath("refusals.yaml").read_text(encoding="utf-8")
+    text = (
+        resources.files("barograph_server.streams.evaluator.checks")
+        .joinpath("refusals.yaml")
+        .read_text(encoding="utf-8")
+    )
     return tuple((language, _words(phrase)) for language, phrases in yaml.safe_load(text).items() for phrase in phrases)
 
 

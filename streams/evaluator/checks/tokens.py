@@ -9,8 +9,8 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import NamedTuple
 
-from streams.evaluator.checks import vocabulary
-from streams.evaluator.checks.plain_text import MARKS, PlainText
+from barograph_server.streams.evaluator.checks import vocabulary
+from barograph_server.streams.evaluator.checks.plain_text import MARKS, PlainText
 
 
 class TokenClass(StrEnum):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from barograph.shadow.breaker import BreakerState, CircuitBreaker
 
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 
 T = TypeVar("T")
 

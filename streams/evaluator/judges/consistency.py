@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from streams.evaluator.checks.tokens import tokenize
-from streams.evaluator.judges.chat import ChatModel, ChatParameters, ChatRequest, Completion, Messages
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.checks.tokens import tokenize
+from barograph_server.streams.evaluator.judges.chat import ChatModel, ChatParameters, ChatRequest, Completion, Messages
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 
 Similarity = Callable[[str, str], float]
 

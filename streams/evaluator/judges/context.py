@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
-from streams.evaluator.checks.claims import claims_of_answer
-from streams.evaluator.checks.documents import DocumentSet
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, Passage, PassageIndex
+from barograph_server.streams.evaluator.checks.claims import claims_of_answer
+from barograph_server.streams.evaluator.checks.documents import DocumentSet
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, Passage, PassageIndex
 
 MAX_CONTEXT_CHARS = 8_000
 """Characters of documents in the context of one answer, without ids and marks."""

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from streams.evaluator.judges.chat import ChatRequest, Completion
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
-from streams.evaluator.judges.http_post import HttpAddress, HttpPoster
+from barograph_server.streams.evaluator.judges.chat import ChatRequest, Completion
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
+from barograph_server.streams.evaluator.judges.http_post import HttpAddress, HttpPoster
 
 
 @dataclass(frozen=True, slots=True)

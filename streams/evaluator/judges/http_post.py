@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
-from streams.runtime.http_deadline import ExchangeDeadline, tls_context
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
+from barograph_server.streams.runtime.http_deadline import ExchangeDeadline, tls_context
 
 MAX_RETRY_AFTER_S = 3600.0
 _HINTS = {

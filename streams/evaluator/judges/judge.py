@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from streams.evaluator.judges.chat import ChatModel
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
-from streams.evaluator.judges.messages import judge_request, rubric_hash
-from streams.evaluator.judges.results import JudgeResult, read_result
-from streams.evaluator.judges.rubric import AnswerClass, JudgedTexts, Rubric
+from barograph_server.streams.evaluator.judges.chat import ChatModel
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
+from barograph_server.streams.evaluator.judges.messages import judge_request, rubric_hash
+from barograph_server.streams.evaluator.judges.results import JudgeResult, read_result
+from barograph_server.streams.evaluator.judges.rubric import AnswerClass, JudgedTexts, Rubric
 
 MAX_VOTES = 25
 

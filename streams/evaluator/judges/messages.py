@@ -9,10 +9,10 @@ from typing import Any
 
 from barograph.prompts.content import PromptMessage
 
-from streams.evaluator.judges.chat import ChatRequest, Messages
-from streams.evaluator.judges.data_blocks import SPLITS, TOKEN_BYTES, data_message, draw_token
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
-from streams.evaluator.judges.rubric import AnswerClass, JudgedTexts, Rubric
+from barograph_server.streams.evaluator.judges.chat import ChatRequest, Messages
+from barograph_server.streams.evaluator.judges.data_blocks import SPLITS, TOKEN_BYTES, data_message, draw_token
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.rubric import AnswerClass, JudgedTexts, Rubric
 
 MAX_JUDGED_CHARS = 400_000
 """Characters of the texts of one message; longer ones are not judged, because a cut text is another text."""

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from streams.evaluator.judges.chat import ChatModel
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
-from streams.evaluator.judges.messages import pair_request
-from streams.evaluator.judges.results import Preference, read_preference
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric
+from barograph_server.streams.evaluator.judges.chat import ChatModel
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.messages import pair_request
+from barograph_server.streams.evaluator.judges.results import Preference, read_preference
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric
 
 
 @dataclass(frozen=True, slots=True)

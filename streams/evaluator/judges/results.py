@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from streams.evaluator.judges.chat import Completion
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
-from streams.evaluator.judges.rubric import AnswerClass, Rubric
+from barograph_server.streams.evaluator.judges.chat import Completion
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.rubric import AnswerClass, Rubric
 
 MAX_REASON_CHARS = 500
 Preference = Literal["first", "second", "tie"]

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from streams.evaluator.judges.breaker import EndpointBreaker
-from streams.evaluator.judges.chat import ChatRequest, Completion
-from streams.evaluator.judges.endpoint import ChatEndpoint
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
-from streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.evaluator.judges.breaker import EndpointBreaker
+from barograph_server.streams.evaluator.judges.chat import ChatRequest, Completion
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from barograph.contract.problems import ContractError, quoted
 from barograph.contract.yaml_nodes import Node, ScalarNode
 from barograph.contract.yaml_tree import read_file, read_tree
 
-from streams.evaluator.judges.chat import ChatParameters
+from barograph_server.streams.evaluator.judges.chat import ChatParameters
 
 AnswerClass = Literal["faulty", "sound"]
 InputName = Literal["prompt", "answer", "context", "reference"]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from streams.monitor.rows.pane_rows import PANES_PER_INSERT, pane_pages, volume_columns
-from streams.monitor.rows.violation_rows import violation_columns
-from streams.monitor.state.commit_rows import TableColumns
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.series import Series
+from barograph_server.streams.monitor.rows.pane_rows import PANES_PER_INSERT, pane_pages, volume_columns
+from barograph_server.streams.monitor.rows.violation_rows import violation_columns
+from barograph_server.streams.monitor.state.commit_rows import TableColumns
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.series import Series
 
 
 def changed_panes(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.monitor.state.commit_rows import Row
-from streams.monitor.state.model import ModelState
-from streams.monitor.state.offset_ledger import END_OF_TIME_MS, Loss, OffsetLedger
+from barograph_server.streams.monitor.state.commit_rows import Row
+from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.offset_ledger import END_OF_TIME_MS, Loss, OffsetLedger
 
 
 def ledger_rows(ledger: OffsetLedger, partials_partition: int, partials_topic_id: str, epoch: int) -> list[Row]:

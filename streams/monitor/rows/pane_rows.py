@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.baseline.columns import FieldColumn
-from sketches.baseline.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED
-from sketches.sketch.categorical import FrequentValue, UnseenCategories
-from streams.monitor.state.commit_rows import Columns, LazyColumns
-from streams.monitor.state.merging import UnseenSketch
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.series import Series
-from warehouse.dictionary_columns import constant_column, dictionary_column
-from warehouse.tables import ragged
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED
+from barograph_server.sketches.sketch.categorical import FrequentValue, UnseenCategories
+from barograph_server.streams.monitor.state.commit_rows import Columns, LazyColumns
+from barograph_server.streams.monitor.state.merging import UnseenSketch
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.warehouse.dictionary_columns import constant_column, dictionary_column
+from barograph_server.warehouse.tables import ragged
 
 PANES_PER_INSERT = 256
 """Most panes whose rows go into one insert: bounds the arrays of a replay."""

@@ -12,17 +12,23 @@ from functools import partial, reduce
 import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
 
-from streams.monitor.rows.pane_rows import category_columns, pane_pages
-from streams.monitor.state.commit_rows import TableColumns
-from streams.monitor.state.merging import PaneMerger, UnseenSketch, merge_panes, merge_unseen, newer_rows
-from streams.monitor.state.model import ModelState
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.pane_cache import PaneCache
-from streams.monitor.state.restore import restore_panes
-from streams.monitor.state.revisions import SeriesKey
-from streams.monitor.state.series import Series
-from streams.monitor.state.store import Store
-from streams.monitor.windows import SECONDS_PER_DAY, has_days, hour_s, starts_between
+from barograph_server.streams.monitor.rows.pane_rows import category_columns, pane_pages
+from barograph_server.streams.monitor.state.commit_rows import TableColumns
+from barograph_server.streams.monitor.state.merging import (
+    PaneMerger,
+    UnseenSketch,
+    merge_panes,
+    merge_unseen,
+    newer_rows,
+)
+from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.pane_cache import PaneCache
+from barograph_server.streams.monitor.state.restore import restore_panes
+from barograph_server.streams.monitor.state.revisions import SeriesKey
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.store import Store
+from barograph_server.streams.monitor.windows import SECONDS_PER_DAY, has_days, hour_s, starts_between
 
 Hours = dict[SeriesKey, dict[int, Pane]]
 """The hours of each series, by start."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from streams.monitor.state.commit_rows import Columns, TableColumns
-from streams.records import Tally
+from barograph_server.streams.monitor.state.commit_rows import Columns, TableColumns
+from barograph_server.streams.records import Tally
 
 _ERRORS = ("model", "version", "baseline_id", "slice", "kind", "pane_start", "pane_s", "n", "record_seq")
 _PRODUCERS = ("model", "producer", "pane_start", "pane_s", "n", "first_seq", "last_seq", "record_seq")

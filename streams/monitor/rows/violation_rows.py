@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field
 
-from sketches.baseline.baseline import FieldBaseline
-from sketches.baseline.columns import FieldColumn
-from streams.monitor.rows.pane_rows import common_columns
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.series import Series
-from warehouse.dictionary_columns import dictionary_column
+from barograph_server.sketches.baseline.baseline import FieldBaseline
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.streams.monitor.rows.pane_rows import common_columns
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.warehouse.dictionary_columns import dictionary_column
 
 KINDS = ("null", "invalid", "below", "above", "unseen")
 CLASS = "class"

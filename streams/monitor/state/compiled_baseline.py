@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
-from sketches.drift.rate_cells import RateCells
-from sketches.drift.season import Season
-from streams.monitor.state.training_reference import TrainingReference
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.drift.rate_cells import RateCells
+from barograph_server.sketches.drift.season import Season
+from barograph_server.streams.monitor.state.training_reference import TrainingReference
 
 
 @dataclass

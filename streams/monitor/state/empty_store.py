@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from streams.monitor.state.commit_rows import CommitRows
-from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.monitor.state.store import ROWS_PER_LOAD, SeriesPanes
-from warehouse.queries import PaneTable
+from barograph_server.streams.monitor.state.commit_rows import CommitRows
+from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
+from barograph_server.streams.monitor.state.store import ROWS_PER_LOAD, SeriesPanes
+from barograph_server.warehouse.queries import PaneTable
 
 
 class EmptyStore:

@@ -14,14 +14,14 @@ import numpy as np
 import structlog
 from barograph.contract import SECONDS_PER_HOUR
 
-from sketches.baseline.columns import FieldColumn
-from sketches.baseline.layout import IntArray, Layout
-from sketches.sketch.merge import NumberSummary, merge_moments
-from sketches.sketch.numeric import NumericSketch
-from streams.monitor.state.pane import OBJECT_BYTES, Pane, SliceField
-from streams.monitor.state.series import Series
-from streams.monitor.windows import merged_range_lengths
-from streams.records import RecordError
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.sketch.merge import NumberSummary, merge_moments
+from barograph_server.sketches.sketch.numeric import NumericSketch
+from barograph_server.streams.monitor.state.pane import OBJECT_BYTES, Pane, SliceField
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.windows import merged_range_lengths
+from barograph_server.streams.records import RecordError
 
 log = structlog.get_logger()
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
-from sketches.baseline.layout import HEADER
-from sketches.sketch.merge import merge_moments, merge_sketch
-from streams.monitor.state.pane import Pane, SliceField, SliceSketch
-from streams.monitor.state.series import Series
-from streams.monitor.state.sketch_codec import FieldSketch
-from streams.records import RecordError
+from barograph_server.sketches.baseline.layout import HEADER
+from barograph_server.sketches.sketch.merge import merge_moments, merge_sketch
+from barograph_server.streams.monitor.state.pane import Pane, SliceField, SliceSketch
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.sketch_codec import FieldSketch
+from barograph_server.streams.records import RecordError
 
 log = structlog.get_logger()
 

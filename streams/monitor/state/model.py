@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from barograph.contract import Contract
 
-from streams.monitor.state.revisions import RevisionQueue, SeriesKey
-from streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.revisions import RevisionQueue, SeriesKey
+from barograph_server.streams.monitor.state.series import Series
 
 
 @dataclass

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from streams.errors import ProcessorError
-from streams.records import PartitionProgress, Progress
-from warehouse.queries import END_OF_TIME_S
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.records import PartitionProgress, Progress
+from barograph_server.warehouse.queries import END_OF_TIME_S
 
 EVERY_MODEL = ""
 """Key of the watermark that applies to all models: that of a partition read to its end, or of an end marker."""

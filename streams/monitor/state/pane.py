@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
 
 CountArray = NDArray[np.integer[Any]]
 """Counts, which are never negative, in the narrowest unsigned type that holds them, or in a signed type that grows."""

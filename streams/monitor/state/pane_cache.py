@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
-from streams.monitor.state.model import ModelState
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.restore import restore_panes, restore_volume
-from streams.monitor.state.revisions import SeriesKey
-from streams.monitor.state.series import Series
-from streams.monitor.state.store import Store
-from streams.monitor.windows import merged_range_s, reach_s, step_s, uses_hours
-from streams.records import Partial
-from streams.registry.registry import Registry
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
+from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.restore import restore_panes, restore_volume
+from barograph_server.streams.monitor.state.revisions import SeriesKey
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.store import Store
+from barograph_server.streams.monitor.windows import merged_range_s, reach_s, step_s, uses_hours
+from barograph_server.streams.records import Partial
+from barograph_server.streams.registry.registry import Registry
 
 PANE_BUDGET_BYTES = 192 << 20
 """Memory that the written panes of one partition of `partials` may take."""

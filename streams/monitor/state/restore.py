@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline.columns import TAIL_KEYS
-from sketches.baseline.layout import HEADER, IntArray
-from streams.monitor.state.pane import Pane, SliceSketch
-from streams.monitor.state.series import Series
+from barograph_server.sketches.baseline.columns import TAIL_KEYS
+from barograph_server.sketches.baseline.layout import HEADER, IntArray
+from barograph_server.streams.monitor.state.pane import Pane, SliceSketch
+from barograph_server.streams.monitor.state.series import Series
 
 ROWS_PER_CHUNK = 32_768
 """Rows that are restored at once: some ten megabytes, if each has a dozen cells."""
@@ -75,8 +75,8 @@ def _restore_rows(series: Series, table: pa.Table, exclude: Container[int], pane
         pane.sealed = pane.sealed or bool(sealed[rows].any())
         # The table stores NaN if there was no number.
         described = numeric[f] & np.isfinite(moments[rows, 2])
-        of_all = (s == 0) & described
-        pane.moments[f[of_all]] = moments[rows[of_all]]
+        unsliced = (s == 0) & described
+        pane.moments[f[unsliced]] = moments[rows[unsliced]]
         for i in np.flatnonzero(has_sketch[rows]).tolist():
             data = sketches[int(rows[i])].as_py()
             if s[i] == 0:

@@ -9,11 +9,11 @@ import numpy as np
 from barograph.contract import SECONDS_PER_HOUR, Contract
 from numpy.typing import NDArray
 
-from sketches.baseline.columns import TAIL_KEYS
-from sketches.baseline.layout import EVENTS, HEADER, IntArray, Layout, LayoutError
-from sketches.sketch.merge import merge_moments, merge_sketch
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.pane import (
+from barograph_server.sketches.baseline.columns import TAIL_KEYS
+from barograph_server.sketches.baseline.layout import EVENTS, HEADER, IntArray, Layout, LayoutError
+from barograph_server.sketches.sketch.merge import merge_moments, merge_sketch
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.pane import (
     WIDENED_TYPES,
     CountArray,
     Pane,
@@ -22,9 +22,9 @@ from streams.monitor.state.pane import (
     empty_pane,
     narrowest,
 )
-from streams.monitor.state.sketch_codec import SketchCodec
-from streams.monitor.state.training_reference import TrainingReference, training_references
-from streams.records import Partial, RecordError
+from barograph_server.streams.monitor.state.sketch_codec import SketchCodec
+from barograph_server.streams.monitor.state.training_reference import TrainingReference, training_references
+from barograph_server.streams.records import Partial, RecordError
 
 
 def _read_nothing(start_s: int) -> Pane | None:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from barograph.contract import Contract
 
-from sketches.baseline.layout import Layout
-from sketches.sketch.categorical import UnseenCategories
-from sketches.sketch.envelope import EnvelopeError, MixedSketches
-from sketches.sketch.merge import merge_moments
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.monitor.state.pane import SliceSketch
-from streams.records import RecordError
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.sketch.categorical import UnseenCategories
+from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches
+from barograph_server.sketches.sketch.merge import merge_moments
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.streams.monitor.state.pane import SliceSketch
+from barograph_server.streams.records import RecordError
 
 FieldSketch = NumericSketch | UnseenCategories
 

@@ -10,11 +10,18 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.monitor.state.commit_rows import COLUMN_TABLES, ROW_TABLES, CommitRows
-from streams.monitor.state.offset_ledger import END_OF_TIME_MS, ENDED_MS, LedgerEntry, Loss, OffsetLedger
-from warehouse import queries
-from warehouse.client import Client
-from warehouse.tables import insert_columns, insert_rows
+from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, ROW_TABLES, CommitRows
+from barograph_server.streams.monitor.state.offset_ledger import (
+    END_OF_TIME_MS,
+    ENDED_MS,
+    LedgerEntry,
+    Loss,
+    OffsetLedger,
+)
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.history import counted_panes
+from barograph_server.warehouse.tables import insert_columns, insert_rows
 
 ROWS_PER_LOAD = 250_000
 """Rows of panes that are loaded at once: a few hundred megabytes, with the panes that are built from them."""
@@ -129,28 +136,13 @@ class WarehouseStore:
         return queries.volume(self._client, model, max(0, start_s), min(end_s, queries.END_OF_TIME_S))
 
     def sealed_until_s(self, model: str) -> int | None:
-        rows = self._client.rows(
-            "SELECT sealed_until FROM progress FINAL WHERE model = {model:String}", {"model": model}
-        )
-        return max((_ms(sealed_until) // 1000 for (sealed_until,) in rows), default=None)
+        return counted_panes.sealed_until_s(self._client, model)
 
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
-        rows = self._client.rows(
-            "SELECT version, baseline_id, countIf(n > late) > 0, minIf(toUnixTimestamp(pane_start), n > late) "
-            "FROM volume FINAL WHERE model = {model:String} AND slice = 'all' AND n > 0 GROUP BY version, baseline_id",
-            {"model": model},
-        )
-        return {
-            (str(version), str(baseline)): int(first) if in_time else None for version, baseline, in_time, first in rows
-        }
+        return counted_panes.first_panes_s(self._client, model)
 
     def last_pane_s(self, model: str) -> int | None:
-        [(n, last)] = self._client.rows(
-            "SELECT count(), toUnixTimestamp(max(pane_start)) FROM volume FINAL "
-            "WHERE model = {model:String} AND slice = 'all' AND n > 0",
-            {"model": model},
-        )
-        return int(last) if n else None
+        return counted_panes.last_pane_s(self._client, model)
 
     def write(self, commit: CommitRows) -> None:
         for table in COLUMN_TABLES:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from sketches.baseline.baseline import ALL, FieldBaseline
-from sketches.baseline.columns import FieldColumn
-from sketches.drift.distances import QuantileTable
-from sketches.drift.moments import kurtosis
-from sketches.sketch.numeric import as_sketched, numeric_sketch_type
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.drift.distances import QuantileTable
+from barograph_server.sketches.drift.moments import kurtosis
+from barograph_server.sketches.sketch.numeric import as_sketched, numeric_sketch_type
 
 
 @dataclass(frozen=True, slots=True)

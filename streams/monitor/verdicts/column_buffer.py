@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.commit_rows import Columns
 
 
 class ColumnBuffer:

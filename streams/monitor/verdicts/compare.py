@@ -17,19 +17,36 @@ from barograph.contract import CONFIDENCE, Contract, Window
 from barograph.events import METRICS
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED, IntArray
-from sketches.comparison.aligned import AlignedField, align
-from sketches.comparison.differences import Differences, mean_differences, quantile_differences, rate_differences
-from sketches.comparison.two_sample import psi_differences
-from streams.events.projection import LATENCY, SCORES_PREFIX, field_of
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.verdicts.column_buffer import concat_columns
-from streams.monitor.verdicts.comparison_rows import Measure, PairWindows, SampleSizes, comparison_columns
-from streams.monitor.verdicts.judge import ERROR_FIELD
-from streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
-from streams.monitor.verdicts.side_counts import SideCounts
-from streams.monitor.verdicts.sides import ComparedPair, ComparedSide, SeriesSlice, SideKind, arm_pairs, version_pairs
-from streams.monitor.verdicts.window_counts import window_counts
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED, IntArray
+from barograph_server.sketches.comparison.aligned import AlignedField, align
+from barograph_server.sketches.comparison.differences import (
+    Differences,
+    mean_differences,
+    quantile_differences,
+    rate_differences,
+)
+from barograph_server.sketches.comparison.two_sample import psi_differences
+from barograph_server.streams.events.projection import LATENCY, SCORES_PREFIX, field_of
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.verdicts.column_buffer import concat_columns
+from barograph_server.streams.monitor.verdicts.comparison_rows import (
+    Measure,
+    PairWindows,
+    SampleSizes,
+    comparison_columns,
+)
+from barograph_server.streams.monitor.verdicts.judge import ERROR_FIELD
+from barograph_server.streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
+from barograph_server.streams.monitor.verdicts.side_counts import SideCounts
+from barograph_server.streams.monitor.verdicts.sides import (
+    ComparedPair,
+    ComparedSide,
+    SeriesSlice,
+    SideKind,
+    arm_pairs,
+    version_pairs,
+)
+from barograph_server.streams.monitor.verdicts.window_counts import window_counts
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -10,12 +10,12 @@ import pyarrow as pa
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import IntArray
-from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
-from sketches.comparison.differences import Differences
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.verdicts.sides import SideKind
-from warehouse.dictionary_columns import constant_column
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
+from barograph_server.sketches.comparison.differences import Differences
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.verdicts.sides import SideKind
+from barograph_server.warehouse.dictionary_columns import constant_column
 
 FloatArray = NDArray[np.float64]
 NO_THRESHOLDS = (np.nan, np.nan)

@@ -8,16 +8,23 @@ import numpy as np
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL
-from sketches.baseline.layout import EVENTS, IntArray
-from sketches.drift.distances import STEP_ERROR, STEP_RANKS, STEPS, ks_statistics, ks_threshold, wasserstein
-from sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.merged_ranges import MergedRange
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.column_buffer import concat_columns
-from streams.monitor.windows import described_every_s, fixed_starts
-from warehouse.dictionary_columns import constant_column, dictionary_column
+from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray
+from barograph_server.sketches.drift.distances import (
+    STEP_ERROR,
+    STEP_RANKS,
+    STEPS,
+    ks_statistics,
+    ks_threshold,
+    wasserstein,
+)
+from barograph_server.sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.column_buffer import concat_columns
+from barograph_server.streams.monitor.windows import described_every_s, fixed_starts
+from barograph_server.warehouse.dictionary_columns import constant_column, dictionary_column
 
 FloatArray = NDArray[np.float64]
 

@@ -9,21 +9,21 @@ import numpy as np
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import EVENTS, IntArray
-from sketches.baseline.levels import InsufficientReason
-from streams.monitor.state.commit_rows import VerdictColumns
-from streams.monitor.state.merged_ranges import MergedRange
-from streams.monitor.state.model import ModelState
-from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.monitor.state.pane_cache import PaneCache
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.compare import WindowSet, compare
-from streams.monitor.verdicts.describe import describe
-from streams.monitor.verdicts.judge import judge
-from streams.monitor.verdicts.numbers import number_reader
-from streams.monitor.verdicts.sides import arm_sides, compared_ends, sort_series, version_sides
-from streams.monitor.windows import TAIL, fixed_starts, judged_until_s, starts_of_last
-from streams.registry.registry import Registry
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray
+from barograph_server.sketches.baseline.levels import InsufficientReason
+from barograph_server.streams.monitor.state.commit_rows import VerdictColumns
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange
+from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
+from barograph_server.streams.monitor.state.pane_cache import PaneCache
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.compare import WindowSet, compare
+from barograph_server.streams.monitor.verdicts.describe import describe
+from barograph_server.streams.monitor.verdicts.judge import judge
+from barograph_server.streams.monitor.verdicts.numbers import number_reader
+from barograph_server.streams.monitor.verdicts.sides import arm_sides, compared_ends, sort_series, version_sides
+from barograph_server.streams.monitor.windows import TAIL, fixed_starts, judged_until_s, starts_of_last
+from barograph_server.streams.registry.registry import Registry
 
 COMPARED_TOGETHER = 16
 """Windows that are compared together: their merged sketches take about a megabyte each for 200 fields."""

@@ -11,18 +11,18 @@ import pyarrow as pa
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import ERRORS, EVENTS, IntArray
-from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
-from sketches.drift.distances import jensen_shannon
-from sketches.drift.fdr import q_values
-from sketches.drift.psi import Expectation, psi_verdicts
-from sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, rate_verdicts
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.column_buffer import ColumnBuffer
-from streams.monitor.verdicts.window_counts import seasonal_expectation, window_counts
-from streams.monitor.windows import fixed_starts
-from warehouse.dictionary_columns import constant_column, dictionary_column
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, IntArray
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
+from barograph_server.sketches.drift.distances import jensen_shannon
+from barograph_server.sketches.drift.fdr import q_values
+from barograph_server.sketches.drift.psi import Expectation, psi_verdicts
+from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, rate_verdicts
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.column_buffer import ColumnBuffer
+from barograph_server.streams.monitor.verdicts.window_counts import seasonal_expectation, window_counts
+from barograph_server.streams.monitor.windows import fixed_starts
+from barograph_server.warehouse.dictionary_columns import constant_column, dictionary_column
 
 IndexArray = NDArray[np.integer[Any]]
 """Indices of slices or fields in a layout."""
@@ -217,7 +217,7 @@ class _WindowBatch:
         # Computed for all groups, so that the groups chosen from them do not compute it again.
         all_bins.phi(self.window.name)
         chosen = slices[all_bins.slice_index]
-        bins = all_bins.of_groups(chosen)
+        bins = all_bins.select(chosen)
         if not bins.n_groups:
             return {}
         phi = bins.phi(self.window.name)
@@ -286,7 +286,7 @@ class _WindowBatch:
         all_cells = self.series.compiled.rates
         # Computed for all groups, so that the groups chosen from them do not compute it again.
         all_cells.phi(self.window.name)
-        cells = all_cells.of_groups(slices[all_cells.slice_index])
+        cells = all_cells.select(slices[all_cells.slice_index])
         if not cells.n_groups:
             return {}
         k, n = cells.k(self.counts), cells.n(self.counts)

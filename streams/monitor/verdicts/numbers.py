@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sketches.sketch.merge import NumberSummary, recenter_moments
-from sketches.sketch.numeric import NumericSketch
-from streams.monitor.state.merged_ranges import MergedRange
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.sides import SeriesSlice
+from barograph_server.sketches.sketch.merge import NumberSummary, recenter_moments
+from barograph_server.sketches.sketch.numeric import NumericSketch
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.sides import SeriesSlice
 
 ReadNumbers = Callable[[SeriesSlice, int, int], NumberSummary | None]
 """Returns the numbers of a series and slice by field index and end of the window; None if there are none.

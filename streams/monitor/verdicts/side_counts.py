@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.columns import FieldColumn
-from sketches.baseline.groups import reference_slices
-from sketches.baseline.layout import EVENTS, IntArray
-from sketches.comparison.aligned import AlignedField
-from sketches.comparison.rebin import rebin
-from sketches.sketch.merge import NumberSummary
-from streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
-from streams.monitor.verdicts.sides import SeriesSlice
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.baseline.groups import reference_slices
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray
+from barograph_server.sketches.comparison.aligned import AlignedField
+from barograph_server.sketches.comparison.rebin import rebin
+from barograph_server.sketches.sketch.merge import NumberSummary
+from barograph_server.streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
+from barograph_server.streams.monitor.verdicts.sides import SeriesSlice
 
 FloatArray = NDArray[np.float64]
 

@@ -10,11 +10,11 @@ import numpy as np
 from barograph.contract import Contract, Window
 from numpy.typing import NDArray
 
-from sketches.baseline.layout import Layout
-from streams.monitor.state.merged_ranges import ARM
-from streams.monitor.state.series import Series
-from streams.monitor.windows import described_every_s
-from streams.registry.registry import Registry
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.streams.monitor.state.merged_ranges import ARM
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.windows import described_every_s
+from barograph_server.streams.registry.registry import Registry
 
 SideKind = Literal["version", "arm"]
 MAX_ARMS = 8

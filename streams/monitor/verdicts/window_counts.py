@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from barograph.contract import Window
 
-from sketches.baseline.layout import IntArray
-from sketches.drift.psi import Expectation
-from streams.hour_of_week import compute_hours_of_week, hour_unit_s
-from streams.monitor.state.series import Series
-from streams.monitor.windows import fixed_starts, step_s
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.psi import Expectation
+from barograph_server.streams.hour_of_week import compute_hours_of_week, hour_unit_s
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.windows import fixed_starts, step_s
 
 
 def window_counts(

@@ -11,8 +11,8 @@ from barograph.contract.file import parse_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts import AlertSettings, Rule, rules_for
-from alerts.incidents import FiringChange, Incident, IncidentLog, firing_changes, fold
+from barograph_server.alerts import AlertSettings, Rule, rules_for
+from barograph_server.alerts.incidents import FiringChange, Incident, IncidentLog, firing_changes, fold
 
 HOUR, DAY = 3600, 86_400
 CONTRACT = parse_contract(

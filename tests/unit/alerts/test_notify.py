@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts import rules_for
-from alerts.routing import PAGE_REPEAT_S, TICKET_REPEAT_S, branch
-from alerts.settings import MuteTiming
-from alerts.simulator import Alert, dispatch
-from alerts.simulator.notify import destination, is_muted
+from barograph_server.alerts import rules_for
+from barograph_server.alerts.routing import PAGE_REPEAT_S, TICKET_REPEAT_S, branch
+from barograph_server.alerts.settings import MuteTiming
+from barograph_server.alerts.simulator import Alert, dispatch
+from barograph_server.alerts.simulator.notify import destination, is_muted
 from tests.support.alerting import ODD, contracts, installation
 
 SETTINGS = installation()

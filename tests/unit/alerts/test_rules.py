@@ -11,10 +11,10 @@ from barograph.contract import Contract
 from barograph.contract.alerts import QUALITY_RULES, RULES
 from barograph.contract.file import parse_contract
 
-from alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
-from alerts.example import RUNBOOKS
-from alerts.grafana import annotation_templates
-from alerts.text import LabelRef, NumberRef, template, words
+from barograph_server.alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
+from barograph_server.alerts.example import RUNBOOKS
+from barograph_server.alerts.grafana import annotation_templates
+from barograph_server.alerts.text import LabelRef, NumberRef, template, words
 from tests.support.alerting import BINARY, MANY, NUMBER, ODD, SETTINGS, contracts, installation
 
 PLAIN = AlertSettings()
@@ -250,7 +250,10 @@ def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
 def test_names_unknown_to_the_installation_are_rejected() -> None:
     for change, expected in (
         ("route: '#nobody'", "contract 'm': route: the route '#nobody' is not known here; write one of #risk"),
-        ("alerts: {rules: {silence: {route: x}}}", "alerts.rules.silence.route: the route 'x' is not known here"),
+        (
+            "alerts: {rules: {silence: {route: x}}}",
+            "alerts.rules.silence.route: the route 'x' is not known here",
+        ),
         ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not defined; defined are retraining"),
     ):
         contract = parse_contract(f"contract: 1\nmodel: m\n{change}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alerts.schema import DURATION, Shape, faults
+from barograph_server.alerts.schema import DURATION, Shape, faults
 
 GROUP: Shape = {"name": str, "interval": DURATION, "*limit": int, "*ratio": float, "*rules": [{"labels": {"": str}}]}
 VALID: dict[str, Any] = {"name": "drift", "interval": "1m"}

@@ -11,9 +11,9 @@ from barograph.contract.file import parse_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts import AlertSettings, Rule, rules_of
-from alerts.simulator import Changes, Instance, Zone, replay, zone_of
-from alerts.simulator.history import runs
+from barograph_server.alerts import AlertSettings, Rule, rules_of
+from barograph_server.alerts.simulator import Changes, Instance, Zone, replay, zone_of
+from barograph_server.alerts.simulator.history import runs
 from tests.support.alerting import BINARY
 
 MINUTE = 60

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from alerts.settings import Integration
-from alerts.simulator.notify import Alert, Notification
-from alerts.webhooks import PAGERDUTY_URL, AlertMessage, Sender
+from barograph_server.alerts.settings import Integration
+from barograph_server.alerts.simulator.notify import Alert, Notification
+from barograph_server.alerts.webhooks import PAGERDUTY_URL, AlertMessage, Sender
 from tests.support.alerting import installation
 
 HOOK = Integration("webhook", "HOOK_URL", "HOOK_TOKEN")

@@ -11,9 +11,9 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
-from cli.access.acls import acl_lines, user_acls
-from streams.broker.acl import Acl, required_acls
-from streams.topics import Topics
+from barograph_server.provisioning.access.acls import acl_lines, user_acls
+from barograph_server.streams.broker.acl import Acl, required_acls
+from barograph_server.streams.topics import Topics
 from tests.support.command_line import run
 from tests.support.secure_kafka import bindings_of
 

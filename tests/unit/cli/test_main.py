@@ -8,15 +8,15 @@ from barograph import ContractError
 from barograph.contract.problems import Problem
 from confluent_kafka import KafkaError, KafkaException
 
-from cli import main as command
-from cli.errors import EXIT_FAILED, EXIT_USAGE, CommandError
-from cli.main import COMMANDS, describe_error, main
+from barograph_server.cli import main as command
+from barograph_server.cli.main import COMMANDS, describe_error, main
+from barograph_server.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from tests.support.command_line import run
 
 
 def test_the_help_lists_every_command_without_heavy_imports() -> None:
     code = (
-        "import sys\nfrom cli.main import main\n"
+        "import sys\nfrom barograph_server.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'scipy', 'pyarrow', 'confluent_kafka', 'clickhouse_connect', 'faust', 'msgspec', 'chdb'}\n"
         "print('loaded', sorted(heavy & set(sys.modules)))"

@@ -10,7 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 import barograph
+import pyarrow as pa
 import pytest
+
+from barograph_server import CompareReport
 
 HEAVY = ("yaml", "pyarrow", "confluent_kafka", "multiprocessing")
 CONTRACT = "contract: 1\nmodel: m\nfields:\n  x: {type: float}\n"
@@ -36,7 +39,7 @@ def heavy_modules(script: str, tmp_path: Path) -> set[str]:
 def test_heavy_modules_are_loaded_at_their_first_use(tmp_path: Path) -> None:
     light = "Contract Label Prediction Reason Validator Prompt PromptError Prompts load_prompt ShadowReason ShadowStats"
     for script, expected in (
-        (", ".join(f"barograph.{name}" for name in light.split()), set()),
+        (", ".join(f"barograph.{name}" for name in ("compare", *light.split())), set()),
         ("barograph.load_contract({contract!r})", {"yaml"}),
         ("barograph.Publisher", {"confluent_kafka"}),
         ("barograph.validate_table", {"pyarrow"}),
@@ -76,3 +79,15 @@ def test_every_public_name_is_exported_and_known_to_type_checkers() -> None:
     assert set(barograph.__all__) <= set(dir(barograph))
     with pytest.raises(AttributeError, match="module 'barograph' has no attribute 'Publishers'"):
         _ = barograph.Publishers  # type: ignore[attr-defined]
+
+
+def test_compare_is_that_of_the_server_or_says_what_to_install() -> None:
+    table = {"x": [float(i % 7) for i in range(300)]}
+    assert isinstance(barograph.compare(pa.table(table), pa.table(table), multivariate=False), CompareReport)
+    code = (
+        "import sys; sys.modules['barograph_server'] = None\n"
+        "import barograph\n"
+        "try: barograph.compare('a', 'b')\nexcept ImportError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip().endswith("pip install barograph-server")

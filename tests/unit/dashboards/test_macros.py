@@ -6,8 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dashboards.durations import format_interval, go_duration_s, interval_ms
-from dashboards.macros import ALL, MacroError, TimeRange, Value, expand, expand_backend, expand_frontend, macros_of
+from barograph_server.dashboards.durations import format_interval, go_duration_s, interval_ms
+from barograph_server.dashboards.macros import (
+    ALL,
+    MacroError,
+    TimeRange,
+    Value,
+    expand,
+    expand_backend,
+    expand_frontend,
+    macros_of,
+)
 
 RANGE = TimeRange(1_762_000_000_500, 1_762_003_600_999)
 """2025-11-01 12:26:40.5 to 13:26:40.999 UTC."""

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from barograph_server.warehouse.client import Address, WarehouseError
+from barograph_server.warehouse.roles import ROLES, statements
 from tests.support.deploy_scripts import load_script
-from warehouse.client import Address, WarehouseError
-from warehouse.roles import ROLES, statements
 
 PASSWORDS = {f"CLICKHOUSE_{role.user.upper()}_PASSWORD": f"it's \\ {role.user}" for role in ROLES}
 ENVIRON = {

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from cli.settings import GrafanaSettings, load_settings
-from streams.health.endpoint import DEFAULT_PORTS
-from warehouse.roles import ROLES
+from barograph_server.settings import GrafanaSettings, load_settings
+from barograph_server.streams.health.endpoint import DEFAULT_PORTS
+from barograph_server.warehouse.roles import ROLES
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -150,6 +150,6 @@ def test_the_build_context_contains_every_package() -> None:
     included = {
         line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
     }
-    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    packages = {"src", *(path.name for path in (ROOT / "src/barograph_server").iterdir() if path.is_symlink())}
     files = {"pyproject.toml", "uv.lock", "tools/uv.txt"}
     assert {*packages, *project["tool"]["uv"]["workspace"]["members"], *files} <= included

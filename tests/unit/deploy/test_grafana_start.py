@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts.example import example_contracts, example_settings
-from alerts.schema import faults
-from cli.apply.grafana import build_bundle
-from cli.settings import GrafanaSettings, Settings
-from dashboards.uids import DASHBOARDS
+from barograph_server.alerts.example import example_contracts, example_settings
+from barograph_server.alerts.schema import faults
+from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.provisioning.grafana import build_bundle
+from barograph_server.settings import GrafanaSettings, Settings
 from tests.support.grafana_provisioning import (
     DATA_SOURCE,
     PROVISIONING,

@@ -8,9 +8,9 @@ from barograph.contract.alerts import AlertRule, Alerts
 from barograph.contract.check import check_contract
 from barograph.contract.file import dump_contract, parse_contract
 
-from drills.derived_model import derive_baseline, derive_contract, drill_name
-from drills.errors import DrillError
-from sketches.baseline.fit import fit_problems
+from barograph_server.drills.derived_model import derive_baseline, derive_contract, drill_name
+from barograph_server.drills.errors import DrillError
+from barograph_server.sketches.baseline.fit import fit_problems
 from tests.support.drill_events import CONTRACT, baseline, without
 
 

@@ -7,11 +7,11 @@ import random
 import pytest
 from barograph.contract import Fallback
 
-from alerts.guard.degrading import degrading_instances
-from alerts.guard.model_guard import ModelGuard
-from alerts.rules import rules_of
-from alerts.wall_clock import LiveInstance
-from drills.guard_states import guard_states
+from barograph_server.alerts.guard.degrading import degrading_instances
+from barograph_server.alerts.guard.model_guard import ModelGuard
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.wall_clock import LiveInstance
+from barograph_server.drills.guard_states import guard_states
 from tests.support.drill_events import CONTRACT, without
 from tests.support.drill_simulation import ON_CALL, rule_of, simulation
 

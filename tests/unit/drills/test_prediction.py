@@ -9,10 +9,17 @@ import pytest
 from barograph.contract import Contract
 from barograph.contract.alerts import AlertRule, Alerts
 
-from alerts.settings import AlertSettings
-from drills.faults import FAULTS, EventTables, FaultPeriod, InjectionRequest, find_fault, plan_injection
-from drills.prediction import PagePrediction, count_values, predict_page
-from sketches.baseline.columns import FieldColumn
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.drills.faults import (
+    FAULTS,
+    EventTables,
+    FaultPeriod,
+    InjectionRequest,
+    find_fault,
+    plan_injection,
+)
+from barograph_server.drills.prediction import PagePrediction, count_values, predict_page
+from barograph_server.sketches.baseline.columns import FieldColumn
 from tests.support.drill_events import CONTRACT, DAY_MS, START_MS, baseline, make_events, without
 
 EVENTS = make_events(20_000, 10)

@@ -9,12 +9,12 @@ import msgspec
 from barograph.contract import Contract, Fallback
 from barograph.contract.alerts import AlertRule, Alerts
 
-from alerts.rules import rules_of
-from drills.expectation import DrillExpectation, expect
-from drills.faults import FaultPeriod, InjectionRequest, find_fault, plan_injection
-from drills.guard_states import guard_states
-from drills.report import DrillObservations, DrillReport, GuardObservation, recovery_s, report
-from drills.webhook import DeliveredAlert, Deliveries
+from barograph_server.alerts.rules import rules_of
+from barograph_server.drills.expectation import DrillExpectation, expect
+from barograph_server.drills.faults import FaultPeriod, InjectionRequest, find_fault, plan_injection
+from barograph_server.drills.guard_states import guard_states
+from barograph_server.drills.report import DrillObservations, DrillReport, GuardObservation, recovery_s, report
+from barograph_server.drills.webhook import DeliveredAlert, Deliveries
 from tests.support.drill_events import CONTRACT, baseline, without
 from tests.support.drill_simulation import HOUR_S, ON_CALL, rule_of, simulation
 

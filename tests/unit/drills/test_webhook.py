@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from alerts.rules import rules_of
-from alerts.simulator import Simulation
-from drills.errors import DrillError
-from drills.webhook import WebhookReceiver, deliver, to_webhook
+from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.simulator import Simulation
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.webhook import WebhookReceiver, deliver, to_webhook
 from tests.support.drill_events import CONTRACT, without
 from tests.support.drill_simulation import HOUR_S, ON_CALL, rule_of, simulation
 
@@ -50,7 +50,7 @@ def test_a_webhook_that_fails_or_never_answers_is_reported_and_does_not_hang(mon
     start_s = time.monotonic()
     with WebhookReceiver(status=500) as receiver:
         failing = deliver(happened(20), ON_CALL, receiver.url, receiver)
-    monkeypatch.setattr("alerts.webhooks.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("barograph_server.alerts.webhooks.TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         silent = deliver(happened(20), ON_CALL, f"http://127.0.0.1:{server.getsockname()[1]}/", None)
     assert time.monotonic() - start_s < 40

@@ -8,9 +8,9 @@ from datetime import datetime
 import pyarrow as pa
 import pytest
 
-from examples.flights import data
-from examples.flights.features import FEATURES
-from examples.flights.replay import build
+from barograph_server.examples.flights import data
+from barograph_server.examples.flights.features import FEATURES
+from barograph_server.examples.flights.replay import build
 
 
 def test_missing_data_and_a_time_without_a_zone_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:

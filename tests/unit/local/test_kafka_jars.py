@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from local.child_process import LocalStackError
-from local.kafka_jars import JAR_LIST, KAFKA_VERSION, Jar, cache_dir, parse_jar_list
+from barograph_server.local.child_process import LocalStackError
+from barograph_server.local.kafka_jars import JAR_LIST, KAFKA_VERSION, Jar, cache_dir, parse_jar_list
 
 HASH = "0f" * 32
 

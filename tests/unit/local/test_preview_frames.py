@@ -6,8 +6,8 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from local.preview.frames import frame_of, kind_of
-from warehouse.client import QueryResult
+from barograph_server.local.preview.frames import frame_of, kind_of
+from barograph_server.warehouse.client import QueryResult
 
 
 def test_types() -> None:

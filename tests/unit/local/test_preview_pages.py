@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dashboards.macros import ALL, TimeRange
-from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
-from warehouse.client import QueryResult
+from barograph_server.dashboards.macros import ALL, TimeRange
+from barograph_server.local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
+from barograph_server.warehouse.client import QueryResult
 
 HOUR_MS = 3_600_000
 BETWEEN = TimeRange(0, 24 * HOUR_MS)

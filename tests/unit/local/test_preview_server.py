@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from local.preview import PreviewServer
-from warehouse.client import Address
+from barograph_server.local.preview import PreviewServer
+from barograph_server.warehouse.client import Address
 
 RANGE = {"from": "now-1h", "to": "now", "variables": {}}
 PATHS = ("/api/incidents", "/api/pages/p/variables", "/api/pages/p/annotations", "/api/pages/p/panels/1")

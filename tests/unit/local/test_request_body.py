@@ -9,7 +9,7 @@ from http import HTTPStatus
 import pyarrow as pa
 import pytest
 
-from local.request_body import RequestError, decode_body, read_body
+from barograph_server.local.request_body import RequestError, decode_body, read_body
 
 PLAIN = b"INSERT INTO t FORMAT CSV\n" + b"1,2\n" * 100_000
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {

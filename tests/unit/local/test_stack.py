@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from local.child_process import LocalStackError
-from local.stack import LocalStack, default_root
+from barograph_server.local.child_process import LocalStackError
+from barograph_server.local.stack import LocalStack, default_root
 
 
 def test_the_root_is_the_environments_or_in_the_current_folder() -> None:

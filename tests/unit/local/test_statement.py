@@ -1,6 +1,6 @@
 import pytest
 
-from local.statement import Statement, parse_statement
+from barograph_server.local.statement import Statement, parse_statement
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ from barograph import Contract, Reason
 from barograph.contract import Field, Slo
 from barograph.events import encode_arrow
 
-from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
-from streams import tallies
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import Decoded, RejectedEvent
-from streams.events.columns import MAX_NAME_CHARS, EncodedNames, ProducerArrivals, encode_names
-from streams.events.json_decoder import JsonDecoder
-from streams.records import DeadCount, ErrorCount, ProducerCount, Tally
-from streams.registry.registry import Registry, build_registry
-from streams.sketcher.pane_summary import PaneKey
-from streams.sketcher.summarise import FlushSummaries
-from streams.tallies import ErrorSlices, FlushTallies, count_dead, count_producers
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
+from barograph_server.streams import tallies
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import Decoded, RejectedEvent
+from barograph_server.streams.events.columns import MAX_NAME_CHARS, EncodedNames, ProducerArrivals, encode_names
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.records import DeadCount, ErrorCount, ProducerCount, Tally
+from barograph_server.streams.registry.registry import Registry, build_registry
+from barograph_server.streams.sketcher.pane_summary import PaneKey
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.tallies import ErrorSlices, FlushTallies, count_dead, count_producers
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.monitor_schedule import SLOW_MS, T0_S, Event, columns, contract, numbered, registered
 

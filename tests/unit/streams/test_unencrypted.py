@@ -8,15 +8,15 @@ from unittest.mock import Mock
 
 import pytest
 
-import streams.run
-from cli.apply.command import apply_command
-from cli.doctor.finding import CheckStatus
-from cli.doctor.run_checks import run_checks
-from cli.errors import ApplyError
-from cli.settings import Settings, load_settings
-from streams.errors import ProcessorError
-from streams.unencrypted import is_loopback, unencrypted_connections
-from warehouse.client import Address
+from barograph_server.cli.apply import apply_command
+from barograph_server.errors import ApplyError
+from barograph_server.operations.doctor.finding import CheckStatus
+from barograph_server.operations.doctor.run_checks import run_checks
+from barograph_server.settings import Settings, load_settings
+from barograph_server.streams import run
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.unencrypted import is_loopback, unencrypted_connections
+from barograph_server.warehouse.client import Address
 
 SASL = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
 
@@ -67,8 +67,8 @@ def installation(tmp_path: Path) -> Settings:
 def test_a_processor_logs_the_warnings_at_its_start(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("streams.run.run_until_signal", lambda *_: 0)
-    getattr(streams.run, f"run_{kind}")(installation(tmp_path).processor())
+    monkeypatch.setattr("barograph_server.streams.run.run_until_signal", lambda *_: 0)
+    getattr(run, f"run_{kind}")(installation(tmp_path).processor())
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [(line["level"], line["event"], line["server"]) for line in lines] == [
         ("warning", "not encrypted", "Kafka"),
@@ -80,11 +80,11 @@ def test_a_processor_logs_the_warnings_at_its_start(
 
 def test_a_sketcher_without_its_acls_stops_its_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services = Mock()
-    monkeypatch.setattr(streams.run, "ProcessorServices", lambda *_: services)
-    monkeypatch.setattr(streams.run, "require_acls", Mock(side_effect=ProcessorError("no ACLs")))
-    monkeypatch.setattr(streams.run, "run_until_signal", lambda kind, instance, work: work(None))
+    monkeypatch.setattr(run, "ProcessorServices", lambda *_: services)
+    monkeypatch.setattr(run, "require_acls", Mock(side_effect=ProcessorError("no ACLs")))
+    monkeypatch.setattr(run, "run_until_signal", lambda kind, instance, work: work(None))
     with pytest.raises(ProcessorError, match="no ACLs"):
-        streams.run.run_sketcher(installation(tmp_path).processor())
+        run.run_sketcher(installation(tmp_path).processor())
     assert [name for name, *_ in services.method_calls] == ["start", "stop"], "and it reads nothing"
 
 
@@ -97,7 +97,7 @@ def test_apply_prints_the_warnings(
     monkeypatch.chdir(tmp_path)
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("cli.apply.plan.apply_all", fail)
+    monkeypatch.setattr("barograph_server.provisioning.deploy.apply_all", fail)
     with pytest.raises(ApplyError, match="stop"):
         apply_command()
     output = capsys.readouterr()

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.fuzz.corpus import read_corpus
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import GOOD, TARGETS, run

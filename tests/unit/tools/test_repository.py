@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.repository.__main__ import main
+from tools.repository.limits import LIMITS
 from tools.repository.tree import CHECKS, Repository
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,11 +23,18 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.load(text)"),
     ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.unsafe_load(text)"),
     ("a_class_name_stands_for_one_thing", CLI, "", "def f():\n    class LazyGroup: ..."),
-    ("every_package_has_a_level", "pyproject.toml", 'packages = ["sketches", ', 'packages = ["other", '),
-    ("imports_point_one_way", "sketches/__init__.py", "", "import streams.run"),
-    ("imports_point_one_way", "streams/__init__.py", "", "from sketches.sketch import _private"),
+    ("every_package_has_a_level", "pyproject.toml", 'packages = ["src/', 'packages = ["sketches", "src/'),
+    ("every_package_has_a_level", "src/barograph_server/" + "other", "", ""),
+    ("imports_point_one_way", "sketches/__init__.py", "", "import barograph_server.streams.run"),
+    ("imports_point_one_way", "streams/__init__.py", "", "from barograph_server.sketches.sketch import _private"),
     ("imports_point_one_way", "streams/__init__.py", "", "from . import run"),
-    ("no_modules_import_each_other_in_a_cycle", "streams/topics.py", "", "import streams.settings"),
+    ("no_modules_import_each_other_in_a_cycle", "streams/topics.py", "", "import barograph_server.streams.settings"),
+    (
+        "no_modules_import_each_other_in_a_cycle",
+        "local/preview/static/elements.js",
+        "",
+        'import {\n  size,\n} from "./panels.js";',
+    ),
     ("sketches_use_no_io_and_no_clock", "sketches/__init__.py", "", "from time import time"),
     ("the_client_needs_only_its_own_dependencies", "client/src/barograph/__init__.py", "", "import requests"),
     ("a_library_stays_where_it_belongs", CLI, "", "import grafana_client"),
@@ -42,6 +50,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("files_for_contributors_agree_with_the_project", ".editorconfig", "max_line_length = 120", ""),
     ("the_map_lists_every_folder_of_the_product", "streams/new/module.py", "", ""),
     ("unit_tests_mirror_the_source_tree", "tests/unit/streams/nowhere/test_it.py", "", ""),
+    ("limits_hold", CLI, "", "\n" * 9_000),
     ("every_threat_names_tests_that_run", SECURITY, "", "`tests/unit/nowhere.py::test_it`"),
     ("every_threat_names_tests_that_run", SECURITY, "\n## Threat model\n\n", "\n## Threats\n\n"),
     ("every_package_of_the_lock_has_hashes", "uv.lock", "sha256:", "md5:"),
@@ -83,6 +92,39 @@ def test_every_check_reports_its_fault(repository: Repository) -> None:
             silent.append((name, fault))
     assert not silent
     assert {name for name, *_ in FAULTS} == CHECKS.keys()
+
+
+def test_every_limit_notices_one_too_many(repository: Repository) -> None:
+    pyproject = repository.texts["pyproject.toml"]
+    planted: dict[str, dict[str, str]] = {
+        "lines in cli/": {"cli/a.py": "\n" * 9_001},
+        "files outside cli/ and tests/ that import it": {
+            "benchmarks/a.py": "def f():\n    from barograph_server.cli import main",
+        },
+        "imports among modules of cli/": {
+            "cli/a.py": "\n".join(f"import barograph_server.cli.c{i}" for i in range(26)),
+            "cli/b.py": "\n".join(f"from barograph_server.cli import c{i}" for i in range(25)),
+        },
+        "modules in warehouse/ outside its folders": {f"warehouse/a{i}.py": "" for i in range(13)},
+        "product files with SELECT outside warehouse/": {
+            f"streams/a{i}.py": 'def f(table):\n    return f"SELECT n FROM {table}"' for i in range(6)
+        },
+        "modules in a circle of imports, Python and JavaScript": {"local/a.js": 'import "../local/a.js";'},
+        "packages in the wheel": {"pyproject.toml": pyproject.replace('packages = ["src/', 'packages = ["a", "src/')},
+        "folders at the root": {f"a{i}/b": "" for i in range(12)},
+    }
+    unplanted = {
+        "pyproject.toml": pyproject,
+        "streams/a.py": '"""SELECT 1"""',
+        "cli/a.py": "import barograph_server.cli.main",
+        "tests/a.py": "import barograph_server.cli.main",
+        "warehouse/a/b.py": 'X = "SELECT 1"',
+        "local/b.js": 'import("./b.js");',
+    }
+    for name, most, parts in LIMITS:
+        assert sum(parts(Repository(unplanted)).values()) <= most, name
+        assert sum(parts(Repository({**unplanted, **planted.pop(name)})).values()) == most + 1, name
+    assert not planted
 
 
 def test_an_unknown_check_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

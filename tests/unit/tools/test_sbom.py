@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from local.kafka_jars import JAR_LIST, parse_jar_list
+from barograph_server.local.kafka_jars import JAR_LIST, parse_jar_list
 from tools.sbom import main
 
 ROOT = Path(__file__).resolve().parents[3]
 SHA_256 = re.compile(r"[0-9a-f]{64}")
-OWN = {"barograph", "barograph-app"}
+OWN = {"barograph", "barograph-server"}
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 from barograph.contract import Arms, Contract, Rollback
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules
-from warehouse.client import Client
-from warehouse.errors import WarehouseError
-from warehouse.scoring.arms import count_arms
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.scoring.arms import count_arms
 
 
 class RefusingDriver:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from warehouse.client import Client
+from barograph_server.warehouse.client import Client
 
 
 class Driver:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from clickhouse_connect.driver import exceptions
 
-from warehouse.client import Address, identifier
-from warehouse.errors import BUSY_CODES, WarehouseBusy, WarehouseError, translate
+from barograph_server.warehouse.client import Address, identifier
+from barograph_server.warehouse.errors import BUSY_CODES, WarehouseBusy, WarehouseError, translate
 
 
 def driver_error(code: int, text: str) -> exceptions.DatabaseError:

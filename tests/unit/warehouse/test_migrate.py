@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from warehouse import migrate
+from barograph_server.warehouse import migrate
 
 
 def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:

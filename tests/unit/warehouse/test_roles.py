@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from alerts import rules_for, rules_of, to_files
-from dashboards.pages import dashboards
-from dashboards.parse import queries_in
+from barograph_server.alerts import rules_for, rules_of, to_files
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.parse import queries_in
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.roles import MODELS, ROLES, Limit, Role, statements
 from tests.support.alerting import contracts, installation
 from tests.support.grafana_provisioning import ROOT
-from warehouse import migrate
-from warehouse.roles import MODELS, ROLES, Limit, Role, statements
 
 GRAFANA, ANALYST = (
     next(role for role in ROLES if role.name == name) for name in ("barograph_grafana", "barograph_analyst")

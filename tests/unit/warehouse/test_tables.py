@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from warehouse.client import WarehouseError
-from warehouse.dictionary_columns import dictionary_column
-from warehouse.tables import SCHEMAS, ragged, table_of
+from barograph_server.warehouse.client import WarehouseError
+from barograph_server.warehouse.dictionary_columns import dictionary_column
+from barograph_server.warehouse.tables import SCHEMAS, ragged, table_of
 
 
 def topics(**changes: Any) -> dict[str, Any]:

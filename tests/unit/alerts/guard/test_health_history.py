@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from barograph.guard.health import HealthReason, ModelHealth
 
-from alerts.guard import health_history
-from alerts.guard.health_history import HealthHistory
-from warehouse.errors import WarehouseBusy
+from barograph_server.alerts.guard import health_history
+from barograph_server.alerts.guard.health_history import HealthHistory
+from barograph_server.warehouse.errors import WarehouseBusy
 
 T0 = 1_790_000_000_000
 RECORD = ModelHealth(model="m", state="healthy", since_ms=T0, at_ms=T0, evaluated_at_ms=T0, sequence=1, guard="g")

@@ -6,7 +6,7 @@ import msgspec
 from barograph.contract import Fallback
 from barograph.guard.health import FiringState, HealthReason, ModelHealth, RuleProgress, decode_health, encode_health
 
-from alerts.guard.model_guard import BLIND_AFTER_S, ActiveInstance, ModelGuard, is_news
+from barograph_server.alerts.guard.model_guard import BLIND_AFTER_S, ActiveInstance, ModelGuard, is_news
 
 FALLBACK = Fallback(hold_s=30, recover_s=100)
 BLIND_TEXT = "ClickHouse does not answer."

@@ -11,16 +11,16 @@ import pytest
 from barograph.contract.file import parse_contract
 from barograph.guard.health import ModelHealth
 
-from alerts import AlertSettings
-from alerts.guard.model_guard import BLIND, BLIND_AFTER_S
-from alerts.guard.processor import GuardProcessor
-from alerts.rules import rules_for
-from streams.errors import ProcessorError
-from streams.registry.registry import build_registry
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse.client import Address
-from warehouse.errors import WarehouseError
+from barograph_server.alerts import AlertSettings
+from barograph_server.alerts.guard.model_guard import BLIND, BLIND_AFTER_S
+from barograph_server.alerts.guard.processor import GuardProcessor
+from barograph_server.alerts.rules import rules_for
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.errors import WarehouseError
 
 CONTRACT = parse_contract(
     "contract: 1\nmodel: m\nwindows: [{length: 1h, hop: 1m}]\n"
@@ -123,7 +123,7 @@ class Guard:
 
 @pytest.fixture(autouse=True)
 def no_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alerts.guard.health_history.insert_rows", lambda *_: None)
+    monkeypatch.setattr("barograph_server.alerts.guard.health_history.insert_rows", lambda *_: None)
 
 
 def test_a_guard_whose_records_were_not_committed_reads_the_topic_before_it_writes_again() -> None:

@@ -9,11 +9,11 @@ import pytest
 from barograph.contract import Contract, Field, Window
 from barograph.contract.alerts import AlertRule
 
-from alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
-from alerts.prediction.traffic import Traffic
-from alerts.settings import AlertSettings
-from sketches.baseline.baseline import ALL, Phi
-from sketches.detection.effects import FieldShares, shifted, with_rate
+from barograph_server.alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
+from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.sketches.baseline.baseline import ALL, Phi
+from barograph_server.sketches.detection.effects import FieldShares, shifted, with_rate
 from tests.unit.sketches.detection.test_effects import normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400

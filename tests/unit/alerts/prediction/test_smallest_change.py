@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from barograph.contract import Window
 
-from alerts.prediction.smallest_change import (
+from barograph_server.alerts.prediction.smallest_change import (
     ChangeTable,
     Detectability,
     change_tables,
     rule_detectability,
     window_detectability,
 )
-from alerts.prediction.traffic import Traffic
-from alerts.prediction.window_power import WindowTraffic
-from alerts.settings import AlertSettings
-from sketches.baseline.baseline import ALL, SliceCounts
+from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.prediction.window_power import WindowTraffic
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.sketches.baseline.baseline import ALL, SliceCounts
 from tests.unit.alerts.prediction.test_page_time import DAY_S, HOUR_S, ONE_DAY, TWO_WINDOWS
 from tests.unit.sketches.detection.test_effects import category_field, normal_field
 

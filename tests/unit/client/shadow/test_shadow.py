@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from barograph import Contract, Shadow
 
-from streams.recorder.rows import hash_ids
+from barograph_server.streams.recorder.rows import hash_ids
 from tests.support.scripted_kafka import ScriptedPublisher
 from tests.unit.client.shadow.conftest import TIMEOUT_S, ScriptedShadow, wait_until
 

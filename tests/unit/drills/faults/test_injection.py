@@ -10,8 +10,8 @@ import pytest
 from barograph.contract.alerts import RULES
 from barograph.contract.model import Slo
 
-from drills.errors import DrillError
-from drills.faults import FAULTS, EventTables, Injection, InjectionRequest, find_fault, plan_injection
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import FAULTS, EventTables, Injection, InjectionRequest, find_fault, plan_injection
 from tests.support.drill_events import CONTRACT, PERIOD, baseline, make_events, without
 
 BASELINE = baseline()

@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
-from drills.faults import FAULTS, EventTables, InjectionRequest, find_fault, plan_injection
-from drills.faults.fault import epoch_ms
+from barograph_server.drills.faults import FAULTS, EventTables, InjectionRequest, find_fault, plan_injection
+from barograph_server.drills.faults.fault import epoch_ms
 from tests.support.drill_events import CONTRACT, DAY_MS, HOUR_MS, PERIOD, baseline, make_events
 
 BASELINE = baseline()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Slice
 
-from sketches.baseline.baseline import (
+from barograph_server.sketches.baseline.baseline import (
     ALL,
     FORMAT,
     QUANTILE_RANKS,
@@ -20,7 +20,7 @@ from sketches.baseline.baseline import (
     dump_baseline,
     load_baseline,
 )
-from sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.fit import fit_problems
 
 AGE = FieldBaseline(
     name="age",

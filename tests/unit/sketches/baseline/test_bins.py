@@ -6,11 +6,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
-from sketches.baseline.bins import PsiBins, bin_labels
-from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.drift.rate_cells import RateCells
-from sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.bins import PsiBins, bin_labels
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.drift.rate_cells import RateCells
+from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS
 
 SEED = 20_261_101
 
@@ -143,11 +143,11 @@ def test_labels_and_noise_of_every_group(baseline: Baseline) -> None:
     }
     sketched = msgspec.structs.replace(baseline.fields[0], slices=slices)
     bins = PsiBins(Layout(msgspec.structs.replace(baseline, fields=(sketched, *baseline.fields[1:]))))
-    of_temp = bins.of_groups(bins.field_index == 0)
+    of_temp = bins.select(bins.field_index == 0)
     expected = noise | {f"arm={value}": noise["all"] for value in ("a", "b", "other")}
     names = [layout.slices[row] for row in of_temp.slice_index.tolist()]
     assert of_temp.noise.tolist() == [expected.get(name, 0.0) for name in names]
-    assert not bins.of_groups(bins.field_index != 0).noise.any()
+    assert not bins.select(bins.field_index != 0).noise.any()
 
 
 def test_labels_of_edges() -> None:

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.cells import (
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.cells import (
     category_cells,
     count_categories,
     count_cells,
     count_numeric,
     numeric_cells,
 )
-from sketches.baseline.columns import TAIL
-from sketches.baseline.layout import HEADER, Layout
-from sketches.sketch.quantiles import freeze_edges
+from barograph_server.sketches.baseline.columns import TAIL
+from barograph_server.sketches.baseline.layout import HEADER, Layout
+from barograph_server.sketches.sketch.quantiles import freeze_edges
 
 
 def numeric_field(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sketches.baseline.baseline import QUANTILE_RANKS
-from sketches.sketch.quantiles import FloatArray, exact_quantiles, freeze_edges
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS
+from barograph_server.sketches.sketch.quantiles import FloatArray, exact_quantiles, freeze_edges
 
 
 def bin_counts(edges: tuple[float, ...], values: FloatArray) -> list[int]:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.columns import TAIL, TAIL_KEYS
-from sketches.baseline.layout import EVENTS, HEADER, Layout, LayoutError
-from sketches.sketch.merge import N_MOMENTS
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.columns import TAIL, TAIL_KEYS
+from barograph_server.sketches.baseline.layout import EVENTS, HEADER, Layout, LayoutError
+from barograph_server.sketches.sketch.merge import N_MOMENTS
 
 
 def baseline(*fields: FieldBaseline, dimensions: tuple[SliceValues, ...] = ()) -> Baseline:

@@ -10,9 +10,9 @@ from barograph import Contract
 from barograph.contract import Field, Slice
 from barograph.publisher.pii import FieldHash, Pii
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.fit import fit_problems
-from sketches.baseline.personal import bare_values
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.personal import bare_values
 
 KEY = b"a key of sixteen bytes"
 HASHED = FieldHash(KEY, "m", "features.email")("ana@x.example")

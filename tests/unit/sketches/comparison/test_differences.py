@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact, ttest_ind
 
-from sketches.baseline.levels import REASON_NAMES, Level
-from sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
-from sketches.drift.rates import newcombe
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.sketches.baseline.levels import REASON_NAMES, Level
+from barograph_server.sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
+from barograph_server.sketches.drift.rates import newcombe
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
 def test_means_are_welchs() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.comparison.paired_items import (
+from barograph_server.sketches.comparison.paired_items import (
     PairedDifference,
     SuiteOutcome,
     judge_difference,

@@ -7,12 +7,12 @@ import pytest
 from barograph.contract import SketchKind
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
-from sketches.comparison.aligned import align
-from sketches.comparison.rebin import rebin, split_counts
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.comparison.aligned import align
+from barograph_server.sketches.comparison.rebin import rebin, split_counts
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 from tests.support.outputs import output_baseline
 
 

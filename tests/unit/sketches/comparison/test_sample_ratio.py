@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import betaln
 
-from sketches.baseline.levels import REASON_NAMES, Level
-from sketches.comparison.sample_ratio import CONCENTRATIONS, anytime_p, sample_ratio
+from barograph_server.sketches.baseline.levels import REASON_NAMES, Level
+from barograph_server.sketches.comparison.sample_ratio import CONCENTRATIONS, anytime_p, sample_ratio
 
 HALF = [0.5, 0.5]
 

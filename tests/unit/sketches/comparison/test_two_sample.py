@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from sketches.baseline.levels import REASON_NAMES, Level
-from sketches.comparison.two_sample import PsiDifferences, psi_differences
+from barograph_server.sketches.baseline.levels import REASON_NAMES, Level
+from barograph_server.sketches.comparison.two_sample import PsiDifferences, psi_differences
 from tests.unit.sketches.drift.test_psi_simulated import RARE, TEN, psi
 from tests.unit.sketches.drift.test_psi_simulated import SHARES as ONE_SIDED
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from sketches.baseline.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
-from sketches.detection import effects
-from sketches.detection.psi_power import mixed_psi
+from barograph_server.sketches.baseline.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
+from barograph_server.sketches.detection import effects
+from barograph_server.sketches.detection.psi_power import mixed_psi
 
 EDGES = tuple(ndtri(np.arange(1, 10) / 10).tolist())
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import multinomial
 
-from sketches.detection.onset import KAPPA, Onset, estimate_onset
+from barograph_server.sketches.detection.onset import KAPPA, Onset, estimate_onset
 
 BEFORE, AFTER = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.3])
 

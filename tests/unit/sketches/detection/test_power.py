@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from sketches.baseline.levels import Level
-from sketches.detection.delay import DetectionCurve, share_at
-from sketches.detection.psi_power import exceedance, interval_exceedance, level_threshold, mixed_psi
-from sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
-from sketches.drift.power import n_star
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.rates import rate_verdicts
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.detection.delay import DetectionCurve, share_at
+from barograph_server.sketches.detection.psi_power import exceedance, interval_exceedance, level_threshold, mixed_psi
+from barograph_server.sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
+from barograph_server.sketches.drift.power import n_star
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.rates import rate_verdicts
 
 FloatArray = NDArray[np.float64]
 EDGES = ndtri(np.arange(1, 10) / 10)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from sketches.baseline.baseline import QUANTILE_RANKS
-from sketches.drift.distances import (
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS
+from barograph_server.sketches.drift.distances import (
     STEP_ERROR,
     STEP_RANKS,
     STEPS,
@@ -24,8 +24,8 @@ from sketches.drift.distances import (
     ks_threshold,
     wasserstein,
 )
-from sketches.sketch.numeric import as_sketched, numeric_sketch, numeric_sketch_type
-from sketches.sketch.quantiles import exact_quantiles
+from barograph_server.sketches.sketch.numeric import as_sketched, numeric_sketch, numeric_sketch_type
+from barograph_server.sketches.sketch.quantiles import exact_quantiles
 
 RANKS = np.linspace(0.0, 1.0, QUANTILE_RANKS)
 Draw = Callable[[np.random.Generator, int], FloatArray]

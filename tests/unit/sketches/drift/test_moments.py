@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import kurtosis as sample_kurtosis
 from scipy.stats import ttest_ind
 
-from sketches.drift.distances import STEP_RANKS, FloatArray
-from sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
-from sketches.sketch.quantiles import exact_quantiles
+from barograph_server.sketches.drift.distances import STEP_RANKS, FloatArray
+from barograph_server.sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
+from barograph_server.sketches.sketch.quantiles import exact_quantiles
 
 
 def shifts(windows: FloatArray, base: Spread, phi: float = 1.0) -> MomentShifts:

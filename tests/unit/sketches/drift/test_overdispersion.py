@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import chdtri
 
-from sketches.baseline.baseline import Phi
-from sketches.drift.overdispersion import Overdispersion, learn_phi
-from sketches.drift.psi import psi_values, psi_verdicts
+from barograph_server.sketches.baseline.baseline import Phi
+from barograph_server.sketches.drift.overdispersion import Overdispersion, learn_phi
+from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 
 
 def windows(phi: float, count: int, df: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import false_discovery_control, fisher_exact
 
-from sketches.drift.fdr import q_values
-from sketches.drift.fisher import fisher_p
+from barograph_server.sketches.drift.fdr import q_values
+from barograph_server.sketches.drift.fisher import fisher_p
 
 SEED = 50
 

@@ -9,9 +9,9 @@ import pytest
 from scipy.special import chdtrc, chdtri, chndtrinc, ndtr, ndtri
 from scipy.stats import ncx2
 
-from sketches.baseline.levels import REASON_NAMES, Level
-from sketches.drift.power import n_star, visible_shift
-from sketches.drift.psi import psi_values, psi_verdicts
+from barograph_server.sketches.baseline.levels import REASON_NAMES, Level
+from barograph_server.sketches.drift.power import n_star, visible_shift
+from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 
 TEN = [1_000_000] * 10
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import chdtri, chndtr, chndtrinc
 
-from sketches.drift.noncentral import _Inverse, chi2_quantile, lambda_high, lambda_low
+from barograph_server.sketches.drift.noncentral import _Inverse, chi2_quantile, lambda_high, lambda_low
 
 SEED = 31
 

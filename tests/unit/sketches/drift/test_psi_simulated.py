@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import chi2, ncx2, poisson
 
-from sketches.baseline.levels import Level
-from sketches.drift.power import n_star
-from sketches.drift.psi import PsiVerdicts, psi_verdicts
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.power import n_star
+from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
 
 FloatArray = NDArray[np.float64]
 

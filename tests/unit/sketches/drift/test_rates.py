@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from sketches.baseline.levels import REASON_NAMES, Level
-from sketches.drift.rates import newcombe, rate_verdicts, wilson
+from barograph_server.sketches.baseline.levels import REASON_NAMES, Level
+from barograph_server.sketches.drift.rates import newcombe, rate_verdicts, wilson
 
 ROWS = 100_000
 """Of the baselines."""

@@ -11,7 +11,7 @@ import pytest
 from barograph.contract import Contract, Field
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import (
+from barograph_server.sketches.baseline.baseline import (
     ALL,
     HOUR_NAMES,
     Baseline,
@@ -22,13 +22,13 @@ from sketches.baseline.baseline import (
     dump_baseline,
     load_baseline,
 )
-from sketches.baseline.bins import PsiBins
-from sketches.baseline.fit import fit_problems
-from sketches.baseline.layout import IntArray, Layout
-from sketches.baseline.levels import Level
-from sketches.drift.psi import PsiVerdicts, psi_verdicts
-from sketches.drift.season import Season
-from streams.hour_of_week import compute_hours_of_week
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.layout import IntArray, Layout
+from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
+from barograph_server.sketches.drift.season import Season
+from barograph_server.streams.hour_of_week import compute_hours_of_week
 
 FloatArray = NDArray[np.float64]
 ZONE = "Europe/Berlin"

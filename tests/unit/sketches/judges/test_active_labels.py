@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from sketches.judges.active_labels import active_rate, sampling_probabilities
-from sketches.judges.fault_rate import RATE_REASON_NAMES
+from barograph_server.sketches.judges.active_labels import active_rate, sampling_probabilities
+from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES
 
 SCORES = [0.1, 0.2, 0.5, 0.9, 0.4, 0.05, 0.6, 0.8, 0.3, 0.15]
 Z = 1.959963984540054

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.judges.agreement import MISSING, agreement, category_counts
+from barograph_server.sketches.judges.agreement import MISSING, agreement, category_counts
 
 TEXTBOOK = np.array(
     [

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sketches.judges.anchors import anchor_drift, changed_anchors, is_deterministic
+from barograph_server.sketches.judges.anchors import anchor_drift, changed_anchors, is_deterministic
 
 
 def test_evidence_of_a_few_anchors_by_hand() -> None:

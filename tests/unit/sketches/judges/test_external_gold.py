@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.judges.external_gold import external_gold_rate
-from sketches.judges.fault_rate import RATE_REASON_NAMES
+from barograph_server.sketches.judges.external_gold import external_gold_rate
+from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES
 
 GOLDEN = (5000, 900, 50, 45, 100, 92)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.judges.fault_rate import RATE_REASON_NAMES
-from sketches.judges.graded import GOLD_SUMS, gold_sums, graded_rate, other_sums
-from sketches.judges.strata import strata_rate
+from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES
+from barograph_server.sketches.judges.graded import GOLD_SUMS, gold_sums, graded_rate, other_sums
+from barograph_server.sketches.judges.strata import strata_rate
 
 LABELS = np.repeat([1, 0, 1, 0], [30, 10, 4, 156])
 SCORES = np.repeat([1.0, 1.0, 0.0, 0.0], [30, 10, 4, 156])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.drift.rates import wilson
-from sketches.judges.fault_rate import RATE_REASON_NAMES, RateReason
-from sketches.judges.strata import strata_rate, weighted_rate
+from barograph_server.sketches.drift.rates import wilson
+from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES, RateReason
+from barograph_server.sketches.judges.strata import strata_rate, weighted_rate
 
 GOLDEN = (5000, 900, 40, 30, 160, 4)
 GOLDEN_WEIGHTED = (39, 3)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sketches.judges.trust import FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE, score_trust
+from barograph_server.sketches.judges.trust import FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE, score_trust
 
 GOLDEN_TRUSTED = 1
 """Of 100 evaluators without a clue."""

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import entropy, linregress
 
-from sketches.loops.diversity import diversity
-from sketches.loops.effect import LoopEffect, estimate_effect, follow
-from sketches.loops.measure import RETURNS, LoopRows, measure_loop
-from sketches.loops.verdict import decide
+from barograph_server.sketches.loops.diversity import diversity
+from barograph_server.sketches.loops.effect import LoopEffect, estimate_effect, follow
+from barograph_server.sketches.loops.measure import RETURNS, LoopRows, measure_loop
+from barograph_server.sketches.loops.verdict import decide
 from tests.reference.feedback_loops import DAY_MS, coverage, measured
 
 

@@ -7,11 +7,11 @@ import pytest
 from barograph.contract.check import PERFORMANCE_METRICS
 from sklearn import metrics as sklearn_metrics
 
-from sketches.drift.rates import newcombe
-from sketches.performance.auc import auc_and_variance, auc_metric
-from sketches.performance.binary import binary_metrics
-from sketches.performance.bins import first_positive, score_edges
-from sketches.performance.metric import difference, mean, proportion
+from barograph_server.sketches.drift.rates import newcombe
+from barograph_server.sketches.performance.auc import auc_and_variance, auc_metric
+from barograph_server.sketches.performance.binary import binary_metrics
+from barograph_server.sketches.performance.bins import first_positive, score_edges
+from barograph_server.sketches.performance.metric import difference, mean, proportion
 from tests.support.performance import drawn, measured, score_histogram
 
 GOLDEN_SCORES = [0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6]

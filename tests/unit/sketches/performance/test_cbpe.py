@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from sketches.performance.bins import first_positive, mean_scores, score_edges
-from sketches.performance.calibration_map import CalibrationMap, learn_calibration
-from sketches.performance.cbpe import cbpe_metrics, cbpe_trust, realised_error
-from sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.bins import first_positive, mean_scores, score_edges
+from barograph_server.sketches.performance.calibration_map import CalibrationMap, learn_calibration
+from barograph_server.sketches.performance.cbpe import cbpe_metrics, cbpe_trust, realised_error
+from barograph_server.sketches.performance.metric import MetricEstimate
 from tests.support.performance import FloatArray, drawn, measured, score_histogram
 
 THRESHOLD = 0.4

@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
-from sketches.performance.bins import score_edges
-from sketches.performance.cbpe_classes import ClassCalibration, class_cbpe_metrics, learn_class_calibration
-from sketches.performance.classes import class_metrics
-from sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.cbpe_classes import (
+    ClassCalibration,
+    class_cbpe_metrics,
+    learn_class_calibration,
+)
+from barograph_server.sketches.performance.classes import class_metrics
+from barograph_server.sketches.performance.metric import MetricEstimate
 from tests.support.performance import class_confusion, score_histogram
 
 FloatArray = NDArray[np.float64]

@@ -12,11 +12,11 @@ from scipy.special import softmax
 from scipy.stats import t as student_t
 from sklearn import metrics as sklearn_metrics
 
-from sketches.performance.binary import SCORE_FLOOR
-from sketches.performance.bins import score_edges
-from sketches.performance.classes import class_metrics
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import ERROR_QUANTILES, ERROR_RANKS, number_metrics
+from barograph_server.sketches.performance.binary import SCORE_FLOOR
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.classes import class_metrics
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.number import ERROR_QUANTILES, ERROR_RANKS, number_metrics
 from tests.support.performance import class_confusion, error_sums, score_histogram, sums
 
 FloatArray = NDArray[np.float64]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sketches.performance.clustered_rate import clustered_rate
+from barograph_server.sketches.performance.clustered_rate import clustered_rate
 
 GOLDEN_COVERAGE = [95, 95, 95, 92]
 """Of 100 intervals for each of `CASES`."""

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from sketches.performance.bins import score_edges
-from sketches.performance.calibration import calibration_error
-from sketches.performance.classes import class_metrics
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import ERROR_RANKS, number_metrics
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.calibration import calibration_error
+from barograph_server.sketches.performance.classes import class_metrics
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.number import ERROR_RANKS, number_metrics
 from tests.support.performance import (
     class_confusion,
     covered,

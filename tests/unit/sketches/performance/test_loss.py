@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.performance.loss import LossMap, learn_loss, loss_metrics
+from barograph_server.sketches.performance.loss import LossMap, learn_loss, loss_metrics
 
 FloatArray = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import CensoredData, ecdf, expon
 
-from sketches.performance.maturity import Maturity, age_edges, learn_maturity
+from barograph_server.sketches.performance.maturity import Maturity, age_edges, learn_maturity
 from tests.support.performance import covered
 
 FloatArray = NDArray[np.float64]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from sketches.performance.bins import score_edges
-from sketches.performance.calibration import merge_groups
-from sketches.performance.calibration_map import learn_calibration
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.selective import corrected_metrics, selective
+from barograph_server.sketches.performance.bins import score_edges
+from barograph_server.sketches.performance.calibration import merge_groups
+from barograph_server.sketches.performance.calibration_map import learn_calibration
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.selective import corrected_metrics, selective
 from tests.support.performance import BoolArray, FloatArray, covered, drawn, measured, score_histogram
 
 THRESHOLD = 0.4

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
+from barograph_server.sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
 
 
 def _exactly(value: str, count: int) -> FrequentValue:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sketches.sketch.envelope import (
+from barograph_server.sketches.sketch.envelope import (
     FORMAT,
     HEADER_BYTES,
     EnvelopeError,

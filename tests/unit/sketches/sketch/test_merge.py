@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.sketch.envelope import MixedSketches
-from sketches.sketch.merge import (
+from barograph_server.sketches.sketch.envelope import MixedSketches
+from barograph_server.sketches.sketch.merge import (
     N_MOMENTS,
     NumberSummary,
     empty_moments,
@@ -13,7 +13,7 @@ from sketches.sketch.merge import (
     merge_sketch,
     recenter_moments,
 )
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
 def sketch_of(values: NDArray[np.float64], integer: bool = False) -> NumericSketch:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from barograph.contract import SketchKind
 
-from sketches.sketch.envelope import MixedSketches, SketchType
-from sketches.sketch.numeric import NumericSketch, numeric_sketch, numeric_sketch_type
-from sketches.sketch.sorted_kll import MIN_VALUES
+from barograph_server.sketches.sketch.envelope import MixedSketches, SketchType
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch, numeric_sketch_type
+from barograph_server.sketches.sketch.sorted_kll import MIN_VALUES
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 

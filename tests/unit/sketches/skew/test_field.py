@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.skew.field import Explanation, FloatArray, Skew, choose
-from sketches.skew.numbers import EXACT, compare_numbers
-from sketches.skew.units import name_factor, name_linear, name_offset, name_span, name_wrap
+from barograph_server.sketches.skew.field import Explanation, FloatArray, Skew, choose
+from barograph_server.sketches.skew.numbers import EXACT, compare_numbers
+from barograph_server.sketches.skew.units import name_factor, name_linear, name_offset, name_span, name_wrap
 
 N = 4_000
 RNG = np.random.default_rng(20130601)

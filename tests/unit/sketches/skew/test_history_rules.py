@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sketches.skew.field import FloatArray, IntArray, Skew
-from sketches.skew.history_rules import EntityHistory, EntitySeries
-from sketches.skew.numbers import compare_numbers
+from barograph_server.sketches.skew.field import FloatArray, IntArray, Skew
+from barograph_server.sketches.skew.history_rules import EntityHistory, EntitySeries
+from barograph_server.sketches.skew.numbers import compare_numbers
 
 ENTITIES, ROWS = 40, 150
 HOUR = 3_600_000

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from sketches.skew.field import IntArray, Skew
-from sketches.skew.texts import compare_texts
+from barograph_server.sketches.skew.field import IntArray, Skew
+from barograph_server.sketches.skew.texts import compare_texts
 
 RNG = np.random.default_rng(5)
 NAMES = ("São Paulo", "New York-JFK", "la Guardia", "Newark EWR", "Köln Bonn", "Orly")

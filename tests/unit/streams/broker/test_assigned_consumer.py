@@ -8,12 +8,12 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
-from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
-from streams.broker.transactions import TransactionDropped
-from streams.errors import ProcessorError
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
+from barograph_server.streams.broker.transactions import TransactionDropped
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.operations import metrics
 from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, failure
-from warehouse import metrics
 
 TOPICS = ("labels", "predictions")
 

@@ -12,15 +12,15 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.broker.client import Admin, fetch
-from streams.broker.transactions import Transactions
-from streams.errors import ProcessorError
-from streams.prompts.prompt_log import PromptLog
-from streams.runtime.lifecycle import EXIT_STUCK
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.streams.broker.client import Admin, fetch
+from barograph_server.streams.broker.transactions import Transactions
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
 from tests.support.fake_consumer import FakeConsumer, failure, fake_settings
-from warehouse.client import Address
 
 
 class FakeAdminClient:
@@ -129,7 +129,7 @@ def test_prompts_are_not_read_from_a_topic_that_is_missing_or_has_several_partit
                 raise future
             return future
 
-    monkeypatch.setattr("streams.broker.client.Admin", Described)
+    monkeypatch.setattr("barograph_server.streams.broker.client.Admin", Described)
     with pytest.raises(ProcessorError, match=problem):
         PromptLog(fake_settings()).read()
 

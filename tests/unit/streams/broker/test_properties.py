@@ -13,10 +13,10 @@ import pytest
 from barograph.publisher.outbox import Outbox, PublishError
 from confluent_kafka import Producer
 
-from cli.errors import SettingsError
-from cli.settings import load_settings
-from streams.broker.client import Admin
-from streams.broker.properties import may_hold_secret
+from barograph_server.errors import SettingsError
+from barograph_server.settings import load_settings
+from barograph_server.streams.broker.client import Admin
+from barograph_server.streams.broker.properties import may_hold_secret
 from tests.support.pipeline import wait_for
 
 SOUNDS_SECRET = re.compile(r"pass|secret|credential|token|key|pem|jaas|config$|cmd$")

@@ -11,9 +11,9 @@ import pytest
 from barograph.contract import Contract, Field
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason, encode_arrow
 
-from cli.dead_letters.decoded import decode_text
-from cli.dead_letters.show import count_by_group
-from streams.dead_letters.dead_letter import (
+from barograph_server.cli.dead_letters import count_by_group
+from barograph_server.operations.decoded_dead_letters import decode_text
+from barograph_server.streams.dead_letters.dead_letter import (
     DeadLetter,
     DeadLetterPosition,
     Resolution,
@@ -21,12 +21,18 @@ from streams.dead_letters.dead_letter import (
     position_in_key,
     resolution_key,
 )
-from streams.dead_letters.message import dead_message
-from streams.dead_letters.reader import DeadLetterFilter
-from streams.dead_letters.replay import original_message
-from streams.dead_letters.text_removal import without_text
-from streams.events.arrow_message import open_table
-from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent, ReplayedDeadLetter, sort_messages
+from barograph_server.streams.dead_letters.message import dead_message
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter
+from barograph_server.streams.dead_letters.replay import original_message
+from barograph_server.streams.dead_letters.text_removal import without_text
+from barograph_server.streams.events.arrow_message import open_table
+from barograph_server.streams.events.batch import (
+    DEAD_LETTER_HEADER,
+    TOKEN_HEADER,
+    RejectedEvent,
+    ReplayedDeadLetter,
+    sort_messages,
+)
 from tests.support.fake_consumer import FakeMessage
 from tests.support.pipeline import simple_contract
 

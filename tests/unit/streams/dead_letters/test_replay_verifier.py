@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaError
 
-from streams.dead_letters.dead_letter import DeadLetterPosition, Resolution, resolution_key
-from streams.dead_letters.replay_verifier import WAIT_S, ReplayVerifier
-from streams.events.batch import ReplayedDeadLetter
-from streams.settings import ProcessorSettings
-from warehouse.client import Address
+from barograph_server.streams.dead_letters.dead_letter import DeadLetterPosition, Resolution, resolution_key
+from barograph_server.streams.dead_letters.replay_verifier import WAIT_S, ReplayVerifier
+from barograph_server.streams.events.batch import ReplayedDeadLetter
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
 
 TOKENS = [f"{i:032x}" for i in range(10)]
 

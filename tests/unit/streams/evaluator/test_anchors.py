@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from streams.evaluator.anchors import read_anchors
-from streams.evaluator.check_evaluators import SetupError
+from barograph_server.streams.evaluator.anchors import read_anchors
+from barograph_server.streams.evaluator.check_evaluators import SetupError
 
 
 def lines(n: int = 20) -> list[dict[str, Any]]:

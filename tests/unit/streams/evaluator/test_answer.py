@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from streams.evaluator.answer import read_answers
+from barograph_server.streams.evaluator.answer import read_answers
 
 AT_MS = 1_790_000_000_123
 EVENT = {

@@ -8,9 +8,9 @@ import pytest
 from barograph.contract.evaluators import CHECKS, Evaluator
 from barograph.text.content import CUT
 
-from streams.evaluator.answer import Answer
-from streams.evaluator.check_evaluators import SetupError, build_check
-from streams.evaluator.evaluation import is_chosen
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.check_evaluators import SetupError, build_check
+from barograph_server.streams.evaluator.evaluation import is_chosen
 
 DOCUMENT = "Customers may return goods within 30 days of delivery. Call +49 30 1234567."
 SETTINGS = {

@@ -10,11 +10,11 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
 from structlog.testing import capture_logs
 
-from streams.evaluator.active import FILES_S, NO_VERSION, ActiveEvaluator, ActiveEvaluators
-from streams.evaluator.answer import Answer
-from streams.evaluator.judge_evaluators import JudgeEvaluators
-from streams.evaluator.settings import EvaluatorSettings
-from streams.registry.registry import Registry
+from barograph_server.streams.evaluator.active import FILES_S, NO_VERSION, ActiveEvaluator, ActiveEvaluators
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.streams.registry.registry import Registry
 
 RETURNS = "Customers may return goods within 30 days of delivery."
 ANSWER = Answer("bot", "1", "a1", 0, f"“{RETURNS[:-1]}” [returns].")

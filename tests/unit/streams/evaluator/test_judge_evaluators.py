@@ -14,11 +14,11 @@ from barograph.contract.evaluators import Evaluator
 from barograph.text.content import CUT
 from structlog.testing import capture_logs
 
-from streams.errors import ProcessorError
-from streams.evaluator.answer import Answer
-from streams.evaluator.check_evaluators import Check, SetupError
-from streams.evaluator.judge_evaluators import JudgeEvaluators
-from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.check_evaluators import Check, SetupError
+from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
+from barograph_server.streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
 from tests.support.judge_server import Answer as ServerAnswer
 from tests.support.judge_server import JudgeServer, always, chat, send
 from tests.support.scripted_http import Exchange

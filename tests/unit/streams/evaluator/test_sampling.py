@@ -6,10 +6,10 @@ import pytest
 from barograph.contract import Contract, Slice, Text
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
-from streams.evaluator.active import ActiveEvaluator
-from streams.evaluator.answer import Answer
-from streams.evaluator.budget import HourlyBudget
-from streams.evaluator.evaluation import Evaluation
+from barograph_server.streams.evaluator.active import ActiveEvaluator
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.budget import HourlyBudget
+from barograph_server.streams.evaluator.evaluation import Evaluation
 
 
 def taken(budget: EvaluatorBudget, seconds: int, **used: float) -> list[int]:

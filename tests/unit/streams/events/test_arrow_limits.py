@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from barograph.events import Reason
 
-from streams.events import arrow_decoder, arrow_message
-from streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
-from streams.events.arrow_message import (
+from barograph_server.streams.events import arrow_decoder, arrow_message
+from barograph_server.streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
+from barograph_server.streams.events.arrow_message import (
     DETAIL_CHARS,
     MAX_ROWS,
     MAX_UNPACKED_BYTES,
@@ -21,16 +21,16 @@ from streams.events.arrow_message import (
     open_table,
     rejection_reason,
 )
-from streams.events.arrow_sizes import shared_bytes
-from streams.events.batch import OUT_OF_MEMORY
-from streams.events.json_decoder import JsonDecoder
-from streams.recorder import arrow_rows, json_rows, labels
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.arrow_values import to_text
-from streams.recorder.json_rows import JsonRows
-from streams.recorder.labels import decode_arrow_labels, decode_json_labels
-from streams.recorder.rows import position_columns
-from streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.events.arrow_sizes import shared_bytes
+from barograph_server.streams.events.batch import OUT_OF_MEMORY
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder import arrow_rows, json_rows, labels
+from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.arrow_values import to_text
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
+from barograph_server.streams.recorder.rows import position_columns
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import (
     KAFKA_BYTES,
     NOW_MS,

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field
 
-from sketches.baseline.columns import TAIL
-from streams.events.batch import MessageBatch
-from streams.events.event_time import parse_time_ms
-from streams.events.event_type import is_nameable
-from streams.events.json_decoder import JsonDecoder
-from streams.recorder.json_rows import JsonRows
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.sketches.baseline.columns import TAIL
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.event_time import parse_time_ms
+from barograph_server.streams.events.event_type import is_nameable
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 

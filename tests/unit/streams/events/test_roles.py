@@ -11,15 +11,15 @@ import pytest
 from barograph.contract import Contract, Field
 from barograph.events import Reason, encode_arrow
 
-from streams.broker.assigned_consumer import Membership
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import concat_columns
-from streams.events.json_decoder import JsonDecoder
-from streams.registry.registry import build_registry
-from streams.sketcher.end_probe import EndProbe
-from streams.sketcher.flush import Flush
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.broker.assigned_consumer import Membership
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.columns import concat_columns
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.sketcher.end_probe import EndProbe
+from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.messages import NOW_MS, batch_of
 
 REGISTRY = build_registry([(Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),)), 1)], [])

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams.broker import consumer_lag as offsets_module
-from streams.broker.consumer_lag import LagMonitor, SourceTopic
-from streams.health.watchdog import StallTimeouts, Watchdog
-from streams.runtime.heartbeat import Heartbeat
-from streams.runtime.lifecycle import EXIT_STUCK
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
-from warehouse import metrics
-from warehouse.client import Address
+from barograph_server.streams.broker import consumer_lag as offsets_module
+from barograph_server.streams.broker.consumer_lag import LagMonitor, SourceTopic
+from barograph_server.streams.health.watchdog import StallTimeouts, Watchdog
+from barograph_server.streams.runtime.heartbeat import Heartbeat
+from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.operations import metrics
 
 TIMEOUTS = StallTimeouts(unhealthy_s=60.0, stuck_s=300.0)
 

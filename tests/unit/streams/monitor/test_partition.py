@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from barograph.contract import Window
 
-from streams.monitor.state.offset_ledger import make_record_seq
-from streams.records import DeadCount, OffsetRange, Partial, Tally
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
+from barograph_server.streams.records import DeadCount, OffsetRange, Partial, Tally
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from tests.support.monitor_harness import DAY_S, HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S, TOPIC, baseline, contract, registered
 
@@ -59,16 +59,16 @@ def test_a_window_of_the_last_events_begins_where_it_has_enough_of_them() -> Non
     monitor.flush(T0_S + 3 * HOUR_S, caught_up_s=T0_S + 9 * HOUR_S + 1200)
     # All versions share a window: the events of the other one count, and have a row of their own.
     events = {key: row for key, row in monitor.warehouse.last("drift").items() if row["field"] == "x"}
-    of_all = [row for row in events.values() if row["slice"] == "all"]
-    assert {row["window"] for row in of_all} == {"last 3"}
+    unsliced = [row for row in events.values() if row["slice"] == "all"]
+    assert {row["window"] for row in unsliced} == {"last 3"}
     starts = {
         (row["window_end"] - T0_S) // HOUR_S: (row["window_start"] - T0_S) // HOUR_S
-        for row in of_all
+        for row in unsliced
         if row["version"] == "1"
     }
     # The longest span ends the search before 1:00 and after 7:00.
     assert starts == {1: -5, 2: 0, 3: 0, **dict.fromkeys(range(4, 8), 1), 8: 2, 9: 3}
-    n = {(row["version"], (row["window_end"] - T0_S) // HOUR_S): row["n"] for row in of_all}
+    n = {(row["version"], (row["window_end"] - T0_S) // HOUR_S): row["n"] for row in unsliced}
     assert (n["1", 2], n["1", 4], n["unheard-of", 4]) == (2, 1, 2)
 
 

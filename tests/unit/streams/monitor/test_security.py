@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from faust import SASLCredentials, SSLCredentials
 
-from streams.errors import ProcessorError
-from streams.monitor.app import faust_credentials
-from streams.monitor.security import Security, security_of
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.monitor.app import faust_credentials
+from barograph_server.streams.monitor.security import Security, security_of
 from tests.support.secure_kafka import Certificates, require_openssl
 
 SCRAM = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Window
 
-from streams.monitor.windows import (
+from barograph_server.streams.monitor.windows import (
     all_ends,
     ends_between,
     ends_covering,

@@ -10,16 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from streams.monitor.state.store import WarehouseStore
-from streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
-from streams.records import Tally, encode
-from streams.runtime.heartbeat import Heartbeat
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
+from barograph_server.streams.records import Tally, encode
+from barograph_server.streams.runtime.heartbeat import Heartbeat
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.errors import WarehouseBusy
 from tests.support.memory_warehouse import MemoryWarehouse, without
 from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, History, make_history
-from warehouse.client import Address
-from warehouse.errors import WarehouseBusy
 
 
 class BusyConnection:

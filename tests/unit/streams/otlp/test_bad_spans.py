@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from streams.events.event_time import FUTURE_MS, RETENTION_MS
-from streams.otlp.rejection import SpanReason, ValueReason
-from streams.otlp.settings import MappingOptions
+from barograph_server.streams.events.event_time import FUTURE_MS, RETENTION_MS
+from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.otlp.settings import MappingOptions
 from tests.support.otlp import CALL, RECEIVED_MS, as_json, export_of, make_ingest, predictions, span
 
 HOUR_MS = 3_600_000

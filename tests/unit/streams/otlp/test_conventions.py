@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.otlp.conventions import Conventions, Use, load_conventions
-from streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.otlp.conventions import Conventions, Use, load_conventions
+from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.warehouse.operations.metrics import SPAN_OUTCOME, VALUE_REASON
 from tests.support.otlp import CALL, FOLDER, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
 from tests.support.pipeline import ROOT
-from warehouse.metrics import SPAN_OUTCOME, VALUE_REASON
 
 TEXT = (ROOT / "streams" / "otlp" / "conventions.yaml").read_text(encoding="utf-8")
 TABLE = load_conventions()

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.otlp.conventions import load_conventions
-from streams.otlp.json_decoder import JsonExportDecoder
-from streams.otlp.protobuf_decoder import ProtobufExportDecoder
-from streams.otlp.rejection import ExportError, RequestReason, SpanReason
-from streams.otlp.span import MAX_ATTRIBUTES, MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
+from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
+from barograph_server.streams.otlp.rejection import ExportError, RequestReason, SpanReason
+from barograph_server.streams.otlp.span import MAX_ATTRIBUTES, MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
 from tests.support.otlp import INSTRUMENTATIONS, as_json, as_protobuf, export_of, exports, span
 
 RESOURCE = frozenset(("service.name",))

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from streams.otlp.nesting import SpanOutcome
-from streams.otlp.rejection import ValueReason
+from barograph_server.streams.otlp.nesting import SpanOutcome
+from barograph_server.streams.otlp.rejection import ValueReason
 from tests.support.otlp import (
     FOLDER,
     INSTRUMENTATIONS,

@@ -14,15 +14,15 @@ import pytest
 from barograph.publisher.outbox import Outbox, kafka_settings
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from streams.errors import ProcessorError
-from streams.otlp.http_endpoint import OtlpEndpoint, unpack
-from streams.otlp.receiver import Receiver
-from streams.otlp.rejection import ExportError, RequestReason
-from streams.otlp.settings import OtlpSettings
-from streams.otlp.span import MAX_REQUEST_BYTES
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint, unpack
+from barograph_server.streams.otlp.receiver import Receiver
+from barograph_server.streams.otlp.rejection import ExportError, RequestReason
+from barograph_server.streams.otlp.settings import OtlpSettings
+from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.operations import metrics
 from tests.support.otlp import RECEIVED_MS, as_json, as_protobuf, export_of, make_ingest, post, span
-from warehouse import metrics
 
 MAX_PENDING = 50
 PROTOBUF = "application/x-protobuf"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from streams.otlp.conventions import load_conventions
-from streams.otlp.model_call import CallReader, ModelCall
-from streams.otlp.nesting import Candidate, NestedCalls, SpanOutcome
-from streams.otlp.span import Span
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.model_call import CallReader, ModelCall
+from barograph_server.streams.otlp.nesting import Candidate, NestedCalls, SpanOutcome
+from barograph_server.streams.otlp.span import Span
 from tests.support.otlp import CALL, RECEIVED_MS, as_json, export_of, make_ingest, predictions, span
 
 AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 14}

@@ -9,10 +9,10 @@ from barograph import Contract
 from barograph.contract import Arms, Field, Slice
 from barograph.values import QuickPrediction
 
-from streams.otlp.contract_privacy import ContractPrivacy
-from streams.otlp.conventions import load_conventions
-from streams.otlp.rejection import ExportError
-from streams.registry.registry import Registry
+from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.rejection import ExportError
+from barograph_server.streams.registry.registry import Registry
 from tests.support.otlp import INSTRUMENTATIONS, as_json, as_protobuf, exports, make_ingest, predictions, spans_of
 
 USER = Field(name="customer", type="category", source="context.user", pii="hash")

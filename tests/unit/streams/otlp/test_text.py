@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from barograph.contract import Contract, Field, LabelSpec, Text
 
-from streams.otlp.contract_privacy import ContractPrivacy
-from streams.otlp.contract_text import ContractText
-from streams.otlp.feedback_class import FeedbackClass
-from streams.otlp.model_call import ModelCall
-from streams.otlp.nesting import NestedCalls
-from streams.registry.registry import Registry, build_registry
+from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
+from barograph_server.streams.otlp.contract_text import ContractText
+from barograph_server.streams.otlp.feedback_class import FeedbackClass
+from barograph_server.streams.otlp.model_call import ModelCall
+from barograph_server.streams.otlp.nesting import NestedCalls
+from barograph_server.streams.registry.registry import Registry, build_registry
 from tests.support.otlp import (
     CALL,
     RECEIVED_MS,

@@ -17,7 +17,7 @@ from barograph.prompts.records import (
     encode_prompt_record,
 )
 
-from streams.prompts.changes import (
+from barograph_server.streams.prompts.changes import (
     Author,
     Draft,
     PromptChangeError,
@@ -28,8 +28,8 @@ from streams.prompts.changes import (
     roll_back,
     variable_warnings,
 )
-from streams.prompts.proposed_rollback import decide_rollback
-from warehouse.rollback_proposals import RollbackProposal
+from barograph_server.streams.prompts.proposed_rollback import decide_rollback
+from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal
 
 ANA = Author("ana", 1_000)
 

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field, Slice
 
-from streams.events.columns import EventColumns
-from streams.events.json_decoder import JsonDecoder
-from streams.rebuild.raw_events import to_message
-from streams.recorder.json_rows import JsonRows
-from streams.registry.registry import build_registry
+from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.rebuild.raw_events import to_message
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.warehouse.history.raw_rows import RawPrediction
 from tests.support.messages import NOW_MS, batch_of
 
 CONTRACT = Contract(
@@ -62,11 +63,8 @@ def recorded(values: list[bytes]) -> list[bytes]:
         plain = [row[name] for name in ("partition", "offset", "version", "id")]
         times = [round(row[name].timestamp() * 1000) for name in ("at", "received_at")]
         rest = [row["nulls"], row["score"], row["class"], dict(row["scores"]), dict(row["metrics"])]
-        messages.append(
-            to_message(
-                "toy", (*plain, *times, row["arm"], *maps, *rest, row["latency_ms"], row["status"], row["error"])
-            )
-        )
+        rest += [row["latency_ms"], row["status"], row["error"]]
+        messages.append(to_message("toy", RawPrediction._make([*plain, *times, row["arm"], *maps, *rest])))
     return messages
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from barograph.contract import Window
 
-from streams.monitor.state.offset_ledger import make_record_seq
-from streams.rebuild.recount import RebuildScope, recount
+from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
+from barograph_server.streams.rebuild.recount import RebuildScope, recount
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_registry
 from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, columns
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streams.rebuild import stopped_check
-from streams.rebuild.errors import RebuildError
-from streams.rebuild.stopped_check import MARGIN_S, POLL_INTERVAL_S, wait_until_stopped
-from streams.settings import ProcessorSettings
-from warehouse.client import Address
+from barograph_server.streams.rebuild import stopped_check
+from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.rebuild.stopped_check import MARGIN_S, POLL_INTERVAL_S, wait_until_stopped
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.client import Address
 
 SESSION_S = 10.0
 SETTINGS = ProcessorSettings(instance="test", bootstrap_servers="", warehouse=Address(), session_timeout_s=SESSION_S)

@@ -15,10 +15,10 @@ import pyarrow as pa
 from barograph.contract import Contract, Field
 from barograph.events import encode_arrow
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.recorder.arrow_rows import ArrowRows
-from streams.recorder.json_rows import JsonRows
-from streams.registry.registry import build_registry
+from barograph_server.streams.events.arrow_decoder import ArrowDecoder
+from barograph_server.streams.recorder.arrow_rows import ArrowRows
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.registry.registry import build_registry
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.poison import ARROW_HEADERS, KINDS
 

@@ -15,10 +15,10 @@ from barograph.contract import Contract, Field, Slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.events.json_decoder import JsonDecoder
-from streams.recorder import json_rows
-from streams.recorder.json_rows import JsonRows
-from streams.registry.registry import build_registry
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder import json_rows
+from barograph_server.streams.recorder.json_rows import JsonRows
+from barograph_server.streams.registry.registry import build_registry
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.poison import KINDS
 

@@ -12,7 +12,7 @@ import pytest
 from barograph.contract.label_values import label_text
 from barograph.events import encode_arrow
 
-from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
+from barograph_server.streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
 from tests.support.messages import NOW_MS, batch_of
 
 batch = partial(batch_of, partition=3, first=100)

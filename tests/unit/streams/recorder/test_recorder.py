@@ -9,11 +9,11 @@ from unittest.mock import Mock
 import pytest
 from structlog.testing import capture_logs
 
-from streams.recorder import recorder
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.recorder import recorder
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.errors import WarehouseBusy
 from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, fake_settings
 from tests.support.sketching import toy_registry
-from warehouse.errors import WarehouseBusy
 
 
 def test_a_busy_warehouse_pauses_reading_and_loses_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:

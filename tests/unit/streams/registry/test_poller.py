@@ -13,14 +13,14 @@ import pytest
 from barograph.contract.dump import dump_contract
 from structlog.testing import capture_logs
 
-from sketches.baseline.baseline import dump_baseline
-from streams.errors import ProcessorError
-from streams.registry import poller
-from streams.registry.poller import RegistryPoller
+from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.registry import poller
+from barograph_server.streams.registry.poller import RegistryPoller
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.queries import BaselineRow, ContractRow
 from tests.support.monitor_schedule import baseline, contract
-from warehouse.client import Address
-from warehouse.errors import WarehouseBusy
-from warehouse.queries import BaselineRow, ContractRow
 
 BROKEN = "format: 99\n"
 
@@ -44,6 +44,7 @@ class Warehouse:
                 registry_stamp=lambda client: self.stamp(),
                 contracts=lambda client, drills: self.contract_rows(),
                 baselines=lambda client: self.baseline_rows(),
+                first_applied_ms=lambda client: dict.fromkeys(self.contracts, 1000),
             ),
         )
 
@@ -62,7 +63,7 @@ class Warehouse:
         self.stamp()
         self.n_connections += 1
         self.n_open += 1
-        return SimpleNamespace(rows=lambda sql: [(model, 1000) for model in self.contracts], close=self.close)
+        return SimpleNamespace(close=self.close)
 
     def close(self) -> None:
         self.n_open -= 1

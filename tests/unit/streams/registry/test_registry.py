@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.summarise import MAX_VERSION_CHARS, MAX_VERSIONS, FlushSummaries
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.summarise import MAX_VERSION_CHARS, MAX_VERSIONS, FlushSummaries
 from tests.support.monitor_schedule import T0_S, Event, baseline, columns, contract
 
 HOUR_S = 3600

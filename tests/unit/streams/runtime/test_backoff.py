@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streams.runtime.backoff import Backoff, RetryInterrupted
-from streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.runtime.metrics_report import Report
 
 
 class Busy(Exception):

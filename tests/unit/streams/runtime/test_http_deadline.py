@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.runtime.http_deadline import ExchangeDeadline, tls_context
+from barograph_server.streams.runtime.http_deadline import ExchangeDeadline, tls_context
 from tests.support.pipeline import wait_for
 
 

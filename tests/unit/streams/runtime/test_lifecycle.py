@@ -6,7 +6,7 @@ import os
 import signal
 from queue import Queue
 
-from streams.runtime.lifecycle import EXIT_OK, SIGNALS, ShutdownSignal
+from barograph_server.streams.runtime.lifecycle import EXIT_OK, SIGNALS, ShutdownSignal
 
 
 def test_hooks_are_called_at_the_signal_or_at_once_after_it() -> None:

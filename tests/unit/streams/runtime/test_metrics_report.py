@@ -11,15 +11,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from dashboards.uids import PANELS
-from streams.health.endpoint import ReportCollector
-from streams.runtime import metrics_report
-from streams.runtime.metrics_report import Report, ReportWriter
+from barograph_server.dashboards.uids import PANELS
+from barograph_server.streams.health.endpoint import ReportCollector
+from barograph_server.streams.runtime import metrics_report
+from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.metrics import ALL, METRICS, OTHER
 from tests.support.panel_queries import every_query
-from warehouse import metrics
-from warehouse.client import Address
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.metrics import ALL, METRICS, OTHER
 
 
 def text_of(report: Report) -> str:

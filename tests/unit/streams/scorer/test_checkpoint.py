@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan
-from warehouse.scoring.new_rows import EpochPartition, PartitionEnd, Topic
+from barograph_server.streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan
+from barograph_server.warehouse.scoring.new_rows import EpochPartition, PartitionEnd, Topic
 
 GRACE_S = 60.0
 P0, P1 = EpochPartition(0, 0), EpochPartition(0, 1)

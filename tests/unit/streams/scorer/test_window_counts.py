@@ -12,22 +12,22 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, ShadowTest, Window
 
-from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
-from sketches.performance.metric import MetricEstimate
-from sketches.performance.number import ERROR_RANKS
-from streams.registry.registry import build_registry
-from streams.scorer.model import ModelScorer
-from streams.scorer.rules import make_rules, unmeasurable_reason
-from streams.scorer.shadow_looks import ShadowLooks
-from streams.scorer.statement_chunks import split_by_rows
-from streams.scorer.verdicts import change_levels, reasons, target_levels
-from streams.scorer.window_counts import window_counts
-from streams.scorer.windows import EventClock, window_lengths
+from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
+from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.number import ERROR_RANKS
+from barograph_server.sketches.rollout.looks import LookDay
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.model import ModelScorer
+from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
+from barograph_server.streams.scorer.shadow_looks import ShadowLooks
+from barograph_server.streams.scorer.statement_chunks import split_by_rows
+from barograph_server.streams.scorer.verdicts import change_levels, reasons, target_levels
+from barograph_server.streams.scorer.window_counts import window_counts
+from barograph_server.streams.scorer.windows import EventClock, window_lengths
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.rollouts.verdicts import StoredLooks
+from barograph_server.warehouse.scoring.rules import Rules
 from tests.support.pipeline import simple_contract
-from warehouse.errors import WarehouseBusy
-from warehouse.scoring.rules import Rules
-from warehouse.shadow.looks import LookDay
-from warehouse.shadow.verdicts import StoredLooks
 
 LABEL = LabelSpec(type="bool", positive=True)
 EMPTY = build_registry([], [])
@@ -228,10 +228,10 @@ def test_a_statement_has_at_most_so_many_keys_and_rows_or_one_key() -> None:
 
 def test_arms_are_counted_up_to_the_statement_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     count_arms = Mock(side_effect=[None, WarehouseBusy("down")])
-    monkeypatch.setattr("warehouse.scoring.arms.uncounted_hours", lambda *_: {0, 3600, 7200})
-    monkeypatch.setattr("warehouse.scoring.arms.count_arms", count_arms)
-    monkeypatch.setattr("warehouse.scoring.state.has_repeated_ids", Mock())
-    chunks = "streams.scorer.arm_counting.statement_chunks"
+    monkeypatch.setattr("barograph_server.warehouse.scoring.arms.uncounted_hours", lambda *_: {0, 3600, 7200})
+    monkeypatch.setattr("barograph_server.warehouse.scoring.arms.count_arms", count_arms)
+    monkeypatch.setattr("barograph_server.warehouse.scoring.state.has_repeated_ids", Mock())
+    chunks = "barograph_server.streams.scorer.arm_counting.statement_chunks"
     monkeypatch.setattr(chunks, lambda *each: [[window] for window in sorted(each[2])])
     compared = contract(label=None, arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="", margins={"latency": 0.1}))
     with pytest.raises(WarehouseBusy, match="down"):
@@ -244,7 +244,8 @@ def test_looks_are_written_in_inserts_and_continued_after_one_that_fails(monkeyp
     write = Mock(side_effect=[None, None, WarehouseBusy("down"), None])
     for name, value in {
         "shadow_days": lambda *_: [0],
-        "read_is_canary": lambda *_: False,
+        "is_canary": lambda *_: False,
+        "contract_history": lambda *_: [],
         "look_days": lambda *_, **__: days,
         "decide_at": Mock(),
         "look_rows": lambda *each, is_canary: [each[4]] * 2,
@@ -252,7 +253,7 @@ def test_looks_are_written_in_inserts_and_continued_after_one_that_fails(monkeyp
         "write_looks": write,
         "MAX_ROWS": 4,
     }.items():
-        monkeypatch.setattr(f"streams.scorer.shadow_looks.{name}", value)
+        monkeypatch.setattr(f"barograph_server.streams.scorer.shadow_looks.{name}", value)
     compared = contract(label=None, shadow=ShadowTest(candidate="4", of="3", margins={"latency": 0.2}))
     pairing = Mock(run=lambda *_: 0)
     scorer = ModelScorer(make_rules(compared, EMPTY), pairing=pairing, shadow_looks=ShadowLooks(lambda: 0.0))

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 
-from streams.registry.registry import Registry
-from streams.runtime.heartbeat import Heartbeat
-from streams.runtime.metrics_report import Report
-from streams.scorer.model import PassResult
-from streams.scorer.worker import BEAT_S, MAX_RETRY_S, Scorer
-from streams.settings import Clock, ProcessorSettings
-from warehouse.client import Address
-from warehouse.errors import WarehouseBusy
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.heartbeat import Heartbeat
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scorer.model import PassResult
+from barograph_server.streams.scorer.worker import BEAT_S, MAX_RETRY_S, Scorer
+from barograph_server.streams.settings import Clock, ProcessorSettings
+from barograph_server.warehouse.client import Address
+from barograph_server.warehouse.errors import WarehouseBusy
 
 PASS_S = 8.0
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from streams.scrape.exposition import parse_exposition
-from streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts
-from streams.scrape.failure import ScrapeError, ScrapeOutcome
-from streams.scrape.quantiles import quantile_bucket
-from streams.scrape.server_table import load_server_table
+from barograph_server.streams.scrape.exposition import parse_exposition
+from barograph_server.streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts
+from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
+from barograph_server.streams.scrape.quantiles import quantile_bucket
+from barograph_server.streams.scrape.server_table import load_server_table
 
 
 def scrape(*texts: str, labels: dict[str, str] | None = None) -> list[ScrapedFacts]:

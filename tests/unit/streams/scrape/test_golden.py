@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.scrape.exposition import parse_exposition
-from streams.scrape.facts import FactReader, ScrapedFacts
-from streams.scrape.server_table import load_server_table
+from barograph_server.streams.scrape.exposition import parse_exposition
+from barograph_server.streams.scrape.facts import FactReader, ScrapedFacts
+from barograph_server.streams.scrape.server_table import load_server_table
 
 FOLDER = Path(__file__).resolve().parents[3] / "golden" / "serving"
 WITHOUT_VALUE = {"llamacpp": {"kv_cache_use", "draft_acceptance"}, "sglang": {"time_per_output_token_ms"}}

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from streams.scrape.exposition import MAX_LINE_CHARS, MAX_SAMPLES, parse_exposition
-from streams.scrape.facts import FactReader
-from streams.scrape.failure import ScrapeError, ScrapeOutcome
-from streams.scrape.http_fetch import fetch
-from streams.scrape.server_table import load_server_table
-from streams.scrape.settings import ScrapeTarget
+from barograph_server.streams.scrape.exposition import MAX_LINE_CHARS, MAX_SAMPLES, parse_exposition
+from barograph_server.streams.scrape.facts import FactReader
+from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
+from barograph_server.streams.scrape.http_fetch import fetch
+from barograph_server.streams.scrape.server_table import load_server_table
+from barograph_server.streams.scrape.settings import ScrapeTarget
 from tests.support.scripted_http import Answer, ScriptedServer, reply
 
 Serve = Callable[[Answer], ScrapeTarget]

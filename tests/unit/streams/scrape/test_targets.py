@@ -9,15 +9,15 @@ from unittest.mock import Mock
 import pytest
 from structlog.testing import capture_logs
 
-from streams.errors import ProcessorError
-from streams.runtime.metrics_report import Report
-from streams.scrape.fact_buffer import FactBuffer
-from streams.scrape.poller import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller
-from streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
-from warehouse import metrics
-from warehouse.client import Client
-from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.serving_facts import ServingFact
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scrape.fact_buffer import FactBuffer
+from barograph_server.streams.scrape.poller import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller
+from barograph_server.streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.serving_facts import ServingFact
 
 
 def test_targets_are_read() -> None:

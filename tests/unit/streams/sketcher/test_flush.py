@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from streams.broker.assigned_consumer import Membership
-from streams.registry.registry import Registry, build_registry
-from streams.sketcher.end_probe import EndProbe
-from streams.sketcher.flush import Flush
-from streams.sketcher.flush_policy import (
+from barograph_server.streams.broker.assigned_consumer import Membership
+from barograph_server.streams.registry.registry import Registry, build_registry
+from barograph_server.streams.sketcher.end_probe import EndProbe
+from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.flush_policy import (
     BOUNDARY_S,
     MAX_PANE_BYTES,
     MAX_REJECTED_BYTES,
@@ -20,7 +20,7 @@ from streams.sketcher.flush_policy import (
     FlushPolicy,
     next_boundary_s,
 )
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.fake_consumer import fake_settings
 from tests.support.monitor_schedule import Event, columns, contract
 

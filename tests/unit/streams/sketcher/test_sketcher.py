@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from streams.registry.registry import Registry
-from streams.runtime.metrics_report import Report
-from streams.settings import Clock
-from streams.sketcher import decode_batch
-from streams.sketcher.sketcher import MAX_AHEAD_MS, POLL_MESSAGES, Sketcher
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.settings import Clock
+from barograph_server.streams.sketcher import decode_batch
+from barograph_server.streams.sketcher.sketcher import MAX_AHEAD_MS, POLL_MESSAGES, Sketcher
 from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, failure, fake_settings
 
 

@@ -10,9 +10,9 @@ from barograph.contract import CROSS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline.baseline import SliceValues
-from streams.events.columns import INVALID_TEXT, EventColumns
-from streams.sketcher.slices import SliceCoder, number_of
+from barograph_server.sketches.baseline.baseline import SliceValues
+from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns
+from barograph_server.streams.sketcher.slices import SliceCoder, number_of
 
 MEMBERS: dict[str, list[Any]] = {
     "context.a": ["x", "y", "z", None, "", "x * y", INVALID_TEXT],

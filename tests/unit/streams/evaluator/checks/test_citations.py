@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from streams.evaluator.checks.citations import (
+from barograph_server.streams.evaluator.checks.citations import (
     CitationResult,
     CitationScope,
     CitationStatus,
@@ -14,11 +14,17 @@ from streams.evaluator.checks.citations import (
     check_claim,
     check_claims,
 )
-from streams.evaluator.checks.claims import MAX_CLAIMS, MAX_QUOTE_CHARS, SourceClaim, claims_of_answer, claims_of_list
-from streams.evaluator.checks.differences import DifferenceKind
-from streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.claims import (
+    MAX_CLAIMS,
+    MAX_QUOTE_CHARS,
+    SourceClaim,
+    claims_of_answer,
+    claims_of_list,
+)
+from barograph_server.streams.evaluator.checks.differences import DifferenceKind
+from barograph_server.streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 from tests.reference.citations import FAULT_SHARES, HARMLESS_EDITS, run
 
 RETURNS = (

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.format_checks import MAX_FORMATTED_CHARS, check_json, check_pattern
-from streams.evaluator.checks.json_schema import MAX_VIOLATIONS, AnswerSchema
-from streams.evaluator.checks.patterns import MAX_PATTERN_CHARS, AnswerPattern
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.format_checks import MAX_FORMATTED_CHARS, check_json, check_pattern
+from barograph_server.streams.evaluator.checks.json_schema import MAX_VIOLATIONS, AnswerSchema
+from barograph_server.streams.evaluator.checks.patterns import MAX_PATTERN_CHARS, AnswerPattern
 
 
 def violations(answer: str, schema: dict[str, Any]) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from barograph.text.language import LanguageDetector
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.language_match import check_language
-from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
-from streams.evaluator.checks.personal_data import check_personal_data
-from streams.evaluator.checks.refusals import START_CHARS, check_refusal
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.language_match import check_language
+from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
+from barograph_server.streams.evaluator.checks.refusals import START_CHARS, check_refusal
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,11 @@ def test_phrases_of_the_file_and_added_ones_are_found_at_the_start() -> None:
     assert check_refusal("Bedaurlech, neen.", {"lb": ["bedaurlech neen"]}).language == "lb"
     with pytest.raises(AnswerCheckError, match="'lb'"):
         check_refusal("a", {"lb": ["?!"]})
-    text = resources.files("streams.evaluator.checks").joinpath("refusals.yaml").read_text(encoding="utf-8")
+    text = (
+        resources.files("barograph_server.streams.evaluator.checks")
+        .joinpath("refusals.yaml")
+        .read_text(encoding="utf-8")
+    )
     phrases = [phrase for group in yaml.safe_load(text).values() for phrase in group]
     assert len(phrases) == len(set(phrases)) > 70
     assert all(check_refusal(phrase).is_refusal for phrase in phrases)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.evaluator.checks.tokens import TokenClass, tokenize
+from barograph_server.streams.evaluator.checks.tokens import TokenClass, tokenize
 
 
 def keys(text: str) -> list[str]:

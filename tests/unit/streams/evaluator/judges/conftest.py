@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from streams.evaluator.judges.rubric import Rubric, parse_rubric
+from barograph_server.streams.evaluator.judges.rubric import Rubric, parse_rubric
 from tests.support.judge_server import Answer, JudgeServer
 
 TEXT = """

@@ -9,8 +9,8 @@ import pytest
 from barograph.contract.evaluators import COMPARISONS as COMPARISON_NAMES
 from barograph.prompts.content import PromptMessage
 
-from streams.evaluator.judges.chat import ChatParameters
-from streams.evaluator.judges.consistency import (
+from barograph_server.streams.evaluator.judges.chat import ChatParameters
+from barograph_server.streams.evaluator.judges.consistency import (
     COMPARISONS,
     AnswerSamples,
     exact_match,
@@ -19,7 +19,7 @@ from streams.evaluator.judges.consistency import (
     sample_answers,
     token_jaccard,
 )
-from streams.evaluator.judges.errors import JudgeErrorCode
+from barograph_server.streams.evaluator.judges.errors import JudgeErrorCode
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
 from tests.support.scripted_http import Exchange
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.judges.context import MAX_CONTEXT_CHARS, OMISSION, DocumentContext
+from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.judges.context import MAX_CONTEXT_CHARS, OMISSION, DocumentContext
 
 DOCUMENTS = {
     "shipping": "Parcels arrive within three working days.",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.evaluator.judges.data_blocks import data_message, draw_token, neutralize
-from streams.evaluator.judges.messages import judge_request
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric
+from barograph_server.streams.evaluator.judges.data_blocks import data_message, draw_token, neutralize
+from barograph_server.streams.evaluator.judges.messages import judge_request
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric
 from tests.reference.judge_attacks import read_attacks
 
 ATTACKS = read_attacks()

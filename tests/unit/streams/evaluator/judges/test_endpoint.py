@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from barograph.prompts.content import PromptMessage
 
-from streams.evaluator.judges.chat import ChatParameters, ChatRequest
-from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
+from barograph_server.streams.evaluator.judges.chat import ChatParameters, ChatRequest
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
 from tests.support.scripted_http import Exchange
 

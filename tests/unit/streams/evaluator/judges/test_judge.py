@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from streams.evaluator.judges.errors import JudgeErrorCode, JudgeSettingsError
-from streams.evaluator.judges.judge import Judge, JudgeVerdict, JudgeVote, combine_votes
-from streams.evaluator.judges.messages import MAX_JUDGED_CHARS, rubric_hash
-from streams.evaluator.judges.pairs import compare_pair
-from streams.evaluator.judges.results import JudgeResult
-from streams.evaluator.judges.retries import RetryingEndpoint
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange
+from barograph_server.streams.evaluator.judges.errors import JudgeErrorCode, JudgeSettingsError
+from barograph_server.streams.evaluator.judges.judge import Judge, JudgeVerdict, JudgeVote, combine_votes
+from barograph_server.streams.evaluator.judges.messages import MAX_JUDGED_CHARS, rubric_hash
+from barograph_server.streams.evaluator.judges.pairs import compare_pair
+from barograph_server.streams.evaluator.judges.results import JudgeResult
+from barograph_server.streams.evaluator.judges.retries import RetryingEndpoint
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange
 from tests.support.judge_server import Answer, JudgeServer, always, chat, in_turn, send
 
 Serve = Callable[[Answer], JudgeServer]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from barograph.prompts.content import PromptMessage
 
-from streams.evaluator.judges.breaker import EndpointBreaker
-from streams.evaluator.judges.chat import ChatRequest
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
-from streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
-from streams.runtime.backoff import RetryInterrupted
+from barograph_server.streams.evaluator.judges.breaker import EndpointBreaker
+from barograph_server.streams.evaluator.judges.chat import ChatRequest
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
+from barograph_server.streams.runtime.backoff import RetryInterrupted
 from tests.support.judge_server import Answer, JudgeServer, chat
 from tests.support.scripted_http import in_sequence, reply
 

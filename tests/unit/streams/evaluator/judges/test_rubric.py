@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from barograph.contract.problems import ContractError
 
-from streams.evaluator.judges.chat import ChatParameters
-from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
-from streams.evaluator.judges.messages import rubric_hash, rubric_messages, verdict_schema
-from streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
+from barograph_server.streams.evaluator.judges.chat import ChatParameters
+from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.messages import rubric_hash, rubric_messages, verdict_schema
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
 
 SCORED = """\
 rubric: 1

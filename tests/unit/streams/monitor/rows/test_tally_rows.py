@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.monitor.state.offset_ledger import make_record_seq
-from streams.records import DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally
+from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
+from barograph_server.streams.records import DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, make_registry
 from tests.support.monitor_schedule import T0_S, TOPIC
 

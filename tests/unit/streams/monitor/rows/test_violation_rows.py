@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from barograph.contract import Contract, Field, LabelSpec
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.layout import Layout
-from streams.monitor.rows.violation_rows import violation_columns
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.pane import Pane
-from streams.monitor.state.series import Series
-from warehouse.tables import table_of
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.streams.monitor.rows.violation_rows import violation_columns
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.warehouse.tables import table_of
 
 LAYOUT = Layout(
     Baseline(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.monitor.state.commit_rows import COLUMN_TABLES, Columns, CommitRows
+from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, Columns, CommitRows
 
 
 def rows(*record_seq: int) -> Columns:

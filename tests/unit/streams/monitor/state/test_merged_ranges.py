@@ -10,16 +10,16 @@ import pytest
 from barograph.contract import Contract, Window
 from scipy.stats import ks_2samp
 
-from sketches.baseline.baseline import Baseline
-from sketches.drift.distances import STEP_ERROR
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
-from streams.monitor.state.pane import Pane, SliceSketch
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.describe import describe
-from streams.monitor.windows import described_every_s, merged_range_lengths, merged_range_s
-from streams.records import OffsetRange, Partial
-from streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.drift.distances import STEP_ERROR
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
+from barograph_server.streams.monitor.state.pane import Pane, SliceSketch
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.describe import describe
+from barograph_server.streams.monitor.windows import described_every_s, merged_range_lengths, merged_range_s
+from barograph_server.streams.records import OffsetRange, Partial
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.merged_panes import merge
 from tests.support.monitor_harness import event, make_partials
 from tests.support.monitor_schedule import T0_S, baseline, contract

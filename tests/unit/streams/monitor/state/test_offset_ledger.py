@@ -7,9 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.errors import ProcessorError
-from streams.monitor.state.offset_ledger import ENDED_MS, EVERY_MODEL, Loss, OffsetLedger, make_record_seq
-from streams.records import PartitionProgress, Progress
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.monitor.state.offset_ledger import (
+    ENDED_MS,
+    EVERY_MODEL,
+    Loss,
+    OffsetLedger,
+    make_record_seq,
+)
+from barograph_server.streams.records import PartitionProgress, Progress
 
 
 def covered(partition: int, start: int, end: int, **values: Any) -> PartitionProgress:

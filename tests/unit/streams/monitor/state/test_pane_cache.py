@@ -6,13 +6,13 @@ import msgspec
 import numpy as np
 from barograph.contract import Window
 
-from sketches.baseline.layout import Layout
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.model import ModelState
-from streams.monitor.state.pane_cache import PaneCache
-from streams.monitor.state.series import Series
-from streams.monitor.state.store import SeriesPanes, WarehouseStore
-from streams.records import OffsetRange
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.pane_cache import PaneCache
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.store import SeriesPanes, WarehouseStore
+from barograph_server.streams.records import OffsetRange
 from tests.support.memory_warehouse import MemoryWarehouse
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from sketches.baseline.baseline import for_counting, for_judging
-from sketches.baseline.layout import Layout
-from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.training_reference import training_references
-from streams.registry.registry import RegisteredBaseline, build_registry
-from streams.sketcher.summarise import FlushSummaries
+from barograph_server.sketches.baseline.baseline import for_counting, for_judging
+from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.monitor.state.training_reference import training_references
+from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 

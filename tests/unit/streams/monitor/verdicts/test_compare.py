@@ -10,13 +10,13 @@ from barograph.contract import Arms, Contract, Field, Window
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
-from sketches.baseline.baseline import Baseline, FieldBaseline
-from sketches.baseline.levels import InsufficientReason
-from sketches.sketch.merge import NumberSummary
-from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.monitor.verdicts.compare import is_output
-from streams.monitor.verdicts.numbers import PooledMoments
-from streams.monitor.verdicts.sides import arm_sides, compared_ends
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline
+from barograph_server.sketches.baseline.levels import InsufficientReason
+from barograph_server.sketches.sketch.merge import NumberSummary
+from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.streams.monitor.verdicts.compare import is_output
+from barograph_server.streams.monitor.verdicts.numbers import PooledMoments
+from barograph_server.streams.monitor.verdicts.sides import arm_sides, compared_ends
 from tests.support.comparison_builder import MergedEvents, Row, one
 from tests.support.outputs import CLASSES, class_field, numeric_field, output_baseline, output_contract, output_events
 

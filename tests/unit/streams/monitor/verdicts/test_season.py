@@ -11,15 +11,22 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Slice, Window
 
-from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.layout import EVENTS, Layout
-from sketches.drift.psi import psi_verdicts
-from sketches.drift.season import Season
-from streams.hour_of_week import compute_hours_of_week
-from streams.monitor.state.commit_rows import Columns
-from streams.monitor.state.compiled_baseline import CompiledBaseline
-from streams.monitor.state.series import Series
-from streams.monitor.verdicts.judge import judge
+from barograph_server.sketches.baseline.baseline import (
+    ALL,
+    HOUR_NAMES,
+    Baseline,
+    FieldBaseline,
+    SliceCounts,
+    SliceValues,
+)
+from barograph_server.sketches.baseline.layout import EVENTS, Layout
+from barograph_server.sketches.drift.psi import psi_verdicts
+from barograph_server.sketches.drift.season import Season
+from barograph_server.streams.hour_of_week import compute_hours_of_week
+from barograph_server.streams.monitor.state.commit_rows import Columns
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.verdicts.judge import judge
 
 ZONE = "Europe/Berlin"
 HOUR_S, DAY_S = 3_600, 86_400

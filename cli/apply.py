@@ -1,0 +1,358 @@
+"""The command lines of `barograph plan` and `barograph apply`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from barograph_server.cli.options import ConfigOption
+from barograph_server.errors import EXIT_CHANGES, ApplyError
+from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange
+from barograph_server.provisioning.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
+from barograph_server.provisioning.plan import Plan
+from barograph_server.provisioning.promotions import Promotion
+from barograph_server.provisioning.topics import TopicChange
+from barograph_server.terminal import Terminal, plural, utc_second
+
+_MAX_SHOWN = 8
+"""Differences of one object that are shown at most."""
+
+_SKIP_REASONS = {
+    ResourceState.EDITED: "was edited by hand since the last apply{by}; --overwrite-grafana reverts the edit",
+    ResourceState.FOREIGN: "exists and was not applied from here{by}; --overwrite-grafana takes it over",
+    ResourceState.LOCKED: "is provisioned from a file and differs; remove it from Grafana's provisioning",
+}
+
+
+def grafana_lines(plan: GrafanaPlan) -> Iterator[str]:
+    """Describe a plan: `+` marks an object to create, `~` one to change, `!` one that is skipped, or a note."""
+    for planned in plan.written:
+        yield from _written_lines(planned)
+    if plan.unrecorded:
+        yield f"~ Grafana: record {plural(len(plan.unrecorded), 'applied object')} missing from the ledger"
+    for planned in plan.skipped:
+        yield f"! Grafana: {planned.resource.label} {_SKIP_REASONS[planned.state].format(by=_editor_suffix(planned))}"
+        yield from _difference_lines(planned)
+    yield from (f"! Grafana: {note}" for note in plan.notes)
+
+
+def skipped_message(plan: GrafanaPlan) -> str:
+    """Name the skipped objects, and what to do about them."""
+    names = ", ".join(planned.resource.label for planned in plan.skipped)
+    return (
+        f"Skipped in Grafana, because they differ from the last apply: {names}. Undo the edits there, or run the "
+        "command with --overwrite-grafana."
+    )
+
+
+def _written_lines(planned: PlannedResource) -> Iterator[str]:
+    label = f"Grafana: {planned.resource.label}"
+    if planned.state is ResourceState.NEW:
+        yield f"+ {label}" + (", which someone deleted" if planned.recorded else "")
+        return
+    if planned.state is ResourceState.EDITED:
+        label += f", overwriting a manual edit{_editor_suffix(planned)}"
+    elif planned.state is ResourceState.FOREIGN:
+        label += f", overwriting an object that was not applied from here{_editor_suffix(planned)}"
+    yield f"~ {label}"
+    yield from _difference_lines(planned)
+
+
+def _difference_lines(planned: PlannedResource) -> Iterator[str]:
+    lines = planned.differences
+    yield from (f"    {line}" for line in lines[:_MAX_SHOWN])
+    if len(lines) > _MAX_SHOWN:
+        yield f"    … and {len(lines) - _MAX_SHOWN} more"
+
+
+def _editor_suffix(planned: PlannedResource) -> str:
+    editor = planned.current.editor if planned.current is not None else ""
+    return f" ({editor})" if editor else ""
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Describe a plan: `+` marks an addition, `~` a change, `!` a note. Empty for an empty plan without notes."""
+    lines = []
+    if plan.database:
+        lines.append(f"+ database {plan.database}")
+    lines += [f"+ tables: migration {migration}" for migration in plan.migrations]
+    lines += [f"~ table {ttl.table}: kept {ttl.current_days} → {ttl.days} days of event time" for ttl in plan.ttls]
+    for topic in plan.topics:
+        lines += _topic_lines(topic)
+    changed = {change.spec.name for change in plan.topics}
+    lines += [f"~ topic {name}: record id and partitions" for name in plan.topic_records if name not in changed]
+    lines += [_baseline_line(change) for change in plan.baselines]
+    lines += [f"+ codebook {each.id}: {plural(len(each.header.names), 'topic')}" for each in plan.codebooks]
+    for contract in plan.contracts:
+        lines += _contract_lines(contract)
+    lines += [_promotion_line(promotion) for promotion in plan.promotions]
+    if plan.grafana is not None:
+        lines += grafana_lines(plan.grafana)
+    return lines + [f"! {note}" for note in plan.notes]
+
+
+def _topic_lines(change: TopicChange) -> Iterator[str]:
+    spec = change.spec
+    if change.create:
+        settings = ", ".join(_describe_settings({**spec.enforced, **spec.initial}))
+        yield f"+ topic {spec.name}: {plural(spec.partitions, 'partition')}, {settings}"
+        return
+    if change.grow_from is not None:
+        yield f"~ topic {spec.name}: {change.grow_from} → {plural(spec.partitions, 'partition')}"
+    for key, (old, new) in (change.settings or {}).items():
+        yield f"~ topic {spec.name}: {key} {old or 'not set'} → {new}"
+
+
+def _describe_settings(settings: Mapping[str, str]) -> Iterator[str]:
+    for key, value in settings.items():
+        if key == "message.timestamp.type":
+            yield "broker timestamps"
+        elif key == "retention.ms":
+            yield f"retention {int(value) // 86_400_000} days"
+        elif key == "max.message.bytes":
+            yield f"messages up to {int(value) >> 20} MiB"
+
+
+def _baseline_line(change: BaselineChange) -> str:
+    baseline = change.baseline
+    what = f"baseline {change.baseline_id} of {baseline.model} version {baseline.version}"
+    rows = f"{baseline.rows:,} rows, {len(baseline.fields)} fields"
+    if change.effective_from_s == ALWAYS_S:
+        return f"+ {what}: {rows}; the version's first, applies to all event times"
+    when = utc_second(change.effective_from_s)
+    return f"~ {what}: {rows}; replaces {change.replaces} from event time {when}"
+
+
+def _promotion_line(promotion: Promotion) -> str:
+    if promotion.override_reason:
+        return f"! {promotion.text} without evidence, by {promotion.override_by}: {promotion.override_reason}"
+    grounds = [f"the evidence {promotion.evidence}"] if promotion.evidence else []
+    if promotion.eval_runs:
+        grounds.append(f"the accepted runs {', '.join(promotion.eval_runs)}")
+    if grounds:
+        return f"~ {promotion.text}, by {' and '.join(grounds)}"
+    needs = ["--evidence BUNDLE"] if promotion.needs_evidence else []
+    if promotion.old.suites:
+        needs.append(f"an accepted run in {', '.join(promotion.old.suites)}")
+    return f"! {promotion.text}: `barograph apply` needs {' and '.join(needs)}, or --override REASON --by NAME"
+
+
+def _contract_lines(change: ContractChange) -> Iterator[str]:
+    contract = change.contract
+    if change.difference is None:
+        fields = plural(len(contract.fields), "field")
+        slices = plural(len(contract.slices), "slice dimension")
+        yield f"+ contract of {contract.model}: {fields}, {slices}"
+        return
+    yield f"~ contract of {contract.model}"
+    yield from (f"    {line}" for line in change.difference)
+
+
+_CONTRACTS = typer.Argument(
+    metavar="CONTRACT", help="Contract files; without them, only tables and topics.", show_default=False
+)
+_BASELINE = typer.Option(
+    "--baseline",
+    metavar="FILE",
+    help="A baseline file; repeatable. Default: each MODEL.VERSION.baseline.json next to the contracts.",
+    show_default=False,
+)
+_CODEBOOK = typer.Option(
+    "--codebook",
+    metavar="FILE",
+    help="A codebook that a contract names; repeatable. Default: the *.codebook.npz next to the contracts.",
+    show_default=False,
+)
+_EFFECTIVE = typer.Option(
+    "--effective",
+    metavar="TIME",
+    help="Event time from which a replacement baseline applies, such as 2026-03-01T00:00:00Z: the start of a pane. "
+    "Default: the first pane that begins in a minute or later. A version's first baseline applies to all times.",
+    show_default=False,
+)
+_OVERWRITE = typer.Option(
+    "--overwrite-grafana",
+    help="Overwrite Grafana objects that were edited by hand, or that have our names and were not applied from here.",
+)
+
+
+_UP_TO_DATE = "Nothing to do: everything is up to date."
+
+
+def plan_command(
+    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
+    baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
+    effective: Annotated[str | None, _EFFECTIVE] = None,
+    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
+    acls: Annotated[
+        bool,
+        typer.Option("--acls", help="Only print the minimum Kafka ACLs, as kafka-acls.sh commands."),
+    ] = False,
+    roles: Annotated[
+        bool,
+        typer.Option("--roles", help="Only print the minimum ClickHouse roles, as SQL."),
+    ] = False,
+    grafana_files: Annotated[
+        Path | None,
+        typer.Option(
+            "--grafana-files",
+            metavar="FOLDER",
+            help="Only write the alert rules of the contracts as provisioning files of Grafana.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what `apply` would change, and change nothing.
+
+    Exits with 0 if everything is up to date, and with 3 if `apply` would change something or Grafana was edited.
+    `--acls`, `--roles` and `--grafana-files` do not connect to a server.
+
+    Examples:
+        barograph plan contracts/flight-delay.yaml
+        barograph plan contracts/*.yaml --config production.toml
+        barograph plan --acls contracts/*.yaml > grant.sh
+        barograph plan --roles > roles.sql
+        barograph plan --grafana-files alerting contracts/*.yaml
+    """
+    from barograph_server.provisioning.deploy import plan
+
+    if grafana_files is not None:
+        if acls or roles:
+            raise ApplyError("--grafana-files writes files, --acls and --roles print: use one at a time.")
+        _write_grafana_files(contracts or [], grafana_files, config)
+        return
+    if acls or roles:
+        _print_access(contracts or [], config, acls=acls, roles=roles)
+        return
+    planned = plan(
+        contracts or (),
+        baselines=baseline or (),
+        codebooks=codebook or (),
+        effective=effective,
+        overwrite_grafana=overwrite_grafana,
+        settings=config,
+    )
+    terminal = Terminal()
+    terminal.changes(plan_lines(planned))
+    if planned.is_empty:
+        terminal.line(_UP_TO_DATE)
+        return
+    if planned.changes_nothing:
+        terminal.line("`barograph apply` would not change these objects.")
+    else:
+        terminal.line("Nothing was changed. Run `barograph apply` with the same arguments to make these changes.")
+    raise typer.Exit(EXIT_CHANGES)
+
+
+def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | None) -> None:
+    from barograph_server.alerts import rules_for, to_files
+    from barograph_server.alerts.files import write_files
+    from barograph_server.provisioning.catalogue import check_models
+    from barograph_server.provisioning.evaluators import with_evaluators
+    from barograph_server.provisioning.files import read_contracts
+    from barograph_server.settings import GrafanaSettings, load_settings
+
+    if not contracts:
+        raise ApplyError("--grafana-files writes the rules of contracts: name at least one contract file.")
+    loaded = load_settings(config, needs=())
+    settings, dashboards = loaded.alerts, (loaded.grafana or GrafanaSettings(url="")).folder
+    if settings.folder == dashboards:
+        raise ApplyError(
+            f"alerts.folder and the folder of dashboards have the same title, {dashboards!r}, and Grafana would create "
+            "two folders: change one."
+        )
+    models = [contract for contract, _ in with_evaluators(read_contracts(contracts))]
+    check_models(models)
+    rules = rules_for(models, settings)
+    terminal = Terminal()
+    try:
+        changes = list(write_files(folder, to_files(rules, settings)))
+    except OSError as error:
+        raise ApplyError(f"{folder} cannot be written ({error}): name a folder that you may write to.") from None
+    terminal.changes(changes)
+    if changes:
+        terminal.line("Grafana reads these files when it starts.")
+    else:
+        terminal.line("Nothing to do: the files are up to date.")
+
+
+def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
+    """Print the commands or the SQL without color or wrapping, for a file or a pipe."""
+    from barograph_server.provisioning.access.acls import acl_lines, user_acls
+    from barograph_server.provisioning.access.roles import role_lines
+    from barograph_server.provisioning.files import read_contracts
+    from barograph_server.settings import load_settings
+
+    if acls and roles:
+        raise ApplyError("--acls prints shell commands and --roles prints SQL: use one at a time.")
+    settings = load_settings(config, needs=())
+    result = [contract for contract, _ in read_contracts(contracts)]
+    if acls:
+        lines = acl_lines(user_acls(settings.topics, result), settings.bootstrap_servers)
+    else:
+        lines = role_lines(settings.warehouse.database)
+    print("\n".join(lines))
+
+
+def apply_command(
+    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
+    baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
+    effective: Annotated[str | None, _EFFECTIVE] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why the baselines change; stored in the table of baselines.")
+    ] = "",
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Evidence for a new serving version, from `barograph shadow export`; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    override: Annotated[
+        str, typer.Option(metavar="REASON", help="Apply a new serving version without evidence; stored.")
+    ] = "",
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who overrides; stored.")] = "",
+    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Create or change tables, topics, contracts and baselines; a second run changes nothing.
+
+    If the settings have a Grafana, dashboards, rules and the resources they need are deployed to it, too.
+
+    Examples:
+        barograph apply
+        barograph apply contracts/flight-delay.yaml
+        barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
+        barograph apply contracts/churn.yaml --evidence evidence.zip
+    """
+    from barograph_server.provisioning.deploy import apply
+
+    applied = apply(
+        contracts or (),
+        baselines=baseline or (),
+        codebooks=codebook or (),
+        effective=effective,
+        reason=reason,
+        evidence=evidence or (),
+        override=override,
+        by=by,
+        overwrite_grafana=overwrite_grafana,
+        settings=config,
+        on_warning=lambda text: Terminal(stderr=True).line(f"Warning: {text}"),
+    )
+    terminal = Terminal()
+    terminal.changes(plan_lines(applied))
+    if applied.is_empty:
+        terminal.line(_UP_TO_DATE)
+    elif applied.contracts or applied.baselines or applied.codebooks:
+        terminal.line("Applied. Running processors load the changes within 10 seconds.")
+    elif not applied.changes_nothing:
+        terminal.line("Applied.")
+    if applied.grafana is not None and applied.grafana.skipped:
+        raise ApplyError(skipped_message(applied.grafana))

@@ -1,8 +1,0 @@
-"""`barograph plan` and `barograph apply`: deploy tables, topics, contracts, baselines and Grafana resources."""
-
-from __future__ import annotations
-
-from cli.apply.plan import Plan, apply_all, plan_all
-from cli.errors import ApplyError
-
-__all__ = ["ApplyError", "Plan", "apply_all", "plan_all"]

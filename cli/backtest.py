@@ -1,0 +1,210 @@
+"""The command line of `barograph backtest`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.errors import CommandError
+from barograph_server.operations.simulation.read import KnownOption
+from barograph_server.times import parse_moment
+
+if TYPE_CHECKING:
+    from barograph_server.alerts.backtest import KnownIncident
+
+
+from collections.abc import Mapping
+
+from barograph_server.alerts.backtest import Backtest, BacktestSide, KnownIncident
+from barograph_server.alerts.simulator import Episode
+from barograph_server.alerts.text import duration
+from barograph_server.terminal import AlignedTable, Terminal, utc_minute
+
+MAX_EPISODES = 20
+"""Episodes of one rule that the text output lists."""
+
+
+def print_backtest(
+    terminal: Terminal, backtest: Backtest, incidents: Sequence[KnownIncident], changes: Mapping[str, str]
+) -> None:
+    """Print both versions of the rule side by side, then the episodes that only one of them has."""
+    current, changed = "current rule", ", ".join(f"{key}={value}" for key, value in changes.items())
+    table = AlignedTable("", current, changed, numbers=(current, changed))
+    sides = (backtest.present, backtest.changed)
+    table.row("paging incidents per week", *(f"{side.simulation.incidents_per_week('page'):.2f}" for side in sides))
+    table.row("ticket incidents per week", *(f"{side.simulation.incidents_per_week('ticket'):.2f}" for side in sides))
+    table.row("episodes", *(str(len(side.episodes)) for side in sides))
+    for index, incident in enumerate(incidents):
+        name = incident.name or utc_minute(incident.start)
+        table.row(f"time to detect {name}", *(_detection_time(side, index) for side in sides))
+    if incidents:
+        table.row("episodes outside known incidents", *(str(side.outside) for side in sides))
+    terminal.table(table)
+    for rule, episodes in (("current rule", backtest.only_present), ("changed rule", backtest.only_changed)):
+        for episode in episodes[:MAX_EPISODES]:
+            terminal.line(f"only the {rule}: {_episode(episode)}")
+        if len(episodes) > MAX_EPISODES:
+            terminal.line(f"only the {rule}: {len(episodes) - MAX_EPISODES} more; --format json lists all")
+    simulation = backtest.present.simulation
+    terminal.line(f"Replayed {utc_minute(simulation.since)} to {utc_minute(simulation.until)} UTC.")
+
+
+def backtest_json(backtest: Backtest, incidents: Sequence[KnownIncident]) -> dict[str, Any]:
+    """Make the values of the JSON output."""
+
+    def side_json(side: BacktestSide) -> dict[str, Any]:
+        return {
+            "pages_per_week": side.simulation.incidents_per_week("page"),
+            "tickets_per_week": side.simulation.incidents_per_week("ticket"),
+            "episodes": [_episode_json(episode) for episode in side.episodes],
+            "detected_s": list(side.detected_s),
+            "outside": side.outside,
+        }
+
+    return {
+        "since": utc_minute(backtest.present.simulation.since),
+        "until": utc_minute(backtest.present.simulation.until),
+        "incidents": [
+            {"name": incident.name, "from": utc_minute(incident.start), "to": utc_minute(incident.end)}
+            for incident in incidents
+        ],
+        "present": side_json(backtest.present),
+        "changed": side_json(backtest.changed),
+        "only_present": [_episode_json(episode) for episode in backtest.only_present],
+        "only_changed": [_episode_json(episode) for episode in backtest.only_changed],
+    }
+
+
+def _detection_time(side: BacktestSide, index: int) -> str:
+    seconds = side.detected_s[index]
+    return "not detected" if seconds is None else duration(seconds)
+
+
+def _episode(episode: Episode) -> str:
+    end = utc_minute(episode.end) if episode.end is not None else "now"
+    return f"{episode.rule.title}{f'  {episode.key}' if episode.key else ''}  {utc_minute(episode.start)} to {end}"
+
+
+def _episode_json(episode: Episode) -> dict[str, Any]:
+    return {
+        "title": episode.rule.title,
+        "key": episode.key,
+        "from": utc_minute(episode.start),
+        "to": None if episode.end is None else utc_minute(episode.end),
+    }
+
+
+def backtest_command(
+    rule: Annotated[str, typer.Option(metavar="NAME", help="Name of the rule.", show_default=False)],
+    set_: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change to a key of alerts.rules.NAME: threshold, clear, for, keep_firing_for, long, short, fields, "
+            "at_least or severity; repeatable.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[str | None, typer.Option(help="Only this model.", show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start: a time, or an age such as 90d.", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End; by default the end of the history.", show_default=False)
+    ] = None,
+    incident: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FROM/TO", help="An incident that the rule should detect; repeatable.", show_default=False
+        ),
+    ] = None,
+    incidents: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML list of {name, from, to}.", show_default=False),
+    ] = None,
+    known: Annotated[KnownOption, typer.Option(help="As for `barograph simulate`.")] = "auto",
+    form: FormatOption = "table",
+    config: ConfigOption = None,
+) -> None:
+    """Compare an alert rule with a changed version over history.
+
+    Replays both versions as `barograph simulate` does. Shows the notifications per week of each, the time to detect
+    each incident, and the episodes that only one of them has. Changes nothing.
+
+    Examples:
+        barograph backtest --rule psi-major --since 90d --set threshold=0.25
+        barograph backtest --rule errors --set for=15m --incident 2026-03-02T14:00/2026-03-02T16:30
+    """
+    from barograph_server.alerts.backtest import backtest
+    from barograph_server.contracts import contracts_in_force
+    from barograph_server.operations.simulation.read import resolve_history
+    from barograph_server.settings import load_settings
+    from barograph_server.terminal import Terminal
+    from barograph_server.warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    expected = [*_parse_incidents(incident or []), *(_read_incidents(incidents) if incidents else [])]
+    changes = _parse_changes(set_)
+    with connect(settings.warehouse) as client:
+        contracts = contracts_in_force(client, model)
+        history = resolve_history(client, [contract.model for contract in contracts], since, until, known)
+        result = backtest(
+            client, contracts, settings.alerts, rule, changes, history.since, history.until, history.known, expected
+        )
+    if form == "json":
+        Terminal().json(backtest_json(result, expected))
+    else:
+        print_backtest(Terminal(), result, expected, changes)
+
+
+def _parse_changes(texts: Sequence[str]) -> dict[str, str]:
+    changes = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value:
+            raise CommandError(f"--set {text} is not a change: write KEY=VALUE, such as threshold=0.25.")
+        changes[key.strip()] = value.strip()
+    return changes
+
+
+def _parse_incidents(texts: Sequence[str]) -> Iterator[KnownIncident]:
+    for text in texts:
+        start, slash, end = text.partition("/")
+        if not slash:
+            raise CommandError(
+                f"--incident {text} is not a range: write FROM/TO, such as 2026-03-02T14:00/2026-03-02T16:00."
+            )
+        yield _make_incident("--incident", start, end, text)
+
+
+def _read_incidents(path: Path) -> Iterator[KnownIncident]:
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CommandError(f"--incidents {path} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(entries, list):
+        raise CommandError(f"--incidents {path}: write a list of {{name, from, to}}.")
+    for number, entry in enumerate(entries, 1):
+        yield _incident_of_entry(f"--incidents {path}, entry {number}:", entry)
+
+
+def _incident_of_entry(source: str, entry: Any) -> KnownIncident:
+    if not isinstance(entry, dict) or not {"from", "to"} <= entry.keys() <= {"name", "from", "to"}:
+        raise CommandError(f"{source} write name, from and to, and no other key.")
+    return _make_incident(source, str(entry["from"]), str(entry["to"]), str(entry.get("name", "")))
+
+
+def _make_incident(source: str, start: str, end: str, name: str) -> KnownIncident:
+    from barograph_server.alerts.backtest import KnownIncident
+
+    start_s, end_s = (int(parse_moment(source, text).timestamp()) for text in (start, end))
+    if start_s >= end_s:
+        raise CommandError(f"{source} {start} is not before {end}.")
+    return KnownIncident(start_s, end_s, name)

@@ -1,1 +1,0 @@
-"""`barograph backtest`: compares an alert rule with a changed version."""

@@ -1,1 +1,0 @@
-"""`barograph changes`: report changes, list them, and rank them as causes of major verdicts."""

@@ -1,1 +1,0 @@
-"""`barograph check`: compares a file of training or serving data with the contract."""

@@ -1,1 +1,0 @@
-"""`barograph codebook`: train, show and name codebooks of topics."""

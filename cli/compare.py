@@ -1,0 +1,276 @@
+"""The command line of `barograph compare`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from barograph_server.batch.compare.performance import PeriodMetric
+from barograph_server.batch.compare.report import SEVERITY, Comparison
+from barograph_server.batch.compare.wording import (
+    MAX_RATES,
+    MAX_SLICES,
+    changed_rates,
+    changed_slices,
+    headline,
+    headline_metrics,
+    interval,
+    moved_bin,
+    multivariate_line,
+    number,
+    rate_numbers,
+    verdict,
+)
+from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
+from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS, CommandError
+from barograph_server.terminal import (
+    LEVEL_STYLES,
+    AlignedTable,
+    SafeText,
+    Terminal,
+    plural,
+    shorten_name,
+)
+
+
+def show_report(terminal: Terminal, report: Comparison) -> None:
+    """Print verdicts, rates, performance, hints and notes."""
+    terminal.line(headline(report))
+    terminal.table(_drift_table(report))
+    rates = changed_rates(report)
+    if rates:
+        terminal.line()
+        terminal.table(_rates_table(rates[:MAX_RATES]))
+        if len(rates) > MAX_RATES:
+            terminal.line(f"… and {plural(len(rates) - MAX_RATES, 'rate')} more.")
+    slices = changed_slices(report)
+    if slices:
+        terminal.line()
+        terminal.table(_slices_table(slices[:MAX_SLICES]))
+        if len(slices) > MAX_SLICES:
+            terminal.line(f"… and {plural(len(slices) - MAX_SLICES, 'verdict')} on slices more.")
+    metrics = headline_metrics(report)
+    if metrics:
+        terminal.line()
+        terminal.table(_performance_table(metrics))
+    if report.multivariate is not None:
+        terminal.line()
+        terminal.line(multivariate_line(report))
+    if report.hints:
+        terminal.line()
+        table = AlignedTable("field", "hint", "likely cause")
+        for hint in report.hints:
+            table.row(shorten_name(hint.field), hint.kind, hint.text)
+        terminal.table(table)
+    if report.notes:
+        terminal.line()
+    for note in report.notes:
+        terminal.line(SafeText("! ", style="bold yellow").append(note, "none"))
+    terminal.line()
+    worst = SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level])
+    terminal.line(worst.append(f" ({report.cause})." if report.cause else "."))
+
+
+def _level(level: str) -> SafeText:
+    return SafeText(level, style=LEVEL_STYLES[level])
+
+
+def _drift_table(report: Comparison) -> AlignedTable:
+    several = len(report.periods) > 1
+    numbers = ("PSI", "95% interval", "φ", *(("major", "minor") if several else ()))
+    columns = ("field", "level", *(("worst period",) if several else ()), *numbers, "largest change")
+    table = AlignedTable(*columns, numbers=numbers)
+    for line in sorted(
+        report.fields, key=lambda line: -SEVERITY[line.worst["level"] if line.worst else "insufficient"]
+    ):
+        row = line.worst
+        name = shorten_name(line.name) + (" (critical)" if line.critical else "")
+        if row is None:
+            table.row(name, _level("insufficient"), *("" for _ in columns[2:]))
+            continue
+        levels = [each["level"] for each in line.drift]
+        table.row(
+            name,
+            _level(row["level"]),
+            *((row["period"],) if several else ()),
+            number(row["psi"]),
+            interval(row["psi_low"], row["psi_high"]),
+            f"{row['phi']:.3g}",
+            *((f"{levels.count('major')} of {len(levels)}", f"{levels.count('minor')}") if several else ()),
+            moved_bin(line),
+        )
+    return table
+
+
+def _rates_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
+    numbers = ("training", "production", "change", "95% interval", "periods")
+    table = AlignedTable("field", "rate", "level", "worst period", *numbers, numbers=numbers)
+    for row in rows:
+        table.row(
+            shorten_name(row["field"]),
+            row["kind"],
+            _level(row["level"]),
+            row["period"],
+            *rate_numbers(row),
+        )
+    return table
+
+
+def _slices_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
+    numbers = ("PSI", "95% interval", "n", "periods")
+    table = AlignedTable("slice", "field", "level", "worst period", *numbers, numbers=numbers)
+    for row in rows:
+        table.row(
+            shorten_name(row["slice"]),
+            shorten_name(row["field"]),
+            _level(row["level"]),
+            row["period"],
+            number(row["psi"]),
+            interval(row["psi_low"], row["psi_high"]),
+            f"{row['n']:,}",
+            str(row["periods"]),
+        )
+    return table
+
+
+def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
+    numbers = ("labels", "value", "95% interval", "training", "change", "estimate without labels")
+    table = AlignedTable("metric", "period", "level", *numbers, numbers=numbers)
+    for metric in metrics:
+        estimate = number(metric.estimate)
+        if estimate:
+            estimate += f" [{interval(metric.estimate_low, metric.estimate_high)}]"
+        table.row(
+            metric.metric,
+            metric.period,
+            _level(metric.level),
+            f"{metric.n:,}",
+            number(metric.value),
+            interval(metric.low, metric.high),
+            number(metric.training),
+            f"{metric.change:+.3f}" if math.isfinite(metric.change) else "",
+            estimate,
+        )
+    return table
+
+
+GrainName = Literal["month", "week", "day", "hour", "all"]
+
+
+def compare_command(
+    train: Annotated[
+        Path, typer.Argument(metavar="TRAIN", help="Training data: Parquet, CSV or Arrow.", show_default=False)
+    ],
+    prod: Annotated[
+        Path, typer.Argument(metavar="PROD", help="Production data: Parquet, CSV or Arrow.", show_default=False)
+    ],
+    time: TimeOption = None,
+    score: ScoreOption = None,
+    class_: ClassOption = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The ground truth; PROD may lack it or have nulls.")
+    ] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="Ids, which are not a field.", show_default=False)
+    ] = None,
+    latency: LatencyOption = None,
+    scores: ScoresOption = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="COLUMN", help='Judge the values of a column separately ("a * b" crosses); repeatable.'
+        ),
+    ] = None,
+    by: Annotated[
+        GrainName | None,
+        typer.Option(help="Calendar periods of PROD, in UTC, or all rows together. By default chosen by their span."),
+    ] = None,
+    contract: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The model's contract; by default inferred from TRAIN.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model in the inferred contract.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the model in the baseline.")] = "1",
+    no_multivariate: Annotated[
+        bool,
+        typer.Option("--no-multivariate", help="Train no classifier that tells PROD from TRAIN (with scikit-learn)."),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML page.", show_default=False)
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all verdicts as JSON.", show_default=False)
+    ] = None,
+    write_contract: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the inferred contract and baseline, for `apply`.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --write-contract overwrite other files.")] = False,
+    fail_at: Annotated[
+        Literal["minor", "major"] | None,
+        typer.Option(help="Exit with 1 if the worst level is this or worse.", show_default=False),
+    ] = None,
+) -> None:
+    """Compare production data with training data on this machine, without Kafka and ClickHouse.
+
+    Contract, baseline and verdicts are those of the pipeline: drift with intervals, rates, performance and its estimate
+    from scores (CBPE), hints at skew, and multivariate drift.
+
+    Exits with 0; with 1 if the level of --fail-at is reached; with 2 if the data or an option is invalid.
+
+    Examples:
+        barograph compare train.parquet march.parquet --time at --score p --label churned --html report.html
+        barograph compare train.csv week.csv --contract contracts/churn.yaml --fail-at major --json verdicts.json
+        barograph compare train.parquet prod.parquet --model churn --write-contract contracts
+    """
+    from barograph.contract.problems import ContractError
+
+    from barograph_server.batch.compare.compare import compare
+
+    terminal, errors = Terminal(), Terminal(stderr=True)
+    try:
+        if contract is not None and (write_contract is not None or model is not None):
+            option = "--model" if write_contract is None else "--write-contract"
+            raise CommandError(f"{option} is about an inferred contract: leave out it or --contract.")
+        with errors.status("reading") as status:
+            report = compare(
+                train,
+                prod,
+                time=time,
+                score=score,
+                class_=class_,
+                label=label,
+                id=id_,
+                by=by,
+                contract=contract,
+                slices=slices or (),
+                scores=scores,
+                latency=latency,
+                model=model or "model",
+                version=version,
+                multivariate=not no_multivariate,
+                on_step=lambda step: status.update(SafeText(step)),
+            )
+        written = None if write_contract is None else report.write_contract(write_contract, force=force)
+        for path, text in ((html, report.to_html), (json_file, report.to_json)):
+            if path is not None:
+                path.write_text(text(), encoding="utf-8")
+    except (CommandError, ContractError, OSError) as error:
+        from barograph_server.cli.main import describe_error
+
+        errors.line(describe_error(error), "red")
+        raise typer.Exit(EXIT_UNREADABLE) from None
+    show_report(terminal, report)
+    if written is not None and report.inferred is not None:
+        for remark in filter(None, (report.inferred.windows_reason, report.inferred.windows_warning)):
+            terminal.line(remark)
+        for path in (written.contract, written.baseline):
+            terminal.line(f"{path} ({'unchanged' if path in written.unchanged else 'written'})")
+    for path in (html, json_file):
+        if path is not None:
+            terminal.line(f"{path} (written)")
+    if fail_at is not None and report.fails_at(fail_at):
+        raise typer.Exit(EXIT_VIOLATIONS)

@@ -1,9 +1,0 @@
-"""Errors of `barograph compare`."""
-
-from __future__ import annotations
-
-from cli.errors import CommandError
-
-
-class CompareError(CommandError):
-    """The two tables cannot be compared; the text says what is wrong, where, and what to do."""

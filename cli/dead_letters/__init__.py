@@ -1,1 +1,0 @@
-"""`barograph dead-letters`: shows, replays and drops dead-lettered events."""

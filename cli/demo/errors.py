@@ -1,9 +1,0 @@
-"""Errors of the demo."""
-
-from __future__ import annotations
-
-from cli.errors import CommandError
-
-
-class DemoError(CommandError):
-    """The demo cannot continue; the text says what to do."""

@@ -1,1 +1,0 @@
-"""`barograph detectability`: the smallest changes that page."""

@@ -1,0 +1,76 @@
+"""The command line of `barograph doctor`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import typer
+
+from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.errors import EXIT_FAILED
+from barograph_server.operations.doctor.finding import CheckStatus, Finding
+from barograph_server.terminal import SafeText, Terminal, one_line, plural
+
+_STYLES = {
+    CheckStatus.OK: "green",
+    CheckStatus.WARNING: "yellow",
+    CheckStatus.ERROR: "bold red",
+    CheckStatus.UNKNOWN: "dim",
+}
+
+
+def print_finding(terminal: Terminal, finding: Finding) -> None:
+    """Print a line with the finding, and below it a line with the action."""
+    line = SafeText(f"{finding.status.value:<8}", style=_STYLES[finding.status])
+    line.append(f"{finding.component:<11} ", style="bold")
+    terminal.line(line.append(one_line(finding.message), style=""))
+    if finding.action:
+        terminal.line(f"{'':<20}→ {one_line(finding.action)}")
+
+
+def print_summary(terminal: Terminal, findings: Sequence[Finding]) -> None:
+    """Print the number of findings per status."""
+    counts = Counter(finding.status for finding in findings)
+    texts = [plural(counts[status], status.value) for status in (CheckStatus.ERROR, CheckStatus.WARNING)]
+    terminal.line(f"{', '.join(texts)}, {counts[CheckStatus.OK]} ok, {counts[CheckStatus.UNKNOWN]} unknown.", "bold")
+
+
+def finding_json(finding: Finding) -> dict[str, str]:
+    """Make the JSON value of a finding."""
+    return {
+        "component": finding.component,
+        "state": finding.status.value,
+        "message": finding.message,
+        "action": finding.action,
+    }
+
+
+def doctor_command(form: FormatOption = "table", config: ConfigOption = None) -> None:
+    """Check Kafka, topics, ClickHouse, contracts, events, clocks and Grafana, and say how to fix problems.
+
+    Exits with 1 if there is an error. Warnings and checks that were not possible (`unknown`) do not change the exit
+    code. Changes nothing except for a temporary topic that tests transactions and the broker's clock.
+
+    Examples:
+        barograph doctor
+        barograph doctor --format json | jq '.[] | select(.state == "error")'
+    """
+    from barograph_server.operations.doctor.finding import CheckStatus
+    from barograph_server.operations.doctor.run_checks import run_checks
+    from barograph_server.settings import load_settings
+    from barograph_server.terminal import Terminal
+
+    settings = load_settings(config)
+    terminal = Terminal()
+    findings = []
+    for finding in run_checks(settings):
+        findings.append(finding)
+        if form == "table":
+            print_finding(terminal, finding)
+    if form == "json":
+        terminal.json([finding_json(finding) for finding in findings])
+    else:
+        print_summary(terminal, findings)
+    if any(finding.status is CheckStatus.ERROR for finding in findings):
+        raise typer.Exit(EXIT_FAILED)

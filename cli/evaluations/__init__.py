@@ -1,1 +1,0 @@
-"""`barograph evaluations`: how often answers are wrong, and how far evaluators can be trusted."""

@@ -1,0 +1,236 @@
+"""The command line of `barograph load`."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from barograph import PublishError
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+
+from barograph_server.batch.backfill.account import Account, account_lines
+from barograph_server.batch.backfill.backfill import BackfillProgress, BackfillReport, backfill
+from barograph_server.batch.backfill.check import EventSource
+from barograph_server.cli.options import (
+    ClassColumnOption,
+    ConfigOption,
+    IdColumnOption,
+    LabelColumnOption,
+    ScoreColumnOption,
+    TimeColumnOption,
+)
+from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RefusedLoad
+from barograph_server.terminal import SafeText, Terminal, plural, ratio
+
+
+def load_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE",
+            help="Parquet, CSV or Arrow files, published in this order. A file with the columns id and label and no "
+            "column of a prediction has labels; a table of predictions can have a column of labels too.",
+            show_default=False,
+        ),
+    ],
+    contract: Annotated[Path, typer.Option(metavar="FILE", help="The model's contract.", show_default=False)],
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="Version that made the predictions; required without a column `version`.", show_default=False
+        ),
+    ] = None,
+    end: Annotated[
+        bool,
+        typer.Option(
+            "--end",
+            help="Finally write end markers: processors on the replay clock then seal everything; on the live clock "
+            "they reject them.",
+        ),
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Wait until the processors have taken the events, and end with the account of what became of them.",
+        ),
+    ] = True,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Longest wait for the processors.")
+    ] = 180.0,
+    max_rejected: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Exit with 1 if more than this share of predictions or labels is dead-lettered, or of labels not "
+            "measured, or of a field's values invalid or of an unknown class.",
+        ),
+    ] = 0.01,
+    id_: IdColumnOption = None,
+    time_: TimeColumnOption = None,
+    score: ScoreColumnOption = None,
+    class_: ClassColumnOption = None,
+    label: LabelColumnOption = None,
+    label_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the times at which labels became known; by default `at` in a file of labels, and the time "
+            "of the prediction for labels in a table of predictions.",
+            show_default=False,
+        ),
+    ] = None,
+    label_delay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long after their prediction the labels in a table of predictions became known, such as 7d.",
+            show_default=False,
+        ),
+    ] = None,
+    shift_to_now: Annotated[
+        bool,
+        typer.Option(
+            "--shift-to-now",
+            help="Move all times by the same number of weeks, so that the newest is in the last week; the original "
+            "time of a prediction is kept in its context as `original_at`.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Load history and labels from files, through the publisher.
+
+    Columns: `id`, `at` (the time), `score`, `class`, `latency_ms`, `arm`, `error`, `status`, `features.NAME`,
+    `context.NAME`, `metrics.NAME`; a bare name is the feature, context or metric of that name in the contract. Labels:
+    `id`, `label`, `at`. Columns of other names are those in the contract's `columns`, or in options. Labels in a table
+    of predictions are sent too, unless one of the files has labels; rows without a label have none yet.
+
+    Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
+    1. Loading a file twice counts its events twice.
+
+    Sends nothing and exits with 2 if processors would reject the times: events older than the setting
+    `retention_days`, or ahead of the clock. `--shift-to-now` moves old history to now.
+
+    Ends with an account: of the events sent, how many were counted or dead-lettered by reason, invalid values by field,
+    and labels matched, unmatched or not measured, with the commands that show why. Exits with 1 if one of these shares
+    exceeds `--max-rejected`, or if not everything is known after `--timeout`. `--no-wait` needs no ClickHouse, and does
+    not tell what became of the events.
+
+    Examples:
+        barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end
+        barograph load labels-2026-03-01.csv --contract flight-delay.yaml
+        barograph load scored.csv --contract churn.yaml --version 1 --label churned --label-delay 30d
+    """
+    terminal = Terminal(stderr=True)
+    try:
+        report = backfill(
+            files,
+            contract,
+            version=version,
+            end=end,
+            wait=wait,
+            timeout_s=timeout_s,
+            max_rejected=max_rejected,
+            id=id_,
+            time=time_,
+            score=score,
+            class_=class_,
+            label=label,
+            label_time=label_time,
+            label_delay=label_delay,
+            shift_to_now=shift_to_now,
+            settings=config,
+            progress=_ProgressBars(terminal),
+        )
+    except RefusedLoad as error:
+        terminal.line(str(error), "red")
+        raise typer.Exit(EXIT_USAGE) from error
+    except KeyboardInterrupt as error:
+        terminal.lines(getattr(error, "__notes__", ()))
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except PublishError as error:
+        terminal.lines(getattr(error, "__notes__", ()))
+        raise
+    if report.is_interrupted:
+        terminal.line("Interrupted after everything was sent; the account as of now:")
+    if report.account is None:
+        terminal.line(
+            "Sent and not waited for: what became of the events is not known. Check with `barograph status` and "
+            "`barograph doctor`."
+        )
+    else:
+        check = f"barograph check {files[0]} --contract {contract}"
+        _print_account(terminal, report, report.account, check, max_rejected)
+    if report.is_interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if report.n_skipped:
+        terminal.line(f"Skipped {plural(report.n_skipped, 'row')} without id, time or label.", "red")
+    if not report.is_good:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_account(
+    terminal: Terminal, report: BackfillReport, account: Account, check: str, max_rejected: float
+) -> None:
+    terminal.lines(account_lines(account))
+    for problem in report.problems:
+        terminal.line(f"{ratio(problem.n, problem.of)}: {problem.n:,} {problem.text}. See:", "red")
+        terminal.line(f"    {problem.command(report.model, check)}")
+    if report.problems:
+        terminal.line(f"Exit code 1: more than {max_rejected:.6g} of the events (--max-rejected).", "red")
+    if account.unknown:
+        silent = ", ".join(report.silent)
+        terminal.line(
+            f"The account is not complete: no {silent} reports. Start it with `barograph run` or `barograph dev`."
+            if silent
+            else "The account is not complete: raise --timeout, or look again with `barograph status`.",
+            "red",
+        )
+
+
+class _ProgressBars(BackfillProgress):
+    """Prints notes, and a bar per file while it is published."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        columns = (TextColumn("{task.description}"), BarColumn(20), _RowsColumn(), _RateColumn(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=terminal.console, transient=True)
+        self._tasks: dict[EventSource, TaskID] = {}
+
+    def note(self, text: str) -> None:
+        self._terminal.line(text)
+
+    def warn(self, text: str) -> None:
+        self._terminal.line(text, "yellow")
+
+    def publishing(self) -> AbstractContextManager[object]:
+        return self._bars
+
+    def rows(self, source: EventSource, n: int, *, is_complete: bool = False) -> None:
+        if source not in self._tasks:
+            name = f"{source.file.path.name} ({source.kind})"
+            self._tasks[source] = self._bars.add_task(name, total=source.file.rows)
+        self._bars.update(self._tasks[source], completed=n, total=n if is_complete else None)
+
+    def waiting(self) -> AbstractContextManager[object]:
+        return self._terminal.status("Waiting for the processors")
+
+
+class _RowsColumn(ProgressColumn):
+    """The number of published rows, and the total if it is known."""
+
+    def render(self, task: Task) -> SafeText:
+        total = f" of {task.total:,.0f}" if task.total is not None else ""
+        return SafeText(f"{task.completed:,.0f}{total}")
+
+
+class _RateColumn(ProgressColumn):
+    """The rows per second."""
+
+    def render(self, task: Task) -> SafeText:
+        speed = task.finished_speed or task.speed
+        return SafeText("" if speed is None else f"{speed:,.0f}/s")

@@ -1,1 +1,0 @@
-"""`barograph loops`: whether a model's outputs change its later inputs."""

@@ -1,1 +1,0 @@
-"""`promote`: the decision about a candidate."""

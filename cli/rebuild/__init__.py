@@ -1,1 +1,0 @@
-"""`barograph rebuild`: recounts panes and verdicts of the past."""

@@ -1,1 +1,0 @@
-"""`barograph reference`: list the periods that performance is compared with, and choose one."""

@@ -1,0 +1,247 @@
+"""The command line of `barograph simulate`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from barograph_server.alerts.incidents import Incident
+from barograph_server.alerts.rule import Severity
+from barograph_server.alerts.simulator import Alert, Notification, Replay, Simulation, Transition
+from barograph_server.alerts.text import words
+from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.errors import CommandError
+from barograph_server.operations.simulation.read import HistoryRange, KnownOption
+from barograph_server.terminal import AlignedTable, SafeText, Terminal, plural, utc_minute
+
+STATE_STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
+MAX_ALERTS = 4
+"""A notification names up to this many alerts; of more it shows only the number."""
+
+
+def print_simulation(terminal: Terminal, simulation: Simulation, history: HistoryRange) -> None:
+    """Print incidents, then changes of state and notifications in order of time, then a summary."""
+    if simulation.incidents:
+        terminal.table(incident_table(simulation.incidents))
+        terminal.line()
+    entries: list[tuple[int, int, SafeText]] = []
+    for replay in simulation.replays:
+        entries += [(change.at, 0, _transition_line(replay, change)) for change in replay.transitions]
+    entries += [(sent.at, 1, _notification_line(sent)) for sent in simulation.notifications if not sent.is_repeat]
+    for _, _, line in sorted(entries, key=lambda entry: entry[:2]):
+        terminal.line(line)
+    if not entries:
+        terminal.line("No rule changed its state.")
+    effect = {
+        "judged": "verdicts take effect at their own time",
+        "ended": "verdicts take effect at the end of their windows, since this history was replayed",
+    }[history.known]
+    replayed = f"{utc_minute(simulation.since)} to {utc_minute(simulation.until)} UTC"
+    terminal.line(f"Replayed {replayed} with {plural(len(simulation.replays), 'rule')}; {effect}.")
+    repeats = sum(sent.is_repeat for sent in simulation.notifications)
+    if repeats:
+        terminal.line(f"{plural(repeats, 'repeated notification')} not shown; --format json lists all.")
+    rules = Counter(replay.rule.severity for replay in simulation.replays)
+    verbs: dict[Severity, str] = {"page": "would have paged", "ticket": "would have opened tickets for"}
+    for severity, verb in verbs.items():
+        incidents = simulation.incidents_of(severity)
+        firings = plural(sum(incident.firings for incident in incidents), "firing instance")
+        per_week = f"{simulation.incidents_per_week(severity):.2f} per week"
+        terminal.line(
+            f"{plural(rules[severity], 'rule')} {verb} {plural(len(incidents), 'incident')} ({firings}): {per_week}."
+        )
+
+
+def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
+    """Make the values of the JSON output."""
+    return {
+        "since": _iso(simulation.since),
+        "until": _iso(simulation.until),
+        "known": known,
+        "rules": [
+            {
+                "rule": replay.rule.name,
+                "title": replay.rule.title,
+                "model": replay.rule.model,
+                "severity": replay.rule.severity,
+                "threshold": replay.rule.threshold,
+                "clear": replay.rule.clear,
+                "states": [
+                    {
+                        "at": _iso(change.at),
+                        "key": change.key,
+                        "from": change.before,
+                        "to": change.after,
+                        "reason": change.reason,
+                        "value": replay.changes[change.key].numbers(change.at)["A"],
+                    }
+                    for change in replay.transitions
+                ],
+            }
+            for replay in simulation.replays
+        ],
+        "incidents": [incident_json(incident) for incident in simulation.incidents],
+        "notifications": [
+            {
+                "at": _iso(sent.at),
+                "contact_point": sent.point,
+                "group": dict(sent.group),
+                "firing": [alert.label_map for alert in sent.firing],
+                "resolved": [alert.label_map for alert in sent.resolved],
+                "repeat": sent.is_repeat,
+            }
+            for sent in simulation.notifications
+        ],
+        "pages_per_week": simulation.incidents_per_week("page"),
+        "tickets_per_week": simulation.incidents_per_week("ticket"),
+    }
+
+
+def incident_table(incidents: Sequence[Incident]) -> AlignedTable:
+    """Make the table of incidents."""
+    table = AlignedTable("opened", "closed", "severity", "model", "incident", "firings", numbers=("firings",))
+    for incident in incidents:
+        table.row(
+            utc_minute(incident.opened_at),
+            "still firing" if incident.end is None else utc_minute(incident.end),
+            incident.severity,
+            incident.model or "pipeline",
+            incident.title,
+            str(incident.firings),
+        )
+    return table
+
+
+def incident_json(incident: Incident) -> dict[str, Any]:
+    """Make the values of one incident in JSON output."""
+    return {
+        "model": incident.model,
+        "title": incident.title,
+        "severity": incident.severity,
+        "from": _iso(incident.opened_at),
+        "paged": None if incident.paged_at is None else _iso(incident.paged_at),
+        "to": None if incident.end is None else _iso(incident.end),
+        "instances": [
+            {
+                "rule": member.rule.name,
+                "severity": member.rule.severity,
+                "key": member.key,
+                "fired": [
+                    {"from": _iso(start), "to": None if end is None else _iso(end)} for start, end in member.periods
+                ],
+            }
+            for member in incident.members.values()
+        ],
+    }
+
+
+def _transition_line(replay: Replay, change: Transition) -> SafeText:
+    rule = replay.rule
+    numbers = replay.changes[change.key].numbers(change.at)
+    labels = {rule.signal.label: change.key} if rule.signal.label else {}
+    labels |= replay.changes[change.key].details(change.at)
+    summary = words(rule.summary, labels, numbers) if change.after in ("Pending", "Alerting") else ""
+    reason = f" ({change.reason})" if change.reason else ""
+    line = SafeText(f"{utc_minute(change.at)}  ")
+    line.append(f"{change.after:<10}", STATE_STYLES[change.after])
+    line.append(f"  {rule.severity:<6}  {rule.title}{f'  {change.key}' if change.key else ''}{reason}")
+    return line.append(f"  {summary}", "dim") if summary else line
+
+
+def _notification_line(sent: Notification) -> SafeText:
+    line = SafeText(f"{utc_minute(sent.at)}  ")
+    line.append(f"→ {sent.point}", "bold cyan")
+    group = ", ".join(f"{label}={value}" for label, value in sent.group)
+    line.append(f"  {group}: ")
+    changes = [f"firing {_alert_names(sent.firing)}"] if sent.firing else []
+    changes += [f"resolved {_alert_names(sent.resolved)}"] if sent.resolved else []
+    return line.append("; ".join(changes))
+
+
+def _alert_names(alerts: tuple[Alert, ...]) -> str:
+    if len(alerts) > MAX_ALERTS:
+        return plural(len(alerts), "alert")
+    names = []
+    for alert in alerts:
+        labels = alert.label_map
+        key = labels.get("field") or labels.get("metric") or labels.get("kind")
+        names.append(f"{labels['rule']}{f' of {key}' if key else ''}")
+    return ", ".join(names)
+
+
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def simulate_command(
+    model: Annotated[str | None, typer.Option(help="Only this model.", show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start: a time, or an age such as 30d.", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End; by default the end of the history.", show_default=False)
+    ] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only rules of this name; repeatable.", show_default=False)
+    ] = None,
+    known: Annotated[
+        KnownOption,
+        typer.Option(
+            help="When a verdict takes effect: `judged` at its own time, `ended` at the end of its window (replayed "
+            "history); `auto` detects which."
+        ),
+    ] = "auto",
+    live: Annotated[
+        bool, typer.Option("--live", help="Evaluate the rules continuously and send to contact points.")
+    ] = False,
+    form: FormatOption = "table",
+    config: ConfigOption = None,
+) -> None:
+    """Replay recorded history through the alert rules, or evaluate them continuously.
+
+    Evaluates the rules of the contracts in force with their own SQL at every interval, as Grafana does: thresholds with
+    hysteresis, `for`, `keep_firing_for`, missing rows. Groups, repeats and mutes notifications as Alertmanager does.
+    Shows every change of state and every notification.
+
+    With --live it evaluates the rules on the wall clock until Ctrl-C and sends to the contact points, so a laptop
+    without Grafana can page. In production Grafana does this.
+
+    Examples:
+        barograph simulate --model flight-delay --since 90d
+        barograph simulate --rule silence --since 2026-03-01 --until 2026-03-08 --format json
+        barograph simulate --live
+    """
+    from barograph_server.contracts import contracts_in_force
+    from barograph_server.operations.simulation.read import resolve_history, select_rules
+    from barograph_server.settings import load_settings
+    from barograph_server.warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    if live:
+        if since or until or form == "json":
+            raise CommandError("--live evaluates the present: leave out --since, --until and --format.")
+        from barograph_server.operations.simulation.live import run_live
+
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        run_live(settings, model, rule or [], stop)
+        return
+    from barograph_server.alerts.simulator import simulate
+    from barograph_server.terminal import Terminal
+
+    with connect(settings.warehouse) as client:
+        contracts = contracts_in_force(client, model)
+        rules = select_rules(contracts, settings.alerts, rule or [])
+        history = resolve_history(client, [contract.model for contract in contracts], since, until, known)
+        simulation = simulate(client, rules, settings.alerts, history.since, history.until, history.known)
+    if form == "json":
+        Terminal().json(simulation_json(simulation, history.known))
+    else:
+        print_simulation(Terminal(), simulation, history)

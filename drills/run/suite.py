@@ -1,0 +1,89 @@
+"""Suites: lists of drills in YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from barograph.contract.kinds import DurationKind, IntegerKind, Key, ListKind, NameKind, NumberKind, RecordKind
+from barograph.contract.yaml_tree import read_tree
+
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import InjectionRequest, find_fault
+from barograph_server.drills.run.plan import DrillRequest
+from barograph_server.warehouse.configuration import read_value
+
+FORMAT = 1
+DRILL = RecordKind(
+    (
+        Key("fault", NameKind("the name of a fault"), "the fault", required=True),
+        Key("field", NameKind("the name of a field"), "the affected field"),
+        Key("other", NameKind("the name of a field"), "the second field of swapped-columns"),
+        Key("magnitude", NumberKind(), "the size of the fault"),
+        Key("rate", NumberKind(0.0, 1.0, above=True), "the share of affected rows"),
+        Key("start", DurationKind(), "the time from the first event to the fault"),
+        Key("duration", DurationKind(), "the length of the fault"),
+        Key("route", NameKind("the name of a route"), "replaces the routes of the contract"),
+    )
+)
+SUITE = RecordKind(
+    (
+        Key("suite", IntegerKind(FORMAT, FORMAT), "the version of the format", required=True),
+        Key("model", NameKind("the name of a model"), "the model", required=True),
+        Key("version", NameKind("a version of the model"), "the version whose events are used"),
+        Key("history", DurationKind(), "the length of the range of events that is replayed"),
+        Key(
+            "until",
+            NameKind("a time such as 2026-03-01, or an age such as 30d"),
+            "the end of the range: a time, or an age at the newest event",
+        ),
+        Key("drills", ListKind(DRILL, 1), "the drills", required=True),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DrillSuite:
+    """Drills of one model."""
+
+    model: str
+    version: str | None
+    history_s: int | None
+    until: str | None
+    requests: tuple[DrillRequest, ...]
+
+
+def read_suite(path: Path) -> DrillSuite:
+    """Read a suite.
+
+    Raises:
+        ContractError: a key is unknown, missing or has a wrong value; the text has a line per problem.
+        DrillError: the file cannot be read, or a fault is unknown.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "the text is not UTF-8"
+        raise DrillError(f"The suite {path} cannot be read: {reason}.") from error
+    if not text.strip():
+        raise DrillError(f"The suite {path} is empty; write the keys suite, model and drills, as docs/drills.md shows.")
+    values: dict[str, Any] = read_value(SUITE, read_tree(text, str(path)), (), str(path))
+    return DrillSuite(
+        values["model"],
+        values.get("version"),
+        values.get("history"),
+        values.get("until"),
+        tuple(map(_request, values["drills"])),
+    )
+
+
+def _request(values: dict[str, Any]) -> DrillRequest:
+    injection = InjectionRequest(
+        find_fault(values["fault"]),
+        values.get("field"),
+        values.get("other"),
+        values.get("magnitude"),
+        values.get("rate"),
+    )
+    return DrillRequest(injection, values.get("duration"), values.get("start"), values.get("route"))

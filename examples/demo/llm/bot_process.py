@@ -1,0 +1,109 @@
+"""The process of the support bot, and what it measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from barograph_server.examples.demo.errors import DemoError
+from barograph_server.examples.demo.llm.training import MODEL
+
+STOP_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class BotCall:
+    """One call of the model, as the client and the server measured it."""
+
+    id: str
+    """The id of its prediction."""
+    prompt: str
+    """Name and version, `answer@1`."""
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    first_token_ms: float | None
+
+
+class BotProcess:
+    """The bot as a child process."""
+
+    def __init__(self, options: Mapping[str, Any], log: Path) -> None:
+        """Start the process.
+
+        Args:
+            options: those of `examples.support_bot.bot.BotOptions`; `record` is the file of its calls.
+            log: the file for its output.
+        """
+        self._record, self._log = Path(options["record"]), log
+        self._record.write_text("", encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "barograph_server.examples.support_bot.bot",
+            msgspec.json.encode(options).decode(),
+        ]
+        environ = {
+            **os.environ,
+            "OTEL_SERVICE_NAME": MODEL,
+            # The receiver computes features of the texts and drops them.
+            "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only",
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+        }
+        with log.open("w", encoding="utf-8") as output:
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True, env=environ
+            )
+
+    def command(self, line: str) -> None:
+        """Send a command of `examples.support_bot.bot`."""
+        self.check()
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def check(self) -> None:
+        """Check that the process runs.
+
+        Raises:
+            DemoError: it ended.
+        """
+        if self._process.poll() is not None:
+            lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+            last = lines[-1].strip() if lines else f"exit code {self._process.returncode}"
+            raise DemoError(f"The support bot ended: {last}. Its log is {self._log}.")
+
+    def calls(self) -> list[BotCall]:
+        """Return all completed calls, in the order in which they ended."""
+        lines = self._record.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [_call(json.loads(line)) for line in lines if line.endswith("\n")]
+
+    def stop(self) -> None:
+        """Let it end its calls and send its spans; kill it if that takes too long."""
+        if self._process.poll() is None and self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _call(line: dict[str, Any]) -> BotCall:
+    timings, first_s = line["timings"], line["first_token_s"]
+    return BotCall(
+        id=line["id"],
+        prompt=line["prompt"],
+        input_tokens=timings["cache_n"] + timings["prompt_n"],
+        output_tokens=timings["predicted_n"],
+        cached_input_tokens=timings["cache_n"],
+        first_token_ms=None if first_s is None else first_s * 1000,
+    )

@@ -1,0 +1,132 @@
+"""Answers from documents with a known truth: those of a language model, and quotes with planted faults."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+
+from barograph_server.examples import support_bot
+from barograph_server.local.language_model import MODEL as VERSION
+
+BOT_FOLDER = Path(str(support_bot.__file__)).parent
+SYSTEM = "You answer customers of a shop in one short sentence. Use this text:\n\n"
+MAX_TOKENS = 24
+MIN_WORDS = 6
+INVENTED = "Every customer receives a free voucher after the first complaint"
+"""No document says it."""
+LONGER_UNITS = {"minutes": "hours", "hours": "days", "days": "weeks", "weeks": "months", "months": "years"}
+INTACT = ""
+"""The fault of a quote without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
+    """One answer, and whether it is faulty."""
+
+    question: str
+    text: str
+    is_faulty: bool
+    fault: str | None
+    """Planted fault of a quote: a name in `FAULTS`, or `INTACT`; None for an answer of the model."""
+
+
+def read_documents() -> dict[str, str]:
+    """Return the text of each document by its id."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((BOT_FOLDER / "documents").glob("*.md"))}
+
+
+def model_answers(base_url: str, documents: Mapping[str, str]) -> Iterator[KnownAnswer]:
+    """Ask the model each question with its document. An answer without the fact of the question is faulty."""
+    client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+    for line in (BOT_FOLDER / "evals/questions.jsonl").read_text(encoding="utf-8").splitlines():
+        item = json.loads(line)
+        reply = client.chat.completions.create(
+            model=VERSION,
+            messages=[
+                {"role": "system", "content": SYSTEM + documents[item["document"]]},
+                {"role": "user", "content": item["question"]},
+            ],
+            temperature=0,
+            max_tokens=MAX_TOKENS,
+        )
+        text = reply.choices[0].message.content or "-"
+        yield KnownAnswer(item["question"], text, _normalized(item["fact"]) not in _normalized(text), None)
+
+
+def quotes(documents: Mapping[str, str]) -> Iterator[KnownAnswer]:
+    """Quote sentences of documents: in turn without a fault, and with one of `FAULTS`."""
+    rng = random.Random(24)  # noqa: S311 - sentences, no secrets
+    passages = [(name, sentence) for name, text in documents.items() for sentence in _sentences(text)]
+    rng.shuffle(passages)
+    unused = list(passages)
+    for fault in itertools.cycle(FAULTS):
+        for name in (INTACT, fault):
+            planted = next(((each, changed) for each in unused if (changed := _plant(name, each)) is not None), None)
+            if planted is None:
+                return
+            unused.remove(planted[0])
+            document, sentence = planted[1]
+            text = f"“{sentence}” [{document}]."
+            yield KnownAnswer(f"What do you say about {planted[0][0].replace('-', ' ')}?", text, name != INTACT, name)
+
+
+_Passage = tuple[str, str]
+"""A document's id, and a sentence."""
+
+
+def _unknown_source(passage: _Passage) -> _Passage:
+    return f"{passage[0]}-2", passage[1]
+
+
+def _altered_number(passage: _Passage) -> _Passage | None:
+    match = re.search(r"(?<![\w.,])\d+(?![\w.,])", passage[1])
+    if match is None:
+        return None
+    return passage[0], f"{passage[1][: match.start()]}{int(match[0]) + 3}{passage[1][match.end() :]}"
+
+
+def _altered_unit(passage: _Passage) -> _Passage | None:
+    match = re.search(rf"(?<=\d )({'|'.join(LONGER_UNITS)})\b", passage[1])
+    if match is None:
+        return None
+    return passage[0], f"{passage[1][: match.start()]}{LONGER_UNITS[match[0]]}{passage[1][match.end() :]}"
+
+
+def _negation(passage: _Passage) -> _Passage | None:
+    changed = re.sub(r"\b(is|are|can|may)\b", r"\1 not", passage[1], count=1)
+    return None if changed == passage[1] or " not " in passage[1] else (passage[0], changed)
+
+
+def _invented_quote(passage: _Passage) -> _Passage:
+    return passage[0], INVENTED
+
+
+FAULTS: dict[str, Callable[[_Passage], _Passage | None]] = {
+    "unknown source": _unknown_source,
+    "altered number": _altered_number,
+    "altered unit": _altered_unit,
+    "negation": _negation,
+    "invented quote": _invented_quote,
+}
+"""Kind of planted fault → a function that plants it; it returns None for a passage that has nothing to change."""
+
+
+def _plant(fault: str, passage: _Passage) -> _Passage | None:
+    return passage if fault == INTACT else FAULTS[fault](passage)
+
+
+def _sentences(text: str) -> list[str]:
+    body = re.sub(r"^(?:[#|>-]|<!--).*\n?", "", text, flags=re.MULTILINE)
+    sentences = (" ".join(each.split()).rstrip(".") for each in re.split(r"(?<=[.!?])\s+(?=[A-Z])", body))
+    return [each for each in sentences if len(each.split()) >= MIN_WORDS and "“" not in each and "[" not in each]
+
+
+def _normalized(text: str) -> str:
+    return " ".join(text.split()).casefold()

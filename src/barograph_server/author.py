@@ -1,0 +1,23 @@
+"""Who makes a change that is stored."""
+
+from __future__ import annotations
+
+import getpass
+
+from barograph_server.errors import CommandError
+
+
+def author_name(by: str | None) -> str:
+    """Return who makes a change: the name, or the user of the operating system.
+
+    Raises:
+        CommandError: the name is empty.
+    """
+    if by is not None:
+        if not by.strip():
+            raise CommandError("--by is empty: write your name, or leave it out.")
+        return " ".join(by.split())
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""

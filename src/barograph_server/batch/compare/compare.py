@@ -1,0 +1,445 @@
+"""Compares production with training: infers contract and baseline, counts, judges and measures in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from barograph.contract import Contract
+from barograph.publisher.tables import as_table
+from barograph.values import InvalidEvent
+
+from barograph_server.batch.backfill.files import csv_types
+from barograph_server.batch.compare.classifier import MISSING, MultivariateDrift, classify, common_categories
+from barograph_server.batch.compare.declared import complete_roles, rename_baseline
+from barograph_server.batch.compare.errors import CompareError
+from barograph_server.batch.compare.hints import column_hints
+from barograph_server.batch.compare.html import CompareReport
+from barograph_server.batch.compare.outcomes import OutcomeCounts, outcome_columns
+from barograph_server.batch.compare.panes import JudgedPeriods, judge_periods, make_registry
+from barograph_server.batch.compare.performance import PeriodMetric, compare_performance
+from barograph_server.batch.compare.periods import (
+    Grain,
+    Period,
+    choose_grain,
+    learned_windows,
+    make_periods,
+    pane_length_s,
+)
+from barograph_server.batch.compare.production import ProductionPass, RowSample, matrix_column
+from barograph_server.batch.compare.report import ComparedTable
+from barograph_server.batch.compare.served import (
+    OUTPUT_ROLES,
+    EventTimes,
+    ServedRows,
+    read_event_times,
+    source_columns_of,
+)
+from barograph_server.batch.compare.summaries import summarise_fields, value_hints
+from barograph_server.batch.contract_file import ContractOrPath, contract_of
+from barograph_server.profiling.infer.errors import OptionError
+from barograph_server.profiling.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
+from barograph_server.profiling.infer.profile import Roles, check_roles
+from barograph_server.profiling.infer.tables import Table, memory_table, open_table
+from barograph_server.sketches.baseline.baseline import ALL, Baseline
+from barograph_server.sketches.baseline.layout import EVENTS
+from barograph_server.streams.events.projection import build_projection
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
+from barograph_server.terminal import plural
+from barograph_server.warehouse.scoring.rules import Rules
+
+MAX_WORKERS = 4
+_TRAINING, _PRODUCTION = "the training table", "the production table"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """How to compare."""
+
+    roles: Roles = field(default_factory=Roles)
+    id: str | None = None
+    """The column of ids, which is not a field; rows without an id are left out, as by the publisher."""
+    by: Grain | None = None
+    """Grain of the periods; None chooses it by the span of the production data."""
+    contract: Contract | None = None
+    """The contract in force; None infers it from training."""
+    model: str = "model"
+    """Name of the model in an inferred contract."""
+    version: str = "1"
+    is_multivariate: bool = True
+    """Whether to train the classifier that tells production from training."""
+
+
+def compare(
+    train: Any,
+    prod: Any,
+    *,
+    time: str | None = None,
+    score: str | None = None,
+    class_: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    by: Grain | None = None,
+    contract: ContractOrPath | None = None,
+    slices: Sequence[str] = (),
+    scores: str | None = None,
+    latency: str | None = None,
+    model: str = "model",
+    version: str = "1",
+    multivariate: bool = True,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> CompareReport:
+    """Compare production data with training data, without Kafka and ClickHouse.
+
+    The verdicts are those of the pipeline: the same contract, sketches, thresholds and intervals.
+
+    Args:
+        train: The training data: a path of a Parquet, CSV or Arrow file, or a table (pandas, polars, pyarrow, …).
+        prod: The production data, in the same forms.
+        time: The column of event times; without it all production rows are one period and φ is unknown.
+        score: The column of the model's score.
+        class_: The column of the predicted class.
+        label: The column of the ground truth. Production may lack it, or have nulls.
+        id: The column of ids, which is not a field.
+        by: `month`, `week`, `day`, `hour` (calendar periods in UTC) or `all`; by default chosen by the time span.
+        contract: A contract, or the path of its file; by default it is inferred from the training data.
+        slices: Columns whose values are judged separately; `a * b` crosses two.
+        scores: The prefix of the columns of class probabilities, `scores.` by default.
+        latency: The column of latencies in milliseconds.
+        model: The name of the model in an inferred contract.
+        version: The version of the model in the baseline.
+        multivariate: Whether to train a classifier that tells production from training (with scikit-learn).
+        on_step: Called with a description of each step.
+
+    Raises:
+        CompareError: the tables cannot be compared.
+        InferError: a table cannot be read, or an argument names no fitting column.
+        ContractError: the contract cannot be read.
+    """
+    roles = Roles(
+        time=time, score=score, class_=class_, label=label, latency=latency, scores=scores, slices=tuple(slices)
+    )
+    options = CompareOptions(
+        roles=roles,
+        id=id,
+        by=by,
+        contract=None if contract is None else contract_of(contract),
+        model=model,
+        version=version,
+        is_multivariate=multivariate,
+    )
+    with ExitStack() as stack:
+        types = csv_types(options.contract) if options.contract is not None else None
+
+        def open_data(data: Any, name: str) -> Table:
+            if isinstance(data, str | Path):
+                return stack.enter_context(open_table(Path(data), types))
+            return memory_table(name, _as_table(data, name))
+
+        return compare_tables(open_data(train, _TRAINING), open_data(prod, _PRODUCTION), options, on_step)
+
+
+def _as_table(data: Any, name: str) -> pa.Table:
+    try:
+        return as_table(data)
+    except InvalidEvent as error:
+        raise CompareError(f"{name}: {error}.") from error
+
+
+def compare_tables(
+    training: Table, production: Table, options: CompareOptions, on_step: Callable[[str], None] = lambda step: None
+) -> CompareReport:
+    """Compare two open tables.
+
+    Args:
+        training: the training table.
+        production: the production table.
+        options: how to compare.
+        on_step: called with a description of each step.
+
+    Raises:
+        CompareError: the tables cannot be compared.
+        InferError: a table cannot be read, or an option does not fit.
+    """
+    return _Comparer(training, production, options, on_step).run()
+
+
+class _Comparer:
+    """The state of one comparison."""
+
+    def __init__(
+        self, training: Table, production: Table, options: CompareOptions, on_step: Callable[[str], None]
+    ) -> None:
+        self.options, self.on_step = options, on_step
+        self.training, self.production = training, production
+        self.notes: list[str] = []
+        self.workers = max(1, min(MAX_WORKERS, len(os.sched_getaffinity(0))))
+
+    def run(self) -> CompareReport:
+        options = self.options
+        self._check_columns()
+        times = read_event_times(self.production, options.roles.time)
+        grain = self._grain(times)
+        contract, baseline, inferred = self._learn(grain, times)
+        pane_s = pane_length_s(grain, contract)
+        periods = make_periods(grain, times.first_ms, times.last_ms, pane_s)
+        counting = msgspec.structs.replace(contract, pane_s=pane_s)
+        registry = make_registry(counting, baseline)
+        columns = source_columns_of(contract, self._roles_in(self.production), self.production)
+        self._check_fields(contract, columns)
+        rules = self._rules(contract, registry)
+        projection = build_projection(registry, contract.model)
+        rows = ProductionPass(
+            self.production,
+            ServedRows(counting, baseline.version, columns, options.id, projection),
+            registry,
+            times,
+            periods,
+            rules,
+            outcome_columns(rules, columns, options.roles.label if self._has(self.production, "label") else None),
+        )
+        self.on_step(f"counting {self.production.name}")
+        rows.read(self.workers, sampled=options.is_multivariate)
+        phi_name = longest_learned(baseline, grain, times.span_s)
+        self.on_step("judging")
+        judged = judge_periods(registry, counting, rows.panes, periods, phi_name)
+        performance = self._performance(contract, registry, rules, rows, periods)
+        multivariate = self._multivariate(contract, baseline, registry, rows) if options.is_multivariate else None
+        hints = column_hints(contract, columns, self.training, self.production)
+        lines = summarise_fields(contract, baseline, judged, periods)
+        hints += value_hints(contract, judged, lines)
+        self._add_notes(rows, periods, judged)
+        if inferred is not None:
+            self.notes += inferred.warnings
+        has_times = options.roles.time is not None
+        return CompareReport(
+            training=ComparedTable(
+                self.training.name,
+                self.training.rows,
+                0,
+                *(inferred.period_ms if inferred and inferred.period_ms else ()),
+            ),
+            production=ComparedTable(
+                self.production.name,
+                self.production.rows,
+                rows.n_rejected,
+                times.first_ms if has_times else None,
+                times.last_ms if has_times else None,
+            ),
+            contract=contract,
+            baseline=baseline,
+            grain=grain,
+            periods=tuple(periods),
+            events=tuple(int(judged.counts[period.end_s][0, EVENTS]) for period in periods),
+            phi_window=phi_name,
+            drift=judged.drift,
+            rates=judged.rates,
+            distances=judged.distances,
+            performance=tuple(performance),
+            hints=tuple(hints),
+            notes=tuple(self.notes),
+            multivariate=multivariate,
+            fields=tuple(lines),
+            inferred=inferred if options.contract is None else None,
+        )
+
+    # ------------------------------------------------------------------------------------------ columns and periods
+
+    def _check_columns(self) -> None:
+        """Check the columns that options name; note those that one of the tables may lack.
+
+        Raises:
+            CompareError: the column of ids does not exist.
+            OptionError: another column does not exist, or cannot be used.
+        """
+        roles = self.options.roles
+        for table in (self.training, self.production):
+            if self.options.id is not None and self.options.id not in {*table.columns, *table.unreadable}:
+                raise CompareError(
+                    f"--id {self.options.id}: {table.name} has no such column; its columns: "
+                    f"{', '.join(list(table.columns)[:12])}."
+                )
+        if self._has(self.production, "label") or self._has(self.training, "label"):
+            checked = self._roles_in(self.production)
+        else:
+            checked = roles
+        check_roles(self.production, replace(checked, time=roles.time, slices=()))
+        if roles.label is not None and not self._has(self.production, "label"):
+            self.notes.append(f"{self.production.name} has no column {roles.label}: performance is only estimated.")
+        for role in ("time", "label", *OUTPUT_ROLES):
+            column = getattr(roles, role)
+            if column is None or self._has(self.training, role):
+                continue
+            reason = {"time": "φ is unknown", "label": "performance has no reference"}.get(role, "its drift is unknown")
+            self.notes.append(f"{self.training.name} has no column {column}: {reason}.")
+
+    def _has(self, table: Table, role: str) -> bool:
+        return getattr(self.options.roles, role) in table.columns
+
+    def _roles_in(self, table: Table) -> Roles:
+        """Return the roles without columns that a table lacks."""
+        roles = self.options.roles
+
+        def present(column: str | None) -> str | None:
+            return column if column in table.columns else None
+
+        return replace(
+            roles,
+            time=present(roles.time),
+            label=present(roles.label),
+            score=present(roles.score),
+            class_=present(roles.class_),
+            latency=present(roles.latency),
+        )
+
+    def _grain(self, times: EventTimes) -> Grain:
+        by = self.options.by
+        if self.options.roles.time is None:
+            if by not in (None, "all"):
+                raise CompareError(f"--by {by} needs event times: name their column with --time.")
+            return "all"
+        return by or choose_grain(times.first_ms, times.last_ms)
+
+    def _check_fields(self, contract: Contract, columns: Mapping[str, str]) -> None:
+        sources = [field.source for field in contract.fields]
+        if sources and not any(source in columns for source in sources):
+            named = ", ".join(source.partition(".")[2] or source for source in sources[:8])
+            raise CompareError(
+                f"{self.production.name} has no column of a field: {named}. Rename its columns, or correct --contract."
+            )
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def _learn(self, grain: Grain, times: EventTimes) -> tuple[Contract, Baseline, InferResult]:
+        options, declared = self.options, self.options.contract
+        roles = self._roles_in(self.training)
+        table = self.training.without([options.id]) if options.id else self.training
+        if declared is not None:
+            roles = complete_roles(declared, roles, table)
+        settings = declared or DEFAULTS
+        infer_options = InferOptions(
+            table=Path(table.name),
+            model=options.model if declared is None else declared.model,
+            version=options.version,
+            roles=roles,
+            windows=None if declared is None else declared.windows,
+            phi_windows=learned_windows(grain, times.span_s),
+            timezone=settings.timezone,
+            season=settings.season,
+        )
+        self.on_step(f"reading {table.name}")
+        try:
+            inferred = infer_table(
+                table, infer_options, lambda column: self.on_step(f"reading {column}"), workers=self.workers
+            )
+        except OptionError as error:
+            # The text may not name the table, and here there are two.
+            text = str(error) if table.name in str(error) else f"{table.name}: {error}"
+            raise CompareError(f"{text.rstrip('.')}.") from error
+        if declared is None:
+            contract = inferred.contract
+            if options.id is not None:
+                ignored = {**contract.ignored, options.id: "the ids"}
+                inferred = replace(inferred, contract=msgspec.structs.replace(contract, ignored=ignored))
+            return inferred.contract, inferred.baseline, inferred
+        return declared, rename_baseline(declared, inferred, table.name), inferred
+
+    def _rules(self, contract: Contract, registry: Registry) -> Rules | None:
+        """Return the scoring rules; None, with a note, if performance cannot be measured."""
+        if contract.label is None:
+            return None
+        recorded = msgspec.structs.replace(contract, raw_share=1.0)
+        reason = unmeasurable_reason(recorded)
+        if reason:
+            self.notes.append(f"Performance is not measured. {reason}")
+            return None
+        return make_rules(recorded, registry)
+
+    # ------------------------------------------------------------------------------------------ further rows
+
+    def _performance(
+        self,
+        contract: Contract,
+        registry: Registry,
+        rules: Rules | None,
+        rows: ProductionPass,
+        periods: Sequence[Period],
+    ) -> list[PeriodMetric]:
+        if rules is None or rows.outcomes is None:
+            return []
+        self.on_step("measuring performance")
+        training = None
+        columns = source_columns_of(contract, self._roles_in(self.training), self.training)
+        selected = outcome_columns(rules, columns, self.options.roles.label)
+        if self._has(self.training, "label") and len(selected) > 1:
+            counts = OutcomeCounts(rules, 1)
+            for batch in self.training.row_batches(list(dict.fromkeys(selected.values()))):
+                period = np.zeros(batch.num_rows, np.int64)
+                counts.add(period, {name: batch.column(column) for name, column in selected.items()})
+            training = counts.counts()
+        labels = [period.label for period in periods]
+        return compare_performance(contract, rules, labels, training, rows.outcomes.counts())
+
+    def _multivariate(
+        self, contract: Contract, baseline: Baseline, registry: Registry, rows: ProductionPass
+    ) -> MultivariateDrift | None:
+        self.on_step("training a classifier")
+        learned = {field.name: field for field in baseline.fields}
+        fields = [
+            field
+            for field in contract.fields
+            if field.name in learned and field.source.partition(".")[0] in ("features", "context")
+        ]
+        columns = source_columns_of(contract, self._roles_in(self.training), self.training)
+        served = ServedRows(contract, baseline.version, columns, None, build_projection(registry, contract.model))
+        time = self.options.roles.time if self._has(self.training, "time") else None
+        try:
+            import sklearn  # noqa: F401
+
+            times = read_event_times(self.training, time)
+            training = RowSample(self.training.rows)
+            first = 0
+            for batch in self.training.row_batches(served.columns):
+                training.add(first, batch, served, times)
+                first += batch.num_rows
+            before, after = (
+                [matrix_column(sample.events, field.source, field.type, learned[field.name]) for field in fields]
+                for sample in (training, rows.sample)
+            )
+            sizes = [len(common_categories(learned[field.name])) if field.type == "category" else 0 for field in fields]
+            return classify([field.name for field in fields], before, after, sizes)
+        except ImportError:
+            self.notes.append(MISSING)
+            return None
+
+    def _add_notes(self, rows: ProductionPass, periods: Sequence[Period], judged: JudgedPeriods) -> None:
+        if rows.n_rejected:
+            rejected = plural(rows.n_rejected, "row")
+            self.notes.append(f"{rejected} of {self.production.name} without a time or an id were left out.")
+        empty = [period.label for period in periods if not judged.counts[period.end_s][0, EVENTS]]
+        if empty:
+            self.notes.append(f"No rows in {_listed(empty)}.")
+        partial_periods = [period.label for period in periods if not period.is_whole]
+        if partial_periods:
+            labels = _listed(partial_periods)
+            self.notes.append(f"The data covers only a part of {labels}: the levels of drift there are insufficient.")
+
+
+def longest_learned(baseline: Baseline, grain: Grain, span_s: float) -> str:
+    """Return the name of the longest learned window length, which is that of the periods or the next shorter one."""
+    learned = {name for field in baseline.fields for name in field.slices[ALL].phi}
+    windows = [window.name for window in learned_windows(grain, span_s) if window.name in learned]
+    return windows[-1] if windows else ""
+
+
+def _listed(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:6])
+    return shown if len(labels) <= 6 else f"{shown} and {len(labels) - 6} more periods"

@@ -1,0 +1,225 @@
+"""The result of a comparison: verdicts of all periods, their summary per field, and their JSON form."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from barograph.contract import Contract
+
+from barograph_server.batch.compare.classifier import MultivariateDrift
+from barograph_server.batch.compare.errors import CompareError
+from barograph_server.batch.compare.hints import Hint
+from barograph_server.batch.compare.performance import PeriodMetric
+from barograph_server.batch.compare.periods import Grain, Period
+from barograph_server.batch.skew.compare import MASKED
+from barograph_server.profiling.infer.files import WrittenFiles
+from barograph_server.profiling.infer.infer import InferResult
+from barograph_server.sketches.baseline.baseline import ALL, Baseline
+from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN
+
+FailLevel = Literal["minor", "major"]
+
+SEVERITY = {"insufficient": 0, "stable": 1, "minor": 2, "major": 3}
+"""Order of levels, for the worst of several. Without a sufficient window the worst is `insufficient`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedTable:
+    """One of the two tables."""
+
+    name: str
+    rows: int
+    n_rejected: int = 0
+    """Rows without an id or time, which are not counted."""
+    first_ms: int | None = None
+    """First event time, Unix milliseconds; None without event times."""
+    last_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodShares:
+    """The distribution of a field in one period beside that of training."""
+
+    period: str
+    labels: tuple[str, ...]
+    training: tuple[float, ...]
+    production: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldVerdicts:
+    """The verdicts on one field in the slice `all`."""
+
+    name: str
+    kind: str
+    """`numeric` or `category`."""
+    critical: bool
+    drift: tuple[dict[str, Any], ...]
+    """Rows of `drift`, one per period with rows, ascending."""
+    rates: tuple[dict[str, Any], ...]
+    """Rows of `rates` that are not stable, or whose rate is not zero."""
+    worst: dict[str, Any] | None
+    """The row of `drift` with the worst level, of several a whole period with the largest PSI."""
+    worst_rate: dict[str, Any] | None
+    """The row of `rates` with the worst level, of several a whole period with the largest change."""
+    shares: PeriodShares | None
+    """The distribution in the period of `worst`."""
+
+    @property
+    def level(self) -> str:
+        """The worst level of drift and rates."""
+        return worst_level([row["level"] for row in (self.worst, self.worst_rate) if row is not None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Production compared with training."""
+
+    training: ComparedTable
+    production: ComparedTable
+    contract: Contract
+    baseline: Baseline
+    grain: Grain
+    periods: tuple[Period, ...]
+    events: tuple[int, ...]
+    """Rows of each period."""
+    phi_window: str
+    """The window length whose φ is used; empty if φ is unknown."""
+    drift: pa.Table
+    """Rows as in the table `drift`, of all slices and periods."""
+    rates: pa.Table
+    """Rows as in the table `rates`."""
+    distances: pa.Table
+    """Rows as in the table `distances`."""
+    performance: tuple[PeriodMetric, ...]
+    hints: tuple[Hint, ...]
+    notes: tuple[str, ...]
+    """Limits of the comparison."""
+    multivariate: MultivariateDrift | None
+    fields: tuple[FieldVerdicts, ...]
+    """Worst first."""
+    inferred: InferResult | None = field(default=None, repr=False)
+    """Contract and baseline as inferred from training; None if the contract was passed."""
+
+    @cached_property
+    def level(self) -> str:
+        """The worst level of all fields in the slice `all`, and of the performance of the whole model."""
+        levels = [line.level for line in self.fields]
+        return worst_level([*levels, *(metric.level for metric in self.performance if not metric.class_name)])
+
+    @cached_property
+    def cause(self) -> str:
+        """Name the first field or metric with the worst level, and its period; empty if nothing changed."""
+        if self.level not in ("minor", "major"):
+            return ""
+        for line in self.fields:
+            for row, name in ((line.worst, "PSI"), (line.worst_rate, "")):
+                if row is not None and row["level"] == self.level:
+                    return f"{name or row['kind']} of {line.name} in {row['period']}"
+        metric = next(each for each in self.performance if each.level == self.level and not each.class_name)
+        return f"{metric.metric} in {metric.period}"
+
+    def count(self, level: str) -> int:
+        """Return the number of fields whose worst level is this one."""
+        return sum(line.level == level for line in self.fields)
+
+    def fails_at(self, level: FailLevel) -> bool:
+        """Whether the worst level reaches a level."""
+        return SEVERITY[self.level] >= SEVERITY[level]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON; numbers that are not finite are None, times are Unix seconds."""
+        return {
+            "format": 1,
+            "model": self.contract.model,
+            "contract_id": self.contract.id,
+            "baseline_id": self.baseline.id,
+            "training": asdict(self.training),
+            "production": asdict(self.production),
+            "by": self.grain,
+            "phi_window": self.phi_window,
+            "level": self.level,
+            "periods": [{**asdict(period), "n": n} for period, n in zip(self.periods, self.events, strict=True)],
+            "fields": [
+                {"field": line.name, "kind": line.kind, "critical": line.critical, "level": line.level}
+                for line in self.fields
+            ],
+            "drift": self._rows(self.drift),
+            "rates": self._rows(self.rates),
+            "distances": self._rows(self.distances),
+            "performance": _plain([asdict(metric) for metric in self.performance]),
+            "multivariate": None if self.multivariate is None else _plain(asdict(self.multivariate)),
+            "hints": [asdict(hint) for hint in self.hints],
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    def write_contract(self, folder: str | Path, *, force: bool = False) -> WrittenFiles:
+        """Write the inferred contract and baseline as `barograph infer` does.
+
+        Args:
+            folder: is created if it is missing.
+            force: whether to overwrite files with different content.
+
+        Raises:
+            CompareError: the contract was not inferred.
+            ExistsError: a file exists with different content, and `force` is false.
+        """
+        if self.inferred is None:
+            raise CompareError("The contract was passed, so there is none to write.")
+        return self.inferred.write_contract(folder, force=force)
+
+    def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = _plain(rows_by_period(table, self.contract, self.periods))
+        return rows
+
+
+def masked_fields(contract: Contract) -> frozenset[str]:
+    """Return the categories that are personal data, whose values are not shown."""
+    return frozenset(field.name for field in contract.fields if field.type == "category" and field.pii != "keep")
+
+
+def rows_by_period(table: pa.Table, contract: Contract, periods: Sequence[Period]) -> list[dict[str, Any]]:
+    """Return rows of verdicts with the label of their period, without the columns that only the pipeline needs.
+
+    Values of personal data are masked.
+    """
+    masked = masked_fields(contract)
+    labels = {period.end_s: period.label for period in periods}
+    dropped = {"model", "version", "baseline_id", "window", "judged_at", "record_seq", "completeness"}
+    rows = []
+    for row in table.drop_columns([name for name in table.column_names if name in dropped]).to_pylist():
+        start_s, end_s = (int(row.pop(name).timestamp()) for name in ("window_start", "window_end"))
+        if row["field"] in masked and row.get("top_bin") not in (None, "", OTHER_BIN, NULL_BIN):
+            row["top_bin"] = MASKED
+        rows.append({"period": labels[end_s], "start_s": start_s, "end_s": end_s, **row})
+    return rows
+
+
+def worst_level(levels: Sequence[str]) -> str:
+    """Return the worst of some levels; `insufficient` for none."""
+    return max(levels, key=SEVERITY.__getitem__, default="insufficient")
+
+
+def unsliced_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Select the rows of the slice `all`."""
+    return [row for row in rows if row["slice"] == ALL]
+
+
+def _plain(value: Any) -> Any:
+    """Replace numbers that are not finite by None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

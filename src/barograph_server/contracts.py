@@ -1,0 +1,76 @@
+"""Reads the contracts in force from ClickHouse."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from barograph.contract import Contract
+from barograph.contract.evaluator_contracts import evaluator_model
+from barograph.contract.file import parse_contract
+
+from barograph_server.errors import CommandError
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.drill_models import is_drill
+from barograph_server.warehouse.queries import contracts
+
+
+def read_contracts(client: Client) -> dict[str, Contract]:
+    """Read the contracts in force by model, without those of drills; there may be none.
+
+    Raises:
+        ContractError: a contract cannot be read.
+    """
+    return {row.model: parse_contract(row.yaml, f"contract of {row.model}") for row in contracts(client)}
+
+
+def read_contract(client: Client, model: str) -> Contract:
+    """Read the contract in force of a model.
+
+    Raises:
+        CommandError: the model has none.
+        ContractError: the contract cannot be read.
+    """
+    rows = {row.model: row for row in contracts(client, drills=is_drill(model))}
+    if model not in rows:
+        raise CommandError(f"ClickHouse at {client.where} has no contract of {model!r}{hint(model, rows)}")
+    return parse_contract(rows[model].yaml, f"contract of {model}")
+
+
+def contracts_in_force(client: Client, model: str | None) -> list[Contract]:
+    """Read the contracts in force, of one model or all.
+
+    Raises:
+        CommandError: no contract is applied, or none of this model.
+        ContractError: a contract cannot be read.
+    """
+    if model is not None:
+        return [read_contract(client, model)]
+    all_contracts = list(read_contracts(client).values())
+    if not all_contracts:
+        raise CommandError("No contract is applied: write one with `barograph infer`, then run `barograph apply`.")
+    return all_contracts
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """End a sentence about an unknown name with the most similar known name, or with the known names."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"; there are {listed}." if names else "; there are none."
+
+
+def require_evaluators(contract: Contract) -> list[str]:
+    """Return the models of a contract's evaluators.
+
+    Raises:
+        CommandError: it has none.
+    """
+    if not contract.evaluators:
+        raise CommandError(
+            f"The contract of {contract.model} has no evaluators: add the section `evaluators`, run `barograph apply`, "
+            "and start `barograph run evaluator`."
+        )
+    return [evaluator_model(contract.model, name) for name in contract.evaluators]

@@ -1,0 +1,1 @@
+"""Suites, reviews and judges of answers of language models."""

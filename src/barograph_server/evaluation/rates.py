@@ -1,0 +1,51 @@
+"""`rates` for notebooks and `barograph evaluations`: how many answers are faulty, by checks and judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from barograph_server.contracts import read_contract, require_evaluators
+from barograph_server.settings import SettingsOrPath, open_settings
+from barograph_server.times import parse_since
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.evaluation.evaluation_rates import By, EvaluationRates, read_evaluation_rates
+from barograph_server.warehouse.evaluation.evaluator_trust import EvaluatorTrust, read_evaluator_trust
+
+
+@dataclass(frozen=True, slots=True)
+class RatesReport:
+    """Rates of faulty answers of a model, and how far its evaluators agree with people."""
+
+    model: str
+    by: By
+    since: datetime
+    rates: EvaluationRates
+    trusts: tuple[EvaluatorTrust, ...]
+
+
+def rates(model: str, *, by: By = "prompt", since: str = "30d", settings: SettingsOrPath = None) -> RatesReport:
+    """Read how many answers are faulty, corrected by the labels of people.
+
+    Args:
+        model: the answering model.
+        by: what divides answers into groups, besides the evaluator and its version.
+        since: the start of the answers' event time: a time, or how long ago.
+        settings: the settings, or their file.
+
+    Raises:
+        CommandError: the model has no contract or no evaluators, or an argument does not fit.
+        ContractError: the contract cannot be read.
+        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
+    """
+    now = datetime.now(UTC)
+    start = parse_since("--since", since, now)
+    with connect(open_settings(settings, needs=("clickhouse",)).warehouse) as client:
+        models = require_evaluators(read_contract(client, model))
+        return RatesReport(
+            model,
+            by,
+            start,
+            read_evaluation_rates(client, models, start, now, by),
+            tuple(read_evaluator_trust(client, models, start, now)),
+        )

@@ -1,0 +1,64 @@
+"""Which evaluator is reviewed, and who reviews."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from barograph.contract import Contract
+from barograph.contract.evaluator_contracts import evaluator_contracts, evaluator_model
+
+from barograph_server.contracts import hint, read_contract, require_evaluators
+from barograph_server.errors import CommandError
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.review_queue import ReviewSource
+from barograph_server.warehouse.evaluation.reviews import MAX_REVIEWER_CHARS
+
+
+def find_evaluator(
+    client: Client, model: str, evaluator: str, since: datetime, until: datetime
+) -> tuple[ReviewSource, Contract]:
+    """Return where the answers come from, and the contract of the evaluator's model.
+
+    Args:
+        client: the connection to read from.
+        model: the answering model.
+        evaluator: the evaluator, as the contract names it.
+        since: start of the answers' event time, inclusive.
+        until: its end, exclusive.
+
+    Raises:
+        CommandError: the model has no contract, or not this evaluator.
+    """
+    contract = read_contract(client, model)
+    models = require_evaluators(contract)
+    if evaluator not in contract.evaluators:
+        names = contract.evaluators
+        raise CommandError(f"The contract of {model} has no evaluator {evaluator!r}{hint(evaluator, names)}")
+    name = evaluator_model(model, evaluator)
+    derived = next(each for each in evaluator_contracts(contract) if each.model == name)
+    return ReviewSource(model, name, tuple(models), since, until), derived
+
+
+def check_reviewer(name: str) -> str:
+    """Return a reviewer's name without surrounding space.
+
+    Raises:
+        CommandError: it is empty, too long, or has characters that are not printable.
+    """
+    name = name.strip()
+    if not name or len(name) > MAX_REVIEWER_CHARS or not name.isprintable():
+        raise CommandError(
+            f"--as {name[:40]!r} is not a name: write 1 to {MAX_REVIEWER_CHARS} printable characters, such as --as ana."
+        )
+    return name
+
+
+def check_share(option: str, share: float, *, least_is_zero: bool = False) -> float:
+    """Return a share.
+
+    Raises:
+        CommandError: it is not a probability.
+    """
+    if not (0.0 < share <= 1.0 or (least_is_zero and share == 0.0)):
+        raise CommandError(f"{option} {share:g} is not a share: write a number above 0 and at most 1, such as 0.01.")
+    return share

@@ -1,0 +1,122 @@
+"""Values of JSON logs, checked for their type; errors name the file and the place."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from barograph_server.evaluation.suites.logs.errors import EvalLogError
+
+MAX_LOG_BYTES = 512 << 20
+MAX_METADATA_CHARS = 200
+"""Longest text of an item's metadata; longer ones are left out, as they are no slices."""
+_REPEAT = "Is the file complete? Run the suite again, or export its log again."
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file of at most `MAX_LOG_BYTES`.
+
+    Raises:
+        EvalLogError: it cannot be read or is too large.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_LOG_BYTES:
+            raise EvalLogError(f"{path}: has {size:,} bytes; logs of up to {MAX_LOG_BYTES:,} bytes can be imported.")
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EvalLogError(f"{path}: cannot be read: {reason}; give the path of a log.") from error
+
+
+def decode_object(data: bytes, where: str) -> dict[str, Any]:
+    """Decode a JSON object; as programs in Python write them, numbers may be NaN or infinite.
+
+    Raises:
+        EvalLogError: the text is not JSON, or not an object.
+    """
+    try:
+        value = _decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise EvalLogError(f"{where}: is not JSON: {error}. {_REPEAT}") from None
+    if not isinstance(value, dict):
+        raise EvalLogError(f"{where}: is not a JSON object. {_REPEAT}")
+    return value
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        # msgspec rejects the numbers NaN and Infinity, which Python's `json` reads and writes.
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            pass
+        raise
+
+
+def member(value: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """Return a member of an object.
+
+    Raises:
+        EvalLogError: the member is missing or of another type.
+    """
+    content = value.get(name)
+    if not isinstance(content, kind) or (isinstance(content, bool) and kind is not bool):
+        reason = "is missing" if content is None else f"is {type(content).__name__}"
+        raise EvalLogError(f"{where}: `{name}` {reason}. {_REPEAT}")
+    return content
+
+
+def optional_object(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Return a member that is an object; empty if it is missing or null.
+
+    Raises:
+        EvalLogError: the member is of another type.
+    """
+    return {} if value.get(name) is None else dict(member(value, name, dict, where))
+
+
+def timestamp_ms(text: str, where: str) -> int:
+    """Convert an ISO 8601 time with its zone to Unix ms.
+
+    Raises:
+        EvalLogError: it is not a time.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise EvalLogError(f"{where}: {text[:40]!r} is not a time with a zone, such as 2026-11-29T06:15:00+00:00.")
+    return int(at.timestamp() * 1000)
+
+
+def checked_score(value: float, where: str) -> float:
+    """Return a score.
+
+    Raises:
+        EvalLogError: it is not between 0 and 1.
+    """
+    if not math.isfinite(value) or not 0.0 <= value <= 1.0:
+        raise EvalLogError(f"{where}: the score is {value}; only scores from 0 to 1 can be imported.")
+    return float(value)
+
+
+def slice_values(metadata: object) -> dict[str, str]:
+    """Keep the members of an item's metadata that can name a slice: numbers, flags and short texts."""
+    if not isinstance(metadata, dict):
+        return {}
+    result = {}
+    for name, value in metadata.items():
+        if isinstance(value, bool):
+            result[str(name)] = "true" if value else "false"
+        elif isinstance(value, str | int | float) and len(str(value)) <= MAX_METADATA_CHARS:
+            result[str(name)] = str(value)
+    return result

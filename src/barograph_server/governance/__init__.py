@@ -1,0 +1,1 @@
+"""Readers, lineage, changes, debt and feedback loops of models."""

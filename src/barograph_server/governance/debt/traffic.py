@@ -1,0 +1,52 @@
+"""Versions that make no predictions, and slices without events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from barograph_server.governance.debt.finding import Outcome
+from barograph_server.governance.debt.scope import DebtScope
+from barograph_server.sketches.baseline.baseline import ALL, OTHER
+from barograph_server.streams.evaluator.active import NO_VERSION
+
+TRAFFIC_DAYS = 30
+"""Days without an event after which a version or slice is reported."""
+
+
+def silent_versions(scope: DebtScope) -> Iterator[Outcome]:
+    """Examine each version that has a baseline, or that the contract names."""
+    contract, shadow = scope.contract, scope.contract.shadow
+    named = {contract.serving, *contract.deployments}
+    named |= {shadow.candidate, shadow.of, shadow.copy} if shadow is not None else set()
+    rows = scope.rows.versions()
+    for version, since, is_registered in rows:
+        # `apply` derives the baseline of an evaluator, whose version is not known yet.
+        if version in named or (is_registered and version != NO_VERSION):
+            promises = ["named in the contract"] * (version in named) + ["monitored by its baseline"] * is_registered
+            reason = f"no prediction since {since:%Y-%m-%d}; {' and '.join(promises)}"
+            finding = scope.finding("version without traffic", version, since, reason, "version")
+            yield finding if since <= scope.start(TRAFFIC_DAYS) else None
+    for version in sorted(named - {"", *(row.version for row in rows)}):
+        yield f"Version {version} of {contract.model} is named in the contract, and has no baseline and no prediction."
+
+
+def silent_slices(scope: DebtScope) -> Iterator[Outcome]:
+    """Examine each slice that the contract or the newest baseline has, while the model has traffic.
+
+    The slice of other values and the slices of arms are left out.
+    """
+    contract, start = scope.contract, scope.start(TRAFFIC_DAYS)
+    prefixes = tuple(f"{each.name}=" for each in contract.slices if each.source != "arm")
+    last = scope.rows.last_events()
+    if prefixes and (ALL not in last or last[ALL] <= start):
+        yield f"Slices of {contract.model} without events: the model itself has no traffic."
+        return
+    known = scope.rows.baseline_slices()
+    known |= {name: at for name, at in scope.declared.items() if not name.endswith("=")}
+    known |= {name: last_at for name, last_at in last.items() if name in known}
+    for name, last_at in sorted(known.items()):
+        if name.startswith(prefixes) and not name.endswith(f"={OTHER}"):
+            since = max(last_at, scope.declared.get(name, last_at))
+            reason = f"no event since {since:%Y-%m-%d}, while the model has traffic"
+            finding = scope.finding("slice without events", name, since, reason, "slice")
+            yield finding if since <= start else None

@@ -1,0 +1,54 @@
+"""Reads all readers: from Kafka, ClickHouse and Grafana."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from barograph.contract import Contract
+
+from barograph_server.governance.readers.callers import read_callers
+from barograph_server.governance.readers.comparison import ConsumerReport, Reader, compare_readers
+from barograph_server.governance.readers.grafana_readers import read_grafana
+from barograph_server.governance.readers.kafka_groups import read_groups
+from barograph_server.grafana.client import connect as connect_grafana
+from barograph_server.settings import Settings
+from barograph_server.terminal import listed
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.query_log import QueryLogMissing, read_users, roles_note
+
+
+def read_consumers(
+    settings: Settings, client: Client, contracts: Sequence[Contract], since: datetime
+) -> ConsumerReport:
+    """Read who reads, and compare with the contracts.
+
+    Args:
+        settings: where Kafka, ClickHouse and Grafana are.
+        client: the connection to ClickHouse.
+        contracts: the contracts in force.
+        since: start of the range of queries.
+    """
+    observed, notes = read_groups(settings.processor())
+    try:
+        observed += (
+            Reader(
+                "user", each.user, each.tables, each.columns, each.first, each.last, each.queries, listed(each.origins)
+            )
+            for each in read_users(client, since)
+        )
+    except QueryLogMissing as error:
+        notes.append(str(error))
+    else:
+        notes += filter(None, (roles_note(client),))
+    if settings.grafana is None:
+        notes.append("No Grafana is set, so dashboards and rules that read tables are unknown: set grafana.url.")
+    else:
+        with connect_grafana(settings.grafana) as grafana:
+            observed += (
+                Reader(each.kind, each.uid, each.tables, origin=each.title) for each in read_grafana(grafana, client)
+            )
+    callers, unnamed = read_callers(client, contracts, since)
+    observed += callers
+    notes += unnamed
+    return compare_readers(contracts, observed, notes)

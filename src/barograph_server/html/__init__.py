@@ -1,0 +1,1 @@
+"""One style of HTML pages, and their charts."""

@@ -1,0 +1,1 @@
+"""The state of an installation: its checks, its processes and what they rejected."""

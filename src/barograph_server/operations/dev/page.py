@@ -1,0 +1,145 @@
+"""The dashboards of the local stack in the browser, with the open incidents."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from barograph_server.dashboards.uids import DASHBOARDS
+
+if TYPE_CHECKING:
+    from barograph_server.alerts import Rule
+    from barograph_server.alerts.simulator import Replay
+    from barograph_server.alerts.simulator.history import Changes
+    from barograph_server.local.preview import PreviewServer
+    from barograph_server.settings import Settings
+    from barograph_server.warehouse.client import Address
+    from barograph_server.warehouse.signals import FactTime
+
+DAY_S = 86_400
+PAGE_PORT = 3111
+"""Differs from Grafana's 3000, so that both can run side by side."""
+REPLAY_S = 14 * DAY_S
+"""Time before the end of the displayed range from which rules are replayed, in seconds. No rule fires longer."""
+
+
+def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewServer:
+    """Make the server of the dashboards, a context manager that serves them.
+
+    Args:
+        settings: ClickHouse and the contact points.
+        reader: ClickHouse with the user who may only read; panels use it.
+        port: the port; None for `PAGE_PORT`, or a free port if that one is taken.
+    """
+    from barograph_server.dashboards.pages import dashboards
+    from barograph_server.local.child_process import choose_port
+    from barograph_server.local.preview import PreviewServer
+
+    def incidents(from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+        return open_incidents(settings, from_ms, to_ms)
+
+    pages = [*dashboards().values()]
+    return PreviewServer(pages, reader, port=port or choose_port(PAGE_PORT), incidents=incidents)
+
+
+def page_address(root: str, end: datetime, days: int = 150) -> str:
+    """Make the address of the first page, showing the days before `end`."""
+    end_ms = round(end.timestamp() * 1000)
+    parameters = {"from": end_ms - days * 86_400_000, "to": end_ms, "var-window": "7d"}
+    return f"{root}d/{DASHBOARDS['fleet']}?{urlencode(parameters)}"
+
+
+def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+    """Replay the rules, and list the incidents at the end of a range, pages first, and alerts that are pending.
+
+    Returns:
+        Each has `severity` (`page`, `ticket` or `pending`), `title`, `since` (milliseconds since 1970), `before`
+        (whether it is older), `runbook`, and `alerts`: the `state` and `summary` of each, and as `href` the page with
+        the panel of its number.
+
+    Raises:
+        WarehouseBusy: ClickHouse cannot answer now.
+        WarehouseError: ClickHouse rejects a query.
+    """
+    from barograph_server.alerts import rules_for
+    from barograph_server.alerts.simulator import simulate
+    from barograph_server.contracts import contracts_in_force
+    from barograph_server.errors import CommandError
+    from barograph_server.warehouse.client import connect
+    from barograph_server.warehouse.signals.recorded_history import read_recorded_history
+
+    with connect(settings.warehouse) as client:
+        try:
+            contracts = contracts_in_force(client, None)
+        except CommandError:
+            return []
+        history = read_recorded_history(client, [contract.model for contract in contracts])
+        if history is None:
+            return []
+        rules = rules_for(contracts, settings.alerts)
+        # Replayed history ends with its last window: missing events after it are not silence.
+        until = min(to_ms // 1000, int(history.last.timestamp())) if history.was_replayed else to_ms // 1000
+        known: FactTime = "ended" if history.was_replayed else "judged"
+        simulation = simulate(client, rules, settings.alerts, until - REPLAY_S, until, known)
+    incidents = {
+        member: incident
+        for incident in simulation.incidents
+        for member in incident.members
+        if incident.members[member].end is None
+    }
+    listed: dict[str, dict[str, Any]] = {}
+    for replay in simulation.replays:
+        rule = replay.rule
+        for key in replay.changes:
+            if (state := replay.state(key, until)) == "Normal":
+                continue
+            incident = incidents.get((rule.uid, key))
+            since = incident.opened_at if incident else until
+            first = next(iter(incident.members.values())).rule if incident else rule
+            entry = listed.setdefault(
+                f"{rule.model or 'Pipeline'}: {incident.title if incident else 'not firing yet'}",
+                {
+                    "severity": incident.severity if incident else "pending",
+                    "since": since * 1000,
+                    "before": since < simulation.since + DAY_S,
+                    "runbook": settings.alerts.runbook(first.runbook),
+                    "alerts": [],
+                },
+            )
+            entry["alerts"].append(
+                {
+                    "state": state,
+                    "summary": _summary(replay, key, until),
+                    "href": _panel_path(rule, key, from_ms, to_ms),
+                }
+            )
+    order = ("page", "ticket", "pending")
+    return sorted(
+        ({"title": title, **entry} for title, entry in listed.items()),
+        key=lambda each: (order.index(each["severity"]), each["since"], each["title"]),
+    )
+
+
+def _summary(replay: Replay, key: str, at: int) -> str:
+    from barograph_server.alerts.text import words
+
+    rule, changes = replay.rule, replay.changes[key]
+    if rule.has_bounds:
+        at = _last_known(changes, at)
+    labels = ({rule.signal.label: key} if rule.signal.label else {}) | changes.details(at)
+    return f"{rule.title} {key}".strip() + ": " + words(rule.summary, labels, changes.numbers(at))
+
+
+def _last_known(changes: Changes, at: int) -> int:
+    """Return the time itself, or the last one before it whose numbers are known: an alert outlasts its data."""
+    times = [at, *(int(each) for each in reversed(changes.at.tolist()) if each <= at)]
+    return next((each for each in times if all(map(math.isfinite, changes.numbers(each).values()))), at)
+
+
+def _panel_path(rule: Rule, key: str, from_ms: int, to_ms: int) -> str:
+    parameters = {"from": from_ms, "to": to_ms, "var-model": rule.model}
+    if rule.signal.label == "field":
+        parameters["var-field"] = key
+    return f"/d/{rule.panel.dashboard_uid}?{urlencode(parameters)}"

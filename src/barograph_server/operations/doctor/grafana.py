@@ -1,0 +1,53 @@
+"""Checks of Grafana: whether it answers, accepts the token, has the plugin, and has what was applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from barograph.contract import Contract
+
+from barograph_server.alerts.settings import AlertsError
+from barograph_server.errors import CommandError
+from barograph_server.operations.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.provisioning.grafana import GrafanaError, build_bundle, connect, plan_grafana
+from barograph_server.settings import Settings
+
+COMPONENT = "Grafana"
+TIMEOUT_S = 5.0
+"""Time limit of one request, in seconds."""
+
+
+def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -> Iterator[Finding]:
+    """Check Grafana.
+
+    Args:
+        settings: the settings, with or without a Grafana.
+        in_force: the contracts by model; None if ClickHouse did not return them.
+    """
+    if settings.grafana is None:
+        yield unknown(COMPONENT, "No Grafana is configured (grafana.url).")
+        return
+    try:
+        with connect(settings.grafana, timeout_s=TIMEOUT_S, pause_s=0.2) as grafana:
+            plan = plan_grafana(grafana, build_bundle(in_force or {}, settings))
+    except (GrafanaError, CommandError, AlertsError) as cause:
+        yield error(COMPONENT, str(cause))
+        return
+    yield ok(COMPONENT, f"Grafana at {settings.grafana.url} answers, accepts the token and has the plugin.")
+    if in_force is None:
+        yield unknown(
+            COMPONENT, "Its dashboards and rules were not compared: ClickHouse did not return the contracts in force."
+        )
+    elif plan.is_empty:
+        yield ok(COMPONENT, "Its dashboards and rules are those in force.")
+    else:
+        differing = [*plan.written, *plan.skipped]
+        names = ", ".join(f"{planned.resource.kind} {planned.resource.name}" for planned in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        yield warning(
+            COMPONENT,
+            f"Its dashboards and rules differ from those in force: {names}{more}."
+            if differing
+            else "Its record of applied objects is incomplete.",
+            "See `barograph plan`, then run `barograph apply`.",
+        )

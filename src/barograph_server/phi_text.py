@@ -1,0 +1,19 @@
+"""Text output of overdispersion φ in tables."""
+
+from __future__ import annotations
+
+from barograph_server.sketches.baseline.baseline import Phi
+from barograph_server.sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
+
+_SUFFIXES = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
+
+PHI_LEGEND = (
+    f"rough = from {ROUGH_WINDOWS} to {SURE_WINDOWS - 1} windows or from other bins, ← = from the next shorter window "
+    "length, ? = unknown"
+)
+"""Explanation of the suffixes of `format_phi`."""
+
+
+def format_phi(phi: Phi | None) -> str:
+    """Format φ with three significant digits and a suffix for its quality; empty for None."""
+    return "" if phi is None else f"{phi.value:.3g}{_SUFFIXES[phi.flag]}"

@@ -1,0 +1,20 @@
+"""The text of policy files: of promotions, and of the gate of evaluation suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from barograph_server.errors import CommandError
+
+
+def read_policy_text(path: Path) -> bytes:
+    """Read the file of a policy.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CommandError(f"{path}: cannot be read: {reason}; give the path of a policy.") from error

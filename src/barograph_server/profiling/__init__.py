@@ -1,0 +1,1 @@
+"""Contracts and baselines from tables: what `barograph infer`, `baseline`, `distribution` and `codebook` compute."""

@@ -1,0 +1,268 @@
+"""Contracts and baselines: which ones change, whether they fit together, and when they take effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from barograph.contract import Contract, format_duration
+from barograph.contract.file import ContractError, parse_contract
+
+from barograph_server.errors import ApplyError
+from barograph_server.provisioning.contract_diff import contract_difference
+from barograph_server.sketches.baseline.baseline import Baseline, dump_baseline, load_baseline
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.terminal import utc_second
+from barograph_server.warehouse import queries
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.tables import insert_rows
+
+MIN_LEAD_S = 60
+"""Minimum time from `apply` to the first pane of a replacement baseline, in seconds.
+
+Processors poll the registry every 10 s. A processor that read the baseline after the pane began would count that pane
+on the bins of both baselines.
+"""
+
+ALWAYS_S = 0
+"""The `effective_from` of a version's first baseline, which applies to all event times."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBaseline:
+    """A baseline that was applied before."""
+
+    version: str
+    baseline_id: str
+    effective_from_s: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The contracts and baselines stored in ClickHouse."""
+
+    contracts: Mapping[str, tuple[str, Contract | None]] = field(default_factory=dict)
+    """model → id and contract in force; None for a contract that this release cannot read."""
+    baselines: Mapping[str, tuple[StoredBaseline, ...]] = field(default_factory=dict)
+    """model → its baselines, per version in the order in which they take effect."""
+
+    def latest(self, model: str, version: str) -> StoredBaseline | None:
+        """Return the baseline of a version that takes effect last."""
+        history = [entry for entry in self.baselines.get(model, ()) if entry.version == version]
+        return history[-1] if history else None
+
+
+@dataclass(frozen=True, slots=True)
+class ContractChange:
+    """A contract that is added or replaced."""
+
+    contract: Contract
+    yaml: str
+    difference: tuple[str, ...] | None
+    """The changes from the contract in force, one per line; None for a new model."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineChange:
+    """A baseline that is added."""
+
+    baseline: Baseline
+    baseline_id: str
+    effective_from_s: int
+    replaces: str
+    """The id of the version's previous baseline, empty for its first."""
+
+
+def read_catalogue(client: Client) -> Catalogue:
+    """Read the stored contracts and baselines."""
+    contracts: dict[str, tuple[str, Contract | None]] = {}
+    for row in queries.contracts(client):
+        try:
+            contracts[row.model] = row.contract_id, parse_contract(row.yaml, f"contract of {row.model}")
+        except ContractError:
+            contracts[row.model] = row.contract_id, None
+    baselines: dict[str, list[StoredBaseline]] = {}
+    for result in queries.baselines(client):
+        entry = StoredBaseline(result.version, result.baseline_id, int(result.effective_from.timestamp()), result.body)
+        baselines.setdefault(result.model, []).append(entry)
+    return Catalogue(contracts, {model: tuple(entries) for model, entries in baselines.items()})
+
+
+def plan_contracts(contracts: Sequence[tuple[Contract, str]], stored: Catalogue) -> list[ContractChange]:
+    """Find the contracts that are new or changed.
+
+    Raises:
+        ApplyError: a model is given twice, or the pane length of a model would change.
+    """
+    check_models(contract for contract, _ in contracts)
+    changes = []
+    for contract, yaml in contracts:
+        contract_id, old = stored.contracts.get(contract.model, ("", None))
+        if contract_id == contract.id:
+            continue
+        if old is not None and old.pane_s != contract.pane_s:
+            raise ApplyError(
+                f"Model {contract.model} has panes of {format_duration(old.pane_s)}, but the contract sets "
+                f"{format_duration(contract.pane_s)}: the pane length of a model cannot change. "
+                f"Set pane: {format_duration(old.pane_s)}, or rename the model."
+            )
+        difference = tuple(contract_difference(old, contract)) if old is not None else None
+        if contract_id and old is None:
+            difference = ("~ the contract in force cannot be read by this release and is replaced",)
+        changes.append(ContractChange(contract, yaml, difference))
+    return changes
+
+
+def plan_baselines(
+    baselines: Sequence[Baseline],
+    contracts: Mapping[str, Contract],
+    stored: Catalogue,
+    *,
+    effective_s: int | None,
+    now_s: float,
+) -> list[BaselineChange]:
+    """Find the baselines that are new, and when they take effect.
+
+    Args:
+        baselines: the baselines to apply.
+        contracts: model → the contract in force after the apply.
+        stored: the stored contracts and baselines.
+        effective_s: event time from which a replacement baseline applies, Unix seconds; None for the first pane that
+            begins at least `MIN_LEAD_S` from now.
+        now_s: the current time, Unix seconds.
+
+    Raises:
+        ApplyError: a version is given twice, a baseline has no contract or does not fit it, or `effective_s` is not
+            the start of a pane at least `MIN_LEAD_S` from now.
+    """
+    _check_unique([f"baseline of {baseline.model} version {baseline.version}" for baseline in baselines])
+    changes = []
+    for baseline in baselines:
+        contract = contracts.get(baseline.model)
+        what = f"The baseline of {baseline.model} version {baseline.version}"
+        if contract is None:
+            raise ApplyError(f"{what} has no contract: add the contract of model {baseline.model} to the command.")
+        _check_fit(what, contract, baseline)
+        last = stored.latest(baseline.model, baseline.version)
+        if last is None:
+            changes.append(BaselineChange(baseline, baseline.id, ALWAYS_S, ""))
+        elif last.baseline_id != baseline.id:
+            from_s = _effective_from(contract, effective_s, now_s)
+            changes.append(BaselineChange(baseline, baseline.id, from_s, last.baseline_id))
+    return changes
+
+
+def store_baselines(client: Client, changes: Iterable[BaselineChange], reason: str, accepted_ms: int) -> None:
+    """Store baselines with the user's reason and the current time (`accepted_ms`, Unix milliseconds)."""
+    rows = [
+        {
+            "model": change.baseline.model,
+            "version": change.baseline.version,
+            "baseline_id": change.baseline_id,
+            "effective_from": change.effective_from_s,
+            "body": dump_baseline(change.baseline).decode(),
+            "reason": reason,
+            "accepted_at": accepted_ms,
+        }
+        for change in changes
+    ]
+    insert_rows(client, "baselines", rows)
+
+
+def describe_misfits(
+    changes: Iterable[ContractChange], new_baselines: Sequence[Baseline], stored: Catalogue
+) -> list[str]:
+    """Describe changed contracts without a baseline, and stored baselines that do not fit them.
+
+    Raises:
+        ApplyError: neither a new nor a stored baseline of a model fits its changed contract.
+    """
+    notes = []
+    for change in changes:
+        model = change.contract.model
+        renewed = {baseline.version for baseline in new_baselines if baseline.model == model}
+        retained = {entry.version: entry for entry in stored.baselines.get(model, ()) if entry.version not in renewed}
+        if not retained and not renewed:
+            notes.append(
+                f"Model {model} has no baseline yet: its raw predictions are stored without drift verdicts. Create a "
+                "baseline with `barograph infer` and apply it."
+            )
+        misfits = {version: problems for version, entry in retained.items() if (problems := _misfits(change, entry))}
+        if misfits and not renewed and len(misfits) == len(retained):
+            version, problems = next(reversed(misfits.items()))
+            raise ApplyError(
+                f"The contract of {model} does not fit the baseline of version {version}: {_join_first(problems)}. "
+                "Apply it together with a matching baseline (`barograph infer`), or undo the change."
+            )
+        notes += [
+            f"Model {model}, version {version}: its baseline does not fit the contract ({_join_first(problems)}). "
+            f"{_MISFIT_EFFECT}"
+            for version, problems in misfits.items()
+        ]
+        for version in sorted(renewed):
+            before = stored.latest(model, version)
+            if before is not None and (problems := _misfits(change, before)):
+                notes.append(
+                    f"Model {model}, version {version}: until its new baseline takes effect, the previous one does not "
+                    f"fit the contract ({_join_first(problems)}). {_MISFIT_EFFECT}"
+                )
+    return notes
+
+
+_MISFIT_EFFECT = (
+    "Fields missing from the contract are read as the baseline defines them; fields missing from the baseline get no "
+    "verdicts."
+)
+
+
+def _misfits(change: ContractChange, stored: StoredBaseline) -> list[str]:
+    baseline = load_baseline(stored.body.encode(), f"baseline {stored.baseline_id}")
+    return fit_problems(change.contract, baseline)
+
+
+def _effective_from(contract: Contract, effective_s: int | None, now_s: float) -> int:
+    pane_s = contract.pane_s
+    earliest_s = int(-(-(now_s + MIN_LEAD_S) // pane_s) * pane_s)
+    if effective_s is None:
+        return earliest_s
+    if effective_s % pane_s:
+        raise ApplyError(
+            f"--effective {utc_second(effective_s)} is not the start of a pane of {contract.model}, whose panes are "
+            f"{format_duration(pane_s)} long: use {utc_second(-(-effective_s // pane_s) * pane_s)}."
+        )
+    if effective_s < earliest_s:
+        raise ApplyError(
+            f"--effective {utc_second(effective_s)} is in the past, or too soon for all processors to read the "
+            f"baseline by then: use {utc_second(earliest_s)} or later."
+        )
+    return effective_s
+
+
+def _check_fit(what: str, contract: Contract, baseline: Baseline) -> None:
+    problems = fit_problems(contract, baseline)
+    if problems:
+        raise ApplyError(
+            f"{what} does not fit the contract: {_join_first(problems)}. Create both from the same table with "
+            "`barograph infer`, or undo the change of the contract."
+        )
+
+
+def _join_first(problems: Sequence[str]) -> str:
+    shown = "; ".join(problems[:3])
+    return shown if len(problems) <= 3 else f"{shown}; and {len(problems) - 3} more"
+
+
+def check_models(contracts: Iterable[Contract]) -> None:
+    """Check that no two contracts are of the same model.
+
+    Raises:
+        ApplyError: a model is given twice.
+    """
+    _check_unique([f"contract of model {contract.model}" for contract in contracts])
+
+
+def _check_unique(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ApplyError(f"The {name} is given twice: remove one.")

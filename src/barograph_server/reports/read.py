@@ -1,0 +1,213 @@
+"""Reads the report of a week from ClickHouse."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from barograph.contract import Contract, Window
+
+from barograph_server.alerts import AlertsError, rules_for
+from barograph_server.alerts.incidents import Incident
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import simulate
+from barograph_server.errors import CommandError
+from barograph_server.reports.assessment import assess
+from barograph_server.reports.week import week_of
+from barograph_server.reports.weekly_report import (
+    DayVolume,
+    FieldWeek,
+    Losses,
+    MajorSlice,
+    MetricWindow,
+    ReportedWeek,
+    ServedShare,
+    WeekFacts,
+    WeeklyDrill,
+    WeeklyIncident,
+    WeeklyReport,
+)
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.changes import Change
+from barograph_server.warehouse.governance.lineage import is_input
+from barograph_server.warehouse.operations.weekly_report import PRODUCER_DAYS, QUERIES, RECORDED, printed_query
+from barograph_server.warehouse.signals import FactTime
+from barograph_server.warehouse.signals.recorded_history import RecordedHistory, read_recorded_history
+
+ACTION_AFTER = timedelta(hours=24)
+"""How long after an incident a change counts as an action."""
+NO_ACTIONS = ("arm", "server-restart")
+"""Kinds of changes that nobody makes to end an incident."""
+WARM_UP = timedelta(days=28)
+"""How long before the week the replay of alert rules begins: rules look back, and incidents may be older."""
+_WEEK_S = 7 * 86_400
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IncidentReplay:
+    """The incidents since a time, or why they are unknown."""
+
+    since: datetime
+    incidents: tuple[Incident, ...] = ()
+    problem: str = ""
+
+
+def is_action(change: Change) -> bool:
+    """Whether people may have made a change to end an incident; changes of upstream sources are none."""
+    return not change.source and change.kind not in NO_ACTIONS
+
+
+def report_window(contract: Contract) -> Window:
+    """Choose the windows of a report: the longest of at most a week, else the shortest."""
+    timed = [window for window in contract.windows if not window.last] or list(contract.windows)
+    return max((window for window in timed if window.length_s <= _WEEK_S), default=min(timed))
+
+
+def read_report(
+    client: Client,
+    contract: Contract,
+    settings: AlertSettings,
+    week: ReportedWeek,
+    now: datetime,
+) -> WeeklyReport:
+    """Read all figures of a week and of the week before it.
+
+    Args:
+        client: the connection to read from.
+        contract: the contract in force of the model.
+        settings: routes and mute timings of the alert rules.
+        week: the week.
+        now: the time at which the report is made.
+
+    Raises:
+        CommandError: nothing was counted in the week.
+        WarehouseBusy: ClickHouse cannot answer now.
+        WarehouseError: ClickHouse rejects a query.
+    """
+    _check_recorded(client, contract.model, week)
+    history = read_recorded_history(client, [contract.model])
+    before = week_of(_local_day(week.start, week.zone) - timedelta(days=7), week.zone)
+    replay = _replay_rules(client, contract, settings, history, week, now)
+    report = WeeklyReport(
+        model=contract.model,
+        team=contract.team,
+        owners=contract.owners,
+        contract_id=contract.id,
+        window=report_window(contract).name,
+        inputs=tuple(each.name for each in contract.fields if is_input(each)),
+        has_label=contract.label is not None,
+        week=week,
+        facts=_read_facts(client, contract, week, replay, now),
+        before=_read_facts(client, contract, before, replay, now),
+        was_replayed=history is not None and history.was_replayed,
+        answer="uncertain",
+        sentence="",
+        limits=(),
+        queries={name: printed_query(name, _parameters(contract, week)) for name in QUERIES},
+    )
+    answer, sentence, limits = assess(report, contract.slo)
+    return dataclasses.replace(report, answer=answer, sentence=sentence, limits=limits)
+
+
+def _check_recorded(client: Client, model: str, week: ReportedWeek) -> None:
+    [(n, first, last)] = client.rows(RECORDED, {"model": model})
+    if not n:
+        raise CommandError(
+            f"Nothing of {model!r} has been counted yet: publish predictions, and see `barograph status`."
+        )
+    if last < week.start or first >= week.end:
+        ends = (week_of(_local_day(at, week.zone), week.zone).name for at in (first, last))
+        raise CommandError(
+            f"Nothing of {model!r} was counted in {week.name}: choose a --week from {' to '.join(ends)}, "
+            "or find out with `barograph status` why nothing arrives."
+        )
+
+
+def _local_day(at: datetime, zone: str) -> date:
+    return at.astimezone(ZoneInfo(zone)).date()
+
+
+def _parameters(contract: Contract, week: ReportedWeek) -> dict[str, str | datetime | list[str]]:
+    return {
+        "model": contract.model,
+        "latency": next((each.name for each in contract.fields if each.source == "latency_ms"), ""),
+        "start": week.start,
+        "end": week.end,
+        "zone": week.zone,
+        "windows": [each.name for each in contract.windows],
+    }
+
+
+def _read_facts(
+    client: Client, contract: Contract, week: ReportedWeek, replay: IncidentReplay, now: datetime
+) -> WeekFacts:
+    parameters = _parameters(contract, week)
+    hops = {window.name: window.hop_s for window in contract.windows}
+    rows = {name: client.rows(sql, parameters) for name, sql in QUERIES.items()}
+    in_kafka, before_kafka, dead_lettered = (int(each or 0) for each in rows["losses"][0])
+    is_recent = week.start >= now - timedelta(days=PRODUCER_DAYS)
+    longer = {**parameters, "start": week.start - WARM_UP, "end": week.end + ACTION_AFTER}
+    known = [Change(*row) for row in client.rows(QUERIES["changes"], longer)]
+    return WeekFacts(
+        days=tuple(DayVolume(*row) for row in rows["volume"]),
+        served=tuple(ServedShare(*row) for row in rows["served"]),
+        latency=tuple(rows["latency"][0]) if rows["latency"] else (),
+        verdicts=tuple(_field_week(row, hops) for name in ("drift", "rates") for row in rows[name]),
+        major_slices=tuple(MajorSlice(*row) for row in rows["slices"]),
+        metrics=tuple(MetricWindow(*row) for row in rows["performance"]),
+        labelled=(int(rows["labels"][0][0]), int(rows["labels"][0][1])),
+        losses=Losses(in_kafka, max(before_kafka, 0) if is_recent else None, dead_lettered),
+        drills=tuple(WeeklyDrill(*row) for row in rows["drills"]),
+        changes=tuple(Change(*row) for row in rows["changes"]),
+        incidents=None if replay.problem else tuple(_incidents_of_week(replay, known, week)),
+        incidents_problem=replay.problem,
+    )
+
+
+def _field_week(row: tuple[Any, ...], hops: Mapping[str, int]) -> FieldWeek:
+    *head, worst, majors, _, since = row
+    hours_major = majors * hops.get(row[3], math.nan) / 3600
+    level, *numbers, worst_at = worst
+    verdict = [level, *numbers] if level else ["insufficient", *[math.nan] * len(numbers)]
+    values = [*head, *verdict, worst_at, hours_major, since[0] if since else None]
+    return FieldWeek(*values)
+
+
+def _incidents_of_week(
+    replay: IncidentReplay, changes: Sequence[Change], week: ReportedWeek
+) -> Iterator[WeeklyIncident]:
+    for each in replay.incidents:
+        opened = datetime.fromtimestamp(each.opened_at, UTC)
+        closed = None if each.end is None else datetime.fromtimestamp(each.end, UTC)
+        if opened < week.end and (closed is None or closed > week.start):
+            last = (closed or week.end) + ACTION_AFTER
+            actions = tuple(change for change in changes if is_action(change) and opened <= change.changed_at < last)
+            yield WeeklyIncident(
+                each.title, each.severity, opened, opened < replay.since + timedelta(days=1), closed, actions
+            )
+
+
+def _replay_rules(
+    client: Client,
+    contract: Contract,
+    settings: AlertSettings,
+    history: RecordedHistory | None,
+    week: ReportedWeek,
+    now: datetime,
+) -> IncidentReplay:
+    """Replay the alert rules of the contract over the week and the weeks before it."""
+    until = week.end if history is None else min(week.end, history.last if history.was_replayed else now)
+    since = week.start - WARM_UP if history is None else max(history.first, week.start - WARM_UP)
+    if history is None or since >= until:
+        return IncidentReplay(since, problem="no window of the week has a verdict yet")
+    try:
+        rules = [rule for rule in rules_for([contract], settings) if rule.model == contract.model]
+    except AlertsError as error:
+        return IncidentReplay(since, problem=str(error))
+    known: FactTime = "ended" if history.was_replayed else "judged"
+    simulation = simulate(client, rules, settings, int(since.timestamp()), int(until.timestamp()), known)
+    return IncidentReplay(since, simulation.incidents)

@@ -1,0 +1,1 @@
+"""Candidates, arms and prompts: their comparison, the policy, and the evidence of a decision."""

@@ -1,0 +1,121 @@
+"""Text and JSON output of a decision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from barograph.contract import ShadowTest
+
+from barograph_server.rollouts.candidate import CandidateEvaluation
+from barograph_server.sketches.rollout.decision import CriterionVerdict, Outcome, ShadowDecision
+from barograph_server.sketches.rollout.shadow_days import ShadowDays
+from barograph_server.terminal import AlignedTable, Terminal, plural, ratio
+
+REASON_TEXTS = {
+    "primary-failed": "failed in the primary",
+    "no-event": "without an event of the candidate",
+    "error": "candidate errors",
+    "timeout": "candidate time-outs",
+    "wrong-output": "outputs of a wrong type",
+    "closed": "pending at the end of the process",
+    "skipped-sample": "outside the sample",
+    "skipped-queue": "skipped: queue full",
+    "skipped-breaker": "skipped: circuit breaker open",
+    "skipped-budget": "skipped: budget used up",
+}
+"""Why a request has no pair, for people."""
+
+
+def print_decision(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
+    """Print the decision, its criteria and the requests without a pair."""
+    test, decision = evaluation.test, evaluation.decision
+    shadow, is_canary = test.shadow, test.is_canary
+    terminal.line(title(test.model, shadow, is_canary=is_canary), "bold")
+    terminal.lines(pair_lines(evaluation.whole))
+    terminal.table(criteria_table(decision))
+    other = f"version {shadow.candidate}" if is_canary else "the primary"
+    terminal.line(f"Differences are the quality of {test.judged_version} minus that of {other}: above 0 is better.")
+    print_harmed_slices(terminal, decision)
+    terminal.line(decision_line(shadow, decision, is_canary=is_canary), "bold")
+
+
+def print_harmed_slices(terminal: Terminal, decision: ShadowDecision) -> None:
+    """Print in which slices the candidate is worse."""
+    for harmed in decision.harmed_slices:
+        terminal.line(f"worse in {harmed.name} ({harmed.criterion})", "red")
+    if decision.some_slice_harmed and not decision.harmed_slices:
+        terminal.line("worse in some slice, but there is not enough evidence to name it", "yellow")
+
+
+def title(model: str, shadow: ShadowTest, *, is_canary: bool) -> str:
+    """Name the versions that are compared."""
+    if is_canary:
+        return f"{model}: version {shadow.of} replaced version {shadow.candidate}, which is now its shadow"
+    return f"{model}: version {shadow.candidate} beside version {shadow.of}"
+
+
+def decision_line(shadow: ShadowTest, decision: ShadowDecision, *, is_canary: bool) -> str:
+    """State the decision and, if it is open, about how many days are left."""
+    return f"decision: {outcome_text(shadow, decision.outcome, is_canary=is_canary)}{forecast_text(decision)}"
+
+
+def outcome_text(shadow: ShadowTest, outcome: Outcome, *, is_canary: bool) -> str:
+    """Name an outcome; for a canary, the decision is about the new primary."""
+    if not is_canary:
+        return outcome.value
+    texts = {Outcome.promote: "keep", Outcome.hold: f"roll back to version {shadow.candidate}"}
+    return texts.get(outcome, outcome.value)
+
+
+def forecast_text(decision: ShadowDecision) -> str:
+    """Say about how many days are left; empty if none are, or if it is unknown."""
+    left = decision.days_left
+    return f", about {plural(math.ceil(left), 'day')} left" if math.isfinite(left) and left > 0 else ""
+
+
+def pair_lines(whole: ShadowDays) -> Iterator[str]:
+    """Yield the number of requests as the sum of pairs and of requests without a pair, by reason."""
+    requests = int(whole.sums["requests"].sum())
+    yield f"{requests:,} requests = {int(whole.sums['pairs'].sum()):,} pairs"
+    for reason, counts in whole.missing.items():
+        n = int(counts.sum())
+        yield f"  + {n:,} {REASON_TEXTS.get(reason, reason)} ({ratio(n, requests)})"
+
+
+def criteria_table(decision: ShadowDecision) -> AlignedTable:
+    """Make a table with a row for each criterion."""
+    table = AlignedTable(
+        *("criterion", "difference", "95 % interval", "margin", "days", "needs", "state"),
+        numbers=("difference", "margin", "days", "needs"),
+    )
+    for each in decision.criteria:
+        table.row(
+            each.criterion.name,
+            _number(each.value),
+            f"{_number(each.low)} to {_number(each.high)}",
+            f"-{each.criterion.margin:.3g}",
+            str(each.days),
+            str(each.least_days),
+            state_text(each),
+        )
+    return table
+
+
+def state_text(verdict: CriterionVerdict) -> str:
+    """Say whether a criterion is met, and if not, why."""
+    if verdict.is_harmed:
+        return "worse"
+    if verdict.is_met:
+        return "met"
+    if verdict.days < verdict.least_days:
+        return f"too few days: {verdict.days} of {verdict.least_days}"
+    if verdict.next_look is not None:
+        return f"not yet known: next look on day {verdict.next_look}"
+    if verdict.low > -verdict.criterion.margin:
+        return "met, unless missing answers were wrong"
+    return "not yet known"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "unknown"

@@ -1,0 +1,79 @@
+"""Changes of the registry: in Kafka, which clients follow, and then in ClickHouse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from barograph.prompts.catalogue import PromptCatalogue
+from barograph.prompts.records import PromptRecord
+
+from barograph_server.author import author_name
+from barograph_server.errors import CommandError
+from barograph_server.settings import Settings
+from barograph_server.streams.prompts import registry_change
+from barograph_server.streams.prompts.changes import Author
+from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.prompts.registry_change import RegistryOutcome
+from barograph_server.warehouse.client import connect
+
+Clock = Callable[[], float]
+CLICKHOUSE_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryState:
+    """What is registered."""
+
+    catalogue: PromptCatalogue
+    warnings: tuple[str, ...]
+
+
+def read_registry(settings: Settings) -> RegistryState:
+    """Read what is registered, from Kafka.
+
+    Raises:
+        ProcessorError: Kafka refuses or does not answer.
+    """
+    log = PromptLog(settings.processor())
+    catalogue = log.read()
+    return RegistryState(catalogue, log.warnings)
+
+
+def change_registry(
+    settings: Settings,
+    plan: Callable[[PromptCatalogue, Author], Sequence[PromptRecord]],
+    by: str | None,
+    *,
+    clock: Clock = time.time,
+) -> RegistryOutcome:
+    """Change the registry, as `streams.prompts.registry_change.change_registry` does.
+
+    Args:
+        settings: where Kafka and ClickHouse are.
+        plan: returns the records to write; it may raise.
+        by: who makes the change; None for the user of the operating system.
+        clock: the current time, Unix seconds.
+
+    Raises:
+        ProcessorError: the change is not possible, or Kafka refuses or does not answer.
+    """
+    author = Author(author_name(by), int(clock() * 1000))
+    return registry_change.change_registry(
+        settings.processor(), plan, author, lambda: connect(settings.warehouse, timeout_s=CLICKHOUSE_TIMEOUT_S)
+    )
+
+
+def raise_failure(outcome: RegistryOutcome) -> None:
+    """Raise an error if ClickHouse did not receive the rows.
+
+    Raises:
+        CommandError: it did not; the text says what holds and what to do.
+    """
+    if outcome.failure:
+        done = "Kafka has the change, and clients follow it" if outcome.records else "Nothing had to change in Kafka"
+        raise CommandError(
+            f"{done}, but ClickHouse does not have all rows: {outcome.failure} Run the same command again later: it "
+            "adds the rows that are missing and changes nothing else."
+        )

@@ -1,0 +1,224 @@
+"""Settings from file, environment and a local stack."""
+
+from pathlib import Path
+
+import pytest
+
+from barograph_server.errors import SettingsError
+from barograph_server.local.stack import StackAddresses
+from barograph_server.settings import GrafanaSettings, Settings, load_settings
+from barograph_server.warehouse.client import Address
+
+STACK = StackAddresses("127.0.0.1:29092", 28123, {"default": "s3cret", "reader": "r3ader"})
+
+
+def load(folder: Path, text: str = "", name: str = "barograph.toml", **environ: str) -> Settings:
+    (folder / name).write_text(text)
+    config = folder / name if name != "barograph.toml" else None
+    return load_settings(config, environ=environ, folder=folder, find=lambda: None)
+
+
+FULL = """
+bootstrap_servers = "kafka-1:9092,kafka-2:9092"
+topic_prefix = "eu-"
+partials_partitions = 8
+clock = "replay"
+[kafka]
+security.protocol = "SASL_SSL"
+"socket.keepalive.enable" = true
+[clickhouse]
+host = "clickhouse"
+database = "watch"
+secure = true
+[processors]
+flush_s = 5
+flush_events = 1000
+"""
+
+
+def test_a_file_overrides_the_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path, FULL)
+    assert settings == Settings(
+        bootstrap_servers="kafka-1:9092,kafka-2:9092",
+        kafka={"security.protocol": "SASL_SSL", "socket.keepalive.enable": "true"},
+        warehouse=Address(host="clickhouse", database="watch", secure=True),
+        topic_prefix="eu-",
+        partials_partitions=8,
+        clock="replay",
+        processor_overrides={"flush_s": 5.0, "flush_events": 1000},
+    )
+    assert (settings.predictions_partitions, settings.warehouse.port) == (4, 8123)
+
+
+def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        FULL,
+        BAROGRAPH_CLICKHOUSE_HOST="elsewhere",
+        BAROGRAPH_CLICKHOUSE_PORT="9443",
+        BAROGRAPH_CLICKHOUSE_SECURE="false",
+        BAROGRAPH_CLICKHOUSE_PASSWORD="swordfish",
+        BAROGRAPH_KAFKA_SASL_PASSWORD="xyzzy",
+        BAROGRAPH_KAFKA_SECURITY_PROTOCOL="SSL",
+        BAROGRAPH_PROCESSORS_FLUSH_S="2",
+        BAROGRAPH_HOME="/elsewhere",
+        PATH="/bin",
+    )
+    assert settings.warehouse == Address("elsewhere", 9443, "watch", "default", "swordfish", secure=False)
+    assert settings.kafka["sasl.password"] == "xyzzy"
+    assert settings.kafka["security.protocol"] == "SSL"
+    assert settings.processor_overrides["flush_s"] == 2.0
+    assert "xyzzy" not in repr(settings)
+    assert "swordfish" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("bootstrap_server = 'k:1'", "the key 'bootstrap_server' is unknown; did you mean bootstrap_servers?"),
+        ("[cassandra]\nhost = 'c'", "cassandra: the key 'cassandra' is unknown; write one of"),
+        (
+            "partials_partitions = 0",
+            "partials_partitions: '0' is out of range or not a whole number; write a whole number from 1 to 10000",
+        ),
+        ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure: 'perhaps' is not a flag; write true or false"),
+        ("[processors]\nflush_s = -1", "processors.flush_s: -1 is out of range; write a number above 0, up to 86400"),
+        ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment"),
+        (
+            "[kafka]\nsasl.password = 'xyzzy'",
+            "kafka.sasl.password: this may hold a secret and does not belong",
+        ),
+        ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment"),
+        ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers at the top of the file instead"),
+        ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment"),
+        ("[grafana]\nreader_password = 'xyzzy'", "set BAROGRAPH_GRAFANA_READER_PASSWORD in the environment"),
+        (
+            "[grafana]\nurl = 'grafana:3000'",
+            "grafana.url: 'grafana:3000' is not an address; write one such as https://grafana.example.com",
+        ),
+        ("[grafana]\nurl = 'http://g/?orgId=1'", "write one such as https://grafana.example.com"),
+    ],
+)
+def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, text)
+    assert sentence in str(error.value)
+    assert "barograph.toml" in str(error.value)
+    assert "swordfish" not in str(error.value)
+    assert "xyzzy" not in str(error.value)
+
+
+def test_a_yaml_file_has_the_same_keys_and_errors_name_the_line(tmp_path: Path) -> None:
+    text = (
+        "bootstrap_servers: k:9092\nkafka: {security.protocol: SSL}\nclickhouse:\n  host: c\n  port: 9000\n"
+        "processors: {revise_s: 2.5}\n"
+    )
+    settings = load(tmp_path, text, "other.yaml")
+    assert settings.kafka == {"security.protocol": "SSL"}
+    assert settings.warehouse == Address(host="c", port=9000)
+    assert settings.processor_overrides == {"revise_s": 2.5}
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, "clock: sun\nclickhouse:\n  port: many\n", "other.yaml")
+    first, second = str(error.value).splitlines()
+    assert "other.yaml:1: clock: 'sun'" in first
+    assert "other.yaml:3: clickhouse.port: 'many'" in second
+
+
+def test_grafana_is_configured_by_its_address(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL).grafana is None
+    text = (
+        f"{FULL}[grafana]\nurl = ' https://g.example.com/grafana/ '\nfolder = 'Modelle: Größe'\nclickhouse_port = 443\n"
+    )
+    token = {"BAROGRAPH_GRAFANA_TOKEN": "glsa_xyzzy\n", "BAROGRAPH_GRAFANA_READER_PASSWORD": "swordfish"}
+    settings = load(tmp_path, text, **token)
+    assert settings.grafana == GrafanaSettings(
+        url="https://g.example.com/grafana",
+        token="glsa_xyzzy",
+        folder="Modelle: Größe",
+        clickhouse_port=443,
+        reader_password="swordfish",
+    )
+    assert settings.alerts.grafana_url == "https://g.example.com/grafana", "messages link to it"
+    assert "xyzzy" not in repr(settings)
+    assert "swordfish" not in repr(settings)
+    # The commands that need no Grafana need no token.
+    assert load(tmp_path, text).grafana is not None
+    assert load(tmp_path, text, BAROGRAPH_GRAFANA_URL="", **token).grafana is None
+
+
+@pytest.mark.parametrize("url", ["https://admin:xyzzy@g", "admin:xyzzy@g", "https://admin:xyzzy@g:port"])
+def test_an_address_with_a_password_is_rejected_without_showing_it(tmp_path: Path, url: str) -> None:
+    with pytest.raises(
+        SettingsError, match="BAROGRAPH_GRAFANA_URL: the address holds a user name or a password"
+    ) as error:
+        load(tmp_path, "", BAROGRAPH_GRAFANA_URL=url)
+    assert "xyzzy" not in str(error.value)
+
+
+def test_wrong_variables_are_rejected_without_showing_secrets(tmp_path: Path) -> None:
+    for name, value, text in (
+        *(
+            ("GRAFANA_TOKEN", token, "has characters that no token has")
+            for token in ("xyz zy", "xyzzy\u00e9", "xyz\nX: 1")
+        ),
+        ("CLICKHOUSE_SECURE", "", "environment: BAROGRAPH_CLICKHOUSE_SECURE: '' is not a flag"),
+        ("TOPIC_PREFFIX", "x", "is not a setting; did you mean BAROGRAPH_TOPIC_PREFIX"),
+    ):
+        with pytest.raises(SettingsError) as error:
+            load(tmp_path, "", **{f"BAROGRAPH_{name}": value})
+        assert text in str(error.value)
+        assert "xyz" not in str(error.value)
+    settings = load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_SECURE="0", BAROGRAPH_TOPIC_PREFIX="")
+    assert (settings.warehouse.secure, settings.topic_prefix) == (False, "")
+    assert load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_PASSWORD="~").warehouse.password == "~"
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere.toml cannot be read: No such file or directory"):
+        load_settings(tmp_path / "nowhere.toml", environ={}, find=lambda: None)
+    with pytest.raises(SettingsError, match=r"gone.toml cannot be read"):
+        load_settings(environ={"BAROGRAPH_CONFIG": str(tmp_path / "gone.toml")}, find=lambda: None)
+
+
+def test_the_local_stack_is_used_only_if_no_server_is_configured(tmp_path: Path) -> None:
+    settings = load_settings(environ={}, folder=tmp_path, find=lambda: STACK)
+    assert settings.bootstrap_servers == "127.0.0.1:29092"
+    assert settings.warehouse == Address("127.0.0.1", 28123, password="s3cret")
+    assert "s3cret" not in repr(settings)
+    environ = {"BAROGRAPH_BOOTSTRAP_SERVERS": "k:9092"}
+    with pytest.raises(SettingsError, match=r"No ClickHouse is configured: set clickhouse.host in barograph.toml"):
+        load_settings(environ=environ, folder=tmp_path, find=lambda: STACK)
+    assert load_settings(environ=environ, needs=("kafka",), folder=tmp_path, find=lambda: STACK)
+    with pytest.raises(SettingsError, match=r"No Kafka is configured.*barograph dev"):
+        load_settings(environ={}, folder=tmp_path, find=lambda: None)
+
+
+def test_arguments_of_the_command_override_the_processors_settings() -> None:
+    settings = Settings(
+        bootstrap_servers="k:1",
+        topic_prefix="p-",
+        instance="one",
+        kafka={"a": "b"},
+        processor_overrides={"flush_events": 7},
+    )
+    one = settings.processor()
+    assert (one.instance, one.clock, one.topics.partials, one.flush_events) == ("one", "live", "p-partials", 7)
+    other = settings.processor(instance="two", clock="replay")
+    assert (other.instance, other.clock, other.kafka) == ("two", "replay", {"a": "b"})
+    assert Settings(bootstrap_servers="k:1").processor().instance
+
+
+def test_names_in_the_alerts_section_may_hold_any_character_and_its_errors_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "barograph.toml"
+    file.write_text(
+        'bootstrap_servers = "k:1"\n[clickhouse]\nhost = "c"\n'
+        '[alerts.contact_points."a.b #1".slack]\nurl_variable = "SLACK_URL"\n'
+        '[alerts.routes."#x.y"]\npage = "a.b #1"\n'
+    )
+    assert load_settings(file, environ={}).alerts.route("#x.y").point("page") == "a.b #1"
+    file.write_text('[alerts.contact_points.a.slack]\nurl = "https://hooks.invalid/secret"\n')
+    with pytest.raises(
+        SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url: this may hold"
+    ) as error:
+        load_settings(file, environ={}, needs=())
+    assert "hooks.invalid" not in str(error.value)

@@ -1,0 +1,178 @@
+"""The generated tables of docs/.
+
+docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/contract.md and
+docs/prompts.md the keys of the contract file and of the prompt file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
+from barograph.contract.keys import (
+    ARMS,
+    BUDGET,
+    COLUMNS,
+    CONTRACT,
+    DEPLOYMENT,
+    FALLBACK,
+    FIELD,
+    LABEL,
+    PRICE,
+    ROLLBACK,
+    SHADOW,
+    SLICE,
+    SLO,
+    TEXT,
+    THRESHOLDS,
+    WINDOW,
+)
+from barograph.contract.kinds import RecordKind
+from barograph.prompts.keys import PROMPT, VARIABLE
+
+from barograph_server.drills.run.fault_list import fault_table
+from barograph_server.drills.run.suite import DRILL, SUITE
+from barograph_server.settings import KEYS, SettingKey
+from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
+from barograph_server.streams.topics import Topics
+from barograph_server.warehouse.roles import ROLES, Role
+from tools.generate import DOCS
+
+_PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
+    ("publisher", "publishers, `load`"),
+    *((processor, processor) for processor in PROCESSORS),
+    ("serving", "serving systems with `Guard` or `Prompts`"),
+    ("otlp", "`run otlp` with `otlp.topics`; and Read on these topics"),
+    ("evaluator", "`run evaluator`"),
+    ("dead-letters", "`dead-letters`; only `replay` writes to the source topics"),
+    ("rebuild", "`rebuild`; the groups, `labels` and `partials` only for `--after-restore`"),
+    ("prompts", "`prompts`"),
+    ("apply", "`plan`, `apply`"),
+)
+_KAFKA_PROPERTIES = (
+    "| `kafka.PROPERTY` | `BAROGRAPH_KAFKA_PROPERTY` | | a property of librdkafka; the variable has `_` for its dots; "
+    "[those of security](security.md#passwords-and-encryption-in-kafka) |"
+)
+
+
+def acl_table() -> str:
+    """Write the ACLs that each Kafka principal needs, as Markdown."""
+    lines = ["| who | topics | group | transactional id |", "|---|---|---|---|"]
+    for who, name in _PRINCIPALS:
+        acls = required_acls(who, Topics())
+        cells = [_operations(acls, resource) for resource in ("topic", "group", "transactional-id")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _operations(acls: tuple[Acl, ...], resource: str) -> str:
+    operations_of: dict[str, list[str]] = {}
+    for acl in acls:
+        if acl.resource == resource:
+            operations_of.setdefault(f"{acl.name}{'*' if acl.prefixed else ''}", []).append(acl.operation)
+    names_by_operations: dict[tuple[str, ...], list[str]] = {}
+    for name, operations in operations_of.items():
+        names_by_operations.setdefault(tuple(operations), []).append(f"`{name}`")
+    return "; ".join(f"{', '.join(ops)} {', '.join(names)}" for ops, names in names_by_operations.items()) or "–"
+
+
+def role_table() -> str:
+    """Write the roles of ClickHouse with their grants and limits, as Markdown."""
+    lines = ["| role | of | SELECT | INSERT | further | bounds |", "|---|---|---|---|---|---|"]
+    for role in ROLES:
+        cells = [_tables(role.reads), _tables(role.writes), ", ".join(role.further) or "–", _limits(role)]
+        lines.append(f"| `{role.name}` | {role.info} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _tables(tables: tuple[str, ...]) -> str:
+    if tables == ("*",):
+        return "all"
+    return ", ".join(f"`{table}`" for table in tables) or "–"
+
+
+def _limits(role: Role) -> str:
+    limits = [f"`readonly = {role.readonly}`"] if role.readonly is not None else []
+    limits += [f"`{limit}`" for limit in role.limits]
+    if role.quota is not None:
+        quota = role.quota
+        limits.append(
+            f"per user and hour: {quota.queries:,} queries, {quota.read_rows:,} rows read, {quota.execution_s:,} s"
+        )
+    return ", ".join(limits) or "–"
+
+
+def settings_table() -> str:
+    """Write the keys and variables of all settings with their defaults, as Markdown."""
+    lines = ["| key | variable | default | |", "|---|---|---|---|"]
+    for key in KEYS.values():
+        name = "" if key.setting.is_secret else f" `{key.name}`"
+        default = _default(key)
+        lines.append(f"|{name} | `{key.variable}` |{f' {default}' if default else ''} | {key.setting.meaning} |")
+        if key.name == "bootstrap_servers":
+            lines.append(_KAFKA_PROPERTIES)
+    return "\n".join(lines)
+
+
+def _default(key: SettingKey) -> str:
+    if key.setting.default is not None:
+        return key.setting.default
+    value = key.default
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int | float):
+        return f"{value:,.15g}"
+    return f"`{value}`" if value else "empty"
+
+
+def key_table(record: RecordKind) -> str:
+    """Write the keys of a record of the contract file with their defaults, as Markdown."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for key in record.keys:
+        is_prose = " " in key.default and key.default[0] not in "{["
+        default = "required" if key.required else key.default if is_prose else f"`{key.default}`"
+        lines.append(f"| `{key.name}` | {default} | {key.meaning} |")
+    return "\n".join(lines)
+
+
+CONTRACT_RECORDS = {
+    "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
+    "shadow": SHADOW, "text": TEXT, "rollback": ROLLBACK, "prices": PRICE, "budget": BUDGET, "deployments": DEPLOYMENT,
+    "fallback": FALLBACK, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
+    "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
+}  # fmt: skip
+
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
+    "commands.md": {"settings": settings_table},
+    "prompts.md": {
+        "keys of a prompt file": partial(key_table, PROMPT),
+        "keys of a variable": partial(key_table, VARIABLE),
+    },
+    "drills.md": {
+        "faults": fault_table,
+        "keys of a suite": partial(key_table, SUITE),
+        "keys of a drill": partial(key_table, DRILL),
+    },
+    "contract.md": {f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
+}
+"""The generated tables of each page, by the names in their markers."""
+
+
+def generate() -> tuple[dict[Path, str], list[str]]:
+    """Return the pages with their tables, and the markers that they lack."""
+    texts, problems = {}, []
+    for page, tables in TABLES.items():
+        text = (DOCS / page).read_text("utf-8")
+        for name, table in tables.items():
+            begin, end = f"<!-- {name}: generated by `make generate` -->", f"<!-- end of {name} -->"
+            before, has_begin, rest = text.partition(begin)
+            _, has_end, after = rest.partition(end)
+            if has_begin and has_end:
+                text = f"{before}{begin}\n{table()}\n{end}{after}"
+            else:
+                problems.append(f"docs/{page} lacks the line {begin} or {end}.")
+        texts[DOCS / page] = text
+    return texts, problems

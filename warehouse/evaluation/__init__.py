@@ -1,0 +1,1 @@
+"""Tables of evaluations: judges, reviews, runs of suites and rates."""

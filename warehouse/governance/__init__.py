@@ -1,0 +1,1 @@
+"""Tables of changes, their ranking, lineage and explored predictions."""

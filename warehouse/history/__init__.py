@@ -1,0 +1,1 @@
+"""Counts and sums over past ranges of panes and raw rows."""

@@ -1,0 +1,1 @@
+"""Tables of processors and of serving, and the queries of `status` and `report`."""

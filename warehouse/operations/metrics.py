@@ -1,0 +1,364 @@
+"""Metrics of the processors, each declared once for `/metrics`, the table `processors`, its panel and the docs.
+
+`processors.details` keys a metric by its short name and label values, separated by spaces (`MetricFamily.key`).
+Prometheus' text format uses the full name. Label values come from closed sets and whole numbers, so they never contain
+a feature value, a model name or a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from barograph.events import Reason
+
+from barograph_server.warehouse.tables import SCHEMAS
+
+Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
+Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
+MetricKind = Literal["counter", "gauge", "histogram"]
+
+ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator")
+OPTIONAL: frozenset[Processor] = frozenset({"otlp", "scrape", "evaluator"})
+"""Processors that not every installation runs."""
+CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "evaluator")
+"""Processors that read Kafka in a consumer group."""
+
+PREFIX = "barograph_"
+OTHER = "other"
+"""The value of a label whose actual value is not in its set."""
+BUCKETS_S = (0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+"""Upper bounds of every histogram's buckets: a partial merges in milliseconds, a flush takes 15 s, a pass minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricLabel:
+    """A label of a metric and its allowed values."""
+
+    name: str
+    values: tuple[str, ...]
+    """The allowed values; empty for whole numbers."""
+
+    def normalize(self, value: str | int) -> str:
+        """Return the reported value: `other` unless the value is allowed."""
+        text = str(value)
+        is_allowed = text in self.values if self.values else text.isdecimal()
+        return text if is_allowed else OTHER
+
+
+TOPIC = MetricLabel("topic", ("predictions", "labels", "partials"))
+PARTITION = MetricLabel("partition", ())
+OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "published", "stored", "dead"))
+REASON = MetricLabel("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))
+SINK = MetricLabel("sink", ("kafka", "warehouse"))
+TABLE = MetricLabel("table", tuple(SCHEMAS))
+CHANGE = MetricLabel("change", ("new", "revised"))
+SPAN_OUTCOME = MetricLabel(
+    "outcome",
+    (
+        *("counted", "nested", "duplicate", "no-call", "bad-id", "too-many-attributes", "bad-time", "future-time"),
+        *("too-old", "missing-model", "missing-version"),
+    ),
+)
+VALUE_REASON = MetricLabel(
+    "reason",
+    (
+        *("wrong-type", "negative", "too-large", "not-finite", "not-a-name", "after-end", "no-end"),
+        "instrumentation-error",
+    ),
+)
+FACT_REASON = MetricLabel(
+    "reason", ("not-finite", "negative", "wrong-type", "inconsistent", "duplicate", "too-many-series")
+)
+SCRAPE_OUTCOME = MetricLabel(
+    "outcome",
+    (
+        *("read", "unreachable", "timeout", "bad-status", "redirected", "too-large", "unreadable"),
+        "unknown-server",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFamily:
+    """A metric and its metadata; with labels it has one value per combination."""
+
+    short: str
+    """Name without the prefix; counters end with `_total`, times with `_seconds`."""
+    kind: MetricKind
+    unit: Unit
+    help: str
+    processors: tuple[Processor, ...]
+    panel: str
+    """Panel of the dashboard Pipeline that shows the metric."""
+    labels: tuple[MetricLabel, ...] = ()
+    column: str = ""
+    """Column of `processors` with the sum over all labels; empty if there is none."""
+    is_summed: bool = True
+    """Whether `processors` reports the sum over partitions; otherwise it reports the maximum."""
+
+    @property
+    def name(self) -> str:
+        """The full name, as in Prometheus."""
+        return PREFIX + self.short
+
+    @property
+    def reported_labels(self) -> tuple[MetricLabel, ...]:
+        """The labels that `processors.details` distinguishes."""
+        return tuple(label for label in self.labels if label is not PARTITION)
+
+    def key(self, *values: str) -> str:
+        """Return the key in `processors.details`; a histogram reports its longest time since the previous report.
+
+        Args:
+            values: one value for each of `reported_labels`.
+        """
+        return " ".join((self.short, *values))
+
+
+LAG = MetricFamily(
+    "lag_messages",
+    "gauge",
+    "messages",
+    "Messages between the committed offset of a partition and its end.",
+    CONSUMERS,
+    "lag",
+    (TOPIC, PARTITION),
+    column="lag",
+)
+COMMITTED_AGE = MetricFamily(
+    "committed_age_seconds",
+    "gauge",
+    "seconds",
+    "Time since the committed offset of a partition last advanced while messages are available; 0 if none are.",
+    CONSUMERS,
+    "committed_age",
+    (TOPIC, PARTITION),
+    is_summed=False,
+)
+LAST_COMMIT = MetricFamily(
+    "last_commit_timestamp_seconds",
+    "gauge",
+    "seconds",
+    "Unix time of the last commit, or of the scorer's last pass; 0 before the first.",
+    ALL,
+    "watchdog",
+    column="last_commit_at",
+)
+LOOP_AGE = MetricFamily(
+    "loop_age_seconds",
+    "gauge",
+    "seconds",
+    "Time since the last iteration of the processor's loop; the watchdog ends a process whose loop hangs.",
+    ALL,
+    "committed_age",
+)
+WAITING = MetricFamily(
+    "waiting_seconds",
+    "gauge",
+    "seconds",
+    "Time for which the processor has been waiting for ClickHouse with its batch retained; 0 while it works.",
+    ("recorder", "monitor", "scorer"),
+    "waiting",
+)
+REGISTRY_AGE = MetricFamily(
+    "registry_age_seconds",
+    "gauge",
+    "seconds",
+    "Time since contracts and baselines were last read; while ClickHouse is down the last copy stays in effect.",
+    ALL,
+    "waiting",
+)
+REGISTRY_READABLE = MetricFamily(
+    "registry_readable",
+    "gauge",
+    "",
+    "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its "
+    "last readable copy, or is not monitored.",
+    ALL,
+    "healthy",
+)
+EVENTS = MetricFamily(
+    "events_total",
+    "counter",
+    "events",
+    "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored "
+    "(scorer), published (otlp), rows stored (scrape), dead (dead-lettered). After a restart the monitor rereads "
+    "uncommitted records and counts them again.",
+    ALL,
+    "events",
+    (OUTCOME,),
+)
+DEAD_LETTERS = MetricFamily(
+    "dead_letters_total",
+    "counter",
+    "events",
+    "Dead-lettered events (for the monitor: partials), by reason.",
+    CONSUMERS,
+    "rejected",
+    (REASON,),
+    column="dead_letters",
+)
+OFFSETS_LOST = MetricFamily(
+    "offsets_lost_total",
+    "counter",
+    "messages",
+    "Offsets that retention deleted before they were read.",
+    ("sketcher", "recorder"),
+    "rejected",
+    (TOPIC,),
+)
+RETRIES = MetricFamily(
+    "retries_total",
+    "counter",
+    "writes",
+    "Retried writes, by the sink that was busy or unavailable.",
+    ALL,
+    "retries",
+    (SINK,),
+    column="retries",
+)
+SPANS = MetricFamily(
+    "spans_total",
+    "counter",
+    "",
+    "Spans of OTLP exports: model calls that counted, nested ones that did not, duplicates, spans that are no model "
+    "calls, and rejected spans by reason.",
+    ("otlp",),
+    "events",
+    (SPAN_OUTCOME,),
+)
+NOT_OBSERVED = MetricFamily(
+    "not_observed_total",
+    "counter",
+    "",
+    "Values of model calls that count as not observed, by reason.",
+    ("otlp",),
+    "rejected",
+    (VALUE_REASON,),
+)
+SCRAPES = MetricFamily(
+    "scrapes_total",
+    "counter",
+    "",
+    "Scrapes of metrics endpoints of inference servers, by outcome.",
+    ("scrape",),
+    "events",
+    (SCRAPE_OUTCOME,),
+)
+FACTS_NOT_OBSERVED = MetricFamily(
+    "facts_not_observed_total",
+    "counter",
+    "",
+    "Values of scraped metrics that count as not observed, by reason.",
+    ("scrape",),
+    "rejected",
+    (FACT_REASON,),
+)
+COUNTER_RESETS = MetricFamily(
+    "counter_resets_total",
+    "counter",
+    "",
+    "Scraped counters that were smaller than before, because their server started again.",
+    ("scrape",),
+    "rejected",
+)
+UNKNOWN_METRICS = MetricFamily(
+    "unknown_metrics_total",
+    "counter",
+    "",
+    "Metrics of known inference servers that are not read; each counts once per endpoint.",
+    ("scrape",),
+    "rejected",
+)
+FACTS_DROPPED = MetricFamily(
+    "facts_dropped_total",
+    "counter",
+    "rows",
+    "Rows of serving_facts that were dropped because ClickHouse did not accept them in time.",
+    ("scrape",),
+    "rejected",
+)
+FLUSH = MetricFamily(
+    "flush_seconds",
+    "histogram",
+    "seconds",
+    "Time from the first poll of a flush (recorder: of a batch) to its commit.",
+    ("sketcher", "recorder"),
+    "insert_times",
+)
+TRANSACTION = MetricFamily(
+    "transaction_seconds",
+    "histogram",
+    "seconds",
+    "Duration of a Kafka transaction, from begin to commit.",
+    ("sketcher", "recorder"),
+    "insert_times",
+)
+INSERT = MetricFamily(
+    "insert_seconds",
+    "histogram",
+    "seconds",
+    "Duration of one successful insert into ClickHouse, by table.",
+    ("recorder", "monitor", "scorer", "scrape"),
+    "insert_times",
+    (TABLE,),
+)
+INSERTED = MetricFamily(
+    "inserted_rows_total",
+    "counter",
+    "rows",
+    "Rows inserted into ClickHouse, by table.",
+    ("recorder", "monitor", "scorer", "scrape"),
+    "inserted",
+    (TABLE,),
+)
+PARTIAL = MetricFamily(
+    "partial_seconds", "histogram", "seconds", "Time to merge one partial into its panes.", ("monitor",), "insert_times"
+)
+WRITE = MetricFamily(
+    "write_seconds",
+    "histogram",
+    "seconds",
+    "Time to write all tables after a progress record.",
+    ("monitor",),
+    "insert_times",
+)
+PASS = MetricFamily(
+    "pass_seconds", "histogram", "seconds", "One pass of the scorer over all models.", ("scorer",), "insert_times"
+)
+WINDOWS = MetricFamily(
+    "windows_total",
+    "counter",
+    "windows",
+    "Windows whose performance was measured: new windows and revisions.",
+    ("scorer",),
+    "scored",
+    (CHANGE,),
+)
+MEMORY = MetricFamily("memory_bytes", "gauge", "bytes", "Resident memory of the process.", ALL, "memory")
+CPU = MetricFamily("cpu_seconds_total", "counter", "seconds", "CPU time used by the process.", ALL, "cpu")
+STARTED = MetricFamily(
+    "start_timestamp_seconds",
+    "gauge",
+    "seconds",
+    "Unix time at which the process started.",
+    ALL,
+    "processors",
+    column="started_at",
+)
+HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, else 0.", ALL, "healthy")
+
+METRICS: tuple[MetricFamily, ...] = (
+    *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
+    *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, NOT_OBSERVED),
+    *(SCRAPES, FACTS_NOT_OBSERVED, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED),
+    *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
+    *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),
+)
+"""All metrics, in the order of the docs and of `/metrics`."""
+
+
+def metrics_of_panel(panel: str) -> tuple[MetricFamily, ...]:
+    """Return the metrics that a panel of the dashboard Pipeline shows."""
+    return tuple(metric for metric in METRICS if metric.panel == panel)
