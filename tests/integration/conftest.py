@@ -18,7 +18,7 @@ from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from tests.support import scoring
 from tests.support.browser import chromium
-from tests.support.command_line import write_settings
+from tests.support.environment import write_settings
 from tests.support.missing_dependencies import skip_without
 from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline

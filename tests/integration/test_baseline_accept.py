@@ -154,12 +154,7 @@ def register(client: Client, *baselines: Baseline, effective_s: int = 0) -> Regi
 
 
 def make_world(
-    engine: LocalClickHouse,
-    client: Client,
-    *baselines: Baseline,
-    effective_s: int = 0,
-    skip: int = 0,
-    days: int = DAYS,
+    engine: LocalClickHouse, client: Client, *baselines: Baseline, effective_s: int = 0, skip: int = 0, days: int = DAYS
 ) -> World:
     """Process the events of the first days; optionally skip some in the middle."""
     registry = register(client, *baselines, effective_s=effective_s)
@@ -337,13 +332,9 @@ def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_
             base = new.fields[0].slices[name]
             expected = psi_verdicts(base.cells, counts, [0], phi=base.phi[window].value, noise=base.noise)
             level = LEVEL_NAMES[int(expected.level.item())]
-            assert verdict == [
-                expected.psi.item(),
-                expected.low.item(),
-                expected.p_value.item(),
-                level,
-                sum(counts),
-            ], "the monitor's verdict is that of a recount, to the bit"
+            assert verdict == [expected.psi.item(), expected.low.item(), expected.p_value.item(), level, sum(counts)], (
+                "the monitor's verdict is that of a recount, to the bit"
+            )
             levels.setdefault("quiet" if end_s <= T0_S + 16 * DAY_S else "shifted", set()).add(level)
         assert levels["quiet"] <= {"stable", "insufficient"}
         assert "major" in levels["shifted"]

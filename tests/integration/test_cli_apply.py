@@ -15,7 +15,6 @@ from barograph.text.embedding import EmbeddingName
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from barograph_server.cli.apply import plan_lines
-from barograph_server.cli.main import main
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
 from barograph_server.local.clickhouse import LocalClickHouse
@@ -29,6 +28,7 @@ from barograph_server.sketches.baseline.baseline import Baseline, dump_baseline
 from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import connect
+from tests.support.command_line import run
 from tests.support.environment import enter_folder
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
@@ -215,12 +215,6 @@ def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     other_model = msgspec.structs.replace(BASELINE, model="toy.2")
     (tmp_path / "toy.2.1.baseline.json").write_bytes(dump_baseline(other_model))
     return tmp_path
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    return int(end.value.code or 0)
 
 
 def test_plan_apply_and_plan_again(folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

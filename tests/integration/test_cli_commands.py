@@ -15,10 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract.file import dump_contract
 from barograph.events import ARROW_CONTENT_TYPE
-from confluent_kafka import Consumer, TopicPartition
 
 from barograph_server.batch.backfill import check
-from barograph_server.cli.main import main
 from barograph_server.cli.query import LIMITS
 from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from barograph_server.local.child_process import choose_port
@@ -28,8 +26,9 @@ from barograph_server.provisioning import apply_all
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import run
 from tests.support.environment import enter_folder
-from tests.support.pipeline import simple_baseline, simple_contract
+from tests.support.pipeline import read_topic, simple_baseline, simple_contract
 from tests.support.warehouse import row
 
 CONTRACT = simple_contract()
@@ -87,31 +86,6 @@ def pipeline_settings(shared: Settings, tmp_path: Path, monkeypatch: pytest.Monk
     return shared
 
 
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    return int(end.value.code or 0)
-
-
-def read_topic(settings: Settings, topic: str) -> list[Any]:
-    """Read every message of a topic, by partition."""
-    consumer = Consumer(
-        {"bootstrap.servers": settings.bootstrap_servers, "group.id": "reader", "enable.partition.eof": True}
-    )
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    messages, ended = [], 0
-    while ended < len(partitions):
-        message = consumer.poll(10)
-        assert message is not None, f"{topic} could not be read"
-        if message.error():
-            ended += 1
-        else:
-            messages.append(message)
-    consumer.close()
-    return messages
-
-
 def events(messages: list[Any]) -> tuple[list[dict[str, Any]], int]:
     """Return the rows of Arrow messages, and the number of end markers."""
     rows: list[dict[str, Any]] = []
@@ -149,11 +123,11 @@ def test_load_publishes_each_row_once_and_then_end_markers(
     assert "p.parquet: published 2,500 predictions in" in errors
     assert "l.parquet: published 1,250 labels in" in errors
     assert "Wrote end markers to all partitions." in errors
-    rows, markers = events(read_topic(settings, settings.topics.predictions))
+    rows, markers = events(read_topic(settings.bootstrap_servers, settings.topics.predictions))
     assert markers == 2
     assert sorted(row["id"] for row in rows) == sorted(f"r{i}" for i in range(2500))
     assert {(row["model"], row["version"], row["context.region"]) for row in rows} == {("toy", "7", "north")}
-    rows, markers = events(read_topic(settings, settings.topics.labels))
+    rows, markers = events(read_topic(settings.bootstrap_servers, settings.topics.labels))
     assert markers == 2
     assert sorted(row["id"] for row in rows) == sorted(labels.column("id").to_pylist())
 
@@ -167,11 +141,11 @@ def test_invalid_rows_are_skipped_and_an_invalid_file_stops_the_load(
     assert "q.parquet has no column at" in capsys.readouterr().err
     assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "a\nb") == EXIT_FAILED
     assert "Version 'a\\nb' contains a control character or a line break; remove it.\n" in capsys.readouterr().err
-    assert read_topic(settings, settings.topics.predictions) == []
+    assert read_topic(settings.bootstrap_servers, settings.topics.predictions) == []
     write_predictions("p.parquet", 3, id=["a", None, ""])
     assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "7", "--no-wait") == EXIT_FAILED
     assert "Skipped 2 rows without id, time or label." in capsys.readouterr().err
-    rows, markers = events(read_topic(settings, settings.topics.predictions))
+    rows, markers = events(read_topic(settings.bootstrap_servers, settings.topics.predictions))
     assert ([each["id"] for each in rows], markers) == (["a"], 0)
     config = Path("barograph.toml").read_text()
     Path("other.toml").write_text(config.replace(settings.topic_prefix, "never-applied-"))
@@ -198,7 +172,7 @@ def test_an_interrupted_load_says_what_went_out(
     errors = capsys.readouterr().err
     assert "2,500 predictions were read from the files; Kafka acknowledged 2,500 events, 0 were not" in errors
     named = re.findall(r"predictions partition (\d): offsets (\d+) to (\d+)", errors)
-    sent = read_topic(settings, settings.topics.predictions)
+    sent = read_topic(settings.bootstrap_servers, settings.topics.predictions)
     assert {(int(partition), int(start), int(end)) for partition, start, end in named} == {
         (partition, min(offsets), max(offsets))
         for partition in (0, 1)

@@ -83,11 +83,7 @@ def test_https_to_a_port_without_it_is_no_busy_server(door: Door, engine: LocalC
 
 
 def test_commands_take_it_from_the_settings(
-    door: Door,
-    database: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    door: Door, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "barograph.toml"
     config.write_text(

@@ -39,7 +39,7 @@ from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.query_log import read_users, users_of_field
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.command_line import write_settings
+from tests.support.environment import write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row

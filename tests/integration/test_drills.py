@@ -26,7 +26,8 @@ from barograph_server.streams.broker.client import Admin
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import raw_rows
-from tests.support.drill_model import DrilledModel, make_model
+from tests.support.drill_model import SHOP_ROUTES, DrilledModel, make_model
+from tests.support.environment import write_settings
 from tests.support.pipeline import wait_for
 
 HOUR_S = 3600
@@ -62,15 +63,8 @@ def installation(
 ) -> Installation:
     where = engine.address(database)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    config = tmp_path / "barograph.toml"
-    config.write_text(
-        f'bootstrap_servers = "{broker.bootstrap_servers}"\ntopic_prefix = "{topic_prefix}"\n'
-        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
-        f'username = "{where.username}"\n'
-        '[alerts.contact_points.on-call.webhook]\nurl_variable = "ON_CALL"\n'
-        '[alerts.contact_points.tickets.webhook]\nurl_variable = "TICKETS"\n'
-        '[alerts.routes.shop]\npage = "on-call"\nticket = "tickets"\n'
-    )
+    lines = f'bootstrap_servers = "{broker.bootstrap_servers}"', f'topic_prefix = "{topic_prefix}"'
+    config = Path(write_settings(tmp_path / "barograph.toml", where, *lines, sections=SHOP_ROUTES))
     settings = load_settings(config)
     model = make_model(tmp_path, int(time.time() * 1000))
     text = model.contract_file.read_text()

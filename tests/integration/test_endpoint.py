@@ -129,9 +129,7 @@ def test_a_silent_client_blocks_no_other(served: Served) -> None:
     assert get(served.endpoint.address, "/healthz")[0] == 200
 
 
-def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

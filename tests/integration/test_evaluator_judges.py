@@ -15,7 +15,8 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
 from tests.integration.test_evaluator import answer_event, evaluations, register, wait_evaluations
-from tests.support.command_line import run, write_settings
+from tests.support.command_line import run
+from tests.support.environment import write_settings
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import Pipeline, simple_contract, wait_for
 from tests.support.scripted_http import Exchange

@@ -35,10 +35,7 @@ def stub() -> Iterator[StubGrafana]:
 
 def plan_error(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:
     """Return the error of a plan, and check that neither its text nor its traceback contains the token."""
-    with (
-        pytest.raises(GrafanaError) as caught,
-        connect(settings or stub.settings(), timeout_s=5, pause_s=0) as grafana,
-    ):
+    with pytest.raises(GrafanaError) as caught, connect(settings or stub.settings(), timeout_s=5, pause_s=0) as grafana:
         plan_grafana(grafana, bundle())
     assert stub.writes == []
     assert TOKEN not in "".join(traceback.format_exception(caught.value))

@@ -139,11 +139,7 @@ def judge() -> AnchorJudge:
 
 @pytest.fixture
 def anchors(
-    client: Client,
-    config: str,
-    judge: AnchorJudge,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    client: Client, config: str, judge: AnchorJudge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Anchors]:
     (tmp_path / "faithful.yaml").write_text(RUBRIC, encoding="utf-8")
     lines = [

@@ -16,7 +16,8 @@ from barograph_server.provisioning import apply_all
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.lineage import build_lineage
-from tests.support.command_line import run, write_settings
+from tests.support.command_line import run
+from tests.support.environment import write_settings
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.unit.warehouse.governance.test_lineage import contract
 

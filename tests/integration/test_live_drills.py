@@ -35,6 +35,8 @@ from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import START_MS, baseline, raw_rows
+from tests.support.drill_model import SHOP_ROUTES
+from tests.support.environment import write_settings
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import ROOT, Pipeline
 
@@ -44,18 +46,10 @@ TIMES = ("--live", "--history", "200s", "--duration", "20s", "--timeout", "400")
 
 
 def write_config(pipeline: Pipeline, path: Path) -> Path:
-    where = pipeline.address
-    path.write_text(
-        f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.prefix}"\n'
-        f"partials_partitions = {pipeline.partials_partitions}\n"
-        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
-        f'username = "{where.username}"\n'
-        "[processors]\nregistry_poll_s = 1\nflush_s = 0.5\nwrite_s = 1\n"
-        '[alerts.contact_points.on-call.webhook]\nurl_variable = "ON_CALL"\n'
-        '[alerts.contact_points.tickets.webhook]\nurl_variable = "TICKETS"\n'
-        '[alerts.routes.shop]\npage = "on-call"\nticket = "tickets"\n'
-    )
-    return path
+    names = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"'
+    partitions = f"partials_partitions = {pipeline.partials_partitions}"
+    processors = "[processors]\nregistry_poll_s = 1\nflush_s = 0.5\nwrite_s = 1\n"
+    return Path(write_settings(path, pipeline.address, *names, partitions, sections=processors + SHOP_ROUTES))
 
 
 @pytest.fixture

@@ -23,13 +23,7 @@ FIRST_TOKEN_MS = 10.0
 
 @pytest.mark.parametrize(
     ("name", "reports_first_token"),
-    [
-        ("genai_openai", True),
-        ("openai_v2", False),
-        ("openllmetry", True),
-        ("openinference", True),
-        ("openlit", False),
-    ],
+    [("genai_openai", True), ("openai_v2", False), ("openllmetry", True), ("openinference", True), ("openlit", False)],
 )
 def test_predictions_equal_what_client_and_server_measured(
     pipeline: Pipeline, language_model: LocalLanguageModel, name: str, reports_first_token: bool

@@ -12,23 +12,17 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
-from barograph_server.cli.main import main
 from barograph_server.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from barograph_server.streams.topics import partials_partition
 from barograph_server.warehouse.retention import apply_ttls
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import run
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.warehouse import row
 
 N = 2_000
 LABEL = LabelSpec(type="bool", positive=True, horizon_s=2 * 86_400)
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    return int(end.value.code or 0)
 
 
 def enter(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch, contract: Contract) -> None:

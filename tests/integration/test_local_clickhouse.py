@@ -29,11 +29,7 @@ def client(engine: LocalClickHouse, database: str) -> Iterator[Any]:
 
 
 def http_request(
-    engine: LocalClickHouse,
-    method: str,
-    path: str,
-    body: bytes | None = None,
-    headers: dict[str, str] | None = None,
+    engine: LocalClickHouse, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, "http.client.HTTPMessage", bytes]:
     connection = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
     try:

@@ -9,13 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from barograph_server.local.child_process import (
-    ChildProcess,
-    LocalStackError,
-    OwnerLock,
-    started_at,
-    wait_until,
-)
+from barograph_server.local.child_process import ChildProcess, LocalStackError, OwnerLock, started_at, wait_until
 from barograph_server.local.kafka_jars import Jar, kafka_jars
 
 REPOSITORY = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, read_runs, store_acceptances, store_run
 from tests.integration.test_promote import CONTRACT, write_days
 from tests.support.command_line import call as call_main
-from tests.support.command_line import write_settings
+from tests.support.environment import write_settings
 
 pytestmark = pytest.mark.engine
 

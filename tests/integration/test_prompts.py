@@ -151,11 +151,7 @@ def test_prompts_are_registered_labelled_rolled_back_and_logged(registry: Regist
     ]
     assert rows(
         "SELECT version, previous, is_rollback, reason, changed_by FROM prompt_labels FINAL ORDER BY sequence"
-    ) == [
-        (1, 0, False, "start", "ana"),
-        (2, 1, False, "more German", "bo"),
-        (1, 2, True, "wrong language", "ana"),
-    ]
+    ) == [(1, 0, False, "start", "ana"), (2, 1, False, "more German", "bo"), (1, 2, True, "wrong language", "ana")]
     kinds = "SELECT kind, count() FROM changes FINAL GROUP BY kind ORDER BY kind"
     assert rows(kinds) == [("prompt-label", 2), ("prompt-rollback", 1), ("prompt-version", 3)]
 

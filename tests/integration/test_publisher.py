@@ -147,11 +147,7 @@ def test_a_batch_job_gets_an_error_if_no_broker_answers_or_topics_are_missing(
             Publisher.from_contract(CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", on_full="wait")
     with pytest.raises(PublishError, match=f"the topic {topic_prefix}predictions does not exist at .*barograph apply"):
         Publisher.from_contract(
-            CONTRACT,
-            version="3",
-            bootstrap_servers=broker.bootstrap_servers,
-            topic_prefix=topic_prefix,
-            on_full="wait",
+            CONTRACT, version="3", bootstrap_servers=broker.bootstrap_servers, topic_prefix=topic_prefix, on_full="wait"
         )
 
 

@@ -17,7 +17,8 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.reports.week import week_of
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.command_line import call, run, write_settings
+from tests.support.command_line import call, run
+from tests.support.environment import write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
 from tests.support.warehouse import migrated, row
 

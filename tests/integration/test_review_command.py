@@ -28,6 +28,7 @@ from barograph_server.warehouse.evaluation.review_queue import read_queue, read_
 from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, store_reviews, unsent_gold
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
+from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from tests.support.roles_gateway import as_role, roles_gateway
@@ -64,14 +65,8 @@ def installed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     pipeline.register(contract(), [simple_baseline()])
     with pipeline.client as client:
         store(client, rows())
-    address = pipeline.address
-    (tmp_path / "barograph.toml").write_text(
-        f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.topics.prefix}"\n[clickhouse]\n'
-        f'host = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
-        f'username = "{address.username}"\n'
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
+    lines = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.topics.prefix}"'
+    enter_folder(tmp_path, monkeypatch, pipeline.address, *lines)
     return pipeline
 
 

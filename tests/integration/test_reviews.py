@@ -94,10 +94,7 @@ def test_uncertain_and_disagreeing_answers_for_learning(client: Client) -> None:
     queue = read_queue(client, SOURCE, [], "ana", "learning", 1.0)
     reasons = {item.id: item.reason for item in queue.items}
     # The boundary is at 9.5: the nearest tenth of the 39 scores, and those equally near, are 8 to 11.
-    assert reasons == {
-        **dict.fromkeys(["a8", "a9", "a10", "a11", "split"], "uncertain"),
-        "a30": "disagreement",
-    }
+    assert reasons == {**dict.fromkeys(["a8", "a9", "a10", "a11", "split"], "uncertain"), "a30": "disagreement"}
     half = read_queue(client, SOURCE, [], "ana", "learning", 0.5)
     assert ids(half) == {each for each in reasons if uniform_hash("learning", EVALUATOR, each) < 0.5}
     done = [review("a30", "ana", reason="disagreement")]

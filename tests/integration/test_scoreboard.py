@@ -20,6 +20,7 @@ from barograph_server.settings import load_settings
 from barograph_server.warehouse.client import Client
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.scores import make_streams
+from tests.support.environment import write_settings
 
 DAY_S = 86_400
 GROUP_WAIT_S = 30
@@ -46,13 +47,8 @@ def test_kafka_gives_the_pages_of_the_replay(
 ) -> None:
     where = engine.address(database)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    config = tmp_path / "barograph.toml"
-    config.write_text(
-        f'bootstrap_servers = "{broker.bootstrap_servers}"\ntopic_prefix = "{topic_prefix}"\n'
-        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
-        f'username = "{where.username}"\n'
-    )
-    settings = load_settings(config)
+    lines = f'bootstrap_servers = "{broker.bootstrap_servers}"', f'topic_prefix = "{topic_prefix}"'
+    settings = load_settings(Path(write_settings(tmp_path / "barograph.toml", where, *lines)))
     streams = make_streams("diabetes", 60.0, 1, ["mean-shift"], 7)
     contract, baseline = streams.contract, streams.baseline
     first_days = streams.quiet["at"][0].as_py() + timedelta(days=12)

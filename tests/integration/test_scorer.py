@@ -23,17 +23,7 @@ from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts
 from tests.support import scoring
-from tests.support.scoring import (
-    DAY_MS,
-    HOUR_MS,
-    START_MS,
-    Expected,
-    expected,
-    label,
-    prediction,
-    shown,
-    stored,
-)
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction, shown, stored
 from tests.support.warehouse import emptied
 
 metrics = pytest.importorskip("sklearn.metrics")

@@ -116,10 +116,7 @@ def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client
     # Neither difficult answers nor old labels count.
     for i in range(40):
         for reviewer, code in (("ana", 0), ("ben", 1)):
-            reviews += [
-                review(f"u{i}", reviewer, code, UNCERTAIN),
-                review(f"o{i}", reviewer, code, days_ago=29),
-            ]
+            reviews += [review(f"u{i}", reviewer, code, UNCERTAIN), review(f"o{i}", reviewer, code, days_ago=29)]
     store_reviews(client, reviews)
     rows = by_name(compute_rates(client, contract(), NOW))
     expected = agreement(list(codes_of.values()), (10, 0))

@@ -149,10 +149,7 @@ def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client
 def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[Client, Address, Traffic]) -> None:
     client, _, sent = world
     whole, _ = sent.accuracy(0, 7)
-    for length, length_ms, ago_h in (
-        ("1h", HOUR_MS, (0, 1, 2, 4, 6, 9, 15, 20, 24, 60)),
-        ("1d", DAY_MS, (12, 36, 60)),
-    ):
+    for length, length_ms, ago_h in (("1h", HOUR_MS, (0, 1, 2, 4, 6, 9, 15, 20, 24, 60)), ("1d", DAY_MS, (12, 36, 60))):
         for hours_ago in ago_h:
             start_ms = NOW_MS - hours_ago * HOUR_MS - length_ms
             result = accuracy_rows(client, length, (start_ms - START_MS) / DAY_MS)

@@ -28,7 +28,7 @@ from barograph_server.warehouse.rollouts.days import read_totals
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
-from tests.support.command_line import write_settings
+from tests.support.environment import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
 

@@ -192,10 +192,7 @@ def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels
 
 @pytest.mark.long
 def test_a_pass_killed_between_writes_is_continued(
-    client: Client,
-    score: Callable[..., Scorer],
-    days: dict[int, list[dict[str, Any]]],
-    monkeypatch: pytest.MonkeyPatch,
+    client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(contract: Contract, writes: int) -> None:
         mortal: Any = MortalClient(client, writes, ("shadow_verdicts",))

@@ -120,7 +120,7 @@ def test_identical_sides_have_no_skew(skew: Skew, monkeypatch: pytest.MonkeyPatc
     assert code == 0, (report, errors)
     assert report["compared_rows"] == N
     assert [each["field"] for each in report["fields"]] == [
-        *("temp", "seats", "weekend", "carrier", "booked", "email", "postcode", "region", "score"),
+        *("temp", "seats", "weekend", "carrier", "booked", "email", "postcode", "region", "score")
     ]
     assert report["not_compared"] == {"passport": "personal data, dropped before it was published"}
     assert not any(each["precision"] for each in report["fields"])

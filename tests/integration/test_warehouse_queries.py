@@ -45,13 +45,7 @@ def test_baselines_come_in_the_order_in_which_they_take_effect(client: Client) -
         values = {"model": model, "version": version, "baseline_id": baseline_id, "effective_from": since}
         insert_rows(client, "baselines", [row("baselines", **values, body="{}", accepted_at=NOW + order * HOUR)])
     result = [(b.version, b.baseline_id, b.effective_from) for b in queries.baselines(client, "m")]
-    assert result == [
-        ("1", "a", first),
-        ("1", "b", NOW),
-        ("1", "c", NOW),
-        ("1", "a", NOW + HOUR),
-        ("2", "d", first),
-    ]
+    assert result == [("1", "a", first), ("1", "b", NOW), ("1", "c", NOW), ("1", "a", NOW + HOUR), ("2", "d", first)]
     assert [b.baseline_id for b in queries.baselines(client, ODD)] == ["e"]
     assert len(queries.baselines(client)) == len(applied)
 
@@ -104,12 +98,7 @@ def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> N
         pane_s = 60 if table == "panes" else 3600
         rows = [
             row(
-                table,
-                model=model,
-                version=version,
-                baseline_id=baseline_id,
-                pane_start=start_s + 60 * i,
-                pane_s=pane_s,
+                table, model=model, version=version, baseline_id=baseline_id, pane_start=start_s + 60 * i, pane_s=pane_s
             )
             | {"n": i, "counts": list(range(i)), "sketch": bytes([255, 0, i]), "record_seq": 1}
             for model in (ODD, "m")

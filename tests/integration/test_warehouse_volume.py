@@ -141,10 +141,7 @@ def test_gaps_in_the_numbers_of_a_producer_are_losses(client: Client) -> None:
         arrived("q", HOUR_S + 60, 2, 5, 6, 8),
     ]
     write(client, "producers", [*rows, rows[1]])
-    assert gaps(client) == {
-        ("m", "p"): (6, 0, 0, 13, 8, 8 / 14, 1, 0),
-        ("m", "q"): (7, 0, 0, 6, 0, 0.0, 1, 0),
-    }
+    assert gaps(client) == {("m", "p"): (6, 0, 0, 13, 8, 8 / 14, 1, 0), ("m", "q"): (7, 0, 0, 6, 0, 0.0, 1, 0)}
     assert missing(client, "p") == [(0, 0), (60, 9), (120, -1)]
     assert missing(client, "q") == [(0, 0), (60, 0)]
 
@@ -161,10 +158,7 @@ def test_sequence_numbers_across_models_count_no_loss_of_one_model(client: Clien
     write(
         client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1), arrived("p", HOUR_S, 1, 1, 1, 1, model="n"), long_ago]
     )
-    assert gaps(client) == {
-        ("m", "p"): (1, 0, 0, 0, None, None, 2, 0),
-        ("n", "p"): (1, 0, 1, 1, None, None, 2, 0),
-    }
+    assert gaps(client) == {("m", "p"): (1, 0, 0, 0, None, None, 2, 0), ("n", "p"): (1, 0, 1, 1, None, None, 2, 0)}
 
 
 def totals(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
@@ -184,11 +178,7 @@ def test_totals_of_all_producers_are_gaps_from_a_projection(client: Client) -> N
     ]
     write(client, "producers", rows)
     result = totals(client)
-    assert result == {
-        ("m", "p"): (6, 4, 0.4, 1),
-        ("m", "q"): (1, None, None, 2),
-        ("n", "q"): (1, None, None, 2),
-    }
+    assert result == {("m", "p"): (6, 4, 0.4, 1), ("m", "q"): (1, None, None, 2), ("n", "q"): (1, None, None, 2)}
     assert {key: (row[0], row[4], row[5], row[6]) for key, row in gaps(client).items()} == result
     plan = client.rows("EXPLAIN SELECT * FROM producer_totals")
     assert "ReadFromMergeTree (totals)" in "\n".join(line for (line,) in plan)

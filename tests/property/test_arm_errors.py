@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
-from tests.reference.arm_errors import (
-    DRAWS,
-    QUALITIES,
-    RUNS,
-    false_differences,
-    false_promotions,
-    holds,
-    rule_of,
-)
+from tests.reference.arm_errors import DRAWS, QUALITIES, RUNS, false_differences, false_promotions, holds, rule_of
 from tests.reference.false_alarms import at_most
 from tests.reference.prompt_arms import A_A, HARMFUL, Scenario, harm_hours
 from tests.reference.prompt_arms import RUNS as PROMPT_RUNS

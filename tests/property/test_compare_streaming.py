@@ -55,10 +55,7 @@ def regression(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 TABLES = {**odd_tables.ODD_TABLES, "regression": regression}
-ROLES = {
-    **odd_tables.ROLES,
-    "regression": {"time": "at", "score": "forecast", "label": "sold", "slices": ("region",)},
-}
+ROLES = {**odd_tables.ROLES, "regression": {"time": "at", "score": "forecast", "label": "sold", "slices": ("region",)}}
 
 
 def training_table(name: str) -> pa.Table:
@@ -141,11 +138,7 @@ def stream(registry: Registry, contract: Contract, rows: pa.Table) -> MemoryWare
                 assert state.merge_partial(partial, offset) is None
                 offset += 1
         progress = PartitionProgress(
-            partition=0,
-            start=covered.start,
-            end=covered.end,
-            newest_ms={},
-            end_mark=number == len(flushes) - 1,
+            partition=0, start=covered.start, end=covered.end, newest_ms={}, end_mark=number == len(flushes) - 1
         )
         record = Progress(source_topic_id=SOURCE, source_partitions=1, counted_at_ms=1, ranges=[progress])
         commit, _ = state.apply_progress(record, offset)
@@ -204,8 +197,7 @@ def assert_equal_verdicts(name: str, by: Any, window: Window, pane_s: int) -> No
 
 @pytest.mark.parametrize("name", ["outputs", "regression", "many_classes"])
 @pytest.mark.parametrize(
-    ("by", "window", "pane_s"),
-    [("day", Window(DAY_S, DAY_S), 3600), ("week", Window(7 * DAY_S, DAY_S), DAY_S)],
+    ("by", "window", "pane_s"), [("day", Window(DAY_S, DAY_S), 3600), ("week", Window(7 * DAY_S, DAY_S), DAY_S)]
 )
 def test_verdicts_equal_those_of_the_pipeline(name: str, by: Any, window: Window, pane_s: int) -> None:
     assert_equal_verdicts(name, by, window, pane_s)

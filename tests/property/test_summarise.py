@@ -140,11 +140,7 @@ def named(key: PaneKey, summaries: FlushSummaries) -> dict[tuple[str, str, str],
             if field.kind == "category":
                 inner = [*field.categories, "unseen"]
             values = pane.counts[s, layout.span(i, i + 1)].tolist()
-            result |= zip(
-                ((name, field.name, column) for column in (*inner, "null", *TAIL_KEYS)),
-                values,
-                strict=True,
-            )
+            result |= zip(((name, field.name, column) for column in (*inner, "null", *TAIL_KEYS)), values, strict=True)
     return {key: n for key, n in result.items() if n}
 
 

@@ -1,7 +1,7 @@
 """False proposals and power of the hourly comparison of prompts (`sketches.rollout.arm_looks`), with fixed seeds.
 
 `python -m tests.reference.prompt_arms` prints the tables of docs/statistics.md in a few minutes of one core;
-`tests/property/test_prompt_arms.py` checks them.
+`tests/property/test_arm_errors.py` checks them.
 
 In an A/A test both arms have the same prompt; a proposal to roll back is then false. Every run is looked at after each
 hour, and counts as false if any look excludes 0. Requests follow a rhythm of the day, in number and in their means.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from barograph_server.cli.main import main
-from barograph_server.warehouse.client import Address
 
 
 def run(*words: object) -> int:
@@ -22,10 +19,3 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, 
     code = run(*words)
     printed = capsys.readouterr()
     return code, printed.out, " ".join(printed.err.split())
-
-
-def write_settings(path: Path, where: Address, *lines: str) -> str:
-    """Write a settings file with some lines that names a database; return its path."""
-    database = f'host = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"'
-    path.write_text("\n".join([*lines, "[clickhouse]", database, ""]))
-    return str(path)

@@ -74,3 +74,15 @@ def make_model(folder: Path, now_ms: int) -> DrilledModel:
 def _shifted(table: pa.Table, shift_ms: int) -> pa.Table:
     at = table["at"].cast(pa.int64()).to_numpy() + np.int64(shift_ms)
     return table.set_column(table.column_names.index("at"), "at", pa.array(at).cast(pa.timestamp("ms", "UTC")))
+
+
+SHOP_ROUTES = """
+[alerts.contact_points.on-call.webhook]
+url_variable = "ON_CALL"
+[alerts.contact_points.tickets.webhook]
+url_variable = "TICKETS"
+[alerts.routes.shop]
+page = "on-call"
+ticket = "tickets"
+"""
+"""The section `alerts` of settings, for the owner of the model."""

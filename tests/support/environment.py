@@ -21,5 +21,13 @@ def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, where: Address, 
     monkeypatch.chdir(folder)
     unset_settings(monkeypatch)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    database = f'host = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"'
-    Path("barograph.toml").write_text("\n".join([*lines, "[clickhouse]", database, ""]))
+    write_settings(Path("barograph.toml"), where, *lines)
+
+
+def write_settings(path: Path, where: Address, *lines: str, sections: str = "") -> str:
+    """Write a settings file with lines, the address of a database and further sections; return its path."""
+    keys = ("host", "port", "database", "username")
+    path.write_text(
+        "\n".join([*lines, "[clickhouse]", *(f"{key} = {getattr(where, key)!r}" for key in keys), sections])
+    )
+    return str(path)

@@ -217,20 +217,25 @@ class Pipeline:
         self.produce((p, b"", [("barograph-mark", b"end")]) for p in range(partitions))
 
     def read_all(self, topic: str) -> list[Any]:
-        reader = {"group.id": "reader", "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "enable.partition.eof": True, **reader})
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-        result, ended = [], 0
-        while ended < len(partitions):
-            message = consumer.poll(10)
-            assert message is not None, f"{topic} could not be read"
-            if message.error():
-                ended += 1
-            else:
-                result.append(message)
-        consumer.close()
-        return result
+        return read_topic(self.bootstrap, topic)
+
+
+def read_topic(bootstrap: str, topic: str) -> list[Any]:
+    """Read every committed message of a topic, by partition."""
+    reader = {"group.id": "reader", "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
+    consumer = Consumer({"bootstrap.servers": bootstrap, "enable.partition.eof": True, **reader})
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+    result, ended = [], 0
+    while ended < len(partitions):
+        message = consumer.poll(10)
+        assert message is not None, f"{topic} could not be read"
+        if message.error():
+            ended += 1
+        else:
+            result.append(message)
+    consumer.close()
+    return result
 
 
 def _close(clients: dict[tuple[int, Address], Client]) -> None:

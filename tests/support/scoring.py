@@ -239,10 +239,7 @@ def arrive(
 
 
 def kill_everywhere(
-    client: Client,
-    score: Callable[..., Scorer],
-    check: Callable[[], None],
-    tables: Collection[str] = (),
+    client: Client, score: Callable[..., Scorer], check: Callable[[], None], tables: Collection[str] = ()
 ) -> int:
     """Kill a pass at each of its writes, repeat it and check the rows; return the number of kills."""
     kills = 0

@@ -28,7 +28,7 @@ ALONE_EVENTS = 500
 """Events that a window needs to page alone.
 
 With fewer, a rare category in traffic that repeats itself is in too few windows for φ to be learned, and one run of
-equal events looks like a large shift. `tests/property/test_fast_pages.py` counts such windows: 62 of 10,000 with 300
+equal events looks like a large shift. `tests/property/test_false_alarms.py` counts such windows: 62 of 10,000 with 300
 events in runs of 50, 1 with 500."""
 
 RATE_P = 1e-4

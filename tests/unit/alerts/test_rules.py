@@ -250,10 +250,7 @@ def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
 def test_names_unknown_to_the_installation_are_rejected() -> None:
     for change, expected in (
         ("route: '#nobody'", "contract 'm': route: the route '#nobody' is not known here; write one of #risk"),
-        (
-            "alerts: {rules: {silence: {route: x}}}",
-            "alerts.rules.silence.route: the route 'x' is not known here",
-        ),
+        ("alerts: {rules: {silence: {route: x}}}", "alerts.rules.silence.route: the route 'x' is not known here"),
         ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not defined; defined are retraining"),
     ):
         contract = parse_contract(f"contract: 1\nmodel: m\n{change}")

@@ -84,10 +84,7 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
         ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure: 'perhaps' is not a flag; write true or false"),
         ("[processors]\nflush_s = -1", "processors.flush_s: -1 is out of range; write a number above 0, up to 86400"),
         ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment"),
-        (
-            "[kafka]\nsasl.password = 'xyzzy'",
-            "kafka.sasl.password: this may hold a secret and does not belong",
-        ),
+        ("[kafka]\nsasl.password = 'xyzzy'", "kafka.sasl.password: this may hold a secret and does not belong"),
         ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment"),
         ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers at the top of the file instead"),
         ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment"),

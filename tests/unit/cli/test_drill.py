@@ -8,10 +8,7 @@ import pytest
 
 from tests.support.command_line import run
 
-SUITES = {
-    "key.yaml": "suite: 1\nmodel: shop\ndrills:\n  - {fault: silence, feild: x}\n",
-    "empty.yaml": "\n",
-}
+SUITES = {"key.yaml": "suite: 1\nmodel: shop\ndrills:\n  - {fault: silence, feild: x}\n", "empty.yaml": "\n"}
 
 
 @pytest.mark.parametrize(

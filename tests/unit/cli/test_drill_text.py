@@ -34,10 +34,7 @@ def test_junit_has_a_test_case_per_drill(tmp_path: Path) -> None:
     passed, failed = suite
     assert [each.tag for each in passed] == ["system-out"]
     assert passed[0].text == "\n".join(
-        (
-            "ok: expected page psi-major x to on-call; observed page psi-major x at on-call after 1h",
-            "A note.",
-        )
+        ("ok: expected page psi-major x to on-call; observed page psi-major x at on-call after 1h", "A note.")
     )
     assert failed[0].attrib["message"] == "expected: the drill can run; observed: There is no field z."
     assert failed[1].text == "failed: expected the drill can run; observed There is no field z."

@@ -29,10 +29,7 @@ def test_one_end() -> None:
 
 
 def test_what_is_no_range_of_times_is_named() -> None:
-    ranges: list[tuple[str | int, str | int]] = [
-        (0, 10**30),
-        (0, 4_300_000_000_000),
-    ]
+    ranges: list[tuple[str | int, str | int]] = [(0, 10**30), (0, 4_300_000_000_000)]
     for start, end in ranges:
         with pytest.raises(RangeError, match="is not within the years 1970 to 2105"):
             read_range(start, end, NOW_MS)

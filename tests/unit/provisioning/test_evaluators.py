@@ -43,10 +43,7 @@ def test_the_derived_contracts_in_force_are_no_conflict() -> None:
     assert len(with_evaluators([(changed, "")], [contract for contract, _ in pairs])) == 2
 
 
-@pytest.mark.parametrize(
-    ("contracts", "stored"),
-    [([BOT, PLAIN], []), ([BOT], [PLAIN]), ([PLAIN], [BOT])],
-)
+@pytest.mark.parametrize(("contracts", "stored"), [([BOT, PLAIN], []), ([BOT], [PLAIN]), ([PLAIN], [BOT])])
 def test_a_contract_of_the_same_name_is_an_error(contracts: list[Contract], stored: list[Contract]) -> None:
     with pytest.raises(ApplyError, match=r"bot\.refuses"):
         with_evaluators([(each, dump_contract(each)) for each in contracts], stored)

@@ -54,10 +54,7 @@ def test_each_requirement_can_fail() -> None:
     ]
     # Requests outside the sample are none of the 98.
     assert unmet("missing_share: 0.03") == [
-        (
-            "The policy allows at most 3.00% of the requests without an answer of the candidate; 3.06% have none.",
-            True,
-        )
+        ("The policy allows at most 3.00% of the requests without an answer of the candidate; 3.06% have none.", True)
     ]
     assert [may_pass_later for _, may_pass_later in unmet("missing_share: 0")] == [False]
     harmed = dataclasses.replace(DECISION, some_slice_harmed=True)

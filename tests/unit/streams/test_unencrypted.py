@@ -38,11 +38,7 @@ def test_passwords_to_this_machine_and_to_others() -> None:
 
 @pytest.mark.parametrize(
     ("bootstrap_servers", "expected"),
-    [
-        ("k1:9092,k2:9092", ["Kafka"]),
-        ("localhost:9092, 127.0.0.1:9093", []),
-        ("SASL_PLAINTEXT://k1:9092", ["Kafka"]),
-    ],
+    [("k1:9092,k2:9092", ["Kafka"]), ("localhost:9092, 127.0.0.1:9093", []), ("SASL_PLAINTEXT://k1:9092", ["Kafka"])],
 )
 def test_sasl_without_tls(bootstrap_servers: str, expected: list[str]) -> None:
     assert servers(bootstrap_servers, SASL) == expected

@@ -99,7 +99,7 @@ def test_every_limit_notices_one_too_many(repository: Repository) -> None:
     planted: dict[str, dict[str, str]] = {
         "lines in cli/": {"cli/a.py": "\n" * 9_001},
         "files outside cli/ and tests/ that import it": {
-            "benchmarks/a.py": "def f():\n    from barograph_server.cli import main",
+            "benchmarks/a.py": "def f():\n    from barograph_server.cli import main"
         },
         "imports among modules of cli/": {
             "cli/a.py": "\n".join(f"import barograph_server.cli.c{i}" for i in range(26)),

@@ -24,9 +24,7 @@ CONTRACT = Contract(
     ignored={"note": "free text"},
 )
 FLAG = Contract(
-    model="m",
-    fields=(Field(name="x", type="float", source="features.x"),),
-    label=LabelSpec(type="bool", positive=True),
+    model="m", fields=(Field(name="x", type="float", source="features.x"),), label=LabelSpec(type="bool", positive=True)
 )
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 NO_TIME = LabelTime()

@@ -183,10 +183,7 @@ def test_every_misfit_is_named() -> None:
             msgspec.structs.replace(age, type="category", low=1.0, high=99.0),
             Field(name="height", type="float", source="features.height"),
         ),
-        slices=(
-            Slice(name="country", source="features.country", values=("DE", "FR")),
-            Slice(name="arm", source="arm"),
-        ),
+        slices=(Slice(name="country", source="features.country", values=("DE", "FR")), Slice(name="arm", source="arm")),
     )
     sex = SliceValues(name="sex", source="context.sex", values=(), trained=True)
     assert fit_problems(contract, but(dimensions=(*BASELINE.dimensions, sex))) == [

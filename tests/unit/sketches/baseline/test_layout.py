@@ -19,10 +19,7 @@ def numeric(name: str, *edges: float) -> FieldBaseline:
 
 def category(name: str, *categories: str) -> FieldBaseline:
     return FieldBaseline(
-        name=name,
-        kind="category",
-        categories=categories,
-        slices={ALL: SliceCounts(cells=(0,) * (len(categories) + 2))},
+        name=name, kind="category", categories=categories, slices={ALL: SliceCounts(cells=(0,) * (len(categories) + 2))}
     )
 
 

@@ -340,10 +340,7 @@ def test_hours_that_are_inconsistent_are_rejected() -> None:
 def test_hours_of_the_week_apply_only_to_contracts_with_this_season_and_time_zone() -> None:
     """φ was learned with them or without: neither serves the other."""
     asks = Contract(
-        model="m",
-        timezone=ZONE,
-        season="hour_of_week",
-        fields=(Field(name="x", type="float", source="features.x"),),
+        model="m", timezone=ZONE, season="hour_of_week", fields=(Field(name="x", type="float", source="features.x"),)
     )
     asks_not = msgspec.structs.replace(asks, season="none")
     with_hours = baseline(numeric("x", HOURS))

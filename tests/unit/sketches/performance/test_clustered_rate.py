@@ -33,12 +33,7 @@ def test_without_a_difference_between_items_each_counts_once() -> None:
 
 
 def test_scores_outside_0_to_1_are_errors() -> None:
-    wrong: tuple[tuple[Any, Any], ...] = (
-        ([1, 2], [1, 1]),
-        ([1], [0]),
-        ([1, 1], [1]),
-        ([float("nan")], [1]),
-    )
+    wrong: tuple[tuple[Any, Any], ...] = (([1, 2], [1, 1]), ([1], [0]), ([1, 1], [1]), ([float("nan")], [1]))
     for sums, counts in wrong:
         with pytest.raises(ValueError, match=r"items need one shape|between 0 and 1"):
             clustered_rate(sums, counts)

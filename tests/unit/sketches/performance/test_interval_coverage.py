@@ -15,15 +15,7 @@ from barograph_server.sketches.performance.calibration import calibration_error
 from barograph_server.sketches.performance.classes import class_metrics
 from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.sketches.performance.number import ERROR_RANKS, number_metrics
-from tests.support.performance import (
-    class_confusion,
-    covered,
-    drawn,
-    error_sums,
-    measured,
-    score_histogram,
-    sums,
-)
+from tests.support.performance import class_confusion, covered, drawn, error_sums, measured, score_histogram, sums
 
 REPETITIONS = 200
 pytestmark = pytest.mark.long

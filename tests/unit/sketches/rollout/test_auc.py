@@ -93,11 +93,7 @@ def test_golden_bounds() -> None:
     for bounds in (BOUNDS, [3.71030287326, 2.51142748127, 1.99304747761], [1.959963984540054]):
         looks = np.arange(1, len(bounds) + 1) / len(bounds)
         np.testing.assert_allclose(look_bounds(looks), bounds, rtol=0, atol=1e-9)
-    for shares, alpha in (
-        ([], 0.05),
-        ([0.0, 1.0], 0.05),
-        ([1.0], 0.0),
-    ):
+    for shares, alpha in (([], 0.05), ([0.0, 1.0], 0.05), ([1.0], 0.0)):
         with pytest.raises(ValueError):
             look_bounds(shares, alpha)
 

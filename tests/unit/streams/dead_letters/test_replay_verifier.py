@@ -84,11 +84,7 @@ def topic() -> Topic:
 def verifier(topic: Topic) -> ReplayVerifier:
     settings = ProcessorSettings(instance="a", bootstrap_servers="none:1", warehouse=Address("none", 1, "d"))
     return ReplayVerifier(
-        settings,
-        "sketcher",
-        monotonic=lambda: topic.now_s,
-        make_consumer=lambda _config: topic,
-        end_offsets=topic.ends,
+        settings, "sketcher", monotonic=lambda: topic.now_s, make_consumer=lambda _config: topic, end_offsets=topic.ends
     )
 
 

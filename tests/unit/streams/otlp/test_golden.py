@@ -29,11 +29,7 @@ from tests.support.otlp import (
 
 CALLS = ("plain", "stream+usage", "stream", "tool", "error400", "refused", "stream cut by client", "responses")
 """The calls in their order."""
-ABSENT = {
-    "v2-default": ("responses",),
-    "v2-latest": ("responses",),
-    "openlit": ("stream cut by client",),
-}
+ABSENT = {"v2-default": ("responses",), "v2-latest": ("responses",), "openlit": ("stream cut by client",)}
 """Calls for which an instrumentation emits no span."""
 WITH_TTFT = ("genai-openai-default", "genai-openai-content", "openllmetry", "openinference")
 WITH_CACHED = ("genai-openai-default", "genai-openai-content", "openllmetry", "openinference", "openlit")

@@ -141,9 +141,7 @@ def test_memory_and_ports_are_limited_and_requests_refused_while_kafka_is_unavai
         OtlpEndpoint(served.receiver, "127.0.0.1", served.endpoint.port)
 
 
-def test_calls_that_wait_for_parents_are_pending_and_a_preflight_of_a_browser_allows_nothing(
-    served: Served,
-) -> None:
+def test_calls_that_wait_for_parents_are_pending_and_a_preflight_of_a_browser_allows_nothing(served: Served) -> None:
     waiting = export_of(*[span("02", "01", trace_id=f"{i + 1:x}") for i in range(50)])
     assert served.post(as_json(waiting))[0] == 200
     assert served.outbox.stats.queued == 0

@@ -107,10 +107,7 @@ def test_a_call_waits_for_its_parent_and_then_counts() -> None:
 def test_a_late_chain_between_two_calls_does_not_make_them_count_twice() -> None:
     now_s = [0.0]
     ingest = make_ingest(nested=NestedCalls(wait_s=10, clock=lambda: now_s[0]))
-    arrivals = [
-        export_of(span("01", duration_ms=300), scope="a"),
-        export_of(span("03", "02", start_ms=50), scope="b"),
-    ]
+    arrivals = [export_of(span("01", duration_ms=300), scope="a"), export_of(span("03", "02", start_ms=50), scope="b")]
     events = [each for export in arrivals for each in ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)[0]]
     now_s[0] = 11
     events += ingest.expire()

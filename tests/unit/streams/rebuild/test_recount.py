@@ -47,12 +47,11 @@ def test_late_events_do_not_move_the_start_of_a_window_in_a_recount() -> None:
     tables = list(recount(monitor.make_store(), registry, scope, [events]))
     rows = [row for name, table in tables if name == "drift" for row in table.to_pylist()]
     actual = {
-        (
-            row["slice"],
-            row["field"],
-            int(row["window_start"].timestamp()),
-            int(row["window_end"].timestamp()),
-        ): (row["n"], row["level"], row["reason"])
+        (row["slice"], row["field"], int(row["window_start"].timestamp()), int(row["window_end"].timestamp())): (
+            row["n"],
+            row["level"],
+            row["reason"],
+        )
         for row in rows
     }
     assert actual

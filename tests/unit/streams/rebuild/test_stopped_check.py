@@ -42,9 +42,7 @@ def wait(
     return now_s(), steps
 
 
-def test_it_waits_until_the_session_of_a_stopped_processor_expires(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_it_waits_until_the_session_of_a_stopped_processor_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     took_s, steps = wait(monkeypatch, lambda now_s: int(now_s < SESSION_S), lambda _: 1)
     assert took_s == SESSION_S
     assert set(steps) == {"waiting for the sessions of monitor to expire"}
@@ -54,9 +52,7 @@ def test_it_waits_until_the_session_of_a_stopped_processor_expires(
         wait(monkeypatch, lambda _: 1, lambda now_s: int(now_s))
 
 
-def test_a_group_that_never_empties_is_rejected_after_the_session_and_a_margin(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_group_that_never_empties_is_rejected_after_the_session_and_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     polls: list[float] = []
 
     def members(now_s: float) -> int:

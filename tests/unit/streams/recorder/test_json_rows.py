@@ -207,9 +207,7 @@ def test_numbers_are_recorded_exactly(drawn: list[list[Any]], n_fields: int) -> 
 
 @settings(max_examples=60)
 @given(st.lists(st.tuples(events, st.sampled_from(["", "cut", "x", "invalid UTF-8"])), min_size=1, max_size=8))
-def test_a_share_records_the_rows_that_the_hash_selects(
-    given_events: list[tuple[dict[str, Any], str]],
-) -> None:
+def test_a_share_records_the_rows_that_the_hash_selects(given_events: list[tuple[dict[str, Any], str]]) -> None:
     sent: list[bytes | None] = []
     for event, harm in given_events:
         data = json.dumps(event).encode()

@@ -62,10 +62,7 @@ class Open:
     def __init__(self, now_s: float = 1000.0, models: Registry | None = None, **settings: Any) -> None:
         self.now_s = now_s
         self.policy = FlushPolicy(
-            fake_settings(**settings),
-            models or Registry(),
-            clock=lambda: self.now_s,
-            monotonic=lambda: self.now_s,
+            fake_settings(**settings), models or Registry(), clock=lambda: self.now_s, monotonic=lambda: self.now_s
         )
         self.flush = Flush(
             Membership(None, 1),
@@ -91,8 +88,7 @@ def test_a_boundary_is_where_a_pane_ends_or_can_be_sealed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attribute", "limit"),
-    [("rejected_bytes", MAX_REJECTED_BYTES), ("n_bytes", MAX_PANE_BYTES), ("events", 1000)],
+    ("attribute", "limit"), [("rejected_bytes", MAX_REJECTED_BYTES), ("n_bytes", MAX_PANE_BYTES), ("events", 1000)]
 )
 def test_a_flush_ends_at_each_limit_of_its_size(attribute: str, limit: int) -> None:
     opened = Open(flush_events=1000)

@@ -93,10 +93,7 @@ def make_series(pane_s: int, windows: tuple[Window, ...], baseline: Baseline, **
         windows=windows,
         season="hour_of_week",
         slice_min_n=1,
-        fields=(
-            Field(name="x", type="float", source="features.x"),
-            Field(name="y", type="float", source="features.y"),
-        ),
+        fields=(Field(name="x", type="float", source="features.x"), Field(name="y", type="float", source="features.y")),
         slices=(Slice(name="region", source="context.region"),),
     )
     contract = msgspec.structs.replace(contract, **changes)
@@ -135,11 +132,7 @@ def as_rows(columns: Columns) -> list[dict[str, Any]]:
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
-CASES = [
-    (600, Window(HOUR_S, 600)),
-    (600, Window(DAY_S, HOUR_S)),
-    (HOUR_S, Window(DAY_S, HOUR_S)),
-]
+CASES = [(600, Window(HOUR_S, 600)), (600, Window(DAY_S, HOUR_S)), (HOUR_S, Window(DAY_S, HOUR_S))]
 
 
 @pytest.mark.parametrize(("pane_s", "window"), CASES)
