@@ -214,14 +214,14 @@ def serve_command(
     import os
 
     from barograph_server.errors import CommandError
-    from barograph_server.governance.change_hook import TOKEN_VARIABLE, ChangesHook
-    from barograph_server.settings import load_settings
+    from barograph_server.governance.change_hook import ChangesHook
+    from barograph_server.settings import CHANGES_TOKEN_VARIABLE, load_settings
     from barograph_server.signal_wait import wait_for_signal
     from barograph_server.terminal import Terminal
 
-    token = os.environ.get(TOKEN_VARIABLE, "")
+    token = os.environ.get(CHANGES_TOKEN_VARIABLE, "")
     if not token:
-        raise CommandError(f"{TOKEN_VARIABLE} is not set: set it to a secret that deployment jobs send.")
+        raise CommandError(f"{CHANGES_TOKEN_VARIABLE} is not set: set it to a secret that deployment jobs send.")
     settings = load_settings(config, needs=("clickhouse",))
     with wait_for_signal() as wait, ChangesHook(settings.warehouse, token, port) as hook:
         Terminal().line(f"POST {hook.url}changes stores changes (Ctrl-C stops)")

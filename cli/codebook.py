@@ -23,6 +23,7 @@ import numpy as np
 from barograph.text.codebook import NEW, Codebook
 from barograph.text.embedding import Vectors
 
+from barograph_server.settings import EMBEDDINGS_KEY_VARIABLE
 from barograph_server.terminal import AlignedTable, Terminal, one_line
 
 SHOWN_CHARS = 100
@@ -72,9 +73,6 @@ def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], 
     terminal.table(table)
 
 
-KEY_VARIABLE = "BAROGRAPH_EMBEDDINGS_KEY"
-"""The environment variable of the key of an endpoint."""
-
 codebook_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 _Texts = Annotated[
@@ -95,7 +93,7 @@ _Endpoint = Annotated[
     typer.Option(
         "--endpoint",
         metavar="URL",
-        help=f"Embed with OpenAI's API at this URL, such as http://127.0.0.1:8080/v1; key in {KEY_VARIABLE}.",
+        help=f"Embed with OpenAI's API at a URL such as http://127.0.0.1:8080/v1; key in {EMBEDDINGS_KEY_VARIABLE}.",
         show_default=False,
     ),
 ]
@@ -246,7 +244,7 @@ def _embed(
     assert texts is not None
     read = read_texts(texts)
     if endpoint is not None:
-        rows = EndpointEncoder(endpoint, name, os.environ.get(KEY_VARIABLE, "")).encode(read)
+        rows = EndpointEncoder(endpoint, name, os.environ.get(EMBEDDINGS_KEY_VARIABLE, "")).encode(read)
         return read, rows, EmbeddingName(name, version, rows.shape[1])
     return read, SentenceEncoder().encode(read), SentenceEncoder.name()
 

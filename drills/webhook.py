@@ -16,7 +16,7 @@ from barograph_server.alerts.text import words
 from barograph_server.alerts.webhooks import AlertMessage, Sender
 from barograph_server.drills.errors import DrillError
 
-VARIABLE = "BAROGRAPH_DRILL_WEBHOOK"
+VARIABLE = "DRILL_WEBHOOK"
 """Variable with the address of the webhook, in the environment that only the sender of the drill sees."""
 PAUSE_S = 0.2
 """Nominal pause before the second attempt; each attempt takes at most five seconds, so a delivery ends in 16 s."""

@@ -56,10 +56,19 @@ CONFIG_VARIABLE = "BAROGRAPH_CONFIG"
 Server = Literal["kafka", "clickhouse"]
 BOTH: tuple[Server, ...] = ("kafka", "clickhouse")
 
-OTHER_VARIABLES = frozenset(
-    {CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE", "BAROGRAPH_PII_KEY", "BAROGRAPH_PII_PREVIOUS_KEY"}
-)
-"""Variables that are not settings: the settings file, the folders of the local stack, the publisher's key."""
+CHANGES_TOKEN_VARIABLE = "BAROGRAPH_CHANGES_TOKEN"  # noqa: S105 - a name, no secret
+EMBEDDINGS_KEY_VARIABLE = "BAROGRAPH_EMBEDDINGS_KEY"
+OTHER_VARIABLES = {
+    CONFIG_VARIABLE: "the settings file, if no `--config` names one",
+    "BAROGRAPH_HOME": "folder of the local stack, in which commands and the publisher find its addresses",
+    "BAROGRAPH_CACHE": "folder of what the local stack downloads",
+    "BAROGRAPH_PII_KEY": "[key of hashed fields](security.md#personal-data)",
+    "BAROGRAPH_PII_PREVIOUS_KEY": "the key before its last [rotation](security.md#key-rotation)",
+    CHANGES_TOKEN_VARIABLE: "token that requests to `barograph changes serve` send",
+    EMBEDDINGS_KEY_VARIABLE: "key of the `--endpoint` of `barograph codebook`",
+}
+"""Every variable that is not a setting, with its meaning: commands, the publisher and the local stack read it.
+docs/commands.md lists them after the settings; every command accepts them."""
 
 _PARTITIONS = IntegerKind(1, 10_000)
 
@@ -423,9 +432,11 @@ def _read_file(path: Path | None) -> dict[str, Any]:
 
 def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
     """Override the values in `sections` by the variables of the environment."""
+    points = sections.get("alerts", AlertSettings()).contact_points.values()
+    others = {*OTHER_VARIABLES, *(name for point in points for each in point for name in each.variables)}
     keys = {key.variable: key for key in KEYS.values()}
     for variable, text in environ.items():
-        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+        if not variable.startswith(PREFIX) or variable in others:
             continue
         if variable.startswith(f"{PREFIX}KAFKA_"):
             name = variable.removeprefix(f"{PREFIX}KAFKA_").lower().replace("_", ".")
@@ -441,8 +452,9 @@ def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
             sections.setdefault("kafka", {})[name] = text
             continue
         if variable not in keys:
-            close = difflib.get_close_matches(variable, keys, 1)
-            hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(keys)} or {PREFIX}KAFKA_…"
+            known = [*keys, *sorted(others)]
+            close = difflib.get_close_matches(variable, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)} or {PREFIX}KAFKA_…"
             raise SettingsError(f"The environment variable {variable} is not a setting; {hint}")
         key = keys[variable]
         section, _, name = key.name.rpartition(".")

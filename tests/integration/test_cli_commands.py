@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning import apply_all
 from barograph_server.settings import Settings
-from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
 from tests.support.environment import enter_folder
@@ -32,7 +33,7 @@ from tests.support.pipeline import read_topic, simple_baseline, simple_contract
 from tests.support.warehouse import row
 
 CONTRACT = simple_contract()
-NOW_S = int(time.time()) // 3600 * 3600
+NOW_S, DAY_S = int(time.time()) // 3600 * 3600, 86_400
 
 
 def make_pipeline(broker: LocalKafka, engine: LocalClickHouse, database: str, prefix: str) -> Settings:
@@ -317,6 +318,28 @@ def test_status_shows_models_processors_and_losses(settings: Settings, capsys: p
     assert {each["field"] for each in facts["major"]} == {"k", "x"}
     assert {each["kind"]: each["silent"] for each in status["processors"]} == {"sketcher": False, "monitor": True}
     assert [each["offsets"] for each in status["losses"]] == [2500]
+
+
+def test_status_replays_each_model_to_its_own_end_from_before_its_incidents(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = {"ended": NOW_S - 150 * DAY_S, "newer": NOW_S - 75 * DAY_S}
+    for model, since in moved.items():
+        written = {"contract_id": "1", "yaml": dump_contract(simple_contract(model=model)), "applied_at": 0}
+        insert_rows(client, "contracts", [row("contracts", model=model, **written)])
+        drift, rates = [], []
+        for at in range(since - 5 * DAY_S, NOW_S - 100 * DAY_S * (model == "ended"), 10_800):
+            common = {"model": model, "version": "1", "baseline_id": "b", "slice": "all", "window_end": at, "n": 900}
+            common |= {"judged_at": NOW_S * 1000, "record_seq": at, "completeness": 1.0, "phi": 1.0}
+            value = {"psi": 0.7, "psi_low": 0.6, "level": "major"} if at >= since else {"psi": 0.01, "level": "stable"}
+            drift += [row("drift", **common, field="x", window=window, **value) for window in ("3h", "1d")]
+            rates.append(row("rates", **common, field="events", kind="error", window="1d", level="stable"))
+        insert_rows(client, "drift", drift)
+        insert_rows(client, "rates", rates)
+    assert run("status", "--format", "json", "--config", config) == EXIT_OK
+    incidents = json.loads(capsys.readouterr().out)["incidents"]
+    opened = {each["model"]: datetime.fromisoformat(each["from"]).timestamp() for each in incidents if each["model"]}
+    assert opened == {model: pytest.approx(since, abs=DAY_S) for model, since in moved.items()}
 
 
 def test_status_lists_a_model_without_events(pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

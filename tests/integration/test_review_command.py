@@ -122,27 +122,11 @@ def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixt
 
 
 def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "barograph_server.cli.main",
-        "review",
-        "serve",
-        MODEL,
-        "cited",
-        "--as",
-        "ana",
-        "--share",
-        "1",
-    ]
-    root = str(Path(__file__).parents[2])
-    process = subprocess.Popen(
-        words,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
-    )
+    words = [sys.executable, "-m", "barograph_server.cli.main", "review", "serve", MODEL]
+    words += ["cited", "--as", "ana", "--share", "1"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environ)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from barograph_server.local.kafka_jars import cache_dir
+from barograph_server.settings import CONFIG_VARIABLE, KEYS, OTHER_VARIABLES
 from barograph_server.warehouse.client import Address
 
 
@@ -14,6 +16,17 @@ def unset_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset the settings in the environment, so that a command reads those of the test alone."""
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
+
+
+def documented_environment(folder: Path) -> dict[str, str]:
+    """Every variable that docs/commands.md lists: settings at their defaults, all others and secrets with a value."""
+    (folder / "barograph.toml").touch()
+    special = {"grafana.url": "", "grafana.clickhouse_port": 8123, "clickhouse.secure": "false", "metrics.port": 0}
+    values = {key.variable: special.get(key.name, key.default) for key in KEYS.values()}
+    values |= dict.fromkeys((key.variable for key in KEYS.values() if key.setting.is_secret), "a-secret")
+    values |= dict.fromkeys(OTHER_VARIABLES, "a-secret-of-sixteen-bytes")
+    values |= {CONFIG_VARIABLE: folder / "barograph.toml", "BAROGRAPH_CACHE": cache_dir()}
+    return {name: str(value) for name, value in {**values, "BAROGRAPH_HOME": folder / ".barograph"}.items()}
 
 
 def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, where: Address, *lines: str) -> None:

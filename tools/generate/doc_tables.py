@@ -34,7 +34,7 @@ from barograph.prompts.keys import PROMPT, VARIABLE
 
 from barograph_server.drills.run.fault_list import fault_table
 from barograph_server.drills.run.suite import DRILL, SUITE
-from barograph_server.settings import KEYS, SettingKey
+from barograph_server.settings import KEYS, OTHER_VARIABLES, SettingKey
 from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.roles import ROLES, Role
@@ -113,6 +113,7 @@ def settings_table() -> str:
         lines.append(f"|{name} | `{key.variable}` |{f' {default}' if default else ''} | {key.setting.meaning} |")
         if key.name == "bootstrap_servers":
             lines.append(_KAFKA_PROPERTIES)
+    lines += [f"| | `{variable}` | | {meaning} |" for variable, meaning in OTHER_VARIABLES.items()]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from barograph_server.local.loopback_page import InvalidRequest, LoopbackServer, read_json
+from barograph_server.settings import CHANGES_TOKEN_VARIABLE
 from barograph_server.warehouse.client import Address, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.governance.changes import (
@@ -24,7 +25,6 @@ from barograph_server.warehouse.governance.changes import (
     source_notes,
 )
 
-TOKEN_VARIABLE = "BAROGRAPH_CHANGES_TOKEN"  # noqa: S105 - a name, no secret
 MAX_CHANGES = 100
 """Changes of one request."""
 _TIMEOUT_S = 20
@@ -58,7 +58,9 @@ class ChangesHook(LoopbackServer):
     async def _changes(self, request: Request) -> Response:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token.encode()):
-            raise InvalidRequest(f"Send the header Authorization: Bearer, with the token of {TOKEN_VARIABLE}.", 401)
+            raise InvalidRequest(
+                f"Send the header Authorization: Bearer, with the token of {CHANGES_TOKEN_VARIABLE}.", 401
+            )
         changes = _read_changes(await read_json(request), self._now())
         notes = await run_in_threadpool(self._store, changes)
         return JSONResponse({"stored": len(changes), "notes": notes}, 201)

@@ -31,21 +31,22 @@ def assess(report: WeeklyReport, slo: Slo) -> tuple[Answer, str, tuple[str, ...]
 
 
 def _problems(facts: WeekFacts, slo: Slo) -> Iterator[str]:
+    """Yield the problems, those that users notice first."""
     n, errors, timed, slow = (facts.total(name) for name in ("predictions", "errors", "timed", "slow"))
-    if pages := facts.incidents_of("page"):
-        yield f"{plural(pages, 'incident')} paged"
-    if tickets := facts.incidents_of("ticket"):
-        yield f"{plural(tickets, 'incident')} opened a ticket"
+    if metrics := sorted({each.metric for each in facts.metrics if each.level == "major"}):
+        yield f"performance is worse than its objective or reference in {listed(metrics)}"
     if slo.error_rate is not None and errors > slo.error_rate * n:
         yield f"{ratio(errors, n)} of the predictions failed, more than the {percentage(slo.error_rate, 2)} of the SLO"
     if slo.latency_share is not None and slow > (1 - slo.latency_share) * timed:
         yield f"{ratio(slow, timed)} of the predictions took longer than {slo.latency_ms:g} ms, against the SLO"
+    if pages := facts.incidents_of("page"):
+        yield f"{plural(pages, 'incident')} paged"
+    if tickets := facts.incidents_of("ticket"):
+        yield f"{plural(tickets, 'incident')} opened a ticket"
     if facts.major_fields:
         yield f"major change of {listed(facts.major_fields)}"
     if facts.major_slices:
         yield f"major change in the slices {listed([each.slice for each in facts.major_slices])}"
-    if metrics := sorted({each.metric for each in facts.metrics if each.level == "major"}):
-        yield f"performance is worse than its objective or reference in {listed(metrics)}"
     if failed := sum(not drill.passed for drill in facts.drills):
         yield f"{plural(failed, 'drill')} failed"
 

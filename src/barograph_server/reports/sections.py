@@ -9,8 +9,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from barograph_server.alerts.rule import Severity
-from barograph_server.batch.compare.report import SEVERITY
-from barograph_server.batch.compare.wording import HEADLINE_METRICS, interval, number
+from barograph_server.batch.compare.report import HEADLINE_METRICS, SEVERITY
+from barograph_server.batch.compare.wording import interval, number
 from barograph_server.reports.weekly_report import FieldWeek, MetricWindow, WeekFacts, WeeklyReport
 from barograph_server.terminal import listed, percentage, plural, ratio
 

@@ -1,5 +1,7 @@
 """Settings from file, environment and a local stack."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from barograph_server.errors import SettingsError
 from barograph_server.local.stack import StackAddresses
 from barograph_server.settings import GrafanaSettings, Settings, load_settings
 from barograph_server.warehouse.client import Address
+from tests.support.environment import documented_environment
+from tests.support.pipeline import ROOT
 
 STACK = StackAddresses("127.0.0.1:29092", 28123, {"default": "s3cret", "reader": "r3ader"})
 
@@ -168,6 +172,19 @@ def test_wrong_variables_are_rejected_without_showing_secrets(tmp_path: Path) ->
     settings = load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_SECURE="0", BAROGRAPH_TOPIC_PREFIX="")
     assert (settings.warehouse.secure, settings.topic_prefix) == (False, "")
     assert load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_PASSWORD="~").warehouse.password == "~"
+
+
+def test_every_variable_that_code_or_documents_name_is_accepted_and_listed(tmp_path: Path) -> None:
+    command = ("git", "grep", "-hIoE", r"\bBAROGRAPH_[A-Z0-9_]*[A-Z0-9]\b", "--", ":!tests", ":!CHANGELOG.md")
+    named = {*subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()}
+    listed = documented_environment(tmp_path) | {"BAROGRAPH_BOOTSTRAP_SERVERS": "k:1"}
+    properties = {name for name in named if name.startswith("BAROGRAPH_KAFKA_")}
+    assert named - properties <= {*listed}
+    rows = re.findall(r"^\|[^|]*\| `(BAROGRAPH_\w+)`", (ROOT / "docs/commands.md").read_text(), re.MULTILINE)
+    assert {*rows} == {*listed, "BAROGRAPH_KAFKA_PROPERTY"}
+    load(tmp_path, FULL, **dict.fromkeys(properties, "x"), **listed)
+    text = FULL + "[alerts.contact_points.a.slack]\nurl_variable = 'BAROGRAPH_SLACK_URL'\n"
+    load(tmp_path, text, BAROGRAPH_SLACK_URL="https://slack.invalid")
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:

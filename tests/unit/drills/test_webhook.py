@@ -43,7 +43,7 @@ def test_notifications_arrive_at_the_contact_points_of_the_routes() -> None:
 
 def test_nobody_is_paged() -> None:
     integrations = {each for point in to_webhook(ON_CALL).contact_points.values() for each in point}
-    assert {(each.kind, each.variable) for each in integrations} == {("webhook", "BAROGRAPH_DRILL_WEBHOOK")}
+    assert {(each.kind, each.variable) for each in integrations} == {("webhook", "DRILL_WEBHOOK")}
 
 
 def test_a_webhook_that_fails_or_never_answers_is_reported_and_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:

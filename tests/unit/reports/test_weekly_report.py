@@ -139,6 +139,10 @@ def test_a_problem_is_in_the_sentence() -> None:
         ({"metrics": (metric("major"),)}, "worse than its objective or reference in auc"),
         ({"incidents": (WeeklyIncident("drift of f", "ticket", WEEK.start, False, None, ()),)}, "1 incident opened a"),
     ]
+    together = changes[2][0] | changes[4][0] | changes[5][0]
+    text = report(dataclasses.replace(CLEAN, **together)).sentence
+    assert text.startswith("This week was not healthy: performance is worse")
+    assert text.endswith("major change of f.")
     for change, problem in changes:
         result = report(dataclasses.replace(CLEAN, **change))
         assert (result.answer, problem in result.sentence) == ("unhealthy", True), problem

@@ -103,13 +103,15 @@ def _header(report: Comparison) -> str:
 
 
 def _latest_metrics(report: Comparison) -> list[PeriodMetric]:
-    """Return the last sufficient value of each headline metric, else its last."""
-    latest: dict[str, PeriodMetric] = {}
-    for metric in headline_metrics(report):
-        if metric.n and (metric.level != "insufficient" or metric.metric not in latest):
-            latest[metric.metric] = metric
+    """Return the last value of each headline metric: of a whole period if one is sufficient, else a sufficient one."""
+    whole = {period.label for period in report.periods if period.is_whole}
+    latest: dict[str, tuple[tuple[bool, bool], PeriodMetric]] = {}
+    for each in headline_metrics(report):
+        rank = each.level != "insufficient", each.period in whole
+        if each.n and (each.metric not in latest or rank >= latest[each.metric][0]):
+            latest[each.metric] = rank, each
     order = {"auc": 0, "auc_macro": 0, "mae": 0, "accuracy": 1, "rmse": 1}
-    return sorted(latest.values(), key=lambda metric: order.get(metric.metric, 2))
+    return sorted((metric for _, metric in latest.values()), key=lambda metric: order.get(metric.metric, 2))
 
 
 def _hints(report: Comparison) -> str:

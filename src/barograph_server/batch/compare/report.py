@@ -26,6 +26,9 @@ from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN
 
 FailLevel = Literal["minor", "major"]
 
+HEADLINE_METRICS = ("accuracy", "auc", "auc_macro", "f1", "f1_macro", "log_loss", "mae", "rmse", "bias")
+"""Metrics of the whole model that are shown even if they did not change, the first of them first."""
+
 SEVERITY = {"insufficient": 0, "stable": 1, "minor": 2, "major": 3}
 """Order of levels, for the worst of several. Without a sufficient window the worst is `insufficient`."""
 
@@ -116,15 +119,24 @@ class Comparison:
 
     @cached_property
     def cause(self) -> str:
-        """Name the first field or metric with the worst level, and its period; empty if nothing changed."""
+        """Name what has the worst level: a metric, since users notice it, then a field; empty if nothing changed."""
         if self.level not in ("minor", "major"):
             return ""
-        for line in self.fields:
-            for row, name in ((line.worst, "PSI"), (line.worst_rate, "")):
-                if row is not None and row["level"] == self.level:
-                    return f"{name or row['kind']} of {line.name} in {row['period']}"
-        metric = next(each for each in self.performance if each.level == self.level and not each.class_name)
-        return f"{metric.metric} in {metric.period}"
+        causes = []
+        metrics = [each for each in self.performance if each.level == self.level and not each.class_name]
+        if metrics:
+            name = next((name for name in HEADLINE_METRICS if name in {m.metric for m in metrics}), metrics[0].metric)
+            of_name = [each for each in metrics if each.metric == name]
+            worst = max(of_name, key=lambda each: 0.0 if math.isnan(each.change) else abs(each.change))
+            before = f" instead of {worst.training:.3f}" if math.isfinite(worst.training) else ""
+            causes.append(f"{name} {worst.value:.3f}{before} in {worst.period}")
+        rows = [
+            f"{name or row['kind']} of {line.name} in {row['period']}"
+            for line in self.fields
+            for row, name in ((line.worst, "PSI"), (line.worst_rate, ""))
+            if row is not None and row["level"] == self.level
+        ]
+        return "; ".join([*causes, *rows[:1]])
 
     def count(self, level: str) -> int:
         """Return the number of fields whose worst level is this one."""

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import SEVERITY, Comparison, FieldVerdicts, rows_by_period, unsliced_rows
+from barograph_server.batch.compare.report import (
+    HEADLINE_METRICS,
+    SEVERITY,
+    Comparison,
+    FieldVerdicts,
+    rows_by_period,
+    unsliced_rows,
+)
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.terminal import (
     percentage,
@@ -21,10 +28,6 @@ MAX_RATES = 20
 
 
 MAX_SLICES = 10
-
-
-HEADLINE_METRICS = ("accuracy", "auc", "auc_macro", "f1", "f1_macro", "log_loss", "mae", "rmse", "bias")
-"""Metrics of the whole model that are shown even if they did not change."""
 
 
 def headline(report: Comparison) -> str:

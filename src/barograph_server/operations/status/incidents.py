@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from barograph.contract.problems import ContractError
 
-from barograph_server.alerts import AlertsError, rules_for
+from barograph_server.alerts import AlertsError, Rule, rules_for
 from barograph_server.alerts.incidents import Incident
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import simulate
@@ -27,20 +28,34 @@ class OpenIncidents:
 
 
 def read_open_incidents(client: Client, settings: AlertSettings) -> OpenIncidents:
-    """Replay the rules of all contracts over the last 30 days, as `barograph simulate` does.
+    """Replay the rules of each contract up to the end of its own history, and the rules of the pipeline up to the last.
 
     Raises:
         WarehouseBusy: ClickHouse cannot answer now.
     """
+    incidents = []
     try:
         contracts = list(read_contracts(client).values())
-        models = [contract.model for contract in contracts]
-        if not contracts or read_recorded_history(client, models) is None:
-            return OpenIncidents()
-        history = resolve_history(client, models, None, None, "auto")
-        rules = rules_for(contracts, settings)
-        simulation = simulate(client, rules, settings, history.since, history.until, history.known)
+        rules = rules_for(contracts, settings) if contracts else []
+        for model in {rule.model for rule in rules}:
+            models = [model] if model else [contract.model for contract in contracts]
+            incidents += _firing(client, models, [rule for rule in rules if rule.model == model], settings)
     except (AlertsError, CommandError, ContractError, WarehouseError) as error:
         # The rest of the status must not depend on alert settings, or on tables that only alert rules read.
         return OpenIncidents(problem=str(error))
-    return OpenIncidents(tuple(each for each in simulation.incidents if each.is_firing))
+    return OpenIncidents(tuple(sorted(incidents, key=lambda each: (each.opened_at, each.model, each.name))))
+
+
+def _firing(client: Client, models: Sequence[str], rules: Sequence[Rule], settings: AlertSettings) -> list[Incident]:
+    """Replay 30 days, then twice as many as long as an incident fires almost since the begin of the replay."""
+    recorded = read_recorded_history(client, models)
+    if recorded is None:
+        return []
+    history, first = resolve_history(client, models, None, None, "auto"), int(recorded.first.timestamp())
+    settled_s = max(rule.onset_s for rule in rules)
+    while True:
+        simulation = simulate(client, rules, settings, history.since, history.until, history.known)
+        firing = [each for each in simulation.incidents if each.is_firing]
+        if history.since <= first or all(each.opened_at > history.since + settled_s for each in firing):
+            return firing
+        history = replace(history, since=max(first, 2 * history.since - history.until))

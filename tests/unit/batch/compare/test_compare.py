@@ -111,6 +111,13 @@ def test_performance_is_measured_and_estimated() -> None:
     auc = {metric.period: metric for metric in result.performance if metric.metric == "auc"}
     assert [metric.level for metric in auc.values()][-1] == "major"
     assert auc["2025-01-20"].value == pytest.approx(0.5, abs=0.06)
+    accuracy = next(each for each in result.performance if each.metric == "accuracy")
+    assert re.fullmatch(
+        rf"accuracy 0\.\d+ instead of {accuracy.training:.3f} in 2025-01-20", result.cause.partition(";")[0]
+    )
+    early = report(table(2, at=pa.array(table(2)["at"].to_numpy() - np.timedelta64(4, "D"))))
+    assert [(each.label, each.is_whole) for each in early.periods][-1] == ("2025-01-20", False)
+    assert "auc in 2025-01-13" in early.to_html()
     # Scores alone cannot show that labels lost their relation to them.
     assert auc["2025-01-20"].estimate == pytest.approx(auc["2025-01-20"].training, abs=0.03)
     unlabelled = report(table(2, bought=None))
