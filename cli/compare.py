@@ -26,7 +26,7 @@ from barograph_server.batch.compare.wording import (
     verdict,
 )
 from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
-from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS, CommandError
+from barograph_server.errors import EXIT_UNJUDGED, EXIT_UNREADABLE, EXIT_VIOLATIONS, CommandError
 from barograph_server.terminal import (
     LEVEL_STYLES,
     AlignedTable,
@@ -71,6 +71,9 @@ def show_report(terminal: Terminal, report: Comparison) -> None:
     for note in report.notes:
         terminal.line(SafeText("! ", style="bold yellow").append(note, "none"))
     terminal.line()
+    if report.level == "insufficient":
+        terminal.line(f"{verdict(report)} Not judged, so neither good nor bad: {report.cause}.")
+        return
     worst = SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level])
     terminal.line(worst.append(f" ({report.cause})." if report.cause else "."))
 
@@ -211,7 +214,7 @@ def compare_command(
     force: Annotated[bool, typer.Option("--force", help="Let --write-contract overwrite other files.")] = False,
     fail_at: Annotated[
         Literal["minor", "major"] | None,
-        typer.Option(help="Exit with 1 if the worst level is this or worse.", show_default=False),
+        typer.Option(help="Exit with 1 if the worst level is this or worse, with 3 if none.", show_default=False),
     ] = None,
 ) -> None:
     """Compare production data with training data on this machine, without Kafka and ClickHouse.
@@ -219,7 +222,10 @@ def compare_command(
     Contract, baseline and verdicts are those of the pipeline: drift with intervals, rates, performance and its estimate
     from scores (CBPE), hints at skew, and multivariate drift.
 
-    Exits with 0; with 1 if the level of --fail-at is reached; with 2 if the data or an option is invalid.
+    With --contract, columns are by default those of its `columns`.
+
+    Exits with 0; with 1 if the level of --fail-at is reached; with 2 if the data or an option is invalid; with 3 if
+    --fail-at is set and the data is too little for a verdict.
 
     Examples:
         barograph compare train.parquet march.parquet --time at --score p --label churned --html report.html
@@ -274,3 +280,5 @@ def compare_command(
             terminal.line(f"{path} (written)")
     if fail_at is not None and report.fails_at(fail_at):
         raise typer.Exit(EXIT_VIOLATIONS)
+    if fail_at is not None and report.level == "insufficient":
+        raise typer.Exit(EXIT_UNJUDGED)

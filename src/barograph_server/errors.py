@@ -22,6 +22,8 @@ EXIT_DIFFERS = 1
 """`shadow verify`: the bundle differs from the warehouse, or was changed."""
 EXIT_UNVERIFIABLE = 2
 """`shadow verify`: the bundle cannot be computed again."""
+EXIT_UNJUDGED = 3
+"""`compare --fail-at`: the data is too little for a verdict, neither good nor bad."""
 EXIT_CHANGES = 3
 """`plan` only: `apply` would change something."""
 EXIT_INTERRUPTED = 130

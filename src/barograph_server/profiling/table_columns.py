@@ -9,7 +9,7 @@ import msgspec
 from barograph.contract import Columns, Contract
 from barograph.events import FEATURES, SCORES
 
-_MEMBERS = {
+MEMBERS = {
     "id": "id",
     "time": "at",
     "score": "score",
@@ -36,7 +36,7 @@ def named_columns(columns: Columns) -> dict[str, str]:
     """Return the member of events of each column that the contract names, without class probabilities."""
     return {
         column: member
-        for attribute, member in _MEMBERS.items()
+        for attribute, member in MEMBERS.items()
         if (column := getattr(columns, attribute)) not in ("", member)
     }
 
@@ -61,6 +61,11 @@ def event_names(columns: Columns, names: Sequence[str]) -> dict[str, str]:
         if name in taken and name not in renamed:
             renamed[name] = f"{FEATURES}.{name}"
     return renamed
+
+
+def declared_types(types: Mapping[str, _Value], columns: Columns) -> dict[str, _Value]:
+    """Return the types of a CSV file's columns, also under the names that the contract gives the members of events."""
+    return {**types, **{column: types[member] for column, member in named_columns(columns).items() if member in types}}
 
 
 def table_types(types: Mapping[str, _Value], columns: Columns, names: Collection[str]) -> dict[str, _Value]:

@@ -314,11 +314,22 @@ def _check_labels(file: EventFile, label: LabelSpec | None) -> tuple[int, int]:
         if label is not None:
             refused.update(unread_labels(label, values))
     if refused and label is not None:
-        texts = [f"{value!r} ({plural(count, 'row')})" for value, count in refused.most_common(_MAX_COLUMNS)]
-        others = "" if len(refused) <= _MAX_COLUMNS else f" and {len(refused) - _MAX_COLUMNS:,} more values"
-        column = _name_of_labels(file)
-        raise LoadError(f"{file.path}: the column {column} has {', '.join(texts)}{others}; {refusal(label)}.")
+        raise LoadError(f"{file.path}: {describe_unread(label, _name_of_labels(file), refused)}")
     return n_known, n
+
+
+def describe_unread(label: LabelSpec, column: str, unread: Counter[str]) -> str:
+    """Describe labels that are not a form of a value of the contract, and what to do.
+
+    Args:
+        label: the contract's label.
+        column: the column of labels.
+        unread: the rows of each such value.
+    """
+    texts = [f"{value!r} ({plural(count, 'row')})" for value, count in unread.most_common(_MAX_COLUMNS)]
+    n_others = len(unread) - _MAX_COLUMNS
+    others = f" and {n_others:,} more values ({unread.total():,} rows together)" if n_others > 0 else ""
+    return f"the column {column} has {', '.join(texts)}{others}; {refusal(label)}."
 
 
 def _check_times(file: EventFile, column: str) -> None:

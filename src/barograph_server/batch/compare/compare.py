@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
-from barograph.publisher.tables import as_table
+from barograph.publisher.tables import as_table, unread_labels
 from barograph.values import InvalidEvent
 
+from barograph_server.batch.backfill.check import describe_unread
 from barograph_server.batch.backfill.files import csv_types
 from barograph_server.batch.compare.classifier import MISSING, MultivariateDrift, classify, common_categories
-from barograph_server.batch.compare.declared import complete_roles, rename_baseline
+from barograph_server.batch.compare.declared import complete_roles, declared_roles, rename_baseline
 from barograph_server.batch.compare.errors import CompareError
 from barograph_server.batch.compare.hints import column_hints
 from barograph_server.batch.compare.html import CompareReport
@@ -46,8 +48,9 @@ from barograph_server.batch.compare.summaries import summarise_fields, value_hin
 from barograph_server.batch.contract_file import ContractOrPath, contract_of
 from barograph_server.profiling.infer.errors import OptionError
 from barograph_server.profiling.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
-from barograph_server.profiling.infer.profile import Roles, check_roles
+from barograph_server.profiling.infer.profile import Roles, check_roles, score_columns
 from barograph_server.profiling.infer.tables import Table, memory_table, open_table
+from barograph_server.profiling.table_columns import declared_types, with_columns
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.layout import EVENTS
 from barograph_server.streams.events.projection import build_projection
@@ -65,8 +68,6 @@ class CompareOptions:
     """How to compare."""
 
     roles: Roles = field(default_factory=Roles)
-    id: str | None = None
-    """The column of ids, which is not a field; rows without an id are left out, as by the publisher."""
     by: Grain | None = None
     """Grain of the periods; None chooses it by the span of the production data."""
     contract: Contract | None = None
@@ -104,11 +105,12 @@ def compare(
     Args:
         train: The training data: a path of a Parquet, CSV or Arrow file, or a table (pandas, polars, pyarrow, …).
         prod: The production data, in the same forms.
-        time: The column of event times; without it all production rows are one period and φ is unknown.
+        time: The column of event times; without it all production rows are one period and φ is unknown. With a
+            contract, this and the other columns are by default those of its `columns`.
         score: The column of the model's score.
         class_: The column of the predicted class.
         label: The column of the ground truth. Production may lack it, or have nulls.
-        id: The column of ids, which is not a field.
+        id: The column of ids, which is not a field; rows without an id are left out, as by the publisher.
         by: `month`, `week`, `day`, `hour` (calendar periods in UTC) or `all`; by default chosen by the time span.
         contract: A contract, or the path of its file; by default it is inferred from the training data.
         slices: Columns whose values are judged separately; `a * b` crosses two.
@@ -125,11 +127,10 @@ def compare(
         ContractError: the contract cannot be read.
     """
     roles = Roles(
-        time=time, score=score, class_=class_, label=label, latency=latency, scores=scores, slices=tuple(slices)
+        id=id, time=time, score=score, class_=class_, label=label, latency=latency, scores=scores, slices=tuple(slices)
     )
     options = CompareOptions(
         roles=roles,
-        id=id,
         by=by,
         contract=None if contract is None else contract_of(contract),
         model=model,
@@ -137,7 +138,10 @@ def compare(
         is_multivariate=multivariate,
     )
     with ExitStack() as stack:
-        types = csv_types(options.contract) if options.contract is not None else None
+        types = None
+        if options.contract is not None:
+            columns = with_columns(options.contract, id=id, score=score, class_=class_, label=label, latency=latency)
+            types = declared_types(csv_types(options.contract), columns.columns)
 
         def open_data(data: Any, name: str) -> Table:
             if isinstance(data, str | Path):
@@ -178,9 +182,13 @@ class _Comparer:
     def __init__(
         self, training: Table, production: Table, options: CompareOptions, on_step: Callable[[str], None]
     ) -> None:
-        self.options, self.on_step = options, on_step
+        self.on_step = on_step
         self.training, self.production = training, production
         self.notes: list[str] = []
+        if options.contract is not None:
+            roles, self.notes = declared_roles(options.contract, options.roles, training, production)
+            options = replace(options, roles=roles)
+        self.options = options
         self.workers = max(1, min(MAX_WORKERS, len(os.sched_getaffinity(0))))
 
     def run(self) -> CompareReport:
@@ -196,10 +204,11 @@ class _Comparer:
         columns = source_columns_of(contract, self._roles_in(self.production), self.production)
         self._check_fields(contract, columns)
         rules = self._rules(contract, registry)
+        self._check_labels(contract, rules)
         projection = build_projection(registry, contract.model)
         rows = ProductionPass(
             self.production,
-            ServedRows(counting, baseline.version, columns, options.id, projection),
+            ServedRows(counting, baseline.version, columns, options.roles.id, projection),
             registry,
             times,
             periods,
@@ -217,6 +226,7 @@ class _Comparer:
         lines = summarise_fields(contract, baseline, judged, periods)
         hints += value_hints(contract, judged, lines)
         self._add_notes(rows, periods, judged)
+        self._add_notes_on_tables(contract, columns, times, inferred)
         if inferred is not None:
             self.notes += inferred.warnings
         has_times = options.roles.time is not None
@@ -257,23 +267,21 @@ class _Comparer:
         """Check the columns that options name; note those that one of the tables may lack.
 
         Raises:
-            CompareError: the column of ids does not exist.
-            OptionError: another column does not exist, or cannot be used.
+            OptionError: a column does not exist, or cannot be used.
         """
         roles = self.options.roles
-        for table in (self.training, self.production):
-            if self.options.id is not None and self.options.id not in {*table.columns, *table.unreadable}:
-                raise CompareError(
-                    f"--id {self.options.id}: {table.name} has no such column; its columns: "
-                    f"{', '.join(list(table.columns)[:12])}."
-                )
         if self._has(self.production, "label") or self._has(self.training, "label"):
             checked = self._roles_in(self.production)
         else:
             checked = roles
-        check_roles(self.production, replace(checked, time=roles.time, slices=()))
+        check_roles(self.production, replace(checked, id=roles.id, time=roles.time, slices=()))
         if roles.label is not None and not self._has(self.production, "label"):
             self.notes.append(f"{self.production.name} has no column {roles.label}: performance is only estimated.")
+        self.notes += [
+            f"{self.production.name} has no column {getattr(roles, role)}: it counts as null."
+            for role in OUTPUT_ROLES
+            if getattr(roles, role) is not None and not self._has(self.production, role)
+        ]
         for role in ("time", "label", *OUTPUT_ROLES):
             column = getattr(roles, role)
             if column is None or self._has(self.training, role):
@@ -293,6 +301,7 @@ class _Comparer:
 
         return replace(
             roles,
+            id=present(roles.id),
             time=present(roles.time),
             label=present(roles.label),
             score=present(roles.score),
@@ -321,7 +330,7 @@ class _Comparer:
     def _learn(self, grain: Grain, times: EventTimes) -> tuple[Contract, Baseline, InferResult]:
         options, declared = self.options, self.options.contract
         roles = self._roles_in(self.training)
-        table = self.training.without([options.id]) if options.id else self.training
+        table = self.training
         if declared is not None:
             roles = complete_roles(declared, roles, table)
         settings = declared or DEFAULTS
@@ -345,12 +354,29 @@ class _Comparer:
             text = str(error) if table.name in str(error) else f"{table.name}: {error}"
             raise CompareError(f"{text.rstrip('.')}.") from error
         if declared is None:
-            contract = inferred.contract
-            if options.id is not None:
-                ignored = {**contract.ignored, options.id: "the ids"}
-                inferred = replace(inferred, contract=msgspec.structs.replace(contract, ignored=ignored))
             return inferred.contract, inferred.baseline, inferred
         return declared, rename_baseline(declared, inferred, table.name), inferred
+
+    def _check_labels(self, contract: Contract, rules: Rules | None) -> None:
+        """Check that each label is a form of a value of the contract, as `load` does.
+
+        Raises:
+            CompareError: labels are not; the text says how many.
+        """
+        column, label = self.options.roles.label, contract.label
+        if rules is None or column is None or label is None:
+            return
+        for table in (self.training, self.production):
+            if not self._has(table, "label"):
+                continue
+            unread: Counter[str] = Counter()
+            try:
+                for values in table.batches(column):
+                    unread.update(unread_labels(label, values))
+            except InvalidEvent as error:
+                raise CompareError(f"{table.name}: {error}.") from error
+            if unread:
+                raise CompareError(f"{table.name}: {describe_unread(label, column, unread)}")
 
     def _rules(self, contract: Contract, registry: Registry) -> Rules | None:
         """Return the scoring rules; None, with a note, if performance cannot be measured."""
@@ -432,6 +458,28 @@ class _Comparer:
             labels = _listed(partial_periods)
             self.notes.append(f"The data covers only a part of {labels}: the levels of drift there are insufficient.")
 
+    def _add_notes_on_tables(
+        self, contract: Contract, columns: Mapping[str, str], times: EventTimes, inferred: InferResult
+    ) -> None:
+        """Note how PROD was read, which of its columns are not compared, and that the tables may be exchanged."""
+        training, production, roles = self.training, self.production, self.options.roles
+        if production.note:
+            self.notes.append(f"{production.name}: {production.note}.")
+        known = {*columns.values(), *contract.ignored, *(column for _, column in roles.list_options())}
+        known |= set(score_columns(production, roles).values())
+        if self.options.contract is None:
+            known |= {*training.columns, *training.unreadable}
+        others = [name for name in (*production.columns, *production.unreadable) if name not in known]
+        if others:
+            missing_in = training.name if self.options.contract is None else "the contract"
+            self.notes.append(f"Not compared, because {missing_in} has no such column: {_listed(others, 'columns')}.")
+        is_later = inferred.period_ms is not None and inferred.period_ms[0] > times.last_ms
+        if roles.time is not None and is_later:
+            self.notes.append(
+                f"All rows of {training.name} are later than those of {production.name}: if the two tables are "
+                "exchanged, name the training data first."
+            )
+
 
 def longest_learned(baseline: Baseline, grain: Grain, span_s: float) -> str:
     """Return the name of the longest learned window length, which is that of the periods or the next shorter one."""
@@ -440,6 +488,6 @@ def longest_learned(baseline: Baseline, grain: Grain, span_s: float) -> str:
     return windows[-1] if windows else ""
 
 
-def _listed(labels: Sequence[str]) -> str:
+def _listed(labels: Sequence[str], what: str = "periods") -> str:
     shown = ", ".join(labels[:6])
-    return shown if len(labels) <= 6 else f"{shown} and {len(labels) - 6} more periods"
+    return shown if len(labels) <= 6 else f"{shown} and {len(labels) - 6:,} more {what}"

@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from barograph.contract import CROSS, Contract
+from barograph.events import FEATURES
 
 from barograph_server.batch.compare.errors import CompareError
 from barograph_server.batch.compare.served import OUTPUT_ROLES, OUTPUTS, source_columns_of
 from barograph_server.profiling.infer.infer import InferResult
 from barograph_server.profiling.infer.profile import Roles
 from barograph_server.profiling.infer.tables import Table
+from barograph_server.profiling.table_columns import MEMBERS
 from barograph_server.sketches.baseline.baseline import Baseline
+
+
+def declared_roles(contract: Contract, roles: Roles, training: Table, production: Table) -> tuple[Roles, list[str]]:
+    """Complete the roles by the columns that the contract names, else by members of events, as `check` and `load` do.
+
+    Returns:
+        The roles, and remarks on columns of the contract that the tables lack.
+    """
+    notes, columns = [], contract.columns
+    completed: dict[str, Any] = {}
+    for attribute, member in MEMBERS.items():
+        named = getattr(columns, attribute)
+        if getattr(roles, attribute) is not None or not (named or _is_member(contract, attribute, member)):
+            continue
+        column = named or member
+        # Ids and times are only needed of production.
+        tables = [production] if attribute in ("id", "time") else [training, production]
+        if any(column in table.columns for table in tables):
+            completed[attribute] = column
+        elif named or attribute == "label":
+            effect = {"time": "all rows are one period", "label": "performance is not measured"}.get(attribute)
+            notes.append(
+                f"{' and '.join(table.name for table in tables)}: no column {column}, which the contract expects"
+                f"{f': {effect}' if effect else ''}."
+            )
+    # An option may use a column in another role.
+    taken = {column for _, column in roles.list_options()}
+    completed = {attribute: column for attribute, column in completed.items() if column not in taken}
+    if roles.scores is None and columns.scores and any(name.startswith(columns.scores) for name in training.columns):
+        completed["scores"] = columns.scores
+    return replace(roles, **completed), notes
+
+
+def _is_member(contract: Contract, attribute: str, member: str) -> bool:
+    """Whether a column with the name of a member of events is that member, and not a feature of the contract."""
+    is_used = attribute in ("id", "time") or contract.label is not None or member in contract.sources
+    return is_used and f"{FEATURES}.{member}" not in contract.sources
 
 
 def complete_roles(contract: Contract, roles: Roles, table: Table) -> Roles:
@@ -26,7 +66,7 @@ def complete_roles(contract: Contract, roles: Roles, table: Table) -> Roles:
     outputs = {
         role: getattr(roles, role) or columns.get(source) for role, source in zip(OUTPUT_ROLES, OUTPUTS, strict=True)
     }
-    taken = {roles.time, roles.label, *outputs.values()}
+    taken = {roles.id, roles.time, roles.label, *outputs.values()}
     critical = {columns[field.source] for field in contract.fields if field.source in columns} - taken
     return replace(
         roles, **outputs, slices=tuple(dict.fromkeys([*slices, *roles.slices])), critical=frozenset(critical)

@@ -86,8 +86,8 @@ def column_hints(contract: Contract, columns: Mapping[str, str], training: Table
         if bare not in training.columns:
             continue
         before, after = plain_type(training.columns[bare]), plain_type(production.columns[column])
-        # Flags may also be served as 0 and 1.
-        fits = field.type == "bool" and is_number(after)
+        # Flags may also be served as 0 and 1. A class counts as its text.
+        fits = field.source == "class" or (field.type == "bool" and is_number(after))
         if _family(before) != _family(after) and not pa.types.is_null(after) and not fits:
             detail = (
                 _text_detail(production, column)

@@ -26,8 +26,11 @@ LEARNED = (Window(HOUR_S, 300), Window(DAY_S, HOUR_S), Window(WEEK_S, DAY_S), Wi
 _LENGTH_S: dict[Grain, int] = {"hour": HOUR_S, "day": DAY_S, "week": WEEK_S, "month": MONTH_S}
 _PANE_S: dict[Grain, int] = {"hour": HOUR_S, "day": DAY_S, "week": DAY_S, "month": DAY_S, "all": MONTH_S}
 _EDGE_S: dict[Grain, int] = {"hour": 300, "day": HOUR_S, "week": DAY_S, "month": DAY_S}
-_SPANS: tuple[tuple[int, Grain], ...] = ((60 * DAY_S, "month"), (14 * DAY_S, "week"), (2 * DAY_S, "day"))
-"""Least span of the production data in seconds → grain of its periods; below all of them hours."""
+_SPANS: tuple[tuple[int, Grain], ...] = (
+    *((60 * DAY_S, "month"), (14 * DAY_S, "week"), (2 * DAY_S, "day")),
+    (2 * HOUR_S, "hour"),
+)
+"""Least span of the production data in seconds → grain of its periods, of which it covers at least one whole."""
 
 
 class PeriodWindow(Window, frozen=True):
@@ -54,9 +57,9 @@ class Period:
 
 
 def choose_grain(first_ms: int, last_ms: int) -> Grain:
-    """Choose the grain of periods by the span of the data."""
+    """Choose the grain of periods by the span of the data; below two hours all rows are one period."""
     span_s = (last_ms - first_ms) / 1000
-    return next((grain for least_s, grain in _SPANS if span_s >= least_s), "hour")
+    return next((grain for least_s, grain in _SPANS if span_s >= least_s), "all")
 
 
 def pane_length_s(grain: Grain, contract: Contract) -> int:

@@ -23,6 +23,7 @@ from barograph_server.profiling.infer.files import WrittenFiles
 from barograph_server.profiling.infer.infer import InferResult
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN
+from barograph_server.terminal import shorten_name
 
 FailLevel = Literal["minor", "major"]
 
@@ -77,8 +78,14 @@ class FieldVerdicts:
 
     @property
     def level(self) -> str:
-        """The worst level of drift and rates."""
-        return worst_level([row["level"] for row in (self.worst, self.worst_rate) if row is not None])
+        """The worst level of drift and rates; `stable` only if drift was judged."""
+        level = worst_level([row["level"] for row in (self.worst, self.worst_rate) if row is not None])
+        return level if level != "stable" or self.is_judged else "insufficient"
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the drift of a period has a level."""
+        return self.worst is not None and self.worst["level"] != "insufficient"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +120,31 @@ class Comparison:
 
     @cached_property
     def level(self) -> str:
-        """The worst level of all fields in the slice `all`, and of the performance of the whole model."""
+        """The worst level of all fields in the slice `all`, and of the performance of the whole model.
+
+        It is `stable` only if the drift of a field was judged, and that of each critical one.
+        """
         levels = [line.level for line in self.fields]
-        return worst_level([*levels, *(metric.level for metric in self.performance if not metric.class_name)])
+        level = worst_level([*levels, *(metric.level for metric in self.performance if not metric.class_name)])
+        return "insufficient" if level == "stable" and self._unjudged else level
+
+    @property
+    def _unjudged(self) -> list[str]:
+        """The fields that lack a verdict on drift: all, or those that are critical."""
+        is_any_judged = any(line.is_judged for line in self.fields)
+        return [line.name for line in self.fields if not line.is_judged and (line.critical or not is_any_judged)]
 
     @cached_property
     def cause(self) -> str:
-        """Name what has the worst level: a metric, since users notice it, then a field; empty if nothing changed."""
+        """Name what has the worst level, or why there is no verdict; empty if nothing changed.
+
+        A metric comes first, since users notice it, then a field.
+        """
+        if self.level == "insufficient":
+            if not any(period.is_whole for period in self.periods):
+                return f"the data covers no whole {self.grain}: choose shorter periods, or --by all"
+            named = ", ".join(shorten_name(name) for name in self._unjudged[:8])
+            return f"no period has enough independent rows of {named}: compare more rows, or longer periods"
         if self.level not in ("minor", "major"):
             return ""
         causes = []

@@ -93,7 +93,7 @@ def source_columns_of(contract: Contract, roles: Roles, table: Table) -> dict[st
         elif source.startswith(SCORES_PREFIX):
             candidates = [scores.get(source)]
         else:
-            is_output = bare in OUTPUTS and bare in contract.sources
+            is_output = bare in OUTPUTS and bare in contract.sources and outputs[bare] is None
             candidates = [None if is_output or bare in named else bare, source]
         column = next((name for name in candidates if name is not None and name in table.columns), None)
         if column is not None and source != CONFIDENCE:

@@ -18,7 +18,9 @@ from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 from barograph_server.profiling.infer.errors import OptionError
-from barograph_server.profiling.infer.tables import Table, plain_type
+from barograph_server.profiling.infer.tables import Table, is_text, plain_type
+from barograph_server.profiling.table_files import first_line
+from barograph_server.terminal import plural
 
 FloatArray = NDArray[np.float64]
 CodeArray = NDArray[np.int32]
@@ -29,6 +31,8 @@ MAX_CATEGORY_VALUES = 50_000
 MAX_SLICE_VALUES = 1_000_000
 """Maximum number of distinct texts of a slice column: only the most frequent get a slice, but all are counted."""
 
+_ISO_TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?$"
+_OFFSET = r":\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)$"
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH_UNITS = ((10**11, "s", 1000.0), (10**14, "ms", 1.0), (10**17, "us", 1e-3), (10**20, "ns", 1e-6))
 """Unit of integer times by magnitude: up to 10¹¹ seconds (the year 5138), up to 10¹⁴ milliseconds, and so on."""
@@ -126,16 +130,58 @@ def read_times_ms(table: Table, column: str) -> tuple[NDArray[np.int64], NDArray
         unit, factor = next((u, f) for limit, u, f in _EPOCH_UNITS if middle < limit)
         times = np.floor(times * factor)
         time_format = f"integers, read as {unit} since 1970"
+    elif is_text(kind):
+        times = _read_text_times(table, column)
+        time_format = "texts in ISO 8601, without an offset read as UTC"
     else:
         raise OptionError(
             f"--time {column}: the column has type {kind}, which is not an event time; "
-            "use timestamps or integer milliseconds since 1970"
+            "use timestamps, integer milliseconds since 1970 or texts in ISO 8601"
         )
     null = ~np.isfinite(times)
     if null.all():
         raise OptionError(f"--time {column}: all values are null; name another column, or omit --time")
     times[null] = 0
     return times.astype(np.int64), null, time_format
+
+
+def _read_text_times(table: Table, column: str) -> FloatArray:
+    """Read times as text in ISO 8601, those without an offset as UTC; empty texts are nulls.
+
+    Returns:
+        Unix milliseconds of shape (n,), NaN for null.
+
+    Raises:
+        OptionError: a text is no such time.
+    """
+    values, row = np.empty(table.rows), 0
+    for batch in table.batches(column):
+        texts = pc.utf8_trim_whitespace(to_string(_decode(batch)))
+        texts = pc.if_else(pc.equal(texts, ""), None, texts)
+        is_time = pc.match_substring_regex(texts, _ISO_TIME)
+        if not pc.all(is_time).as_py():
+            wrong = texts.filter(pc.invert(is_time))
+            raise _not_a_time(table, column, wrong[0].as_py(), f" ({plural(len(wrong), 'such text')})")
+        # Arrow reads at most microseconds into microseconds.
+        texts = pc.replace_substring_regex(texts, r"(\.\d{6})\d+", r"\1")
+        has_offset = pc.match_substring_regex(texts, _OFFSET)
+        try:
+            with_offset = pc.if_else(has_offset, texts, None).cast(pa.timestamp("us", "UTC"))
+            without = pc.if_else(has_offset, None, texts).cast(pa.timestamp("us"))
+        except pa.ArrowInvalid as error:
+            raise _not_a_time(table, column, "", f": {first_line(error)}") from error
+        whole = pc.coalesce(with_offset.cast(pa.int64()), without.cast(pa.int64()))
+        values[row : row + len(batch)] = _to_milliseconds(whole, "us")
+        row += len(batch)
+    return values
+
+
+def _not_a_time(table: Table, column: str, text: str, detail: str) -> OptionError:
+    named = f"{text!r} is" if text else "a text is"
+    return OptionError(
+        f"--time {column}: {table.name}: {named} not a time in ISO 8601, such as 2026-03-01T12:00:00Z{detail}; "
+        "correct the column, or use timestamps"
+    )
 
 
 def read_distinct_integers(table: Table, column: str) -> int:

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from barograph.contract import Columns
 from barograph.contract.file import load_contract
 
-from barograph_server import CompareError, CompareReport, InferError, compare
+from barograph_server import CompareError, CompareReport, InferError, compare, infer
 from barograph_server.batch.compare.periods import make_periods
-from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from barograph_server.errors import EXIT_UNJUDGED, EXIT_UNREADABLE, EXIT_VIOLATIONS
 from barograph_server.sketches.baseline.baseline import load_baseline
 from tests.support import command_line, odd_tables
 
@@ -270,13 +272,14 @@ def test_the_command_prints_verdicts_and_writes_files(
     baseline = folder / "shop.1.baseline.json"
     assert load_baseline(baseline.read_bytes(), str(baseline)).id == content["baseline_id"]
     assert contract.id == content["contract_id"]
-    assert contract.ignored == {"rid": "the ids"}
+    assert contract.columns == Columns(id="rid", score="p", label="bought")
     # 143 rows a day: as for `infer`, six hours and a day have too few for a level.
     assert [(window.name, window.hop_s) for window in contract.windows] == [("7d", 43_200)]
     assert contract.pane_s == 43_200
     assert any(line.startswith("Panes of 12h, windows 7d:12h: in training") for line in lines)
-    # The contract that was written gives the same verdicts.
-    assert run(*files, *options(), "--contract", folder / "shop.yaml", "--by", "all", "--json", verdicts) == 0
+    # The contract that was written names the columns, and gives the same verdicts.
+    words = ["--no-multivariate", "--contract", folder / "shop.yaml", "--by", "all", "--json", verdicts]
+    assert run(*files, *words) == 0
     again = json.loads(verdicts.read_text())
     assert again["drift"] == content["drift"]
     assert again["performance"] == content["performance"]
@@ -293,6 +296,45 @@ def test_the_exit_code_follows_the_level_and_the_contracts_thresholds(files: tup
     text = text.replace("rates: {minor: 0.01, major: 0.05}", "rates: {minor: 0.8, major: 0.9}")
     path.write_text(text.replace("windows:\n", "windows:\n  - {last: 500, length: 14d, hop: 12h}\n"))
     assert run(train, prod, *options(), "--contract", path, "--fail-at", "minor") == 0
+
+
+MINUTES_MS = MONDAY_MS + np.arange(ROWS) * 16 * 60_000 // ROWS
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "code", "message"),
+    [
+        ({"bought": pa.array(np.arange(ROWS) % 2 == 0)}, [], EXIT_VIOLATIONS, "major (accuracy in 2024-12-30)"),
+        ({"at": pa.array(MINUTES_MS), "age": pa.array([17] * ROWS)}, [], EXIT_VIOLATIONS, "major (PSI of age in all"),
+        ({"at": pa.array(MINUTES_MS)}, [], 0, "Worst level: stable"),
+        ({}, ["--by", "month"], EXIT_UNJUDGED, "neither good nor bad: the data covers no whole month: choose shorter"),
+        ({}, ["--by", "hour"], EXIT_UNJUDGED, "no period has enough independent rows of "),
+        ({"bought": None}, [], 0, "no column bought: performance is only estimated"),
+        ({"p": None}, [], EXIT_VIOLATIONS, "prod.parquet has no column p: it counts as null"),
+        ({"more": pa.array(range(ROWS))}, [], 0, "because the contract has no such column: more."),
+        ({"at": pa.array(MINUTES_MS - 90 * DAY_MS)}, [], 0, "All rows of train.parquet are later than those of prod"),
+        (
+            {"at": pc.strftime(table(2)["at"].cast(pa.timestamp("ms", "+02:00")), "%Y-%m-%dT%H:%M:%S%z")},
+            *([], 0, "(4,000 rows, 2024-12-30 00:00 to 2025-01-26 23:49 UTC), by week"),
+        ),
+        ({"at": pa.array(["2025-01-01", "soon"] * (ROWS // 2))}, [], EXIT_UNREADABLE, "'soon' is not a time in ISO"),
+        (
+            {"bought": pa.array(["yes", "no", "no", "maybe"] * (ROWS // 4))},
+            *([], EXIT_UNREADABLE, "prod.parquet: the column bought has 'maybe' (1,000 rows); a label must be true or"),
+        ),
+    ],
+)
+def test_a_gate_reads_the_contracts_columns_and_says_when_it_cannot_judge(
+    changes: dict[str, Any], words: list[str], code: int, message: str, tmp_path: Path, capsys: Any
+) -> None:
+    train, prod = tmp_path / "train.parquet", tmp_path / "prod.parquet"
+    pq.write_table(table(1), train)
+    pq.write_table(table(2, **changes), prod)
+    infer(train, model="shop", version="1", **ROLES).write_contract(tmp_path)
+    words = [*words, "--contract", str(tmp_path / "shop.yaml"), "--no-multivariate", "--fail-at", "major"]
+    assert run(train, prod, *words) == code
+    printed = capsys.readouterr()
+    assert message in " ".join((printed.out + printed.err).split())
 
 
 def test_values_of_personal_data_are_not_shown(files: tuple[Path, Path], tmp_path: Path) -> None:
