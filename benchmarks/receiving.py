@@ -111,7 +111,7 @@ def make_export(seed: int) -> Export:
 def predictions_per_request() -> int:
     """Return how many predictions one request yields: nested calls do not count."""
     ingest = Ingest(load_conventions(), MappingOptions(), producer="benchmark", seq=itertools.count())
-    events, _ = ingest.add(ingest.json.decode(_as_json(make_export(0))), time.time_ns() // 1_000_000)
+    events = ingest.add(ingest.json.decode(_as_json(make_export(0))), time.time_ns() // 1_000_000).events
     return len(events) + len(ingest.release())
 
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 import zlib
 from typing import Any
 
@@ -35,23 +36,33 @@ BODY_S = 20.0
 MAX_BODIES_BYTES = 4 * MAX_REQUEST_BYTES
 """Bytes of bodies that are in memory at once; more requests are refused."""
 MAX_CONNECTIONS = 200
+STORE_S = 4.0
+"""How long an answer waits until Kafka has the predictions, in addition to the wait of calls for their parents. Both
+are less, by default, than the ten seconds after which exporters give up."""
+_POLL_S = 0.02
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 _ENCODINGS: dict[str, Encoding] = {_PROTOBUF: "protobuf", _JSON: "json"}
 _INVALID, _NOT_FOUND, _EXHAUSTED, _UNIMPLEMENTED, _UNAVAILABLE = 3, 5, 8, 12, 14
 """Codes of google.rpc.Status."""
-_STATUS_CODES = {404: _NOT_FOUND, 405: _UNIMPLEMENTED, 413: _EXHAUSTED, 429: _UNAVAILABLE}
+_STATUS_CODES = {404: _NOT_FOUND, 405: _UNIMPLEMENTED, 413: _EXHAUSTED, 429: _UNAVAILABLE, 503: _UNAVAILABLE}
 
 
 class OtlpEndpoint:
     """The HTTP server, on a thread of its own."""
 
-    def __init__(self, receiver: Receiver, host: str, port: int) -> None:
+    def __init__(self, receiver: Receiver, host: str, port: int, limit_s: float) -> None:
         """Bind the port; requests are answered after `start`.
+
+        Args:
+            receiver: reads the requests.
+            host: to listen on.
+            port: 0 for any free one.
+            limit_s: how long an answer waits until Kafka has the predictions.
 
         Raises:
             ProcessorError: the address cannot be bound.
         """
-        self._receiver = receiver
+        self._receiver, self._limit_s = receiver, limit_s
         self.buffered_bytes = 0
         """Bytes of bodies that are in memory."""
         try:
@@ -115,7 +126,7 @@ class OtlpEndpoint:
                 await body.read(request)
             data = unpack(body.data) if compression == "gzip" else bytes(body.data)
             # Embedding texts can take seconds, in which the bodies of others must arrive.
-            return _accepted(encoding, await asyncio.to_thread(self._receiver.receive, data, encoding))
+            result = await asyncio.to_thread(self._receiver.receive, data, encoding)
         except ExportError as error:
             await asyncio.to_thread(self._receiver.count_rejected_request, error)
             return _error(request, 413 if error.reason is RequestReason.TOO_LARGE else 400, str(error))
@@ -127,6 +138,16 @@ class OtlpEndpoint:
             return Response(status_code=400)
         finally:
             body.release()
+        return await self._answer(request, encoding, result)
+
+    async def _answer(self, request: Request, encoding: Encoding, result: ExportResult) -> Response:
+        """Acknowledge a request once Kafka has its predictions."""
+        end_s = time.monotonic() + self._limit_s
+        while not self._receiver.is_stored(result):
+            if time.monotonic() >= end_s:
+                return _later(request, 503, f"Kafka has not stored the predictions within {self._limit_s:g} s")
+            await asyncio.sleep(_POLL_S)
+        return _accepted(encoding, result)
 
 
 class _Body:
@@ -185,8 +206,11 @@ def _accepted(encoding: Encoding, result: ExportResult) -> Response:
 
 
 def _refused(request: Request) -> Response:
-    message = "Kafka accepts fewer predictions than arrive, and the queue is full. Send the request again later."
-    return _error(request, 429, message, {"Retry-After": str(RETRY_AFTER_S)})
+    return _later(request, 429, "Kafka accepts fewer predictions than arrive, and the queue is full")
+
+
+def _later(request: Request, status: int, reason: str) -> Response:
+    return _error(request, status, f"{reason}. Send the request again later.", {"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _error(request: Request, status: int, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from barograph.values import encode_event
 
@@ -32,6 +32,17 @@ class CallText(Protocol):
 
 RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
 """Attributes of a resource that are read."""
+
+
+class AddedRequest(NamedTuple):
+    """What became of a request."""
+
+    events: list[bytes]
+    """Predictions that are ready, of this request or of earlier ones."""
+    rejected: Counter[SpanReason]
+    """Rejected spans by reason."""
+    calls: list[tuple[bytes, bytes]]
+    """Trace and span of the request's model calls, those that were received before included."""
 
 
 class Ingest:
@@ -79,8 +90,8 @@ class Ingest:
         self.unlisted = self._reader.counts.unlisted
         """Instrumentation scopes without an entry in the table of trust."""
 
-    def add(self, request: DecodedRequest, received_ms: int) -> tuple[list[bytes], Counter[SpanReason]]:
-        """Add a request, and return the predictions that are ready and the rejected spans by reason.
+    def add(self, request: DecodedRequest, received_ms: int) -> AddedRequest:
+        """Add a request.
 
         Args:
             request: the decoded request.
@@ -99,7 +110,8 @@ class Ingest:
         self.rejected.update(rejected)
         self._count_unknown(request.unknown)
         self._observe_text(candidates)
-        return self._encode(self.nested.add(candidates)), rejected
+        calls = [(each.trace_id, each.span_id) for each in candidates if each.call is not None]
+        return AddedRequest(self._encode(self.nested.add(candidates)), rejected, calls)
 
     def expire(self) -> list[bytes]:
         """Return the predictions of calls that have waited long enough for their parents."""

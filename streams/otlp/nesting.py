@@ -156,6 +156,11 @@ class NestedCalls:
         trace = self._traces.get(trace_id)
         return trace is not None and span_id in trace.nodes
 
+    def is_waiting(self, trace_id: bytes, span_id: bytes) -> bool:
+        """Return whether a call waits for its parents."""
+        trace = self._traces.get(trace_id)
+        return trace is not None and span_id in trace.waiting
+
     def expire(self) -> list[ModelCall]:
         """Return the calls that count because they have waited long enough."""
         counting: list[ModelCall] = []

@@ -20,7 +20,7 @@ from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.otlp.contract_text import ContractText
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.feedback_class import FeedbackClass
-from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
+from barograph_server.streams.otlp.http_endpoint import STORE_S, OtlpEndpoint
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.nesting import NestedCalls
 from barograph_server.streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
@@ -90,13 +90,15 @@ def receive(
             "client.id": f"barograph-otlp-{settings.instance}",
             # Never give up: the queue is bounded, and exporters keep what does not fit.
             "message.timeout.ms": 0,
+            # Answers wait for Kafka, and exporters for answers.
+            "linger.ms": 5,
             **settings.kafka,
         },
         wait=False,
     )
     ingest = make_ingest(producer=outbox.producer_id, seq=outbox.seq, nested=NestedCalls(wait_s=otlp.wait_s))
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)
-    endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port)
+    endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port, otlp.wait_s + STORE_S)
     # What exists now lives as long as the process; the garbage collector need not visit it at each request.
     gc.collect()
     gc.freeze()
@@ -113,7 +115,13 @@ def receive(
                 report.heartbeat.unblocked()
             report.heartbeat.beat()
     finally:
+        # Requests whose calls wait are acknowledged before the server stops.
+        receiver.release()
         endpoint.stop()
         lost = receiver.stop(FLUSH_S)
         if lost:
-            log.warning("predictions lost", messages=lost, reason="Kafka did not acknowledge them before the stop")
+            log.warning(
+                "predictions not published",
+                messages=lost,
+                reason="Kafka did not acknowledge them before the stop; their exporters have no answer and send again",
+            )

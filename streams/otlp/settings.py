@@ -12,8 +12,9 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.warehouse.configuration import Setting
 
 SERVICE_NAME = "service.name"
-WAIT_S = 10.0
-"""Longest wait for parents: exporters send every five seconds, and nested calls end at nearly the same time."""
+WAIT_S = 5.0
+"""Longest wait for parents: exporters send every five seconds, and nested calls end at nearly the same time. The answer
+to a request waits as long, and exporters give up after ten seconds."""
 Encoding = Literal["protobuf", "json"]
 DEFAULT_PORT = 4318
 """The port of OTLP over HTTP."""
@@ -56,7 +57,11 @@ class OtlpSettings:
         ),
     ] = "response"
     wait_s: Annotated[
-        float, Setting(NumberKind(0.0, 300.0), "longest wait of a model call for the spans around it, in seconds")
+        float,
+        Setting(
+            NumberKind(0.0, 300.0),
+            "longest wait of a model call for the spans around it, and of its exporter for the answer, in seconds",
+        ),
     ] = WAIT_S
 
     topics: Annotated[

@@ -118,10 +118,9 @@ class OtlpTopicReader:
             value = message.value()
             if not value:
                 raise ExportError(RequestReason.EMPTY, "The message has no value.")
-            events, _ = self._ingest.add(decoder.decode(value), message.timestamp()[1])
+            return self._ingest.add(decoder.decode(value), message.timestamp()[1]).events
         except ExportError as error:
             self._findings.count_request(error.reason)
             position = f"{topic}/{message.partition()}/{message.offset()}"
             self._log.warning("message skipped", position=position, reason=str(error))
             return []
-        return events

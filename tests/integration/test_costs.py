@@ -130,7 +130,7 @@ def received(text: str, attributes: dict[str, Any], scope: str = "my.client") ->
     ingest = Ingest(load_conventions(), options, producer=None, seq=iter([None] * 9), steps=[costs.add_cost])
     call = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4", **attributes}
     export = export_of(span(attributes=call), service="bot", scope=scope)
-    events, rejected = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)
+    events, rejected, _ = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)
     assert not rejected
     (event,) = [*events, *ingest.release()]
     metrics: dict[str, Any] = json.loads(event).get("metrics", {})

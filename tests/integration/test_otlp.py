@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -87,9 +88,12 @@ def test_predictions_of_contracts_are_mapped_protected_and_recorded(pipeline: Pi
         "barograph.prompt.name": "answer",
         "gen_ai.usage.input_tokens": 7,
     }
-    for export in [export_of(span("02", "01", attributes=attributes)), *exports("openinference")]:
-        assert post(port, as_json(export))[0] == 200
-    pipeline.processes["otlp-0"].terminate()
+    with ThreadPoolExecutor(20) as pool:
+        bodies = [export_of(span("02", "01", attributes=attributes)), *exports("openinference")]
+        answers = [pool.submit(post, port, as_json(export)) for export in bodies]
+        wait_for(lambda: sum(answer.done() for answer in answers) == len(bodies) - 1, "all answers but one")
+        pipeline.processes["otlp-0"].terminate()
+        assert {answer.result(30)[0] for answer in answers} == {200}
     (event, *_) = [each for each in published(pipeline, 9) if each["model"] == "answers"]
     assert event["context"]["provider"] == "ope"
     assert "prompt" not in event["context"]

@@ -224,13 +224,22 @@ class Outbox:
 
     # --- sending ---------------------------------------------------------------------------------------------
 
-    def send(self, topic: str, value: bytes, *, n_events: int = 1, **options: Any) -> bool:
+    def send(
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        n_events: int = 1,
+        on_delivery: Callable[[KafkaError | None], object] | None = None,
+        **options: Any,
+    ) -> bool:
         """Queue one message and return whether it was accepted.
 
         Args:
             topic: The topic.
             value: The message.
             n_events: How many events the message holds.
+            on_delivery: Called from any thread once Kafka has the message (None), or with the error if it failed.
             options: Further arguments of `Producer.produce`: key, partition, headers.
 
         Raises:
@@ -238,8 +247,8 @@ class Outbox:
         """
         if self._closed:
             return self.drop("closed", n_events)
-        if n_events != 1:
-            options["on_delivery"] = partial(self._on_delivery, n_events)
+        if n_events != 1 or on_delivery is not None:
+            options["on_delivery"] = partial(self._on_delivery, n_events, then=on_delivery)
         if self._wait:
             return self._send_waiting(topic, value, n_events, options)
         try:
@@ -364,7 +373,18 @@ class Outbox:
         producers = (self._reporting, None if failure_only is None else failure_only.kafka)
         return [kafka for kafka in producers if kafka is not None]
 
-    def _on_delivery(self, n_events: int, error: KafkaError | None, message: Any) -> None:
+    def _on_delivery(
+        self,
+        n_events: int,
+        error: KafkaError | None,
+        message: Any,
+        then: Callable[[KafkaError | None], object] | None = None,
+    ) -> None:
+        self._count_delivery(n_events, error, message)
+        if then is not None:
+            then(error)
+
+    def _count_delivery(self, n_events: int, error: KafkaError | None, message: Any) -> None:
         with self._lock:
             if error is None:
                 self._delivered += n_events

@@ -7,6 +7,7 @@ and remain, so a redacted text is still personal data. Every pattern takes time 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 
 KINDS = ("email", "phone", "iban", "card", "ip", "query", "secret", "number")
@@ -15,7 +16,16 @@ KINDS = ("email", "phone", "iban", "card", "ip", "query", "secret", "number")
 Replacement = str | Callable[[re.Match[str]], str]
 
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}")
+_IBAN_VALUES = str.maketrans({char: str(int(char, 36)) for char in string.ascii_uppercase})
 _MIN_IBAN_CHARS, _MAX_IBAN_CHARS = 15, 34
+_SECRET_NAME = re.compile(
+    r"(?i)(?<!\w)(?:password|passwd|passphrase|passwort|secret|api[_ -]?key|access[_ -]?key|token|bearer)"
+)
+_SEPARATORS = (re.compile(r"(?i)\"?\s{0,3}(?:[:=]|is\b)\s{0,3}\"?"), re.compile(r"\"?\s{1,7}\"?"))
+"""What may be between such a name and its secret, the first that fits."""
+_RUN = re.compile(r"([^\s\"',;]*[\d_])?[^\s\"',;]*")
+"""Text up to the next separator; the group ends with its last digit or underscore."""
+_SECRET = re.compile(r"[^\s\"',;<>]{6,}")
 _LONG_TOKEN_CHARS = 24
 """Shortest run of characters of base64 or of a URL that is a secret, if it has characters of both cases and digits."""
 
@@ -26,12 +36,36 @@ def redact(text: str) -> str:
     They are those of `KINDS`; a number has nine digits or more. A URL keeps its host and path; its query, fragment and
     password are replaced.
     """
-    for pattern, replacement in _BEFORE_IBAN:
+    for pattern, replacement in _BEFORE_NAMED:
         text = pattern.sub(replacement, text)
-    text = _without_ibans(text)
+    text = _without_ibans(_EMAIL.sub("<email>", _without_named_secrets(text)))
     for pattern, replacement in _AFTER_IBAN:
         text = pattern.sub(replacement, text)
     return text
+
+
+def _without_named_secrets(text: str) -> str:
+    """Replace what follows a word such as `password`, if the text up to the next separator has a digit or underscore.
+
+    A lookahead would read up to the next separator after every name; here each such run is read a few times at most.
+    """
+    parts, at, position = [], 0, 0
+    run: re.Match[str] | None = None
+    while name := _SECRET_NAME.search(text, position):
+        position = name.end()
+        for separator in _SEPARATORS:
+            separated = separator.match(text, name.end())
+            if separated is None:
+                continue
+            start = separated.end()
+            if run is None or not run.start() <= start < run.end():
+                run = _RUN.match(text, start)
+            has_digit = run is not None and start < run.end(1)
+            if has_digit and (secret := _SECRET.match(text, start)):
+                parts += [text[at:start], "<secret>"]
+                at = position = secret.end()
+                break
+    return "".join([*parts, text[at:]]) if parts else text
 
 
 def _without_ibans(text: str) -> str:
@@ -62,7 +96,11 @@ def _iban_end(text: str, start: int) -> int:
 
 
 def _is_iban(compact: str) -> bool:
-    return int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4])) % 97 == 1
+    return int((compact[4:] + compact[:4]).translate(_IBAN_VALUES)) % 97 == 1
+
+
+def _without_query(match: re.Match[str]) -> str:
+    return match[1] + "?<query>" if match[2] else match[0]
 
 
 def _card(match: re.Match[str]) -> str:
@@ -86,14 +124,13 @@ def _long_token(match: re.Match[str]) -> str:
     return "<secret>" if all(has) else token
 
 
-_BEFORE_IBAN: tuple[tuple[re.Pattern[str], Replacement], ...] = (
+_SCHEME = r"(?<![A-Za-z0-9+.\-/])([A-Za-z][A-Za-z0-9+.-]{0,20}://"
+_BEFORE_NAMED: tuple[tuple[re.Pattern[str], Replacement], ...] = (
     (re.compile(r"-----BEGIN [A-Z0-9 ]{1,60}-----.*?(?:-----END [A-Z0-9 ]{1,60}-----|\Z)", re.DOTALL), "<secret>"),
-    # the query and the fragment of a URL, then its user and password
-    (
-        re.compile(r"(?<![A-Za-z0-9+.\-/])([A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s?#<>\"']{1,2000})[?#][^\s<>\"')\]]+"),
-        r"\1?<query>",
-    ),
-    (re.compile(r"(?<![A-Za-z0-9+.\-/])([A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\s/@<>\"']{1,500}@"), r"\1<secret>@"),
+    # The query and the fragment of a URL. A URL without them matches too, so that no part of it is read again.
+    (re.compile(_SCHEME + r"[^\s?#<>\"']++)([?#][^\s<>\"')\]]+)?"), _without_query),
+    # the user and the password of a URL
+    (re.compile(_SCHEME + r")[^\s/@<>\"']{1,500}@"), r"\1<secret>@"),
     (re.compile(r"(?<![\w.-])eyJ[\w-]{5,}\.[\w-]{2,}(?:\.[\w-]*)?"), "<secret>"),
     (re.compile(r"(?<![\w-])(?:sk|pk|rk)[-_][\w-]{12,}"), "<secret>"),
     (
@@ -101,18 +138,8 @@ _BEFORE_IBAN: tuple[tuple[re.Pattern[str], Replacement], ...] = (
         "<secret>",
     ),
     (re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}"), "<secret>"),
-    (
-        re.compile(
-            r"(?i)(?<!\w)(password|passwd|passphrase|passwort|secret|api[_ -]?key|access[_ -]?key|token|bearer)"
-            r"(\"?\s{0,3}(?:[:=]|is\b|\s)\s{0,3}\"?)(?=[^\s\"',;]*[\d_])[^\s\"',;<>]{6,}"
-        ),
-        r"\1\2<secret>",
-    ),
-    (
-        re.compile(r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"),
-        "<email>",
-    ),
 )
+_EMAIL = re.compile(r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _IPV6 = "|".join(
     (
         r"(?:[A-Fa-f0-9]{1,4}:){7}[A-Fa-f0-9]{1,4}",

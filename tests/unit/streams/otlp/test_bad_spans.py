@@ -107,7 +107,7 @@ def test_rejected_spans_are_returned_by_reason_and_others_may_lack_anything() ->
     assert ingest.rejected == {SpanReason.MISSING_MODEL: 1, SpanReason.MISSING_VERSION: 1}
     ingest = make_ingest()
     export = export_of(span("01"), span("02") | {"traceId": "x"}, span("03", startTimeUnixNano="0"))
-    events, rejected = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)
+    events, rejected, _ = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)
     assert len(events) == 1
     assert rejected == {SpanReason.BAD_ID: 1, SpanReason.BAD_TIME: 1}
 

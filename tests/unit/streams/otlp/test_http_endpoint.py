@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from barograph.publisher.outbox import Outbox, kafka_settings
+from barograph.publisher.outbox import Outbox
+from confluent_kafka import KafkaError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from barograph_server.streams.errors import ProcessorError
@@ -23,6 +23,7 @@ from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.warehouse.operations import metrics
 from tests.support.otlp import RECEIVED_MS, as_json, as_protobuf, export_of, make_ingest, post, span
+from tests.support.scripted_kafka import BrokerScript, ScriptedProducer
 
 MAX_PENDING = 50
 PROTOBUF = "application/x-protobuf"
@@ -30,13 +31,12 @@ GZIP = {"Content_Encoding": "gzip"}
 
 
 class Served:
-    """An endpoint whose Kafka is unavailable."""
+    """An endpoint on a scripted Kafka."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            unreachable = f"127.0.0.1:{free.getsockname()[1]}"
-        self.outbox = Outbox(kafka_settings(unreachable, "drop", 1_000, 8 << 20), wait=False)
+        self.script, self.producers = BrokerScript(), list[ScriptedProducer]()
+        self.script.on_poll = self.deliver
+        self.outbox = Outbox({}, wait=False, factory=self.producer, poll_interval_s=3_600)
         self.report = Report("otlp", "o-1")
         self.ingest = make_ingest()
         self.receiver = Receiver(
@@ -47,8 +47,16 @@ class Served:
             max_pending=MAX_PENDING,
             clock=lambda: RECEIVED_MS / 1e3,
         )
-        self.endpoint = OtlpEndpoint(self.receiver, "127.0.0.1", 0)
+        self.endpoint = OtlpEndpoint(self.receiver, "127.0.0.1", 0, limit_s=0.1)
         self.endpoint.start()
+
+    def deliver(self) -> None:
+        for producer in self.producers:
+            producer.flush(0)
+
+    def producer(self, settings: dict[str, Any]) -> ScriptedProducer:
+        self.producers.append(ScriptedProducer(settings, self.script))
+        return self.producers[-1]
 
     def post(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
         return post(self.endpoint.port, *arguments, **options)
@@ -76,7 +84,7 @@ def test_both_encodings_are_accepted_packed_or_not(served: Served, packed: bool)
         assert status == 200
         assert answer["content-type"] == kind.partition(";")[0]
         assert data == (b"{}" if "json" in kind else b"")
-        assert served.outbox.stats.queued == first
+        assert len(served.script.delivered) == first
 
 
 def test_rejected_spans_are_a_partial_success(served: Served) -> None:
@@ -126,9 +134,32 @@ def test_requests_that_are_rejected(
     assert served.outbox.stats.queued == 0
 
 
+def test_a_request_is_acknowledged_once_kafka_has_its_predictions(served: Served) -> None:
+    served.script.can_flush = False
+    for _ in range(2):
+        status, headers, data = served.post(as_json(request(1)))
+        assert (status, headers["retry-after"], json.loads(data)["code"]) == (503, "5", 14)
+        assert b"Kafka has not stored the predictions within 0.1 s" in data
+    assert served.post(as_json(export_of(span("03", attributes={}))))[0] == 200, "no model call"
+    served.script.can_flush = True
+    assert served.post(as_json(request(1)))[0] == 200
+    # What Kafka rejects is sent again until it does not.
+    served.script.delivery_error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    assert served.post(as_json(request(1, 2)))[0] == 503
+    served.script.delivery_error = None
+    served.receiver.tick()
+    assert served.post(as_json(request(1, 2)))[0] == 200
+    assert [len(served.script.delivered), served.outbox.stats.published] == [3, 2]
+    # A call is not stored while it waits for its parents, and then what counts instead is.
+    parent, child = (as_json(export_of(span(*ids, trace_id="99"))) for ids in (("01",), ("02", "01")))
+    assert [served.post(body)[0] for body in (child, parent, child)] == [503, 200, 200]
+    assert served.outbox.stats.published == 3
+
+
 def test_memory_and_ports_are_limited_and_requests_refused_while_kafka_is_unavailable(served: Served) -> None:
+    served.script.can_flush = False
     codes = [served.post(as_json(request(10, 1 + 10 * i)))[0] for i in range(8)]
-    assert codes == [200] * 5 + [429] * 3
+    assert codes == [503] * 5 + [429] * 3
     status, headers, data = served.post(as_json(request(10, 1_000)))
     assert (status, headers["retry-after"], json.loads(data)["code"]) == (429, "5", 14)
     assert served.outbox.stats.queued == 50
@@ -138,12 +169,12 @@ def test_memory_and_ports_are_limited_and_requests_refused_while_kafka_is_unavai
         unpack(gzip.compress(bytes(100 << 20)))
     assert caught.value.reason == RequestReason.TOO_LARGE
     with pytest.raises(ProcessorError, match=r"otlp\.host and otlp\.port"):
-        OtlpEndpoint(served.receiver, "127.0.0.1", served.endpoint.port)
+        OtlpEndpoint(served.receiver, "127.0.0.1", served.endpoint.port, 1)
 
 
 def test_calls_that_wait_for_parents_are_pending_and_a_preflight_of_a_browser_allows_nothing(served: Served) -> None:
     waiting = export_of(*[span("02", "01", trace_id=f"{i + 1:x}") for i in range(50)])
-    assert served.post(as_json(waiting))[0] == 200
+    assert served.post(as_json(waiting))[0] == 503
     assert served.outbox.stats.queued == 0
     assert served.post(as_json(request(1, 1_000)))[0] == 429
     headers = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
@@ -154,7 +185,7 @@ def test_calls_that_wait_for_parents_are_pending_and_a_preflight_of_a_browser_al
 
 def test_repeated_and_left_out_spans_are_in_the_metrics(served: Served) -> None:
     assert [served.post(as_json(request(3)))[0] for _ in range(2)] == [200, 200]
-    assert served.outbox.stats.queued == 3
+    assert len(served.script.delivered) == 3
     served.receiver.tick()
     assert served.report.values(metrics.SPANS) == {("counted",): 3, ("duplicate",): 3}
     assert served.report.values(metrics.EVENTS) == {("published",): 3}
