@@ -118,8 +118,6 @@ EMPTY = {
         "languages": "No predictions in this range, or language is no field of the contract.",
         "code_share": "No window in this range, or code_share is no field of the contract.",
         "topic_distance": "No window in this range, or topic_distance is no field of the contract.",
-        "topic_recent": "No prompts with topics in this range.",
-        "topic_distant": "No prompts with topics in this range.",
         **dict.fromkeys(("fault_rates", "evaluator_trust", "flagged"), _NO_EVALUATION),
         "agreement": "No labels of evaluated answers in this range.",
         "stored_rates": "No rate was computed in this range: no labels, or the scorer does not run.",

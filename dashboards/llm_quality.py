@@ -80,7 +80,8 @@ def _trust() -> AnyPanel:
         "evaluator_trust",
         "AUROC of evaluators",
         "AUROC: the share of pairs of a sound and a faulty answer, by the labels, in which the evaluator gives the "
-        "sound one the higher score; 0.5 is chance. An evaluator is trusted if the 95 % interval is above 0.5.",
+        "sound one the higher score, rounded to hundredths; 0.5 is chance. An evaluator is trusted if the 95 % "
+        "interval is above 0.5.",
     )
     return table_panel(info, evaluations.TRUST, units=dict.fromkeys(("faulty", "sound"), UNITS.count))
 
@@ -126,7 +127,7 @@ def _latency() -> AnyPanel:
     info = _info(
         "judge_latency",
         "Duration of judges, p95",
-        "95 % of the evaluations of a step took at most this, retries included.",
+        "95 % of the evaluations of a step took at most this, retries included; rounded up by at most 5 %.",
         UNITS.milliseconds,
     )
     return time_series(info, evaluations.LATENCY, at_least=0)

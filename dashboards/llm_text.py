@@ -1,11 +1,11 @@
-"""The row Text of the page LLM: topics, languages and code in prompts, and ids of generations; never text."""
+"""The row Text of the page LLM: topics, languages and code in prompts; never text or ids."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from barograph_server.dashboards.layout import PlacedPanel, Row
-from barograph_server.dashboards.panels import AnyPanel, PanelInfo, table_panel, time_series
+from barograph_server.dashboards.panels import AnyPanel, PanelInfo, time_series
 from barograph_server.dashboards.style import STYLE
 from barograph_server.warehouse.panels import llm_text
 
@@ -28,8 +28,8 @@ def _new() -> AnyPanel:
     info = _info(
         "new_topics",
         "Prompts far from every topic",
-        "Share of recorded prompts whose distance to the nearest topic exceeds the codebook's threshold. `unseen`: "
-        "topics that are not in the baseline, in the selected window, with the thresholds in force.",
+        "Share of each hour's recorded prompts whose distance to the nearest topic exceeds the codebook's threshold. "
+        "`unseen`: topics that are not in the baseline, in the selected window, with the thresholds in force.",
         UNITS.share,
     )
     return time_series(info, llm_text.NEW, llm_text.NEW_THRESHOLDS, at_least=0)
@@ -64,24 +64,6 @@ def _distance() -> AnyPanel:
     return time_series(info, llm_text.DISTANCE, at_least=0)
 
 
-def _recent() -> AnyPanel:
-    info = _info(
-        "topic_recent",
-        "Recent generations of each topic",
-        "Ids, to look up in your tracing system: trace id and span id. Dashboards never show text.",
-    )
-    return table_panel(info, llm_text.RECENT)
-
-
-def _distant() -> AnyPanel:
-    info = _info(
-        "topic_distant",
-        "Most distant generations",
-        "Ids of the prompts that fit their topic worst, in the selected range.",
-    )
-    return table_panel(info, llm_text.DISTANT)
-
-
 def row() -> Row:
     """The row, folded."""
     panels = (
@@ -90,7 +72,5 @@ def row() -> Row:
         PlacedPanel(_languages(), 8, 8),
         PlacedPanel(_code(), 8, 8),
         PlacedPanel(_distance(), 8, 8),
-        PlacedPanel(_recent(), 12, 10),
-        PlacedPanel(_distant(), 12, 10),
     )
     return Row("Text", panels, folded=True)

@@ -158,8 +158,6 @@ PANELS: dict[str, dict[str, int]] = {
         "languages": 93,
         "code_share": 94,
         "topic_distance": 95,
-        "topic_recent": 96,
-        "topic_distant": 97,
         "fault_rates": 101,
         "flagged": 102,
         "without_result": 103,

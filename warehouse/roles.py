@@ -95,8 +95,8 @@ _NAMED_BY_GRAFANA = (
         "shadow_pairs",
     ),
     *("call_times", "cost_settings", "latest_deployments", "model_costs", "serving_facts", "user_costs"),
-    *("evaluations", "evaluation_rates", "review_labels", *_EVALUATIONS),
-    *("shadow_verdicts", "text_features", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
+    *("evaluation_counts", "evaluation_rates", "review_counts", *_EVALUATIONS),
+    *("shadow_verdicts", "topic_counts", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
 _BELOW_VIEWS = (

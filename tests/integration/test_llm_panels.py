@@ -214,10 +214,3 @@ def test_topics_of_prompts(client: Client) -> None:
     ]
     assert [row[1:] for row in text_rows("languages")] == [("en", pytest.approx(0.9)), ("other", pytest.approx(0.1))]
     assert [share for _, share in text_rows("new")] == [0.25]
-    recent = text_rows("recent")
-    newest = {"billing": ("g00", "g03", "g04"), "new": ("g02", "g06", "g10"), "refund": ("g01", "g05", "g09")}
-    assert [row[:2] for row in recent] == [(topic, id_) for topic, ids in newest.items() for id_ in ids]
-    assert {row[5] for row in recent} == {"answer@7"}
-    distant = text_rows("distant")
-    assert [row[1] for row in distant[:3]] == ["g39", "g38", "g37"]
-    assert distant[0][3] == pytest.approx(0.39)

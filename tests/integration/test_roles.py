@@ -195,26 +195,6 @@ def test_analysts_read_every_view_and_write_nowhere(ran: Pipeline) -> None:
         assert "Grant the user this right" in str(refused.value)
 
 
-def test_grafana_reads_no_raw_rows(ran: Pipeline) -> None:
-    """`test_panel_queries` runs everything that it may read."""
-    raw = (
-        *("predictions", "labels", "all_predictions", "latest_labels", "labelled_predictions"),
-        *("prediction_hours", "hour_labels", "pending_labels", "duplicate_predictions"),
-    )
-    with as_role(ran.address, "barograph_grafana") as client:
-        for query in (
-            *(f"SELECT * FROM {table}" for table in raw),
-            "SELECT label FROM labels",
-            "SELECT uniqExact(id) FROM predictions",
-            "SELECT sketch FROM panes",
-            "SELECT sketch FROM rollups",
-            "SELECT id FROM pending_labels",
-        ):
-            with pytest.raises(WarehouseError) as refused:
-                client.rows(query)
-            assert refused.value.code == ACCESS_DENIED, query
-
-
 def test_the_script_for_a_server_finds_what_a_role_may_do(ran: Pipeline) -> None:
     """The embedded engine has grants, so these checks hold; it has no limits, so those of limits find holes."""
     script = load_script("clickhouse/check_roles.py")

@@ -11,12 +11,7 @@ _Z = 1.959963984540054
 _RANGE = "$__timeFilter(at)"
 # Names of evaluator models begin with the model's name, so that the primary key finds them.
 _OWN = f"startsWith(evaluator_model, concat({_MODEL}, '.')) AND model = {_MODEL}"
-_ONCE = f"""
-    SELECT
-        evaluator, evaluator_version, kind, at, prompt, class, score, label, error, latency_ms, cost_usd, share, claims
-    FROM evaluations WHERE {_OWN} AND {_RANGE}
-    ORDER BY class = '' LIMIT 1 BY evaluator_model, evaluator_version, id, version
-"""
+_COUNTS = f"evaluation_counts WHERE {_OWN} AND $__timeFilter(hour)"
 
 
 def _wilson(part: str, whole: str, sign: str) -> str:
@@ -60,20 +55,20 @@ RATES = table(
     FROM
     (
         SELECT
-            evaluator, evaluator_version, prompt, max(at) AS newest,
+            evaluator, evaluator_version, prompt, max(hour) AS newest,
             uniqExact(share) AS shares,
-            countIf(class != '') AS judged,
-            countIf(class = '') AS without_result,
-            countIf(class = 'faulty' AND label != '') AS flagged_gold,
-            countIf(class = 'faulty' AND label = 'faulty') AS flagged_faulty,
-            countIf(class = 'sound' AND label != '') AS unflagged_gold,
-            countIf(class = 'sound' AND label = 'faulty') AS unflagged_faulty,
+            sumIf(n, class != '') AS judged,
+            sumIf(n, class = '') AS without_result,
+            sumIf(n, class = 'faulty' AND label != '') AS flagged_gold,
+            sumIf(n, class = 'faulty' AND label = 'faulty') AS flagged_faulty,
+            sumIf(n, class = 'sound' AND label != '') AS unflagged_gold,
+            sumIf(n, class = 'sound' AND label = 'faulty') AS unflagged_faulty,
             flagged_gold + unflagged_gold AS labels,
-            countIf(class = 'faulty') / judged AS q,
+            sumIf(n, class = 'faulty') / judged AS q,
             if(flagged_gold = 0, if(q = 0, 0, nan), flagged_faulty / flagged_gold) AS p1,
             if(unflagged_gold = 0, if(q = 1, 0, nan), unflagged_faulty / unflagged_gold) AS p0,
             q * p1 + (1 - q) * p0 AS rate
-        FROM ({_ONCE})
+        FROM {_COUNTS}
         GROUP BY evaluator, evaluator_version, prompt
     )
     ORDER BY evaluator, newest DESC, version, prompt
@@ -106,16 +101,15 @@ AGREEMENT = table(
     SELECT
         evaluator,
         evaluator_version AS version,
-        countIf(label = 'faulty' AND class = 'faulty') AS "faulty, flagged",
-        countIf(label = 'faulty' AND class = 'sound') AS "faulty, missed",
-        countIf(label = 'sound' AND class = 'sound') AS "sound, accepted",
-        countIf(label = 'sound' AND class = 'faulty') AS "sound, flagged",
+        sumIf(n, label = 'faulty' AND class = 'faulty') AS "faulty, flagged",
+        sumIf(n, label = 'faulty' AND class = 'sound') AS "faulty, missed",
+        sumIf(n, label = 'sound' AND class = 'sound') AS "sound, accepted",
+        sumIf(n, label = 'sound' AND class = 'faulty') AS "sound, flagged",
         {_share('"faulty, flagged"', '"faulty, missed"')} AS "sensitivity, %",
         {_share('"sound, accepted"', '"sound, flagged"')} AS "specificity, %"
-    FROM ({_ONCE})
-    WHERE label != '' AND class != ''
+    FROM {_COUNTS} AND label != '' AND class != ''
     GROUP BY evaluator, evaluator_version
-    ORDER BY evaluator, max(at) DESC, evaluator_version
+    ORDER BY evaluator, max(hour) DESC, evaluator_version
     LIMIT 100
     """,
     "evaluator:text",
@@ -181,16 +175,15 @@ TRUST = table(
                 (
                     SELECT
                         evaluator, evaluator_version, has_scores, if(has_scores, score, class = 'sound') AS value,
-                        max(at) AS newest,
-                        countIf(label = 'sound' AND NOT isNaN(value)) AS n_sound,
-                        countIf(label = 'faulty' AND NOT isNaN(value)) AS n_faulty
+                        max(hour) AS newest,
+                        sumIf(n, label = 'sound' AND NOT isNaN(value)) AS n_sound,
+                        sumIf(n, label = 'faulty' AND NOT isNaN(value)) AS n_faulty
                     FROM
                     (
                         SELECT
-                            evaluator, evaluator_version, at, class, score, label,
+                            evaluator, evaluator_version, hour, class, score, label, n,
                             max(NOT isNaN(score)) OVER ({_BY_VERSION}) AS has_scores
-                        FROM ({_ONCE})
-                        WHERE class != ''
+                        FROM {_COUNTS} AND class != ''
                     )
                     GROUP BY evaluator, evaluator_version, has_scores, value
                 )
@@ -216,9 +209,8 @@ def _hourly(name: str, key: str, value: str, condition: str = "1") -> tuple[str,
     return (
         f"evaluations.{name}",
         f"""
-        SELECT $__timeInterval(at) AS time, {key} AS of_evaluator, {value} AS {name}
-        FROM ({_ONCE})
-        WHERE {condition}
+        SELECT $__timeInterval(hour) AS time, {key} AS of_evaluator, {value} AS {name}
+        FROM {_COUNTS} AND {condition}
         GROUP BY time, of_evaluator
         ORDER BY time, of_evaluator
         """,
@@ -227,14 +219,14 @@ def _hourly(name: str, key: str, value: str, condition: str = "1") -> tuple[str,
 
 _VERSION = "concat(evaluator, ' ', left(evaluator_version, 6))"
 FLAGGED = series(
-    *_hourly("flagged", _VERSION, "countIf(class = 'faulty') / count()", "class != ''"),
+    *_hourly("flagged", _VERSION, "sumIf(n, class = 'faulty') / sum(n)", "class != ''"),
     "of_evaluator:text",
     "flagged",
     grain_s=HOUR_S,
     period_s=HOUR_S,
 )
 WITHOUT_RESULT = series(
-    *_hourly("without_result", "concat(evaluator, ': ', error)", "count()", "error != ''"),
+    *_hourly("without_result", "concat(evaluator, ': ', error)", "sum(n)", "error != ''"),
     "of_evaluator:text",
     "without_result",
     grain_s=HOUR_S,
@@ -248,7 +240,15 @@ COST = series(
     period_s=HOUR_S,
 )
 LATENCY = series(
-    *_hourly("latency", _VERSION, finite("quantile(0.95)(latency_ms)"), "kind = 'judge' AND latency_ms > 0"),
+    "evaluations.latency",
+    f"""
+    SELECT
+        $__timeInterval(hour) AS time, {_VERSION} AS of_evaluator, quantileExactWeighted(0.95)(ms, answers) AS latency
+    FROM (SELECT hour, evaluator, evaluator_version, latencies FROM {_COUNTS} AND kind = 'judge')
+    ARRAY JOIN mapKeys(latencies) AS ms, mapValues(latencies) AS answers
+    GROUP BY time, of_evaluator
+    ORDER BY time, of_evaluator
+    """,
     "of_evaluator:text",
     "latency",
     grain_s=HOUR_S,
@@ -258,9 +258,12 @@ LATENCY = series(
 CITATION_FAULTS = series(
     "evaluations.citation_faults",
     f"""
-    SELECT $__timeInterval(at) AS time, concat(evaluator, ': ', replaceAll(status, '_', ' ')) AS fault, sum(n) AS total
-    FROM ({_ONCE})
-    ARRAY JOIN mapKeys(claims) AS status, mapValues(claims) AS n
+    SELECT
+        $__timeInterval(hour) AS time,
+        concat(evaluator, ': ', replaceAll(status, '_', ' ')) AS fault,
+        sum(claimed) AS total
+    FROM (SELECT hour, evaluator, claims FROM {_COUNTS})
+    ARRAY JOIN mapKeys(claims) AS status, mapValues(claims) AS claimed
     WHERE status != 'supported'
     GROUP BY time, fault
     ORDER BY time, fault

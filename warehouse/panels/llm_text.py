@@ -1,4 +1,4 @@
-"""Text of language models: shares of topics and languages, distances, and ids of generations to look at. Never text.
+"""Text of language models: shares of topics and languages, distances. Never text or ids.
 
 Panels read the fields that a contract calls `topic`, `language`, `code_share` and `topic_distance`.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from barograph_server.warehouse.panels.cells import cells_of
 from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, selected
-from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series
 from barograph_server.warehouse.panels.window_statistics import window_statistics
 
 SHOWN_VALUES = 12
 """Topics and languages with an area of their own: the most frequent in the range."""
-SHOWN_IDS = 3
-"""Recent generations of each topic."""
-_RAW = f"FROM text_features WHERE {MODEL} AND {VERSION} AND $__timeFilter(at)"
 
 
 def _shares(name: str, field: str) -> PanelQuery:
@@ -55,12 +52,14 @@ LANGUAGES = _shares("languages", "language")
 NEW = series(
     "llm_text.new",
     f"""
-    SELECT $__timeInterval(at) AS time, countIf(topic = 'new') / count() AS "new"
-    {_RAW} AND topic != ''
+    SELECT $__timeInterval(hour) AS time, sumIf(n, topic = 'new') / sum(n) AS "new"
+    FROM topic_counts WHERE {MODEL} AND {VERSION} AND $__timeFilter(hour)
     GROUP BY time
     ORDER BY time
     """,
     "new",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 NEW_THRESHOLDS = series(
     "llm_text.new_thresholds",
@@ -83,42 +82,3 @@ NEW_THRESHOLDS = series(
 
 CODE_SHARE = window_statistics("llm_text.code_share", "code_share", "p50", "p95", "mean")
 DISTANCE = window_statistics("llm_text.distance", "topic_distance", "p50", "p95", "mean")
-
-RECENT = table(
-    "llm_text.recent",
-    f"""
-    SELECT topic, id, at, distance, language, prompt
-    FROM
-    (
-        SELECT topic, id, at, topic_distance AS distance, language, prompt
-        {_RAW} AND topic != ''
-        ORDER BY at DESC, id
-        LIMIT 1 BY id
-    )
-    ORDER BY topic, at DESC, id
-    LIMIT {SHOWN_IDS} BY topic
-    LIMIT 300
-    """,
-    "topic:text",
-    "id:text",
-    "at:time",
-    "distance",
-    "language:text",
-    "prompt:text",
-)
-DISTANT = table(
-    "llm_text.distant",
-    f"""
-    SELECT topic, id, at, topic_distance AS distance, language, prompt
-    {_RAW} AND topic_distance IS NOT NULL
-    ORDER BY topic_distance DESC, id
-    LIMIT 1 BY id
-    LIMIT 30
-    """,
-    "topic:text",
-    "id:text",
-    "at:time",
-    "distance",
-    "language:text",
-    "prompt:text",
-)

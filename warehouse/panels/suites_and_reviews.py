@@ -39,29 +39,17 @@ REVIEWS = table(
     f"""
     SELECT
         substring(evaluator_model, length({_MODEL}) + 2) AS evaluator,
-        uniqExactArray(reviewers) AS people,
-        countIf(n > 0) AS answers,
-        countIf(is_gold) AS gold,
+        uniqExactArray(review.people) AS people,
+        sum(review.answers) AS answers,
+        sum(review.gold) AS gold,
         sum(unsure) AS "not sure",
-        countIf(n > 1) AS "labelled twice",
-        {finite("countIf(n > 1 AND faulty IN (0, n)) / countIf(n > 1)")} AS agree,
-        toDateTime(max(newest)) AS newest
-    FROM
-    (
-        SELECT
-            evaluator_model,
-            groupUniqArray(reviewer) AS reviewers,
-            countIf(label IN ('faulty', 'sound')) AS n,
-            countIf(label = 'faulty') AS faulty,
-            countIf(label = 'unsure') AS unsure,
-            countIf(label IN ('faulty', 'sound') AND reason = 'random') > 0 AS is_gold,
-            max(at) AS newest
-        FROM review_labels
-        WHERE startsWith(evaluator_model, concat({_MODEL}, '.'))
-            AND position(substring(evaluator_model, length({_MODEL}) + 2), '.') = 0
-            AND $__timeFilter(at)
-        GROUP BY evaluator_model, id, version
-    )
+        sum(labelled_twice) AS "labelled twice",
+        {finite("sum(agreed) / sum(labelled_twice)")} AS agree,
+        max(hour) AS newest
+    FROM review_counts AS review
+    WHERE startsWith(evaluator_model, concat({_MODEL}, '.'))
+        AND position(substring(evaluator_model, length({_MODEL}) + 2), '.') = 0
+        AND $__timeFilter(hour)
     GROUP BY evaluator_model
     ORDER BY evaluator
     LIMIT 100

@@ -188,32 +188,21 @@ SELECT model, at, received_at
 FROM labels
 COMMENT 'When labels arrived, without their ids and values, for users that may not read labels. Filter by model and a range of received_at.';
 
-CREATE VIEW IF NOT EXISTS text_features
+CREATE VIEW IF NOT EXISTS topic_counts
 (
     model LowCardinality(String) COMMENT 'Model',
     version LowCardinality(String) COMMENT 'Version of the model',
-    id String COMMENT 'Identifier of the prediction: (model, version, id) is unique',
-    at DateTime64(3, 'UTC') COMMENT 'Event time: when the prediction was made',
-    topic String COMMENT 'Topic of the prompt by the codebook of the contract; empty if there is none',
-    topic_distance Nullable(Float64) COMMENT 'One minus the cosine to the nearest centroid; NULL if there is none',
-    language String COMMENT 'Language of the prompt as code of ISO 639-1, unknown or other; empty if there is none',
-    code_share Nullable(Float64) COMMENT 'Share of characters of prompt and answer that are program code; NULL if there is none',
-    prompt String COMMENT 'Name and version of the prompt, such as answer@7; empty if there is none'
+    hour DateTime('UTC') COMMENT 'Start of the hour of event time',
+    topic String COMMENT 'Topic of the prompt by the codebook of the contract; new if the prompt is far from every topic',
+    n UInt64 COMMENT 'Recorded predictions; one that was recorded twice counts once'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
-SELECT
-    model,
-    version,
-    id,
-    at,
-    strings['topic'] AS topic,
-    numbers['topic_distance'] AS topic_distance,
-    strings['language'] AS language,
-    numbers['code_share'] AS code_share,
-    context['prompt'] AS prompt
+SELECT model, version, toStartOfHour(at) AS hour, strings['topic'] AS topic, uniqExact(id) AS n
 FROM predictions
-COMMENT 'Features of the text of prompts and answers, without the text itself, for users that may not read raw predictions. A replay can leave duplicate rows. Filter by model and a range of at.';
+WHERE topic != ''
+GROUP BY model, version, hour, topic
+COMMENT 'Topics of prompts per hour, from raw predictions, for users that may not read these. Filter by model and a range of hour.';
 
 CREATE VIEW IF NOT EXISTS labelled_predictions
 (

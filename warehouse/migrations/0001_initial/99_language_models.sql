@@ -257,3 +257,62 @@ SELECT
 FROM labelled_predictions AS event
 WHERE event.context['kind'] IN ('check', 'judge')
 COMMENT 'Evaluations of answers by checks and judges, with the labels of people, and without text. An answer that was published twice can have two rows. Filter by evaluator_model and a range of at.';
+
+CREATE VIEW IF NOT EXISTS evaluation_counts
+(
+    evaluator_model LowCardinality(String) COMMENT 'Model of the evaluations: MODEL.EVALUATOR',
+    model LowCardinality(String) COMMENT 'Model that answered',
+    evaluator LowCardinality(String) COMMENT 'Evaluator, as the contract names it',
+    evaluator_version LowCardinality(String) COMMENT 'Hash of what decides the result',
+    hour DateTime('UTC') COMMENT 'Start of the hour of event time of the answers',
+    kind LowCardinality(String) COMMENT 'check or judge',
+    prompt LowCardinality(String) COMMENT 'Name and version of the prompt, such as answer@7; empty if there is none',
+    share Float64 COMMENT 'Probability with which the answers were chosen, among those with text',
+    class LowCardinality(String) COMMENT 'faulty or sound; empty without a result',
+    score Float64 COMMENT 'Score of the evaluator, rounded to hundredths; NaN if it has none',
+    error LowCardinality(String) COMMENT 'Why there is no result, or why the answers were skipped; empty if there is one, or if the check is undecided',
+    label LowCardinality(String) COMMENT 'What people say: faulty or sound; empty without a label',
+    n UInt64 COMMENT 'Answers; one that was evaluated twice counts once, with its result',
+    cost_usd Float64 COMMENT 'Cost of the judge in US dollars',
+    latencies Map(UInt32, UInt64) COMMENT 'Answers by the duration of their evaluation in milliseconds, rounded up to the next of 50 steps per power of ten; without those whose duration is not known',
+    claims Map(LowCardinality(String), Float64) COMMENT 'Claims of the answers by the result of their citation'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
+SELECT
+    evaluator_model,
+    model,
+    evaluator,
+    evaluator_version,
+    hour,
+    result.1 AS kind,
+    result.2 AS prompt,
+    result.3 AS share,
+    result.4 AS class,
+    result.5 AS score,
+    result.6 AS error,
+    result.7 AS label,
+    count() AS n,
+    sum(result.8) AS cost_usd,
+    sumMapIf(map(toUInt32(exp10(ceil(log10(greatest(result.9, 1)) * 50) / 50)), toUInt64(1)), result.9 > 0) AS latencies,
+    sumMap(result.10) AS claims
+FROM
+(
+    SELECT
+        evaluator_model,
+        model,
+        evaluator,
+        evaluator_version,
+        toStartOfHour(at) AS hour,
+        argMin(
+            (
+                kind, prompt, share, class, round(score, 2), error, label, cost_usd,
+                if(latency_ms > 0, least(latency_ms, 4e9), 0), claims
+            ),
+            class = ''
+        ) AS result
+    FROM evaluations
+    GROUP BY evaluator_model, model, evaluator, evaluator_version, hour, version, id
+)
+GROUP BY evaluator_model, model, evaluator, evaluator_version, hour, kind, prompt, share, class, score, error, label
+COMMENT 'Evaluations of answers per hour, counted by result and label, for users that may not read single predictions. Filter by evaluator_model and a range of hour.';
