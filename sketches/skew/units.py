@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 EXACT = 1e-5
 """Relative difference up to which a factor counts as the unit's exact factor."""
@@ -51,6 +52,21 @@ _ALSO = {
     1e6: "millionths: mega–, micro–",
     1e9: "billionths: giga–, nano–",
 }
+_QUANTITIES: tuple[tuple[frozenset[str], frozenset[str]], ...] = tuple(
+    (frozenset(units.split("|")), frozenset(words.split()))
+    for units, words in (
+        ("hours|days|weeks", "age delay delays duration elapsed hours latency lag minutes seconds time wait"),
+        ("miles|feet|yards|inches|nautical miles", "altitude depth distance height length width"),
+        ("miles|feet|nautical miles|miles per hour|knots|metres per second", "speed velocity"),
+        ("pounds|ounces", "mass weight"),
+        ("gallons", "volume"),
+        ("inches of mercury", "pressure"),
+        ("calories", "calories energy"),
+        ("degrees", "angle bearing heading latitude longitude"),
+        ("degrees Celsius", "temp temperature"),
+    )
+)
+"""Units of `FACTORS` by quantity, and words in names of fields that mean the quantity."""
 OFFSETS = {273.15: "degrees Celsius → kelvin", 459.67: "degrees Fahrenheit → degrees Rankine"}
 """Offset and name of conversions without a factor."""
 _CLOCKS = {24.0: ("h", 1.0), 1440.0: ("min", 60.0), 86400.0: ("s", 3600.0)}
@@ -89,6 +105,14 @@ def name_offset(offset: float) -> str:
     if known and offset < 0.0:
         known = " → ".join(reversed(known.split(" → ")))
     return f"{sign} {size:.7g}{f' ({known})' if known else ''}"
+
+
+def fits_name(unit: str, field: str) -> bool:
+    """Whether a field of this name can have the unit: unless its words mean other quantities only."""
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", field)}
+    named = [units for units, meant in _QUANTITIES if words & meant]
+    known = any(unit in units for units, _ in _QUANTITIES)
+    return not (named and known) or any(unit in units for units in named)
 
 
 _SPANS = (("d", 86_400_000.0), ("h", 3_600_000.0), ("min", 60_000.0), ("s", 1_000.0))

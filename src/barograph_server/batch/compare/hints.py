@@ -20,7 +20,7 @@ from barograph_server.profiling.infer.tables import Table, is_number, is_text, p
 from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline
 from barograph_server.sketches.sketch.numeric import NumericSketch
 from barograph_server.sketches.skew.texts import SPELLINGS, normal_spelling
-from barograph_server.sketches.skew.units import FACTORS, LINEAR, OFFSETS, name_factor, name_offset
+from barograph_server.sketches.skew.units import FACTORS, LINEAR, OFFSETS, fits_name, name_factor, name_offset
 
 FloatArray = NDArray[np.float64]
 
@@ -138,33 +138,40 @@ def unit_hint(field: FieldBaseline, sketch: NumericSketch, tolerance: UnitTolera
     after = sketch.quantiles(_RANKS)
     if not before.std() > 0 or not after.std() > 0:
         return None
-    known = _known_conversion(before, after, tolerance)
+    known = _known_conversion(before, after, tolerance, field.name)
     if known is None:
         return None
     return Hint(field.name, "units", f"production looks like training {known}")
 
 
-def _known_conversion(before: FloatArray, after: FloatArray, tolerance: UnitTolerance) -> str | None:
-    """Name the conversion between units that maps one set of quantiles to the other; None if no known one does."""
+def _known_conversion(before: FloatArray, after: FloatArray, tolerance: UnitTolerance, name: str) -> str | None:
+    """Name the conversion between units that maps one set of quantiles to the other; None if no known one does.
+
+    A conversion between units of another quantity than the name of the field says is no likely cause.
+    """
     limit = min(tolerance.apart, _distance(after, before, float(before.std())) / _GAIN)
     best: tuple[float, str] | None = None
-    for slope, offset, text in _conversions(before, after, tolerance.factor):
+    for slope, offset, text in _conversions(before, after, tolerance.factor, name):
         apart = _distance(after, slope * before + offset, slope * float(before.std()))
         if apart <= limit and (best is None or apart < best[0]):
             best = apart, text
     return None if best is None else best[1]
 
 
-def _conversions(before: FloatArray, after: FloatArray, near: float) -> Iterator[tuple[float, float, str]]:
+def _conversions(before: FloatArray, after: FloatArray, near: float, field: str) -> Iterator[tuple[float, float, str]]:
     """Yield factor, offset and text of the conversions to try: factors near the fitted one, and those with an offset.
 
     The fitted factor is the ratio of the spreads of the quantiles.
     """
     factor = float(after.std() / before.std())
-    for known, _, _ in FACTORS:
+    for known, unit, _ in FACTORS:
+        if not fits_name(unit, field):
+            continue
         for exact in (known, 1.0 / known):
             if abs(factor / exact - 1.0) <= near and abs(math.log(exact)) >= math.log(_LEAST_FACTOR):
                 yield exact, 0.0, name_factor(exact)
+    if not fits_name("degrees Celsius", field):
+        return
     for size in OFFSETS:
         for offset in (size, -size):
             yield 1.0, offset, name_offset(offset)

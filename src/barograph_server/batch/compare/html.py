@@ -187,7 +187,8 @@ def _levels(report: Comparison, line: FieldVerdicts) -> Iterator[tuple[str, str,
         texts = [f"{each['kind']} {percentage(each['rate'])}" for each in rates]
         if row is not None:
             psi = f"PSI {number(row['psi'])} [{interval(row['psi_low'], row['psi_high'])}]"
-            texts = [f"{row['level']}, {psi}, n {row['n']:,}", *texts]
+            why = f" ({row['reason']})" if row["reason"] else ""
+            texts = [f"{row['level']}{why}, {psi}, n {row['n']:,}", *texts]
         level = worst_level([each["level"] for each in (row, *rates) if each is not None])
         yield label, level, f"{label}: {'; '.join(texts)}"
 
@@ -261,11 +262,18 @@ def _performance(report: Comparison) -> str:
     metrics = headline_metrics(report)
     if not metrics:
         return ""
-    names = list(dict.fromkeys(metric.metric for metric in metrics))
+    by_name: dict[str, list[PeriodMetric]] = {}
+    for metric in metrics:
+        by_name.setdefault(metric.metric, []).append(metric)
+    equal: dict[tuple[Any, ...], list[str]] = {}
+    for name, of_name in by_name.items():
+        # With one label per row, accuracy and all micro averages are one number.
+        drawn = [value for m in of_name for value in (m.value, m.training)]
+        equal.setdefault((*(m.period for m in of_name), *(f"{value:.9g}" for value in drawn)), []).append(name)
     charts = []
     if len(report.periods) > 1:
-        for name in names:
-            of_name = [metric for metric in metrics if metric.metric == name]
+        for names in equal.values():
+            of_name, name = by_name[names[0]], " = ".join(names)
             training = of_name[0].training
             lines = [ChartLine("training", training, "training-line")] if math.isfinite(training) else []
             chart = metric_chart(

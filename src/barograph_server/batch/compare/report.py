@@ -34,6 +34,9 @@ SEVERITY = {"insufficient": 0, "stable": 1, "minor": 2, "major": 3}
 """Order of levels, for the worst of several. Without a sufficient window the worst is `insufficient`."""
 
 
+_FLAG_BINS = {"≤ 0": "false", "< 0.5": "false", "≥ 1": "true", "≥ 0.5": "true"}
+
+
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
     """One of the two tables."""
@@ -75,6 +78,8 @@ class FieldVerdicts:
     """The row of `rates` with the worst level, of several a whole period with the largest change."""
     shares: PeriodShares | None
     """The distribution in the period of `worst`."""
+    new_values: tuple[str, ...] = ()
+    """The most frequent categories that training does not contain; none of a field with personal data."""
 
     @property
     def level(self) -> str:
@@ -232,6 +237,7 @@ def rows_by_period(table: pa.Table, contract: Contract, periods: Sequence[Period
     Values of personal data are masked.
     """
     masked = masked_fields(contract)
+    flags = {field.name for field in contract.fields if field.type == "bool"}
     labels = {period.end_s: period.label for period in periods}
     dropped = {"model", "version", "baseline_id", "window", "judged_at", "record_seq", "completeness"}
     rows = []
@@ -239,8 +245,15 @@ def rows_by_period(table: pa.Table, contract: Contract, periods: Sequence[Period
         start_s, end_s = (int(row.pop(name).timestamp()) for name in ("window_start", "window_end"))
         if row["field"] in masked and row.get("top_bin") not in (None, "", OTHER_BIN, NULL_BIN):
             row["top_bin"] = MASKED
+        elif row["field"] in flags and "top_bin" in row:
+            row["top_bin"] = flag_label(row["top_bin"])
         rows.append({"period": labels[end_s], "start_s": start_s, "end_s": end_s, **row})
     return rows
+
+
+def flag_label(label: str) -> str:
+    """Name a bin of a flag, whose values are counted as 0 and 1."""
+    return _FLAG_BINS.get(label, label)
 
 
 def worst_level(levels: Sequence[str]) -> str:

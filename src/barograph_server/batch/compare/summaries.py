@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from barograph.contract import Contract
@@ -15,6 +16,7 @@ from barograph_server.batch.compare.report import (
     SEVERITY,
     FieldVerdicts,
     PeriodShares,
+    flag_label,
     masked_fields,
     rows_by_period,
     unsliced_rows,
@@ -27,6 +29,8 @@ from barograph_server.sketches.sketch.categorical import UnseenCategories
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange
 from barograph_server.streams.monitor.state.series import Series
 
+MAX_NAMED_NEW = 3
+"""New categories that a report names per field."""
 MAX_NAMED_UNSEEN = 50
 """Unseen values that hints read per field."""
 
@@ -80,6 +84,7 @@ def summarise_fields(
         rates.setdefault(row["field"], []).append(row)
     masked = masked_fields(contract)
     critical = {field.name for field in contract.fields if field.critical}
+    flags = {field.name for field in contract.fields if field.type == "bool"}
     whole = {period.end_s for period in periods if period.is_whole}
     lines = []
     for i, field in enumerate(baseline.fields):
@@ -89,6 +94,12 @@ def summarise_fields(
         worst_rate = max(
             of_rates, key=lambda row: (SEVERITY[row["level"]], row["end_s"] in whole, abs(row["delta"])), default=None
         )
+        shares = None if worst is None else _shares(judged, i, worst, is_masked=field.name in masked)
+        if shares is not None and field.name in flags:
+            shares = replace(shares, labels=tuple(map(flag_label, shares.labels)))
+        new = Counter[str]()
+        if worst is not None and worst["top_bin"] == OTHER_BIN and field.name not in masked:
+            new = _unseen_values(judged.series, judged.series.layout.field_index[field.name])
         lines.append(
             FieldVerdicts(
                 field.name,
@@ -98,7 +109,8 @@ def summarise_fields(
                 tuple(row for row in of_rates if row["k"] or row["level"] in ("minor", "major")),
                 worst,
                 worst_rate,
-                None if worst is None else _shares(judged, i, worst, is_masked=field.name in masked),
+                shares,
+                tuple(value for value, _ in new.most_common(MAX_NAMED_NEW)),
             )
         )
     return sorted(lines, key=_order)

@@ -16,6 +16,7 @@ from barograph_server.batch.compare.report import (
     unsliced_rows,
 )
 from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.baseline.bins import OTHER_BIN
 from barograph_server.terminal import (
     percentage,
     plural,
@@ -95,11 +96,16 @@ def multivariate_line(report: Comparison) -> str:
 
 
 def moved_bin(line: FieldVerdicts) -> str:
-    """Name the bin that contributes most to PSI, with its shares in training and production."""
+    """Name the bin that contributes most to PSI, with its shares in training and production; or why it is unknown."""
     row = line.worst
+    if row is not None and row["reason"]:
+        return f"insufficient: {row['reason']}"
     if row is None or not row["top_bin"]:
         return ""
-    return f"{shorten_name(row['top_bin'])}: {percentage(row['expected_share'])} → {percentage(row['actual_share'])}"
+    name = shorten_name(row["top_bin"])
+    if row["top_bin"] == OTHER_BIN and line.new_values:
+        name += f" (new: {', '.join(f'“{shorten_name(value)}”' for value in line.new_values)})"
+    return f"{name}: {percentage(row['expected_share'])} → {percentage(row['actual_share'])}"
 
 
 def number(value: float, digits: int = 3) -> str:

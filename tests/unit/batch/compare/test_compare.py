@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -22,6 +23,7 @@ from barograph.contract.file import load_contract
 
 from barograph_server import CompareError, CompareReport, InferError, compare, infer
 from barograph_server.batch.compare.periods import make_periods
+from barograph_server.batch.compare.wording import moved_bin
 from barograph_server.errors import EXIT_UNJUDGED, EXIT_UNREADABLE, EXIT_VIOLATIONS
 from barograph_server.sketches.baseline.baseline import load_baseline
 from tests.support import command_line, odd_tables
@@ -85,6 +87,17 @@ def test_a_shift_in_one_week_is_reported_in_that_week() -> None:
     assert (result.level, result.cause) == ("major", "PSI of speed in 2025-01-13")
     assert line.shares is not None
     assert line.shares.period == "2025-01-13"
+    flag, city = np.arange(ROWS) % 4 == 0, np.where(np.arange(ROWS) % 2, "Oslo", "Rome")
+    before, after = (table(2).append_column("paid", pa.array(values)) for values in (flag, ~flag))
+    after = after.set_column(4, "city", pa.array(city))[ROWS // 8 :]
+    moved = {each.name: each for each in compare(before, after, **ROLES, multivariate=False).fields}
+    assert moved_bin(moved["paid"]).partition(":")[0] in ("true", "false")
+    assert moved["paid"].shares is not None
+    assert {"true", "false"} <= {*moved["paid"].shares.labels}
+    assert moved_bin(moved["city"]) == "other (new: “Rome”): 0% → 50.0%"
+    partly = report(table(2)[: ROWS // 8])
+    assert {moved_bin(each) for each in partly.fields} == {"insufficient: too few events"}
+    assert "insufficient (too few events), PSI" in partly.to_html()
     assert sum(line.shares.production) == pytest.approx(1)
     assert result.fails_at("major")
 
@@ -100,6 +113,12 @@ def test_other_units_types_spelling_and_missing_columns_are_named() -> None:
     assert hints(result)["city"][0] == "spelling"
     assert "“  oslo” for “Oslo”" in hints(result)["city"][1]
     assert hints(result)["age"] == ("missing", "the production table has no column age: counted as null")
+    # A delay has no speed, in whatever way it spread.
+    for name, is_named in (("gust", True), ("arrivalDelay", False)):
+        before, after = (table(seed).append_column(name, table(seed)["speed"]) for seed in (1, 2))
+        i = after.column_names.index(name)
+        after = after.set_column(i, name, pa.array(after[name].to_numpy() / (1.852 / 3.6)))
+        assert (name in hints(compare(before, after, **ROLES, multivariate=False))) == is_named
     texts = report(table(2, speed=pa.array([str(value) for value in served["speed"].to_pylist()])))
     assert hints(texts)["speed"][0] == "type"
     assert "double in training, string in production: numbers written as text" in hints(texts)["speed"][1]
@@ -122,6 +141,9 @@ def test_performance_is_measured_and_estimated() -> None:
     assert "auc in 2025-01-13" in early.to_html()
     # Scores alone cannot show that labels lost their relation to them.
     assert auc["2025-01-20"].estimate == pytest.approx(auc["2025-01-20"].training, abs=0.03)
+    micro = [replace(each, metric="f1_micro") for each in result.performance if each.metric == "accuracy"]
+    page = replace(result, performance=(*result.performance, *micro)).to_html()
+    assert (page.count("<figcaption>accuracy = f1_micro<"), page.count("<figcaption>f1_micro<")) == (1, 0)
     unlabelled = report(table(2, bought=None))
     estimates = [metric.estimate for metric in unlabelled.performance if metric.metric == "auc"]
     assert len(estimates) == 4
