@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import pytest
 import typer
 from barograph.contract import Text
 from barograph.contract.evaluators import Evaluator
@@ -28,6 +29,7 @@ LINES = {
 """What each prints when it serves."""
 
 
+@pytest.mark.long
 def test_every_command_that_serves_starts_with_the_documented_environment(pipeline: Pipeline, tmp_path: Path) -> None:
     helps: dict[str, str] = {}
     for name, entry in COMMANDS.items():
