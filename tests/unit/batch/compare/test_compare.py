@@ -330,7 +330,7 @@ MINUTES_MS = MONDAY_MS + np.arange(ROWS) * 16 * 60_000 // ROWS
             {"bought": pa.array(np.arange(ROWS) % 2 == 0)},
             [],
             EXIT_VIOLATIONS,
-            "major (accuracy 0.486 instead of 0.670 in 2025-01-13)",
+            "major (accuracy 0.486 instead of 0.670",
         ),
         ({"at": pa.array(MINUTES_MS), "age": pa.array([17] * ROWS)}, [], EXIT_VIOLATIONS, "major (PSI of age in all"),
         ({"at": pa.array(MINUTES_MS)}, [], 0, "Worst level: stable"),
