@@ -6,14 +6,12 @@ browser still sends that name as Host, so the endpoint answers only to IP addres
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import threading
 from collections.abc import Callable, Collection, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import accumulate
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -23,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.health.watchdog import Health
+from barograph_server.streams.runtime.host_names import is_known, known_names
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.operations.metrics import BUCKETS_S, PREFIX, MetricFamily
@@ -89,7 +88,7 @@ class Endpoint:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(ReportCollector(report))
         host = settings.metrics_host
-        names = {"localhost", _plain(host), *map(_plain, settings.metrics_names.split(","))} - {""}
+        names = known_names(host, settings.metrics_names)
         handler = _handler(registry, report, health, names)
         self._server = _listen(host, settings.metrics_port, DEFAULT_PORTS[report.kind], handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="endpoint", daemon=True)
@@ -134,23 +133,6 @@ def _listen(host: str, port: int | None, default: int, handler: type[BaseHTTPReq
     )
 
 
-def _plain(name: str) -> str:
-    return name.strip().rstrip(".").lower()
-
-
-def _is_known(host: str, names: Collection[str]) -> bool:
-    """Return whether a Host header contains an IP address or a known name."""
-    try:
-        name = _plain(urlsplit(f"//{host}").hostname or "")
-    except ValueError:
-        return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name in names
-    return True
-
-
 def _handler(
     registry: CollectorRegistry, report: Report, health: Callable[[], Health], names: Collection[str]
 ) -> type[BaseHTTPRequestHandler]:
@@ -161,7 +143,7 @@ def _handler(
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             # Clients of HTTP/1.0, such as probes of load balancers, send no Host; browsers always do.
-            if not all(_is_known(host, names) for host in self.headers.get_all("Host", [])):
+            if not all(is_known(host, names) for host in self.headers.get_all("Host", [])):
                 self._answer(421, "text/plain; charset=utf-8", _UNKNOWN_NAME)
             elif path == "/metrics":
                 encode, kind = choose_encoder(self.headers.get("Accept", ""))

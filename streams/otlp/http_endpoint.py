@@ -1,17 +1,19 @@
 """OTLP over HTTP: `POST /v1/traces` in protobuf and JSON.
 
-It has no authentication: bind it to the loopback address, or put the OpenTelemetry Collector before it. Browsers cannot
-reach it from foreign pages, since both content types need a CORS preflight, which it does not answer.
+It has no authentication: bind it to the loopback address, or put the OpenTelemetry Collector before it. Pages cannot
+use it: requests of browsers (with `Origin`) and requests under unknown host names are rejected.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import socket
 import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import uvicorn
@@ -21,12 +23,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.otlp.receiver import ExportResult, QueueFull, Receiver
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
 from barograph_server.streams.otlp.settings import Encoding
 from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, check_size
+from barograph_server.streams.runtime.host_names import is_known, known_names
 
 PATH = "/v1/traces"
 RETRY_AFTER_S = 5
@@ -39,6 +43,13 @@ MAX_CONNECTIONS = 200
 STORE_S = 4.0
 """How long an answer waits until Kafka has the predictions, in addition to the wait of calls for their parents. Both
 are less, by default, than the ten seconds after which exporters give up."""
+HEADERS_S = 5.0
+"""Longest time in which the headers of a request must arrive; then the connection is closed."""
+MAX_GZIP_MEMBERS = 100
+LARGE_BYTES = 1 << 20
+"""Unpacked bodies of this size may take hundreds of megabytes while they are decoded."""
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""Of glibc; other libraries have no such function."""
 _POLL_S = 0.02
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 _ENCODINGS: dict[str, Encoding] = {_PROTOBUF: "protobuf", _JSON: "json"}
@@ -50,7 +61,7 @@ _STATUS_CODES = {404: _NOT_FOUND, 405: _UNIMPLEMENTED, 413: _EXHAUSTED, 429: _UN
 class OtlpEndpoint:
     """The HTTP server, on a thread of its own."""
 
-    def __init__(self, receiver: Receiver, host: str, port: int, limit_s: float) -> None:
+    def __init__(self, receiver: Receiver, host: str, port: int, limit_s: float, names: str = "") -> None:
         """Bind the port; requests are answered after `start`.
 
         Args:
@@ -58,11 +69,17 @@ class OtlpEndpoint:
             host: to listen on.
             port: 0 for any free one.
             limit_s: how long an answer waits until Kafka has the predictions.
+            names: further host names, separated by commas.
 
         Raises:
             ProcessorError: the address cannot be bound.
         """
-        self._receiver, self._limit_s = receiver, limit_s
+        self._receiver, self._limit_s, self._names = receiver, limit_s, known_names(host, names)
+        self._turn = asyncio.Lock()
+        """Held while a body is unpacked and read: unpacked bodies are in memory one at a time."""
+        self._has_read_large = False
+        self._reader = ThreadPoolExecutor(1, "otlp-reader")
+        """One thread: the allocator keeps memory for each thread that took it."""
         self.buffered_bytes = 0
         """Bytes of bodies that are in memory."""
         try:
@@ -78,6 +95,7 @@ class OtlpEndpoint:
             self._app(),
             log_level="critical",
             access_log=False,
+            http=_LimitedHeaders,
             ws="none",
             lifespan="off",
             server_header=False,
@@ -101,6 +119,7 @@ class OtlpEndpoint:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        self._reader.shutdown(wait=False)
         self._socket.close()
 
     def _serve(self) -> None:
@@ -112,6 +131,12 @@ class OtlpEndpoint:
         )
 
     async def _traces(self, request: Request) -> Response:
+        if "origin" in request.headers:
+            return _error(request, 403, "Requests of browsers are rejected.")
+        if not all(is_known(host, self._names) for host in request.headers.getlist("host")):
+            return _error(
+                request, 421, "The receiver does not know the host name of the request. Add it to otlp.names."
+            )
         encoding = _ENCODINGS.get(_content_type(request))
         if encoding is None:
             return _error(request, 415, f"The content type must be {_PROTOBUF} or {_JSON}.")
@@ -124,9 +149,12 @@ class OtlpEndpoint:
         try:
             async with asyncio.timeout(BODY_S):
                 await body.read(request)
-            data = unpack(body.data) if compression == "gzip" else bytes(body.data)
-            # Embedding texts can take seconds, in which the bodies of others must arrive.
-            result = await asyncio.to_thread(self._receiver.receive, data, encoding)
+            async with self._turn:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                # Embedding texts can take seconds, in which the bodies of others must arrive.
+                loop = asyncio.get_running_loop()
+                result = await loop.run_in_executor(self._reader, self._read, body, compression == "gzip", encoding)
         except ExportError as error:
             await asyncio.to_thread(self._receiver.count_rejected_request, error)
             return _error(request, 413 if error.reason is RequestReason.TOO_LARGE else 400, str(error))
@@ -140,14 +168,57 @@ class OtlpEndpoint:
             body.release()
         return await self._answer(request, encoding, result)
 
+    def _read(self, body: _Body, is_packed: bool, encoding: Encoding) -> ExportResult:
+        data = unpack(body.data) if is_packed else bytes(body.data)
+        self._has_read_large = self._has_read_large or len(data) > LARGE_BYTES
+        try:
+            return self._receiver.receive(data, encoding)
+        except ExportError as error:
+            # The frames of the traceback hold the decoded message.
+            raise error.with_traceback(None) from None
+
+    def give_back_memory(self) -> None:
+        """Return to the system what large bodies took; the allocator would keep it. Call it about every second."""
+        if self._has_read_large:
+            self._has_read_large = False
+            if _TRIM is not None:
+                _TRIM(0)
+
     async def _answer(self, request: Request, encoding: Encoding, result: ExportResult) -> Response:
         """Acknowledge a request once Kafka has its predictions."""
         end_s = time.monotonic() + self._limit_s
         while not self._receiver.is_stored(result):
             if time.monotonic() >= end_s:
                 return _later(request, 503, f"Kafka has not stored the predictions within {self._limit_s:g} s")
+            if await request.is_disconnected():
+                return Response(status_code=400)
             await asyncio.sleep(_POLL_S)
         return _accepted(encoding, result)
+
+
+class _LimitedHeaders(H11Protocol):
+    """Closes a connection if the headers of a request do not arrive in time; bodies have `BODY_S`."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._limit()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._limit()
+
+    def _limit(self) -> None:
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._timer = self.loop.call_later(HEADERS_S, self._end, self.cycle)
+
+    def _end(self, cycle: object) -> None:
+        self._timer = None
+        if self.cycle is cycle:
+            self.transport.close()
+        else:
+            self._limit()
 
 
 class _Body:
@@ -172,20 +243,25 @@ class _Body:
 
 
 def unpack(data: bytes | bytearray) -> bytes:
-    """Unpack gzip.
+    """Unpack gzip, which may have several members.
 
     Raises:
         ExportError: it is not gzip, cut off, or larger than an export request may be.
     """
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacker.decompress(data, MAX_REQUEST_BYTES + 1)
-    except zlib.error:
-        raise ExportError(RequestReason.NOT_GZIP, "The content encoding is gzip, and the body is not.") from None
-    check_size(len(unpacked))
-    if not unpacker.eof:
-        raise ExportError(RequestReason.NOT_GZIP, "The gzip of the body is cut off.")
-    return unpacked
+    unpacked = bytearray()
+    for _ in range(MAX_GZIP_MEMBERS):
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            unpacked += unpacker.decompress(data, MAX_REQUEST_BYTES + 1 - len(unpacked))
+        except zlib.error:
+            raise ExportError(RequestReason.NOT_GZIP, "The content encoding is gzip, and the body is not.") from None
+        check_size(len(unpacked))
+        if not unpacker.eof:
+            raise ExportError(RequestReason.NOT_GZIP, "The gzip of the body is cut off.")
+        data = unpacker.unused_data
+        if not data:
+            return bytes(unpacked)
+    raise ExportError(RequestReason.NOT_GZIP, f"The gzip of the body has more than {MAX_GZIP_MEMBERS} members.")
 
 
 def _content_type(request: Request) -> str:

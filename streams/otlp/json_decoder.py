@@ -12,7 +12,7 @@ import msgspec
 
 from barograph_server.streams.otlp.export_decoder import ExportDecoder
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
-from barograph_server.streams.otlp.span import STATUS_ERROR, DecodedRequest, check_size, check_span_count
+from barograph_server.streams.otlp.span import STATUS_ERROR, DecodedRequest, check_count, check_size
 
 
 class _Value(msgspec.Struct, gc=False):
@@ -164,7 +164,9 @@ class JsonExportDecoder(ExportDecoder):
         except msgspec.DecodeError as error:
             # The message names the place and the types, never a value.
             raise ExportError(RequestReason.NOT_JSON, f"The body is not OTLP/JSON: {error}.") from None
-        check_span_count(sum(len(group.spans) for each in message.resourceSpans for group in each.scopeSpans))
+        check_count(len(message.resourceSpans), "resources")
+        check_count(sum(len(each.scopeSpans) for each in message.resourceSpans), "scopes")
+        check_count(sum(len(group.spans) for each in message.resourceSpans for group in each.scopeSpans))
         request = DecodedRequest()
         try:
             for each in message.resourceSpans:

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from barograph_server.streams.otlp.export_decoder import ExportDecoder
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
-from barograph_server.streams.otlp.span import STATUS_ERROR, DecodedRequest, check_size, check_span_count
+from barograph_server.streams.otlp.span import STATUS_ERROR, DecodedRequest, check_count, check_size
 
 
 class ProtobufExportDecoder(ExportDecoder):
@@ -33,8 +33,10 @@ class ProtobufExportDecoder(ExportDecoder):
                 "The body is not an ExportTraceServiceRequest in protobuf: it is cut off, has another encoding, or "
                 "nests values more than 100 levels deep.",
             ) from None
+        check_count(len(message.resource_spans), "resources")
+        check_count(sum(len(each.scope_spans) for each in message.resource_spans), "scopes")
         groups = [(each.resource, scope) for each in message.resource_spans for scope in each.scope_spans]
-        check_span_count(sum(len(group.spans) for _, group in groups))
+        check_count(sum(len(group.spans) for _, group in groups))
         request = DecodedRequest()
         for resource, group in groups:
             scope = self._scope(group.scope.name, group.scope.version, self._resource(resource.attributes))

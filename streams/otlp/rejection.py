@@ -21,7 +21,7 @@ class RequestReason(StrEnum):
     TOO_LARGE = "too-large"
     """The request has more bytes than the limit, packed or unpacked."""
     TOO_MANY_SPANS = "too-many-spans"
-    """The request has more spans than the limit."""
+    """The request has more spans, resources or scopes than the limit."""
 
 
 class SpanReason(StrEnum):

@@ -98,7 +98,7 @@ def receive(
     )
     ingest = make_ingest(producer=outbox.producer_id, seq=outbox.seq, nested=NestedCalls(wait_s=otlp.wait_s))
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)
-    endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port, otlp.wait_s + STORE_S)
+    endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port, otlp.wait_s + STORE_S, otlp.names)
     # What exists now lives as long as the process; the garbage collector need not visit it at each request.
     gc.collect()
     gc.freeze()
@@ -109,6 +109,7 @@ def receive(
             if not endpoint.is_alive:
                 raise ProcessorError("The HTTP server ended. Restart the processor.")
             receiver.tick()
+            endpoint.give_back_memory()
             if receiver.is_full:
                 report.heartbeat.blocked("The queue to Kafka is full; exporters keep what they send.")
             else:

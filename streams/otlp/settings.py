@@ -40,6 +40,15 @@ class OtlpSettings:
         str, Setting(TextKind(), "host that `barograph run otlp` listens on for exports; it has no authentication")
     ] = "127.0.0.1"
     port: Annotated[int, Setting(IntegerKind(0, 65_535), "its port; 0 for any free port")] = DEFAULT_PORT
+    names: Annotated[
+        str,
+        Setting(
+            TextKind(),
+            "further host names under which exporters reach it, separated by commas; `localhost`, the name in "
+            "`otlp.host` and IP addresses need no entry",
+            default="empty",
+        ),
+    ] = ""
     model_attribute: Annotated[
         str, Setting(TextKind(), "attribute of the resource that names the application, which becomes the model")
     ] = SERVICE_NAME

@@ -17,7 +17,7 @@ from barograph_server.streams.otlp.rejection import ExportError, RequestReason, 
 MAX_REQUEST_BYTES = 5 << 20
 """Largest export request, packed and unpacked: a hostile one of this size takes 440 MB while it is decoded."""
 MAX_SPANS = 10_000
-"""Most spans of one export request; the Collector's batches have 8,192 by default."""
+"""Most spans, resources and scopes of one export request; the Collector's batches have 8,192 by default."""
 MAX_ATTRIBUTES = 10_000
 """Most attributes and most events of a span; OpenInference writes several attributes per message of a conversation."""
 MAX_JSON_TEXT = 64 << 10
@@ -115,16 +115,16 @@ def is_parent_id(value: bytes) -> bool:
     return not value or is_span_id(value)
 
 
-def check_span_count(n_spans: int) -> None:
-    """Check the number of spans of an export request.
+def check_count(n: int, what: str = "spans") -> None:
+    """Check the number of spans of an export request, of its resources or of its scopes.
 
     Raises:
         ExportError: there are too many.
     """
-    if n_spans > MAX_SPANS:
+    if n > MAX_SPANS:
         raise ExportError(
             RequestReason.TOO_MANY_SPANS,
-            f"The request has {n_spans:,} spans; at most {MAX_SPANS:,} are read. Reduce the exporter's batch size "
+            f"The request has {n:,} {what}; at most {MAX_SPANS:,} are read. Reduce the exporter's batch size "
             "(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, or the Collector's batch processor).",
         )
 
