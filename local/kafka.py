@@ -8,8 +8,10 @@ This is a full Kafka broker with transactions and rebalances; because there is o
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,7 +156,7 @@ class LocalKafka(LocalServer):
             state[f"{name} port"] = self._listener_ports[name] = choose_port(besides=chosen)
             chosen.add(state[f"{name} port"])
         self._write_broker_properties(state["port"], state["controller_port"])
-        return self._java("kafka.Kafka", str(self._properties_path)), None
+        return self._java("kafka.Kafka", str(self._properties_path)), _java_environ()
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
         # A broker that was taken over keeps its recorded ports.
@@ -175,7 +177,9 @@ class LocalKafka(LocalServer):
             f"--cluster-id={cluster_id}",
             f"--config={self._properties_path}",
         )
-        done = subprocess.run(command, capture_output=True, text=True, check=False, umask=UMASK)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, umask=UMASK, env=_java_environ()
+        )
         if done.returncode:
             raise LocalStackError(
                 f"The data folder {self._topics_dir} of the local Kafka could not be formatted:\n"
@@ -209,7 +213,7 @@ class LocalKafka(LocalServer):
             | {"process.roles": "controller", "listeners": address, "advertised.listeners": address},
         )
         controller = ChildProcess("kafka-controller", run_dir=self.data_dir, log_path=self.log_path)
-        controller.spawn(self._java("kafka.Kafka", str(path)))
+        controller.spawn(self._java("kafka.Kafka", str(path)), environ=_java_environ())
         try:
             controller.wait_ready(lambda: unregister_broker(port, _NODE_ID), START_TIMEOUT_S)
         finally:
@@ -258,8 +262,23 @@ class LocalKafka(LocalServer):
         )
 
 
+def _java_environ() -> dict[str, str]:
+    """Return the environment of Java, which reads the names of files in the encoding of the locale.
+
+    With `LC_ALL=C` Python writes them in UTF-8, and Java would not find a folder with other characters than ASCII.
+    """
+    return {**os.environ, "LC_ALL": "C.UTF-8"} if sys.getfilesystemencoding() == "utf-8" else dict(os.environ)
+
+
 def _write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    write_private(path, "".join(f"{name}={value}\n" for name, value in properties.items()))
+    write_private(path, "".join(f"{name}={_escaped(value)}\n" for name, value in properties.items()))
+
+
+def _escaped(value: str) -> str:
+    """Write a value as Java reads it: in ISO 8859-1, with escape sequences for other characters."""
+    units = value.encode("utf-16-be")
+    codes = [int.from_bytes(units[i : i + 2]) for i in range(0, len(units), 2)]
+    return "".join(chr(code) if code < 128 and code != ord("\\") else f"\\u{code:04x}" for code in codes)
 
 
 def broker_answers(bootstrap_servers: str, cluster_id: str | None = None) -> bool:

@@ -132,7 +132,7 @@ async def read_json(request: Request) -> Any:
     """Read the body of a request as JSON.
 
     Raises:
-        InvalidRequest: it is too large, or is not JSON.
+        InvalidRequest: it is too large, is not JSON, or has half a surrogate pair, which no table and topic takes.
     """
     body = b""
     async for piece in request.stream():
@@ -140,9 +140,15 @@ async def read_json(request: Request) -> Any:
         if len(body) > BODY_BYTES:
             raise InvalidRequest(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
     try:
-        return json.loads(body)
+        values = json.loads(body)
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            "The request has half a surrogate pair, which is no text. Remove the character."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("The request is not valid JSON.") from error
+    return values
 
 
 def check_same_origin(request: Request) -> None:

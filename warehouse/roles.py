@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from barograph_server.warehouse.client import identifier
+from barograph_server.warehouse.tables import SCHEMAS
 
 PREFIX = "barograph_"
 """Roles, profiles and quotas belong to a server, not to a database: the prefix distinguishes them from others."""
@@ -52,7 +53,17 @@ _JUDGED = (
     "violations",
     "volume",
 )
+_RECORDED = ("labels", "predictions", "shadow_predictions")
+_GUARDED = ("detectability", "model_health", "suspected_causes")
 _REPORTED = ("processor_metrics", "processors")
+_OF_DRILLS = tuple(
+    sorted(
+        table
+        for table in {"baselines", "contracts", *_RECORDED, *_JUDGED, *_SCORED, *_GUARDED, *_REPORTED}
+        if "model" in SCHEMAS[table].names
+    )
+)
+"""Tables with rows of a model of a live drill: those that the drill and processors write."""
 _EVALUATIONS = ("eval_acceptances", "eval_items", "eval_runs")
 _PROMPTS = ("changes", "prompt_labels", "prompts")
 _ALL = ("*",)
@@ -164,6 +175,8 @@ class Role:
     """Tables that it inserts into."""
     further: tuple[str, ...] = ()
     """Other privileges on the whole database."""
+    deletes: tuple[str, ...] = ()
+    """Tables whose rows it deletes."""
     readonly: int | None = None
     """ClickHouse's setting: 1 forbids writes and settings, 2 writes; None forbids neither."""
     limits: tuple[Limit, ...] = ()
@@ -237,7 +250,7 @@ ROLES: tuple[Role, ...] = (
         "and delete their rows",
         _ALL,
         ("baselines", "contracts", "drills", "model_health"),
-        ("ALTER DELETE",),
+        deletes=_OF_DRILLS,
     ),
     Role(
         "barograph_prompts",
@@ -279,7 +292,7 @@ ROLES: tuple[Role, ...] = (
         "barograph_recorder",
         "the recorder",
         _REGISTRY,
-        ("labels", "predictions", "shadow_predictions", *_REPORTED, "topics"),
+        (*_RECORDED, *_REPORTED, "topics"),
         _SYNC,
     ),
     Role(
@@ -313,7 +326,7 @@ ROLES: tuple[Role, ...] = (
         "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "
         "rolls prompts back",
         tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rate_levels", "rollback_proposals"})),
-        ("detectability", "model_health", "suspected_causes", *_PROMPTS, *_REPORTED),
+        (*_GUARDED, *_PROMPTS, *_REPORTED),
         _SYNC,
     ),
     Role(
@@ -372,6 +385,7 @@ def _statements(database: str, role: Role) -> list[str]:
     name = identifier(role.name)
     grants = [f"SELECT ON {database}.{_grant_target(table)}" for table in role.reads]
     grants += [f"INSERT ON {database}.{_grant_target(table)}" for table in role.writes]
+    grants += [f"ALTER DELETE ON {database}.{identifier(table)}" for table in role.deletes]
     grants += [f"{privilege} ON {database}.*" for privilege in role.further]
     result = [f"CREATE ROLE IF NOT EXISTS {name}", f"GRANT {', '.join(grants)} TO {name} WITH REPLACE OPTION"]
     settings = [f"readonly = {role.readonly}"] if role.readonly is not None else []

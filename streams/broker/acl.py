@@ -25,7 +25,10 @@ KafkaRole = Literal[
     "monitor",
     "guard",
     "otlp",
+    "otlp-http",
     "evaluator",
+    "review",
+    "drill",
     "serving",
     "dead-letters",
     "rebuild",
@@ -103,6 +106,16 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
         case "otlp":
             # Read on the topics of the Collector, whose names only the settings have, is granted beside these.
             return (_write(topics.predictions), *_member("otlp", topics, transactions=True))
+        case "otlp-http":
+            return (_write(topics.predictions),)
+        case "review":
+            return (_write(topics.labels),)
+        case "drill":
+            return (
+                *map(_write, (topics.predictions, topics.labels)),
+                _read(topics.model_health),
+                _write(topics.model_health),
+            )
         case "serving":
             return (_read(topics.model_health), _read(topics.prompts))
         case "dead-letters":

@@ -65,7 +65,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
             reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
-        require_acls(settings, "publisher")
+        require_acls(settings, "otlp-http")
         receive(settings, otlp, make_ingest, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)

@@ -119,9 +119,10 @@ def test_a_dead_members_partitions_move_within_its_session(broker: LocalKafka, t
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[LocalKafka]:
-    """A broker that the test may hurt."""
-    kafka = LocalKafka(tmp_path / "kafka", port=0, log_dir=tmp_path / "logs")
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalKafka]:
+    """A broker that the test may hurt, in a folder whose name the locale cannot write."""
+    monkeypatch.setenv("LC_ALL", "C")
+    kafka = LocalKafka(tmp_path / "größe 模型", port=0, log_dir=tmp_path / "logs")
     yield kafka
     kafka.kill()
 

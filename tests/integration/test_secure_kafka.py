@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import clickhouse_connect
 import msgspec
@@ -32,7 +32,7 @@ from barograph_server.provisioning import apply_all
 from barograph_server.provisioning.access.acls import USER_PREFIX, user_acls
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, missing_acls, require_acls, required_acls
+from barograph_server.streams.broker.acl import Acl, KafkaRole, missing_acls, require_acls, required_acls
 from barograph_server.streams.broker.client import make_consumer
 from barograph_server.streams.broker.transactions import Transactions
 from barograph_server.streams.errors import ProcessorError
@@ -336,7 +336,7 @@ def test_a_processor_with_one_missing_acl_reports_it(
         assert f"lacks {lacked}. `barograph plan --acls`" in pipeline.log(instance), pipeline.log(instance)
 
 
-@pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "serving", "dead-letters", "prompts", "apply"])
+@pytest.mark.parametrize("who", get_args(KafkaRole))
 def test_each_missing_acl_is_reported(kafka: SecureKafka, deployment: Deployment, who: KafkaRole) -> None:
     for i, lacked in enumerate(required_acls(who, deployment.topics)):
         if lacked.resource == "transactional-id":

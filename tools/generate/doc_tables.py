@@ -45,7 +45,10 @@ _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     *((processor, processor) for processor in PROCESSORS),
     ("serving", "serving systems with `Guard` or `Prompts`"),
     ("otlp", "`run otlp` with `otlp.topics`; and Read on these topics"),
+    ("otlp-http", "`run otlp` without `otlp.topics`"),
     ("evaluator", "`run evaluator`"),
+    ("review", "`review`"),
+    ("drill", "`drill run --live`, and `drill clean` after it"),
     ("dead-letters", "`dead-letters`; only `replay` writes to the source topics"),
     ("rebuild", "`rebuild`; the groups, `labels` and `partials` only for `--after-restore`"),
     ("prompts", "`prompts`"),
@@ -82,9 +85,14 @@ def role_table() -> str:
     """Write the roles of ClickHouse with their grants and limits, as Markdown."""
     lines = ["| role | of | SELECT | INSERT | further | bounds |", "|---|---|---|---|---|---|"]
     for role in ROLES:
-        cells = [_tables(role.reads), _tables(role.writes), ", ".join(role.further) or "–", _limits(role)]
+        cells = [_tables(role.reads), _tables(role.writes), _further(role), _limits(role)]
         lines.append(f"| `{role.name}` | {role.info} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _further(role: Role) -> str:
+    deletes = [f"ALTER DELETE on {_tables(role.deletes)}"] if role.deletes else []
+    return ", ".join((*role.further, *deletes)) or "–"
 
 
 def _tables(tables: tuple[str, ...]) -> str:

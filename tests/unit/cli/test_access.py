@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from barograph.contract import Contract, LabelSpec
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
 from barograph_server.provisioning.access.acls import acl_lines, user_acls
-from barograph_server.streams.broker.acl import Acl, required_acls
+from barograph_server.streams.broker.acl import Acl, KafkaRole, required_acls
 from barograph_server.streams.topics import Topics
 from tests.support.command_line import run
+from tests.support.pipeline import ROOT
 from tests.support.secure_kafka import bindings_of
+from tools.generate import doc_tables
 
 ODD = 'it\'s "a" $(touch stolen) `touch stolen` ; #&|<>*\\ ü'
 
@@ -64,6 +67,38 @@ def test_only_the_command_and_the_guard_write_prompts_and_serving_systems_only_r
     }
     assert writers == {"barograph-prompts", "barograph-guard"}
     assert {right.operation for right in required_acls("serving", topics)} == {"Read"}
+
+
+def test_every_program_that_writes_to_kafka_has_a_user() -> None:
+    """A new writer belongs here, with the user whose ACLs `plan --acls` prints."""
+    writers = {
+        "alerts/guard/health_log.py": "guard",
+        "drills/run/live_models.py": "drill",
+        "drills/run/live_stream.py": "drill",
+        "src/barograph_server/batch/backfill/backfill.py": "publisher",
+        "src/barograph_server/evaluation/review/gold_labels.py": "review",
+        "streams/evaluator/worker.py": "evaluator",
+        "streams/monitor/worker.py": "monitor",
+        "streams/otlp/run.py": "otlp-http",
+        "streams/otlp/topic_reader.py": "otlp",
+        "streams/prompts/prompt_log.py": "prompts",
+        "streams/recorder/recorder.py": "recorder",
+        "streams/sketcher/sketcher.py": "sketcher",
+    }
+    readers = {"apply", "serving", "dead-letters", "rebuild"}
+    # Those of a scratch namespace, which its creator owns, and of `doctor`, whose own topic docs/security.md describes.
+    besides = {"drills/run/run.py", "drills/run/guard_probe.py", "src/barograph_server/operations/doctor/clocks.py"}
+    opens = re.compile(r"\b(?:Producer|Transactions|CompactedLog|Outbox|Publisher\.from_contract)\(")
+    paths = {
+        path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+        for folder in ("alerts", "cli", "drills", "local", "src/barograph_server", "streams")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    opened = {path for path, text in paths.items() if opens.search(text) and not path.startswith("streams/broker/")}
+    assert opened - besides == writers.keys()
+    users = {acl.user.removeprefix("barograph-") for acl in user_acls(Topics())}
+    assert users == {*get_args(KafkaRole)} == {who for who, _ in doc_tables._PRINCIPALS}
+    assert {*writers.values()} | readers == users
 
 
 def test_each_model_has_a_publisher_that_may_write_labels_only_if_it_has_labels() -> None:

@@ -82,6 +82,8 @@ def read_label_studio(text: str, path: Path) -> tuple[list[LabelledAnswer], int]
     """
     try:
         tasks = json.loads(text)
+        # Half a surrogate pair is no text: no table and topic takes it.
+        json.dumps(tasks, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise CommandError(f"{path} is not JSON: {error}.") from error
     if not isinstance(tasks, list):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from barograph_server.local.child_process import ChildProcess
+from barograph_server.local.private_files import write_private
 from barograph_server.operations.dev.supervisor import last_reason
 from barograph_server.settings import KEYS, PREFIX, Settings, variable_of
 
@@ -102,7 +103,7 @@ def write_settings(path: Path, settings: Settings) -> None:
         "[processors]",
         *_assignments({name: value for name, value in overrides.items() if f"processors.{name}" in KEYS}),
     ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_private(path, "".join(f"{line}\n" for line in lines))
 
 
 def _assignments(values: Mapping[str, Any]) -> list[str]:

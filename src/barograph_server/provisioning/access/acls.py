@@ -33,8 +33,11 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
     """
     acls = [_user_acl("apply", "`barograph apply` and `plan`", topics)]
     acls += [_user_acl(processor, f"the {processor}", topics) for processor in PROCESSORS]
-    acls.append(_user_acl("otlp", "`barograph run otlp`; with `otlp.topics` also grant Read on these topics", topics))
+    acls.append(_user_acl("otlp", "`barograph run otlp` with `otlp.topics`: also grant Read on these topics", topics))
+    acls.append(_user_acl("otlp-http", "`barograph run otlp` without `otlp.topics`", topics))
     acls.append(_user_acl("evaluator", "`barograph run evaluator`", topics))
+    acls.append(_user_acl("review", "`barograph review`, which sends labels of people", topics))
+    acls.append(_user_acl("drill", "`barograph drill run --live`, and `drill clean` after it", topics))
     acls.append(_user_acl("serving", "serving systems that use `Guard` or `Prompts`", topics))
     acls.append(_user_acl("dead-letters", "`barograph dead-letters`; `replay` writes to the source topics", topics))
     acls.append(_user_acl("rebuild", "`barograph rebuild`", topics))

@@ -82,6 +82,7 @@ def test_files_that_are_no_labels() -> None:
             read_csv(text, PATH)
     for text, message in (
         ("{", "labels is not JSON"),
+        ('[{"data": {"id": "\\ud800"}}]', "labels is not JSON.*surrogates not allowed"),
         ("[" * 100_000, "labels is not JSON"),
         ('[{"id": 1, "label": "faulty"}]', "labels, task 1: a task has `data` and `annotations`"),
     ):

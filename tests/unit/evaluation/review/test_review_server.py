@@ -89,6 +89,7 @@ def test_labels_of_another_shape_are_explained(server: ReviewServer) -> None:
         ({**KEY, "label": "wrong"}, 400),
         ({**KEY, "label": ["faulty"]}, 400),
         ({**KEY, "label": "faulty", "note": "x" * 2001}, 400),
+        ({**KEY, "label": "faulty", "note": "half a pair: \ud800"}, 400),
         ({**KEY, "label": "faulty", "note": "x" * 70_000}, 413),
     ]
     for body, status in bodies:

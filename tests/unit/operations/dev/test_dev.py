@@ -97,6 +97,7 @@ def test_processors_read_the_settings_of_the_command(tmp_path: Path) -> None:
     )
     write_settings(tmp_path / "p.toml", settings)
     assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == settings
+    assert (tmp_path / "p.toml").stat().st_mode & 0o777 == 0o600
     plain = dataclasses.replace(settings, processor_overrides={})
     write_settings(tmp_path / "p.toml", plain)
     assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == plain
