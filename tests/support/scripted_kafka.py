@@ -27,7 +27,7 @@ class BrokerScript:
         """Raised by the next attempts to create a producer, one after another."""
         self.can_flush = True
         self.delivered: list[ProducedMessage] = []
-        self.on_poll: Callable[[], None] = lambda: None
+        self.on_poll: Callable[[], object] = lambda: None
         self.topic_answers: list[KafkaError | int] = []
         """Answers to metadata requests, one after another: an error or a number of partitions."""
 
