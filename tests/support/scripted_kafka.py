@@ -30,7 +30,7 @@ class BrokerScript:
         self.answers_after_purge = False
         """Whether the broker is slow, not down: it answers what was in flight at a purge, and what is sent after it."""
         self.delivered: list[ProducedMessage] = []
-        self.on_poll: Callable[[], None] = lambda: None
+        self.on_poll: Callable[[], object] = lambda: None
         self.topic_answers: list[KafkaError | int] = []
         """Answers to metadata requests, one after another: an error or a number of partitions."""
 

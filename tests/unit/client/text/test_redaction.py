@@ -1,6 +1,5 @@
 import inspect
 import itertools
-import math
 import re
 import time
 from collections.abc import Callable
@@ -49,38 +48,16 @@ def test_every_placeholder_has_a_kind() -> None:
 
 def test_hostile_texts_take_time_in_proportion() -> None:
     """Repeated parts: those that patterns nearly match, and each word and pair of words of the examples above."""
-    parts = {
-        "1 ",
-        "(1",
-        "a.a@",
-        "x@a.",
-        "_a://",
-        "-----BEGIN A-----",
-        "DE12 ",
-        "token:abcdef<",
-        "+1",
-        ":1",
-        "1:",
-        "secret :",
-    }
+    parts = set(re.findall("[^|]+", "1 |(1|a.a@|x@a.|_a://|-----BEGIN A-----|DE12 |token:abcdef<|+1|:1|1:|secret :"))
     for text in (*FOUND, *UNCHANGED):
         words = re.findall(r"\w+|\W", text)
         parts |= {*words, *map("".join, itertools.pairwise(words))}
-    ratios = ((_ratio(part, read), part) for part in sorted(parts) for read in (redact, code_share))
-    assert not [each for each in ratios if each[0] > 8]
-
-
-def _ratio(part: str, read: Callable[[str], object]) -> float:
-    """Return how much longer 4,000 characters take than 1,000; the smallest of three, if it looks quadratic."""
-    ratio = math.inf
-    for _ in range(3):
-        if ratio > 8:
-            ratio = min(ratio, _seconds(part, 4_000, read) / max(_seconds(part, 1_000, read), 1e-5))
-    return ratio
+    for part, read in itertools.product(sorted(parts), (redact, code_share)):
+        # The load of the machine may slow one measurement down, not each of three.
+        assert any(_seconds(part, 4_000, read) < 8 * max(_seconds(part, 1_000, read), 1e-5) for _ in range(3)), part
 
 
 def _seconds(part: str, n_chars: int, read: Callable[[str], object]) -> float:
-    text = (part * n_chars)[:n_chars]
     began = time.thread_time()
-    read(text)
+    read((part * n_chars)[:n_chars])
     return time.thread_time() - began
