@@ -171,7 +171,7 @@ class _Session:
         """Check a request that may only read, and run it; the connection can run nothing else afterwards."""
         settings = {name: value for name, value in request.settings.items() if name != "readonly"}
         try:
-            read_only.check_settings(settings)
+            settings = read_only.check_settings(settings)
             read_only.check_format(request.default_format)
             text = request.body.decode()
             reads_settings = bool(text.strip()) and read_only.check_statement(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 RunQuery = Callable[[str], str]
@@ -118,8 +118,17 @@ _SETTINGS = re.compile(
 )
 """Settings that limit a query or format its result. Others hold SQL, name files or change the parser."""
 
+LIMITS: Mapping[str, int] = {
+    "max_memory_usage": 2 << 30,
+    "max_untracked_memory": 4 << 20,
+    "max_execution_time": 75,
+    "max_result_bytes": 1 << 30,
+}
+"""Limits of each read-only request, which may set a lower one: the readers share the engine with the processors."""
+
 # Absolute paths and those that leave the current folder, which is empty.
 _PATH = re.compile(r"(^|\.)\s*/|\.\.|://")
+_NUMBER = re.compile(r"\d{1,18}(\.\d{1,6})?")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]*")
 
 _NAME = r"(?:\w+|`[^`\\/]*`)"
@@ -135,15 +144,19 @@ class NotReadOnly(Exception):
     """A read-only request may not run this; the text says what is not allowed."""
 
 
-def check_settings(names: Iterable[str]) -> None:
-    """Check the settings of a read-only request.
+def check_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Check the settings of a read-only request, and return them with the limits that it does not set.
 
     Raises:
-        NotReadOnly: One of them is not allowed.
+        NotReadOnly: One of them is not allowed, or lifts a limit.
     """
-    for name in names:
+    for name, value in settings.items():
         if not _SETTINGS.fullmatch(name):
             raise NotReadOnly(f"the setting {name}")
+        most = LIMITS.get(name)
+        if most is not None and not (_NUMBER.fullmatch(value) and 0 < float(value) <= most):
+            raise NotReadOnly(f"{name} = {value}; set it to a number above 0 and at most {most}, or leave it out")
+    return {name: str(most) for name, most in LIMITS.items()} | dict(settings)
 
 
 def check_format(name: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import structlog
 from barograph.guard.health import ModelHealth, decode_health, encode_health
+from barograph.topic_reader import check_sequence
 
 from barograph_server.streams.broker.compacted_log import CompactedLog
 from barograph_server.streams.settings import ProcessorSettings
@@ -53,6 +54,7 @@ class HealthLog:
                 continue
             try:
                 record = decode_health(message.value())
+                check_sequence(record.sequence, message)
                 if record.model != model:
                     raise ValueError(f"its key is {model!r} and its model {record.model!r}")
             except ValueError as error:

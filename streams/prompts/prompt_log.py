@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from barograph.prompts.catalogue import PromptCatalogue
-from barograph.prompts.records import PromptRecord, decode_prompt_record, encode_prompt_record
+from barograph.prompts.records import PromptLabel, PromptRecord, decode_prompt_record, encode_prompt_record
+from barograph.topic_reader import check_sequence
 
 from barograph_server.streams.broker.compacted_log import CompactedLog
 from barograph_server.streams.errors import ProcessorError
@@ -84,7 +85,10 @@ class PromptLog:
             if message.value() is None:
                 continue
             try:
-                self.records.append(decode_prompt_record(message.key(), message.value()))
+                record = decode_prompt_record(message.key(), message.value())
+                if isinstance(record, PromptLabel):
+                    check_sequence(record.sequence, message)
+                self.records.append(record)
             except ValueError as error:
                 self.unreadable += 1
                 self.problem = f"offset {message.offset()}: {error}"

@@ -34,6 +34,7 @@ HOSTILE = (
             (b"m", b"healthy", b"1e400", b"1"),
             (b"m", b"healthy", b"1", b"9" * 20),
             (b"other", b"healthy", b"1", b"%d" % 2**53),
+            (b"m", b"degraded", b"1", b"%d" % 2**53),
         )
     ),
 )

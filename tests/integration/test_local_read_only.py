@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.read_only import LIMITS
 from barograph_server.warehouse.client import Address, connect
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.warehouse import credentials
@@ -239,6 +240,14 @@ def test_reads_have_parameters_settings_and_a_database(world: World) -> None:
     assert status == 404, answer
     summary = json.loads(world.ask(reader, "POST", "SELECT 1 AS one", default_format="JSON")[2])
     assert summary["data"] == [{"one": 1}]
+
+
+def test_readers_have_limits_that_they_cannot_lift(world: World) -> None:
+    reader = world.engine.reader_address()
+    assert world.ask(reader, "POST", "SELECT length(groupArray(number)) FROM numbers(400000000)")[1] == "241"
+    for name, most in LIMITS.items():
+        for value, code in ((f"{most}", ""), ("0", "164"), (f"{most + 1}", "164"), ("1e99", "164")):
+            assert world.ask(reader, "POST", "SELECT 1", **{name: value})[1] == code, (name, value)
 
 
 def test_the_full_user_still_uses_files(world: World) -> None:

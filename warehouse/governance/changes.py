@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -83,9 +84,14 @@ def reported_change(values: Mapping[str, Any], now: datetime) -> Change:
             raise ChangeError(f"{name} is not valid Unicode: it has half of a surrogate pair")
         if len(value) > MAX_TEXT_CHARS:
             raise ChangeError(f"{name} has {len(value):,} characters; write at most {MAX_TEXT_CHARS:,}")
-    if texts["kind"] in DERIVED_KINDS:
+    if _plain(texts["kind"]) in map(_plain, DERIVED_KINDS):
         raise ChangeError(f"kind {texts['kind']} is one that Barograph records itself; write another, such as deploy")
     return Change(changed_at=_time(values.get("changed_at"), now), **texts)
+
+
+def _plain(kind: str) -> str:
+    """Return the letters and digits of a kind, so that `Contract ` reads as `contract`."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", kind).casefold()))
 
 
 def _time(value: object, now: datetime) -> datetime:

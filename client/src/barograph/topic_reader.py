@@ -19,9 +19,28 @@ CONNECT_S = 5.0
 PROBE_EVERY_S, PROBE_S = 5.0, 1.0
 """How often the reader compares its position with the end of the topic, and how long it waits for the answer."""
 FIRST_RETRY_S, MAX_RETRY_S = 0.5, 4.0
+AHEAD_MS = 86_400_000
+"""How far the clock of a writer may be ahead of Kafka's."""
 RECONNECT_MS = 2_000
 """Longest pause of librdkafka between two attempts to connect to a broker. Its default is ten seconds, for which a
 change would stay unseen after an outage."""
+
+
+def check_sequence(sequence: int, message: Any) -> None:
+    """Check the number of a record, which begins as a time: a forged one could hide all later records.
+
+    Args:
+        sequence: The number, Unix ms.
+        message: The message of the record; the broker sets its timestamp.
+
+    Raises:
+        ValueError: It is more than a day later than Kafka received the record.
+    """
+    received_ms = message.timestamp()[1]
+    if sequence > received_ms + AHEAD_MS:
+        raise ValueError(
+            f"its sequence {sequence} is more than a day later than Kafka received it: {received_ms} (Unix ms)"
+        )
 
 
 def _make_consumer(settings: dict[str, Any]) -> Any:

@@ -73,7 +73,8 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
         "cleanup.policy": "delete",
     }
-    # The monitor compares the times that a sketcher reports with the time when Kafka received the record.
+    # The monitor compares the times that a sketcher reports with the time when Kafka received the record, and readers
+    # of compacted topics compare the number of a record with it.
     timed = {"message.timestamp.type": "LogAppendTime"}
     inner = {"max.message.bytes": str(_INTERNAL_MAX_BYTES), "cleanup.policy": "delete"}
     week, month = {"retention.ms": str(7 * _DAY_MS)}, {"retention.ms": str(30 * _DAY_MS)}
@@ -89,9 +90,11 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
         TopicSpec(topics.dead_letters, 1, {"cleanup.policy": "compact"}, {}),
         # The partition's owner is the guard that leads: one partition, one leader. Only the newest record of a model
         # counts, and the topic holds one for every ten seconds, so compaction runs hourly.
-        TopicSpec(topics.model_health, 1, {"cleanup.policy": "compact"}, {"segment.ms": str(_HOUR_MS)}),
+        TopicSpec(topics.model_health, 1, {"cleanup.policy": "compact", **timed}, {"segment.ms": str(_HOUR_MS)}),
         # A change of a label whose row ClickHouse did not receive stays for a week, until a command adds the row.
-        TopicSpec(topics.prompts, 1, {"cleanup.policy": "compact"}, {"min.compaction.lag.ms": str(7 * _DAY_MS)}),
+        TopicSpec(
+            topics.prompts, 1, {"cleanup.policy": "compact", **timed}, {"min.compaction.lag.ms": str(7 * _DAY_MS)}
+        ),
     )
 
 

@@ -78,7 +78,7 @@ def test_a_topic_is_created_extended_reset_or_left_unchanged() -> None:
     assert compare(keyed, TopicState("id", 3, {})) is None
 
 
-def test_sources_and_partials_have_broker_timestamps_and_all_topics_the_prefix() -> None:
+def test_topics_whose_times_count_have_broker_timestamps_and_all_topics_the_prefix() -> None:
     specs = topic_specs(
         Settings(topic_prefix="eu-", predictions_partitions=6, labels_partitions=5, partials_partitions=3)
     )
@@ -95,4 +95,4 @@ def test_sources_and_partials_have_broker_timestamps_and_all_topics_the_prefix()
         "eu-prompts": 1,
     }
     timed = {name for name, spec in by_name.items() if spec.enforced.get("message.timestamp.type") == "LogAppendTime"}
-    assert timed == {"eu-predictions", "eu-labels", "eu-partials"}
+    assert timed == {f"eu-{name}" for name in ("predictions", "labels", "partials", "model-health", "prompts")}

@@ -138,10 +138,12 @@ class Guard:
     def _receive(self, record: ModelHealth, is_new: bool) -> None:
         """Follow a record.
 
-        A record that arrives while the reader follows the topic is fresh, whatever the clocks say. The age of one that
-        the topic held before is known from the clocks only.
+        A record that arrives while the reader follows the topic is fresh, whatever the clocks say, and the newest,
+        whatever its number: a forged one holds until the guard writes its next one. After a lost connection the reader
+        starts over, and the number tells the records that it knows. The age of one that the topic held before is known
+        from the clocks only.
         """
-        if self._record is not None and record.sequence < self._record.sequence:
+        if not is_new and self._record is not None and record.sequence < self._record.sequence:
             return
         self._record = record
         age_s = 0.0 if is_new else max(0.0, self._wall_clock() - record.at_ms / 1000)

@@ -63,7 +63,8 @@ class ModelHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """When the rules were last evaluated completely, Unix ms."""
     sequence: Count
     """Number of the record: each record of a model has a higher one than the record before. The first of a model is its
-    time, Unix ms, so that the numbers still grow after the topic was deleted and created again."""
+    time, Unix ms, so that the numbers still grow after the topic was deleted and created again. Readers ignore a record
+    whose number is more than a day later than Kafka received it."""
     reasons: tuple[HealthReason, ...] = ()
     when_unknown: BlindAction = "keep"
     guard: str = ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from barograph.guard.health import ModelHealth, decode_health
-from barograph.topic_reader import TopicReader
+from barograph.topic_reader import TopicReader, check_sequence
 
 _LOG = logging.getLogger("barograph.guard")
 
@@ -62,6 +62,7 @@ class HealthReader:
             return
         try:
             record = decode_health(value)
+            check_sequence(record.sequence, message)
             if record.model != self._model:
                 raise ValueError(f"the record is about model {record.model!r}")
         except ValueError as error:

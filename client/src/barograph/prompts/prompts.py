@@ -18,10 +18,10 @@ from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.content import PRODUCTION
 from barograph.prompts.errors import PromptError
 from barograph.prompts.prompt import Prompt, PromptSource, fallback_prompt
-from barograph.prompts.records import PROMPTS_TOPIC, decode_prompt_record
+from barograph.prompts.records import PROMPTS_TOPIC, PromptLabel, decode_prompt_record
 from barograph.publisher import lifetime
 from barograph.publisher.servers import find_bootstrap_servers
-from barograph.topic_reader import PROBE_EVERY_S, TopicReader
+from barograph.topic_reader import PROBE_EVERY_S, TopicReader, check_sequence
 
 STALE_S = 60.0
 """Default time after Kafka's last answer at which prompts become `stale`. The reader requests one every 5 s."""
@@ -229,6 +229,8 @@ class Prompts:
             return
         try:
             record = decode_prompt_record(message.key(), value)
+            if isinstance(record, PromptLabel):
+                check_sequence(record.sequence, message)
         except ValueError as error:
             if not self._has_unreadable_record:
                 self._has_unreadable_record = True

@@ -54,7 +54,8 @@ class PromptLabel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """The version that it pointed to before; 0 if the label is new."""
     sequence: Number
     """Number of the change: each change of a label has a higher one than the change before. It is the time in Unix ms,
-    or one more than the number before, so that the numbers still grow after the topic was deleted and created again."""
+    or one more than the number before, so that the numbers still grow after the topic was deleted and created again.
+    Readers ignore a record whose number is more than a day later than Kafka received it."""
     changed_at_ms: Number
     """When it was changed, Unix ms."""
     changed_by: str = ""

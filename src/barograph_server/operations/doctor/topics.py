@@ -19,7 +19,7 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 APPLY = "Run `barograph apply`."
 _TOPICS_OF_GROUP = {"sketcher": ("predictions",), "recorder": ("predictions", "labels"), "monitor": ("partials",)}
 _REASONS = {
-    "message.timestamp.type": "windows use the time at which Kafka received an event, not the producer's time",
+    "message.timestamp.type": "the time at which Kafka received an event counts, not the producer's",
     "cleanup.policy": "compaction would delete events that share a key",
     "max.message.bytes": "brokers would reject larger messages",
 }

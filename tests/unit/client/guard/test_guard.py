@@ -59,8 +59,11 @@ def test_an_old_record_of_the_topic_is_stale_and_a_new_one_is_fresh_whatever_the
     assert (guard.state, guard.uses_fallback) == ("unknown", True)
     reader.receive(health_record("healthy", 2, at_s=0.0), True)
     assert guard.state == "healthy"
-    reader.receive(health_record("degraded", 1), True)
-    assert guard.state == "healthy", "a record of a former leader"
+    reader.receive(health_record("degraded", 1), False)
+    assert guard.state == "healthy", "a known record, after a lost connection"
+    reader.receive(health_record("degraded", 2**40), True)
+    reader.receive(health_record("healthy", 3), True)
+    assert guard.state == "healthy", "a forged number"
 
 
 def test_the_prediction_says_which_one_answered() -> None:

@@ -30,6 +30,9 @@ class Message:
     def offset(self) -> int:
         return 5
 
+    def timestamp(self) -> tuple[int, int]:
+        return 2, 1_000
+
 
 class ManualTopicReader(StartStop):
     """Takes the place of the thread: a test passes messages on."""
@@ -241,6 +244,7 @@ def test_unreadable_records_are_ignored_and_reported_once(caplog: pytest.LogCapt
         for key, value in (
             (b"x", b"no JSON"),
             (None, b"{}"),
+            (label_record(1, 1).key, encode_prompt_record(label_record(2, 2**53))),
             (b"x", b"[" * 100_000),
             (b"answer\0version\0002", encode_prompt_record(version_record(1))),
             (version_record(2).key, encode_prompt_record(version_record(2)).replace(b"v2", b"v3")),
