@@ -88,7 +88,6 @@ def _shared_folder(config: pytest.Config) -> Path | None:
 
 @pytest.fixture(scope="session")
 def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """Apache Kafka, started once per run."""
     folder = _shared_folder(pytestconfig)
     try:
         if folder is not None:
@@ -150,5 +149,4 @@ def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
 
 @pytest.fixture
 def client(migrated_client: Client) -> Client:
-    """The client of the module's database, with empty tables."""
     return emptied(migrated_client)

@@ -16,7 +16,6 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 400) * DAY_S
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
@@ -42,7 +41,6 @@ def drill(client: Client, day: float, passed: bool, fault: str = "silence", **ch
 
 
 def days(client: Client, day: float) -> float:
-    """The number at a time, in days."""
     ((value,),) = client.rows(point_sql(OVERDUE, at=str(T0 + round(day * DAY_S))))
     return float(value) / DAY_S
 

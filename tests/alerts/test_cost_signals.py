@@ -16,7 +16,6 @@ from barograph_server.warehouse.tables import insert_columns
 from tests.support.warehouse import columns, emptied, migrated
 
 pytestmark = pytest.mark.engine
-
 HOUR_S, DAY_S = 3600, 86_400
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 T0 = int(datetime(2026, 9, 20, tzinfo=UTC).timestamp())
@@ -39,7 +38,6 @@ def client(database: Client) -> Client:
 
 
 def plant(client: Client, first_hour: int, hours: int, metrics: Callable[[int], list[dict[str, float]]]) -> None:
-    """Insert the calls of each hour since T0, from their metrics."""
     at, values = [], []
     for hour in range(first_hour, first_hour + hours):
         for i, each in enumerate(metrics(hour)):

@@ -22,7 +22,6 @@ from barograph_server.warehouse.tables import insert_columns
 from tests.support.warehouse import columns, migrated
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
-
 WINDOWS, HOUR_S, WEEK_S = 10_000, 3600, 7 * 86_400
 SIZES = (50, 100, 200, 500, 1_000, 10_000, 100_000)
 CONTRACT = parse_contract(
@@ -97,9 +96,7 @@ def simulated(client: Client, rule: Rule) -> Simulation:
 
 
 @pytest.mark.parametrize("name", ["psi-major", "psi-minor"])
-def test_false_alarms_are_no_more_frequent_than_stated(
-    client: Client, verdicts: dict[str, PsiVerdicts], name: str
-) -> None:
+def test_false_alarms_are_as_rare_as_stated(client: Client, verdicts: dict[str, PsiVerdicts], name: str) -> None:
     rule = rule_named(name)
     stated = re.search(r"at most ([\d.e-]+) times a week", rule.description)
     assert stated

@@ -34,7 +34,6 @@ from tests.reference.flights_reference import (
 from tests.support.warehouse import migrated, row
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
-
 WEATHER = ("temp", "dewp")
 STEADY = ("time_of_day", "distance", "seats", "carrier", "origin")
 HOP_S = 6 * 3600
@@ -100,7 +99,6 @@ _END = datetime(2014, 1, 1, 6, tzinfo=UTC)
 
 
 def _rates(field: ReferenceField, train: Any, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
-    """Rates of nulls, and of values outside the range of the training data."""
     base, n_base = field.base_counts, int(field.base_counts.sum())
     values, trained = (np.asarray(each.to_numpy(zero_copy_only=False), float) for each in (column, train))
     low, high = np.nanmin(trained), np.nanmax(trained)

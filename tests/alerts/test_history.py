@@ -17,17 +17,16 @@ from barograph.contract.problems import ContractError
 from barograph_server.alerts import AlertsError, AlertSettings, rules_of
 from barograph_server.alerts.backtest import KnownIncident, backtest, changed
 from barograph_server.alerts.simulator import Replay, Simulation, simulate
-from barograph_server.cli.main import main
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.operations.dev.page import open_incidents
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.signals import FactTime
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import call
 from tests.support.warehouse import migrated, row
 
 pytestmark = pytest.mark.engine
-
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(datetime.now(UTC).timestamp()) // DAY_S - 40) * DAY_S
 """Start of the history, a midnight; all data is from the following month."""
@@ -101,7 +100,6 @@ def judged(hours: Sequence[int], delay_s: int = 7200, completeness: float = 1.0)
 def run(
     client: Client, *names: str, until_h: int = 24 * 30, known: FactTime = "ended", contract: Contract = CONTRACT
 ) -> Simulation:
-    """Simulate the rules with these names, or all."""
     rules = [rule for rule in rules_of(contract, PLAIN) if not names or rule.name in names]
     return simulate(client, rules, PLAIN, T0, T0 + until_h * HOUR_S, known)
 
@@ -326,15 +324,8 @@ def applied(history: Client, engine: LocalClickHouse, monkeypatch: pytest.Monkey
     return history
 
 
-def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    output = capsys.readouterr()
-    return int(ended.value.code or 0), output.out, output.err
-
-
 def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = command(capsys, "simulate", "--model", "m", "--rule", "psi-major")
+    code, out, _ = call(capsys, "simulate", "--model", "m", "--rule", "psi-major")
     assert code == 0
     incidents, _, states = out.partition("\n\n")
     lines = [line for line in states.splitlines() if "temp" in line]
@@ -350,7 +341,7 @@ def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.Cap
 
 
 def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = command(capsys, "simulate", "--since", "40d", "--known", "judged", "--format", "json")
+    code, out, _ = call(capsys, "simulate", "--since", "40d", "--known", "judged", "--format", "json")
     assert code == 0
     result = json.loads(out)
     assert result["known"] == "judged"
@@ -386,7 +377,7 @@ def test_invalid_arguments_are_reported(applied: Client, capsys: pytest.CaptureF
         ((*change, "for=1m", "--incident", "x"), "--incident x is not a range"),
         ((*change, "for=1m", "--incidents", "/no/file"), "cannot be read"),
     ):
-        code, _, err = command(capsys, *words)
+        code, _, err = call(capsys, *words)
         assert code == 1, words
         assert message in err, words
 
@@ -398,38 +389,36 @@ def test_marked_incidents_are_read_from_a_file(
     start, end = (datetime.fromtimestamp(T0 + hour * HOUR_S, UTC).isoformat() for hour in (199, 260))
     file.write_text(f"- {{name: heat, from: '{start}', to: '{end}'}}\n")
     words = ["backtest", "--rule", "psi-major", "--set", "for=2h", "--since", "40d", "--incidents", str(file)]
-    code, out, _ = command(capsys, *words)
+    code, out, _ = call(capsys, *words)
     assert code == 0
     heat = next(line for line in out.splitlines() if "heat" in line)
     assert heat.split() == ["time", "to", "detect", "heat", "1h", "10m", "3h"]
     file.write_text("- {name: heat, begin: 1}\n")
-    assert "entry 1: write name, from and to" in command(capsys, *words)[2]
+    assert "entry 1: write name, from and to" in call(capsys, *words)[2]
 
 
 def test_missing_contracts_and_history_are_reported(
     client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     connect_commands(engine.address(client.database), monkeypatch)
-    assert "No contract is applied" in command(capsys, "simulate")[2]
+    assert "No contract is applied" in call(capsys, "simulate")[2]
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
-    assert "There is no history: no window of these models has a verdict yet" in command(capsys, "simulate")[2]
+    assert "There is no history: no window of these models has a verdict yet" in call(capsys, "simulate")[2]
 
 
-def test_status_shows_open_incidents_or_why_they_are_unknown(
-    applied: Client, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_shows_open_incidents_or_why_none_is_known(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
     insert_rows(applied, "drift", both("temp", range(480, 500), MAJOR, record_seq=20_000))
-    code, out, _ = command(capsys, "status")
+    code, out, _ = call(capsys, "status")
     assert code == 0
     assert "open, by the alert rules over the last 30 days" in out
     (line,) = [line for line in out.splitlines() if "drift of temp" in line]
     assert line.split()[2:6] == ["still", "firing", "page", "m"]
-    result = json.loads(command(capsys, "status", "--format", "json")[1])
+    result = json.loads(call(capsys, "status", "--format", "json")[1])
     # The earlier incident of this field is closed.
     (incident,) = [each for each in result["incidents"] if each["title"] == "drift of temp"]
     assert (incident["severity"], incident["to"], result["incidents_problem"]) == ("page", None, "")
     applied.command("DROP VIEW label_times")
-    code, out, _ = command(capsys, "status")
+    code, out, _ = call(capsys, "status")
     assert code == 0
     assert "Open incidents are unknown: " in out
     assert "label_times" in out

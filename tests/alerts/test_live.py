@@ -36,8 +36,6 @@ CONTRACT = parse_contract(
 
 
 class WebhookServer(ScriptedServer):
-    """A server that records messages and returns configured answers."""
-
     def __init__(self) -> None:
         self.answers: list[int | float] = []
         """Status of the next answers, then 200; a float delays the answer by so many seconds."""
@@ -197,7 +195,6 @@ def test_a_webhook_receives_the_message_that_grafana_would_send(hook: WebhookSer
 
 
 def reports_of(url: str, **environ: str) -> list[str]:
-    """What is reported on a message to the webhook."""
     reports: list[str] = []
     sends = sender(url, reports, **environ)
     sends.send(*message("hook"))
@@ -206,7 +203,7 @@ def reports_of(url: str, **environ: str) -> list[str]:
     return reports
 
 
-def test_transient_failures_are_retried_and_final_ones_reported(
+def test_transient_failures_are_retried_final_ones_reported(
     hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.1)

@@ -21,7 +21,6 @@ from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
 
 pytestmark = pytest.mark.engine
-
 END_S = int(time.time()) // 86_400 * 86_400
 RANGE = TimeRange((END_S - 86_400) * 1000, (END_S + 3600) * 1000)
 RULES = rules_for(contracts(), installation())
@@ -54,7 +53,6 @@ def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def shown(client: Client, rule: Rule, window: str) -> dict[str, list[Any]]:
-    """The values that the rule's panel shows, by name of the series."""
     (page,) = (page for page in dashboards().values() if page["uid"] == rule.panel.dashboard_uid)
     (panel,) = (panel for panel in panels(page) if panel["id"] == rule.panel.panel_id)
     result: dict[str, list[Any]] = {}

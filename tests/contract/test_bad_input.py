@@ -112,7 +112,6 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 
 
 def outcome_of(line: str) -> str:
-    """Return the documented outcome of an input."""
     match = re.search(rf"^\| {re.escape(line)}[^|]*\| ([^|]*) \|$", DOCS, re.MULTILINE)
     assert match, f"docs/events.md has no line {line!r}"
     return match[1]

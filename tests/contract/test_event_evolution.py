@@ -71,8 +71,6 @@ class LabelV1(msgspec.Struct):
 
 
 class LaterPrediction(Prediction, kw_only=True):
-    """A prediction of a later format."""
-
     region: str | None = None
     explanations: dict[str, list[float]] | None = None
 

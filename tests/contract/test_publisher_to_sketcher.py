@@ -55,8 +55,6 @@ COLUMNS: dict[str, list[Any]] = {
 
 
 class PublishedEvents(RecordingProducer):
-    """A publisher and the messages that it produces."""
-
     def __init__(self) -> None:
         super().__init__()
         self.publisher = Publisher(CONTRACT, "3", self.outbox())

@@ -34,7 +34,6 @@ MODEL = "toy"
 RECEIVED_MS = 1_790_000_000_000
 GOOD = b'{"model":"toy","version":"1","id":"good","at":1789999999000,"features":{"x":1.5,"colour":"red"},"score":0.5}'
 GOOD_LABEL = b'{"model":"toy","id":"good","label":true,"at":1789999999000}'
-
 _CONTRACT = simple_contract(slices=(Slice(name="region", source="context.region", sketches=("x",)),))
 _BASELINE = simple_baseline(rows=200)
 _REGISTRY = build_registry([(_CONTRACT, 1)], [RegisteredBaseline(_BASELINE, _BASELINE.id, 0, 1)])

@@ -82,7 +82,6 @@ def frame(query: PanelQuery, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def variants(panel: Json) -> Iterator[list[dict[str, Any]]]:
-    """Rows of a panel's queries, one frame for each query."""
     queries = [QUERIES[target["rawSql"]] for target in panel["targets"]]
     if panel["type"] in SERIES:
         for offset in range(len(NAMES)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from barograph_server.local.child_process import PartMissingError
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.language_model import LocalLanguageModel
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from tests.support import scoring
 from tests.support.browser import chromium
@@ -22,7 +21,7 @@ from tests.support.environment import write_settings
 from tests.support.missing_dependencies import skip_without
 from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
-from tests.support.scoring import DAY_MS, START_MS
+from tests.support.scoring import DAY_MS, START_MS, Score
 from tests.support.shop_model import Shop, make_shop, run_shop
 from tests.support.warehouse import migrated
 
@@ -90,7 +89,7 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLa
 
 
 @pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+def score(client: Client, engine: LocalClickHouse) -> Score:
     """A scorer of one contract that runs some days after `START_MS`: no week has passed, so there is no reference."""
     address = engine.address(client.database)
     usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}

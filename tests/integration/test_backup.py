@@ -51,14 +51,11 @@ def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int
 
 
 @pytest.mark.long
-def test_a_backup_during_operation_leads_to_the_same_rows(
-    pipeline: Pipeline, engine: LocalClickHouse, tmp_path: Path
-) -> None:
+def test_a_backup_in_operation_gives_the_same_rows(pipeline: Pipeline, engine: LocalClickHouse, tmp_path: Path) -> None:
     database = pipeline.address.database
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])
     events = toy_events(ALL, hours=30)
-
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
     pipeline.produce(messages(events[:FIRST]))
@@ -84,7 +81,6 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
         for sql in backups(database, f"{database}/late"):
             client.command(sql)
     tables = contents(engine, database)
-
     fresh = LocalClickHouse(tmp_path / "fresh", port=0)
     fresh.start()
     try:
@@ -102,7 +98,6 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
         assert {name: n for name, n in contents(fresh, database).items() if name in ("contracts", "baselines")} == {
             name: tables[name] for name in ("contracts", "baselines")
         }
-
         resets = rewind(settings_of(restored), dry_run=True)
         moves = rewind(settings_of(restored))
         assert moves == resets

@@ -116,7 +116,6 @@ def make_inputs() -> Inputs:
     inputs.label("nobody", good[:7], label=True)
     inputs.label("binary", good[36:38], label=None)
     inputs.label("binary", good[36:37], label=[True])
-
     sure = {"no": 0.1, "perhaps": 0.2, "yes": 0.7}
     good = inputs.predict("classes", 30, scores=sure, **{"class": "yes"})
     inputs.label("classes", good[:20], label="yes")

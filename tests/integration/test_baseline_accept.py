@@ -15,7 +15,6 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.file import dump_contract
 
-from barograph_server.cli.main import main
 from barograph_server.errors import EXIT_FAILED, EXIT_OK, CommandError
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.provisioning.accepted_baselines import AcceptedBaseline, AcceptRequest, accept
@@ -37,15 +36,14 @@ from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import command_line
 from tests.support.environment import enter_folder
 from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
 
 pytestmark = pytest.mark.engine
-
 HOUR_S, DAY_S = 3_600, 86_400
 DAYS = 24
-# Tables expire old rows, so times are relative to the wall clock; whole weeks keep windows alike.
 T0_S = (int(time.time()) - 40 * DAY_S) // (7 * DAY_S) * 7 * DAY_S
 FROM_S, TO_S = T0_S + DAY_S, T0_S + 22 * DAY_S
 NOW_S = float(T0_S + DAYS * DAY_S + 100)
@@ -427,7 +425,6 @@ def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(e
         assert accepted.learned.baseline.rows == len(good) - 70
         # A range without losses is complete.
         assert accept_range(result, to_s=FROM_S + 2 * DAY_S, dry_run=True).completeness == 1
-
         client.command(
             "INSERT INTO panes SELECT * REPLACE ('' AS sketch, record_seq + 1 AS record_seq) FROM panes FINAL "
             f"WHERE field = 'x' AND pane_start = {FROM_S}"
@@ -451,10 +448,9 @@ def run(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     enter_folder(tmp_path, monkeypatch, fresh.address)
 
     def called(*words: str, code: int = EXIT_OK) -> str:
-        with pytest.raises(SystemExit) as end:
-            main(["baseline", *words])
+        ended = command_line.run("baseline", *words)
         printed = capsys.readouterr()
-        assert int(end.value.code or 0) == code, printed
+        assert ended == code, printed
         return printed.out if code == EXIT_OK else printed.err
 
     return called

@@ -88,7 +88,6 @@ def test_the_first_apply_creates_what_plan_shows_and_the_second_changes_nothing(
     assert any("applies to all event times" in line for line in lines)
     assert plan_all(settings, sources, [BASELINE]) == first
     assert not TopicAdmin(settings).read([settings.topics.predictions])
-
     plan = apply(settings, CONTRACT, BASELINE)
     assert plan.database == settings.warehouse.database
     assert len(plan.topics) == 9

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from barograph_server.cli.main import main
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse.client import Address, WarehouseError, connect
+from tests.support.command_line import run
 from tests.support.scripted_http import Exchange, ScriptedServer
 from tests.support.secure_kafka import Certificates, require_openssl
 
@@ -33,7 +33,6 @@ def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> I
     require_openssl()
     certificates = Certificates(tmp_path_factory.mktemp("https"))
     built = Door(0, certificates.ca)
-
     own = engine.address()
     # The local engine has users of its own.
     user = "Basic " + base64.b64encode(f"{own.username}:{own.password}".encode()).decode()
@@ -91,7 +90,5 @@ def test_commands_take_it_from_the_settings(
         f'ca_file = "{door.ca}"\nusername = "ana"\n'
     )
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", PASSWORD)
-    with pytest.raises(SystemExit) as ended:
-        main(["query", "SELECT 40 + 2 AS answer", "--config", str(config)])
-    assert ended.value.code == 0
+    assert run("query", "SELECT 40 + 2 AS answer", "--config", config) == 0
     assert "42" in capsys.readouterr().out

@@ -21,7 +21,6 @@ from tests.support.scoring import DAY_MS, START_MS
 from tests.support.warehouse import migrated
 
 pytestmark = pytest.mark.engine
-
 N, DAYS = 3_000, 2
 CLASSES = ("cat", "dog", "fish")
 SPECS = {

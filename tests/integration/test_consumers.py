@@ -45,7 +45,6 @@ from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
-
 RULE = "undeclared-reader"
 LOG = "recorded_queries"
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -36,7 +36,6 @@ from tests.support.warehouse import emptied, migrated
 from tests.support.warehouse import row as table_row
 
 pytestmark = pytest.mark.engine
-
 ODD = "it's \\ $model"
 KINDS = {"fraud": "binary", "triage": "classes", "demand": "number", ODD: "binary"}
 MODELS = {name: watched(kind, name) for name, kind in KINDS.items()}

@@ -15,14 +15,13 @@ import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason, encode_arrow
 from confluent_kafka import Producer
 
-from barograph_server.cli.main import main
 from barograph_server.streams.dead_letters.dead_letter import Resolution
 from barograph_server.streams.dead_letters.message import dead_message
 from barograph_server.streams.dead_letters.reader import DeadLetterFilter
 from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
 from barograph_server.streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
 from barograph_server.streams.records import Partial, Progress, Tally, decode
-from tests.support import killed_replay
+from tests.support import command_line, killed_replay
 from tests.support.environment import enter_folder
 from tests.support.forked_processors import fork
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
@@ -87,10 +86,9 @@ def test_a_replay_killed_at_any_point_sends_every_dead_letter_once(pipeline: Pip
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as end:
-        main(("dead-letters", *words))
+    ended = command_line.run("dead-letters", *words)
     out = capsys.readouterr()
-    assert int(end.value.code or 0) == code, out.err
+    assert ended == code, out.err
     return out.out if code == 0 else out.err
 
 
@@ -139,7 +137,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     topics = pipeline.topics
     wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 6, "six dead predictions")
     wait_for(lambda: len(pipeline.read_all(topics.labels_dead)) == 1, "a dead label")
-
     names = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"'
     enter_folder(tmp_path, monkeypatch, pipeline.address, *names)
     before = groups(capsys)
@@ -180,7 +177,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline.produce([(0, event(6), claim), (0, event(7), [*claim, token])])
     wait_for(lambda: counted(pipeline, "toy") == (8, 8), "the forged replays as ordinary events")
     assert pipeline.log("sketcher-0").count("replay headers ignored") == 1
-
     back = pipeline.read_all(topics.predictions_dead)[-1]
     first = next(m for m in pipeline.read_all(topics.predictions_dead) if m.value() == back.value())
     assert dict(back.headers())["replay-of"].decode() == f"{topics.predictions_dead}/0/{first.offset()}"
@@ -202,7 +198,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert "rejected again" in run(capsys, "replay", "--model", "toy")
     assert len(pipeline.read_all(topics.predictions)) == sent
     assert run(capsys, "replay", "--model", "later").startswith("No dead letter was replayed")
-
     name = f"{topics.predictions_dead}/{back.partition()}/{back.offset()}"
     shown = run(capsys, "show", name)
     assert "once upon a time" in shown
@@ -211,7 +206,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert "Jane" not in run(capsys, "show", "--reason", "not-json")
     assert '{"xxxxx": "xxx", "xx": xxxx' in run(capsys, "show", "--reason", "not-json")
     assert "Jane" in run(capsys, "show", "--reason", "not-json", "--unmasked")
-
     assert "--because is empty" in run(capsys, "drop", name, "--because", " ", code=1)
     assert "1 of" in run(capsys, "drop", name, "--because", "a test clock")
     assert len(pipeline.read_all(topics.predictions_dead)) == 7

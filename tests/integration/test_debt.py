@@ -29,7 +29,6 @@ from tests.support.pipeline import simple_baseline, simple_contract
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 AT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 LOG = "recorded_queries"
 Rows = dict[str, list[dict[str, Any]]]

@@ -40,7 +40,6 @@ def test_each_run_has_topics_of_its_own_and_an_empty_database(addresses: StackAd
     first = fresh_settings(addresses)
     apply_all(first, [(contract, dump_contract(contract))], [baseline])
     wait_for(lambda: topics(first.topic_prefix), "the topics of the first run")
-
     wipe(addresses)
     wait_for(lambda: not topics("demo-"), "the topics of the first run to go")
     assert topics(other), "topics of others stay"

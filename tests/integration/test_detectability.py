@@ -11,15 +11,14 @@ import pytest
 from barograph.contract import Contract, Field, Slice, Window
 from barograph.contract.file import dump_contract
 
-from barograph_server.cli.main import main
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import command_line
 from tests.support.warehouse import row
 from tests.unit.sketches.detection.test_effects import category_field, normal_field
 
 pytestmark = pytest.mark.engine
-
 HOUR_S, DAY_S = 3_600, 86_400
 END_S = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
 CELLS = (*[100_000] * 10, 0)
@@ -82,9 +81,7 @@ def write_model(client: Client) -> None:
 
 
 def run(config: str, *arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["detectability", "--model", "m", "--config", config, *arguments])
-    return int(end.value.code or 0)
+    return command_line.run("detectability", "--model", "m", "--config", config, *arguments)
 
 
 def test_what_a_week_of_traffic_reveals_as_json_and_text(
@@ -106,7 +103,6 @@ def test_what_a_week_of_traffic_reveals_as_json_and_text(
     assert windows["quiet", "site=a", "1d", "shift"]["7d"] > windows["quiet", ALL, "1d", "shift"]["7d"]
     # 600 events with φ 213 count as three.
     assert windows["x", "site=a", "1d", "shift"] == {"1h": None, "1d": None, "7d": None}
-
     assert run(config) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "m: version 1, traffic of the last week"
@@ -115,7 +111,6 @@ def test_what_a_week_of_traffic_reveals_as_json_and_text(
     reason = "φ is 213, so 60,000 events in 1d count as 282 independent ones"
     assert lines[1].endswith(f"sd) is invisible in a day: {reason}")
     assert any(line.split()[:2] == ["quiet", "all"] for line in lines)
-
     assert run(config, "--field", "c", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert {each["change"] for each in result["rules"]} == {"moved", "nulls"}

@@ -52,7 +52,6 @@ def test_a_computation_a_day_and_one_after_a_change(client: Client, engine: Loca
     history.follow(contracts)
     wait_for(lambda: len(computations(client)) == 1, "the first computation", WAIT_S)
     history.close()
-
     rows = client.rows(
         "SELECT field, slice, window, in_week, text FROM detectability WHERE change = 'shift' ORDER BY rule = '', rank"
     )

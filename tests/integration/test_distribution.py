@@ -16,12 +16,12 @@ import pytest
 from barograph import dump_contract
 from barograph.contract import Contract, Slice, Window
 
-from barograph_server.cli.main import main
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline
 from barograph_server.sketches.sketch.quantiles import exact_quantiles
 from barograph_server.warehouse.queries import rollups
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import command_line
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.toy_events import START_S, messages, toy_events
@@ -86,10 +86,9 @@ Ask = Callable[..., dict[str, Any]]
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def called(*words: str, field: str = "x", start_s: float = START_S, end_s: float = END_S) -> tuple[int, str, str]:
         where = ("--model", "toy", "--field", field, "--from", moment(start_s), "--to", moment(end_s))
-        with pytest.raises(SystemExit) as end:
-            main(["distribution", *where, *words])
+        code = command_line.run("distribution", *where, *words)
         captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
+        return code, captured.out, captured.err
 
     return called
 

@@ -20,7 +20,6 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from barograph_server.cli.main import main
 from barograph_server.errors import EXIT_FAILED, EXIT_OK
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.clickhouse import LocalClickHouse
@@ -33,6 +32,7 @@ from barograph_server.provisioning import apply_all
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.warehouse.client import Address, connect
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import command_line
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.stub_grafana import StubGrafana, serving
@@ -119,7 +119,6 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
         # A slow answer is not exactly an hour behind.
         assert float(seconds.replace(",", "")) == pytest.approx(3600, abs=10)
         assert "NTP" in finding.action
-
     missing = dataclasses.replace(settings.warehouse, database="missing_database")
     (wrong_database,) = with_status(run_doctor(dataclasses.replace(settings, warehouse=missing)), CheckStatus.ERROR)
     assert "has no database 'missing_database'. Run `barograph apply`" in wrong_database.message
@@ -133,11 +132,10 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     enter_folder(tmp_path, monkeypatch, settings.warehouse, servers, partitions)
 
     def run(*words: str) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["doctor", *words])
+        code = command_line.run("doctor", *words)
         output = capsys.readouterr()
         assert "Traceback" not in output.err + output.out
-        return int(ended.value.code or 0), output.out
+        return code, output.out
 
     code, out = run()
     assert code == EXIT_OK

@@ -21,7 +21,6 @@ from tests.support.drill_events import CONTRACT, baseline
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 OLD = [drill_name("shop", name) for name in ("r1", "r1-control")]
 RUNNING = [drill_name("shop", name) for name in ("r2-1", "r2-control")]
 

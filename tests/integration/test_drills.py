@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from barograph_server.cli.main import main
 from barograph_server.drills.errors import DrillError
 from barograph_server.drills.recorded_events import newest_event, read_events
 from barograph_server.drills.run.scratch import database_prefix, topics_prefix
@@ -25,6 +22,7 @@ from barograph_server.settings import Settings, load_settings
 from barograph_server.streams.broker.client import Admin
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import call_json, run
 from tests.support.drill_events import raw_rows
 from tests.support.drill_model import SHOP_ROUTES, DrilledModel, make_model
 from tests.support.environment import write_settings
@@ -72,15 +70,6 @@ def installation(
     return Installation(settings, config, model, tmp_path)
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(SystemExit) as exit_:
-        main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert captured.out, captured.err
-    result: dict[str, Any] = json.loads(captured.out)
-    return int(exit_.value.code or 0), result
-
-
 @pytest.mark.long
 def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
     installation: Installation, capsys: pytest.CaptureFixture[str]
@@ -96,7 +85,7 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
     )
     junit = installation.folder / "junit.xml"
     arguments = ("--from", installation.model.predictions_file, "--json", "--junit", junit)
-    code, result = run(capsys, "drill", "suite", suite, *arguments, "--config", installation.config)
+    code, result = call_json(capsys, "drill", "suite", suite, *arguments, "--config", installation.config)
     *passed, broken = result["drills"]
     assert code == 1, "the last route is broken"
     assert not broken["passed"]
@@ -172,12 +161,10 @@ def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) 
     for done in admin.client.create_topics([NewTopic(name, 1, 1)]).values():
         admin.result(done, "create a topic")
     wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
-    with pytest.raises(SystemExit):
-        main(["drill", "clean", "--config", str(installation.config)])
+    run("drill", "clean", "--config", installation.config)
     assert capsys.readouterr().out == "1: removed.\n2: removed.\n"
     wait_for(lambda: installation.leftovers() == [], "the removal", 30)
-    with pytest.raises(SystemExit):
-        main(["drill", "clean", "--config", str(installation.config)])
+    run("drill", "clean", "--config", installation.config)
     assert capsys.readouterr().out == "There is nothing to remove.\n"
 
 
@@ -193,11 +180,9 @@ def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, message in BAD_INPUT:
-        named = [str(installation.model.predictions_file) if word == "FILE" else word for word in words.split()]
-        with pytest.raises(SystemExit) as exit_:
-            main(["drill", "run", *named, "--config", str(installation.config)])
+        named = [installation.model.predictions_file if word == "FILE" else word for word in words.split()]
+        assert run("drill", "run", *named, "--config", installation.config) == 1, words
         error = capsys.readouterr().err
-        assert exit_.value.code == 1, words
         assert message in error, words
         assert "bug" not in error, words
     assert installation.leftovers() == []
@@ -209,7 +194,7 @@ def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as
         "  - {fault: null-rise, field: z, rate: 0.5}\n"
     )
     arguments = ("--from", installation.model.predictions_file, "--json", "--config", installation.config)
-    code, result = run(capsys, "drill", "suite", suite, *arguments)
+    code, result = call_json(capsys, "drill", "suite", suite, *arguments)
     assert code == 1
     with connect(installation.settings.warehouse) as client:
         query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"

@@ -16,7 +16,6 @@ from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, s
 from tests.support.command_line import call
 
 pytestmark = pytest.mark.engine
-
 LOGS = Path(__file__).parents[1] / "golden" / "eval_logs"
 INSPECT = LOGS / "inspect.json"
 POLICY = "suites: {answers: {margin: 0.1, items: 50}}"
@@ -64,7 +63,6 @@ def test_a_log_is_stored_once_with_its_items(client: Client, command: Command, t
     assert code == 3
     assert "the mean of the 8 scores is 0.375, but the log states 0.9. Nothing is stored." in err
     assert client.rows("SELECT count() FROM eval_items") == [(0,)], "nothing is stored if one log is wrong"
-
     code, out, _ = command("import", INSPECT)
     assert code == 0
     assert out.startswith(
@@ -154,7 +152,6 @@ def test_the_newest_run_of_a_candidate_is_compared_with_the_accepted_run(client:
     assert decision["suites"][0]["difference"] == pytest.approx(-0.25)
     (reason,) = client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@2-3000'")[0]
     assert reason.startswith("+25.00 points [")
-
     client.command("TRUNCATE TABLE eval_runs")
     store(client, "answer@3", scores(60), 4_000)
     code, out, err = gate("answer@3", "--accept")

@@ -106,7 +106,6 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
         assert by_model["refuses"][f"a{i}"]["class"] == ("faulty" if i % 3 == 1 else "sound")
     assert not any("text" in name for each in events_read for name in each["context"] if name != "text_sample")
     assert len({each["version"] for each in events_read}) == len(EVALUATORS)
-
     labels = [
         json.dumps(
             {"model": "toy.cited", "id": f"a{i}", "label": "faulty" if i % 2 else "sound", "at": START_MS + 60_000}
@@ -136,7 +135,6 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     assert sorted(row[:3] for row in table) == sorted(
         [("faulty", "faulty", 10), ("faulty", "sound", 10), ("sound", "faulty", 20), ("sound", "sound", 20)]
     )
-
     began = datetime.fromtimestamp(START_MS / 1000, UTC)
     with pipeline.client as client:
         rates = read_evaluation_rates(client, ["toy.cited", "toy.refuses"], began, began + timedelta(hours=1))

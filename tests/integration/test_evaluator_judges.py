@@ -177,7 +177,6 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
     assert outcome_of(by_name["agrees"][f"a{n}"]) == "no-question"
     sampled = [body["messages"] for body in server.bodies if body["model"] == "samples"]
     assert sampled == [[{"role": "user", "content": "May I return it?"}]] * (4 * n)
-
     everything = json.dumps(events) + log.read_text()
     assert SECRET not in everything
     assert "sk-1" not in everything

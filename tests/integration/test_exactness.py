@@ -11,7 +11,6 @@ from tests.support.flights import Expected, Flights, as_events, delayed, make_fl
 from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.long
-
 MONTH = "2013-10"
 
 

@@ -60,8 +60,6 @@ class Driven:
         self.assigned.positions = {(self.topic, partition): offset for partition, offset in positions.items()}
 
     def flush_until(self, done: Callable[[], bool]) -> None:
-        """Flush as `run` does until a condition holds."""
-
         def flushed() -> bool:
             try:
                 self.sketcher.flush_once(threading.Event())
@@ -123,7 +121,6 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(pipeline: Pipeline, d
     # A second sketcher joins, gets a partition, and commits offsets that the slow one has read but not committed.
     send(pipeline, 50)
     quick = drive("quick")
-
     one_each = slow.polled(lambda: len(slow.partitions) == len(quick.partitions) == 1)
     wait_for(quick.polled(one_each), "one partition each")
     [moved] = quick.partitions

@@ -19,9 +19,7 @@ from barograph_server.examples.flights.model import LATE, ON_TIME, train
 from barograph_server.examples.flights.replay import FlightsFiles, between, prepare
 
 pytestmark = pytest.mark.long
-
 IntArray = NDArray[np.int64]
-
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 

@@ -87,7 +87,6 @@ def test_floods_are_accounted_for_in_bounded_memory(pipeline: Pipeline) -> None:
 
 
 def peak_mib(pid: int) -> float:
-    """The peak resident set size of a process."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         pytest.skip("NOT TESTED: this system does not tell a process's peak of memory")

@@ -37,7 +37,6 @@ def stub() -> Iterator[StubGrafana]:
 
 @pytest.fixture
 def applied(stub: StubGrafana) -> StubGrafana:
-    """A Grafana after an apply."""
     apply(stub)
     stub.writes.clear()
     return stub
@@ -420,7 +419,7 @@ def smoke(stub: StubGrafana) -> int:
     return main(environ, patience_s=0.0, pause_s=0.01)
 
 
-def test_the_smoke_script_reports_deployed_and_broken_resources(
+def test_the_smoke_script_reports_what_is_deployed_and_broken(
     stub: StubGrafana, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert smoke(stub) == 1

@@ -46,7 +46,6 @@ def stub() -> Iterator[StubGrafana]:
 
 
 def assert_whole(stub: StubGrafana) -> None:
-    """Check that each resource exists exactly once."""
     state = stub.state
     assert list(state.folders) == ["barograph", "barograph-alerts"]
     assert list(state.sources) == ["barograph"]
@@ -132,9 +131,7 @@ CHANGED_AGAIN = bundle(
 
 
 @pytest.mark.parametrize("number", EACH_WRITE[:8])
-def test_a_change_that_is_killed_is_completed_or_followed_by_another(
-    monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_killed_change_is_completed_or_followed_by_another(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The remains of an interrupted apply are not taken for a manual edit, even if the contract changes again."""
     for before, desired in itertools.product((True, False), (CHANGED, CHANGED_AGAIN)):
         with serving() as stub:

@@ -87,9 +87,7 @@ def rollbacks(settings: ProcessorSettings, texts: list[str], connect_to: Any = c
     return PromptRollbacks(settings, texts.append, connect_to, time.time)
 
 
-def test_a_proposal_reaches_serving_processes_and_is_never_repeated(
-    pipeline: Pipeline, settings: ProcessorSettings
-) -> None:
+def test_a_proposal_reaches_serving_processes_and_only_once(pipeline: Pipeline, settings: ProcessorSettings) -> None:
     registry = build_registry([(CONTRACT, 1)], [])
     with (
         connect(pipeline.address) as client,

@@ -93,7 +93,6 @@ def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
     assert "has the column 'a' more than once" in error_of("twice.csv", b"a,a\n1,2\n")
     (tmp_path / "folder").mkdir()
     assert "is a directory" in error_of("folder")
-
     path = tmp_path / "damaged.parquet"
     pq.write_table(pa.table({"x": [float(i) for i in range(5000)]}), path, compression="zstd", use_dictionary=False)
     data = bytearray(path.read_bytes())
@@ -122,7 +121,6 @@ def test_existing_files_with_other_content_are_kept_unless_forced(train: Path, t
     contract.write_text("# kept\n" + contract.read_text())
     assert call(*arguments).exit_code == 0
     assert contract.read_text().startswith("# kept\n")
-
     edited = contract.read_text().replace("slice_min_n: 500", "slice_min_n: 900")
     contract.write_text(edited)
     before = baseline.read_bytes()
@@ -131,7 +129,6 @@ def test_existing_files_with_other_content_are_kept_unless_forced(train: Path, t
     assert "exists with different content" in refused.stderr
     assert contract.read_text() == edited
     assert baseline.read_bytes() == before
-
     assert call(*arguments, "--slice", "country", "--force").exit_code == 0
     assert load_contract(contract).slice_min_n == 500
     assert baseline.read_bytes() != before

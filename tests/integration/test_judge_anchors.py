@@ -35,7 +35,6 @@ from tests.support.pipeline import simple_contract
 from tests.support.scripted_http import Exchange
 
 pytestmark = pytest.mark.engine
-
 N = 24
 HOUR_S = 3600
 
@@ -91,7 +90,6 @@ class Anchors:
         scoring.register(self.client, self.contract)
 
     def schedule(self, stop: threading.Event | None = None, *, is_responsible: bool = True) -> AnchorSchedule:
-        """Return the schedule of a process that has just started."""
         endpoints = f"small=judge-1@{self.server.url}"
         judges = JudgeEvaluators(EvaluatorSettings(folder=str(self.folder), endpoints=endpoints), lambda _: False)
         self.opened.append(judges)
@@ -123,7 +121,6 @@ class Anchors:
         )
 
     def findings(self) -> dict[str, float]:
-        """Return what the rule reads."""
         (rule,) = [each for each in rules_of(self.contract, AlertSettings()) if each.name == "judge-drift"]
         return dict(self.client.rows(point_sql(rule.signal, at=f"{int(time.time()) + 60}")))
 
@@ -190,7 +187,7 @@ def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors, jud
     assert anchors.command()[0] == 0
 
 
-def test_a_judge_that_becomes_worse_is_found_and_a_changed_one_is_another_series(
+def test_a_judge_that_worsens_is_found_and_a_changed_one_is_another_series(
     anchors: Anchors, judge: AnchorJudge
 ) -> None:
     anchors.register()
@@ -271,7 +268,6 @@ def test_anchors_wait_for_the_budget_and_must_be_readable(anchors: Anchors) -> N
         "anchors not judged in their period Raise the budget, or anchors_every, in the contract."
     )
     assert anchors.stored() == []
-
     (anchors.folder / "anchors.jsonl").write_text('{"id": 1}', encoding="utf-8")
     code, output = anchors.command("--bank", "5")
     assert code == 3

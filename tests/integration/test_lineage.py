@@ -52,7 +52,6 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     rows = client.rows("SELECT node, detail, owner, upstream FROM latest_lineage WHERE model = 'toy' ORDER BY position")
     assert rows == [(node.id, node.detail, node.owner, list(node.upstream)) for node in graph.nodes]
     assert len(client.rows("SELECT DISTINCT contract_id FROM lineage")) == 2
-
     assert run("lineage", "toy", "--config", config) == 0
     assert "gates" in capsys.readouterr().out
     assert run("lineage", "toy", "--format", "json", "--config", config) == 0
@@ -63,7 +62,6 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     jobs = ["toy", "toy.gates", "toy.audit"]
     assert [event["job"]["name"] for event in printed] == jobs
-
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
     with ScriptedServer(reply(status=201)) as catalogue:
         url = catalogue.url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from barograph import Publisher
 from barograph_server.alerts.rules import rules_of
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import simulate
-from barograph_server.cli.main import main
 from barograph_server.drills.faults import InjectionRequest, find_fault
 from barograph_server.drills.run.plan import DrillRequest
 from barograph_server.drills.run.session import DrillOutput, DrillSession, SessionOptions
@@ -34,6 +32,7 @@ from barograph_server.operations.status.read import read_status
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import call_json, run
 from tests.support.drill_events import START_MS, baseline, raw_rows
 from tests.support.drill_model import SHOP_ROUTES
 from tests.support.environment import write_settings
@@ -54,7 +53,6 @@ def write_config(pipeline: Pipeline, path: Path) -> Path:
 
 @pytest.fixture
 def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """A pipeline on the wall clock with the model."""
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     pipeline.clock, pipeline.partials_partitions = "live", 1
     pipeline.create(1)
@@ -63,23 +61,12 @@ def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 def record(pipeline: Pipeline, length_s: int) -> None:
-    """Write recent raw predictions."""
     events = live_events(int(time.time() * 1000) - 1000 * length_s, length_s).predictions
     with connect(pipeline.address) as client:
         insert_rows(client, "predictions", raw_rows(events))
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(SystemExit) as exit_:
-        main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert captured.out, captured.err
-    result: dict[str, Any] = json.loads(captured.out)
-    return int(exit_.value.code or 0), result
-
-
 def models_in_tables(pipeline: Pipeline) -> dict[str, set[str]]:
-    """The models of each table with rows."""
     tables = pipeline.rows(
         "SELECT DISTINCT table FROM system.columns WHERE database = currentDatabase() AND name = 'model' AND table IN "
         "(SELECT name FROM system.tables WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree'))"
@@ -97,7 +84,7 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--json")
-    code, result = run(capsys, "drill", "run", "mean-shift", *arguments, "--config", config)
+    code, result = call_json(capsys, "drill", "run", "mean-shift", *arguments, "--config", config)
     production.alive()
     (drill,) = result["drills"]
     assert result["mode"] == "live"
@@ -130,8 +117,7 @@ def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_p
             if how == "signal":
                 drill.send_signal(signal.SIGTERM)
             else:
-                with pytest.raises(SystemExit):
-                    main(["drill", "clean", "--running", "--config", str(config)])
+                run("drill", "clean", "--running", "--config", config)
             _, errors = drill.communicate(timeout=WAIT_S)
         finally:
             drill.kill()
@@ -172,7 +158,6 @@ class Installation:
     pipeline: Pipeline
 
     def start(self) -> None:
-        """Create it and start its processors."""
         self.pipeline.clock, self.pipeline.partials_partitions = "live", 1
         self.pipeline.create(1)
         self.pipeline.register(STREAM_CONTRACT, [baseline(STREAM_CONTRACT)])
@@ -185,12 +170,10 @@ class Installation:
         self.pipeline.wait_rows("SELECT count() > 0 FROM progress WHERE model = 'shop'", "the monitor")
 
     def rows(self, since_s: int, until_s: int) -> dict[str, list[str]]:
-        """The compared rows, sorted."""
         period = {"since": datetime.fromtimestamp(since_s, UTC), "until": datetime.fromtimestamp(until_s, UTC)}
         return {name: sorted(map(repr, self.pipeline.rows(sql, period))) for name, sql in COMPARED.items()}
 
     def pages(self, since_s: int, until_s: int) -> tuple[list[Any], list[Any]]:
-        """What the rules of production fire, and the notifications."""
         with connect(self.pipeline.address) as client:
             simulation = simulate(client, RULES, AlertSettings(), since_s, until_s, "ended")
         episodes = [

@@ -16,7 +16,6 @@ from tests.support.otlp_receiver import published, start
 from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.llm
-
 FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client."""
 

@@ -72,7 +72,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     assert load("good.parquet") == EXIT_USAGE
     assert "The contract of toy is not applied" in capsys.readouterr().err
     assert pipeline.read_all(pipeline.topics.predictions) == []
-
     pipeline.register(contract, [simple_baseline()])
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
@@ -170,6 +169,5 @@ def test_without_processors_the_account_says_what_is_not_known(
         insert_rows(client, "scorer_models", [row("scorer_models", model="toy", state="scored", updated_at=2_000)])
         assert load("l.parquet", "--timeout", "0") == EXIT_FAILED
         assert not_judged not in capsys.readouterr().err
-
     assert load("p.parquet", "--no-wait") == EXIT_OK
     assert "what became of the events is not known" in capsys.readouterr().err

@@ -16,7 +16,6 @@ from barograph_server.local.stack import LocalStack, find_stack
 from barograph_server.warehouse.client import connect
 
 REPOSITORY = Path(__file__).parents[2]
-
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
 
 _OWNER = """
@@ -97,7 +96,6 @@ def test_servers_that_outlived_their_owner_are_taken_over(tmp_path: Path) -> Non
     owner.kill()
     owner.communicate()
     assert find_stack(tmp_path) == before
-
     with LocalStack(tmp_path) as stack:
         assert (stack.kafka.pid, stack.clickhouse.pid) == (kafka_pid, clickhouse_pid)
         assert stack.addresses == before

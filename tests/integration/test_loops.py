@@ -89,7 +89,6 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
     assert counts["explored"] == report["measurement"]["explored"] > 2_000
     assert report["exposures"]["items"] == 2
     assert sum(report["exposures"]["exposures"]) == USERS * DAYS - 1
-
     words = ("--entity", "user", "--items", "genre", "--field", "late_aircraft", "--output", "class=b")
     assert run(*LOOPS, config, *words, "--lag", "23h") == 1
     text = capsys.readouterr().out
@@ -99,9 +98,7 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
     assert "seats" not in text
 
 
-def test_without_exploration_nothing_is_claimed(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_claimed_without_exploring(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     record(client, exploration=0.0)
     assert run(*LOOPS, config, "--entity", "context.user_id") == 2
     text = capsys.readouterr().out

@@ -18,13 +18,13 @@ from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
-from barograph_server.cli.main import main
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.child_process import choose_port
 from barograph_server.operations.dev.page import open_page
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from tests.support import command_line
 from tests.support.browser import PreviewPage, chromium
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline
@@ -174,10 +174,9 @@ def terminals_run_no_escape_sequences(
         ["baseline", "show", baseline_of().id, "--field", FIELD],
         ["simulate", "--model", MODEL, "--since", moment(BEGIN_S), "--until", moment(BEGIN_S + 6 * HOUR_S)],
     ):
-        with pytest.raises(SystemExit) as ended:
-            main(words)
+        code = command_line.run(*words)
         written_out = capsys.readouterr()
-        assert ended.value.code == 0, written_out.err
+        assert code == 0, written_out.err
         shown += written_out.out + written_out.err
     assert not set(shown) & set("\x1b\x07\x00\r\u202e\x9b")
     for name in (MODEL, FIELD, "␛]0;stolen␇␛[2J"):

@@ -128,9 +128,7 @@ def _is(expected: object, ask: Callable[..., object], *arguments: object) -> boo
 
 
 @pytest.mark.long
-def test_the_watchdog_detects_a_hanging_loop_and_ends_its_process(
-    broker: LocalKafka, topic_prefix: str, tmp_path: Path
-) -> None:
+def test_the_watchdog_ends_a_process_whose_loop_hangs(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
     """Faust's event loop hangs in a call, so no task of the loop can detect or end it."""
     marker = tmp_path / "probe.handled"
     marker.touch()
@@ -159,8 +157,6 @@ def test_the_watchdog_detects_a_hanging_loop_and_ends_its_process(
 
 
 class Producing:
-    """A source that produces until it is stopped."""
-
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._stop = threading.Event()
@@ -201,7 +197,6 @@ def own_servers(tmp_path: Path) -> Iterator[tuple[Pipeline, LocalKafka, LocalCli
 
 
 def stop_all(pipeline: Pipeline) -> dict[str, tuple[int | None, float]]:
-    """Stop every processor; return exit codes and durations."""
     began = time.monotonic()
     for process in pipeline.processes.values():
         process.send_signal(signal.SIGTERM)

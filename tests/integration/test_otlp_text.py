@@ -93,7 +93,6 @@ def generation(number: int, mode: str) -> dict[str, Any]:
 
 
 def codebook() -> Codebook:
-    """Two topics: passwords and food."""
     encoder = SentenceEncoder()
     centroids = encoder.encode([QUESTION, "A recipe for soup with potatoes"])
     header = CodebookHeader(
@@ -140,7 +139,6 @@ def dead_letters() -> list[bytes]:
 
 
 def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
-    """All bytes of topics, rows of tables, and logs, by position."""
     contents: dict[str, str] = {}
     topics = pipeline.topics
     for topic in (

@@ -17,7 +17,6 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 
 pytestmark = pytest.mark.engine
-
 DAYS, PER_DAY = 37, 60
 COLLAPSE_DAY = 21
 PLAIN = AlertSettings()

@@ -23,7 +23,6 @@ from tests.support.flights import Flights, as_events, make_flights, messages
 from tests.support.pipeline import Pipeline
 
 pytestmark = [pytest.mark.long, pytest.mark.broker, pytest.mark.engine]
-
 SOURCES = {"weather": WEATHER, "schedule": SCHEDULE, "fleet": PLANE, "routes": ROUTE}
 SEED, PLANTED, ALTERED_FOR = 25, 50, timedelta(days=4)
 APART = 3 * ALTERED_FOR
@@ -108,7 +107,6 @@ def test_true_causes_rank_first_and_others_are_not_accused(pipeline: Pipeline, f
     add_changes(pipeline.client, [each.change for each in planted])
     times = [each.as_py() for each in (table["at"][0], table["at"][-1])]
     explained = explain_verdicts(pipeline.client, contract, times[0] - timedelta(days=1), times[1] + timedelta(days=8))
-
     after = {each: [v for v in explained if follows(v, each)] for each in planted if each.field}
     firsts = [
         (each, verdict.ranked[0].change == each.change) for each, verdicts in after.items() for verdict in verdicts

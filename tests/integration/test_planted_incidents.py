@@ -20,7 +20,6 @@ from tests.support.page_layout import layout_faults
 from tests.support.page_scenes import SCENES, FiringAlert, Scene, ServedModels, firing_alert, walk
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
-
 Points = dict[str, dict[int, float]]
 """Name of a series → Unix seconds → value."""
 

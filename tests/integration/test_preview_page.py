@@ -31,7 +31,6 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def server(shop_pipeline: Pipeline, engine: LocalClickHouse) -> Iterator[PreviewServer]:
-    """As `barograph dev` serves it."""
     settings = Settings(bootstrap_servers=shop_pipeline.bootstrap, warehouse=shop_pipeline.address)
     reader = engine.reader_address(shop_pipeline.address.database)
     with open_page(settings, reader, choose_port()) as server:
@@ -55,7 +54,6 @@ def span(shop: Shop, start: float = 0, end: float = HOURS) -> str:
 
 
 def chosen(preview: PreviewPage) -> dict[str, str]:
-    """The range and the variables in the URL."""
     return {key: value[0] for key, value in parse_qs(urlparse(preview.page.url).query).items()}
 
 
@@ -98,7 +96,6 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
     assert urlparse(preview.page.url).path == f"/d/{DASHBOARDS['model']}"
     assert chosen(preview)["var-model"] == model
     assert chosen(preview)["from"] == str(ms(shop, 0))
-
     psi = panel_link("model", "psi").panel_id
     drawn = preview.traces(psi)
     window = preview.page.input_value("[data-variable=window]")
@@ -114,7 +111,6 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
     assert {"amount", "age", "minor threshold", "major threshold"} <= set(drawn)
     for field in set(drawn) & set(tables):
         assert judged(drawn[field]).items() <= dict(tables[field]).items(), field
-
     follow(preview, f'[data-panel="{panel_link("model", "fields").panel_id}"] td a span:text-is("amount")')
     assert urlparse(preview.page.url).path == f"/d/{DASHBOARDS['field']}"
     assert (chosen(preview)["var-field"], chosen(preview)["var-model"]) == ("amount", model)
@@ -138,7 +134,6 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
         )
     )
     assert judged(drawn).items() <= tables.items()
-
     assert preview.page.input_value("#from") == shop.at(0).strftime("%Y-%m-%d %H:%M")
     preview.page.fill("#from", shop.at(24).strftime("%Y-%m-%d %H:%M"))
     preview.page.fill("#to", shop.at(48).strftime("%Y-%m-%d %H:%M"))

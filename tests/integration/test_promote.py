@@ -23,7 +23,6 @@ from tests.support.command_line import call
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
 PER_DAY = 400
@@ -94,7 +93,7 @@ def promote(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-def test_a_better_candidate_is_promoted_unless_a_policy_asks_for_more(
+def test_a_better_candidate_is_promoted_unless_policy_wants_more(
     client: Client, promote: Promote, tmp_path: Path
 ) -> None:
     write_days(client, 60, better=0.04)
@@ -115,11 +114,9 @@ def test_a_better_candidate_is_promoted_unless_a_policy_asks_for_more(
     assert by_name["latency"]["margin"] == pytest.approx(np.log(1.2))
     assert by_name["missing"]["value"] == pytest.approx((24_000 - requests) / requests)
     assert all(each["is_met"] and each["days"] == 60 for each in report["criteria"])
-
     assert promote("--candidate", "4")[0] == 0
     code, _, err = promote("--candidate", "5")
     assert (code, "The candidate of m is version 4, not 5" in err) == (3, True)
-
     policy = tmp_path / "policy.yaml"
 
     def with_policy(text: str, *words: str) -> tuple[int, str, str]:

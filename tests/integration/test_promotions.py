@@ -22,7 +22,6 @@ from tests.support.command_line import call as call_main
 from tests.support.environment import write_settings
 
 pytestmark = pytest.mark.engine
-
 FIRST = msgspec.structs.replace(CONTRACT, serving="3", promotion="required")
 MARGINS = {"accuracy": 0.02}
 Call = Callable[..., tuple[int, str, str]]
@@ -78,7 +77,6 @@ def test_evidence_justifies_a_new_version(call: Call, installed: Client, tmp_pat
     code, out, _ = call("shadow", "export", "--model", "m", "--out", bundle)
     assert code == 0
     digest = out.split()[-1]
-
     code, out, _ = call("plan", contract=serving("4"))
     assert code == 3
     assert "! version 4 replaces version 3 of m: `barograph apply` needs --evidence BUNDLE" in out
@@ -90,7 +88,6 @@ def test_evidence_justifies_a_new_version(call: Call, installed: Client, tmp_pat
     assert code == 1
     assert "it is about version 4 beside version 3 of m" in err
     assert in_force(installed) == 1
-
     code, out, err = call("apply", "--evidence", bundle, contract=serving("4"))
     assert (code, err) == (0, ""), out
     assert f"~ version 4 replaces version 3 of m, by the evidence {digest}" in out
@@ -102,7 +99,7 @@ def test_evidence_justifies_a_new_version(call: Call, installed: Client, tmp_pat
     assert "without evidence" not in call("status")[1]
 
 
-def test_evidence_that_does_not_decide_or_no_longer_holds_is_refused(
+def test_evidence_that_is_undecided_or_no_longer_holds_is_refused(
     call: Call, installed: Client, tmp_path: Path
 ) -> None:
     write_days(installed, 20, better=0.04)
@@ -161,7 +158,6 @@ def test_an_override_needs_a_reason_and_a_name_and_is_stored_and_shown(call: Cal
         code, _, err = call("apply", *words, contract=serving("4"))
         assert (code, message in err) == (1, True), words
     assert in_force(installed) == 1
-
     code, out, err = call("apply", "--override", "hotfix of an outage", "--by", "ana", contract=serving("4"))
     assert (code, err) == (0, ""), out
     assert "! version 4 replaces version 3 of m without evidence, by ana: hotfix of an outage" in out
@@ -170,7 +166,6 @@ def test_an_override_needs_a_reason_and_a_name_and_is_stored_and_shown(call: Cal
     assert "by ana: hotfix of an outage" in out
     promotion = json.loads(call("status", "--format", "json")[1])["promotions"][0]
     assert (promotion["serving"], promotion["override_by"], promotion["evidence"]) == ("4", "ana", "")
-
     open_again = msgspec.structs.replace(serving("4"), promotion="open")
     code, _, err = call("apply", contract=open_again)
     assert code == 1

@@ -53,7 +53,6 @@ class Registry:
         return str(path)
 
     def run(self, *words: str, code: int = 0) -> tuple[list[str], str]:
-        """Return the lines of the output, and the error on one line."""
         ended, out, err = call(self.capture, "prompts", *words, "--config", self.config)
         assert ended == code, (out, err)
         return out.splitlines(), err
@@ -104,7 +103,6 @@ def test_prompts_are_registered_labelled_rolled_back_and_logged(registry: Regist
     assert registry.run("register", path, "--by", "bo")[0] == ["+ answer@2"]
     registry.write(FIRST)
     assert registry.run("register", path)[0] == ["  answer@1 is unchanged"], "an earlier content has its version"
-
     label = ("label", "answer")
     assert registry.run(*label, "1", "production", "--reason", "start", "--by", "ana")[0] == ["~ answer:production 1"]
     assert registry.run(*label, "2", "production", "--reason", "more  German", "--by", "bo")[0] == [
@@ -125,7 +123,6 @@ def test_prompts_are_registered_labelled_rolled_back_and_logged(registry: Regist
     [again] = registry.run("rollback", "answer")[0]
     assert again.startswith("  answer:production was rolled back from 2 to 1 at ")
     assert registry.run("rollback", "answer", "--to", "1")[0] == ["  answer:production points to 1 already"]
-
     [answer, chat] = registry.json("list")
     assert (answer["versions"], answer["labels"], answer["owner"]) == ([1, 2], {"production": 1}, "support")
     assert (chat["latest"], chat["labels"]) == (1, {})
@@ -140,7 +137,6 @@ def test_prompts_are_registered_labelled_rolled_back_and_logged(registry: Regist
         *("-  Answer: {{question}}", "+  Answer in German: {{question}}"),
         *('-    "temperature": 0.2', '+    "temperature": 0.9', "-parent:", "+parent: 1"),
     ]
-
     rows = registry.client.rows
     assert rows(
         "SELECT name, version, is_chat, variables, registered_by FROM prompts FINAL ORDER BY name, version"
@@ -194,7 +190,6 @@ def test_what_cannot_be_is_refused_and_unreadable_records_are_ignored(registry: 
         "~ answer:production 2 → 1",
         "! version 1 has no variable context: code that passes it fails",
     ]
-
     producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
     for key, value in ((b"x", b"no JSON"), (b"y", b"{}"), (b"z", None)):
         producer.produce(registry.settings.topics.prompts, value, key)

@@ -21,8 +21,6 @@ QUESTIONS = {question.number: question for question in questions()}
 
 
 def answers(number: int) -> Callable[[Check], Check]:
-    """Say which question a check is of."""
-
     def note(check: Check) -> Check:
         CHECKS[number] = check
         return check
@@ -54,7 +52,6 @@ def day_of(shop: Shop, n: int) -> date:
 
 
 def moment(value: Any) -> datetime:
-    """A time as the client gives it, in UTC."""
     result: datetime = value
     return result if result.tzinfo else result.replace(tzinfo=UTC)
 

@@ -55,8 +55,6 @@ def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
 
 
 class Reader(threading.Thread):
-    """Queries the range in two tables repeatedly, as a concurrent reader."""
-
     QUERIES_OF_RANGE = (
         f"SELECT count(), sum(n), sum(nulls) FROM panes FINAL WHERE pane_start >= {FROM_S} AND pane_start < {TO_S}",
         f"SELECT count(), countIf(psi = 9) FROM latest_drift WHERE window_end > {FROM_S} AND window_start < {TO_S}",
@@ -69,18 +67,15 @@ class Reader(threading.Thread):
         self.n_queries = 0
 
     def query(self) -> None:
-        """Query once."""
         for sql, results in zip(self.QUERIES_OF_RANGE, self.results, strict=True):
             results.update(self._pipeline.rows(sql))
         self.n_queries += 1
 
     def run(self) -> None:
-        """Query until stopped."""
         while not self._end.is_set():
             self.query()
 
     def stop(self) -> None:
-        """Stop."""
         self._end.set()
         self.join(60)
 
@@ -90,7 +85,6 @@ def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) 
 
 
 def damage_again(pipeline: Pipeline) -> None:
-    """Delete verdicts but not panes."""
     with pipeline.client as client:
         for table in ("drift", "rates"):
             client.command(
@@ -152,7 +146,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
             client.command(f"{sql} SETTINGS mutations_sync = 2")
     damaged = rows(pipeline)
     assert all(damaged[name] != undisturbed[name] for name in QUERIES if name != "rollups")
-
     preview = run(pipeline, dry_run=True)
     changes = {line.subject: line for line in preview.differences}
     assert changes["drift (windows judged)"].changed > 0
@@ -183,7 +176,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     assert pipeline.rows(
         "SELECT count() FROM system.databases WHERE name LIKE concat(currentDatabase(), '_rebuild%')"
     ) == [(0,)]
-
     damage_again(pipeline)
     # The panes are correct: judge them again.
     judged = run(pipeline, source="panes")

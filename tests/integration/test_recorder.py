@@ -61,8 +61,6 @@ class CrashAfterInsert(Exception):
 
 
 class CrashingClient:
-    """A client that inserts and then dies."""
-
     def __init__(self, client: Client) -> None:
         self._client = client
 

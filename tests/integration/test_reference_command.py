@@ -17,19 +17,16 @@ from tests.support.command_line import call
 from tests.support.scoring import START_MS
 
 pytestmark = pytest.mark.engine
-
 CONTRACT = parse_contract(BINARY)
 NOW_S = START_MS / 1000 + (DAYS + 1.5) * 86400
 
 
 def day(number: int) -> str:
-    """A day of the history as `list` prints it and `set` reads it."""
     return utc_second(START_MS / 1000 + number * 86400)
 
 
 @pytest.fixture
 def config(config: str, client: Client) -> str:
-    """Settings of a database with the traffic of one model."""
     predictions, labels = traffic(CONTRACT, 1)
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
@@ -90,7 +87,6 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     client.command("TRUNCATE TABLE scorer_models")
     score()
     assert [(first, end) for first, end, _ in in_force()] == [(day(22), day(32))]
-
     code, _, err = call(capsys, "reference", "set", "--version", "1", "--automatic", "--reason", "a mistake", *words)
     assert (code, err) == (0, "")
     working = scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_S)

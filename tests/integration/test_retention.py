@@ -11,7 +11,6 @@ from tests.support.toy_events import START_MS, messages, toy_event
 
 
 def send(pipeline: Pipeline, first: int, n: int) -> None:
-    """Send events numbered from `first`, one per minute."""
     pipeline.produce(messages(toy_event(i, START_MS + i * 60_000) for i in range(first, first + n)))
 
 

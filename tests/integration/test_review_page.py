@@ -23,7 +23,6 @@ from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, w
 from tests.support.reviewed_answers import EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 
 pytestmark = pytest.mark.long
-
 DOCUMENTS = DocumentSet({"returns": "Customers may return goods within 30 days of delivery."})
 HOSTILE = (
     "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\"> \u202etxet\u202c שלום"
@@ -40,8 +39,6 @@ def contract() -> Contract:
 
 @dataclass
 class ReviewPage:
-    """The page of one reviewer, and what is behind it."""
-
     pipeline: Pipeline
     browser: Browser
 
@@ -167,7 +164,6 @@ def test_ten_answers_are_labelled_by_keyboard(review: ReviewPage) -> None:
     with review.pipeline.client as client:
         for name in ("ana", "ben"):
             assert read_queue(client, SOURCE, stored, name, "gold", 1.0, 0.0).items == ()
-
     review.pipeline.start("recorder")
     with review.pipeline.client as client:
         wait_for(lambda: not unsent_gold(client, EVALUATOR), "recorded labels")
@@ -202,7 +198,6 @@ def test_labels_survive_outages(review: ReviewPage) -> None:
         page.close()
     assert gold.waiting == 1
     assert review.published() == []
-
     with review.pipeline.client as client:
         unsent = unsent_gold(client, EVALUATOR, "ana")
     again = review.gold()

@@ -22,7 +22,6 @@ from tests.support.reviewed_answers import AT, EVALUATOR, SOURCE, answer_row, ev
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 N = 400
 
 

@@ -36,7 +36,6 @@ def codes(role: Role, statements: list[str], *, readonly: int = 2) -> list[int]:
 
 
 def lifting(limit: Limit) -> list[str]:
-    """Statements that would lift a limit."""
     if limit.most is None:
         other = 1 if isinstance(limit.value, int) else "'break'"
         return [f"SET {limit.setting} = {other}", f"SELECT 1 SETTINGS {limit.setting} = {other}"]

@@ -6,7 +6,6 @@ import math
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -19,15 +18,13 @@ from barograph.contract import Arms, Contract, LabelSpec, Slice
 from barograph_server.sketches.performance.bins import score_edges
 from barograph_server.sketches.performance.metric import MetricEstimate, difference
 from barograph_server.streams.registry.registry import Registry
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction, shown, stored
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, expected, label, prediction, shown, stored
 from tests.support.warehouse import emptied
 
 metrics = pytest.importorskip("sklearn.metrics")
-
 pytestmark = pytest.mark.engine
 
 COUNTS = (
@@ -35,7 +32,6 @@ COUNTS = (
     *("labelled", "early", "corrections", "late", "wrong_type", "undeclared_label"),
 )
 THRESHOLD = 0.4
-
 LATENCIES_MS = (math.nan, 0.0, 2.5, 40.0, math.inf)
 
 
@@ -188,7 +184,7 @@ def binary_truth(decided: list[tuple[bool, Any]], scores: list[tuple[bool, float
 
 
 @pytest.mark.smoke
-def test_all_counts_and_metrics_of_two_classes(client: Client, score: Callable[..., Scorer]) -> None:
+def test_all_counts_and_metrics_of_two_classes(client: Client, score: Score) -> None:
     predictions, labels = binary_rows(random.Random(1))
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
@@ -258,9 +254,7 @@ def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEsti
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [11, 12, 13])
-def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(
-    client: Client, score: Callable[..., Scorer], seed: int
-) -> None:
+def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(client: Client, score: Score, seed: int) -> None:
     rng = random.Random(seed)
     predictions, labels = binary_rows(rng, 400)
     scoring.insert(client, "predictions", predictions)
@@ -268,7 +262,6 @@ def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(
     score(BINARY).score_once()
     once = scoring.everything(client)
     emptied(client)
-
     scoring.arrive(client, rng, {"predictions": predictions, "labels": labels}, partial(score, BINARY))
     result = scoring.everything(client)
     for table, rows in once.items():
@@ -277,9 +270,7 @@ def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(
 
 
 @pytest.mark.long
-def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(client: Client, score: Score) -> None:
     rng = random.Random(21)
     whole = msgspec.structs.replace(BINARY, slices=(), arms=None)
     predictions, labels = binary_rows(rng, 150)
@@ -308,9 +299,7 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(
     assert scoring.kill_everywhere(client, partial(score, whole), check) >= 10
 
 
-def test_a_row_that_becomes_visible_after_later_rows_of_its_partition_is_read(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_read(client: Client, score: Score) -> None:
     now_s = (START_MS + 6 * DAY_MS) / 1000
     working = score(BINARY, clock=lambda: now_s, grace_s=60.0)
 
@@ -339,9 +328,7 @@ def test_a_row_that_becomes_visible_after_later_rows_of_its_partition_is_read(
     ]
 
 
-def test_a_label_waits_for_its_prediction_and_counts_once_it_arrives(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_a_label_waits_for_its_prediction_and_counts_once_it_arrives(client: Client, score: Score) -> None:
     at_ms = START_MS + HOUR_MS
     scoring.insert(client, "labels", [label(i, at_ms + i, i, "true") for i in range(5)])
     working = score(BINARY)
@@ -413,7 +400,7 @@ def class_rows(rng: random.Random, n: int = 900) -> tuple[list[dict[str, Any]], 
     return predictions, labels
 
 
-def test_all_counts_and_metrics_of_three_classes(client: Client, score: Callable[..., Scorer]) -> None:
+def test_all_counts_and_metrics_of_three_classes(client: Client, score: Score) -> None:
     predictions, labels = class_rows(random.Random(3))
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
@@ -435,7 +422,6 @@ def test_all_counts_and_metrics_of_three_classes(client: Client, score: Callable
     )
     in_curve = client.rows("SELECT sum(n) FROM calibration_curve WHERE slice = 'all'")
     assert in_curve == [(3 * usable_labels,)], "each label counts once per class"
-
     result = shown(client, "value, n")
     for name in ("all", "country=de"):
         outcomes = [each for (_, of, _), own in targets.items() if of == name for each in own.outcomes]
@@ -478,7 +464,7 @@ def test_all_counts_and_metrics_of_three_classes(client: Client, score: Callable
 NUMBER = Contract(model="m", label=LabelSpec(type="float", horizon_s=2 * 86400))
 
 
-def test_all_metrics_of_numbers(client: Client, score: Callable[..., Scorer]) -> None:
+def test_all_metrics_of_numbers(client: Client, score: Score) -> None:
     rng = random.Random(4)
     predictions: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
@@ -508,7 +494,7 @@ def test_all_metrics_of_numbers(client: Client, score: Callable[..., Scorer]) ->
         assert low * 0.99 <= result[f"error_p{p}"][0] <= high * 1.01, p
 
 
-def test_a_flag_label_means_the_named_positive_class(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_flag_label_means_the_named_positive_class(client: Client, score: Score) -> None:
     contract = Contract(model="m", label=LabelSpec(type="bool", positive="late", horizon_s=86400))
     answers = [("late", "true")] * 5 + [("late", "false")] * 3 + [("on time", "true")] * 2 + [("on time", "false")] * 7
     scoring.insert(
@@ -527,7 +513,7 @@ FORMS = [
 ]
 
 
-def test_every_form_of_a_label_and_of_a_class_counts(client: Client, score: Callable[..., Scorer]) -> None:
+def test_every_form_of_a_label_and_of_a_class_counts(client: Client, score: Score) -> None:
     for spec, names in (
         (LabelSpec(type="bool", positive=True, horizon_s=86400), ()),
         (LabelSpec(type="bool", positive="bad", negative="good", horizon_s=86400), ("bad", "good")),
@@ -551,7 +537,7 @@ def test_every_form_of_a_label_and_of_a_class_counts(client: Client, score: Call
         assert client.rows(odd) == [(0,)], spec
 
 
-def test_numbers_as_text_and_integers_as_classes_count(client: Client, score: Callable[..., Scorer]) -> None:
+def test_numbers_as_text_and_integers_as_classes_count(client: Client, score: Score) -> None:
     number = Contract(model="m", label=LabelSpec(type="float", horizon_s=86400))
     scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=2.0) for i in range(3)])
     answers = [("2", "number"), ("4", "string"), ("true", "bool")]
@@ -565,7 +551,7 @@ def test_numbers_as_text_and_integers_as_classes_count(client: Client, score: Ca
     assert client.rows(counts) == [(2, 1)]
 
 
-def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: Callable[..., Scorer]) -> None:
+def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: Score) -> None:
     contract = msgspec.structs.replace(BINARY, raw_share=0.3, slices=(), arms=None)
     sampled = [i for i in range(1000) if zlib.crc32(f"e{i}".encode()) < 0.3 * 2**32]
     predictions = [prediction(i, START_MS + i, i, score=(i % 100) / 100) for i in sampled]
@@ -582,7 +568,7 @@ def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: 
     assert client.rows("SELECT count() FROM pending_labels") == [(0,)]
 
 
-def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Score) -> None:
     long = prediction(1, START_MS, 1, score=0.5, context={"country": "d" * 1_000_000}, strings={"k": "1" * 1_000_000})
     scoring.insert(client, "predictions", [long, prediction(2, START_MS, 2, score=0.5, context={"country": "de"})])
     score(BINARY).score_once()
@@ -591,7 +577,7 @@ def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Call
     assert all(len(name) < 20 for name in slices)
 
 
-def test_an_unmeasurable_model_is_skipped_with_a_reason(client: Client, score: Callable[..., Scorer]) -> None:
+def test_an_unmeasurable_model_is_skipped_with_a_reason(client: Client, score: Score) -> None:
     for contract, why in (
         (msgspec.structs.replace(BINARY, raw_share=0.0), "raw: none"),
         (msgspec.structs.replace(BINARY, label=None), "names no label"),
@@ -605,7 +591,7 @@ def test_an_unmeasurable_model_is_skipped_with_a_reason(client: Client, score: C
 
 
 def test_rows_that_arrive_while_the_contract_cannot_be_read_are_scored_once_it_can(
-    client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch
+    client: Client, score: Score, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
     window = "1", "all", "accuracy", "", "1h", START_MS // 1000
@@ -626,7 +612,7 @@ def test_rows_that_arrive_while_the_contract_cannot_be_read_are_scored_once_it_c
     assert client.rows("SELECT state FROM scorer_models FINAL") == [("scored",)]
 
 
-def test_a_contract_with_other_rules_recounts_everything(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_contract_with_other_rules_recounts_everything(client: Client, score: Score) -> None:
     contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
     scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=i / 100) for i in range(100)])
     scoring.insert(client, "labels", [label(i, START_MS + i, i, "true") for i in range(100)])
@@ -640,7 +626,7 @@ def test_a_contract_with_other_rules_recounts_everything(client: Client, score: 
     assert client.rows("SELECT sum(n), sum(positives) FROM calibration_curve") == [(100, 100)]
 
 
-def test_a_window_is_measured_when_it_has_ended(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_window_is_measured_when_it_has_ended(client: Client, score: Score) -> None:
     now_s = START_MS / 1000 + 1800
     working = score(BINARY, clock=lambda: now_s)
     scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.5) for i in range(10)])
@@ -656,7 +642,7 @@ def test_a_window_is_measured_when_it_has_ended(client: Client, score: Callable[
 
 
 def test_on_the_replay_clock_a_window_ends_with_later_events_or_the_end_of_the_replay(
-    client: Client, score: Callable[..., Scorer]
+    client: Client, score: Score
 ) -> None:
     working = score(BINARY, clock_kind="replay")
     scoring.insert(client, "predictions", [prediction(1, START_MS + 1, 1, score=0.5)])

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, expected, label, prediction
 
 pytestmark = pytest.mark.engine
-
 THRESHOLD = 0.4
 ARMS = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user", margins={"accuracy": 0.01, "latency": 0.1, "errors": 0.1})
 BINARY = Contract(
@@ -86,7 +84,6 @@ def raw_rows(rng: random.Random, n: int, contract: Contract = BINARY) -> Rows:
 
 
 def targets(client: Client, contract: Contract, rows: Rows) -> dict[Key, dict[str, Any]]:
-    """Count in plain Python."""
     assert contract.arms is not None
     has_unit = contract.arms.unit != ""
     buckets = dict(
@@ -178,7 +175,7 @@ def insert(client: Client, rows: Rows) -> None:
     "contract", [BINARY, MANY, UNLABELLED, NUMBER], ids=["two classes", "three classes", "without labels", "numbers"]
 )
 @pytest.mark.smoke
-def test_counts_of_arms(client: Client, score: Callable[..., Scorer], contract: Contract) -> None:
+def test_counts_of_arms(client: Client, score: Score, contract: Contract) -> None:
     """Margins that the contract states later count the past, and rows that arrive later are counted again."""
     rows = raw_rows(random.Random(1), 500, contract)
     insert(client, {name: own[: len(own) // 2] for name, own in rows.items()})

@@ -25,7 +25,6 @@ from tests.support.pipeline import simple_contract
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 NOW = datetime.now(UTC).replace(microsecond=0)
 EVALUATOR = "toy.faithful"
 OFFSETS = count()
@@ -133,7 +132,6 @@ def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, e
     rows = client.rows("SELECT prompt, judged, labels FROM evaluation_rates FINAL ORDER BY prompt")
     assert rows == [(ALL_PROMPTS, 80, 10), ("answer@7", 80, 10)], "a pass of the scorer writes them"
     client.command("TRUNCATE TABLE evaluation_rates")
-
     now_s = 0.0
     schedule = EvaluationRateSchedule(lambda: now_s)
     registry = Registry(contracts={"toy": contract(), "other": simple_contract(model="other")})

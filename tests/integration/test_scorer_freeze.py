@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,11 +16,10 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Score, label, prediction
 from tests.support.warehouse import emptied, snapshot
 
 pytestmark = pytest.mark.engine
-
 PER_DAY = 60
 CONTRACT = Contract(
     model="m",
@@ -32,12 +30,11 @@ CONTRACT = Contract(
 """Daily panes give daily score windows, so that passes over weeks are fast."""
 
 JUDGING = ("performance_reference", "performance", "scorer_models", "scorer_checkpoints")
-
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+def score(client: Client, engine: LocalClickHouse) -> Score:
     address = engine.address(client.database)
 
     def build_scorer(day: float, contract: Contract = CONTRACT, **changes: Any) -> Scorer:
@@ -71,7 +68,6 @@ def fill(client: Client, rows: Rows) -> None:
 
 
 def known(client: Client) -> dict[str, list[Any]]:
-    """Return all results of the scorer, and the references."""
     rows = client.rows("SELECT * EXCEPT frozen_at FROM performance_reference FINAL ORDER BY ALL")
     return scoring.everything(client) | {"performance_reference": list(map(repr, rows))}
 
@@ -107,7 +103,7 @@ STEPS = st.tuples(st.sampled_from(("predictions", "labels", "pass", "restart")),
 @example(clock="replay", steps=RESTARTED)
 @example(clock="replay", steps=LATE_START)
 def test_the_same_rows_give_the_same_reference_in_any_order_of_rows_passes_and_restarts(
-    client: Client, score: Callable[..., Scorer], clock: str, steps: tuple[tuple[str, int], ...]
+    client: Client, score: Score, clock: str, steps: tuple[tuple[str, int], ...]
 ) -> None:
     # The first week misses the target, which a part of its labels does not show.
     contract = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": 0.65}))
@@ -120,7 +116,6 @@ def test_the_same_rows_give_the_same_reference_in_any_order_of_rows_passes_and_r
         TARGETS[clock] = references_in_verdicts(client)
         assert reference_weeks(client) == [(7.0, 5)]
         emptied(client)
-
     waiting = {table: parts(each) for table, each in zip(TABLES, rows, strict=True)}
     working = score(20, contract, clock_kind=clock)
     for step, times in steps:
@@ -156,13 +151,10 @@ def references_in_verdicts(client: Client) -> list[Any]:
 
 
 @pytest.mark.long
-def test_a_pass_that_freezes_is_killed_at_any_point_and_repeated_into_the_same_rows(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_a_freezing_pass_killed_at_any_point_is_repeated_into_the_same_rows(client: Client, score: Score) -> None:
     predictions, labels = traffic(10)
     early = [each for each in predictions if each["at"] < START_MS + 7.5 * DAY_MS]
     early_labels = [each for each in labels if each["at"] < START_MS + 7.5 * DAY_MS]
-
     fill(client, (early, early_labels))
     score(7.5).score_once()
     assert reference_weeks(client) == []
@@ -181,7 +173,7 @@ def test_a_pass_that_freezes_is_killed_at_any_point_and_repeated_into_the_same_r
     assert scoring.kill_everywhere(client, partial(score, 12), check, JUDGING) >= 5
 
 
-def test_a_week_that_is_not_completely_read_is_not_frozen(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_week_that_is_not_completely_read_is_not_frozen(client: Client, score: Score) -> None:
     predictions, labels = traffic(10)
     behind = [each for each in predictions if each["partition"] == 0 or each["at"] < START_MS + 5 * DAY_MS]
     fill(client, (behind, labels))
@@ -195,7 +187,7 @@ def test_a_week_that_is_not_completely_read_is_not_frozen(client: Client, score:
 
 
 @pytest.mark.long
-def test_a_week_without_labels_is_skipped(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_week_without_labels_is_skipped(client: Client, score: Score) -> None:
     fill(client, traffic(16, labelled_from=6))
     working = score(20)
     working.score_once()
@@ -206,7 +198,7 @@ def test_a_week_without_labels_is_skipped(client: Client, score: Callable[..., S
     assert reference_weeks(client) == [(7.0, 5)]
 
 
-def test_weeks_without_traffic_of_a_version_are_skipped(client: Client, score: Callable[..., Scorer]) -> None:
+def test_weeks_without_traffic_of_a_version_are_skipped(client: Client, score: Score) -> None:
     predictions, labels = traffic(24)
     for i, each in enumerate(predictions):
         each["version"] = "2" if i == 0 or each["at"] >= START_MS + 14 * DAY_MS else "1"
@@ -217,7 +209,7 @@ def test_weeks_without_traffic_of_a_version_are_skipped(client: Client, score: C
     assert days == [("1", 0.0), ("2", 14.0)]
 
 
-def test_a_week_whose_raw_rows_are_deleted_is_not_a_reference(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_week_whose_raw_rows_are_deleted_is_not_a_reference(client: Client, score: Score) -> None:
     fill(client, traffic(16))
     score(7.5).score_once()
     client.command(f"ALTER TABLE predictions DELETE WHERE toUnixTimestamp(at) < {START_MS // 1000 + 2 * 86400}")

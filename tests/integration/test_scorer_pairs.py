@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,6 @@ from barograph_server.sketches.rollout.shadow_days import SLO_TIMED
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer import statement_chunks
 from barograph_server.streams.scorer.rules import make_rules
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.days import days_of, read_totals
 from barograph_server.warehouse.rollouts.pair_histograms import latency_by_hour, rank_correlation
@@ -37,7 +36,7 @@ from tests.reference.shadow_pairs import (
     stored,
 )
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, Score, label, prediction
 
 pytestmark = pytest.mark.engine
 
@@ -121,7 +120,7 @@ def compare(client: Client, rows: Rows, contract: Contract = BINARY) -> None:
     assert differences(stored(client, "3b"), joined(rows, contract, "3b", "")) == []
 
 
-def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: Callable[..., Scorer]) -> None:
+def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: Score) -> None:
     rows = fill(client, raw_rows(random.Random(1), 900))
     score(BINARY).score_once()
     compare(client, rows)
@@ -136,9 +135,7 @@ def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: 
 
 
 @pytest.mark.long
-def test_requests_before_the_first_event_of_a_candidate_do_not_count(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_requests_before_the_first_event_of_a_candidate_do_not_count(client: Client, score: Score) -> None:
     rows = raw_rows(random.Random(7), 300)
     noon_ms = START_MS + 12 * HOUR_MS
     rows["shadow_predictions"] = [each for each in rows["shadow_predictions"] if each["at"] >= noon_ms]
@@ -170,7 +167,7 @@ def test_requests_before_the_first_event_of_a_candidate_do_not_count(
     assert first_window(client, rules) == earlier["at"] // 1000
 
 
-def test_what_the_contract_names_later_holds_for_the_past(client: Client, score: Callable[..., Scorer]) -> None:
+def test_what_the_contract_names_later_holds_for_the_past(client: Client, score: Score) -> None:
     """First the model alone, then a candidate, then a label, at last other settings of pairs."""
     rows = fill(client, raw_rows(random.Random(2), 300))
     score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
@@ -221,7 +218,7 @@ def paired(rows: Rows) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     return pairs
 
 
-def test_models_of_every_kind_are_paired(client: Client, score: Callable[..., Scorer]) -> None:
+def test_models_of_every_kind_are_paired(client: Client, score: Score) -> None:
     rows = raw_rows(random.Random(2), 300)
     for event in rows["shadow_predictions"]:
         event["class"] = "" if event["error"] else "maybe"
@@ -246,9 +243,7 @@ def test_models_of_every_kind_are_paired(client: Client, score: Callable[..., Sc
         assert classes == class_pairs, label_spec
 
 
-def test_numbers_add_up_in_any_unit_and_what_is_too_large_does_not_count(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_numbers_add_up_in_any_unit_and_what_is_too_large_does_not_count(client: Client, score: Score) -> None:
     contract = msgspec.structs.replace(BINARY, label=LabelSpec(type="float", horizon_s=3 * 86400))
     sizes = [(1e30, 3e30), (2e59, 1e25), (1e61, 1.0), (1.0, 1e200)]
     for i, outputs in enumerate(sizes):
@@ -281,7 +276,7 @@ def test_numbers_add_up_in_any_unit_and_what_is_too_large_does_not_count(
 @pytest.mark.long
 @pytest.mark.parametrize("kills", [1, 3])
 def test_a_pass_killed_while_it_pairs_the_past_is_continued(
-    client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch, kills: int
+    client: Client, score: Score, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
     monkeypatch.setattr(statement_chunks, "MAX_HOURS", 6)
     rows = fill(client, raw_rows(random.Random(2), 300))
@@ -295,7 +290,7 @@ def test_a_pass_killed_while_it_pairs_the_past_is_continued(
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [3, 4])
-def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Callable[..., Scorer], seed: int) -> None:
+def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Score, seed: int) -> None:
     rng = random.Random(seed)
     rows = raw_rows(rng, 300)
     scoring.arrive(client, rng, rows, partial(score, BINARY))
@@ -303,9 +298,7 @@ def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Call
 
 
 @pytest.mark.long
-def test_a_pass_killed_at_any_point_is_repeated_into_the_same_pairs(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_a_pass_killed_at_any_point_is_repeated_into_the_same_pairs(client: Client, score: Score) -> None:
     rng = random.Random(6)
     rows = raw_rows(rng, 150)
     first, second = halves(rows)

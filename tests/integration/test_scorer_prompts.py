@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,7 +18,6 @@ from barograph.contract.file import dump_contract, parse_contract
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_comparisons import last_comparisons, own_margins
 from barograph_server.warehouse.rollouts.arm_hours import MAX_DAYS, arm_hours, newest_end
@@ -27,11 +25,10 @@ from barograph_server.warehouse.rollouts.rollback_proposals import read_proposal
 from barograph_server.warehouse.scoring.arms import PREDICTION
 from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, prediction
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, Score, prediction
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 MARGINS = {"errors": 0.01, "ttft": 0.1, "output_tokens": 0.1, "cost": 0.2, "refusals": 0.01}
 CONTRACT = Contract(
     model="m",
@@ -44,7 +41,7 @@ METRICS = {"ttft": "ttft_ms", "token_time": "time_per_output_token_ms"}
 
 
 @pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+def score(client: Client, engine: LocalClickHouse) -> Score:
     address = engine.address(client.database)
     usual: dict[str, Any] = {"clock": lambda: (START_MS + DAY_MS) / 1000}
     return lambda contract=CONTRACT, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
@@ -72,12 +69,11 @@ def planted(seed: int, harm: float, hours: int = HOURS, start_ms: int = START_MS
 
 
 def later_hours(harm: float) -> list[dict[str, Any]]:
-    """The hours after those of `planted`."""
     rows = planted(1, harm, start_ms=START_MS + HOURS * HOUR_MS)
     return [row | {"id": f"later{i}", "offset": row["offset"] + 10_000} for i, row in enumerate(rows)]
 
 
-def test_numbers_are_counted_if_they_are_observed(client: Client, score: Callable[..., Scorer]) -> None:
+def test_numbers_are_counted_if_they_are_observed(client: Client, score: Score) -> None:
     rng = random.Random(3)
     choices = [None, 0.0, -1.0, 1e13, math.inf, 7.0, 123.5]
     statuses = ["", "stop", "Content_Filter", "stop, refusal", "length", "unsafety"]
@@ -118,7 +114,7 @@ def test_numbers_are_counted_if_they_are_observed(client: Client, score: Callabl
     assert dict(zip(names, stored, strict=True)) == {name: pytest.approx(own[name], rel=1e-9) for name in names}
 
 
-def test_a_worse_prompt_is_proposed_once(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_worse_prompt_is_proposed_once(client: Client, score: Score) -> None:
     rows = planted(1, 1.5)
     scoring.insert(client, "predictions", rows)
     score().score_once()
@@ -151,9 +147,7 @@ def test_a_worse_prompt_is_proposed_once(client: Client, score: Callable[..., Sc
 
 @pytest.mark.long
 @pytest.mark.parametrize("table", ["arm_comparisons", "rollback_proposals"])
-def test_a_killed_scorer_loses_no_look_and_no_proposal(
-    client: Client, score: Callable[..., Scorer], table: str
-) -> None:
+def test_a_killed_scorer_loses_no_look_and_no_proposal(client: Client, score: Score, table: str) -> None:
     scoring.insert(client, "predictions", planted(1, 1.5))
     mortal: Any = MortalClient(client, 1, (table,))
     with pytest.raises(Killed):
@@ -164,7 +158,7 @@ def test_a_killed_scorer_loses_no_look_and_no_proposal(
     assert counts == [(name, HOURS) for name in sorted(MARGINS)]
 
 
-def test_arms_in_other_shares_than_planned_are_not_rolled_back(client: Client, score: Callable[..., Scorer]) -> None:
+def test_arms_in_other_shares_than_planned_are_not_rolled_back(client: Client, score: Score) -> None:
     assert CONTRACT.arms is not None
     shares = {"answer@7": 0.9, "answer@8": 0.1}
     contract = msgspec.structs.replace(CONTRACT, arms=msgspec.structs.replace(CONTRACT.arms, shares=shares))
@@ -179,7 +173,7 @@ def test_arms_in_other_shares_than_planned_are_not_rolled_back(client: Client, s
 
 @pytest.mark.parametrize(("rates", "outcome"), [((0.1, 0.35), "harm"), ((0.1, 0.1), "no-harm")])
 def test_prompts_are_compared_by_evaluations(
-    client: Client, score: Callable[..., Scorer], rates: tuple[float, float], outcome: str
+    client: Client, score: Score, rates: tuple[float, float], outcome: str
 ) -> None:
     assert CONTRACT.rollback is not None
     parent = msgspec.structs.replace(

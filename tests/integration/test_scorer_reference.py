@@ -23,7 +23,6 @@ from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import columns, migrated, row
 
 pytestmark = pytest.mark.engine
-
 DAYS = 12
 PER_DAY = 4_000
 BAD_DAY = 10
@@ -43,8 +42,6 @@ CONTRACT = Contract(
 
 @dataclass(frozen=True)
 class Traffic:
-    """Raw values by prediction."""
-
     at_ms: NDArray[np.int64]
     score: NDArray[np.float64]
     truth: NDArray[np.bool_]
@@ -65,6 +62,9 @@ class Traffic:
         return float(np.average((self.score >= 0.5)[own] == self.truth[own], weights=came))
 
 
+World = tuple[Client, Address, Traffic]
+
+
 def traffic(seed: int = 5) -> Traffic:
     rng = np.random.default_rng(seed)
     n = DAYS * PER_DAY
@@ -80,7 +80,7 @@ def traffic(seed: int = 5) -> Traffic:
 
 
 @pytest.fixture(scope="module")
-def world(engine: LocalClickHouse) -> Iterator[tuple[Client, Address, Traffic]]:
+def world(engine: LocalClickHouse) -> Iterator[World]:
     """Insert all rows that arrived by `NOW_MS`, and do one pass."""
     with migrated(engine) as client:
         sent = traffic()
@@ -132,7 +132,7 @@ def accuracy_rows(client: Client, window: str, day: float) -> dict[str, Any]:
     return dict(result[0])
 
 
-def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client, Address, Traffic]) -> None:
+def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: World) -> None:
     client, _, sent = world
     rows = client.rows(
         "SELECT age_s, predictions, labelled, confusion, toUnixTimestamp(from_time), toUnixTimestamp(to_time) "
@@ -146,7 +146,7 @@ def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client
         assert (first_s, end_s) == (START_MS // 1000, START_MS // 1000 + 7 * 86400)
 
 
-def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[Client, Address, Traffic]) -> None:
+def test_windows_are_compared_with_the_reference_at_their_own_age(world: World) -> None:
     client, _, sent = world
     whole, _ = sent.accuracy(0, 7)
     for length, length_ms, ago_h in (("1h", HOUR_MS, (0, 1, 2, 4, 6, 9, 15, 20, 24, 60)), ("1d", DAY_MS, (12, 36, 60))):
@@ -161,9 +161,7 @@ def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[C
     assert sent.accuracy_at(0, HOUR_MS) > whole + 0.05, "the accuracy of the first labels"
 
 
-def test_an_estimate_without_labels_is_right_until_the_meaning_of_scores_changes(
-    world: tuple[Client, Address, Traffic],
-) -> None:
+def test_an_estimate_without_labels_is_right_until_the_meaning_of_scores_changes(world: World) -> None:
     client, _, _ = world
     for day in range(SELECTIVE_DAY):
         result = accuracy_rows(client, "1d", day)
@@ -177,7 +175,7 @@ def test_an_estimate_without_labels_is_right_until_the_meaning_of_scores_changes
     assert np.isnan(young["cbpe_error"])
 
 
-def test_an_estimate_that_was_wrong_is_no_longer_trusted(world: tuple[Client, Address, Traffic]) -> None:
+def test_an_estimate_that_was_wrong_is_no_longer_trusted(world: World) -> None:
     client, _, _ = world
     errors = (
         "SELECT metric, window, value, low, high, cbpe, cbpe_low, cbpe_high FROM latest_performance "
@@ -203,7 +201,7 @@ def test_an_estimate_that_was_wrong_is_no_longer_trusted(world: tuple[Client, Ad
     assert not trusted["auc", "1h"]
 
 
-def test_labels_that_depend_on_the_score_are_reported_and_corrected_for(world: tuple[Client, Address, Traffic]) -> None:
+def test_labels_that_depend_on_the_score_are_reported_and_corrected_for(world: World) -> None:
     client, _, sent = world
     result = {day: accuracy_rows(client, "1d", day) for day in range(11)}
     assert [day for day, each in result.items() if each["selective"]] == [SELECTIVE_DAY]
@@ -217,7 +215,7 @@ def test_labels_that_depend_on_the_score_are_reported_and_corrected_for(world: t
     assert np.isnan(others).all()
 
 
-def test_a_window_matures_without_new_rows_and_is_revised(world: tuple[Client, Address, Traffic]) -> None:
+def test_a_window_matures_without_new_rows_and_is_revised(world: World) -> None:
     client, address, sent = world
     now_ms = NOW_MS
     working = scoring.scorer(client, address, CONTRACT, clock=lambda: now_ms / 1000)
@@ -239,7 +237,7 @@ def test_a_window_matures_without_new_rows_and_is_revised(world: tuple[Client, A
     assert last["revisions"] == before["revisions"] + 2
 
 
-def test_mature_windows_are_compared_with_the_performance_target(world: tuple[Client, Address, Traffic]) -> None:
+def test_mature_windows_are_compared_with_the_performance_target(world: World) -> None:
     client, address, sent = world
     good, _ = sent.accuracy(0, 7)
     promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": good - 0.03, "auc": 0.99}))
@@ -258,9 +256,7 @@ def test_mature_windows_are_compared_with_the_performance_target(world: tuple[Cl
     assert recall[0][0] == recall[0][1] > 0
 
 
-def test_a_version_that_misses_its_target_from_the_start_has_no_reference(
-    world: tuple[Client, Address, Traffic],
-) -> None:
+def test_a_version_that_misses_its_target_from_the_start_has_no_reference(world: World) -> None:
     client, address, _ = world
     client.command("TRUNCATE TABLE performance")
     client.command("TRUNCATE TABLE scorer_models")

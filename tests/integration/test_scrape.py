@@ -23,7 +23,6 @@ FOLDER = Path(__file__).resolve().parents[1] / "golden" / "serving"
 
 
 def show(server: ScriptedServer, scrape: int) -> None:
-    """Answer as the inference server did at this scrape."""
     server.answer = reply((FOLDER / f"vllm.{scrape}.txt").read_bytes())
 
 

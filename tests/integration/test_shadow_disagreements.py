@@ -13,7 +13,6 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 
 pytestmark = pytest.mark.engine
-
 HOUR_START_MS = START_MS + 2 * DAY_MS + 14 * HOUR_MS
 """The query reads the hour from 14:00 of a Wednesday."""
 LABELLED, TOTAL = 60, 80

@@ -33,9 +33,7 @@ from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
 
 pytestmark = pytest.mark.engine
-
 Rows = list[dict[str, Any]]
-
 DAYS = 3
 LATER = 10**7
 """Added to the offsets of rows that arrive after the export."""
@@ -219,7 +217,6 @@ def test_a_change_in_the_warehouse_is_named_and_deleted_rows_prevent_a_verdict(e
     assert code == 1
     assert f"differs: days.json: slice country=de, {day}, sums.agreed: bundle " in out
     assert out.count("differs:") == 1
-
     for table in ("predictions", "shadow_predictions"):
         evidence.restore()
         client.command(f"TRUNCATE TABLE {table}")
@@ -251,7 +248,6 @@ def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
     is_equal, recounted = evidence.verified_report()
     assert (is_equal, later) == (True, {})
     assert recounted > 0
-
     numbers = count(1)
     monkeypatch.setattr(as_of, "changed_windows", lambda *_: [3600 * i for i in range(next(numbers))])
     code, out = evidence.verified()
@@ -277,19 +273,16 @@ def test_a_bundle_edited_by_hand_with_new_digests_is_found(evidence: Evidence, t
     assert "differs: decision.json: outcome: bundle 'promote', warehouse 'insufficient'" in out
     code, _, err = evidence.call("verify", str(edited), "--digest", bundle.digest)
     assert (code, "it is another bundle, or was changed" in err) == (1, True)
-
     days = json.loads(bundle.parts["days.json"])
     days[0]["sums"]["agreed"].append(1.0)
     code, out = verified(days=days)
     assert code == 1
     assert "differs: days.json: slice all, , sums.agreed: bundle 1.0, warehouse None" in out
-
     provenance = json.loads(bundle.parts["provenance.json"])
     other = {"version": "3", "baseline_id": "b9", "effective_from": "2026-01-01T00:00:00+00:00"}
     code, out = verified(provenance={**provenance, "baselines": [*provenance["baselines"], other]})
     assert code == 1
     assert "the baseline b9 of version 3 from 2026-01-01T00:00:00+00:00 is not in the warehouse" in out
-
     code, out = verified(provenance={**provenance, "code": {"release": "0.0.1"}}, report=b"edited")
     assert code == 0
     assert out.splitlines()[-1] == "equal to the bit, except report.html, which other code or libraries wrote"

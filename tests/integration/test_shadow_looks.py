@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -20,11 +19,10 @@ from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
-from tests.support.scoring import Killed, MortalClient
+from tests.support.scoring import Killed, MortalClient, Score
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 FIRST_S = int(datetime(2026, 5, 1, 4, tzinfo=UTC).timestamp())
 """Midnight in New York."""
 FIRST_DAY = date(2026, 5, 1)
@@ -81,7 +79,7 @@ def performance_row(day: int, *, mature: bool, revision: int = 1) -> dict[str, A
 
 
 @pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+def score(client: Client, engine: LocalClickHouse) -> Score:
     address = engine.address(client.database)
     now_s = FIRST_S + 90 * DAY_S
 
@@ -167,7 +165,7 @@ def compare(client: Client, days: dict[int, list[dict[str, Any]]], matured: int 
 
 @pytest.mark.smoke
 def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels_too(
-    client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
+    client: Client, score: Score, days: dict[int, list[dict[str, Any]]]
 ) -> None:
     score().score_once()
     compare(client, days)
@@ -179,7 +177,6 @@ def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels
     assert before[date(2026, 5, 3), "all", "decision"]["days_left"] > 0
     score().score_once()
     assert repr(stored(client)) == repr(before), "looks that did not change are not written again"
-
     days[30] = pair_rows(30, seed=1, records=2)
     insert_rows(client, "shadow_pairs", days[30])
     insert_rows(client, "performance", [performance_row(MATURE_DAYS, mature=True, revision=2)])
@@ -192,7 +189,7 @@ def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels
 
 @pytest.mark.long
 def test_a_pass_killed_between_writes_is_continued(
-    client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    client: Client, score: Score, days: dict[int, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(contract: Contract, writes: int) -> None:
         mortal: Any = MortalClient(client, writes, ("shadow_verdicts",))

@@ -13,15 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.publisher.pii import FieldHash, truncate_text
 
-from barograph_server.cli.main import main
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import run
 from tests.support.environment import enter_folder
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 MODEL = "it's “Größe”"
 KEY = "a secret of more than sixteen bytes"
 HASH = FieldHash(KEY.encode(), MODEL, "features.email")
@@ -98,11 +97,10 @@ def skew(
     def compared(events: list[dict[str, Any]], *words: str, served: str = f"clickhouse:{MODEL}") -> Any:
         client.command("TRUNCATE TABLE predictions")
         insert_rows(client, "predictions", events)
-        with pytest.raises(SystemExit) as end:
-            main(["skew", "--served", served, "--recomputed", "train.parquet", "--json", *words])
+        code = run("skew", "--served", served, "--recomputed", "train.parquet", "--json", *words)
         output = capsys.readouterr()
         report = json.loads(output.out) if output.out else {}
-        return int(end.value.code or 0), report, output.err
+        return code, report, output.err
 
     return compared
 
@@ -127,9 +125,7 @@ def test_identical_sides_have_no_skew(skew: Skew, monkeypatch: pytest.MonkeyPatc
     assert skew(events, *RANGE)[0] == 1, "all versions"
 
 
-def test_hashes_of_the_previous_key_are_recognized_during_a_rotation(
-    skew: Skew, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hashes_of_the_previous_key_are_recognized_in_a_rotation(skew: Skew, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [event(i) for i in range(N)]
     new_key = "the next secret of more than sixteen bytes"
     renewed = FieldHash(new_key.encode(), MODEL, "features.email")

@@ -85,7 +85,6 @@ def as_served(table: pa.Table, contract: Contract) -> pa.Table:
 
 
 def slices_of(table: pa.Table, baseline: Baseline) -> dict[str, np.ndarray]:
-    """Row masks of the slices."""
     n = table.num_rows
     masks = {"all": np.ones(n, dtype=bool)}
     seats, pair = baseline.dimensions

@@ -15,7 +15,6 @@ SESSION_S = 60.0
 
 
 def join(pipeline: Pipeline, instance: str) -> Consumer:
-    """A member of the group that has partitions."""
     consumer = make_consumer(settings_of(pipeline, instance=instance, session_timeout_s=SESSION_S), "sketcher")
     consumer.subscribe([pipeline.topics.predictions])
 

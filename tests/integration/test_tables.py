@@ -19,11 +19,10 @@ from barograph import Publisher
 from barograph.contract import LabelSpec
 
 from barograph_server.cli.dev import CONTRACTS_FOLDER
-from barograph_server.cli.main import main
 from barograph_server.examples.demo.shadow.evidence import wait_until_processed
 from barograph_server.operations.dev.processors import KINDS
 from barograph_server.settings import load_settings
-from tests.support import tables
+from tests.support import command_line, tables
 from tests.support.environment import unset_settings
 from tests.support.pipeline import Pipeline
 from tests.support.tables import GENERATED, MonitoredTable
@@ -34,7 +33,6 @@ REFERENCE_WEEK = timedelta(days=7)
 
 
 def page_commands(page: str) -> list[str]:
-    """Return the lines of all shell blocks, continued lines joined."""
     blocks = re.findall(r"^```sh\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
@@ -51,7 +49,6 @@ class Shell:
     """Of the last command."""
 
     def run(self, line: str) -> None:
-        """Execute one line; it must succeed."""
         words = shlex.split(line, comments=True)
         match words:
             case ["cd", folder]:
@@ -69,10 +66,9 @@ class Shell:
     def _run_barograph(self, arguments: list[str]) -> None:
         # On a machine that runs other tests, counting takes longer than a user would wait.
         patience = ["--timeout", "600"] if arguments[0] == "load" and "--timeout" not in arguments else []
-        with pytest.raises(SystemExit) as end:
-            main([*arguments, *patience])
+        code = command_line.run(*arguments, *patience)
         output, errors = self.capsys.readouterr()
-        assert end.value.code in (0, None), f"{arguments}\n{output}\n{errors}"
+        assert code == 0, f"{arguments}\n{output}\n{errors}"
         self.output = output
         if arguments[0] == "load":
             self.load_report = errors
@@ -163,7 +159,6 @@ def assert_performance_is_measured(table: MonitoredTable, pipeline: Pipeline, me
 
 
 def monitor(shell: Shell, table: MonitoredTable, lines: list[str], metric: str) -> None:
-    """Execute the commands and check everything that they must show."""
     pipeline = shell.pipeline
     began = time.monotonic()
     for line in lines:

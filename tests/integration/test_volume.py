@@ -61,8 +61,6 @@ def signal_baseline() -> Baseline:
 
 
 class Injected:
-    """Publishes events and counts them independently."""
-
     def __init__(self) -> None:
         self.volume: Counter[str] = Counter()
         self.kinds: Counter[tuple[str, str]] = Counter()
@@ -138,7 +136,6 @@ def wait_counted(pipeline: Pipeline, injected: Injected) -> None:
 
 
 def check(pipeline: Pipeline, injected: Injected) -> None:
-    """Compare every figure of the views with the injected number."""
     names = ("n", "errors", "timed", "slow", "late")
     [counts] = pipeline.rows(f"SELECT {', '.join(f'sum({n})' for n in names)} FROM all_volume WHERE slice = 'all'")
     assert dict(zip(names, counts, strict=True)) == {name: injected.volume[name] for name in names}

@@ -35,7 +35,6 @@ ODD_NAMES = [
 
 @contextmanager
 def answering(answer: Answer) -> Iterator[Address]:
-    """A server that returns the same answer to every request."""
     with ScriptedServer(answer) as server:
         yield Address("127.0.0.1", server.port)
 

@@ -15,7 +15,6 @@ from barograph_server.warehouse.tables import SCHEMAS, insert_rows
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 ODD = "it's “Größe” \\ 📈"
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
@@ -75,13 +74,11 @@ def test_state_of_a_partition_of_partials(client: Client) -> None:
             insert_rows(client, "offset_ledger", [row("offset_ledger", **values | key)])
     assert queries.offset_ledger(client, 3) == [ledger]
     assert queries.offset_ledger(client, 5) == []
-
     progress = row(
         "progress", partials_partition=3, model=ODD, watermark=NOW, sealed_until=NOW, updated_at=NOW, record_seq=1
     )
     insert_rows(client, "progress", [progress])
     assert queries.progress(client, 3) == [queries.ProgressRow(3, ODD, NOW, NOW, NOW, 1)]
-
     values = {"partials_partition": 3, "source_partition": 1, "start_offset": 5, "end_offset": 9, "from_time": NOW}
     values |= {"to_time": NOW + HOUR, "reason": ODD, "recorded_at": NOW}
     for record_seq in (2**48 + 1, 2**48 + 1, 2**48 + 3, 2 * 2**48):

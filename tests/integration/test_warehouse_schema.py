@@ -39,7 +39,6 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
 
 
 def made_of(*statements: str) -> list[migrate.Migration]:
-    """Migrations 1, 2, … of one file each."""
     return [migrate.parse(f"{i:04d}_step.sql", text) for i, text in enumerate(statements, start=1)]
 
 
@@ -72,7 +71,6 @@ def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(emp
     assert caught.value.code == 50  # UNKNOWN_TYPE
     assert migrate.states(empty, [one, broken]) == {one: MigrationState.COMPLETED, broken: MigrationState.IN_PROGRESS}
     assert {"a", "b"} <= tables(empty)
-
     mended = migrate.parse("0002_step.sql", ";\n".join(broken.statements).replace("Nonsense", "UInt8") + ";\n")
     assert migrate.pending(empty, [one, mended]) == [mended]
     assert migrate.apply(empty, [one, mended]) == [mended]

@@ -16,9 +16,7 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 HOUR_S, DAY_S = 3600, 86_400
-# TTLs count from the wall clock, so times are taken from it; a Monday keeps weeks and days whole.
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 MONDAY = (NOW - timedelta(days=NOW.weekday() + 14)).replace(hour=0)
 START_S = int(MONDAY.timestamp())

@@ -18,7 +18,6 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 
 pytestmark = pytest.mark.engine
-
 NOW_S = int(datetime.now(UTC).timestamp())
 HOUR_S = NOW_S // 3600 * 3600
 DAY_S = 86_400

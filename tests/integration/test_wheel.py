@@ -28,7 +28,6 @@ def build(folder: Path, *words: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """Return the folder of the unzipped wheel, and the names of its files."""
     folder = tmp_path_factory.mktemp("wheel")
     return folder / "unzipped", build(folder, "--wheel")
 

@@ -40,7 +40,6 @@ Verdicts = dict[tuple[Any, ...], dict[str, Any]]
 
 
 def regression(rng: np.random.Generator, n: int) -> pa.Table:
-    """Predictions of a number, some missing, and their labels."""
     x = rng.normal(size=n)
     y = 3 * x + rng.normal(size=n)
     return pa.table(

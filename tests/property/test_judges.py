@@ -68,9 +68,7 @@ def test_golden_coverage_and_tickets() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("cell", "expected"), tuple(zip(CELLS, INDEPENDENT, strict=True)))
-def test_coverage_equals_that_of_an_independent_simulation(
-    cell: Cell, expected: tuple[tuple[float, float], ...]
-) -> None:
+def test_coverage_is_that_of_an_independent_simulation(cell: Cell, expected: tuple[tuple[float, float], ...]) -> None:
     results = coverage(cell, RUNS)
     for name, (percent, width) in zip(NAMES, expected, strict=True):
         share = min(percent / 100, 0.99)

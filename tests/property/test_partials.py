@@ -321,9 +321,7 @@ def kept_of(series: Series, pane: Pane) -> dict[tuple[int, int], tuple[int, list
 
 @settings(max_examples=80)
 @given(LAYOUTS, st.integers(1, 5), st.sampled_from([60, 300, 400_000]), st.integers(0, 2**32))
-def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
-    layout: Layout, flushes: int, budget: int, seed: int
-) -> None:
+def test_parts_in_any_order_or_repeated_merge_to_the_sum(layout: Layout, flushes: int, budget: int, seed: int) -> None:
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
     panes = [random_pane(layout, numbers) for _ in range(flushes)]
     with pytest.MonkeyPatch.context() as patch:

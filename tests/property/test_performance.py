@@ -19,7 +19,6 @@ from barograph_server.sketches.performance.selective import corrected_metrics, s
 from tests.support.performance import confusion, error_sums, score_histogram
 
 FloatArray = NDArray[np.float64]
-
 EDGES = score_edges(0.5)
 UNHURRIED = settings(deadline=None, max_examples=25)
 ROWS = st.lists(

@@ -21,7 +21,6 @@ from barograph_server.sketches.rollout.decision import Criterion, CriterionDays,
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
 
 FloatArray = NDArray[np.float64]
-
 UNHURRIED = settings(deadline=None, max_examples=25)
 COUNTS = st.integers(0, 10_000)
 SIZES = st.integers(30, 90)
@@ -107,9 +106,7 @@ def test_a_day_of_either_sign_leaves_the_evidence_on_average_at_most_as_it_was(s
 
 @UNHURRIED
 @given(SIZES, SEEDS, st.floats(-0.2, 0.2))
-def test_the_ends_of_intervals_have_the_evidence_and_move_with_a_constant_gain(
-    size: int, seed: int, gain: float
-) -> None:
+def test_ends_of_intervals_have_the_evidence_and_move_with_a_constant_gain(size: int, seed: int, gain: float) -> None:
     sums, pairs = days(size, seed)
     low, high = evidence_interval(sums, pairs)
     assert low < high

@@ -25,7 +25,6 @@ from barograph_server.sketches.sketch.numeric import KLL_K, FloatArray, NumericS
 from barograph_server.sketches.sketch.sorted_kll import MIN_VALUES, _capacities, sorted_kll
 
 Sketch = TypeVar("Sketch", NumericSketch, UnseenCategories)
-
 MARGIN = 1.5
 SIZES = (1, 2, 10, 150, 1_000, 30_000)
 RANKS = (0.0, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
@@ -44,8 +43,6 @@ GENERATORS: dict[str, Callable[[np.random.Generator, int], FloatArray]] = {
 
 
 class SketchContract(ABC, Generic[Sketch]):
-    """Invariants of every sketch."""
-
     @abstractmethod
     def empty(self) -> Sketch: ...
 
@@ -137,8 +134,6 @@ class SketchContract(ABC, Generic[Sketch]):
 
 
 class NumericContract(SketchContract[NumericSketch]):
-    """Invariants of every quantile sketch."""
-
     sketch_type: SketchType
     dtype: type[np.floating[Any]]
 

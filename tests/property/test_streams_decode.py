@@ -164,7 +164,6 @@ class Refusing:
 
 
 def by_event(decoded: Decoded) -> list[tuple[Any, ...]]:
-    """Return the content of the columns, event by event."""
     assert not decoded.rejected
     rows = []
     for events in decoded.events:

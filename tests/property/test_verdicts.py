@@ -15,14 +15,12 @@ from barograph_server.sketches.drift.rates import rate_verdicts
 
 IntArray = NDArray[np.int64]
 Case = tuple[IntArray, IntArray, IntArray, NDArray[np.float64]]
-
 COUNT = st.one_of(st.just(0), st.integers(0, 20), st.integers(0, 10**7))
 NAMES = [field.name for field in fields(PsiVerdicts)]
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Baseline, windows, group starts and φ of a few ragged groups."""
     sizes = draw(st.lists(st.integers(1, 14), min_size=1, max_size=6))
     width = sum(sizes)
     counts = st.lists(COUNT, min_size=width, max_size=width)

@@ -119,7 +119,6 @@ def _test(
 
 
 def variance_path(sums: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return `unit_variance` after each day, (days,)."""
     totals, events = sums.sum(axis=-1), counts.sum(axis=-1)
     weight = events[:, 0] * events[:, 1] / np.maximum(events.sum(axis=1), 1.0)
     residuals = sums - (totals / np.maximum(events, 1.0))[..., None] * counts

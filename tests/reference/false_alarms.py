@@ -53,7 +53,6 @@ from barograph_server.streams.scorer.verdicts import change_levels
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Rng = np.random.Generator
-
 SIZES = (50, 500, 5_000, 10**6)
 TRAINED = 10**5
 DRAWS = 20_000

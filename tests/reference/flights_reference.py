@@ -25,7 +25,6 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Level = Literal["stable", "minor", "major", "insufficient"]
-
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 MAX_INTEGER_BINS = 20
@@ -112,14 +111,12 @@ def reference_psi(
     n_h = n * m / (n + m) / phi
     low_0, high_0 = _interval(n_h * psi, df)
     d = max(0.0, psi - df / n_h)
-
     g = np.where(q_floored, 0.0, np.log(q / p) + 1 - p / q)
     h = np.where(p_floored, 0.0, np.log(p / q) + 1 - q / p)
     variance = phi * (_variance(q, g) / n + _variance(p, h) / m)
     r = max(1.0, n_h * variance / (4 * psi)) if psi > 0 else 1.0
     low = max(0.0, d - np.sqrt(r) * (d - low_0 / n_h))
     high = d + np.sqrt(r) * (high_0 / n_h - d)
-
     level: Level
     if n_h >= enough(df, minor, major):
         level = "major" if psi > major else "minor" if psi > minor else "stable"

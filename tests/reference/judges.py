@@ -26,15 +26,12 @@ from barograph_server.sketches.judges.strata import strata_rate
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Rng = np.random.Generator
-
 RUNS = 2000
 JUDGED = 5000
 RESAMPLES = 500
 
 
 class Cell(NamedTuple):
-    """A judge and its gold."""
-
     faults: float
     """True rate of faults."""
     sensitivity: float

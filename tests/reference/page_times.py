@@ -28,7 +28,6 @@ from barograph_server.sketches.drift.rates import rate_verdicts
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Rng = np.random.Generator
-
 HOURS = 24
 SIMULATED_HOURS = 72
 RUNS = 400

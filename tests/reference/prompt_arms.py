@@ -22,7 +22,6 @@ from barograph_server.sketches.rollout.arm_looks import ArmLooks, arm_looks
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Rng = np.random.Generator
-
 RUNS = 500
 BUCKETS = 64
 ALPHA = 0.05

@@ -28,7 +28,6 @@ from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs,
 from tests.support.performance import score_histogram
 
 Rng = np.random.Generator
-
 RUNS = 2_000
 ALPHA = 0.05
 Z95 = 1.959963984540054

@@ -58,7 +58,6 @@ def _same(value: Any, n: int) -> pa.Array:
 
 
 def _views(n: int) -> pa.Array:
-    """Return n views of one text of 100,000 characters."""
     view = (100_000).to_bytes(4, "little") + b"qqqq" + bytes(8)
     return pa.Array.from_buffers(pa.string_view(), n, [None, pa.py_buffer(view * n), pa.py_buffer(b"q" * 100_000)])
 
@@ -112,7 +111,6 @@ def schema(fields: Sequence[Table], metadata: Any = None) -> Table:
 
 
 def encapsulate(kind: int, header: Table, body: bytes = b"", metadata: Any = None) -> bytes:
-    """Return a message of a stream: 1 is a schema, 3 a record batch."""
     slots: dict[int, Any] = {0: ("h", 4), 1: ("B", kind), 2: header, 3: ("q", len(body))}
     data = dump(Table(slots if metadata is None else slots | {4: metadata}))
     return b"\xff\xff\xff\xff" + struct.pack("<i", len(data)) + data + body

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from barograph_server.cli.main import main
@@ -19,3 +22,12 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, 
     code = run(*words)
     printed = capsys.readouterr()
     return code, printed.out, " ".join(printed.err.split())
+
+
+def call_json(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
+    """Run `barograph WORDS`; return its exit code and the JSON that it printed."""
+    code = run(*words)
+    printed = capsys.readouterr()
+    assert printed.out, printed.err
+    result: dict[str, Any] = json.loads(printed.out)
+    return code, result

@@ -24,8 +24,6 @@ from barograph_server.warehouse.panels import PanelQuery
 
 
 class LintFinding(NamedTuple):
-    """A violated lint rule: where, and what to do."""
-
     rule: str
     where: str
     message: str

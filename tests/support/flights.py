@@ -204,7 +204,6 @@ def _bins(field: FieldBaseline) -> ReferenceBins:
 
 
 def _psi(kind: str, base: Array, window: Array) -> float:
-    """PSI with rare categories pooled."""
     if kind == "category":
         rare = base[:-2] / base.sum() < RARE_CATEGORY
         base, window = (np.array([*c[:-2][~rare], c[:-2][rare].sum() + c[-2], c[-1]]) for c in (base, window))

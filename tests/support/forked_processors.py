@@ -21,8 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Running(Protocol):
-    """What tests do with a process, started or forked."""
-
     @property
     def pid(self) -> int:
         """Its id."""

@@ -7,7 +7,6 @@ from typing import Any
 from barograph_server.provisioning.grafana import Bundle
 
 Json = dict[str, Any]
-
 ODD_NAME = 'it\'s "$5 {{ ${model} }}" · Größe 尺寸 <b>%2F?#&+'
 KEY = "pd-key-not-to-be-seen"
 

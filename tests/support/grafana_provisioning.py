@@ -54,7 +54,6 @@ SHAPES = {
 """Folder of provisioning → the shape of its files. Grafana ignores keys that are not listed."""
 _IN_API = {"keepFiringFor": "keep_firing_for", "missing_series_evals_to_resolve": "missingSeriesEvalsToResolve"}
 _ADDRESSES = {"slack": "url", "webhook": "url", "pagerduty": "integrationKey"}
-
 Mounted = dict[PurePosixPath, str]
 """Path in the container → content."""
 

@@ -20,7 +20,6 @@ EDITOR_PERMISSIONS = (
     "dashboards:write", "alert.provisioning:write", "dashboards:read",
 )  # fmt: skip
 READER_PERMISSIONS = ("dashboards:read", "datasources:read", "folders:read", "alert.provisioning:read")
-
 REDACTED = "[REDACTED]"
 SECRET_SETTINGS = {
     "pagerduty": {"integrationKey"},
@@ -36,8 +35,6 @@ UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("m
 
 
 class Answer(NamedTuple):
-    """A status and the JSON body of one answer."""
-
     status: int
     body: Any
 
@@ -48,8 +45,6 @@ def refused(status: int, message: str) -> Answer:
 
 @dataclass
 class GrafanaState:
-    """One organisation of one Grafana."""
-
     version: str = "13.2.3"
     plugins: dict[str, str] = field(default_factory=lambda: {"grafana-clickhouse-datasource": "4.20.0"})
     permissions: tuple[str, ...] | None = EDITOR_PERMISSIONS

@@ -125,7 +125,6 @@ def contract_of(model: str) -> Contract:
 
 
 def shadow_of(model: str) -> ShadowTest | None:
-    """The candidate of the first model."""
     if model != ONE_MODEL[0]:
         return None
     margins = {"accuracy": 0.01, "brier": 0.005, "latency": 0.1, "missing": 0.02}
@@ -133,7 +132,6 @@ def shadow_of(model: str) -> ShadowTest | None:
 
 
 def baseline_of(model: str, rng: np.random.Generator) -> Baseline:
-    """The training data of each model."""
     rows = 40_000
     drawn = {
         "amount": rng.lognormal(3, 0.5, rows),
@@ -179,7 +177,6 @@ class _Tables:
         self._blocks.setdefault(table, []).append(table_of(table, columns).cast(SCHEMAS[table]))
 
     def insert(self, client: Client) -> None:
-        """Insert all rows."""
         for table, blocks in self._blocks.items():
             client.insert(table, pa.concat_tables(blocks))
 
@@ -191,7 +188,6 @@ def _repeated(value: Any, rows: int) -> Any:
 
 
 def fill(client: Client, models: Sequence[str]) -> None:
-    """Write everything that processors know of some of the models."""
     tables = _Tables()
     for number, model in enumerate(models):
         rng = np.random.default_rng(TWELVE_MODELS.index(model))

@@ -299,7 +299,6 @@ class _HistoryWriter:
         self.offset += 1  # the transaction's marker
 
     def dead(self) -> list[RejectedEvent]:
-        """Draw some dead letters; their offsets do not matter."""
         rejected = []
         for _ in range(self.signals.choice([0, 0, 1, 3])):
             model = self.signals.choice([*self.models, ""])

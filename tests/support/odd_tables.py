@@ -11,7 +11,6 @@ import pyarrow as pa
 
 Columns = dict[str, Any]
 ODD_TABLES: dict[str, Callable[[np.random.Generator, int], pa.Table]] = {}
-
 START_S = 1_740_000_000
 ROWS = 4_000
 
@@ -27,7 +26,6 @@ def nulled(rng: np.random.Generator, values: pa.Array, share: float) -> pa.Array
 
 @_odd
 def plain_numbers(rng: np.random.Generator, n: int) -> Columns:
-    """Floats of all widths, decimals, whole numbers stored as floats."""
     return {
         "double": rng.normal(size=n),
         "single": rng.normal(size=n).astype(np.float32),
@@ -68,7 +66,6 @@ def texts(rng: np.random.Generator, n: int) -> Columns:
 
 @_odd
 def moments(rng: np.random.Generator, n: int) -> Columns:
-    """Event times with other timestamps, dates, durations and times of day."""
     at = START_S * 1000 + np.sort(rng.integers(0, 40 * 86_400_000, n))
     return {
         "at": pa.array(at, pa.timestamp("ms", "UTC")),
@@ -84,7 +81,6 @@ def moments(rng: np.random.Generator, n: int) -> Columns:
 
 @_odd
 def nulls(rng: np.random.Generator, n: int) -> Columns:
-    """Nulls in every type, and columns of nulls only."""
     return {
         "float": nulled(rng, pa.array(rng.normal(size=n)), 0.3),
         "int": nulled(rng, pa.array(rng.integers(0, 9, n)), 0.6),
@@ -100,7 +96,6 @@ def nulls(rng: np.random.Generator, n: int) -> Columns:
 
 @_odd
 def constants(rng: np.random.Generator, n: int) -> Columns:
-    """Constant columns, with and without nulls."""
     return {
         "zero": np.zeros(n),
         "tenth": np.full(n, 0.1),
@@ -115,7 +110,6 @@ def constants(rng: np.random.Generator, n: int) -> Columns:
 
 @_odd
 def point_masses(rng: np.random.Generator, n: int) -> Columns:
-    """Continuous values with point masses, in both precisions."""
     rain = np.where(rng.random(n) < 0.8, 0.0, rng.exponential(size=n))
     capped = np.minimum(rng.exponential(100, n), 99.99)
     steps = np.round(rng.normal(20, 5, n), 1)

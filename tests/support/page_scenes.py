@@ -57,8 +57,6 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Scene:
-    """One page in one state."""
-
     page: str
     span: str
     models: str
@@ -132,8 +130,6 @@ def served_models(engine: LocalClickHouse) -> Iterator[dict[str, ServedModels]]:
 
 @dataclass(frozen=True)
 class FiringAlert:
-    """An alert as its message describes it."""
-
     rule: Rule
     link: str
     """The annotation `page`, without Grafana's address."""
@@ -171,12 +167,10 @@ def walk(screen: PreviewPage, served: ServedModels, incident: PlantedIncident, a
 
 
 def panel_selector(incident: PlantedIncident) -> str:
-    """The CSS selector of the panel that shows the incident."""
     return f'[data-panel="{PANELS[incident.page][incident.panel]}"]'
 
 
 def _row_of(incident: PlantedIncident) -> Json:
-    """The folded row with the incident's panel."""
     panel_id = PANELS[incident.page][incident.panel]
     row: Json
     (row,) = (

@@ -17,7 +17,6 @@ RANGE = TimeRange.between(END - timedelta(hours=47), END)
 
 
 def every_query() -> dict[str, PanelQuery]:
-    """Return all queries by name."""
     modules = [import_module(f"{panels.__name__}.{module.name}") for module in iter_modules(panels.__path__)]
     queries = [value for module in modules for value in vars(module).values() if isinstance(value, PanelQuery)]
     by_name = {query.name: query for query in queries}

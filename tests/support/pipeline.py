@@ -221,7 +221,6 @@ class Pipeline:
 
 
 def read_topic(bootstrap: str, topic: str) -> list[Any]:
-    """Read every committed message of a topic, by partition."""
     reader = {"group.id": "reader", "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
     consumer = Consumer({"bootstrap.servers": bootstrap, "enable.partition.eof": True, **reader})
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
@@ -244,7 +243,6 @@ def _close(clients: dict[tuple[int, Address], Client]) -> None:
 
 
 def baseline_row(baseline: Baseline, effective_from_s: int, accepted_at_ms: int) -> dict[str, Any]:
-    """A row of the table `baselines`."""
     return {
         **{"model": baseline.model, "version": baseline.version, "baseline_id": baseline.id, "reason": "test"},
         **{"effective_from": effective_from_s, "body": dump_baseline(baseline).decode(), "accepted_at": accepted_at_ms},

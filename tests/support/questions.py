@@ -11,7 +11,6 @@ from numpy.random import Generator
 ITEMS = ("laptop", "headphones", "coffee machine", "winter jacket", "running shoes", "desk lamp", "camera", "tent")
 CITIES = ("Lisbon", "Toronto", "Hamburg", "Osaka", "Nairobi", "Lyon", "Denver", "Oslo")
 DAYS = ("Monday", "Tuesday", "Friday", "last week", "two days ago", "this morning", "in March", "yesterday")
-
 USUAL, REWORDED = 0, 1
 Templates = tuple[str, ...]
 

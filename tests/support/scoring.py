@@ -26,6 +26,8 @@ DAY_MS = 24 * HOUR_MS
 START_MS = (int(time.time()) // 86400 - 40) * DAY_MS
 """Midnight forty days ago: older raw rows could be past their retention."""
 
+Score = Callable[..., Scorer]
+
 
 def scorer(client: Client, address: Address, contract: Contract, **changes: Any) -> Scorer:
     registry: Registry = build_registry([(contract, 1)], [])
@@ -216,9 +218,7 @@ def batches(rng: random.Random, rows: Iterable[Mapping[str, Any]], most: int) ->
     return result
 
 
-def arrive(
-    client: Client, rng: random.Random, rows: Mapping[str, Sequence[Mapping[str, Any]]], score: Callable[..., Scorer]
-) -> None:
+def arrive(client: Client, rng: random.Random, rows: Mapping[str, Sequence[Mapping[str, Any]]], score: Score) -> None:
     """Insert rows in any order, some twice, between passes of a scorer that starts again now and then."""
     waiting = {table: batches(rng, own, 120) for table, own in rows.items()}
     now_s = (START_MS + 6 * DAY_MS) / 1000
@@ -238,9 +238,7 @@ def arrive(
     working.score_once()
 
 
-def kill_everywhere(
-    client: Client, score: Callable[..., Scorer], check: Callable[[], None], tables: Collection[str] = ()
-) -> int:
+def kill_everywhere(client: Client, score: Score, check: Callable[[], None], tables: Collection[str] = ()) -> int:
     """Kill a pass at each of its writes, repeat it and check the rows; return the number of kills."""
     kills = 0
     with snapshot(client) as back:

@@ -113,7 +113,6 @@ class ScriptedServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, answer: Answer, *, certificate: tuple[Path, Path] | None = None) -> None:
-        """Start the server, with TLS if it has a certificate and its key."""
         super().__init__((HOST, 0), Exchange)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

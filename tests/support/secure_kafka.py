@@ -172,7 +172,6 @@ def bindings_of(command: str) -> list[AclBinding]:
 
 
 def _operation(name: str) -> AclOperation:
-    """`AlterConfigs` → ALTER_CONFIGS."""
     return AclOperation["".join(f"_{char}" if char.isupper() else char for char in name).lstrip("_").upper()]
 
 

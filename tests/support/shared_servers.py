@@ -87,7 +87,6 @@ class SharedClickHouse(LocalClickHouse):
 
 
 def _request(folder: Path, name: str) -> int:
-    """Have the controlling process start a server; return its port."""
     (folder / f"{name}.request").touch()
     deadline = time.monotonic() + 2 * START_TIMEOUT_S
     answer_path = folder / f"{name}.json"

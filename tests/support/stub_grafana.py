@@ -15,14 +15,11 @@ from tests.support.scripted_http import Answer as HttpAnswer
 from tests.support.scripted_http import Exchange, ScriptedServer, cut
 
 TOKEN = "glsa_not-to-be-seen-0123456789"
-
 Fault = Callable[["StubGrafana", Callable[[], Answer]], Answer | None]
 """Handles one request: may call the function for the answer; returns an answer, or None to close the connection."""
 
 
 class StubGrafana:
-    """The state of the stub and its recorded requests."""
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.state = GrafanaState()
@@ -50,7 +47,6 @@ class StubGrafana:
         return GrafanaSettings(**{"url": self.url, "token": TOKEN, "reader_password": "swordfish", **values})
 
     def since(self, count: int) -> list[str]:
-        """The writes after the first `count`."""
         return self.writes[count:]
 
     def respond(self, method: str, target: str, headers: Any, body: Any) -> Answer | None:
@@ -98,7 +94,6 @@ def hanging(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
 
 @contextmanager
 def serving() -> Iterator[StubGrafana]:
-    """Serve a stub on a free port."""
     stub = StubGrafana()
 
     def respond(exchange: Exchange) -> None:

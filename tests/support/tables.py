@@ -29,8 +29,6 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MonitoredTable:
-    """Tables of one model, and what monitoring them must show."""
-
     name: str
     train: pa.Table
     production: pa.Table

@@ -30,7 +30,6 @@ from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import row
 
 HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
-# An hour ago: tables drop old rows by themselves, and nothing is shown of the future.
 END_S = int(datetime.now(UTC).timestamp()) // HOUR_S * HOUR_S - HOUR_S
 END = datetime.fromtimestamp(END_S, UTC)
 START_S = END_S - HOURS * HOUR_S
@@ -60,8 +59,6 @@ METRICS = {"binary": "auc", "classes": "accuracy", "number": "mae"}
 
 @dataclass(frozen=True)
 class Watched:
-    """A model with everything that is known of it."""
-
     name: str
     kind: str
     contract: Contract
@@ -102,14 +99,12 @@ def psi_at(model: Watched, field: str, end_s: int) -> float:
 
 
 def level_of(psi: float, slice_name: str) -> str:
-    """The level that such a verdict has."""
     if slice_name == "arm=b":
         return "insufficient"
     return "major" if psi > 0.2 else "minor" if psi > 0.1 else "stable"
 
 
 def fill(client: Client, model: Watched) -> None:
-    """Write everything that processors know of a model."""
     _catalogue(client, model)
     for version, hours in VERSIONS.items():
         known = {"model": model.name, "version": version, "baseline_id": model.baseline.id}

@@ -25,7 +25,6 @@ from tests.support.grafana_provisioning import expanded
 SETTINGS = installation()
 RULES = rules_for(contracts(), SETTINGS)
 BOOKS = {path.name for path in RUNBOOKS.glob("*.md")}
-
 SPELLING = {"keepFiringFor": "keep_firing_for", "missing_series_evals_to_resolve": "missingSeriesEvalsToResolve"}
 """Key of a rule in a file → in the API."""
 
@@ -37,7 +36,6 @@ def _parsed() -> dict[str, Any]:
 
 
 def files() -> dict[str, Any]:
-    """The files as Grafana reads them."""
     return copy.deepcopy(_parsed())
 
 

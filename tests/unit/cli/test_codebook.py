@@ -65,7 +65,6 @@ def test_own_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def embed(exchange: Exchange) -> None:
-    """OpenAI's API of embeddings, with vectors of the texts' lengths."""
     request = json.loads(exchange.body)
     rows = [{"index": i, "embedding": [len(text), 1.0 + i % 5]} for i, text in enumerate(request["input"])]
     is_odd = request["model"] == "odd"

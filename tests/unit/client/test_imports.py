@@ -21,7 +21,6 @@ PUBLISHER = "barograph.Publisher.from_contract({contract!r}, version='1', bootst
 
 
 def heavy_modules(script: str, tmp_path: Path) -> set[str]:
-    """Run a script in a new process and return the heavy modules that it loaded."""
     contract = tmp_path / "m.yaml"
     contract.write_text(CONTRACT)
     lines = [

@@ -67,8 +67,6 @@ class ScriptedConsumer:
 
 
 class Following:
-    """A reader on its thread, and what it reported."""
-
     def __init__(self) -> None:
         self.consumer = ScriptedConsumer()
         self.received: list[tuple[int, bool]] = []

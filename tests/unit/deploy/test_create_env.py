@@ -19,7 +19,6 @@ REQUIRED = set(re.findall(r"\$\{(\w+):\?", COMPOSE.read_text(encoding="utf-8")))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder laid out like the repository."""
     (tmp_path / "deploy").mkdir()
     shutil.copy(SCRIPT, tmp_path / "deploy")
     shutil.copy(COMPOSE, tmp_path)

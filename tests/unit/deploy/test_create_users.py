@@ -23,8 +23,6 @@ ENVIRON = {
 
 
 class Server:
-    """Records statements."""
-
     def __init__(self) -> None:
         self.statements: list[str] = []
         self.addresses: list[Address] = []

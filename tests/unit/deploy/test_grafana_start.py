@@ -68,7 +68,6 @@ def test_links_of_alerts_are_absolute_and_lead_to_mounted_runbooks(files: Mounte
 
 
 def folders(files: Mounted) -> list[tuple[str, str]]:
-    """The title of each folder and what is in it."""
     state = GrafanaState()
     start(state, files, ENVIRON)
     start(state, files, ENVIRON)

@@ -33,7 +33,6 @@ def run(
     guard: Sequence[GuardObservation] | None = None,
     until_s: int = UNTIL_S,
 ) -> DrillReport:
-    """Report a drill whose rules fire in some hours."""
     rules = rules_of(contract, ON_CALL)
     injection = plan_injection(
         InjectionRequest(find_fault(fault)), contract, baseline(), FaultPeriod(START_S * 1000, END_S * 1000)

@@ -47,8 +47,6 @@ PAGE: dict[str, Any] = {
 
 
 class Desk:
-    """Answers queries, and remembers them."""
-
     def __init__(self, **answers: list[list[Any]]) -> None:
         self.answers, self.queries = answers, list[str]()
 

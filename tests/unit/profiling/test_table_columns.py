@@ -47,7 +47,6 @@ def table(**columns: Any) -> pa.Table:
 
 @pytest.fixture(params=FILES)
 def train(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A table and the contract that `infer` derives from it, `m.yaml`."""
     monkeypatch.chdir(tmp_path)
     path = Path(request.param)
     write_table(path, table())

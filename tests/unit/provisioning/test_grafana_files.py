@@ -34,7 +34,6 @@ def run(*words: str) -> int:
 
 
 def grafana(folder: Path, state: GrafanaState) -> set[str]:
-    """Start Grafana with the files and return the models of its rules."""
     mounted: dict[PurePosixPath, str] = {
         PROVISIONING / "alerting" / path.name: path.read_text("utf-8") for path in (folder / "alerting").iterdir()
     }

@@ -10,8 +10,6 @@ from barograph_server.warehouse.client import Client
 
 
 class Driver:
-    """Records the inserts sent to clickhouse-connect."""
-
     def __init__(self) -> None:
         self.sent: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 

@@ -17,8 +17,6 @@ REASON = HealthReason(rule="psi-major", field="temp", text="PSI of temp is 0.4")
 
 
 class Inserts:
-    """Replaces the insert: records rows, or fails."""
-
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
         self.fails = False

@@ -101,8 +101,6 @@ class Engine:
 
 
 class Guard:
-    """A guard between replaced servers, and its clock."""
-
     def __init__(self, log: Log, *, delivers: bool = False, connects: bool = True) -> None:
         self.log, self.engine, self.now_s = log, Engine(), float(T0)
         self.changes: list[str] = []

@@ -86,9 +86,7 @@ def contracts(draw: st.DrawFn) -> Contract:
 
 
 @given(contracts(), PROSE)
-def test_a_written_contract_reads_back_as_equal_here_and_in_other_yaml_parsers(
-    contract: Contract, comments: str
-) -> None:
+def test_a_written_contract_reads_back_equal_here_and_in_other_yaml_parsers(contract: Contract, comments: str) -> None:
     text = dump_contract(contract, comments)
     again = parse_contract(text)
     assert again == contract

@@ -20,8 +20,6 @@ class Clock:
 
 
 class StartStop:
-    """Counts how often the thread of a reader would start and stop."""
-
     started = stopped = 0
 
     def start(self) -> None:
@@ -35,8 +33,6 @@ class StartStop:
 
 
 class ManualReader(StartStop):
-    """Takes the place of the thread: a test passes records on."""
-
     def __init__(self, settings: Any, topic: str, model: str, on_record: Any, on_tick: Any) -> None:
         self.settings, self.topic, self.model = settings, topic, model
         self.receive: Callable[[ModelHealth, bool], None] = on_record

@@ -166,7 +166,7 @@ def test_losses_are_logged_at_most_once_a_minute_and_without_values(
     assert "secret" not in caplog.text
 
 
-def test_a_new_topic_is_retried_until_the_broker_knows_it(
+def test_a_new_topic_is_retried_until_it_is_known(
     batch_job: ScriptedPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("barograph.publisher.outbox.TOPIC_RETRY_S", 0.0)

@@ -247,9 +247,7 @@ def test_a_row_that_is_too_large_for_kafka_is_dropped_alone(producer: RecordingP
     assert outbox.stats.dropped == {"too-large": 1}
 
 
-def test_labels_are_sent_one_by_one_until_the_partition_count_is_known(
-    producer: RecordingProducer, outbox: Outbox
-) -> None:
+def test_labels_are_sent_singly_until_the_partition_count_is_known(producer: RecordingProducer, outbox: Outbox) -> None:
     (rows,) = labels(id=["a", "b", "c"], label=[True, False, True], at=[1, 2, 3])[0].to_batches()
     assert send_labels(outbox, "t", "m", rows) == 3
     assert [options for _, _, options in producer.messages] == [{"key": f"m\0{i}".encode()} for i in "abc"]

@@ -16,7 +16,6 @@ TIMEOUT_S = 3_600.0
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
-    """Wait until another thread or process has made a condition true."""
     deadline_s = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline_s
@@ -52,17 +51,14 @@ class ScriptedShadow:
             self.shadow.submit(id=id, features={"x": 0.5} if features is None else features)
 
     def events(self) -> dict[str, dict[str, Any]]:
-        """All events by id; every id was submitted once."""
         events = self.serving.flush_events()
         assert len({event["id"] for event in events}) == len(events)
         return {event["id"]: event for event in events}
 
     def errors(self) -> dict[str, str | None]:
-        """The errors of all events by id; None for answers."""
         return {id: event.get("error") for id, event in self.events().items()}
 
     def outcomes(self) -> dict[str, int]:
-        """Counts of the outcomes that occurred."""
         stats = self.shadow.stats
         assert stats.submitted == stats.pending + sum(stats.outcomes.values())
         return {outcome: n for outcome, n in stats.outcomes.items() if n}
@@ -77,7 +73,6 @@ def serving() -> Iterator[ScriptedPublisher]:
 
 @pytest.fixture
 def make_shadow(serving: ScriptedPublisher) -> Iterator[Callable[..., ScriptedShadow]]:
-    """Create shadows, which are closed after the test."""
     shadows: list[ScriptedShadow] = []
 
     def make(candidate: Callable[[Any], Any], **options: Any) -> ScriptedShadow:

@@ -84,9 +84,7 @@ def test_close_ends_a_hanging_process(make_shadow: MakeShadow, tmp_path: Path) -
     assert scripted.errors() == {"hangs": "shadow-closed"}
 
 
-def test_close_ends_a_process_that_does_not_exit_by_itself(
-    make_shadow: MakeShadow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_close_ends_a_process_that_does_not_exit(make_shadow: MakeShadow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barograph.shadow.processes.EXIT_WAIT_S", 0.01)
     scripted = make_shadow(answer_or_fail, executor="processes", workers=1)
     scripted.submit("lingers", features={"linger": True})

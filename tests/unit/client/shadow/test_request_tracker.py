@@ -86,7 +86,6 @@ class DeskModel:
         self.tracker.close(0)
 
     def check(self) -> None:
-        """Check what holds at every moment."""
         stats = self.tracker.stats
         assert stats.submitted == len(self.requests)
         assert stats.submitted == stats.pending + sum(stats.outcomes.values())

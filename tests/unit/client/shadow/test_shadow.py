@@ -364,7 +364,6 @@ def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_cl
 
 
 def run_script(script: str) -> str:
-    """Run a program in a process of its own and return its output."""
     process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         cwd=Path(__file__).parents[4],

@@ -12,8 +12,6 @@ QUESTION = "How do I reset my password?"
 
 
 class Lengths:
-    """Embeds a text by the parity of its length."""
-
     def encode(self, texts: Sequence[str]) -> Vectors:
         return np.array([[1.0, 0.0] if len(text) % 2 else [0.0, 1.0] for text in texts], np.float32)
 

@@ -31,9 +31,7 @@ def dev_error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().err
 
 
-def test_a_typo_and_a_taken_port_are_reported_before_anything_starts(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_typo_and_a_taken_port_are_reported_before_a_start(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         error = dev_error(capsys, "m.yaml", "--reset", "--page-port", str(port))

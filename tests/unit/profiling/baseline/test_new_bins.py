@@ -39,7 +39,6 @@ def trained(values: FloatArray, *, integer: bool = False) -> FieldBaseline:
 
 
 def counted(field: FieldBaseline, values: FloatArray) -> NDArray[np.int64]:
-    """Count values in the field's cells, exactly."""
     return count_numeric(field, numeric_cells(field, values, np.isnan(values)))[0, : field.n_cells]
 
 

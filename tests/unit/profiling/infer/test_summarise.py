@@ -99,9 +99,7 @@ def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeyp
 
 
 @pytest.mark.parametrize("max_categories", [4, 20, 1000])
-def test_expected_unseen_rows_are_those_unseen_in_all_other_rows(
-    monkeypatch: pytest.MonkeyPatch, max_categories: int
-) -> None:
+def test_expected_unseen_rows_are_those_unseen_in_others(monkeypatch: pytest.MonkeyPatch, max_categories: int) -> None:
     """Leave-one-out: check for each row whether the categories of the other rows contain its value."""
     monkeypatch.setattr(summarise, "MAX_CATEGORIES", max_categories)
     rng = np.random.default_rng(max_categories)

@@ -102,9 +102,7 @@ def test_every_altered_byte_of_a_part_is_found(tmp_path: Path) -> None:
     read_bundle(path)
 
 
-def test_large_parts_are_not_read_and_deeply_nested_json_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_parts_are_not_read_and_deep_json_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nested = write_bundle(tmp_path / "nested", CONTENT | {"days.json": b"[" * 200_000})
     with pytest.raises(BundleError, match=r"days\.json is not JSON"):
         nested.json("days.json")

@@ -24,7 +24,6 @@ def exported(tmp_path: Path, kind: ExportFormat, document: Any) -> Export:
 
 
 def mlflow(version: str = "1", text: str = "Say {{x}}", **changes: Any) -> dict[str, Any]:
-    """A model version as MLflow's REST API returns it."""
     tags = {"mlflow.prompt.is_prompt": "true", "mlflow.prompt.text": text, "_mlflow_prompt_type": "text"}
     tags |= changes.pop("tags", {})
     return {
@@ -44,7 +43,6 @@ def mlflow(version: str = "1", text: str = "Say {{x}}", **changes: Any) -> dict[
 
 
 def langfuse(**changes: Any) -> dict[str, Any]:
-    """A prompt as Langfuse's public API returns it."""
     return {
         "name": "movie-critic",
         "type": "text",

@@ -63,7 +63,6 @@ CONTRACT = Contract(
 
 
 def but(field: FieldBaseline | None = None, **changes: Any) -> Baseline:
-    """Return the baseline with something changed: of `field` where it is given."""
     if field is None:
         return msgspec.structs.replace(BASELINE, **changes)
     fields = tuple(msgspec.structs.replace(f, **changes) if f is field else f for f in BASELINE.fields)

@@ -17,7 +17,6 @@ from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
 
 FloatArray = NDArray[np.float64]
-
 DRAWS = 4_000
 TEN = np.full(10, 0.1)
 TILT = np.linspace(-1.0, 1.0, 10)

@@ -263,9 +263,7 @@ def at_most(rate: float) -> float:
 
 
 @pytest.mark.parametrize("n", [500, *(pytest.param(n, marks=pytest.mark.long) for n in (50, 5_000))])
-def test_the_whole_week_alarms_every_night_and_the_hour_of_the_week_does_not(
-    trained: tuple[PsiBins, Season], n: int
-) -> None:
+def test_the_whole_week_alarms_every_night_the_hour_of_the_week_never(trained: tuple[PsiBins, Season], n: int) -> None:
     bins, season = trained
     windows = nights(bins, n, pattern()[NIGHT], seed=1)
     whole = psi_verdicts(bins.base_bins, windows, bins.starts)

@@ -22,7 +22,6 @@ from tests.support.performance import class_confusion, score_histogram
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
 KINDS = 4
 EDGES = score_edges(0.5)
 MEAN = np.array([1.0, 0.0, 0.0, -1.0])

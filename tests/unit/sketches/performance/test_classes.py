@@ -20,7 +20,6 @@ from barograph_server.sketches.performance.number import ERROR_QUANTILES, ERROR_
 from tests.support.performance import class_confusion, error_sums, score_histogram, sums
 
 FloatArray = NDArray[np.float64]
-
 KINDS = 4
 
 

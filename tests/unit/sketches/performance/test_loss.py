@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from barograph_server.sketches.performance.loss import LossMap, learn_loss, loss_metrics
 
 FloatArray = NDArray[np.float64]
-
 GOLDEN_COVERAGE = (38, 36)
 """Of 40 intervals of MAE, and of RMSE."""
 BINS = np.arange(-2_000, 2_000)

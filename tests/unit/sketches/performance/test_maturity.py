@@ -11,7 +11,6 @@ from barograph_server.sketches.performance.maturity import Maturity, age_edges, 
 from tests.support.performance import covered
 
 FloatArray = NDArray[np.float64]
-
 HORIZON = 30 * 86_400.0
 EDGES = age_edges(HORIZON)
 BINS = EDGES.size - 1

@@ -161,8 +161,6 @@ def test_errors_that_pass_are_counted_and_others_stop_the_processor() -> None:
 
 
 class FakeTransactions:
-    """Records what is committed, or drops it."""
-
     def __init__(self) -> None:
         self.commits: list[tuple[list[Any], dict[tuple[str, int], int], Any]] = []
         self.drops = False

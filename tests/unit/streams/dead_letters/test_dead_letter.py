@@ -40,7 +40,6 @@ SECRET = "Jane Doe 4711"
 
 
 def consumed(value: bytes | None, headers: list[tuple[str, bytes]] | None, offset: int = 7) -> FakeMessage:
-    """Return a message of the topic of dead letters."""
     return FakeMessage(offset, value, topic_="predictions.dead", headers_=headers)
 
 

@@ -28,8 +28,6 @@ CONTRACT = Contract(model="bot", text=Text(content="keep", sample=1.0), evaluato
 
 
 class Follower:
-    """The evaluators in force, on a manual clock."""
-
     def __init__(self, folder: Path) -> None:
         self.now_s = 0.0
         self.contract = CONTRACT
@@ -61,20 +59,17 @@ def test_files_that_are_missing_or_change(tmp_path: Path) -> None:
     assert {name for name, reason in errors if "has no documents" in reason} == {"cited", "grounded"}
     assert evaluators["cited"].version == evaluators["grounded"].version == NO_VERSION
     assert evaluators["cited"].evaluate(ANSWER).error == "setup-failed"
-
     document.write_text(RETURNS, encoding="utf-8")
     assert versions(follower.refresh(FILES_S / 2)[0]) == versions(evaluators), "files are looked at now and then"
     evaluators, errors = follower.refresh()
     assert (evaluators["cited"].evaluate(ANSWER).answer_class, errors) == ("sound", [])
     assert NO_VERSION not in versions(evaluators).values()
     assert versions(follower.refresh()[0]) == versions(evaluators)
-
     document.write_text(RETURNS.replace("30", "60 or 90"), encoding="utf-8")
     (tmp_path / "right.yaml").write_text(RUBRIC.replace("right?", "correct?"), encoding="utf-8")
     changed, _ = follower.refresh()
     assert changed["cited"].evaluate(ANSWER).answer_class == "faulty"
     assert not set(versions(changed).values()) & set(versions(evaluators).values())
-
     (tmp_path / "right.yaml").write_text(RUBRIC.replace("scale", "scales"), encoding="utf-8")
     evaluators, ((name, reason),) = follower.refresh()
     assert (name, "scales" in reason, evaluators["right"].version) == ("right", True, NO_VERSION)

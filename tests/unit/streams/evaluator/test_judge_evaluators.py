@@ -38,8 +38,6 @@ Start = Callable[[ServerAnswer], "Judges"]
 
 
 class Judges:
-    """A server, and judges that call it."""
-
     def __init__(self, answer: ServerAnswer, folder: Path) -> None:
         self.server = JudgeServer(answer)
         self._folder = folder
@@ -56,7 +54,6 @@ class Judges:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """Start judges whose server answers as a function says."""
     started: list[Judges] = []
 
     def start(answer: ServerAnswer) -> Judges:
@@ -80,9 +77,7 @@ def answer(text: str, question: str | None = QUESTION) -> Answer:
     return Answer("bot", "1", "a", 0, text, question)
 
 
-def test_a_judge_with_documents_receives_those_that_the_answer_cites_or_is_not_called(
-    start: Start, folder: Path
-) -> None:
+def test_a_judge_with_documents_receives_those_the_answer_cites_or_is_not_called(start: Start, folder: Path) -> None:
     judges = start(always(SOUND))
     evaluate, first = judges.build(JUDGE)
     result = evaluate(answer("60 days [returns]."))

@@ -275,9 +275,7 @@ def fail_first(function: Any, marker: Any) -> Any:
     return failing
 
 
-def test_a_message_that_is_too_large_or_without_memory_to_open_it_is_a_dead_letter(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_message_too_large_or_without_memory_to_open_it_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     [rows] = ArrowRows(REGISTRY).rows(batch_of(HUGE["zstd"], SOUND, HUGE["one text in every row"]))
     assert rows.num_rows == 3, "raw rows omit the others"
     monkeypatch.setattr(arrow_message, "read_claims", fail)

@@ -24,7 +24,6 @@ from tests.support.messages import NOW_MS, batch_of
 
 REGISTRY = build_registry([(Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),)), 1)], [])
 ROLES = [None, "primary", "shadow", None, "shadow"]
-
 Encode = Callable[[Sequence[Any]], MessageBatch]
 
 

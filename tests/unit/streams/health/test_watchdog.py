@@ -24,8 +24,6 @@ TIMEOUTS = StallTimeouts(unhealthy_s=60.0, stuck_s=300.0)
 
 
 class FakeConsumer:
-    """Committed offsets and ends of logs, set by the test."""
-
     def __init__(self, config: dict[str, Any]) -> None:
         self.group = config["group.id"]
         self.committed_at: dict[int, int] = {}
@@ -59,8 +57,6 @@ class FakeConsumer:
 
 
 class Bench:
-    """A watchdog with a clock and a broker set by hand."""
-
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
         self.assigned_partitions: Collection[tuple[str, int]] | None = None

@@ -98,9 +98,7 @@ def test_settings_without_an_equivalent_are_rejected(change: dict[str, str], mes
     assert "top-secret" not in str(caught.value)
 
 
-def test_encrypted_key_without_its_password_is_an_error_and_no_prompt(
-    certificates: Certificates, tmp_path: Path
-) -> None:
+def test_encrypted_key_without_password_is_an_error_and_no_prompt(certificates: Certificates, tmp_path: Path) -> None:
     import subprocess
 
     certificate, key = certificates.issue("encrypted")

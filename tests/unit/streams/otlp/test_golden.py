@@ -63,9 +63,7 @@ def usage_of(call: dict[str, Any]) -> dict[str, int]:
 
 @pytest.mark.parametrize("encode", [as_json, as_protobuf])
 @pytest.mark.parametrize("name", WITH_TRUTH)
-def test_tokens_equal_the_servers_usage_or_are_not_observed(
-    name: str, encode: Callable[[dict[str, Any]], bytes]
-) -> None:
+def test_tokens_are_the_servers_usage_or_not_observed(name: str, encode: Callable[[dict[str, Any]], bytes]) -> None:
     calls = truth(name)
     for call, event in by_call(name, encode).items():
         expected = usage_of(calls[call])

@@ -36,7 +36,7 @@ def protected(contract: Contract | None, model: str = "bot") -> dict[str, str] |
         (Contract(model="bot", arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user")), {"user"}),
     ],
 )
-def test_ids_of_people_are_published_only_for_contracts_that_name_them(
+def test_ids_of_people_are_published_only_if_the_contract_names_them(
     contract: Contract | None, names: set[str]
 ) -> None:
     context = protected(contract)

@@ -31,8 +31,6 @@ WITH_CONTENT = ("genai-openai-content", "v2-latest", "openllmetry", "openinferen
 
 
 class RecordedTexts:
-    """Reads text of every model, and remembers it."""
-
     def __init__(self) -> None:
         self.texts: list[tuple[str | None, str | None]] = []
 

@@ -14,7 +14,6 @@ from tests.support.pipeline import wait_for
 
 @pytest.fixture
 def connection() -> Iterator[http.client.HTTPConnection]:
-    """A connection to a server that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.getsockname()[1], timeout=60)
         connection.connect()

@@ -7,7 +7,6 @@ from barograph_server.warehouse.scoring.new_rows import EpochPartition, Partitio
 
 GRACE_S = 60.0
 P0, P1 = EpochPartition(0, 0), EpochPartition(0, 1)
-
 Ends = dict[Topic, dict[EpochPartition, PartitionEnd]]
 
 

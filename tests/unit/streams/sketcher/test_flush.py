@@ -145,8 +145,6 @@ def test_on_the_replay_clock_an_end_marker_ends_a_flush_once_all_partitions_are_
 
 
 class Broker:
-    """Ends of partitions and a clock, both set by hand."""
-
     def __init__(self, boundary_ms: float = float("inf")) -> None:
         self.now_s = 1000.0
         self.ends: dict[int, int] = {}

@@ -47,7 +47,6 @@ class Bench:
         self.now_s += self.fetch_s
 
     def fill(self, *sizes: int) -> None:
-        """Prepare fetches of so many messages each."""
         offset = 0
         for size in sizes:
             self.fake.fetches.append([FakeMessage(offset + i) for i in range(size)])

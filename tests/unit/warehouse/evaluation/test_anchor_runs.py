@@ -22,7 +22,6 @@ ANCHORS = [f"a{i}" for i in range(20)]
 
 
 def run(number: int, kind: str, wrong: Iterable[int], missing: int = 0) -> AnchorRun:
-    """Make a run on anchors that are all sound."""
     bad = {ANCHORS[i] for i in wrong}
     verdicts = {anchor: "faulty" if anchor in bad else "sound" for anchor in ANCHORS[missing:]}
     return AnchorRun(

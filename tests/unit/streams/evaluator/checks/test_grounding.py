@@ -69,9 +69,7 @@ WORDS = "Customers may return goods within 30 days"
         ("a" * 2_500, "aaa"),
     ],
 )
-def test_passages_end_after_a_paragraph_a_sentence_or_a_word_and_are_the_whole_text(
-    text: str, end_of_first: str
-) -> None:
+def test_passages_end_after_a_paragraph_sentence_or_word_and_are_the_whole_text(text: str, end_of_first: str) -> None:
     passages = divide("d", text)
     assert passages[0].text.rstrip(" ").endswith(end_of_first.rstrip(" "))
     assert "".join(each.text for each in passages) == text

@@ -22,7 +22,6 @@ inputs: [answer, context, prompt]
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], JudgeServer]]:
-    """Start servers that answer as a function says."""
     servers: list[JudgeServer] = []
 
     def start(answer: Answer) -> JudgeServer:

@@ -20,8 +20,6 @@ REQUEST = ChatRequest((PromptMessage("user", "Judge."),))
 
 
 class TestClock:
-    """Time that passes only in pauses."""
-
     __test__ = False
 
     def __init__(self) -> None:
@@ -35,8 +33,6 @@ class TestClock:
 
 
 def statuses(*codes: int, **headers: str) -> Answer:
-    """Answer with these statuses, then with the last one."""
-
     answer = in_sequence(*(reply(chat("Yes.") if status == 200 else b"", status, **headers) for status in codes))
     return lambda handler, body, n: answer(handler)
 

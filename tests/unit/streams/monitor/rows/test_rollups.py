@@ -16,10 +16,7 @@ TOMORROW_S = TODAY_S + DAY_S
 
 
 class ColorHarness(MonitorHarness):
-    """A harness whose events have colors."""
-
     def send(self, *events: tuple[int, str], caught_up_s: int | None = None, end_mark: bool = False) -> None:
-        """Deliver a flush of events, each a time and a color."""
         entries = [event(at_s, color=color) for at_s, color in events]
         assert self.flush_events(entries, caught_up_s=caught_up_s, end_mark=end_mark) == []
 
@@ -28,7 +25,6 @@ class ColorHarness(MonitorHarness):
         return self.rollups(pane_s, "colour", TODAY_S)
 
     def names(self) -> dict[tuple[int, str], int]:
-        """Events by hour of the day and new color."""
         return {
             ((row["pane_start"] - TODAY_S) // HOUR_S, row["category"]): row["n_low"]
             for row in self.warehouse.named().values()

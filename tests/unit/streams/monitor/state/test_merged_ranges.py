@@ -39,9 +39,7 @@ NO_LOSS = np.zeros(100)
         (Window(HOUR_S, HOUR_S), HOUR_S, HOUR_S),
     ],
 )
-def test_windows_are_described_every_quarter_of_their_length_in_whole_hops(
-    window: Window, every_s: int, range_s: int
-) -> None:
+def test_windows_are_described_every_quarter_length_in_whole_hops(window: Window, every_s: int, range_s: int) -> None:
     assert described_every_s(window) == every_s
     assert merged_range_s(window) == range_s
 

@@ -67,11 +67,9 @@ class EvictingHarness(MonitorHarness):
             self.flush(at_s, caught_up_s=at_s)
 
     def seal(self, hours: int) -> None:
-        """Seal the first hours."""
         self.flush(caught_up_s=T0_S + hours * HOUR_S + 1200)
 
     def of_hours(self) -> dict[int, int]:
-        """Events of the hourly rollups of `x` in `all`."""
         return self.rollups(HOUR_S, "x")
 
 

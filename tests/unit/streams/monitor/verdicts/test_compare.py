@@ -256,7 +256,6 @@ def test_scores_and_confidence_of_many_classes() -> None:
     rows = MergedEvents(
         contract(*fields), [baseline("1", *trained, classes), baseline("2", *trained, classes)], sent
     ).compare([END_S])
-
     for i, name in enumerate(ANIMALS):
         left, right = (of_version[:, i] for of_version in scores.values())
         check_mean(one(rows, field=f"scores.{name}", measure="mean"), left, right[~np.isnan(right)])

@@ -30,7 +30,6 @@ from barograph_server.streams.monitor.verdicts.judge import judge
 
 ZONE = "Europe/Berlin"
 HOUR_S, DAY_S = 3_600, 86_400
-# Daylight saving time ends in the second night.
 FROM_S = int(datetime(2026, 10, 24, tzinfo=ZoneInfo(ZONE)).timestamp())
 HOURS = 80
 
