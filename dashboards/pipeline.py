@@ -145,8 +145,8 @@ def _producer_gaps() -> AnyPanel:
         "producer_gaps",
         "Lost before Kafka",
         "Gaps in the sequence numbers of each publisher over the last 30 days: events that it dropped or could not "
-        "send. Of a process that lives, what still waits in its queue is included. A write repeated after a crash can "
-        "hide gaps here until ClickHouse merges the rows; the view `producer_gaps` is exact.",
+        "send. A write repeated after a crash can hide gaps here until ClickHouse merges the rows; the view "
+        "`producer_gaps` is exact.",
     )
     return table_panel(info, pipeline.PRODUCER_GAPS, units={"share": UNITS.share, "received": UNITS.count})
 

@@ -162,7 +162,7 @@ def test_wrong_arguments_are_rejected_at_once() -> None:
             Publisher.from_contract(CONTRACT, bootstrap_servers="127.0.0.1:9", **arguments)
 
 
-def run(script: str, broker: Broker, topics: str, tmp_path: Any, kafka: dict[str, Any] | None = None) -> None:
+def run(script: str, broker: Broker, topics: str, tmp_path: Any) -> None:
     """Run a script with a `publisher` in a new process, which must exit without an error within a minute."""
     contract = tmp_path / "m.yaml"
     contract.write_text(dump_contract(CONTRACT))
@@ -170,7 +170,7 @@ def run(script: str, broker: Broker, topics: str, tmp_path: Any, kafka: dict[str
         "import os, sys, time\n"
         "from barograph import Publisher\n"
         f"publisher = Publisher.from_contract({str(contract)!r}, version='3', topic_prefix={topics!r}, "
-        f"bootstrap_servers={broker.bootstrap_servers!r}, kafka={kafka!r})\n"
+        f"bootstrap_servers={broker.bootstrap_servers!r})\n"
     )
     process = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", head + textwrap.dedent(script)],
@@ -195,10 +195,6 @@ def test_a_forked_child_is_a_separate_producer(broker: Broker, topics: str, tmp_
         _, status = os.waitpid(child, 0)
         assert status == 0, status
         assert publisher.stats.dropped == {}, publisher.stats
-        publisher.close()
-        child = os.fork()
-        publisher.prediction(id="closed")
-        assert child == 0 or os.waitpid(child, 0)[1] == 0
         """,
         broker,
         topics,
@@ -232,21 +228,19 @@ def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: Broker,
     assert len({event["id"] for event in events(read(broker, f"{topics}predictions"))}) == 100
 
 
-@pytest.mark.parametrize(("end", "untraced"), [("publisher.close(0.2)", 0), ("time.sleep(1)", 1_100)])
-def test_numbers_show_what_a_process_lost_that_ended_with_a_long_queue(
-    broker: Broker, topics: str, tmp_path: Any, end: str, untraced: int
-) -> None:
-    script = f"""
+def test_a_closed_publisher_does_not_hang_a_forked_child(broker: Broker, topics: str, tmp_path: Any) -> None:
+    run(
+        """
+        publisher.prediction(id="a")
+        publisher.close()
         child = os.fork()
         if child == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the log of lost events
-            for i in range(12_000): publisher.prediction(id=str(i))
-            {end}
-            os.kill(os.getpid(), 9)
-        os.waitpid(child, 0)
-        """
-    # Messages of one event, and one request at a time, make the queue long.
-    run(script, broker, topics, tmp_path, kafka={"batch.num.messages": 1, "max.in.flight": 1})
-    numbers = [event["seq"] for event in events(read(broker, f"{topics}predictions"))]
-    assert len(numbers) == len(set(numbers)) < 6_000
-    assert 11_999 - untraced <= max(numbers) <= 11_999
+            publisher.prediction(id="b")
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        broker,
+        topics,
+        tmp_path,
+    )
+    assert [event["id"] for event in events(read(broker, f"{topics}predictions"))] == ["a"]

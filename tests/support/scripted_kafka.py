@@ -26,9 +26,6 @@ class BrokerScript:
         self.factory_errors: list[Exception] = []
         """Raised by the next attempts to create a producer, one after another."""
         self.can_flush = True
-        self.n_in_flight = 0
-        self.answers_after_purge = False
-        """Whether the broker is slow, not down: it answers what was in flight at a purge, and what is sent after it."""
         self.delivered: list[ProducedMessage] = []
         self.on_poll: Callable[[], object] = lambda: None
         self.topic_answers: list[KafkaError | int] = []
@@ -74,21 +71,15 @@ class ScriptedProducer:
                 self._report(message, self.script.delivery_error)
         return 0
 
-    def purge(self, in_flight: bool = True) -> None:
-        for message in self.queue[self.script.n_in_flight :]:
+    def purge(self) -> None:
+        for message in self.queue:
             self._report(message, KafkaError(KafkaError._PURGE_QUEUE))
-        del self.queue[self.script.n_in_flight :]
-        self.script.can_flush |= self.script.answers_after_purge
-        if in_flight:
-            for message in self.queue:
-                self._report(message, KafkaError(KafkaError._PURGE_INFLIGHT))
-            self.queue.clear()
+        self.queue.clear()
 
     def _report(self, message: ProducedMessage, error: KafkaError | None) -> None:
         offset = sum(each.topic == message.topic for each in self.script.delivered) - 1
         report = SimpleNamespace(
             topic=lambda: message.topic,
-            value=lambda: message.value,
             partition=lambda: message.options.get("partition", 0),
             offset=lambda: offset if error is None else -1001,
         )
@@ -166,7 +157,7 @@ class RecordingProducer:
     def flush(self, _timeout_s: float) -> int:
         return 0
 
-    def purge(self, in_flight: bool = True) -> None:
+    def purge(self) -> None:
         """Nothing is queued."""
 
     def __len__(self) -> int:

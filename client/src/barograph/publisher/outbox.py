@@ -10,10 +10,6 @@ The outbox therefore has two producers:
   failed and is no longer queued was acknowledged.
 - The *reporting* producer sends messages of several events and messages that a caller waits for, with a report for each
   message. Publishing calls fetch some of these reports (`poll`); a background thread fetches the rest.
-
-A process that is killed loses its queue, and only a later number reveals how many events that were. While the queue of
-the failure-only producer is long, the reporting producer sends an event now and then, which overtakes it. At the end
-of a process, an event of the purged queue is the *farewell*: it arrives with the last number.
 """
 
 from __future__ import annotations
@@ -36,7 +32,6 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from barograph.publisher import lifetime
-from barograph.publisher.farewell import renumber
 from barograph.publisher.kafka_errors import hide_config
 from barograph.publisher.retry_schedule import RetrySchedule
 
@@ -66,12 +61,6 @@ REPLACEMENT_MAX_RETRY_S = 60.0
 """First and longest nominal delay between attempts to replace producers after a fatal error."""
 PURGE_TIMEOUT_S = 0.1
 """How long to wait for the delivery reports of purged messages."""
-ANSWER_TIMEOUT_S = 1.0
-"""How long `close` waits, beyond its timeout, for answers to messages in flight and to the farewell."""
-OVERTAKING_INTERVAL_S = 1.0
-"""While events wait longer than this, one event in this time overtakes them."""
-OVERTAKING_QUEUE, OVERTAKING_EVENTS = 5_000, 1_000
-"""While more messages wait than the first number, one of as many events as the second overtakes them."""
 MAX_VIOLATIONS = 1_000
 """Pairs of field and kind that are counted by name. The names of unknown features are unbounded."""
 _TOPIC_UNKNOWN = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
@@ -96,8 +85,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
     """Events that were not sent, by cause: queue-full, too-large, invalid, closed, error."""
     failed: int
-    """Events that Kafka rejected, did not answer in time, or had not received when the publisher was closed. Those in
-    flight at that time may have arrived."""
+    """Events that were sent and not acknowledged: Kafka rejected them or did not answer in time."""
     waiting: int
     """Events that are queued or in flight."""
     queued: int
@@ -171,12 +159,6 @@ class Outbox:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._accepted = self._delivered = self._failed = self._bytes = 0
-        self._unanswered = self._purged_messages = 0
-        # By topic, the newest message that Kafka certainly lacks, and why it was dropped; None if it was purged.
-        self._undelivered: dict[str, tuple[bytes, DropCause | None]] = {}
-        self._is_overtaking_due = False
-        self._accepted_before = 0
-        self._next_queue_check_s = float("-inf")
         self._offset_ranges: dict[tuple[str, int], tuple[int, int]] = {}
         self._dropped: Counter[str] = Counter()
         self._violations: Counter[tuple[str, str]] = Counter()
@@ -273,11 +255,9 @@ class Outbox:
             self._reporting_producer().produce(topic, value, **options)
         except BufferError:
             self.poll()
-            self._undelivered[topic] = value, "queue-full"
             return self.drop("queue-full", n_events)
         except Exception as error:
             return self.drop(_drop_cause(error), n_events, str(error))
-        self._undelivered.pop(topic, None)
         with self._lock:
             self._accepted += n_events
             self._bytes += len(value)
@@ -300,41 +280,19 @@ class Outbox:
                 return self.drop(_drop_cause(error), 1, str(error))
             producer = self._failure_only
             assert producer is not None
-        if self._is_overtaking_due:
-            self._is_overtaking_due = False
-            if self._overtake(topic, value):
-                return True
         try:
             producer.kafka.produce(topic, value)
         except BufferError:
-            self._undelivered[topic] = value, "queue-full"
-            self.drop("queue-full", 1)
-            self._is_overtaking_due |= not self._dropped["queue-full"] % OVERTAKING_EVENTS
-            return False
+            return self.drop("queue-full", 1)
         except Exception as error:
             return self.drop(_drop_cause(error), 1, str(error))
-        if self._undelivered:
-            self._undelivered.pop(topic, None)
         with self._lock:
             self._bytes += len(value)
             producer.accepted += 1
-            if not producer.accepted % OVERTAKING_EVENTS and len(producer.kafka) > OVERTAKING_QUEUE:
-                self._is_overtaking_due = True
             if producer.is_settled:
                 # The producer failed or was closed since this call read it.
                 self._accepted += 1
                 self._failed += 1
-        return True
-
-    def _overtake(self, topic: str, value: bytes) -> bool:
-        """Send an event past the queue of the failure-only producer, and return whether it was accepted."""
-        try:
-            self._reporting_producer().produce(topic, value)
-        except Exception:
-            return False
-        with self._lock:
-            self._accepted += 1
-            self._bytes += len(value)
         return True
 
     def _send_waiting(self, topic: str, value: bytes, n_events: int, options: dict[str, Any]) -> bool:
@@ -436,26 +394,16 @@ class Outbox:
                     self._offset_ranges[key] = min(start, offset), max(end, offset + 1)
                 return
             self._failed += n_events
-            self._record_failure(n_events, error, message)
+            self._first_failure = self._first_failure or error.str()
 
     def _on_failed_delivery(
-        self, reference: weakref.ref[FailureOnlyProducer], error: KafkaError | None, message: Any
+        self, reference: weakref.ref[FailureOnlyProducer], error: KafkaError | None, _message: Any
     ) -> None:
         producer = reference()
         if error is not None and producer is not None:
             with self._lock:
                 producer.failed += 1
-                self._record_failure(1, error, message)
-
-    def _record_failure(self, n_events: int, error: KafkaError, message: Any) -> None:
-        """Record why a message was not acknowledged. Hold the lock."""
-        if error.code() == KafkaError._PURGE_INFLIGHT:
-            self._unanswered += n_events
-            return
-        self._first_failure = self._first_failure or error.str()
-        if error.code() == KafkaError._PURGE_QUEUE:
-            self._purged_messages += 1
-            self._undelivered[message.topic()] = message.value(), None
+                self._first_failure = self._first_failure or error.str()
 
     def _on_error(self, generation: int, error: KafkaError) -> None:
         with self._lock:
@@ -598,25 +546,12 @@ class Outbox:
             self.poll()
             if self._has_fatal_error and self._replacement_schedule.is_due:
                 self._replace_producers()
-            self._check_queue()
             self._refresh_metadata()
         except Exception as error:
             self.warn("the publisher's background thread continues after an error", type(error).__name__)
             _LOG.debug("the publisher's background thread continues after an error", exc_info=True)
         with contextlib.suppress(Exception):
             self._log_losses()
-
-    def _check_queue(self) -> None:
-        """Let the next event overtake the queue if events have waited since the last check."""
-        producer = self._failure_only
-        if producer is None or self._has_fatal_error or self._clock() < self._next_queue_check_s:
-            return
-        self._next_queue_check_s = self._clock() + OVERTAKING_INTERVAL_S
-        is_behind = producer.accepted - producer.queued() < self._accepted_before
-        self._accepted_before = producer.accepted
-        if is_behind:
-            self._reporting_producer()  # here, since it takes a serving call a millisecond
-            self._is_overtaking_due = True
 
     def _replace_producers(self) -> None:
         """Replace the producers after a fatal error: librdkafka accepts no messages after one.
@@ -674,8 +609,8 @@ class Outbox:
             self._metadata_requests.add(topic)
             self._next_metadata_request_s = self._clock() + METADATA_RETRY_S
 
-    def _log_losses(self, *, is_last: bool = False) -> None:
-        """Log each kind of loss when it begins, then at most once a minute, and finally at the end."""
+    def _log_losses(self) -> None:
+        """Log each kind of loss when it begins, then at most once a minute."""
         with self._lock:
             losses = {
                 f"events dropped: {cause}": (n, self._detail.get(cause, "")) for cause, n in self._dropped.items()
@@ -683,13 +618,12 @@ class Outbox:
             losses |= {message: (n, self._detail.get(message, "")) for message, n in self._warnings.items()}
             producer = self._failure_only
             n_failed = self._failed + (0 if producer is None else producer.failed)
-            losses["events not delivered"] = n_failed - self._unanswered, self._first_failure
-            losses["events sent without an answer from Kafka, which may have arrived"] = self._unanswered, ""
+            losses["events not delivered"] = n_failed, self._first_failure
             losses["no broker answers, events wait in the queue"] = self._outages, self._detail.get("kafka", "")
         now_s = self._clock()
         for message, (count, detail) in losses.items():
             last_s, logged = self._logged.get(message, (float("-inf"), 0))
-            if count > logged and (is_last or now_s - last_s >= LOG_INTERVAL_S):
+            if count > logged and now_s - last_s >= LOG_INTERVAL_S:
                 self._logged[message] = now_s, count
                 _LOG.warning("%s (%d so far) %s", message, count, detail)
 
@@ -727,10 +661,7 @@ class Outbox:
             )
 
     def close(self, timeout_s: float) -> int:
-        """Flush, stop the thread, reject later events and return how many messages were not acknowledged. Idempotent.
-
-        Messages that are queued after the timeout are discarded. Then one more second may pass, for answers to messages
-        in flight and for the farewell.
+        """Flush, stop the thread, reject later events and return how many messages were lost. Idempotent.
 
         Args:
             timeout_s: The longest wait for queued messages.
@@ -738,61 +669,19 @@ class Outbox:
         if self._closed:
             return 0
         self._closed = True
-        left = 0
         try:
-            self.flush(timeout_s)
+            left = self.flush(timeout_s)
         finally:
             self._stop.set()
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join(1.0)
-            left = self._end(self._producers())
+            _purge(self._producers())
             with self._lock:
                 self._settle()
                 self._reporting = self._failure_only = None
             lifetime.unregister(self)
-        self._log_losses(is_last=True)
+        self._log_losses()
         return left
-
-    def _end(self, producers: Sequence[Any]) -> int:
-        """Discard queued messages, say farewell, and return how many messages were not acknowledged."""
-        deadline_s, purged_before = self._clock() + ANSWER_TIMEOUT_S, self._purged_messages
-        _purge(producers, in_flight=False, timeout_s=ANSWER_TIMEOUT_S)
-        left = self._purged_messages - purged_before + sum(map(len, producers))
-        if producers and not self._wait:
-            with contextlib.suppress(Exception):
-                left -= self._say_farewell(producers[-1], deadline_s)
-        _purge(producers)
-        return left
-
-    def _say_farewell(self, kafka: Any, deadline_s: float) -> bool:
-        """Send a prediction that was not delivered with the last number, and return whether it was a purged message.
-
-        The numbers that consumers miss are then as many as the lost events, although no later event follows.
-        """
-        last = next(self.seq) - 1
-        candidates = [(topic, renumber(value, last), cause) for topic, (value, cause) in self._undelivered.items()]
-        sendable = next(((topic, farewell, cause) for topic, farewell, cause in candidates if farewell), None)
-        if sendable is None:
-            return False
-        topic, farewell, cause = sendable
-        errors: list[KafkaError] = []  # a failure-only producer reports no success
-        kafka.produce(
-            topic,
-            farewell.value,
-            headers=farewell.headers,
-            on_delivery=lambda error, _message: errors.append(error) if error is not None else None,
-        )
-        kafka.flush(max(0.0, deadline_s - self._clock()))
-        if errors or len(kafka):
-            return False
-        with self._lock:
-            self._delivered += 1
-            if cause is None:
-                self._failed -= 1
-            else:
-                self._accepted += 1
-                self._dropped -= Counter([cause])
-        return cause is None and not farewell.headers
 
     def after_fork(self) -> None:
         """In a forked child: abandon the parent's producers and start over at the next event."""
@@ -827,12 +716,12 @@ def kafka_settings(
     }
 
 
-def _purge(producers: Iterable[Any], *, in_flight: bool = True, timeout_s: float = PURGE_TIMEOUT_S) -> None:
-    """Discard queued messages, with `in_flight` also those in flight, and fetch their delivery reports."""
+def _purge(producers: Iterable[Any]) -> None:
+    """Discard queued and in-flight messages and fetch their delivery reports."""
     for kafka in producers:
         with contextlib.suppress(Exception):
-            kafka.purge(in_flight=in_flight)
-            kafka.flush(timeout_s)
+            kafka.purge()
+            kafka.flush(PURGE_TIMEOUT_S)
 
 
 def _drop_cause(error: Exception) -> DropCause:

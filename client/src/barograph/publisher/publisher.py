@@ -66,7 +66,7 @@ class Publisher:
 
     A publisher may be shared between threads. After a fork, the child becomes a producer of its own at its first event.
     Use it as a context manager, or call `close`. A process that exits without either waits up to five seconds for
-    queued events, and one more to report how many are lost.
+    queued events.
     """
 
     def __init__(
@@ -512,12 +512,10 @@ class Publisher:
         return self._outbox.flush(timeout_s)
 
     def close(self, timeout_s: float = EXIT_FLUSH_S) -> int:
-        """Flush, disconnect from Kafka and return how many messages Kafka did not acknowledge.
-
-        Later events are dropped (`closed`).
+        """Flush, disconnect from Kafka and return how many messages were lost. Later events are dropped (`closed`).
 
         Args:
-            timeout_s: The longest wait for queued messages. One more second may pass if messages are left.
+            timeout_s: The longest wait for queued messages.
 
         Raises:
             PublishError: Only with `on_full="wait"`: messages were lost.

@@ -200,58 +200,13 @@ def test_single_events_and_tables_are_counted_together(serving: ScriptedPublishe
     assert (serving.stats.waiting, serving.stats.published, serving.stats.failed) == (0, 3, 3)
 
 
-@pytest.mark.parametrize(
-    ("broker", "rows", "left", "delivered", "counts"),
-    [  # Whether it answers, how many messages are in flight, the size of the queue.
-        ((False, 2, 9), 0, 5, [0], (1, 5, {"invalid": 1})),
-        ((True, 0, 9), 0, 4, [0, 6], (2, 4, {"invalid": 1})),
-        ((True, 2, 9), 0, 2, [0, 1, 2, 6], (4, 2, {"invalid": 1})),
-        ((True, 2, 2), 0, 0, [0, 1, 2, 6], (4, 0, {"invalid": 1, "queue-full": 2})),
-        ((True, 5, 9), 0, 0, [0, 1, 2, 3, 4, 5], (6, 0, {"invalid": 1})),
-        ((True, 0, 9), 3, 5, [0, 9], (2, 7, {"invalid": 1})),
-    ],
-)
-def test_a_farewell_has_the_last_number_and_messages_in_flight_are_not_lost(
-    serving: ScriptedPublisher,
-    caplog: pytest.LogCaptureFixture,
-    broker: Any,
-    rows: int,
-    left: int,
-    delivered: Any,
-    counts: Any,
-) -> None:
-    script = serving.script
+def test_events_that_are_queued_at_close_are_counted_as_failed(serving: ScriptedPublisher) -> None:
     serving.publisher.prediction(id="a")
     serving.publisher.flush()
-    script.can_flush = False
-    script.answers_after_purge, script.n_in_flight, script.queue_size = broker
-    for i in range(5):
-        serving.publisher.prediction(id=str(i))
-    serving.publisher.predictions(pa.table({"id": pa.array(map(str, range(rows)), pa.string())}))
-    serving.publisher.prediction(id="")
-    assert serving.publisher.close(0) == left
-    values = [message.value for message in script.delivered]
-    assert [
-        (json.loads(value) if value[:1] == b"{" else pa.ipc.open_stream(value).read_all().to_pylist()[-1])["seq"]
-        for value in values
-    ] == delivered
-    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == counts
-    unanswered = 0 if script.answers_after_purge else script.n_in_flight
-    assert (f"may have arrived ({unanswered} so far)" in caplog.text) == (unanswered > 0)
-    assert (f"events not delivered ({counts[1] - unanswered} so far)" in caplog.text) == (counts[1] > 0)
-
-
-def test_while_events_wait_another_one_overtakes_them(
-    serving: ScriptedPublisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("barograph.publisher.outbox.OVERTAKING_EVENTS", 10)
-    monkeypatch.setattr("barograph.publisher.outbox.OVERTAKING_QUEUE", 15)
-    for n_events, elapsed_s, n_overtaking in ((3, 0, 0), (1, 1, 0), (1, 1, 1), (20, 0, 2), (1, 0, 2)):
-        serving.now_s += elapsed_s
-        serving.outbox.maintain()
-        for _ in range(n_events):
-            serving.publisher.prediction(id="a")
-        assert sum(map(len, serving.producers[1:])) == n_overtaking
+    serving.publisher.prediction(id="b")
+    serving.script.can_flush = False
+    assert serving.publisher.close(0) == 1
+    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
 
 
 def test_observe_times_the_block_and_publishes_the_members_it_set(serving: ScriptedPublisher) -> None:
