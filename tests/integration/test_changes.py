@@ -157,7 +157,7 @@ WRONG: tuple[tuple[Any, int, str], ...] = (
     ({**GOOD, "kind": "contract"}, 400, "kind contract is one that Barograph records itself"),
     ({**GOOD, "reason": "x" * 2001}, 400, "reason has 2,001 characters"),
     ({**GOOD, "changed_at": "2026-05-04T12:00:00"}, 400, "changed_at has no time zone"),
-    ({**GOOD, "owner": "\ud800"}, 400, "owner is not valid Unicode"),
+    ({**GOOD, "owner": "\ud800"}, 400, "half a surrogate pair"),
     ({**GOOD, "changed_at": "2999-01-01T00:00:00Z"}, 400, "changed_at is in the future"),
     (b" " * 70_000, 413, "larger than 64 KiB"),
 )

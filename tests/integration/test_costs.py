@@ -113,7 +113,7 @@ def test_the_queries_of_the_page_run(client: Client) -> None:
     queries = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     # The page also has a query of labels, which have rows in other tests.
     queries = [query for query in queries if "latest_performance" not in query]
-    assert len(queries) == 5
+    assert len(queries) == 6
     for query in queries:
         assert len(client.rows(query)) == 1, query
     for name in ("cost-budget", "cache-hit-fall", "token-coverage"):

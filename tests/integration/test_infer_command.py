@@ -60,7 +60,7 @@ INVALID_OPTIONS = (
     (["--time", "att"], "--time att: train.parquet has no such column; did you mean at?"),
     (["--slice", "x"], "--slice x: the column has type double; slice by texts, booleans or integers"),
     (["--score", "country"], "--score country: the column has type string, but a score needs numbers"),
-    (["--time", "country"], "--time country: the column has type string, which is not an event time"),
+    (["--time", "country"], "is not a time in ISO 8601"),
     (["--score", "p", "--label", "p"], "--label p: the column is already used as --score"),
     (["--window", "1d"], "--window 1d: write the length and the hop"),
     (["--pane", "7m"], "7m neither divides an hour nor is a multiple of one"),

@@ -311,7 +311,8 @@ def acl_of(deployment: Deployment, who: KafkaRole, operation: str, name: str) ->
 
 def without(kafka: SecureKafka, deployment: Deployment, who: KafkaRole, lacked: Acl, user: str) -> dict[str, str]:
     """Create a user with all required ACLs but one; return its client settings."""
-    kafka.grant_acls(user, [right for right in required_acls(who, deployment.topics) if right != lacked])
+    if rest := [right for right in required_acls(who, deployment.topics) if right != lacked]:
+        kafka.grant_acls(user, rest)
     return kafka.add_user(user)
 
 
