@@ -91,6 +91,7 @@ def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
     assert "is empty; give a table" in error_of("empty.csv", b"")
     assert "cannot be read as Parquet" in error_of("broken.parquet", b"PAR1broken")
     assert "has the column 'a' more than once" in error_of("twice.csv", b"a,a\n1,2\n")
+    assert "has 50,001 columns, and a table may have 10,000" in error_of("wide.csv", b"a," * 50_000 + b"\n")
     (tmp_path / "folder").mkdir()
     assert "is a directory" in error_of("folder")
     path = tmp_path / "damaged.parquet"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +30,8 @@ _MAGIC: dict[bytes, TableFormat] = {
 }
 _CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 _CSV_BLOCK_BYTES = 8 << 20
+MAX_COLUMNS = 10_000
+"""Columns of a table."""
 
 
 class TableFileError(ValueError):
@@ -57,14 +61,48 @@ def detect_format(path: Path) -> TableFormat:
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
-    """Check that the names of columns are unique.
+    """Check that there are not too many columns, and that their names are unique.
 
     Raises:
-        TableFileError: a name repeats.
+        TableFileError: there are more than `MAX_COLUMNS`, or a name repeats.
     """
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise TableFileError(f"{path} has the column {duplicates[0]!r} more than once; rename one of them")
+    if len(names) > MAX_COLUMNS:
+        raise TableFileError(
+            f"{path} has {len(names):,} columns, and a table may have {MAX_COLUMNS:,}; leave out what no model reads"
+        )
+    repeated = [name for name, n in Counter(names).items() if n > 1]
+    if repeated:
+        raise TableFileError(f"{path} has the column {min(repeated)!r} more than once; rename one of them")
+
+
+@contextmanager
+def open_arrow(path: Path, table_format: TableFormat) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Open an Arrow file or stream: its schema, and its batches.
+
+    Each batch is validated in full before it is yielded, like messages: Arrow reads beyond the memory of buffers with
+    damaged offsets or indices, which ends the process.
+
+    Raises:
+        pa.ArrowException: the file is damaged; batches raise it too.
+        OSError: the file claims bytes that it does not have; batches raise it too.
+    """
+    with pa.memory_map(str(path)) as source:
+        if table_format == "arrow-file":
+            reader = pa.ipc.open_file(source)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            reader = pa.ipc.open_stream(source)
+            batches = iter(reader)
+        try:
+            _ = reader.schema.names
+        except UnicodeDecodeError as error:
+            raise pa.ArrowInvalid(f"the name of a column is not UTF-8: {error}") from error
+        yield reader.schema, map(_validated, batches)
+
+
+def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    batch.validate(full=True)
+    return batch
 
 
 def open_csv(path: Path, types: Mapping[str, pa.DataType], names: list[str] | None = None) -> pa_csv.CSVStreamingReader:

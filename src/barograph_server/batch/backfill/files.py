@@ -18,6 +18,7 @@ from barograph_server.profiling.table_files import (
     check_names,
     detect_format,
     first_line,
+    open_arrow,
     open_csv,
 )
 
@@ -114,12 +115,9 @@ class EventFile:
             case "csv":
                 with open_csv(self.path, self._types) as reader:
                     return reader.schema
-            case "arrow-file":
-                with pa.ipc.open_file(str(self.path)) as reader:
-                    return reader.schema
             case _:
-                with self.path.open("rb") as source, pa.ipc.open_stream(source) as reader:
-                    return reader.schema
+                with open_arrow(self.path, self._format) as (schema, _):
+                    return schema
 
     def _read(self, names: list[str]) -> Iterator[pa.RecordBatch]:
         match self._format:
@@ -129,13 +127,9 @@ class EventFile:
             case "csv":
                 with open_csv(self.path, self._types, names) as reader:
                     yield from reader
-            case "arrow-file":
-                with pa.ipc.open_file(str(self.path)) as reader:
-                    for index in range(reader.num_record_batches):
-                        yield reader.get_batch(index)
             case _:
-                with self.path.open("rb") as source, pa.ipc.open_stream(source) as reader:
-                    yield from reader
+                with open_arrow(self.path, self._format) as (_, batches):
+                    yield from batches
 
 
 def csv_types(contract: Contract) -> dict[str, pa.DataType]:

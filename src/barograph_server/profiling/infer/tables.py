@@ -25,6 +25,7 @@ from barograph_server.profiling.table_files import (
     check_names,
     detect_format,
     first_line,
+    open_arrow,
     open_csv,
 )
 
@@ -185,8 +186,8 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
                 if kind == "csv":
                     _csv_to_parquet(path, source, types)
                 else:
-                    _arrow_to_parquet(path, source, unreadable)
-            except pa.ArrowException as error:
+                    _arrow_to_parquet(path, kind, source, unreadable)
+            except (pa.ArrowException, OSError) as error:
                 raise TableError(
                     f"{path} cannot be read as {TITLES[kind]}: {first_line(error)}. Fix it, or write it as Parquet."
                 ) from error
@@ -199,18 +200,31 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
         if metadata.num_rows == 0:
             raise TableError(f"{path} has no rows; use a table with rows")
 
+        readers: list[pq.ParquetFile] = []
+
         def read(columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-            # A reader serves one thread; the metadata are parsed once. A mapped file would count as memory of the
-            # process, and buffering ahead would read the columns of all row groups into memory.
-            with pq.ParquetFile(source, metadata=metadata, pre_buffer=False) as file:
+            # A reader serves one thread at a time. Opening one takes time for every column of the table, so it is used
+            # again. A mapped file would count as memory of the process, and buffering ahead would read the columns of
+            # all row groups into memory.
+            try:
+                file = readers.pop()
+            except IndexError:
+                file = pq.ParquetFile(source, metadata=metadata, pre_buffer=False)
+            try:
                 # A name with a dot also selects struct members of that path, so the batch may have more columns.
                 for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns)):
                     yield batch.select(list(columns))
+            finally:
+                readers.append(file)
 
         table = Table(path.name, metadata.num_rows, schema, read)
         table.unreadable |= unreadable
         table.note = detect_dialect(path).note if kind == "csv" else ""
-        yield table
+        try:
+            yield table
+        finally:
+            for reader in readers:
+                reader.close()
 
 
 def is_readable(kind: pa.DataType) -> bool:
@@ -256,15 +270,8 @@ def _in_words(kind: pa.DataType) -> str:
     return "bytes" if "binary" in str(kind) else str(kind)
 
 
-def _arrow_to_parquet(path: Path, target: Path, unreadable: dict[str, str]) -> None:
-    with pa.memory_map(str(path)) as file:
-        if detect_format(path) == "arrow-file":
-            reader = pa.ipc.open_file(file)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        else:
-            reader = pa.ipc.open_stream(file)
-            batches = iter(reader)
-        schema = reader.schema
+def _arrow_to_parquet(path: Path, kind: TableFormat, target: Path, unreadable: dict[str, str]) -> None:
+    with open_arrow(path, kind) as (schema, batches):
         check_names(schema.names, path)
         unreadable |= {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
         retained = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
