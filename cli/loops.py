@@ -112,7 +112,6 @@ def loops_command(
         barograph loops flight-delay --entity tailnum --lag 12h
         barograph loops feed-ranker --entity context.user_id --output score --since 30d --json
     """
-    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from barograph.contract import parse_duration
@@ -121,7 +120,6 @@ def loops_command(
     from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
     from barograph_server.governance.loops import LoopOptions, read_report
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect
 

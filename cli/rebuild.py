@@ -130,7 +130,7 @@ def rebuild_command(
     from barograph_server.settings import load_settings
     from barograph_server.streams.rebuild.rewind import rewind
     from barograph_server.streams.rebuild.run import rebuild
-    from barograph_server.terminal import SafeText, Terminal
+    from barograph_server.terminal import SafeText
     from barograph_server.times import parse_range
 
     terminal, errors = Terminal(), Terminal(stderr=True)
