@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption
-from barograph_server.governance.loops import Exposures, LoopReport
-from barograph_server.sketches.loops.diversity import WeeklyTrend
-from barograph_server.sketches.loops.effect import LoopEffect
 from barograph_server.terminal import AlignedTable, Terminal, percentage, utc_minute
 from barograph_server.warehouse.governance.explored_predictions import MAX_EXPOSURES
+
+if TYPE_CHECKING:
+    from barograph_server.governance.loops import Exposures, LoopReport
+    from barograph_server.sketches.loops.diversity import WeeklyTrend
+    from barograph_server.sketches.loops.effect import LoopEffect
 
 
 def print_loops(terminal: Terminal, report: LoopReport) -> None:
