@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-from barograph_server.cli.options import ConfigOption, FormatOption
-from barograph_server.errors import CommandError
-from barograph_server.operations.simulation.read import KnownOption
-from barograph_server.times import parse_moment
-
-if TYPE_CHECKING:
-    from barograph_server.alerts.backtest import KnownIncident
-
-
-from collections.abc import Mapping
 
 from barograph_server.alerts.backtest import Backtest, BacktestSide, KnownIncident
 from barograph_server.alerts.simulator import Episode
 from barograph_server.alerts.text import duration
+from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.errors import CommandError
+from barograph_server.operations.simulation.read import KnownOption
 from barograph_server.terminal import AlignedTable, Terminal, utc_minute
+from barograph_server.times import parse_moment
 
 MAX_EPISODES = 20
 """Episodes of one rule that the text output lists."""
@@ -144,7 +137,6 @@ def backtest_command(
     from barograph_server.contracts import contracts_in_force
     from barograph_server.operations.simulation.read import resolve_history
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
@@ -202,7 +194,6 @@ def _incident_of_entry(source: str, entry: Any) -> KnownIncident:
 
 
 def _make_incident(source: str, start: str, end: str, name: str) -> KnownIncident:
-    from barograph_server.alerts.backtest import KnownIncident
 
     start_s, end_s = (int(parse_moment(source, text).timestamp()) for text in (start, end))
     if start_s >= end_s:

@@ -277,7 +277,6 @@ def list_command(
     """
     from barograph_server.profiling.baseline.lookup import list_baselines
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
@@ -308,7 +307,6 @@ def show_command(
     from barograph_server.errors import CommandError
     from barograph_server.profiling.baseline.lookup import find_baseline
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
@@ -360,7 +358,6 @@ def accept_command(
     from barograph_server.errors import CommandError
     from barograph_server.provisioning.accepted_baselines import AcceptRequest, accept
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import SafeText, Terminal
     from barograph_server.times import parse_effective, parse_exact_time
 
     if not reason.strip():

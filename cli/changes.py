@@ -114,7 +114,6 @@ def add_command(
 
     from barograph_server.errors import CommandError
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal, utc_minute
     from barograph_server.times import parse_moment
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.governance.changes import ChangeError, add_changes, reported_change, source_notes
@@ -150,7 +149,6 @@ def list_command(
     from datetime import UTC, datetime, timedelta
 
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.governance.changes import read_changes
@@ -183,7 +181,6 @@ def explain_command(
     from barograph_server.alerts.guard.suspected_causes import explain_verdicts
     from barograph_server.contracts import read_contract
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect
 
@@ -217,7 +214,6 @@ def serve_command(
     from barograph_server.governance.change_hook import ChangesHook
     from barograph_server.settings import CHANGES_TOKEN_VARIABLE, load_settings
     from barograph_server.signal_wait import wait_for_signal
-    from barograph_server.terminal import Terminal
 
     token = os.environ.get(CHANGES_TOKEN_VARIABLE, "")
     if not token:

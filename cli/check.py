@@ -15,7 +15,7 @@ from barograph_server.cli.options import (
     ScoreColumnOption,
     TimeColumnOption,
 )
-from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from barograph_server.errors import EXIT_VIOLATIONS
 
 if TYPE_CHECKING:
     from barograph.validation.tables import TableViolation
@@ -57,29 +57,20 @@ def check_command(
         barograph check train.parquet --contract flight-delay.yaml
         barograph check served.csv --contract flight-delay.yaml --sample 100000 --json
     """
-    from barograph.contract.problems import ContractError
-
     from barograph_server.batch.check import check, report_json
-    from barograph_server.errors import CommandError
     from barograph_server.terminal import Terminal
 
-    try:
-        report = check(
-            data,
-            contract,
-            time=time,
-            id=id_,
-            score=score,
-            class_=class_,
-            label=label,
-            without=without or (),
-            sample=sample,
-        )
-    except (CommandError, ContractError, OSError) as error:
-        from barograph_server.cli.main import describe_error
-
-        Terminal(stderr=True).line(describe_error(error))
-        raise typer.Exit(EXIT_UNREADABLE) from None
+    report = check(
+        data,
+        contract,
+        time=time,
+        id=id_,
+        score=score,
+        class_=class_,
+        label=label,
+        without=without or (),
+        sample=sample,
+    )
     if as_json:
         Terminal().json(report_json(report))
     else:

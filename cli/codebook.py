@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-
-from barograph_server.cli.options import JsonOption, help_text
-from barograph_server.errors import CommandError
-
-if TYPE_CHECKING:
-    from barograph.text.codebook import Codebook
-    from barograph.text.embedding import EmbeddingName, Vectors
-
-
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
+import typer
 from barograph.text.codebook import NEW, Codebook
 from barograph.text.embedding import Vectors
 
+from barograph_server.cli.options import JsonOption, help_text
+from barograph_server.errors import CommandError
 from barograph_server.settings import EMBEDDINGS_KEY_VARIABLE
 from barograph_server.terminal import AlignedTable, Terminal, one_line
+
+if TYPE_CHECKING:
+    from barograph.text.embedding import EmbeddingName
 
 SHOWN_CHARS = 100
 
@@ -140,8 +134,6 @@ def train_command(
     """
     from barograph.text.training import train_codebook
 
-    from barograph_server.terminal import Terminal
-
     if show:
         _need_texts(texts)
     read, rows, name = _embed(texts, vectors, endpoint, embedding)
@@ -169,8 +161,6 @@ def show_command(
         barograph codebook show support-bot.codebook.npz prompts.jsonl --show 5
     """
     from barograph.text.codebook import load_codebook
-
-    from barograph_server.terminal import Terminal
 
     if vectors is not None or endpoint is not None:
         _need_texts(texts)
@@ -209,7 +199,6 @@ def name_command(
     from barograph.text.codebook import load_codebook
 
     from barograph_server.profiling.codebook_table import read_names
-    from barograph_server.terminal import Terminal
 
     renamed = load_codebook(codebook).renamed(read_names(names))
     _write(renamed, out)

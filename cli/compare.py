@@ -26,7 +26,7 @@ from barograph_server.batch.compare.wording import (
     verdict,
 )
 from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
-from barograph_server.errors import EXIT_UNJUDGED, EXIT_UNREADABLE, EXIT_VIOLATIONS, CommandError
+from barograph_server.errors import EXIT_UNJUDGED, EXIT_VIOLATIONS, CommandError
 from barograph_server.terminal import (
     LEVEL_STYLES,
     AlignedTable,
@@ -232,43 +232,35 @@ def compare_command(
         barograph compare train.csv week.csv --contract contracts/churn.yaml --fail-at major --json verdicts.json
         barograph compare train.parquet prod.parquet --model churn --write-contract contracts
     """
-    from barograph.contract.problems import ContractError
-
     from barograph_server.batch.compare.compare import compare
 
-    terminal, errors = Terminal(), Terminal(stderr=True)
-    try:
-        if contract is not None and (write_contract is not None or model is not None):
-            option = "--model" if write_contract is None else "--write-contract"
-            raise CommandError(f"{option} is about an inferred contract: leave out it or --contract.")
-        with errors.status("reading") as status:
-            report = compare(
-                train,
-                prod,
-                time=time,
-                score=score,
-                class_=class_,
-                label=label,
-                id=id_,
-                by=by,
-                contract=contract,
-                slices=slices or (),
-                scores=scores,
-                latency=latency,
-                model=model or "model",
-                version=version,
-                multivariate=not no_multivariate,
-                on_step=lambda step: status.update(SafeText(step)),
-            )
-        written = None if write_contract is None else report.write_contract(write_contract, force=force)
-        for path, text in ((html, report.to_html), (json_file, report.to_json)):
-            if path is not None:
-                path.write_text(text(), encoding="utf-8")
-    except (CommandError, ContractError, OSError) as error:
-        from barograph_server.cli.main import describe_error
-
-        errors.line(describe_error(error), "red")
-        raise typer.Exit(EXIT_UNREADABLE) from None
+    terminal = Terminal()
+    if contract is not None and (write_contract is not None or model is not None):
+        option = "--model" if write_contract is None else "--write-contract"
+        raise CommandError(f"{option} is about an inferred contract: leave out it or --contract.")
+    with Terminal(stderr=True).status("reading") as status:
+        report = compare(
+            train,
+            prod,
+            time=time,
+            score=score,
+            class_=class_,
+            label=label,
+            id=id_,
+            by=by,
+            contract=contract,
+            slices=slices or (),
+            scores=scores,
+            latency=latency,
+            model=model or "model",
+            version=version,
+            multivariate=not no_multivariate,
+            on_step=lambda step: status.update(SafeText(step)),
+        )
+    written = None if write_contract is None else report.write_contract(write_contract, force=force)
+    for path, text in ((html, report.to_html), (json_file, report.to_json)):
+        if path is not None:
+            path.write_text(text(), encoding="utf-8")
     show_report(terminal, report)
     if written is not None and report.inferred is not None:
         for remark in filter(None, (report.inferred.windows_reason, report.inferred.windows_warning)):

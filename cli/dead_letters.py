@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.streams.dead_letters.dead_letter import DeadLetter
+from barograph_server.streams.dead_letters.replay import ReplaySummary
+from barograph_server.terminal import AlignedTable, Terminal, iso_utc, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,17 +20,7 @@ if TYPE_CHECKING:
     from barograph.contract import Contract
 
     from barograph_server.settings import Settings
-    from barograph_server.streams.dead_letters.dead_letter import DeadLetter
     from barograph_server.streams.dead_letters.reader import DeadLetterFilter
-
-
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from barograph_server.streams.dead_letters.dead_letter import DeadLetter
-from barograph_server.streams.dead_letters.replay import ReplaySummary
-from barograph_server.terminal import AlignedTable, Terminal, iso_utc, plural
 
 
 @dataclass(slots=True)
@@ -245,8 +240,6 @@ def list_command(
     """
     from itertools import islice
 
-    from barograph_server.terminal import Terminal
-
     settings = _load_settings(config)
     criteria = _criteria(settings, None, model, reason, topic, partition, since, until, state)
     matches = _read(settings, criteria)
@@ -293,7 +286,6 @@ def show_command(
     from itertools import islice
 
     from barograph_server.operations.decoded_dead_letters import decode_text
-    from barograph_server.terminal import Terminal
 
     settings = _load_settings(config)
     criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, state)
@@ -345,7 +337,6 @@ def replay_command(
         barograph dead-letters replay predictions.dead/0/17
     """
     from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
-    from barograph_server.terminal import Terminal
 
     settings = _load_settings(config)
     state: StateOption = "dropped" if dropped else "waiting"
@@ -394,7 +385,6 @@ def drop_command(
     """
     from barograph_server.errors import CommandError
     from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
-    from barograph_server.terminal import Terminal
 
     because = reason_text.strip()
     if not because:

@@ -78,7 +78,6 @@ def debt_command(
     from barograph_server.errors import EXIT_FAILED, CommandError
     from barograph_server.governance.debt.run_checks import run_checks
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_moment
     from barograph_server.warehouse.client import connect
 

@@ -99,7 +99,6 @@ def detectability_command(
     from barograph_server.contracts import hint, read_contract
     from barograph_server.errors import CommandError
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption
-
-if TYPE_CHECKING:
-    from barograph_server.profiling.distribution.compute import DistributionQuery
-
-
-from typing import Any
-
 from barograph_server.profiling.distribution.compute import BinShare, Distribution, PsiVerdict
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.terminal import (
@@ -28,6 +21,9 @@ from barograph_server.terminal import (
     ratio,
     significant,
 )
+
+if TYPE_CHECKING:
+    from barograph_server.profiling.distribution.compute import DistributionQuery
 
 MAX_SHARES = 40
 """Bins or categories that the page lists."""
@@ -244,7 +240,6 @@ def distribution_command(
     from barograph_server.profiling.distribution.compute import compute_distribution
     from barograph_server.profiling.distribution.read import PaneSelection, read_panes
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_range
     from barograph_server.warehouse.client import connect
 

@@ -56,10 +56,8 @@ def doctor_command(form: FormatOption = "table", config: ConfigOption = None) ->
         barograph doctor
         barograph doctor --format json | jq '.[] | select(.state == "error")'
     """
-    from barograph_server.operations.doctor.finding import CheckStatus
     from barograph_server.operations.doctor.run_checks import run_checks
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
 
     settings = load_settings(config)
     terminal = Terminal()

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption, help_text
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Address
-    from barograph_server.warehouse.evaluation.eval_runs import EvalRun
-
-
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
-
 from barograph_server.evaluation.suites.gate import SHOWN_ITEMS, GateDecision
 from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome
 from barograph_server.terminal import AlignedTable, Terminal, iso_utc, plural, utc_minute
 from barograph_server.warehouse.evaluation.eval_runs import EvalRun, StoredRun
+
+if TYPE_CHECKING:
+    from barograph_server.warehouse.client import Address
 
 STYLES = {SuiteOutcome.ACCEPT: "green", SuiteOutcome.HOLD: "red", SuiteOutcome.INSUFFICIENT: "yellow"}
 
@@ -214,7 +208,6 @@ def _store(warehouse: Address, runs: Iterable[EvalRun]) -> None:
     """Store runs, and print a line for each."""
     import time
 
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.evaluation.eval_runs import store_run
 
@@ -257,7 +250,6 @@ def run_command(
     from barograph_server.evaluation.suites.logs.read import read_logs
     from barograph_server.evaluation.suites.suite import read_suite_file
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.rollouts.prompts import read_prompt
 
@@ -290,7 +282,6 @@ def show_command(model: _Model, as_json: JsonOption = False, config: ConfigOptio
         barograph eval show support-bot --json | jq '.[] | select(.accepted)'
     """
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.evaluation.eval_runs import accepted_runs, read_runs
 

@@ -170,9 +170,8 @@ def anchors_command(
     from barograph_server.evaluation.judges.anchor_state import exit_code, find_judge, read_state
     from barograph_server.evaluation.judges.judging import collect_reasons, make_runs
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.evaluation.anchor_runs import BANK, RUN
+    from barograph_server.warehouse.evaluation.anchor_runs import RUN
 
     if bank is not None and run:
         raise CommandError("--bank and --run are two kinds of runs: write one of them.")

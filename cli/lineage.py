@@ -57,7 +57,7 @@ def lineage_command(
     from barograph_server.errors import CommandError
     from barograph_server.governance.lineage.picture import draw_lineage
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal, plural
+    from barograph_server.terminal import plural
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.governance.lineage import build_lineage
     from barograph_server.warehouse.queries import contract_history

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption
-from barograph_server.governance.loops import Exposures, LoopReport
-from barograph_server.sketches.loops.diversity import WeeklyTrend
-from barograph_server.sketches.loops.effect import LoopEffect
 from barograph_server.terminal import AlignedTable, Terminal, percentage, utc_minute
 from barograph_server.warehouse.governance.explored_predictions import MAX_EXPOSURES
+
+if TYPE_CHECKING:
+    from barograph_server.governance.loops import Exposures, LoopReport
+    from barograph_server.sketches.loops.diversity import WeeklyTrend
+    from barograph_server.sketches.loops.effect import LoopEffect
 
 
 def print_loops(terminal: Terminal, report: LoopReport) -> None:
@@ -112,7 +114,6 @@ def loops_command(
         barograph loops flight-delay --entity tailnum --lag 12h
         barograph loops feed-ranker --entity context.user_id --output score --since 30d --json
     """
-    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from barograph.contract import parse_duration
@@ -121,7 +122,6 @@ def loops_command(
     from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
     from barograph_server.governance.loops import LoopOptions, read_report
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect
 

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from barograph_server.cli.options import help_text
-from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDED
+from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDED, EXIT_UNREADABLE
 from barograph_server.terminal import visible
 
 DEBUG = "--debug"
@@ -38,6 +38,7 @@ COMMANDS: dict[str, _Command] = {
         "barograph_server.cli.compare",
         "compare_command",
         "Compare production data with training data on this machine, without Kafka and ClickHouse.",
+        exit_failed=EXIT_UNREADABLE,
     ),
     "load": _Command(
         "barograph_server.cli.load",
@@ -45,12 +46,16 @@ COMMANDS: dict[str, _Command] = {
         "Load history and labels from files, through the publisher.",
     ),
     "check": _Command(
-        "barograph_server.cli.check", "check_command", "Check training or serving data against the contract."
+        "barograph_server.cli.check",
+        "check_command",
+        "Check training or serving data against the contract.",
+        exit_failed=EXIT_UNREADABLE,
     ),
     "skew": _Command(
         "barograph_server.cli.skew",
         "skew_command",
         "Compare served features with those that training computes, and explain differences.",
+        exit_failed=EXIT_UNREADABLE,
     ),
     "plan": _Command(
         "barograph_server.cli.apply", "plan_command", "Show what `apply` would change, and change nothing."

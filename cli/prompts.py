@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import typer
-
-from barograph_server.cli.options import ConfigOption, JsonOption, help_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from barograph.prompts.catalogue import PromptCatalogue
-    from barograph.prompts.records import PromptLabel, PromptVersion
-
-    from barograph_server.streams.prompts.changes import Author, Draft
-
-
 import difflib
 import json
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+import typer
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.content import PromptContent
 from barograph.prompts.records import PromptLabel, PromptVersion
 
+from barograph_server.cli.options import ConfigOption, JsonOption, help_text
 from barograph_server.streams.prompts.changes import variable_warnings
 from barograph_server.streams.prompts.registry_change import RegistryOutcome
 from barograph_server.terminal import AlignedTable, Terminal, plural, utc_second
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from barograph_server.streams.prompts.changes import Author, Draft
 
 SHOWN_HASH_CHARS = 12
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -244,7 +236,6 @@ def register_command(
     from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
     from barograph_server.settings import load_settings
     from barograph_server.streams.prompts.changes import register_versions
-    from barograph_server.terminal import Terminal, plural
 
     terminal = Terminal()
     drafts: list[Draft] = []
@@ -293,7 +284,6 @@ def list_command(as_json: JsonOption = False, config: ConfigOption = None) -> No
     """
     from barograph_server.rollouts.prompts.registry import read_registry
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
 
     state = read_registry(load_settings(config, needs=("kafka",)))
     Terminal(stderr=True).lines(state.warnings)
@@ -327,7 +317,6 @@ def show_command(
     from barograph_server.rollouts.prompts.registry import read_registry
     from barograph_server.settings import load_settings
     from barograph_server.streams.prompts.changes import require_name, require_version
-    from barograph_server.terminal import Terminal
 
     name, version = parse_prompt_id(prompt)
     state = read_registry(load_settings(config, needs=("kafka",)))
@@ -359,7 +348,6 @@ def diff_command(
     from barograph_server.rollouts.prompts.registry import read_registry
     from barograph_server.settings import load_settings
     from barograph_server.streams.prompts.changes import find_version
-    from barograph_server.terminal import Terminal
 
     catalogue = read_registry(load_settings(config, needs=("kafka",))).catalogue
     print_diff(Terminal(), find_version(catalogue, name, before), find_version(catalogue, name, after))
@@ -420,7 +408,6 @@ def rollback_command(
         barograph prompts rollback answer --label candidate --to production --reason "more errors"
     """
     from barograph_server.streams.prompts.changes import find_version, roll_back
-    from barograph_server.terminal import utc_second
 
     def plan(catalogue: PromptCatalogue, author: Author) -> PromptLabel | None:
         version = None if to is None else find_version(catalogue, name, to).version
@@ -462,7 +449,6 @@ def compare_command(
     """
     from barograph_server.rollouts.prompts.comparisons import comparisons_json, print_comparisons, read_comparisons
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
@@ -489,7 +475,6 @@ def _change_label(
     """
     from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
 
     def records(catalogue: PromptCatalogue, author: Author) -> list[PromptLabel]:
         change = plan(catalogue, author)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption
-from barograph_server.streams.rebuild.rewind import OffsetReset
-from barograph_server.streams.rebuild.run import RebuildResult
 from barograph_server.terminal import AlignedTable, Terminal, plural, utc_second
-from barograph_server.warehouse.staging import Difference
+
+if TYPE_CHECKING:
+    from barograph_server.streams.rebuild.rewind import OffsetReset
+    from barograph_server.streams.rebuild.run import RebuildResult
+    from barograph_server.warehouse.staging import Difference
 
 
 def print_differences(terminal: Terminal, differences: Sequence[Difference]) -> None:
@@ -130,7 +132,7 @@ def rebuild_command(
     from barograph_server.settings import load_settings
     from barograph_server.streams.rebuild.rewind import rewind
     from barograph_server.streams.rebuild.run import rebuild
-    from barograph_server.terminal import SafeText, Terminal
+    from barograph_server.terminal import SafeText
     from barograph_server.times import parse_range
 
     terminal, errors = Terminal(), Terminal(stderr=True)

@@ -95,7 +95,6 @@ def list_command(
     """
     from barograph_server.provisioning.reference_periods import list_periods
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
 
     settings = load_settings(config, needs=("clickhouse",))
     periods = list_periods(settings.warehouse, model, version)
@@ -134,9 +133,8 @@ def set_command(
         barograph reference set --model churn --version 4 --automatic --reason "labels are corrected"
     """
     from barograph_server.errors import CommandError
-    from barograph_server.provisioning.reference_periods import SetRequest, set_period
+    from barograph_server.provisioning.reference_periods import set_period
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_exact_time
 
     if not reason.strip():

@@ -151,7 +151,6 @@ def serve_command(
     from barograph_server.signal_wait import wait_for_signal
     from barograph_server.streams.evaluator.check_evaluators import read_documents
     from barograph_server.streams.evaluator.checks.documents import DocumentSet
-    from barograph_server.terminal import Terminal
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.evaluation.review_queue import GOLD_SHARE, LEARNING_SHARE, read_queue
@@ -216,7 +215,6 @@ def export_command(
     from barograph_server.evaluation.review.label_files import write_csv, write_label_studio
     from barograph_server.file_writes import replace_file
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal, plural
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.evaluation.review_queue import GOLD_SHARE, LEARNING_SHARE
@@ -260,7 +258,6 @@ def import_command(
     from barograph_server.evaluation.review.exchange import import_entries, print_import, read_entries
     from barograph_server.evaluation.review.gold_labels import GoldLabels
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     now = datetime.now(UTC)
@@ -290,7 +287,6 @@ def agreement_command(
 
     from barograph_server.evaluation.review.evaluator import find_evaluator
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
     from barograph_server.warehouse.evaluation.reviews import read_reviews, review_agreement
 

@@ -155,7 +155,6 @@ def export_command(
     from barograph_server.rollouts.evidence.bundle import write_bundle
     from barograph_server.rollouts.evidence.parts import collect_evidence
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
@@ -185,7 +184,6 @@ def verify_command(
     from barograph_server.rollouts.evidence.verification_text import print_verification, verification_json
     from barograph_server.rollouts.evidence.verify import verify_bundle
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))

@@ -234,7 +234,6 @@ def simulate_command(
         run_live(settings, model, rule or [], stop)
         return
     from barograph_server.alerts.simulator import simulate
-    from barograph_server.terminal import Terminal
 
     with connect(settings.warehouse) as client:
         contracts = contracts_in_force(client, model)

@@ -10,7 +10,7 @@ import typer
 
 from barograph_server.batch.skew.compare import FieldSkew, SkewReport
 from barograph_server.cli.options import ConfigOption, JsonOption
-from barograph_server.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS, CommandError
+from barograph_server.errors import EXIT_VIOLATIONS, CommandError
 from barograph_server.sketches.skew.field import Explanation, Skew
 from barograph_server.terminal import AlignedTable, SafeText, Terminal, plural, ratio
 
@@ -203,33 +203,24 @@ def skew_command(
         barograph skew --served served.parquet --recomputed train.parquet --contract flight-delay.yaml
         barograph skew --served clickhouse:flight-delay@3 --from 2026-03-01 --to 2026-03-02 --recomputed train.parquet
     """
-    from barograph.contract.problems import ContractError
-
     from barograph_server.batch.skew.skew import skew
-    from barograph_server.cli.main import describe_error
-    from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
-    errors = Terminal(stderr=True)
-    try:
-        with errors.status("reading") as status:
-            report = skew(
-                served,
-                recomputed,
-                contract=contract,
-                on=on,
-                fields=fields or (),
-                by=by or (),
-                time=time,
-                underlying=_parse_underlying(underlying or ()),
-                begin=begin,
-                end=end,
-                tolerance=tolerance,
-                settings=config,
-                on_field=lambda name: status.update(SafeText(f"comparing {name}")),
-            )
-    except (CommandError, ContractError, OSError, WarehouseBusy, WarehouseError) as error:
-        errors.line(describe_error(error))
-        raise typer.Exit(EXIT_UNREADABLE) from None
+    with Terminal(stderr=True).status("reading") as status:
+        report = skew(
+            served,
+            recomputed,
+            contract=contract,
+            on=on,
+            fields=fields or (),
+            by=by or (),
+            time=time,
+            underlying=_parse_underlying(underlying or ()),
+            begin=begin,
+            end=end,
+            tolerance=tolerance,
+            settings=config,
+            on_field=lambda name: status.update(SafeText(f"comparing {name}")),
+        )
     if as_json:
         Terminal().json(report_json(report))
     else:

@@ -212,7 +212,6 @@ def status_command(
     from barograph_server.operations.status.incidents import read_open_incidents
     from barograph_server.operations.status.read import read_status
     from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))

@@ -7,9 +7,9 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 """The command failed; the message on standard error says what to do."""
 EXIT_VIOLATIONS = 1
-"""`check` and `skew`: the data violates the contract, or a field differs."""
+"""`check`, `compare` and `skew`: the data violates the contract, or a field differs."""
 EXIT_UNREADABLE = 2
-"""`check` and `skew`: the data or the contract cannot be read, or the two sides cannot be compared."""
+"""`check`, `compare` and `skew`: the data cannot be read or compared, or the command failed for another reason."""
 EXIT_USAGE = 2
 """The command line is wrong: an unknown command or option, or an invalid value."""
 EXIT_HOLD = 1

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 from barograph import ContractError
@@ -10,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from barograph_server.cli import main as command
 from barograph_server.cli.main import COMMANDS, describe_error, main
-from barograph_server.errors import EXIT_FAILED, EXIT_USAGE, CommandError
+from barograph_server.errors import EXIT_FAILED, EXIT_UNREADABLE, EXIT_USAGE, EXIT_VIOLATIONS, CommandError
 from tests.support.command_line import run
 
 
@@ -42,6 +43,16 @@ def test_a_wrong_command_line_ends_with_2_and_an_error_of_a_decision_with_3(caps
         (("eval", "import", "missing.json"), 3),
     ):
         assert run(*words) == expected, words
+
+
+def test_a_gate_that_failed_does_not_exit_like_one_that_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, words in (
+        ("batch.check.check", ("check", "d.csv", "--contract", "m.yaml")),
+        ("batch.compare.compare.compare", ("compare", "a.csv", "b.csv", "--fail-at", "major")),
+        ("batch.skew.skew.skew", ("skew", "--served", "a.csv", "--recomputed", "b.csv")),
+    ):
+        monkeypatch.setattr(f"barograph_server.{module}", Mock(side_effect=KeyError("x")))
+        assert run(*words) == EXIT_UNREADABLE != EXIT_VIOLATIONS, words
 
 
 KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))

@@ -41,7 +41,7 @@ def install_inspect() -> Path:
     complete = environment / "complete"
     if not complete.exists():
         run_program(
-            [_uv(), "sync", "--locked", "--quiet", "--project", str(PROJECT)],
+            [uv_program(), "sync", "--locked", "--quiet", "--project", str(PROJECT)],
             {"UV_PROJECT_ENVIRONMENT": str(environment)},
             cwd=PROJECT,
             timeout_s=INSTALL_TIMEOUT_S,
@@ -158,8 +158,13 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def _uv() -> str:
-    own = Path(__file__).resolve().parents[2] / "tools" / "uv"
+def uv_program() -> str:
+    """Return the uv of the clone, or else that of the machine.
+
+    Raises:
+        CommandError: neither exists.
+    """
+    own = Path(__file__).resolve().parents[4] / "tools" / "uv"
     program = str(own) if own.exists() else shutil.which("uv")
     if program is None:
         raise CommandError("`eval run` installs inspect-ai with uv, which is not installed: run `pip install uv`.")

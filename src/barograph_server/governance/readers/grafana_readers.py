@@ -6,15 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.grafana.client import Grafana
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.server import tables
-
-if TYPE_CHECKING:
-    # `provisioning` imports this module.
-    from barograph_server.grafana.client import Grafana
 
 MAX_DASHBOARDS = 5_000
 _FOR_PEOPLE = frozenset({"title", "description", "content", "summary", "text"})

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from barograph_server.errors import CommandError
-from barograph_server.evaluation.suites.inspect_program import require_endpoint, run_inspect, run_program
+from barograph_server.evaluation.suites.inspect_program import require_endpoint, run_inspect, run_program, uv_program
 from barograph_server.evaluation.suites.suite import EvalSuite
+from tests.support.pipeline import ROOT
 
 PROMPT = {"name": "answer", "version": 8, "template": [], "config": {}}
 
@@ -27,6 +28,11 @@ def suite_of(folder: Path) -> EvalSuite:
     task = folder / "answers.py"
     task.write_text("", encoding="utf-8")
     return EvalSuite(task, "openai-api/local/m", "http://127.0.0.1:1/v1", 2, 5, 3, 60)
+
+
+def test_a_clone_needs_no_uv_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Path(uv_program()) == ROOT / "tools" / "uv"
 
 
 def test_a_failure_shows_the_last_lines_of_both_outputs(tmp_path: Path) -> None:
