@@ -189,3 +189,5 @@ def run_shop(pipeline: Pipeline, shop: Shop) -> None:
         "SELECT count() >= 3 FROM latest_performance WHERE slice = 'all' AND metric = 'auc' AND window = '1d'",
         "the performance of three days",
     )
+    # The scorer writes its status, which the views of its counts join, after the results of its first pass.
+    pipeline.wait_rows("SELECT count() > 0 FROM calibration_curve", "the scorer's status")
