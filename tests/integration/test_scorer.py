@@ -299,6 +299,23 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(client: Clien
     assert scoring.kill_everywhere(client, partial(score, whole), check) >= 10
 
 
+def test_a_row_that_is_inserted_again_while_its_window_is_counted_counts_once(client: Client, score: Score) -> None:
+    rows = [prediction(i, START_MS, 2 * i, score=0.5) for i in range(4)]
+    scoring.insert(client, "predictions", rows)
+    query = client.rows
+
+    def repeats(sql: str, *arguments: Any) -> Any:
+        result = query(sql, *arguments)
+        if sql.startswith("SELECT 1 FROM (SELECT hash FROM (SELECT version"):
+            scoring.insert(client, "predictions", rows[:1])
+        return result
+
+    client.rows = repeats  # type: ignore[method-assign]
+    score(BINARY, connect_to=lambda _: client).score_once()
+    counts = query("SELECT predictions, duplicates FROM performance_state FINAL WHERE slice = 'all'")
+    assert counts == [(4, 0)]
+
+
 def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_read(client: Client, score: Score) -> None:
     now_s = (START_MS + 6 * DAY_MS) / 1000
     working = score(BINARY, clock=lambda: now_s, grace_s=60.0)

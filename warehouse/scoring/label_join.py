@@ -29,6 +29,10 @@ _AGE = "greatest({label}.{at} - at_ms, {label}.{received} - received_ms)"
 """Delay of a label after its prediction, in milliseconds: the larger of the delays by event time and by received time.
 In a replay received times are close together, so event times decide."""
 
+PREDICTIONS = "predictions FINAL"
+"""Each raw row once. A recorder may insert rows again, and ClickHouse merges repeats at any time. Without FINAL, a
+query that reads the table several times could meet a row once repeated and once single: it counts twice or never."""
+
 UNIT_BUCKETS = 64
 """Buckets into which the units of an A/B test are hashed, to estimate how much their assignment varies the difference
 of two arms: the standard error of such an estimate is 6 %."""
@@ -84,7 +88,7 @@ def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequen
 def repeated_ids() -> str:
     """Return the query for the hashes of ids with several rows or labels in the hours, or with rows in other hours."""
     return (
-        "SELECT hash FROM (SELECT version, cityHash64(id) AS hash FROM predictions WHERE model = {model:String} "
+        f"SELECT hash FROM (SELECT version, cityHash64(id) AS hash FROM {PREDICTIONS} WHERE model = {{model:String}} "
         f"AND {_IN_HOURS} GROUP BY version, hash HAVING count() > 1) "
         "UNION DISTINCT SELECT cityHash64(id) AS hash FROM hour_labels FINAL WHERE model = {model:String} "
         "AND hour IN {hours:Array(DateTime('UTC'))} GROUP BY hash HAVING count() > 1 "
@@ -107,8 +111,8 @@ def records(rules: Rules) -> str:
     )
     return (
         f"SELECT window_start, toUInt64(sum(n)) AS records FROM ("
-        f"SELECT {hour.replace('(hour)', '(at)')}, uniqExact(cityHash64(epoch, partition, offset, message_index)) AS n "
-        f"FROM predictions WHERE {of_model} AND {_IN_HOURS} GROUP BY window_start "
+        f"SELECT {hour.replace('(hour)', '(at)')}, count() AS n "
+        f"FROM {PREDICTIONS} WHERE {of_model} AND {_IN_HOURS} GROUP BY window_start "
         f"UNION ALL SELECT {hour}, count() AS n FROM hour_labels FINAL WHERE {of_model} AND {hours} "
         "GROUP BY window_start "
         f"UNION ALL SELECT {hour}, sum(duplicate.n) AS n FROM (SELECT DISTINCT version, hash, hour "
@@ -123,7 +127,7 @@ _IN_HOURS = "toStartOfHour(at) IN {hours:Array(DateTime('UTC'))}"
 def _simple_join(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     is_single = f" AND cityHash64(id) NOT IN ({repeated_ids()})" if has_repeats else ""
     predictions = (
-        f"SELECT {_outcome(rules, dimensions)} FROM predictions "
+        f"SELECT {_outcome(rules, dimensions)} FROM {PREDICTIONS} "
         f"WHERE model = {{model:String}} AND {_IN_HOURS}{is_single}"
     )
     # Labels of repeated ids match no prediction here; filtering them out would cost more.
@@ -154,9 +158,8 @@ def _ordered_join(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
         "AND hour IN {hours:Array(DateTime('UTC'))})))"
     )
     rows = (
-        f"SELECT {_outcome(rules, dimensions)}, at, epoch, partition, offset, message_index FROM predictions "
-        f"WHERE model = {{model:String}} AND {in_any_hour} AND cityHash64(id) IN ({repeated}) "
-        "LIMIT 1 BY epoch, partition, offset, message_index"
+        f"SELECT {_outcome(rules, dimensions)}, at, epoch, partition, offset, message_index FROM {PREDICTIONS} "
+        f"WHERE model = {{model:String}} AND {in_any_hour} AND cityHash64(id) IN ({repeated})"
     )
     firsts = (
         f"SELECT *, count() OVER (PARTITION BY version, id) - 1 AS duplicates FROM ({rows}) "
