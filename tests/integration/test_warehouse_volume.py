@@ -183,6 +183,27 @@ def test_totals_of_all_producers_are_gaps_from_a_projection(client: Client) -> N
     assert "ReadFromMergeTree (totals)" in "\n".join(line for (line,) in plan)
 
 
+def test_heartbeats_reveal_what_no_later_event_does(client: Client) -> None:
+    def beat(producer: str, last: int, queued: int, ended: bool, at_s: int = NOW_S, **values: Any) -> dict[str, Any]:
+        known = {"model": "m", "since": at_s - 60, "at": at_s, "discarded": {}, "record_seq": 2, **values}
+        return row("heartbeats", producer=producer, last_seq=last, queued=queued, ended=ended, **known)
+
+    old_s, ago_s, names = NOW_S - 601, NOW_S - 2 * 3600, ("live", "ended", "killed", "nothing came", "long ago")
+    write(client, "producers", [arrived(name, ago_s, 4, 0, 3, 5) for name in names[:3]])
+    rows = [beat("live", 9, 6, False), beat("ended", 9, 6, False), beat("killed", 7, 3, False, old_s)]
+    rows += [beat("nothing came", 4, 0, True), beat("long ago", 4, 0, True, since=NOW_S - 40 * DAY_S)]
+    write(client, "heartbeats", [*rows, beat("ended", 10, 0, True, record_seq=3), *rows])
+    expected = {"live": (0, "live", 6), "ended": (7, "ended", 0), "killed": (4, "silent", 3)}
+    expected |= {"nothing came": (5, "ended", 0), "long ago": (0, "ended", 0)}
+    for view in ("producer_gaps", "producer_totals"):
+        assert {name: rest for name, *rest in client.rows(f"SELECT producer, lost, state, queued FROM {view}")} == {
+            name: list(values) for name, values in expected.items()
+        }
+    assert {name: sum(n for _, n in missing(client, name)) for name in names} == {
+        name: lost for name, (lost, *_) in expected.items()
+    }
+
+
 def test_events_of_pooled_producers_make_losses_uncertain(client: Client) -> None:
     write(client, "producers", [arrived("p", HOUR_S, 1, 0, 4, 1), arrived("other", HOUR_S, 9, -1, -1, 1)])
     assert gaps(client) == {("m", "p"): (1, 0, 0, 4, 4, 0.8, 1, 9)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -200,13 +201,81 @@ def test_single_events_and_tables_are_counted_together(serving: ScriptedPublishe
     assert (serving.stats.waiting, serving.stats.published, serving.stats.failed) == (0, 3, 3)
 
 
-def test_events_that_are_queued_at_close_are_counted_as_failed(serving: ScriptedPublisher) -> None:
+@pytest.mark.parametrize(
+    ("broker", "left", "published", "failed", "queue_full"),
+    [  # Whether it answers, how many messages are in flight, the size of the queue.
+        ((False, 2, 9), 6, 1, 7, {}),
+        ((True, 0, 9), 6, 1, 7, {}),
+        ((True, 2, 9), 3, 5, 3, {}),
+        ((True, 2, 2), 0, 5, 0, {"queue-full": 3}),
+    ],
+)
+def test_a_farewell_has_the_last_number_and_messages_in_flight_are_not_lost(
+    serving: ScriptedPublisher, caplog: Any, broker: Any, left: int, published: int, failed: int, queue_full: Any
+) -> None:
+    script = serving.script
     serving.publisher.prediction(id="a")
     serving.publisher.flush()
-    serving.publisher.prediction(id="b")
-    serving.script.can_flush = False
-    assert serving.publisher.close(0) == 1
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
+    script.can_flush, (script.answers_after_purge, script.n_in_flight, script.queue_size) = False, broker
+    for i in range(5):
+        serving.publisher.prediction(id=str(i))
+    serving.publisher.predictions(pa.table({"id": ["t", "u"]}))
+    serving.publisher.prediction(id="")
+    assert serving.publisher.close(0) == left
+    dropped = {**queue_full, "invalid": 1}
+    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (published, failed, dropped)
+    discarded = dropped | ({"not-delivered": failed} if failed else {})
+    farewell = {"model": "m", "producer": serving.outbox.producer_id, "since": 1_700_000_000_123}
+    assert serving.heartbeats() == [{**farewell, "seq": 8, "ended": True, "discarded": discarded}] * broker[0]
+    unanswered = 0 if broker[0] else 4
+    assert (f"may have arrived ({unanswered} so far)" in caplog.text) == (unanswered > 0)
+    assert (f"events not delivered ({failed - unanswered} so far)" in caplog.text) == (failed > 0)
+
+
+def test_while_events_wait_a_heartbeat_a_second_says_how_many(serving: ScriptedPublisher) -> None:
+    for n_events, elapsed_s, n_beats in ((3, 0, 0), (1, 1, 0), (2, 1, 1), (0, 0.9, 1), (3, 0.1, 2)):
+        serving.now_s += elapsed_s
+        serving.outbox.maintain()
+        for _ in range(n_events):
+            serving.publisher.prediction(id="a")
+        assert len(serving.heartbeats()) == n_beats
+    serving.publisher.flush()
+    for _ in range(3):
+        serving.now_s += 1
+        serving.outbox.maintain()
+    assert [(each["seq"], each.get("queued", 0)) for each in serving.heartbeats()] == [(3, 4), (5, 6), (8, 0)]
+    serving.publisher.close()
+    assert [(each["seq"], each.get("ended")) for each in serving.heartbeats()[3:]] == [(8, True)]
+
+
+def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path) -> None:
+    killed, silent, other = (ScriptedPublisher(Contract(model="m"), state_dir=tmp_path) for _ in range(3))
+    for i in range(300):
+        killed.publisher.prediction(id=str(i))
+    assert other.publisher.predictions(pa.table({"id": ["a", "b"]})) == 2
+    killed_id = killed.outbox.producer_id
+    content = next(tmp_path.glob(f"*{killed_id}*")).read_bytes()
+    foreign = {"short": b"barogr", "cut": content[:-1], "foreign": b"x" * 99, "old": b"B" + content[1:], "empty": b""}
+    foreign = {f"p-predictions.{name}.state": value for name, value in foreign.items()} | {"q": content}
+    for name, value in foreign.items():
+        (tmp_path / name).write_bytes(value)
+    (tmp_path / "p-predictions.folder.state").mkdir()
+    for each in (killed, silent):
+        each.outbox.after_fork()  # frees the lock, as the kernel does at a kill
+    for error, expected in ((KafkaError(KafkaError._MSG_TIMED_OUT), {299}), (None, {299})):
+        other.script.delivery_error, other.script.delivered = error, []
+        other.outbox.maintain()
+        other.outbox.maintain()
+        assert {each["seq"] for each in other.heartbeats()} == expected
+        other.now_s += 10
+    assert [(each["producer"], each["ended"]) for each in other.heartbeats()] == [(killed_id, True)]
+    other.outbox.maintain()
+    assert [each["seq"] for each in other.heartbeats()] == [299, 1], "the second is its own heartbeat"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in foreign} == foreign
+    assert len(list(tmp_path.iterdir())) == len(foreign) + 2
+    other.publisher.close()
+    assert len(list(tmp_path.iterdir())) == len(foreign) + 1, "all of its own events arrived"
+    ScriptedPublisher(Contract(model="m"), state_dir=tmp_path / "q").publisher.close()
 
 
 def test_observe_times_the_block_and_publishes_the_members_it_set(serving: ScriptedPublisher) -> None:
