@@ -124,7 +124,7 @@ class ProducerHeartbeat(msgspec.Struct, frozen=True, array_like=True):
     last_seq: int
     queued: int
     ended: bool
-    discarded: dict[str, int]
+    discarded: dict[str, int] = {}
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
-from barograph.events import Heartbeat
+from barograph.events import PublisherHeartbeat
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import ALL, OTHER
@@ -102,7 +102,7 @@ class FlushTallies:
         self._pane_s[arrivals.model] = pane_s
         self._arrivals[arrivals.model].append(arrivals)
 
-    def add_heartbeat(self, heartbeat: Heartbeat, received_ms: int) -> None:
+    def add_heartbeat(self, heartbeat: PublisherHeartbeat, received_ms: int) -> None:
         """Replace the last heartbeat of a producer, of up to `MAX_PRODUCERS` in a flush and model."""
         of_model = self._heartbeats[heartbeat.model]
         if heartbeat.producer in of_model or len(of_model) < MAX_PRODUCERS:

@@ -15,7 +15,7 @@ from barograph.events import (
     END_MARK,
     HEARTBEAT_MARK,
     MARK_HEADER,
-    Heartbeat,
+    PublisherHeartbeat,
     Reason,
 )
 from numpy.typing import NDArray
@@ -124,14 +124,14 @@ class SortedMessages:
     """Partition and offset of a replayed message → the name of its dead letter."""
     rejected: list[RejectedEvent]
     """End markers that are not accepted, and heartbeats that cannot be read."""
-    heartbeats: list[tuple[Heartbeat, int]] = field(default_factory=list)
+    heartbeats: list[tuple[PublisherHeartbeat, int]] = field(default_factory=list)
     """Each with the time at which Kafka received it, in epoch milliseconds."""
 
     def __len__(self) -> int:
         return len(self.json) + len(self.arrow) + len(self.counted_json) + len(self.counted_arrow)
 
 
-_HEARTBEAT = msgspec.json.Decoder(Heartbeat)
+_HEARTBEAT = msgspec.json.Decoder(PublisherHeartbeat)
 _IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
 
 
@@ -189,7 +189,7 @@ def sort_messages(
     }
     end_markers: set[int] = set()
     replay_of: dict[tuple[int, int], str] = {}
-    heartbeats: list[tuple[Heartbeat, int]] = []
+    heartbeats: list[tuple[PublisherHeartbeat, int]] = []
     refused: dict[int, str] = {}
     for i, own in enumerate(named):
         if MARK_HEADER in own:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from barograph.contract import Contract
-from barograph.events import Heartbeat
+from barograph.events import PublisherHeartbeat
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import OTHER
@@ -78,7 +78,7 @@ class FlushSummaries:
         """Add producer numbers, whether or not their events are summarised."""
         self.tallies.add_arrivals(arrivals, self._registry.contracts[arrivals.model].pane_s)
 
-    def add_heartbeats(self, heartbeats: Sequence[tuple[Heartbeat, int]]) -> None:
+    def add_heartbeats(self, heartbeats: Sequence[tuple[PublisherHeartbeat, int]]) -> None:
         """Add the heartbeats of models with a contract, each with the time at which Kafka received it, in ms."""
         for heartbeat, received_ms in heartbeats:
             if heartbeat.model in self._registry.contracts:

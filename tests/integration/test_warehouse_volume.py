@@ -50,9 +50,6 @@ def applied(client: Client, model: str, raw_share: float = 1.0) -> None:
     insert_rows(client, "contracts", [row("contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000)])
 
 
-# ------------------------------------------------------------------------------------------------ sums
-
-
 def test_kinds_of_errors_add_up_over_records_and_not_over_repeats(client: Client) -> None:
     known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "pane_start": HOUR_S, "pane_s": 60}
     counted = [
@@ -108,9 +105,6 @@ def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) ->
     assert math.isnan(result[1][6])
     shares = client.rows("SELECT n, slow, slow_share FROM all_volume WHERE slice = 'all' AND timed ORDER BY n")
     assert shares == [(4, 1, 0.5), (12, 2, 0.2)]
-
-
-# ------------------------------------------------------------------------------------------------ gaps
 
 
 def gaps(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
@@ -196,12 +190,10 @@ def test_heartbeats_reveal_what_no_later_event_does(client: Client) -> None:
     expected = {"live": (0, "live", 6), "ended": (7, "ended", 0), "killed": (4, "silent", 3)}
     expected |= {"nothing came": (5, "ended", 0), "long ago": (0, "ended", 0)}
     for view in ("producer_gaps", "producer_totals"):
-        assert {name: rest for name, *rest in client.rows(f"SELECT producer, lost, state, queued FROM {view}")} == {
-            name: list(values) for name, values in expected.items()
-        }
-    assert {name: sum(n for _, n in missing(client, name)) for name in names} == {
-        name: lost for name, (lost, *_) in expected.items()
-    }
+        result = client.rows(f"SELECT producer, (lost, state, queued) FROM {view}")
+        assert {name: tuple(values) for name, values in result} == expected
+    for name, (lost, *_) in expected.items():
+        assert sum(n for _, n in missing(client, name)) == lost
 
 
 def test_events_of_pooled_producers_make_losses_uncertain(client: Client) -> None:
@@ -226,9 +218,6 @@ def test_panes_add_up_to_the_loss_whatever_comes_in_whatever_order(client: Clien
     assert {producer: result[4] for (_, producer), result in gaps(client).items()} == truth
     for producer, lost in truth.items():
         assert sum(n for _, n in missing(client, producer)) == lost
-
-
-# ------------------------------------------------------------------------------------------------ duplicates
 
 
 def prediction(i: int, event_id: str, at_s: int = HOUR_S, **values: Any) -> dict[str, Any]:
@@ -269,9 +258,6 @@ def test_where_no_raw_event_is_kept_repeats_are_not_known(client: Client) -> Non
     applied(client, "m", 0.0)
     write(client, "volume", [volume(HOUR_S, 5), volume(HOUR_S + 3600, 0)])
     assert duplicates(client) == [("m", "1", 0, 5, 0, 0, None, None, 0.0)]
-
-
-# ------------------------------------------------------------------------------------------------ silence
 
 
 def silence(client: Client) -> dict[str, tuple[Any, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -28,8 +27,7 @@ class BrokerScript:
         self.factory_errors: list[Exception] = []
         """Raised by the next attempts to create a producer, one after another."""
         self.can_flush = True
-        self.n_in_flight = 0
-        self.answers_after_purge = False
+        self.n_in_flight, self.answers_after_purge = 0, False
         """Whether the broker is slow, not down: it answers what was in flight at a purge, and the farewell."""
         self.delivered: list[ProducedMessage] = []
         self.on_poll: Callable[[], object] = lambda: None
@@ -105,9 +103,7 @@ class ScriptedPublisher:
     The background thread of the outbox sleeps; tests call `outbox.maintain()` for one round of its work.
     """
 
-    def __init__(
-        self, contract: Contract, *, wait: bool = False, key: bytes = b"", state_dir: Path | None = None
-    ) -> None:
+    def __init__(self, contract: Contract, *, wait: bool = False, **options: Any) -> None:
         self.now_s = 1_000.0
         self.now_ns = 1_700_000_000_123_999_999
         self.producers: list[ScriptedProducer] = []
@@ -125,10 +121,9 @@ class ScriptedPublisher:
             "3",
             self.outbox,
             topic_prefix="p-",
-            key=key,
-            state_dir=state_dir,
             wall_clock_ns=lambda: self.now_ns,
             timer_ns=lambda: int(self.now_s * 1e9),
+            **options,
         )
 
     def _create_producer(self, settings: dict[str, Any]) -> ScriptedProducer:

@@ -29,7 +29,7 @@ MARK_HEADER = "barograph-mark"
 END_MARK = b"end"
 """The header's value: a history has no further events, so that processors on the replay clock may seal its windows."""
 HEARTBEAT_MARK = b"heartbeat"
-"""The header's value: the message is a `Heartbeat` in JSON, with its producer as key."""
+"""The header's value: the message is a `PublisherHeartbeat` in JSON, with its producer as key."""
 
 MAX_MESSAGE_BYTES = 1 << 20
 """The largest message; `max.message.bytes` of both topics."""
@@ -117,7 +117,7 @@ class ShadowReason(StrEnum):
     """The shadow was closed before the candidate answered, or before the request."""
 
 
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PublisherHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a process that publishes predictions reports about itself; no prediction."""
 
     model: str

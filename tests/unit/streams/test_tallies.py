@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Reason
 from barograph.contract import Field, Slo
-from barograph.events import Heartbeat, encode_arrow
+from barograph.events import PublisherHeartbeat, encode_arrow
 
 from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from barograph_server.streams import tallies
@@ -312,7 +312,7 @@ def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
     add_kinds(result, {"TimeoutError": 1})
     result.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
     for seq in (7, 8):
-        result.add_heartbeat(Heartbeat(model="b", producer="p", since=9_999, seq=seq), HOUR_S * 1000)
+        result.add_heartbeat(PublisherHeartbeat(model="b", producer="p", since=9_999, seq=seq), HOUR_S * 1000)
     dead = [RejectedEvent(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
     tallies = {tally.model: tally for tally in result.tallies("predictions", "t", [], dead)}
     assert list(tallies) == ["", "b", "m"]

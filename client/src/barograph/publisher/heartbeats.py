@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from barograph.events import HEARTBEAT_MARK, MARK_HEADER, Heartbeat
+from barograph.events import HEARTBEAT_MARK, MARK_HEADER, PublisherHeartbeat
 from barograph.publisher import lifetime
 
 STATE_VARIABLE = "BAROGRAPH_STATE_DIR"
@@ -32,7 +32,7 @@ MAX_FAREWELLS = 100
 _SETTINGS = {
     "enable.idempotence": False,  # a heartbeat that arrives twice changes nothing
     "linger.ms": 0,
-    "message.timeout.ms": 5_000,  # then a newer one takes its place
+    "message.timeout.ms": 5_000,  # a newer one follows
     "compression.type": "none",
     "on_delivery": lambda _error, _message: None,
     "error_cb": lambda _error: None,
@@ -40,13 +40,13 @@ _SETTINGS = {
 _MAGIC = b"barogr 1"
 """The first bytes of a file. Eight of the last number follow, in the machine's order, then the farewell in JSON."""
 _HEAD_BYTES, _MAX_BYTES = 16, 4_096
-_FAREWELL = msgspec.json.Decoder(Heartbeat)
+_FAREWELL = msgspec.json.Decoder(PublisherHeartbeat)
 
 
 class StateFile:
     """The last sequence number of this process, in a file that survives it. The kernel frees its lock at any end."""
 
-    def __init__(self, folder: Path, topic: str, farewell: Heartbeat) -> None:
+    def __init__(self, folder: Path, topic: str, farewell: PublisherHeartbeat) -> None:
         """Create the file.
 
         Raises:
@@ -88,7 +88,7 @@ class Heartbeats:
     def __init__(
         self,
         topic: str,
-        heartbeat: Heartbeat,
+        heartbeat: PublisherHeartbeat,
         folder: str | os.PathLike[str] | None,
         build: Callable[[dict[str, Any]], Any],
         clock: Callable[[], float] = time.monotonic,
@@ -116,9 +116,12 @@ class Heartbeats:
         farewell = msgspec.structs.replace(heartbeat, ended=True)
         self._file = None if self._folder is None else StateFile(self._folder, topic, farewell)
 
-    def record(self, numbers: Iterator[int]) -> Iterator[int]:
-        """Return an iterator of the sequence numbers that writes each to the state file."""
-        return numbers if self._file is None else RecordedNumbers(numbers, self._file.cells)
+    def record(self, numbers: Iterator[int], last: int) -> Iterator[int]:
+        """Write the last sequence number to the state file, and return an iterator that writes each further one."""
+        if self._file is None:
+            return numbers
+        self._file.cells[1] = last
+        return RecordedNumbers(numbers, self._file.cells)
 
     def beat(self, seq: int, queued: int) -> None:
         """Send a heartbeat, unless an earlier one still waits for Kafka."""
@@ -162,7 +165,7 @@ class Heartbeats:
             return
         self._send(msgspec.structs.replace(farewell, seq=seq), partial(self._on_farewell_of, path, lock))
 
-    def _send(self, heartbeat: Heartbeat, on_delivery: Callable[[Any, Any], None] | None = None) -> None:
+    def _send(self, heartbeat: PublisherHeartbeat, on_delivery: Callable[[Any, Any], None] | None = None) -> None:
         if self._kafka is None:
             self._kafka = self._build(_SETTINGS)
         self._kafka.produce(

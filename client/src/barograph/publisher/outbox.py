@@ -34,7 +34,7 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from barograph.events import Heartbeat
+from barograph.events import PublisherHeartbeat
 from barograph.publisher import lifetime
 from barograph.publisher.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
 from barograph.publisher.kafka_errors import hide_config
@@ -171,7 +171,7 @@ class Outbox:
         self._accepted = self._delivered = self._failed = self._bytes = 0
         self._unanswered = self._purged_messages = 0
         self._heartbeats: Heartbeats | None = None
-        self._accepted_before = 0
+        self._accepted_before = self._dropped_before = 0
         self._was_behind = False
         self._next_queue_check_s = float("-inf")
         self._offset_ranges: dict[tuple[str, int], tuple[int, int]] = {}
@@ -209,14 +209,14 @@ class Outbox:
         if self._identity is None or self._heartbeats is not None:
             return
         topic, model, now_ms, folder = self._identity
-        heartbeat = Heartbeat(model=model, producer=self.producer_id, since=now_ms())
+        heartbeat = PublisherHeartbeat(model=model, producer=self.producer_id, since=now_ms())
         build = partial(self._build_producer, 0)
         try:
             self._heartbeats = Heartbeats(topic, heartbeat, folder, build, self._clock)
-        except OSError as error:
-            self.warn("no file of the last sequence number can be written", f"{folder}: {error.strerror}")
+        except Exception as error:
+            self.warn("the last sequence number is not written to the state folder", f"{folder}: {error}")
             self._heartbeats = Heartbeats(topic, heartbeat, None, build, self._clock)
-        self.seq = self._heartbeats.record(self._numbers)
+        self.seq = self._heartbeats.record(self._numbers, self._last_seq())
 
     def _start(self) -> None:
         with self._lock:
@@ -607,18 +607,18 @@ class Outbox:
             self._log_losses()
 
     def _beat(self) -> None:
-        """Send a heartbeat if events have waited since the last check, and another one when they no longer do."""
+        """Send a heartbeat if events waited or were dropped since the last check, and one when they no longer are."""
         heartbeats = self._heartbeats
-        if heartbeats is None or self._has_fatal_error:
+        if heartbeats is None or self._has_fatal_error or self._closed:
             return
         heartbeats.poll()
         if self._clock() < self._next_queue_check_s:
             return
         self._next_queue_check_s = self._clock() + HEARTBEAT_INTERVAL_S
         stats = self.stats
-        n_done = stats.published + stats.failed
-        is_behind = n_done < self._accepted_before
-        self._accepted_before = n_done + stats.waiting
+        n_done, n_dropped = stats.published + stats.failed, stats.dropped.get("queue-full", 0)
+        is_behind = n_done < self._accepted_before or n_dropped > self._dropped_before
+        self._accepted_before, self._dropped_before = n_done + stats.waiting, n_dropped
         if is_behind or self._was_behind:
             heartbeats.beat(self._last_seq(), stats.waiting)
         self._was_behind = is_behind

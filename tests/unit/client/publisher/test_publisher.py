@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,18 +47,11 @@ def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher)
     assert "key" not in serving.script.delivered[0].options
 
 
-def test_text_in_the_place_of_a_number_is_counted_and_logged(
-    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_text_in_the_place_of_a_number_is_counted_and_logged(serving: ScriptedPublisher, caplog: Any) -> None:
     serving.publisher.prediction(id="a", score=0.7, latency_ms=1, scores={"late": 0.7}, metrics={"tokens": 3})
     assert serving.stats.violations == {}
-    serving.publisher.prediction(
-        id="b",
-        score="0.7",  # type: ignore[arg-type]
-        latency_ms="3",  # type: ignore[arg-type]
-        scores={"late": "0.7"},  # type: ignore[dict-item]
-        metrics={"tokens": "3"},  # type: ignore[dict-item]
-    )
+    texts: Any = {"score": "0.7", "latency_ms": "3", "scores": {"late": "0.7"}, "metrics": {"tokens": "3"}}
+    serving.publisher.prediction(id="b", **texts)
     expected = {("score", "invalid"): 1, ("latency_ms", "invalid"): 1}
     expected |= {("scores.late", "invalid"): 1, ("metrics.tokens", "invalid"): 1}
     assert serving.stats.violations == expected
@@ -70,34 +63,24 @@ def test_text_in_the_place_of_a_number_is_counted_and_logged(
     assert "score is text; publish a number" in logged
 
 
-def test_a_label_is_published_under_its_key(serving: ScriptedPublisher) -> None:
-    serving.publisher.label(id="a", label=True, at=1700000000000)
-    assert serving.flush_events() == [{"model": "m", "id": "a", "label": True, "at": 1700000000000}]
-    assert serving.script.delivered[0].topic == "p-labels"
-    assert serving.script.delivered[0].options["key"] == b"m\x00a"
-
-
-def test_defaults_other_versions_and_other_mappings(serving: ScriptedPublisher) -> None:
+def test_defaults_other_versions_other_mappings_and_the_key_of_a_label(serving: ScriptedPublisher) -> None:
     serving.publisher.prediction(id="a", version="4", features=MappingProxyType({"x": 1}))
     serving.publisher.prediction(id="a")
     first, second = serving.flush_events()
     assert (first["version"], first["features"]) == ("4", {"x": 1})
     assert (second["version"], second["at"]) == ("3", 1700000000123), "the publisher's version, the current time"
     serving.publisher.label(id="a", label="late")
-    assert serving.flush_events()[-1]["at"] == 1700000000123
+    assert serving.flush_events()[-1] == {"model": "m", "id": "a", "label": "late", "at": 1700000000123}
+    assert serving.script.delivered[-1].topic == "p-labels"
+    assert serving.script.delivered[-1].options["key"] == b"m\x00a"
 
 
 def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> None:
     bad: list[dict[str, Any]] = [
-        {"id": None},
-        {"id": ""},
-        {"id": "a", "at": "yesterday"},
-        {"id": "a", "role": "canary"},
-        {"id": "a", "version": 3},
-        {"id": "a", "scores": 0.5},
+        *({"id": None}, {"id": ""}, {"id": "a", "at": "yesterday"}, {"id": "a", "role": "canary"}),
+        *({"id": "a", "version": 3}, {"id": "a", "scores": 0.5}),
         {"id": "a", "scores": {str(i): 0.5 for i in range(MAX_MEMBERS + 1)}},
-        {"id": "a", "features": [1, 2]},
-        {"id": "a", "context": "JFK"},
+        *({"id": "a", "features": [1, 2]}, {"id": "a", "context": "JFK"}),
         {"id": "a", "features": {str(i): i for i in range(MAX_MEMBERS + 1)}},
     ]
     for n_dropped, members in enumerate(bad, 1):
@@ -114,9 +97,7 @@ def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> 
     assert serving.stats.dropped == {"invalid": len(bad) + 5}
 
 
-def test_events_and_labels_that_are_too_large_are_counted(
-    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_events_and_labels_that_are_too_large_are_counted(serving: ScriptedPublisher, caplog: Any) -> None:
     serving.publisher.label(id="a", label="y" * MAX_EVENT_BYTES)
     serving.outbox.maintain()
     assert f"a label has {MAX_EVENT_BYTES + 52:,} bytes; at most {MAX_EVENT_BYTES:,} are sent" in caplog.text
@@ -126,15 +107,18 @@ def test_events_and_labels_that_are_too_large_are_counted(
 
 
 def test_a_full_queue_drops_events_and_counts_them(serving: ScriptedPublisher) -> None:
-    serving.script.queue_size = 2
+    serving.script.queue_size, serving.script.can_flush = 2, False
     for i in range(5):
         serving.publisher.prediction(id=str(i))
-    assert serving.stats.dropped == {"queue-full": 3}
-    assert serving.stats.queued == 2
-    assert serving.stats.waiting == 2
-    serving.publisher.flush()
+    assert (serving.stats.dropped, serving.stats.queued, serving.stats.waiting) == ({"queue-full": 3}, 2, 2)
+    serving.publisher.label(id="a", label=True)
+    assert serving.publisher.flush(0) == 3
+    serving.script.can_flush = True
+    assert serving.publisher.flush(0) == 0
+    assert serving.stats.bytes == sum(len(message.value) for message in serving.script.delivered) > 0
     serving.publisher.prediction(id="5")
-    assert [event["seq"] for event in serving.flush_events()] == [0, 1, 5], "the gap reveals the loss"
+    numbers = [event["seq"] for event in serving.flush_events() if "seq" in event]
+    assert numbers == [0, 1, 5], "the gap reveals the loss"
 
 
 def test_no_kafka_error_reaches_the_caller(serving: ScriptedPublisher) -> None:
@@ -150,26 +134,14 @@ def test_no_kafka_error_reaches_the_caller(serving: ScriptedPublisher) -> None:
         assert serving.stats.published == serving.stats.waiting == 0
 
 
-def test_flush_returns_the_number_of_messages_left_and_accepted_bytes_are_counted(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a")
-    serving.publisher.label(id="a", label=True)
-    serving.script.can_flush = False
-    assert serving.publisher.flush(0) == 2
-    serving.script.can_flush = True
-    assert serving.publisher.flush(0) == 0
-    assert serving.stats.bytes == sum(len(message.value) for message in serving.script.delivered) > 0
-
-
 def test_events_after_close_are_dropped_and_a_second_close_does_nothing(serving: ScriptedPublisher) -> None:
     with serving.publisher as publisher:
         publisher.prediction(id="a")
-    assert len(serving.script.delivered) == 1
     serving.publisher.prediction(id="b")
     serving.publisher.label(id="b", label=True)
     assert serving.publisher.close() == 0
-    assert len(serving.script.delivered) == 1
+    assert len(serving.script.delivered) == len(serving.producers) == 1, "and no farewell"
     assert serving.stats.dropped == {"closed": 2}
-    assert len(serving.producers) == 1
 
 
 def test_threads_can_share_a_publisher_and_sequence_numbers_are_unique(serving: ScriptedPublisher) -> None:
@@ -177,11 +149,8 @@ def test_threads_can_share_a_publisher_and_sequence_numbers_are_unique(serving: 
         for i in range(500):
             serving.publisher.prediction(id=f"{thread}-{i}")
 
-    threads = [threading.Thread(target=serve, args=(thread,)) for thread in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(serve, range(4)))
     events = serving.flush_events()
     assert sorted(event["seq"] for event in events) == list(range(2000))
     assert serving.stats.published == len(events) == 2000
@@ -255,26 +224,26 @@ def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path
     assert other.publisher.predictions(pa.table({"id": ["a", "b"]})) == 2
     killed_id = killed.outbox.producer_id
     content = next(tmp_path.glob(f"*{killed_id}*")).read_bytes()
-    foreign = {"short": b"barogr", "cut": content[:-1], "foreign": b"x" * 99, "old": b"B" + content[1:], "empty": b""}
-    foreign = {f"p-predictions.{name}.state": value for name, value in foreign.items()} | {"q": content}
-    for name, value in foreign.items():
-        (tmp_path / name).write_bytes(value)
+    damaged = b"barogr", content[:-1], b"x" * 99, b"B" + content[1:], b""
+    foreign = {tmp_path / f"p-predictions.{i}.state": value for i, value in enumerate(damaged)}
+    for path, value in {**foreign, tmp_path / "q": content}.items():
+        path.write_bytes(value)
     (tmp_path / "p-predictions.folder.state").mkdir()
     for each in (killed, silent):
         each.outbox.after_fork()  # frees the lock, as the kernel does at a kill
-    for error, expected in ((KafkaError(KafkaError._MSG_TIMED_OUT), {299}), (None, {299})):
+    for error in (KafkaError(KafkaError._MSG_TIMED_OUT), None):
         other.script.delivery_error, other.script.delivered = error, []
         other.outbox.maintain()
         other.outbox.maintain()
-        assert {each["seq"] for each in other.heartbeats()} == expected
+        [farewell] = other.heartbeats()
+        assert (farewell["producer"], farewell["ended"], farewell["seq"]) == (killed_id, True, 299)
         other.now_s += 10
-    assert [(each["producer"], each["ended"]) for each in other.heartbeats()] == [(killed_id, True)]
     other.outbox.maintain()
     assert [each["seq"] for each in other.heartbeats()] == [299, 1], "the second is its own heartbeat"
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in foreign} == foreign
-    assert len(list(tmp_path.iterdir())) == len(foreign) + 2
+    assert len(list(tmp_path.iterdir())) == len(foreign) + 3
     other.publisher.close()
-    assert len(list(tmp_path.iterdir())) == len(foreign) + 1, "all of its own events arrived"
+    assert len(list(tmp_path.iterdir())) == len(foreign) + 2, "all of its own events arrived"
+    assert {path: path.read_bytes() for path in foreign} == foreign
     ScriptedPublisher(Contract(model="m"), state_dir=tmp_path / "q").publisher.close()
 
 
@@ -351,16 +320,13 @@ def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> 
     assert (serving.stats.published, serving.stats.waiting) == (n + 1, 0)
 
 
-FLAG = Contract(model="m", label=LabelSpec(type="bool", positive=True))
-
-
 def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
-    scripted = ScriptedPublisher(FLAG)
+    contract = Contract(model="m", label=LabelSpec(type="bool", positive=True))
+    scripted, waiting = ScriptedPublisher(contract), ScriptedPublisher(contract, wait=True)
     scripted.publisher.label(id="a", label="maybe")
     assert scripted.publisher.labels(pa.table({"id": ["b", "c"], "label": ["yes", "maybe"]})) == 1
     assert scripted.stats.dropped == {"invalid": 2}
     scripted.publisher.close()
-    waiting = ScriptedPublisher(FLAG, wait=True)
     remedy = "true or false, 1 or 0, yes or no by the contract's label; convert it, or"
     with pytest.raises(PublishError, match=remedy):
         waiting.publisher.label(id="a", label="maybe")
