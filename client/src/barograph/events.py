@@ -50,7 +50,10 @@ FEATURES, CONTEXT, SCORES, METRICS = "features", "context", "scores", "metrics"
 MAPS = (FEATURES, CONTEXT, SCORES, METRICS)
 """Members that are maps; in Arrow each key is a column of its own, named `MAP.KEY`."""
 
+MAX_SEQ = 1 << 62
+"""The largest number in a heartbeat."""
 Cause = Annotated[str, msgspec.Meta(max_length=50)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 FeatureValue = float | int | str | bool | None
 Role = Literal["primary", "shadow"]
 """Whether a prediction's answer was used."""
@@ -126,15 +129,13 @@ class PublisherHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_default
     """The `producer` of its events."""
     since: Annotated[int, msgspec.Meta(ge=0)]
     """When the process began to publish, in epoch milliseconds."""
-    seq: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)] = 0
+    seq: Count = 0
     """The newest `seq`, of sent, waiting and dropped events alike."""
-    queued: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)] = 0
+    queued: Count = 0
     """Events that wait or are in flight, labels included."""
     ended: bool = False
     """Whether the process has ended: the heartbeat is its farewell."""
-    discarded: Annotated[dict[Cause, Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]], msgspec.Meta(max_length=20)] = (
-        msgspec.field(default_factory=dict)
-    )
+    discarded: Annotated[dict[Cause, Count], msgspec.Meta(max_length=20)] = msgspec.field(default_factory=dict)
     """Of a farewell: events that were not sent, by the causes of `Stats.dropped` and `not-delivered`; labels too."""
 
 

@@ -7,6 +7,7 @@ with this folder sends it: a file holds the last number, and its lock shows whet
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import os
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from barograph.events import HEARTBEAT_MARK, MARK_HEADER, PublisherHeartbeat
+from barograph.events import HEARTBEAT_MARK, MARK_HEADER, MAX_SEQ, PublisherHeartbeat
 from barograph.publisher import lifetime
 
 STATE_VARIABLE = "BAROGRAPH_STATE_DIR"
@@ -40,6 +41,7 @@ _SETTINGS = {
 _MAGIC = b"barogr 1"
 """The first bytes of a file. Eight of the last number follow, in the machine's order, then the farewell in JSON."""
 _HEAD_BYTES, _MAX_BYTES = 16, 4_096
+_LOG = logging.getLogger("barograph")
 _FAREWELL = msgspec.json.Decoder(PublisherHeartbeat)
 
 
@@ -154,16 +156,14 @@ class Heartbeats:
             content = os.pread(lock, _MAX_BYTES, 0)
             seq = int.from_bytes(content[len(_MAGIC) : _HEAD_BYTES], sys.byteorder, signed=True)
             farewell = _FAREWELL.decode(content[_HEAD_BYTES:])
-            if not content.startswith(_MAGIC):
-                raise ValueError
-        except (OSError, ValueError):  # not a file of a publisher: leave it
-            self._release(lock)
-            return
-        if seq < 0:
-            path.unlink(missing_ok=True)
-            self._release(lock)
-            return
-        self._send(msgspec.structs.replace(farewell, seq=seq), partial(self._on_farewell_of, path, lock))
+            if content.startswith(_MAGIC) and 0 <= seq <= MAX_SEQ:
+                self._send(msgspec.structs.replace(farewell, seq=seq), partial(self._on_farewell_of, path, lock))
+                return
+            if content.startswith(_MAGIC) and seq == -1:
+                path.unlink(missing_ok=True)
+        except Exception as error:  # not a file of a publisher, or Kafka's client takes no message: leave it
+            _LOG.debug("no farewell of %s: %s", path, error)
+        self._release(lock)
 
     def _send(self, heartbeat: PublisherHeartbeat, on_delivery: Callable[[Any, Any], None] | None = None) -> None:
         if self._kafka is None:

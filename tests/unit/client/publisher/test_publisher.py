@@ -224,7 +224,7 @@ def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path
     assert other.publisher.predictions(pa.table({"id": ["a", "b"]})) == 2
     killed_id = killed.outbox.producer_id
     content = next(tmp_path.glob(f"*{killed_id}*")).read_bytes()
-    damaged = b"barogr", content[:-1], b"x" * 99, b"B" + content[1:], b""
+    damaged = b"barogr", content[:-1], b"B" + content[1:], b"", content[:8] + b"\x7f" * 8 + content[16:]
     foreign = {tmp_path / f"p-predictions.{i}.state": value for i, value in enumerate(damaged)}
     for path, value in {**foreign, tmp_path / "q": content}.items():
         path.write_bytes(value)
