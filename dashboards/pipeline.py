@@ -145,10 +145,12 @@ def _producer_gaps() -> AnyPanel:
         "producer_gaps",
         "Lost before Kafka",
         "Gaps in the sequence numbers of each publisher over the last 30 days: events that it dropped or could not "
-        "send. A write repeated after a crash can hide gaps here until ClickHouse merges the rows; the view "
-        "`producer_gaps` is exact.",
+        "send. `silent` with `queued` above 0: the process ended without a farewell, or cannot reach Kafka. A write "
+        "repeated after a crash can hide gaps here until ClickHouse merges the rows; `producer_gaps` is exact.",
     )
-    return table_panel(info, pipeline.PRODUCER_GAPS, units={"share": UNITS.share, "received": UNITS.count})
+    return table_panel(
+        info, pipeline.PRODUCER_GAPS, units={"share": UNITS.share, "received": UNITS.count, "queued": UNITS.count}
+    )
 
 
 def _late() -> AnyPanel:

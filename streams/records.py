@@ -114,6 +114,19 @@ class DeadCount(msgspec.Struct, frozen=True, array_like=True):
     n: int
 
 
+class ProducerHeartbeat(msgspec.Struct, frozen=True, array_like=True):
+    """The last heartbeat of one producer in a flush."""
+
+    producer: str
+    at_s: int
+    """When Kafka received it."""
+    since_s: int
+    last_seq: int
+    queued: int
+    ended: bool
+    discarded: dict[str, int] = {}
+
+
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of one flush and model besides its panes; several records if one would be too large."""
 
@@ -128,6 +141,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[ErrorCount] = []
     producers: list[ProducerCount] = []
     dead: list[DeadCount] = []
+    heartbeats: list[ProducerHeartbeat] = []
 
 
 class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
+from barograph.events import PublisherHeartbeat
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import ALL, OTHER
@@ -27,6 +28,7 @@ from barograph_server.streams.records import (
     ErrorCount,
     OffsetRange,
     ProducerCount,
+    ProducerHeartbeat,
     Tally,
     encode,
 )
@@ -38,7 +40,7 @@ MAX_PRODUCERS = 1_000
 
 _Series = tuple[str, str, str]
 """Model, version, baseline id."""
-_LISTS = ("errors", "producers", "dead")
+_LISTS = ("errors", "producers", "dead", "heartbeats")
 
 _ErrorKey = tuple[int, str, str]
 """Pane start, slice, kind."""
@@ -61,6 +63,8 @@ class FlushTallies:
         self._errors: defaultdict[_Series, Counter[_ErrorKey]] = defaultdict(Counter)
         self._arrivals: defaultdict[str, list[ProducerArrivals]] = defaultdict(list)
         self._pane_s: dict[str, int] = {}
+        self._heartbeats: defaultdict[str, dict[str, ProducerHeartbeat]] = defaultdict(dict)
+        """Model → producer → its last heartbeat."""
 
     def add_errors(
         self,
@@ -98,6 +102,20 @@ class FlushTallies:
         self._pane_s[arrivals.model] = pane_s
         self._arrivals[arrivals.model].append(arrivals)
 
+    def add_heartbeat(self, heartbeat: PublisherHeartbeat, received_ms: int) -> None:
+        """Replace the last heartbeat of a producer, of up to `MAX_PRODUCERS` in a flush and model."""
+        of_model = self._heartbeats[heartbeat.model]
+        if heartbeat.producer in of_model or len(of_model) < MAX_PRODUCERS:
+            of_model[heartbeat.producer] = ProducerHeartbeat(
+                heartbeat.producer,
+                received_ms // 1000,
+                min(heartbeat.since, received_ms) // 1000,
+                heartbeat.seq,
+                heartbeat.queued,
+                heartbeat.ended,
+                heartbeat.discarded,
+            )
+
     def tallies(
         self, topic: str, topic_id: str, ranges: list[OffsetRange], rejected: Sequence[RejectedEvent]
     ) -> Iterator[Tally]:
@@ -116,7 +134,7 @@ class FlushTallies:
                 for (pane_start_s, slice_name, kind), n in _limit_kinds(counts).items()
             ]
         dead_letter_counts = count_dead(rejected)
-        for model in sorted({*errors, *self._arrivals, *dead_letter_counts}):
+        for model in sorted({*errors, *self._arrivals, *dead_letter_counts, *self._heartbeats}):
             pane_s = self._pane_s.get(model, 0)
             yield Tally(
                 model=model,
@@ -127,6 +145,7 @@ class FlushTallies:
                 errors=errors[model],
                 producers=count_producers(self._arrivals[model], pane_s) if model in self._arrivals else [],
                 dead=dead_letter_counts.get(model, []),
+                heartbeats=list(self._heartbeats.get(model, {}).values()),
             )
 
 

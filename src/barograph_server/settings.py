@@ -64,6 +64,7 @@ OTHER_VARIABLES = {
     "BAROGRAPH_CACHE": "folder of what the local stack downloads",
     "BAROGRAPH_PII_KEY": "[key of hashed fields](security.md#personal-data)",
     "BAROGRAPH_PII_PREVIOUS_KEY": "the key before its last [rotation](security.md#key-rotation)",
+    "BAROGRAPH_STATE_DIR": "[state folder](events.md#when-a-serving-process-ends) of serving processes",
     CHANGES_TOKEN_VARIABLE: "token that requests to `barograph changes serve` send",
     EMBEDDINGS_KEY_VARIABLE: "key of the `--endpoint` of `barograph codebook`",
 }

@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason
+from barograph.events import (
+    ARROW_CONTENT_TYPE,
+    CONTENT_TYPE_HEADER,
+    END_MARK,
+    HEARTBEAT_MARK,
+    MARK_HEADER,
+    PublisherHeartbeat,
+    Reason,
+)
 from numpy.typing import NDArray
 
 from barograph_server.streams.events.columns import EventColumns, ProducerArrivals
@@ -19,8 +28,6 @@ DEAD_LETTER_HEADER = "barograph-dead-letter"
 """Header of a message that `barograph dead-letters replay` sent. Its value names the dead letter that was replayed."""
 TOKEN_HEADER: Final = "barograph-replay-token"  # noqa: S105
 """Header with the token of that dead letter's resolution. Without a resolution of this token a message is no replay."""
-MAX_MARK_CHARS = 100
-"""Characters of an unexpected `barograph-mark` that its dead letter quotes."""
 OUT_OF_MEMORY: Final = "the process that decodes it has too little memory; see docs/events.md#limits"
 """Detail of a message that is rejected as too large because memory could not be allocated."""
 
@@ -116,12 +123,15 @@ class SortedMessages:
     replay_of: dict[tuple[int, int], str]
     """Partition and offset of a replayed message → the name of its dead letter."""
     rejected: list[RejectedEvent]
-    """Messages with a mark that is not accepted."""
+    """End markers that are not accepted, and heartbeats that cannot be read."""
+    heartbeats: list[tuple[PublisherHeartbeat, int]] = field(default_factory=list)
+    """Each with the time at which Kafka received it, in epoch milliseconds."""
 
     def __len__(self) -> int:
         return len(self.json) + len(self.arrow) + len(self.counted_json) + len(self.counted_arrow)
 
 
+_HEARTBEAT = msgspec.json.Decoder(PublisherHeartbeat)
 _IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
 
 
@@ -179,13 +189,20 @@ def sort_messages(
     }
     end_markers: set[int] = set()
     replay_of: dict[tuple[int, int], str] = {}
-    marked: list[int] = []
+    heartbeats: list[tuple[PublisherHeartbeat, int]] = []
+    refused: dict[int, str] = {}
     for i, own in enumerate(named):
         if MARK_HEADER in own:
-            if accept_end_markers and own[MARK_HEADER] == END_MARK:
+            # A mark of a newer client is neither an event nor an error.
+            if own[MARK_HEADER] == END_MARK and accept_end_markers:
                 end_markers.add(int(positions.partition[i]))
-            else:
-                marked.append(i)
+            elif own[MARK_HEADER] == END_MARK:
+                refused[i] = "an end marker, which only processors on the replay clock accept"
+            elif own[MARK_HEADER] == HEARTBEAT_MARK:
+                try:
+                    heartbeats.append((_HEARTBEAT.decode(messages[i].value() or b""), messages[i].timestamp()[1]))
+                except msgspec.DecodeError as error:
+                    refused[i] = f"a heartbeat that cannot be read: {error}"
             continue
         replay = replays.get(claims[i]) if i in claims else None
         if replay is not None:
@@ -197,22 +214,13 @@ def sort_messages(
         return _batch([messages[i] for i in rows], positions.take(np.array(rows, dtype=np.int64)))
 
     json, counted_json, arrow, counted_arrow = map(select, groups.values())
-    marks = select(marked)
-    rejected = [
-        marks.reject(position, Reason.UNEXPECTED_MARK, _mark_detail(named[i][MARK_HEADER]))
-        for position, i in enumerate(marked)
-    ]
-    return SortedMessages(json, arrow, end_markers, counted_json, counted_arrow, replay_of, rejected)
+    marks = select(list(refused))
+    rejected = [marks.reject(i, Reason.UNEXPECTED_MARK, detail) for i, detail in enumerate(refused.values())]
+    return SortedMessages(json, arrow, end_markers, counted_json, counted_arrow, replay_of, rejected, heartbeats)
 
 
 def _decode(value: bytes | None) -> str:
     return (value or b"").decode("utf-8", "replace")
-
-
-def _mark_detail(value: bytes | None) -> str:
-    if value == END_MARK:
-        return "an end marker, which only processors on the replay clock accept"
-    return f"{MARK_HEADER} is {_decode(value)[:MAX_MARK_CHARS]!r}, not {_decode(END_MARK)!r}"
 
 
 def _batch(messages: Sequence[Any], positions: MessagePositions) -> MessageBatch:

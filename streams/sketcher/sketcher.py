@@ -163,6 +163,7 @@ class Sketcher:
                 by_encoding = sort_messages(messages, positions, accept_end_markers=replay, verify=self._replays.verify)
                 flush.end_markers |= by_encoding.end_markers
                 flush.reject(by_encoding.rejected)
+                flush.summaries.add_heartbeats(by_encoding.heartbeats)
                 flush.replay_of |= by_encoding.replay_of
                 batch.add(by_encoding)
             # A thousand Arrow messages at once would take some hundred megabytes.

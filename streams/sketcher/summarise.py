@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from barograph.contract import Contract
+from barograph.events import PublisherHeartbeat
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import OTHER
@@ -76,6 +77,12 @@ class FlushSummaries:
     def add_arrivals(self, arrivals: ProducerArrivals) -> None:
         """Add producer numbers, whether or not their events are summarised."""
         self.tallies.add_arrivals(arrivals, self._registry.contracts[arrivals.model].pane_s)
+
+    def add_heartbeats(self, heartbeats: Sequence[tuple[PublisherHeartbeat, int]]) -> None:
+        """Add the heartbeats of models with a contract, each with the time at which Kafka received it, in ms."""
+        for heartbeat, received_ms in heartbeats:
+            if heartbeat.model in self._registry.contracts:
+                self.tallies.add_heartbeat(heartbeat, received_ms)
 
     def _by_baseline(
         self, model: str, version: str, pane: IntArray, pane_s: int, of_version: NDArray[np.bool_] | None

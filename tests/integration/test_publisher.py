@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher, PublishError, dump_contract
 from barograph.contract import Field
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, label_key
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, HEARTBEAT_MARK, MARK_HEADER, label_key
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
 PARTITIONS = 3
+Run = Callable[..., None]
 
 
 class Broker(Protocol):
@@ -77,14 +78,8 @@ def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the
 ) -> None:
     """Through a queue that is smaller than the number of events, since the calls wait."""
     ids = [f"größe-{i}" for i in range(500)]
-    publisher = Publisher.from_contract(
-        CONTRACT,
-        version="3",
-        bootstrap_servers=broker.bootstrap_servers,
-        topic_prefix=topics,
-        on_full="wait",
-        max_queued=100,
-    )
+    options: Any = {"topic_prefix": topics, "on_full": "wait", "max_queued": 100}
+    publisher = Publisher.from_contract(CONTRACT, version="3", bootstrap_servers=broker.bootstrap_servers, **options)
     for i in range(3_000):
         publisher.prediction(id=str(i), features={"x": i / 2}, at=i)
     n = 7_000
@@ -162,44 +157,43 @@ def test_wrong_arguments_are_rejected_at_once() -> None:
             Publisher.from_contract(CONTRACT, bootstrap_servers="127.0.0.1:9", **arguments)
 
 
-def run(script: str, broker: Broker, topics: str, tmp_path: Any) -> None:
-    """Run a script with a `publisher` in a new process, which must exit without an error within a minute."""
+@pytest.fixture
+def run(broker: Broker, topics: str, tmp_path: Path) -> Run:
+    """Return what runs a script with a `publisher` in a new process, which must exit without an error in a minute."""
     contract = tmp_path / "m.yaml"
     contract.write_text(dump_contract(CONTRACT))
-    head = (
-        "import os, sys, time\n"
-        "from barograph import Publisher\n"
-        f"publisher = Publisher.from_contract({str(contract)!r}, version='3', topic_prefix={topics!r}, "
-        f"bootstrap_servers={broker.bootstrap_servers!r})\n"
-    )
-    process = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", head + textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
-        check=False,
-    )
-    assert (process.returncode, process.stderr) == (0, "")
+
+    def run_script(script: str, **arguments: Any) -> None:
+        arguments |= {"version": "3", "topic_prefix": topics, "bootstrap_servers": broker.bootstrap_servers}
+        head = f"""\
+            import os, signal, sys, time
+            from pathlib import Path
+            from barograph import Publisher
+            from barograph.publisher import lifetime
+            publisher = Publisher.from_contract({str(contract)!r}, **{arguments!r})
+            """
+        command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c"]
+        command.append("".join(map(textwrap.dedent, (head, script))))
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (process.returncode, process.stderr) == (0, "")
+
+    return run_script
 
 
-def test_a_forked_child_is_a_separate_producer(broker: Broker, topics: str, tmp_path: Any) -> None:
+def test_a_forked_child_is_a_separate_producer(broker: Broker, topics: str, run: Run) -> None:
     """Parent and child deliver their events; the child neither resends the parent's events nor hangs at exit."""
-    run(
-        """
+    run("""
         for i in range(100): publisher.prediction(id=f"parent-{i}")
         child = os.fork()
         for i in range(50): publisher.prediction(id=f"{'child' if child == 0 else 'later'}-{i}")
-        if child == 0:
-            sys.exit(0)
-        _, status = os.waitpid(child, 0)
-        assert status == 0, status
+        if child == 0: sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
         assert publisher.stats.dropped == {}, publisher.stats
-        """,
-        broker,
-        topics,
-        tmp_path,
-    )
+        publisher.close()
+        child = os.fork()
+        publisher.prediction(id="closed")
+        assert child == 0 or os.waitpid(child, 0)[1] == 0
+    """)
     received = events(read(broker, f"{topics}predictions"))
     numbers: dict[str, list[int]] = {}
     for event in received:
@@ -209,9 +203,8 @@ def test_a_forked_child_is_a_separate_producer(broker: Broker, topics: str, tmp_
     assert len({event["id"] for event in received}) == 200
 
 
-def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: Broker, topics: str, tmp_path: Any) -> None:
-    run(
-        """
+def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: Broker, topics: str, run: Run) -> None:
+    run("""
         import multiprocessing
         def serve(worker):
             for i in range(50): publisher.prediction(id=f"{worker}-{i}")
@@ -220,27 +213,35 @@ def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: Broker,
         for worker in workers: worker.start()
         for worker in workers: worker.join()
         assert [worker.exitcode for worker in workers] == [0, 0]
-        """,
-        broker,
-        topics,
-        tmp_path,
-    )
+    """)
     assert len({event["id"] for event in events(read(broker, f"{topics}predictions"))}) == 100
 
 
-def test_a_closed_publisher_does_not_hang_a_forked_child(broker: Broker, topics: str, tmp_path: Any) -> None:
-    run(
-        """
-        publisher.prediction(id="a")
-        publisher.close()
+@pytest.mark.parametrize("end", ["signal.raise_signal(9)", "signal.raise_signal(15)", "sys.exit(0)"])
+def test_farewells_say_what_processes_lost_that_ended_with_a_full_queue(
+    broker: Broker, topics: str, tmp_path: Path, run: Run, end: str
+) -> None:
+    state = tmp_path / "state"
+    slow = {"batch.num.messages": 1, "max.in.flight": 1}
+    script = f"""
         child = os.fork()
         if child == 0:
-            publisher.prediction(id="b")
-            sys.exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        """,
-        broker,
-        topics,
-        tmp_path,
-    )
-    assert [event["id"] for event in events(read(broker, f"{topics}predictions"))] == ["a"]
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the log of lost events
+            lifetime.EXIT_FLUSH_S = 0.1
+            end_s = time.monotonic() + 3
+            while time.monotonic() < end_s: publisher.prediction(id="a")
+            Path({str(tmp_path / "last")!r}).write_text(str(publisher._outbox._last_seq()))
+            {end}
+        os.waitpid(child, 0)
+        publisher._outbox._heartbeats._next_scan_s = 0
+        while len(os.listdir({str(state)!r})) > 1: time.sleep(0.1)
+    """
+    run(script, max_queued=2_000, state_dir=str(state), kafka=slow)
+    assert list(state.iterdir()) == []
+    messages = read(broker, f"{topics}predictions")
+    marked = [message for message in messages if message.headers() == [(MARK_HEADER, HEARTBEAT_MARK)]]
+    *beats, farewell = [json.loads(message.value() or b"") for message in marked]
+    numbers, last = [event["seq"] for event in events(messages)], int((tmp_path / "last").read_text())
+    assert (farewell["seq"], farewell["ended"], "discarded" in farewell) == (last, True, end == "sys.exit(0)")
+    assert len(numbers) == len(set(numbers)) < last, "the queue was full"
+    assert 0 < beats[-1]["seq"] <= last < beats[-1]["queued"] * 1_000

@@ -50,9 +50,6 @@ def applied(client: Client, model: str, raw_share: float = 1.0) -> None:
     insert_rows(client, "contracts", [row("contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000)])
 
 
-# ------------------------------------------------------------------------------------------------ sums
-
-
 def test_kinds_of_errors_add_up_over_records_and_not_over_repeats(client: Client) -> None:
     known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "pane_start": HOUR_S, "pane_s": 60}
     counted = [
@@ -108,9 +105,6 @@ def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) ->
     assert math.isnan(result[1][6])
     shares = client.rows("SELECT n, slow, slow_share FROM all_volume WHERE slice = 'all' AND timed ORDER BY n")
     assert shares == [(4, 1, 0.5), (12, 2, 0.2)]
-
-
-# ------------------------------------------------------------------------------------------------ gaps
 
 
 def gaps(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
@@ -183,6 +177,25 @@ def test_totals_of_all_producers_are_gaps_from_a_projection(client: Client) -> N
     assert "ReadFromMergeTree (totals)" in "\n".join(line for (line,) in plan)
 
 
+def test_heartbeats_reveal_what_no_later_event_does(client: Client) -> None:
+    def beat(producer: str, last: int, queued: int, ended: bool, at_s: int = NOW_S, **values: Any) -> dict[str, Any]:
+        known = {"model": "m", "since": at_s - 60, "at": at_s, "discarded": {}, "record_seq": 2, **values}
+        return row("heartbeats", producer=producer, last_seq=last, queued=queued, ended=ended, **known)
+
+    old_s, ago_s, names = NOW_S - 601, NOW_S - 2 * 3600, ("live", "ended", "killed", "nothing came", "long ago")
+    write(client, "producers", [arrived(name, ago_s, 4, 0, 3, 5) for name in names[:3]])
+    rows = [beat("live", 9, 6, False), beat("ended", 9, 6, False), beat("killed", 7, 3, False, old_s)]
+    rows += [beat("nothing came", 4, 0, True), beat("long ago", 4, 0, True, since=NOW_S - 40 * DAY_S)]
+    write(client, "heartbeats", [*rows, beat("ended", 10, 0, True, record_seq=3), *rows])
+    expected = {"live": (0, "live", 6), "ended": (7, "ended", 0), "killed": (4, "silent", 3)}
+    expected |= {"nothing came": (5, "ended", 0), "long ago": (0, "ended", 0)}
+    for view in ("producer_gaps", "producer_totals"):
+        result = client.rows(f"SELECT producer, (lost, state, queued) FROM {view}")
+        assert {name: tuple(values) for name, values in result} == expected
+    for name, (lost, *_) in expected.items():
+        assert sum(n for _, n in missing(client, name)) == lost
+
+
 def test_events_of_pooled_producers_make_losses_uncertain(client: Client) -> None:
     write(client, "producers", [arrived("p", HOUR_S, 1, 0, 4, 1), arrived("other", HOUR_S, 9, -1, -1, 1)])
     assert gaps(client) == {("m", "p"): (1, 0, 0, 4, 4, 0.8, 1, 9)}
@@ -205,9 +218,6 @@ def test_panes_add_up_to_the_loss_whatever_comes_in_whatever_order(client: Clien
     assert {producer: result[4] for (_, producer), result in gaps(client).items()} == truth
     for producer, lost in truth.items():
         assert sum(n for _, n in missing(client, producer)) == lost
-
-
-# ------------------------------------------------------------------------------------------------ duplicates
 
 
 def prediction(i: int, event_id: str, at_s: int = HOUR_S, **values: Any) -> dict[str, Any]:
@@ -248,9 +258,6 @@ def test_where_no_raw_event_is_kept_repeats_are_not_known(client: Client) -> Non
     applied(client, "m", 0.0)
     write(client, "volume", [volume(HOUR_S, 5), volume(HOUR_S + 3600, 0)])
     assert duplicates(client) == [("m", "1", 0, 5, 0, 0, None, None, 0.0)]
-
-
-# ------------------------------------------------------------------------------------------------ silence
 
 
 def silence(client: Client) -> dict[str, tuple[Any, ...]]:

@@ -24,6 +24,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         *("partials_partition", "record_seq"),
     ),
     "producers": ("model", "producer", "pane_s", "pane_start", "partials_partition", "record_seq"),
+    "heartbeats": ("model", "producer"),
     "dead_letter_counts": ("topic", "model", "reason", "hour", "partials_partition", "record_seq"),
     "offset_ledger": ("partials_partition", "source_partition"),
     "progress": ("partials_partition", "model"),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from barograph import Contract, Publisher
+from barograph.events import HEARTBEAT_MARK, MARK_HEADER
 from barograph.publisher.outbox import Outbox, Stats
 from confluent_kafka import KafkaError
 
@@ -26,6 +27,8 @@ class BrokerScript:
         self.factory_errors: list[Exception] = []
         """Raised by the next attempts to create a producer, one after another."""
         self.can_flush = True
+        self.n_in_flight, self.answers_after_purge = 0, False
+        """Whether the broker is slow, not down: it answers what was in flight at a purge, and the farewell."""
         self.delivered: list[ProducedMessage] = []
         self.on_poll: Callable[[], object] = lambda: None
         self.topic_answers: list[KafkaError | int] = []
@@ -71,10 +74,15 @@ class ScriptedProducer:
                 self._report(message, self.script.delivery_error)
         return 0
 
-    def purge(self) -> None:
-        for message in self.queue:
+    def purge(self, in_flight: bool = True) -> None:
+        for message in self.queue[self.script.n_in_flight :]:
             self._report(message, KafkaError(KafkaError._PURGE_QUEUE))
-        self.queue.clear()
+        del self.queue[self.script.n_in_flight :]
+        self.script.can_flush |= self.script.answers_after_purge
+        if in_flight:
+            for message in self.queue:
+                self._report(message, KafkaError(KafkaError._PURGE_INFLIGHT))
+            self.queue.clear()
 
     def _report(self, message: ProducedMessage, error: KafkaError | None) -> None:
         offset = sum(each.topic == message.topic for each in self.script.delivered) - 1
@@ -95,7 +103,7 @@ class ScriptedPublisher:
     The background thread of the outbox sleeps; tests call `outbox.maintain()` for one round of its work.
     """
 
-    def __init__(self, contract: Contract, *, wait: bool = False, key: bytes = b"") -> None:
+    def __init__(self, contract: Contract, *, wait: bool = False, **options: Any) -> None:
         self.now_s = 1_000.0
         self.now_ns = 1_700_000_000_123_999_999
         self.producers: list[ScriptedProducer] = []
@@ -113,9 +121,9 @@ class ScriptedPublisher:
             "3",
             self.outbox,
             topic_prefix="p-",
-            key=key,
             wall_clock_ns=lambda: self.now_ns,
             timer_ns=lambda: int(self.now_s * 1e9),
+            **options,
         )
 
     def _create_producer(self, settings: dict[str, Any]) -> ScriptedProducer:
@@ -131,6 +139,14 @@ class ScriptedPublisher:
     @property
     def stats(self) -> Stats:
         return self.publisher.stats
+
+    def heartbeats(self) -> list[dict[str, Any]]:
+        """Deliver heartbeats that wait, and return all that arrived."""
+        for producer in self.producers:
+            if producer.settings.get("linger.ms") == 0:
+                producer.flush(0)
+        mark = [(MARK_HEADER, HEARTBEAT_MARK)]
+        return [json.loads(each.value) for each in self.script.delivered if each.options.get("headers") == mark]
 
     def flush_events(self) -> list[dict[str, Any]]:
         self.publisher.flush()
@@ -157,7 +173,7 @@ class RecordingProducer:
     def flush(self, _timeout_s: float) -> int:
         return 0
 
-    def purge(self) -> None:
+    def purge(self, in_flight: bool = True) -> None:
         """Nothing is queued."""
 
     def __len__(self) -> int:

@@ -451,7 +451,7 @@ PRODUCER_GAPS = table(
     "pipeline.producer_gaps",
     f"""
     SELECT
-        model, producer, lost, {finite("lost_share")} AS share, received,
+        model, producer, lost, {finite("lost_share")} AS share, received, state, queued,
         first_at AS "first event", last_at AS "last event"
     FROM producer_totals
     WHERE {_MODEL} AND last_at >= $__fromTime AND first_at <= $__toTime
@@ -463,6 +463,8 @@ PRODUCER_GAPS = table(
     "lost",
     "share",
     "received",
+    "state:text",
+    "queued",
     "first event:time",
     "last event:time",
 )

@@ -11,7 +11,7 @@ Four rules keep old and new programs compatible; tests check each in both direct
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 import msgspec
 
@@ -25,9 +25,11 @@ CONTENT_TYPE_HEADER = "content-type"
 ARROW_CONTENT_TYPE = b"application/vnd.apache.arrow.stream"
 """An Arrow IPC stream of one or more record batches. Messages without the header are JSON."""
 MARK_HEADER = "barograph-mark"
-"""Header of a message without value that is not an event: an end marker."""
+"""Header of a message that is not an event: an end marker, which has no value, or a heartbeat. Others are ignored."""
 END_MARK = b"end"
 """The header's value: a history has no further events, so that processors on the replay clock may seal its windows."""
+HEARTBEAT_MARK = b"heartbeat"
+"""The header's value: the message is a `PublisherHeartbeat` in JSON, with its producer as key."""
 
 MAX_MESSAGE_BYTES = 1 << 20
 """The largest message; `max.message.bytes` of both topics."""
@@ -48,6 +50,10 @@ FEATURES, CONTEXT, SCORES, METRICS = "features", "context", "scores", "metrics"
 MAPS = (FEATURES, CONTEXT, SCORES, METRICS)
 """Members that are maps; in Arrow each key is a column of its own, named `MAP.KEY`."""
 
+MAX_SEQ = 1 << 62
+"""The largest number in a heartbeat."""
+Cause = Annotated[str, msgspec.Meta(max_length=50)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 FeatureValue = float | int | str | bool | None
 Role = Literal["primary", "shadow"]
 """Whether a prediction's answer was used."""
@@ -59,9 +65,9 @@ class Reason(StrEnum):
     """Why an event was dead-lettered: the closed set of reason codes of dead letters."""
 
     EMPTY = "empty"
-    """A message without value, or of no bytes, that is not an end marker."""
+    """A message without value, or of no bytes, that has no mark."""
     UNEXPECTED_MARK = "unexpected-mark"
-    """The header `barograph-mark` on the live clock, which accepts no end markers, or with another value than `end`."""
+    """An end marker on the live clock, which accepts none, or a heartbeat that cannot be read."""
     NOT_JSON = "not-json"
     """The message is not UTF-8, not JSON, or truncated."""
     NOT_AN_OBJECT = "not-an-object"
@@ -112,6 +118,25 @@ class ShadowReason(StrEnum):
     """The candidate returned something else than a number or members of a prediction."""
     CLOSED = "shadow-closed"
     """The shadow was closed before the candidate answered, or before the request."""
+
+
+class PublisherHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a process that publishes predictions reports about itself; no prediction."""
+
+    model: str
+    """The model's name, as in its contract."""
+    producer: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    """The `producer` of its events."""
+    since: Annotated[int, msgspec.Meta(ge=0)]
+    """When the process began to publish, in epoch milliseconds."""
+    seq: Count = 0
+    """The newest `seq`, of sent, waiting and dropped events alike."""
+    queued: Count = 0
+    """Events that wait or are in flight, labels included."""
+    ended: bool = False
+    """Whether the process has ended: the heartbeat is its farewell."""
+    discarded: Annotated[dict[Cause, Count], msgspec.Meta(max_length=20)] = msgspec.field(default_factory=dict)
+    """Of a farewell: events that were not sent, by the causes of `Stats.dropped` and `not-delivered`; labels too."""
 
 
 class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"class_": "class"}):

@@ -1,4 +1,4 @@
-"""Rows of `errors`, `producers` and `dead_letter_counts`: each record has its own, and a redelivery replaces them."""
+"""Rows of errors, producers, their heartbeats and dead letters, each of one record: a redelivery replaces them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from barograph_server.streams.records import Tally
 
 _ERRORS = ("model", "version", "baseline_id", "slice", "kind", "pane_start", "pane_s", "n", "record_seq")
 _PRODUCERS = ("model", "producer", "pane_start", "pane_s", "n", "first_seq", "last_seq", "record_seq")
+_HEARTBEATS = ("model", "producer", "since", "at", "last_seq", "queued", "ended", "discarded", "record_seq")
 _DEAD = ("topic", "model", "reason", "hour", "n", "record_seq")
 
 
@@ -29,6 +30,11 @@ def tally_rows(tallies: Sequence[tuple[Tally, int]], partials_partition: int) ->
         for tally, record_seq in tallies
         for p in tally.producers
     ]
+    heartbeats = [
+        (tally.model, h.producer, h.since_s, h.at_s, h.last_seq, h.queued, h.ended, h.discarded, record_seq)
+        for tally, record_seq in tallies
+        for h in tally.heartbeats
+    ]
     dead = [
         (tally.topic, tally.model, d.reason, d.hour_s, d.n, record_seq)
         for tally, record_seq in tallies
@@ -38,6 +44,8 @@ def tally_rows(tallies: Sequence[tuple[Tally, int]], partials_partition: int) ->
         yield "errors", _columns(_ERRORS, errors, partials_partition)
     if producers:
         yield "producers", _columns(_PRODUCERS, producers, partials_partition)
+    if heartbeats:
+        yield "heartbeats", _columns(_HEARTBEATS, heartbeats, partials_partition)
     if dead:
         yield "dead_letter_counts", _columns(_DEAD, dead, partials_partition)
 

@@ -11,7 +11,7 @@ Row = dict[str, Any]
 LazyColumns = Callable[[], Columns]
 """Columns that are made only when they are written: those of a wide model are large, and many may be due at once."""
 PaneTable = Literal["volume", "violations", "panes", "rollups", "new_categories"]
-TallyTable = Literal["errors", "producers", "dead_letter_counts"]
+TallyTable = Literal["errors", "producers", "heartbeats", "dead_letter_counts"]
 RowTable = Literal["losses", "offset_ledger", "progress"]
 TableColumns = tuple[PaneTable | TallyTable, Columns | LazyColumns]
 """A table and columns for it."""
@@ -28,6 +28,7 @@ COLUMN_TABLES = (
     "new_categories",
     "errors",
     "producers",
+    "heartbeats",
     "dead_letter_counts",
 )
 """The tables that are written by columns, in the order of writing.

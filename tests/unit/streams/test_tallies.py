@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Reason
 from barograph.contract import Field, Slo
-from barograph.events import encode_arrow
+from barograph.events import PublisherHeartbeat, encode_arrow
 
 from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from barograph_server.streams import tallies
@@ -19,7 +19,7 @@ from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import Decoded, RejectedEvent
 from barograph_server.streams.events.columns import MAX_NAME_CHARS, EncodedNames, ProducerArrivals, encode_names
 from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.records import DeadCount, ErrorCount, ProducerCount, Tally
+from barograph_server.streams.records import DeadCount, ErrorCount, ProducerCount, ProducerHeartbeat, Tally
 from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.sketcher.pane_summary import PaneKey
 from barograph_server.streams.sketcher.summarise import FlushSummaries
@@ -311,11 +311,14 @@ def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
     result = FlushTallies()
     add_kinds(result, {"TimeoutError": 1})
     result.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
+    for seq in (7, 8):
+        result.add_heartbeat(PublisherHeartbeat(model="b", producer="p", since=9_999, seq=seq), HOUR_S * 1000)
     dead = [RejectedEvent(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
     tallies = {tally.model: tally for tally in result.tallies("predictions", "t", [], dead)}
     assert list(tallies) == ["", "b", "m"]
     assert [len(tallies[model].dead) for model in tallies] == [1, 1, 1]
     assert tallies["b"].producers == [ProducerCount("p", 0, 1, 0, 0)]
+    assert tallies["b"].heartbeats == [ProducerHeartbeat("p", HOUR_S, 9, 8, 0, False, {})]
     assert tallies["b"].pane_s == 300
     assert ErrorCount("1", "b", "all", "TimeoutError", 0, 1) in tallies["m"].errors
     assert tallies[""] == Tally(

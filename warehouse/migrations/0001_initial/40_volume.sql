@@ -85,6 +85,25 @@ TTL pane_start + INTERVAL 30 DAY
 SETTINGS deduplicate_merge_projection_mode = 'rebuild', fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Events received from each producer per pane, one row per counting record; kept for 30 days of event time. The views producer_gaps and producer_panes compute the missing events.';
 
+CREATE TABLE IF NOT EXISTS heartbeats
+(
+    partials_partition UInt16 COMMENT 'Partition of the partials topic that contains the model',
+    model LowCardinality(String) COMMENT 'Model of the events',
+    producer String COMMENT 'Publisher process',
+    since DateTime('UTC') COMMENT 'When the process began to publish',
+    at DateTime('UTC') COMMENT 'When Kafka received the heartbeat',
+    last_seq Int64 COMMENT 'Newest seq of the process, of sent, waiting and dropped events alike',
+    queued UInt64 COMMENT 'Events, labels included, that waited in the process',
+    ended Bool COMMENT 'Whether the process has ended: the heartbeat is its farewell',
+    discarded Map(LowCardinality(String), UInt64) COMMENT 'Of a farewell: events, labels included, that were not sent, by cause; empty if another process sent it',
+    record_seq UInt64 COMMENT 'Position of the record in the partials topic: epoch * 2^48 + offset'
+)
+ENGINE = ReplacingMergeTree(record_seq)
+ORDER BY (model, producer)
+TTL at + INTERVAL 30 DAY
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'The last heartbeat of each producer that sent one; kept for 30 days. Superseded rows can remain until the next merge: read it with FINAL.';
+
 CREATE TABLE IF NOT EXISTS dead_letter_counts
 (
     partials_partition UInt16 COMMENT 'Partition of the partials topic that contained the count',
@@ -280,12 +299,14 @@ CREATE VIEW IF NOT EXISTS producer_gaps
     model LowCardinality(String) COMMENT 'Model of the events',
     producer String COMMENT 'Publisher process',
     models UInt64 COMMENT 'Number of models that this producer publishes for; with more than one, gaps cannot be attributed to a model',
-    first_at DateTime('UTC') COMMENT 'Start of the producer''s first pane in the last 30 days',
-    last_at DateTime('UTC') COMMENT 'End of the producer''s last pane',
+    first_at DateTime('UTC') COMMENT 'Start of the producer''s first pane in the last 30 days, or when its process began to publish, if that is known and earlier',
+    last_at DateTime('UTC') COMMENT 'End of the producer''s last pane, or its last heartbeat, if that is later',
+    state LowCardinality(String) COMMENT 'ended: its farewell arrived; silent: no event and no heartbeat for 10 minutes, so it ended without a farewell or is idle; otherwise live',
+    queued UInt64 COMMENT 'Events, labels included, that waited in the process at its last heartbeat; 0 without a heartbeat',
     received UInt64 COMMENT 'Events of the producer in Kafka, including dead-lettered events',
     start_seq Int64 COMMENT 'First expected seq: 0, or the smallest of the last 30 days if the producer started earlier',
-    first_seq Int64 COMMENT 'Smallest received seq',
-    last_seq Int64 COMMENT 'Largest received seq',
+    first_seq Int64 COMMENT 'Smallest received seq, or one more than that of the last heartbeat, if that is smaller',
+    last_seq Int64 COMMENT 'Largest known seq: of a received event, or of the last heartbeat if that is a farewell or 10 minutes old',
     lost Nullable(Int64) COMMENT 'last_seq + 1 - start_seq - received: events published but not in Kafka, or removed by retention before they were read; NULL if the producer publishes for several models, negative if events were duplicated',
     lost_share Nullable(Float64) COMMENT 'lost / (lost + received)',
     unattributed UInt64 COMMENT 'Events of the model in panes with more than 1,000 producers, whose producer is unknown; lost overestimates by at most this number'
@@ -294,14 +315,16 @@ AS
 SELECT
     traffic.model AS model,
     traffic.producer AS producer,
-    shared.models AS models,
+    greatest(shared.models, 1) AS models,
     traffic.first_at AS first_at,
     traffic.last_at AS last_at,
+    multiIf(traffic.ended, 'ended', traffic.last_at < now('UTC') - INTERVAL 10 MINUTE, 'silent', 'live') AS state,
+    traffic.queued AS queued,
     traffic.received AS received,
     if(traffic.first_at < now('UTC') - INTERVAL 29 DAY, traffic.first_seq, 0) AS start_seq,
     traffic.first_seq AS first_seq,
     traffic.last_seq AS last_seq,
-    if(shared.models > 1, NULL, traffic.last_seq + 1 - start_seq - toInt64(traffic.received)) AS lost,
+    if(models > 1, NULL, traffic.last_seq + 1 - start_seq - toInt64(traffic.received)) AS lost,
     lost / (traffic.last_seq + 1 - start_seq) AS lost_share,
     others.n AS unattributed
 FROM
@@ -309,13 +332,27 @@ FROM
     SELECT
         model,
         producer,
-        min(pane_start) AS first_at,
-        max(pane_start + pane_s) AS last_at,
+        min(since) AS first_at,
+        max(at) AS last_at,
         sum(n) AS received,
         min(batch.first_seq) AS first_seq,
-        max(batch.last_seq) AS last_seq
-    FROM producers AS batch FINAL
-    WHERE batch.last_seq >= 0 AND pane_start >= now('UTC') - INTERVAL 30 DAY
+        max(batch.last_seq) AS last_seq,
+        max(batch.queued) AS queued,
+        max(batch.ended) AS ended
+    FROM
+    (
+        SELECT
+            model, producer, pane_start AS since, pane_start + pane_s AS at, n, first_seq, last_seq,
+            0 AS queued, false AS ended
+        FROM producers FINAL
+        WHERE last_seq >= 0 AND pane_start >= now('UTC') - INTERVAL 30 DAY
+        UNION ALL
+        SELECT
+            model, producer, since, at, 0, last_seq + 1,
+            if(ended OR at < now('UTC') - INTERVAL 10 MINUTE, last_seq, -1), queued, ended
+        FROM heartbeats FINAL
+        WHERE at >= now('UTC') - INTERVAL 30 DAY
+    ) AS batch
     GROUP BY model, producer
 ) AS traffic
 LEFT JOIN
@@ -348,7 +385,7 @@ CREATE VIEW IF NOT EXISTS producer_panes
     pane_s UInt32 COMMENT 'Length of the pane in seconds',
     received UInt64 COMMENT 'Events of the producer and pane in Kafka',
     first_seq Int64 COMMENT 'Smallest seq in the pane',
-    last_seq Int64 COMMENT 'Largest seq in the pane',
+    last_seq Int64 COMMENT 'Largest seq in the pane; a last heartbeat that is a farewell or 10 minutes old is a row of its own, with 0 received',
     missing Int64 COMMENT 'Growth of the largest seq so far, minus received; negative if a pane''s events have a seq that an earlier pane already passed. The sum over all panes is lost of producer_gaps'
 )
 AS
@@ -369,13 +406,14 @@ FROM
         if(
             count() OVER earlier > 0,
             max(last_seq) OVER earlier,
-            if(pane_start < now('UTC') - INTERVAL 29 DAY, min(first_seq) OVER (PARTITION BY model, producer), 0) - 1
+            if(min(since) OVER whole < now('UTC') - INTERVAL 29 DAY, min(first_seq) OVER whole, 0) - 1
         ) AS before
     FROM
     (
         SELECT
             model,
             producer,
+            pane_start AS since,
             pane_start,
             pane_s,
             sum(n) AS received,
@@ -384,8 +422,14 @@ FROM
         FROM producers AS batch FINAL
         WHERE batch.last_seq >= 0 AND pane_start >= now('UTC') - INTERVAL 30 DAY
         GROUP BY model, producer, pane_s, pane_start
+        UNION ALL
+        SELECT model, producer, since, at, 0, 0, last_seq + 1, last_seq
+        FROM heartbeats FINAL
+        WHERE (ended OR at < now('UTC') - INTERVAL 10 MINUTE) AND at >= now('UTC') - INTERVAL 30 DAY
     )
-    WINDOW earlier AS (PARTITION BY model, producer ORDER BY pane_start ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    WINDOW
+        whole AS (PARTITION BY model, producer),
+        earlier AS (PARTITION BY model, producer ORDER BY pane_start ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ) AS batch
 COMMENT 'Losses before Kafka over time: per model, producer and pane of the last 30 days. Filter by model.';
 
@@ -394,8 +438,10 @@ CREATE VIEW IF NOT EXISTS producer_totals
     model LowCardinality(String) COMMENT 'Model of the events',
     producer String COMMENT 'Publisher process',
     models UInt64 COMMENT 'Number of models that this producer publishes for; with more than one, gaps cannot be attributed to a model',
-    first_at DateTime('UTC') COMMENT 'Start of the producer''s first retained pane',
-    last_at DateTime('UTC') COMMENT 'End of the producer''s last pane',
+    first_at DateTime('UTC') COMMENT 'Start of the producer''s first retained pane, or when its process began to publish, if that is known and earlier',
+    last_at DateTime('UTC') COMMENT 'End of the producer''s last pane, or its last heartbeat, if that is later',
+    state LowCardinality(String) COMMENT 'ended, silent or live, as in producer_gaps',
+    queued UInt64 COMMENT 'Events, labels included, that waited in the process at its last heartbeat; 0 without a heartbeat',
     received UInt64 COMMENT 'Events of the producer in Kafka; a repeated write counts twice until the next merge',
     lost Nullable(Int64) COMMENT 'Lower bound of the events published but not in Kafka, or removed by retention before they were read; NULL if the producer publishes for several models, negative if events were duplicated',
     lost_share Nullable(Float64) COMMENT 'lost / (lost + received)'
@@ -407,6 +453,8 @@ SELECT
     count() OVER (PARTITION BY producer) AS models,
     first_at,
     last_at,
+    multiIf(ended, 'ended', last_at < now('UTC') - INTERVAL 10 MINUTE, 'silent', 'live') AS state,
+    queued,
     received,
     if(models > 1, NULL, last_seq + 1 - start_seq - toInt64(received)) AS lost,
     lost / (last_seq + 1 - start_seq) AS lost_share
@@ -415,14 +463,35 @@ FROM
     SELECT
         model,
         producer,
-        minIf(pane_start, batch.last_seq >= 0) AS first_at,
-        maxIf(pane_start + pane_s, batch.last_seq >= 0) AS last_at,
-        sumIf(n, batch.last_seq >= 0) AS received,
-        minIf(batch.first_seq, batch.last_seq >= 0) AS least_seq,
-        maxIf(batch.last_seq, batch.last_seq >= 0) AS last_seq,
-        if(first_at < now('UTC') - INTERVAL 29 DAY, least_seq, 0) AS start_seq
-    FROM producers AS batch
+        min(since) AS first_at,
+        max(at) AS last_at,
+        sum(n) AS received,
+        max(batch.last_seq) AS last_seq,
+        max(batch.queued) AS queued,
+        max(batch.ended) AS ended,
+        if(first_at < now('UTC') - INTERVAL 29 DAY, min(batch.first_seq), 0) AS start_seq
+    FROM
+    (
+        SELECT
+            model,
+            producer,
+            minIf(pane_start, batch.last_seq >= 0) AS since,
+            maxIf(pane_start + pane_s, batch.last_seq >= 0) AS at,
+            sumIf(n, batch.last_seq >= 0) AS n,
+            minIf(batch.first_seq, batch.last_seq >= 0) AS first_seq,
+            maxIf(batch.last_seq, batch.last_seq >= 0) AS last_seq,
+            0 AS queued,
+            false AS ended
+        FROM producers AS batch
+        GROUP BY model, producer
+        HAVING at >= now('UTC') - INTERVAL 30 DAY
+        UNION ALL
+        SELECT
+            model, producer, since, at, 0, last_seq + 1,
+            if(ended OR at < now('UTC') - INTERVAL 10 MINUTE, last_seq, -1), queued, ended
+        FROM heartbeats FINAL
+        WHERE at >= now('UTC') - INTERVAL 30 DAY
+    ) AS batch
     GROUP BY model, producer
-    HAVING last_at >= now('UTC') - INTERVAL 30 DAY
 )
 COMMENT 'Losses before Kafka of all models at once: a fast lower bound. Use producer_gaps for the exact loss of one model.';

@@ -10,6 +10,9 @@ The outbox therefore has two producers:
   failed and is no longer queued was acknowledged.
 - The *reporting* producer sends messages of several events and messages that a caller waits for, with a report for each
   message. Publishing calls fetch some of these reports (`poll`); a background thread fetches the rest.
+
+A process that is killed loses its queue, and no later number reveals how many events that were. `heartbeats.py` tells
+processors on a third, tiny producer.
 """
 
 from __future__ import annotations
@@ -24,14 +27,16 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from barograph.events import PublisherHeartbeat
 from barograph.publisher import lifetime
+from barograph.publisher.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
 from barograph.publisher.kafka_errors import hide_config
 from barograph.publisher.retry_schedule import RetrySchedule
 
@@ -61,6 +66,8 @@ REPLACEMENT_MAX_RETRY_S = 60.0
 """First and longest nominal delay between attempts to replace producers after a fatal error."""
 PURGE_TIMEOUT_S = 0.1
 """How long to wait for the delivery reports of purged messages."""
+ANSWER_TIMEOUT_S = 1.0
+"""How long `close` waits, beyond its timeout, for answers to messages in flight and to the farewell."""
 MAX_VIOLATIONS = 1_000
 """Pairs of field and kind that are counted by name. The names of unknown features are unbounded."""
 _TOPIC_UNKNOWN = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
@@ -85,7 +92,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
     """Events that were not sent, by cause: queue-full, too-large, invalid, closed, error."""
     failed: int
-    """Events that were sent and not acknowledged: Kafka rejected them or did not answer in time."""
+    """Events that Kafka rejected, did not answer in time, or had not received when the publisher was closed. Those in
+    flight at that time may have arrived."""
     waiting: int
     """Events that are queued or in flight."""
     queued: int
@@ -143,6 +151,7 @@ class Outbox:
         self._clock = clock
         self._uniform = uniform
         self._closed = False
+        self._identity: tuple[str, str, Callable[[], int], str | os.PathLike[str] | None] | None = None
         self._reset()
         self._start()
         lifetime.register(self)
@@ -150,7 +159,8 @@ class Outbox:
     def _reset(self) -> None:
         """Discard the state of another process: a forked child is a producer of its own."""
         self.producer_id = f"{socket.gethostname()[:60]}-{os.getpid()}-{os.urandom(4).hex()}"
-        self.seq = itertools.count()
+        self._numbers = itertools.count()
+        self.seq: Iterator[int] = self._numbers
         self._lock = threading.RLock()
         self._factory_lock = threading.Lock()
         self._reporting: Any = None
@@ -159,6 +169,11 @@ class Outbox:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._accepted = self._delivered = self._failed = self._bytes = 0
+        self._unanswered = self._purged_messages = 0
+        self._heartbeats: Heartbeats | None = None
+        self._accepted_before = self._dropped_before = 0
+        self._was_behind = False
+        self._next_queue_check_s = float("-inf")
         self._offset_ranges: dict[tuple[str, int], tuple[int, int]] = {}
         self._dropped: Counter[str] = Counter()
         self._violations: Counter[tuple[str, str]] = Counter()
@@ -176,6 +191,33 @@ class Outbox:
             REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S, clock=self._clock, uniform=self._uniform
         )
 
+    def send_heartbeats(
+        self, topic: str, model: str, now_ms: Callable[[], int], folder: str | os.PathLike[str] | None
+    ) -> None:
+        """Begin to report the last sequence number while events wait and at the end; not of a batch job.
+
+        Args:
+            topic: The topic of the predictions.
+            model: The model of all events.
+            now_ms: Returns milliseconds since the Unix epoch.
+            folder: The state folder, in which the number survives a kill; None for none.
+        """
+        self._identity = None if self._wait else (topic, model, now_ms, folder)
+        self._start_heartbeats()
+
+    def _start_heartbeats(self) -> None:
+        if self._identity is None or self._heartbeats is not None:
+            return
+        topic, model, now_ms, folder = self._identity
+        heartbeat = PublisherHeartbeat(model=model, producer=self.producer_id, since=now_ms())
+        build = partial(self._build_producer, 0)
+        try:
+            self._heartbeats = Heartbeats(topic, heartbeat, folder, build, self._clock)
+        except Exception as error:
+            self.warn("the last sequence number is not written to the state folder", f"{folder}: {error}")
+            self._heartbeats = Heartbeats(topic, heartbeat, None, build, self._clock)
+        self.seq = self._heartbeats.record(self._numbers, self._last_seq())
+
     def _start(self) -> None:
         with self._lock:
             if self._closed:
@@ -187,6 +229,7 @@ class Outbox:
                     self._failure_only = self._build_failure_only(self._generation)
                 self._thread = threading.Thread(target=self._run, name="barograph-publisher", daemon=True)
                 self._thread.start()
+                self._start_heartbeats()
                 lifetime.close_at_exit(self)
 
     def _reporting_producer(self) -> Any:
@@ -394,7 +437,7 @@ class Outbox:
                     self._offset_ranges[key] = min(start, offset), max(end, offset + 1)
                 return
             self._failed += n_events
-            self._first_failure = self._first_failure or error.str()
+            self._record_failure(n_events, error)
 
     def _on_failed_delivery(
         self, reference: weakref.ref[FailureOnlyProducer], error: KafkaError | None, _message: Any
@@ -403,7 +446,15 @@ class Outbox:
         if error is not None and producer is not None:
             with self._lock:
                 producer.failed += 1
-                self._first_failure = self._first_failure or error.str()
+                self._record_failure(1, error)
+
+    def _record_failure(self, n_events: int, error: KafkaError) -> None:
+        """Record why a message was not acknowledged. Hold the lock."""
+        if error.code() == KafkaError._PURGE_INFLIGHT:
+            self._unanswered += n_events
+            return
+        self._first_failure = self._first_failure or error.str()
+        self._purged_messages += error.code() == KafkaError._PURGE_QUEUE
 
     def _on_error(self, generation: int, error: KafkaError) -> None:
         with self._lock:
@@ -551,7 +602,30 @@ class Outbox:
             self.warn("the publisher's background thread continues after an error", type(error).__name__)
             _LOG.debug("the publisher's background thread continues after an error", exc_info=True)
         with contextlib.suppress(Exception):
+            self._beat()
+        with contextlib.suppress(Exception):
             self._log_losses()
+
+    def _beat(self) -> None:
+        """Send a heartbeat if events waited or were dropped since the last check, and one when they no longer are."""
+        heartbeats = self._heartbeats
+        if heartbeats is None or self._has_fatal_error or self._closed:
+            return
+        heartbeats.poll()
+        if self._clock() < self._next_queue_check_s:
+            return
+        self._next_queue_check_s = self._clock() + HEARTBEAT_INTERVAL_S
+        stats = self.stats
+        n_done, n_dropped = stats.published + stats.failed, stats.dropped.get("queue-full", 0)
+        is_behind = n_done < self._accepted_before or n_dropped > self._dropped_before
+        self._accepted_before, self._dropped_before = n_done + stats.waiting, n_dropped
+        if is_behind or self._was_behind:
+            heartbeats.beat(self._last_seq(), stats.waiting)
+        self._was_behind = is_behind
+
+    def _last_seq(self) -> int:
+        """Return the newest sequence number, -1 if there is none."""
+        return int(repr(self._numbers)[len("count(") : -1]) - 1  # without taking a number
 
     def _replace_producers(self) -> None:
         """Replace the producers after a fatal error: librdkafka accepts no messages after one.
@@ -609,8 +683,8 @@ class Outbox:
             self._metadata_requests.add(topic)
             self._next_metadata_request_s = self._clock() + METADATA_RETRY_S
 
-    def _log_losses(self) -> None:
-        """Log each kind of loss when it begins, then at most once a minute."""
+    def _log_losses(self, *, is_last: bool = False) -> None:
+        """Log each kind of loss when it begins, then at most once a minute, and finally at the end."""
         with self._lock:
             losses = {
                 f"events dropped: {cause}": (n, self._detail.get(cause, "")) for cause, n in self._dropped.items()
@@ -618,12 +692,13 @@ class Outbox:
             losses |= {message: (n, self._detail.get(message, "")) for message, n in self._warnings.items()}
             producer = self._failure_only
             n_failed = self._failed + (0 if producer is None else producer.failed)
-            losses["events not delivered"] = n_failed, self._first_failure
+            losses["events not delivered"] = n_failed - self._unanswered, self._first_failure
+            losses["events sent without an answer from Kafka, which may have arrived"] = self._unanswered, ""
             losses["no broker answers, events wait in the queue"] = self._outages, self._detail.get("kafka", "")
         now_s = self._clock()
         for message, (count, detail) in losses.items():
             last_s, logged = self._logged.get(message, (float("-inf"), 0))
-            if count > logged and now_s - last_s >= LOG_INTERVAL_S:
+            if count > logged and (is_last or now_s - last_s >= LOG_INTERVAL_S):
                 self._logged[message] = now_s, count
                 _LOG.warning("%s (%d so far) %s", message, count, detail)
 
@@ -661,7 +736,10 @@ class Outbox:
             )
 
     def close(self, timeout_s: float) -> int:
-        """Flush, stop the thread, reject later events and return how many messages were lost. Idempotent.
+        """Flush, stop the thread, reject later events and return how many messages were not acknowledged. Idempotent.
+
+        Messages that are queued after the timeout are discarded. Then one more second may pass, for answers to messages
+        in flight and for the farewell.
 
         Args:
             timeout_s: The longest wait for queued messages.
@@ -669,24 +747,47 @@ class Outbox:
         if self._closed:
             return 0
         self._closed = True
+        left = 0
         try:
-            left = self.flush(timeout_s)
+            self.flush(timeout_s)
         finally:
             self._stop.set()
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join(1.0)
-            _purge(self._producers())
+            left = self._end(self._producers())
             with self._lock:
                 self._settle()
                 self._reporting = self._failure_only = None
             lifetime.unregister(self)
-        self._log_losses()
+        self._log_losses(is_last=True)
+        return left
+
+    def _end(self, producers: Sequence[Any]) -> int:
+        """Discard queued messages, say farewell, and return how many messages were not acknowledged."""
+        deadline_s, purged_before = self._clock() + ANSWER_TIMEOUT_S, self._purged_messages
+        _purge(producers, in_flight=False, timeout_s=0.0)
+        heartbeats, stats, last_seq = self._heartbeats, self.stats, self._last_seq()
+        if heartbeats is not None and last_seq >= 0:
+            discarded = {**stats.dropped, **({"not-delivered": stats.failed} if stats.failed else {})}
+            if discarded or stats.waiting or heartbeats.is_farewell_due:
+                with contextlib.suppress(Exception):
+                    heartbeats.say_farewell(last_seq, stats.waiting, discarded)
+        for kafka in producers:
+            with contextlib.suppress(Exception):
+                kafka.flush(max(0.0, deadline_s - self._clock()))
+        left = self._purged_messages - purged_before + sum(map(len, producers))
+        if heartbeats is not None:
+            with contextlib.suppress(Exception):
+                heartbeats.close(max(0.0, deadline_s - self._clock()))
+        _purge(producers)
         return left
 
     def after_fork(self) -> None:
         """In a forked child: abandon the parent's producers and start over at the next event."""
         for kafka in self._producers():
             lifetime.leak(kafka)
+        if self._heartbeats is not None:
+            self._heartbeats.abandon()
         self._reset()
 
 
@@ -716,12 +817,12 @@ def kafka_settings(
     }
 
 
-def _purge(producers: Iterable[Any]) -> None:
-    """Discard queued and in-flight messages and fetch their delivery reports."""
+def _purge(producers: Iterable[Any], *, in_flight: bool = True, timeout_s: float = PURGE_TIMEOUT_S) -> None:
+    """Discard queued messages, with `in_flight` also those in flight, and fetch their delivery reports."""
     for kafka in producers:
         with contextlib.suppress(Exception):
-            kafka.purge()
-            kafka.flush(PURGE_TIMEOUT_S)
+            kafka.purge(in_flight=in_flight)
+            kafka.flush(timeout_s)
 
 
 def _drop_cause(error: Exception) -> DropCause:

@@ -33,6 +33,7 @@ from barograph.events import (
     Label,
     Role,
 )
+from barograph.publisher.heartbeats import STATE_VARIABLE
 from barograph.publisher.label_events import send_label
 from barograph.publisher.lifetime import EXIT_FLUSH_S
 from barograph.publisher.observation import Observation
@@ -66,7 +67,7 @@ class Publisher:
 
     A publisher may be shared between threads. After a fork, the child becomes a producer of its own at its first event.
     Use it as a context manager, or call `close`. A process that exits without either waits up to five seconds for
-    queued events.
+    queued events, and one more to report how many are lost.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Publisher:
         *,
         topic_prefix: str = "",
         key: bytes = b"",
+        state_dir: str | os.PathLike[str] | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
         timer_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -88,6 +90,7 @@ class Publisher:
             outbox: The queue.
             topic_prefix: Precedes the topics' names.
             key: The secret for hashed fields.
+            state_dir: The state folder; None for none.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the default time of events.
             timer_ns: Returns nanoseconds that never go back; measures latency in `observe`.
         """
@@ -103,6 +106,7 @@ class Publisher:
         self._has_pii = any(self._pii.actions(map_name) for map_name in (FEATURES, CONTEXT, METRICS))
         self._validator = Validator(contract)
         self._label_reader = LabelReader(contract.label)
+        outbox.send_heartbeats(self._predictions_topic, self._model, lambda: wall_clock_ns() // _NS_PER_MS, state_dir)
 
     @classmethod
     def from_contract(
@@ -116,6 +120,7 @@ class Publisher:
         key: str | bytes | None = None,
         max_queued: int = 100_000,
         max_queued_bytes: int = 64 << 20,
+        state_dir: str | os.PathLike[str] | None = None,
         kafka: Mapping[str, Any] | None = None,
     ) -> Self:
         """Create a publisher for one version of a contract's model.
@@ -132,6 +137,9 @@ class Publisher:
             key: The secret for hashed fields; by default the environment variable BAROGRAPH_PII_KEY.
             max_queued: The most messages in each of two queues: one for single predictions, one for all other messages.
             max_queued_bytes: The most bytes in each of the two queues.
+            state_dir: A folder on this machine in which a file of about 200 bytes holds the last `seq` of each serving
+                process, so that after a kill another process reports it; by default the environment variable
+                BAROGRAPH_STATE_DIR, else none.
             kafka: Further librdkafka settings, such as `security.protocol`; they override the publisher's own.
 
         Raises:
@@ -155,7 +163,8 @@ class Publisher:
         secret = read_key(contract, key)
         settings = {**kafka_settings(bootstrap_servers, on_full, max_queued, max_queued_bytes), **(kafka or {})}
         outbox = Outbox(settings, wait=on_full == "wait")
-        publisher = cls(contract, version, outbox, topic_prefix=topic_prefix, key=secret)
+        state_dir = state_dir or os.environ.get(STATE_VARIABLE) or None
+        publisher = cls(contract, version, outbox, topic_prefix=topic_prefix, key=secret, state_dir=state_dir)
         if on_full == "wait":
             try:
                 for topic in (publisher._predictions_topic, publisher._labels_topic):
@@ -512,10 +521,12 @@ class Publisher:
         return self._outbox.flush(timeout_s)
 
     def close(self, timeout_s: float = EXIT_FLUSH_S) -> int:
-        """Flush, disconnect from Kafka and return how many messages were lost. Later events are dropped (`closed`).
+        """Flush, disconnect from Kafka and return how many messages Kafka did not acknowledge.
+
+        Later events are dropped (`closed`).
 
         Args:
-            timeout_s: The longest wait for queued messages.
+            timeout_s: The longest wait for queued messages. One more second may pass if messages are left.
 
         Raises:
             PublishError: Only with `on_full="wait"`: messages were lost.

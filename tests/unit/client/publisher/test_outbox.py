@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -36,9 +37,6 @@ def test_a_waiting_publisher_knows_the_offsets_of_its_events() -> None:
     scripted.publisher.flush()
     assert scripted.publisher.offset_ranges == {("p-predictions", 0): (0, 5)}
     scripted.publisher.close()
-
-
-# --- replacing producers after a fatal error ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_failures", [1, 5])
@@ -136,9 +134,6 @@ def test_background_work_continues_after_an_error_and_reports_it_once_a_minute(
     assert warnings(caplog)[0] == "the publisher's background thread continues after an error (1 so far) OSError"
 
 
-# --- forks, logs, metadata ---------------------------------------------------------------------------------------
-
-
 def test_a_forked_child_abandons_the_parents_producer_and_never_frees_it(serving: ScriptedPublisher) -> None:
     serving.publisher.prediction(id="a")
     inherited, parent_id = weakref.ref(serving.kafka), serving.outbox.producer_id
@@ -153,9 +148,7 @@ def test_a_forked_child_abandons_the_parents_producer_and_never_frees_it(serving
     assert (event["id"], event["seq"], event["producer"] == parent_id) == ("b", 0, False)
 
 
-def test_losses_are_logged_at_most_once_a_minute_and_without_values(
-    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_losses_are_logged_at_most_once_a_minute_and_without_values(serving: ScriptedPublisher, caplog: Any) -> None:
     for _ in range(3):
         serving.publisher.prediction(id="a", features=["secret"])  # type: ignore[arg-type]
         serving.outbox.maintain()
@@ -166,9 +159,7 @@ def test_losses_are_logged_at_most_once_a_minute_and_without_values(
     assert "secret" not in caplog.text
 
 
-def test_a_new_topic_is_retried_until_it_is_known(
-    batch_job: ScriptedPublisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_topic_is_retried_until_it_is_known(batch_job: ScriptedPublisher, monkeypatch: Any) -> None:
     monkeypatch.setattr("barograph.publisher.outbox.TOPIC_RETRY_S", 0.0)
     batch_job.script.topic_answers = [UNKNOWN_TOPIC, KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 0, 3]
     assert batch_job.outbox.fetch_partition_count("p-predictions") == 3

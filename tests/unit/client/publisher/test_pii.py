@@ -116,7 +116,7 @@ def test_messages_contain_no_personal_data() -> None:
     )
     publisher.predictions(pa.table({"id": ["a"], "email": ["ana@x"], "zip": ["10997"]}))
     publisher.close()
-    single, batch = producer.values
+    single, batch, _farewell = producer.values
     for secret in (b"ana@x", b"10997", b"98765.4321", b"cost"):
         assert secret not in single
     assert b"ana@x" not in batch

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -46,18 +47,11 @@ def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher)
     assert "key" not in serving.script.delivered[0].options
 
 
-def test_text_in_the_place_of_a_number_is_counted_and_logged(
-    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_text_in_the_place_of_a_number_is_counted_and_logged(serving: ScriptedPublisher, caplog: Any) -> None:
     serving.publisher.prediction(id="a", score=0.7, latency_ms=1, scores={"late": 0.7}, metrics={"tokens": 3})
     assert serving.stats.violations == {}
-    serving.publisher.prediction(
-        id="b",
-        score="0.7",  # type: ignore[arg-type]
-        latency_ms="3",  # type: ignore[arg-type]
-        scores={"late": "0.7"},  # type: ignore[dict-item]
-        metrics={"tokens": "3"},  # type: ignore[dict-item]
-    )
+    texts: Any = {"score": "0.7", "latency_ms": "3", "scores": {"late": "0.7"}, "metrics": {"tokens": "3"}}
+    serving.publisher.prediction(id="b", **texts)
     expected = {("score", "invalid"): 1, ("latency_ms", "invalid"): 1}
     expected |= {("scores.late", "invalid"): 1, ("metrics.tokens", "invalid"): 1}
     assert serving.stats.violations == expected
@@ -69,34 +63,24 @@ def test_text_in_the_place_of_a_number_is_counted_and_logged(
     assert "score is text; publish a number" in logged
 
 
-def test_a_label_is_published_under_its_key(serving: ScriptedPublisher) -> None:
-    serving.publisher.label(id="a", label=True, at=1700000000000)
-    assert serving.flush_events() == [{"model": "m", "id": "a", "label": True, "at": 1700000000000}]
-    assert serving.script.delivered[0].topic == "p-labels"
-    assert serving.script.delivered[0].options["key"] == b"m\x00a"
-
-
-def test_defaults_other_versions_and_other_mappings(serving: ScriptedPublisher) -> None:
+def test_defaults_other_versions_other_mappings_and_the_key_of_a_label(serving: ScriptedPublisher) -> None:
     serving.publisher.prediction(id="a", version="4", features=MappingProxyType({"x": 1}))
     serving.publisher.prediction(id="a")
     first, second = serving.flush_events()
     assert (first["version"], first["features"]) == ("4", {"x": 1})
     assert (second["version"], second["at"]) == ("3", 1700000000123), "the publisher's version, the current time"
     serving.publisher.label(id="a", label="late")
-    assert serving.flush_events()[-1]["at"] == 1700000000123
+    assert serving.flush_events()[-1] == {"model": "m", "id": "a", "label": "late", "at": 1700000000123}
+    assert serving.script.delivered[-1].topic == "p-labels"
+    assert serving.script.delivered[-1].options["key"] == b"m\x00a"
 
 
 def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> None:
     bad: list[dict[str, Any]] = [
-        {"id": None},
-        {"id": ""},
-        {"id": "a", "at": "yesterday"},
-        {"id": "a", "role": "canary"},
-        {"id": "a", "version": 3},
-        {"id": "a", "scores": 0.5},
+        *({"id": None}, {"id": ""}, {"id": "a", "at": "yesterday"}, {"id": "a", "role": "canary"}),
+        *({"id": "a", "version": 3}, {"id": "a", "scores": 0.5}),
         {"id": "a", "scores": {str(i): 0.5 for i in range(MAX_MEMBERS + 1)}},
-        {"id": "a", "features": [1, 2]},
-        {"id": "a", "context": "JFK"},
+        *({"id": "a", "features": [1, 2]}, {"id": "a", "context": "JFK"}),
         {"id": "a", "features": {str(i): i for i in range(MAX_MEMBERS + 1)}},
     ]
     for n_dropped, members in enumerate(bad, 1):
@@ -113,9 +97,7 @@ def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> 
     assert serving.stats.dropped == {"invalid": len(bad) + 5}
 
 
-def test_events_and_labels_that_are_too_large_are_counted(
-    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_events_and_labels_that_are_too_large_are_counted(serving: ScriptedPublisher, caplog: Any) -> None:
     serving.publisher.label(id="a", label="y" * MAX_EVENT_BYTES)
     serving.outbox.maintain()
     assert f"a label has {MAX_EVENT_BYTES + 52:,} bytes; at most {MAX_EVENT_BYTES:,} are sent" in caplog.text
@@ -125,15 +107,18 @@ def test_events_and_labels_that_are_too_large_are_counted(
 
 
 def test_a_full_queue_drops_events_and_counts_them(serving: ScriptedPublisher) -> None:
-    serving.script.queue_size = 2
+    serving.script.queue_size, serving.script.can_flush = 2, False
     for i in range(5):
         serving.publisher.prediction(id=str(i))
-    assert serving.stats.dropped == {"queue-full": 3}
-    assert serving.stats.queued == 2
-    assert serving.stats.waiting == 2
-    serving.publisher.flush()
+    assert (serving.stats.dropped, serving.stats.queued, serving.stats.waiting) == ({"queue-full": 3}, 2, 2)
+    serving.publisher.label(id="a", label=True)
+    assert serving.publisher.flush(0) == 3
+    serving.script.can_flush = True
+    assert serving.publisher.flush(0) == 0
+    assert serving.stats.bytes == sum(len(message.value) for message in serving.script.delivered) > 0
     serving.publisher.prediction(id="5")
-    assert [event["seq"] for event in serving.flush_events()] == [0, 1, 5], "the gap reveals the loss"
+    numbers = [event["seq"] for event in serving.flush_events() if "seq" in event]
+    assert numbers == [0, 1, 5], "the gap reveals the loss"
 
 
 def test_no_kafka_error_reaches_the_caller(serving: ScriptedPublisher) -> None:
@@ -149,26 +134,14 @@ def test_no_kafka_error_reaches_the_caller(serving: ScriptedPublisher) -> None:
         assert serving.stats.published == serving.stats.waiting == 0
 
 
-def test_flush_returns_the_number_of_messages_left_and_accepted_bytes_are_counted(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a")
-    serving.publisher.label(id="a", label=True)
-    serving.script.can_flush = False
-    assert serving.publisher.flush(0) == 2
-    serving.script.can_flush = True
-    assert serving.publisher.flush(0) == 0
-    assert serving.stats.bytes == sum(len(message.value) for message in serving.script.delivered) > 0
-
-
 def test_events_after_close_are_dropped_and_a_second_close_does_nothing(serving: ScriptedPublisher) -> None:
     with serving.publisher as publisher:
         publisher.prediction(id="a")
-    assert len(serving.script.delivered) == 1
     serving.publisher.prediction(id="b")
     serving.publisher.label(id="b", label=True)
     assert serving.publisher.close() == 0
-    assert len(serving.script.delivered) == 1
+    assert len(serving.script.delivered) == len(serving.producers) == 1, "and no farewell"
     assert serving.stats.dropped == {"closed": 2}
-    assert len(serving.producers) == 1
 
 
 def test_threads_can_share_a_publisher_and_sequence_numbers_are_unique(serving: ScriptedPublisher) -> None:
@@ -176,11 +149,8 @@ def test_threads_can_share_a_publisher_and_sequence_numbers_are_unique(serving: 
         for i in range(500):
             serving.publisher.prediction(id=f"{thread}-{i}")
 
-    threads = [threading.Thread(target=serve, args=(thread,)) for thread in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(serve, range(4)))
     events = serving.flush_events()
     assert sorted(event["seq"] for event in events) == list(range(2000))
     assert serving.stats.published == len(events) == 2000
@@ -200,13 +170,81 @@ def test_single_events_and_tables_are_counted_together(serving: ScriptedPublishe
     assert (serving.stats.waiting, serving.stats.published, serving.stats.failed) == (0, 3, 3)
 
 
-def test_events_that_are_queued_at_close_are_counted_as_failed(serving: ScriptedPublisher) -> None:
+@pytest.mark.parametrize(
+    ("broker", "left", "published", "failed", "queue_full"),
+    [  # Whether it answers, how many messages are in flight, the size of the queue.
+        ((False, 2, 9), 6, 1, 7, {}),
+        ((True, 0, 9), 6, 1, 7, {}),
+        ((True, 2, 9), 3, 5, 3, {}),
+        ((True, 2, 2), 0, 5, 0, {"queue-full": 3}),
+    ],
+)
+def test_a_farewell_has_the_last_number_and_messages_in_flight_are_not_lost(
+    serving: ScriptedPublisher, caplog: Any, broker: Any, left: int, published: int, failed: int, queue_full: Any
+) -> None:
+    script = serving.script
     serving.publisher.prediction(id="a")
     serving.publisher.flush()
-    serving.publisher.prediction(id="b")
-    serving.script.can_flush = False
-    assert serving.publisher.close(0) == 1
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
+    script.can_flush, (script.answers_after_purge, script.n_in_flight, script.queue_size) = False, broker
+    for i in range(5):
+        serving.publisher.prediction(id=str(i))
+    serving.publisher.predictions(pa.table({"id": ["t", "u"]}))
+    serving.publisher.prediction(id="")
+    assert serving.publisher.close(0) == left
+    dropped = {**queue_full, "invalid": 1}
+    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (published, failed, dropped)
+    discarded = dropped | ({"not-delivered": failed} if failed else {})
+    farewell = {"model": "m", "producer": serving.outbox.producer_id, "since": 1_700_000_000_123}
+    assert serving.heartbeats() == [{**farewell, "seq": 8, "ended": True, "discarded": discarded}] * broker[0]
+    unanswered = 0 if broker[0] else 4
+    assert (f"may have arrived ({unanswered} so far)" in caplog.text) == (unanswered > 0)
+    assert (f"events not delivered ({failed - unanswered} so far)" in caplog.text) == (failed > 0)
+
+
+def test_while_events_wait_a_heartbeat_a_second_says_how_many(serving: ScriptedPublisher) -> None:
+    for n_events, elapsed_s, n_beats in ((3, 0, 0), (1, 1, 0), (2, 1, 1), (0, 0.9, 1), (3, 0.1, 2)):
+        serving.now_s += elapsed_s
+        serving.outbox.maintain()
+        for _ in range(n_events):
+            serving.publisher.prediction(id="a")
+        assert len(serving.heartbeats()) == n_beats
+    serving.publisher.flush()
+    for _ in range(3):
+        serving.now_s += 1
+        serving.outbox.maintain()
+    assert [(each["seq"], each.get("queued", 0)) for each in serving.heartbeats()] == [(3, 4), (5, 6), (8, 0)]
+    serving.publisher.close()
+    assert [(each["seq"], each.get("ended")) for each in serving.heartbeats()[3:]] == [(8, True)]
+
+
+def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path) -> None:
+    killed, silent, other = (ScriptedPublisher(Contract(model="m"), state_dir=tmp_path) for _ in range(3))
+    for i in range(300):
+        killed.publisher.prediction(id=str(i))
+    assert other.publisher.predictions(pa.table({"id": ["a", "b"]})) == 2
+    killed_id = killed.outbox.producer_id
+    content = next(tmp_path.glob(f"*{killed_id}*")).read_bytes()
+    damaged = b"barogr", content[:-1], b"B" + content[1:], b"", content[:8] + b"\x7f" * 8 + content[16:]
+    foreign = {tmp_path / f"p-predictions.{i}.state": value for i, value in enumerate(damaged)}
+    for path, value in {**foreign, tmp_path / "q": content}.items():
+        path.write_bytes(value)
+    (tmp_path / "p-predictions.folder.state").mkdir()
+    for each in (killed, silent):
+        each.outbox.after_fork()  # frees the lock, as the kernel does at a kill
+    for error in (KafkaError(KafkaError._MSG_TIMED_OUT), None):
+        other.script.delivery_error, other.script.delivered = error, []
+        other.outbox.maintain()
+        other.outbox.maintain()
+        [farewell] = other.heartbeats()
+        assert (farewell["producer"], farewell["ended"], farewell["seq"]) == (killed_id, True, 299)
+        other.now_s += 10
+    other.outbox.maintain()
+    assert [each["seq"] for each in other.heartbeats()] == [299, 1], "the second is its own heartbeat"
+    assert len(list(tmp_path.iterdir())) == len(foreign) + 3
+    other.publisher.close()
+    assert len(list(tmp_path.iterdir())) == len(foreign) + 2, "all of its own events arrived"
+    assert {path: path.read_bytes() for path in foreign} == foreign
+    ScriptedPublisher(Contract(model="m"), state_dir=tmp_path / "q").publisher.close()
 
 
 def test_observe_times_the_block_and_publishes_the_members_it_set(serving: ScriptedPublisher) -> None:
@@ -282,16 +320,13 @@ def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> 
     assert (serving.stats.published, serving.stats.waiting) == (n + 1, 0)
 
 
-FLAG = Contract(model="m", label=LabelSpec(type="bool", positive=True))
-
-
 def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
-    scripted = ScriptedPublisher(FLAG)
+    contract = Contract(model="m", label=LabelSpec(type="bool", positive=True))
+    scripted, waiting = ScriptedPublisher(contract), ScriptedPublisher(contract, wait=True)
     scripted.publisher.label(id="a", label="maybe")
     assert scripted.publisher.labels(pa.table({"id": ["b", "c"], "label": ["yes", "maybe"]})) == 1
     assert scripted.stats.dropped == {"invalid": 2}
     scripted.publisher.close()
-    waiting = ScriptedPublisher(FLAG, wait=True)
     remedy = "true or false, 1 or 0, yes or no by the contract's label; convert it, or"
     with pytest.raises(PublishError, match=remedy):
         waiting.publisher.label(id="a", label="maybe")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
-from barograph_server.streams.records import DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally
+from barograph_server.streams.records import DeadCount, ErrorCount, OffsetRange, ProducerCount, ProducerHeartbeat, Tally
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, make_registry
 from tests.support.monitor_schedule import T0_S, TOPIC
 
@@ -18,6 +18,7 @@ def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
         errors=[ErrorCount("1", "b", "all", "TimeoutError", T0_S, n)],
         producers=[ProducerCount("p", T0_S, n, 0, n - 1)],
         dead=[DeadCount("not-json", T0_S, n)],
+        heartbeats=[ProducerHeartbeat("p", T0_S + n, T0_S, n, 0, False, {})],
     )
 
 
@@ -41,6 +42,7 @@ def test_tallies_are_written_with_the_next_commit_and_count_once() -> None:
     monitor.offset += 2
     monitor.flush(start=5)
     assert sums(monitor) == (5, 5, 5)
+    assert [row["last_seq"] for row in monitor.warehouse.tables["heartbeats"].values()] == [3], "the last one"
     monitor.restart()
     monitor.state.add_tally(second, monitor.offset - 2)
     monitor.flush(start=5)
