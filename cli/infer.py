@@ -41,8 +41,8 @@ def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles)
     heading = SafeText(f"{baseline.source}: {baseline.rows:,} rows{_period(result)} → model ")
     terminal.line(heading.append(baseline.model, "bold").append(f", version {baseline.version}"))
     terminal.table(_columns_table(result))
-    if result.windows_reason:
-        terminal.line(result.windows_reason)
+    for reason in filter(None, (result.windows_reason, *result.critical_reasons)):
+        terminal.line(reason)
     if result.windows:
         lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
         terminal.line(f"φ from windows: {lengths}; {PHI_LEGEND}.", "dim")
@@ -168,7 +168,12 @@ def infer_command(
         ),
     ] = None,
     critical: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A critical field, whose drift pages; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A critical field, whose drift pages; repeatable. By default the features that explain most of the "
+            "score or class.",
+        ),
     ] = None,
     pane: Annotated[
         str | None, typer.Option(help="Pane length, such as 1m or 1h. By default chosen to fit the windows.")

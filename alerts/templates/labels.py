@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from barograph.contract import format_duration
+from barograph.contract.alerts import LARGE_DROP_RATIO
 from barograph.contract.check import label_kind
 
 from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory
 from barograph_server.alerts.text import Form, LabelRef, NumberRef, duration
 from barograph_server.dashboards.uids import panel_link
-from barograph_server.warehouse.signals.labels import Direction, expected_drop, label_age, measured_drop, performance
+from barograph_server.warehouse.signals.labels import (
+    DAYS_IN_ROW,
+    MAIN_METRICS,
+    Direction,
+    expected_drop,
+    label_age,
+    measured_drop,
+    performance,
+)
 
 LABELS_EVERY_S = 600
 """Shortest evaluation interval of rules on labels: their data change by the hour."""
@@ -103,50 +112,62 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
 
 
 def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
-    """Compare metrics without a target with the reference."""
-    points, clear_points = factory.threshold("performance-drop", factory.contract.rate_thresholds.major)
-    window = factory.measured_s("performance-drop", WEEK_S)
+    """Compare metrics with the reference: those without a target, and main ones, whose large drops page."""
+    name, promises = "performance-drop", factory.contract.slo.performance
+    points, clear_points = factory.threshold(name, factory.contract.rate_thresholds.major)
+    large = factory.override(name).fast_threshold or LARGE_DROP_RATIO * points
+    window, day_s = factory.measured_s(name, WEEK_S), max(DAY_S, factory.contract.pane_s)
     length = format_duration(window)
     rules: tuple[tuple[str, tuple[str, ...], Form, float], ...] = (
-        ("", DROPS_IN_POINTS[kind], "number", 1.0),
-        ("relative", RELATIVE_DROPS[kind], "percent", RELATIVE_MARGIN),
+        ("", DROPS_IN_POINTS[kind], "number", points),
+        ("relative", RELATIVE_DROPS[kind], "percent", RELATIVE_MARGIN * points),
+        ("large", MAIN_METRICS[kind], "percent", RELATIVE_MARGIN * large)
+        if kind == "number"
+        else ("large", MAIN_METRICS[kind], "number", large),
     )
-    for part, metrics, form, factor in rules:
-        margin, clear = factor * points, factor * clear_points
-        names = [metric for metric in metrics if metric not in factory.contract.slo.performance]
-        if not names:
+    for part, metrics, form, margin in rules:
+        is_large = part == "large"
+        compared = [metric for metric in metrics if is_large or metric not in promises]
+        if not compared:
             continue
         shown = f"{margin:.3g}" if form == "number" else f"{100 * margin:.3g} %"
+        period = f"the newest {length}" + (f", or each of {DAYS_IN_ROW} days in a row," if is_large else "")
+        target = "a main metric that misses its target or has none" if is_large else "a metric without a target"
         yield from factory.rule(
-            "performance-drop",
-            factory.model_severity,
+            name,
+            "page" if is_large else factory.model_severity,
             part=part,
-            headline="performance falls" if form == "number" else "errors grow",
+            headline="performance collapses"
+            if is_large
+            else "performance falls"
+            if form == "number"
+            else "errors grow",
             summary=(
                 *(LabelRef("metric"), " with mature labels is ", NumberRef("E", form), *INTERVAL[form]),
                 *(" worse than in the reference", *IN_WINDOW_OF_VERSION, f"; the margin is {shown}.", REASON),
             ),
             description=(
-                f"In the newest {length} with mature labels, a metric without a target in slo.performance is worse "
+                f"In {period} with mature labels, {target} in slo.performance is worse "
                 f"than in the reference at equal label age, with its whole interval beyond the margin of {shown}."
             ),
             signal=measured_drop(
                 factory.contract.model,
-                names,
+                compared,
                 length,
                 window,
                 horizon_s,
                 margin,
                 relative=form == "percent",
+                day_s=day_s if is_large else 0,
             ),
             about="performance",
             form=form,
             has_bounds=True,
-            clear=clear,
+            clear=round(margin * clear_points / points, 12),
             long_s=window,
             short_s=window,
             every_s=LABELS_EVERY_S,
-            panel=panel_link("model", "performance_errors" if part == "relative" else "performance"),
+            panel=panel_link("model", "performance_errors" if form == "percent" else "performance"),
             **factory.per_version(window),
         )
 

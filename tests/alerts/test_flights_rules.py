@@ -18,8 +18,10 @@ from barograph_server.alerts import AlertSettings, rules_of
 from barograph_server.alerts.simulator import Replay, Simulation, simulate
 from barograph_server.examples.flights.data import read_flights
 from barograph_server.examples.flights.features import flight_rows
+from barograph_server.examples.flights.model import train
 from barograph_server.examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.performance.metric import difference, proportion
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
 from tests.reference.flights_reference import (
@@ -163,3 +165,21 @@ def test_five_months_are_at_most_four_incidents_and_each_pages(done: Simulation)
     assert september.title == "drift of temp and dewp"
     assert (outage.paged_at or 0) >= second(2013, 12, 31)
     assert {(each.rule.name, each.key) for each in outage.members.values()} == {("null-rate", name) for name in WEATHER}
+
+
+def test_accuracy_is_far_below_the_reference_on_days_and_a_week_but_never_on_three_days_in_a_row() -> None:
+    flights = flight_rows(read_flights())
+    model, replayed = train(between(flights, *TRAINING_DATES)), between(flights, *REPLAY_DATES)
+    replayed = replayed.filter(replayed["label"].is_valid())
+    is_right = (model.scores(replayed) >= 0.5) == replayed["label"].to_numpy().astype(bool)
+    day = replayed["at"].cast(pa.int64()).to_numpy() // (1000 * DAY_S)
+    day -= day.min()
+    first = proportion(is_right[day < 7].sum(), (day < 7).sum())
+
+    def collapses(window: Any) -> Any:
+        return -difference(proportion(np.bincount(window, is_right), np.bincount(window)), first).high > 0.1
+
+    by_day = collapses(day)
+    assert (by_day.sum(), (by_day[1:] & by_day[:-1]).sum()) == (15, 6)
+    assert not (by_day[2:] & by_day[1:-1] & by_day[:-2]).any()
+    assert collapses(day // 7).sum() == 1

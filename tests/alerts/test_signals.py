@@ -55,11 +55,12 @@ SIGNALS: dict[str, Signal] = {
     "expected growth": expected_drop(ODD, ["bias"], "1d", DAY_S, 0.2, relative=True),
     "measured drop": measured_drop(ODD, ["auc", "accuracy"], "1d", DAY_S, 3 * DAY_S, 0.05, relative=False),
     "measured growth": measured_drop(ODD, ["bias"], "1d", DAY_S, 3 * DAY_S, 0.2, relative=True),
+    "large drop": measured_drop(ODD, ["auc"], "7d", 7 * DAY_S, 3 * DAY_S, -0.3, relative=False, day_s=DAY_S),
     "label age": label_age(ODD, 6 * HOUR_S),
     "processor age": processor_age(["sketcher", "monitor"], 60),
 }
 
-OF_MATURE_LABELS = ("performance", "bias", "measured drop", "measured growth")
+OF_MATURE_LABELS = ("performance", "bias", "measured drop", "measured growth", "large drop")
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,6 @@ def test_a_period_that_cannot_be_a_reference_is_rejected(
     ):
         assert message in rejection(version, *span)
     client.command(f"ALTER TABLE predictions DELETE WHERE toUnixTimestamp(at) < {START_MS // 1000 + 2 * 86400}")
-    deleted = f"{2 * PER_DAY} of the {7 * PER_DAY} predictions of the period have been deleted"
+    deleted = f"{2 * PER_DAY} of the {7 * PER_DAY:,} predictions of the period have been deleted"
     assert deleted in rejection("1", 0, 7)
     assert client.rows("SELECT count() FROM reference_choices") == [(0,)]

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import pytest
-from barograph.contract.alerts import FAST_RATIO
+from barograph.contract.alerts import FAST_RATIO, LARGE_DROP_RATIO
 from numpy.typing import NDArray
 
 from barograph_server.alerts.templates.labels import RELATIVE_MARGIN
@@ -98,16 +98,16 @@ MARGIN = 0.05
 """The default of `thresholds.rates.major`."""
 
 
-def beyond_margin(metric: str, labels: int, reference_size: int) -> float:
-    """The share of quiet weeks whose metric is beyond the margin by chance."""
+def beyond_margin(metric: str, labels: int, reference_size: int, margin: float = MARGIN) -> float:
+    """The share of quiet windows whose metric is beyond the margin by chance."""
     rng = np.random.default_rng([labels, reference_size])
     measure = errors_of_numbers if metric == "mae" else measured
     window, reference = measure(rng, labels)[metric], measure(rng, labels * reference_size)[metric]
     change = difference(window, reference)
     if metric in ("accuracy", "auc"):
-        is_beyond = -change.high > MARGIN
+        is_beyond = -change.high > margin
     else:
-        is_beyond = change.low / np.abs(reference.value) > RELATIVE_MARGIN * MARGIN
+        is_beyond = change.low / np.abs(reference.value) > RELATIVE_MARGIN * margin
     return float(np.mean(is_beyond & window.enough & change.enough))
 
 
@@ -122,6 +122,9 @@ def beyond_margin(metric: str, labels: int, reference_size: int) -> float:
 def test_quiet_weeks_are_not_beyond_the_margin(labels: int, most: float, reference_size: int) -> None:
     for metric in ("accuracy", "auc", "log_loss", "mae"):
         assert beyond_margin(metric, labels, reference_size) <= most, metric
+    for metric in ("accuracy", "auc", "mae"):
+        large = beyond_margin(metric, labels, reference_size, LARGE_DROP_RATIO * MARGIN)
+        assert large <= (0.001 if labels == 50 else 0), f"{metric}: a page"
 
 
 # ------------------------------------------------------------------------------------- time to detection

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, interval, window_seconds
 from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.signals.labels import MAIN_METRICS
 
 _RANGE = "$__timeFilter(window_end)"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"
@@ -52,8 +55,8 @@ def _promises(name: str, condition: str) -> PanelQuery:
 PERFORMANCE, PROMISES = _measured("measured", _IS_SHARE), _promises("promises", _IS_SHARE)
 ERRORS, ERROR_PROMISES = _measured("errors", f"NOT {_IS_SHARE}"), _promises("error_promises", f"NOT {_IS_SHARE}")
 
-# The first of these that the model has: the metric that describes its task best.
-_MAIN_METRICS = ("auc", "auc_macro", "accuracy", "rmse", "mae")
+# The model has the metrics of one kind, and the panel shows the first of them.
+_MAIN_METRICS = tuple(dict.fromkeys(name for names in zip_longest(*MAIN_METRICS.values()) for name in names if name))
 
 _IS_MAIN = f"""{_VERSION} AND class = '' AND {_WINDOW} AND metric =
         (

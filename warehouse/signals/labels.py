@@ -5,11 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from barograph.contract import format_duration
+
 from barograph_server.warehouse.signals.literals import literal, literals
-from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.signal import (
+    AMPLE,
+    EMPTY,
+    SURE,
+    UNSURE,
+    EventTimeRange,
+    Facts,
+    FactTime,
+    Signal,
+)
 
 Direction = Literal["least", "most", "size"]
 """Meaning of an objective: the minimum of the metric, its maximum, or the maximum of its absolute value."""
+
+MAIN_METRICS: dict[str, tuple[str, ...]] = {
+    "binary": ("auc", "accuracy"),
+    "classes": ("auc_macro", "accuracy"),
+    "number": ("mae",),
+}
+"""Metrics that describe the task of a model best, by kind of model. A large drop of one pages; a dashboard shows the
+first that the model has."""
+DAYS_IN_ROW = 3
+"""Consecutive days beyond a margin that decide without a week. Accuracy often falls by a tenth for a day or two."""
 
 DAY_S = 86_400
 USUAL_S = 15 * DAY_S
@@ -53,11 +74,12 @@ def measured_drop(
     threshold: float,
     *,
     relative: bool,
+    day_s: int = 0,
 ) -> Signal:
     """Return the signal of how much worse metrics are than in the reference, in the newest mature window.
 
-    It counts only if the whole interval of the difference is beyond the threshold. Of several versions the worst
-    counts.
+    It counts only if the whole interval of the difference is beyond the threshold, and the metric misses its target if
+    it has one. Of several versions the worst counts.
 
     Args:
         model: the model.
@@ -67,26 +89,43 @@ def measured_drop(
         horizon_s: age up to which labels are expected.
         threshold: the margin: in points, or with `relative` as a share of the reference.
         relative: whether the metrics are errors, compared relative to the reference.
+        day_s: length of shorter windows, of which `DAYS_IN_ROW` beyond the threshold suffice alone; 0: none.
     """
     worse, least, most = ("difference", "difference_low", "difference_high")
     if relative:
         worse, least, most = (f"{name} / abs(reference)" for name in (worse, least, most))
     else:
         worse, least, most = f"-{worse}", f"-{most}", f"-{least}"
+    misses = "low > promise" if relative else "high < promise"
+    is_sure = f"sufficient AND {least} > {float(threshold)!r} AND (isNaN(promise) OR {misses})"
 
-    def select(period: EventTimeRange, fact_time: FactTime) -> str:
-        is_sure = f"sufficient AND {least} > {float(threshold)!r}"
-        state = f"multiIf(NOT isFinite({worse}), {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
-        return (
-            "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, "
-            f"{_matured_at(model, horizon_s)} AS ended_at, "
-            f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
-            f"tuple(toUInt8({state}), {worse}, {least}, {most}, 0., reason) AS verdict "
-            f"FROM performance WHERE {_where(model, metrics, window, period)} AND mature AND predictions > 0"
-        )
+    def facts(name: str, length_s: int, rows_in_row: int) -> Facts:
+        def select(period: EventTimeRange, fact_time: FactTime) -> str:
+            where = f"{_where(model, metrics, name, period)} AND mature AND predictions > 0"
+            state = f"{is_sure}, {SURE}"
+            if rows_in_row > 1:
+                later = [length_s * i for i in range(1, rows_in_row)]
+                follows = (
+                    "(metric, version, until) IN (SELECT metric, version, toUnixTimestamp(window_end) + later "
+                    f"FROM latest_performance ARRAY JOIN {later} AS later WHERE {where} AND {is_sure} "
+                    f"GROUP BY 1, 2, 3 HAVING count() = {len(later)})"
+                )
+                state = f"{is_sure} AND {follows}, {AMPLE}"
+            return (
+                "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, "
+                f"{_matured_at(model, horizon_s)} AS ended_at, "
+                f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
+                f"tuple(toUInt8(multiIf(NOT isFinite({worse}), {EMPTY}, {state}, {UNSURE})), "
+                f"{worse}, {least}, {most}, 0., reason) AS verdict FROM performance WHERE {where}"
+            )
 
-    facts = Facts(select, _stale_s(window_s, horizon_s), window, has_reason=True)
-    return Signal("metric", tuple(metrics), threshold, facts)
+        return Facts(select, _stale_s(length_s, horizon_s), name, has_reason=True)
+
+    whole = facts(window, window_s, 1)
+    if not day_s:
+        return Signal("metric", tuple(metrics), threshold, whole)
+    days = facts(format_duration(day_s), day_s, DAYS_IN_ROW)
+    return Signal("metric", tuple(metrics), threshold, days, whole, fast_threshold=threshold)
 
 
 def expected_drop(

@@ -101,14 +101,18 @@ def test_metrics_without_a_target_are_compared_with_the_reference() -> None:
             if name == "performance-drop"
         }
 
-    assert drops(BINARY) == {("page", ""): (("accuracy",), 0.05, "7d")}, "auc and log_loss have targets"
-    assert drops(MANY) == {("page", ""): (("accuracy",), 0.05, "7d"), ("page", "relative"): (("log_loss",), 0.2, "7d")}
-    assert drops(NUMBER) == {}
+    large = ("page", "large")
+    binary = {("page", ""): (("accuracy",), 0.05, "7d"), large: (("auc", "accuracy"), 0.1, "1d")}
+    assert drops(BINARY) == binary, "auc and log_loss have targets"
+    small = {("page", ""): (("accuracy",), 0.05, "7d"), ("page", "relative"): (("log_loss",), 0.2, "7d")}
+    assert drops(MANY) == {**small, large: (("auc_macro", "accuracy"), 0.1, "1d")}
+    assert drops(NUMBER) == {large: (("mae",), 0.4, "1d")}
     plain = "contract: 1\nmodel: m\nlabel: {type: float}\nthresholds: {rates: {major: 0.1}}"
-    assert drops(plain) == {("ticket", "relative"): (("mae",), 0.4, "7d")}, "no field is critical"
+    tickets = {("ticket", "relative"): (("mae",), 0.4, "7d")}
+    assert drops(plain) == {**tickets, large: (("mae",), 0.8, "1d")}, "no field is critical"
     assert drops(plain + "\nalerts: {rules: {performance-drop: {severity: none}}}") == {}
-    changed = "\nalerts: {rules: {performance-drop: {severity: page, threshold: 0.03}}}"
-    assert drops(plain + changed) == {("page", "relative"): (("mae",), 0.12, "7d")}
+    changed = "\nalerts: {rules: {performance-drop: {severity: page, threshold: 0.03, fast_threshold: 0.05}}}"
+    assert drops(plain + changed) == {("page", "relative"): (("mae",), 0.12, "7d"), large: (("mae",), 0.2, "1d")}
 
 
 def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:

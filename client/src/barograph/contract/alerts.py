@@ -21,7 +21,8 @@ RULES: dict[str, str] = {
     "range-rate": "More values below or above the range than in training, as for `null-rate`.",
     "output-shift": "PSI of an output (score, class, probability or confidence) exceeds `thresholds.psi.major`.",
     "performance": "A metric of `slo.performance` misses its target in the newest window with mature labels.",
-    "performance-drop": "Measured performance is below the reference, significantly by more than a margin.",
+    "performance-drop": "Measured performance is below the reference, significantly by more than a margin. A large "
+    "drop of a main metric pages.",
     "cbpe-drop": "Performance estimated without labels is worse than the reference.",
     "latency": "The share of predictions slower than `slo.latency_ms` is larger than `slo.latency_share` allows.",
     "field-slo": "More values of a field are out of its range than `slo.in_range` allows.",
@@ -76,6 +77,8 @@ FAST_RULES = frozenset({"psi-major", "output-shift"})
 """Rules that one window shorter than the long one can fire alone, above a higher threshold."""
 FAST_RATIO = 2.5
 """Default of this threshold over that of the rule. docs/alerts.md has the false alarm rate."""
+LARGE_DROP_RATIO = 2.0
+"""Default of `fast_threshold` of performance-drop, above which it pages, over its threshold."""
 SHADOW_RULES = tuple(name for name in RULES if name.startswith("shadow-"))
 """Rules on the candidate of the section `shadow`."""
 COST_RULES = ("cost-budget", "cache-hit-fall", "token-coverage")

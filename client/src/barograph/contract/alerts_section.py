@@ -12,6 +12,7 @@ from barograph.contract.alerts import (
     FAST_RATIO,
     FAST_RULES,
     FIELD_RULES,
+    LARGE_DROP_RATIO,
     RULES,
     SHADOW_RULES,
     THRESHOLD_RULES,
@@ -27,7 +28,9 @@ from barograph.events import SCORES
 if TYPE_CHECKING:
     from barograph.contract import Contract, Field
 
-MEASURED_RULES = ("performance", "performance-drop", "cbpe-drop")
+DROP_RULE = "performance-drop"
+"""The rule that pages above its `fast_threshold` whatever `critical` says."""
+MEASURED_RULES = ("performance", DROP_RULE, "cbpe-drop")
 """Rules on windows of labels, which are at least an hour long."""
 MEASURED_S = (SECONDS_PER_DAY, 7 * SECONDS_PER_DAY)
 """Lengths in seconds of the windows of labels that every model has."""
@@ -73,8 +76,9 @@ ALERT_RULE = RecordKind(
             "fast_threshold",
             NumberKind(0.0, above=True),
             "For psi-major and output-shift: a window shorter than the long one, with at least 500 events, fires the "
-            "rule alone if its whole interval of PSI is above this. PSI is always below 20, so 20 turns this off.",
-            f"{FAST_RATIO:g} times the threshold",
+            "rule alone if its whole interval of PSI is above this. PSI is always below 20, so 20 turns this off. For "
+            "performance-drop: the drop of a main metric above which the rule pages.",
+            f"{FAST_RATIO:g} times the threshold; {LARGE_DROP_RATIO:g} times for performance-drop",
         ),
         Key("windows", ALERT_WINDOWS, "The rule's windows.", "those of all rules"),
         Key(
@@ -214,7 +218,7 @@ def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[
             ("fields", rule.fields, FIELD_RULES),
             ("threshold", rule.threshold, THRESHOLD_RULES),
             ("clear", rule.clear, THRESHOLD_RULES - BELOW_RULES),
-            ("fast_threshold", rule.fast_threshold, FAST_RULES),
+            ("fast_threshold", rule.fast_threshold, FAST_RULES | {DROP_RULE}),
             ("windows", rule.long_s or rule.short_s, WINDOW_RULES),
             ("at_least", rule.at_least_s, AGE_RULES),
         ):
@@ -263,8 +267,9 @@ def _threshold_failures(contract: Contract, name: str, rule: AlertRule, path: Pa
             f"{rule.clear:g} is above the threshold ({rule.threshold:g}), so it would clear as it fires; write less"
         )
         yield (*path, "clear"), message, ((*path, "threshold"),)
-    threshold = contract.thresholds.major if rule.threshold is None else rule.threshold
-    if name in FAST_RULES and rule.fast_threshold is not None and rule.fast_threshold < threshold:
+    default = contract.rate_thresholds.major if name == DROP_RULE else contract.thresholds.major
+    threshold = default if rule.threshold is None else rule.threshold
+    if name in {*FAST_RULES, DROP_RULE} and rule.fast_threshold is not None and rule.fast_threshold < threshold:
         message = f"{rule.fast_threshold:g} is below the threshold ({threshold:g}); write a larger number"
         yield (*path, "fast_threshold"), message, ((*path, "threshold"), ("thresholds",))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +29,16 @@ class WrittenFiles:
     unchanged: frozenset[Path]
 
 
-def write_files(contract: Contract, baseline: Baseline, folder: Path, *, force: bool = False) -> WrittenFiles:
+def write_files(
+    contract: Contract, baseline: Baseline, folder: Path, notes: Sequence[str] = (), *, force: bool = False
+) -> WrittenFiles:
     """Write contract and baseline; both or neither.
 
     Args:
         contract: The contract.
         baseline: The baseline.
         folder: The output folder, created if it is missing.
+        notes: Further comments at the top of the contract.
         force: Whether to overwrite files with different content.
 
     Raises:
@@ -47,6 +51,7 @@ def write_files(contract: Contract, baseline: Baseline, folder: Path, *, force: 
     comments = (
         f"Written by `barograph infer` from {' '.join(baseline.source.split())}.\n"
         "Edit it as needed: owners, critical fields, ranges, thresholds, route."
+        + "".join(f"\n{note}" for note in notes)
     )
     expected = {
         contract_path: dump_contract(contract, comments).encode(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from barograph.contract.problems import ContractError
 from numpy.typing import NDArray
 
 from barograph_server.profiling.infer.columns import read_times_ms
+from barograph_server.profiling.infer.critical import TrainingOutputs, propose_critical
 from barograph_server.profiling.infer.errors import OptionError, TableError
 from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.fields import (
@@ -73,6 +74,8 @@ class InferOptions:
     arms: Arms | None = None
     """The arms of an A/B test, which the training data does not contain."""
     season: SeasonChoice = DEFAULTS.season
+    propose_critical: bool = False
+    """Whether fields are critical by their importance, if `roles` names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class InferResult:
     """Why the contract has these panes and windows; empty if they were not proposed."""
     windows_warning: str = ""
     """Which of its windows often have too few events for a level; empty if they were not proposed, or none has."""
+    critical_reasons: tuple[str, ...] = ()
+    """Sentences on why fields are critical, or none is, and what pages; empty if they were not proposed."""
 
     def write_contract(self, folder: str | Path, *, force: bool = False) -> WrittenFiles:
         """Write contract and baseline, for `apply`. Errors are those of `write_files`.
@@ -115,7 +120,7 @@ class InferResult:
             folder: The output folder, created if it is missing.
             force: Whether to overwrite files with different content.
         """
-        return write_files(self.contract, self.baseline, Path(folder), force=force)
+        return write_files(self.contract, self.baseline, Path(folder), self.critical_reasons, force=force)
 
 
 def infer_file(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
@@ -188,12 +193,20 @@ def infer_table(
     reader = FieldReader(table, dimensions, times.at_ms, times.untimed, tuple(scores.values()))
     planned_fields: list[tuple[FieldPlan, str]] = []
     baselines: list[FieldBaseline] = []
+    outputs = (
+        TrainingOutputs(table, roles, tuple(scores.values()))
+        if options.propose_critical and not roles.critical
+        else None
+    )
+    explained: dict[str, float] = {}
 
     def read_field(planned: FieldPlan) -> tuple[FieldPlan, FieldBaseline | None, str]:
         on_column(planned.column or planned.name)
         outcome = reader.read(planned)
         if not isinstance(outcome, InferredField):
             return planned, None, outcome.reason
+        if outputs is not None and planned.source.startswith("features."):
+            explained[planned.name] = outputs.explained(outcome.summary.cells)
         return outcome.plan, windows.learn(outcome.summary) if windows else outcome.summary.baseline, outcome.reason
 
     with ThreadPoolExecutor(workers) as pool:
@@ -205,6 +218,12 @@ def infer_table(
             baselines.append(learned)
             planned_fields.append((planned, reason))
     _check_fields(table, plan, roles, planned_fields)
+    critical, critical_reasons = ({}, ()) if outputs is None else propose_critical(outputs, explained)
+    planned_fields = [
+        (replace(planned, critical=True), f"{reason}; {critical[planned.name]}") if planned.name in critical else each
+        for each in planned_fields
+        for planned, reason in [each]
+    ]
     label = infer_label(table, roles, tuple(scores))
     contract = Contract(
         model=draft.model,
@@ -240,6 +259,7 @@ def infer_table(
         period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         windows_reason=proposal.reason,
         windows_warning=proposal.warning,
+        critical_reasons=critical_reasons,
     )
 
 

@@ -55,7 +55,7 @@ def infer(
         latency: The column of latencies in milliseconds.
         scores: The prefix of the columns of class probabilities, `scores.` by default.
         slices: Columns whose values are slices; `a * b` crosses two.
-        critical: Columns of fields whose drift pages.
+        critical: Columns of fields whose drift pages; by default the features that explain most of the outputs.
         pane: The length of a pane, such as `1h`; by default it fits the windows.
         windows: Windows such as `1d:1h` or `last=500:14d:6h`; by default they follow from the traffic.
         timezone: The time zone of the model's users.
@@ -87,6 +87,7 @@ def infer(
         timezone=timezone,
         arms=arms,
         season=season,
+        propose_critical=True,
     )
     with ExitStack() as stack:
         if is_file:

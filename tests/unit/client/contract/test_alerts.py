@@ -85,6 +85,7 @@ def test_messages_name_the_problem_and_the_remedy() -> None:
         ("{rules: {unseen-rate: {fields: [x]}}}", "the rule unseen-rate does not apply to the field 'x'"),
         ("{rules: {silence: {fields: [x]}}}", "the rule silence has no fields; remove it"),
         ("{rules: {psi-major: {threshold: 0.2, clear: 0.3}}}", "0.3 is above the threshold (0.2), so it would clear"),
+        ("{rules: {performance-drop: {fast_threshold: 0.04}}}", "0.04 is below the threshold (0.05); write a"),
         ("{rules: {psi-major: {fast_threshold: 0.1}}}", "0.1 is below the threshold (0.2); write a larger number"),
         ("{rules: {psi-major: {severity: off}}}", "'off' is unknown; write one of page, ticket, none"),
         ("{windows: {long: 1d}}", "alerts.windows.long: no window of this contract has this length"),
