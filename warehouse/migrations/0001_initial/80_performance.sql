@@ -544,7 +544,7 @@ CREATE VIEW IF NOT EXISTS estimate_trust
 (
     model LowCardinality(String) COMMENT 'Model',
     version LowCardinality(String) COMMENT 'Version of the model',
-    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc; with more than two classes accuracy, precision_macro, recall_macro or f1_macro; for numbers mae',
+    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc; with more than two classes accuracy, precision_macro, recall_macro, f1_macro or auc_macro; for numbers mae or rmse',
     window LowCardinality(String) COMMENT 'Length of the windows',
     first_window DateTime('UTC') COMMENT 'Start of the earliest window',
     last_window DateTime('UTC') COMMENT 'Start of the latest window',
