@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from barograph.contract import LabelSpec
+from barograph.contract.file import load_contract
 
 from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer_file
 from barograph_server.profiling.infer.profile import Roles
@@ -67,6 +68,26 @@ def test_classes_of_the_labels_values_fit(tmp_path: Path) -> None:
         result = inferred(tmp_path, columns, label="y", class_="c")
         assert result.contract.label == LabelSpec(type="bool")
         assert not about(result, "undeclared_class")
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.65, 0.0371, 1.0])
+def test_the_threshold_is_learned_from_the_class(tmp_path: Path, cut: float) -> None:
+    score = np.concatenate((SCORE, [cut, np.nextafter(cut, 0)]))
+    columns = {"x": np.ones(N + 2), "y": [*named(TRUTH, "bad", "good"), "good", "bad"], "p": score}
+    columns["c"] = named(score >= cut, "bad", "good")
+    result = inferred(tmp_path, columns, label="y", class_="c", score="p")
+    label = result.contract.label
+    assert label is not None
+    assert label.threshold == cut
+    assert ("threshold" in reason(result)) == (cut != 0.5)
+    assert not about(result, "threshold")
+    written = load_contract(result.write_contract(tmp_path).contract)
+    assert written.label == label
+    # A rule overrides the score in some rows: the threshold fits the others, and the rows are named.
+    columns["c"] = named((score >= cut) ^ (np.arange(N + 2) == 7), "bad", "good")
+    result = inferred(tmp_path, columns, label="y", class_="c", score="p")
+    (warning,) = about(result, "No threshold of the score p reproduces the class c")
+    assert f"at {cut:g}, 1 of 402 rows differ" in warning
 
 
 def test_a_class_that_is_no_label_is_reported(tmp_path: Path) -> None:
