@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -149,6 +150,33 @@ def test_performance_is_measured_and_estimated() -> None:
     assert len(estimates) == 4
     assert all(np.isfinite(estimates))
     assert "the production table has no column bought: performance is only estimated." in unlabelled.notes
+
+
+def test_recall_is_estimated_at_the_cut_of_the_class() -> None:
+    """The class column cuts the score at 0.65, and scores drift; a contract with another threshold is refused."""
+
+    def cut(seed: int, shift: float) -> pa.Table:
+        rng = np.random.default_rng(seed)
+        logit = rng.normal(np.linspace(0.0, shift, ROWS), 1.5)
+        score = 1 / (1 + np.exp(-logit))
+        return table(seed, p=score, bought=rng.random(ROWS) < 1 / (1 + np.exp(0.2 - 0.8 * logit)), c=score >= 0.65)
+
+    training, production, roles = cut(1, 0.0), cut(2, 1.5), {**ROLES, "class_": "c", "multivariate": False}
+    result = compare(training, production, **roles)
+    label = result.contract.label
+    assert label is not None
+    assert label.threshold == 0.65
+    recall = [metric for metric in result.performance if metric.metric == "recall"]
+    assert len(recall) == 4
+    assert all(metric.estimate_low <= metric.value <= metric.estimate_high for metric in recall)
+    wrong = msgspec.structs.replace(result.contract, label=msgspec.structs.replace(label, threshold=0.5))
+    result = compare(training, production, **roles, contract=wrong)
+    reasons = {metric.metric: metric.estimate_reason for metric in result.performance}
+    assert reasons["recall"] == reasons["accuracy"] == "class differs from score and threshold"
+    assert not reasons["auc"]
+    assert all(np.isnan(metric.estimate) for metric in result.performance if metric.metric == "recall")
+    (note,) = [note for note in result.notes if "correct the threshold" in note]
+    assert "0.5, but the class of the training table is the score at or above 0.65" in note
 
 
 def test_a_classifier_finds_a_change_that_no_single_field_shows() -> None:
