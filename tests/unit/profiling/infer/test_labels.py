@@ -72,22 +72,15 @@ def test_classes_of_the_labels_values_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [0.5, 0.65, 0.0371, 1.0])
 def test_the_threshold_is_learned_from_the_class(tmp_path: Path, cut: float) -> None:
-    score = np.concatenate((SCORE, [cut, np.nextafter(cut, 0)]))
-    columns = {"x": np.ones(N + 2), "y": [*named(TRUTH, "bad", "good"), "good", "bad"], "p": score}
-    columns["c"] = named(score >= cut, "bad", "good")
-    result = inferred(tmp_path, columns, label="y", class_="c", score="p")
-    label = result.contract.label
-    assert label is not None
-    assert label.threshold == cut
-    assert ("threshold" in reason(result)) == (cut != 0.5)
-    assert not about(result, "threshold")
-    written = load_contract(result.write_contract(tmp_path).contract)
-    assert written.label == label
+    score = np.concatenate((SCORE[2:], [cut, np.nextafter(cut, 0)]))
     # A rule overrides the score in some rows: the threshold fits the others, and the rows are named.
-    columns["c"] = named((score >= cut) ^ (np.arange(N + 2) == 7), "bad", "good")
-    result = inferred(tmp_path, columns, label="y", class_="c", score="p")
-    (warning,) = about(result, "No threshold of the score p reproduces the class c")
-    assert f"at {cut:g}, 1 of 402 rows differ" in warning
+    for overridden in (0, 1):
+        classes = named((score >= cut) ^ (np.arange(N) < overridden), 1, 0)
+        result = inferred(tmp_path, {"y": TRUTH, "p": score, "c": classes}, label="y", class_="c", score="p")
+        written = load_contract(result.write_contract(tmp_path, force=True).contract)
+        assert written.label == LabelSpec(type="bool", positive=True, threshold=cut)
+        assert ("threshold" in reason(result)) == (cut != 0.5 and not overridden)
+        assert len(about(result, f"reproduces the class c: at {cut:g}, 1 of 400 rows differ")) == overridden
 
 
 def test_a_class_that_is_no_label_is_reported(tmp_path: Path) -> None:

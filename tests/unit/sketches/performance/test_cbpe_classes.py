@@ -63,9 +63,8 @@ def estimated(probability: FloatArray, calibration: ClassCalibration) -> dict[st
 
 
 def realised(probability: FloatArray, labels: IntArray) -> dict[str, MetricEstimate]:
-    return class_metrics(
-        class_confusion(labels, probability.argmax(axis=-1), KINDS), histograms(probability, labels)[0], EDGES
-    )
+    confusion = class_confusion(labels, probability.argmax(axis=-1), KINDS)
+    return class_metrics(confusion, histograms(probability, labels)[0], EDGES)
 
 
 def test_golden_estimates_under_covariate_shift() -> None:
