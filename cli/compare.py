@@ -144,8 +144,8 @@ def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
     numbers = ("labels", "value", "95% interval", "training", "change", "estimate without labels")
     table = AlignedTable("metric", "period", "level", *numbers, numbers=numbers)
     for metric in metrics:
-        estimate = number(metric.estimate)
-        if estimate:
+        estimate = metric.estimate_reason or number(metric.estimate)
+        if math.isfinite(metric.estimate):
             estimate += f" [{interval(metric.estimate_low, metric.estimate_high)}]"
         table.row(
             metric.metric,

@@ -26,7 +26,7 @@ LABELS_EVERY_S = 600
 """Shortest evaluation interval of rules on labels: their data change by the hour."""
 ESTIMATED_METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc"),
-    "classes": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
+    "classes": ("accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro"),
     "number": ("mae", "rmse"),
 }
 """Metrics that are estimated without labels, by kind of model."""

@@ -70,6 +70,7 @@ TABLE_FILLS: tuple[TableFill, ...] = (
             "cbpe_low": "figure - 0.01",
             "cbpe_high": "figure + 0.014",
             "cbpe_error": "if(revision = 3, 0.002, nan)",
+            "cbpe_reason": "''",
             "raw_share": "1.",
             "revised_at": f"fromUnixTimestamp64Milli(1000 * toInt64(end + {HOUR_S} * revision), 'UTC')",
             "revision": "revision",

@@ -7,7 +7,8 @@ reference windows a calibration map of each kind is learned per class:
     o_k(p): probability that k is right, of predictions of others     misses  m_k = Σ n o_k(p) over these predictions
 
 With c_k predictions of k, the expected accuracy is Σ h_k / Σ c_k, precision h_k / c_k, recall h_k / (h_k + m_k), and f1
-2 h_k / (c_k + h_k + m_k). A map over all predictions would be wrong for both if a rule overrides the probabilities.
+2 h_k / (c_k + h_k + m_k); auc of k against the others follows from the same sums per bin. A map over all predictions
+would be wrong for both if a rule overrides the probabilities.
 
 The maps q of different classes are learned from different predictions, and so are both maps of a class. So errors of
 h_k are independent over classes, and those of h_k and m_k are too. Like `sketches.performance.cbpe`, the estimate
@@ -28,6 +29,7 @@ from barograph_server.sketches.drift.rates import Z
 from barograph_server.sketches.performance.auc import class_rows
 from barograph_server.sketches.performance.bins import labelled, predictions
 from barograph_server.sketches.performance.calibration_map import CalibrationMap, learn_calibration
+from barograph_server.sketches.performance.expected import expected_auc
 from barograph_server.sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi
 
 FloatArray = NDArray[np.float64]
@@ -96,7 +98,7 @@ def learn_class_calibration(one_vs_rest: ArrayLike, of_predicted: ArrayLike, edg
 def class_cbpe_metrics(
     one_vs_rest: ArrayLike, of_predicted: ArrayLike, calibration: ClassCalibration, *, phi: ArrayLike = 1.0
 ) -> dict[str, MetricEstimate]:
-    """Estimate accuracy, precision_macro, recall_macro and f1_macro of windows from their probabilities.
+    """Estimate accuracy, precision_macro, recall_macro, f1_macro and auc_macro of windows from their probabilities.
 
     Args:
         one_vs_rest: all predictions, labelled or not, by the probability of each class, shape (..., K, n_bins, 2).
@@ -107,8 +109,8 @@ def class_cbpe_metrics(
     Returns:
         Metrics of the windows' shape: the values that labels of these predictions would give. The interval contains the
         chance of labels and the uncertainty of the maps; for means over classes it assumes fully correlated classes, so
-        it is never too narrow. Means are over classes that are predicted or expected. Accuracy is enough from 20 rows
-        (n/φ), means if 20 of every such class and of the others are expected.
+        it is never too narrow. Means are over classes that are predicted or expected, auc_macro over expected ones.
+        Accuracy is enough from 20 rows (n/φ), means if 20 of every such class and of the others are expected.
 
     Raises:
         ValueError: if shapes do not fit or φ is under 1.
@@ -124,14 +126,21 @@ def class_cbpe_metrics(
     accuracy = hits.rows.sum(axis=-1) / divisor
     true = hits.rows + misses.rows
     occurs = (predicted > 0.0) | (true >= _OCCURS)
-    enough = (np.minimum(true, total[..., None] - true) / phis[..., None] >= ENOUGH) | ~occurs
+    enough = np.minimum(true, total[..., None] - true) / phis[..., None] >= ENOUGH
+
+    def mean_over(used: BoolArray, value: FloatArray, variance: FloatArray) -> MetricEstimate:
+        number = np.where(used.any(axis=-1), used.sum(axis=-1), np.nan)
+        middle, reach = (np.where(used, each, 0.0).sum(axis=-1) / number for each in (value, Z * np.sqrt(variance)))
+        return _clipped(middle, reach, (enough | ~used).all(axis=-1))
 
     def mean(value: FloatArray, by_hit: FloatArray, by_miss: FloatArray) -> MetricEstimate:
-        number = np.where(occurs.any(axis=-1), occurs.sum(axis=-1), np.nan)
-        error = np.sqrt(by_hit**2 * hits.variance + by_miss**2 * misses.variance)
-        middle, reach = (np.where(occurs, each, 0.0).sum(axis=-1) / number for each in (value, Z * error))
-        return _clipped(middle, reach, enough.all(axis=-1))
+        return mean_over(occurs, value, by_hit**2 * hits.variance + by_miss**2 * misses.variance)
 
+    positive = decided * calibration.of_predicted.rate + (everything - decided) * calibration.of_others.rate
+    auc = expected_auc(positive, everything - positive)
+    auc_variance = _variance(decided, calibration.of_predicted, phis, auc.by_label()) + _variance(
+        everything - decided, calibration.of_others, phis, auc.by_label()
+    )
     expected, either = _divisor(true), _divisor(predicted + true)
     return {
         "accuracy": _clipped(accuracy, Z * np.sqrt(hits.variance_of_sum) / divisor, total / phis >= ENOUGH),
@@ -140,6 +149,7 @@ def class_cbpe_metrics(
         "f1_macro": mean(
             2.0 * hits.rows / either, 2.0 * (predicted + misses.rows) / either**2, -2.0 * hits.rows / either**2
         ),
+        "auc_macro": mean_over((true >= _OCCURS) & ~np.isnan(auc.value), auc.value, auc_variance),
     }
 
 
@@ -168,16 +178,23 @@ def _expected_rows(rows: FloatArray, maps: _ClassMaps, phis: FloatArray) -> _Cla
         maps: probability that a class is right.
         phis: overdispersion, in the windows' shape.
     """
-    rate = maps.rate
-    information = rows * rate * (1.0 - rate)
-    variance = information.sum(axis=-1) * phis[..., None]
-    variance_of_sum = variance.sum(axis=-1)
+    information = rows * maps.rate * (1.0 - maps.rate)
+    variance = _variance(rows, maps, phis, 1.0)
+    variance_of_sum = information.sum(axis=(-2, -1)) * phis
+    for i, each in enumerate(maps.maps):
+        # Errors of a shared map add up over its classes.
+        variance_of_sum += _uncertainty(information[..., maps.map_of_class == i, :].sum(axis=-2), each.covariance)
+    return _ClassRows((rows * maps.rate).sum(axis=-1), variance, variance_of_sum)
+
+
+def _variance(rows: FloatArray, maps: _ClassMaps, phis: FloatArray, by_label: FloatArray | float) -> FloatArray:
+    """Return the variance of a figure of each class, shape (..., K), from its change if a row is of the class."""
+    by_odds = rows * maps.rate * (1.0 - maps.rate) * by_label
+    variance = (by_odds * by_label).sum(axis=-1) * phis[..., None]
     for i, each in enumerate(maps.maps):
         of_map = maps.map_of_class == i
-        variance[..., of_map] += _uncertainty(information[..., of_map, :], each.covariance)
-        # Errors of a shared map add up over its classes.
-        variance_of_sum += _uncertainty(information[..., of_map, :].sum(axis=-2), each.covariance)
-    return _ClassRows((rows * rate).sum(axis=-1), variance, variance_of_sum)
+        variance[..., of_map] += _uncertainty(by_odds[..., of_map, :], each.covariance)
+    return np.asarray(variance)
 
 
 def _uncertainty(by_odds: FloatArray, covariance: FloatArray) -> FloatArray:

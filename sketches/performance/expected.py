@@ -55,7 +55,7 @@ def expected_metrics(n: FloatArray, rate: FloatArray, first: int) -> dict[str, E
         "precision": _ratio(tp, tp + fp, upper, False, upper, upper),
         "recall": _ratio(tp, tp + fn, upper, False, True, False),
         "f1": _ratio(2.0 * tp, 2.0 * tp + fp + fn, np.where(upper, 2.0, 0.0), False, np.where(upper, 2.0, 1.0), upper),
-        "auc": _auc(positive, negative),
+        "auc": expected_auc(positive, negative),
     }
 
 
@@ -78,7 +78,8 @@ def _ratio(
     )
 
 
-def _auc(positive: FloatArray, negative: FloatArray) -> Expected:
+def expected_auc(positive: FloatArray, negative: FloatArray) -> Expected:
+    """Return auc of the expected rows of both classes per bin, shape (..., n_bins)."""
     value, _ = auc_and_variance(np.stack((positive + negative, np.zeros_like(positive), positive), axis=-1))
     middle = value[..., None]
     return Expected(

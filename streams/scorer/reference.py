@@ -22,7 +22,7 @@ from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.performance.calibration_map import CalibrationMap
 from barograph_server.sketches.performance.metric import MetricEstimate, undefined
 from barograph_server.sketches.performance.selective import corrected_metrics
-from barograph_server.streams.scorer.estimates import LearnedEstimate, estimated_metrics, learn_estimates
+from barograph_server.streams.scorer.estimates import LearnedEstimate, class_differs, estimated_metrics, learn_estimates
 from barograph_server.streams.scorer.measure import MetricName, measure
 from barograph_server.streams.scorer.window_counts import WindowCounts, window_counts
 from barograph_server.warehouse.scoring.rules import Rules
@@ -135,16 +135,25 @@ class References:
             lambda rows, learned: estimated_metrics(self.rules, learned, counts, rows),
         )
 
+    def refusals(self, keys: Sequence[SeriesKey], counts: WindowCounts) -> dict[MetricName, list[str]]:
+        """Return why metrics of windows of the slice `all` are not estimated; empty texts for the others."""
+        result: dict[MetricName, list[str]] = {}
+        for i, ((version, name), differs) in enumerate(zip(keys, class_differs(self.rules, counts), strict=True)):
+            learned = self._learned_from(version) if name == ALL else None
+            for metric, reason in learned.refusals(bool(differs)).items() if learned is not None else ():
+                result.setdefault((metric, ""), [""] * len(keys))[i] = reason
+        return result
+
     def corrections(
         self, keys: Sequence[SeriesKey], counts: WindowCounts, selective: NDArray[np.bool_]
     ) -> dict[MetricName, MetricEstimate]:
         """Correct metrics to all predictions, of windows whose labels depend on the score; only for two classes."""
 
         def correct(rows: list[int], learned: LearnedEstimate) -> dict[str, MetricEstimate]:
-            if not isinstance(learned, CalibrationMap):
+            if not isinstance(learned.map, CalibrationMap):
                 return {}
             return corrected_metrics(
-                counts.labelled_hist[rows], counts.prediction_hist[rows], learned, self.rules.threshold
+                counts.labelled_hist[rows], counts.prediction_hist[rows], learned.map, self.rules.threshold
             )
 
         return self._by_version(keys, selective, correct)

@@ -55,7 +55,7 @@ class PerformanceJudge:
         keys = list(zip(state.column("version").to_pylist(), state.column("slice").to_pylist(), strict=True))
         selective, selective_p = _selective_labels(self.rules, counts)
         measured = measure(self.rules, counts)
-        estimates = self.references.estimates(keys, counts)
+        estimates, refusals = self.references.estimates(keys, counts), self.references.refusals(keys, counts)
         corrections = self.references.corrections(keys, counts, selective)
         arrived = self.label_delay.arrived_shares(reference_ages_s(self.rules), age_s, length_s)
         references = self.references.metrics(keys, arrived)
@@ -81,6 +81,7 @@ class PerformanceJudge:
                 "metric": [name[0]] * n,
                 "class": [name[1]] * n,
                 **self._verdict(name, metric, mature, references.get(name), estimates.get(name)),
+                "cbpe_reason": refusals.get(name, [""] * n),
                 **_interval_columns("corrected", _where_enough(corrections.get(name, undefined((n,))))),
             }
             for name, metric in measured.items()

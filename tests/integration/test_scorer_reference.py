@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.performance.cbpe import cbpe_trust, realised_error
 from barograph_server.sketches.performance.metric import MetricEstimate
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
@@ -242,8 +241,8 @@ def test_mature_windows_are_compared_with_the_performance_target(world: World) -
     good, _ = sent.accuracy(0, 7)
     promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": good - 0.03, "auc": 0.99}))
     # A later clock, so that all windows of the last days are revised.
-    client.command("TRUNCATE TABLE performance")
-    client.command("TRUNCATE TABLE scorer_models")
+    for name in ("performance", "scorer_models"):
+        client.command(f"TRUNCATE TABLE {name}")
     scoring.scorer(client, address, promised, clock=lambda: NOW_MS / 1000).score_once()
     assert {accuracy_rows(client, "1d", day)["level"] for day in range(SELECTIVE_DAY)} == {"stable"}
     assert accuracy_rows(client, "1d", BAD_DAY)["level"] == "major"
@@ -258,14 +257,26 @@ def test_mature_windows_are_compared_with_the_performance_target(world: World) -
 
 def test_a_version_that_misses_its_target_from_the_start_has_no_reference(world: World) -> None:
     client, address, _ = world
-    client.command("TRUNCATE TABLE performance")
-    client.command("TRUNCATE TABLE scorer_models")
-    client.command("TRUNCATE TABLE performance_reference")
+    for name in ("performance", "scorer_models", "performance_reference"):
+        client.command(f"TRUNCATE TABLE {name}")
     promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"auc": 0.99}))
-    working: Scorer = scoring.scorer(client, address, promised, clock=lambda: NOW_MS / 1000)
-    working.score_once()
+    scoring.scorer(client, address, promised, clock=lambda: NOW_MS / 1000).score_once()
     assert client.rows("SELECT count() FROM performance_reference") == [(0,)]
     assert np.isnan(accuracy_rows(client, "1d", 3)["reference"])
+
+
+def test_estimates_are_refused_where_the_class_is_not_the_score_at_the_threshold(world: World) -> None:
+    client, address, _ = world
+    client.command("ALTER TABLE predictions UPDATE class = toString(score >= 0.65) WHERE 1 SETTINGS mutations_sync = 1")
+    for threshold, reason in ((0.5, "class differs from score and threshold"), (0.65, "")):
+        for name in ("performance", "scorer_models", "performance_state", "performance_reference"):
+            client.command(f"TRUNCATE TABLE {name}")
+        label = LabelSpec(type="bool", positive=True, horizon_s=HORIZON_H * 3600, mature=0.9, threshold=threshold)
+        cut = msgspec.structs.replace(CONTRACT, label=label)
+        scoring.scorer(client, address, cut, clock=lambda: NOW_MS / 1000).score_once()
+        result = accuracy_rows(client, "1d", 3)
+        assert (result["cbpe_reason"], np.isnan(result["cbpe"])) == (reason, bool(reason))
+    assert abs(result["cbpe_error"]) < 0.03
 
 
 def test_an_error_of_numbers_is_accepted_in_proportion_to_the_value(engine: LocalClickHouse) -> None:

@@ -329,6 +329,7 @@ CREATE TABLE IF NOT EXISTS performance
     cbpe_low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
     cbpe_high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
     cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before' CODEC(ZSTD(1)),
+    cbpe_reason LowCardinality(String) COMMENT 'Why there is no estimate although the version has a reference: class differs from score and threshold, or misses the reference; otherwise empty',
     raw_share Float64 COMMENT 'Share of the predictions that is recorded; n and predictions count this share' CODEC(ZSTD(1)),
     revised_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was written, by the scorer''s clock' CODEC(Delta, ZSTD(1)),
     revision UInt32 COMMENT 'Number of the revision, from 1; the latest revision has the greatest' CODEC(Delta, ZSTD(1))
@@ -437,6 +438,7 @@ CREATE VIEW IF NOT EXISTS latest_performance
     cbpe_low Float64 COMMENT 'Lower end of the 95 % interval',
     cbpe_high Float64 COMMENT 'Upper end of the 95 % interval',
     cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before',
+    cbpe_reason LowCardinality(String) COMMENT 'Why there is no estimate although the version has a reference: class differs from score and threshold, or misses the reference; otherwise empty',
     raw_share Float64 COMMENT 'Share of the predictions that is recorded; n and predictions count this share',
     revised_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was written, by the scorer''s clock',
     revisions UInt64 COMMENT 'Number of revisions',
@@ -477,6 +479,7 @@ SELECT
     cbpe_low,
     cbpe_high,
     cbpe_error,
+    cbpe_reason,
     raw_share,
     revised_at,
     revisions,
@@ -544,7 +547,7 @@ CREATE VIEW IF NOT EXISTS estimate_trust
 (
     model LowCardinality(String) COMMENT 'Model',
     version LowCardinality(String) COMMENT 'Version of the model',
-    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc; with more than two classes accuracy, precision_macro, recall_macro or f1_macro; for numbers mae',
+    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc; with more than two classes accuracy, precision_macro, recall_macro, f1_macro or auc_macro; for numbers mae or rmse',
     window LowCardinality(String) COMMENT 'Length of the windows',
     first_window DateTime('UTC') COMMENT 'Start of the earliest window',
     last_window DateTime('UTC') COMMENT 'Start of the latest window',

@@ -293,7 +293,8 @@ LABEL = RecordKind(
         Key(
             "threshold",
             NumberKind(0.0, 1.0),
-            "For binary models: the smallest score that predicts the positive class, for events without `class`.",
+            "For binary models: the smallest score that predicts the positive class, for events without `class`, "
+            "and for estimates without labels. `infer` learns it from the class column.",
             default=number_scalar(_LABEL.threshold),
         ),
         Key(

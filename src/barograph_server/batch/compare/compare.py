@@ -55,6 +55,7 @@ from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.layout import EVENTS
 from barograph_server.streams.events.projection import build_projection
 from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.scorer.estimates import CLASS_DIFFERS
 from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
 from barograph_server.terminal import plural
 from barograph_server.warehouse.scoring.rules import Rules
@@ -221,6 +222,7 @@ class _Comparer:
         self.on_step("judging")
         judged = judge_periods(registry, counting, rows.panes, periods, phi_name)
         performance = self._performance(contract, registry, rules, rows, periods)
+        self._add_notes_on_estimates(performance, contract, inferred)
         multivariate = self._multivariate(contract, baseline, registry, rows) if options.is_multivariate else None
         hints = column_hints(contract, columns, self.training, self.production)
         lines = summarise_fields(contract, baseline, judged, periods)
@@ -457,6 +459,26 @@ class _Comparer:
         if partial_periods:
             labels = _listed(partial_periods)
             self.notes.append(f"The data covers only a part of {labels}: the levels of drift there are insufficient.")
+
+    def _add_notes_on_estimates(
+        self, performance: Sequence[PeriodMetric], contract: Contract, inferred: InferResult
+    ) -> None:
+        """Note which metrics are not estimated and why, and a threshold of the contract that is not the class's."""
+        for reason in dict.fromkeys(metric.estimate_reason for metric in performance if metric.estimate_reason):
+            refused = [metric for metric in performance if metric.estimate_reason == reason]
+            metrics, labels = (
+                list(dict.fromkeys(names)) for names in zip(*((m.metric, m.period) for m in refused), strict=True)
+            )
+            self.notes.append(f"Not estimated in {_listed(labels)}: {_listed(metrics, 'metrics')} ({reason}).")
+            declared, learned = contract.label, inferred.contract.label
+            if reason != CLASS_DIFFERS or declared is None or learned is None:
+                continue
+            has_both = self._has(self.training, "class_") and self._has(self.training, "score")
+            if has_both and declared.threshold != learned.threshold:
+                self.notes.append(
+                    f"The contract's label has the threshold {declared.threshold:g}, but the class of "
+                    f"{self.training.name} is the score at or above {learned.threshold:g}: correct the threshold."
+                )
 
     def _add_notes_on_tables(
         self, contract: Contract, columns: Mapping[str, str], times: EventTimes, inferred: InferResult

@@ -292,7 +292,7 @@ def _performance(report: Comparison) -> str:
             number(m.value),
             interval(m.low, m.high),
             number(m.training),
-            number(m.estimate)
+            (m.estimate_reason or number(m.estimate))
             + (f" [{interval(m.estimate_low, m.estimate_high)}]" if math.isfinite(m.estimate) else ""),
         )
         for m in metrics[:MAX_METRIC_ROWS]

@@ -10,7 +10,7 @@ from barograph.contract import Contract
 
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES, Level
 from barograph_server.sketches.performance.metric import MetricEstimate, difference, undefined
-from barograph_server.streams.scorer.estimates import estimated_metrics, learn_estimates
+from barograph_server.streams.scorer.estimates import class_differs, estimated_metrics, learn_estimates
 from barograph_server.streams.scorer.measure import MeasuredMetric, MetricName, measure
 from barograph_server.streams.scorer.verdicts import change_levels, target_levels
 from barograph_server.streams.scorer.window_counts import WindowCounts
@@ -40,6 +40,8 @@ class PeriodMetric:
     """The value that the outputs predict without labels, given what they mean in training."""
     estimate_low: float
     estimate_high: float
+    estimate_reason: str
+    """Why there is no estimate although training has labels; otherwise empty."""
 
 
 def compare_performance(
@@ -63,10 +65,13 @@ def compare_performance(
     calibration = None if training is None else learn_estimates(rules, training, 0)
     periods = list(range(len(labels)))
     estimates = {} if calibration is None else estimated_metrics(rules, calibration, production, periods)
+    differs = class_differs(rules, production).tolist()
+    refusals = [{} if calibration is None else calibration.refusals(each) for each in differs]
     rows = []
     for name, metric in measured.items():
         estimate = estimates.get(name[0], undefined((len(labels),))) if not name[1] else undefined((len(labels),))
-        rows += _rows(contract, name, metric, reference.get(name), estimate, labels)
+        reasons = ["" if name[1] else each.get(name[0], "") for each in refusals]
+        rows += _rows(contract, name, metric, reference.get(name), estimate, labels, reasons)
     return rows
 
 
@@ -77,6 +82,7 @@ def _rows(
     training: MeasuredMetric | None,
     estimate: MetricEstimate,
     labels: Sequence[str],
+    reasons: Sequence[str],
 ) -> list[PeriodMetric]:
     metric, thresholds = measured.metric, contract.rate_thresholds
     shape = metric.value.shape
@@ -106,7 +112,8 @@ def _rows(
             estimate=float(estimate.value[i]),
             estimate_low=float(estimate.low[i]),
             estimate_high=float(estimate.high[i]),
+            estimate_reason=reasons[i],
         )
         for i, label in enumerate(labels)
-        if measured.n[i] or np.isfinite(estimate.value[i])
+        if measured.n[i] or np.isfinite(estimate.value[i]) or reasons[i]
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from barograph.contract import Contract
+from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import ContractError, dump_contract, load_contract
 
 from barograph_server.file_writes import replace_file
@@ -53,6 +53,8 @@ def write_files(
         "Edit it as needed: owners, critical fields, ranges, thresholds, route."
         + "".join(f"\n{note}" for note in notes)
     )
+    if contract.label is not None and contract.label.threshold != LabelSpec(type="bool").threshold:
+        comments += "\nThe label's threshold is the score from which on the class column is the positive class."
     expected = {
         contract_path: dump_contract(contract, comments).encode(),
         baseline_path: dump_baseline(baseline),

@@ -19,6 +19,7 @@ from barograph.contract.label_values import (
     has_open_classes,
     positive_value,
 )
+from numpy.typing import NDArray
 
 from barograph_server.profiling.infer.columns import FloatArray, TextColumn, TooManyValues, read_numbers, read_texts
 from barograph_server.profiling.infer.errors import OptionError
@@ -28,6 +29,7 @@ from barograph_server.profiling.infer.tables import Table, is_text, plain_type
 MAX_CLASSES = 1000
 """Maximum number of distinct labels that the contract lists."""
 BINARY = 2
+DEFAULT_THRESHOLD = LabelSpec(type="bool").threshold
 _SURE_Z = 5.0
 """Standard errors of a difference of mean scores from which it shows which class the score belongs to."""
 _MAX_VALUES = 5
@@ -65,8 +67,34 @@ def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> InferredLa
     column = _Labels(table, roles, scores, classes)
     label = column.infer()
     if label.spec is not None:
+        if label_kind(label.spec) == "binary":
+            column.learn_threshold(label)
         label.warnings += column.warn(label.spec)
     return label
+
+
+def best_threshold(score: FloatArray, is_positive: NDArray[np.bool_]) -> float:
+    """Return the threshold at or above which most scores are positive and below which most are not.
+
+    Of several it is 0.5, or else a number with few digits.
+
+    Args:
+        score: shape (n,), from 0 to 1.
+        is_positive: whether the predicted class of each row is the positive one, shape (n,).
+    """
+    order = np.argsort(score, kind="stable")
+    ascending, positive = score[order], is_positive[order]
+    # The rows that differ if the threshold is between the rows k − 1 and k.
+    differing = np.append(0, np.cumsum(positive)) + np.append(np.cumsum(~positive[::-1])[::-1], 0)
+    is_end = np.concatenate(([True], np.diff(ascending) > 0.0, [True]))
+    k = int(np.argmin(np.where(is_end, differing, score.size + 1)))
+    # Beside both classes, a threshold that all rows are above or below means that the score is not the class's.
+    is_unrelated = k in (0, score.size) and np.ptp(is_positive.astype(np.int64)) > 0
+    if is_unrelated or differing[k] == differing[np.searchsorted(ascending, DEFAULT_THRESHOLD)]:
+        return DEFAULT_THRESHOLD
+    low, high = float(ascending[k - 1]) if k else 0.0, float(ascending[k]) if k < score.size else 1.0
+    rounded = (round((low + high) / 2.0, digits) for digits in range(1, 16))
+    return next((each for each in rounded if low < each <= high), high)
 
 
 def _read_classes(table: Table, roles: Roles) -> TextColumn | None:
@@ -140,6 +168,33 @@ class _Labels:
                 "measured: name the columns of the probability of each class with --scores."
             )
         return warnings + self._class_warnings(spec)
+
+    def learn_threshold(self, label: InferredLabel) -> None:
+        """Set the threshold of the score that reproduces the predicted class; warn if none does."""
+        spec, score, classes = label.spec, self._score, self._classes
+        if spec is None or score is None or classes is None or not self._is_probability():
+            return
+        values = [LabelReader(spec).read(value) for value in classes.values]
+        positive = positive_value(spec) == TRUE if spec.type == "bool" else spec.positive
+        # A class without a form is a negative one, or else undeclared.
+        is_known = np.array([value is not None or has_open_classes(spec) for value in values] + [False])[classes.codes]
+        is_positive = np.array([value == positive for value in values] + [False])[classes.codes]
+        used = is_known & np.isfinite(score)
+        score, is_positive = score[used], is_positive[used]
+        if not score.size:
+            return
+        threshold = best_threshold(score, is_positive)
+        differing = int(np.count_nonzero((score >= threshold) != is_positive))
+        label.spec = msgspec.structs.replace(spec, threshold=threshold)
+        names = f"the class {self._roles.class_}", f"the score {self._roles.score}"
+        if differing:
+            label.warnings.append(
+                f"No threshold of {names[1]} reproduces {names[0]}: at {threshold:g}, {differing:,} of {score.size:,} "
+                f"rows differ. Metrics use the class; accuracy, precision, recall and f1 are only "
+                "estimated without labels if this changes them little."
+            )
+        elif threshold != DEFAULT_THRESHOLD:
+            label.reason += f"; threshold {threshold:g}, at which {names[1]} reproduces {names[0]}"
 
     # ------------------------------------------------------------------------------------------ types
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract import Columns
+from barograph.contract import Columns, LabelSpec
 from barograph.contract.file import load_contract
 
 from barograph_server import CompareError, CompareReport, InferError, compare, infer
@@ -149,6 +150,22 @@ def test_performance_is_measured_and_estimated() -> None:
     assert len(estimates) == 4
     assert all(np.isfinite(estimates))
     assert "the production table has no column bought: performance is only estimated." in unlabelled.notes
+
+
+def test_recall_is_estimated_at_the_cut_of_the_class() -> None:
+    """The class column cuts drifting scores at 0.65; with another threshold in the contract estimates are refused."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0.0, 1.5, ROWS), rng.normal(np.linspace(0.0, 1.5, ROWS), 1.5)
+    scored = [(1 / (1 + np.exp(-x)), rng.random(ROWS) < 1 / (1 + np.exp(0.2 - 0.8 * x))) for x in logits]
+    tables, roles = [table(1, p=p, bought=y, c=p >= 0.65) for p, y in scored], {**ROLES, "class_": "c"}
+    result = compare(*tables, **roles, multivariate=False)
+    recall = [m for m in result.performance if m.metric == "recall"]
+    assert [m.estimate_low <= m.value <= m.estimate_high for m in recall] == [True] * 4
+    wrong = msgspec.structs.replace(result.contract, label=LabelSpec(type="bool", positive=True))
+    result = compare(*tables, **roles, multivariate=False, contract=wrong)
+    refused = {each.metric for each in result.performance if each.estimate_reason and np.isnan(each.estimate)}
+    assert refused == {"accuracy", "precision", "recall", "f1"}
+    assert any("0.5, but the class of the training table is the score at or above 0.65" in n for n in result.notes)
 
 
 def test_a_classifier_finds_a_change_that_no_single_field_shows() -> None:

@@ -67,3 +67,19 @@ def test_periods_without_labels_have_estimates(kind: str) -> None:
     assert line.estimate == pytest.approx(value, rel=0.03)
     assert line.estimate_low < line.estimate < line.estimate_high
     assert abs(value - usual) > 0.15 * usual
+
+
+def test_an_estimate_that_misses_its_own_reference_is_refused() -> None:
+    """The classes c and d have so few right or wrong rows that they share a map, although c is rarely right."""
+    contract = Contract(model="m", label=LabelSpec(type="category", classes=("a", "b", "c", "d")))
+    rules = make_rules(contract, build_registry([(contract, 0)], []))
+    right = {"a": (1200, 2000), "b": (1200, 2000), "c": (10, 400), "d": (3981, 4000)}
+    predicted = np.repeat(list(right), [n for _, n in right.values()])
+    truth = np.concatenate([np.repeat([k, "b" if k == "a" else "a"], [r, n - r]) for k, (r, n) in right.items()])
+    columns = {f"scores.{k}": pa.array(np.where(predicted == k, 0.7, 0.1)) for k in right} | {"label": pa.array(truth)}
+    (counts := OutcomeCounts(rules, 1)).add(np.zeros(len(truth), np.int64), columns)
+    rows = compare_performance(contract, rules, ["today"], counts.counts(), counts.counts())
+    reasons = {row.metric: row.estimate_reason for row in rows if not row.class_name}
+    assert (reasons["precision_macro"], reasons["accuracy"]) == ("misses the reference", "")
+    for row in rows:
+        assert np.isnan(row.estimate) or row.estimate_low <= row.value <= row.estimate_high, row.metric

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from barograph.contract import LabelSpec
+from barograph.contract.file import load_contract
 
 from barograph_server.profiling.infer.infer import InferOptions, InferResult, infer_file
 from barograph_server.profiling.infer.profile import Roles
@@ -67,6 +68,19 @@ def test_classes_of_the_labels_values_fit(tmp_path: Path) -> None:
         result = inferred(tmp_path, columns, label="y", class_="c")
         assert result.contract.label == LabelSpec(type="bool")
         assert not about(result, "undeclared_class")
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.65, 0.0371, 1.0])
+def test_the_threshold_is_learned_from_the_class(tmp_path: Path, cut: float) -> None:
+    score = np.concatenate((SCORE[2:], [cut, np.nextafter(cut, 0)]))
+    # A rule overrides the score in some rows: the threshold fits the others, and the rows are named.
+    for overridden in (0, 1):
+        classes = named((score >= cut) ^ (np.arange(N) < overridden), 1, 0)
+        result = inferred(tmp_path, {"y": TRUTH, "p": score, "c": classes}, label="y", class_="c", score="p")
+        written = load_contract(result.write_contract(tmp_path, force=True).contract)
+        assert written.label == LabelSpec(type="bool", positive=True, threshold=cut)
+        assert ("threshold" in reason(result)) == (cut != 0.5 and not overridden)
+        assert len(about(result, f"reproduces the class c: at {cut:g}, 1 of 400 rows differ")) == overridden
 
 
 def test_a_class_that_is_no_label_is_reported(tmp_path: Path) -> None:

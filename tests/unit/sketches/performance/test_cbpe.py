@@ -12,7 +12,7 @@ from barograph_server.sketches.performance.bins import first_positive, mean_scor
 from barograph_server.sketches.performance.calibration_map import CalibrationMap, learn_calibration
 from barograph_server.sketches.performance.cbpe import cbpe_metrics, cbpe_trust, realised_error
 from barograph_server.sketches.performance.metric import MetricEstimate
-from tests.support.performance import FloatArray, drawn, measured, score_histogram
+from tests.support.performance import drawn, measured, score_histogram
 
 THRESHOLD = 0.4
 EDGES = score_edges(THRESHOLD)
@@ -33,10 +33,6 @@ GOLDEN_SHIFTED: dict[float, tuple[float, float]] = {
 def learned(seed: int, rows: int = 100_000) -> CalibrationMap:
     scores, labels = drawn(np.random.default_rng(seed), (rows,), MEAN, SPREAD)
     return learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
-
-
-def exact(rate: FloatArray) -> CalibrationMap:
-    return CalibrationMap(EDGES, rate, np.zeros((rate.size, rate.size)))
 
 
 @pytest.mark.parametrize("shift", GOLDEN_SHIFTED)
@@ -69,7 +65,7 @@ def test_accuracy_and_its_interval_are_the_formulas() -> None:
     hist = np.stack((counts, counts * 0.5), axis=-1)
     each = np.repeat(rate, counts)
     predicted = np.repeat(np.arange(EDGES.size + 1) >= first_positive(EDGES, THRESHOLD), counts)
-    estimates = cbpe_metrics(hist, exact(rate), THRESHOLD)
+    estimates = cbpe_metrics(hist, CalibrationMap(EDGES, rate, np.zeros((rate.size,) * 2)), THRESHOLD)
     tp, fp = each[predicted].sum(), (1.0 - each[predicted]).sum()
     fn, tn = each[~predicted].sum(), (1.0 - each[~predicted]).sum()
     half = 1.959964 * np.sqrt((each * (1.0 - each)).sum()) / each.size
@@ -149,19 +145,22 @@ def test_a_few_windows_that_are_off_do_not_cost_trust_and_a_bias_does() -> None:
     assert np.isnan([none.bias, none.off]).all()
 
 
-@pytest.mark.parametrize("bend", ["kink", "wave"])
+@pytest.mark.parametrize("bend", ["kink", "wave", "lumps"])
 def test_a_score_that_is_no_probability_is_learned(bend: str) -> None:
     concepts = {
         "kink": lambda odds: np.where(odds > -1.0, odds, 0.3 * odds - 0.7),
         "wave": lambda odds: odds + 0.6 * np.sin(2.0 * odds),
+        "lumps": lambda odds: odds + 3.0 * (np.floor(8.0 * odds) % 2.0),  # as of trees, whose leaves rank badly
     }
     rng = np.random.default_rng(4)
     scores, labels = drawn(rng, (100_000,), MEAN, SPREAD, concepts[bend])
     calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
     middle = logit(mean_scores(np.zeros(EDGES.size + 1), np.zeros(EDGES.size + 1), EDGES))
     observed = np.abs(middle - MEAN) < 2.0 * SPREAD
-    assert np.abs(calibration.rate - expit(concepts[bend](middle)))[observed].max() < 0.05
-    assert (np.diff(calibration.rate) >= 0.0).all()
+    assert np.abs(calibration.rate - expit(concepts[bend](middle)))[observed].max() < 0.07
+    truth = measured(scores, labels, THRESHOLD)
+    for name, metric in cbpe_metrics(score_histogram(scores, EDGES), calibration, THRESHOLD).items():
+        assert metric.low <= truth[name].value <= metric.high, f"{name} of the reference itself"
     scores, labels = drawn(rng, (200_000,), MEAN + SPREAD, SPREAD, concepts[bend])
     estimated = cbpe_metrics(score_histogram(scores, EDGES), calibration, THRESHOLD)
     realised = measured(scores, labels, THRESHOLD)
@@ -187,7 +186,6 @@ def test_calibration_of_very_few_scores() -> None:
     for scores, labels in (([0.3] * 60, [0, 1, 1] * 20), ([0.1, 0.9] * 40, [0, 1] * 40)):
         calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
         assert np.isfinite(calibration.rate).all()
-        assert (np.diff(calibration.rate) >= 0.0).all()
         assert np.isfinite(calibration.covariance).all()
         if len(set(scores)) == 1:
             assert calibration.rate[np.searchsorted(EDGES, 0.3, "right")] == pytest.approx(2.0 / 3.0, abs=0.02)
