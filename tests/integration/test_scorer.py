@@ -299,7 +299,9 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(client: Clien
     assert scoring.kill_everywhere(client, partial(score, whole), check) >= 10
 
 
-def test_a_row_that_is_inserted_again_while_its_window_is_counted_counts_once(client: Client, score: Score) -> None:
+def test_a_row_that_is_inserted_again_while_its_window_is_counted_counts_once(
+    client: Client, score: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [prediction(i, START_MS, 2 * i, score=0.5) for i in range(4)]
     scoring.insert(client, "predictions", rows)
     query = client.rows
@@ -310,7 +312,7 @@ def test_a_row_that_is_inserted_again_while_its_window_is_counted_counts_once(cl
             scoring.insert(client, "predictions", rows[:1])
         return result
 
-    client.rows = repeats  # type: ignore[method-assign]
+    monkeypatch.setattr(client, "rows", repeats)
     score(BINARY, connect_to=lambda _: client).score_once()
     counts = query("SELECT predictions, duplicates FROM performance_state FINAL WHERE slice = 'all'")
     assert counts == [(4, 0)]
