@@ -42,8 +42,8 @@ def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedE
             return learn_class_calibration(reference.labelled_hist[row], predicted[..., :3], edges)
         if rules.kind == "number":
             values = np.unique(reference.of_predictions.cell)
-            labelled_rows, sizes, fourths, _, squares = reference.of_predictions.of_windows([row], values)[0].T
-            return learn_loss(values, np.stack((labelled_rows, sizes, squares, fourths), axis=-1))
+            labelled_rows, sizes, _, _, squares = reference.of_predictions.of_windows([row], values)[0].T
+            return learn_loss(values, np.stack((labelled_rows, sizes, squares), axis=-1))
     return None
 
 

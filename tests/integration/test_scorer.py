@@ -12,12 +12,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
+from barograph_server.profiling.infer.training import infer
+from barograph_server.sketches.baseline.baseline import dump_baseline, load_baseline
+from barograph_server.sketches.baseline.loss_trees import LOSS_ZERO, MAX_STEPS, NO_CELL
 from barograph_server.sketches.performance.bins import score_edges
 from barograph_server.sketches.performance.metric import MetricEstimate, difference
-from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts
 from tests.support import scoring
@@ -492,6 +496,44 @@ def test_all_metrics_of_numbers(client: Client, score: Score) -> None:
         # Quantiles come from bins of one percent.
         low, high = (np.quantile(np.abs(e), p / 100, method=method) for method in ("lower", "higher"))
         assert low * 0.99 <= result[f"error_p{p}"][0] <= high * 1.01, p
+
+
+def test_numbers_count_in_the_bins_of_the_error_that_trees_expect(client: Client, score: Score) -> None:
+    rng = np.random.default_rng(5)
+    n = 4000
+    columns = {"a": rng.normal(size=n), "kind": rng.choice(["x", "y", "z"], n), "score": rng.normal(size=n)}
+    scale = np.exp(columns["a"]) * (1 + 2 * (columns["kind"] == "y"))
+    numbers = [None if lost else a for a, lost in zip(columns["a"].tolist(), rng.random(n) < 0.1, strict=True)]
+    texts = [None if lost else kind for kind, lost in zip(columns["kind"].tolist(), rng.random(n) < 0.1, strict=True)]
+    table = pa.table({"a": numbers, "kind": texts, "score": columns["score"]})
+    table = table.append_column("label", pa.array(columns["score"] + scale * rng.normal(size=n)))
+    learned = infer(table, model="m", version="1", score="score", label="label")
+    trees = learned.baseline.loss
+    assert trees is not None
+    baseline = load_baseline(dump_baseline(learned.baseline), "b")
+    values = {"a": np.array(numbers, np.float64), "score": columns["score"]}
+    codes = {text: i for i, text in enumerate(next(each.categories for each in trees.features if each.categories))}
+    values["kind"] = np.array([codes.get(text or "", np.nan) for text in texts])
+    x = np.stack([values[each.source.rpartition(".")[2]] for each in trees.features], axis=1)
+    rows = [
+        prediction(
+            *(i, START_MS + i, i),
+            score=columns["score"][i],
+            numbers={} if numbers[i] is None else {"a": numbers[i]},
+            strings={} if texts[i] is None else {"kind": texts[i]},
+        )
+        for i in range(n)
+    ]
+    # One hour is counted twice, with a repeated id.
+    scoring.insert(client, "predictions", [*rows, prediction(0, START_MS, n, score=0.0)])
+    score(NUMBER, baselines=[RegisteredBaseline(baseline, baseline.id, 0, 1)]).score_once()
+    [(bins, counts)] = client.rows("SELECT bins, bin_predictions FROM performance_state FINAL WHERE slice = 'all'")
+    cells = trees.cells(x)
+    counted = Counter({number: n for number, n in zip(bins, counts, strict=True) if number > LOSS_ZERO // 2})
+    by_value = sum(n for number, n in counted.items() if number < LOSS_ZERO - MAX_STEPS)
+    assert by_value == np.count_nonzero(cells == NO_CELL) > 0
+    assert {k: v for k, v in counted.items() if k > LOSS_ZERO - MAX_STEPS} == Counter(cells[cells != NO_CELL].tolist())
+    assert np.corrcoef(cells[cells != NO_CELL], np.log(scale)[cells != NO_CELL])[0, 1] > 0.7
 
 
 def test_a_flag_label_means_the_named_positive_class(client: Client, score: Score) -> None:

@@ -27,6 +27,7 @@ from barograph_server.profiling.infer.fields import (
 )
 from barograph_server.profiling.infer.files import WrittenFiles, write_files
 from barograph_server.profiling.infer.labels import infer_label
+from barograph_server.profiling.infer.loss import MISSING, LearnedLoss, learn_loss_trees
 from barograph_server.profiling.infer.phi import TrainingWindows
 from barograph_server.profiling.infer.profile import (
     FieldPlan,
@@ -107,6 +108,8 @@ class InferResult:
     """Why the contract has these panes and windows; empty if they were not proposed."""
     windows_warning: str = ""
     """Which of its windows often have too few events for a level; empty if they were not proposed, or none has."""
+    loss: LearnedLoss | None = None
+    """The trees of the baseline with their sample; None if there are none."""
 
     def write_contract(self, folder: str | Path, *, force: bool = False) -> WrittenFiles:
         """Write contract and baseline, for `apply`. Errors are those of `write_files`.
@@ -206,6 +209,13 @@ def infer_table(
             planned_fields.append((planned, reason))
     _check_fields(table, plan, roles, planned_fields)
     label = infer_label(table, roles, tuple(scores))
+    loss: LearnedLoss | None = None
+    try:
+        loss = learn_loss_trees(table, roles, label.spec, [planned for planned, _ in planned_fields])
+    except ImportError:
+        label.warnings.append(MISSING)
+    if loss is not None:
+        label.reason += f"; errors are estimated from {', '.join(each.source for each in loss.trees.features)}"
     contract = Contract(
         model=draft.model,
         timezone=draft.timezone,
@@ -229,6 +239,7 @@ def infer_table(
         dimensions=(*(dimension.values for dimension in dimensions), *arm_values(options.arms)),
         timezone=options.timezone if options.season == "hour_of_week" else "",
         fields=tuple(baselines),
+        loss=loss.trees if loss else None,
         source=table.name,
     )
     return InferResult(
@@ -240,6 +251,7 @@ def infer_table(
         period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         windows_reason=proposal.reason,
         windows_warning=proposal.warning,
+        loss=loss,
     )
 
 
