@@ -27,7 +27,6 @@ MAX_STEPS = 1 << 17
 """Largest distance from `LOSS_ZERO`."""
 NO_CELL = 0
 """Result for a prediction without any feature."""
-_ROWS_AT_ONCE = 1 << 14
 
 
 class LossFeature(msgspec.Struct, frozen=True):
@@ -68,21 +67,20 @@ class LossTrees(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             x: values in the order of `features`, shape (n, features); NaN and infinite values are missing.
         """
-        split, value = np.array(self.split), np.array(self.value)
-        right, missing_left = np.array(self.right), np.array(self.missing_left, np.bool_)
-        roots = np.array(self.roots())
-        sums = np.empty(len(x))
-        for first in range(0, len(x), _ROWS_AT_ONCE):
-            part = x[first : first + _ROWS_AT_ONCE]
-            node = np.tile(roots, (len(part), 1))
-            while (inner := split[node] >= 0).any():
-                rows, at = np.nonzero(inner)[0], node[inner]
-                values = part[rows, split[at]]
-                goes_left = np.where(np.isfinite(values), values <= value[at], missing_left[at])
-                node[inner] = np.where(goes_left, at + 1, right[at])
-            sums[first : first + _ROWS_AT_ONCE] = value[node].sum(axis=1)
+        columns = np.where(np.isfinite(x), x, np.nan).T.copy()
+        sums = np.zeros(len(x))
+        for root in self.roots():
+            todo = [(root, np.arange(len(x)))]
+            while todo:
+                node, rows = todo.pop()
+                if self.split[node] < 0:
+                    sums[rows] += self.value[node]
+                    continue
+                values = columns[self.split[node], rows]
+                goes_left = ~(values > self.value[node]) if self.missing_left[node] else values <= self.value[node]
+                todo += [(node + 1, rows[goes_left]), (self.right[node], rows[~goes_left])]
         is_feature = [feature.source != SCORE for feature in self.features]
-        has_any = np.isfinite(x[:, is_feature]).any(axis=1)
+        has_any = np.isfinite(columns[is_feature]).any(axis=0)
         cells = LOSS_ZERO + np.clip(np.floor(sums), -MAX_STEPS, MAX_STEPS).astype(np.int64)
         return np.where(has_any, cells, NO_CELL)
 

@@ -145,8 +145,9 @@ def _train(features: Sequence[LossFeature], x: FloatArray, loss: FloatArray) -> 
             value.append(float(row["value" if is_leaf else "num_threshold"]))
             right.append(0 if is_leaf else place[int(row["right"])])
             missing_left.append(int(not is_leaf and row["missing_go_to_left"]))
+    # Nine digits keep the SQL short.
     value = [
-        round(each / np.log(BIN_WIDTH) * _DIGITS) / _DIGITS if of < 0 else each
+        round(each / np.log(BIN_WIDTH) * _DIGITS) / _DIGITS if of < 0 else float(f"{each:.9g}")
         for each, of in zip(value, split, strict=True)
     ]
     return LossTrees(
