@@ -18,7 +18,7 @@ import msgspec
 from barograph.contract import CROSS, content_hash
 
 from barograph_server.sketches.baseline.columns import TAIL_COLUMNS, TAIL_KEYS, FieldColumn
-from barograph_server.sketches.baseline.loss_trees import LossTrees
+from barograph_server.sketches.baseline.loss_trees import LossTrees, loss_tree_problems
 
 FORMAT = 1
 ALL = "all"
@@ -318,6 +318,7 @@ def baseline_problems(baseline: Baseline) -> list[str]:
         known.update(f"{dimension.name}={value}" for value in values)
     problems += [f"slice {name} belongs to no dimension" for name in baseline.slice_rows if name not in known]
     problems += [f"field {name} is repeated" for name in _repeated(field.name for field in baseline.fields)]
+    problems += loss_tree_problems(baseline.loss) if baseline.loss else ()
     for field in baseline.fields:
         problems += [f"field {field.name}: {problem}" for problem in _field_problems(field, baseline.slice_rows)]
         if bool(field.hours_of_week) > bool(baseline.timezone):

@@ -25,6 +25,7 @@ LOSS_ZERO = 3 << 19
 """Number of the bin that begins at an expected |error| of 1: above those of predictions in `performance_state`."""
 MAX_STEPS = 1 << 17
 """Largest distance from `LOSS_ZERO`."""
+MAX_NODES = 1_000
 NO_CELL = 0
 """Result for a prediction without any feature."""
 
@@ -88,7 +89,9 @@ class LossTrees(msgspec.Struct, frozen=True, kw_only=True):
 def loss_tree_problems(trees: LossTrees) -> Iterator[str]:
     """Yield what keeps trees from being evaluated."""
     n = len(trees.split)
-    if not n or {len(trees.value), len(trees.right), len(trees.missing_left)} != {n}:
+    if n > MAX_NODES:
+        yield f"loss: {n} nodes; at most {MAX_NODES} are evaluated"
+    elif not n or {len(trees.value), len(trees.right), len(trees.missing_left)} != {n}:
         yield "loss: the arrays of nodes must have one length"
     elif not all(map(math.isfinite, trees.value)):
         yield "loss: a value is not finite"

@@ -17,8 +17,8 @@ from barograph_server.sketches.performance.maturity import age_edges
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.scoring.rules import ArmTest, Kind, PairSettings, Rules, ScoreDimension, ShadowVersions
 
-MAX_TREE_VERSIONS = 8
-"""Versions whose trees are in the SQL: 11 kB each, up to twice in a statement, which ClickHouse limits to 256 KiB."""
+MAX_TREE_VERSIONS = 4
+"""Versions whose trees are in the SQL: 21 kB each, up to twice in a statement, which ClickHouse limits to 256 KiB."""
 _NEWEST = ""
 """Key of the versions without their own baseline. They use the newest version's."""
 

@@ -35,7 +35,7 @@ MIN_ROWS = 500
 MAX_ROWS, MAX_VALUES = 50_000, 5_000_000
 """Most rows, and most values of all features, in the sample that trees are trained on."""
 FOLDS = 5
-TREES, LEAVES, RATE = 30, 8, 0.2
+TREES, LEAVES, RATE = 60, 8, 0.1
 _DIGITS = 1 << 10
 _SEED = 0
 
