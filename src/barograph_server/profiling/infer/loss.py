@@ -37,6 +37,7 @@ MAX_ROWS, MAX_VALUES = 50_000, 5_000_000
 FOLDS = 5
 TREES, LEAVES, RATE = 60, 8, 0.1
 _DIGITS = 1 << 10
+_LARGEST = 1e308
 _SEED = 0
 
 
@@ -145,9 +146,9 @@ def _train(features: Sequence[LossFeature], x: FloatArray, loss: FloatArray) -> 
             value.append(float(row["value" if is_leaf else "num_threshold"]))
             right.append(0 if is_leaf else place[int(row["right"])])
             missing_left.append(int(not is_leaf and row["missing_go_to_left"]))
-    # Nine digits keep the SQL short.
+    # Nine digits keep the SQL short. Nodes that only divide missing values from others have an infinite threshold.
     value = [
-        round(each / np.log(BIN_WIDTH) * _DIGITS) / _DIGITS if of < 0 else float(f"{each:.9g}")
+        round(each / np.log(BIN_WIDTH) * _DIGITS) / _DIGITS if of < 0 else float(f"{min(each, _LARGEST):.9g}")
         for each, of in zip(value, split, strict=True)
     ]
     return LossTrees(
