@@ -32,7 +32,7 @@ MISSING = (
 )
 MIN_ROWS = 500
 """Fewest labelled rows."""
-MAX_ROWS, MAX_VALUES = 50_000, 5_000_000
+MAX_ROWS, MAX_VALUES = 100_000, 5_000_000
 """Most rows, and most values of all features, in the sample that trees are trained on."""
 FOLDS = 5
 TREES, LEAVES, RATE = 60, 8, 0.1
@@ -93,9 +93,9 @@ def learn_loss_trees(
     used = sorted(set(trees.split) - {-1})
     if not any(features[i].source != SCORE for i in used):
         return None
-    place = {old: new for new, old in enumerate(used)} | {-1: -1}
+    position = {old: new for new, old in enumerate(used)} | {-1: -1}
     trees = msgspec.structs.replace(
-        trees, features=tuple(features[i] for i in used), split=tuple(place[i] for i in trees.split)
+        trees, features=tuple(features[i] for i in used), split=tuple(position[i] for i in trees.split)
     )
     held_out[trees.cells(x[:, used]) == NO_CELL] = NO_CELL
     return LearnedLoss(trees, rows, held_out)
@@ -138,13 +138,13 @@ def _train(features: Sequence[LossFeature], x: FloatArray, loss: FloatArray) -> 
             order.append(node := at.pop())
             if not nodes["is_leaf"][node]:
                 at += [int(nodes["right"][node]), int(nodes["left"][node])]
-        place = {node: len(split) + i for i, node in enumerate(order)}
+        position = {node: len(split) + i for i, node in enumerate(order)}
         for node in order:
             row = nodes[node]
             is_leaf = bool(row["is_leaf"])
             split.append(-1 if is_leaf else int(row["feature_idx"]))
             value.append(float(row["value" if is_leaf else "num_threshold"]))
-            right.append(0 if is_leaf else place[int(row["right"])])
+            right.append(0 if is_leaf else position[int(row["right"])])
             missing_left.append(int(not is_leaf and row["missing_go_to_left"]))
     # Nine digits keep the SQL short. Nodes that only divide missing values from others have an infinite threshold.
     value = [

@@ -23,7 +23,8 @@ def rows(seed: int, share: float, n: int = 6_000) -> pa.Table:
     ice = rng.random(n) < share
     p, noise, speed = rng.normal(100, 10, n), rng.normal(size=n), rng.exponential(size=n)
     error = noise * np.where(ice, 3.0, 1.0) * (1 + speed)
-    return pa.table({"road": np.where(ice, "ice", "dry"), "speed": speed, "p": p, "y": p - error})
+    at = pa.array(1_767_571_200_000 + np.arange(n) * 240_000).cast(pa.timestamp("ms"))
+    return pa.table({"at": at, "road": np.where(ice, "ice", "dry"), "speed": speed, "p": p, "y": p - error})
 
 
 def test_an_estimate_follows_features_while_predictions_stay() -> None:
@@ -35,6 +36,7 @@ def test_an_estimate_follows_features_while_predictions_stay() -> None:
         assert estimates[name].estimate == pytest.approx(value, rel=0.08)
         assert value > 1.6 * estimates[name].training
         assert np.isnan(estimates[name].estimate_low)
+    assert "nan" not in compare(train, later, time="at", by="week", multivariate=False, **ROLES).to_html()
     # Estimates of rows like those of training are not smaller than their errors, as the trees know these rows.
     usual = compare(train, rows(3, 0.1).drop_columns("y"), multivariate=False, **ROLES)
     [mae] = [each for each in usual.performance if each.metric == "mae"]
