@@ -124,7 +124,7 @@ class InferResult:
 def infer_file(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
     """Infer contract and baseline from the file `options.table`.
 
-    The same table gives a bit-identical result, regardless of its row groups.
+    The same table and version of scikit-learn give a bit-identical result, regardless of row groups.
 
     Args:
         options: The options of the command.
