@@ -145,7 +145,7 @@ def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
     table = AlignedTable("metric", "period", "level", *numbers, numbers=numbers)
     for metric in metrics:
         estimate = metric.estimate_reason or number(metric.estimate)
-        if math.isfinite(metric.estimate):
+        if math.isfinite(metric.estimate_low):
             estimate += f" [{interval(metric.estimate_low, metric.estimate_high)}]"
         table.row(
             metric.metric,

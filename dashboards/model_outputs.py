@@ -82,7 +82,7 @@ def main_metric() -> AnyPanel:
         "main_metric",
         "Main metric and its reference",
         "AUC, accuracy, RMSE or MAE, the first that the model has, per day; its value in the reference at the same age "
-        "of labels; the SLO. Dashed: the estimate from the outputs alone, from the last measured day on. It cannot "
+        "of labels; the SLO. Dashed: the estimate without labels, from the last measured day on. It cannot "
         "detect a change in what an output means (concept drift).",
     )
     return time_series(info, performance.MAIN_METRIC, performance.MAIN_PROMISE)
@@ -103,8 +103,8 @@ def _cbpe() -> AnyPanel:
     info = _info(
         "cbpe",
         "Performance before labels",
-        "Dashed: performance estimated from the outputs alone (CBPE, for numbers DLE). Solid: measured once labels "
-        "were mature. The estimate cannot detect a change in what an output means (concept drift).",
+        "Dashed: performance estimated without labels (CBPE, for numbers DLE). Solid: measured once labels "
+        "were mature. The estimate cannot detect a change in what outputs and features mean (concept drift).",
     )
     return time_series(info, performance.CBPE)
 

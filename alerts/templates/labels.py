@@ -182,20 +182,23 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
     threshold = factor * points
     form: Form = "percent" if is_number else "number"
     shown = f"{100 * threshold:.3g} %" if is_number else f"{threshold:g}"
-    source, side = ("predictions", "above") if is_number else ("scores", "below")
-    meaning = "how large the errors of a prediction are" if is_number else "what scores mean"
+    source, side = ("features and predictions", "above") if is_number else ("scores", "below")
+    meaning = "how large errors are for the same features" if is_number else "what scores mean"
+    # An estimate of errors has no interval.
+    interval = () if is_number else INTERVAL[form]
+    surely = "" if is_number else f", with its whole interval {side} the reference"
     window = factory.measured_s("cbpe-drop")
     yield from factory.rule(
         "cbpe-drop",
         "ticket",
         headline="estimated errors grow" if is_number else "estimated performance falls",
         summary=(
-            *(f"Estimated from {source}, ", LabelRef("metric"), " is ", NumberRef("E", form), *INTERVAL[form]),
+            *(f"Estimated from {source}, ", LabelRef("metric"), " is ", NumberRef("E", form), *interval),
             *(f" {side} the reference", *IN_WINDOW_OF_VERSION, f"; the threshold is {shown}."),
         ),
         description=(
             f"Performance estimated from the {source} of the last {format_duration(window)}, without labels, is {side} "
-            f"the reference by more than {shown}, with its whole interval {side} the reference. The estimate "
+            f"the reference by more than {shown}{surely}. The estimate "
             f"cannot detect a change in {meaning} (concept drift)."
         ),
         signal=expected_drop(

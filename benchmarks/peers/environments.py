@@ -77,7 +77,10 @@ def run_uv(
     """
     # uv must not use this repository's environment for the project.
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    environment |= {"UV_PROJECT_ENVIRONMENT": str(project / ".venv"), **(environ or {})}
+    # The package `benchmarks` imports this repository's package, which needs the standard library only.
+    environment |= {"PYTHONPATH": str(ROOT / "src"), "UV_PROJECT_ENVIRONMENT": str(project / ".venv")} | dict(
+        environ or {}
+    )
     process = subprocess.Popen(
         [str(ROOT / "tools" / "uv"), command, "--project", str(project), *arguments],
         cwd=ROOT,

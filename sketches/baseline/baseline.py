@@ -18,6 +18,7 @@ import msgspec
 from barograph.contract import CROSS, content_hash
 
 from barograph_server.sketches.baseline.columns import TAIL_COLUMNS, TAIL_KEYS, FieldColumn
+from barograph_server.sketches.baseline.loss_trees import LossTrees, loss_tree_problems
 
 FORMAT = 1
 ALL = "all"
@@ -168,7 +169,7 @@ class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """Baseline of one model version."""
 
-    LATER: ClassVar = ("timezone",)
+    LATER: ClassVar = ("timezone", "loss")
 
     format: int = FORMAT
     model: str
@@ -180,6 +181,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = ""
     """Time zone of the fields' `hours_of_week`; empty if there are none."""
     fields: tuple[FieldBaseline, ...]
+    loss: LossTrees | None = None
+    """How large errors of predicted numbers are expected to be; None if `infer` trained no trees."""
     source: str = ""
     """Origin: a file's name, or production panes with their range and reason."""
 
@@ -197,7 +200,7 @@ def for_counting(baseline: Baseline) -> Baseline:
     fields = tuple(
         msgspec.structs.replace(field, quantiles=(), hours_of_week={}, slices={}) for field in baseline.fields
     )
-    return msgspec.structs.replace(baseline, fields=fields)
+    return msgspec.structs.replace(baseline, fields=fields, loss=None)
 
 
 def for_judging(baseline: Baseline) -> Baseline:
@@ -285,7 +288,7 @@ def load_baseline(data: bytes, name: str) -> Baseline:
 
 _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
 """An array of numbers over several lines. It matches nothing within a string, where JSON escapes line ends."""
-_ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""|(?:noise|quantile_error)": 0\.0),')
+_ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""|loss": null|(?:noise|quantile_error)": 0\.0),')
 """Members of `LATER` at their defaults, which a file omits."""
 
 
@@ -315,6 +318,7 @@ def baseline_problems(baseline: Baseline) -> list[str]:
         known.update(f"{dimension.name}={value}" for value in values)
     problems += [f"slice {name} belongs to no dimension" for name in baseline.slice_rows if name not in known]
     problems += [f"field {name} is repeated" for name in _repeated(field.name for field in baseline.fields)]
+    problems += loss_tree_problems(baseline.loss) if baseline.loss else ()
     for field in baseline.fields:
         problems += [f"field {field.name}: {problem}" for problem in _field_problems(field, baseline.slice_rows)]
         if bool(field.hours_of_week) > bool(baseline.timezone):

@@ -71,8 +71,8 @@ def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedE
     with contextlib.suppress(ValueError):
         if rules.kind == "number":
             values = np.unique(reference.of_predictions.cell)
-            labelled_rows, sizes, fourths, _, squares = reference.of_predictions.of_windows([row], values)[0].T
-            loss = learn_loss(values, np.stack((labelled_rows, sizes, squares, fourths), axis=-1))
+            labelled_rows, sizes, _, _, squares = reference.of_predictions.of_windows([row], values)[0].T
+            loss = learn_loss(values, np.stack((labelled_rows, sizes, squares), axis=-1))
             return LearnedEstimate(loss, {}, class_differs=False)
         learned: CalibrationMap | ClassCalibration
         if rules.kind == "binary":

@@ -11,11 +11,14 @@ from barograph.contract.check import label_kind
 from barograph.contract.label_values import has_open_classes, is_open, label_forms, positive_value
 
 from barograph_server.sketches.baseline.baseline import SliceValues
+from barograph_server.sketches.baseline.loss_trees import LossTrees
 from barograph_server.sketches.performance.bins import score_edges
 from barograph_server.sketches.performance.maturity import age_edges
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.scoring.rules import ArmTest, Kind, PairSettings, Rules, ScoreDimension, ShadowVersions
 
+MAX_TREE_VERSIONS = 4
+"""Versions whose trees are in the SQL: 21 kB each, up to twice in a statement, which ClickHouse limits to 256 KiB."""
 _NEWEST = ""
 """Key of the versions without their own baseline. They use the newest version's."""
 
@@ -85,6 +88,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         )
     kind: Kind = label_kind(label)  # type: ignore[assignment]
     threshold = label.threshold if kind == "binary" else 0.5
+    losses = _losses(registry, contract.model) if kind == "number" else ()
     return Rules(
         model=contract.model,
         kind=kind,
@@ -101,10 +105,19 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         edges=() if kind == "number" else tuple(score_edges(threshold).tolist()),
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),
         registered=registered,
+        losses=losses,
         shadow=shadow,
         pair_settings=settings,
         arms=arms,
     )
+
+
+def _losses(registry: Registry, model: str) -> tuple[tuple[str, LossTrees], ...]:
+    """Return the trees of the newest versions: those of the first baseline of each, so that all its windows add up."""
+    firsts = [history[0] for history in registry.baselines.get(model, {}).values()]
+    firsts.sort(key=lambda first: (-first.accepted_at_ms, first.baseline.version))
+    trees = [(first.baseline.version, first.baseline.loss) for first in firsts]
+    return tuple((version, each) for version, each in trees if each is not None)[:MAX_TREE_VERSIONS]
 
 
 def _pair_settings(shadow: ShadowTest, slo: Slo) -> PairSettings:

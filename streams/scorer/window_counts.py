@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from barograph_server.sketches.performance.number import ERROR_RANKS
-from barograph_server.warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, FOURTH_POWERS, MIN_VALUE_BIN
+from barograph_server.warehouse.scoring.cell_counts import END_OF_BINS, ERROR_STEP, ERROR_ZERO, MIN_VALUE_BIN
 from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
@@ -71,8 +71,8 @@ class WindowCounts:
     """|error| at the geometric middle of each of these bins, ascending."""
     of_predictions: SparseCells
     """What estimates without labels need. For classes, rows by the probability of their predicted class: cell
-    class × n_bins + bin. For numbers, rows by predicted value: cells are numbers of `performance_state`, and instead of
-    scores and positives there are sums of |error|, error² and error⁴: labelled rows, Σ|e|, Σe⁴, all rows, Σe²."""
+    class × n_bins + bin. For numbers, rows by expected error or predicted value: cells are numbers of
+    `performance_state`, and instead of scores and positives there are sums: labelled rows, Σ|e|, 0, all rows, Σe²."""
 
     def weighted_sums(self, rows: IntArray, weights: FloatArray) -> WindowCounts:
         """Return weighted sums of the labelled rows of several windows; predictions are those of the last window.
@@ -124,9 +124,9 @@ def window_counts(rules: Rules, rows: pa.Table) -> WindowCounts:
     sums_of_bins = np.stack([_flat(rows, name) for name in _BIN_SUMS], axis=-1)
     if rules.kind == "number":
         empty = np.zeros((n, 0, 3))
-        is_error = number < MIN_VALUE_BIN
+        is_error, is_value = number < MIN_VALUE_BIN, (number >= MIN_VALUE_BIN) & (number < END_OF_BINS)
         errors = _errors(n, window[is_error], number[is_error], sums_of_bins[is_error, 0])
-        values = _values(window[~is_error], number[~is_error], sums_of_bins[~is_error])
+        values = SparseCells(window[is_value], number[is_value], sums_of_bins[is_value])
         return WindowCounts(predictions, labelled, confusion, sums, empty, empty, *errors, values)
     n_bins = len(rules.edges) + 1
     classes = max(1, len(rules.classes))
@@ -140,17 +140,6 @@ def window_counts(rules: Rules, rows: pa.Table) -> WindowCounts:
     predicted = SparseCells(window[~is_score], -1 - number[~is_score], sums_of_bins[~is_score])
     hists = cells[..., :3], cells[..., 3:]
     return WindowCounts(predictions, labelled, confusion, sums, *hists, np.zeros((n, 0)), np.zeros(0), predicted)
-
-
-def _values(window: IntArray, number: IntArray, sums: FloatArray) -> SparseCells:
-    """Return rows by predicted value, with the sums of error⁴, which `performance_state` has in cells of their own."""
-    is_fourth = number >= FOURTH_POWERS
-    values = SparseCells(window[~is_fourth], number[~is_fourth], sums[~is_fourth])
-    key = values.window * FOURTH_POWERS + values.cell
-    order = np.argsort(key)
-    at = order[np.searchsorted(key[order], window[is_fourth] * FOURTH_POWERS + number[is_fourth] - FOURTH_POWERS)]
-    values.sums[at, 2] = sums[is_fourth, 4]
-    return values
 
 
 def _errors(n: int, window: IntArray, number: IntArray, labelled: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -210,7 +210,7 @@ class Scorer:
         if scorer is None or scorer.rules.basis != rules.basis:
             clock = self._event_clock(plan.now_s, all_read=False, newest_ms=0 if status is None else _newest_ms(status))
             scorer = ModelScorer.start(client, contract, rules, None if is_new else status, clock)
-        scorer.rules, scorer.check_stop = rules, self._check_stop
+        scorer.rules, scorer.freezer.rules, scorer.check_stop = rules, rules, self._check_stop
         scorer.freezer.choices = self._choices.get(rules.model, {})
         if is_new:
             newest_ms = self._newest_times(client, NOTHING).get(rules.model)

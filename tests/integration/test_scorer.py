@@ -12,12 +12,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
+from barograph_server.profiling.infer.training import infer
+from barograph_server.sketches.baseline.baseline import dump_baseline, load_baseline
+from barograph_server.sketches.baseline.loss_trees import LOSS_ZERO, MAX_STEPS, NO_CELL
 from barograph_server.sketches.performance.bins import score_edges
 from barograph_server.sketches.performance.metric import MetricEstimate, difference
-from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts
 from tests.support import scoring
@@ -511,6 +515,33 @@ def test_all_metrics_of_numbers(client: Client, score: Score) -> None:
         # Quantiles come from bins of one percent.
         low, high = (np.quantile(np.abs(e), p / 100, method=method) for method in ("lower", "higher"))
         assert low * 0.99 <= result[f"error_p{p}"][0] <= high * 1.01, p
+
+
+def test_numbers_count_in_the_bins_of_the_error_that_trees_expect(client: Client, score: Score) -> None:
+    rng, n = np.random.default_rng(5), 4000
+    a, kind, guess = rng.normal(size=n), rng.choice(["", "x", "y"], n), rng.normal(size=n)
+    truth = guess + np.exp(a) * (1 + 2 * (kind == "y")) * rng.normal(size=n)
+    a[rng.random(n) < 0.2] = np.nan
+    features = {"a": pa.array(a, from_pandas=True), "kind": pa.array(kind, mask=kind == "")}
+    result = infer(pa.table({**features, "p": guess, "y": truth}), model="m", version="1", score="p", label="y")
+    baseline = load_baseline(dump_baseline(result.baseline), "b")
+    trees = baseline.loss
+    assert trees is not None
+    texts = next(each.categories for each in trees.features if each.categories)
+    codes = np.array([texts.index(text) if text else np.nan for text in kind])
+    values = {"features.a": a, "features.kind": codes, "score": guess}
+    cells = trees.cells(np.stack([values[each.source] for each in trees.features], axis=1))
+    outputs = [{"score": guess[i], "strings": {"kind": kind[i]}} for i in range(n)]
+    numbers = [{} if np.isnan(value) else {"a": value} for value in a.tolist()]
+    rows = [prediction(i, START_MS + i, i, **outputs[i], numbers=numbers[i]) for i in range(n)]
+    # A repeated id is counted by another query.
+    scoring.insert(client, "predictions", [*rows, prediction(0, START_MS, n, score=0.0)])
+    score(NUMBER, baselines=[RegisteredBaseline(baseline, baseline.id, 0, 1)]).score_once()
+    [(bins, counts)] = client.rows("SELECT bins, bin_predictions FROM performance_state FINAL WHERE slice = 'all'")
+    counted = {number: rows for number, rows in zip(bins, counts, strict=True) if number > LOSS_ZERO - MAX_STEPS}
+    has_features = cells != NO_CELL
+    assert counted == Counter(cells[has_features].tolist())
+    assert sum(counts) - sum(counted.values()) == np.count_nonzero(~has_features) > 0
 
 
 def test_a_flag_label_means_the_named_positive_class(client: Client, score: Score) -> None:

@@ -30,7 +30,7 @@ Score = Callable[..., Scorer]
 
 
 def scorer(client: Client, address: Address, contract: Contract, **changes: Any) -> Scorer:
-    registry: Registry = build_registry([(contract, 1)], [])
+    registry: Registry = build_registry([(contract, 1)], changes.pop("baselines", ()))
     settings = ProcessorSettings(
         instance="scorer-0", bootstrap_servers="", warehouse=address, clock=changes.pop("clock_kind", "live")
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from barograph_server.sketches.baseline.loss_trees import NO_CELL
 from barograph_server.warehouse.scoring import label_join
 from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
 from barograph_server.warehouse.scoring.whole_sums import SCALE, sum_if, unscaled
@@ -26,10 +27,10 @@ ERROR_ZERO = 1 << 17
 VALUE_ZERO = 1 << 20
 """Bin number of a prediction of 0. A prediction of x has the number of an error of x, plus this."""
 MIN_VALUE_BIN = 1 << 19
-"""Numbers from this on are bins of predictions: those of errors are below, as doubles have 146,100 steps of 1 %."""
-FOURTH_POWERS = 1 << 21
-"""Added to the number of a bin of predictions, above which it is: the number of the cell that has the sum of the
-fourth powers of their errors."""
+"""Numbers from this on are bins of predictions, by their value, or near `loss_trees.LOSS_ZERO` by their expected error.
+Those of errors are below, as doubles have 146,100 steps of 1 %."""
+END_OF_BINS = 1 << 21
+"""Numbers from this on are no bins; earlier versions stored sums of fourth powers there."""
 _OCTAVE = 70
 """Steps of 1 % by which the errors of a sum of shares differ at most: about a factor of two."""
 _MIN_MAGNITUDE = -1016 * _OCTAVE
@@ -75,7 +76,7 @@ _KEY = "version, window_start, slice"
 
 def state_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for the rows of `performance_state`."""
-    rows = _KINDS[rules.kind](rules, label_join.join_query(rules, dimensions, has_repeats=has_repeats))
+    rows = _KINDS[rules.kind](rules, _joined(rules, dimensions, has_repeats=has_repeats))
     names = [*map(_column, COLUMNS)]
     names[COLUMNS.index("window_start")] = "counts.window_start AS window_start"
     return (
@@ -86,11 +87,15 @@ def state_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repea
 
 def reference_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for `REFERENCE_COLUMNS`, with all hours counted as one window."""
-    source = label_join.join_query(rules, dimensions, has_repeats=has_repeats)
+    source = _joined(rules, dimensions, has_repeats=has_repeats)
     rows = _KINDS[rules.kind](
         rules, f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})"
     )
     return f"SELECT {', '.join(map(_column, REFERENCE_COLUMNS))} FROM ({rows})"
+
+
+def _joined(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
+    return label_join.join_query(rules, dimensions, has_repeats=has_repeats, extra=("loss_cell",))
 
 
 def _column(name: str) -> str:
@@ -311,8 +316,10 @@ def _number(rules: Rules, source: str) -> str:
         f"if(measured, {bin_of('error', 'step')}, 0) AS bin, "
         "if(usable, score, 0.) AS value, "
         f"if(value = 0, 0, toInt32(floor(log(abs(value)) / {step}))) AS value_step, "
-        # Each row counts in the bin of its error and in that of its prediction, there by the magnitude of the error.
-        f"arrayJoin(arrayConcat([(bin, step)], if(usable, [({VALUE_ZERO} + {bin_of('value', 'value_step')}, "
+        f"if(loss_cell = {NO_CELL}, {VALUE_ZERO} + {bin_of('value', 'value_step')}, loss_cell) AS loss_bin, "
+        # Each row counts in the bin of its error, and by the magnitude of the error in that of its expected error, or
+        # of its prediction if there is none.
+        "arrayJoin(arrayConcat([(bin, step)], if(usable, [(loss_bin, "
         f"greatest(toInt32(floor(step / {_OCTAVE})) * {_OCTAVE}, {_MIN_MAGNITUDE}))], []))) AS cell, "
         f"cell.1 < {MIN_VALUE_BIN} AS is_error, "
         # Errors of a cell are summed as multiples of its lower end, which are near 1 in any unit.
@@ -345,13 +352,10 @@ def _number(rules: Rules, source: str) -> str:
         "arraySum((c, e) -> pow(e, 4) * c.7, occupied, ends)] AS sums, "
         "arrayReduce('sumMap', arrayMap(c -> [c.1], predicted), arrayMap(c -> [c.3], predicted), "
         "arrayMap((c, e) -> [e * e * c.6], predicted, magnitudes), arrayMap(c -> [c.4], predicted), "
-        "arrayMap((c, e) -> [e * c.5], predicted, magnitudes), "
-        "arrayMap((c, e) -> [pow(e, 4) * c.7], predicted, magnitudes)) AS values, "
+        "arrayMap((c, e) -> [e * c.5], predicted, magnitudes)) AS values, "
         "arrayConcat(arrayMap(c -> (c.1, toUInt64(0), 0., c.4, 0., toUInt64(0)), occupied), "
         "arrayMap((number, n, squares, n_labelled, sizes) -> (number, n, squares, n_labelled, sizes, toUInt64(0)), "
-        "values.1, values.2, values.3, values.4, values.5), "
-        f"arrayMap(v -> (toInt32(v.1 + {FOURTH_POWERS}), toUInt64(0), v.3, toUInt64(0), 0., toUInt64(0)), "
-        "arrayFilter(v -> v.2 > 0, arrayZip(values.1, values.4, values.6)))) AS cells"
+        "values.1, values.2, values.3, values.4, values.5)) AS cells"
     )
     return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
 

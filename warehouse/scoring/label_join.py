@@ -23,6 +23,7 @@ from typing import Any
 
 from barograph.contract import CROSS
 
+from barograph_server.warehouse.scoring import loss_cells
 from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
 
 _AGE = "greatest({label}.{at} - at_ms, {label}.{received} - received_ms)"
@@ -52,8 +53,8 @@ def join_query(
         rules: the model's scoring rules.
         dimensions: the slice dimensions.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
-        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`, `status_text`; with
-            `rules.arms` also `arm_name`, `arm_unit`, `unit_bucket`.
+        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`, `status_text`,
+            `loss_cell`; with `rules.arms` also `arm_name`, `arm_unit`, `unit_bucket`.
     """
     columns = ", ".join((_COLUMNS, *extra))
     simple = f"SELECT {columns} FROM ({_simple_join(rules, dimensions, has_repeats=has_repeats)})"
@@ -66,6 +67,7 @@ def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequen
     """Return the parameters of this module's queries; `hours` are those of whole score windows."""
     values: dict[str, Any] = {
         **rules.parameters(),
+        **loss_cells.parameters(rules),
         "hours": list(hours),
         "horizon": rules.horizon_ms,
         "forms": [form for form, _ in rules.forms],
@@ -208,7 +210,8 @@ def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
         "toUnixTimestamp64Milli(at) AS at_ms, toUnixTimestamp64Milli(received_at) AS received_ms, "
         f"{_slices(dimensions)} AS slices, error != '' AS failed, toString(error) AS error_kind, score, class, "
         "latency_ms, metrics, toString(status) AS status_text, "
-        f"{probabilities} AS probabilities, {has_scores} AS has_scores{arms}"
+        f"{probabilities} AS probabilities, {has_scores} AS has_scores{arms}, "
+        f"{loss_cells.loss_cell(rules)} AS loss_cell"
     )
 
 

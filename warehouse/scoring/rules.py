@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from barograph.contract import SECONDS_PER_HOUR, content_hash
 
+from barograph_server.sketches.baseline.loss_trees import LossTrees
+
 Kind = Literal["binary", "classes", "number", "unlabelled"]
 """`unlabelled` is a model whose contract has no usable label: its predictions are counted, not measured."""
 
@@ -85,6 +87,8 @@ class Rules:
     """Ascending lower bounds of the age bins, from 0."""
     registered: tuple[str, ...] = field(default=(), compare=False)
     """Versions with their own baseline."""
+    losses: tuple[tuple[str, LossTrees], ...] = field(default=(), compare=False)
+    """The newest versions with the trees by which their predictions are counted."""
     shadow: ShadowVersions | None = field(default=None, compare=False)
     """The candidate to pair with the primary; None: no candidate."""
     arms: ArmTest | None = field(default=None, compare=False)

@@ -134,13 +134,13 @@ def expected_drop(
     """Return the signal of how much worse the label-free estimate is than the reference, of the worst version.
 
     It counts only if the whole interval of the estimate is worse than the reference. With `relative` the metrics are
-    errors, and the signal is their growth as a share of the reference.
+    errors, whose estimates have no interval, and the signal is their growth as a share of the reference.
     """
     worse, least, most = "reference - cbpe", "reference - cbpe_high", "reference - cbpe_low"
     is_empty, is_sure = "isNaN(cbpe) OR isNaN(reference)", "cbpe_high < reference"
     if relative:
-        worse, least, most = (f"{name} / reference - 1" for name in ("cbpe", "cbpe_low", "cbpe_high"))
-        is_empty, is_sure = f"NOT isFinite({worse})", "cbpe_low > reference"
+        worse = least = most = "cbpe / reference - 1"
+        is_empty, is_sure = f"NOT isFinite({worse})", "1"
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         state = f"multiIf({is_empty}, {EMPTY}, {is_sure}, {SURE}, {UNSURE})"

@@ -163,7 +163,9 @@ def _chart(
         )
     for i, point in enumerate(estimates):
         if math.isfinite(point.value) and not is_dense:
-            tooltip = f"{point.label}: estimate {point.value:.4g} [{point.low:.4g}, {point.high:.4g}]"
+            tooltip = f"{point.label}: estimate {point.value:.4g}"
+            if math.isfinite(point.low):
+                tooltip += f" [{point.low:.4g}, {point.high:.4g}]"
             parts.append(
                 f'<circle class="estimate-mark" cx="{x(i):.1f}" cy="{y(point.value):.1f}" r="{radius - 1}">'
                 f"<title>{escape(tooltip)}</title></circle>"

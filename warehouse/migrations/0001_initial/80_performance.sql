@@ -99,9 +99,9 @@ CREATE TABLE IF NOT EXISTS performance_state
     wrong_type UInt64 COMMENT 'Labels that do not have the contract''s type; they are not measured' CODEC(T64, ZSTD(1)),
     undeclared_label UInt64 COMMENT 'Labels whose class is not declared in the contract; they are not measured' CODEC(T64, ZSTD(1)),
     confusion Array(UInt64) COMMENT 'Confusion matrix of labelled predictions: TP, FP, FN, TN for two classes; true × predicted in row-major order for more' CODEC(T64, ZSTD(1)),
-    bins Array(Int32) COMMENT 'Occupied bins. Two classes: bin of the score; more classes: class × bins + bin of its probability, for every class, and -1 - that number for the predicted class; numbers: ± (bin of the error in steps of 1 % + 2^17), 0 for no error, for every prediction 2^20 plus the same number of its value, and 2^21 more for the fourth powers of its error' CODEC(ZSTD(1)),
+    bins Array(Int32) COMMENT 'Occupied bins. Two classes: bin of the score; more classes: class × bins + bin of its probability, for every class, and -1 - that number for the predicted class; numbers: ± (bin of the error in steps of 1 % + 2^17), 0 for no error, and for every prediction 3 × 2^19 + the step of 2 % of the error that its features predict, or without these 2^20 + the same number of its value' CODEC(ZSTD(1)),
     bin_predictions Array(UInt64) COMMENT 'Predictions per bin, labelled or not' CODEC(ZSTD(1)),
-    bin_scores Array(Float64) COMMENT 'Sum of the scores per bin; numbers: of the squares of the errors, or of their fourth powers, per bin of the value' CODEC(ZSTD(1)),
+    bin_scores Array(Float64) COMMENT 'Sum of the scores per bin; numbers: of the squares of the errors, per bin of a prediction' CODEC(ZSTD(1)),
     bin_labelled Array(UInt64) COMMENT 'Labelled predictions per bin' CODEC(ZSTD(1)),
     bin_labelled_scores Array(Float64) COMMENT 'Sum of the scores of labelled predictions per bin; numbers: of the absolute errors, per bin of the value' CODEC(ZSTD(1)),
     bin_positives Array(UInt64) COMMENT 'Labelled predictions per bin whose label is the scored class' CODEC(ZSTD(1)),
@@ -325,9 +325,9 @@ CREATE TABLE IF NOT EXISTS performance
     corrected Float64 COMMENT 'Value of the metric corrected for selective labels, assuming random labelling among similar scores; NaN if labels are not selective or one side of the threshold has too few labels' CODEC(ZSTD(1)),
     corrected_low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
     corrected_high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
-    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE), for mae and rmse from their values (DLE); NaN if there is none. It cannot detect concept drift' CODEC(ZSTD(1)),
-    cbpe_low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
-    cbpe_high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
+    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE), for mae and rmse from features (DLE); NaN if there is none. It cannot detect concept drift' CODEC(ZSTD(1)),
+    cbpe_low Float64 COMMENT 'Lower end of the 95 % interval; NaN for mae and rmse' CODEC(ZSTD(1)),
+    cbpe_high Float64 COMMENT 'Upper end of the 95 % interval; NaN for mae and rmse' CODEC(ZSTD(1)),
     cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before' CODEC(ZSTD(1)),
     cbpe_reason LowCardinality(String) COMMENT 'Why there is no estimate although the version has a reference: class differs from score and threshold, or misses the reference; otherwise empty',
     raw_share Float64 COMMENT 'Share of the predictions that is recorded; n and predictions count this share' CODEC(ZSTD(1)),
@@ -434,9 +434,9 @@ CREATE VIEW IF NOT EXISTS latest_performance
     corrected Float64 COMMENT 'Value of the metric corrected for selective labels, assuming random labelling among similar scores; NaN if labels are not selective or one side of the threshold has too few labels',
     corrected_low Float64 COMMENT 'Lower end of the 95 % interval',
     corrected_high Float64 COMMENT 'Upper end of the 95 % interval',
-    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE), for mae and rmse from their values (DLE); NaN if there is none. It cannot detect concept drift',
-    cbpe_low Float64 COMMENT 'Lower end of the 95 % interval',
-    cbpe_high Float64 COMMENT 'Upper end of the 95 % interval',
+    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE), for mae and rmse from features (DLE); NaN if there is none. It cannot detect concept drift',
+    cbpe_low Float64 COMMENT 'Lower end of the 95 % interval; NaN for mae and rmse',
+    cbpe_high Float64 COMMENT 'Upper end of the 95 % interval; NaN for mae and rmse',
     cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before',
     cbpe_reason LowCardinality(String) COMMENT 'Why there is no estimate although the version has a reference: class differs from score and threshold, or misses the reference; otherwise empty',
     raw_share Float64 COMMENT 'Share of the predictions that is recorded; n and predictions count this share',
@@ -580,8 +580,8 @@ FROM
         window_start,
         cbpe_error AS error,
         if(metric IN ('mae', 'rmse'), 0.1 * value, 0.02) AS tolerance,
-        error - sqrt(pow(cbpe - cbpe_low, 2) + pow(high - value, 2)) AS error_low,
-        error + sqrt(pow(cbpe_high - cbpe, 2) + pow(value - low, 2)) AS error_high
+        error - sqrt(ifNotFinite(pow(cbpe - cbpe_low, 2), 0) + pow(high - value, 2)) AS error_low,
+        error + sqrt(ifNotFinite(pow(cbpe_high - cbpe, 2), 0) + pow(value - low, 2)) AS error_high
     FROM latest_performance
     WHERE slice = 'all' AND class = '' AND isFinite(cbpe_error)
     ORDER BY window_start DESC

@@ -35,7 +35,7 @@ from barograph_server.batch.compare.periods import (
     make_periods,
     pane_length_s,
 )
-from barograph_server.batch.compare.production import ProductionPass, RowSample, matrix_column
+from barograph_server.batch.compare.production import ProductionPass, RowSample, loss_cells, matrix_column
 from barograph_server.batch.compare.report import ComparedTable
 from barograph_server.batch.compare.served import (
     OUTPUT_ROLES,
@@ -48,6 +48,7 @@ from barograph_server.batch.compare.summaries import summarise_fields, value_hin
 from barograph_server.batch.contract_file import ContractOrPath, contract_of
 from barograph_server.profiling.infer.errors import OptionError
 from barograph_server.profiling.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
+from barograph_server.profiling.infer.loss import LearnedLoss
 from barograph_server.profiling.infer.profile import Roles, check_roles, score_columns
 from barograph_server.profiling.infer.tables import Table, memory_table, open_table
 from barograph_server.profiling.table_columns import declared_types, with_columns
@@ -221,7 +222,7 @@ class _Comparer:
         phi_name = longest_learned(baseline, grain, times.span_s)
         self.on_step("judging")
         judged = judge_periods(registry, counting, rows.panes, periods, phi_name)
-        performance = self._performance(contract, registry, rules, rows, periods)
+        performance = self._performance(contract, registry, rules, rows, periods, inferred.loss)
         self._add_notes_on_estimates(performance, contract, inferred)
         multivariate = self._multivariate(contract, baseline, registry, rows) if options.is_multivariate else None
         hints = column_hints(contract, columns, self.training, self.production)
@@ -400,6 +401,7 @@ class _Comparer:
         rules: Rules | None,
         rows: ProductionPass,
         periods: Sequence[Period],
+        loss: LearnedLoss | None,
     ) -> list[PeriodMetric]:
         if rules is None or rows.outcomes is None:
             return []
@@ -408,13 +410,27 @@ class _Comparer:
         columns = source_columns_of(contract, self._roles_in(self.training), self.training)
         selected = outcome_columns(rules, columns, self.options.roles.label)
         if self._has(self.training, "label") and len(selected) > 1:
-            counts = OutcomeCounts(rules, 1)
-            for batch in self.training.row_batches(list(dict.fromkeys(selected.values()))):
+            counts, first = OutcomeCounts(rules, 1), 0
+            served = self._served_training(contract, registry, columns)
+            names = [*selected.values(), *(served.columns if rules.losses else ())]
+            for batch in self.training.row_batches(list(dict.fromkeys(names))):
                 period = np.zeros(batch.num_rows, np.int64)
-                counts.add(period, {name: batch.column(column) for name, column in selected.items()})
+                outputs = {name: batch.column(column) for name, column in selected.items()}
+                events = served.events(batch, period, period > 0) if rules.losses else ()
+                cells = loss_cells(rules.losses, list(events), outputs)
+                if cells is not None and loss is not None:
+                    # Trees know the rows that they were trained on too well.
+                    lo, hi = np.searchsorted(loss.rows, [first, first + batch.num_rows])
+                    cells[loss.rows[lo:hi] - first] = loss.held_out[lo:hi]
+                counts.add(period, outputs, cells)
+                first += batch.num_rows
             training = counts.counts()
         labels = [period.label for period in periods]
         return compare_performance(contract, rules, labels, training, rows.outcomes.counts())
+
+    def _served_training(self, contract: Contract, registry: Registry, columns: Mapping[str, str]) -> ServedRows:
+        projection = build_projection(registry, contract.model)
+        return ServedRows(contract, self.options.version, columns, None, projection)
 
     def _multivariate(
         self, contract: Contract, baseline: Baseline, registry: Registry, rows: ProductionPass
@@ -427,7 +443,7 @@ class _Comparer:
             if field.name in learned and field.source.partition(".")[0] in ("features", "context")
         ]
         columns = source_columns_of(contract, self._roles_in(self.training), self.training)
-        served = ServedRows(contract, baseline.version, columns, None, build_projection(registry, contract.model))
+        served = self._served_training(contract, registry, columns)
         time = self.options.roles.time if self._has(self.training, "time") else None
         try:
             import sklearn  # noqa: F401

@@ -16,6 +16,7 @@ from barograph_server.profiling.infer.profile import Roles
 from barograph_server.profiling.infer.tables import Table
 from barograph_server.profiling.table_columns import MEMBERS
 from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.loss_trees import SCORE
 
 
 def declared_roles(contract: Contract, roles: Roles, training: Table, production: Table) -> tuple[Roles, list[str]]:
@@ -105,8 +106,11 @@ def rename_baseline(contract: Contract, inferred: InferResult, table: str) -> Ba
         for old, new in zip(inferred.baseline.dimensions, dimensions, strict=True)
         if old.name != new.name
     }
+    loss = inferred.baseline.loss
+    if loss is not None and not {each.source for each in loss.features} <= {SCORE, *contract.sources}:
+        loss = None
     baseline = msgspec.structs.replace(
-        inferred.baseline, model=contract.model, fields=tuple(fields), dimensions=dimensions
+        inferred.baseline, model=contract.model, fields=tuple(fields), dimensions=dimensions, loss=loss
     )
     if not renamed:
         return baseline

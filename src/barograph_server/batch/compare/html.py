@@ -293,7 +293,7 @@ def _performance(report: Comparison) -> str:
             interval(m.low, m.high),
             number(m.training),
             (m.estimate_reason or number(m.estimate))
-            + (f" [{interval(m.estimate_low, m.estimate_high)}]" if math.isfinite(m.estimate) else ""),
+            + (f" [{interval(m.estimate_low, m.estimate_high)}]" if math.isfinite(m.estimate_low) else ""),
         )
         for m in metrics[:MAX_METRIC_ROWS]
     ]
@@ -301,8 +301,8 @@ def _performance(report: Comparison) -> str:
     table = html_table(columns, rows, numbers=(3, 4, 5, 6, 7), html=(2,))
     table = f"<details><summary>All values</summary>{table}</details>" if charts else table
     legend = (
-        '<p class="faint">Dots: measured from labels, with 95% intervals. Dashed line: estimate from outputs alone, '
-        "given what they mean in training (CBPE, for numbers DLE).</p>"
+        '<p class="faint">Dots: measured from labels, with 95% intervals. Dashed line: estimate without labels, from '
+        "what outputs mean in training (CBPE), for numbers from features (DLE).</p>"
         if charts
         else ""
     )

@@ -16,6 +16,7 @@ from barograph.publisher.label_columns import read_labels
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
+from barograph_server.sketches.baseline.loss_trees import NO_CELL
 from barograph_server.sketches.performance.binary import SCORE_FLOOR
 from barograph_server.streams.scorer.window_counts import SparseCells, WindowCounts
 from barograph_server.warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, SUM_TOLERANCE, VALUE_ZERO
@@ -56,12 +57,14 @@ class OutcomeCounts:
         self._values: dict[int, FloatArray] = {}
         """Bin of a predicted number → the sums of `SparseCells` per period, shape (W, 5)."""
 
-    def add(self, period: IntArray, columns: Mapping[str, pa.Array]) -> None:
+    def add(self, period: IntArray, columns: Mapping[str, pa.Array], cells: IntArray | None = None) -> None:
         """Count rows.
 
         Args:
             period: index of each row's period, shape (n,).
             columns: `score`, `class`, `scores.CLASS` and `label`, as far as the table has them.
+            cells: for numbers, the bin of the expected error of each row (`LossTrees.cells`), shape (n,); None: by
+                prediction.
         """
         self.predictions += np.bincount(period, minlength=self._n)
         truth = read_truth(self._rules, columns.get(LABEL), len(period))
@@ -72,7 +75,8 @@ class OutcomeCounts:
         elif self._rules.kind == "classes":
             self._add_classes(period, columns, truth, labelled)
         else:
-            self._add_numbers(period, read_scores(columns.get(SCORE), len(period)), truth, labelled)
+            score = read_scores(columns.get(SCORE), len(period))
+            self._add_numbers(period, score, truth, labelled, np.zeros_like(period) if cells is None else cells)
 
     def merge(self, other: OutcomeCounts) -> None:
         """Add the counts of another batch."""
@@ -186,11 +190,13 @@ class OutcomeCounts:
         true_score = p[np.arange(len(p)), of_class]
         self._add_losses(rows, -np.log(np.maximum(true_score, SCORE_FLOOR)), (p * p).sum(axis=1) - 2 * true_score + 1)
 
-    def _add_numbers(self, period: IntArray, score: FloatArray, truth: FloatArray, labelled: BoolArray) -> None:
+    def _add_numbers(
+        self, period: IntArray, score: FloatArray, truth: FloatArray, labelled: BoolArray, cells: IntArray
+    ) -> None:
         usable = np.isfinite(score)
         with np.errstate(over="ignore"):
             error = np.where(usable & labelled, score - np.where(labelled, truth, 0.0), np.nan)
-        self._add_values(period[usable], score[usable], np.abs(error[usable]))
+        self._add_values(period[usable], score[usable], np.abs(error[usable]), cells[usable])
         measured = np.isfinite(error)
         rows, error = period[measured], error[measured]
         size = np.abs(error)
@@ -201,16 +207,16 @@ class OutcomeCounts:
             of_step = np.bincount(rows[bins == step_number], minlength=self._n).astype(np.float64)
             self._errors[step_number] = self._errors.get(step_number, 0.0) + of_step
 
-    def _add_values(self, period: IntArray, value: FloatArray, size: FloatArray) -> None:
-        """Count rows by predicted value; `size` is |error|, not finite without a label."""
+    def _add_values(self, period: IntArray, value: FloatArray, size: FloatArray, cells: IntArray) -> None:
+        """Count rows by expected error or predicted value; `size` is |error|, not finite without a label."""
         measured = np.isfinite(size)
         known = np.where(measured, size, 0.0)
         offset = np.where(
             value == 0, 0, np.sign(value) * (_steps(np.where(value == 0, 1.0, np.abs(value))) + ERROR_ZERO)
         ).astype(np.int64)
-        numbers, index = np.unique(VALUE_ZERO + offset, return_inverse=True)
+        numbers, index = np.unique(np.where(cells == NO_CELL, VALUE_ZERO + offset, cells), return_inverse=True)
         cell = period * numbers.size + index
-        weights = (measured, known, known**4, None, known**2)
+        weights = (measured, known, 0 * known, None, known**2)
         sums = [np.bincount(cell, each, self._n * numbers.size) for each in weights]
         values = np.stack(sums, axis=-1).reshape(self._n, numbers.size, 5).astype(np.float64)
         for i, number in enumerate(numbers.tolist()):

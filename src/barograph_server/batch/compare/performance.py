@@ -37,7 +37,7 @@ class PeriodMetric:
     change_high: float
     level: str
     estimate: float
-    """The value that the outputs predict without labels, given what they mean in training."""
+    """The value expected without labels; estimates of mae and rmse have no interval."""
     estimate_low: float
     estimate_high: float
     estimate_reason: str

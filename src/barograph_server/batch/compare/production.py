@@ -11,18 +11,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from barograph_server.batch.compare.classifier import category_codes, common_categories, sample_rows
-from barograph_server.batch.compare.outcomes import OutcomeCounts
+from barograph_server.batch.compare.outcomes import OutcomeCounts, read_scores
 from barograph_server.batch.compare.panes import map_in_order, merge_summaries, summarise
 from barograph_server.batch.compare.periods import Period
 from barograph_server.batch.compare.served import EventTimes, ServedRows
 from barograph_server.profiling.infer.tables import Table
 from barograph_server.sketches.baseline.baseline import FieldBaseline
+from barograph_server.sketches.baseline.loss_trees import SCORE, LossTrees
 from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
 from barograph_server.warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 BATCH_ROWS = 1 << 17
 """Rows that a thread counts at a time."""
@@ -114,13 +116,40 @@ class ProductionPass:
         if rejected.any():
             batch = batch.filter(pa.array(~rejected))
             at_ms = at_ms[~rejected]
-        panes = summarise(self._registry, self._served.events(batch, at_ms, np.zeros(len(at_ms), np.bool_)))
+        events = list(self._served.events(batch, at_ms, np.zeros(len(at_ms), np.bool_)))
+        panes = summarise(self._registry, iter(events))
         outcomes = None
         if self._rules is not None:
             outcomes = OutcomeCounts(self._rules, len(self._starts_ms))
             period = np.searchsorted(self._starts_ms, at_ms, "right") - 1
-            outcomes.add(period, {name: batch.column(column) for name, column in self._selected.items()})
+            outputs = {name: batch.column(column) for name, column in self._selected.items()}
+            outcomes.add(period, outputs, loss_cells(self._rules.losses, events, outputs))
         return _BatchResult(panes, outcomes, sample, int(rejected.sum()))
+
+
+def loss_cells(
+    losses: Sequence[tuple[str, LossTrees]], events: Sequence[EventColumns], outputs: Mapping[str, pa.Array]
+) -> IntArray | None:
+    """Return the bin of the expected error of each row by the trees of the only version; None without trees."""
+    if not losses:
+        return None
+    [(_, trees)] = losses
+    columns = []
+    for feature in trees.features:
+        if feature.source == SCORE:
+            columns.append(read_scores(outputs.get(SCORE), sum(map(len, events))))
+            continue
+        pieces = []
+        for each in events:
+            missing = np.full(len(each), np.nan)
+            if feature.categories:
+                texts = each.texts.get(feature.source)
+                codes = missing if texts is None else category_codes(texts, feature.categories)
+                pieces.append(np.where(codes < len(feature.categories), codes, np.nan))
+            else:
+                pieces.append(each.numbers.get(feature.source, missing))
+        columns.append(np.concatenate(pieces))
+    return trees.cells(np.stack(columns, axis=1))
 
 
 def matrix_column(events: Sequence[EventColumns], source: str, kind: str, field: FieldBaseline) -> FloatArray:

@@ -28,6 +28,7 @@ from barograph_server.profiling.infer.fields import (
 )
 from barograph_server.profiling.infer.files import WrittenFiles, write_files
 from barograph_server.profiling.infer.labels import infer_label
+from barograph_server.profiling.infer.loss import MISSING, LearnedLoss, learn_loss_trees
 from barograph_server.profiling.infer.phi import TrainingWindows
 from barograph_server.profiling.infer.profile import (
     FieldPlan,
@@ -112,6 +113,8 @@ class InferResult:
     """Which of its windows often have too few events for a level; empty if they were not proposed, or none has."""
     critical_reasons: tuple[str, ...] = ()
     """Sentences on why fields are critical, or none is, and what pages; empty if they were not proposed."""
+    loss: LearnedLoss | None = None
+    """The trees of the baseline with their sample; None if there are none."""
 
     def write_contract(self, folder: str | Path, *, force: bool = False) -> WrittenFiles:
         """Write contract and baseline, for `apply`. Errors are those of `write_files`.
@@ -126,7 +129,7 @@ class InferResult:
 def infer_file(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
     """Infer contract and baseline from the file `options.table`.
 
-    The same table gives a bit-identical result, regardless of its row groups.
+    The same table and version of scikit-learn give a bit-identical result, regardless of row groups.
 
     Args:
         options: The options of the command.
@@ -225,6 +228,13 @@ def infer_table(
         for planned, reason in [each]
     ]
     label = infer_label(table, roles, tuple(scores))
+    loss: LearnedLoss | None = None
+    try:
+        loss = learn_loss_trees(table, roles, label.spec, [planned for planned, _ in planned_fields])
+    except ImportError:
+        label.warnings.append(MISSING)
+    if loss is not None:
+        label.reason += f"; errors are estimated from {', '.join(each.source for each in loss.trees.features)}"
     contract = Contract(
         model=draft.model,
         timezone=draft.timezone,
@@ -248,6 +258,7 @@ def infer_table(
         dimensions=(*(dimension.values for dimension in dimensions), *arm_values(options.arms)),
         timezone=options.timezone if options.season == "hour_of_week" else "",
         fields=tuple(baselines),
+        loss=loss.trees if loss else None,
         source=table.name,
     )
     return InferResult(
@@ -260,6 +271,7 @@ def infer_table(
         windows_reason=proposal.reason,
         windows_warning=proposal.warning,
         critical_reasons=critical_reasons,
+        loss=loss,
     )
 
 
