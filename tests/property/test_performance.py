@@ -39,7 +39,9 @@ def raw(rows: list[tuple[float, bool, int]]) -> tuple[FloatArray, NDArray[np.boo
     return scores, np.repeat(np.array([label for _, label, _ in rows], np.bool_), many)
 
 
-def holds(metrics: dict[str, MetricEstimate], limits: tuple[float, float] = (0.0, 1.0)) -> None:
+def holds(
+    metrics: dict[str, MetricEstimate], limits: tuple[float, float] = (0.0, 1.0), *, has_interval: bool = True
+) -> None:
     """Values lie in their intervals, and undefined values are never sufficient."""
     for name, metric in metrics.items():
         known = ~np.isnan(metric.value)
@@ -49,7 +51,7 @@ def holds(metrics: dict[str, MetricEstimate], limits: tuple[float, float] = (0.0
         low, value, high = metric.low[known], metric.value[known], metric.high[known]
         assert (np.isnan(low) | (low <= value + slack)).all(), name
         assert (np.isnan(high) | (value <= high + slack)).all(), name
-        assert not np.isnan(low[metric.enough[known]]).any(), name
+        assert (np.isnan(low[metric.enough[known]]) != has_interval).all(), name
         if name not in ("log_loss", "brier", "calibration_error"):
             assert ((value >= limits[0] - slack) & (value <= limits[1] + slack)).all(), name
 
@@ -103,7 +105,6 @@ def test_estimates_and_corrections_are_in_range(
     base[100, :] += [60.0, 30.0, 30.0]
     calibration = learn_calibration(base, EDGES)
     assert ((calibration.rate >= 0.0) & (calibration.rate <= 1.0)).all()
-    assert (np.diff(calibration.rate) >= 0.0).all()
     scores, labels = raw(rows)
     everything = score_histogram(scores, EDGES)
     labelled_rows = score_histogram(scores[::3], EDGES, labels[::3])
@@ -122,7 +123,7 @@ def test_estimates_and_corrections_are_in_range(
 )
 def test_estimated_errors_are_in_range(labelled: list[tuple[int, float]], counts: list[int], phi: float) -> None:
     bins = np.arange(-6, 7)
-    sums = np.zeros((bins.size, 4))
+    sums = np.zeros((bins.size, 3))
     for number, size in labelled:
-        sums[number + 6] += (1.0, size, size**2, size**4)
-    holds(loss_metrics(bins, counts, learn_loss(bins, sums), phi=phi), (0.0, 1e8))
+        sums[number + 6] += (1.0, size, size**2)
+    holds(loss_metrics(bins, counts, learn_loss(bins, sums), phi=phi), (0.0, 1e8), has_interval=False)

@@ -186,15 +186,15 @@ class _Labels:
         threshold = best_threshold(score, is_positive)
         differing = int(np.count_nonzero((score >= threshold) != is_positive))
         label.spec = msgspec.structs.replace(spec, threshold=threshold)
-        names = f"the class {self._roles.class_}", f"the score {self._roles.score}"
+        names = f"class column {self._roles.class_}", f"score column {self._roles.score}"
         if differing:
             label.warnings.append(
-                f"No threshold of {names[1]} reproduces {names[0]}: at {threshold:g}, {differing:,} of {score.size:,} "
-                f"rows differ. Metrics use the class; accuracy, precision, recall and f1 are only "
+                f"No threshold of the {names[1]} reproduces the {names[0]}: at {threshold:g}, {differing:,} of "
+                f"{score.size:,} rows differ. Metrics use the class; accuracy, precision, recall and f1 are only "
                 "estimated without labels if this changes them little."
             )
         elif threshold != DEFAULT_THRESHOLD:
-            label.reason += f"; threshold {threshold:g}, at which {names[1]} reproduces {names[0]}"
+            label.reason += f"; threshold {threshold:g}, at which the {names[1]} gives the {names[0]}"
 
     # ------------------------------------------------------------------------------------------ types
 

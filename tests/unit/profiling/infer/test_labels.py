@@ -80,7 +80,7 @@ def test_the_threshold_is_learned_from_the_class(tmp_path: Path, cut: float) -> 
         written = load_contract(result.write_contract(tmp_path, force=True).contract)
         assert written.label == LabelSpec(type="bool", positive=True, threshold=cut)
         assert ("threshold" in reason(result)) == (cut != 0.5 and not overridden)
-        assert len(about(result, f"reproduces the class c: at {cut:g}, 1 of 400 rows differ")) == overridden
+        assert len(about(result, f"reproduces the class column c: at {cut:g}, 1 of 400 rows differ")) == overridden
 
 
 def test_a_class_that_is_no_label_is_reported(tmp_path: Path) -> None:
