@@ -64,7 +64,6 @@ _SHARED_SERVERS = pytest.StashKey[SharedServers]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist where to request servers."""
     stash: pytest.Stash = node.config.stash
     if _SHARED_SERVERS not in stash:
         stash[_SHARED_SERVERS] = SharedServers()
@@ -103,7 +102,6 @@ def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def engine(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """The ClickHouse engine behind its HTTP interface, started once per run."""
     folder = _shared_folder(pytestconfig)
     try:
         if folder is not None:
@@ -132,7 +130,6 @@ def topic_prefix() -> str:
 
 @pytest.fixture
 def database(engine: LocalClickHouse) -> Iterator[str]:
-    """The name of an empty database on the engine, dropped after the test."""
     name = f"t{uuid.uuid4().hex[:10]}"
     with clickhouse_connect.get_client(**login(engine.address())) as client:
         client.command(f"CREATE DATABASE {name}")

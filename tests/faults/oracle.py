@@ -52,7 +52,6 @@ class Verdict:
         self.wrong.append(difference)
 
     def rows(self, what: str, actual: Counter[Any], expected: Iterable[Any]) -> None:
-        """Compare rows by their keys. Each expected key must occur once."""
         expected_rows = Counter(iter(expected))
         self.compared[what] += sum(expected_rows.values())
         missing, spare = expected_rows - actual, actual - expected_rows

@@ -64,7 +64,6 @@ def fuzz(target: str, runs: int, seed: int) -> Outcome:
 
 
 def runs_per_process(target: str, runs: int) -> list[int]:
-    """Divide executions of a target among processes of about `PROCESS_S`."""
     most = int(PROCESS_S * 1e6 / TARGETS[target].cost_us)
     return [min(most, runs - start) for start in range(0, runs, most)]
 

@@ -93,7 +93,6 @@ def predictions_arrow(data: bytes) -> None:
 
 
 def _check_rows(rows: ArrowRows | JsonRows, decoder: ArrowDecoder | JsonDecoder, *values: bytes) -> None:
-    """Check that the recorder's rows are the events that the sketcher counts."""
     recorded = sum(table.num_rows for table in rows.rows(_batch(*values)))
     counted = sum(map(len, decoder.decode(_batch(*values)).events))
     assert recorded == counted, f"{counted} events counted and {recorded} recorded"

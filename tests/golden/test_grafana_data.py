@@ -68,7 +68,6 @@ def table_frame(query: PanelQuery, rows: Sequence[int], step_s: float) -> dict[s
 
 
 def value(column: Column, at_s: float, name: int, number: int) -> Any:
-    """A value of a column; columns of one kind have different values."""
     shift = sum(map(ord, column.name))
     if column.kind == "time":
         return datetime.fromtimestamp(at_s, UTC)

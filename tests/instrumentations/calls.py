@@ -31,7 +31,6 @@ INSTRUMENTORS = {
 
 
 def instrument(name: str) -> Callable[[], object]:
-    """Instrument the client, and return a function that sends all spans."""
     if name == "openlit":
         import openlit
         from opentelemetry import trace

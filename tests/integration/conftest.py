@@ -78,7 +78,6 @@ def served(engine: LocalClickHouse) -> Iterator[dict[str, ServedModels]]:
 
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLanguageModel]:
-    """A real language model."""
     model = LocalLanguageModel(tmp_path_factory.mktemp("language-model"), port=0)
     try:
         model.start()

@@ -22,7 +22,6 @@ FIRST_TABLES = ("progress", "scorer_checkpoints"), ("offset_ledger",)
 
 
 def backups(database: str, name: str) -> list[str]:
-    """Return the backup statements of docs/backup.md."""
     statements = []
     for i, tables in enumerate(FIRST_TABLES, start=1):
         named = ", ".join(f"TABLE {database}.{table}" for table in tables)
@@ -33,7 +32,6 @@ def backups(database: str, name: str) -> list[str]:
 
 
 def restores(database: str, name: str) -> list[str]:
-    """Return the restore statements of docs/backup.md."""
     statements = [f"RESTORE DATABASE {database} FROM File('{name}/3')"]
     for i, tables in enumerate(FIRST_TABLES, start=1):
         named = ", ".join(f"TABLE {database}.{table}" for table in tables)

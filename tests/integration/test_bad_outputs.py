@@ -41,7 +41,6 @@ def make_model(
 
 
 def one_probability() -> tuple[Contract, Baseline]:
-    """A binary model whose score is a probability, sliced by region."""
     contract, baseline = make_model(
         "binary",
         (Field(name="score", type="float", source="score", low=0.0, high=1.0),),
@@ -54,7 +53,6 @@ def one_probability() -> tuple[Contract, Baseline]:
 
 
 def many_probabilities() -> tuple[Contract, Baseline]:
-    """A model of three classes with a probability for each."""
     sources = [f"scores.{name}" for name in CLASSES]
     return make_model(
         "classes",
@@ -80,7 +78,6 @@ class Inputs:
         self.labels: list[Event] = []
 
     def predict(self, model: str, n: int, **members: Any) -> list[str]:
-        """Add predictions one second apart; return their ids."""
         ids = []
         for _ in range(n):
             i = len(self.predictions)
@@ -90,12 +87,10 @@ class Inputs:
         return ids
 
     def label(self, model: str, ids: Iterable[str], label: Any, *, after_ms: int = 600_000) -> None:
-        """Add labels some time after the first prediction of all."""
         self.labels += [{"model": model, "id": each, "label": label, "at": START_MS + after_ms} for each in ids]
 
 
 def make_inputs() -> Inputs:
-    """Inputs of every kind, each in a different number."""
     inputs = Inputs()
     good = inputs.predict("binary", 40, score=0.8, context={"region": "north"})
     inputs.label("binary", good[:20], label=True)

@@ -46,7 +46,6 @@ def contract() -> Contract:
 
 
 def write_move(client: Client) -> None:
-    """Two days of panes and verdicts of x and k; x moves at `MOVED`."""
     panes, verdicts = [], []
     for hour in range(48):
         start = END - (48 - hour) * HOUR

@@ -44,7 +44,6 @@ TICKS = itertools.count()
 
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
-    """Settings of an empty pipeline: neither topics nor a database exist."""
     address = engine.address(topic_prefix.rstrip("-"))
     yield Settings(
         bootstrap_servers=broker.bootstrap_servers,
@@ -206,7 +205,6 @@ def test_predictions_get_partitions_labels_and_partials_keep_theirs(settings: Se
 
 @pytest.fixture
 def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with settings, a contract and the baseline next to it."""
     servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
     enter_folder(tmp_path, monkeypatch, settings.warehouse, servers)
     (tmp_path / "toy.yaml").write_text(dump_contract(CONTRACT))
@@ -236,7 +234,6 @@ def test_plan_apply_and_plan_again(folder: Path, settings: Settings, capsys: pyt
 
 @pytest.fixture
 def grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
-    """A Grafana configured in the settings."""
     with serving() as stub:
         monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", stub.url)
         monkeypatch.setenv("BAROGRAPH_GRAFANA_TOKEN", TOKEN)

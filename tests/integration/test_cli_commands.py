@@ -82,7 +82,6 @@ def shared(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
 
 @pytest.fixture
 def pipeline_settings(shared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The shared pipeline, configured in the current folder."""
     enter(shared, tmp_path, monkeypatch)
     return shared
 

@@ -147,7 +147,6 @@ def add_rule(grafana: StubGrafana, uid: str, sql: str, **labels: str) -> None:
 
 
 def record_predictions(client: Client) -> None:
-    """Predictions of two callers, one of them declared, and one without a name."""
     at = NOW - timedelta(hours=1)
     common = {"model": "toy", "version": "1", "at": at, "received_at": at, "producer": "web-1"}
     rows = [

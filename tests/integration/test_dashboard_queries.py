@@ -59,7 +59,6 @@ def _another(engine: LocalClickHouse) -> Iterator[Client]:
 
 @pytest.fixture
 def empty(_another: Client) -> Client:
-    """Another database, with empty tables."""
     return emptied(_another)
 
 

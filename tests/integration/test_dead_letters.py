@@ -39,7 +39,6 @@ def event(i: int, model: str = "toy", **changes: Any) -> bytes:
 
 
 def write_dead_letters(pipeline: Pipeline, n: int) -> list[bytes]:
-    """Write dead letters as a sketcher does and return their bytes."""
     producer = Producer({"bootstrap.servers": pipeline.bootstrap})
     values = [event(i, "later") for i in range(n)]
     for i, value in enumerate(values):

@@ -42,7 +42,6 @@ def contract() -> Contract:
 
 
 def baseline() -> Baseline:
-    """The support's baseline, with the quantiles that training would have of x."""
     built = simple_baseline()
     x = np.sort(np.random.default_rng(2).normal(size=10_000))
     quantiles = tuple(exact_quantiles(x, np.arange(QUANTILE_RANKS) / (QUANTILE_RANKS - 1)).tolist())
@@ -51,7 +50,6 @@ def baseline() -> Baseline:
 
 
 def events() -> list[dict[str, Any]]:
-    """Events with invalid numbers and null categories too."""
     built = toy_events(N, HOURS)
     for i, event in enumerate(built):
         if i % 100 == 7:

@@ -152,7 +152,6 @@ def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
 
 
 def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
-    """Check that `drill clean` removes what an interrupted drill left."""
     settings = installation.settings
     with connect(settings.warehouse) as client:
         client.command(f"CREATE DATABASE {database_prefix(settings)}1")

@@ -35,7 +35,6 @@ def command(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def gate(command: Command, tmp_path: Path) -> Command:
-    """Run `barograph eval gate m --candidate …`."""
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY, encoding="utf-8")
     return lambda candidate, *words: command("gate", "m", "--candidate", candidate, "--policy", policy, *words)

@@ -38,7 +38,6 @@ class Driven:
 
     @property
     def partitions(self) -> list[int]:
-        """The assigned partitions."""
         return [partition for _, partition in self.assigned.assigned_partitions()]
 
     def open(self) -> Flush:
@@ -96,7 +95,6 @@ def drive(pipeline: Pipeline) -> Iterator[Callable[[str], Driven]]:
 
 
 def send(pipeline: Pipeline, n: int, partitions: int = 2, at_ms: int = START_MS) -> None:
-    """Send n events to each partition."""
     pipeline.produce(messages((toy_event(i, at_ms) for i in range(n * partitions)), partitions))
 
 

@@ -165,7 +165,6 @@ class Installation:
             self.pipeline.start(kind)
 
     def wait_ready(self) -> None:
-        """Wait until all processors report and the monitor seals panes."""
         self.pipeline.wait_rows("SELECT uniqExact(kind) = 5 FROM processors", "the processors")
         self.pipeline.wait_rows("SELECT count() > 0 FROM progress WHERE model = 'shop'", "the monitor")
 

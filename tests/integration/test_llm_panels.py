@@ -55,7 +55,6 @@ def evaluated(client: Client, name: str) -> list[tuple[Any, ...]]:
 
 
 def ends(text: str) -> list[float]:
-    """The ends of an interval as a panel shows it."""
     return [float(end) for end in text.split(" – ")]
 
 

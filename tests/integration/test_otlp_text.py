@@ -131,7 +131,6 @@ def prepare(pipeline: Pipeline) -> None:
 
 
 def dead_letters() -> list[bytes]:
-    """Predictions that become dead letters, of the model whose text is kept."""
     text = {"prompt_text": planted("keep"), "answer_text": planted("keep")}
     event = {"model": "keep-bot", "version": "1", "id": "dead", "context": {"provider": "p", **text}}
     no_time = json.dumps(event).encode()

@@ -59,7 +59,6 @@ def guarded(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def grafana(guarded: Address) -> Iterator[Client]:
-    """A connection in Grafana's role."""
     with as_role(guarded, "barograph_grafana") as client:
         yield client
 

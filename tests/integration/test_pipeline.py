@@ -50,7 +50,6 @@ def send(pipeline: Pipeline, events: list[dict[str, Any]]) -> None:
 
 
 def cells_by_hour(events: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:
-    """Slice → counts of x per hour and cell; the last cell is for nulls."""
     counts = {name: np.zeros((HOURS, len(X.edges) + 2), np.int64) for name in ("all", *REGIONS.values())}
     for event in events:
         x = event["features"]["x"]

@@ -40,7 +40,6 @@ def points_of(screen: PreviewPage, incident: PlantedIncident) -> Points:
 
 
 def last_second(values: dict[int, float]) -> int:
-    """The end of the last hour with a value above 0."""
     return max(at for at, value in values.items() if value > 0) + HOUR_S
 
 

@@ -226,7 +226,6 @@ def test_exports_keep_names_and_versions(registry: Registry) -> None:
 
 
 def without_clickhouse(registry: Registry, folder: Path) -> str:
-    """The settings with a port of ClickHouse that does not answer."""
     broken = folder / "broken.toml"
     lines = Path(registry.config).read_text().splitlines()
     broken.write_text("\n".join("port = 1" if line.startswith("port") else line for line in lines))

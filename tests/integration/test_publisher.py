@@ -31,7 +31,6 @@ class Broker(Protocol):
 
 @pytest.fixture
 def topics(broker: Broker, topic_prefix: str) -> Iterator[str]:
-    """Create two topics with three partitions each, and return their prefix."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     names = [f"{topic_prefix}predictions", f"{topic_prefix}labels"]
     for future in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
@@ -42,7 +41,6 @@ def topics(broker: Broker, topic_prefix: str) -> Iterator[str]:
 
 
 def read(broker: Broker, topic: str) -> list[Message]:
-    """Read all messages of a topic, in order of partition and offset."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": topic, "enable.auto.commit": False})
     try:
         partitions = [TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)]
@@ -59,7 +57,6 @@ def read(broker: Broker, topic: str) -> list[Message]:
 
 
 def events(messages: list[Message]) -> list[dict[str, Any]]:
-    """Decode the events in JSON and Arrow messages."""
     received: list[dict[str, Any]] = []
     for message in messages:
         headers = dict(message.headers() or [])

@@ -210,7 +210,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
 
 
 def move_sketcher(pipeline: Pipeline, offset: int) -> None:
-    """Reset the sketchers' group to an offset, as an operator might by mistake."""
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     group = f"{pipeline.prefix}sketcher"
     # A stopped member stays in its group until its session times out.

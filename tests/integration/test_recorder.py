@@ -74,7 +74,6 @@ class CrashingClient:
 
 
 def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
-    """Run a recorder until it has inserted its first batch of labels."""
     settings = settings_of(pipeline, instance="recorder-0")
     crashing: Any = lambda address: CrashingClient(connect(address))  # noqa: E731
     recorder = Recorder(settings, toy_registry, Report("recorder", "recorder-0"), connect_to=crashing)

@@ -50,7 +50,6 @@ def rows() -> list[dict[str, Any]]:
 
 
 def reviews() -> list[Review]:
-    """Two reviewers who differ about a1; a5 has no label."""
     labels = [("a0", "ana", "sound"), ("a0", "ben", "sound"), ("a1", "ana", "faulty"), ("a1", "ben", "sound")]
     labels += [("a2", "ana", "unsure"), ("a3", "ben", "faulty"), ("a4", "ana", "sound")]
     return [

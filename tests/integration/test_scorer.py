@@ -126,7 +126,6 @@ def compare_counts(client: Client, targets: dict[tuple[str, str, int], Expected]
 
 
 def scored_by(outcome: tuple[Any, Any, Any]) -> tuple[bool, bool | None, float | None]:
-    """Return the truth, prediction and score that count, for two classes."""
     of_class, score, truth = outcome
     usable = 0 <= score <= 1
     predicted = score >= THRESHOLD if usable else None
@@ -210,7 +209,6 @@ def test_all_counts_and_metrics_of_two_classes(client: Client, score: Score) -> 
 
 
 def compare_arms(client: Client) -> None:
-    """Compare the view of arms with the performance rows of both arms."""
     parts = shown(client, "value, low, high, sufficient, n, mature")
     names = "difference, difference_low, difference_high, sufficient, mature, n, other_n"
     rows = client.rows(

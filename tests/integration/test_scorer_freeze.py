@@ -73,7 +73,6 @@ def known(client: Client) -> dict[str, list[Any]]:
 
 
 def reference_weeks(client: Client) -> list[tuple[float, int]]:
-    """Return the first day of each reference and its number of ages."""
     rows = client.rows(
         "SELECT toUnixTimestamp(from_time), uniqExact(age_s) FROM performance_reference FINAL GROUP BY from_time"
     )
@@ -137,12 +136,10 @@ def test_the_same_rows_give_the_same_reference_in_any_order_of_rows_passes_and_r
 
 
 def parts(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Split rows into eight inserts; of each partition in the order of offsets."""
     return [rows[len(rows) * i // 8 : len(rows) * (i + 1) // 8] for i in range(8)]
 
 
 def references_in_verdicts(client: Client) -> list[Any]:
-    """Return the reference that each window is compared with."""
     rows = client.rows(
         "SELECT version, metric, window, toUnixTimestamp(window_start), round(reference, 9) FROM latest_performance "
         "WHERE slice = 'all' ORDER BY ALL"

@@ -116,7 +116,6 @@ class Deployment:
     address: Address
 
     def user(self, who: str) -> str:
-        """The name that `plan --acls` gives a user of this deployment."""
         return f"{USER_PREFIX}{self.topics.prefix}{who}"
 
     def settings(self, who: KafkaRole, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
@@ -310,7 +309,6 @@ def acl_of(deployment: Deployment, who: KafkaRole, operation: str, name: str) ->
 
 
 def without(kafka: SecureKafka, deployment: Deployment, who: KafkaRole, lacked: Acl, user: str) -> dict[str, str]:
-    """Create a user with all required ACLs but one; return its client settings."""
     if rest := [right for right in required_acls(who, deployment.topics) if right != lacked]:
         kafka.grant_acls(user, rest)
     return kafka.add_user(user)

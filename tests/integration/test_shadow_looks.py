@@ -127,7 +127,6 @@ def block_interval(sums: list[float], pairs: list[float], alpha: float = 0.05) -
 
 
 def compare(client: Client, days: dict[int, list[dict[str, Any]]], matured: int = MATURE_DAYS) -> None:
-    """Compare all rows with their definition in plain Python."""
     rows = stored(client)
     expected_keys = set()
     for last in range(DAYS):

@@ -20,7 +20,6 @@ GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 
 
 def code_block(heading: str, language: str) -> str:
-    """The first block of code in a language under a heading of the guide."""
     section = GUIDE.split(f"### {heading}\n")[1].split("\n## ")[0]
     match = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
     assert match is not None

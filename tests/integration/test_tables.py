@@ -99,7 +99,6 @@ class Shell:
 def shell(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Shell:
-    """A shell in an empty folder, whose environment names the shared servers."""
     monkeypatch.chdir(tmp_path)
     unset_settings(monkeypatch)
     address = pipeline.address

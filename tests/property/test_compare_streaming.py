@@ -62,7 +62,6 @@ def training_table(name: str) -> pa.Table:
 
 
 def production_table(name: str) -> pa.Table:
-    """The same kind of table from another seed, with rows out of order."""
     table = TABLES[name](np.random.default_rng(11), ROWS)
     # Arrow cannot reorder views of texts.
     views = {field.name: pa.string() for field in table.schema if pa.types.is_string_view(field.type)}

@@ -99,7 +99,6 @@ MARGIN = 0.05
 
 
 def beyond_margin(metric: str, labels: int, reference_size: int, margin: float = MARGIN) -> float:
-    """The share of quiet windows whose metric is beyond the margin by chance."""
     rng = np.random.default_rng([labels, reference_size])
     measure = errors_of_numbers if metric == "mae" else measured
     window, reference = measure(rng, labels)[metric], measure(rng, labels * reference_size)[metric]

@@ -221,7 +221,6 @@ def test_judging_in_steps_equals_judging_at_once(
 
 
 def as_text(value: Any) -> str:
-    """Return a value as text that does not depend on the type of number."""
     return value if isinstance(value, str) else repr(float(value))
 
 

@@ -60,7 +60,6 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
-    """Check panes and last verdicts against counts made event by event."""
     volume: Counter[Any] = Counter()
     on_time: Counter[Any] = Counter()
     for row in warehouse.tables["volume"].values():
@@ -94,7 +93,6 @@ def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
 
 
 def check_signals(warehouse: MemoryWarehouse, history: History) -> None:
-    """Check the other signals against counts made event by event."""
     tables, expected = warehouse.tables, expected_signals(history)
     actual: dict[str, Counter[Any]] = {name: Counter() for name in expected}
     for row in tables["volume"].values():
@@ -150,7 +148,6 @@ def make_runs(seed: int, change: Callable[[Registry], Registry] | None = None) -
 
 
 def compare(calm: Run, wild: Run) -> None:
-    """Run both, and compare their rows with the events and with one another."""
     expected = calm.to_the_end()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "ROWS_PER_YIELD", 2)

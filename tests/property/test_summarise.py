@@ -129,7 +129,6 @@ def plainly(events: list[Any], dimensions: int) -> dict[int, dict[tuple[str, str
 
 
 def named(key: PaneKey, summaries: FlushSummaries) -> dict[tuple[str, str, str], int]:
-    """The counts of a pane as `plainly` names them, zeros left out."""
     pane = summaries.panes[key]
     layout = pane.layout
     result: dict[tuple[str, str, str], int] = {}

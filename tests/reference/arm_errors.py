@@ -96,7 +96,6 @@ def qualities(pairs: Pairs, quality: str) -> tuple[FloatArray, FloatArray]:
 
 
 def by_bucket(pairs: Pairs, assignment: Assignment, values: FloatArray) -> FloatArray:
-    """Return sums, (days, 2, BUCKETS)."""
     cell = (pairs.day * 2 + assignment.arm) * BUCKETS + assignment.bucket
     totals = np.bincount(cell, values, pairs.days * 2 * BUCKETS)
     return np.asarray(totals.reshape(pairs.days, 2, BUCKETS), np.float64)
@@ -139,7 +138,6 @@ def days_alone(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
 
 
 def days_and_units(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
-    """The confidence sequence of days, widened by the assignment of units."""
     value, half, _ = interval_path(draws.days, draws.weights, BURN_IN_DAYS)
     wide = np.sqrt(half**2 + UNIT_Z**2 * draws.unit_variances)
     return np.asarray(value > wide, np.bool_), np.asarray(value < -wide, np.bool_)

@@ -35,13 +35,11 @@ def main() -> None:
 
 
 def _beyond(t: NDArray[np.float64], n: int, phi: float) -> tuple[float, float]:
-    """Return the share of days beyond the threshold, and that by χ² times φ."""
     threshold = level_threshold(n / phi, BINS - 1, MINOR, MAJOR)
     return float((t / n > threshold).mean()), float(chi2.sf(n / phi * threshold, BINS - 1))
 
 
 def day_shares(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the expected shares of the bins in each day, (DAYS, BINS)."""
     steps = rng.normal(size=24 * DAYS) * LEVEL_SD * np.sqrt(1 - AUTOCORRELATION**2)
     levels = np.zeros(len(steps))
     for i in range(1, len(steps)):

@@ -233,7 +233,6 @@ def tied(rng: Rng, n: int) -> NDArray[np.float32]:
 
 
 def sketch_of(values: NDArray[np.float32], kind: SketchKind) -> NumericSketch:
-    """Merge the sketches of four quarters, as sketches of panes are merged."""
     merged = numeric_sketch(False, kind)
     for quarter in np.array_split(values, 4):
         sketch = numeric_sketch(False, kind)
@@ -356,8 +355,6 @@ def means_of_two(rng: Rng, n: int) -> Alarms:
 
 
 def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
-    """Difference of a quantile between each window and the next."""
-
     def draw(_: Rng, n: int) -> Alarms:
         windows = sketches(values, kind, n)
         result = [quantile_differences(*pair, [rank]) for pair in pairwise([*windows, windows[0]])]

@@ -61,7 +61,6 @@ class Pairs:
 
     @property
     def brier(self) -> FloatArray:
-        """Differences of the Brier score; positive if the candidate's is smaller."""
         return (self.primary - self.label) ** 2 - (self.candidate - self.label) ** 2
 
 

@@ -204,7 +204,6 @@ class ReferenceRate:
 
 
 def wilson(k: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % interval; k and n need not be integers."""
     z = float(norm.ppf(0.975))
     centre, half = k + z * z / 2, z * np.sqrt(k * (n - k) / n + z * z / 4)
     return float((centre - half) / (n + z * z)), float((centre + half) / (n + z * z))

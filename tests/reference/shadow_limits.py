@@ -124,7 +124,6 @@ def promoted_with_rare_harm(worst_day: float, margin: float, first: int) -> Bool
 
 
 def promoted_at_margin(draws: str, margin: float, first: int) -> BoolArray:
-    """The same for real days, whose mean is moved to the margin."""
     simulated = draws_of(draws)
     return _promoted(simulated.days - margin * simulated.pairs, simulated.pairs, margin, first)
 

@@ -100,7 +100,6 @@ _INT8 = Table({0: ("i", 8), 1: ("b", 1)})
 
 
 def field(name: bytes | Text, kind: int, type_: Table, children: Sequence[Table] = (), metadata: Any = None) -> Table:
-    """Return a field of a schema; `kind` is the number of its type."""
     slots: dict[int, Any] = {0: name if isinstance(name, Text) else Text(name), 2: ("B", kind), 3: type_}
     slots[5] = Offsets(children)
     return Table(slots if metadata is None else slots | {6: metadata})
@@ -121,7 +120,6 @@ _X = [field(b"features.x", _INT, _INT8)]
 
 
 def _entries(n: int) -> Offsets:
-    """Return n times the same entry of custom metadata, of half a megabyte."""
     return Offsets([Table({0: Text(b"key"), 1: Text(b"v" * 500_000)})] * n)
 
 

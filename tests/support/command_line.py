@@ -25,7 +25,6 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, 
 
 
 def call_json(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
-    """Run `barograph WORDS`; return its exit code and the JSON that it printed."""
     code = run(*words)
     printed = capsys.readouterr()
     assert printed.out, printed.err

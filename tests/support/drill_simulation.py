@@ -33,7 +33,6 @@ def rule_of(contract: Contract, name: str, key: str = "") -> Rule:
 def simulation(
     rules: Sequence[Rule], periods: Iterable[tuple[Rule, str, int, int]], until: int, settings: AlertSettings = ON_CALL
 ) -> Simulation:
-    """A simulation from 0 on; periods are rule, key, start and end of firing."""
     by_rule: dict[str, list[Transition]] = {}
     keys: dict[str, set[str]] = {}
     alerts = []

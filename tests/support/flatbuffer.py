@@ -79,7 +79,6 @@ def _order(root: Table) -> list[Object]:
 
 
 def _table_start(table: Table) -> int:
-    """Return the size of a table's list of slots, which precedes it."""
     size = 4 + 2 * (max(table.slots, default=-1) + 1)
     return size + -size % _ALIGNMENT
 

@@ -70,7 +70,6 @@ class GrafanaState:
     """By uid of a rule: result of its last evaluation, unless it is healthy and inactive."""
 
     def answer(self, method: str, path: list[str], query: dict[str, list[str]], body: Any, headers: Json) -> Answer:
-        """Answer one request; `path` has the unescaped components after `api`."""
         provenance = "" if headers.get("X-Disable-Provenance") else "api"
         match method, *path:
             case "GET", "health":
@@ -368,7 +367,6 @@ class GrafanaState:
         return self.next_id
 
     def edit_dashboard(self, uid: str, edit: Callable[[Json], Any], by: str = "anna") -> None:
-        """Save a dashboard as a user of Grafana's UI does."""
         entry = self.dashboards[uid]
         edit(entry["dashboard"])
         entry |= {"version": entry["version"] + 1, "by": by}

@@ -296,7 +296,6 @@ def _shadow(client: Client, model: str) -> None:
 
 
 def _drills(client: Client, model: str) -> None:
-    """Two drills that passed and one that failed; the other models have none."""
     passed = {"passed": True, "expected": ["no other page"], "observed": ["none"], "met": [True]}
     drills: tuple[dict[str, Any], ...] = (
         {

@@ -17,7 +17,6 @@ def install(name: str) -> None:
 
 
 def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict[str, dict[str, Any]]:
-    """Run the program, and return what client and server measured, by call."""
     environ = {
         "OTEL_SERVICE_NAME": "support-bot",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",

@@ -526,7 +526,6 @@ class Run:
 
 
 def pane_of(history: History, event: Event) -> int:
-    """Return the start of the event's pane, in Unix seconds."""
     pane_s = history.registry.contracts[event.model].pane_s
     return event.at_ms // 1000 // pane_s * pane_s
 
@@ -588,7 +587,6 @@ def expected_signals(history: History) -> dict[str, Counter[Any]]:
 
 
 def windows_of(history: History, model: str, pane_start_s: int) -> Iterator[tuple[str, int]]:
-    """Yield the name and end of every window that contains a pane."""
     for window in history.registry.contracts[model].windows:
         for end in range(T0_S - 48 * 3600, T0_S + 100 * 3600, window.hop_s):
             if window_start_s(history, model, window, end) <= pane_start_s < end:

@@ -67,7 +67,6 @@ def _baseline(baseline: Baseline) -> Baseline:
 
 
 def expected_pairs(history: History) -> Counter[Pair]:
-    """Count the events of both sides of every pair to be compared, one by one."""
     events: Counter[tuple[str, str, str, int, str]] = Counter()
     for event in history.counted:
         contract = history.registry.contracts[event.model]

@@ -81,7 +81,6 @@ def numeric_field(
 
 
 def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], **counts: Any) -> FieldBaseline:
-    """A category field of a baseline; codes are those of the training rows."""
     cells = (*np.bincount(codes, minlength=len(categories)).tolist(), 0, 0)
     return FieldBaseline(
         name=name, kind="category", categories=tuple(categories), slices={"all": SliceCounts(cells=cells, **counts)}

@@ -23,7 +23,6 @@ COLOURS = sorted(
 
 
 def open_rows(page: str) -> str:
-    """The parameter `open` of a page's URL that opens all its rows."""
     return ",".join(str(panel["id"]) for panel in dashboards()[page]["panels"] if panel["type"] == "row")
 
 

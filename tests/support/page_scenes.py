@@ -64,12 +64,10 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """Also the name of its screenshot."""
         return f"{self.page}-{self.span}-{self.models}-{self.width}"
 
     @property
     def path(self) -> str:
-        """The path on the server, with every row of the page open."""
         start_s, end_s = SPANS[self.span]
         model = "" if self.page == "pipeline" else f"&var-model={ONE_MODEL[0]}"
         query = urlencode({"from": start_s * 1000, "to": end_s * 1000, "open": open_rows(self.page)})

@@ -141,7 +141,6 @@ class ScriptedPublisher:
         return self.publisher.stats
 
     def heartbeats(self) -> list[dict[str, Any]]:
-        """Deliver heartbeats that wait, and return all that arrived."""
         for producer in self.producers:
             if producer.settings.get("linger.ms") == 0:
                 producer.flush(0)

@@ -61,7 +61,6 @@ _LEAKED: list[bytes] = []
 
 
 def leak(features: dict[str, Any]) -> Any:
-    """Leak `mb` mebibytes, and answer how many this process has leaked."""
     _LEAKED.append(b"x" * (features["mb"] << 20))
     return {"score": 0.5, "metrics": {"leaked_mb": sum(map(len, _LEAKED)) >> 20}}
 
@@ -71,7 +70,6 @@ def answer_niceness(_features: Any) -> int:
 
 
 def fork_and_return(features: dict[str, int]) -> int:
-    """Fork, and answer `i` in both processes; the parent waits for the child."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)

@@ -66,7 +66,6 @@ class Watched:
 
     @property
     def fields(self) -> tuple[FieldBaseline, ...]:
-        """The fields that are judged; the first one moves."""
         return self.baseline.fields
 
 
@@ -122,7 +121,6 @@ def fill(client: Client, model: Watched) -> None:
 
 
 def _insert(client: Client, table: str, rows: Iterable[Mapping[str, Any]], **common: Any) -> None:
-    """Insert rows that have some columns in common; missing columns are empty."""
     insert_rows(client, table, [row(table, **{**common, **each}) for each in rows])
 
 
@@ -291,7 +289,6 @@ def _causes(client: Client, model: Watched) -> None:
 
 
 def _prompts(client: Client, model: Watched) -> None:
-    """Two looks at a version of a prompt that is worse, and its rollback."""
     arms = {"model": model.name, "control": "answer@7", "arm": "answer@8", "criterion": "errors", "unit": "share"}
     counts = {"control_events": 900, "arm_events": 100, "control_units": 90, "arm_units": 10, "control_value": 0.01}
     ends = {"value": 0.05, "low": 0.02, "high": 0.08, "margin": 0.01, "outcome": "harm", "compared_at": END_S * 1000}

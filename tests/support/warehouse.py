@@ -101,6 +101,5 @@ def row(table: str, **values: Any) -> dict[str, Any]:
 
 
 def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
-    """Build columns of n rows of a table; missing columns are 0, empty or NaN."""
     defaults = row(table)
     return {name: values.get(name, [defaults[name]] * n) for name in defaults}

@@ -17,7 +17,6 @@ FUNCTIONS = ("apply", "backfill", "check", "compare", "decide", "evaluate", "inf
 
 
 def typed_names() -> Iterator[tuple[str, str]]:
-    """Return each name that type checkers know, with its module."""
     tree = ast.parse(Path(barograph_server.__file__).read_text("utf-8"))
     block = next(each for each in tree.body if isinstance(each, ast.If))
     for statement in block.body:

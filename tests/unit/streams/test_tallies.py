@@ -43,7 +43,6 @@ def decoded(events: list[dict[str, Any]], *, arrow: bool, contract: Contract = K
 
 
 def arrived(result: Decoded) -> Counter[Any]:
-    """What arrived, number by number."""
     return Counter(
         (each.model, each.producer.values[code], seq, at)
         for each in result.arrivals

@@ -15,7 +15,6 @@ CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="fea
 
 @pytest.fixture
 def serving() -> Iterator[ScriptedPublisher]:
-    """A publisher of a serving system, which drops events that it cannot queue."""
     scripted = ScriptedPublisher(CONTRACT)
     yield scripted
     scripted.publisher.close()
@@ -23,7 +22,6 @@ def serving() -> Iterator[ScriptedPublisher]:
 
 @pytest.fixture
 def batch_job() -> Iterator[ScriptedPublisher]:
-    """A publisher of a batch job, which waits for room in the queue."""
     scripted = ScriptedPublisher(CONTRACT, wait=True)
     yield scripted
     scripted.script.produce_error = None

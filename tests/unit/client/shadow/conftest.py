@@ -41,7 +41,6 @@ class ScriptedShadow:
         )
 
     def advance(self, seconds: float) -> str:
-        """Advance the clock, run the timer once, and return the breaker's state."""
         self.serving.now_s += seconds
         self.shadow._service.expire()
         return self.shadow.state

@@ -7,7 +7,6 @@ from barograph.shadow.budget import RequestBudget
 
 
 def record(breaker: CircuitBreaker, outcomes: str, now_s: float = 0.0) -> None:
-    """Record calls that are no trial: `x` is a failure, `.` is none."""
     for outcome in outcomes:
         breaker.record(failed=outcome == "x", is_trial=False, now_s=now_s)
 

@@ -43,7 +43,6 @@ def counted(field: FieldBaseline, values: FloatArray) -> NDArray[np.int64]:
 
 
 def accepted(field: FieldBaseline, values: FloatArray) -> FieldBaseline:
-    """Return a field on its old bins with the exact counts of accepted values."""
     cells = counted(field, values)
     slices = {ALL: SliceCounts(cells=tuple(cells.tolist()), phi=PHI)}
     return msgspec.structs.replace(field, slices=slices)

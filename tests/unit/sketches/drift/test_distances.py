@@ -44,7 +44,6 @@ def table_of(values: FloatArray, kind: SketchKind = "kll", *, integer: bool = Fa
 
 
 def sketched(values: FloatArray, kind: SketchKind = "kll", *, integer: bool = False) -> tuple[FloatArray, float]:
-    """Steps of a window, from sketches of its thirds, and their error of rank."""
     merged = numeric_sketch(integer, kind)
     for third in np.array_split(values, 3):
         sketch = numeric_sketch(integer, kind)

@@ -14,7 +14,6 @@ from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 
 
 def windows(phi: float, count: int, df: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """T, df and n of `count` windows of one group whose φ̂ is exactly `phi`."""
     t = phi * float(chdtri(df, 0.5)) * np.linspace(0.5, 1.5, count)[:, None]
     return t, np.full((count, 1), df), np.full((count, 1), 1_000)
 
@@ -95,13 +94,11 @@ LEVELS = np.full(10, 0.1)
 
 
 def of_few_readings(n: int, count: int) -> np.ndarray:
-    """Weather: a window has 400 readings, independent of the number of events."""
     rng = np.random.default_rng([65, n])
     return rng.multinomial(n, rng.multinomial(400, LEVELS, size=count) / 400)
 
 
 def of_users(n: int, count: int) -> np.ndarray:
-    """Users with five requests each: fewer events are fewer users."""
     return 5 * np.random.default_rng([66, n]).multinomial(n // 5, LEVELS, size=count)
 
 

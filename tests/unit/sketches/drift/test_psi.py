@@ -41,7 +41,6 @@ def test_value_and_interval_follow_the_definition_on_ragged_groups() -> None:
 
 
 def plain_verdict(b: np.ndarray, c: np.ndarray, phi: float) -> tuple[float, int, float, float, int]:
-    """One verdict, formula by formula, with scipy's own inversion."""
     m, n = b.sum(), c.sum()
     p_plain = (b + 0.5) / (m + len(b) / 2)
     p = np.maximum(1e-4, p_plain)

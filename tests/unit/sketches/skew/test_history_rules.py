@@ -45,7 +45,6 @@ def compared(
     underlying: FloatArray | None = None,
     shuffled: bool = True,
 ) -> Skew:
-    """Compare in an order that is independent of time, as in files."""
     order = RNG.permutation(len(served)) if shuffled else np.arange(len(served))
     history = EntityHistory.of(ENTITY[order], times[order])
 

@@ -19,7 +19,6 @@ TOPICS = ("labels", "predictions")
 
 
 def read(consumer: AssignedConsumer) -> list[tuple[int, int]]:
-    """Read one portion and return partition and offset of its messages."""
     portion = consumer.read(consumer.membership())
     return [(each.partition(), each.offset()) for _, messages, _ in portion.messages for each in messages]
 

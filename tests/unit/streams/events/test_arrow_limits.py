@@ -202,7 +202,6 @@ def test_schemas_that_are_cached_are_bounded() -> None:
 
 
 def expanded_bytes(value: Any) -> int:
-    """Return the size of a Python value, at least eight bytes for each."""
     if isinstance(value, dict):
         return 8 + sum(map(expanded_bytes, value.values()))
     if isinstance(value, list | tuple):

@@ -50,7 +50,6 @@ def tokens_of(event: dict[str, Any]) -> dict[str, float]:
 
 
 def usage_of(call: dict[str, Any]) -> dict[str, int]:
-    """The server's usage; the Responses API has names of its own."""
     usage = call.get("usage") or {}
     if "prompt_tokens" in usage:
         cached = usage["prompt_tokens_details"]["cached_tokens"]

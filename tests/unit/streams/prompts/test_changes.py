@@ -182,7 +182,6 @@ PROPOSAL = RollbackProposal(
 
 
 def labelled(*labels: tuple[str, int, int]) -> PromptCatalogue:
-    """Three versions, and labels that point to a version since a time (ms)."""
     catalogue = registered(*THREE)
     for label, version, at_ms in labels:
         moved(catalogue, version, at_ms, label)

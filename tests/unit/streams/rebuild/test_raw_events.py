@@ -53,7 +53,6 @@ EVENTS = [
 
 
 def recorded(values: list[bytes]) -> list[bytes]:
-    """Record events and convert their raw rows back to messages."""
     result = sorted(
         pa.concat_tables(JsonRows(REGISTRY).rows(batch_of(*values))).to_pylist(), key=lambda row: row["offset"]
     )

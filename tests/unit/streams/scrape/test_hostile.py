@@ -21,7 +21,6 @@ Serve = Callable[[Answer], ScrapeTarget]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start servers that answer as a function says, and return their targets."""
     with ExitStack() as servers:
         yield lambda answer: target_of(servers.enter_context(ScriptedServer(answer)))
 

@@ -93,7 +93,6 @@ def test_a_batch_ends_at_each_limit_of_its_size(limit: str, value: int, monkeypa
 
 
 def first_batch(bench: Bench) -> int:
-    """How many messages the first batch reads of three full fetches."""
     bench.fill(*[POLL_MESSAGES] * 3)
     return bench.read()
 

@@ -38,7 +38,6 @@ def events_of(columns: dict[str, list[Any]]) -> EventColumns:
 
 
 def name_of(value: Any) -> str | None:
-    """A member as slices are named by it."""
     if value is None or isinstance(value, str):
         return value
     if not np.isfinite(value):

@@ -27,7 +27,6 @@ def progress(*ranges: PartitionProgress, partitions: int = 1, topic: str = "t") 
 
 
 def ledger_of(*records: Progress, live: bool = True) -> OffsetLedger:
-    """A ledger after these records, which are numbered from 1."""
     ledger = OffsetLedger()
     for record_seq, record in enumerate(records, 1):
         ledger.advance(record, record_seq, live=live)

@@ -58,7 +58,6 @@ def numbers(events: list[Row], name: str) -> NDArray[np.float64]:
 
 
 def two_sample_psi(b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
-    """PSI of two samples on bins that need no merging."""
     p, q = (b + 0.5) / (b.sum() + len(b) / 2), (c + 0.5) / (c.sum() + len(c) / 2)
     return float(((q - p) * np.log(q / p)).sum())
 
