@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from barograph_server.cli.options import ConfigOption
 from barograph_server.cli.run import ClockName
 from barograph_server.errors import CommandError
 from barograph_server.operations.dev.page import PAGE_PORT, open_page
+from barograph_server.signal_wait import set_on_signal
 from barograph_server.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def dev_command(
         page = exit_stack.enter_context(open_page(settings, _reader(settings, stack), page_port))
         _print_overview(terminal, settings, stack, plan, processors, page.url)
         # Until here Ctrl-C interrupts the startup; from here it requests an orderly shutdown.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        set_on_signal(stop)
         alerts = _start_alerts(settings, stop)
         try:
             _supervise(terminal, stack, processors, stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -227,10 +226,10 @@ def simulate_command(
         if since or until or form == "json":
             raise CommandError("--live evaluates the present: leave out --since, --until and --format.")
         from barograph_server.operations.simulation.live import run_live
+        from barograph_server.signal_wait import set_on_signal
 
         stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        set_on_signal(stop)
         run_live(settings, model, rule or [], stop)
         return
     from barograph_server.alerts.simulator import simulate

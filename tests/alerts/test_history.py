@@ -109,7 +109,6 @@ def of(done: Simulation, name: str, severity: str | None = None) -> Replay:
 
 
 def hours_fired(replay: Replay, key: str = "") -> list[tuple[int, int | None]]:
-    """Start and end of the episodes of an instance, in whole hours of the history."""
     return [
         ((each.start - T0) // HOUR_S, None if each.end is None else (each.end - T0) // HOUR_S)
         for each in replay.episodes

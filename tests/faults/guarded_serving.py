@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from barograph.guard.guard import Guard
+
+from barograph_server.signal_wait import set_on_signal
 
 REQUEST_S = 0.01
 
@@ -31,7 +32,7 @@ def read_journal(folder: Path) -> list[Line]:
 def serve(options: dict[str, Any], folder: Path) -> int:
     """Answer requests until SIGTERM; `stale_s` is the age at which the state becomes unknown."""
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    set_on_signal(stop)
     with (
         (folder / "guarded.journal").open("a", buffering=1) as journal,
         Guard(

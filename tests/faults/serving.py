@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import json
 import os
-import signal
 import threading
 import time
 import zlib
@@ -23,6 +22,7 @@ from typing import Any
 
 from barograph import Publisher, Shadow
 
+from barograph_server.signal_wait import set_on_signal
 from tests.reference.shadow_pairs import BINARY, SHADOW
 from tests.support.scoring import HOUR_MS
 from tests.support.shadow_candidates import answer_mixed, answer_mixed_async
@@ -83,7 +83,7 @@ def read_outcomes(folder: Path) -> dict[int, dict[str, int]]:
 def serve(options: dict[str, Any], folder: Path) -> int:
     """Serve requests until SIGTERM; `start_ms` is the event time of the first one."""
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    set_on_signal(stop)
     done = read_journal(folder)
     first, process = (done[-1][0] + 1, done[-1][1] + 1) if done else (0, 0)
     publisher = Publisher.from_contract(

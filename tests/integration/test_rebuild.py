@@ -47,7 +47,6 @@ QUERIES = {
 
 
 def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
-    """Return the rows of each query, with NaN as None so that they compare equal."""
     return {
         name: [tuple(None if value != value else value for value in row) for row in pipeline.rows(sql)]
         for name, sql in QUERIES.items()

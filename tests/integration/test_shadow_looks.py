@@ -108,7 +108,6 @@ def stored(client: Client) -> dict[tuple[date, str, str], dict[str, Any]]:
 
 
 def block_interval(sums: list[float], pairs: list[float], alpha: float = 0.05) -> tuple[float, float, float]:
-    """The confidence sequence of day blocks, in plain Python (docs/statistics.md)."""
     t, total = len(sums), math.fsum(pairs)
     value = math.fsum(sums) / total
     if t < 28:

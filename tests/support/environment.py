@@ -30,7 +30,6 @@ def documented_environment(folder: Path) -> dict[str, str]:
 
 
 def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, where: Address, *lines: str) -> None:
-    """Change to a folder whose settings file has some lines and names a database."""
     monkeypatch.chdir(folder)
     unset_settings(monkeypatch)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)

@@ -25,7 +25,6 @@ EDGES = ndtri(np.arange(1, 10) / 10)
 
 
 def deciles(shift: float = 0.0, scale: float = 1.0) -> FloatArray:
-    """Shares of a normal field on the deciles of the standard normal distribution."""
     return np.diff(ndtr((EDGES - shift) / scale), prepend=0.0, append=1.0)
 
 

@@ -15,7 +15,6 @@ DOCUMENTS = {
 
 
 def paragraphs(word: str, n: int = 30) -> str:
-    """Return a document of paragraphs with about 500 characters and a number each."""
     return "\n\n".join(f"Paragraph {word}{i} has this. {f'{word} ' * (480 // (len(word) + 1))}" for i in range(n))
 
 
