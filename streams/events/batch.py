@@ -132,6 +132,8 @@ class SortedMessages:
 
 
 _HEARTBEAT = msgspec.json.Decoder(PublisherHeartbeat)
+MAX_MARK_CHARS = 100
+"""Characters of an unexpected `barograph-mark` that its dead letter quotes."""
 _IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
 
 
@@ -193,7 +195,6 @@ def sort_messages(
     refused: dict[int, str] = {}
     for i, own in enumerate(named):
         if MARK_HEADER in own:
-            # A mark of a newer client is neither an event nor an error.
             if own[MARK_HEADER] == END_MARK and accept_end_markers:
                 end_markers.add(int(positions.partition[i]))
             elif own[MARK_HEADER] == END_MARK:
@@ -203,6 +204,9 @@ def sort_messages(
                     heartbeats.append((_HEARTBEAT.decode(messages[i].value() or b""), messages[i].timestamp()[1]))
                 except msgspec.DecodeError as error:
                     refused[i] = f"a heartbeat that cannot be read: {error}"
+            else:
+                shown = _decode(own[MARK_HEADER])[:MAX_MARK_CHARS]
+                refused[i] = f"{MARK_HEADER} is {shown!r}, neither 'end' nor 'heartbeat'"
             continue
         replay = replays.get(claims[i]) if i in claims else None
         if replay is not None:

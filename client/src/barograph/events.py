@@ -67,7 +67,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     """A message without value, or of no bytes, that has no mark."""
     UNEXPECTED_MARK = "unexpected-mark"
-    """An end marker on the live clock, which accepts none, or a heartbeat that cannot be read."""
+    """An end marker on the live clock, which accepts none, a heartbeat that cannot be read, or another mark."""
     NOT_JSON = "not-json"
     """The message is not UTF-8, not JSON, or truncated."""
     NOT_AN_OBJECT = "not-an-object"

@@ -180,23 +180,24 @@ def test_only_verified_replays_are_linked_and_separated() -> None:
     assert together.replay_of == {}
 
 
-def test_end_markers_are_accepted_on_the_replay_clock_only_and_marks_of_newer_clients_never() -> None:
+def test_end_markers_are_accepted_on_the_replay_clock_only_and_other_marks_never() -> None:
     heartbeat = b'{"model": "m", "producer": "p", "since": 1, "seq": 7, "of a newer client": 1}'
     values = heartbeat, heartbeat[:-1], heartbeat.replace(b": 7", b": -7"), b""
     messages = [
         consumed(b"a", None, 1),
         consumed(b"", [(MARK_HEADER, END_MARK)], 2),
-        consumed(b"b", [(MARK_HEADER, b"of a newer client")], 3),
+        consumed(b"b", [(MARK_HEADER, b"start")], 3),
         *(consumed(value, [(MARK_HEADER, b"heartbeat")], 4 + i) for i, value in enumerate(values)),
     ]
     replay, live = sort_messages(messages, accept_end_markers=True), sort_messages(messages)
     assert (replay.end_markers, live.end_markers) == ({0}, set())
-    for result, refused in ((replay, [5, 6, 7]), (live, [2, 5, 6, 7])):
+    for result, refused in ((replay, [3, 5, 6, 7]), (live, [2, 3, 5, 6, 7])):
         assert result.json.values == [b"a"]
         assert [each.seq for each, _ in result.heartbeats] == [7]
         assert [(each.offset, each.reason) for each in result.rejected] == [(i, "unexpected-mark") for i in refused]
     assert live.rejected[0].detail == "an end marker, which only processors on the replay clock accept"
-    assert live.rejected[2].detail.startswith("a heartbeat that cannot be read: Expected `int` >= 0")
+    assert live.rejected[1].detail == "barograph-mark is 'start', neither 'end' nor 'heartbeat'"
+    assert live.rejected[3].detail.startswith("a heartbeat that cannot be read: Expected `int` >= 0")
 
 
 def test_grouping_and_filtering() -> None:
