@@ -17,13 +17,12 @@ from barograph.contract import LabelSpec
 from barograph.contract.check import label_kind
 from numpy.typing import NDArray
 
-from barograph_server.profiling.infer.columns import read_numbers, read_texts
+from barograph_server.profiling.infer.columns import FloatArray, read_numbers, read_texts
 from barograph_server.profiling.infer.profile import FieldPlan, Roles
 from barograph_server.profiling.infer.tables import Table
 from barograph_server.sketches.baseline.baseline import RARE_DIVISOR
 from barograph_server.sketches.baseline.loss_trees import BIN_WIDTH, NO_CELL, SCORE, LossFeature, LossTrees
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 MISSING = (
