@@ -78,9 +78,7 @@ def backtest(
     """Replay one rule of the contracts, unchanged and with changes.
 
     Args:
-        client: the warehouse with the history.
         contracts: the contracts whose rule to replay.
-        settings: alert settings of the installation.
         name: one of `RULES`.
         changes: keys of `alerts.rules.NAME` in the contract (and `long` and `short` of its windows), with values as
             in the file.
@@ -92,8 +90,6 @@ def backtest(
     Raises:
         AlertsError: the rule is unknown, or no contract has it.
         ContractError: the contract does not accept a change.
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: it refuses.
     """
     if name not in RULES:
         raise AlertsError(f"{name!r} is not a rule; {nearest(name, RULES)}")

@@ -120,7 +120,6 @@ def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str,
 
     Args:
         rules: result of `rules_for`.
-        settings: alert settings of the installation.
         environ: environment with the secrets of contact points.
 
     Raises:

@@ -73,7 +73,6 @@ def words(text: Text, labels: Mapping[str, str], numbers: Mapping[str, float]) -
     """Render a text for one instance.
 
     Args:
-        text: the text.
         labels: labels of the instance, and details of its observed value.
         numbers: query results by `Ref`.
     """

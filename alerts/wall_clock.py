@@ -123,7 +123,6 @@ class LiveAlerts:
         Args:
             uid: the rule's UID.
             key: the instance's key.
-            state: its state.
             since: when it entered that state, Unix seconds.
             now: Unix seconds.
         """
@@ -139,8 +138,6 @@ class LiveAlerts:
         """Evaluate one rule.
 
         Args:
-            client: the warehouse.
-            rule_state: the rule.
             at: the time of the evaluation.
             unavailable: the error of an earlier query of this step: while ClickHouse does not answer, one query waits
                 for its time limit, not each.

@@ -75,9 +75,6 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     """Print a baseline: its fields with φ, its slices, and the bins with their rows in the slice `all`.
 
     Args:
-        terminal: the output.
-        entry: the row of the baseline.
-        baseline: the parsed baseline.
         field: the only field to show; None for all.
     """
     hours = f", seasonal by hour of the week in {baseline.timezone}" if baseline.timezone else ""

@@ -46,9 +46,6 @@ def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], 
     """Print the share of each topic among texts, and its nearest texts.
 
     Args:
-        terminal: where to print.
-        codebook: the codebook.
-        texts: the texts.
         vectors: a row per text.
         n: how many texts of each topic.
     """

@@ -154,7 +154,6 @@ def summary_lines(summary: ReplaySummary, verb: str) -> list[str]:
     """Describe what `replay` or `drop` did.
 
     Args:
-        summary: the counts.
         verb: `replayed` or `dropped`.
     """
     lines = [f"{verb} {count:,} of {topic}" for topic, count in sorted(summary.resolved.items())]

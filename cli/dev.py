@@ -126,7 +126,6 @@ def _read_checked_inputs(
     """Read the settings, contracts, baselines and codebooks, and check that the page's port is free.
 
     Raises:
-        CommandError: a setting is invalid, or the port is taken.
         ContractError: a contract is invalid.
         BaselineError: a baseline is invalid.
         TextError: a codebook is invalid.
@@ -193,11 +192,7 @@ def _print_overview(
 
 
 def _supervise(terminal: Terminal, stack: LocalStack, processors: Sequence[Processor], stop: threading.Event) -> None:
-    """Keep the processors running until `stop`, then stop them.
-
-    Raises:
-        CommandError: Kafka or ClickHouse ended.
-    """
+    """Keep the processors running until `stop`, then stop them."""
     from barograph_server.operations.dev.supervisor import Supervisor
 
     supervisor = Supervisor(processors, terminal.line)

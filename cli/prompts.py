@@ -471,7 +471,6 @@ def _change_label(
         plan: returns the change; None if there is none.
         unchanged: says why there is none.
         by: who makes the change; None for the user of the operating system.
-        config: the settings file.
     """
     from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
     from barograph_server.settings import load_settings

@@ -71,12 +71,7 @@ def query_command(
 
 
 def _run(address: Address, sql: str, format_name: str, settings: Mapping[str, str | int]) -> IO[bytes]:
-    """Run a query and return its answer as a stream.
-
-    Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: ClickHouse rejects the query.
-    """
+    """Run a query and return its answer as a stream."""
     import clickhouse_connect
     from clickhouse_connect.driver import exceptions
 

@@ -55,7 +55,6 @@ def expand(sql: str, time_range: TimeRange, variables: Mapping[str, Value], *, i
 
     Args:
         sql: the query as the dashboard stores it.
-        time_range: the range of the dashboard.
         variables: the value of each variable by name; `ALL` for All.
         interval_ms: the step of the panel in milliseconds.
 
@@ -231,8 +230,6 @@ def expand_backend(sql: str, time_range: TimeRange, interval_ms: int = 60_000) -
     """Expand a query as the plugin does. The query of an alert rule goes through this step only.
 
     Args:
-        sql: the query.
-        time_range: the time range.
         interval_ms: the step in milliseconds; for a rule, `intervalMs` of its query model (1000 if not set).
 
     Raises:

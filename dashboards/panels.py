@@ -141,13 +141,10 @@ def stat_panel(
     """A stat panel: one or a few large numbers, named by the text columns of the row.
 
     Args:
-        info: common attributes.
-        query: returns one row.
         level: whether the number encodes a level, which the panel then shows as a word.
         outcome: the same for a decision about a candidate.
         bad_from: numbers from here on are red.
         bad_under: numbers below this are red.
-        link: target of a click.
         decimals: digits after the decimal point.
     """
     numbers = sum(column.kind == "number" for column in query.columns)
@@ -257,10 +254,8 @@ def bar_chart(
     """A bar chart; the first column names the bars.
 
     Args:
-        info: common attributes.
         query: returns a row per bar.
         repeat: a variable; the panel is shown once for each of its values, side by side.
-        link: target of the title.
     """
     panel = (
         _with_queries(barchart.Panel(), info, (query,))

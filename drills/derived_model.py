@@ -11,11 +11,7 @@ from barograph_server.warehouse.drill_models import PREFIX, is_drill
 
 
 def drill_name(model: str, drill_id: str) -> str:
-    """Return the name of the model of a drill.
-
-    Raises:
-        DrillError: the model is itself one of a drill.
-    """
+    """Return the name of the model of a drill."""
     if is_drill(model):
         raise DrillError(f"{model} is the model of a drill; run the drill on the model itself.")
     return f"{PREFIX}{model}.{drill_id}"
@@ -33,7 +29,6 @@ def derive_contract(contract: Contract, name: str, route: str | None = None) -> 
     because labels are joined to them. A candidate has no predictions in a drill, and text is not evaluated.
 
     Args:
-        contract: the contract of the model.
         name: the name of the drill's model.
         route: replaces all routes; None keeps them.
     """

@@ -61,9 +61,7 @@ def expect(
     """State what must happen.
 
     Args:
-        injection: the fault.
         contract: the contract of the drill's model.
-        rules: its rules.
         settings: routes and contact points of the installation.
     """
     alerts = tuple(_alert(each, rules, settings) for each in injection.fires)

@@ -18,8 +18,6 @@ def move_to(events: EventTables, contract: Contract, start_ms: int) -> EventTabl
     Fields that are timestamps move too, so that their age stays.
 
     Args:
-        events: recorded events.
-        contract: of their model.
         start_ms: the new time of the first prediction, Unix ms.
     """
     delta_ms = start_ms - int(epoch_ms(events.predictions).min())

@@ -52,11 +52,8 @@ def predict_page(
     The fault is taken as lasting, and the traffic as that of its period.
 
     Args:
-        injection: the fault.
         contract: of the drill's model.
         baseline: of the drill's model.
-        events: with the fault.
-        settings: of the installation.
         live: whether the drill runs on the wall clock.
     """
     if not injection.fires:
@@ -109,7 +106,6 @@ def count_values(field: Field, trained: FieldBaseline, predictions: pa.Table) ->
 
     Args:
         field: the field; a timestamp counts by its age in seconds at the event.
-        trained: its baseline.
         predictions: events with the field's column.
     """
     column = predictions[field.source].combine_chunks()

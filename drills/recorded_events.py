@@ -26,11 +26,7 @@ _TIME = pa.timestamp("ms", "UTC")
 
 
 def newest_event(client: Client, model: str) -> datetime:
-    """Return the event time of the newest prediction of a model.
-
-    Raises:
-        DrillError: there are no raw rows.
-    """
+    """Return the event time of the newest prediction of a model."""
     newest = newest_prediction(client, model)
     if newest is None:
         raise DrillError(
@@ -46,17 +42,12 @@ def read_events(
     """Read the predictions of one version in a range of event time, and their labels.
 
     Args:
-        client: the warehouse of the model.
-        contract: its contract.
         version: the version; None for the one with the most predictions in the range.
         since: first event time of the range.
         until: its end, which is not part of it.
 
     Returns:
         The version, and its events in order of time.
-
-    Raises:
-        DrillError: there are no raw rows in the range, or too many.
     """
     model = contract.model
     by_version = recorded_versions(client, model, since, until)

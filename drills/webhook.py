@@ -101,11 +101,7 @@ class Deliveries:
 
 
 def check_address(url: str) -> None:
-    """Check the address of a webhook.
-
-    Raises:
-        DrillError: the address is not one of HTTP.
-    """
+    """Check the address of a webhook."""
     if not url.startswith(("http://", "https://")):
         raise DrillError("The address of --webhook does not start with http:// or https://.")
 
@@ -118,11 +114,7 @@ class WebhookDelivery:
 
         Args:
             settings: contact points and routes of the installation.
-            url: the webhook.
             receiver: the webhook's recorder; None if the webhook is another server, whose answers then decide.
-
-        Raises:
-            DrillError: the address is not one of HTTP.
         """
         check_address(url)
         self.result = Deliveries()

@@ -131,7 +131,6 @@ class OwnerLock:
         """Describe the lock.
 
         Args:
-            path: Its file, in the folder.
             what: What uses the folder, for messages.
             owns_contents: Whether everything in the folder is closed to other users too.
         """
@@ -149,9 +148,6 @@ class OwnerLock:
         """Take the lock.
 
         The folder is closed to other users of the machine first.
-
-        Raises:
-            LocalStackError: A living process holds it, or the folder belongs to another user.
         """
         if self._file is not None:
             return
@@ -249,11 +245,7 @@ class ChildProcess:
         environ: Mapping[str, str] | None = None,
         working_dir: Path | None = None,
     ) -> None:
-        """Start the child; its output is appended to the log file.
-
-        Raises:
-            LocalStackError: It runs already, or the program cannot be executed.
-        """
+        """Start the child; its output is appended to the log file."""
         if self.is_running:
             raise LocalStackError(f"{self.name} runs already (pid {self.pid}).")
         self.log_path.parent.mkdir(0o700, parents=True, exist_ok=True)
@@ -285,11 +277,7 @@ class ChildProcess:
             self._watch()
 
     def wait_ready(self, answers: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until `answers` holds.
-
-        Raises:
-            LocalStackError: The child ended before, or did not answer in time (it is left running).
-        """
+        """Wait until `answers` holds."""
         if wait_until(lambda: not self.is_running or answers(), timeout_s) and self.is_running:
             return
         if self.is_running:

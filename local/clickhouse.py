@@ -42,27 +42,15 @@ class LocalClickHouse(LocalServer):
 
     @property
     def url(self) -> str:
-        """The address of its HTTP interface.
-
-        Raises:
-            LocalStackError: It was not started yet.
-        """
+        """The address of its HTTP interface."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def address(self, database: str = "default") -> Address:
-        """The address of a database, with the user who may run every statement.
-
-        Raises:
-            LocalStackError: It was not started yet.
-        """
+        """The address of a database, with the user who may run every statement."""
         return self._address(database, FULL_USER)
 
     def reader_address(self, database: str = "default") -> Address:
-        """The address of a database, with the user who may only read.
-
-        Raises:
-            LocalStackError: It was not started yet.
-        """
+        """The address of a database, with the user who may only read."""
         return self._address(database, READER)
 
     def _address(self, database: str, user: str) -> Address:

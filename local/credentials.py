@@ -33,11 +33,7 @@ def create_passwords(folder: Path) -> None:
 
 
 def read_passwords(folder: Path) -> Mapping[str, str]:
-    """Read the password of each of `USERS`.
-
-    Raises:
-        LocalStackError: A file is missing, cannot be read or is damaged; the message does not show its text.
-    """
+    """Read the password of each of `USERS`."""
     return {user: _read_password(netrc_path(folder, user)) for user in USERS}
 
 

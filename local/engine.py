@@ -94,7 +94,6 @@ class Request:
     Attributes:
         body: Statement, and its data if it is an INSERT.
         database: The database that unqualified names are looked up in; None for the session's own.
-        settings: Engine settings for this request.
         parameters: Values of `{name:Type}` placeholders, escaped as in a TSV field.
         default_format: Format of the reply when the statement names none.
         read_only: Whether it may only read; see `local.read_only`. It then runs in no session.
@@ -119,7 +118,6 @@ class Reply:
     """What the engine answered.
 
     Attributes:
-        body: The encoded rows.
         format: Their format; None when the statement yields no rows.
         summary: Rows and bytes read and written, as `X-ClickHouse-Summary` has them.
     """

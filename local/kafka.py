@@ -129,11 +129,7 @@ class LocalKafka(LocalServer):
 
     @property
     def bootstrap_servers(self) -> str:
-        """The bootstrap servers for clients.
-
-        Raises:
-            LocalStackError: It was not started yet.
-        """
+        """The bootstrap servers for clients."""
         return f"{LOOPBACK}:{self.port}"
 
     def servers_of(self, listener: str) -> str:

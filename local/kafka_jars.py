@@ -50,9 +50,6 @@ class Jar:
     """One jar of the list.
 
     Attributes:
-        group: Maven group id.
-        artifact: Maven artifact id.
-        version: Exact version.
         sha256: SHA-256 of the jar's bytes, 64 lower-case hexadecimal digits.
     """
 
@@ -82,11 +79,7 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def parse_jar_list(text: str, source: str = JAR_LIST.name) -> tuple[Jar, ...]:
-    """Read lines of `group:artifact:version sha256`; empty lines and lines that start with `#` are skipped.
-
-    Raises:
-        LocalStackError: A line has another form, or two lines name the same artifact.
-    """
+    """Read lines of `group:artifact:version sha256`; empty lines and lines that start with `#` are skipped."""
     jars: dict[tuple[str, str], Jar] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
@@ -116,7 +109,6 @@ def kafka_jars(directory: Path | None = None, jars: Iterable[Jar] | None = None)
         One path per jar, in the order of the list.
 
     Raises:
-        LocalStackError: A jar's hash differs from the list.
         PartMissingError: A jar could not be fetched.
     """
     directory = directory or cache_dir() / f"kafka-{KAFKA_VERSION}"
@@ -166,11 +158,7 @@ def _sha256(path: Path) -> str:
 
 
 def resolve_jar_list(working_dir: Path) -> list[Jar]:
-    """Resolve Kafka with everything that it needs, download it into `working_dir`, and hash it.
-
-    Raises:
-        LocalStackError: The resolver failed, or gave a jar that is not in the Maven repository's layout.
-    """
+    """Resolve Kafka with everything that it needs, download it into `working_dir`, and hash it."""
     from jgo import LinkStrategy
     from jgo.env import EnvironmentBuilder
     from jgo.maven import MavenContext

@@ -22,9 +22,6 @@ def unregister_broker(controller_port: int, broker_id: int) -> bool:
     Returns:
         False when the controller cannot do it yet: ask again.
 
-    Raises:
-        LocalStackError: The controller refuses.
-
     Source:
         Kafka's protocol guide: request header v2, response header v1, UnregisterBroker v0.
     """

@@ -36,7 +36,6 @@ class LocalLanguageModel(LocalServer):
         """Describe the server; nothing is started.
 
         Args:
-            data_dir: its folder.
             port: see `LocalServer`.
             log_dir: folder of its log; by default `data_dir`.
         """

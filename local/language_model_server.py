@@ -19,7 +19,6 @@ def main(model: str, port: str, slots: str, context: str, name: str) -> None:
 
     Args:
         model: path of the GGUF file.
-        port: the port.
         slots: number of requests at the same time.
         context: tokens of all slots together.
         name: what answers call the model; without one it would be the file's path.

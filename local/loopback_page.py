@@ -36,11 +36,7 @@ TRUSTED_HOSTS = Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "loca
 
 
 class LoopbackServer(ABC):
-    """Serves an application on loopback from its own thread; also a context manager.
-
-    Attributes:
-        port: The port, once started.
-    """
+    """Serves an application on loopback from its own thread; also a context manager."""
 
     def __init__(self, name: str, port: int) -> None:
         """Describe it; nothing is started.
@@ -65,11 +61,7 @@ class LoopbackServer(ABC):
         """The ASGI application, for use with another server."""
 
     def start(self) -> None:
-        """Start the server.
-
-        Raises:
-            LocalStackError: the port is taken.
-        """
+        """Start the server."""
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

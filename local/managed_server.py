@@ -59,11 +59,7 @@ class LocalServer(abc.ABC):
 
     @property
     def port(self) -> int:
-        """The port that it listens on.
-
-        Raises:
-            LocalStackError: It was not started yet.
-        """
+        """The port that it listens on."""
         if not self._port:
             raise LocalStackError(f"{self._title} has no address yet; start it first.")
         return self._port
@@ -84,12 +80,7 @@ class LocalServer(abc.ABC):
         return self._child.is_running
 
     def start(self) -> None:
-        """Start the server, or take over the one left by a crashed owner, and wait until it answers.
-
-        Raises:
-            LocalStackError: Another process runs it, its port is taken, a part of it is missing or
-                damaged, or it does not become ready; in the last case the message ends with the last lines of its log.
-        """
+        """Start the server, or take over the one left by a crashed owner, and wait until it answers."""
         if self._lock.is_held and self._child.is_running:
             return
         self._lock.acquire()
@@ -114,11 +105,7 @@ class LocalServer(abc.ABC):
             self._lock.release()
 
     def end_leftover(self) -> None:
-        """Stop a server left by a crashed owner, if there is one.
-
-        Raises:
-            LocalStackError: A living process owns it.
-        """
+        """Stop a server left by a crashed owner, if there is one."""
         self._lock.acquire()
         if self._child.find():
             self._child.terminate(timeout_s=30)

@@ -175,9 +175,7 @@ def check_statement(
     """Check the statement of a read-only request.
 
     Args:
-        text: The statement.
         parameters: Values of its `{name:Type}` placeholders.
-        run_query: Runs a query of this check.
         table_functions: All table functions of the engine, in lower case.
 
     Returns:

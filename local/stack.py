@@ -30,7 +30,6 @@ class StackAddresses:
         bootstrap_servers: Kafka's address for its clients.
         clickhouse_port: The port of ClickHouse's HTTP interface.
         passwords: The password of each user of ClickHouse (`local.credentials`).
-        clickhouse_host: Its host.
     """
 
     bootstrap_servers: str
@@ -78,8 +77,6 @@ class LocalStack:
 
     Attributes:
         root: The folder of everything: `kafka/`, `clickhouse/`, `logs/`, `stack.json` while it runs.
-        kafka: The broker.
-        clickhouse: The engine.
     """
 
     def __init__(
@@ -110,20 +107,12 @@ class LocalStack:
 
     @property
     def addresses(self) -> StackAddresses:
-        """The addresses of both servers.
-
-        Raises:
-            LocalStackError: It was not started yet.
-        """
+        """The addresses of both servers."""
         servers = self.kafka.bootstrap_servers, self.clickhouse.port
         return StackAddresses(*servers, read_passwords(self.clickhouse.data_dir))
 
     def start(self) -> None:
-        """Start both servers in parallel, and record their addresses.
-
-        Raises:
-            LocalStackError: One of them did not start (neither runs then), or another process runs the stack.
-        """
+        """Start both servers in parallel, and record their addresses."""
         self._lock.acquire()
         try:
             make_private(self.log_dir, contents=True)
@@ -149,11 +138,7 @@ class LocalStack:
             stop.result()
 
     def reset(self) -> None:
-        """Delete all data except logs.
-
-        Raises:
-            LocalStackError: The stack runs, here or under another process.
-        """
+        """Delete all data except logs."""
         if self._lock.is_held:
             raise LocalStackError(f"The local stack in {self.root} runs; stop it before its data is deleted.")
         self._lock.acquire()

@@ -66,7 +66,6 @@ class Statement:
         verb: Its first word in upper case, brackets before it passed over; empty when there is none.
         reply_format: The format after its last FORMAT; None when there is none, and for INSERT.
         insert_text: For an INSERT with a FORMAT: the text before that word. None otherwise.
-        insert_format: The format of its data.
         data_start: Where in the body its data begins.
         settings_start: Where in that text its SETTINGS begin; its end where it has none.
         has_another: Whether a second statement follows.

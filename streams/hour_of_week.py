@@ -27,7 +27,6 @@ def compute_hours_of_week(starts_s: IntArray, unit_s: int, timezone: str) -> Hou
     Args:
         starts_s: Unix seconds, any shape.
         unit_s: the result of `hour_unit_s`.
-        timezone: an IANA name.
     """
     units, index = np.unique(starts_s // unit_s, return_inverse=True)
     hours_of_week = np.array([_hour_of_week(unit * unit_s, timezone) for unit in units.tolist()], dtype=np.int16)

@@ -141,12 +141,7 @@ class ProcessorServices:
             self._endpoint = Endpoint(settings, self.report, self._watchdog.health)
 
     def start(self, shutdown: ShutdownSignal) -> None:
-        """Start the endpoint, the watchdog, the registry and the reports.
-
-        Raises:
-            ProcessorError: ClickHouse does not answer in time.
-            WarehouseError: ClickHouse rejects the queries.
-        """
+        """Start the endpoint, the watchdog, the registry and the reports."""
         shutdown.add_hook(self.report.heartbeat.mark_stopping)
         shutdown.add_hook(self.source.stop)
         if self._endpoint is not None:
@@ -181,8 +176,6 @@ def run_processor(
     """Run a processor with its services until SIGTERM or SIGINT; return the exit code.
 
     Args:
-        kind: the kind of processor.
-        settings: its settings.
         work: does the work until a stop is requested.
     """
     configure_logging()
@@ -208,11 +201,7 @@ def _source(settings: ProcessorSettings, label: str) -> SourceTopic:
 
 
 def _partials_topic(settings: ProcessorSettings) -> tuple[str, int]:
-    """Return the id and the number of partitions of `partials`, which must be the number that `apply` recorded.
-
-    Raises:
-        ProcessorError: the number changed: a model's partials would then lie on two partitions.
-    """
+    """Return the id and the number of partitions of `partials`, which must be the number that `apply` recorded."""
     name = settings.topics.partials
     topic_id, partitions = TopicMetadata(settings).describe(name)
     with connect(settings.warehouse) as client:

@@ -123,9 +123,6 @@ class FlushTallies:
 
         Args:
             topic: `predictions`.
-            topic_id: its Kafka topic id.
-            ranges: the offsets that the flush covers.
-            rejected: the flush's rejected events.
         """
         errors: defaultdict[str, list[ErrorCount]] = defaultdict(list)
         for (model, version, baseline_id), counts in self._errors.items():

@@ -29,8 +29,6 @@ def unencrypted_connections(
 
     Args:
         bootstrap_servers: Kafka, as `HOST:PORT,…`; empty if it is not used.
-        kafka: further librdkafka properties.
-        warehouse: ClickHouse.
     """
     protocol = kafka.get("security.protocol", "").lower()
     if protocol == "sasl_plaintext" and not all(map(is_loopback, _hosts(bootstrap_servers))):

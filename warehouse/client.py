@@ -119,21 +119,12 @@ class Client:
         Args:
             sql: the query, with parameters as `{name:Type}`.
             parameters: values, which the server binds; never format them into the SQL.
-
-        Raises:
-            WarehouseBusy: ClickHouse is temporarily unavailable.
-            WarehouseError: ClickHouse rejects the query.
         """
         with self._translated("answer a query"):
             return [tuple(row) for row in self._driver.query(sql, parameters=_bound(parameters)).result_rows]
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Run a query and return an Arrow table; `DateTime` columns are unsigned epoch seconds.
-
-        Raises:
-            WarehouseBusy: ClickHouse is temporarily unavailable.
-            WarehouseError: ClickHouse rejects the query.
-        """
+        """Run a query and return an Arrow table; `DateTime` columns are unsigned epoch seconds."""
         with self._translated("answer a query"):
             return self._driver.query_arrow(sql, parameters=_bound(parameters), use_strings=True)
 
@@ -141,12 +132,7 @@ class Client:
         """Run a user's query under limiting settings, and return its columns with their names.
 
         Args:
-            sql: the query, unchanged.
             settings: ClickHouse settings of this query: `readonly`, `max_execution_time`, ….
-
-        Raises:
-            WarehouseBusy: ClickHouse is temporarily unavailable.
-            WarehouseError: ClickHouse rejects the query.
         """
         with self._translated("answer a query"):
             result = self._driver.query(sql, settings=dict(settings), column_oriented=True)
@@ -154,22 +140,12 @@ class Client:
             return QueryResult(tuple(result.column_names), tuple(kind.name for kind in result.column_types), columns)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement that returns no rows. Insert rows with `insert`, which adds the required settings.
-
-        Raises:
-            WarehouseBusy: ClickHouse is temporarily unavailable.
-            WarehouseError: ClickHouse rejects the statement.
-        """
+        """Run a statement that returns no rows. Insert rows with `insert`, which adds the required settings."""
         with self._translated("run a statement"):
             self._driver.command(sql, parameters=_bound(parameters))
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Insert the columns of an Arrow table by name; other columns get their defaults. An empty table is not sent.
-
-        Raises:
-            WarehouseBusy: ClickHouse is temporarily unavailable: insert the same rows again.
-            WarehouseError: the rows do not fit the table.
-        """
+        """Insert the columns of an Arrow table by name; others get their defaults. An empty table is not sent."""
         if rows.num_rows == 0:
             return
         sink = pa.BufferOutputStream()
@@ -191,14 +167,9 @@ class Client:
         """Insert the result of a query on this database, inside the server.
 
         Args:
-            table: the target table.
             columns: the columns that the query returns, in order.
             select: the query, with parameters as `{name:Type}`.
             parameters: values, which the server binds.
-
-        Raises:
-            WarehouseBusy: ClickHouse is temporarily unavailable: run the same statement again.
-            WarehouseError: ClickHouse rejects the statement.
         """
         names = ", ".join(map(identifier, columns))
         sql = f"INSERT INTO {identifier(table)} ({names}) {select}"
@@ -237,10 +208,6 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
         address: the server and the database.
         timeout_s: the time limit of one request, in seconds.
         create: whether to create a missing database.
-
-    Raises:
-        WarehouseBusy: the server does not respond.
-        WarehouseError: the server rejects the connection, or the database is missing and `create` is false.
     """
     database = identifier(address.database)
     # The driver logs a warning for each failed request, which an exception reports already.
@@ -271,11 +238,7 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
 
 
 def tls_options(address: Address) -> dict[str, Any]:
-    """Return the TLS arguments for clickhouse-connect.
-
-    Raises:
-        WarehouseError: the CA file does not exist.
-    """
+    """Return the TLS arguments for clickhouse-connect."""
     if not address.secure:
         return {"interface": "http"}
     if address.ca_file and not Path(address.ca_file).is_file():
@@ -284,11 +247,7 @@ def tls_options(address: Address) -> dict[str, Any]:
 
 
 def select_database(client: Client, database: str, *, create: bool) -> Client:
-    """Select the database of unqualified names, and return the client.
-
-    Raises:
-        WarehouseError: the database is missing and `create` is false.
-    """
+    """Select the database of unqualified names, and return the client."""
     # Checked first, because CREATE … IF NOT EXISTS needs a privilege that an ordinary user may lack.
     name = identifier(database)
     exists = bool(client.rows("SELECT 1 FROM system.databases WHERE name = {name:String}", {"name": name}))
@@ -306,11 +265,7 @@ def select_database(client: Client, database: str, *, create: bool) -> Client:
 
 
 def identifier(name: str) -> str:
-    """Return a name that needs no quotes in SQL.
-
-    Raises:
-        WarehouseError: the name is not a plain identifier.
-    """
+    """Return a name that needs no quotes in SQL."""
     if not IDENTIFIER.fullmatch(name):
         raise WarehouseError(
             f"{name!r} is not a valid name of a table or database: use ASCII letters, digits and underscores, "

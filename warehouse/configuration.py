@@ -69,7 +69,6 @@ def read_value(kind: ValueKind, node: Node, path: Path, file: str) -> Any:
 
     Args:
         kind: what the value must be.
-        node: the value.
         path: its keys from the top of the file, for messages.
         file: the file's name, for messages.
 

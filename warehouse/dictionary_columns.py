@@ -16,7 +16,6 @@ def dictionary_column(codes: NDArray[Any], texts: Sequence[str] | pa.Array) -> p
 
     Args:
         codes: shape (rows,), the index of each row's text.
-        texts: the texts.
     """
     names = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
     if len(pc.unique(names)) < len(names):

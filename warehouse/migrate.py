@@ -116,10 +116,6 @@ def states(client: Client, migrations: Sequence[Migration] | None = None) -> dic
     Args:
         client: a connection whose database exists.
         migrations: the migrations that should have run; those of this package by default.
-
-    Raises:
-        WarehouseError: a completed migration changed since it ran, or the database is newer than this program.
-        WarehouseBusy: ClickHouse is temporarily unavailable.
     """
     known = load() if migrations is None else migrations
     exists = client.rows(
@@ -154,12 +150,7 @@ def pending(client: Client, migrations: Sequence[Migration] | None = None) -> li
 
 
 def apply(client: Client, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """Run the pending migrations and return them. Concurrent runs are safe, because every statement is repeatable.
-
-    Raises:
-        WarehouseError: ClickHouse rejects a statement: fix the cause, then run again.
-        WarehouseBusy: ClickHouse is temporarily unavailable: run again.
-    """
+    """Run the pending migrations and return them. Concurrent runs are safe, because every statement is repeatable."""
     remaining = pending(client, migrations)
     client.command(_BOOTSTRAP)
     for migration in remaining:

@@ -126,7 +126,6 @@ def contracts(client: Client, *, drills: bool = False) -> list[ContractRow]:
     """Read the contract in effect of each model, by model name.
 
     Args:
-        client: the connection to read from.
         drills: whether models of drills are included.
     """
     condition = "" if drills else f"WHERE {NO_DRILLS} "
@@ -260,12 +259,8 @@ def panes(
     """Read the panes of a model that start in [start_s, end_s), each once in its latest state.
 
     Args:
-        client: the connection to read from.
-        model: the model.
         start_s: the start of the range, Unix seconds.
         end_s: the end of the range, exclusive.
-        version: one version, or all.
-        baseline_id: one baseline, or all.
         sketches: whether to read the column `sketch`, which is most of the bytes.
 
     Returns:
@@ -334,7 +329,6 @@ def rows_of(client: Client, row: type[RowT], tail: str, parameters: Mapping[str,
     """Select the columns named by a row class, and build its rows.
 
     Args:
-        client: the connection to read from.
         row: a dataclass whose fields are columns of the query's source.
         tail: the query, starting at FROM.
         parameters: values, which the server binds.

@@ -53,10 +53,6 @@ def ttl_changes(client: Client, retention_days: int) -> list[TtlChange]:
     """Find the existing tables whose TTL is too short for a retention.
 
     A longer TTL is not shortened: one command with other settings than the rest would delete history.
-
-    Args:
-        client: the connection to read from.
-        retention_days: the setting.
     """
     current = _current_days(client)
     return [

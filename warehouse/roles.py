@@ -372,13 +372,6 @@ def statements(database: str, roles: Sequence[Role] = ROLES) -> list[tuple[Role,
     """Return the statements that create each role; they are idempotent.
 
     A role that exists loses the privileges that it no longer has here.
-
-    Args:
-        database: the database of the privileges.
-        roles: the roles.
-
-    Raises:
-        WarehouseError: the database's name is not a plain identifier.
     """
     return [(role, _statements(identifier(database), role)) for role in roles]
 

@@ -44,12 +44,7 @@ class Staging:
         self.database = identifier(f"{address.database}_rebuild_{tail}")
 
     def open(self, client: Client) -> Client:
-        """Recreate the database with empty tables, and connect to it.
-
-        Raises:
-            WarehouseError: the user lacks the privilege to create a database.
-            WarehouseBusy: ClickHouse is temporarily unavailable.
-        """
+        """Recreate the database with empty tables, and connect to it."""
         self.drop(client)
         client.command(f"CREATE DATABASE {self.database}")
         for table in self._tables:

@@ -93,10 +93,6 @@ def insert_arrow(client: Client, table: str, rows: pa.Table) -> None:
 
     Columns of another type are cast if no value is lost, such as int64 to uint16. Dictionary-encoded text is sent as it
     is.
-
-    Raises:
-        WarehouseError: columns are missing or unknown, or a value does not fit.
-        WarehouseBusy: ClickHouse is temporarily unavailable: insert the same rows again.
     """
     insert_columns(client, table, dict(zip(rows.schema.names, rows.columns, strict=True)))
 
@@ -105,15 +101,10 @@ def insert_columns(client: Client, table: str, columns: Mapping[str, Any]) -> No
     """Insert columns of equal length: numpy arrays, lists or Arrow arrays.
 
     Args:
-        client: the connection to insert through.
         table: a key of `SCHEMAS`.
         columns: every column of its schema. Times are integers (epoch seconds or milliseconds, by the schema),
             `datetime64` or aware datetimes; a map is a mapping or a list of pairs; arrays of counts come from
             `ragged`.
-
-    Raises:
-        WarehouseError: columns are missing, unknown or of unequal length, or a value does not fit.
-        WarehouseBusy: ClickHouse is temporarily unavailable: insert the same rows again.
     """
     client.insert(table, table_of(table, columns))
 

@@ -47,10 +47,7 @@ class BackgroundTask(ABC):
             contracts: those in force, by model.
 
         Raises:
-            ProcessorError: Kafka refuses or does not answer.
             TaskStopped: the guard ends.
-            WarehouseBusy: ClickHouse does not answer.
-            WarehouseError: ClickHouse refuses.
         """
 
     def follow(self, contracts: Mapping[str, Contract]) -> None:

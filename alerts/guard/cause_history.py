@@ -34,8 +34,6 @@ class CauseHistory(BackgroundTask):
         """Start nothing.
 
         Args:
-            address: of the warehouse.
-            connect_to: opens the warehouse.
             clock: Unix seconds.
         """
         super().__init__("ranking of changes", CHECK_S, clock)

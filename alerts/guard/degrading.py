@@ -15,7 +15,6 @@ def degrading_instances(contract: Contract, instances: Iterable[LiveInstance]) -
     """Select the instances of the rules in `fallback.rules`; of rules with an instance per field, critical fields.
 
     Args:
-        contract: the contract of the model.
         instances: its instances that are pending, firing or recovering.
     """
     critical = {field.name for field in contract.fields if field.critical}

@@ -48,9 +48,6 @@ class DetectabilityHistory(BackgroundTask):
         """Start nothing.
 
         Args:
-            address: of the warehouse.
-            alerts: settings of the installation.
-            connect_to: opens the warehouse.
             clock: Unix seconds.
         """
         super().__init__("detectability", CHECK_S, clock)

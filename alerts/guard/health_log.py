@@ -32,19 +32,11 @@ class HealthLog:
         self._log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
 
     def require_one_partition(self) -> None:
-        """Check that the topic has one partition.
-
-        Raises:
-            ProcessorError: it has several, does not exist, or Kafka does not answer.
-        """
+        """Check that the topic has one partition."""
         self._compacted.require_one_partition()
 
     def lead(self) -> dict[str, ModelHealth]:
-        """Fence the leader before, and return the newest record of each model.
-
-        Raises:
-            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
-        """
+        """Fence the leader before, and return the newest record of each model."""
         records: dict[str, ModelHealth] = {}
         unreadable, problem = 0, ""
         for message in self._compacted.lead():
@@ -70,9 +62,6 @@ class HealthLog:
         """Write records in one transaction, and return whether they were committed.
 
         After false they may be committed or not, and another guard may lead: only `lead` makes this one write again.
-
-        Raises:
-            ProcessorError: another leader fenced this one, or the ACLs are missing.
         """
         return self._compacted.publish(
             [{"key": record.model.encode(), "value": encode_health(record)} for record in records]

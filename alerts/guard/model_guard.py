@@ -45,9 +45,7 @@ class ModelGuard:
         """Continue from the last record.
 
         Args:
-            model: the model.
             fallback: the section `fallback` of its contract.
-            instance: the name of this guard.
             last: the last record of the model; None if there is none.
         """
         self._model, self.fallback, self._instance = model, fallback, instance

@@ -73,15 +73,12 @@ class GuardProcessor:
         """Configure the guard. It joins its group in `run`.
 
         Args:
-            settings: the processor's settings.
             alerts: contact points and routes, which the rules name.
             registry: returns the contracts in force.
-            report: its metrics.
             on_change: receives a sentence for each change of a rule, an incident or a state.
             deliver: sends a notification; None sends none, because Grafana does.
             health_log: the topic; None opens it.
             consumer: the confluent-kafka consumer; None creates one.
-            connect_to: opens the warehouse.
             clock: Unix seconds.
         """
         self._settings, self._alerts, self._registry, self._report = settings, alerts, registry, report
@@ -106,11 +103,7 @@ class GuardProcessor:
         self._problem = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Evaluate while this instance leads, until `stop` is set.
-
-        Raises:
-            ProcessorError: Kafka refuses, the topic has several partitions, or another leader fenced this one.
-        """
+        """Evaluate while this instance leads, until `stop` is set."""
         try:
             self._health_log.require_one_partition()
             self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
@@ -255,7 +248,6 @@ def is_due(record: ModelHealth, before: ModelHealth | None) -> bool:
     """Return whether a record must be published: it has news, or the last published one is old.
 
     Args:
-        record: the newest record of a model.
         before: the last published one; None if there is none.
     """
     # The clock of the leader before may have been ahead.

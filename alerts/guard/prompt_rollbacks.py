@@ -45,7 +45,6 @@ class PromptRollbacks(BackgroundTask):
         Args:
             settings: where Kafka and ClickHouse are.
             on_change: receives a sentence for each proposal that was acted on or needs no action.
-            connect_to: opens the warehouse.
             clock: Unix seconds.
         """
         super().__init__("rollbacks of prompts", CHECK_S, clock)
@@ -66,11 +65,6 @@ class PromptRollbacks(BackgroundTask):
 
         Args:
             contracts: those with the mode `act`, by model.
-
-        Raises:
-            ProcessorError: Kafka refuses or does not answer, or another writer came first: check again.
-            WarehouseBusy: ClickHouse does not answer: check again.
-            WarehouseError: ClickHouse refuses.
         """
         ids = {model: each.id for model, each in contracts.items()}
         if ids != self._contracts:

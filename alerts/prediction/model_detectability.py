@@ -58,9 +58,6 @@ def compute_detectability(
     """Compute the smallest changes of some fields that are detected.
 
     Args:
-        client: the warehouse.
-        contract: the contract of the model.
-        settings: of the installation.
         fields: names of fields of the contract; by default the critical ones. If no field is critical, all fields are
             included: their rules create tickets.
         on_step: called after each field of the rules, and each slice of a field; an exception ends the computation.

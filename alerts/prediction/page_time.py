@@ -85,10 +85,7 @@ def predict_pages(
     """Predict the pages and tickets for a change of one field, which begins at once and stays.
 
     Args:
-        contract: rules and windows.
-        field: baseline of the field.
         after: the field's shares after the change, of `sketches.detection.effects`.
-        traffic: of the model.
         settings: of the installation; the defaults if None.
 
     Returns:
@@ -124,11 +121,8 @@ def detect(
 
     Args:
         rule: one of `rules_reading`.
-        contract: of the rule.
-        field: baseline of the field.
         after: the field's shares after the change.
         windows: the traffic of the contract's windows by name; a window that is missing has no data.
-        settings: of the installation.
     """
     factory = RuleFactory(contract, settings)
     curves = _psi_curves if rule.name in PSI_RULES else _rate_curves

@@ -105,11 +105,8 @@ def rule_detectability(
     """Yield the smallest changes that page, or create a ticket, within some times: of PSI, and of nulls.
 
     Args:
-        contract: rules and windows.
-        field: baseline of the field.
         windows: traffic of the slice `all`, by the name of the window.
         horizons_s: the times, in seconds.
-        settings: of the installation.
     """
     by_name = {rule.name: rule for rule in rules_reading(contract, field.name, settings)}
     for change, table in change_tables(field).items():
@@ -141,10 +138,7 @@ def window_detectability(
 
     Args:
         contract: thresholds, and when windows are sealed.
-        field: baseline of the field.
         reference: the slice of training that the slice is compared with.
-        slice_name: the slice.
-        traffic: of the window and the slice.
         horizons_s: the times, in seconds.
         tables: the changes of the field in the slice of training.
     """

@@ -30,7 +30,6 @@ class Traffic:
 
         Args:
             contract: windows, and the length of panes.
-            baseline: of the field, with its overdispersion.
         """
         learned = {name: phi.value for name, phi in baseline.slices[ALL].phi.items()} | dict(self.phi)
         result = {}

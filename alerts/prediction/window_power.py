@@ -43,8 +43,6 @@ class FieldPower:
     """What one window detects of a change of one field in one slice.
 
     Args:
-        contract: thresholds.
-        field: baseline of the field.
         slice_name: a slice with training rows.
     """
 
@@ -106,7 +104,6 @@ class FieldPower:
         """Return the detection of an increased rate; None with too little data.
 
         Args:
-            traffic: of the window.
             after: shares after the change.
             kind: one of `sketches.drift.rates.RATE_KINDS`.
             threshold: of a rule; None: the level `major`.

@@ -95,12 +95,7 @@ class Replay:
 
 
 def read_changes(client: Client, rule: Rule, since: int, until: int, known: FactTime) -> dict[str, Changes]:
-    """Query a rule's number over [since, until], by instance.
-
-    Raises:
-        WarehouseBusy: ClickHouse is busy or unavailable.
-        WarehouseError: ClickHouse rejects the query.
-    """
+    """Query a rule's number over [since, until], by instance."""
     span = EventTimeRange(f"toUInt32({since})", f"toUInt32({until})")
     rows = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
     keys = rows.column("key").combine_chunks().dictionary_encode()

@@ -109,8 +109,6 @@ def dispatch(alerts: Iterable[Alert], tree: Policy, settings: AlertSettings, unt
     """List all notifications up to a time, in time order.
 
     Args:
-        alerts: all firing periods.
-        tree: the notification policies.
         settings: alert settings with the mute timings.
         until: the end of the simulation, Unix seconds.
     """

@@ -41,12 +41,7 @@ class Simulation:
 def simulate(
     client: Client, rules: Sequence[Rule], settings: AlertSettings, since: int, until: int, known: FactTime
 ) -> Simulation:
-    """Replay rules over [since, until], Unix seconds.
-
-    Raises:
-        WarehouseBusy: ClickHouse is busy or unavailable.
-        WarehouseError: ClickHouse rejects a query.
-    """
+    """Replay rules over [since, until], Unix seconds."""
     replays = tuple(replay(rule, read_changes(client, rule, since, until, known), since, until) for rule in rules)
     episodes = [episode for each in replays for episode in each.episodes]
     alerts = [alert_of(each.rule, each.key, each.start, each.end) for each in episodes]

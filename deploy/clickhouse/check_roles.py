@@ -93,7 +93,6 @@ def role_checks(role: Role, run: Run, tables: Sequence[str]) -> Iterator[Check]:
     """Check the privileges and limits of a role.
 
     Args:
-        role: the role.
         run: runs a statement as a user with the role.
         tables: all tables and views of the database.
     """

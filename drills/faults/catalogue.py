@@ -16,11 +16,7 @@ FAULTS: dict[str, Fault] = {
 
 
 def find_fault(name: str) -> Fault:
-    """Find a fault by its name.
-
-    Raises:
-        DrillError: there is none of this name.
-    """
+    """Find a fault by its name."""
     if name in FAULTS:
         return FAULTS[name]
     close = difflib.get_close_matches(name, FAULTS, 1)

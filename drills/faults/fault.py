@@ -129,11 +129,7 @@ class Injection:
         return self.field.source
 
     def apply(self, events: EventTables) -> EventTables:
-        """Return the events with the fault.
-
-        Raises:
-            DrillError: the events lack the column, or the period has no events to affect.
-        """
+        """Return the events with the fault."""
         for field in filter(None, (self.affected, self.second)):
             if field.source not in events.predictions.column_names:
                 raise DrillError(f"The events have no column {field.source}, which the fault {self.fault.name} needs.")

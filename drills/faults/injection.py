@@ -30,9 +30,6 @@ def plan_injection(request: InjectionRequest, contract: Contract, baseline: Base
     """Check a fault against a contract and complete it with defaults.
 
     Without a field the first critical field that fits is affected, else the first that fits.
-
-    Raises:
-        DrillError: the field is unknown, the fault does not fit, or a parameter is out of range.
     """
     fault = request.fault
     injection = Injection(

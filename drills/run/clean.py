@@ -23,12 +23,10 @@ def clean(settings: Settings, *, running: bool = False) -> Iterator[str]:
     """Remove scratch namespaces and models that no drill uses, and yield a sentence for each.
 
     Args:
-        settings: the installation.
         running: whether those of running drills are removed too; these drills end.
 
     Raises:
         WarehouseBusy, WarehouseError: ClickHouse cannot drop a database or delete rows.
-        ProcessorError: Kafka does not answer or rejects a request.
     """
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     databases, topics = database_prefix(settings), topics_prefix(settings)

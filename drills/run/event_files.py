@@ -24,15 +24,9 @@ def read_event_files(paths: Sequence[Path], contract: Contract, version: str | N
 
     Args:
         paths: files of predictions, and optionally one of labels.
-        contract: the contract of the model.
         version: the version; None for the one with the most predictions.
 
-    Returns:
-        The version, and its events.
-
     Raises:
-        DrillError: there are no predictions.
-        LoadError: a file cannot be read.
         PiiKeyError: the contract hashes fields, and the key is missing.
     """
     types = csv_types(contract)

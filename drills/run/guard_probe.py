@@ -23,12 +23,7 @@ def observe_guard(settings: Settings, model: str, records: Sequence[ModelHealth]
     """Publish the records one after the other, and return what a serving process under load sees.
 
     Args:
-        settings: of the scratch namespace.
-        model: the model.
         records: the first record of each state.
-
-    Raises:
-        DrillError: Kafka does not accept a record, or the client does not follow it.
     """
     log = HealthLog(settings.processor(instance="drill"))
     log.lead()

@@ -48,18 +48,9 @@ def run_live_drills(
     """Run drills of one model side by side, with one control: the same events without a fault.
 
     Args:
-        settings: the installation.
         run_id: names the control.
         source: the model; its events have the times at which they are published.
-        plans: the drills.
-        options: how they run.
         on_step: called with the name of each step.
-
-    Returns:
-        A report of each drill.
-
-    Raises:
-        DrillError: the models were removed meanwhile.
     """
     problems: list[str] = []
     try:

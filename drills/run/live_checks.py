@@ -40,11 +40,7 @@ def live_range_s(contract: Contract, settings: Settings) -> int:
 
 
 def check_live(client: Client, settings: Settings, contract: Contract, events: EventTables, timeout_s: float) -> None:
-    """Check before a live drill that processors would count its events, and that it may take as long as it does.
-
-    Raises:
-        DrillError: it cannot run.
-    """
+    """Check before a live drill that processors would count its events, and that it may take as long as it does."""
     if settings.clock != "live":
         raise DrillError("The processors run on the replay clock; a live drill needs processors on the wall clock.")
     reporting = {row.kind for row in processors(client) if not is_silent(row)}
@@ -66,11 +62,7 @@ def check_live(client: Client, settings: Settings, contract: Contract, events: E
 
 
 def check_windows(plan: DrillPlan) -> None:
-    """Check that the windows of the expected rules fit into the range.
-
-    Raises:
-        DrillError: a window is longer than the events up to the end of the fault.
-    """
+    """Check that the windows of the expected rules fit into the range."""
     injection = plan.injection
     events_s = (injection.period.end_ms - int(epoch_ms(plan.events.predictions).min())) / 1000
     expected = {each.rule for each in injection.fires}

@@ -46,7 +46,6 @@ def remove(settings: Settings, client: Client, models: Iterable[str]) -> None:
 
     Raises:
         WarehouseBusy, WarehouseError: ClickHouse cannot delete.
-        DrillError: Kafka does not accept the removal of the states, or processors still write rows.
     """
     names = sorted(models)
     assert all(name.startswith(PREFIX) for name in names)
@@ -70,9 +69,6 @@ def publish_states(settings: Settings, states: dict[str, bytes | None]) -> None:
     """Write states of models of drills to the topic `model-health`; None removes one.
 
     The guard is the only writer of all other models, and its transactions would fence a second one.
-
-    Raises:
-        DrillError: Kafka does not accept them.
     """
     if not states:
         return

@@ -53,11 +53,7 @@ class LiveStream:
         self._publisher.close()
 
     def settle(self, timeout_s: float) -> None:
-        """Wait until the processors have read the events: they would dead-letter those of a model that is removed.
-
-        Raises:
-            DrillError: they have not read all of them in time.
-        """
+        """Wait until the processors have read the events: they would dead-letter those of a model that is removed."""
         n_predictions, n_labels = self._n_accepted
         sent = SentEvents(n_predictions, n_labels, self._publisher.offset_ranges)
         account = self._accountant.wait(sent, timeout_s)

@@ -88,11 +88,7 @@ def plan_drill(
     settings: AlertSettings,
     mode: DrillMode = "fast",
 ) -> DrillPlan:
-    """Plan one drill.
-
-    Raises:
-        DrillError: the fault does not fit the model, or its route is broken.
-    """
+    """Plan one drill."""
     injection = plan_injection(
         request.injection, contract, baseline, fault_period(events, request.start_s, request.duration_s)
     )
@@ -128,12 +124,8 @@ def fault_period(events: EventTables, start_s: int | None, duration_s: int | Non
     """Return the period of the fault: by default from the middle of the events, for half of the rest.
 
     Args:
-        events: the events.
         start_s: time from the first event to the fault, in seconds.
         duration_s: length of the fault, in seconds.
-
-    Raises:
-        DrillError: the events span no time, or the fault would last longer than the rest of them.
     """
     at = epoch_ms(events.predictions)
     first, last = int(at.min()), int(at.max()) + 1

@@ -61,18 +61,8 @@ def run_drills(
     """Run drills of one model side by side, with one control: the same events without a fault.
 
     Args:
-        settings: the installation.
         run_id: names the scratch namespace.
-        source: the model.
-        plans: the drills.
-        options: how they run.
         on_step: called with the name of each step.
-
-    Returns:
-        A report of each drill.
-
-    Raises:
-        DrillError: a processor ended, or the processors did not finish in time.
     """
     control = control_model(source.contract, source.baseline, run_id, settings.alerts)
     models = [control, *(plan.model for plan in plans)]
@@ -141,11 +131,7 @@ def _wait(
     events: EventTables,
     deadline_s: float,
 ) -> None:
-    """Wait until everything of a model is counted, sealed, recorded and scored.
-
-    Raises:
-        DrillError: a processor ended, or time is over.
-    """
+    """Wait until everything of a model is counted, sealed, recorded and scored."""
     store = WarehouseStore(client)
     last_s = int(epoch_ms(events.predictions).max()) // 1000 if events.predictions.num_rows else 0
     while True:

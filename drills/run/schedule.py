@@ -70,13 +70,7 @@ def schedule_text(kind: str, suite: Path, model: str, image: str) -> str:
     """Write the entry.
 
     Args:
-        kind: one of `KINDS`.
-        suite: the file of the suite.
-        model: its model.
         image: the container image, for `kubernetes`.
-
-    Raises:
-        CommandError: the kind is unknown.
     """
     texts = {"cron": _CRON, "systemd": _SYSTEMD, "kubernetes": _KUBERNETES}
     if kind not in texts:

@@ -60,8 +60,6 @@ def scratch_settings(settings: Settings, run_id: str, oldest_s: float) -> Settin
     """Return the settings of a scratch namespace.
 
     Args:
-        settings: those of the installation.
-        run_id: names the namespace.
         oldest_s: event time of the oldest event, Unix seconds: processors must not reject it.
     """
     age_days = math.ceil((time.time() - oldest_s) / DAY_S) + 2
@@ -85,11 +83,7 @@ class ScratchNamespace:
     """Topics, a database and processors that exist while this context manager is open."""
 
     def __init__(self, settings: Settings) -> None:
-        """Describe the namespace; entering it creates nothing yet.
-
-        Args:
-            settings: of `scratch_settings`.
-        """
+        """Describe the namespace; entering it creates nothing yet."""
         self.settings = settings
         self._stack = ExitStack()
         self._processors: list[Processor] = []
@@ -111,11 +105,7 @@ class ScratchNamespace:
             self._processors.append(processor)
 
     def check(self) -> None:
-        """Check that every processor runs.
-
-        Raises:
-            DrillError: one has ended.
-        """
+        """Check that every processor runs."""
         for processor in self._processors:
             if not processor.is_running:
                 end = processor.describe_end().partition(" Its log is")[0]
@@ -147,7 +137,6 @@ def remove_namespace(settings: Settings) -> None:
 
     Raises:
         WarehouseBusy, WarehouseError: ClickHouse cannot drop the database.
-        ProcessorError: Kafka does not answer or rejects a request.
     """
     prefix = settings.topic_prefix
     assert MARK in prefix

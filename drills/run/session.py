@@ -72,13 +72,7 @@ class DrillSession:
         """Load the settings.
 
         Args:
-            config: the settings file.
-            model: the model whose events are used.
-            options: the options.
             quiet: whether to print nothing but errors, because the caller prints JSON.
-
-        Raises:
-            DrillError: the model is one of a drill, or the webhook is not one of HTTP.
         """
         drill_name(model, "check")
         if options.webhook is not None:
@@ -91,12 +85,7 @@ class DrillSession:
         """Run drills and store their results.
 
         Args:
-            requests: the drills.
             is_suite: whether a drill that cannot be planned is a failed one; otherwise it is an error.
-
-        Raises:
-            CommandError: the model is unknown.
-            DrillError: there are no events, or the drills cannot run.
         """
         run_id, mode = new_run_id(), self._options.mode
         with connect(self._settings.warehouse) as client:
@@ -173,11 +162,7 @@ class DrillSession:
 
 
 def _between(events: EventTables, since: datetime, until: datetime) -> EventTables:
-    """Return the predictions of a range, and their labels.
-
-    Raises:
-        DrillError: the range has no predictions.
-    """
+    """Return the predictions of a range, and their labels."""
     since_ms, until_ms = round(since.timestamp() * 1000), round(until.timestamp() * 1000)
     at = epoch_ms(events.predictions)
     predictions = events.predictions.filter(pa.array((at >= since_ms) & (at < until_ms)))
@@ -191,12 +176,7 @@ def _between(events: EventTables, since: datetime, until: datetime) -> EventTabl
 
 
 def _baseline_in_force(client: Client, contract: Contract, version: str, events: EventTables) -> Baseline:
-    """Return the baseline of a version that is in force at the end of the events.
-
-    Raises:
-        CommandError: the model has no baseline.
-        DrillError: the version has none, or it cannot be read.
-    """
+    """Return the baseline of a version that is in force at the end of the events."""
     last_s = int(epoch_ms(events.predictions).max()) // 1000
     entries = [each for each in list_baselines(client, contract.model) if each.row.version == version]
     in_force = [each for each in entries if each.row.effective_from.timestamp() <= last_s]

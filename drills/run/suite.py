@@ -59,7 +59,6 @@ def read_suite(path: Path) -> DrillSuite:
 
     Raises:
         ContractError: a key is unknown, missing or has a wrong value; the text has a line per problem.
-        DrillError: the file cannot be read, or a fault is unknown.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -50,12 +50,7 @@ Incidents = Callable[[int, int], Sequence[Mapping[str, Any]]]
 
 
 class PreviewServer(LoopbackServer):
-    """Serves dashboards on loopback from its own thread; also a context manager.
-
-    Attributes:
-        port: The port, once started.
-        address: Address of ClickHouse.
-    """
+    """Serves dashboards on loopback from its own thread; also a context manager."""
 
     def __init__(
         self,

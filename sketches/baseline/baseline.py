@@ -261,7 +261,6 @@ def load_baseline(data: bytes, name: str) -> Baseline:
     """Read the bytes of `dump_baseline`.
 
     Args:
-        data: content of the file.
         name: name of the file, for messages.
 
     Raises:

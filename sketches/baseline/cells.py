@@ -128,9 +128,7 @@ def count_cells(
 
     Args:
         cell: shape (n,), each in [0, width).
-        width: number of cells.
         group: shape (n,), each in [0, n_groups); None puts all into group 0.
-        n_groups: number of groups.
 
     Returns:
         Shape (n_groups, width).
@@ -157,7 +155,6 @@ def count_numeric(
         field: the field's baseline, or its compiled form.
         cells: the result of `numeric_cells` for n values.
         group: shape (n,), each in [0, n_groups), as for `count_cells`.
-        n_groups: number of groups.
 
     Returns:
         Shape (n_groups, n_cells + TAIL).
@@ -207,7 +204,6 @@ def count_categories(
         field: the field's baseline, or its compiled form.
         cell: shape (n,), the result of `category_cells`.
         group: shape (n,), each in [0, n_groups), as for `count_cells`.
-        n_groups: number of groups.
 
     Returns:
         Shape (n_groups, n_cells + TAIL).

@@ -24,7 +24,6 @@ class VerdictGroups:
     """Slice, field and overdispersion of each group of one baseline.
 
     Args:
-        layout: of the baseline.
         slice_index: row of the layout of each group, shape (G,).
         field_index: field of the layout of each group, shape (G,).
     """

@@ -107,7 +107,6 @@ class Layout:
 
         Args:
             counts: shape (slices, HEADER + columns of the fields [field_from, field_to)).
-            field_from: first field.
             field_to: field after the last.
             tail: keys of the tail columns that each field has in `counts`, in order.
 

@@ -46,8 +46,6 @@ def align(reference: Layout, layouts: Sequence[Layout], names: Sequence[str]) ->
 
     Args:
         reference: the layout whose bins are used; usually one of the layouts.
-        layouts: layouts to align.
-        names: names of fields.
     """
     aligned = []
     for name in names:

@@ -84,7 +84,6 @@ def least_items_to_accept(margin: float, most: int = 1_000_000) -> int | None:
 
     Args:
         margin: how much worse the candidate may be, above 0.
-        most: items to try.
 
     Returns:
         The number of items; None if it is above `most`.
@@ -103,7 +102,6 @@ def judge_difference(difference: PairedDifference, margin: float, least_items: i
     """Decide about a candidate.
 
     Args:
-        difference: of the two runs.
         margin: how much worse the candidate may be, above 0.
         least_items: fewest items that both runs must have.
 

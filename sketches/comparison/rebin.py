@@ -41,7 +41,6 @@ def rebin(sketch: NumericSketch, edges: ArrayLike) -> Rebinned:
     """Count a sketch's values between edges.
 
     Args:
-        sketch: sketch of the values.
         edges: shape (B − 1,), ascending: bin i holds edges[i − 1] ≤ x < edges[i]; the outer bins are open.
     """
     inner = np.asarray(edges, np.float64)

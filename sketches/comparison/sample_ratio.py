@@ -78,7 +78,6 @@ def anytime_p(units: ArrayLike, shares: ArrayLike) -> FloatArray:
 
     Args:
         units: distinct units per arm, (…, k); may be fractions.
-        shares: as for `sample_ratio`.
 
     Returns:
         Shape (…); the p of a test is the running minimum over its looks.
@@ -96,7 +95,6 @@ def log_evidence_terms(units: ArrayLike, shares: ArrayLike) -> FloatArray:
 
     Args:
         units: as for `anytime_p`.
-        shares: as for `sample_ratio`.
 
     Raises:
         ValueError: as `sample_ratio`.

@@ -42,10 +42,6 @@ class FieldShares:
 def trained_shares(field: FieldBaseline, slice_name: str = ALL) -> FieldShares:
     """Return a field's shares in training.
 
-    Args:
-        field: the field's baseline.
-        slice_name: a slice that training has.
-
     Raises:
         ValueError: if training has no row of the slice with a value or a null.
     """
@@ -56,7 +52,6 @@ def observed_shares(field: FieldBaseline, counts: SliceCounts, slice_name: str =
     """Return a field's shares in events that were counted on the baseline's cells.
 
     Args:
-        field: the field's baseline.
         counts: counts of the events; `singletons` count as unseen, as in training.
         slice_name: the slice of training that decides which categories have a bin of their own.
 
@@ -83,9 +78,7 @@ def changed_values(field: FieldBaseline, change: Transform, slice_name: str = AL
     """Return the shares after a change of all values of a numeric field; nulls and invalid values stay.
 
     Args:
-        field: the field's baseline.
         change: maps values to values, elementwise.
-        slice_name: a slice that training has.
 
     Raises:
         ValueError: if the field is not numeric, or its baseline has no values.
@@ -135,10 +128,8 @@ def with_rate(field: FieldBaseline, kind: str, rate: float, slice_name: str = AL
     The other values stay, in proportion. The rate is at least that of training.
 
     Args:
-        field: the field's baseline.
         kind: `null`, `invalid` or `unseen`.
         rate: the new rate, a share of all events.
-        slice_name: a slice that training has.
 
     Raises:
         ValueError: if the kind is another one, or the rate does not lie in [0, 1].
@@ -162,9 +153,7 @@ def moved_share(field: FieldBaseline, share: float, slice_name: str = ALL) -> Fi
     """Return the shares after events moved from the most frequent category to the second: PSI changes least so.
 
     Args:
-        field: the baseline of a category field.
         share: of all events that move, at most the share of the most frequent category.
-        slice_name: a slice that training has.
 
     Raises:
         ValueError: if the field has fewer than two bins with events.

@@ -50,8 +50,6 @@ def level_threshold(n_eff: float, df: int, minor: float, major: float) -> float:
     Args:
         n_eff: n′ = n_h/φ of the window, above 0.
         df: degrees of freedom, at least 1.
-        minor: threshold of `minor`.
-        major: threshold of `major`.
     """
     if n_eff >= float(n_star(df, minor, major)):
         return major
@@ -73,7 +71,6 @@ def exceedance(psi: ArrayLike, n_eff: float, df: int, threshold: float) -> Float
         psi: true PSI, at least 0.
         n_eff: n′ = n_h/φ of the window, above 0.
         df: degrees of freedom, at least 1.
-        threshold: PSI.
     """
     true = np.asarray(psi, np.float64)
     below = chndtr(n_eff * threshold, df, n_eff * true)
@@ -100,11 +97,6 @@ def interval_exceedance(
         before: shares of the bins before the change, (B,).
         after: shares after it, (B,).
         share: share f of the events that come after the change.
-        events: events of the window.
-        rows: rows of training.
-        phi: overdispersion.
-        df: degrees of freedom.
-        threshold: PSI.
     """
     p, mixed = _mixture(before, after, share)
     added = np.minimum(0.5, events * p)

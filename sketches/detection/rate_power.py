@@ -27,8 +27,6 @@ def least_major_count(n_eff: int, base_k: float, base_n: float, minor: float, ma
 
     Args:
         n_eff: n′, the window's events divided by φ.
-        base_k: training rows that count.
-        base_n: all training rows.
         minor: threshold of `minor`, a change as a share.
         major: threshold of `major`.
     """
@@ -48,8 +46,6 @@ def least_paging_count(
 
     Args:
         n_eff: n′, the window's events divided by φ.
-        base_k: training rows that count.
-        base_n: all training rows.
         threshold: of the rule, a change as a share.
         most_p: p that the verdict's is below.
         base_phi: overdispersion of the training rows that count.
@@ -68,8 +64,6 @@ def count_exceedance(least: int | None, n_eff: int, rate: float) -> float:
     """Return the probability that at least `least` of n′ events count; 0 for None.
 
     Args:
-        least: k*.
-        n_eff: n′.
         rate: share of the events that count.
     """
     if least is None:

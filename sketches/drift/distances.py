@@ -92,7 +92,6 @@ def ks_statistics(table: QuantileTable, steps: FloatArray) -> FloatArray:
     """Return D̂ of R windows of one field, over both sides of every jump.
 
     Args:
-        table: of the baseline.
         steps: the windows' quantiles at `STEP_RANKS`, shape (R, STEPS).
 
     Returns:
@@ -127,7 +126,6 @@ def wasserstein(table: QuantileTable, steps: FloatArray) -> FloatArray:
     """Return W₁ of R windows of one field, in units of the baseline's spread (see the module).
 
     Args:
-        table: of the baseline.
         steps: the windows' quantiles at `STEP_RANKS`, shape (R, STEPS).
 
     Returns:

@@ -153,7 +153,6 @@ def rate_verdicts(
         k: the window's events that count, 0 ≤ k ≤ n.
         n: all events of the window.
         base_k: training rows that count; for `unseen` the expected number (`sketches.drift.rate_cells.RateCells`).
-        base_n: all training rows.
         phi: overdispersion of field, slice and window length, at least 1.
         base_phi: of the baseline's counts, at least 1.
         minor: threshold of `minor`, a change as a share (0.01 is one point).

@@ -22,7 +22,6 @@ def typical_length_s(window: Window, pane_s: int, rate: float) -> int:
     most its longest span.
 
     Args:
-        window: of the contract.
         pane_s: length of a pane in seconds.
         rate: predictions of the model per second, of all versions.
     """
@@ -41,7 +40,6 @@ def learn_window_phi(
     """Compare each window with the whole baseline on the bins of live windows, and learn φ of the length.
 
     Args:
-        bins: the bins of the baseline.
         windows: counts of the windows on its layout in chunks, each (W, n_slices, width).
         season: the groups with a season: each of their windows is compared with the counts of its hours of the week,
             excluding its own rows. None without a season.

@@ -83,9 +83,6 @@ def agreement(codes: ArrayLike, least_items: tuple[int, int] = (LEAST_ITEMS, LEA
 def category_counts(codes: ArrayLike) -> IntArray:
     """Return the labels of each item in each category, shape (items, categories).
 
-    Args:
-        codes: as for `agreement`.
-
     Raises:
         ValueError: as for `agreement`.
     """

@@ -68,9 +68,7 @@ def external_gold_rate(
     Args:
         judged: answers with a verdict, without gold.
         flagged: of these, answers that the judge calls faulty.
-        faulty_gold: faulty answers of gold.
         faulty_flagged: of these, answers that the judge flags.
-        sound_gold: sound answers of gold.
         sound_unflagged: of these, answers that the judge does not flag.
         margin: largest half-width of the interval that the promise allows; None for any.
 

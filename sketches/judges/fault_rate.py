@@ -88,8 +88,6 @@ def fault_rate(
 
     Args:
         value: rates; with `low`, `high` and `reason` of one shape.
-        low: lower ends.
-        high: upper ends.
         reason: numbers of `RateReason` so far.
         margin: largest half-width that the promise allows, above 0, broadcast against the rates; None for any.
 
@@ -112,9 +110,7 @@ def gold_rate(
     """Return the rate of gold alone, with Wilson's interval.
 
     Args:
-        faulty: faulty answers of gold.
         gold: labelled answers, a random sample of all, broadcast against `faulty`.
-        margin: as for `fault_rate`.
         is_uneven: whether gold is no random sample; the rate is then NaN.
     """
     faults, rows = np.broadcast_arrays(np.asarray(faulty, np.float64), np.asarray(gold, np.float64))

@@ -54,9 +54,7 @@ def strata_rate(
         judged: answers with a verdict of one version of the judge, gold included.
         flagged: of these, answers that the judge calls faulty.
         flagged_gold: flagged answers with a label of people.
-        flagged_faulty: of these, answers that are faulty.
         unflagged_gold: other answers with a label.
-        unflagged_faulty: of these, answers that are faulty.
         margin: largest half-width of the interval that the promise allows; None for any.
 
     Returns:

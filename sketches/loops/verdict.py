@@ -37,7 +37,6 @@ def decide(effects: Mapping[str, LoopEffect], placebos: Mapping[str, LoopEffect]
     Args:
         effects: the effect on the later value of each input.
         placebos: the "effect" on its value at the prediction itself, which is 0 if outputs were drawn at random.
-        explored: number of explored predictions.
     """
     if not explored:
         return LoopVerdict("cannot tell", "no exploration")

@@ -76,7 +76,6 @@ def merge_groups(hist: FloatArray, rows: FloatArray, groups: int = GROUPS) -> Fl
     Args:
         hist: shape (..., n_bins, members).
         rows: counts by which groups are equal, shape (..., n_bins); usually the first member of `hist`.
-        groups: number of groups.
     """
     chosen = group_of(rows, groups)
     return np.stack([(hist * (chosen == group)[..., None]).sum(axis=-2) for group in range(groups)], axis=-2)

@@ -59,7 +59,6 @@ def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
 
     Args:
         hist: labelled rows, shape (..., n_bins, 3); all windows are added up.
-        edges: edges of its bins.
 
     Raises:
         ValueError: if shapes do not fit, or there are fewer than 20 rows of either class.

@@ -100,7 +100,6 @@ def realised_error(estimated: MetricEstimate, realised: MetricEstimate) -> Metri
     The interval assumes that the two are independent; their errors are correlated, so it is never too narrow.
 
     Args:
-        estimated: one metric of `cbpe_metrics`.
         realised: the same metric of `binary_metrics`.
 
     Returns:

@@ -84,7 +84,6 @@ def learn_class_calibration(one_vs_rest: ArrayLike, of_predicted: ArrayLike, edg
         one_vs_rest: labelled rows by the probability of each class, `positives` those whose label it is, shape
             (K, n_bins, 3).
         of_predicted: those of them that are predictions of the class, shape (K, n_bins, 3).
-        edges: edges of the bins.
 
     Raises:
         ValueError: if shapes do not fit, or all classes together have fewer than 20 right or 20 wrong rows.

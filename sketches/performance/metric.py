@@ -50,7 +50,6 @@ def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> MetricEstima
 
     Args:
         k: rows that count, 0 ≤ k ≤ n.
-        n: all rows.
         phi: overdispersion, at least 1.
     """
     hits, rows, phis = (np.asarray(a, np.float64) for a in np.broadcast_arrays(k, n, checked_phi(phi)))

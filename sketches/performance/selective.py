@@ -50,7 +50,6 @@ def selective(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike, *
     Args:
         labelled_hist: rows with labels, shape (..., n_bins, 3).
         all_hist: all predictions of the same windows, with labels or without, shape (..., n_bins, 2).
-        edges: edges of the bins.
         phi: overdispersion, at least 1, broadcast against the windows' shape.
 
     Raises:

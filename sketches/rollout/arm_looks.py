@@ -89,7 +89,6 @@ def arm_looks(
         by_unit: whether units stay in their arm; K must then be 2 or more.
         is_ratio: whether the difference is divided by the control's mean later: the variance then includes its.
         alpha: probability that the true difference is ever outside.
-        least_events: least events of each arm.
 
     Raises:
         ValueError: the shapes do not fit, or a count is negative.

@@ -84,8 +84,6 @@ def log_evidence_of_difference(
 
     Args:
         wins: counts; all arguments broadcast.
-        ties: counts.
-        losses: counts.
         difference: δ in [−1, 1].
 
     Raises:

@@ -56,7 +56,6 @@ def criterion_days(name: str, margin: float, shadow: ShadowTest, days: ShadowDay
     """Return the days of one criterion that are over, for labelled criteria with mature labels.
 
     Args:
-        name: the criterion.
         margin: the contract's margin; of `latency` a ratio.
         shadow: the contract's section.
         days: the daily sums of the slice `all`.

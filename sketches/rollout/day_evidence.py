@@ -111,10 +111,7 @@ def evidence_interval(
     s₀ depends on δ₀. It grows with |δ₀|, so the evidence is bounded, and after few days an end can be infinite.
 
     Args:
-        differences: as for `day_evidence`.
-        pairs: as for `day_evidence`.
         alpha: probability that the true mean is ever outside.
-        burn_in: as for `day_evidence`.
         kappa: as for `day_evidence`; the same for all δ₀.
 
     Returns:

@@ -22,7 +22,6 @@ def binned_rank_correlation(left: ArrayLike, right: ArrayLike, counts: ArrayLike
     Args:
         left: number of one side's bin, ascending with the score, of each cell, (c,).
         right: that of the other side.
-        counts: pairs of the cell.
     """
     n = np.asarray(counts, np.float64)
     total = n.sum()

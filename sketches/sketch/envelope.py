@@ -51,7 +51,6 @@ def seal(sketch_type: SketchType, payload: bytes) -> bytes:
     """Put serialized sketch bytes into an envelope.
 
     Args:
-        sketch_type: type of the payload.
         payload: bytes that datasketches serialized, under 4 GiB.
 
     Returns:

@@ -78,7 +78,6 @@ def _cuts(starts: _Positions, n: int) -> _Positions:
 
     Args:
         starts: first row of every run of equal values but the first run, ascending.
-        n: number of rows.
     """
     targets = np.arange(1, DECILES) * n / DECILES
     right = np.minimum(np.searchsorted(starts, targets), starts.size - 1)

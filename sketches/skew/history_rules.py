@@ -103,7 +103,6 @@ class EntitySeries:
         """Try earlier values.
 
         Args:
-            pairs: the mismatches.
             rows: their indices among the pairs.
         """
         at = self.at[rows]

@@ -78,8 +78,6 @@ def compare_texts(
     Args:
         served: codes of shape (n,), indices into `served_values`; `NULL` for null.
         recomputed: codes of shape (n,), indices into `recomputed_values`.
-        served_values: distinct served texts.
-        recomputed_values: distinct recomputed texts.
         series: tries rules that use entity and time on the mismatches (as codes of `recomputed_values`) and their
             indices.
         show: whether rules may show texts; False for personal data.

@@ -8,11 +8,7 @@ from barograph_server.errors import CommandError
 
 
 def author_name(by: str | None) -> str:
-    """Return who makes a change: the name, or the user of the operating system.
-
-    Raises:
-        CommandError: the name is empty.
-    """
+    """Return who makes a change: the name, or the user of the operating system."""
     if by is not None:
         if not by.strip():
             raise CommandError("--by is empty: write your name, or leave it out.")

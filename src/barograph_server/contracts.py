@@ -28,7 +28,6 @@ def read_contract(client: Client, model: str) -> Contract:
     """Read the contract in force of a model.
 
     Raises:
-        CommandError: the model has none.
         ContractError: the contract cannot be read.
     """
     rows = {row.model: row for row in contracts(client, drills=is_drill(model))}
@@ -41,7 +40,6 @@ def contracts_in_force(client: Client, model: str | None) -> list[Contract]:
     """Read the contracts in force, of one model or all.
 
     Raises:
-        CommandError: no contract is applied, or none of this model.
         ContractError: a contract cannot be read.
     """
     if model is not None:
@@ -63,11 +61,7 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def require_evaluators(contract: Contract) -> list[str]:
-    """Return the models of a contract's evaluators.
-
-    Raises:
-        CommandError: it has none.
-    """
+    """Return the models of a contract's evaluators."""
     if not contract.evaluators:
         raise CommandError(
             f"The contract of {contract.model} has no evaluators: add the section `evaluators`, run `barograph apply`, "

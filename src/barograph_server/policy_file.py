@@ -8,11 +8,7 @@ from barograph_server.errors import CommandError
 
 
 def read_policy_text(path: Path) -> bytes:
-    """Read the file of a policy.
-
-    Raises:
-        CommandError: it cannot be read.
-    """
+    """Read the file of a policy."""
     try:
         return path.read_bytes()
     except OSError as error:

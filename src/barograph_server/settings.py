@@ -269,7 +269,6 @@ def load_settings(
         config: a TOML or YAML file; by default the file that `BAROGRAPH_CONFIG` names, else `barograph.toml` in
             `folder` if it exists.
         needs: the servers that must be configured.
-        environ: the environment.
         folder: by default the current folder.
         find: finds a running local stack; called only if no server is configured.
 

@@ -86,9 +86,7 @@ class AlignedTable(Table):
         """Define the columns.
 
         Args:
-            columns: the headings.
             numbers: the headings of the columns that hold numbers.
-            header_style: the style of the headings.
         """
         super().__init__(box=None, header_style=header_style, pad_edge=False)
         for column in columns:
@@ -171,8 +169,6 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     """Write a count with its noun: `1 rule`, `1,200 rules`.
 
     Args:
-        count: the number.
-        noun: the singular.
         nouns: the plural, by default the singular with an s.
     """
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"

@@ -10,11 +10,7 @@ from barograph_server.errors import CommandError
 
 
 def parse_moment(option: str, text: str) -> datetime:
-    """Parse a date, or a date and time. Without an offset it is UTC.
-
-    Raises:
-        CommandError: the text is neither.
-    """
+    """Parse a date, or a date and time. Without an offset it is UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -26,11 +22,7 @@ def parse_moment(option: str, text: str) -> datetime:
 
 
 def parse_range(begin: str, end: str) -> tuple[datetime, datetime]:
-    """Parse --from and --to.
-
-    Raises:
-        CommandError: one is not a time, or they are in the wrong order.
-    """
+    """Parse --from and --to."""
     start, stop = parse_moment("--from", begin), parse_moment("--to", end)
     if start >= stop:
         raise CommandError(f"--from {begin} is not before --to {end}; --to is exclusive.")
@@ -38,11 +30,7 @@ def parse_range(begin: str, end: str) -> tuple[datetime, datetime]:
 
 
 def parse_since(option: str, text: str, now: datetime) -> datetime:
-    """Parse an age, such as 90d or 12h, or a time as `parse_moment` does.
-
-    Raises:
-        CommandError: the text is neither.
-    """
+    """Parse an age, such as 90d or 12h, or a time as `parse_moment` does."""
     try:
         return now - timedelta(seconds=parse_duration(text))
     except ValueError:
@@ -61,11 +49,7 @@ def parse_effective(text: str | None) -> int | None:
 
 
 def parse_exact_time(option: str, text: str) -> int:
-    """Parse a time with an offset to Unix seconds.
-
-    Raises:
-        CommandError: the text is not a time in whole seconds with an offset.
-    """
+    """Parse a time with an offset to Unix seconds."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -156,9 +156,6 @@ def missing_acls(settings: ProcessorSettings, user: KafkaRole) -> list[Acl]:
 
     Brokers do not report permissions on transactional ids, and of groups without members only whether they are
     visible. Missing ACLs on those show when the processor first uses them.
-
-    Raises:
-        ProcessorError: no broker answers, or authentication failed.
     """
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     needed = required_acls(user, settings.topics)
@@ -195,11 +192,7 @@ def _allowed(admin: Admin, future: Future[Any]) -> set[AclOperation] | None:
 
 
 def require_acls(settings: ProcessorSettings, user: KafkaRole) -> None:
-    """Stop before anything is read if the processor could not write its results.
-
-    Raises:
-        ProcessorError: ACLs are missing; it names them.
-    """
+    """Stop before anything is read if the processor could not write its results."""
     missing = missing_acls(settings, user)
     if missing:
         raise ProcessorError(_missing_sentence(settings, user, missing))

@@ -81,7 +81,6 @@ class AssignedConsumer:
         """Create the consumer; it joins its group in `run`.
 
         Args:
-            settings: of the processor.
             group: the group, without the prefix.
             topics: topic → its label in metrics.
             report: counts retries and lost offsets, and owns the heartbeat.
@@ -115,10 +114,6 @@ class AssignedConsumer:
 
         Args:
             step: reads and commits once. After `Rebalanced` it is called again at the committed offsets.
-            stop: set to end.
-
-        Raises:
-            ProcessorError: Kafka refuses, or `step` raised it.
         """
         self.subscribe()
         try:
@@ -230,10 +225,6 @@ class AssignedConsumer:
 
         The caller decodes the messages first and then passes each error to `handle_error`, since a position that is out
         of range restarts the fetching of all partitions.
-
-        Raises:
-            Rebalanced: the membership has ended.
-            ProcessorError: the consumer cannot continue.
         """
         if not self._buffer:
             self._buffer = self._fetch(POLL_S)
@@ -245,12 +236,7 @@ class AssignedConsumer:
         return self._advance(messages)
 
     def keep_polling(self, membership: Membership, timeout_s: float) -> None:
-        """Poll while the partitions are paused, so that this member stays in its group; keep what still arrives.
-
-        Raises:
-            Rebalanced: the membership has ended.
-            ProcessorError: the consumer cannot continue.
-        """
+        """Poll while the partitions are paused, so that this member stays in its group; keep what still arrives."""
         self._buffer += self._fetch(timeout_s)
         self._report.heartbeat.beat()
         self._require(membership)
@@ -314,12 +300,7 @@ class AssignedConsumer:
     # ------------------------------------------------------------------------------------------ errors
 
     def handle_error(self, error: KafkaError, partition: PartitionId) -> None:
-        """Skip to the log's start after an offset out of range; count errors that pass by themselves.
-
-        Raises:
-            Rebalanced: the offset of a partition that is not assigned is out of range.
-            ProcessorError: no retry resolves the error.
-        """
+        """Skip to the log's start after an offset out of range; count errors that pass by themselves."""
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self.skip_lost(partition)
         elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
@@ -335,11 +316,7 @@ class AssignedConsumer:
         self._log.warning("kafka", error=error)
 
     def skip_lost(self, partition: PartitionId) -> None:
-        """Continue at the log's start where retention deleted the next offset, and report the lost range.
-
-        Raises:
-            Rebalanced: the partition is not assigned.
-        """
+        """Continue at the log's start where retention deleted the next offset, and report the lost range."""
         if partition not in self.positions:
             raise Rebalanced
         start = self.positions[partition]
@@ -369,12 +346,7 @@ class AssignedConsumer:
         return self.positions != self._committed
 
     def commit(self, transactions: Transactions, messages: Iterable[Message], membership: Membership) -> None:
-        """Write messages and the offsets of all assigned partitions in one transaction.
-
-        Raises:
-            Rebalanced: nothing was committed.
-            ProcessorError: the transaction cannot be ended, or Kafka rejects it permanently.
-        """
+        """Write messages and the offsets of all assigned partitions in one transaction."""
         try:
             transactions.commit(messages, self._offsets(), membership.metadata)
         except TransactionDropped as dropped:

@@ -77,8 +77,6 @@ def transactional_producer(
     """Create a producer that fences its predecessor of the same instance and aborts its open transaction.
 
     Args:
-        settings: of the processor.
-        name: the kind of processor.
         on_failure: called with the error of each message that was not delivered.
     """
     return Producer(
@@ -101,7 +99,6 @@ def make_consumer(settings: ProcessorSettings, group: str, *, reports_ends: bool
     """Create a consumer of a processor's group.
 
     Args:
-        settings: of the processor.
         group: the group, without the prefix.
         reports_ends: whether the consumer returns an error `_PARTITION_EOF` when it reaches the end of a partition.
     """
@@ -147,13 +144,8 @@ class Admin:
         """Create the client.
 
         Args:
-            bootstrap_servers: of the cluster.
-            kafka: further librdkafka properties.
             log_level: of librdkafka; 0 logs nothing.
             monotonic: seconds that never go back.
-
-        Raises:
-            ProcessorError: a property is invalid.
         """
         self._failure = _AuthFailure(monotonic)
         config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}
@@ -168,10 +160,6 @@ class Admin:
         Args:
             future: of the request, which has its own timeout.
             action: the request, as it follows "failed to".
-
-        Raises:
-            KafkaException: the broker rejects the request or does not answer in time.
-            ProcessorError: authentication failed.
         """
         # An earlier error, such as a broker that restarted during a handshake, does not concern this request. Callbacks
         # run in `poll` only, so no error of this request is dropped here.
@@ -192,24 +180,14 @@ class Admin:
     def committed(
         self, group: str, partitions: Iterable[PartitionId], *, timeout_s: float = TIMEOUT_S
     ) -> list[TopicPartition]:
-        """Return the offsets that a group has committed; below 0 where it has committed none.
-
-        Raises:
-            KafkaException: the broker rejects the request or does not answer.
-            ProcessorError: authentication failed.
-        """
+        """Return the offsets that a group has committed; below 0 where it has committed none."""
         query = ConsumerGroupTopicPartitions(group, [TopicPartition(*partition) for partition in partitions])
         future = self.client.list_consumer_group_offsets([query], request_timeout=timeout_s)[group]
         offsets: list[TopicPartition] = self.result(future, f"list the offsets of group {group}").topic_partitions
         return offsets
 
     def members(self, group: str, *, timeout_s: float = TIMEOUT_S) -> int:
-        """Return how many members a group has.
-
-        Raises:
-            KafkaException: the broker rejects the request or does not answer.
-            ProcessorError: authentication failed.
-        """
+        """Return how many members a group has."""
         future = self.client.describe_consumer_groups([group], request_timeout=timeout_s)[group]
         return len(self.result(future, f"describe group {group}").members)
 
@@ -232,9 +210,6 @@ def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> l
         messages: fetched at most.
         timeout_s: how long the call waits for them.
         action: the action, as it follows "failed to".
-
-    Raises:
-        ProcessorError: the consumer cannot continue.
     """
     fetched: list[Any] = consumer.consume(messages, timeout_s)
     for error in [error for message in fetched if (error := message.error()) is not None]:
@@ -244,11 +219,7 @@ def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> l
 
 
 def offset_since(consumer: Consumer, topic: str, partition: int, since_ms: int) -> int | None:
-    """Return the first offset that Kafka received at or after a time (Unix ms); None if there is none.
-
-    Raises:
-        KafkaException: the broker does not answer.
-    """
+    """Return the first offset that Kafka received at or after a time (Unix ms); None if there is none."""
     query = TopicPartition(topic, partition, max(0, since_ms))
     offset = int(consumer.offsets_for_times([query], timeout=TIMEOUT_S)[0].offset)
     return None if offset < 0 else offset
@@ -261,11 +232,7 @@ class TopicMetadata:
         self._admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
 
     def describe(self, topic: str) -> tuple[str, int]:
-        """Return a topic's id and how many partitions it has now.
-
-        Raises:
-            ProcessorError: the topic does not exist, or no broker answers.
-        """
+        """Return a topic's id and how many partitions it has now."""
         action = f"describe topic {topic}"
         try:
             future = self._admin.client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
@@ -278,11 +245,7 @@ class TopicMetadata:
         """Describe a topic that is being read, and check that it is still the same one.
 
         Args:
-            topic: its name.
             topic_id: its id when reading began.
-
-        Raises:
-            ProcessorError: it was deleted and recreated since, it does not exist, or no broker answers.
         """
         current_id, partitions = self.describe(topic)
         if current_id != topic_id:
@@ -294,11 +257,7 @@ class TopicMetadata:
 
 
 def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """Return where reading continues: the committed offset, or the log's start if none was ever committed.
-
-    Raises:
-        ProcessorError: the broker does not answer.
-    """
+    """Return where reading continues: the committed offset, or the log's start if none was ever committed."""
 
     def start_offsets() -> list[TopicPartition]:
         return [_start(consumer, tp) for tp in _committed(consumer, partitions)]

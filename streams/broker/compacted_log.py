@@ -35,9 +35,7 @@ class CompactedLog:
         """Name the topic; `lead` connects.
 
         Args:
-            settings: where Kafka is.
             role: the writer's role; the transactional id begins with it.
-            topic: the topic.
             partitions_error: what is wrong with several partitions, and what to do; it follows their number.
             fenced_error: what to say if another writer fenced this one.
         """
@@ -48,31 +46,19 @@ class CompactedLog:
         self._log = structlog.get_logger().bind(processor=role, instance=settings.instance)
 
     def require_one_partition(self) -> None:
-        """Check that the topic has one partition.
-
-        Raises:
-            ProcessorError: it has several, does not exist, or Kafka does not answer.
-        """
+        """Check that the topic has one partition."""
         _, partitions = TopicMetadata(self._settings).describe(self._topic)
         if partitions != 1:
             raise ProcessorError(f"Topic {self._topic} has {partitions} partitions, {self._partitions_error}")
 
     def lead(self) -> Iterator[Any]:
-        """Fence the writer before, check the topic, and yield all messages.
-
-        Raises:
-            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
-        """
+        """Fence the writer before, check the topic, and yield all messages."""
         self._open()
         self.require_one_partition()
         yield from self.read()
 
     def read(self) -> Iterator[Any]:
-        """Yield all messages up to the end of the topic, without fencing anyone.
-
-        Raises:
-            ProcessorError: Kafka refuses or does not answer.
-        """
+        """Yield all messages up to the end of the topic, without fencing anyone."""
         # Reading ends at the end of the partition.
         ranges = {0: (OFFSET_BEGINNING, MAX_OFFSET)}
         name = f"{self._role}-restore"
@@ -87,9 +73,6 @@ class CompactedLog:
 
         Args:
             messages: keyword arguments of `Producer.produce`, with `key` and `value`.
-
-        Raises:
-            ProcessorError: another writer fenced this one, or the ACLs are missing.
         """
         producer = self._producer
         if producer is None:

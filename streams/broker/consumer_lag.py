@@ -59,10 +59,8 @@ class LagMonitor:
         """Create a consumer; nothing is queried yet.
 
         Args:
-            settings: of the processor.
             group: the consumer group, without the prefix.
             sources: the topics that the processor reads.
-            report: receives lag and age.
             assigned_partitions: returns the partitions that this processor must move now; None while the group
                 rebalances, when every partition of the topics counts.
             clock: seconds that never go back.
@@ -88,11 +86,7 @@ class LagMonitor:
         self._consumer = Consumer(config)
 
     def check(self) -> Stall | None:
-        """Query the broker once; return the partition that has been stalled longest, None if none is.
-
-        Raises:
-            KafkaException: the broker does not answer.
-        """
+        """Query the broker once; return the partition that has been stalled longest, None if none is."""
         assigned = self._assigned_partitions()
         partitions = self._all_partitions() if assigned is None else list(assigned)
         lags: dict[PartitionId, int] = {}

@@ -28,16 +28,13 @@ def reread(
     """Yield the committed messages of offset ranges in batches of at least one.
 
     Args:
-        settings: where Kafka is.
         name: group id, which shows in the broker's log; the group is never joined, and nothing is committed.
-        topic: the topic.
         ranges: partition → offsets [start, end).
         poll_messages: messages fetched at once, at most.
         poll_s: how long one fetch waits for that many.
 
     Raises:
         OvertakenError: retention deleted some of the offsets.
-        ProcessorError: Kafka does not answer.
     """
     ends = {partition: end for partition, (start, end) in ranges.items() if start < end}
     consumer = Consumer(consumer_config(settings, name) | {"enable.partition.eof": True})

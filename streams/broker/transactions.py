@@ -42,11 +42,7 @@ def end_transaction(producer: Producer, on_retry: Callable[[], None] = lambda: N
     """Commit a transaction, retrying retriable errors.
 
     Args:
-        producer: with an open transaction.
         on_retry: called before each retry.
-
-    Raises:
-        KafkaException: it is not committed.
     """
     for attempt in range(COMMIT_ATTEMPTS):
         try:
@@ -78,12 +74,8 @@ class Transactions:
         """Create the producer.
 
         Args:
-            settings: of the processor.
-            name: the kind of processor.
-            report: counts retries.
             stuck_s: how long a call may hang before the process ends; None for `STUCK_S`, or the transaction timeout
                 if that is shorter.
-            end: ends the process.
             monotonic: seconds that never go back.
         """
         self._settings, self._name = settings, name
@@ -94,11 +86,7 @@ class Transactions:
         self._report = report
 
     def start(self) -> None:
-        """Fence the predecessor of this instance, and abort its open transaction.
-
-        Raises:
-            ProcessorError: the broker rejects it.
-        """
+        """Fence the predecessor of this instance, and abort its open transaction."""
         try:
             self._producer.init_transactions(TIMEOUT_S * 2)
         except KafkaException as error:
@@ -114,8 +102,6 @@ class Transactions:
 
         Raises:
             TransactionDropped: nothing was committed.
-            ProcessorError: another processor uses this instance name, ACLs are missing, or the transaction can be
-                neither committed nor aborted.
         """
         self._failed = None
         began_s = self._monotonic()

@@ -14,8 +14,6 @@ def dead_message(event: RejectedEvent, source_topic: str, replay_of: str = "") -
     """Return the keyword arguments of `Producer.produce` for a dead letter.
 
     Args:
-        event: the rejected event.
-        source_topic: the topic it was read from.
         replay_of: name of the dead letter that was replayed as this event, if any. It links a dead letter that is
             rejected again to its predecessor.
     """

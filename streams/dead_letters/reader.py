@@ -69,11 +69,7 @@ class DeadLetterReader:
         self._topics = TopicMetadata(settings)
 
     def resolutions(self) -> dict[str, Resolution]:
-        """Read the resolutions of all dead letters, by message key.
-
-        Raises:
-            ProcessorError: the topic is missing, or has a message that is not a resolution.
-        """
+        """Read the resolutions of all dead letters, by message key."""
         topic = self._settings.topics.dead_letters
         resolutions: dict[str, Resolution] = {}
         for message in self._messages(topic, self.partitions(topic), None):

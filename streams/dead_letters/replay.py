@@ -70,12 +70,7 @@ class DeadLetterReplayer:
         """Send the stored bytes of dead letters to their source topics and mark them as replayed.
 
         Args:
-            criteria: which dead letters.
             again: whether to replay those that were replayed before and rejected again.
-            limit: most dead letters to replay.
-
-        Raises:
-            ProcessorError: Kafka refuses, or another run started meanwhile. Committed dead letters are marked.
         """
         summary = ReplaySummary()
         partitions: dict[str, int] = {}
@@ -102,11 +97,7 @@ class DeadLetterReplayer:
         return summary
 
     def drop(self, criteria: DeadLetterFilter, reason: str, *, limit: int | None = None) -> ReplaySummary:
-        """Mark dead letters as dropped. They stay in their topic until retention deletes them.
-
-        Raises:
-            ProcessorError: as for `replay`.
-        """
+        """Mark dead letters as dropped. They stay in their topic until retention deletes them."""
         summary = ReplaySummary()
 
         def select(dead_letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
@@ -207,10 +198,6 @@ def original_message(dead_letter: DeadLetter, token: str) -> dict[str, Any]:
     """Return the keyword arguments of `Producer.produce` for a dead letter's original message, with a link to it.
 
     The partition is the original one: all labels of one id are in one partition.
-
-    Args:
-        dead_letter: the dead letter.
-        token: that of its resolution.
     """
     headers: list[tuple[str, bytes]] = [
         (DEAD_LETTER_HEADER, str(dead_letter.position).encode()),

@@ -58,7 +58,6 @@ class ReplayVerifier:
         """Prepare; nothing is read before the first token.
 
         Args:
-            settings: of the processor.
             name: of the processor, for its log.
             monotonic: seconds that never go back.
             make_consumer: creates a confluent-kafka consumer from its configuration.
@@ -84,9 +83,6 @@ class ReplayVerifier:
 
         Args:
             tokens: one for each message that claims to be a replay; empty if it has none.
-
-        Raises:
-            ProcessorError: Kafka does not answer or refuses.
         """
         requested = {token for token in tokens if _TOKEN.fullmatch(token)}
         verified = {token: self._known[token] for token in requested if token in self._known}

@@ -71,11 +71,7 @@ class ActiveEvaluator:
         return max(shares, default=settings.share)
 
     def evaluate(self, answer: Answer) -> Evaluation:
-        """Evaluate an answer for which a call was taken from the budget, and charge what the evaluation used.
-
-        Raises:
-            RetryInterrupted: a stop was requested.
-        """
+        """Evaluate an answer for which a call was taken from the budget, and charge what the evaluation used."""
         try:
             evaluation = self.check(answer)
         except RetryInterrupted:
@@ -113,8 +109,6 @@ class ActiveEvaluators:
 
         Args:
             registry: returns the contracts in force.
-            folder: the folder with the files of evaluators.
-            build_judge: builds a judge.
             monotonic: seconds that never go back.
         """
         self._registry, self._folder, self._build_judge, self._monotonic = registry, folder, build_judge, monotonic

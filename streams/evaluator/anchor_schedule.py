@@ -77,10 +77,7 @@ class AnchorSchedule:
         """Describe the schedule; nothing runs before `start`.
 
         Args:
-            evaluators: the evaluators in force.
-            connect: connects to ClickHouse.
             is_responsible: whether this process is the one that judges anchors.
-            stop: set to end.
             clock: the current time, Unix seconds.
         """
         self._evaluators, self._connect, self._is_responsible = evaluators, connect, is_responsible
@@ -115,13 +112,7 @@ class AnchorSchedule:
         self._disconnect()
 
     def advance(self) -> None:
-        """Continue all runs that are due, as far as the budgets allow.
-
-        Raises:
-            RetryInterrupted: a stop was requested.
-            WarehouseBusy: ClickHouse does not answer; call again.
-            WarehouseError: ClickHouse rejects a query.
-        """
+        """Continue all runs that are due, as far as the budgets allow."""
         if not self._is_responsible():
             return
         evaluators = [each for group in self._evaluators.by_model.values() for each in group]

@@ -45,7 +45,6 @@ class AnchorSet:
         """Return a run that ends now.
 
         Args:
-            run_id: its identifier.
             kind: `bank` or `run`.
             classes: anchor → class, without the anchors that have no verdict.
         """
@@ -61,12 +60,7 @@ def answer_of(model: str, anchor: Anchor) -> Answer:
 
 
 def read_anchors(path: Path) -> AnchorSet:
-    """Read the file of a judge's anchors. Empty lines do not count.
-
-    Raises:
-        SetupError: the file cannot be read, a line is wrong, an id is there twice, there are too few anchors, or all of
-            them have the same class.
-    """
+    """Read the file of a judge's anchors. Empty lines do not count."""
     try:
         lines = read_file(path).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:

@@ -69,8 +69,6 @@ def read_answers(value: bytes | None, models: Collection[str], *, is_arrow: bool
     What is not such an event gives none: the sketcher reports invalid events.
 
     Args:
-        value: the message.
-        models: the models.
         is_arrow: whether it is an Arrow batch.
     """
     if not value or _ANSWER_BYTES not in value:

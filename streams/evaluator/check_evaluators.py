@@ -42,12 +42,7 @@ def build_check(evaluator: Evaluator, folder: Path, languages: Sequence[str] = (
     """Build a check, and return it with its version: 12 hexadecimal digits.
 
     Args:
-        evaluator: the check in the contract.
-        folder: the folder with the files of evaluators.
         languages: the expected languages of texts; empty for any.
-
-    Raises:
-        SetupError: a file is missing or wrong.
     """
     digest = hashlib.sha256()
     decisive = {name: getattr(evaluator, name) for name in ("check", "pattern", "at_least")}
@@ -138,11 +133,7 @@ def _schema(path: Path, hash_bytes: Callable[[bytes], object]) -> AnswerSchema:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file of an evaluator.
-
-    Raises:
-        SetupError: it cannot be read, or is too large.
-    """
+    """Read a file of an evaluator."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -155,11 +146,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_documents(folder: Path, hash_bytes: Callable[[bytes], object]) -> dict[str, str]:
-    """Read the documents of a folder; their ids are the names of the files without ending.
-
-    Raises:
-        SetupError: the folder has no documents, two have the same id, or one is not UTF-8.
-    """
+    """Read the documents of a folder; their ids are the names of the files without ending."""
     documents: dict[str, str] = {}
     for path in document_files(folder):
         data = read_file(path)
@@ -177,11 +164,7 @@ def read_documents(folder: Path, hash_bytes: Callable[[bytes], object]) -> dict[
 
 
 def document_files(folder: Path) -> list[Path]:
-    """List the documents of a folder, sorted.
-
-    Raises:
-        SetupError: the folder cannot be read.
-    """
+    """List the documents of a folder, sorted."""
     try:
         return sorted(path for path in folder.iterdir() if path.suffix in DOCUMENT_ENDINGS and path.is_file())
     except OSError as error:

@@ -29,9 +29,7 @@ def build_consistency(
     """Build self-consistency, and return it with its version: 12 hexadecimal digits.
 
     Args:
-        evaluator: the evaluator in the contract.
         model: the endpoint, which serves the answering model.
-        endpoint: its description.
         limit_s: seconds for all further answers to one prompt.
     """
     n_samples, at_least = evaluator.consistency or 0, evaluator.at_least or 0.0

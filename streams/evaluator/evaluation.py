@@ -73,12 +73,8 @@ def evaluation_event(
     """Return the event (`QuickPrediction`) of an evaluation.
 
     Args:
-        contract: of the answering model.
-        name: of the evaluator.
         version: the hash of what decides the result.
-        answer: the answer.
         share: the probability with which the answer was chosen.
-        evaluation: the result.
         latency_ms: how long the evaluation took.
     """
     context = {
@@ -128,7 +124,6 @@ def is_chosen(evaluator: str, event_id: str, share: float) -> bool:
 
     Args:
         evaluator: the name of its model.
-        event_id: the answer's id.
         share: from 0 to 1.
     """
     return is_in_share(share, "evaluation", evaluator, event_id)

@@ -38,11 +38,7 @@ class JudgeEvaluators:
         """Prepare the endpoints; nothing is sent.
 
         Args:
-            settings: the endpoints.
             sleep: waits for a number of seconds and returns whether a stop was requested.
-
-        Raises:
-            ProcessorError: the endpoints cannot be read.
         """
         self._settings, self._sleep = settings, sleep
         self._described = settings.parsed_endpoints()
@@ -59,10 +55,6 @@ class JudgeEvaluators:
 
         Args:
             evaluator: the judge in the contract, or self-consistency.
-            folder: the folder with the files of evaluators.
-
-        Raises:
-            SetupError: the rubric is missing or wrong, or the settings have no such endpoint.
         """
         path = folder / evaluator.judge
         try:

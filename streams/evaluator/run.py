@@ -20,12 +20,7 @@ from barograph_server.warehouse.client import connect
 
 
 def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> int:
-    """Run an evaluator until SIGTERM or SIGINT; return the exit code.
-
-    Args:
-        settings: the processor's settings.
-        evaluator: files and endpoints.
-    """
+    """Run an evaluator until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         require_acls(settings, "evaluator")

@@ -77,8 +77,6 @@ class EvaluatorProcessor:
         """Create the consumer and the producer; nothing is read before `run`.
 
         Args:
-            settings: of the processor.
-            evaluators: the evaluators in force.
             report: counts evaluations and retries.
             parallel: calls of judges at the same time.
             lag_s: age since receipt at which judges skip an answer.
@@ -98,11 +96,7 @@ class EvaluatorProcessor:
         self._log = structlog.get_logger().bind(processor=GROUP, instance=settings.instance)
 
     def run(self, stop: threading.Event) -> None:
-        """Transaction after transaction until `stop` is set.
-
-        Raises:
-            ProcessorError: an error that no retry resolves.
-        """
+        """Transaction after transaction until `stop` is set."""
         self._transactions.start()
         try:
             self._consumer.run(self._step, stop)
@@ -164,12 +158,7 @@ class EvaluatorProcessor:
     # ------------------------------------------------------------------------------------------ evaluating
 
     def _evaluate(self, tasks: list[_Task], membership: Membership, stop: threading.Event) -> list[bytes] | None:
-        """Evaluate all tasks; None if a stop was requested first, so that nothing may be committed.
-
-        Raises:
-            Rebalanced: the membership has ended.
-            ProcessorError: the consumer cannot continue.
-        """
+        """Evaluate all tasks; None if a stop was requested first, so that nothing may be committed."""
         until_s = self._monotonic() + JUDGE_S
         judges = [task for task in tasks if task.evaluator.is_judge]
         calls = [self._pool.submit(self._judge, task, until_s) for task in judges]

@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 
 
 class BatchRows:
-    """The n rows of some record batches, in order.
-
-    Args:
-        schema: the schema of all batches.
-        batches: the record batches.
-    """
+    """The n rows of some record batches, in order."""
 
     def __init__(self, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
         self._schema, self._batches = schema, batches
@@ -68,7 +63,6 @@ class RowSelection:
     """n selected rows of some record batches.
 
     Args:
-        rows: all rows.
         indices: the indices of the selected ones.
     """
 

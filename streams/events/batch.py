@@ -173,7 +173,6 @@ def sort_messages(
     """Group consumed messages (confluent_kafka.Message without errors) by encoding.
 
     Args:
-        messages: messages of one topic.
         positions: their positions, if the caller has read them.
         accept_end_markers: whether end markers are valid. On the live clock they are rejected: a single one would end
             all models.

@@ -65,8 +65,6 @@ def rejected_times(
     Times are compared with the moment when Kafka received the event, so that a reread gives the same result.
 
     Args:
-        at_ms: event times.
-        received_ms: received times.
         unreadable: a mask of times that could not be parsed.
         retention_ms: the largest age of an event at its receipt.
     """

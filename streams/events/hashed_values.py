@@ -43,7 +43,6 @@ def replace_plain_values(texts: pa.Array, replacement: str) -> pa.Array:
 
     Args:
         texts: an Arrow string column.
-        replacement: what replaces them.
     """
     plain = plain_values(texts)
     return texts if plain is None else pc.if_else(pa.array(plain), pa.scalar(replacement, pa.string()), texts)

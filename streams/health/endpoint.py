@@ -79,11 +79,7 @@ class Endpoint:
 
         Args:
             settings: address and port. Port None means that of `DEFAULT_PORTS`, or a free one if it is in use.
-            report: the metrics.
             health: returns the processor's health.
-
-        Raises:
-            ProcessorError: the address cannot be bound.
         """
         registry = CollectorRegistry(auto_describe=False)
         registry.register(ReportCollector(report))

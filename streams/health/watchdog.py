@@ -74,7 +74,6 @@ class Watchdog:
             report: of the processor, with its heartbeat.
             offsets: measures the lag of its group; None for a processor that reads no topic.
             timeouts: how long a stall is tolerated; None for the defaults.
-            end: ends the process.
         """
         self._report, self._heartbeat, self._offsets = report, report.heartbeat, offsets
         self._timeouts = timeouts or StallTimeouts()

@@ -107,8 +107,6 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
     """Create the Faust app of a monitor.
 
     Args:
-        settings: of the processor.
-        worker: handles the records.
         security: how the consumer connects to Kafka.
     """
     app = DisklessApp(
@@ -201,8 +199,6 @@ def run_app(
     """Run until an error or a request to stop; return the exit code (0 on request, 1 otherwise).
 
     Args:
-        settings: of the processor.
-        worker: handles the records.
         security: how the consumer connects to Kafka.
         shutdown: requests the stop; None if Faust handles SIGTERM and SIGINT itself.
     """

@@ -172,8 +172,6 @@ class PartitionState:
         """Apply a progress record: seal, judge, rejudge.
 
         Args:
-            progress: the record.
-            offset: of the record.
             received_ms: when Kafka received it (Unix ms); None if unknown.
 
         Returns:
@@ -267,7 +265,6 @@ class PartitionState:
         """Whether, at each pane, the version is registered and judged by this baseline: its silence is then reported.
 
         Args:
-            model: of the series.
             key: version and baseline id.
             starts_s: starts of panes, shape (n,).
         """

@@ -54,12 +54,7 @@ class Security:
 
 
 def security_of(kafka: Mapping[str, str]) -> Security:
-    """Translate librdkafka's security properties; other properties, such as those of sockets, are ignored.
-
-    Raises:
-        ProcessorError: a property has no equivalent here, a value does not fit, a file cannot be read, or the
-            properties do not fit together.
-    """
+    """Translate librdkafka's security properties; other properties, such as those of sockets, are ignored."""
     protocol = _one_of("security.protocol", kafka.get("security.protocol", "plaintext").lower(), PROTOCOLS)
     if protocol in ("ssl", "sasl_ssl"):
         _check_known(kafka, "ssl.", _SSL)

@@ -30,9 +30,7 @@ def starts_of_last(window: Window, ends_s: Sequence[int], pane_s: int, events: I
     """Return the starts of windows of the last events: the latest from which on they have enough events.
 
     Args:
-        window: with `last`.
         ends_s: ends of the windows, ascending.
-        pane_s: length of a pane.
         events: events of the model that were not late in each pane, from the longest span before the first end to the
             last end.
 
@@ -111,8 +109,6 @@ def judged_until_s(window: Window, first_s: int, last_s: int) -> int:
     which no window ends is judged once, at the first end after it, as is a window of the last events.
 
     Args:
-        window: length and hop.
-        first_s: start of the history.
         last_s: end of the model's last pane with an event.
     """
     until_s = (last_s + window.length_s // TAIL) // window.hop_s * window.hop_s

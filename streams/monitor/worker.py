@@ -116,14 +116,12 @@ class Worker:
         """Create the producer of dead letters; no state is loaded yet.
 
         Args:
-            settings: of the processor.
             store: loads and writes the state.
             registry: returns the contracts and baselines in force.
             refresh: reads the registry again; called for partials of unknown models.
             partials_topic: Kafka's id of the topic `partials`, and its number of partitions.
             report: counts and times what the worker does.
             first_retry_s: nominal delay before the first retry of a call to the warehouse.
-            max_retry_s: largest nominal delay.
             clock: Unix seconds.
             monotonic_clock: seconds that never go back.
         """
@@ -171,8 +169,6 @@ class Worker:
 
         Raises:
             Superseded: the record belongs to an older generation.
-            ProcessorError: Kafka does not accept dead letters.
-            WarehouseError: the warehouse rejects the rows permanently.
         """
         if record.generation < max(self._generation, self._newest_generation):
             raise Superseded
@@ -245,11 +241,7 @@ class Worker:
         self._undelivered = self._undelivered or error
 
     def _flush_dead_letters(self) -> None:
-        """Wait until all dead letters are in Kafka, because the records themselves are acknowledged next.
-
-        Raises:
-            ProcessorError: Kafka does not accept them; the next owner of the partition reads the records again.
-        """
+        """Wait until all dead letters are in Kafka, because the records themselves are acknowledged next."""
         action = f"write to {self._settings.topics.partials_dead}"
         try:
             self._dead_letter_producer.flush()

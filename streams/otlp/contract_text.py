@@ -39,7 +39,6 @@ class ContractText:
         """Set `observed` of calls that have text, if the contract says so.
 
         Args:
-            model: the model of the calls.
             calls: the calls, whose texts are embedded at once.
         """
         contract = self._registry().contracts.get(model)

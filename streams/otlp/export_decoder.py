@@ -37,7 +37,6 @@ class ExportDecoder(ABC):
         """Prepare the decoder.
 
         Args:
-            conventions: which attributes are kept.
             resource_names: attributes of resources that are kept.
             reads_text: returns whether text of a resource's spans is read, by the attributes of the resource.
         """
@@ -47,11 +46,7 @@ class ExportDecoder(ABC):
 
     @abstractmethod
     def decode(self, data: bytes) -> DecodedRequest:
-        """Decode a request.
-
-        Raises:
-            ExportError: the request is too large, or has another encoding.
-        """
+        """Decode a request."""
 
     @staticmethod
     @abstractmethod
@@ -98,10 +93,7 @@ class ExportDecoder(ABC):
 
         Args:
             request: what was decoded so far.
-            scope: of the span.
             span: with `name`, `attributes` and `events`.
-            trace_id: of the trace.
-            span_id: of the span.
             parent_id: of its parent; empty for a root.
             start_ns: Unix nanoseconds; 0 if it is missing.
             end_ns: Unix nanoseconds; 0 if it is missing.

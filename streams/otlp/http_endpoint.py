@@ -65,14 +65,9 @@ class OtlpEndpoint:
         """Bind the port; requests are answered after `start`.
 
         Args:
-            receiver: reads the requests.
-            host: to listen on.
             port: 0 for any free one.
             limit_s: how long an answer waits until Kafka has the predictions.
             names: further host names, separated by commas.
-
-        Raises:
-            ProcessorError: the address cannot be bound.
         """
         self._receiver, self._limit_s, self._names = receiver, limit_s, known_names(host, names)
         self._turn = asyncio.Lock()
@@ -243,11 +238,7 @@ class _Body:
 
 
 def unpack(data: bytes | bytearray) -> bytes:
-    """Unpack gzip, which may have several members.
-
-    Raises:
-        ExportError: it is not gzip, cut off, or larger than an export request may be.
-    """
+    """Unpack gzip, which may have several members."""
     unpacked = bytearray()
     for _ in range(MAX_GZIP_MEMBERS):
         unpacker = zlib.decompressobj(wbits=31)

@@ -63,8 +63,6 @@ class Ingest:
         """Assemble the steps.
 
         Args:
-            conventions: the table of names.
-            options: how names are mapped.
             producer: the id of the publishing process; None if events have none.
             seq: numbers the events of this process from 0, or repeats None.
             nested: decides which of nested calls count; by default with the default limits.
@@ -94,7 +92,6 @@ class Ingest:
         """Add a request.
 
         Args:
-            request: the decoded request.
             received_ms: when it was received, Unix milliseconds.
         """
         rejected = Counter(request.rejected)

@@ -24,8 +24,6 @@ class IngestReport:
         """Start with what the ingest has counted so far.
 
         Args:
-            ingest: counts.
-            report: of the processor.
             clock: Unix seconds.
         """
         self._ingest, self._report, self._clock = ingest, report, clock

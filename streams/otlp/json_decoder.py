@@ -149,11 +149,7 @@ class JsonExportDecoder(ExportDecoder):
     _tree = staticmethod(_tree)
 
     def decode(self, data: bytes) -> DecodedRequest:
-        """Decode a request.
-
-        Raises:
-            ExportError: the request is too large, or not OTLP/JSON.
-        """
+        """Decode a request."""
         check_size(len(data))
         try:
             message = _DECODER.decode(data)

@@ -104,8 +104,6 @@ class NestedCalls:
 
         Args:
             wait_s: how long a call waits for its parents.
-            max_spans: spans that are remembered.
-            max_waiting: calls that wait.
             clock: seconds that never go back.
         """
         self._wait_s, self._max_spans, self._max_waiting = wait_s, max_spans, max_waiting
@@ -295,7 +293,6 @@ def complete(outer: ModelCall, inner: ModelCall) -> None:
     """Fill in what a call did not observe with what the only call inside of it observed.
 
     Args:
-        outer: changed in place.
         inner: another description of the same call.
     """
     if outer.tokens_estimated and not inner.tokens_estimated and "output_tokens" in inner.values:

@@ -29,7 +29,6 @@ class PredictionMapper:
         """Prepare the mapper.
 
         Args:
-            conventions: the table of names.
             models: name of an application in its telemetry → name of the model in Barograph, where they differ.
             model_attribute: the attribute of the resource that names the application.
         """
@@ -58,8 +57,6 @@ class PredictionMapper:
         """Return the event (`QuickPrediction`) of a model call.
 
         Args:
-            model: its name in Barograph.
-            call: the call.
             producer: the id of the publishing process.
             seq: the number of the event in this process.
         """

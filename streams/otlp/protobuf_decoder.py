@@ -19,11 +19,7 @@ class ProtobufExportDecoder(ExportDecoder):
     """Decodes export requests in protobuf."""
 
     def decode(self, data: bytes) -> DecodedRequest:
-        """Decode a request.
-
-        Raises:
-            ExportError: the request is too large, or not an export request.
-        """
+        """Decode a request."""
         check_size(len(data))
         try:
             message = ExportTraceServiceRequest.FromString(data)

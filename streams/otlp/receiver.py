@@ -67,8 +67,6 @@ class Receiver:
 
         Args:
             ingest: turns requests into predictions.
-            outbox: the queue to Kafka.
-            topic: of the predictions.
             report: counts events and spans.
             max_pending: predictions that wait, beyond which requests are refused.
             clock: Unix seconds.
@@ -103,7 +101,6 @@ class Receiver:
 
         Raises:
             QueueFull: the request was not read.
-            ExportError: the request cannot be read.
         """
         with self._lock:
             if self.is_full:

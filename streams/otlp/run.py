@@ -40,7 +40,6 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
     """Run an OTLP receiver until SIGTERM or SIGINT; return the exit code.
 
     Args:
-        settings: the processor's settings.
         otlp: address of the endpoint, and how names are mapped.
     """
 
@@ -78,11 +77,7 @@ def receive(
     report: Report,
     stop: threading.Event,
 ) -> None:
-    """Receive exports until `stop` is set, and publish predictions.
-
-    Raises:
-        ProcessorError: the address cannot be bound, or the server ended.
-    """
+    """Receive exports until `stop` is set, and publish predictions."""
     log = structlog.get_logger().bind(processor="otlp", instance=settings.instance)
     outbox = Outbox(
         {

@@ -84,11 +84,7 @@ class OtlpSettings:
     ] = ""
 
     def encodings(self) -> dict[str, Encoding]:
-        """Return the encoding of each topic.
-
-        Raises:
-            ProcessorError: `topics` cannot be read.
-        """
+        """Return the encoding of each topic."""
         encodings: dict[str, Encoding] = {}
         for topic, encoding in _pairs("otlp.topics", "TOPIC=ENCODING", self.topics).items():
             if encoding not in ("protobuf", "json"):
@@ -97,11 +93,7 @@ class OtlpSettings:
         return encodings
 
     def mapping(self) -> MappingOptions:
-        """Return how names are mapped.
-
-        Raises:
-            ProcessorError: `models` cannot be read.
-        """
+        """Return how names are mapped."""
         models = _pairs("otlp.models", "APPLICATION=MODEL", self.models)
         return MappingOptions(models, self.model_attribute, self.version == "request")
 

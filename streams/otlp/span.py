@@ -116,11 +116,7 @@ def is_parent_id(value: bytes) -> bool:
 
 
 def check_count(n: int, what: str = "spans") -> None:
-    """Check the number of spans of an export request, of its resources or of its scopes.
-
-    Raises:
-        ExportError: there are too many.
-    """
+    """Check the number of spans of an export request, of its resources or of its scopes."""
     if n > MAX_SPANS:
         raise ExportError(
             RequestReason.TOO_MANY_SPANS,
@@ -130,11 +126,7 @@ def check_count(n: int, what: str = "spans") -> None:
 
 
 def check_size(n_bytes: int) -> None:
-    """Check the size of an export request.
-
-    Raises:
-        ExportError: it is too large.
-    """
+    """Check the size of an export request."""
     if n_bytes > MAX_REQUEST_BYTES:
         raise ExportError(
             RequestReason.TOO_LARGE,

@@ -34,7 +34,6 @@ class TextReader:
         """Add a content attribute.
 
         Args:
-            name: of the attribute.
             attribute: what the name means.
             tree: text, or lists and maps of texts; of messages what `parse_messages` returns.
         """

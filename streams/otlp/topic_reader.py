@@ -49,8 +49,6 @@ class OtlpTopicReader:
         """Create the consumer and the producer; nothing is read before `run`.
 
         Args:
-            settings: of the processor.
-            topics: topic → its encoding.
             ingest: turns export requests into predictions.
             report: counts events and retries.
             wait_s: longest time between two transactions, and so the longest wait of a call for its parents.
@@ -67,11 +65,7 @@ class OtlpTopicReader:
         self._log = structlog.get_logger().bind(processor="otlp", instance=settings.instance)
 
     def run(self, stop: threading.Event) -> None:
-        """Transaction after transaction until `stop` is set.
-
-        Raises:
-            ProcessorError: an error that no retry resolves.
-        """
+        """Transaction after transaction until `stop` is set."""
         self._transactions.start()
         self._consumer.run(self._step, stop)
 

@@ -116,13 +116,8 @@ def roll_back(
     """Return the change that makes a label point to an earlier version; None if a rollback was the last change.
 
     Args:
-        catalogue: what is registered.
-        name: the prompt.
-        label: the label.
         to: the version; None for the one that had the label before. A rollback that follows another then changes
             nothing: otherwise a repeated command would bring the faulty version back.
-        author: who rolls back.
-        reason: why.
 
     Raises:
         PromptChangeError: there is nothing to roll back to.

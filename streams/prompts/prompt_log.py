@@ -36,29 +36,17 @@ class PromptLog:
         """What is wrong with the last of them."""
 
     def read(self) -> PromptCatalogue:
-        """Read the topic.
-
-        Raises:
-            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
-        """
+        """Read the topic."""
         # Reading alone would wait for a broker that is down.
         self._compacted.require_one_partition()
         return self._catalogue(self._compacted.read())
 
     def lead(self) -> PromptCatalogue:
-        """Read the topic as its only writer: a command that decided from an older state can write no more.
-
-        Raises:
-            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
-        """
+        """Read the topic as its only writer: a command that decided from an older state can write no more."""
         return self._catalogue(self._compacted.lead())
 
     def publish(self, records: Sequence[PromptRecord]) -> None:
-        """Write records: all of them or none.
-
-        Raises:
-            ProcessorError: another command writes, the ACLs are missing, or Kafka does not answer.
-        """
+        """Write records: all of them or none."""
         if not records:
             return
         messages = [{"key": record.key, "value": encode_prompt_record(record)} for record in records]

@@ -30,8 +30,6 @@ def decide_rollback(catalogue: PromptCatalogue, proposal: RollbackProposal, auth
     """Decide about a proposal.
 
     Args:
-        catalogue: what is registered.
-        proposal: the proposal.
         author: who rolls back, and when.
     """
     name, label = proposal.prompt, proposal.label

@@ -43,13 +43,8 @@ def change_registry(
     change adds the rows that are missing, so the failed one can be repeated.
 
     Args:
-        settings: where Kafka is.
         plan: returns the records to write, from all that is registered; it may raise.
         author: who makes the change, and when.
-        connect_to: opens the warehouse.
-
-    Raises:
-        ProcessorError: the change is not possible, or Kafka refuses or does not answer.
     """
     log = PromptLog(settings)
     try:

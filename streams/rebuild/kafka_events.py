@@ -46,10 +46,6 @@ class KafkaEvents:
         Args:
             ledger: the monitor's position in each source partition.
             from_s: start of the range, event time.
-
-        Raises:
-            RebuildError: the log no longer has all of them, or the topic was recreated.
-            ProcessorError: Kafka does not answer.
         """
         topic_id, _ = TopicMetadata(self._settings).describe(self._topic)
         consumer = Consumer(consumer_config(self._settings, "rebuild"))
@@ -94,10 +90,6 @@ class KafkaEvents:
         """Yield the events of a model in [from, to), each once, without shadows and those that were dead-lettered then.
 
         A dead letter that would be accepted today was not counted then, or was counted as the replayed message.
-
-        Raises:
-            RebuildError: retention deleted messages before they were read.
-            ProcessorError: Kafka does not answer.
         """
         json_decoder, arrow_decoder = JsonDecoder(registry), ArrowDecoder(registry)
         dead_lettered = self._dead_letter_times(ranges)

@@ -49,12 +49,7 @@ class RawEvents:
         """Rows read so far."""
 
     def check(self, model: str, ledger: OffsetLedger, from_s: int) -> None:
-        """Check that every counted event of the range has a raw row.
-
-        Raises:
-            RebuildError: only a share was recorded, rows are past their retention, or the recorder lags behind.
-            ProcessorError: Kafka does not answer.
-        """
+        """Check that every counted event of the range has a raw row."""
         since_s = from_s - MAX_AHEAD_S
         if since_s < self._clock() - RETENTION_S:
             raise RebuildError(
@@ -90,11 +85,7 @@ class RawEvents:
     def events(
         self, registry: Registry, model: str, ledger: OffsetLedger, from_s: int, to_s: int
     ) -> Iterator[EventColumns]:
-        """Yield the events of a model in [from, to) that the monitor has processed.
-
-        Raises:
-            RebuildError: the rows are of no known incarnation of the topic, or are not valid events.
-        """
+        """Yield the events of a model in [from, to) that the monitor has processed."""
         decoder = JsonDecoder(registry)
         topic = self._settings.topics.predictions
         ids = {row.source_topic_id for row in ledger.rows.values()}

@@ -138,18 +138,13 @@ def recount(
     """Count, seal and judge a time range again.
 
     Args:
-        store: the warehouse.
         registry: contracts and baselines in force.
-        scope: the range to rebuild.
         events: the events of its model and range.
 
     Returns:
         Rows per table: panes and volume of the range, hours and days that overlap it, verdicts of windows that overlap
         it. Panes have the offset ledger's `record_seq`, which the monitor's next record exceeds. Verdicts have the next
         `record_seq`, so that they revise the old verdicts.
-
-    Raises:
-        RebuildError: the events do not fit the baselines in force.
     """
     contract = registry.contracts[scope.model]
     own_registry = replace(registry, contracts={scope.model: contract})

@@ -58,12 +58,6 @@ def rewind(
         settings: where Kafka and ClickHouse are.
         dry_run: whether to change nothing.
         on_step: called with a description of each step.
-
-    Raises:
-        RebuildError: a processor of a group is running.
-        ProcessorError: Kafka does not answer.
-        WarehouseError: ClickHouse refuses.
-        WarehouseBusy: ClickHouse cannot answer now.
     """
     with connect(settings.warehouse) as client:
         if not dry_run:

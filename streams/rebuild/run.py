@@ -63,18 +63,11 @@ def rebuild(
 
     Args:
         settings: where Kafka and ClickHouse are.
-        model: the model.
         from_s: start of the range, event time.
         to_s: end of the range.
         source: where events come from: `kafka` or `raw` rows. With `panes` the existing panes are judged again.
         dry_run: whether to compare only, and replace nothing.
         on_step: called with a description of each step.
-
-    Raises:
-        RebuildError: the range cannot be rebuilt exactly, or not now.
-        ProcessorError: Kafka does not answer.
-        WarehouseError: ClickHouse refuses.
-        WarehouseBusy: ClickHouse cannot answer now.
     """
     poller = RegistryPoller(settings.warehouse, settings.registry_poll_s, retention_ms=settings.retention_days * DAY_MS)
     try:

@@ -44,10 +44,6 @@ def wait_until_stopped(
         on_step: called with a description of the wait.
         clock: seconds that never go back.
         sleep: waits for a number of seconds.
-
-    Raises:
-        RebuildError: a processor keeps reporting, or stays in its group.
-        ProcessorError: Kafka does not answer.
     """
     kinds = sorted(groups)
     admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)

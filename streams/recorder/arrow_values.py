@@ -32,7 +32,6 @@ class PlainRows:
     """n rows of a table as plain arrays.
 
     Args:
-        table: the table.
         indices: the indices of the rows, shape (n,); None selects all rows.
     """
 

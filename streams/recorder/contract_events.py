@@ -32,7 +32,6 @@ class ContractEvents:
     """n events of one model whose members are exactly the contract's.
 
     Attributes:
-        model: the model.
         columns: the members of the events except the features, by name.
         messages: each event's message, as an index into the batch.
     """

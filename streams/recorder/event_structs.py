@@ -24,7 +24,6 @@ def event_type(model: RecordedModel, *, exact: bool = False, strict: bool = True
     """Build the struct type of one model's events.
 
     Args:
-        model: the model.
         exact: whether the features are exactly the contract's, each null or of its type.
         strict: whether unknown members are refused.
     """

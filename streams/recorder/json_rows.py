@@ -266,9 +266,6 @@ def _rows(
     """Build the rows of a model's recorded events.
 
     Args:
-        model: the model.
-        events: its events.
-        batch: the messages.
         unknown: by message, the number of members that are not recorded.
         retention_ms: age at receipt from which events are rejected.
     """

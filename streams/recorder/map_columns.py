@@ -108,7 +108,6 @@ class FeatureColumns:
         """Add a feature's parsed JSON values; a value of no JSON type means that the feature is absent.
 
         Args:
-            name: the feature.
             values: one per event.
             numeric: whether texts that spell numbers that are not finite are numbers.
         """

@@ -91,11 +91,7 @@ class MapEntries:
             self.kinds[i] = TEXT
 
     def replace_plain(self, names: frozenset[str]) -> None:
-        """Replace the values of hashed members that are no hash by `NOT_HASHED`, in place; nulls stay.
-
-        Args:
-            names: the hashed members.
-        """
+        """Replace the values of hashed members that are no hash by `NOT_HASHED`, in place; nulls stay."""
         if not names:
             return
         of_hashed = pc.is_in(self.names, value_set=pa.array(sorted(names))).to_numpy(zero_copy_only=False)[self.code]

@@ -113,10 +113,8 @@ class Recorder:
         """Create the consumer and the producer; nothing is read before `run` or `record_once`.
 
         Args:
-            settings: of the processor.
             registry: returns the contracts and baselines in force.
             report: counts rows, dead letters and retries.
-            connect_to: connects to the warehouse.
             clock: Unix seconds.
             monotonic: seconds that never go back.
         """
@@ -136,11 +134,7 @@ class Recorder:
         self._decoders: tuple[Registry, JsonRows, ArrowRows] | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Record batch after batch until `stop` is set; the last one is written and committed then.
-
-        Raises:
-            ProcessorError: an error that neither a retry nor a dead letter resolves.
-        """
+        """Record batch after batch until `stop` is set; the last one is written and committed then."""
         freeze_heap()
         self._transactions.start()
         try:
@@ -156,12 +150,7 @@ class Recorder:
     # ------------------------------------------------------------------------------------------ one batch
 
     def record_once(self, stop: threading.Event) -> bool:
-        """Read, write and commit one batch; return whether anything was committed.
-
-        Raises:
-            Rebalanced: the batch is void.
-            ProcessorError: an error that neither a retry nor a dead letter resolves.
-        """
+        """Read, write and commit one batch; return whether anything was committed."""
         batch = RowBatch(self._consumer.membership(), self._monotonic())
         while not (stop.is_set() or self._is_due(batch)):
             portion = self._consumer.read(batch.membership)

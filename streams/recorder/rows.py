@@ -111,7 +111,6 @@ def position_columns(
     """Build the columns of events' positions and receive times.
 
     Args:
-        batch: the messages.
         messages: each event's message, as an index into the batch.
         index: each event's row in its message; 0 by default.
     """

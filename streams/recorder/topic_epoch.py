@@ -19,15 +19,8 @@ def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms:
     """Return the epoch of a topic's current incarnation, and record a new incarnation.
 
     Args:
-        client: the warehouse.
-        topic: the topic's name.
         topic_id: Kafka's id of the topic.
-        partitions: its number of partitions.
         now_ms: Unix milliseconds, for a new incarnation.
-
-    Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: the table `topics` is missing.
     """
     name = f"{topic}@{topic_id}"
     incarnations = _incarnations(client, topic)
@@ -41,12 +34,7 @@ def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms:
 
 
 def known_epoch(client: Client, topic: str, topic_id: str) -> int | None:
-    """Return the epoch of a topic's incarnation, or None if the recorder never wrote a row of it.
-
-    Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: the table `topics` is missing.
-    """
+    """Return the epoch of a topic's incarnation, or None if the recorder never wrote a row of it."""
     incarnations = _incarnations(client, topic)
     name = f"{topic}@{topic_id}"
     return _epoch(incarnations, name) if name in incarnations else None

@@ -49,13 +49,10 @@ class RegistryPoller:
         """Start with an empty registry.
 
         Args:
-            address: of the warehouse.
-            interval_s: time between reads.
             counting_only: whether baselines keep only what counting needs. The rest takes some 50 kB for a field of
                 1,000 quantiles.
             retention_ms: age at receipt from which events are rejected.
             with_codebooks: whether the codebooks that contracts name are read too.
-            connect_to: connects to the warehouse.
             monotonic: seconds that never go back.
         """
         self._address, self._interval_s, self._counting_only = address, interval_s, counting_only
@@ -85,12 +82,7 @@ class RegistryPoller:
         return not self._registry.unreadable
 
     def start(self, timeout_s: float = 120.0) -> None:
-        """Read for the first time, waiting for ClickHouse, then keep polling.
-
-        Raises:
-            ProcessorError: ClickHouse does not answer in time, or `stop` was called.
-            WarehouseError: ClickHouse refuses.
-        """
+        """Read for the first time, waiting for ClickHouse, then keep polling."""
         backoff = Backoff(RETRY_S, MAX_RETRY_S, max_elapsed_s=timeout_s, sleep=self._stop.wait)
         try:
             backoff.retry(self.refresh, WarehouseBusy)
@@ -109,12 +101,7 @@ class RegistryPoller:
             self._disconnect()
 
     def refresh(self) -> None:
-        """Read the registry now.
-
-        Raises:
-            WarehouseBusy: ClickHouse cannot answer now.
-            WarehouseError: ClickHouse refuses.
-        """
+        """Read the registry now."""
         with self._lock:
             try:
                 if self._client is None:

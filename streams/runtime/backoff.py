@@ -45,7 +45,6 @@ class Backoff:
         """Configure the delays and the bounds.
 
         Args:
-            first_s: the nominal first delay.
             max_s: the largest nominal delay; each delay is twice the one before until then.
             report: counts the retries and owns the heartbeat; None where nobody watches the caller yet.
             sink: the server that fails, as the metric of retries names it.
@@ -79,7 +78,6 @@ class Backoff:
             on_retry: called before each delay with the error and the delay in seconds.
 
         Raises:
-            RetryInterrupted: `sleep` was interrupted.
             Exception: the operation's own error, once it is not retriable or a bound is reached.
         """
         attempts, began_s = 0, self._clock()

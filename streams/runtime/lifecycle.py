@@ -93,9 +93,7 @@ class ShutdownSignal:
 
         Args:
             kind: `sketcher`, `recorder`, `monitor` or `scorer`.
-            instance: its stable name.
             stop_s: how long the work may take to stop.
-            end: ends the process.
             sleep: waits for a number of seconds.
         """
         self.requested = threading.Event()
@@ -141,7 +139,6 @@ def run_until_signal(kind: str, instance: str, work: Callable[[ShutdownSignal], 
 
     Args:
         kind: `sketcher`, `recorder`, `monitor` or `scorer`.
-        instance: its stable name.
         work: runs until a stop is requested; raises to stop with a non-zero exit code, or returns one.
     """
     log = structlog.get_logger().bind(processor=kind, instance=instance)

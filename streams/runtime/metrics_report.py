@@ -55,7 +55,6 @@ class Report:
 
         Args:
             kind: `sketcher`, `recorder`, `monitor` or `scorer`.
-            instance: its stable name.
             clock: Unix seconds.
             monotonic: seconds that never go back.
         """

@@ -37,10 +37,6 @@ def compare_hours(
     """Compare an arm with the control at the ends of hours, by every criterion with a margin.
 
     Args:
-        model: the model.
-        arms: the arms of the contract.
-        rollback: the margins.
-        arm: the arm to judge.
         hours: its sums and those of the control.
         after: time (Unix seconds) by criterion: only later ends are returned; without one, all.
     """
@@ -110,7 +106,6 @@ def rollback_proposals(contract: Contract, looks: Sequence[ArmComparison], now: 
     """Return a proposal for each arm with a look, from its newest looks.
 
     Args:
-        contract: the contract, with `rollback`.
         looks: looks at its arms whose outcome is harm.
         now: the scorer's clock.
     """

@@ -25,7 +25,6 @@ class ArmCounting:
         """Count the arms in the windows that changed, and return whether there were any.
 
         Args:
-            client: the warehouse.
             rules: the model's scoring rules.
             this: the pass; its changed windows are those with new predictions or labels, and those still open.
             check_stop: called between statements; it raises to break off.

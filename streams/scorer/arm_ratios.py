@@ -23,12 +23,7 @@ class ArmRatioSchedule:
         self._next_s: dict[str, float] = {}
 
     def check_due(self, client: Client, registry: Registry, now_ms: int) -> None:
-        """Check the ratios that are due and write the results.
-
-        Raises:
-            WarehouseBusy: ClickHouse cannot answer now; the next call checks again.
-            WarehouseError: ClickHouse refuses.
-        """
+        """Check the ratios that are due and write the results."""
         for model, contract in sorted(registry.contracts.items()):
             start_s = self._clock()
             if contract.arms is None or start_s < self._next_s.get(model, start_s):

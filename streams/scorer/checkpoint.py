@@ -76,7 +76,6 @@ class Checkpoint:
     """Offsets up to which all rows are processed, and the candidate for the next advance.
 
     Args:
-        offsets: the stored checkpoint.
         grace_s: how long offsets must be visible before the checkpoint advances to them; 0 if every insert is visible
             at once.
     """

@@ -63,7 +63,6 @@ def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedE
 
     Args:
         rules: how the model is measured.
-        reference: counts of windows.
         row: index of the window.
     """
     edges = np.array(rules.edges)
@@ -107,8 +106,6 @@ def estimated_metrics(
     Args:
         rules: how the model is measured.
         learned: result of `learn_estimates` for the same rules.
-        counts: counts of windows.
-        rows: indices of the windows.
     """
     refused = [learned.refusals(each) for each in class_differs(rules, counts)[rows].tolist()]
     return {

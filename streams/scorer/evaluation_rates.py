@@ -32,14 +32,8 @@ class EvaluationRateSchedule:
         """Compute the rates that are due and write them.
 
         Args:
-            client: the warehouse.
-            registry: the contracts in force.
             now_ms: the time of the rates, Unix milliseconds.
             changed: models with new predictions or labels since the last call.
-
-        Raises:
-            WarehouseBusy: ClickHouse cannot answer now; the next call computes again.
-            WarehouseError: ClickHouse refuses.
         """
         arrived = set(changed)
         self._unchanged = {model: own for model, own in self._unchanged.items() if not own & arrived}

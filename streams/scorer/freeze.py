@@ -92,11 +92,6 @@ class Freezer:
     def freeze(self, client: Client, references: References, this: Pass) -> int | None:
         """Count the references that are due.
 
-        Args:
-            client: the warehouse.
-            references: the references in force.
-            this: the pass.
-
         Returns:
             The first window (start, Unix seconds) of the versions whose reference changed; None if there are none.
         """

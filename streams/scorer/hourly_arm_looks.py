@@ -48,9 +48,6 @@ class HourlyArmLooks:
         Proposals are written first: after a pass that broke off, the next one computes the same looks and finds them.
 
         Args:
-            client: the warehouse.
-            contract: the model's contract.
-            rules: its scoring rules.
             now_ms: the scorer's clock, Unix milliseconds.
             check_stop: called between arms; it raises to break off.
             has_changed: whether the pass counted arms.

@@ -48,7 +48,6 @@ class LabelDelayCurve:
         Args:
             ages: ascending, in seconds, shape (K,). The first share is that of labels up to the first age.
             age_s: age of the youngest prediction of each window, shape (W,).
-            length_s: length of the windows.
 
         Returns:
             Shape (W, K), decreasing along K.
@@ -75,8 +74,6 @@ def learn_label_delay(contract: Contract, rules: Rules, label_ages: pa.Table, cl
     """Learn the curve.
 
     Args:
-        contract: the model's contract.
-        rules: its rules.
         label_ages: rows of `warehouse.scoring.state.label_ages`.
         clock: the current event time. Predictions count as old as the youngest of their window.
     """

@@ -129,11 +129,7 @@ class ModelScorer:
         """Do the pass.
 
         Args:
-            client: the warehouse.
-            contract: the model's contract.
-            registry: its baselines.
             read_range: the rows to read; None if the model has no rows after the checkpoint.
-            clock: the current event time.
             now_ms: the scorer's clock.
         """
         changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, now_ms)

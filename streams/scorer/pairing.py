@@ -47,7 +47,6 @@ class Pairing:
         """Count the pairs of the windows that changed, and return the number of shadows read.
 
         Args:
-            client: the warehouse.
             rules: the model's scoring rules.
             this: the pass; its changed windows are those with new predictions or labels, and those still open.
             read_range: the rows to read; None if the model has no rows after the checkpoint.

@@ -54,8 +54,6 @@ def compute_rates(client: Client, contract: Contract, at: datetime) -> list[Stor
     """Compute the rates of a model's evaluators at a time, by version and prompt, and for all prompts together.
 
     Args:
-        client: the connection to read from.
-        contract: of the answering model.
         at: the end of the answers' event time, exclusive.
     """
     models = {name: evaluator_model(contract.model, name) for name in contract.evaluators}

@@ -39,7 +39,6 @@ class PerformanceJudge:
         """Build the columns of `performance`, except the revision, for windows of one length.
 
         Args:
-            length_s: length of the windows.
             state: rows of `warehouse.scoring.state.window_sums`.
             now_ms: the scorer's clock.
         """

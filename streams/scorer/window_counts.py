@@ -39,7 +39,6 @@ class SparseCells:
         """Return the sums of some windows and all cells, shape (len(windows), len(cells), 5).
 
         Args:
-            windows: distinct indices of windows.
             cells: numbers of cells, ascending; every cell of the windows must be among them.
         """
         dense = np.zeros((len(windows), len(cells), 5))

@@ -62,10 +62,7 @@ class Scorer:
         """Configure the scorer. It reads nothing before `run` or `score_once`.
 
         Args:
-            settings: the processor's settings.
             registry: returns the contracts and baselines in force.
-            report: its metrics.
-            connect_to: opens the warehouse.
             clock: Unix seconds.
             monotonic: seconds that never go back.
             grace_s: how long rows must be visible before the checkpoint advances past them; 0 if every insert is
@@ -89,11 +86,7 @@ class Scorer:
         self._choices: dict[str, dict[str, results.ReferenceChoice]] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Score pass after pass until `stop` is set. A running pass breaks off between statements.
-
-        Raises:
-            ProcessorError: ClickHouse refuses, and a retry cannot help.
-        """
+        """Score pass after pass until `stop` is set. A running pass breaks off between statements."""
         self._is_stopping = stop.is_set
         backoff = Backoff(RETRY_S, MAX_RETRY_S, report=self._report, sleep=lambda delay_s: self._rest(delay_s, stop))
         while not stop.is_set():
@@ -139,12 +132,7 @@ class Scorer:
         return stop.is_set()
 
     def score_once(self) -> PassResult:
-        """Do one pass over all models.
-
-        Raises:
-            WarehouseBusy: ClickHouse cannot answer now; the next call repeats the pass.
-            WarehouseError: ClickHouse refuses.
-        """
+        """Do one pass over all models."""
         start_s = self._monotonic()
         try:
             result = self._run_pass(self._open())
@@ -197,10 +185,7 @@ class Scorer:
         """Do one model's pass.
 
         Args:
-            client: the warehouse.
             registry: the contracts and baselines in force.
-            rules: the model's rules.
-            plan: what the pass covers.
             newest_ms: the newest event time of the model's rows after the checkpoint; None if there are none.
         """
         contract = registry.contracts[rules.model]

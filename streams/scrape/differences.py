@@ -39,8 +39,6 @@ class CounterHistory:
         """Return by how much a series grew since the scrape before; None if that is not known.
 
         Args:
-            name: the metric.
-            labels: of the series.
             value: its value now, finite and not negative; NaN if it could not be read.
         """
         together = self.added_together([(name, labels, value)])

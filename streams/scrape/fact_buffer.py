@@ -33,7 +33,6 @@ class FactBuffer:
         """Prepare the buffer; nothing is written before `start`.
 
         Args:
-            connect: opens ClickHouse.
             report: counts rows, retries and dropped rows.
             max_rows: rows that wait, beyond which the oldest are dropped.
         """

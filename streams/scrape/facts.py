@@ -51,7 +51,6 @@ class FactReader:
         """Prepare the reader.
 
         Args:
-            table: the names of metrics.
             model: the model that the target serves.
             instance: the target's address.
             labels: only series with these labels count.
@@ -69,7 +68,6 @@ class FactReader:
         """Return the rows of a scrape.
 
         Args:
-            exposition: its samples.
             at_ms: its time, Unix milliseconds.
 
         Raises:

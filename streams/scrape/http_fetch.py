@@ -22,7 +22,6 @@ def fetch(target: ScrapeTarget, timeout_s: float, token: str = "", *, max_bytes:
     """Return the body of a successful answer.
 
     Args:
-        target: the endpoint.
         timeout_s: seconds for everything after the name is resolved.
         token: sent as a bearer token; empty for none.
         max_bytes: a longer body is rejected.

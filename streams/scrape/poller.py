@@ -42,10 +42,7 @@ class TargetPoller:
         """Prepare the poller.
 
         Args:
-            target: the endpoint.
             fetch: returns the body of its answer.
-            buffer: receives the facts.
-            report: counts scrapes.
             interval_s: seconds between two scrapes.
             clock: Unix seconds.
         """

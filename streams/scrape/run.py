@@ -27,7 +27,6 @@ def run_scrape(settings: ProcessorSettings, scrape: ScrapeSettings) -> int:
     """Poll inference servers until SIGTERM or SIGINT; return the exit code.
 
     Args:
-        settings: the processor's settings.
         scrape: the targets and the interval.
     """
 
@@ -38,11 +37,7 @@ def run_scrape(settings: ProcessorSettings, scrape: ScrapeSettings) -> int:
 
 
 def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Report, stop: threading.Event) -> None:
-    """Poll all targets until `stop` is set.
-
-    Raises:
-        ProcessorError: the targets cannot be read, or ClickHouse refuses rows.
-    """
+    """Poll all targets until `stop` is set."""
     log = structlog.get_logger().bind(processor="scrape", instance=settings.instance)
     targets = scrape.parsed_targets()
     for target in targets:

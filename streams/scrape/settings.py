@@ -63,11 +63,7 @@ class ScrapeSettings:
     ] = field(default="", repr=False)
 
     def parsed_targets(self) -> tuple[ScrapeTarget, ...]:
-        """Return the targets.
-
-        Raises:
-            ProcessorError: there are none or too many, one cannot be read, or the token does not fit into a header.
-        """
+        """Return the targets."""
         entries = [entry for entry in map(str.strip, self.targets.split(",")) if entry]
         if not entries:
             raise ProcessorError(

@@ -66,14 +66,8 @@ def summarise_panes(
 
     Args:
         events: ordered by pane.
-        series: the coder of the baseline.
         pane: shape (n,), numbers the pane of each event from 0.
-        n_panes: the number of panes.
-        pane_s: the length of a pane.
         unregistered: whether the version has no baseline of its own.
-
-    Returns:
-        One summary per pane.
     """
     layout = series.layout
     counts = np.zeros((n_panes, layout.n_slices, layout.width), dtype=np.int64)

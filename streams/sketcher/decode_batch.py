@@ -28,8 +28,6 @@ class DecodeBatch:
         """Start an empty batch.
 
         Args:
-            from_json: decodes JSON messages.
-            from_arrow: decodes Arrow messages.
             replay: whether the sketcher runs on the replay clock.
             monotonic: seconds that never go back.
         """

@@ -47,12 +47,7 @@ class FlushPolicy:
         return self._monotonic() - self._opened_s
 
     def is_due(self, flush: Flush, assigned: Collection[int]) -> bool:
-        """Return whether the flush ends now.
-
-        Args:
-            flush: what it has read.
-            assigned: the assigned source partitions.
-        """
+        """Return whether the flush ends now."""
         if flush.must_end or self._is_full(flush) or self.age_s() >= self._settings.flush_s:
             return True
         if self.age_s() < MIN_FLUSH_S or not assigned:
@@ -88,7 +83,6 @@ def next_boundary_s(registry: Registry, now_s: float) -> float:
     Infinite without models.
 
     Args:
-        registry: the contracts.
         now_s: Unix seconds; the boundary lies after it.
     """
     paces = {

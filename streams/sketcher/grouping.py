@@ -40,7 +40,6 @@ class PaneGroups:
 
         Args:
             pane: shape (n,), each in [0, n_panes).
-            n_panes: number of panes.
             n_slices: number of slices, including `all`.
             dimensions: their values are the slices from 1 on.
         """
@@ -54,7 +53,6 @@ class PaneGroups:
 
         Args:
             cell: shape (n,), each in [0, width).
-            width: number of cells.
             mask: shape (n,), the events to count; None for all.
 
         Returns:

@@ -66,7 +66,6 @@ def rectangles(
     """Split slices × fields into rectangles (slice from, to, field from, to) that fit into one record each.
 
     Args:
-        layout: of the pane.
         sketch_bytes: sizes of the sketches of the slice `all`, one per field.
         slice_bytes: sizes of the summaries of slices, shape (n_slices, n_fields); None if there are none.
     """

@@ -65,7 +65,6 @@ class Sketcher:
         """Create the consumer and the producer; nothing is read before `run` or `flush_once`.
 
         Args:
-            settings: of the processor.
             registry: returns the contracts and baselines in force.
             report: counts events, dead letters and retries.
             clock: Unix seconds.
@@ -89,11 +88,7 @@ class Sketcher:
         self._decoders: tuple[Registry, JsonDecoder, ArrowDecoder] | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Flush after flush until `stop` is set.
-
-        Raises:
-            ProcessorError: an error that neither a retry nor a dead letter resolves.
-        """
+        """Flush after flush until `stop` is set."""
         freeze_heap()
         self._transactions.start()
         try:
@@ -109,12 +104,7 @@ class Sketcher:
     # ------------------------------------------------------------------------------------------ one flush
 
     def flush_once(self, stop: threading.Event) -> bool:
-        """Read and commit one flush; return whether anything was committed.
-
-        Raises:
-            Rebalanced: the flush is void.
-            ProcessorError: an error that neither a retry nor a dead letter resolves.
-        """
+        """Read and commit one flush; return whether anything was committed."""
         flush, policy = self.open()
         for partition in sorted(self._overtaken & self._consumer.positions.keys()):
             self._skip_lost(flush, partition)
@@ -148,11 +138,7 @@ class Sketcher:
         return Flush(membership, self._positions(), FlushSummaries(registry), ends), policy
 
     def read(self, flush: Flush) -> None:
-        """Read up to one full decode batch and add it to the flush.
-
-        Raises:
-            Rebalanced: the flush is void.
-        """
+        """Read up to one full decode batch and add it to the flush."""
         assert self._decoders is not None
         replay = self._settings.clock == "replay"
         batch = DecodeBatch(*self._decoders[1:], replay=replay, monotonic=self._monotonic)
@@ -214,11 +200,7 @@ class Sketcher:
         """Write the flush and its offsets in one transaction.
 
         Args:
-            flush: what is committed.
             counted_ms: when it was counted, Unix ms.
-
-        Raises:
-            Rebalanced: nothing was committed.
         """
         self._consumer.commit(self._transactions, self._messages(flush, counted_ms), flush.membership)
         self._report.count_committed(

@@ -81,12 +81,7 @@ def _function(function: Callable[..., Any], title: str = "") -> Iterator[str]:
 
 
 def _signature(function: Callable[..., Any], title: str) -> str:
-    """Write a function's signature as in its source, without `self` and `cls`.
-
-    Args:
-        function: The function.
-        title: The name to write.
-    """
+    """Write a function's signature as in its source, without `self` and `cls`."""
     shape = inspect.signature(function)
     parameters: list[str] = []
     is_keyword_only = False

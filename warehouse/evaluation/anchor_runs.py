@@ -175,15 +175,7 @@ def read_anchor_series(client: Client, model: str, evaluator: str) -> list[Ancho
 
 
 def store_anchor_run(client: Client, series: AnchorSeries, run: AnchorRun) -> JudgeDrift:
-    """Store a run with the evidence after it. Storing the same run again replaces it.
-
-    Returns:
-        The evidence.
-
-    Raises:
-        WarehouseError: ClickHouse rejects a query.
-        WarehouseBusy: ClickHouse does not answer; store the same run again.
-    """
+    """Store a run with the evidence after it. Storing the same run again replaces it."""
     drift = judge_drift([*(each for each in read_anchor_runs(client, series) if each.run_id != run.run_id), run])
     row = {
         **asdict(series),

@@ -119,16 +119,11 @@ def store_run(client: Client, run: EvalRun, at_ms: int) -> bool:
     """Store a run, its items first; a repeated call completes one that failed.
 
     Args:
-        client: the connection.
         run: of a named model.
         at_ms: time of the import, Unix ms.
 
     Returns:
         Whether the run is new.
-
-    Raises:
-        WarehouseError: the run is stored with another content, or ClickHouse rejects a query.
-        WarehouseBusy: ClickHouse does not answer.
     """
     stored = client.rows(
         "SELECT model, prompt, content_hash, scorer FROM eval_runs FINAL WHERE run_id = {run:String}",
@@ -225,9 +220,6 @@ def store_acceptances(client: Client, runs: Sequence[tuple[StoredRun, str]], by:
     """Record that runs are accepted, each with the reason.
 
     Args:
-        client: the connection.
-        runs: the runs and the evidence.
-        by: who accepts them.
         at_ms: time of the decision, Unix ms.
     """
     rows = [

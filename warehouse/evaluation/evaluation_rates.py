@@ -70,8 +70,6 @@ def read_evaluation_rates(
     Labels must be of a random part of the evaluated answers (`sketches.judges.strata`).
 
     Args:
-        client: the connection to read from.
-        evaluator_models: the models of the evaluators.
         since: the start of the range, inclusive.
         until: its end, exclusive.
         by: what divides answers into groups, besides the evaluator and its version; `prompt and all` adds a group of

@@ -33,8 +33,6 @@ def read_evaluator_trust(
     have scores.
 
     Args:
-        client: the connection to read from.
-        evaluator_models: the models of the evaluators.
         since: the start of the range, inclusive.
         until: its end, exclusive.
     """

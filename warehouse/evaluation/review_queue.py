@@ -141,8 +141,6 @@ def uniform_hash(purpose: str, evaluator_model: str, event_id: str) -> float:
 
     Args:
         purpose: `gold`, `learning` or `second`; the samples of two purposes are independent.
-        evaluator_model: the evaluator's model.
-        event_id: the answer's id.
     """
     return _hash(purpose, evaluator_model, event_id) / 2**64
 
@@ -159,10 +157,7 @@ def read_queue(
     """Choose answers whose text is published, and that this reviewer has not labelled.
 
     Args:
-        client: the connection to read from.
-        source: the answers.
         reviews: all labels of the evaluator so far.
-        reviewer: who reviews.
         purpose: `gold` chooses at random among the answers with a result; `learning` chooses among those whose score is
             near the boundary between the classes, whose votes had no majority, or that evaluators judge differently.
         share: the probability of each of them, above 0 and at most 1.

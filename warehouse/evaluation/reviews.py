@@ -59,8 +59,6 @@ def read_reviews(
     """Read the latest label of each reviewer and answer, without those that were taken back, in order of their time.
 
     Args:
-        client: the connection to read from.
-        evaluator_model: the evaluator's model.
         reviewer: only the labels of this reviewer.
         since: only labels from this time on.
     """
@@ -128,12 +126,7 @@ class ReviewAgreement:
 def review_agreement(
     reviews: Sequence[Review], least_items: tuple[int, int] = (LEAST_ITEMS, LEAST_ITEMS)
 ) -> ReviewAgreement:
-    """Compare the labels of reviewers. Answers that people did not decide do not count in the agreement.
-
-    Args:
-        reviews: the labels.
-        least_items: as for `agreement`.
-    """
+    """Compare the labels of reviewers. Answers that people did not decide do not count in the agreement."""
     reviewers = tuple(sorted({each.reviewer for each in reviews}))
     answers = sorted({(each.id, each.version) for each in reviews})
     codes = _codes(reviews, reviewers, answers)

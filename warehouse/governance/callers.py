@@ -27,7 +27,6 @@ def model_callers(client: Client, model: str, member: str, since: datetime) -> l
 
     Args:
         client: the connection; its user may read predictions.
-        model: the model.
         member: the member of the context that names them.
         since: start of the range of predictions, in event time.
     """

@@ -113,12 +113,7 @@ def _time(value: object, now: datetime) -> datetime:
 
 
 def add_changes(client: Client, changes: Iterable[Change]) -> None:
-    """Write reported changes. A repeated change replaces itself, so a report can be repeated after a failure.
-
-    Raises:
-        WarehouseBusy: ClickHouse does not answer.
-        WarehouseError: ClickHouse refuses.
-    """
+    """Write reported changes. A repeated change replaces itself, so a report can be repeated after a failure."""
     insert_records(client, "changes", list(changes))
 
 
@@ -138,9 +133,7 @@ def read_changes(client: Client, model: str | None, start: datetime, end: dateti
     """Read all changes in [start, end), in order of time.
 
     Args:
-        client: the connection.
         model: changes of this model, and those that may concern every model; None: all but those of drills.
-        start: start of the range.
         end: its end, exclusive.
     """
     of_model = NO_DRILLS if model is None else "model IN ('', {model:String})"

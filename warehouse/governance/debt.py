@@ -179,11 +179,7 @@ class DebtRows:
 
 
 def bytes_per_row(client: Client) -> dict[str, float]:
-    """Return the mean size of a row on disk by table; tables without rows are left out.
-
-    Raises:
-        WarehouseError: the user may not read `system.parts`.
-    """
+    """Return the mean size of a row on disk by table; tables without rows are left out."""
     rows = client.rows(
         "SELECT table, sum(bytes_on_disk) / sum(rows) FROM system.parts "
         "WHERE database = currentDatabase() AND active GROUP BY table HAVING sum(rows) > 0"
@@ -197,14 +193,8 @@ def count_rows(
     """Count the rows of a model with one of the values in a column, and those whose time is from `start` to `at`.
 
     Args:
-        client: the connection to read from.
-        table: the table.
         time: its column of event time.
-        model: the model.
-        column: the column.
-        values: the values.
         start: start of the range of time.
-        at: its end.
     """
     time, column = identifier(time), identifier(column)
     [(rows, recent)] = client.rows(

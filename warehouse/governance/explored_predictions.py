@@ -51,8 +51,6 @@ class EntityPredictions:
         """Select predictions.
 
         Args:
-            client: the connection to read from.
-            model: the model.
             entity: the column (`context`, `strings` or `numbers`) and the member that name the entity.
             start: start of the event time.
             end: its end, exclusive.

@@ -105,7 +105,6 @@ def store_lineage(client: Client, contracts: Sequence[Contract], applied_ms: int
 
     Args:
         client: the connection to insert through.
-        contracts: the contracts.
         applied_ms: the time, Unix milliseconds.
 
     Raises: as `insert_columns`.

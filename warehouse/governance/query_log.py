@@ -76,8 +76,6 @@ def read_users(client: Client, since: datetime, log: str = QUERY_LOG) -> list[Us
 
     Args:
         client: the connection; its user needs SELECT on the query log.
-        since: start of the range.
-        log: the table of the log.
 
     Raises:
         QueryLogMissing: there is no log that can be read.

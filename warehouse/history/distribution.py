@@ -62,10 +62,7 @@ def counted_ranges(client: Client, model: str, start_s: int, end_s: int) -> list
     """List the ranges in which a model's versions were counted, by version, then time.
 
     Args:
-        client: the connection to read from.
-        model: the model.
         start_s: the start of the requested range, Unix seconds.
-        end_s: its end.
     """
     return rows_of(
         client,
@@ -98,14 +95,7 @@ def pane_rows(
     panes. A late event may take a minute to reach its day.
 
     Args:
-        client: the connection to read from.
-        model: the model.
-        version: the version.
-        baseline_id: the baseline of the panes.
-        slice_name: the slice.
-        field: the field.
         start_s: the start of the range, Unix seconds.
-        end_s: its end.
         days: whether to use daily rollups; otherwise no row is longer than an hour or a pane.
 
     Returns:

@@ -127,9 +127,6 @@ def recorded_predictions(client: Client, model: str, ranges: Offsets, since: dat
     """Count a model's raw predictions in offset ranges.
 
     Args:
-        client: the connection to read from.
-        model: the model.
-        ranges: the offsets.
         since: a lower bound of the received time.
     """
     return _recorded(client, "predictions", model, ranges, since)
@@ -154,9 +151,6 @@ def label_outcomes(
     """Count a model's labels in offset ranges by what the recorder and the scorer have done with them.
 
     Args:
-        client: the connection to read from.
-        model: the model.
-        ranges: the offsets.
         since: a lower bound of the received time.
         raw_share: the share of predictions that the contract records.
     """
@@ -213,7 +207,6 @@ def problem_query(kind: str, model: str, name: str) -> str:
 
     Args:
         kind: `unseen`, `wrong_type`, `undeclared_label`, `unmatched` or `late`.
-        model: the model.
         name: the field of unseen values.
     """
     of_model = "WHERE model = '{}'".format(model.replace("'", "''"))

@@ -36,8 +36,6 @@ def field_traffic(client: Client, model: str, days: int = TRAFFIC_DAYS) -> list[
     Windows that are recorded only in part, or contain a change of the baseline, are left out.
 
     Args:
-        client: the warehouse.
-        model: the model.
         days: days before the model's sealed time.
     """
     recent = (

@@ -94,7 +94,6 @@ def pane_sums(
     """Sum panes that start in [start_s, end_s), per slice and field, and per time bucket if bucket lengths are given.
 
     Args:
-        client: the connection to read from.
         panes: the version and baseline; the range of `panes` is ignored.
         by_s: bucket lengths in seconds; buckets start at multiples of the length since 1970.
         only: one slice; empty for all.
@@ -134,9 +133,7 @@ def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: 
     """Read the sketches of the slice `all` from `panes`, or from the hourly rows of `rollups`.
 
     Args:
-        client: the connection to read from.
         table: `panes` or `rollups`.
-        panes: the version and baseline.
         start_s: the start of the range of pane starts, Unix seconds.
         end_s: its end, exclusive.
 

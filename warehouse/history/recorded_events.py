@@ -43,9 +43,6 @@ def recorded_predictions(
     """Read the raw predictions of a range of event time, in order of time.
 
     Args:
-        client: the connection to read from.
-        model: the model.
-        version: its version.
         members: members of events (`features.x`, `context.y`, …) with the types of their fields; None: no field's.
         since: first event time of the range.
         until: its end, which is not part of it.

@@ -42,10 +42,6 @@ def insert_reports(client: Client, reports: Sequence[ProcessorReport]) -> None:
 
     If the second insert fails, the next report makes up for counters; one sample of each gauge is lost.
 
-    Args:
-        client: the connection to insert through.
-        reports: the reports.
-
     Raises: as `insert_columns`.
     """
     insert_records(client, "processors", reports)

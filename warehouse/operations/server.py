@@ -65,7 +65,6 @@ def tables(client: Client, database: str = "", *, stored: bool = False) -> list[
     """Return the tables that this user may use, in order.
 
     Args:
-        client: the connection to read from.
         database: their database; empty for that of the connection.
         stored: whether only tables that store rows are returned, and no views.
     """
@@ -78,11 +77,7 @@ def tables(client: Client, database: str = "", *, stored: bool = False) -> list[
 
 
 def probe_read(client: Client, table: str) -> bool:
-    """Read no rows of a table; return False if it does not exist.
-
-    Raises:
-        WarehouseError: this user may not read it.
-    """
+    """Read no rows of a table; return False if it does not exist."""
     return _probe(client, f"SELECT 1 FROM {identifier(table)} LIMIT 0")
 
 
@@ -90,9 +85,6 @@ def probe_write(client: Client, table: str) -> bool:
     """Write no rows to a table of `SCHEMAS`; return False if it does not exist.
 
     The statement reads no table, because most processors may not read the tables that they write.
-
-    Raises:
-        WarehouseError: this user may not write to it.
     """
     return _probe(client, f"INSERT INTO {identifier(table)} ({SCHEMAS[table].names[0]}) SELECT NULL LIMIT 0")
 

@@ -18,7 +18,6 @@ def store_serving_sections(client: Client, contracts: Sequence[Contract], applie
 
     Args:
         client: the connection to insert through.
-        contracts: the contracts.
         applied_ms: the time, Unix milliseconds.
 
     Raises: as `insert_columns`.

@@ -139,7 +139,6 @@ def freshness(client: Client, *, drills: bool = False) -> list[FreshnessRow]:
     """Read the freshness of each version of each model, by model and version.
 
     Args:
-        client: the connection to read from.
         drills: whether models of drills are included, which the view leaves out.
     """
     view = "all_model_freshness" if drills else "model_freshness"

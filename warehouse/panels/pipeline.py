@@ -110,7 +110,6 @@ def _none(name: str, steps: str, total: str, *, grain_s: int, period_s: int) -> 
     """Return the query for a line at 0 that shows that nothing was counted; no row if something was.
 
     Args:
-        name: name of the query.
         steps: what follows `SELECT time`: the steps at which somebody counted. Not observed is not zero.
         total: SELECT statement of the number of things that were counted in the range.
         grain_s: time resolution of the source in seconds.

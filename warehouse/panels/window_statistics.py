@@ -13,8 +13,6 @@ def window_statistics(name: str, field: str, *columns: str) -> PanelQuery:
     """Return the query for columns of `latest_distances`, such as `p50`, of one field and all events.
 
     Args:
-        name: name of the query.
-        field: the field.
         columns: columns of the table, each a series.
     """
     numbers = ", ".join(f"max({finite(f'stats.{column}')}) AS {column}" for column in columns)

@@ -104,11 +104,7 @@ def last_comparisons(client: Client, model: str) -> list[ArmComparison]:
 
 
 def write_comparisons(client: Client, rows: Sequence[ArmComparison], now_ms: int) -> None:
-    """Store looks; a look that is written again replaces itself.
-
-    Raises:
-        WarehouseBusy: ClickHouse is temporarily unavailable: write the same rows again.
-    """
+    """Store looks; a look that is written again replaces itself."""
     names = [each for each in SCHEMAS["arm_comparisons"].names if each != "compared_at"]
     insert_rows(
         client,

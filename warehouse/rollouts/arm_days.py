@@ -45,11 +45,6 @@ def arm_days(client: Client, model: str, test: ArmTest, control: str, arm: str, 
     """Read the daily sums of every slice, `all` first; none if neither arm has been counted.
 
     Args:
-        client: the connection to read from.
-        model: the model.
-        test: the test.
-        control: the arm to compare with.
-        arm: the arm to judge.
         basis: the hash of the scoring rules.
         zone: the time zone whose midnights divide days.
     """

@@ -51,11 +51,6 @@ def arm_hours(
     """Read the sums of the slice `all` since the first window with both arms, for `MAX_DAYS`; None if there is none.
 
     Args:
-        client: the connection to read from.
-        model: the model.
-        test: the test.
-        control: the arm to compare with.
-        arm: the arm to judge.
         basis: the hash of the scoring rules.
         columns: columns of `arm_counts` to read; `predictions` is always there.
     """

@@ -78,17 +78,12 @@ def sample_ratio(client: Client, contract: Contract, at_ms: int | None = None) -
     """Check the sample ratio of a contract's arms; `write_ratio` stores the result, which the next check builds on.
 
     Args:
-        client: the connection to read from.
         contract: the model's contract in effect.
         at_ms: the time of the check in Unix milliseconds; now by default.
 
     Returns:
         The check; None if the contract defines no arms. If no raw predictions are recorded, the check has no units,
         the previous p, and the level `insufficient` if p is 1.
-
-    Raises:
-        WarehouseBusy: ClickHouse is temporarily unavailable.
-        WarehouseError: ClickHouse rejects the queries.
     """
     if contract.arms is None or len(contract.arms.shares) < 2:
         return None
@@ -116,12 +111,7 @@ def sample_ratio(client: Client, contract: Contract, at_ms: int | None = None) -
 
 
 def write_ratio(client: Client, ratio: ArmRatio) -> None:
-    """Store a check in the table `arm_ratios`, one row per arm; idempotent.
-
-    Raises:
-        WarehouseBusy: ClickHouse is temporarily unavailable: write the same check again.
-        WarehouseError: the check does not fit the table.
-    """
+    """Store a check in the table `arm_ratios`, one row per arm; idempotent."""
     total = ratio.units
     rows = [
         {
@@ -148,7 +138,6 @@ def last_check(client: Client, contract: Contract) -> ArmRatio | None:
     """Read the last stored check of a contract's test; None if there is none.
 
     Args:
-        client: the connection to read from.
         contract: the model's contract in effect, with arms.
     """
     assert contract.arms is not None

@@ -33,7 +33,6 @@ def offset_ranges(client: Client, parameters: Mapping[str, object], since_s: int
     """Return the offsets of the raw rows behind pairs that the scorer has processed.
 
     Args:
-        client: the connection to read from.
         parameters: `model` and `of`.
         since_s: start of the first score window, Unix seconds.
         until_s: end of the last one.
@@ -67,7 +66,6 @@ def first_window(client: Client, parameters: Mapping[str, object]) -> int:
     """Return the first stored window (start, Unix seconds) of a candidate, or 0.
 
     Args:
-        client: the connection to read from.
         parameters: `model`, `candidate`, `of` and `basis`.
     """
     ((start_s,),) = client.rows(
@@ -98,7 +96,6 @@ def changed_windows(
     """Return the windows (starts) whose pairs may have been changed by rows after the offsets, or by other settings.
 
     Args:
-        client: the connection to read from.
         rules: the model's scoring rules.
         parameters: `model`, `candidate`, `of`, `basis` and `settings`.
         offsets: the last offsets that count.
@@ -135,7 +132,6 @@ def expired_windows(client: Client, rules: Rules, parameters: Mapping[str, objec
     Requests and events of the candidate expire independently.
 
     Args:
-        client: the connection to read from.
         rules: the model's scoring rules.
         parameters: `model`, `candidate`, `of` and `basis`.
         windows: the windows (starts).

@@ -37,13 +37,9 @@ def shadow_days(
     """Read the daily sums of every slice, `all` first.
 
     Args:
-        client: the connection to read from.
-        model: the model.
-        candidate: the candidate's version.
         of: the version whose answers are used.
         basis: the hash of the scoring rules.
         settings: the hash of the settings of pairs.
-        timezone: whose midnights divide days.
     """
     parameters = {"model": model, "candidate": candidate, "of": of, "basis": basis, "settings": settings}
     parameters["zone"] = timezone
@@ -54,8 +50,6 @@ def matured_until(client: Client, model: str, of: str = "") -> int:
     """Return the time (Unix seconds) up to which the labels of all windows of a version are mature; 0 without any.
 
     Args:
-        client: the connection to read from.
-        model: the model.
         of: the version; empty for all versions.
     """
     parameters = {"model": model, "of": of}
@@ -102,11 +96,9 @@ def read_totals(
     """Read the totals of all windows with requests.
 
     Args:
-        client: the connection to read from.
         parameters: `model`, `candidate`, `of`, `basis`, `settings`, `zone`, and those of the source. Columns that
             depend on the settings of pairs count windows with these settings only.
         source: SQL with the columns of `shadow_pairs`.
-        query_settings: a SETTINGS clause of the query.
     """
     sums = ", ".join(
         f"sumIf({name}, {_SAME_SETTINGS})" if name in _SETTINGS_SUMS else f"sum({_whole(name)})" for name in COUNTED
@@ -134,7 +126,6 @@ def days_of(totals: PairTotals, matured_s: int) -> list[ShadowDays]:
     """Return the daily sums of every slice, `all` first.
 
     Args:
-        totals: the totals of all windows.
         matured_s: the time up to which labels are mature, Unix seconds.
     """
     by_slice: dict[str, list[tuple[Any, ...]]] = {}

@@ -46,7 +46,6 @@ def read_histograms(client: Client, parameters: Mapping[str, Any]) -> PairHistog
     """Read the histograms of all pairs.
 
     Args:
-        client: the connection to read from.
         parameters: `model`, `candidate`, `of`, `basis` and `zone`, whose hours are used.
     """
     ((of_primary, of_candidate),) = client.rows(
@@ -60,7 +59,6 @@ def latency_by_hour(client: Client, parameters: Mapping[str, Any]) -> list[HourL
     """Return the latency of both versions by local hour of the day, for the hours with pairs that have one.
 
     Args:
-        client: the connection to read from.
         parameters: `model`, `candidate`, `of`, `basis` and `zone`, whose hours are used.
     """
     rows = client.rows(
@@ -75,7 +73,6 @@ def rank_correlation(client: Client, parameters: Mapping[str, Any]) -> float:
     """Return the rank correlation of both versions' scores over all pairs; NaN without any.
 
     Args:
-        client: the connection to read from.
         parameters: `model`, `candidate`, `of` and `basis`.
     """
     ((cells,),) = client.rows(f"SELECT sumMap(score_bins) {_FROM_PAIRS}", parameters)

@@ -25,10 +25,6 @@ def store_missing(client: Client, records: Iterable[PromptRecord]) -> StoredProm
     """Add the rows that ClickHouse lacks, so that a repeated call completes one that failed.
 
     The rows of `changes` come first: a version or label that has its row has also been logged.
-
-    Raises:
-        WarehouseError: ClickHouse rejects a query.
-        WarehouseBusy: ClickHouse does not answer.
     """
     stored_versions = set(client.rows("SELECT name, version FROM prompts"))
     stored_labels = set(client.rows("SELECT name, label, sequence FROM prompt_labels"))
@@ -112,12 +108,7 @@ def _label_change(record: PromptLabel) -> Mapping[str, Any]:
 
 
 def read_prompt(client: Client, name: str, version: int) -> dict[str, Any] | None:
-    """Read a version of a prompt: `name`, `version`, `template` and `config`; None if it is not registered.
-
-    Raises:
-        WarehouseError: ClickHouse rejects the query.
-        WarehouseBusy: ClickHouse does not answer.
-    """
+    """Read a version of a prompt: `name`, `version`, `template` and `config`; None if it is not registered."""
     rows = client.rows(
         "SELECT template, is_chat, config FROM prompts FINAL WHERE name = {name:String} AND version = {version:UInt32}",
         {"name": name, "version": version},

@@ -80,12 +80,9 @@ def look_rows(
     """Return the rows of one look: the decision, the criteria, and the slices with pairs.
 
     Args:
-        model: the model.
         versions: the candidate and the version that answers the same requests.
         basis: the hash of the scoring rules.
         timezone: whose midnights divide days.
-        look_day: the day.
-        decision: the decision of the look.
         judged_ms: the scorer's clock, in Unix milliseconds.
         is_canary: whether the decision is about the new primary.
     """
@@ -120,8 +117,6 @@ def remove_others(
     """Remove the rows of a candidate that belong to other looks: of days, slices or criteria that no longer exist.
 
     Args:
-        client: the warehouse.
-        model: the model.
         versions: the candidate and the version that answers the same requests.
         looks: all looks whose rows stay.
         judged_ms: the time of removal, in Unix milliseconds; after that of the rows.

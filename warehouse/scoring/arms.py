@@ -101,10 +101,7 @@ def count_arms(
     Of two rows of a window the one with more records counts, so a row stays after its raw rows expire.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules; they have arms.
-        dimensions: the slice dimensions.
-        windows: the windows.
         now_ms: the scorer's clock.
         has_repeats: the result of `warehouse.scoring.state.has_repeated_ids` for the windows.
     """

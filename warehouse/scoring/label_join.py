@@ -51,7 +51,6 @@ def join_query(
 
     Args:
         rules: the model's scoring rules.
-        dimensions: the slice dimensions.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
         extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`, `status_text`,
             `loss_cell`; with `rules.arms` also `arm_name`, `arm_unit`, `unit_bucket`.
@@ -238,7 +237,6 @@ def value_of(column: str, *, is_open: bool) -> str:
     """Return the expression for the value of a label or class, by its form; empty if the text is no form.
 
     Args:
-        column: The text.
         is_open: Whether a text without a form is a value of its own.
     """
     known = "{forms:Array(String)}, {form_values:Array(String)}"

@@ -123,11 +123,8 @@ def read_new_predictions(
     """Count a model's predictions after a checkpoint, by hour.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules.
         start: the current checkpoint of the predictions.
-        next_start: the next checkpoint.
-        table: the table of the predictions.
     """
     rows = client.rows(
         f"SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, {_row_counts(next_start)} FROM {table} "
@@ -157,10 +154,8 @@ def assign_earlier_labels(
     Call it after `index_hours`.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules.
         start: the current checkpoint of the predictions.
-        hours: the hours of the new predictions.
         detected_on: the day (since 1970) to store with duplicates.
 
     Returns:
@@ -226,10 +221,8 @@ def assign_new_labels(
     If a model records a share of predictions, labels of unrecorded ids are ignored.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules.
         start: the current checkpoint of the labels.
-        next_start: the next checkpoint.
         assigned: the labels after this checkpoint that are already assigned; if they are unchanged, nothing is written.
     """
     after_start = f"model = {{model:String}} AND {is_after(start)}"

@@ -47,10 +47,7 @@ def pair_windows(
     Of two rows of a window and slice the one with more records counts, so a row stays after its raw rows expire.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules; they name a candidate.
-        dimensions: the slice dimensions.
-        windows: the windows.
         now_ms: the scorer's clock.
         has_repeats: the result of `warehouse.scoring.state.has_repeated_ids` for the windows.
     """
@@ -102,7 +99,6 @@ def uncounted_hours(client: Client, rules: Rules, first_s: float) -> set[int]:
     all belong to others has no row either: counting it again changes nothing.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules.
         first_s: the candidate's first window (start, Unix seconds); infinite for none.
     """

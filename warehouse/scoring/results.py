@@ -52,8 +52,6 @@ def revise(client: Client, model: str, window: str, columns: Mapping[str, Any]) 
     """Write the rows of `performance` that differ from their latest revision.
 
     Args:
-        client: the warehouse.
-        model: the model of all rows.
         window: the window length of all rows.
         columns: the columns of `performance` except the revision: arrays or lists of equal length.
 
@@ -223,7 +221,6 @@ def write_references(client: Client, rows: Sequence[Mapping[str, Any]], now_ms: 
     It replaces the version's earlier reference, whatever the clock says.
 
     Args:
-        client: the warehouse.
         rows: all rows of one version, without `frozen_at`.
         now_ms: the scorer's clock.
     """

@@ -46,9 +46,7 @@ def count_reference(
     """Count score windows as one, without labels that took longer than an age; writes nothing.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules.
-        dimensions: the slice dimensions.
         windows: the score windows (starts, Unix seconds).
         age_s: the largest label age to count.
         has_repeats: the result of `has_repeated_ids` for the windows.
@@ -65,7 +63,6 @@ def window_sums(client: Client, rules: Rules, length_s: int, windows: Sequence[i
     """Read windows of one length (starts, Unix seconds) as sums of their score windows.
 
     Args:
-        client: the warehouse.
         rules: the model's scoring rules.
         length_s: length of the windows, a multiple of the score window.
         windows: their starts. They differ from `origin_s` by multiples of the length.

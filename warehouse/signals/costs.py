@@ -97,8 +97,6 @@ def budget_use(model: str, budgets: dict[Period, float], threshold: float = 1.0)
     four weeks. With fewer than three days, or seven for a month, there is no forecast, and what is spent counts.
 
     Args:
-        model: the model.
-        budgets: US dollars by period.
         threshold: the share.
     """
     budget = f"transform(key, {list(budgets)!r}, {[float(value) for value in budgets.values()]!r}, nan)"

@@ -16,7 +16,6 @@ def drills_overdue(model: str, rule: str, threshold_s: float) -> Signal:
     sets the rule. Drills that ended more than three thresholds before the newest one do not count.
 
     Args:
-        model: the model.
         rule: the rule's name, which the text of the contract contains.
         threshold_s: the threshold in seconds.
     """

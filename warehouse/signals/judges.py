@@ -21,7 +21,6 @@ def judge_findings(model: str, judges: Sequence[str]) -> Signal:
     judge before.
 
     Args:
-        model: the answering model.
         judges: its judges with anchors, as the contract names them.
     """
 

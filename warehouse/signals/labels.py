@@ -82,10 +82,7 @@ def measured_drop(
     it has one. Of several versions the worst counts.
 
     Args:
-        model: the model.
         metrics: metrics for which larger is better, or with `relative` errors.
-        window: name of the window.
-        window_s: its length.
         horizon_s: age up to which labels are expected.
         threshold: the margin: in points, or with `relative` as a share of the reference.
         relative: whether the metrics are errors, compared relative to the reference.

@@ -16,7 +16,6 @@ def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
     """Return the signal of the seconds since the latest report of each processor kind.
 
     Args:
-        kinds: the processor kinds.
         threshold: the threshold in seconds.
     """
 

@@ -122,7 +122,6 @@ def point_sql(
     """Return the query for the label (a String) and one number per key at one time.
 
     Args:
-        signal: the signal.
         column: `value`, `low`, `high` or `observed`.
         at: the time in Unix seconds; by default the end of Grafana's range.
         shown_s: if given, the labels of `DETAILS` are added, and `from` is this many seconds before `to`.
@@ -144,9 +143,7 @@ def series_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime = "en
     The columns are `at`, `key`, `value`, `low`, `high`, `growth`, `observed`, `version`, `window`, `end` and `reason`.
 
     Args:
-        signal: the signal.
         period: the range; earlier facts are read if they still apply in it.
-        fact_time: the time from which facts count.
         step_s: times are rounded up to multiples of this number of seconds, an SQL expression.
 
     Returns:

@@ -80,9 +80,6 @@ def psi(
     window with at least `ALONE_EVENTS` events is above the fast threshold.
 
     Args:
-        model: the model.
-        fields: the fields.
-        long: the long window.
         short: the short window; equal to `long` if there is only one.
         pane: the timing of the model's panes.
         threshold: PSI that both windows exceed.
@@ -131,8 +128,6 @@ def rate(
     It exceeds the threshold only if its whole interval does, and p is below `RATE_P`.
 
     Args:
-        model: the model.
-        fields: the fields.
         kinds: `null`, `invalid`, `below`, `above`, `unseen`.
         window: the only window that is read.
         pane: the timing of the model's panes.

@@ -30,13 +30,8 @@ def cost(
     output tokens; each is charged once. If they are not known, all input and output tokens have the ordinary price.
 
     Args:
-        contract: The contract, with `prices`.
-        version: The version that answered.
-        input_tokens: All input tokens.
-        output_tokens: All output tokens.
         cached_input_tokens: Input tokens that were read from a cache.
         cache_write_input_tokens: Input tokens that were written to a cache.
-        reasoning_output_tokens: Output tokens of reasoning.
         at: The time of the call, aware; by default now.
 
     Raises:
@@ -66,11 +61,6 @@ def price_of(contract: Contract, version: str, at: datetime) -> TokenPrice | Non
 
     Of the patterns that match, the first in the contract that has a price at this time decides; of its prices the
     latest that has begun.
-
-    Args:
-        contract: The contract.
-        version: The version.
-        at: The time, aware.
 
     Raises:
         ValueError: `at` has no time zone.

@@ -69,17 +69,14 @@ class TopicReader:
 
         Args:
             settings: librdkafka settings with `bootstrap.servers`.
-            topic: The topic.
             name: Name of the reader: of its thread, its client and its group. librdkafka requires a group name; the
                 reader joins no group and commits nothing.
             on_message: Called with each message, and whether it was written after the reader had caught up.
             on_tick: Called at least every `POLL_S` seconds while Kafka answers, and every `CONNECT_S` while it does
                 not.
             purpose: What is read, for the log: "the state of model m".
-            log: The logger of failures.
             on_current: Called when the reader has read all that Kafka holds, and again every `PROBE_EVERY_S` seconds
                 while that is so. Without it, the reader does not find out.
-            factory: Creates a consumer.
         """
         self._settings = {
             "group.id": f"{name}-reader",

@@ -215,9 +215,6 @@ def epoch_ms(at: Any) -> int:
 def event_id(value: Any) -> str:
     """Convert an id to text.
 
-    Args:
-        value: The id.
-
     Raises:
         InvalidEvent: The id is missing or empty.
     """
@@ -231,9 +228,6 @@ def event_id(value: Any) -> str:
 
 def label_value(value: Any) -> bool | int | float | str:
     """Convert a label to a flag, a finite number or text.
-
-    Args:
-        value: The label.
 
     Raises:
         InvalidEvent: The label is none of these.

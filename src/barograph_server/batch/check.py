@@ -47,18 +47,14 @@ def check(
     """Check a Parquet, CSV or Arrow file against a contract. Needs memory for one batch of rows.
 
     Args:
-        data: the file.
         contract: the contract, or the path of its file.
         time: the column of event times; by default `at` if the file has it.
         id: the column of ids; this and the following by default as in the contract's `columns`.
-        score: the column of the score.
         class_: the column of the predicted class.
-        label: the column of labels.
         without: columns that are not features.
         sample: check only this many rows, evenly spread from the first to the last.
 
     Raises:
-        LoadError: the file cannot be read, or lacks a named column.
         ContractError: the contract cannot be read.
     """
     path, at = Path(data), time

@@ -28,13 +28,11 @@ def rates(model: str, *, by: By = "prompt", since: str = "30d", settings: Settin
     """Read how many answers are faulty, corrected by the labels of people.
 
     Args:
-        model: the answering model.
         by: what divides answers into groups, besides the evaluator and its version.
         since: the start of the answers' event time: a time, or how long ago.
         settings: the settings, or their file.
 
     Raises:
-        CommandError: the model has no contract or no evaluators, or an argument does not fit.
         ContractError: the contract cannot be read.
         WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """

@@ -65,11 +65,7 @@ class LoopReport:
 
 
 def read_report(client: Client, contract: Contract, options: LoopOptions) -> LoopReport:
-    """Read the predictions and measure.
-
-    Raises:
-        CommandError: there are no predictions, an option names nothing, or an entity has too many predictions.
-    """
+    """Read the predictions and measure."""
     entity = _entity_column(contract, options.entity)
     predictions = EntityPredictions(client, contract.model, entity, options.start, options.end)
     population = predictions.population()

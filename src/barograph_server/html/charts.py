@@ -48,7 +48,6 @@ def level_strip(levels: Sequence[tuple[str, str, str]], description: str) -> str
 
     Args:
         levels: per period its label, its level (empty without rows) and a tooltip.
-        description: for screen readers.
     """
     n = len(levels)
     marks = []

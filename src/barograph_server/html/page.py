@@ -41,8 +41,6 @@ def html_table(
     """Render a table.
 
     Args:
-        columns: the headings.
-        rows: the cells.
         numbers: indices of the columns aligned to the right.
         html: indices of the columns whose cells are HTML already.
     """

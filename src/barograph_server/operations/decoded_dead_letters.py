@@ -32,7 +32,6 @@ def decode_text(
     """Decode the bytes of a dead letter as text.
 
     Args:
-        dead_letter: the dead letter.
         contract: the contract of its model; None if there is none or it cannot be read.
         partials_topic: the name of the topic `partials`, whose records are not events.
         unmasked: whether to show all values.

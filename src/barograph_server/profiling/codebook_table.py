@@ -26,9 +26,6 @@ def read_texts(path: Path) -> list[str]:
 
     Texts that differ only in capitals and white space count once: otherwise held-out texts would also be training
     texts.
-
-    Raises:
-        CommandError: the file cannot be read, or a line is something else.
     """
     texts: dict[str, str] = {}
     try:
@@ -62,11 +59,7 @@ def _text_of(line: bytes, where: str) -> str:
 
 
 def read_vectors(path: Path) -> Vectors:
-    """Read a matrix with a row per text from a npy file.
-
-    Raises:
-        CommandError: the file cannot be read, or holds something else.
-    """
+    """Read a matrix with a row per text from a npy file."""
     try:
         vectors = np.load(path, allow_pickle=False)
     except OSError as error:

@@ -25,7 +25,6 @@ def with_columns(contract: Contract, **columns: str | None) -> Contract:
     """Return the contract with the columns that options name.
 
     Args:
-        contract: The contract.
         columns: Attributes of `Columns`; None keeps the contract's.
     """
     named = {attribute: column for attribute, column in columns.items() if column is not None}
@@ -46,10 +45,6 @@ def event_names(columns: Columns, names: Sequence[str]) -> dict[str, str]:
 
     A column that has the name of a member whose column is another one is a feature: `score` becomes `features.score` if
     the score is the column `p`.
-
-    Args:
-        columns: The contract's columns.
-        names: The table's columns.
     """
     renamed = {column: member for column, member in named_columns(columns).items() if column in names}
     if columns.scores:

@@ -109,7 +109,6 @@ def open_csv(path: Path, types: Mapping[str, pa.DataType], names: list[str] | No
     """Open a CSV file in the dialect that `detect_dialect` finds. As in pandas, empty cells and NA are nulls.
 
     Args:
-        path: the file.
         types: the types of columns; the types of other columns are inferred from the first block.
         names: the columns to read; None for all.
     """

@@ -19,11 +19,7 @@ WITH_VALUES = frozenset({"constant field"})
 
 
 def debt_lines(settings: Settings, client: Client, contract: Contract, at: datetime) -> tuple[str, ...]:
-    """Run the checks of `barograph debt` without raw events; a line each, and one for all that is unknown.
-
-    Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-    """
+    """Run the checks of `barograph debt` without raw events; a line each, and one for all that is unknown."""
     try:
         report = run_checks(settings, client, [contract], at)
     except (GrafanaError, WarehouseError) as error:

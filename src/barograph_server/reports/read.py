@@ -77,16 +77,7 @@ def read_report(
     """Read all figures of a week and of the week before it.
 
     Args:
-        client: the connection to read from.
-        contract: the contract in force of the model.
         settings: routes and mute timings of the alert rules.
-        week: the week.
-        now: the time at which the report is made.
-
-    Raises:
-        CommandError: nothing was counted in the week.
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: ClickHouse rejects a query.
     """
     _check_recorded(client, contract.model, week)
     history = read_recorded_history(client, [contract.model])

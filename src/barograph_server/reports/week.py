@@ -13,11 +13,7 @@ _WEEK = re.compile(r"(\d{4})-W(\d{2})")
 
 
 def parse_week(text: str | None, zone: str, now: datetime) -> ReportedWeek:
-    """Parse an ISO week such as 2026-W47; None is the last week that is over.
-
-    Raises:
-        CommandError: it is no week, or it has not begun.
-    """
+    """Parse an ISO week such as 2026-W47; None is the last week that is over."""
     today = now.astimezone(ZoneInfo(zone)).date()
     if text is None:
         return week_of(today - timedelta(days=7), zone)

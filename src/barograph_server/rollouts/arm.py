@@ -34,7 +34,6 @@ def evaluate_arm(client: Client, model: str, arm: str) -> ArmEvaluation:
     """Decide about an arm from all days so far.
 
     Raises:
-        CommandError: the model has no contract, its contract has no such arm or no margins, or nothing was counted.
         ContractError: the contract cannot be read.
     """
     contract = read_contract(client, model)

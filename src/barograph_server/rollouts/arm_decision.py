@@ -63,7 +63,6 @@ def decide_about_arm(arms: Arms, slices: Sequence[ArmDays], arm: str, ratio: Arm
     Args:
         arms: the contract's section; it has margins.
         slices: the daily sums of control and arm by slice, `all` among them.
-        arm: the arm.
         ratio: the last check of the sample ratio; None if there is none yet.
     """
     (whole,) = (each for each in slices if each.slice == ALL)

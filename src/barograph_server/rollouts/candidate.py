@@ -89,13 +89,9 @@ def read_test(client: Client, model: str, candidate: str | None = None) -> Candi
     """Read the contract in force of a model and its candidate.
 
     Args:
-        client: the connection to read from.
-        model: the model.
         candidate: the candidate that the caller expects; None: that of the contract.
 
     Raises:
-        CommandError: the model has no contract, its contract names no candidate or another one, or its pairs cannot
-            be measured.
         ContractError: the contract cannot be read.
     """
     history = queries.contract_history(client, model)
@@ -109,7 +105,6 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
     """Read the candidate of an applied contract. See `read_test`.
 
     Args:
-        row: the applied contract.
         earlier: the contracts of the model that were applied before, in this order.
         candidate: the candidate that the caller expects; None: that of the contract.
     """
@@ -144,12 +139,7 @@ def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> Ca
     """Decide about a candidate.
 
     Args:
-        test: the contract and its candidate.
-        totals: the sums of its pairs.
         matured_s: the time up to which labels are mature, Unix seconds.
-
-    Raises:
-        CommandError: there are no requests.
     """
     slices = days_of(totals, matured_s)
     if not slices:

@@ -77,7 +77,6 @@ def decide(
     """Decide whether a candidate may replace the primary, or compare an arm of an A/B test with the control.
 
     Args:
-        model: the model.
         candidate: the version that the caller expects; another one is an error.
         arm: decide about this arm instead.
         policy: what a promotion needs beyond the decision, or the path of its file.
@@ -85,7 +84,6 @@ def decide(
         settings: the settings, or their file.
 
     Raises:
-        CommandError: there is no such candidate or arm, nothing was counted, or an argument does not fit.
         ContractError: the contract or the policy cannot be read.
         WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """

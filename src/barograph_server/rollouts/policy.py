@@ -90,7 +90,6 @@ def load_policy(path: Path) -> PromotionPolicy:
     """Read a policy file.
 
     Raises:
-        CommandError: the file cannot be read.
         ContractError: the text is not a valid policy; it lists every problem with its line.
     """
     return parse_policy(read_policy_text(path), str(path))
@@ -127,10 +126,8 @@ def unmet_requirements(
     """Return the requirements of a policy that a candidate does not meet.
 
     Args:
-        policy: the policy.
         margins: the margins of the contract, by criterion.
         whole: the daily sums of the slice `all`; for a canary, with the sides exchanged.
-        decision: the decision.
         version: the name of the version that it is about.
     """
     unmet = []

@@ -73,8 +73,6 @@ class QuoteComparison:
         """Set what is compared.
 
         Args:
-            quote: The quote.
-            document: The document with the passages.
             words: Words that are no typos of others, in lower case.
         """
         self._quote = quote

@@ -32,7 +32,6 @@ def check_personal_data(answer: str, allowed: Iterable[str] = ()) -> PersonalDat
     """Search an answer for what `barograph.text.redaction` replaces.
 
     Args:
-        answer: The answer.
         allowed: Texts whose personal data may be repeated: the question and the documents.
     """
     text = answer[:MAX_ANSWER_CHARS]

@@ -34,7 +34,6 @@ def check_refusal(answer: str, phrases: Mapping[str, Sequence[str]] | None = Non
     """Check whether an answer refuses.
 
     Args:
-        answer: The answer.
         phrases: Phrases by language, in addition to those of `refusals.yaml`.
 
     Raises:

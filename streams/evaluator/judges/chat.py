@@ -60,7 +60,6 @@ class ChatModel(Protocol):
         """Return the answer.
 
         Args:
-            request: the request.
             limit_s: seconds for it, if that is less than the model's own limit.
 
         Raises:

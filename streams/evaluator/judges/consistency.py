@@ -73,17 +73,12 @@ def sample_answers(
     """Sample further answers of the model that gave an answer. The first failure ends it, and is in the result.
 
     Args:
-        model: the answering model.
-        messages: the messages to which it answered.
         n_samples: number of samples; the seed of each is one higher.
         parameters: how it samples; the temperature is above 0.
         logprob: whether one more answer at temperature 0 measures the log-probability. If it fails, the samples are
             complete all the same.
         limit_s: seconds for all requests together; None: no limit beside those of each request.
         clock: seconds that never go back.
-
-    Raises:
-        RetryInterrupted: the endpoint's `sleep` was interrupted.
     """
     calls = _Calls(model, None if limit_s is None else clock() + limit_s, clock)
     texts: list[str] = []

@@ -64,7 +64,6 @@ class ChatEndpoint:
         """Send a request once.
 
         Args:
-            request: the request.
             timeout_s: seconds for the answer, if that is less than the limit of the settings.
 
         Raises:

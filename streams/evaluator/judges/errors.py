@@ -38,8 +38,6 @@ class JudgeError(Exception):
         """Describe the failure.
 
         Args:
-            code: the reason.
-            message: a sentence for logs.
             status: the status of HTTP, if the endpoint answered with one that is not 200.
             retry_after_s: the shortest pause before a retry that the endpoint asks for.
         """

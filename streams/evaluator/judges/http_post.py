@@ -72,7 +72,6 @@ class HttpPoster:
         """Return the body of the answer with status 200.
 
         Args:
-            body: the content, JSON.
             timeout_s: seconds for everything after the name is resolved.
 
         Raises:

@@ -76,7 +76,6 @@ class Judge:
         """Configure the votes.
 
         Args:
-            rubric: what is judged.
             models: each gives `votes` votes.
             votes: votes of one model; the seed of each is one higher. With the temperature 0 they hardly differ.
             clock: seconds that never go back.
@@ -93,11 +92,7 @@ class Judge:
         """Version of the evaluator's model."""
 
     def evaluate(self, texts: JudgedTexts) -> JudgeVerdict:
-        """Judge an answer; failures are in the verdict.
-
-        Raises:
-            RetryInterrupted: the endpoint's `sleep` was interrupted.
-        """
+        """Judge an answer; failures are in the verdict."""
         began_s = self._clock()
         votes = tuple(self._vote(model, texts, vote) for model in self._models for vote in range(self._n_votes))
         return combine_votes(votes, 1000.0 * (self._clock() - began_s))
@@ -137,7 +132,6 @@ def combine_votes(votes: tuple[JudgeVote, ...], latency_ms: float) -> JudgeVerdi
 
     Args:
         votes: at least one.
-        latency_ms: time of all votes.
     """
     results = [vote.result for vote in votes if vote.result is not None]
     for answer_class in ("faulty", "sound"):

@@ -34,8 +34,6 @@ def judge_request(rubric: Rubric, texts: JudgedTexts, vote: int = 0) -> ChatRequ
     """Build the request for one vote on an answer.
 
     Args:
-        rubric: what is judged.
-        texts: the answer.
         vote: number of the vote, from 0; it is added to the seed.
 
     Raises:
@@ -54,8 +52,6 @@ def rubric_messages(rubric: Rubric, texts: JudgedTexts, token: str) -> Messages:
     """Build the messages of a rubric. All but the last are the same for each answer, so that servers can cache them.
 
     Args:
-        rubric: what is judged.
-        texts: the answer.
         token: no text contains it.
     """
     messages = [PromptMessage("system", _system_text(rubric))]
@@ -72,9 +68,7 @@ def pair_request(rubric: Rubric, texts: JudgedTexts, other: str) -> ChatRequest:
     """Build the request that compares two answers in this order. Examples of the rubric are left out.
 
     Args:
-        rubric: what is judged.
         texts: the first answer, with the other inputs.
-        other: the second answer.
 
     Raises:
         JudgeError: the texts are too long.
@@ -104,9 +98,7 @@ def rubric_hash(rubric: Rubric, *models: str, votes: int = 1) -> str:
     """Return the version of a judge: 12 hexadecimal digits of the SHA-256 of all that decides its result.
 
     Args:
-        rubric: what is judged.
         models: the names of the models, in the order of the votes.
-        votes: votes of each model.
     """
     texts = JudgedTexts("prompt", "answer", "context", "reference")
     content = {

@@ -55,13 +55,8 @@ def compare_pair(
 
     Args:
         rubric: what is judged. Its examples are of single answers, and are not used.
-        model: the judge.
         texts: the first answer, with the other inputs.
-        other: the second answer.
         clock: seconds that never go back.
-
-    Raises:
-        RetryInterrupted: the endpoint's `sleep` was interrupted.
     """
     began_s = clock()
     as_given = _compare(rubric, model, texts, other)

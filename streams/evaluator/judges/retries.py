@@ -42,7 +42,6 @@ class RetryingEndpoint:
         """Configure the calls.
 
         Args:
-            endpoint: the endpoint.
             retries: how often a call is repeated.
             breaker: the breaker of the endpoint; None for one with default settings.
             sleep: waits for a number of seconds and returns whether it was interrupted: pass `stop.wait` to end calls
@@ -66,12 +65,10 @@ class RetryingEndpoint:
         """Send a request until it succeeds or a limit is reached.
 
         Args:
-            request: the request.
             limit_s: seconds for all attempts and pauses, if that is less than the limit of the settings.
 
         Raises:
             JudgeError: the last failure; `judge-breaker` if no request was sent.
-            RetryInterrupted: `sleep` was interrupted.
         """
         own_limit_s = self._retries.limit_s
         end_s = self._clock() + (own_limit_s if limit_s is None else min(limit_s, own_limit_s))

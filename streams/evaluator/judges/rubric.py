@@ -157,7 +157,6 @@ def parse_rubric(text: str | bytes, file: str) -> Rubric:
     """Parse the text of a rubric.
 
     Args:
-        text: the YAML.
         file: the file's name, for messages.
 
     Raises:

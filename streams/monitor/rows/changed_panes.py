@@ -19,7 +19,6 @@ def changed_panes(
     """Yield the rows of `panes`, `volume` and `violations` of changed panes.
 
     Args:
-        series: the series of the panes.
         dirty: the panes that changed, in order.
         sealed_until_s: panes that end by then are sealed.
         partials_partition: the partition of `partials` that they come from.

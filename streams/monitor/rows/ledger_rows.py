@@ -11,8 +11,6 @@ def ledger_rows(ledger: OffsetLedger, partials_partition: int, partials_topic_id
     """Return the rows of `offset_ledger` that changed since the last commit.
 
     Args:
-        ledger: the ledger.
-        partials_partition: its partition of `partials`.
         partials_topic_id: Kafka's id of the topic `partials`.
         epoch: the incarnation of the topic.
     """
@@ -59,7 +57,6 @@ def progress_rows(
     """Return the row of `progress` of a model; none before its first seal.
 
     Args:
-        state: of the model.
         ledger: has the model's watermark.
         partials_partition: the model's partition of `partials`.
         record_seq: of the progress record that triggers the commit.

@@ -35,10 +35,8 @@ def pane_pages(
     The rows of an insert are made when it is written, because those of a wide model are large.
 
     Args:
-        series: the series of the panes.
         panes: panes, or rollups.
         partials_partition: the partition of `partials` that they come from.
-        pane_s: length of each.
         sealed: which of them are sealed, shape (len(panes),).
     """
     n_slices, width = series.layout.n_slices, series.layout.width
@@ -64,10 +62,8 @@ def pane_columns(
     The slice `all` has a row even without events, so that the pane is found when it is loaded again.
 
     Args:
-        series: the series of the panes.
         panes: panes, or rollups.
         partials_partition: the partition of `partials` that they come from.
-        pane_s: length of each.
         sealed: which of them are sealed, shape (len(panes),).
         slices: the consecutive slices that get rows; None for all.
     """
@@ -134,9 +130,7 @@ def category_columns(series: Series, sketches: Iterable[UnseenSketch], pane_s: i
     """Return rows of `new_categories`: the most frequent values of each hour and field that training did not have.
 
     Args:
-        series: the series of the sketches.
         sketches: one per hour and field.
-        pane_s: length of each hour.
 
     Returns:
         None if there is no such value.
@@ -170,8 +164,6 @@ def volume_columns(series: Series, panes: list[Pane], partials_partition: int, s
     """Return rows of `volume`: one per pane and slice with events; the slice `all` has a row in any case.
 
     Args:
-        series: the series of the panes.
-        panes: some panes.
         partials_partition: the partition of `partials` that they come from.
         sealed: which of them are sealed, shape (len(panes),).
     """
@@ -202,8 +194,6 @@ def silent_columns(series: Series, starts_s: list[int], partials_partition: int,
     """Return rows of `volume` of sealed panes without events: silence is a result.
 
     Args:
-        series: the silent series.
-        starts_s: starts of the panes.
         partials_partition: the partition of `partials` that the model belongs to.
         record_seq: of the progress record that sealed the panes.
     """

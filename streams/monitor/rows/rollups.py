@@ -68,7 +68,6 @@ class Rollups:
     Args:
         partition: of `partials`.
         store: loads the hours of earlier commits.
-        cache: the panes.
         revise_s: shortest time between two writes of one day because of late events.
         clock: seconds that never go back.
     """

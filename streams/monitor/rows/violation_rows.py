@@ -23,8 +23,6 @@ def violation_columns(series: Series, panes: list[Pane], partials_partition: int
     """Return rows of `violations`: one per pane, field and kind with violations; None if there are none.
 
     Args:
-        series: the series of the panes.
-        panes: some panes.
         partials_partition: the partition of `partials` that they come from.
     """
     layout, contract = series.layout, series.contract

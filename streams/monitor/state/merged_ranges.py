@@ -159,7 +159,6 @@ class MergedRanges:
 
         Args:
             start_s: a multiple of the length.
-            end_s: another one.
             length_s: a key of `windows.merged_range_lengths`, or the length of a pane.
             ensure_loaded: called before panes are read.
         """

@@ -32,10 +32,6 @@ class PaneMerger:
 
     If a sketch of a field is missing or cannot be opened, the merge has no sketch of that field: a sketch of some of
     the values would pass for a sketch of all.
-
-    Args:
-        series: the series of the panes.
-        start_s: start of the merge.
     """
 
     def __init__(self, series: Series, start_s: int) -> None:

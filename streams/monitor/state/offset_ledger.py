@@ -46,11 +46,7 @@ class LedgerEntry:
     """Topic ids that this process has seen replaced."""
 
     def replace_topic(self, topic_id: str, covered: PartitionProgress) -> None:
-        """Continue with the first range of a recreated source topic.
-
-        Raises:
-            ProcessorError: the id was replaced before: two source topics write to the same `partials`.
-        """
+        """Continue with the first range of a recreated source topic."""
         if topic_id in self.former_topic_ids:
             raise ProcessorError(
                 f"Records of two source topics (ids {self.source_topic_id} and {topic_id}) alternate in `partials` for "
@@ -119,13 +115,8 @@ class OffsetLedger:
         """Apply a progress record; a redelivered one changes nothing.
 
         Args:
-            progress: the record.
-            record_seq: its position.
             live: whether a partition that was read to its end advances the watermark.
             received_ms: when Kafka received the record (Unix ms), which bounds the sketcher's clock; None if unknown.
-
-        Raises:
-            ProcessorError: records of two source topics alternate.
         """
         for reported in progress.ranges:
             covered = _clip_to_broker_clock(reported, received_ms)

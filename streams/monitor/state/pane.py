@@ -79,11 +79,7 @@ class Pane:
         return int(self.counts[slice_index, layout.valid_cells(field_index)].sum())
 
     def seal(self, record_seq: int) -> None:
-        """Close the pane for events that are not late.
-
-        Args:
-            record_seq: of the progress record that seals it.
-        """
+        """Close the pane for events that are not late."""
         self.sealed = self.dirty = True
         self.record_seq[:, :] = np.where(self.record_seq >= 0, np.maximum(self.record_seq, record_seq), self.record_seq)
 

@@ -43,7 +43,6 @@ class PaneCache:
     """The panes, hourly sums and merged ranges of one partition of `partials`.
 
     Args:
-        store: loads panes.
         registry: returns the baselines in force.
         budget_bytes: memory that written panes may take.
     """

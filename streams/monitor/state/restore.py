@@ -26,8 +26,6 @@ def restore_panes(series: Series, table: pa.Table, exclude: Container[int] = ())
     """Build panes from rows of `panes` or `rollups`, by start; rows of unknown slices and fields are ignored.
 
     Args:
-        series: the series of the rows.
-        table: the rows.
         exclude: starts of panes that are not built, because they are in memory.
 
     Raises:

@@ -243,8 +243,6 @@ class Series:
         """Yield the counts of the panes or hours that exist in [start, end), shape (n_slices, width) each.
 
         Args:
-            start_s: start of the first.
-            end_s: end of the last.
             step_s: length of a pane, or of an hour.
         """
         for at_s in range(start_s, end_s, step_s):
@@ -256,8 +254,6 @@ class Series:
         """Return the counts of consecutive panes or hours, shape (n, n_slices, width); missing ones count zero.
 
         Args:
-            start_s: start of the first.
-            end_s: end of the last.
             step_s: length of a pane, or of an hour.
             slices: which slices; all by default.
         """

@@ -21,7 +21,6 @@ class SketchCodec:
     """Opens the sketches of a layout's fields, of the types that a contract requests.
 
     Args:
-        layout: its fields.
         contract: its field definitions; a field that it does not define has a KLL sketch.
     """
 

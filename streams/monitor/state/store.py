@@ -67,18 +67,13 @@ class Store(Protocol):
         """Load the start of the last pane with an event; None if there is none."""
 
     def write(self, commit: CommitRows) -> None:
-        """Write a commit.
-
-        Raises:
-            WarehouseBusy: ClickHouse cannot answer now; write the same commit again.
-        """
+        """Write a commit."""
 
 
 class WarehouseStore:
     """The store in ClickHouse.
 
     Args:
-        client: a connection.
         rows_per_load: rows of panes or hours that are loaded at once; more only if a single pane has more.
         on_work: called after each insert.
     """

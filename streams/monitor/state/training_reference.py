@@ -32,7 +32,6 @@ def training_references(contract: Contract, fields: tuple[FieldBaseline, ...]) -
 
     Args:
         contract: requests a sketch type per field, which rounds values as the sketches of windows do.
-        fields: of the baseline.
     """
     types = {field.name: field.sketch for field in contract.fields}
     references = []

@@ -89,9 +89,7 @@ def compare(
 
     Args:
         windows: the panes or hours of all members are readable for them. Their counts are in memory together.
-        versions: the oldest first.
         arms: the control first.
-        read_numbers: reads moments and sketches.
 
     Returns:
         Columns of `comparisons`; None if there is nothing to compare.
@@ -265,7 +263,6 @@ class _Comparison:
         """Compare a rate.
 
         Args:
-            measure: the rate.
             sides: per side the counted events and all events, each (W,).
             phis: overdispersion per side, each (W,).
             known: the windows that get a row, shape (W,); None for all.

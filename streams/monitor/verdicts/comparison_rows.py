@@ -81,8 +81,6 @@ def comparison_columns(
     """Return a row for each window in which the measure is known.
 
     Args:
-        windows: W of them.
-        measure: what is compared.
         differences: arrays of shape (W,).
         sizes: arrays of shape (W,).
         known: in which windows the measure is known, shape (W,).

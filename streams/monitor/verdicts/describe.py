@@ -49,8 +49,6 @@ def describe(
     """Describe windows of one length; those whose ends are not `described_every_s` apart are left out.
 
     Args:
-        series: the series of the windows.
-        window: length and hop.
         ends_s: ends of the windows, ascending.
         lost: lost offsets per window, shape (len(ends_s),), from which the completeness follows.
         whole: whether the history of this series covers the whole window, shape (len(ends_s),); if not, the window is

@@ -34,7 +34,6 @@ class WindowJudge:
 
     Args:
         ledger: the losses, and whether a history has ended.
-        cache: the panes.
         registry: returns the contracts and baselines in force.
         clock: Unix seconds.
     """
@@ -57,9 +56,6 @@ class WindowJudge:
         """Judge and describe windows of one series and length, and yield verdicts as they are made.
 
         Args:
-            state: of the model.
-            series: one of its series.
-            window: length and hop.
             ends_s: ends of the windows, ascending.
             record_seq: of the progress record that triggers the verdicts.
             always: which windows get verdicts even without events, shape (len(ends_s),); none by default.
@@ -88,8 +84,6 @@ class WindowJudge:
         """Compare versions and arms of a model, in those windows of one length in which outputs are compared.
 
         Args:
-            state: of the model.
-            window: length and hop.
             ends_s: ends of the windows, ascending.
             record_seq: of the progress record that triggers the comparison.
         """

@@ -59,7 +59,6 @@ def judge(
 
     Args:
         series: its panes or hours are readable for all of the windows.
-        window: length and hop.
         ends_s: ends of the windows, ascending.
         lost: lost offsets per window, shape (len(ends_s),), from which the completeness follows.
         whole: whether the history of this series covers the whole window, shape (len(ends_s),). If not, the level is

@@ -40,7 +40,6 @@ class SideCounts:
         counts: of each member in each window, shape (W, width).
         first: index of the first member's layout among those that fields are aligned over.
         ends_s: ends of the windows, shape (W,).
-        read_numbers: reads moments and sketches.
     """
 
     def __init__(

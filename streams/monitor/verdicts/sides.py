@@ -66,8 +66,6 @@ def sort_series(registry: Registry, model: str, series: Iterable[Series]) -> lis
     their first event.
 
     Args:
-        registry: the baselines in force.
-        model: the model of the series.
         series: in any order.
     """
     registered = registry.baselines.get(model, {})
@@ -95,7 +93,6 @@ def arm_sides(contract: Contract, series: Sequence[Series]) -> list[ComparedSide
     """Return a side per arm, the control first; none if the contract has no slice by arm.
 
     Args:
-        contract: names the arms.
         series: sorted.
     """
     names = list(contract.arms.names) if contract.arms else []
@@ -113,7 +110,6 @@ def version_pairs(sides: Sequence[ComparedSide], events: NDArray[np.int64]) -> l
     """Pair, in each window, the last two versions with events.
 
     Args:
-        sides: from `version_sides`.
         events: shape (W, members of all sides, concatenated).
     """
     return _pairs(sides, events, lambda active: [(active[-2], active[-1])] if len(active) > 1 else [])
@@ -123,7 +119,6 @@ def arm_pairs(sides: Sequence[ComparedSide], events: NDArray[np.int64]) -> list[
     """Pair, in each window, the control with every arm that has events, if the control has any.
 
     Args:
-        sides: from `arm_sides`.
         events: shape (W, members of all sides, concatenated).
     """
     return _pairs(sides, events, lambda active: [(0, other) for other in active[1:]] if active[:1] == [0] else [])

@@ -24,7 +24,6 @@ def window_counts(
 
     Args:
         series: its panes or hours are readable for all of the windows.
-        window: length and hop.
         ends_s: ends of the windows, ascending.
         slices: which slices; all by default.
         starts_s: starts of the windows, ascending, shape (len(ends_s),); by default one length before the ends.
@@ -59,9 +58,7 @@ def seasonal_expectation(
 
     Args:
         series: its panes or hours are readable for all of the windows.
-        window: length and hop.
         ends_s: ends of the windows, ascending.
-        starts_s: as for `window_counts`.
 
     Returns:
         None if the contract does not request hours of the week, or the baseline does not have them.

@@ -52,14 +52,12 @@ class Guard:
         """Start to follow the state of a model. The state is `unknown` until Kafka has answered.
 
         Args:
-            model: The model's name.
             bootstrap_servers: Kafka's addresses, found like those of a publisher by default.
             topic_prefix: Precedes the topic's name.
             stale_s: Age of the newest record at which the state becomes `unknown` (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
             monotonic: Returns seconds that never go back.
             wall_clock: Returns Unix seconds.
-            reader: Creates the reader.
 
         Raises:
             ValueError: No Kafka is found, or `stale_s` is not above 0.

@@ -27,7 +27,6 @@ class HealthReader:
 
         Args:
             settings: librdkafka settings with `bootstrap.servers`.
-            topic: The topic.
             model: The model whose records are read.
             on_record: Called with each record, and whether it was written after the reader had caught up.
             on_tick: Called several times a second while Kafka answers, and every few seconds while it does not.

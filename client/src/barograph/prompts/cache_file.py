@@ -25,7 +25,6 @@ def read_cache(path: Path, topic: str) -> PromptCatalogue | None:
     """Read a cache file; None if there is none.
 
     Args:
-        path: The file.
         topic: The topic whose records are expected.
 
     Raises:

@@ -30,9 +30,6 @@ from barograph.prompts.keys import PROMPT
 def load_content(path: str | os.PathLike[str]) -> PromptContent:
     """Read and check a prompt file.
 
-    Args:
-        path: The file.
-
     Raises:
         PromptFileError: The file cannot be read or is not a prompt; `problems` lists every problem.
     """
@@ -47,7 +44,6 @@ def parse_content(text: str | bytes, name: str = "prompt.yaml") -> PromptContent
     """Read and check the text of a prompt file.
 
     Args:
-        text: The text.
         name: The file's name in messages.
 
     Raises:

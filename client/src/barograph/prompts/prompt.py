@@ -121,9 +121,6 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 def load_prompt(path: str | os.PathLike[str]) -> Prompt:
     """Read a prompt file, for tests, for development without Kafka, and for fallbacks.
 
-    Args:
-        path: The file.
-
     Raises:
         PromptError: The file cannot be read or is not a prompt; the message lists every problem.
     """

@@ -66,7 +66,6 @@ class Prompts:
             stale_s: Time since Kafka's last answer after which the source of prompts is `stale`; at least 10 (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
             monotonic: Returns seconds that never go back.
-            reader: Creates the reader.
 
         Raises:
             ValueError: No Kafka is found, `stale_s` is too small, or a fallback is malformed (`PromptError`).
@@ -105,7 +104,6 @@ class Prompts:
         """Return a prompt, without I/O.
 
         Args:
-            name: The prompt's name.
             label: The label whose version is returned; `production` if neither label nor version is given.
             version: A version, instead of a label.
 

@@ -82,10 +82,6 @@ def encode_prompt_record(record: PromptRecord) -> bytes:
 def decode_prompt_record(key: bytes | None, value: bytes) -> PromptRecord:
     """Decode a record.
 
-    Args:
-        key: The key of the message.
-        value: Its value.
-
     Raises:
         ValueError: The bytes are not a record, or not the one that the key names; `msgspec.DecodeError` is one.
     """

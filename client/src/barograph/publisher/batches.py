@@ -28,8 +28,6 @@ def send_predictions(outbox: Outbox, topic: str, rows: pa.RecordBatch) -> int:
     """Queue predictions, each with its producer and sequence number, and return how many were accepted.
 
     Args:
-        outbox: The queue.
-        topic: The topic of predictions.
         rows: Predictions as `PredictionTables` prepares them.
     """
     n = rows.num_rows
@@ -46,9 +44,6 @@ def send_labels(outbox: Outbox, topic: str, model: str, rows: pa.RecordBatch) ->
     the number, and then derives the same partition from their key.
 
     Args:
-        outbox: The queue.
-        topic: The topic of labels.
-        model: The model's name.
         rows: Labels as `LabelTables` prepares them.
     """
     n_partitions = outbox.cached_partition_count(topic)

@@ -16,7 +16,6 @@ def read_labels(label: LabelSpec, values: pa.Array) -> pa.Array:
     """Convert labels to flags (bool), doubles or integers (float) or texts (category).
 
     Args:
-        label: The contract's label.
         values: Flags, numbers, texts or nulls, not dictionary-encoded.
 
     Returns:

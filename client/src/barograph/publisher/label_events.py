@@ -7,13 +7,7 @@ from barograph.publisher.outbox import Outbox
 
 
 def send_label(outbox: Outbox, topic: str, label: Label) -> bool:
-    """Queue one label as JSON and return whether it was accepted.
-
-    Args:
-        outbox: The queue.
-        topic: The topic of labels.
-        label: The label.
-    """
+    """Queue one label as JSON and return whether it was accepted."""
     data = encode_json(label)
     if len(data) > MAX_EVENT_BYTES:
         return outbox.drop("too-large", 1, f"a label has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are sent")

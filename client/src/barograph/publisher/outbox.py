@@ -197,8 +197,6 @@ class Outbox:
         """Begin to report the last sequence number while events wait and at the end; not of a batch job.
 
         Args:
-            topic: The topic of the predictions.
-            model: The model of all events.
             now_ms: Returns milliseconds since the Unix epoch.
             folder: The state folder, in which the number survives a kill; None for none.
         """
@@ -279,8 +277,6 @@ class Outbox:
         """Queue one message and return whether it was accepted.
 
         Args:
-            topic: The topic.
-            value: The message.
             n_events: How many events the message holds.
             on_delivery: Called from any thread once Kafka has the message (None), or with the error if it failed.
             options: Further arguments of `Producer.produce`: key, partition, headers.
@@ -307,12 +303,7 @@ class Outbox:
         return True
 
     def send_event(self, topic: str, value: bytes) -> bool:
-        """Queue one event without a key, as `send` does at a higher cost. Serving uses this path.
-
-        Args:
-            topic: The topic.
-            value: The encoded event.
-        """
+        """Queue one event without a key, as `send` does at a higher cost. Serving uses this path."""
         producer = self._failure_only
         if producer is None:
             if self._wait or self._closed:
@@ -360,7 +351,6 @@ class Outbox:
 
         Args:
             cause: Why the events are dropped.
-            n_events: How many events.
             detail: The reason for the log, without values of the events.
 
         Raises:
@@ -398,7 +388,6 @@ class Outbox:
         """Log a warning, at most once a minute per message.
 
         Args:
-            message: The warning.
             detail: Text after the warning; the latest one is logged.
         """
         with self._lock:
@@ -471,9 +460,6 @@ class Outbox:
     def flush(self, timeout_s: float) -> int:
         """Wait until every queued message was delivered or failed, and return how many messages are left.
 
-        Args:
-            timeout_s: The longest wait.
-
         Raises:
             PublishError: Only if the outbox waits: an event failed, or messages are left.
         """
@@ -506,7 +492,6 @@ class Outbox:
         """Request a topic's number of partitions from the broker; retries an unknown topic for up to 5 s.
 
         Args:
-            topic: The topic.
             timeout_s: The longest wait for an answer.
 
         Raises:
@@ -543,11 +528,7 @@ class Outbox:
                 )
 
     def cached_partition_count(self, topic: str) -> int | None:
-        """Return a topic's number of partitions if it is known; otherwise the background thread requests it.
-
-        Args:
-            topic: The topic.
-        """
+        """Return a topic's number of partitions if it is known; otherwise the background thread requests it."""
         count, fetched_s = self._partitions.get(topic, (None, 0.0))
         if count is None or self._clock() - fetched_s > METADATA_MAX_AGE_S:
             self._metadata_requests.add(topic)
@@ -555,11 +536,6 @@ class Outbox:
 
     def broadcast(self, targets: Sequence[tuple[str, int]], headers: list[tuple[str, bytes]], timeout_s: float) -> None:
         """Send an empty message to each partition and wait for all of them. They do not count as events.
-
-        Args:
-            targets: The topics and partitions.
-            headers: The headers of each message.
-            timeout_s: The longest wait.
 
         Raises:
             PublishError: A message was not delivered in time.

@@ -53,8 +53,6 @@ class FieldHash:
         """Derive the field's key.
 
         Args:
-            key: The secret.
-            model: The model's name.
             source: The field's source, such as `features.email`.
         """
         self._prefix = f"{key_id(key)}:"
@@ -85,7 +83,6 @@ def read_key(contract: Contract, key: str | bytes | None = None, variable: str =
     """Return the key for a contract's hashes; empty if the contract hashes nothing.
 
     Args:
-        contract: The contract.
         key: The key; by default that of the environment variable.
         variable: The environment variable; by default BAROGRAPH_PII_KEY.
 
@@ -100,7 +97,6 @@ def read_text_key(contract: Contract, key: str | bytes | None = None) -> bytes:
     """Return the key for hashes of text; empty if the contract's section `text` does not hash.
 
     Args:
-        contract: The contract.
         key: The key; by default that of the environment variable BAROGRAPH_PII_KEY.
 
     Raises:
@@ -131,7 +127,6 @@ class Pii:
         """Index the contract's protected members.
 
         Args:
-            contract: The contract.
             key: The secret for hashes.
         """
         self._actions: dict[str, dict[str, PiiAction]] = {}
@@ -157,7 +152,6 @@ class Pii:
 
         Args:
             map_name: `features`, `context` or `metrics`.
-            members: The map.
         """
         protected = dict(members)
         if not all(type(name) is str for name in protected):
@@ -179,7 +173,6 @@ class Pii:
 
         Args:
             column: The column's name, such as `features.NAME`.
-            values: The column.
         """
         map_name, _, name = column.partition(".")
         actions = self.actions(map_name)

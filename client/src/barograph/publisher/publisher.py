@@ -85,10 +85,6 @@ class Publisher:
         """Assemble a publisher from its parts; use `from_contract`.
 
         Args:
-            contract: A valid contract.
-            version: The model's version.
-            outbox: The queue.
-            topic_prefix: Precedes the topics' names.
             key: The secret for hashed fields.
             state_dir: The state folder; None for none.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the default time of events.
@@ -490,9 +486,6 @@ class Publisher:
         The end marker goes to every partition of predictions and labels. Processors on the replay clock then seal all
         windows; processors on the live clock reject each as a dead letter `unexpected-mark`.
 
-        Args:
-            timeout_s: The longest wait.
-
         Raises:
             PublishError: Messages are still queued, or the end marker was not delivered; with `on_full="wait"`, also if
                 an earlier event was not delivered.
@@ -511,9 +504,6 @@ class Publisher:
 
     def flush(self, timeout_s: float = 10.0) -> int:
         """Wait until every published event is delivered, and return how many messages are left.
-
-        Args:
-            timeout_s: The longest wait.
 
         Raises:
             PublishError: Only with `on_full="wait"`: messages are left or failed.

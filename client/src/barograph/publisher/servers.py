@@ -16,9 +16,6 @@ STACK_RECORD = "stack.json"
 def find_bootstrap_servers(environ: Mapping[str, str] = os.environ) -> str:
     """Return Kafka's addresses, as `host:port,…`.
 
-    Args:
-        environ: The environment.
-
     Raises:
         ValueError: The environment names no Kafka, and no local stack runs in the folder.
     """

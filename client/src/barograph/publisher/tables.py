@@ -46,9 +46,6 @@ class Block(NamedTuple):
 def as_table(data: Any) -> pa.Table:
     """View a table of any library as a pyarrow Table, without a copy if its memory layout allows that.
 
-    Args:
-        data: A table.
-
     Raises:
         InvalidEvent: `data` is not a table.
     """
@@ -98,7 +95,6 @@ class PredictionTables:
         """Index the contract's sources by bare name.
 
         Args:
-            contract: The contract.
             version: The version of rows that have none.
             pii: The contract's protection of personal data.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the time of rows that have none.
@@ -119,9 +115,6 @@ class PredictionTables:
 
         A column keeps its name if it is a member (`id`, `score`, `features.NAME`, …); `class_` becomes `class`. Any
         other column is a member of `features`, `context` or `metrics` if the contract has one of that name.
-
-        Args:
-            names: The table's columns.
 
         Raises:
             InvalidEvent: There is no column `id`, or two columns map to the same member.
@@ -153,9 +146,6 @@ class PredictionTables:
 
     def blocks(self, table: pa.Table) -> Iterator[Block]:
         """Convert the rows of a table, up to 65,536 at a time.
-
-        Args:
-            table: The table.
 
         Raises:
             InvalidEvent: A column is missing, is duplicated or has a type that cannot be read.
@@ -201,7 +191,6 @@ class LabelTables:
         """Set the model.
 
         Args:
-            model: The model's name.
             label: The contract's label, to whose type labels are converted; None: they stay as they are.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the time of rows that have none.
         """
@@ -211,9 +200,6 @@ class LabelTables:
 
     def blocks(self, table: pa.Table) -> Iterator[Block]:
         """Convert the rows of a table with the columns `id`, `label` and, optionally, `at` and `model`.
-
-        Args:
-            table: The table.
 
         Raises:
             InvalidEvent: A column is missing or has a type that cannot be read.
@@ -248,9 +234,6 @@ class LabelTables:
 def known_ids(values: pa.Array) -> pa.Array:
     """Return a mask without nulls: where a column of ids has one, which is neither null nor empty.
 
-    Args:
-        values: The column.
-
     Raises:
         InvalidEvent: The column has a type that no id has.
     """
@@ -259,9 +242,6 @@ def known_ids(values: pa.Array) -> pa.Array:
 
 def known_labels(values: pa.Array) -> pa.Array:
     """Return a mask without nulls: where a column has a known label, which is neither null nor NaN nor infinite.
-
-    Args:
-        values: Labels of any type.
 
     Raises:
         InvalidEvent: The column has a type that no label has.
@@ -273,7 +253,6 @@ def unread_labels(label: LabelSpec, values: pa.Array) -> dict[str, int]:
     """Count the labels of a column that are not a form of a value of the contract, by their text.
 
     Args:
-        label: The contract's label.
         values: Labels of any type; nulls, NaN and infinities are unknown labels and not counted.
 
     Raises:
@@ -299,8 +278,6 @@ def by_partition(rows: pa.RecordBatch, model: str, n_partitions: int) -> Iterato
     """Group rows of labels by the partition of their key: crc32(key) modulo the number of partitions.
 
     Args:
-        rows: Labels.
-        model: The model's name.
         n_partitions: The topic's number of partitions.
     """
     prefix_crc = zlib.crc32(label_key(model, ""))

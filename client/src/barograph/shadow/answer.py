@@ -33,8 +33,6 @@ def call_candidate(candidate: Callable[[Any], Any], features: Any, timer_ns: Cal
     """Call a candidate and read its answer. Every exception becomes a result, SystemExit and KeyboardInterrupt too.
 
     Args:
-        candidate: The candidate.
-        features: Its input.
         timer_ns: Returns nanoseconds that never go back.
     """
     process_id, start_ns = os.getpid(), timer_ns()

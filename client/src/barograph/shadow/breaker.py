@@ -42,9 +42,7 @@ class CircuitBreaker:
         """Count the end of a call. Unless the breaker is closed, only the trial counts.
 
         Args:
-            failed: Whether the call failed.
             is_trial: Whether the call was the trial.
-            now_s: The current time (s).
         """
         if self.state == "closed":
             self._failures.append(failed)
@@ -58,21 +56,13 @@ class CircuitBreaker:
                 self.state = "closed"
 
     def open(self, now_s: float) -> None:
-        """Open the breaker, and start its pause and its count over.
-
-        Args:
-            now_s: The current time (s).
-        """
+        """Open the breaker, and start its pause and its count over."""
         self.state = "open"
         self._opened_s = now_s
         self._has_trial = False
         self._failures.clear()
 
     def end_pause(self, now_s: float) -> None:
-        """Become half-open if the breaker has been open for its pause.
-
-        Args:
-            now_s: The current time (s).
-        """
+        """Become half-open if the breaker has been open for its pause."""
         if self.state == "open" and now_s - self._opened_s >= self._pause_s:
             self.state = "half-open"

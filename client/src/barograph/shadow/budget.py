@@ -14,18 +14,13 @@ class RequestBudget:
 
         Args:
             max_per_minute: Tokens that are added per minute.
-            now_s: The current time (s).
         """
         self._per_s = max_per_minute / 60
         self._capacity = max(1.0, self._per_s)
         self._tokens, self._filled_s = self._capacity, now_s
 
     def take(self, now_s: float) -> bool:
-        """Take one token, and return whether there was one.
-
-        Args:
-            now_s: The current time (s).
-        """
+        """Take one token, and return whether there was one."""
         self._tokens = min(self._capacity, self._tokens + (now_s - self._filled_s) * self._per_s)
         self._filled_s = now_s
         if self._tokens < 1:

@@ -35,7 +35,6 @@ class EventLoopWorkers:
         """Start the thread.
 
         Args:
-            candidate: The coroutine function.
             tracker: Where the coroutines fetch input and hand in results.
             n_workers: How many calls are awaited at the same time.
             timer_ns: Returns nanoseconds that never go back.

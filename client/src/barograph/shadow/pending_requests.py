@@ -47,7 +47,6 @@ class PendingRequests:
         """Give a pending request its outcome, and return False if it has one already.
 
         Args:
-            request: The request.
             error: The `error` of its prediction; None if it was answered.
         """
         if not self.is_pending(request):

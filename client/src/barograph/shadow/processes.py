@@ -89,11 +89,7 @@ class CandidateProcess:
             raise CandidateExited("the process of the candidate did not start; its error is on stderr")
 
     def call(self, features: Any) -> CandidateResult:
-        """Call the candidate in the process.
-
-        Args:
-            features: The candidate's input.
-        """
+        """Call the candidate in the process."""
         try:
             self.start()
             self._connection.send(features)
@@ -148,7 +144,6 @@ class ProcessWorkers(ThreadWorkers):
         Args:
             candidate: The candidate, which can be pickled.
             tracker: Where the threads fetch input and hand in results.
-            n_workers: How many processes.
             timer_ns: Not used: processes measure latency with `time.perf_counter_ns`.
             max_rss_mb: The resident memory after a call (MiB) above which a process is replaced; None without limit.
         """
@@ -188,9 +183,6 @@ class ProcessWorkers(ThreadWorkers):
 
 def check_picklable(candidate: Callable[[Any], Any]) -> None:
     """Check that a candidate can be sent to another process.
-
-    Args:
-        candidate: The candidate.
 
     Raises:
         ValueError: It cannot.

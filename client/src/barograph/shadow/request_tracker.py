@@ -41,7 +41,6 @@ class RequestTracker:
 
         Args:
             publish: Publishes the outcome of a request; it does not block.
-            breaker: The circuit breaker.
             budget: The budget of requests per minute; None without limit.
             timeout_s: Time from the admission of a request to its deadline (s).
             max_pending: The most requests that are queued or running.
@@ -68,7 +67,6 @@ class RequestTracker:
         """Make a request pending, so that workers may begin it; otherwise settle it, and return False.
 
         Args:
-            request: A new request.
             features: The candidate's input.
         """
         with self._lock:
@@ -103,7 +101,6 @@ class RequestTracker:
         """Settle a new request that is not for the candidate.
 
         Args:
-            request: A new request.
             error: Why not: the `error` of its prediction.
         """
         with self._lock:
@@ -115,11 +112,7 @@ class RequestTracker:
         self._publish_outcome(request, failed_call(error))
 
     def begin(self, request: ShadowRequest) -> Any:
-        """Return the features of a request for its call, or `SETTLED` if it needs none any more.
-
-        Args:
-            request: A request that was admitted.
-        """
+        """Return the features of a request for its call, or `SETTLED` if it needs none any more."""
         with self._lock:
             if not self._requests.is_pending(request):
                 self._n_in_workers -= 1
@@ -133,7 +126,6 @@ class RequestTracker:
 
         Args:
             request: A request that was admitted, begun or not.
-            result: The result.
         """
         with self._lock:
             self._n_in_workers -= 1

@@ -29,7 +29,6 @@ class ShadowService:
 
         Args:
             make_tracker: Creates the tracker of this process, and again in a forked child.
-            start_workers: Starts the workers of a tracker.
         """
         self._make_tracker, self._start_workers = make_tracker, start_workers
         self._is_closed = False
@@ -47,7 +46,6 @@ class ShadowService:
         """Queue a request if the tracker admits it.
 
         Args:
-            request: A new request.
             features: The candidate's input.
         """
         tracker = self.tracker

@@ -71,7 +71,6 @@ class Shadow:
                 array with one element. In threads, `workers` calls run at the same time. A coroutine function is
                 awaited on an event loop in a thread of its own: on the caller's loop, a candidate that computes
                 between two awaits would block serving. A coroutine method `aclose` of it is awaited at the end.
-            version: The candidate's version.
             of: The primary's version; the publisher's by default.
             sample: The share of requests that the candidate receives, in (0, 1], chosen by the CRC-32 of the id like
                 the contract's `raw: {share: …}`: of two shares, the smaller is a subset of the larger.

@@ -26,9 +26,7 @@ class ThreadWorkers:
         """Start the threads.
 
         Args:
-            candidate: The candidate.
             tracker: Where the threads fetch input and hand in results.
-            n_workers: How many threads.
             timer_ns: Returns nanoseconds that never go back.
         """
         self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns

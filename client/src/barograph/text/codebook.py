@@ -148,7 +148,6 @@ def parse_codebook(data: bytes, name: str) -> Codebook:
     """Read a codebook from the bytes of its file.
 
     Args:
-        data: The bytes.
         name: What is read, for messages.
 
     Raises:

@@ -92,7 +92,6 @@ class EndpointEncoder:
 
         Args:
             url: Of the API, such as `http://127.0.0.1:8080/v1`; `/embeddings` is added.
-            model: The name of the embedding.
             api_key: Sent as a bearer token if it is not empty.
 
         Raises:

@@ -88,7 +88,6 @@ class TextObserver:
         Args:
             id: The prediction's id.
             prompt: The last message of the user.
-            answer: The answer.
         """
         return self.observe_all([GenerationText(str(id), prompt, answer)])[0]
 

@@ -24,8 +24,6 @@ def train_codebook(
 
     Args:
         vectors: A row per text.
-        embedding: Which embedding made them.
-        n_clusters: How many topics.
         seed: Of the split, of the first centroids.
         quantile: Of the held-out texts' distances, the threshold of `new`.
 

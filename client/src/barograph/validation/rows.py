@@ -70,8 +70,6 @@ class ContractViolation(ValueError):
 
     Attributes:
         violations: All violations of fields with the policy `reject`, in the contract's order.
-        field: The field of the first violation.
-        kind: The kind of the first violation.
         limit: The limit of the first violation, None if it has none.
     """
 
@@ -99,11 +97,7 @@ class Validator:
     """Checks features against one contract. May be shared between threads: it has no state between calls."""
 
     def __init__(self, contract: Contract) -> None:
-        """Prepare the checks.
-
-        Args:
-            contract: The contract.
-        """
+        """Prepare the checks."""
         self._features = _MapChecks(contract, FEATURES)
         self._context = _MapChecks(contract, CONTEXT)
         self._known = known_features(contract)
@@ -305,12 +299,7 @@ _CHECKS: dict[str, Callable[[_FieldCheck, Any, float | None], Violation | None]]
 
 
 def rejection(validator: Validator, violations: Iterable[Violation]) -> ContractViolation | None:
-    """Return the error to raise for violations of fields with the policy `reject`; None if there are none.
-
-    Args:
-        validator: The validator.
-        violations: Its violations.
-    """
+    """Return the error to raise for violations of fields with the policy `reject`; None if there are none."""
     rejected = tuple(violation for violation in violations if violation.field in validator.rejected)
     # An unknown feature may have the name of a field that reads another source; it has no policy.
     rejected = tuple(violation for violation in rejected if violation.kind != "unknown")

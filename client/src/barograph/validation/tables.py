@@ -72,7 +72,6 @@ def validate_table(
     present. Fields that read the score, the class, the latency, context or metrics are checked if they are present.
 
     Args:
-        contract: The contract.
         table: A pyarrow Table or RecordBatch, a pandas or polars DataFrame, or another object with Arrow's PyCapsule
             interface.
         at: The column of event times, from which the ages of timestamps are computed; without it, ages are not checked.
@@ -170,10 +169,6 @@ def source_columns(contract: Contract, names: Collection[str]) -> dict[str, str]
 
     A source is read from the column of its name, else from that of its bare name. If a feature and a context member
     have the same bare name, the column is the feature's.
-
-    Args:
-        contract: The contract.
-        names: The table's columns.
     """
     columns: dict[str, str] = {}
     bare_columns: set[str] = set()
@@ -196,8 +191,6 @@ def unknown_columns(
     """List the columns that would be features and that the contract does not monitor, slice by or ignore.
 
     Args:
-        contract: The contract.
-        names: The table's columns.
         at: The column of event times.
         exclude: Columns that are not features.
     """

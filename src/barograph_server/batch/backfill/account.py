@@ -130,7 +130,6 @@ class RejectedShare:
         """Return the command that shows the events or the cause.
 
         Args:
-            model_name: the model.
             check: the command that checks the loaded file against the contract.
         """
         match self.kind:
@@ -164,8 +163,6 @@ class Accountant:
 
         Raises:
             RefusedLoad: the model has no contract in force, so every event would be dead-lettered.
-            WarehouseBusy: ClickHouse cannot answer now.
-            WarehouseError: ClickHouse rejects a query.
         """
         model = self.contract.model
         in_force = {row.model: row.contract_id for row in queries.contracts(self.client, drills=True)}
@@ -196,8 +193,6 @@ class Accountant:
         The wait ends early if a processor that has to do something does not report.
 
         Args:
-            sent: what was sent.
-            timeout_s: the longest wait.
             monotonic: seconds that never go back.
             sleep: waits for some seconds.
         """

@@ -106,22 +106,17 @@ def backfill(
         version: the version that made the predictions; required without a column `version`.
         end: whether to write end markers finally.
         wait: whether to wait until the processors have taken the events.
-        timeout_s: the longest wait.
         max_rejected: the largest share of predictions, labels or values that may be rejected.
         id: the column of ids; this and the following by default as in the contract's `columns`.
         time: the column of event times.
-        score: the column of the score.
         class_: the column of the predicted class.
-        label: the column of labels.
         label_time: the column of the times at which labels became known.
         label_delay: how long after their prediction labels in a table of predictions became known, such as `7d`.
         shift_to_now: whether to move all times by weeks, so that the newest is in the last week.
         settings: the settings, or their file.
-        progress: receives the progress.
 
     Raises:
         RefusedLoad: processors would reject the events, so nothing was sent.
-        CommandError: a file, an argument or the settings do not fit.
         ContractError: the contract cannot be read.
         PublishError: Kafka does not take the events.
         WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
@@ -173,11 +168,7 @@ def backfill(
 
 
 def _parse_delay(label_time: str | None, label_delay: str | None) -> int:
-    """Parse --label-delay, in seconds.
-
-    Raises:
-        CommandError: it is not a duration, or there is --label-time too.
-    """
+    """Parse --label-delay, in seconds."""
     if label_delay is None:
         return 0
     if label_time is not None:

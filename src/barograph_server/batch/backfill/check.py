@@ -74,13 +74,8 @@ def inspect_files(
     has labels, these are the labels of the load, and the labels in tables of predictions are not read.
 
     Args:
-        files: the files.
-        contract: the model's contract.
         version: the version of the predictions, if there is no column `version`.
         label_time: when labels became known.
-
-    Raises:
-        LoadError: columns are missing or have a wrong type, or labels lack the times of `label_time`.
     """
     inspected = [inspect_file(file, contract, version, label_time) for file in files]
     label_files = [str(source.file.path) for source in inspected if source.kind == "labels"]
@@ -123,13 +118,8 @@ def inspect_file(
     table of predictions are a source of their own: see `inspect_files`.
 
     Args:
-        file: the file.
-        contract: the model's contract.
         version: the version of the predictions, if there is no column `version`.
         label_time: when labels became known.
-
-    Raises:
-        LoadError: columns are missing or have a wrong type.
     """
     names = file.schema.names
     tables = _prediction_tables(contract, version or "")
@@ -149,11 +139,7 @@ def n_shadows(rows: pa.RecordBatch) -> int:
 
 
 def read_blocks(source: EventSource, contract: Contract, version: str | None) -> Iterator[Block]:
-    """Read the events of a file in the form of the publisher, with the number of invalid rows.
-
-    Raises:
-        LoadError: the file is damaged, or a column has values that no event can have.
-    """
+    """Read the events of a file in the form of the publisher, with the number of invalid rows."""
     tables: PredictionTables | LabelTables = LabelTables(contract.model, contract.label)
     if source.kind == "predictions":
         tables = _prediction_tables(contract, version or "")
@@ -241,11 +227,7 @@ def _label_column(source: EventSource) -> str:
 
 
 def _labels_in_predictions(file: EventFile, column: str, contract: Contract, label_time: LabelTime) -> EventSource:
-    """Check the labels in a table of predictions.
-
-    Raises:
-        LoadError: a label is not a form of a value of the contract, or the column of times has a wrong type.
-    """
+    """Check the labels in a table of predictions."""
     names = file.schema.names
     time = _renamed(file, label_time.column)
     if time not in names:
@@ -301,9 +283,6 @@ def _check_labels(file: EventFile, label: LabelSpec | None) -> tuple[int, int]:
 
     Returns:
         The number of known labels, and that of rows.
-
-    Raises:
-        LoadError: some are not; nothing was published.
     """
     refused: Counter[str] = Counter()
     n_known, n = 0, 0
@@ -322,8 +301,6 @@ def describe_unread(label: LabelSpec, column: str, unread: Counter[str]) -> str:
     """Describe labels that are not a form of a value of the contract, and what to do.
 
     Args:
-        label: the contract's label.
-        column: the column of labels.
         unread: the rows of each such value.
     """
     texts = [f"{value!r} ({plural(count, 'row')})" for value, count in unread.most_common(_MAX_COLUMNS)]

@@ -37,7 +37,6 @@ class EventFile:
     """One file of events.
 
     Attributes:
-        path: The file.
         schema: Its columns, under the names that they have in events.
         rows: The number of rows; None if only reading the whole file would show it.
         event_names: Columns of the file with another name → their names in events.
@@ -47,13 +46,9 @@ class EventFile:
         """Open a file. Its first bytes determine the format, then its suffix.
 
         Args:
-            path: the file.
             types: the types of columns of a CSV file, by their names in events; the types of other columns are inferred
                 from their values.
             columns: the contract's names of columns.
-
-        Raises:
-            LoadError: the file does not exist, is not a table, or has two columns of one name.
         """
         self.path = path
         self.rows: int | None = None
@@ -75,11 +70,7 @@ class EventFile:
             raise LoadError(f"{path} cannot be read as {TITLES[self._format]}: {first_line(error)}.") from error
 
     def batches(self, columns: Collection[str]) -> Iterator[pa.Table]:
-        """Read some columns in batches of at most `BATCH_ROWS` rows.
-
-        Raises:
-            LoadError: the file is damaged, or a CSV cell does not have its column's type.
-        """
+        """Read some columns in batches of at most `BATCH_ROWS` rows."""
         names = [name for name in self.schema.names if name in columns]
         originals = [self._original_names[name] for name in names]
         try:

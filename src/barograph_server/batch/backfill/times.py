@@ -64,12 +64,8 @@ def read_times(
     """Read the times of all files that have times.
 
     Args:
-        sources: the files.
-        contract: their model's contract.
-        version: the version of the predictions.
         now_ms: the current time, Unix ms.
         retention_days: the age from which processors reject events.
-        shift_ms: added to each time.
     """
     oldest_accepted_ms = now_ms - retention_days * DAY_MS + MARGIN_MS
     ranges = []
@@ -164,7 +160,6 @@ def shift_rows(rows: pa.RecordBatch, shift_ms: int, *, keep_original: bool) -> p
 
     Args:
         rows: events in the form of the publisher.
-        shift_ms: added to each time.
         keep_original: whether to add the member `ORIGINAL_TIME`; labels have no context.
     """
     original = rows.column("at")

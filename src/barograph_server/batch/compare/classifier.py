@@ -66,7 +66,6 @@ def classify(
     """Train and evaluate the classifier.
 
     Args:
-        names: of the fields.
         training: values of each field, shape (n,) each; NaN for null, and for categories codes from 0.
         production: values of each field, shape (m,) each.
         categories: number of categories of each field; 0 for numbers.

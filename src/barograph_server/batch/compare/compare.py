@@ -166,9 +166,6 @@ def compare_tables(
     """Compare two open tables.
 
     Args:
-        training: the training table.
-        production: the production table.
-        options: how to compare.
         on_step: called with a description of each step.
 
     Raises:

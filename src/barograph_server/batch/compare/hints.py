@@ -65,10 +65,7 @@ def column_hints(contract: Contract, columns: Mapping[str, str], training: Table
     """Compare the columns of both tables: missing ones, and numbers on one side and texts on the other.
 
     Args:
-        contract: of the model.
         columns: source → column of production.
-        training: the training table.
-        production: the production table.
     """
     hints = []
     for field in contract.fields:
@@ -188,9 +185,7 @@ def spelling_hint(field: FieldBaseline, merged_unseen: Counter[str], n_rows: int
     """Compare unseen values with the categories of training, after case, spaces and signs are removed.
 
     Args:
-        field: a category.
         merged_unseen: unseen values with their counts.
-        n_rows: rows of production.
     """
     for what, normal in (*SPELLINGS, ("several differences of spelling", normal_spelling)):
         by_normal = {normal(category): category for category in reversed(field.categories)}

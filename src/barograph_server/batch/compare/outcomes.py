@@ -36,7 +36,6 @@ class OutcomeCounts:
 
     Args:
         rules: the scoring rules of the model.
-        n_periods: W.
     """
 
     def __init__(self, rules: Rules, n_periods: int) -> None:

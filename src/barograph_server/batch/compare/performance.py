@@ -54,11 +54,8 @@ def compare_performance(
     """Measure each period, compare it with training, and estimate it from its outputs.
 
     Args:
-        contract: thresholds and performance targets.
         rules: the scoring rules of the model.
-        labels: the periods.
         training: the counts of the training table as one window; None if it has no labels or no scores.
-        production: the counts of the periods.
     """
     measured = measure(rules, production)
     reference = {} if training is None else measure(rules, training)

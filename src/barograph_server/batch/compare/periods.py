@@ -71,7 +71,6 @@ def learned_windows(grain: Grain, span_s: float) -> tuple[Window, ...]:
     """Return the window lengths whose φ is learned for periods of a grain.
 
     Args:
-        grain: of the periods.
         span_s: of the production data, which is the length of the one period of `all`.
     """
     longest_s = _LENGTH_S.get(grain, span_s)
@@ -84,7 +83,6 @@ def make_periods(grain: Grain, first_ms: int, last_ms: int, pane_s: int) -> list
     Args:
         grain: of the periods. Weeks begin on Mondays; `all` is one period.
         first_ms: first event time, Unix milliseconds.
-        last_ms: last event time.
         pane_s: length of a pane, to whose multiples the period of `all` is extended.
 
     Raises:

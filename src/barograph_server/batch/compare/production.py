@@ -65,9 +65,7 @@ class ProductionPass:
     """Reads production once, and counts panes, outcomes and a sample.
 
     Attributes:
-        panes: summaries by pane.
         outcomes: predictions and labels by period; None without scoring rules.
-        sample: rows for the classifier.
         n_rejected: rows without time or id.
     """
 

@@ -105,11 +105,8 @@ class ServedRows:
     """Converts batches of production rows to events of one model and version.
 
     Args:
-        contract: of the model.
-        version: of the predictions.
         columns: source → column, from `source_columns_of`.
         id_column: the column of ids; None if there is none.
-        projection: the sources to read.
     """
 
     def __init__(

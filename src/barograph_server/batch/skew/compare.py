@@ -104,15 +104,9 @@ def compare(
     """Compare served features with those that training computes.
 
     Args:
-        served: the served rows.
         recomputed: the rows that training computes.
         contract: determines types and personal data; None compares the common columns.
-        options: how to compare.
         progress: receives the name of each field before its comparison.
-
-    Raises:
-        SkewError: the sides cannot be joined or have no common field, or lack a named column.
-        TableError: a file is damaged.
     """
     if bool(options.by) != bool(options.time):
         raise SkewError("--by and --time belong together: name the columns of the entity and of the time.")

@@ -77,15 +77,11 @@ def pair_fields(
     With a contract: its features, the score and the class. Without: the common columns.
 
     Args:
-        served: the served rows.
         recomputed: the rows that training computes.
         contract: determines types and which fields are personal data.
         excluded: columns that are not fields: the id, the entity, the time.
         only: the fields to compare; empty for all.
         is_production: whether `served` comes from ClickHouse, where personal data is hashed, truncated or dropped.
-
-    Raises:
-        SkewError: there is nothing to compare.
     """
     pairs: list[FieldPair] = []
     skipped: list[SkippedField] = []
@@ -199,11 +195,7 @@ def _parse_number(text: str, kind: ValueType) -> float:
 
 
 def read_as_texts(table: Table, column: str) -> TextColumn:
-    """Read text; numbers and flags are written as in JSON.
-
-    Raises:
-        SkewError: there are more than `MAX_TEXTS` distinct texts.
-    """
+    """Read text; numbers and flags are written as in JSON."""
     try:
         return read_texts(table, column, MAX_TEXTS)
     except TooManyValues as error:
@@ -219,9 +211,6 @@ def protect_personal_data(
 
     Served values that were hashed with the previous key are replaced by the hashes of the current key, if
     BAROGRAPH_PII_PREVIOUS_KEY is set. That is possible for values that the recomputed side has; others differ anyway.
-
-    Raises:
-        SkewError: the contract requires hashing, and there is no key, or the previous one is too short.
     """
     if field.pii == "truncate":
         return served, _replace(recomputed, truncate_text)
@@ -250,11 +239,7 @@ def _replace(texts: TextColumn, replacement: Callable[[str], str]) -> TextColumn
 
 
 def entities(table: Table, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Number the distinct combinations of columns, shape (rows,). A row with a null is an entity of its own.
-
-    Raises:
-        SkewError: a column does not exist.
-    """
+    """Number the distinct combinations of columns, shape (rows,). A row with a null is an entity of its own."""
     numbers = np.zeros(table.rows, np.int64)
     has_null = np.zeros(table.rows, np.bool_)
     for column in columns:

@@ -53,9 +53,6 @@ def join(served: Table, recomputed: Table, on: str, served_on: str | None = None
         recomputed: the rows that training computes.
         on: the column of ids.
         served_on: the column of ids in `served`, if it has another name.
-
-    Raises:
-        SkewError: a side has no such column, or the sides have no common id.
     """
     served_on = served_on or on
     check_ids(recomputed, on)
@@ -91,11 +88,7 @@ def _first_id(table: Table, column: str) -> str:
 
 
 def check_ids(table: Table, column: str) -> None:
-    """Check that a column can be joined on.
-
-    Raises:
-        SkewError: there is no such column, or its type is not that of an id.
-    """
+    """Check that a column can be joined on."""
     if column not in table.columns:
         columns = ", ".join(list(table.columns)[:12])
         raise SkewError(f"{table.name} has no column {column!r} to join on; name one with --on: {columns}.")

@@ -54,7 +54,6 @@ def skew(
         on_field: receives the name of each field before its comparison.
 
     Raises:
-        SkewError: the sides cannot be compared.
         ContractError, InferError, SettingsError: the contract, a file or the settings cannot be read.
         WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """

@@ -64,13 +64,8 @@ def open_file(path: Path, on: str, contract: Contract | None, used: Collection[s
     they are not features.
 
     Args:
-        path: the file.
         on: the column of ids, by its name in events.
-        contract: the model's contract.
         used: columns that options name; they keep their names.
-
-    Raises:
-        TableError: the file cannot be read.
     """
     types = csv_types(contract) if contract is not None else {}
     types |= {on: pa.string()}
@@ -91,14 +86,9 @@ def open_production(client: Client, served: ProductionSource, contract: Contract
     """Copy the served predictions into a temporary Parquet file, an hour at a time, and open it.
 
     Args:
-        client: ClickHouse.
-        served: the predictions.
         contract: determines how the values of its fields are recorded.
         other: the recomputed table; its columns are read, and the type of a column that is not in the contract
             determines whether it is recorded as a number.
-
-    Raises:
-        SkewError: there are no such predictions.
     """
     columns = _recorded_columns(contract, other.columns)
     with tempfile.TemporaryDirectory(prefix="barograph-skew-") as folder:

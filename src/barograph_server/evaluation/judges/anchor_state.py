@@ -51,11 +51,7 @@ class AnchorState:
 
 
 def find_judge(client: Client, model: str, evaluator: str) -> Contract:
-    """Read the contract of a model that has a judge with anchors.
-
-    Raises:
-        CommandError: the model has no contract, or no such judge, or the judge has no anchors.
-    """
+    """Read the contract of a model that has a judge with anchors."""
     contract = read_contract(client, model)
     if evaluator not in contract.evaluators:
         names = contract.evaluators
@@ -73,13 +69,7 @@ def build_judge(
     """Build a judge from the files of this machine; nothing is sent.
 
     Args:
-        contract: of the answering model.
-        name: of the judge.
-        settings: folder and endpoints.
         sleep: waits for a number of seconds and returns whether it was interrupted.
-
-    Raises:
-        SetupError: a file is missing or wrong, or the settings have no such endpoint.
     """
     evaluator, folder = contract.evaluators[name], Path(settings.folder)
     evaluators = JudgeEvaluators(settings, sleep)
@@ -89,11 +79,7 @@ def build_judge(
 
 
 def read_state(client: Client, contract: Contract, name: str, settings: EvaluatorSettings) -> AnchorState:
-    """Read the runs of the judge that is in force, or, without its files, of the series with the newest run.
-
-    Raises:
-        CommandError: the files cannot be read, and there is no run either.
-    """
+    """Read the runs of the judge that is in force, or, without its files, of the series with the newest run."""
     stored = read_anchor_series(client, contract.model, name)
     unreadable = ""
     try:

@@ -30,12 +30,7 @@ MAX_REASONS = 3
 def make_runs(
     client: Client, contract: Contract, name: str, settings: EvaluatorSettings, kind: str, count: int
 ) -> None:
-    """Judge all anchors several times, and store each run.
-
-    Raises:
-        CommandError: the judge cannot be built, or gives no verdict at all; a run for comparison has no bank, or its
-            bank is used up; a bank would be that of a judge that has drifted.
-    """
+    """Judge all anchors several times, and store each run."""
     stop = threading.Event()
     with collect_reasons() as reasons, ThreadPoolExecutor(settings.parallel) as pool:
         try:

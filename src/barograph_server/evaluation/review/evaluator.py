@@ -20,14 +20,9 @@ def find_evaluator(
     """Return where the answers come from, and the contract of the evaluator's model.
 
     Args:
-        client: the connection to read from.
-        model: the answering model.
         evaluator: the evaluator, as the contract names it.
         since: start of the answers' event time, inclusive.
         until: its end, exclusive.
-
-    Raises:
-        CommandError: the model has no contract, or not this evaluator.
     """
     contract = read_contract(client, model)
     models = require_evaluators(contract)
@@ -40,11 +35,7 @@ def find_evaluator(
 
 
 def check_reviewer(name: str) -> str:
-    """Return a reviewer's name without surrounding space.
-
-    Raises:
-        CommandError: it is empty, too long, or has characters that are not printable.
-    """
+    """Return a reviewer's name without surrounding space."""
     name = name.strip()
     if not name or len(name) > MAX_REVIEWER_CHARS or not name.isprintable():
         raise CommandError(
@@ -54,11 +45,7 @@ def check_reviewer(name: str) -> str:
 
 
 def check_share(option: str, share: float, *, least_is_zero: bool = False) -> float:
-    """Return a share.
-
-    Raises:
-        CommandError: it is not a probability.
-    """
+    """Return a share."""
     if not (0.0 < share <= 1.0 or (least_is_zero and share == 0.0)):
         raise CommandError(f"{option} {share:g} is not a share: write a number above 0 and at most 1, such as 0.01.")
     return share

@@ -51,12 +51,7 @@ def read_entries(path: Path, file_format: LabelFormat, reviewer: str | None) -> 
     """Read a file, and return its entries and the number of cancelled annotations.
 
     Args:
-        path: the file.
-        file_format: its format.
         reviewer: the reviewer of labels without one; None: they are reported.
-
-    Raises:
-        CommandError: the file is not of this format.
     """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise CommandError(f"{path} has more than {MAX_FILE_BYTES:,} bytes; divide it.")
@@ -76,9 +71,6 @@ def import_entries(
     """Store the labels that are new, and send the gold ones.
 
     Args:
-        client: the connection.
-        evaluator_model: the evaluator's model.
-        entries: the entries of a file.
         gold: sends all gold labels that Kafka may not have.
         now: the time of labels without one.
     """
@@ -92,11 +84,7 @@ def import_entries(
 
 
 def print_import(terminal: Terminal, path: Path, plan: ImportPlan, gold: GoldLabels) -> None:
-    """Print what an import did.
-
-    Raises:
-        CommandError: labels could not be stored or sent.
-    """
+    """Print what an import did."""
     terminal.line(
         f"{path}: {plural(len(plan.reviews), 'label')} stored, {plural(gold.sent, 'gold label')} sent to Kafka."
     )

@@ -37,7 +37,6 @@ class GoldLabels:
 
         Args:
             contract: of the evaluator's model.
-            settings: the address of Kafka.
             clock: returns seconds that never go back.
         """
         self._contract, self._settings, self._clock = contract, settings, clock
@@ -60,7 +59,6 @@ class GoldLabels:
         """Queue a label, in place of one of the same reviewer for the same answer; one that is not gold only drops it.
 
         Args:
-            review: a stored label.
             delay_s: how long it can be taken back.
 
         Returns:

@@ -34,11 +34,7 @@ def write_csv(entries: Iterable[LabelledAnswer]) -> str:
 
 
 def read_csv(text: str, path: Path) -> list[LabelledAnswer]:
-    """Read entries from CSV, with columns in any order; `at`, `note`, `prompt` and `answer` may be missing.
-
-    Raises:
-        CommandError: a column is missing, or a row cannot be read.
-    """
+    """Read entries from CSV, with columns in any order; `at`, `note`, `prompt` and `answer` may be missing."""
     # Prompts and answers are long; the default limit of a cell is 128 KiB.
     csv.field_size_limit(1 << 24)
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
@@ -75,11 +71,7 @@ def write_label_studio(entries: Sequence[LabelledAnswer]) -> str:
 
 
 def read_label_studio(text: str, path: Path) -> tuple[list[LabelledAnswer], int]:
-    """Read the annotations of a JSON export of Label Studio, and count the cancelled ones.
-
-    Raises:
-        CommandError: the file is no such export.
-    """
+    """Read the annotations of a JSON export of Label Studio, and count the cancelled ones."""
     try:
         tasks = json.loads(text)
         # Half a surrogate pair is no text: no table and topic takes it.

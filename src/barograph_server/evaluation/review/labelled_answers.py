@@ -68,8 +68,6 @@ def plan_import(
     """Decide about each entry.
 
     Args:
-        evaluator_model: the evaluator's model.
-        entries: the entries of the file.
         known: evaluated answers, as (id, version), with whether the evaluator has a result.
         stored: all labels of the evaluator so far.
         now: the time of labels without one.

@@ -229,7 +229,6 @@ def describe_citations(answer: str, documents: DocumentSet) -> list[dict[str, st
     """Return the claims of an answer with the passages of documents, as text for people.
 
     Args:
-        answer: the answer.
         documents: the documents that it may cite.
     """
     return [_citation(result, documents) for result in check_answer_citations(answer, documents).results]

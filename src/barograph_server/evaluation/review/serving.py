@@ -28,11 +28,7 @@ def print_start(terminal: Terminal, url: str, queue: ReviewQueue, unsent: int) -
 
 
 def print_sending(terminal: Terminal, labelled: int, gold: GoldLabels) -> None:
-    """Say what was labelled and sent.
-
-    Raises:
-        CommandError: labels could not be sent.
-    """
+    """Say what was labelled and sent."""
     terminal.line(f"{plural(labelled, 'answer')} labelled, {plural(gold.sent, 'gold label')} sent to Kafka.")
     if gold.waiting:
         raise CommandError(

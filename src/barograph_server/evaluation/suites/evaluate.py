@@ -28,7 +28,6 @@ def evaluate(
     """Decide whether a candidate is at most a margin worse than the accepted run of each suite, item by item.
 
     Args:
-        model: the application.
         candidate: a prompt (`answer@8`), a served model, or run ids of several suites.
         policy: the rules of each suite, or the path of their file.
         accept: whether to record the runs of an accepted candidate, so that later ones are compared with it.
@@ -36,7 +35,6 @@ def evaluate(
         settings: the settings, or their file.
 
     Raises:
-        CommandError: there is no such run, it is not clear which run is meant, or an argument does not fit.
         ContractError: the policy is not valid.
         WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """

@@ -81,14 +81,7 @@ def decide_gate(
     """Compare a candidate's newest run of each suite of a policy with the run that was accepted last.
 
     Args:
-        client: the connection to read from.
-        model: the application.
         candidates: a prompt (`answer@8`), a served model, or run ids of several suites.
-        policy: the rules of each suite.
-
-    Raises:
-        CommandError: the model has no run of the candidate, it is not clear which run is meant, or an accepted run is
-            not stored.
     """
     runs = read_runs(client, model)
     matching = list[StoredRun]()
@@ -119,11 +112,7 @@ def decide_gate(
 
 
 def _newest_run(runs: Sequence[StoredRun], candidates: Sequence[str]) -> StoredRun | None:
-    """Return the run of one suite that started last; None without runs.
-
-    Raises:
-        CommandError: the runs are of several versions, or two started last.
-    """
+    """Return the run of one suite that started last; None without runs."""
     runs = [run for run in runs if run.run_id in candidates] or sorted(runs, key=lambda run: run.started_at)
     if not runs:
         return None

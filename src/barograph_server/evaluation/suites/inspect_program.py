@@ -31,11 +31,7 @@ _KEYLESS = "openai-api"
 
 
 def install_inspect() -> Path:
-    """Return the program, and install its environment unless it is installed.
-
-    Raises:
-        CommandError: there is no uv, or it fails.
-    """
+    """Return the program, and install its environment unless it is installed."""
     lock = hashlib.sha256((PROJECT / "uv.lock").read_bytes()).hexdigest()[:12]
     environment = cache_dir() / f"inspect-{lock}"
     complete = environment / "complete"
@@ -58,11 +54,7 @@ def run_inspect(program: Path, suite: EvalSuite, prompt: Mapping[str, Any], mode
         program: from `install_inspect`.
         suite: the suite; its endpoint answers.
         prompt: `name`, `version`, `template` and `config` of the prompt; the task receives their file as `prompt`.
-        model: the application.
         log_dir: the folder for logs; each run gets a folder of its own in it.
-
-    Raises:
-        CommandError: the program fails, takes too long, or writes no log; the text has its last lines.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{suite.task.stem}-", dir=log_dir)).resolve()
@@ -88,11 +80,7 @@ def run_inspect(program: Path, suite: EvalSuite, prompt: Mapping[str, Any], mode
 
 
 def require_endpoint(url: str) -> None:
-    """Check that a server answers at a URL, whatever it answers.
-
-    Raises:
-        CommandError: nothing answers.
-    """
+    """Check that a server answers at a URL, whatever it answers."""
     if not url.startswith(("http://", "https://")):
         raise CommandError(f"The endpoint {url!r} is not an address; write one such as http://127.0.0.1:8080/v1.")
     try:
@@ -113,14 +101,8 @@ def run_program(
     """Run a program to its end.
 
     Args:
-        command: program and arguments.
         variables: of the environment, beside those of this process.
-        cwd: its working folder.
-        timeout_s: longest duration.
         what: the subject of the message, such as `The installation of inspect-ai`.
-
-    Raises:
-        CommandError: it fails or takes too long; the text has its last lines.
     """
     # uv must not use this process's environment for the project, and a task does not need our passwords.
     inherited = {
@@ -159,11 +141,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def uv_program() -> str:
-    """Return the uv of the clone, or else that of the machine.
-
-    Raises:
-        CommandError: neither exists.
-    """
+    """Return the uv of the clone, or else that of the machine."""
     own = Path(__file__).resolve().parents[4] / "tools" / "uv"
     program = str(own) if own.exists() else shutil.which("uv")
     if program is None:

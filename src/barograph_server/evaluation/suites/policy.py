@@ -41,7 +41,6 @@ def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
     """Read a policy: the rules of each suite, at least one.
 
     Raises:
-        CommandError: the file cannot be read.
         ContractError: the text is not a valid policy; it lists every problem with its line.
     """
     tree = read_tree(read_policy_text(path), str(path))

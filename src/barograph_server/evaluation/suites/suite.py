@@ -55,7 +55,6 @@ def read_suite_file(path: Path) -> EvalSuite:
 
     Raises:
         ContractError: a key is unknown, missing or has a wrong value; the text has a line per problem.
-        CommandError: the file or its task cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -71,10 +71,8 @@ def values_of_day(
     """Return the values of a day that are not null, as texts: any two of them if there are more.
 
     Args:
-        field: the field.
         counts: by baseline the events per cell, without that of null.
         minimum: the smallest number, NaN if it is unknown.
-        maximum: the largest number.
     """
     if field.type != "category" and not math.isnan(minimum):
         return {repr(minimum), repr(maximum)}

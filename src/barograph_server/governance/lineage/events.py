@@ -32,10 +32,8 @@ def openlineage_events(contract: Contract, applied_at: datetime, bootstrap_serve
     depends on all inputs.
 
     Args:
-        contract: the contract in effect.
         applied_at: when it was applied, the time of the events.
         bootstrap_servers: the brokers; the first one is the namespace of the topic.
-        topic: the topic of predictions.
     """
     producer = f"urn:barograph:{importlib.metadata.version('barograph-server')}"
     facets.set_producer(producer)

@@ -22,11 +22,7 @@ def event_line(event: JobEvent) -> str:
 
 
 def post_events(events: Sequence[JobEvent], url: str) -> None:
-    """Post events one by one, in their order, to `/api/v1/lineage` of a catalogue.
-
-    Raises:
-        CommandError: the URL is invalid, or the catalogue does not answer or rejects an event.
-    """
+    """Post events one by one, in their order, to `/api/v1/lineage` of a catalogue."""
     token = os.environ.get(TOKEN_VARIABLE)
     auth = {"auth": {"type": "api_key", "apiKey": token}} if token else {}
     try:

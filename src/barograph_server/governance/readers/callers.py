@@ -18,7 +18,6 @@ def read_callers(client: Client, contracts: Iterable[Contract], since: datetime)
 
     Args:
         client: the connection; its user may read predictions.
-        contracts: the contracts in force.
         since: start of the range of predictions, in event time.
 
     Returns:

@@ -47,13 +47,10 @@ def read_grafana(grafana: Grafana, client: Client) -> Iterator[GrafanaReader]:
     """Read the dashboards and alert rules, except Barograph's own, whose SQL selects from its tables and views.
 
     Args:
-        grafana: the connection.
         client: the connection to ClickHouse, which names its tables.
 
     Raises:
         GrafanaBusy: Grafana does not answer.
-        GrafanaError: Grafana rejects a request.
-        WarehouseBusy: ClickHouse does not answer.
     """
     pattern = _pattern(client)
     for kind, uid, title, content in chain(_dashboards(grafana), _rules(grafana)):

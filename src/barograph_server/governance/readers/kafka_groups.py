@@ -27,10 +27,6 @@ def read_groups(settings: ProcessorSettings) -> tuple[list[Reader], list[str]]:
 
     Returns:
         The groups, and a note if none of the topics exists.
-
-    Raises:
-        KafkaException: the broker rejects a request or does not answer.
-        ProcessorError: authentication failed, or one of several brokers does not list its groups.
     """
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     existing = admin.client.list_topics(timeout=TIMEOUT_S).topics

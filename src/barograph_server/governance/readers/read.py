@@ -26,7 +26,6 @@ def read_consumers(
     Args:
         settings: where Kafka, ClickHouse and Grafana are.
         client: the connection to ClickHouse.
-        contracts: the contracts in force.
         since: start of the range of queries.
     """
     observed, notes = read_groups(settings.processor())

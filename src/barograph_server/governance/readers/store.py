@@ -12,12 +12,7 @@ UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 def store_readers(client: Client, report: ConsumerReport, now: datetime) -> None:
-    """Write all observed readers as one observation.
-
-    Raises:
-        WarehouseBusy: ClickHouse does not answer.
-        WarehouseError: ClickHouse refuses.
-    """
+    """Write all observed readers as one observation."""
     # Several contracts may declare one reader: its rows have the same key and replace each other.
     observed = [(each.observed, True) for each in report.declared if each.observed is not None]
     observed += [(reader, False) for reader in report.undeclared]

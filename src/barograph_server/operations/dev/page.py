@@ -58,10 +58,6 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[st
         Each has `severity` (`page`, `ticket` or `pending`), `title`, `since` (milliseconds since 1970), `before`
         (whether it is older), `runbook`, and `alerts`: the `state` and `summary` of each, and as `href` the page with
         the panel of its number.
-
-    Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: ClickHouse rejects a query.
     """
     from barograph_server.alerts import rules_for
     from barograph_server.alerts.simulator import simulate

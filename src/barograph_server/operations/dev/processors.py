@@ -36,11 +36,9 @@ class Processor:
         """Describe the process without starting it.
 
         Args:
-            kind: one of `KINDS`.
             settings_path: the file that `write_settings` wrote.
             password: the password of ClickHouse, which the file must not hold.
             run_dir: the folder of its PID file.
-            log_dir: the folder of its log.
             variables: further variables of its environment.
         """
         self.name = kind

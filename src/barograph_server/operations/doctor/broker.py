@@ -24,11 +24,7 @@ class Broker:
     """A connection to Kafka, with the metadata of its first answer."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connect.
-
-        Raises:
-            ProcessorError: no broker answers, or the broker rejects the connection; the text says what to do.
-        """
+        """Connect."""
         self.address = settings.bootstrap_servers
         self.admin = Admin(self.address, settings.kafka)
         try:
@@ -42,11 +38,7 @@ class Broker:
         return len(self.metadata.brokers)
 
     def config(self, kind: Any, name: str) -> Mapping[str, str]:
-        """Read the configuration of a broker or a topic.
-
-        Raises:
-            KafkaException: the broker rejects the request.
-        """
+        """Read the configuration of a broker or a topic."""
         resource = ConfigResource(kind, name)
         future = self.admin.client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource]
         entries = self.admin.result(future, f"describe the configuration of {name}")

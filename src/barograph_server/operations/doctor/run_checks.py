@@ -30,7 +30,6 @@ def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     """Check everything that the settings configure.
 
     Args:
-        settings: the settings of the installation.
         clock: this machine's clock, Unix seconds.
 
     Returns:

@@ -31,12 +31,7 @@ def check_topics(settings: Settings, broker: Broker, recorded: Mapping[str, Topi
     """Check every topic.
 
     Args:
-        settings: names and partitions.
-        broker: the connection.
         recorded: the topics as `apply` recorded them; None if ClickHouse did not return them.
-
-    Raises:
-        ProcessorError: Kafka rejects a request.
     """
     specs = topic_specs(settings)
     states = TopicAdmin(settings).read([spec.name for spec in specs])

@@ -44,12 +44,10 @@ def run_live(
         settings: ClickHouse and contact points.
         model: the model whose rules to evaluate; None for all.
         names: the names of the rules; empty for all.
-        stop: ends the loop.
         environ: holds the secrets of the contact points.
         clock: the time in Unix seconds.
 
     Raises:
-        CommandError: no contract is applied.
         AlertsError: contracts and settings contradict each other.
     """
 

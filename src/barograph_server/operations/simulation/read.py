@@ -36,7 +36,6 @@ def select_rules(contracts: Sequence[Contract], settings: AlertSettings, names: 
 
     Raises:
         AlertsError: contracts and settings contradict each other.
-        CommandError: no rule has one of the names.
     """
     rules = rules_for(contracts, settings)
     defined = list(dict.fromkeys(rule.name for rule in rules))
@@ -49,11 +48,7 @@ def select_rules(contracts: Sequence[Contract], settings: AlertSettings, names: 
 def resolve_history(
     client: Client, models: Sequence[str], since: str | None, until: str | None, known: KnownOption
 ) -> HistoryRange:
-    """Determine the range of history: by default all that is recorded, at most 30 days.
-
-    Raises:
-        CommandError: nothing is recorded, or the range is empty.
-    """
+    """Determine the range of history: by default all that is recorded, at most 30 days."""
     history = read_recorded_history(client, models)
     if history is None:
         raise CommandError("There is no history: no window of these models has a verdict yet.")

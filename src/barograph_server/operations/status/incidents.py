@@ -28,11 +28,7 @@ class OpenIncidents:
 
 
 def read_open_incidents(client: Client, settings: AlertSettings) -> OpenIncidents:
-    """Replay the rules of each contract up to the end of its own history, and the rules of the pipeline up to the last.
-
-    Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-    """
+    """Replay the rules of each contract up to the end of its history, and the rules of the pipeline up to the last."""
     incidents = []
     try:
         contracts = list(read_contracts(client).values())

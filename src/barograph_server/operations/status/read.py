@@ -57,12 +57,7 @@ def read_status(client: Client, *, drills: bool = False) -> PipelineStatus:
     """Query the state of all models and processors.
 
     Args:
-        client: the connection to read from.
         drills: whether models of live drills are included.
-
-    Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: ClickHouse rejects a query.
     """
     freshness = {(row.model, row.version): row for row in status.freshness(client, drills=drills)}
     versions = set(freshness)

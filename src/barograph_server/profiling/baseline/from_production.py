@@ -89,13 +89,8 @@ def learn(
     Args:
         client: the connection to ClickHouse.
         panes: whole, sealed panes, all counted on one baseline.
-        old: that baseline.
-        contract: the contract in force.
         source: description of the source, stored in the baseline.
         on_step: called with the name of each step.
-
-    Raises:
-        CommandError: the panes are inconsistent.
     """
     layout = Layout(old)
     range_ = RangeCounts(client, panes, layout)
@@ -263,8 +258,6 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
 
     Args:
         baseline: without φ.
-        contract: the contract in force.
-        range_: the counts.
         unit_s: length of the units that each lie in one hour of the week, in seconds.
         rate: predictions of the model per second, of all versions.
     """
@@ -309,11 +302,7 @@ def _renew_bins(
 
     Args:
         client: the connection to ClickHouse.
-        panes: the accepted panes.
         baseline: the baseline on the old bins, complete.
-        old: the previous baseline.
-        contract: the contract in force.
-        merged: the merged sketches of the fields.
     """
     edges: dict[str, tuple[float, ...]] = {}
     whole: dict[str, NumericSketch] = {}

@@ -23,11 +23,7 @@ class BaselineEntry:
 
 
 def list_baselines(client: Client, model: str | None = None) -> list[BaselineEntry]:
-    """List the baselines of one model or all, per version in the order in which they take effect.
-
-    Raises:
-        CommandError: there is no baseline.
-    """
+    """List the baselines of one model or all, per version in the order in which they take effect."""
     rows = queries.baselines(client, model)
     if not rows:
         scope = f"of a model {model}" if model is not None else "yet"
@@ -48,11 +44,7 @@ def list_baselines(client: Client, model: str | None = None) -> list[BaselineEnt
 
 
 def find_baseline(client: Client, baseline_id: str) -> BaselineEntry:
-    """Find a baseline by its id or the start of it; of several rows of one baseline the last that takes effect.
-
-    Raises:
-        CommandError: no id matches, several ids match, or this release cannot read the baseline.
-    """
+    """Find a baseline by its id or the start of it; of several rows of one baseline the last that takes effect."""
     matching = [entry for entry in list_baselines(client) if entry.row.baseline_id.startswith(baseline_id)]
     ids = sorted({entry.row.baseline_id for entry in matching})
     if not ids:

@@ -58,8 +58,6 @@ def move_to_new_bins(
 
     Args:
         field: the field on its old bins, with exact counts and φ of the accepted windows.
-        previous: the field in the previous baseline.
-        edges: edges of the new bins.
         sketches: sketch of the valid values by slice, `all` among them; one that lacks values is not used.
         hours_of_week: sketch of the valid values of the slice `all` by hour of the week.
     """

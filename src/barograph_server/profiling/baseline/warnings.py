@@ -25,8 +25,6 @@ def range_warnings(
     """Return warnings about the range that a baseline is learned from.
 
     Args:
-        baseline: the learned baseline.
-        contract: the contract in force.
         from_s: start of the range, Unix seconds.
         to_s: end of the range, Unix seconds.
         first: start of the first pane with predictions.

@@ -54,7 +54,6 @@ def read_panes(client: Client, selection: PaneSelection) -> FieldPanes:
     """Read the panes of a range, with the contract and the baseline that they are judged by.
 
     Raises:
-        CommandError: the model has no contract.
         DistributionError: there is no such version, slice or field, or the range has no events.
     """
     contract = read_contract(client, selection.model)

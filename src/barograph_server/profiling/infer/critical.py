@@ -33,7 +33,6 @@ class TrainingOutputs:
     """The outputs of a model on the training rows: its score, the scores of its classes, or else its class.
 
     Args:
-        table: The training table.
         roles: The columns of score and class.
         scores: The columns of class probabilities.
     """
@@ -86,7 +85,6 @@ def propose_critical(outputs: TrainingOutputs, shares: Mapping[str, float]) -> t
     """Choose the critical fields.
 
     Args:
-        outputs: The outputs.
         shares: Feature → share of their variance that it explains.
 
     Returns:

@@ -76,7 +76,6 @@ class FieldReader:
     """Reads columns of one table, with the same slices and event times.
 
     Args:
-        table: The training table.
         dimensions: Slice dimensions to count separately.
         at_ms: Event times, Unix milliseconds, shape (n,); None without a column of event times.
         untimed: Mask of rows without an event time, shape (n,).
@@ -95,11 +94,7 @@ class FieldReader:
         self._at_ms, self._untimed = at_ms, untimed
 
     def read(self, plan: FieldPlan) -> InferredField | IgnoredColumn:
-        """Read a column and summarise it, if its values can be monitored.
-
-        Raises:
-            TableError: the file is damaged.
-        """
+        """Read a column and summarise it, if its values can be monitored."""
         return self._category(plan) if plan.type == "category" else self._numeric(plan)
 
     def _numeric(self, plan: FieldPlan) -> InferredField | IgnoredColumn:

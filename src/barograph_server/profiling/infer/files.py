@@ -35,8 +35,6 @@ def write_files(
     """Write contract and baseline; both or neither.
 
     Args:
-        contract: The contract.
-        baseline: The baseline.
         folder: The output folder, created if it is missing.
         notes: Further comments at the top of the contract.
         force: Whether to overwrite files with different content.
@@ -79,7 +77,6 @@ def escape_name(name: str, *, dots: bool = True) -> str:
     """Encode a name as a unique part of a file name: unsafe characters are percent-encoded.
 
     Args:
-        name: Any text.
         dots: Whether dots are kept; if not, the first dot of the file name ends this part.
     """
     unsafe = _UNSAFE if dots else _UNSAFE | {"."}

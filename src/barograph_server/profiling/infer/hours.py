@@ -49,7 +49,6 @@ class TrainingHours:
         """Count a field's rows per hour of the week and bin, as a baseline stores them.
 
         Args:
-            field: The field, with its counts.
             cells: The cell of each row in order of time, shape (n,); `n_cells` stands for invalid.
         """
         bin_of_cell, n_bins = _map_cells_to_bins(field)

@@ -132,7 +132,6 @@ def infer_file(options: InferOptions, on_column: Callable[[str], None] = lambda 
     The same table and version of scikit-learn give a bit-identical result, regardless of row groups.
 
     Args:
-        options: The options of the command.
         on_column: Called with the name of each column before it is read.
 
     Raises:
@@ -152,8 +151,6 @@ def infer_table(
     """Infer contract and baseline from an open table, as `infer_file` does; `options.table` is not used.
 
     Args:
-        table: The training table.
-        options: The options of the command.
         on_column: Called with the name of each column before it is read, by the thread that reads it.
         workers: Threads, each of which reads and summarises one column at a time. The result does not depend on them.
 

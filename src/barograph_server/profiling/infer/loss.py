@@ -58,7 +58,6 @@ def learn_loss_trees(
 
     Raises:
         ImportError: scikit-learn is not installed.
-        TableError: the file is damaged.
     """
     if label is None or label_kind(label) != "number" or roles.label is None or roles.score is None:
         return None

@@ -50,7 +50,6 @@ def read_dimension(table: Table, expression: str) -> SliceDimension:
     A row with a null, or with a value that is not a valid slice name, belongs to `other`.
 
     Args:
-        table: The training table.
         expression: A column, or several joined by `CROSS`.
 
     Raises:

@@ -63,7 +63,6 @@ def summarise_numbers(
     """Fix the bins of a numeric field and count its training values.
 
     Args:
-        name: The name of the field.
         values: Shape (n,), NaN for null and an infinity for invalid.
         ordered: The finite values, ascending.
         dimensions: Slice dimensions to count separately.

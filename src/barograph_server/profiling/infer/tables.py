@@ -53,7 +53,6 @@ class Table:
 
     Attributes:
         name: The file's name, without its folder.
-        rows: Number of rows.
         columns: Type of each readable column, in the order of the file.
         unreadable: Columns of unsupported types, each with a description of its type.
         note: How the file was read, if that is not obvious and may be wrong.
@@ -70,20 +69,12 @@ class Table:
         self._read = read
 
     def batches(self, column: str) -> Iterator[pa.Array]:
-        """Read one column from the first row to the last, at most `BATCH_ROWS` rows at a time.
-
-        Raises:
-            TableError: the file is damaged.
-        """
+        """Read one column from the first row to the last, at most `BATCH_ROWS` rows at a time."""
         for batch in self._batches([column], BATCH_ROWS, f"the column {column!r}"):
             yield batch.column(0)
 
     def row_batches(self, columns: Sequence[str], batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Read some columns, at least one, from the first row to the last, at most `batch_rows` rows at a time.
-
-        Raises:
-            TableError: the file is damaged.
-        """
+        """Read some columns, at least one, from the first row to the last, at most `batch_rows` rows at a time."""
         return self._batches(columns, batch_rows, "a row")
 
     def without(self, columns: Collection[str]) -> Table:
@@ -135,11 +126,7 @@ def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def memory_table(name: str, table: pa.Table) -> Table:
-    """View a table in memory.
-
-    Raises:
-        TableError: the table has no rows, or two columns share a name.
-    """
+    """View a table in memory."""
     try:
         check_names(table.column_names, Path(name))
     except TableFileError as error:
@@ -160,12 +147,8 @@ def open_table(path: Path, types: Mapping[str, pa.DataType] | None = None) -> It
     """Open a Parquet, CSV (also tab-separated) or Arrow IPC file; the format is detected by content, then extension.
 
     Args:
-        path: the file.
         types: known types of columns of a CSV file; other types, and those that do not fit, are inferred from the
             values.
-
-    Raises:
-        TableError: the file does not exist, is not a table or has no rows, or two columns share a name.
     """
     try:
         kind = detect_format(path)

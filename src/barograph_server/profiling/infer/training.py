@@ -45,7 +45,6 @@ def infer(
 
     Args:
         train: The path of a Parquet, CSV or Arrow file, or a table (pandas, polars, pyarrow, …).
-        model: The name of the model.
         version: The version of the model that was trained on the data.
         id: The column of ids, which is not a field.
         time: The column of event times.

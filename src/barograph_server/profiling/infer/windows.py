@@ -65,9 +65,6 @@ def events_for_a_level(rows: int) -> int:
 
     Both sides count, the events n of the window and the training rows m: n_h = nm/(n + m). With little training data
     the number is twice that of ample data, because more events hardly help then.
-
-    Args:
-        rows: training rows.
     """
     least = float(n_star(TYPICAL_DF))
     return int(np.ceil(least * rows / (rows - least) if rows > 2 * least else 2 * least))

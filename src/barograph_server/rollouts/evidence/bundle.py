@@ -49,11 +49,7 @@ class EvidenceBundle:
     """SHA-256 of the manifest, which has those of the parts: 64 hexadecimal digits."""
 
     def json(self, name: str) -> Any:
-        """Return the content of a JSON part.
-
-        Raises:
-            BundleError: the part is not JSON.
-        """
+        """Return the content of a JSON part."""
         try:
             return json.loads(self.parts[name])
         except (ValueError, RecursionError) as error:
@@ -86,9 +82,6 @@ def write_bundle(path: Path, parts: Mapping[str, bytes]) -> EvidenceBundle:
     Args:
         path: the archive or folder; it must not exist.
         parts: the content of every part of `PARTS`.
-
-    Raises:
-        CommandError: the path exists or cannot be written.
     """
     if path.exists():
         raise CommandError(f"{path} exists: choose another name, or remove it.")
@@ -116,12 +109,7 @@ def write_bundle(path: Path, parts: Mapping[str, bytes]) -> EvidenceBundle:
 
 
 def read_bundle(path: Path) -> EvidenceBundle:
-    """Read a bundle and check its parts against the digests of its manifest.
-
-    Raises:
-        BundleError: a part is missing, was added or changed, or the archive is damaged.
-        CommandError: there is no such file or folder.
-    """
+    """Read a bundle and check its parts against the digests of its manifest."""
     contents = _read_archive(path) if path.is_file() else _read_folder(path)
     content = contents.pop(MANIFEST, None)
     parts = _read_manifest(path, content)

@@ -60,13 +60,7 @@ def collect_evidence(client: Client, model: str, candidate: str | None = None) -
     """Return the parts of the bundle of a candidate, from the days that are over.
 
     Args:
-        client: the connection to read from.
-        model: the model.
         candidate: the candidate that the caller expects; None: that of the contract.
-
-    Raises:
-        CommandError: the contract names no candidate or another one, no day with pairs is over, or the scorer has not
-            stored a checkpoint for the rows yet.
     """
     test = read_test(client, model, candidate)
     since_s = first_window(client, test.parameters)

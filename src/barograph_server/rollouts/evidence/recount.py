@@ -63,14 +63,9 @@ def pairs_as_of(
     """Return the sums of the pairs of windows in a range of time, as of offsets.
 
     Args:
-        client: the connection to read from.
-        test: the contract and its candidate.
         offsets: the last offsets that count.
         since_s: the start of the first window, Unix seconds.
         until_s: the end of the last window, Unix seconds.
-
-    Raises:
-        CommandError: the scorer changes windows faster than they are read.
     """
     registry = read_registry(client, test)
     rules = make_rules(test.contract, registry)

@@ -112,13 +112,7 @@ def verify_bundle(client: Client, path: Path, digest: str | None = None) -> Veri
     """Check a bundle and compute its content again.
 
     Args:
-        client: the connection to read from.
-        path: the bundle.
         digest: the expected digest of its manifest; None to accept any.
-
-    Raises:
-        BundleError: the bundle is damaged, was changed or is another one than expected.
-        CommandError: it cannot be read.
     """
     bundle = read_bundle(path)
     if digest is not None and digest.lower() != bundle.digest:

@@ -36,7 +36,6 @@ def read_comparisons(client: Client, model: str) -> PromptComparisons:
     """Read the last looks at the arms of a model.
 
     Raises:
-        CommandError: the model has no contract, the contract has no `rollback`, or there is no look yet.
         ContractError: the contract cannot be read.
     """
     contract = read_contract(client, model)

@@ -67,10 +67,6 @@ class _EntryError(Exception):
 def read_export(path: Path, kind: ExportFormat) -> Export:
     """Read an export.
 
-    Args:
-        path: a JSON file.
-        kind: its format.
-
     Raises:
         PromptFileError: the file is not such an export, or entries cannot be imported; it lists all problems.
     """

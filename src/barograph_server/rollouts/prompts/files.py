@@ -19,7 +19,6 @@ def read_prompt_files(paths: Sequence[Path]) -> list[Draft]:
     """Read prompt files; of a folder, all files that end with `.yaml` or `.yml`.
 
     Raises:
-        CommandError: a folder has no prompt file, or two files have the same prompt.
         PromptFileError: files are not prompts; it lists the problems of all of them.
     """
     drafts, problems = [], list[Problem]()

@@ -31,11 +31,7 @@ class RegistryState:
 
 
 def read_registry(settings: Settings) -> RegistryState:
-    """Read what is registered, from Kafka.
-
-    Raises:
-        ProcessorError: Kafka refuses or does not answer.
-    """
+    """Read what is registered, from Kafka."""
     log = PromptLog(settings.processor())
     catalogue = log.read()
     return RegistryState(catalogue, log.warnings)
@@ -55,9 +51,6 @@ def change_registry(
         plan: returns the records to write; it may raise.
         by: who makes the change; None for the user of the operating system.
         clock: the current time, Unix seconds.
-
-    Raises:
-        ProcessorError: the change is not possible, or Kafka refuses or does not answer.
     """
     author = Author(author_name(by), int(clock() * 1000))
     return registry_change.change_registry(
@@ -66,11 +59,7 @@ def change_registry(
 
 
 def raise_failure(outcome: RegistryOutcome) -> None:
-    """Raise an error if ClickHouse did not receive the rows.
-
-    Raises:
-        CommandError: it did not; the text says what holds and what to do.
-    """
+    """Raise an error if ClickHouse did not receive the rows."""
     if outcome.failure:
         done = "Kafka has the change, and clients follow it" if outcome.records else "Nothing had to change in Kafka"
         raise CommandError(

@@ -15,14 +15,9 @@ def check_run(run: EvalRun, total: float, where: str, hint: str = "", *, average
     """Return a run whose answers are distinct and whose mean is the log's.
 
     Args:
-        run: what was read.
         total: the mean score that the log states.
-        where: the file, for messages.
         hint: a possible reason for a difference, as a sentence.
         averages_items: whether the log states the mean of the items' means, not that of all answers.
-
-    Raises:
-        EvalLogError: there is no score, an answer is there twice, or the means differ.
     """
     if not run.answers:
         raise EvalLogError(
@@ -47,11 +42,7 @@ def check_run(run: EvalRun, total: float, where: str, hint: str = "", *, average
 
 
 def check_count(counted: int, stated: object, what: str, where: str) -> None:
-    """Compare a count with that of the log.
-
-    Raises:
-        EvalLogError: they differ; the text has both.
-    """
+    """Compare a count with that of the log."""
     if counted != stated:
         raise EvalLogError(
             f"{where}: has {counted:,} {what}, but the log states {stated}. Nothing is stored. Was the log changed or "

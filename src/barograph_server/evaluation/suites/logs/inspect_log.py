@@ -35,11 +35,7 @@ def is_inspect_log(value: dict[str, Any]) -> bool:
 
 
 def read_eval_file(path: Path, scorer: str | None) -> EvalRun:
-    """Read a file that ends with `.eval`.
-
-    Raises:
-        EvalLogError: the log is incomplete or invalid, or its totals differ from its scores.
-    """
+    """Read a file that ends with `.eval`."""
     with ZipMembers(path) as members:
         header = decode_object(members.read("header.json"), f"{path}, header.json")
         names = [name for name in members.names if name.startswith("samples/")]
@@ -52,12 +48,7 @@ def read_inspect(header: dict[str, Any], samples: Iterable[Any], path: Path, sco
 
     Args:
         header: the log, with or without its samples.
-        samples: its samples.
-        path: of the file, for messages.
         scorer: the scorer to read; None for the one that the log shows first.
-
-    Raises:
-        EvalLogError: the log is incomplete or invalid, or its totals differ from its scores.
     """
     where = str(path)
     if header.get("version") != LOG_VERSION:

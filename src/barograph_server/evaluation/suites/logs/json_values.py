@@ -19,11 +19,7 @@ _REPEAT = "Is the file complete? Run the suite again, or export its log again."
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file of at most `MAX_LOG_BYTES`.
-
-    Raises:
-        EvalLogError: it cannot be read or is too large.
-    """
+    """Read a file of at most `MAX_LOG_BYTES`."""
     try:
         size = path.stat().st_size
         if size > MAX_LOG_BYTES:
@@ -35,11 +31,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_object(data: bytes, where: str) -> dict[str, Any]:
-    """Decode a JSON object; as programs in Python write them, numbers may be NaN or infinite.
-
-    Raises:
-        EvalLogError: the text is not JSON, or not an object.
-    """
+    """Decode a JSON object; as programs in Python write them, numbers may be NaN or infinite."""
     try:
         value = _decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -62,11 +54,7 @@ def _decode(data: bytes) -> Any:
 
 
 def member(value: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """Return a member of an object.
-
-    Raises:
-        EvalLogError: the member is missing or of another type.
-    """
+    """Return a member of an object."""
     content = value.get(name)
     if not isinstance(content, kind) or (isinstance(content, bool) and kind is not bool):
         reason = "is missing" if content is None else f"is {type(content).__name__}"
@@ -75,20 +63,12 @@ def member(value: dict[str, Any], name: str, kind: type | tuple[type, ...], wher
 
 
 def optional_object(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
-    """Return a member that is an object; empty if it is missing or null.
-
-    Raises:
-        EvalLogError: the member is of another type.
-    """
+    """Return a member that is an object; empty if it is missing or null."""
     return {} if value.get(name) is None else dict(member(value, name, dict, where))
 
 
 def timestamp_ms(text: str, where: str) -> int:
-    """Convert an ISO 8601 time with its zone to Unix ms.
-
-    Raises:
-        EvalLogError: it is not a time.
-    """
+    """Convert an ISO 8601 time with its zone to Unix ms."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -99,11 +79,7 @@ def timestamp_ms(text: str, where: str) -> int:
 
 
 def checked_score(value: float, where: str) -> float:
-    """Return a score.
-
-    Raises:
-        EvalLogError: it is not between 0 and 1.
-    """
+    """Return a score."""
     if not math.isfinite(value) or not 0.0 <= value <= 1.0:
         raise EvalLogError(f"{where}: the score is {value}; only scores from 0 to 1 can be imported.")
     return float(value)

@@ -34,11 +34,7 @@ def read_lm_eval(results: dict[str, Any], path: Path, scorer: str | None) -> tup
 
     Args:
         results: content of the file of results.
-        path: that file.
         scorer: metric and filter, such as `acc,none`; None for the first of each task.
-
-    Raises:
-        EvalLogError: samples are missing or invalid, or the totals differ from them.
     """
     tasks = member(results, "results", dict, str(path))
     # Groups of tasks have results, but no samples of their own.

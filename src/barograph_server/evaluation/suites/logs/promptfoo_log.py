@@ -46,12 +46,8 @@ def read_promptfoo(
 
     Args:
         log: content of the file.
-        path: of the file, for messages.
         scorer: None, or `score`, the only one.
         is_prompt_given: whether the prompt is named by the user, so that the log must have one only.
-
-    Raises:
-        EvalLogError: the log is invalid, names no suite, or its totals differ from its scores.
     """
     where = str(path)
     if scorer not in (None, SCORER):

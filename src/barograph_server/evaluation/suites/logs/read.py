@@ -22,14 +22,9 @@ def read_logs(
     """Read the runs of logs; the format of each is recognized by its content.
 
     Args:
-        paths: the logs.
         model: the application; None for the one that each log names.
         prompt: `name@version`; None for the one that each log names.
         scorer: the score to read; None for a log's first.
-
-    Raises:
-        EvalLogError: a log cannot be read, names no application, or its totals differ from its scores; or one
-            application or prompt is given for runs of several.
     """
     runs = list[EvalRun]()
     for path in paths:

@@ -24,11 +24,7 @@ class ZipMembers:
     """A zip file of at most `MAX_LOG_BYTES` bytes of content; a context manager, which closes the file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and read the list of members.
-
-        Raises:
-            EvalLogError: the file is no zip file, or its content is too large.
-        """
+        """Open the file, and read the list of members."""
         self._path = path
         with ExitStack() as opened:
             try:
@@ -57,11 +53,7 @@ class ZipMembers:
         return sorted(self._members)
 
     def read(self, name: str) -> bytes:
-        """Return the content of a member; no more is unpacked than the list of members states.
-
-        Raises:
-            EvalLogError: it is missing, damaged, larger than stated, or compressed by another method.
-        """
+        """Return the content of a member; no more is unpacked than the list of members states."""
         info = self._members.get(name)
         if info is None:
             raise EvalLogError(f"{self._path}: has no member {name}. Did the run end?")
