@@ -20,13 +20,11 @@ RUNBOOKS = ROOT / "docs/runbooks"
 
 
 def example_settings() -> AlertSettings:
-    """Alert settings of the example."""
     path = GRAFANA / "barograph.toml"
     return read_alert_settings(tomllib.loads(path.read_text("utf-8"))["alerts"], path.name)
 
 
 def example_contracts() -> list[Contract]:
-    """Contracts of the example."""
     return [load_contract(path) for path in sorted((SCHEMAS / "examples").glob("contract*.yaml"))]
 
 

@@ -188,7 +188,6 @@ def webhook_body(notification: Notification, alerts: Sequence[AlertMessage]) -> 
 
 
 def slack_body(notification: Notification, alerts: Sequence[AlertMessage]) -> Json:
-    """Message body for Slack."""
     lines = [f"*{_escaped(title(notification))}*"]
     for each in alerts:
         mark = "" if each.alert in notification.firing else "resolved: "

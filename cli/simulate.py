@@ -103,7 +103,6 @@ def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
 
 
 def incident_table(incidents: Sequence[Incident]) -> AlignedTable:
-    """Make the table of incidents."""
     table = AlignedTable("opened", "closed", "severity", "model", "incident", "firings", numbers=("firings",))
     for incident in incidents:
         table.row(

@@ -73,7 +73,6 @@ def _users() -> AnyPanel:
 
 
 def row() -> Row:
-    """The row."""
     return Row(
         "Cost",
         (

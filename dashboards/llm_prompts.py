@@ -57,7 +57,6 @@ def _changes() -> AnyPanel:
 
 
 def row() -> Row:
-    """The row."""
     return Row(
         "Prompts side by side",
         (

@@ -115,7 +115,6 @@ def _deployments() -> AnyPanel:
 
 
 def row() -> Row:
-    """The row."""
     return Row(
         "Serving",
         (

@@ -290,7 +290,6 @@ def node_graph(info: PanelInfo, nodes: PanelQuery, edges: PanelQuery) -> nodegra
 
 
 def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
-    """A text panel with Markdown."""
     return _with_queries(text.Panel(), info, ()).mode(TextMode.MARKDOWN).content(markdown.strip() + "\n")
 
 

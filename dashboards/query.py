@@ -53,7 +53,6 @@ class Query(cog_builder.Builder[ClickHouseQuery]):
         self._query = ClickHouseQuery(dedent_sql(query.sql), query.format, ref_id)
 
     def build(self) -> ClickHouseQuery:
-        """Return the query."""
         return self._query
 
 

@@ -11,7 +11,6 @@ from barograph_server.warehouse.drill_models import PREFIX, is_drill
 
 
 def drill_name(model: str, drill_id: str) -> str:
-    """Return the name of the model of a drill."""
     if is_drill(model):
         raise DrillError(f"{model} is the model of a drill; run the drill on the model itself.")
     return f"{PREFIX}{model}.{drill_id}"

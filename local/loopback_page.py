@@ -61,7 +61,6 @@ class LoopbackServer(ABC):
         """The ASGI application, for use with another server."""
 
     def start(self) -> None:
-        """Start the server."""
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

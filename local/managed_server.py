@@ -71,7 +71,6 @@ class LocalServer(abc.ABC):
 
     @property
     def log_path(self) -> Path:
-        """Its log."""
         return self._child.log_path
 
     @property

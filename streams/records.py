@@ -202,7 +202,6 @@ Record = Partial | Tally | Progress
 
 
 def encode(record: Record) -> bytes:
-    """Encode a record."""
     if isinstance(record, Tally):
         return _pack(_TALLY, _ENCODER.encode(record))
     if isinstance(record, Progress):

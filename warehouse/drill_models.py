@@ -9,5 +9,4 @@ NO_DRILLS = f"NOT startsWith(model, '{PREFIX}')"
 
 
 def is_drill(model: str) -> bool:
-    """Whether a model is one of a drill."""
     return model.startswith(PREFIX)

@@ -32,7 +32,6 @@ class Alert:
 
     @property
     def label_map(self) -> dict[str, str]:
-        """Labels by name."""
         return dict(self.labels)
 
 

@@ -30,7 +30,6 @@ class Simulation:
     """In the order in which they opened."""
 
     def incidents_of(self, severity: Severity) -> list[Incident]:
-        """Incidents of a severity."""
         return [incident for incident in self.incidents if incident.severity == severity]
 
     def incidents_per_week(self, severity: Severity) -> float:

@@ -122,7 +122,6 @@ class RuleFactory:
         yield Rule(**shared | arguments)
 
     def by_field(self, name: str, critical: Sequence[bool] = (True, False)) -> Iterator[tuple[Severity, list[str]]]:
-        """The fields of a rule, by severity."""
         override = self.override(name)
         groups: dict[Severity, list[str]] = {}
         for field in self.contract.fields:
@@ -132,7 +131,6 @@ class RuleFactory:
         yield from groups.items()
 
     def severity(self, name: str, field: Field) -> Severity:
-        """The severity of a rule for one field."""
         override = self.override(name).severity
         if override in ("page", "ticket"):
             return override

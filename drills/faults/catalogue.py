@@ -16,7 +16,6 @@ FAULTS: dict[str, Fault] = {
 
 
 def find_fault(name: str) -> Fault:
-    """Find a fault by its name."""
     if name in FAULTS:
         return FAULTS[name]
     close = difflib.get_close_matches(name, FAULTS, 1)

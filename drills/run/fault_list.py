@@ -9,7 +9,6 @@ from barograph_server.terminal import AlignedTable, Terminal
 
 
 def fault_rows() -> list[dict[str, Any]]:
-    """Return a row per fault."""
     return [
         {
             "fault": fault.name,

@@ -88,7 +88,6 @@ def plan_drill(
     settings: AlertSettings,
     mode: DrillMode = "fast",
 ) -> DrillPlan:
-    """Plan one drill."""
     injection = plan_injection(
         request.injection, contract, baseline, fault_period(events, request.start_s, request.duration_s)
     )

@@ -176,7 +176,6 @@ def _between(events: EventTables, since: datetime, until: datetime) -> EventTabl
 
 
 def _baseline_in_force(client: Client, contract: Contract, version: str, events: EventTables) -> Baseline:
-    """Return the baseline of a version that is in force at the end of the events."""
     last_s = int(epoch_ms(events.predictions).max()) // 1000
     entries = [each for each in list_baselines(client, contract.model) if each.row.version == version]
     in_force = [each for each in entries if each.row.effective_from.timestamp() <= last_s]

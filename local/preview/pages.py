@@ -82,7 +82,6 @@ def resolve(
 
 
 def options_of(variable: Json, time_range: TimeRange, selected: Variables, run_query: QueryRunner) -> list[Option]:
-    """The options of a variable, from its query or its list."""
     kind = variable["type"]
     if kind == "query":
         sql = expand(variable["query"]["rawSql"], time_range, selected, interval_ms=MIN_INTERVAL_MS)

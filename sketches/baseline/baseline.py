@@ -79,7 +79,6 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
         return cls(cells=tuple(columns[:n_cells]), singletons=singletons, **tail)
 
     def count(self, column: FieldColumn) -> int:
-        """Return one count of the field."""
         if column < 0:
             return self.cells[column]
         count: int = getattr(self, column.key)

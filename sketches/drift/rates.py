@@ -46,7 +46,6 @@ class RateKind:
     """Member of the contract that holds its minor and major threshold."""
 
     def applies_to(self, field: FieldBaseline) -> bool:
-        """Whether a field has this rate."""
         if self.field_kind is not None and field.kind != self.field_kind:
             return False
         return self.limit is None or getattr(field, self.limit) is not None

@@ -39,7 +39,6 @@ class MetricEstimate:
 
 
 def undefined(shape: tuple[int, ...]) -> MetricEstimate:
-    """Return an undefined metric."""
     return MetricEstimate(
         np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_)
     )

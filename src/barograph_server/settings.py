@@ -189,7 +189,6 @@ class Settings:
 
     @property
     def topics(self) -> Topics:
-        """The names of the topics."""
         return Topics(self.topic_prefix)
 
     def processor(self, *, instance: str | None = None, clock: Clock | None = None) -> ProcessorSettings:

@@ -22,7 +22,6 @@ def parse_moment(option: str, text: str) -> datetime:
 
 
 def parse_range(begin: str, end: str) -> tuple[datetime, datetime]:
-    """Parse --from and --to."""
     start, stop = parse_moment("--from", begin), parse_moment("--to", end)
     if start >= stop:
         raise CommandError(f"--from {begin} is not before --to {end}; --to is exclusive.")

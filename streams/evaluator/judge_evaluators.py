@@ -127,7 +127,6 @@ def _require_inputs(rubric: Rubric, evaluator: Evaluator, path: Path) -> None:
 
 
 def _context(evaluator: Evaluator, folder: Path, judge_version: str) -> tuple[DocumentContext | None, str]:
-    """Return the source of contexts, and the version of a judge with its documents."""
     if not evaluator.documents:
         return None, judge_version
     digest = hashlib.sha256(json.dumps([judge_version, CONTEXT_RULES]).encode())

@@ -61,7 +61,6 @@ class EvaluatorSettings:
     ] = 300.0
 
     def parsed_endpoints(self) -> dict[str, JudgeEndpoint]:
-        """Return the endpoints by name."""
         if not all("!" <= character <= "~" for character in self.key):
             raise ProcessorError("evaluator.key has characters that no key has; copy it again, without spaces.")
         endpoints: dict[str, JudgeEndpoint] = {}

@@ -229,7 +229,6 @@ def _number(data: bytes, table: int, slot: int, kind: struct.Struct) -> int:
 
 
 def _text_bytes(data: bytes, table: int, slot: int) -> int:
-    """Return the size of the text in a slot of a table, in bytes."""
     text = _object(data, table, slot)
     return 0 if text is None else int(_U32.unpack_from(data, text)[0])
 

@@ -149,7 +149,6 @@ class JsonExportDecoder(ExportDecoder):
     _tree = staticmethod(_tree)
 
     def decode(self, data: bytes) -> DecodedRequest:
-        """Decode a request."""
         check_size(len(data))
         try:
             message = _DECODER.decode(data)

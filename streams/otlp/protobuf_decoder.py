@@ -19,7 +19,6 @@ class ProtobufExportDecoder(ExportDecoder):
     """Decodes export requests in protobuf."""
 
     def decode(self, data: bytes) -> DecodedRequest:
-        """Decode a request."""
         check_size(len(data))
         try:
             message = ExportTraceServiceRequest.FromString(data)

@@ -101,12 +101,10 @@ def _looks_like_a_name(name: str) -> bool:
 
 
 def is_trace_id(value: bytes) -> bool:
-    """Return whether bytes are a trace id."""
     return len(value) == _TRACE_ID_BYTES and value != _NO_TRACE
 
 
 def is_span_id(value: bytes) -> bool:
-    """Return whether bytes are the id of a span."""
     return len(value) == _SPAN_ID_BYTES and value != _NO_SPAN
 
 

@@ -195,7 +195,6 @@ def recount(
 
 
 def _select_scope(table: str, rows: pa.Table, scope: RebuildScope, hour: int) -> pa.Table:
-    """Select the rows that the rebuild replaces."""
     if table in _VERDICTS:
         starts, ends = _seconds(rows, "window_start"), _seconds(rows, "window_end")
         rows = _with(

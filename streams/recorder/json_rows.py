@@ -225,7 +225,6 @@ class _DecodedEvents:
     """By message: the number of members, except features, that are not recorded."""
 
     def add(self, event: Any, message: int, unknown: int = 0) -> None:
-        """Add an event."""
         self.events.append(event)
         self.messages.append(message)
         if unknown:
@@ -235,7 +234,6 @@ class _DecodedEvents:
 def _by_model(
     events: list[Any], messages: Sequence[int], models: Mapping[Any, RecordedModel]
 ) -> Iterator[tuple[RecordedModel, list[Any], Sequence[int]]]:
-    """Group events and their messages by model."""
     present = {models[struct_type].model: models[struct_type] for struct_type in set(map(type, events))}
     for model in present.values():
         if len(present) == 1:

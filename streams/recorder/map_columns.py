@@ -32,7 +32,6 @@ class MapColumns:
     """Masks of the same shapes."""
 
     def add(self, name: str, column: Any, present: Mask) -> None:
-        """Add a column for one name."""
         self.names.append(name)
         self.columns.append(column)
         self.present.append(present)

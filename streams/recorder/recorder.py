@@ -86,7 +86,6 @@ class RowBatch:
     payload_bytes: int = 0
 
     def add(self, table: str, rows: list[pa.Table]) -> None:
-        """Add rows of a table."""
         self.tables[table] += rows
         self.rows += sum(each.num_rows for each in rows)
         self.payload_bytes += sum(each.nbytes for each in rows)

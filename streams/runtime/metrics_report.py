@@ -140,12 +140,10 @@ class Report:
 
     @property
     def dead_letters(self) -> int:
-        """Dead letters."""
         return int(sum(self.values(metrics.DEAD_LETTERS).values()))
 
     @property
     def retries(self) -> int:
-        """Retries."""
         return int(sum(self.values(metrics.RETRIES).values()))
 
     @property
@@ -162,7 +160,6 @@ class Report:
             return dict(self._numbers.get(metric, {}))
 
     def times(self, metric: MetricFamily) -> dict[Labels, DurationHistogram]:
-        """Return a histogram by its labels."""
         with self._lock:
             return {
                 labels: DurationHistogram(list(timed.counts), timed.sum_s, timed.longest_s)

@@ -43,7 +43,6 @@ def is_share(metric: str) -> bool:
 
 
 def measure(rules: Rules, counts: WindowCounts) -> dict[MetricName, MeasuredMetric]:
-    """Compute the metrics of windows."""
     if rules.kind == "number":
         rows = counts.sums[:, 0].astype(np.int64)
         computed = number_metrics(counts.sums, counts.error_quantiles())

@@ -63,7 +63,6 @@ class ScrapeSettings:
     ] = field(default="", repr=False)
 
     def parsed_targets(self) -> tuple[ScrapeTarget, ...]:
-        """Return the targets."""
         entries = [entry for entry in map(str.strip, self.targets.split(",")) if entry]
         if not entries:
             raise ProcessorError(

@@ -70,7 +70,6 @@ class ArmRatio:
 
     @property
     def units(self) -> int:
-        """Units of all arms."""
         return sum(arm.units for arm in self.arms)
 
 

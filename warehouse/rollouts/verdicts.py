@@ -140,7 +140,6 @@ def remove_others(
 
 
 def criterion_state(verdict: CriterionVerdict) -> VerdictState:
-    """Return the state of a criterion."""
     if verdict.is_harmed:
         return VerdictState.worse
     if verdict.is_met:

@@ -31,7 +31,6 @@ def to_string(column: Any, kind: pa.DataType = _STRING) -> Any:
 
 
 def _without_null_slots(views: pa.Array) -> pa.Array:
-    """Return the array with empty slots for its nulls."""
     if not views.null_count:
         return views
     validity, slots, *texts = views.buffers()

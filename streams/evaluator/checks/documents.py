@@ -154,7 +154,6 @@ class DocumentSet:
         return sorted(self._sequences, key=similarity, reverse=True)[:limit]
 
     def sequence(self, document_id: str) -> TokenSequence:
-        """Return the tokens of a document."""
         return self._sequences[document_id]
 
 

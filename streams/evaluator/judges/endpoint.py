@@ -52,7 +52,6 @@ class ChatEndpoint:
 
     @property
     def model(self) -> str:
-        """Name of the model."""
         return self._settings.model
 
     @property

@@ -54,7 +54,6 @@ class RetryingEndpoint:
 
     @property
     def model(self) -> str:
-        """Name of the model."""
         return self._endpoint.model
 
     def close(self) -> None:

@@ -46,7 +46,6 @@ class JudgedTexts:
     """A correct answer."""
 
     def text_of(self, name: InputName) -> str:
-        """Return the text of an input."""
         return str(getattr(self, name))
 
 
@@ -59,7 +58,6 @@ class ScoreRange:
     faulty_at_most: int
 
     def class_of(self, score: int) -> AnswerClass:
-        """Return the class of a score."""
         return "faulty" if score <= self.faulty_at_most else "sound"
 
 

@@ -33,7 +33,6 @@ class CompiledBaseline:
 
     @classmethod
     def of(cls, layout: Layout) -> CompiledBaseline:
-        """Compile the baseline of a layout."""
         cells = np.zeros(layout.width, dtype=bool)
         for start, n in zip(layout.starts.tolist(), layout.n_cells.tolist(), strict=True):
             cells[start : start + n] = True

@@ -169,7 +169,6 @@ class _Comparison:
 
     @cached_property
     def _latency(self) -> str:
-        """The name of the latency field."""
         return next((field.name for field in self.contract.fields if field.source == LATENCY), LATENCY)
 
     def rows(self) -> list[Columns]:

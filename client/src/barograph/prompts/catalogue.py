@@ -11,7 +11,6 @@ class PromptCatalogue:
     """Versions and labels, by the prompt's name. Records may be added repeatedly and, for labels, in any order."""
 
     def __init__(self, records: Iterable[PromptRecord] = ()) -> None:
-        """Add records."""
         self._versions: dict[str, dict[int, PromptVersion]] = {}
         self._labels: dict[str, dict[str, PromptLabel]] = {}
         for record in records:

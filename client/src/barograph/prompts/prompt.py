@@ -52,7 +52,6 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def variables(self) -> dict[str, PromptVariable]:
-        """The variables by name."""
         return dict(self.content.variables)
 
     @property

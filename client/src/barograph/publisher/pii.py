@@ -59,7 +59,6 @@ class FieldHash:
         self._key = hmac.digest(key, _encode("field", model, source), "sha256")
 
     def __call__(self, text: str) -> str:
-        """Hash one value."""
         return self._prefix + hmac.digest(self._key, text.encode("utf-8", "replace"), "sha256").hex()[:DIGEST_CHARS]
 
 

@@ -89,7 +89,6 @@ class CandidateProcess:
             raise CandidateExited("the process of the candidate did not start; its error is on stderr")
 
     def call(self, features: Any) -> CandidateResult:
-        """Call the candidate in the process."""
         try:
             self.start()
             self._connection.send(features)

@@ -66,7 +66,6 @@ class LanguageDetector:
         return str(language) if p >= MIN_CONFIDENCE * mass else UNKNOWN
 
     def detect_all(self, texts: Iterable[str]) -> list[str]:
-        """Return the language of each text."""
         return [self.detect(text) for text in texts]
 
 

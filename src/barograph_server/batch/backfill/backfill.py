@@ -168,7 +168,6 @@ def backfill(
 
 
 def _parse_delay(label_time: str | None, label_delay: str | None) -> int:
-    """Parse --label-delay, in seconds."""
     if label_delay is None:
         return 0
     if label_time is not None:

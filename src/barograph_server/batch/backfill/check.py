@@ -170,12 +170,10 @@ def _delayed(block: Block, delay_s: int) -> Block:
 
 
 def _name_of_labels(file: EventFile) -> str:
-    """Return the name of the column of labels in the file."""
     return next((name for name, member in file.event_names.items() if member == "label"), "label")
 
 
 def _renamed(file: EventFile, column: str) -> str:
-    """Return the name in events of a column of the file."""
     return file.event_names.get(column, column)
 
 

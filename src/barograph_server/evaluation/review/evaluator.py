@@ -45,7 +45,6 @@ def check_reviewer(name: str) -> str:
 
 
 def check_share(option: str, share: float, *, least_is_zero: bool = False) -> float:
-    """Return a share."""
     if not (0.0 < share <= 1.0 or (least_is_zero and share == 0.0)):
         raise CommandError(f"{option} {share:g} is not a share: write a number above 0 and at most 1, such as 0.01.")
     return share

@@ -48,12 +48,10 @@ class Processor:
 
     @property
     def log_path(self) -> Path:
-        """The path of its log."""
         return self._child.log_path
 
     @property
     def is_running(self) -> bool:
-        """Whether it is running."""
         return self._child.is_running
 
     def start(self) -> None:

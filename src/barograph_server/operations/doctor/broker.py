@@ -24,7 +24,6 @@ class Broker:
     """A connection to Kafka, with the metadata of its first answer."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connect."""
         self.address = settings.bootstrap_servers
         self.admin = Admin(self.address, settings.kafka)
         try:

@@ -40,7 +40,6 @@ def check_clickhouse(client: Client) -> Iterator[Finding]:
 
 
 def check_version(client: Client) -> Iterator[Finding]:
-    """Check the version."""
     version = server.server_version(client)
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < TESTED_VERSION:

@@ -97,7 +97,6 @@ class FieldPlan:
 
     @property
     def contract_field(self) -> Field:
-        """The field for the contract."""
         return Field(
             name=self.name,
             type=self.type,

@@ -40,7 +40,6 @@ class SliceDimension:
 
     @property
     def contract_slice(self) -> Slice:
-        """The dimension for the contract."""
         return Slice(name=self.values.name, source=self.values.source, top=TOP)
 
 

@@ -62,7 +62,6 @@ class Resource(ABC):
 
     @property
     def ledger_name(self) -> str:
-        """The name in the ledger."""
         return ledger_name(self.kind, self.key)
 
     @property

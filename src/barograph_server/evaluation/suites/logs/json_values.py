@@ -79,7 +79,6 @@ def timestamp_ms(text: str, where: str) -> int:
 
 
 def checked_score(value: float, where: str) -> float:
-    """Return a score."""
     if not math.isfinite(value) or not 0.0 <= value <= 1.0:
         raise EvalLogError(f"{where}: the score is {value}; only scores from 0 to 1 can be imported.")
     return float(value)
