@@ -1,7 +1,7 @@
 """Check what no linter knows: imports, unsafe code, links, supply chain, layout: `python -m tools.repository [NAME …]`.
 
 Reads and parses every file once, runs all checks (or the named ones), and prints what each finds. Without names it also
-prints the values that have a limit. Exit status: 0 if nothing is wrong, 1 otherwise, 2 for a name that no check has.
+prints the values that have a budget. Exit status: 0 if nothing is wrong, 1 otherwise, 2 for a name that no check has.
 """
 
 from __future__ import annotations

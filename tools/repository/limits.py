@@ -1,4 +1,4 @@
-"""Values of the layout stay within limits (docs/decisions/0069); `python -m tools.repository` prints them."""
+"""Values of the repository stay within `tools/budgets.toml`; `python -m tools.repository` prints them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from functools import cache
 from typing import NamedTuple
 
 from tools.repository.imports import imports_of, no_modules_import_each_other_in_a_cycle
-from tools.repository.tree import Repository, check
+from tools.repository.tree import PACKAGES, Repository, check, package_of
 
 CLI = "barograph_server.cli"
+BUDGETS = "tools/budgets.toml"
+CHANGELOG = "CHANGELOG.md"
 LARGEST = 8
 """A finding names this many parts of a value that is too high."""
+MANY_PARAMETERS = 10
 
 
 class Limit(NamedTuple):
@@ -21,15 +24,15 @@ class Limit(NamedTuple):
 
     name: str
     most: int
-    parts: Callable[[Repository], Mapping[str, int]]
+    parts: Mapping[str, int]
 
 
 def _each(names: Iterable[str]) -> dict[str, int]:
     return dict.fromkeys(names, 1)
 
 
-def _cli_lines(repository: Repository) -> dict[str, int]:
-    return {path: len(repository.texts[path].splitlines()) for path in repository.python("cli")}
+def _lines(repository: Repository, names: Iterable[str]) -> dict[str, int]:
+    return {path: repository.texts[path].count("\n") for path in names}
 
 
 def _cli_imports(repository: Repository, paths: Iterable[str]) -> dict[str, int]:
@@ -49,8 +52,24 @@ def _importers_of_cli(repository: Repository) -> dict[str, int]:
     return _each(pair.partition(" ")[0] for pair in _cli_imports(repository, others))
 
 
-def _loose_modules(repository: Repository) -> dict[str, int]:
-    return _each(path for path in repository.names if re.fullmatch(r"warehouse/\w+\.py", path))
+def _imports_among_packages(repository: Repository) -> dict[str, int]:
+    pairs = set()
+    for path in repository.product():
+        package = package_of(path)
+        targets = {target.package for target in imports_of(path, ast.walk(repository.tree(path)))}
+        pairs |= {f"{package} → {target}" for target in targets & PACKAGES.keys() - {package}}
+    return _each(pairs)
+
+
+def _long_signatures(repository: Repository) -> dict[str, int]:
+    found = []
+    for path in repository.product():
+        for node in ast.walk(repository.tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                if sum(each.arg not in ("self", "cls") for each in parameters) >= MANY_PARAMETERS:
+                    found.append(f"{path}:{node.lineno}")
+    return _each(found)
 
 
 def _files_with_sql(repository: Repository) -> dict[str, int]:
@@ -66,47 +85,70 @@ def _has_sql(tree: ast.Module) -> bool:
     return any(isinstance(node.value, str) and re.search(r"\bSELECT\s", node.value) for node in texts)
 
 
-LIMITS = (
-    Limit("lines in cli/", 9_000, _cli_lines),
-    Limit("files outside cli/ and tests/ that import it", 0, _importers_of_cli),
-    Limit("imports among modules of cli/", 50, lambda repository: _cli_imports(repository, repository.python("cli"))),
-    Limit("modules in warehouse/ outside its folders", 12, _loose_modules),
-    Limit("product files with SELECT outside warehouse/", 5, _files_with_sql),
-    Limit(
-        "modules in a circle of imports, Python and JavaScript",
-        0,
-        lambda repository: _each(no_modules_import_each_other_in_a_cycle(repository)),
+LAYOUT: dict[str, Callable[[Repository], Mapping[str, int]]] = {
+    "files outside cli/ and tests/ that import it": _importers_of_cli,
+    "functions with ten or more parameters": _long_signatures,
+    "imports among packages": _imports_among_packages,
+    "imports among modules of cli/": lambda repository: _cli_imports(repository, repository.python("cli")),
+    "modules in warehouse/ outside its folders": lambda repository: _each(
+        path for path in repository.names if re.fullmatch(r"warehouse/\w+\.py", path)
     ),
-    Limit(
-        "packages in the wheel",
-        1,
-        lambda repository: _each(repository.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]),
+    "product files with SELECT outside warehouse/": _files_with_sql,
+    "modules in a circle of imports, Python and JavaScript": lambda repository: _each(
+        no_modules_import_each_other_in_a_cycle(repository)
     ),
-    Limit(
-        "folders at the root",
-        16,
-        lambda repository: _each(
-            name.partition("/")[0] for name in repository.names if "/" in name and not name.startswith(".")
-        ),
+    "packages in the wheel": lambda repository: _each(
+        repository.project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     ),
-)
+    "folders at the root": lambda repository: _each(
+        name.partition("/")[0] for name in repository.names if "/" in name and not name.startswith(".")
+    ),
+}
+"""Values of the section `layout` of the budgets."""
 
 
 @cache
-def _measured(repository: Repository) -> list[tuple[Limit, Mapping[str, int]]]:
-    return [(limit, limit.parts(repository)) for limit in LIMITS]
+def limits(repository: Repository) -> list[Limit]:
+    """Measure all values that have a budget."""
+    budgets = repository.toml(BUDGETS)
+    lines = [
+        Limit(f"lines in {root}/", budget[-1], _lines(repository, repository.python(root)))
+        for root, budget in budgets["python-lines"].items()
+    ]
+    lines.append(Limit("lines of Markdown", budgets["markdown-lines"][-1], _lines(repository, repository.pages())))
+    return lines + [Limit(name, budgets["layout"][name][-1], parts(repository)) for name, parts in LAYOUT.items()]
 
 
 def table(repository: Repository) -> Iterator[str]:
     """Return a line for each limit: the value, the limit, what they count."""
-    for (name, most, _), parts in _measured(repository):
-        yield f"{sum(parts.values()):6,} of {most:5,}  {name}"
+    for name, most, parts in limits(repository):
+        yield f"{sum(parts.values()):6,} of {most:6,}  {name}"
 
 
 @check
 def limits_hold(repository: Repository) -> Iterator[str]:
-    """No value is above its limit of `LIMITS`."""
-    for (name, most, _), parts in _measured(repository):
+    """No value is above its budget."""
+    for name, most, parts in limits(repository):
         if (value := sum(parts.values())) > most:
             largest = sorted(parts, key=lambda part: (-parts[part], part))[:LARGEST]
             yield f"{name}: {value:,} of {most:,}, such as {', '.join(largest)}"
+
+
+@check
+def every_root_has_a_budget(repository: Repository) -> Iterator[str]:
+    """Every root folder with Python has a budget of lines."""
+    roots = {name.partition("/")[0] for name in repository.python() if "/" in name}
+    for root in sorted(roots - repository.toml(BUDGETS)["python-lines"].keys()):
+        yield f"{BUDGETS}: no lines for {root}/"
+
+
+@check
+def a_raised_budget_has_a_reason(repository: Repository) -> Iterator[str]:
+    """The changelog has a line for each number that was appended to a budget and is above the one before."""
+    budgets = repository.toml(BUDGETS)
+    every = {**budgets["python-lines"], **budgets["layout"], **budgets["seconds"], "Markdown": budgets["markdown-lines"]}
+    entries = [line for line in repository.texts[CHANGELOG].splitlines() if "budget" in line.lower()]
+    for name, numbers in every.items():
+        for before, after in zip(numbers, numbers[1:], strict=False):
+            if after > before and not any(name in entry and f"{after:,}" in entry for entry in entries):
+                yield f"{BUDGETS}: {name} rose to {after:,}; say why in {CHANGELOG}, on a line that begins `- Budget`"

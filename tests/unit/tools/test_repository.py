@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tools.repository.__main__ import main
-from tools.repository.limits import LIMITS
-from tools.repository.tree import CHECKS, Repository
+from tools.repository.limits import BUDGETS, limits, limits_hold
+from tools.repository.tree import CHECKS, LINKED, PACKAGES, Repository
 
 ROOT = Path(__file__).resolve().parents[3]
 FAUST, CLI, MAKEFILE, SECURITY = "streams/monitor/app.py", "cli/main.py", "Makefile", "docs/security.md"
@@ -51,6 +51,8 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("the_map_lists_every_folder_of_the_product", "streams/new/module.py", "", ""),
     ("unit_tests_mirror_the_source_tree", "tests/unit/streams/nowhere/test_it.py", "", ""),
     ("limits_hold", CLI, "", "\n" * 9_000),
+    ("every_root_has_a_budget", BUDGETS, "cli = ", "a = "),
+    ("a_raised_budget_has_a_reason", BUDGETS, "tests = [480]", "tests = [480, 481]"),
     ("every_threat_names_tests_that_run", SECURITY, "", "`tests/unit/nowhere.py::test_it`"),
     ("every_threat_names_tests_that_run", SECURITY, "\n## Threat model\n\n", "\n## Threats\n\n"),
     ("every_package_of_the_lock_has_hashes", "uv.lock", "sha256:", "md5:"),
@@ -95,11 +97,20 @@ def test_every_check_reports_its_fault(repository: Repository) -> None:
 
 
 def test_every_limit_notices_one_too_many(repository: Repository) -> None:
-    pyproject = repository.texts["pyproject.toml"]
+    pyproject, budgets = repository.texts["pyproject.toml"], repository.texts[BUDGETS]
+    most = repository.toml(BUDGETS)
     planted: dict[str, dict[str, str]] = {
-        "lines in cli/": {"cli/a.py": "\n" * 9_001},
+        "lines of Markdown": {"docs/a.md": "\n" * (most["markdown-lines"][-1] + 1)},
         "files outside cli/ and tests/ that import it": {
             "benchmarks/a.py": "def f():\n    from barograph_server.cli import main"
+        },
+        "functions with ten or more parameters": {
+            "sketches/a.py": "class A:\n"
+            + "    def f(self, a, b, c, d, e, *, f, g, h, i, j): ...\n"
+            * (most["layout"]["functions with ten or more parameters"][-1] + 1)
+        },
+        "imports among packages": {
+            f"{package}/a.py": "\n".join(f"import barograph_server.{name}" for name in PACKAGES) for package in LINKED
         },
         "imports among modules of cli/": {
             "cli/a.py": "\n".join(f"import barograph_server.cli.c{i}" for i in range(26)),
@@ -113,17 +124,20 @@ def test_every_limit_notices_one_too_many(repository: Repository) -> None:
         "packages in the wheel": {"pyproject.toml": pyproject.replace('packages = ["src/', 'packages = ["a", "src/')},
         "folders at the root": {f"a{i}/b": "" for i in range(12)},
     }
+    planted |= {f"lines in {root}/": {f"{root}/a.py": "\n" * (n[-1] + 1)} for root, n in most["python-lines"].items()}
     unplanted = {
         "pyproject.toml": pyproject,
+        BUDGETS: budgets,
         "streams/a.py": '"""SELECT 1"""',
         "cli/a.py": "import barograph_server.cli.main",
         "tests/a.py": "import barograph_server.cli.main",
         "warehouse/a/b.py": 'X = "SELECT 1"',
         "local/b.js": 'import("./b.js");',
     }
-    for name, most, parts in LIMITS:
-        assert sum(parts(Repository(unplanted)).values()) <= most, name
-        assert sum(parts(Repository({**unplanted, **planted.pop(name)})).values()) == most + 1, name
+    assert not set(limits_hold(Repository(unplanted)))
+    for name, _, _ in limits(repository):
+        fault = Repository({**unplanted, **planted.pop(name)})
+        assert any(finding.startswith(f"{name}: ") for finding in limits_hold(fault)), name
     assert not planted
 
 
