@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from tools.repository.imports import imports_of, no_modules_import_each_other_in_a_cycle
@@ -146,9 +147,9 @@ def every_root_has_a_budget(repository: Repository) -> Iterator[str]:
 def a_raised_budget_has_a_reason(repository: Repository) -> Iterator[str]:
     """The changelog has a line for each number that was appended to a budget and is above the one before."""
     budgets = repository.toml(BUDGETS)
-    every = {**budgets["python-lines"], **budgets["layout"], **budgets["seconds"], "Markdown": budgets["markdown-lines"]}
+    named = {**budgets["python-lines"], **budgets["layout"], **budgets["seconds"]}
     entries = [line for line in repository.texts[CHANGELOG].splitlines() if "budget" in line.lower()]
-    for name, numbers in every.items():
-        for before, after in zip(numbers, numbers[1:], strict=False):
+    for name, numbers in {**named, "Markdown": budgets["markdown-lines"]}.items():
+        for before, after in pairwise(numbers):
             if after > before and not any(name in entry and f"{after:,}" in entry for entry in entries):
                 yield f"{BUDGETS}: {name} rose to {after:,}; say why in {CHANGELOG}, on a line that begins `- Budget`"
