@@ -27,16 +27,12 @@ class RateReason(IntEnum):
     none = 0
     """The rate is a basis for decisions."""
     no_gold = 1
-    """No answer of a group (flagged or unflagged, faulty or sound) has a label."""
+    """No flagged or no unflagged answer has a label."""
     little_gold = 2
     """Fewer than 50 labels."""
     uneven_gold = 3
-    """Gold is no random part of the judged answers: the judge's verdicts or scores differ there (p < 0.001)."""
-    rare_class = 4
-    """Graded scores: fewer than 10 faulty, or fewer than 10 sound answers in gold."""
-    weak_judge = 5
-    """Gold of other traffic: the judge may be hardly better than chance."""
-    wide_interval = 6
+    """Gold is no random part of the judged answers: the judge's verdicts differ there (p < 0.001)."""
+    wide_interval = 4
     """The interval is wider than the margin of the promise on either side."""
 
 
@@ -144,18 +140,6 @@ def require_parts(*parts: tuple[IntArray, IntArray, str], reason: str = "") -> N
     for part, whole, text in parts:
         if np.any(part > whole):
             raise ValueError(f"more {text}{reason}")
-
-
-def checked_labels(labels: ArrayLike) -> FloatArray:
-    """Return labels of people as numbers.
-
-    Raises:
-        ValueError: a label is neither 0 nor 1.
-    """
-    y = np.asarray(labels, np.float64)
-    if not np.all((y == 0.0) | (y == 1.0)):
-        raise ValueError("labels must be 1 (faulty) or 0 (sound)")
-    return y
 
 
 def checked_counts(**counts: ArrayLike) -> tuple[IntArray, ...]:

@@ -31,8 +31,6 @@ PRECISIONS = np.array([1.0, 4.0, 16.0])
 """1/variance of the mixtures over λ: the smallest detects large differences, the largest small ones."""
 LEAST_SCALE = 0.5
 """Least s₀, in events."""
-_DOUBLINGS = 40
-_BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,58 +94,6 @@ def log_evidence(total: FloatArray, variance: FloatArray) -> DayEvidence:
         better=_log_mean(log_e + np.log(2.0) + log_ndtr(z)),
         worse=_log_mean(log_e + np.log(2.0) + log_ndtr(-z)),
     )
-
-
-def evidence_interval(
-    differences: ArrayLike,
-    pairs: ArrayLike,
-    alpha: float = 0.05,
-    *,
-    burn_in: int = BURN_IN_DAYS,
-    kappa: ArrayLike | None = None,
-) -> tuple[FloatArray, FloatArray]:
-    """Return the confidence sequence of the mean at the last day: all δ₀ with E below 1/α.
-
-    s₀ depends on δ₀. It grows with |δ₀|, so the evidence is bounded, and after few days an end can be infinite.
-
-    Args:
-        alpha: probability that the true mean is ever outside.
-        kappa: as for `day_evidence`; the same for all δ₀.
-
-    Returns:
-        Lower and upper end, each of the shape of the series.
-
-    Raises:
-        ValueError: as `day_evidence`, or α is not between 0 and 1.
-    """
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"α must lie between 0 and 1, not at {alpha}")
-    sums, counts = checked_days(differences, pairs)
-    if kappa is None:
-        kappa = _burn_in_factor(sums, counts, burn_in)
-    later, later_counts = sums[..., burn_in:], counts[..., burn_in:]
-    center = later.sum(axis=-1) / later_counts.sum(axis=-1)
-    residuals = sums - center[..., None] * counts
-    unit = np.maximum(np.sqrt(np.mean(residuals**2, axis=-1)), LEAST_SCALE) / np.mean(counts, axis=-1)
-
-    def rejected(null: FloatArray) -> NDArray[np.bool_]:
-        x = _scaled(sums, counts, null, burn_in)
-        log_e = _log_mean(_log_terms(x.sum(axis=-1), np.asarray(kappa) * np.sum(x * x, axis=-1)))
-        return np.asarray(log_e >= -np.log(alpha), np.bool_)
-
-    ends = []
-    for sign in (-1.0, 1.0):
-        step = np.full(center.shape, 2.0**-10) * unit
-        for _ in range(_DOUBLINGS):
-            step = np.where(rejected(center + sign * step), step, 2.0 * step)
-        is_finite = rejected(center + sign * step)
-        inside, outside = np.zeros(center.shape), step
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (inside + outside)
-            is_outside = rejected(center + sign * middle)
-            inside, outside = np.where(is_outside, inside, middle), np.where(is_outside, middle, outside)
-        ends.append(np.where(is_finite, center + sign * outside, sign * np.inf))
-    return ends[0], ends[1]
 
 
 def _scaled(sums: FloatArray, counts: FloatArray, null: ArrayLike, burn_in: int) -> FloatArray:

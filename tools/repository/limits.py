@@ -63,14 +63,14 @@ def _imports_among_packages(repository: Repository) -> dict[str, int]:
 
 
 def _long_signatures(repository: Repository) -> dict[str, int]:
-    found = []
+    signatures = []
     for path in repository.product():
         for node in ast.walk(repository.tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 if sum(each.arg not in ("self", "cls") for each in parameters) >= MANY_PARAMETERS:
-                    found.append(f"{path}:{node.lineno}")
-    return _each(found)
+                    signatures.append(f"{path}:{node.lineno}")
+    return _each(signatures)
 
 
 def _files_with_sql(repository: Repository) -> dict[str, int]:

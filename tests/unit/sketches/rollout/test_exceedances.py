@@ -1,4 +1,4 @@
-"""Exceedances over frozen limits and quantiles, from histograms of buckets, and bands of quantiles."""
+"""Exceedances over frozen limits and quantiles, from histograms of buckets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from barograph_server.sketches.rollout.exceedances import (
     exceedances,
     frozen_limit,
 )
-from barograph_server.sketches.rollout.quantile_band import curve_radius, quantile_band, rank_radius
-from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
 def histogram(values: np.ndarray) -> np.ndarray:
@@ -67,38 +65,3 @@ def test_limits_need_values_and_ranks_inside() -> None:
         frozen_limit(np.ones(BUCKETS), 1.0)
     with pytest.raises(ValueError, match="buckets must lie"):
         bucket_histogram([400], [1])
-
-
-def latency_sketch(values: np.ndarray) -> NumericSketch:
-    sketch = numeric_sketch(False, "req")
-    sketch.update(values.astype(np.float32))
-    return sketch
-
-
-def test_golden_radii_of_a_quantile_and_of_the_curve() -> None:
-    for events, rank, radius, of_curve in (
-        (1e3, 0.5, 0.0742124020249, 0.0865691283767),
-        (1e4, 0.95, 0.0102209581891, 0.0277107450776),
-        (1e5, 0.99, 0.00147104997061, 0.0088463452222),
-    ):
-        assert rank_radius(events, rank) == pytest.approx(radius, abs=1e-9)
-        assert curve_radius(events) == pytest.approx(of_curve, abs=1e-9)
-
-
-def test_few_events_give_all_ranks() -> None:
-    assert rank_radius(1.0, 0.5) == curve_radius(1.9) == 1.0
-    assert 0.0 < rank_radius(2.0, 0.5) <= 1.0
-    assert quantile_band(numeric_sketch(False, "req"), 0.5) == (-math.inf, math.inf)
-    low, high = quantile_band(latency_sketch(np.arange(1_000.0)), 0.99)
-    assert low < 990.0
-    assert high == math.inf
-
-
-def test_the_band_contains_the_quantile_and_widens_with_overdispersion() -> None:
-    sketch = latency_sketch(np.arange(10_000.0))
-    low, high = quantile_band(sketch, 0.5)
-    wide_low, wide_high = quantile_band(sketch, 0.5, phi=10.0)
-    assert wide_low < low < 5_000.0 < high < wide_high
-    for rank, phi in ((1.0, 1.0), (0.5, 0.9)):
-        with pytest.raises(ValueError):
-            quantile_band(sketch, rank, phi=phi)
