@@ -29,10 +29,7 @@ NO_IO_NO_CLOCK = {
 
 ONLY_IN = {
     ("faust", "mode", "aiokafka"): {"streams/monitor/app.py"},
-    ("grafana_client", "niquests"): {
-        "src/barograph_server/grafana/client.py",
-        "src/barograph_server/grafana/errors.py",
-    },
+    ("urllib3",): {"src/barograph_server/grafana/client.py", "src/barograph_server/grafana/errors.py"},
 }
 """Libraries → the only files that import them."""
 KAFKA_OF_THE_CLIENT = {"client/src/barograph/publisher/outbox.py", "client/src/barograph/topic_reader.py"}

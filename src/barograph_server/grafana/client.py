@@ -1,20 +1,18 @@
-"""Grafana's HTTP API through grafana-client, with timeouts, bounded retries and readable errors.
-
-grafana-client depends on an HTTP library of its own (docs/decisions/0019), so it has its own dependency group and is
-imported only when a connection is made. This module works around its gaps: it inserts names into paths unescaped,
-drops the path of a URL without a trailing slash, turns a POST into a GET on a redirect, returns HTML pages as text, and
-raises exceptions of its HTTP library when a connection is refused.
-"""
+"""Grafana's HTTP API, with timeouts, bounded retries and readable errors."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from barograph.publisher.retry_schedule import RetrySchedule
+from urllib3 import PoolManager, ProxyManager, Timeout
+from urllib3.exceptions import HTTPError
 
 from barograph_server.errors import SettingsError
 from barograph_server.grafana.errors import Explainer, GrafanaBusy, GrafanaMissing
@@ -30,74 +28,80 @@ _SECRET_SETTINGS = frozenset({"url", "token", "integrationKey", "password", "aut
 _SHORTEST_PART = 8
 """Characters of a part of a URL that is treated as a secret of its own."""
 PAUSE_S = 1.0
-"""Nominal delay before the second attempt, in seconds; it doubles with each attempt."""
 
 
 class Grafana:
     """A connection to one Grafana, for use in one thread.
 
-    `api` is grafana-client's object; all its methods are called through `read`, `find` or `write`.
+    `action` in its methods is the action for error messages, as it follows "to"; paths are those below `/api`.
     """
 
-    def __init__(self, api: Any, explainer: Explainer, pause_s: float) -> None:
-        """Wrap grafana-client's `GrafanaApi`.
+    def __init__(self, settings: GrafanaSettings, *, timeout_s: float = TIMEOUT_S, pause_s: float = PAUSE_S) -> None:
+        """Prepare a connection; no request is sent yet.
 
         Args:
-            api: the client.
-            explainer: converts its exceptions to `GrafanaError`.
-            pause_s: nominal delay before the second attempt, in seconds.
+            settings: URL and token.
+            timeout_s: time limit of one response, in seconds.
+            pause_s: nominal delay before the second attempt, in seconds; it doubles with each attempt.
+
+        Raises:
+            SettingsError: no token is set.
         """
-        self.api = api
-        self._explainer = explainer
+        if not settings.token:
+            raise SettingsError(
+                f"grafana.url is set ({settings.url}) but no token: set BAROGRAPH_GRAFANA_TOKEN to a token of a "
+                "service account, or set BAROGRAPH_GRAFANA_URL to an empty value to skip Grafana."
+            )
+        self.url = settings.url
+        self.token = settings.token
+        self._explainer = Explainer(settings.url, settings.token, timeout_s)
         self._pause_s = pause_s
+        timeout = Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s)
+        parts = urlsplit(settings.url)
+        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        self._pool = ProxyManager(proxy, timeout=timeout) if proxy else PoolManager(timeout=timeout)
 
-    @property
-    def url(self) -> str:
-        """The URL, for messages."""
-        return self._explainer.url
-
-    @property
-    def token(self) -> str:
-        """The service account token, also the key of fingerprints of secrets."""
-        return self._explainer.token
-
-    def read(self, action: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def read(self, action: str, path: str, query: Mapping[str, Any] | None = None, *, method: str = "GET") -> Any:
         """Read an object that must exist, in up to `ATTEMPTS` attempts.
-
-        Args:
-            action: the action for error messages, as it follows "to".
-            call: a method of `api`.
-            args: its arguments.
-            kwargs: its keyword arguments.
 
         Raises:
             GrafanaBusy: Grafana did not answer or is temporarily unavailable.
             GrafanaError: Grafana rejects the request, or the server is not Grafana.
         """
+        if query:
+            path += f"?{urlencode(query, doseq=True)}"
         for is_last in self.attempts():
             try:
-                return self._call(action, call, args, kwargs)
+                return self._exchange(action, method, path)
             except GrafanaBusy:
                 if is_last:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def find(self, action: str, call: Callable[..., Any], *args: Any) -> Any:
+    def find(self, action: str, path: str) -> Any:
         """Read an object that may be missing; return None if it is. Errors are those of `read`."""
         try:
-            return self.read(action, call, *args)
+            return self.read(action, path)
         except GrafanaMissing:
             return None
 
-    def write(self, action: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def delete(self, action: str, path: str) -> None:
+        """Delete an object that may be missing. Errors are those of `read`."""
+        try:
+            self.read(action, path, method="DELETE")
+        except GrafanaMissing:
+            return
+
+    def write(
+        self, action: str, method: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
         """Write an object in one attempt; the caller must read the object before it retries.
 
         Raises:
-            GrafanaConflict: the object has changed since it was read, or another object has its name.
             GrafanaBusy: Grafana did not answer or is temporarily unavailable; the write may have succeeded.
-            GrafanaError: Grafana rejects the write.
+            GrafanaError: Grafana rejects the write, for example because the object has changed since it was read.
         """
-        return self._call(action, call, args, kwargs)
+        self._exchange(action, method, path, body, headers)
 
     def attempts(self) -> Iterator[bool]:
         """Yield for each of `ATTEMPTS` attempts, with a delay before all but the first, whether it is the last."""
@@ -106,75 +110,45 @@ class Grafana:
             yield remaining == 0
             time.sleep(schedule.record_failure())
 
-    def close(self) -> None:
-        """Close the connections."""
-        self.api.client.s.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._pool.clear()
 
-    def _call(self, action: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        from grafana_client.client import GrafanaException
-        from niquests.exceptions import RequestException
-
+    def _exchange(
+        self,
+        action: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **(headers or {})}
+        data = None if body is None else json.dumps(body)
         try:
-            answer = call(*args, **kwargs)
-        except (GrafanaException, RequestException) as error:
-            # The cause is suppressed: a response in a traceback may contain the token.
-            raise self._explainer.explain(error, action, sent_secrets(args)) from None
-        if isinstance(answer, str):
+            # A redirect is not followed, because the request would carry the token.
+            answer = self._pool.request(
+                method, f"{self.url}/api{path}", body=data, headers=sent, retries=False, redirect=False
+            )
+        except HTTPError as error:
+            raise self._explainer.no_answer(error, action) from None
+        try:
+            content = json.loads(answer.data) if answer.data else None
+        except ValueError:
+            content = answer.data.decode(errors="replace")
+        if answer.status >= 300:
+            # A traceback shows no cause, and so neither the token nor another secret.
+            raise self._explainer.refused(answer.status, content, action, _secrets(body or {}))
+        if isinstance(content, str):
             raise self._explainer.not_an_api()
-        return answer
+        return content
 
 
-def connect(settings: GrafanaSettings, *, timeout_s: float = TIMEOUT_S, pause_s: float = PAUSE_S) -> Grafana:
-    """Prepare a connection; no request is sent yet.
-
-    Args:
-        settings: URL and token.
-        timeout_s: time limit of one response, in seconds.
-        pause_s: nominal delay before the second attempt, in seconds.
-
-    Raises:
-        SettingsError: no token is set, or grafana-client is not installed.
-    """
-    skip = "set BAROGRAPH_GRAFANA_URL to an empty value to skip Grafana"
-    if not settings.token:
-        raise SettingsError(
-            f"grafana.url is set ({settings.url}) but no token: set BAROGRAPH_GRAFANA_TOKEN to a token of a service "
-            f"account, or {skip}."
-        )
-    try:
-        from grafana_client.api import GrafanaApi
-    except ImportError as error:
-        raise SettingsError(
-            f"grafana.url is set ({settings.url}) but grafana-client is not installed here: run the command in an "
-            f"environment with the dependency group grafana, or {skip}."
-        ) from error
-    parts = urlsplit(settings.url)
-    host, path = parts.hostname or "", parts.path.strip("/")
-    api = GrafanaApi(
-        settings.token,
-        protocol=parts.scheme,
-        host=f"[{host}]" if ":" in host else host,
-        port=parts.port,
-        url_path_prefix=f"{path}/" if path else "",
-        timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
-    )
-    # The client would send the token to the redirect's target and turn a POST into a GET.
-    api.client.s.max_redirects = 0
-    return Grafana(api, Explainer(settings.url, settings.token, timeout_s), pause_s)
-
-
-def sent_secrets(bodies: Iterable[Any]) -> set[str]:
-    """Return the secrets in the bodies of a request, with the parts of URLs: Grafana's error may quote any of them."""
+def _secrets(body: Mapping[str, Any]) -> set[str]:
+    """The secrets in the body of a request, with the parts of URLs: Grafana's error may quote any of them."""
     values = {
         value
-        for body in bodies
-        if isinstance(body, dict)
         for section in ("settings", "secureJsonData")
         for key, value in (body.get(section) or {}).items()
         if isinstance(value, str) and (section == "secureJsonData" or key in _SECRET_SETTINGS)
@@ -184,5 +158,5 @@ def sent_secrets(bodies: Iterable[Any]) -> set[str]:
 
 
 def escape_segment(name: str) -> str:
-    """Escape a name as one segment of a URL path; grafana-client inserts names unescaped."""
+    """Escape a name as one segment of a URL path."""
     return quote(name, safe="")

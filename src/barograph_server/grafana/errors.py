@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
 from barograph_server.errors import ApplyError
 
-_CONFLICT = (409, 412)
-_TRANSIENT = (429, 502, 503, 504)
-"""Status codes of temporary failures, of Grafana or of a proxy in front of it."""
 _MAX_SHOWN = 200
 """Characters of Grafana's error message that a text shows at most."""
 
@@ -22,48 +21,54 @@ class GrafanaBusy(GrafanaError):
     """Grafana did not answer or is temporarily unavailable: the request may or may not have succeeded."""
 
 
-class GrafanaConflict(GrafanaError):
-    """The object has changed since it was read, or another object has its name."""
-
-
 class GrafanaMissing(GrafanaError):
     """The requested object does not exist (404)."""
 
 
+_CONFLICT = (
+    "refuses to {action} {what}: check Grafana for another object of that name or a concurrent change, then run "
+    "`barograph plan`."
+)
+_UNAVAILABLE = "is temporarily unable to {action} {what}: wait until it is healthy, then run the command again."
+_REFUSALS: dict[int, str] = {
+    401: (
+        "rejects the token {what}: create one for a service account with the role Admin (Administration, Users and "
+        "access, Service accounts) and set BAROGRAPH_GRAFANA_TOKEN to it."
+    ),
+    403: (
+        "does not allow this token to {action} {what}: grant its service account the role Admin, or the permissions "
+        "listed in docs/security.md."
+    ),
+    404: (
+        "has no endpoint or object to {action} {what}: check that grafana.url is the URL of Grafana, including its "
+        "path."
+    ),
+    **dict.fromkeys((409, 412), _CONFLICT),
+    **dict.fromkeys((429, 502, 503, 504), _UNAVAILABLE),
+}
+_PROVISIONED = (
+    "does not allow anyone to {action} {what}, because it is provisioned from a file: remove it from Grafana's "
+    "provisioning, or set BAROGRAPH_GRAFANA_URL to an empty value to keep the files."
+)
+_FAILED = "failed to {action} {what}: check its log for the reason, then run the command again."
+
+
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Converts exceptions of grafana-client and its HTTP library to `GrafanaError`."""
+    """Describes the failed exchanges with one Grafana; `action` is what failed, as it follows "to"."""
 
     url: str
     token: str = field(repr=False)
     """Removed from all texts."""
     timeout_s: float
 
-    def explain(self, error: Exception, action: str, secrets: Collection[str] = ()) -> GrafanaError:
-        """Convert an exception.
-
-        Args:
-            error: a `GrafanaException` of grafana-client or a `RequestException` of niquests.
-            action: the failed action, as it follows "to".
-            secrets: the secrets of the request, which are removed from the text.
-        """
-        from grafana_client.client import GrafanaException, GrafanaTimeoutError
-        from niquests.exceptions import ConnectTimeout, JSONDecodeError, TooManyRedirects
-
-        if isinstance(error, TooManyRedirects):
-            return GrafanaError(
-                f"Grafana at {self.url} redirects to another URL: set grafana.url to that URL, including scheme and "
-                "path."
-            )
-        if isinstance(error, JSONDecodeError):
-            return self.not_an_api()
-        if isinstance(error, GrafanaTimeoutError) and not isinstance(error.__cause__, ConnectTimeout):
+    def no_answer(self, error: HTTPError, action: str) -> GrafanaError:
+        """Return the error for an exchange without an answer."""
+        if isinstance(error, ReadTimeoutError):
             return GrafanaBusy(
                 f"Grafana at {self.url} did not answer within {self.timeout_s:g} s to {action}: check whether it is "
                 "overloaded, then run the command again."
             )
-        if isinstance(error, GrafanaException) and error.status_code:
-            return self._refused(int(error.status_code), _error_text(error.response, {self.token, *secrets}), action)
         return GrafanaBusy(
             f"Grafana at {self.url} could not be reached to {action} ({_root_cause(error)}): check grafana.url and "
             "that Grafana is running. To apply everything else without it, set BAROGRAPH_GRAFANA_URL to an empty "
@@ -77,43 +82,20 @@ class Explainer:
             "Grafana, including its path."
         )
 
-    def _refused(self, status: int, message: str, action: str) -> GrafanaError:
-        grafana, what = f"Grafana at {self.url}", f"({status}{': ' + message if message else ''})"
-        if status == 401:
+    def refused(self, status: int, answer: object, action: str, secrets: Collection[str]) -> GrafanaError:
+        """Return the error for an answer that is not a success; `secrets` of the request are removed from its text."""
+        if status < 400:
             return GrafanaError(
-                f"{grafana} rejects the token {what}: create one for a service account with the role Admin "
-                "(Administration, Users and access, Service accounts) and set BAROGRAPH_GRAFANA_TOKEN to it."
+                f"Grafana at {self.url} redirects to another URL: set grafana.url to that URL, including scheme and "
+                "path."
             )
+        message = _error_text(answer, {self.token, *secrets})
+        text = _REFUSALS.get(status, _FAILED if status >= 500 else "refuses to {action} {what}.")
         if status == 403 and "read-only" in message:
-            return GrafanaError(
-                f"{grafana} does not allow anyone to {action} {what}, because it is provisioned from a file: remove it "
-                "from Grafana's provisioning, or set BAROGRAPH_GRAFANA_URL to an empty value to keep the files."
-            )
-        if status == 403:
-            return GrafanaError(
-                f"{grafana} does not allow this token to {action} {what}: grant its service account the role Admin, or "
-                "the permissions listed in docs/security.md."
-            )
-        if status == 404:
-            return GrafanaMissing(
-                f"{grafana} has no endpoint or object to {action} {what}: check that grafana.url is the URL of "
-                "Grafana, including its path."
-            )
-        if status in _CONFLICT:
-            return GrafanaConflict(
-                f"{grafana} refuses to {action} {what}: check Grafana for another object of that name or a concurrent "
-                "change, then run `barograph plan`."
-            )
-        if status in _TRANSIENT:
-            return GrafanaBusy(
-                f"{grafana} is temporarily unable to {action} {what}: wait until it is healthy, then run the command "
-                "again."
-            )
-        if status >= 500:
-            return GrafanaError(
-                f"{grafana} failed to {action} {what}: check its log for the reason, then run the command again."
-            )
-        return GrafanaError(f"{grafana} refuses to {action} {what}.")
+            text = _PROVISIONED
+        what = f"({status}{': ' + message if message else ''})"
+        kind = GrafanaMissing if status == 404 else GrafanaBusy if text is _UNAVAILABLE else GrafanaError
+        return kind(f"Grafana at {self.url} {text.format(action=action, what=what)}")
 
 
 def _error_text(response: object, secrets: Collection[str]) -> str:

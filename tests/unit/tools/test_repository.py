@@ -37,7 +37,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ),
     ("sketches_use_no_io_and_no_clock", "sketches/__init__.py", "", "from time import time"),
     ("the_client_needs_only_its_own_dependencies", "client/src/barograph/__init__.py", "", "import requests"),
-    ("a_library_stays_where_it_belongs", CLI, "", "import grafana_client"),
+    ("a_library_stays_where_it_belongs", CLI, "", "import urllib3"),
     ("a_library_stays_where_it_belongs", "warehouse/__init__.py", "", "import confluent_kafka"),
     ("no_file_names_a_registry_or_a_folder_of_one_machine", "README.md", "", "https://" + ".".join(("pypi", "org"))),
     ("commands_in_pages_and_messages_exist", "README.md", "", "`barograph " + "predict`"),
