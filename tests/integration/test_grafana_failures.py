@@ -123,7 +123,7 @@ def changed(number: int) -> tuple[Resource, ...]:
         folder="Renamed",
         points=({**PAGER, "settings": {"integrationKey": f"new {number}"}}, TICKETS),
         dashboards=(dashboard("barograph-fleet", f"Fleet {number}"), dashboard("barograph-new", "New")),
-        groups=(group("new", rule("r-3", "drift", **{"for": f"{number}m"})),),
+        groups=(group("new", rule("r-1", "drift", **{"for": f"{number}m"})),),
         route={**ROUTE, "group_by": ["model", "field"]},
     )
 

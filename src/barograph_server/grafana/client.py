@@ -78,19 +78,12 @@ class Grafana:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def find(self, action: str, path: str) -> Any:
-        """Read an object that may be missing; return None if it is. Errors are those of `read`."""
+    def find(self, action: str, path: str, *, method: str = "GET") -> Any:
+        """Read or delete an object that may be missing; return None if it is. Errors are those of `read`."""
         try:
-            return self.read(action, path)
+            return self.read(action, path, method=method)
         except GrafanaMissing:
             return None
-
-    def delete(self, action: str, path: str) -> None:
-        """Delete an object that may be missing. Errors are those of `read`."""
-        try:
-            self.read(action, path, method="DELETE")
-        except GrafanaMissing:
-            return
 
     def write(
         self, action: str, method: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from barograph_server.grafana.client import Grafana
 from barograph_server.grafana.errors import GrafanaBusy, GrafanaError
+from barograph_server.provisioning.grafana.alerting import RuleGroup
 from barograph_server.provisioning.grafana.checks import check_permissions
 from barograph_server.provisioning.grafana.compare import differences
 from barograph_server.provisioning.grafana.plan import GrafanaChange, GrafanaPlan, digest, plan_grafana
@@ -72,8 +73,9 @@ class _Deployment:
             self._write(source)
         elif self._record.keys() != self._plan.record.keys():
             self._send(source.resource, source.current)
-        for change in others:
-            if change in self._plan.written:
+        # Rules may move from a group that is deleted to another, and no two groups may have the same rule.
+        for change in sorted(others, key=lambda each: isinstance(each.resource, RuleGroup) and each.mark != "-"):
+            if change.is_written:
                 self._write(change)
         self._record = {name: digest for name, digest in self._record.items() if name in desired}
         if self._record != self._stored:
@@ -83,7 +85,7 @@ class _Deployment:
         """Create, change or delete one object, and record what Grafana stored."""
         resource = change.resource
         if change.mark == "-":
-            self._grafana.delete(f"delete {resource.label}", resource.path)
+            self._grafana.find(f"delete {resource.label}", resource.path, method="DELETE")
             self._done.append(resource.label)
             return
         self._send(resource, change.current)

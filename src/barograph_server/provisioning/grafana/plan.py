@@ -43,6 +43,11 @@ class GrafanaChange:
     """The end of the line about it."""
 
     @property
+    def is_written(self) -> bool:
+        """Whether `apply` creates, changes or deletes it."""
+        return self.mark in ("+", "~", "-")
+
+    @property
     def differences(self) -> list[str]:
         """The changes from the current to the desired resource, if both exist."""
         if self.current is None:
@@ -66,7 +71,7 @@ class GrafanaPlan:
     @property
     def written(self) -> tuple[GrafanaChange, ...]:
         """The resources that `apply` creates, changes or deletes."""
-        return tuple(change for change in self.changes if change.mark in ("+", "~", "-"))
+        return tuple(change for change in self.changes if change.is_written)
 
     @property
     def skipped(self) -> tuple[GrafanaChange, ...]:
