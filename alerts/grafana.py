@@ -43,20 +43,13 @@ SLACK_TEXT = (
 
 
 @dataclass(frozen=True, slots=True)
-class ApiGroup:
-    """A rule group for `PUT /api/v1/provisioning/folder/{folder}/rule-groups/{title}`."""
-
-    title: str
-    body: Json
-
-
-@dataclass(frozen=True, slots=True)
 class ApiAlerting:
     """All alerting resources in the format of the HTTP API."""
 
     folder_uid: str
     folder_title: str
-    groups: tuple[ApiGroup, ...]
+    groups: tuple[Json, ...]
+    """Rule groups for `PUT /api/v1/provisioning/folder/{folder}/rule-groups/{title}`."""
     contact_points: tuple[Json, ...]
     """One entry per integration; entries with the same name form one contact point."""
     mute_timings: tuple[Json, ...]
@@ -141,15 +134,12 @@ def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str,
         folder_uid=FOLDER_UID,
         folder_title=settings.folder,
         groups=tuple(
-            ApiGroup(
-                title,
-                {
-                    "title": title,
-                    "folderUid": FOLDER_UID,
-                    "interval": members[0].every_s,
-                    "rules": [_api_rule(rule, settings, title) for rule in members],
-                },
-            )
+            {
+                "title": title,
+                "folderUid": FOLDER_UID,
+                "interval": members[0].every_s,
+                "rules": [_api_rule(rule, settings, title) for rule in members],
+            }
             for title, members in _groups(rules)
         ),
         contact_points=tuple(

@@ -11,7 +11,7 @@ import typer
 from barograph_server.cli.options import ConfigOption
 from barograph_server.errors import EXIT_CHANGES, ApplyError
 from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange
-from barograph_server.provisioning.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
+from barograph_server.provisioning.grafana.plan import GrafanaChange, GrafanaPlan
 from barograph_server.provisioning.plan import Plan
 from barograph_server.provisioning.promotions import Promotion
 from barograph_server.provisioning.topics import TopicChange
@@ -20,57 +20,20 @@ from barograph_server.terminal import Terminal, plural, utc_second
 _MAX_SHOWN = 8
 """Differences of one object that are shown at most."""
 
-_SKIP_REASONS = {
-    ResourceState.EDITED: "was edited by hand since the last apply{by}; --overwrite-grafana reverts the edit",
-    ResourceState.FOREIGN: "exists and was not applied from here{by}; --overwrite-grafana takes it over",
-    ResourceState.LOCKED: "is provisioned from a file and differs; remove it from Grafana's provisioning",
-}
-
 
 def grafana_lines(plan: GrafanaPlan) -> Iterator[str]:
-    """Describe a plan: `+` marks an object to create, `~` one to change, `!` one that is skipped, or a note."""
-    for planned in plan.written:
-        yield from _written_lines(planned)
-    if plan.unrecorded:
-        yield f"~ Grafana: record {plural(len(plan.unrecorded), 'applied object')} missing from the ledger"
-    for planned in plan.skipped:
-        yield f"! Grafana: {planned.resource.label} {_SKIP_REASONS[planned.state].format(by=_editor_suffix(planned))}"
-        yield from _difference_lines(planned)
+    """Describe a plan: `+`, `~`, `-` mark an object to create, change or delete, `!` one that is skipped, or a note."""
+    for change in plan.written + plan.skipped:
+        yield f"{change.mark} {_change_line(change)}"
+        lines = change.differences
+        yield from (f"    {line}" for line in lines[:_MAX_SHOWN])
+        if len(lines) > _MAX_SHOWN:
+            yield f"    … and {len(lines) - _MAX_SHOWN} more"
     yield from (f"! Grafana: {note}" for note in plan.notes)
 
 
-def skipped_message(plan: GrafanaPlan) -> str:
-    """Name the skipped objects, and what to do about them."""
-    names = ", ".join(planned.resource.label for planned in plan.skipped)
-    return (
-        f"Skipped in Grafana, because they differ from the last apply: {names}. Undo the edits there, or run the "
-        "command with --overwrite-grafana."
-    )
-
-
-def _written_lines(planned: PlannedResource) -> Iterator[str]:
-    label = f"Grafana: {planned.resource.label}"
-    if planned.state is ResourceState.NEW:
-        yield f"+ {label}" + (", which someone deleted" if planned.recorded else "")
-        return
-    if planned.state is ResourceState.EDITED:
-        label += f", overwriting a manual edit{_editor_suffix(planned)}"
-    elif planned.state is ResourceState.FOREIGN:
-        label += f", overwriting an object that was not applied from here{_editor_suffix(planned)}"
-    yield f"~ {label}"
-    yield from _difference_lines(planned)
-
-
-def _difference_lines(planned: PlannedResource) -> Iterator[str]:
-    lines = planned.differences
-    yield from (f"    {line}" for line in lines[:_MAX_SHOWN])
-    if len(lines) > _MAX_SHOWN:
-        yield f"    … and {len(lines) - _MAX_SHOWN} more"
-
-
-def _editor_suffix(planned: PlannedResource) -> str:
-    editor = planned.current.editor if planned.current is not None else ""
-    return f" ({editor})" if editor else ""
+def _change_line(change: GrafanaChange) -> str:
+    return f"Grafana: {change.resource.label}{change.reason}"
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -175,7 +138,7 @@ _EFFECTIVE = typer.Option(
 )
 _OVERWRITE = typer.Option(
     "--overwrite-grafana",
-    help="Overwrite Grafana objects that were edited by hand, or that have our names and were not applied from here.",
+    help="Overwrite Grafana objects that have our names and were not applied from here.",
 )
 
 
@@ -208,7 +171,7 @@ def plan_command(
 ) -> None:
     """Show what `apply` would change, and change nothing.
 
-    Exits with 0 if everything is up to date, and with 3 if `apply` would change something or Grafana was edited.
+    Exits with 0 if everything is up to date, and with 3 if `apply` would change or skip something.
     `--acls`, `--roles` and `--grafana-files` do not connect to a server.
 
     Examples:
@@ -355,4 +318,4 @@ def apply_command(
     elif not applied.changes_nothing:
         terminal.line("Applied.")
     if applied.grafana is not None and applied.grafana.skipped:
-        raise ApplyError(skipped_message(applied.grafana))
+        raise ApplyError("Skipped: " + ". ".join(map(_change_line, applied.grafana.skipped)) + ".")

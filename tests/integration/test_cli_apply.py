@@ -260,19 +260,29 @@ def test_the_commands_deploy_to_grafana_and_report_edits(
         assert "Nothing to do" in capsys.readouterr().out
     assert grafana.since(written) == []
     grafana.state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
+    for words in (["plan"], ["apply"]):
+        assert run(*words) == EXIT_FAILED
+        assert "The data source Barograph in Grafana reads another ClickHouse" in capsys.readouterr().err
+    assert run("apply", "--overwrite-grafana") == EXIT_OK
+    assert "~ Grafana: data source Barograph" in capsys.readouterr().out
+    assert run("plan") == EXIT_OK
+    capsys.readouterr()
+    written = len(grafana.writes)
+    source = grafana.state.sources["barograph"]["jsonData"]
+    del source["barograph"]["dashboard/barograph-fleet"]
+    grafana.state.edit_dashboard("barograph-fleet", lambda board: board.update(title="Ships"))
     assert run("plan") == EXIT_CHANGES
     output = capsys.readouterr()
-    assert "! Grafana: data source Barograph was edited by hand since the last apply" in output.out
+    assert "! Grafana: dashboard Barograph / Fleet exists and was not applied from here (by anna" in output.out
     assert "`barograph apply` would not change these objects." in output.out
     assert run("apply") == EXIT_FAILED
     output = capsys.readouterr()
     assert "Applied" not in output.out
-    assert "Skipped in Grafana" in output.err
-    assert "--overwrite-grafana" in output.err
+    assert output.err.startswith(
+        "Skipped: Grafana: dashboard Barograph / Fleet exists and was not applied from here (by anna"
+    )
+    assert output.err.endswith("--overwrite-grafana takes it over.\n")
     assert grafana.since(written) == []
-    assert run("apply", "--overwrite-grafana") == EXIT_OK
-    assert "~ Grafana: data source Barograph, overwriting a manual edit" in capsys.readouterr().out
-    assert run("plan") == EXIT_OK
 
 
 def test_an_unusable_grafana_stops_apply_before_any_change(

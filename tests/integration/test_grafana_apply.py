@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,32 @@ import pytest
 from barograph.contract import Contract
 
 from barograph_server.alerts.example import example_contracts, example_settings
-from barograph_server.cli.apply import grafana_lines, skipped_message
+from barograph_server.cli.apply import grafana_lines
 from barograph_server.errors import ApplyError
-from barograph_server.provisioning.grafana import Bundle, GrafanaError, build_bundle
+from barograph_server.provisioning.grafana import GrafanaError, build_resources
+from barograph_server.provisioning.grafana.resources import Resource
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.warehouse.client import Address
 from tests.support.grafana_apply import apply, assert_settled, plan
-from tests.support.grafana_bundle import KEY, ODD_NAME, bundle, dashboard, group, rule
+from tests.support.grafana_bundle import (
+    FLEET,
+    FOLDER,
+    KEY,
+    MODEL,
+    ODD_NAME,
+    PAGER,
+    ROUTE,
+    TICKETS,
+    bundle,
+    dashboard,
+    group,
+    rule,
+)
 from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
 
-LEDGER = "PUT datasources/uid/barograph"
-"""The first and the last write of an apply."""
+RECORD = "PUT datasources/uid/barograph"
+"""The last write of an apply."""
 GROUP = f"model {ODD_NAME}"
 
 
@@ -42,11 +56,11 @@ def applied(stub: StubGrafana) -> StubGrafana:
     return stub
 
 
-def lines(stub: StubGrafana, desired: Bundle | None = None, *, overwrite: bool = False) -> list[str]:
+def lines(stub: StubGrafana, desired: Sequence[Resource] | None = None, *, overwrite: bool = False) -> list[str]:
     return list(grafana_lines(plan(stub, desired, overwrite=overwrite)))
 
 
-def test_everything_is_stored_in_order_without_secrets_in_the_ledger_and_only_once(stub: StubGrafana) -> None:
+def test_everything_is_stored_in_order_without_secrets_in_the_record_and_only_once(stub: StubGrafana) -> None:
     assert not plan(stub).is_empty
     assert not stub.writes
     plan_made = apply(stub)
@@ -62,14 +76,14 @@ def test_everything_is_stored_in_order_without_secrets_in_the_ledger_and_only_on
         "POST dashboards/db",
         "POST dashboards/db",
         "PUT v1/provisioning/folder/barograph-alerts/rule-groups/model",
-        LEDGER,
+        RECORD,
     ]
-    state, desired = copy.deepcopy(stub.state), bundle()
+    state = copy.deepcopy(stub.state)
     assert_settled(stub)
     assert stub.state == state
     assert lines(stub) == []
-    assert state.folders["barograph"]["title"] == desired.folder_title
-    for board in desired.dashboards:
+    assert state.folders["barograph"]["title"] == FOLDER
+    for board in (FLEET, MODEL):
         stored = state.dashboards[board["uid"]]
         assert stored["folder"] == "barograph"
         assert {key: stored["dashboard"][key] for key in board} == board
@@ -86,26 +100,35 @@ def test_everything_is_stored_in_order_without_secrets_in_the_ledger_and_only_on
     ]
     assert first["labels"] == {"model": ODD_NAME, "severity": "page"}
     assert first["data"][0]["model"]["rawSql"] == "SELECT 1"
-    ledger = json.dumps(state.sources["barograph"]["jsonData"]["barograph"])
-    assert "open" not in ledger
+    record = json.dumps(state.sources["barograph"]["jsonData"]["barograph"])
     for secret in ("swordfish", KEY, "xyzzy", TOKEN):
-        assert secret not in ledger
+        assert secret not in record
 
 
 def test_a_change_is_shown_by_key_and_written_alone(applied: StubGrafana) -> None:
     changed = dashboard("barograph-fleet", "Fleet")
     changed["panels"][0]["title"] = "PSI"
     changed["refresh"] = "1m"
-    desired = bundle(dashboards=(changed, bundle().dashboards[1]))
+    desired = bundle(dashboards=(changed, MODEL))
     assert lines(applied, desired) == [
-        "~ Grafana: dashboard Fleet",
+        "~ Grafana: dashboard Fleet, last changed by sa-barograph, 2026-03-01 03:04",
         '    ~ panels[Drift].title: "Drift" → "PSI"',
         "    + refresh",
     ]
     apply(applied, desired)
-    assert applied.writes == [LEDGER, "POST dashboards/db", LEDGER]
+    assert applied.writes == ["POST dashboards/db", RECORD]
     assert applied.state.dashboards["barograph-fleet"]["version"] == 2
     assert_settled(applied, desired)
+
+
+def test_what_grafana_adds_is_no_change_and_an_edit_of_it_is_one(stub: StubGrafana) -> None:
+    stub.state.dashboard_defaults = {"graphTooltip": 0}
+    apply(stub)
+    assert_settled(stub)
+    stub.state.edit_dashboard("barograph-fleet", lambda board: board.update(graphTooltip=2))
+    first, difference = lines(stub)
+    assert first == "~ Grafana: dashboard Fleet, last changed by anna, 2026-03-01 03:04"
+    assert difference == "    - graphTooltip"
 
 
 def repoint(state: GrafanaState) -> None:
@@ -117,7 +140,6 @@ def redraw(state: GrafanaState) -> None:
 
 
 EDITS: dict[str, tuple[Callable[[GrafanaState], Any], str, str]] = {
-    "data source": (repoint, "data source Barograph", '    ~ jsonData.host: "elsewhere" → "clickhouse"'),
     "route": (
         lambda state: state.tree["routes"][0].update(repeat_interval="5m"),
         "notification policy team=ml product=barograph",
@@ -129,7 +151,7 @@ EDITS: dict[str, tuple[Callable[[GrafanaState], Any], str, str]] = {
         "contact point tickets (webhook)",
         "    ~ settings.url",
     ),
-    "panel": (redraw, "dashboard Fleet", "    - panels[Mine]"),
+    "panel": (redraw, "dashboard Fleet, last changed by anna, 2026-03-01 03:04", "    - panels[Mine]"),
     "rule": (
         lambda state: state.groups["barograph-alerts", GROUP]["rules"][1].update({"for": "5m"}),
         f"rule group {GROUP}",
@@ -139,51 +161,30 @@ EDITS: dict[str, tuple[Callable[[GrafanaState], Any], str, str]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_manual_edit_is_shown_and_stays_until_overwritten(applied: StubGrafana, edit: str) -> None:
+def test_a_manual_edit_is_shown_before_it_is_overwritten(applied: StubGrafana, edit: str) -> None:
     change, label, difference = EDITS[edit]
     change(applied.state)
-    edited = copy.deepcopy(applied.state)
-    first, *rest = lines(applied)
-    assert first.startswith(f"! Grafana: {label} was edited by hand since the last apply")
-    assert first.endswith("--overwrite-grafana reverts the edit")
-    assert ("(by anna, 2026-03-01 03:04)" in first) == ("dashboard" in label)
-    assert rest == [difference]
-    plan_made = apply(applied)
+    assert lines(applied) == [f"~ Grafana: {label}", difference]
     assert applied.writes == []
-    assert applied.state == edited
-    assert label in skipped_message(plan_made)
-    assert not plan_made.is_empty
-    over = lines(applied, overwrite=True)
-    assert over[0].startswith(f"~ Grafana: {label}, overwriting a manual edit")
-    apply(applied, overwrite=True)
+    assert list(grafana_lines(apply(applied))) == [f"~ Grafana: {label}", difference]
     assert_settled(applied)
 
 
-def test_a_manual_edit_stays_while_other_resources_are_applied(applied: StubGrafana) -> None:
-    redraw(applied.state)
-    changed = dashboard("barograph-fleet", "Fleet")
-    changed["refresh"] = "1m"
-    desired = bundle(dashboards=(changed, dashboard("barograph-model", "Model")))
-    plan_made = apply(applied, desired)
-    assert [planned.resource.name for planned in plan_made.skipped] == ["Fleet"]
-    assert applied.writes == [LEDGER, "POST dashboards/db", LEDGER]
-    assert applied.state.dashboards["barograph-model"]["dashboard"]["title"] == "Model"
-    assert applied.state.dashboards["barograph-fleet"]["dashboard"]["panels"][-1]["title"] == "Mine"
-    # After the edit is undone, the resource is updated again.
-    applied.state.edit_dashboard("barograph-fleet", lambda board: board["panels"].pop())
-    apply(applied, desired)
-    assert applied.state.dashboards["barograph-fleet"]["dashboard"]["refresh"] == "1m"
-    assert_settled(applied, desired)
-
-
-def test_writing_the_ledger_keeps_a_manual_edit_of_the_data_source(applied: StubGrafana) -> None:
+def test_a_data_source_of_another_clickhouse_stops_the_apply(applied: StubGrafana) -> None:
+    """Another installation may have changed it; its rules would be deleted."""
     repoint(applied.state)
-    desired = bundle(dashboards=(dashboard("barograph-fleet", "New"),))
-    apply(applied, desired)
-    source = applied.state.sources["barograph"]
-    assert source["jsonData"]["host"] == "elsewhere"
-    assert applied.state.secrets["barograph"] == {"password": "swordfish"}
-    assert applied.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "New"
+    for attempt in (plan, apply):
+        with pytest.raises(
+            GrafanaError, match=r'reads another ClickHouse \(~ host: "elsewhere" → "clickhouse"\): check'
+        ):
+            attempt(applied)
+    assert applied.writes == []
+    assert lines(applied, overwrite=True) == [
+        "~ Grafana: data source Barograph",
+        '    ~ jsonData.host: "elsewhere" → "clickhouse"',
+    ]
+    apply(applied, overwrite=True)
+    assert_settled(applied)
 
 
 def test_a_deleted_resource_is_created_again_and_reported(applied: StubGrafana) -> None:
@@ -195,24 +196,17 @@ def test_a_deleted_resource_is_created_again_and_reported(applied: StubGrafana) 
 
 
 def test_a_change_between_read_and_write_is_not_overwritten(applied: StubGrafana) -> None:
-    def during(edit: Callable[[GrafanaState], None]) -> Callable[[StubGrafana, Callable[[], Answer]], Answer]:
-        def save_first(stub: StubGrafana, answer: Callable[[], Answer]) -> Answer:
-            edit(stub.state)
-            return answer()
+    def save_first(stub: StubGrafana, answer: Callable[[], Answer]) -> Answer:
+        redraw(stub.state)
+        return answer()
 
-        return save_first
-
-    applied.faults = {2: during(redraw)}  # the first is the ledger
-    desired = bundle(dashboards=(dashboard("barograph-fleet", "New"), bundle().dashboards[1]))
-    assert [planned.resource.name for planned in apply(applied, desired).skipped] == ["New"]
+    applied.faults = {1: save_first}
+    desired = bundle(dashboards=(dashboard("barograph-fleet", "New"), MODEL))
+    with pytest.raises(GrafanaError, match=r"refuses to write dashboard New .*a concurrent change"):
+        apply(applied, desired)
     board = applied.state.dashboards["barograph-fleet"]["dashboard"]
     assert (board["title"], board["panels"][-1]["title"]) == ("Fleet", "Mine")
-    applied.faults = {len(applied.writes) + 1: during(repoint)}
-    settings = {**bundle().data_source["jsonData"], "port": 8443}
-    desired = bundle(data_source={**bundle().data_source, "jsonData": settings})
-    assert "data source" in [planned.resource.kind for planned in apply(applied, desired).skipped]
-    stored = applied.state.sources["barograph"]["jsonData"]
-    assert (stored["host"], stored["port"]) == ("elsewhere", 8123)
+    assert "    - panels[Mine]" in lines(applied, desired)
 
 
 def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubGrafana) -> None:
@@ -223,13 +217,15 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
     point: dict[str, Any] = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
     stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {"X-Disable-Provenance": "true"})
     plan_made = apply(stub, desired)
-    assert {planned.resource.label for planned in plan_made.skipped} == {
+    assert {change.resource.label for change in plan_made.skipped} == {
         "dashboard Fleet",
         "contact point tickets (webhook)",
     }
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet of ships"
-    left = [line for line in lines(stub, desired) if line.startswith("!")]
-    assert all("exists and was not applied from here" in line for line in left)
+    for line in lines(stub, desired):
+        assert line.startswith("    ") or "exists and was not applied from here" in line
+    over = "~ Grafana: dashboard Fleet, overwriting an object that was not applied from here (by sa-barograph"
+    assert any(line.startswith(over) for line in lines(stub, desired, overwrite=True))
     apply(stub, desired, overwrite=True)
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet"
     points: list[dict[str, Any]] = [point for point in stub.state.points if point["name"] == "tickets"]
@@ -238,7 +234,7 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
 
 
 def test_names_with_slashes_are_one_path_segment(stub: StubGrafana) -> None:
-    desired = bundle(rule_groups=(group("a/b/../c (every 5m)", rule("r-1", "drift")),), mute_timings=(), route=None)
+    desired = bundle(groups=(group("a/b/../c (every 5m)", rule("r-1", "drift")),))
     apply(stub, desired)
     assert list(stub.state.groups) == [("barograph-alerts", "a/b/../c (every 5m)")]
     assert_settled(stub, desired)
@@ -278,22 +274,34 @@ def test_other_notification_policies_are_written_back_unchanged(stub: StubGrafan
     # If someone moved our policy, it keeps its position.
     stub.state.tree["routes"] = [*others, ours]
     assert_settled(stub)
-    apply(stub, bundle(route={**(bundle().route or {}), "group_by": ["model", "field"]}))
+    apply(stub, bundle(route={**ROUTE, "group_by": ["model", "field"]}))
     assert stub.state.tree["routes"][:2] == OTHERS
     assert stub.state.tree["routes"][2]["group_by"] == ["model", "field"]
 
 
-def test_other_objects_in_our_folder_are_reported_and_unchanged(applied: StubGrafana) -> None:
-    applied.state.answer(
-        "POST", ["dashboards", "db"], {}, {"dashboard": {"uid": "x", "title": "Mine"}, "folderUid": "barograph"}, {}
-    )
-    desired = bundle(rule_groups=())
-    assert lines(applied, desired) == [
-        f"! Grafana: dashboard Mine in folder Models {ODD_NAME} was not applied from here and stays unchanged.",
-        f"! Grafana: rule group {GROUP} was applied before and is no longer in the contracts: delete it in Grafana.",
+def test_own_objects_that_are_no_longer_wanted_are_deleted_and_others_reported(applied: StubGrafana) -> None:
+    own = {"dashboard": {"uid": "x", "title": "Mine"}, "folderUid": "barograph"}
+    applied.state.answer("POST", ["dashboards", "db"], {}, own, {})
+    others = {"folderUid": "barograph-alerts", "interval": 60, "rules": [rule("r-9", "mine")]}
+    path = ["v1", "provisioning", "folder", "barograph-alerts", "rule-groups", "mine"]
+    applied.state.answer("PUT", path, {}, others, {})
+    desired = bundle(groups=(), dashboards=(FLEET,))
+    notes = [
+        f"! Grafana: dashboard Mine in folder {FOLDER} was not applied from here and stays unchanged.",
+        f"! Grafana: rule group mine in folder Alerts {ODD_NAME} was not applied from here and stays unchanged.",
     ]
+    assert lines(applied, desired) == [
+        f"- Grafana: dashboard Model {ODD_NAME}, which is no longer in the contracts",
+        f"- Grafana: rule group {GROUP}, which is no longer in the contracts",
+        *notes,
+    ]
+    assert applied.writes == []
+    apply(applied, desired)
+    assert [write.split("/")[0] for write in applied.writes] == ["DELETE dashboards", "DELETE v1", "PUT datasources"]
+    assert lines(applied, desired) == notes
+    assert list(applied.state.dashboards) == ["barograph-fleet", "x"]
+    assert list(applied.state.groups) == [("barograph-alerts", "mine")]
     assert_settled(applied, desired)
-    assert ("barograph-alerts", GROUP) in applied.state.groups
 
 
 def test_provisioned_objects_are_reported_and_unchanged(applied: StubGrafana) -> None:
@@ -301,8 +309,8 @@ def test_provisioned_objects_are_reported_and_unchanged(applied: StubGrafana) ->
     for stored in applied.state.groups["barograph-alerts", GROUP]["rules"]:
         stored["provenance"] = "file"
     assert_settled(applied)  # as long as it is the same
-    changed = (dashboard("barograph-fleet", "New"), bundle().dashboards[1])
-    desired = bundle(dashboards=changed, rule_groups=(group(GROUP, rule("r-1", "drift")),))
+    changed = (dashboard("barograph-fleet", "New"), MODEL)
+    desired = bundle(dashboards=changed, groups=(group(GROUP, rule("r-1", "drift")),))
     for overwrite in (False, True):
         advice = "is provisioned from a file and differs; remove it from Grafana's provisioning"
         assert [line for line in lines(applied, desired, overwrite=overwrite) if line.startswith("!")] == [
@@ -315,37 +323,33 @@ def test_provisioned_objects_are_reported_and_unchanged(applied: StubGrafana) ->
 
 
 def test_a_changed_secret_is_written_and_not_shown(applied: StubGrafana) -> None:
-    first, second = bundle().contact_points
-    desired = bundle(contact_points=({**first, "settings": {**first["settings"], "integrationKey": "rotated"}}, second))
+    desired = bundle(points=({**PAGER, "settings": {**PAGER["settings"], "integrationKey": "rotated"}}, TICKETS))
     assert lines(applied, desired) == [f"~ Grafana: contact point pager {ODD_NAME} (pagerduty)", "    ~ secrets"]
     apply(applied, desired)
-    assert applied.writes[1].startswith("PUT v1/provisioning/contact-points/")
+    assert applied.writes == ["PUT v1/provisioning/contact-points/bg-pager", RECORD]
     assert applied.state.secrets[applied.state.points[0]["uid"]] == {"integrationKey": "rotated"}
     assert_settled(applied, desired)
 
 
-def test_a_lost_ledger_is_recreated_without_other_changes(applied: StubGrafana) -> None:
+def test_a_lost_record_is_stored_again(applied: StubGrafana) -> None:
     applied.state.edit_source("barograph", lambda source: source["jsonData"].pop("barograph"))
-    # Resources with secrets are written again, because secrets cannot be read back and compared.
-    plan_made = apply(applied)
-    assert not plan_made.skipped
-    assert [write.split("/")[0] for write in applied.writes if write != LEDGER] == ["PUT v1", "PUT v1"]
+    shown = [line for line in lines(applied) if line.startswith("~ Grafana")]
+    assert len(shown) == 10
+    assert all(line.endswith(", whose record is missing") for line in shown)
+    assert not apply(applied).skipped
     assert_settled(applied)
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"folder_uid": "a b"}, "A folder for Grafana has the uid 'a b'"),
-        (
-            {"dashboards": (dashboard("a", "A"), dashboard("a", "B"))},
-            "The bundle for Grafana has the dashboard 'a' twice",
-        ),
-        ({"rule_groups": (group("..", rule("x", "t")),)}, "cannot be part of a Grafana URL"),
-        ({"route": {"receiver": "tickets"}}, "has no object_matchers"),
+        ({"dashboards": (dashboard("a", "A"), dashboard("a", "B"))}, "give Grafana two of the dashboard 'B': rename"),
+        ({"folder": f"Alerts {ODD_NAME}"}, "give Grafana two of the folder"),
+        ({"groups": (group("..", rule("x", "t")),)}, "cannot be part of a Grafana URL"),
+        ({"groups": (group("x" * 191, rule("x", "t")),)}, "use 1 to 190 characters"),
     ],
 )
-def test_a_bundle_with_invalid_identifiers_is_rejected(changes: dict[str, Any], sentence: str) -> None:
+def test_a_name_that_grafana_cannot_take_is_rejected(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ApplyError, match=sentence):
         bundle(**changes)
 
@@ -366,11 +370,11 @@ def contracts() -> dict[str, Contract]:
     return {contract.model: contract for contract in [*example_contracts(), odd]}
 
 
-def example_bundle(**values: str | int) -> Bundle:
+def example_bundle(**values: str | int) -> tuple[Resource, ...]:
     grafana = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish", **values)  # type: ignore[arg-type]
     warehouse = Address(host="clickhouse", port=8443, database="watch", secure=True)
     settings = Settings(warehouse=warehouse, grafana=grafana, alerts=example_settings())
-    return build_bundle(contracts(), settings, ENVIRON)
+    return build_resources(contracts(), settings, ENVIRON)
 
 
 def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: StubGrafana) -> None:
@@ -393,7 +397,7 @@ def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: Stu
 
 
 def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
-    assert example_bundle().data_source["jsonData"] == {
+    assert example_bundle()[0].desired["jsonData"] == {
         "host": "clickhouse",
         "port": 8443,
         "protocol": "http",
@@ -401,11 +405,13 @@ def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
         "username": "grafana",
         "defaultDatabase": "watch",
     }
-    other = example_bundle(clickhouse_host="ch.internal", clickhouse_port=443, reader="viewer", folder="Modelle")
-    assert (other.data_source["jsonData"]["host"], other.data_source["jsonData"]["port"]) == ("ch.internal", 443)
-    assert other.data_source["jsonData"]["username"] == "viewer"
-    assert other.data_source["secureJsonData"] == {"password": "swordfish"}
-    assert other.folder_title == "Modelle"
+    source, folder, *_ = example_bundle(
+        clickhouse_host="ch.internal", clickhouse_port=443, reader="viewer", folder="Modelle"
+    )
+    settings = source.desired["jsonData"]
+    assert (settings["host"], settings["port"], settings["username"]) == ("ch.internal", 443, "viewer")
+    assert source.secrets == {"password": "swordfish"}
+    assert folder.name == "Modelle"
 
 
 def smoke(stub: StubGrafana) -> int:

@@ -17,7 +17,7 @@ import pytest
 
 from barograph_server.errors import SettingsError
 from barograph_server.local.child_process import choose_port
-from barograph_server.provisioning.grafana import GrafanaError, connect, plan_grafana
+from barograph_server.provisioning.grafana import Grafana, GrafanaError, plan_grafana
 from barograph_server.settings import GrafanaSettings
 from tests.support.grafana_apply import apply, plan
 from tests.support.grafana_bundle import bundle
@@ -35,7 +35,7 @@ def stub() -> Iterator[StubGrafana]:
 
 def plan_error(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:
     """Return the error of a plan, and check that neither its text nor its traceback contains the token."""
-    with pytest.raises(GrafanaError) as caught, connect(settings or stub.settings(), timeout_s=5, pause_s=0) as grafana:
+    with pytest.raises(GrafanaError) as caught, Grafana(settings or stub.settings(), timeout_s=5, pause_s=0) as grafana:
         plan_grafana(grafana, bundle())
     assert stub.writes == []
     assert TOKEN not in "".join(traceback.format_exception(caught.value))
@@ -51,7 +51,7 @@ def test_a_token_that_is_rejected(stub: StubGrafana) -> None:
 
 def test_no_token() -> None:
     with pytest.raises(SettingsError, match="set BAROGRAPH_GRAFANA_TOKEN to a token of a service account"):
-        connect(GrafanaSettings(url="http://127.0.0.1:1"))
+        Grafana(GrafanaSettings(url="http://127.0.0.1:1"))
 
 
 HOOK = "https://hooks.invalid/services/T0123456/xyzzy-xyzzy"
@@ -67,8 +67,8 @@ def test_a_secret_that_grafana_quotes_is_not_shown(stub: StubGrafana) -> None:
     ):
         stub.always = failing(400, quote)
         body = {"name": "a", "type": "webhook", "settings": settings}
-        with connect(stub.settings(), timeout_s=5, pause_s=0) as grafana, pytest.raises(GrafanaError) as caught:
-            grafana.write("write contact point a", grafana.api.alertingprovisioning.create_contactpoint, body)
+        with Grafana(stub.settings(), timeout_s=5, pause_s=0) as grafana, pytest.raises(GrafanaError) as caught:
+            grafana.write("write contact point a", "POST", "/v1/provisioning/contact-points", body)
         assert "refuses to write contact point a (400: " in str(caught.value)
         assert "xyzzy" not in "".join(traceback.format_exception(caught.value)), quote
 
@@ -117,7 +117,7 @@ def test_a_grafana_that_does_not_answer_times_out(stub: StubGrafana) -> None:
     stub.always = hanging
     with (
         pytest.raises(GrafanaError, match=r"did not answer within 0\.2 s to check its health") as caught,
-        connect(stub.settings(), timeout_s=0.2, pause_s=0) as grafana,
+        Grafana(stub.settings(), timeout_s=0.2, pause_s=0) as grafana,
     ):
         plan_grafana(grafana, bundle())
     assert "run the command again" in str(caught.value)
@@ -170,18 +170,18 @@ def test_grafana_under_a_path(stub: StubGrafana) -> None:
     assert stub.state.dashboards
 
 
+def test_settings_show_no_secret() -> None:
+    settings = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish")
+    assert TOKEN not in repr(settings)
+    assert "swordfish" not in repr(dataclasses.replace(settings))
+
+
 def test_commands_load_without_the_client() -> None:
     code = "import sys; sys.modules['grafana_client'] = None; from barograph_server.cli import apply"
     subprocess.run([sys.executable, "-c", code], check=True)
     code = "import sys, barograph_server.provisioning.plan; print([name for name in sys.modules if 'niquests' in name])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
-
-
-def test_settings_show_no_secret() -> None:
-    settings = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish")
-    assert TOKEN not in repr(settings)
-    assert "swordfish" not in repr(dataclasses.replace(settings))
 
 
 def test_the_client_leaves_urllib3_to_the_warehouse() -> None:

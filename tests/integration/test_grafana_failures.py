@@ -13,12 +13,14 @@ from barograph_server.errors import EXIT_INTERRUPTED
 from barograph_server.grafana.client import Grafana
 from barograph_server.grafana.errors import GrafanaBusy
 from barograph_server.provisioning.grafana import GrafanaError
+from barograph_server.provisioning.grafana.alerting import RuleGroup
+from barograph_server.provisioning.grafana.resources import Resource
 from tests.support.grafana_apply import apply, assert_settled
-from tests.support.grafana_bundle import bundle, dashboard, group, rule
+from tests.support.grafana_bundle import PAGER, ROUTE, TICKETS, bundle, dashboard, group, rule
 from tests.support.stub_grafana import StubGrafana, cutting, failing, losing, serving
 
 WRITES = 11
-"""Number of writes of a first apply: one per object, and the final ledger."""
+"""Number of writes of a first apply: one per object, and the final record."""
 CREATES_AGAIN = 4
 """The write of a contact point: a second one would create a second contact point of the same name."""
 NAMES = [
@@ -54,7 +56,6 @@ def assert_whole(stub: StubGrafana) -> None:
     assert len(state.tree["routes"]) == 1
     assert len(state.dashboards) == 2
     assert [len(stored["rules"]) for stored in state.groups.values()] == [2]
-    assert "open" not in str(state.sources["barograph"]["jsonData"])
     assert_settled(stub)
 
 
@@ -90,19 +91,19 @@ class Killed(BaseException):
 
 def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool, error: type[BaseException] = Killed) -> None:
     """End the process at its nth write, before it is sent or before its answer is received."""
-    write, count = Grafana.write, 0
+    exchange, count = Grafana._exchange, 0
 
-    def dying(self: Grafana, *args: Any, **kwargs: Any) -> Any:
+    def dying(self: Grafana, action: str, method: str, *args: Any) -> Any:
         nonlocal count
-        count += 1
+        count += method != "GET"
         if count == number and before:
             raise error
-        result = write(self, *args, **kwargs)
+        result = exchange(self, action, method, *args)
         if count == number:
             raise error
         return result
 
-    monkeypatch.setattr(Grafana, "write", dying)
+    monkeypatch.setattr(Grafana, "_exchange", dying)
 
 
 @pytest.mark.parametrize("number", EACH_WRITE)
@@ -117,31 +118,34 @@ def test_a_first_apply_that_is_killed_is_completed_by_the_next(monkeypatch: pyte
             assert_whole(stub)
 
 
-CHANGED = bundle(
-    folder_title="Renamed",
-    contact_points=({**bundle().contact_points[0], "settings": {"integrationKey": "new"}}, bundle().contact_points[1]),
-    dashboards=(dashboard("barograph-fleet", "Fleet 2"), dashboard("barograph-model", "Model 2")),
-    rule_groups=(group(bundle().rule_groups[0]["title"], rule("r-1", "drift", **{"for": "1m"}), rule("r-2", "nulls")),),
-    route={**(bundle().route or {}), "group_by": ["model", "field"]},
-)
-CHANGED_AGAIN = bundle(
-    dashboards=(dashboard("barograph-fleet", "Fleet 3"), dashboard("barograph-model", "Model 3")),
-    rule_groups=(group(bundle().rule_groups[0]["title"], rule("r-1", "drift", **{"for": "2m"}), rule("r-2", "nulls")),),
-)
+def changed(number: int) -> tuple[Resource, ...]:
+    return bundle(
+        folder="Renamed",
+        points=({**PAGER, "settings": {"integrationKey": f"new {number}"}}, TICKETS),
+        dashboards=(dashboard("barograph-fleet", f"Fleet {number}"), dashboard("barograph-new", "New")),
+        groups=(group("new", rule("r-1", "drift", **{"for": f"{number}m"})),),
+        route={**ROUTE, "group_by": ["model", "field"]},
+    )
 
 
-@pytest.mark.parametrize("number", EACH_WRITE[:8])
+EACH_CHANGE = [number if number == 1 else pytest.param(number, marks=pytest.mark.long) for number in range(1, 10)]
+
+
+@pytest.mark.parametrize("number", EACH_CHANGE)
 def test_a_killed_change_is_completed_or_followed_by_another(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """The remains of an interrupted apply are not taken for a manual edit, even if the contract changes again."""
-    for before, desired in itertools.product((True, False), (CHANGED, CHANGED_AGAIN)):
+    """Objects of an interrupted apply are ours, even if the contract changes again."""
+    for before, desired in itertools.product((True, False), (changed(2), changed(3), bundle())):
         with serving() as stub:
             apply(stub)
             with monkeypatch.context() as patched:
                 killing(patched, number, before=before)
                 with pytest.raises(Killed):
-                    apply(stub, CHANGED)
+                    apply(stub, changed(2))
             assert not apply(stub, desired).skipped
             assert_settled(stub, desired)
+            groups = {each.name for each in desired if isinstance(each, RuleGroup)}
+            assert {group for _, group in stub.state.groups} == groups
+            assert len(stub.state.dashboards) == 2
 
 
 def test_an_unavailable_server_is_tried_three_times(stub: StubGrafana) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from barograph_server.provisioning.grafana import Bundle, GrafanaPlan, apply_grafana, connect, plan_grafana
+from collections.abc import Sequence
+
+from barograph_server.provisioning.grafana import Grafana, GrafanaPlan, apply_grafana, plan_grafana
+from barograph_server.provisioning.grafana.resources import Resource
 from tests.support.grafana_bundle import bundle
 from tests.support.stub_grafana import StubGrafana
 
@@ -10,18 +13,22 @@ TIMEOUT_S = 5.0
 
 
 def apply(
-    stub: StubGrafana, desired: Bundle | None = None, *, overwrite: bool = False, timeout_s: float = TIMEOUT_S
+    stub: StubGrafana,
+    desired: Sequence[Resource] | None = None,
+    *,
+    overwrite: bool = False,
+    timeout_s: float = TIMEOUT_S,
 ) -> GrafanaPlan:
-    with connect(stub.settings(), timeout_s=timeout_s, pause_s=0) as grafana:
+    with Grafana(stub.settings(), timeout_s=timeout_s, pause_s=0) as grafana:
         return apply_grafana(grafana, desired or bundle(), overwrite=overwrite)
 
 
-def plan(stub: StubGrafana, desired: Bundle | None = None, *, overwrite: bool = False) -> GrafanaPlan:
-    with connect(stub.settings(), timeout_s=TIMEOUT_S, pause_s=0) as grafana:
+def plan(stub: StubGrafana, desired: Sequence[Resource] | None = None, *, overwrite: bool = False) -> GrafanaPlan:
+    with Grafana(stub.settings(), timeout_s=TIMEOUT_S, pause_s=0) as grafana:
         return plan_grafana(grafana, desired or bundle(), overwrite=overwrite)
 
 
-def assert_settled(stub: StubGrafana, desired: Bundle | None = None) -> None:
+def assert_settled(stub: StubGrafana, desired: Sequence[Resource] | None = None) -> None:
     """Another apply changes nothing and writes nothing."""
     before = len(stub.writes)
     assert apply(stub, desired).is_empty

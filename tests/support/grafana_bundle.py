@@ -1,10 +1,13 @@
-"""A bundle with every kind of object, and names that fail where they are not quoted."""
+"""Resources of every kind, with names that fail where they are not quoted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from barograph_server.provisioning.grafana import Bundle
+from barograph_server.alerts import ApiAlerting
+from barograph_server.provisioning.grafana.bundle import list_resources
+from barograph_server.provisioning.grafana.resources import Resource
 
 Json = dict[str, Any]
 ODD_NAME = 'it\'s "$5 {{ ${model} }}" · Größe 尺寸 <b>%2F?#&+'
@@ -48,50 +51,66 @@ def group(title: str, *rules: Json) -> Json:
     return {"title": title, "folderUid": "barograph-alerts", "interval": 60, "rules": list(rules)}
 
 
-def bundle(**changes: Any) -> Bundle:
-    arguments: Json = {
-        "folder_uid": "barograph",
-        "folder_title": f"Models {ODD_NAME}",
-        "alerts_folder_uid": "barograph-alerts",
-        "alerts_folder_title": f"Alerts {ODD_NAME}",
-        "data_source": {
-            "uid": "barograph",
-            "name": "Barograph",
-            "type": "grafana-clickhouse-datasource",
-            "access": "proxy",
-            "jsonData": {"host": "clickhouse", "port": 8123, "secure": False},
-            "secureJsonData": {"password": "swordfish"},
-        },
-        "contact_points": (
-            {
-                "name": f"pager {ODD_NAME}",
-                "type": "pagerduty",
-                "settings": {"integrationKey": KEY, "severity": "error"},
-            },
-            {"name": "tickets", "type": "webhook", "settings": {"url": "http://tickets", "password": "xyzzy"}},
-        ),
-        "mute_timings": (
-            {
-                "name": f"retraining {ODD_NAME}",
-                "time_intervals": [{"weekdays": ["sunday"], "location": "Europe/Berlin"}],
-            },
-        ),
-        "route": {
-            "receiver": "tickets",
-            "object_matchers": [["team", "=", "ml"], ["product", "=", "barograph"]],
-            "group_by": ["model"],
-            "repeat_interval": "24h",
-            "routes": [
-                {
-                    "receiver": f"pager {ODD_NAME}",
-                    "object_matchers": [["severity", "=", "page"]],
-                    "group_wait": "30s",
-                    "mute_time_intervals": [f"retraining {ODD_NAME}"],
-                    "continue": False,
-                }
-            ],
-        },
-        "dashboards": (dashboard("barograph-fleet", "Fleet"), dashboard("barograph-model", f"Model {ODD_NAME}")),
-        "rule_groups": (group(f"model {ODD_NAME}", rule("r-1", "drift"), rule("r-2", "nulls")),),
-    }
-    return Bundle(**{**arguments, **changes})
+DATA_SOURCE: Json = {
+    "uid": "barograph",
+    "name": "Barograph",
+    "type": "grafana-clickhouse-datasource",
+    "access": "proxy",
+    "jsonData": {"host": "clickhouse", "port": 8123, "secure": False},
+    "secureJsonData": {"password": "swordfish"},
+}
+PAGER: Json = {
+    "uid": "bg-pager",
+    "name": f"pager {ODD_NAME}",
+    "type": "pagerduty",
+    "settings": {"integrationKey": KEY, "severity": "error"},
+}
+TICKETS: Json = {
+    "uid": "bg-tickets",
+    "name": "tickets",
+    "type": "webhook",
+    "settings": {"url": "http://tickets", "password": "xyzzy"},
+}
+ROUTE: Json = {
+    "receiver": "tickets",
+    "object_matchers": [["team", "=", "ml"], ["product", "=", "barograph"]],
+    "group_by": ["model"],
+    "repeat_interval": "24h",
+    "routes": [
+        {
+            "receiver": f"pager {ODD_NAME}",
+            "object_matchers": [["severity", "=", "page"]],
+            "group_wait": "30s",
+            "mute_time_intervals": [f"retraining {ODD_NAME}"],
+            "continue": False,
+        }
+    ],
+}
+TIMING: Json = {
+    "name": f"retraining {ODD_NAME}",
+    "time_intervals": [{"weekdays": ["sunday"], "location": "Europe/Berlin"}],
+}
+FLEET, MODEL = dashboard("barograph-fleet", "Fleet"), dashboard("barograph-model", f"Model {ODD_NAME}")
+GROUP = group(f"model {ODD_NAME}", rule("r-1", "drift"), rule("r-2", "nulls"))
+FOLDER = f"Models {ODD_NAME}"
+
+
+def bundle(
+    *,
+    source: Json = DATA_SOURCE,
+    folder: str = FOLDER,
+    dashboards: Sequence[Json] = (FLEET, MODEL),
+    points: Sequence[Json] = (PAGER, TICKETS),
+    timings: Sequence[Json] = (TIMING,),
+    route: Json = ROUTE,
+    groups: Sequence[Json] = (GROUP,),
+) -> tuple[Resource, ...]:
+    alerting = ApiAlerting(
+        folder_uid="barograph-alerts",
+        folder_title=f"Alerts {ODD_NAME}",
+        groups=tuple(groups),
+        contact_points=tuple(points),
+        mute_timings=tuple(timings),
+        policy=route,
+    )
+    return list_resources(source, folder, dashboards, alerting)

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 EDITOR_PERMISSIONS = (
     "folders:create", "folders:write", "datasources:create", "datasources:write", "dashboards:create",
-    "dashboards:write", "alert.provisioning:write", "dashboards:read",
+    "dashboards:write", "dashboards:delete", "alert.provisioning:write", "dashboards:read",
 )  # fmt: skip
 READER_PERMISSIONS = ("dashboards:read", "datasources:read", "folders:read", "alert.provisioning:read")
 REDACTED = "[REDACTED]"
@@ -53,6 +53,8 @@ class GrafanaState:
     sources: dict[str, Json] = field(default_factory=dict)
     secrets: dict[str, Json] = field(default_factory=dict)
     """Secrets of data sources and contact points, by uid."""
+    dashboard_defaults: Json = field(default_factory=dict)
+    """What it adds to dashboards."""
     dashboards: dict[str, Json] = field(default_factory=dict)
     """By uid: `dashboard`, `folder`, `version`, `by`, `provisioned`."""
     groups: dict[tuple[str, str], Json] = field(default_factory=dict)
@@ -97,6 +99,9 @@ class GrafanaState:
                 return self._source(method, rest, body)
             case "GET", "dashboards", "uid", uid:
                 return self._dashboard(uid)
+            case "DELETE", "dashboards", "uid", uid:
+                result = self.dashboards.pop(uid, None)
+                return refused(404, "Dashboard not found") if result is None else Answer(200, {"message": "deleted"})
             case "POST", "dashboards", "db":
                 return self._save_dashboard(body)
             case _, "v1", "provisioning", *rest:
@@ -224,7 +229,7 @@ class GrafanaState:
         own = {"id": result["dashboard"]["id"] if result else self._id(), "uid": uid}
         sent.pop("version", None)
         self.dashboards[uid] = {
-            "dashboard": {**copy.deepcopy(sent), **own},
+            "dashboard": {**self.dashboard_defaults, **copy.deepcopy(sent), **own},
             "folder": folder,
             "version": version,
             "by": "sa-barograph",
@@ -246,6 +251,9 @@ class GrafanaState:
                 return Answer(200, {"title": title, "folderUid": folder, **group})
             case "PUT", "folder", folder, "rule-groups", title:
                 return self._put_group(folder, title, body, provenance)
+            case "DELETE", "folder", folder, "rule-groups", title:
+                group = self.groups.pop((folder, title), None)
+                return refused(404, "rule group not found") if group is None else Answer(204, None)
             case "GET", "contact-points":
                 names = query.get("name")
                 return Answer(200, [self._redacted(p) for p in self.points if names is None or p["name"] in names])

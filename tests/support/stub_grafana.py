@@ -105,7 +105,8 @@ def serving() -> Iterator[StubGrafana]:
         if answer is None:
             cut(exchange)
         else:
-            exchange.send(json.dumps(answer.body).encode(), answer.status, Content_Type="application/json")
+            content = b"" if answer.body is None else json.dumps(answer.body).encode()
+            exchange.send(content, answer.status, Content_Type="application/json")
 
     with ScriptedServer(respond) as server:
         stub.port = server.port

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from barograph.publisher.retry_schedule import RetrySchedule
 
@@ -30,74 +30,89 @@ _SECRET_SETTINGS = frozenset({"url", "token", "integrationKey", "password", "aut
 _SHORTEST_PART = 8
 """Characters of a part of a URL that is treated as a secret of its own."""
 PAUSE_S = 1.0
-"""Nominal delay before the second attempt, in seconds; it doubles with each attempt."""
 
 
 class Grafana:
     """A connection to one Grafana, for use in one thread.
 
-    `api` is grafana-client's object; all its methods are called through `read`, `find` or `write`.
+    `action` in its methods is the action for error messages, as it follows "to"; paths are those below `/api`.
     """
 
-    def __init__(self, api: Any, explainer: Explainer, pause_s: float) -> None:
-        """Wrap grafana-client's `GrafanaApi`.
+    def __init__(self, settings: GrafanaSettings, *, timeout_s: float = TIMEOUT_S, pause_s: float = PAUSE_S) -> None:
+        """Prepare a connection; no request is sent yet.
 
         Args:
-            api: the client.
-            explainer: converts its exceptions to `GrafanaError`.
-            pause_s: nominal delay before the second attempt, in seconds.
+            settings: URL and token.
+            timeout_s: time limit of one response, in seconds.
+            pause_s: nominal delay before the second attempt, in seconds; it doubles with each attempt.
+
+        Raises:
+            SettingsError: no token is set, or grafana-client is not installed.
         """
-        self.api = api
-        self._explainer = explainer
+        skip = "set BAROGRAPH_GRAFANA_URL to an empty value to skip Grafana"
+        if not settings.token:
+            raise SettingsError(
+                f"grafana.url is set ({settings.url}) but no token: set BAROGRAPH_GRAFANA_TOKEN to a token of a "
+                f"service account, or {skip}."
+            )
+        try:
+            from grafana_client.api import GrafanaApi
+        except ImportError as error:
+            raise SettingsError(
+                f"grafana.url is set ({settings.url}) but grafana-client is not installed here: run the command in an "
+                f"environment with the dependency group grafana, or {skip}."
+            ) from error
+        parts = urlsplit(settings.url)
+        host, path = parts.hostname or "", parts.path.strip("/")
+        self.url = settings.url
+        self.token = settings.token
+        self._explainer = Explainer(settings.url, settings.token, timeout_s)
         self._pause_s = pause_s
+        self._client = GrafanaApi(
+            settings.token,
+            protocol=parts.scheme,
+            host=f"[{host}]" if ":" in host else host,
+            port=parts.port,
+            url_path_prefix=f"{path}/" if path else "",
+            timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+        ).client
+        # The client would send the token to the redirect's target and turn a POST into a GET.
+        self._client.s.max_redirects = 0
 
-    @property
-    def url(self) -> str:
-        """The URL, for messages."""
-        return self._explainer.url
-
-    @property
-    def token(self) -> str:
-        """The service account token, also the key of fingerprints of secrets."""
-        return self._explainer.token
-
-    def read(self, action: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def read(self, action: str, path: str, query: Mapping[str, Any] | None = None, *, method: str = "GET") -> Any:
         """Read an object that must exist, in up to `ATTEMPTS` attempts.
-
-        Args:
-            action: the action for error messages, as it follows "to".
-            call: a method of `api`.
-            args: its arguments.
-            kwargs: its keyword arguments.
 
         Raises:
             GrafanaBusy: Grafana did not answer or is temporarily unavailable.
             GrafanaError: Grafana rejects the request, or the server is not Grafana.
         """
+        if query:
+            path += f"?{urlencode(query, doseq=True)}"
         for is_last in self.attempts():
             try:
-                return self._call(action, call, args, kwargs)
+                return self._exchange(action, method, path)
             except GrafanaBusy:
                 if is_last:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def find(self, action: str, call: Callable[..., Any], *args: Any) -> Any:
-        """Read an object that may be missing; return None if it is. Errors are those of `read`."""
+    def find(self, action: str, path: str, *, method: str = "GET") -> Any:
+        """Read or delete an object that may be missing; return None if it is. Errors are those of `read`."""
         try:
-            return self.read(action, call, *args)
+            return self.read(action, path, method=method)
         except GrafanaMissing:
             return None
 
-    def write(self, action: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def write(
+        self, action: str, method: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
         """Write an object in one attempt; the caller must read the object before it retries.
 
         Raises:
-            GrafanaConflict: the object has changed since it was read, or another object has its name.
             GrafanaBusy: Grafana did not answer or is temporarily unavailable; the write may have succeeded.
-            GrafanaError: Grafana rejects the write.
+            GrafanaError: Grafana rejects the write, for example because the object has changed since it was read.
         """
-        return self._call(action, call, args, kwargs)
+        self._exchange(action, method, path, body, headers)
 
     def attempts(self) -> Iterator[bool]:
         """Yield for each of `ATTEMPTS` attempts, with a delay before all but the first, whether it is the last."""
@@ -106,75 +121,37 @@ class Grafana:
             yield remaining == 0
             time.sleep(schedule.record_failure())
 
-    def close(self) -> None:
-        """Close the connections."""
-        self.api.client.s.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._client.s.close()
 
-    def _call(self, action: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _exchange(
+        self,
+        action: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         from grafana_client.client import GrafanaException
         from niquests.exceptions import RequestException
 
         try:
-            answer = call(*args, **kwargs)
+            answer = getattr(self._client, method)(path, json=body, headers=headers, accept_empty_json=True)
         except (GrafanaException, RequestException) as error:
             # The cause is suppressed: a response in a traceback may contain the token.
-            raise self._explainer.explain(error, action, sent_secrets(args)) from None
-        if isinstance(answer, str):
+            raise self._explainer.explain(error, action, _secrets(body or {})) from None
+        if answer and isinstance(answer, str):
             raise self._explainer.not_an_api()
-        return answer
+        return None if answer == "" else answer
 
 
-def connect(settings: GrafanaSettings, *, timeout_s: float = TIMEOUT_S, pause_s: float = PAUSE_S) -> Grafana:
-    """Prepare a connection; no request is sent yet.
-
-    Args:
-        settings: URL and token.
-        timeout_s: time limit of one response, in seconds.
-        pause_s: nominal delay before the second attempt, in seconds.
-
-    Raises:
-        SettingsError: no token is set, or grafana-client is not installed.
-    """
-    skip = "set BAROGRAPH_GRAFANA_URL to an empty value to skip Grafana"
-    if not settings.token:
-        raise SettingsError(
-            f"grafana.url is set ({settings.url}) but no token: set BAROGRAPH_GRAFANA_TOKEN to a token of a service "
-            f"account, or {skip}."
-        )
-    try:
-        from grafana_client.api import GrafanaApi
-    except ImportError as error:
-        raise SettingsError(
-            f"grafana.url is set ({settings.url}) but grafana-client is not installed here: run the command in an "
-            f"environment with the dependency group grafana, or {skip}."
-        ) from error
-    parts = urlsplit(settings.url)
-    host, path = parts.hostname or "", parts.path.strip("/")
-    api = GrafanaApi(
-        settings.token,
-        protocol=parts.scheme,
-        host=f"[{host}]" if ":" in host else host,
-        port=parts.port,
-        url_path_prefix=f"{path}/" if path else "",
-        timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
-    )
-    # The client would send the token to the redirect's target and turn a POST into a GET.
-    api.client.s.max_redirects = 0
-    return Grafana(api, Explainer(settings.url, settings.token, timeout_s), pause_s)
-
-
-def sent_secrets(bodies: Iterable[Any]) -> set[str]:
-    """Return the secrets in the bodies of a request, with the parts of URLs: Grafana's error may quote any of them."""
+def _secrets(body: Mapping[str, Any]) -> set[str]:
+    """The secrets in the body of a request, with the parts of URLs: Grafana's error may quote any of them."""
     values = {
         value
-        for body in bodies
-        if isinstance(body, dict)
         for section in ("settings", "secureJsonData")
         for key, value in (body.get(section) or {}).items()
         if isinstance(value, str) and (section == "secureJsonData" or key in _SECRET_SETTINGS)
@@ -184,5 +161,5 @@ def sent_secrets(bodies: Iterable[Any]) -> set[str]:
 
 
 def escape_segment(name: str) -> str:
-    """Escape a name as one segment of a URL path; grafana-client inserts names unescaped."""
+    """Escape a name as one segment of a URL path."""
     return quote(name, safe="")

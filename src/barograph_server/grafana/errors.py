@@ -22,10 +22,6 @@ class GrafanaBusy(GrafanaError):
     """Grafana did not answer or is temporarily unavailable: the request may or may not have succeeded."""
 
 
-class GrafanaConflict(GrafanaError):
-    """The object has changed since it was read, or another object has its name."""
-
-
 class GrafanaMissing(GrafanaError):
     """The requested object does not exist (404)."""
 
@@ -40,10 +36,9 @@ class Explainer:
     timeout_s: float
 
     def explain(self, error: Exception, action: str, secrets: Collection[str] = ()) -> GrafanaError:
-        """Convert an exception.
+        """Convert a `GrafanaException` of grafana-client or a `RequestException` of niquests.
 
         Args:
-            error: a `GrafanaException` of grafana-client or a `RequestException` of niquests.
             action: the failed action, as it follows "to".
             secrets: the secrets of the request, which are removed from the text.
         """
@@ -100,7 +95,7 @@ class Explainer:
                 "Grafana, including its path."
             )
         if status in _CONFLICT:
-            return GrafanaConflict(
+            return GrafanaError(
                 f"{grafana} refuses to {action} {what}: check Grafana for another object of that name or a concurrent "
                 "change, then run `barograph plan`."
             )

@@ -13,14 +13,15 @@ from barograph_server.errors import ApplyError
 from barograph_server.profiling.baseline.from_production import LearnedBaseline, learn
 from barograph_server.profiling.baseline.warnings import range_warnings
 from barograph_server.provisioning import catalogue
-from barograph_server.provisioning.catalogue import BaselineChange, Catalogue, StoredBaseline
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
+from barograph_server.provisioning.catalogue import BaselineChange, Catalogue, parse_baseline
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.history import pane_sums
 from barograph_server.warehouse.history.pane_sums import PaneRange, ServedRange
+from barograph_server.warehouse.queries import BaselineRow
 
 Clock = Callable[[], float]
 
@@ -71,13 +72,13 @@ def accept(
     """
     with connect(address) as client:
         stored = catalogue.read_catalogue(client)
-        contract = _contract(stored, request.model)
+        contract = stored.contract(request.model)
         history = _version_history(stored, request)
         _check_range(client, request, contract)
         served = _find_served_range(client, request, history)
         completeness = _completeness(client, request, contract, served)
         entry = next(entry for entry in history if entry.baseline_id == served.baseline_id)
-        old = _load(entry)
+        old = parse_baseline(entry)
         panes = PaneRange(request.model, request.version, entry.baseline_id, request.from_s, request.to_s)
         learned = learn(client, panes, old, contract, _source(request, entry), on_step)
         change = _plan_change(client, request, contract, stored, learned.baseline, clock())
@@ -87,21 +88,10 @@ def accept(
     return AcceptedBaseline(learned, old, entry.baseline_id, contract, change, completeness, tuple(warnings))
 
 
-def _contract(stored: Catalogue, model: str) -> Contract:
-    if model not in stored.contracts:
-        known = ", ".join(sorted(stored.contracts)) or "none"
-        raise ApplyError(f"The model {model} has no applied contract; models with one: {known}.")
-    contract = stored.contracts[model][1]
-    if contract is None:
-        raise ApplyError(f"This release cannot read the contract of {model} in force: apply it again.")
-    return contract
-
-
-def _version_history(stored: Catalogue, request: AcceptRequest) -> list[StoredBaseline]:
-    entries = stored.baselines.get(request.model, ())
-    history = [entry for entry in entries if entry.version == request.version]
+def _version_history(stored: Catalogue, request: AcceptRequest) -> list[BaselineRow]:
+    history = stored.history(request.model, request.version)
     if not history:
-        known = ", ".join(sorted({entry.version for entry in entries})) or "none"
+        known = ", ".join(sorted({row.version for row in stored.baselines if row.model == request.model})) or "none"
         raise ApplyError(
             f"Version {request.version} of {request.model} has no baseline of its own; versions that have one: "
             f"{known}. Create the first one from training data: `barograph infer`, then `barograph apply`."
@@ -135,7 +125,7 @@ def _check_range(client: Client, request: AcceptRequest, contract: Contract) -> 
         )
 
 
-def _find_served_range(client: Client, request: AcceptRequest, history: list[StoredBaseline]) -> ServedRange:
+def _find_served_range(client: Client, request: AcceptRequest, history: list[BaselineRow]) -> ServedRange:
     """Return the only baseline that the panes of the range were counted with."""
     result = pane_sums.served(client, request.model, request.version, request.from_s, request.to_s)
     what = f"{request.model} version {request.version}"
@@ -185,8 +175,8 @@ def _plan_change(
     Return None if the version's latest baseline is the same. Only counted figures are compared: merged sketches are
     randomized, so quantiles and new bins differ between two runs.
     """
-    last = stored.latest(contract.model, request.version)
-    if last is not None and _counted_figures(_load(last)) == _counted_figures(baseline):
+    last = stored.history(contract.model, request.version)[-1]
+    if _counted_figures(parse_baseline(last)) == _counted_figures(baseline):
         return None
     changes = catalogue.plan_baselines(
         [baseline], {contract.model: contract}, stored, effective_s=request.effective_s, now_s=now_s
@@ -200,16 +190,13 @@ def _plan_change(
             f"Panes are already sealed until {utc_second(sealed_s)}, but the baseline would apply from "
             f"{utc_second(change.effective_from_s)}: use --effective {utc_second(sealed_s)} or later."
         )
-    if last is not None and last.effective_from_s > change.effective_from_s:
+    last_s = int(last.effective_from.timestamp())
+    if last_s > change.effective_from_s:
         raise ApplyError(
-            f"Baseline {last.baseline_id} takes effect at {utc_second(last.effective_from_s)}, later than this one: "
-            f"use --effective {utc_second(last.effective_from_s + contract.pane_s)} or later."
+            f"Baseline {last.baseline_id} takes effect at {utc_second(last_s)}, later than this one: use --effective "
+            f"{utc_second(last_s + contract.pane_s)} or later."
         )
     return change
-
-
-def _load(entry: StoredBaseline) -> Baseline:
-    return load_baseline(entry.body.encode(), f"baseline {entry.baseline_id}")
 
 
 def _counted_figures(baseline: Baseline) -> Baseline:
@@ -227,7 +214,7 @@ def _counted_field(field: FieldBaseline) -> FieldBaseline:
     return msgspec.structs.replace(field, quantiles=(), edges=(), hours_of_week={}, slices=slices)
 
 
-def _source(request: AcceptRequest, entry: StoredBaseline) -> str:
+def _source(request: AcceptRequest, entry: BaselineRow) -> str:
     return (
         f"production from {utc_second(request.from_s)} to {utc_second(request.to_s)}, counted with "
         f"{entry.baseline_id}: {' '.join(request.reason.split())}"

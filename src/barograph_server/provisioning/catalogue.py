@@ -15,6 +15,7 @@ from barograph_server.sketches.baseline.fit import fit_problems
 from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import BaselineRow
 from barograph_server.warehouse.tables import insert_rows
 
 MIN_LEAD_S = 60
@@ -29,28 +30,31 @@ ALWAYS_S = 0
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBaseline:
-    """A baseline that was applied before."""
-
-    version: str
-    baseline_id: str
-    effective_from_s: int
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
 class Catalogue:
     """The contracts and baselines stored in ClickHouse."""
 
     contracts: Mapping[str, tuple[str, Contract | None]] = field(default_factory=dict)
     """model → id and contract in force; None for a contract that this release cannot read."""
-    baselines: Mapping[str, tuple[StoredBaseline, ...]] = field(default_factory=dict)
-    """model → its baselines, per version in the order in which they take effect."""
+    baselines: Sequence[BaselineRow] = ()
+    """Per version in the order in which they take effect."""
 
-    def latest(self, model: str, version: str) -> StoredBaseline | None:
-        """Return the baseline of a version that takes effect last."""
-        history = [entry for entry in self.baselines.get(model, ()) if entry.version == version]
-        return history[-1] if history else None
+    def history(self, model: str, version: str) -> list[BaselineRow]:
+        """Return the baselines of a version in the order in which they take effect."""
+        return [row for row in self.baselines if (row.model, row.version) == (model, version)]
+
+    def contract(self, model: str) -> Contract:
+        """Return the contract of a model in force.
+
+        Raises:
+            ApplyError: the model has none, or this release cannot read it.
+        """
+        if model not in self.contracts:
+            known = ", ".join(sorted(self.contracts)) or "none"
+            raise ApplyError(f"The model {model} has no applied contract; models with one: {known}.")
+        contract = self.contracts[model][1]
+        if contract is None:
+            raise ApplyError(f"This release cannot read the contract of {model} in force: apply it again.")
+        return contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,12 @@ def read_catalogue(client: Client) -> Catalogue:
             contracts[row.model] = row.contract_id, parse_contract(row.yaml, f"contract of {row.model}")
         except ContractError:
             contracts[row.model] = row.contract_id, None
-    baselines: dict[str, list[StoredBaseline]] = {}
-    for result in queries.baselines(client):
-        entry = StoredBaseline(result.version, result.baseline_id, int(result.effective_from.timestamp()), result.body)
-        baselines.setdefault(result.model, []).append(entry)
-    return Catalogue(contracts, {model: tuple(entries) for model, entries in baselines.items()})
+    return Catalogue(contracts, queries.baselines(client))
+
+
+def parse_baseline(row: BaselineRow) -> Baseline:
+    """Parse the body of a stored baseline."""
+    return load_baseline(row.body.encode(), f"baseline {row.baseline_id}")
 
 
 def plan_contracts(contracts: Sequence[tuple[Contract, str]], stored: Catalogue) -> list[ContractChange]:
@@ -143,13 +148,17 @@ def plan_baselines(
         what = f"The baseline of {baseline.model} version {baseline.version}"
         if contract is None:
             raise ApplyError(f"{what} has no contract: add the contract of model {baseline.model} to the command.")
-        _check_fit(what, contract, baseline)
-        last = stored.latest(baseline.model, baseline.version)
-        if last is None:
+        if problems := fit_problems(contract, baseline):
+            raise ApplyError(
+                f"{what} does not fit the contract: {_join_first(problems)}. Create both from the same table with "
+                "`barograph infer`, or undo the change of the contract."
+            )
+        history = stored.history(baseline.model, baseline.version)
+        if not history:
             changes.append(BaselineChange(baseline, baseline.id, ALWAYS_S, ""))
-        elif last.baseline_id != baseline.id:
+        elif history[-1].baseline_id != baseline.id:
             from_s = _effective_from(contract, effective_s, now_s)
-            changes.append(BaselineChange(baseline, baseline.id, from_s, last.baseline_id))
+            changes.append(BaselineChange(baseline, baseline.id, from_s, history[-1].baseline_id))
     return changes
 
 
@@ -182,13 +191,14 @@ def describe_misfits(
     for change in changes:
         model = change.contract.model
         renewed = {baseline.version for baseline in new_baselines if baseline.model == model}
-        retained = {entry.version: entry for entry in stored.baselines.get(model, ()) if entry.version not in renewed}
+        latest = {row.version: row for row in stored.baselines if row.model == model}
+        retained = {version: row for version, row in latest.items() if version not in renewed}
         if not retained and not renewed:
             notes.append(
                 f"Model {model} has no baseline yet: its raw predictions are stored without drift verdicts. Create a "
                 "baseline with `barograph infer` and apply it."
             )
-        misfits = {version: problems for version, entry in retained.items() if (problems := _misfits(change, entry))}
+        misfits = {version: problems for version, row in retained.items() if (problems := _misfits(change, row))}
         if misfits and not renewed and len(misfits) == len(retained):
             version, problems = next(reversed(misfits.items()))
             raise ApplyError(
@@ -200,9 +210,8 @@ def describe_misfits(
             f"{_MISFIT_EFFECT}"
             for version, problems in misfits.items()
         ]
-        for version in sorted(renewed):
-            before = stored.latest(model, version)
-            if before is not None and (problems := _misfits(change, before)):
+        for version in sorted(renewed & latest.keys()):
+            if problems := _misfits(change, latest[version]):
                 notes.append(
                     f"Model {model}, version {version}: until its new baseline takes effect, the previous one does not "
                     f"fit the contract ({_join_first(problems)}). {_MISFIT_EFFECT}"
@@ -216,9 +225,8 @@ _MISFIT_EFFECT = (
 )
 
 
-def _misfits(change: ContractChange, stored: StoredBaseline) -> list[str]:
-    baseline = load_baseline(stored.body.encode(), f"baseline {stored.baseline_id}")
-    return fit_problems(change.contract, baseline)
+def _misfits(change: ContractChange, stored: BaselineRow) -> list[str]:
+    return fit_problems(change.contract, parse_baseline(stored))
 
 
 def _effective_from(contract: Contract, effective_s: int | None, now_s: float) -> int:
@@ -237,15 +245,6 @@ def _effective_from(contract: Contract, effective_s: int | None, now_s: float) -
             f"baseline by then: use {utc_second(earliest_s)} or later."
         )
     return effective_s
-
-
-def _check_fit(what: str, contract: Contract, baseline: Baseline) -> None:
-    problems = fit_problems(contract, baseline)
-    if problems:
-        raise ApplyError(
-            f"{what} does not fit the contract: {_join_first(problems)}. Create both from the same table with "
-            "`barograph infer`, or undo the change of the contract."
-        )
 
 
 def _join_first(problems: Sequence[str]) -> str:

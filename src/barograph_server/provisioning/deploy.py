@@ -32,7 +32,7 @@ def plan(
         baselines: baseline files; by default those next to the contracts.
         codebooks: files of codebooks; by default those next to the contracts.
         effective: event time from which a replacement baseline applies, such as `2026-03-01T00:00:00Z`.
-        overwrite_grafana: whether to overwrite Grafana objects that were edited by hand or not applied from here.
+        overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
         settings: the settings, or their file.
     """
     inputs = read_inputs(_paths(contracts), _paths(baselines), _paths(codebooks))
@@ -60,7 +60,7 @@ def apply(
 ) -> Plan:
     """Create or change tables, topics, contracts and baselines, and return the changes; a second run changes nothing.
 
-    Objects of Grafana that were edited by hand are in `grafana.skipped` of the result.
+    Objects of Grafana that were not applied from here are in `grafana.skipped` of the result.
 
     Args:
         contracts: contract files; without them, only tables and topics.
@@ -71,7 +71,7 @@ def apply(
         evidence: bundles for new serving versions.
         override: why a new serving version is applied without evidence; stored.
         by: who overrides; stored.
-        overwrite_grafana: whether to overwrite Grafana objects that were edited by hand or not applied from here.
+        overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
         settings: the settings, or their file.
         on_warning: receives a warning about each connection without encryption, before the first change.
     """

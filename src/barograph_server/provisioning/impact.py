@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from barograph.contract import Contract
 
 from barograph_server.governance.readers.grafana_readers import GrafanaReader, read_grafana
-from barograph_server.provisioning.grafana import connect as connect_grafana
+from barograph_server.grafana.client import Grafana
 from barograph_server.settings import Settings
 from barograph_server.terminal import plural
 from barograph_server.warehouse.client import Client
@@ -45,7 +45,7 @@ def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]
     since = datetime.now(UTC) - QUERIES_OF
     in_grafana: list[GrafanaReader] = []
     if settings.grafana is not None:
-        with connect_grafana(settings.grafana) as grafana:
+        with Grafana(settings.grafana) as grafana:
             in_grafana = list(read_grafana(grafana, client))
     unknown: list[str] = []
     if settings.grafana is None:

@@ -21,14 +21,14 @@ from barograph_server.provisioning.catalogue import BaselineChange, Catalogue, C
 from barograph_server.provisioning.codebooks import plan_codebooks, store_codebooks
 from barograph_server.provisioning.evaluators import first_baselines, with_evaluators
 from barograph_server.provisioning.grafana import (
+    Grafana,
     GrafanaError,
     GrafanaPlan,
     apply_grafana,
-    build_bundle,
+    build_resources,
     check_grafana,
     plan_grafana,
 )
-from barograph_server.provisioning.grafana import connect as connect_grafana
 from barograph_server.provisioning.impact import impact_notes, removed_fields
 from barograph_server.provisioning.promotions import (
     UNUSED_GROUNDS,
@@ -82,7 +82,7 @@ class Plan:
     @property
     def changes_nothing(self) -> bool:
         """Whether `apply` would write nothing."""
-        if self.grafana is not None and not self.grafana.changes_nothing:
+        if self.grafana is not None and self.grafana.written:
             return False
         return not (
             self.database
@@ -120,7 +120,7 @@ def plan_all(
         codebooks: the codebooks to apply.
         effective_s: event time (Unix seconds) from which a replacement baseline applies; by default the start of the
             next pane that is at least `MIN_LEAD_S` ahead.
-        overwrite_grafana: whether to overwrite Grafana objects that were edited by hand or not applied from here.
+        overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
         clock: the current time, Unix seconds.
 
     Raises:
@@ -189,11 +189,11 @@ def apply_all(
 def _call_grafana(
     function: Callable[..., GrafanaPlan], settings: Settings, in_force: Mapping[str, Contract], *, overwrite: bool
 ) -> GrafanaPlan | None:
-    """Call a function with a connection to Grafana and the bundle of these contracts; None without Grafana."""
+    """Call a function with a connection to Grafana and the resources of these contracts; None without Grafana."""
     if settings.grafana is None:
         return None
-    with connect_grafana(settings.grafana) as grafana:
-        return function(grafana, build_bundle(in_force, settings), overwrite=overwrite)
+    with Grafana(settings.grafana) as grafana:
+        return function(grafana, build_resources(in_force, settings), overwrite=overwrite)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -165,13 +165,7 @@ def set_period(
 
 
 def _scored(client: Client, model: str) -> _Scored:
-    stored = read_catalogue(client)
-    if model not in stored.contracts:
-        known = ", ".join(sorted(stored.contracts)) or "none"
-        raise CommandError(f"The model {model} has no applied contract; models with one: {known}.")
-    contract = stored.contracts[model][1]
-    if contract is None:
-        raise CommandError(f"This release cannot read the contract of {model} in force: apply it again.")
+    contract = read_catalogue(client).contract(model)
     if reason := unmeasurable_reason(contract):
         raise CommandError(f"The performance of {model} is not measured: {reason}")
     rules = make_rules(contract, build_registry([(contract, 0)], []))
@@ -245,16 +239,7 @@ def _explained(
         reason = (
             "chosen earlier; the scorer has not chosen again yet" if current and current.chosen else "first good week"
         )
-    return CandidatePeriod(
-        period.version,
-        *key,
-        period.predictions,
-        period.labelled,
-        period.metric,
-        period.value,
-        in_force=in_force,
-        reason=reason,
-    )
+    return replace(period, in_force=in_force, reason=reason)
 
 
 def _utc(second: int) -> datetime:

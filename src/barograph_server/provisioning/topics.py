@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from barograph.events import MAX_MESSAGE_BYTES
@@ -137,20 +138,14 @@ class TopicAdmin:
         new = NewTopic(
             spec.name, num_partitions=spec.partitions, replication_factor=-1, config={**spec.enforced, **spec.initial}
         )
-        action = f"create topic {spec.name}"
-        try:
+        with self._explained(f"create topic {spec.name}", KafkaError.TOPIC_ALREADY_EXISTS) as action:
             self._admin.result(self._admin.client.create_topics([new], request_timeout=TIMEOUT_S)[spec.name], action)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise explain(error, action) from error
 
     def grow(self, name: str, partitions: int) -> None:
         """Add partitions until the topic has `partitions` of them."""
-        action, expected = f"add partitions to topic {name}", [NewPartitions(name, partitions)]
-        try:
+        expected = [NewPartitions(name, partitions)]
+        with self._explained(f"add partitions to topic {name}") as action:
             self._admin.result(self._admin.client.create_partitions(expected, request_timeout=TIMEOUT_S)[name], action)
-        except KafkaException as error:
-            raise explain(error, action) from error
 
     def configure(self, name: str, values: Mapping[str, str]) -> None:
         """Set some settings of a topic; the others stay unchanged."""
@@ -158,12 +153,18 @@ class TopicAdmin:
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        action = f"change the settings of topic {name}"
-        try:
+        with self._explained(f"change the settings of topic {name}") as action:
             requested = self._admin.client.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)[resource]
             self._admin.result(requested, action)
+
+    @contextmanager
+    def _explained(self, action: str, expected: int | None = None) -> Iterator[str]:
+        """Give the action, and convert errors of Kafka other than the expected one."""
+        try:
+            yield action
         except KafkaException as error:
-            raise explain(error, action) from error
+            if error.args[0].code() != expected:
+                raise explain(error, action) from error
 
     def wait(self, specs: Sequence[TopicSpec]) -> dict[str, TopicState]:
         """Wait until the broker's metadata shows all topics, and return their states.

@@ -49,7 +49,7 @@ def api() -> Any:
 
 
 def test_rules_agree_field_by_field() -> None:
-    in_api = {group.title: group.body for group in api().groups}
+    in_api = {group["title"]: group for group in api().groups}
     for group in objects("groups"):
         body = in_api.pop(group["name"])
         assert body["folderUid"] == api().folder_uid
@@ -80,7 +80,7 @@ def test_contact_points_policies_and_timings_agree() -> None:
 
 def test_both_are_of_grafanas_shape() -> None:
     assert not [fault for content in files().values() for fault in faults(content, FILE)]
-    assert not [fault for group in api().groups for fault in faults(group.body, API_GROUP)]
+    assert not [fault for group in api().groups for fault in faults(group, API_GROUP)]
     assert not [fault for point in api().contact_points for fault in faults(point, API_CONTACT_POINT)]
     assert not [fault for timing in api().mute_timings for fault in faults(timing, API_MUTE_TIMING)]
     assert not list(faults(api().policy, POLICY))
@@ -214,11 +214,11 @@ def test_grafanas_generated_types_know_every_key_of_the_api() -> None:
         return json.loads(JSONEncoder().encode(kind.from_json(copy.deepcopy(body))))
 
     for group in api().groups:
-        read = known(RuleGroup, group.body)
-        assert read["rules"][0]["keep_firing_for"] == group.body["rules"][0]["keep_firing_for"]
-        for ours, theirs in zip(group.body["rules"], read["rules"], strict=True):
+        read = known(RuleGroup, group)
+        assert read["rules"][0]["keep_firing_for"] == group["rules"][0]["keep_firing_for"]
+        for ours, theirs in zip(group["rules"], read["rules"], strict=True):
             assert ours.keys() <= theirs.keys(), ours.keys() - theirs.keys()
-        assert group.body.keys() == read.keys()
+        assert group.keys() == read.keys()
     assert known(NotificationPolicy, api().policy) == api().policy
 
 

@@ -12,7 +12,7 @@ import yaml
 from barograph_server.alerts.example import example_contracts, example_settings
 from barograph_server.alerts.schema import faults
 from barograph_server.dashboards.uids import DASHBOARDS
-from barograph_server.provisioning.grafana import build_bundle
+from barograph_server.provisioning.grafana import build_resources
 from barograph_server.settings import GrafanaSettings, Settings
 from tests.support.grafana_provisioning import (
     DATA_SOURCE,
@@ -88,10 +88,11 @@ def test_files_and_apply_use_the_same_folders(files: Mounted) -> None:
     state = GrafanaState()
     start(state, files, ENVIRON)
     settings = Settings(grafana=GrafanaSettings(url="http://g", reader_password="x"), alerts=example_settings())
-    bundle = build_bundle({each.model: each for each in example_contracts()}, settings, ENVIRON)
-    assert not list(faults(bundle.data_source, DATA_SOURCE))
-    assert state.folders[bundle.folder_uid]["title"] == bundle.folder_title
-    assert {folder["title"] for folder in state.folders.values()} == {bundle.folder_title, bundle.alerts_folder_title}
+    source, *others = build_resources({each.model: each for each in example_contracts()}, settings, ENVIRON)
+    assert not list(faults(source.desired, DATA_SOURCE))
+    titles = {each.key: each.name for each in others if each.kind == "folder"}
+    assert state.folders["barograph"]["title"] == titles["barograph"]
+    assert {folder["title"] for folder in state.folders.values()} == set(titles.values())
 
 
 def test_grafana_reads_every_key_of_the_files(files: Mounted) -> None:

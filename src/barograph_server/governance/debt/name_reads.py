@@ -9,7 +9,7 @@ from datetime import datetime
 from barograph.contract import Contract
 
 from barograph_server.governance.readers.grafana_readers import read_grafana
-from barograph_server.grafana.client import connect as connect_grafana
+from barograph_server.grafana.client import Grafana
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.query_log import QueryLogMissing, last_reads, roles_note
@@ -49,7 +49,7 @@ def read_names(
     if settings.grafana is None:
         notes.append("No Grafana is set, so dashboards count only by their queries in the query log: set grafana.url.")
     else:
-        with connect_grafana(settings.grafana) as grafana:
+        with Grafana(settings.grafana) as grafana:
             for reader in read_grafana(grafana, client):
                 last |= {text: at for text in texts if any(text in each for each in reader.texts)}
     return NameReads(last, begins, tuple(notes))

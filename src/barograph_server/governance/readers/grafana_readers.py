@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from barograph_server.dashboards.uids import DASHBOARDS
-from barograph_server.grafana.client import Grafana
+from barograph_server.grafana.client import Grafana, escape_segment
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.server import tables
 
@@ -61,17 +61,15 @@ def read_grafana(grafana: Grafana, client: Client) -> Iterator[GrafanaReader]:
 
 
 def _dashboards(grafana: Grafana) -> Iterator[_GrafanaObject]:
-    entries = grafana.read(
-        "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", limit=MAX_DASHBOARDS
-    )
+    entries = grafana.read("list its dashboards", "/search", {"type": "dash-db", "limit": MAX_DASHBOARDS})
     for uid, title in sorted((str(entry["uid"]), str(entry["title"])) for entry in entries):
         if uid not in OWN_PAGES:
-            content = grafana.find("read a dashboard", grafana.api.dashboard.get_dashboard, uid)
+            content = grafana.find("read a dashboard", f"/dashboards/uid/{escape_segment(uid)}")
             yield "dashboard", uid, title, content
 
 
 def _rules(grafana: Grafana) -> Iterator[_GrafanaObject]:
-    rules = grafana.read("list its alert rules", grafana.api.alertingprovisioning.get_alertrules_all)
+    rules = grafana.read("list its alert rules", "/v1/provisioning/alert-rules")
     for rule in sorted(rules, key=lambda each: str(each["uid"])):
         if (rule.get("labels") or {}).get("source") != "barograph":
             yield "rule", str(rule["uid"]), str(rule.get("title", "")), rule.get("data")

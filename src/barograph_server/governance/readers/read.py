@@ -11,7 +11,7 @@ from barograph_server.governance.readers.callers import read_callers
 from barograph_server.governance.readers.comparison import ConsumerReport, Reader, compare_readers
 from barograph_server.governance.readers.grafana_readers import read_grafana
 from barograph_server.governance.readers.kafka_groups import read_groups
-from barograph_server.grafana.client import connect as connect_grafana
+from barograph_server.grafana.client import Grafana
 from barograph_server.settings import Settings
 from barograph_server.terminal import listed
 from barograph_server.warehouse.client import Client
@@ -43,7 +43,7 @@ def read_consumers(
     if settings.grafana is None:
         notes.append("No Grafana is set, so dashboards and rules that read tables are unknown: set grafana.url.")
     else:
-        with connect_grafana(settings.grafana) as grafana:
+        with Grafana(settings.grafana) as grafana:
             observed += (
                 Reader(each.kind, each.uid, each.tables, origin=each.title) for each in read_grafana(grafana, client)
             )

@@ -9,7 +9,7 @@ from barograph.contract import Contract
 from barograph_server.alerts.settings import AlertsError
 from barograph_server.errors import CommandError
 from barograph_server.operations.doctor.finding import Finding, error, ok, unknown, warning
-from barograph_server.provisioning.grafana import GrafanaError, build_bundle, connect, plan_grafana
+from barograph_server.provisioning.grafana import Grafana, GrafanaError, build_resources, plan_grafana
 from barograph_server.settings import Settings
 
 COMPONENT = "Grafana"
@@ -28,8 +28,8 @@ def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -
         yield unknown(COMPONENT, "No Grafana is configured (grafana.url).")
         return
     try:
-        with connect(settings.grafana, timeout_s=TIMEOUT_S, pause_s=0.2) as grafana:
-            plan = plan_grafana(grafana, build_bundle(in_force or {}, settings))
+        with Grafana(settings.grafana, timeout_s=TIMEOUT_S, pause_s=0.2) as grafana:
+            plan = plan_grafana(grafana, build_resources(in_force or {}, settings))
     except (GrafanaError, CommandError, AlertsError) as cause:
         yield error(COMPONENT, str(cause))
         return
@@ -41,13 +41,10 @@ def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -
     elif plan.is_empty:
         yield ok(COMPONENT, "Its dashboards and rules are those in force.")
     else:
-        differing = [*plan.written, *plan.skipped]
-        names = ", ".join(f"{planned.resource.kind} {planned.resource.name}" for planned in differing[:3])
+        differing = [change.resource.label for change in (*plan.written, *plan.skipped)]
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         yield warning(
             COMPONENT,
-            f"Its dashboards and rules differ from those in force: {names}{more}."
-            if differing
-            else "Its record of applied objects is incomplete.",
+            f"Its dashboards and rules differ from those in force: {', '.join(differing[:3])}{more}.",
             "See `barograph plan`, then run `barograph apply`.",
         )

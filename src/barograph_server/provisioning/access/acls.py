@@ -31,17 +31,20 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
     Without contracts one publisher may write both topics. The topic prefix is part of every user's name, so that the
     installations of one cluster have no user in common.
     """
-    acls = [_user_acl("apply", "`barograph apply` and `plan`", topics)]
-    acls += [_user_acl(processor, f"the {processor}", topics) for processor in PROCESSORS]
-    acls.append(_user_acl("otlp", "`barograph run otlp` with `otlp.topics`: also grant Read on these topics", topics))
-    acls.append(_user_acl("otlp-http", "`barograph run otlp` without `otlp.topics`", topics))
-    acls.append(_user_acl("evaluator", "`barograph run evaluator`", topics))
-    acls.append(_user_acl("review", "`barograph review`, which sends labels of people", topics))
-    acls.append(_user_acl("drill", "`barograph drill run --live`, and `drill clean` after it", topics))
-    acls.append(_user_acl("serving", "serving systems that use `Guard` or `Prompts`", topics))
-    acls.append(_user_acl("dead-letters", "`barograph dead-letters`; `replay` writes to the source topics", topics))
-    acls.append(_user_acl("rebuild", "`barograph rebuild`", topics))
-    acls.append(_user_acl("prompts", "`barograph prompts`", topics))
+    users: dict[KafkaRole, str] = {
+        "apply": "`barograph apply` and `plan`",
+        **{processor: f"the {processor}" for processor in PROCESSORS},
+        "otlp": "`barograph run otlp` with `otlp.topics`: also grant Read on these topics",
+        "otlp-http": "`barograph run otlp` without `otlp.topics`",
+        "evaluator": "`barograph run evaluator`",
+        "review": "`barograph review`, which sends labels of people",
+        "drill": "`barograph drill run --live`, and `drill clean` after it",
+        "serving": "serving systems that use `Guard` or `Prompts`",
+        "dead-letters": "`barograph dead-letters`; `replay` writes to the source topics",
+        "rebuild": "`barograph rebuild`",
+        "prompts": "`barograph prompts`",
+    }
+    acls = [_user_acl(user, role, topics) for user, role in users.items()]
     models = sorted(contracts, key=lambda contract: contract.model)
     if not models:
         return (*acls, _user_acl("publisher", "publishers, including `barograph load`", topics))

@@ -1,20 +1,19 @@
-"""Deployment to a running Grafana: folder, data source, alerting, dashboards."""
+"""Deployment to a running Grafana: folders, data source, alerting, dashboards."""
 
 from __future__ import annotations
 
-from barograph_server.grafana.client import connect
+from barograph_server.grafana.client import Grafana
 from barograph_server.grafana.errors import GrafanaError
 from barograph_server.provisioning.grafana.apply import apply_grafana, check_grafana
-from barograph_server.provisioning.grafana.bundle import Bundle, build_bundle
+from barograph_server.provisioning.grafana.bundle import build_resources
 from barograph_server.provisioning.grafana.plan import GrafanaPlan, plan_grafana
 
 __all__ = [
-    "Bundle",
+    "Grafana",
     "GrafanaError",
     "GrafanaPlan",
     "apply_grafana",
-    "build_bundle",
+    "build_resources",
     "check_grafana",
-    "connect",
     "plan_grafana",
 ]

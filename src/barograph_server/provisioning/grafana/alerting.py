@@ -7,15 +7,13 @@ other users and keeps its provenance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from barograph_server.grafana.client import Grafana, escape_segment
-from barograph_server.provisioning.grafana.compare import Json, drop_empty, drop_keys, duration_s, normalize
-from barograph_server.provisioning.grafana.resources import CurrentResource, Resource
+from barograph_server.provisioning.grafana.compare import Json, drop_empty, drop_keys, duration_s
+from barograph_server.provisioning.grafana.resources import CurrentResource, Resource, is_locked
 
-_WRITABLE_PROVENANCES = frozenset({"", "api", None})
-"""Provenances of objects that the API may overwrite."""
 _REDACTED = "[REDACTED]"
 _SECRET_SETTINGS = {
     "pagerduty": {"integrationKey"},
@@ -27,25 +25,24 @@ _RULE_READ_ONLY = frozenset(
     {"id", "guid", "orgID", "folderUID", "ruleGroup", "updated", "updatedBy", "version", "provenance"}
 )
 _DURATIONS = frozenset({"for", "keep_firing_for", "group_wait", "group_interval", "repeat_interval"})
+_NOTIFICATION_ACTIONS = frozenset({"alert.notifications.provisioning:write"})
 
 
 @dataclass(frozen=True, slots=True)
 class ContactPoint(Resource):
     """One integration of a contact point."""
 
-    siblings: tuple[Json, ...] = ()
-    """Our other integrations of the same name."""
+    siblings: frozenset[str] = frozenset()
+    """The uids of our other integrations."""
 
     kind: ClassVar[str] = "contact point"
+    collection: ClassVar[str] = "/v1/provisioning/contact-points"
+    actions: ClassVar[frozenset[str]] = _NOTIFICATION_ACTIONS
     shows_values: ClassVar[bool] = False  # webhook URLs contain tokens
 
     @property
-    def key(self) -> str:
-        return str(self.desired.get("uid") or f"{self.name}/{self.desired['type']}")
-
-    @property
-    def name(self) -> str:
-        return str(self.desired["name"])
+    def path(self) -> str:
+        return f"{self.collection}/{escape_segment(self.key)}"
 
     @property
     def label(self) -> str:
@@ -53,88 +50,61 @@ class ContactPoint(Resource):
 
     @property
     def secrets(self) -> Json:
-        settings = self.desired.get("settings") or {}
-        return {key: settings[key] for key in self._secret_settings if settings.get(key)}
+        names = _SECRET_SETTINGS.get(self.desired["type"], set())
+        return {key: value for key, value in self.desired["settings"].items() if key in names and value}
 
-    @property
-    def _secret_settings(self) -> set[str]:
-        return _SECRET_SETTINGS.get(self.desired["type"], set())
-
-    def normalize_body(self, body: Json) -> Json:
+    def normalize(self, body: Json) -> Json:
+        hidden = _SECRET_SETTINGS.get(self.desired["type"], set())
         settings = {
             key: value
             for key, value in (body.get("settings") or {}).items()
-            if key not in self._secret_settings and value != _REDACTED
+            if key not in hidden and value != _REDACTED
         }
         return {
             "name": body["name"],
             "type": body["type"],
-            "settings": normalize(settings),
+            "settings": settings,
             **drop_empty({"disableResolveMessage": body.get("disableResolveMessage")}),
         }
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        """Read the integration by uid, else by name and type, else any integration of its name that is not ours.
+        """Read the integration by uid, else any integration of its name that is not ours.
 
-        The last belongs to someone else: writing beside it would send our alerts to its receiver and its alerts to
+        The latter belongs to someone else: writing beside it would send our alerts to its receiver and its alerts to
         ours.
         """
-        named = grafana.read(f"read {self.label}", grafana.api.alertingprovisioning.get_contactpoints, self.name)
-        ours = sorted(
-            (body for body in named if body["name"] == self.name and not self._is_sibling(body)),
-            key=lambda body: (body["uid"] != self.desired.get("uid"), body["type"] != self.desired["type"]),
-        )
-        return CurrentResource(ours[0], self.normalize_body(ours[0]), locked=_is_locked(ours[0])) if ours else None
-
-    def _is_sibling(self, body: Json) -> bool:
-        return any(
-            body["uid"] == sibling["uid"] if sibling.get("uid") else body["type"] == sibling["type"]
-            for sibling in self.siblings
-        )
+        named = grafana.read(f"read {self.label}", self.collection, {"name": self.name})
+        others = [body for body in named if body["name"] == self.name and body["uid"] not in self.siblings]
+        body = min(others, key=lambda body: body["uid"] != self.key, default=None)
+        return None if body is None else self.parse(body)
 
     def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
-        points, action = grafana.api.alertingprovisioning, f"write {self.label}"
-        if current is None:
-            grafana.write(action, points.create_contactpoint, self.desired)
-        else:
-            grafana.write(action, points.update_contactpoint, escape_segment(current.body["uid"]), self.desired)
+        """Keep the uid of an integration that belonged to someone else."""
+        uid = self.key if current is None else current.body["uid"]
+        Resource.write(replace(self, desired={**self.desired, "uid": uid}), grafana, current)
 
 
 class GrafanaMuteTiming(Resource):
     """A mute timing, by name: times without notifications."""
 
     kind = "mute timing"
+    collection = "/v1/provisioning/mute-timings"
+    actions = _NOTIFICATION_ACTIONS
 
     @property
-    def key(self) -> str:
-        return self.name
+    def path(self) -> str:
+        return f"{self.collection}/{escape_segment(self.name)}"
 
-    @property
-    def name(self) -> str:
-        return str(self.desired["name"])
-
-    def normalize_body(self, body: Json) -> Json:
-        return {"name": body["name"], "time_intervals": normalize(drop_empty(body.get("time_intervals") or []))}
-
-    def read(self, grafana: Grafana) -> CurrentResource | None:
-        body = grafana.find(
-            f"read {self.label}", grafana.api.alertingprovisioning.get_mute_timing, escape_segment(self.name)
-        )
-        return None if body is None else CurrentResource(body, self.normalize_body(body), locked=_is_locked(body))
-
-    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
-        timings, action = grafana.api.alertingprovisioning, f"write {self.label}"
-        if current is None:
-            grafana.write(action, timings.create_mute_timing, self.desired)
-            return
-        version = drop_empty({"version": current.body.get("version")})
-        grafana.write(action, timings.update_mute_timing, escape_segment(self.name), {**self.desired, **version})
+    def normalize(self, body: Json) -> Json:
+        return {"name": body["name"], "time_intervals": drop_empty(body.get("time_intervals") or [])}
 
 
 class NotificationPolicy(Resource):
     """Our branch of the tree of notification policies; other branches are written back unchanged."""
 
     kind = "notification policy"
+    actions = _NOTIFICATION_ACTIONS
+    path = "/v1/provisioning/policies"
 
     @property
     def key(self) -> str:
@@ -144,22 +114,21 @@ class NotificationPolicy(Resource):
     def name(self) -> str:
         return " ".join("".join(map(str, matcher)) for matcher in self.desired["object_matchers"])
 
-    def normalize_body(self, body: Json) -> Json:
+    def normalize(self, body: Json) -> Json:
         content = _seconds(drop_empty(drop_keys(body, {"provenance"})))
         if "object_matchers" in content:
             content["object_matchers"] = sorted(content["object_matchers"])
         if "routes" in content:
-            content["routes"] = [self.normalize_body(route) for route in content["routes"]]
+            content["routes"] = [self.normalize(route) for route in content["routes"]]
         return content
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        tree = self._tree(grafana)
+        tree = grafana.read("read the notification policies", self.path)
         position = self._find_route(tree)
-        locked = _is_locked(tree)
-        if position is None:
-            # Our policy is missing; a tree from a file cannot take it.
-            return CurrentResource(tree, {}, locked=True) if locked else None
-        return CurrentResource(tree, self.normalize_body(tree["routes"][position]), locked=locked)
+        if position is not None:
+            return CurrentResource(tree, self.normalize(tree["routes"][position]), locked=is_locked(tree))
+        # A tree from a file cannot take our policy.
+        return CurrentResource(tree, {}, locked=True) if is_locked(tree) else None
 
     def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
         """Write the tree with our policy at its current position, or before all others if it is new.
@@ -167,25 +136,16 @@ class NotificationPolicy(Resource):
         The tree is read again first, because it has no version by which Grafana could reject a stale write. A new
         policy goes first because a catch-all policy before it would take our notifications; ours matches only our own.
         """
-        tree = self._tree(grafana)
+        tree = grafana.read("read the notification policies", self.path)
         position = self._find_route(tree)
         routes = list(tree.get("routes") or [])
         if position is None:
             routes.insert(0, self.desired)
         else:
             routes[position] = self.desired
-        grafana.write(
-            f"write {self.label}",
-            grafana.api.alertingprovisioning.set_notification_policy_tree,
-            {**drop_keys(tree, {"provenance"}), "routes": routes},
-            disable_provenance=not tree.get("provenance"),
-        )
-
-    def _tree(self, grafana: Grafana) -> Json:
-        tree: Json = grafana.read(
-            "read the notification policies", grafana.api.alertingprovisioning.get_notification_policy_tree
-        )
-        return tree
+        body = {**drop_keys(tree, {"provenance"}), "routes": routes}
+        headers = {} if tree.get("provenance") else {"X-Disable-Provenance": "true"}
+        grafana.write(f"write {self.label}", "PUT", self.path, body, headers)
 
     def _find_route(self, tree: Json) -> int | None:
         ours = sorted(map(list, self.desired["object_matchers"]))
@@ -195,47 +155,31 @@ class NotificationPolicy(Resource):
         return None
 
 
-@dataclass(frozen=True, slots=True)
 class RuleGroup(Resource):
     """A group of rules in our folder; a write deletes rules that are not in the body."""
 
-    folder: str
-
-    kind: ClassVar[str] = "rule group"
+    kind = "rule group"
+    actions = frozenset({"alert.rules.provisioning:write"})
 
     @property
-    def key(self) -> str:
-        return self.name
+    def path(self) -> str:
+        return f"/v1/provisioning/folder/{escape_segment(self.folder)}/rule-groups/{escape_segment(self.name)}"
 
-    def normalize_body(self, body: Json) -> Json:
+    def normalize(self, body: Json) -> Json:
         return {"interval": body.get("interval"), "rules": [_rule(rule) for rule in body.get("rules") or []]}
 
-    def read(self, grafana: Grafana) -> CurrentResource | None:
-        groups = grafana.api.alertingprovisioning
-        body = grafana.find(
-            f"read {self.label}", groups.get_rule_group, escape_segment(self.folder), escape_segment(self.name)
-        )
-        if body is None or not body.get("rules"):
-            return None
-        return CurrentResource(body, self.normalize_body(body), locked=any(map(_is_locked, body["rules"])))
+    def parse(self, body: Json) -> CurrentResource:
+        return CurrentResource(body, self.normalize(body), locked=any(map(is_locked, body["rules"])))
 
-    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
-        groups = grafana.api.alertingprovisioning
-        body = {**self.desired, "folderUid": self.folder}
-        grafana.write(
-            f"write {self.label}",
-            groups.update_rule_group,
-            escape_segment(self.folder),
-            escape_segment(self.name),
-            body,
-        )
+    def read(self, grafana: Grafana) -> CurrentResource | None:
+        body = grafana.find(f"read {self.label}", self.path)
+        return self.parse(body) if body is not None and body.get("rules") else None
 
 
 def _rule(body: Json) -> Json:
-    rule: Json = _seconds(drop_empty(drop_keys(body, _RULE_READ_ONLY | {"data"})))
+    rule = _seconds(drop_empty(drop_keys(body, _RULE_READ_ONLY | {"data"})))
     queries = [
-        {**drop_empty(drop_keys(query, {"model"})), "model": normalize(query.get("model"))}
-        for query in body.get("data") or []
+        {**drop_empty(drop_keys(query, {"model"})), "model": query.get("model")} for query in body.get("data") or []
     ]
     return {**rule, "data": queries}
 
@@ -244,7 +188,3 @@ def _seconds(body: Json) -> Json:
     """Convert the durations of a body to seconds; zero durations are dropped, as Grafana does."""
     converted = {key: duration_s(value) if key in _DURATIONS else value for key, value in body.items()}
     return {key: value for key, value in converted.items() if key not in _DURATIONS or value != 0}
-
-
-def _is_locked(body: Json) -> bool:
-    return body.get("provenance") not in _WRITABLE_PROVENANCES

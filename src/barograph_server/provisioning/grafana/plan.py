@@ -1,250 +1,200 @@
-"""Plan of changes in Grafana: the state of each resource and whether `apply` writes it."""
+"""Plan of changes in Grafana: which resources `apply` creates, changes, deletes or skips, and why.
+
+Our data source stores a record of the applied resources: their ids, each with a digest of what was sent and of what
+Grafana made of it. Resources that are not in the record belong to somebody else. The digest tells a default that
+Grafana adds from an edit, and notices a changed secret, which cannot be read back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hmac
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from typing import Literal
 
 from barograph_server.grafana.client import Grafana
 from barograph_server.grafana.errors import GrafanaError
-from barograph_server.provisioning.grafana.alerting import (
-    ContactPoint,
-    GrafanaMuteTiming,
-    NotificationPolicy,
-    RuleGroup,
-)
-from barograph_server.provisioning.grafana.bundle import Bundle
+from barograph_server.provisioning.grafana.alerting import RuleGroup
 from barograph_server.provisioning.grafana.checks import check_server
-from barograph_server.provisioning.grafana.compare import contains, differences, fingerprint, keyed_fingerprint
-from barograph_server.provisioning.grafana.ledger import Ledger, ledger_name, read_ledger
+from barograph_server.provisioning.grafana.compare import differences
 from barograph_server.provisioning.grafana.resources import (
-    LEDGER_KEY,
+    RECORD_KEY,
     CurrentResource,
     Dashboard,
-    DataSource,
     Folder,
     Resource,
 )
 
-
-class ResourceState(Enum):
-    """State of a resource in Grafana, compared with the desired one."""
-
-    NEW = "new"
-    SAME = "same"
-    CHANGED = "changed"
-    """It is unchanged since the last apply, and the desired resource differs."""
-    EDITED = "edited"
-    """Someone changed it since the last apply."""
-    FOREIGN = "foreign"
-    """It has our identifier and was never applied from here."""
-    LOCKED = "locked"
-    """It differs and comes from a file, which the API cannot overwrite."""
+Record = Mapping[str, str]
+"""Id of each applied resource → its `digest`; empty while `apply` writes it."""
+_ADDRESS = ("host", "port", "defaultDatabase")
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedResource:
-    """One resource of the bundle and its state in Grafana."""
+class GrafanaChange:
+    """One resource, and what `apply` does with it."""
 
     resource: Resource
-    state: ResourceState
     current: CurrentResource | None
-    recorded: bool = False
-    """Whether the ledger matches the current resource; of a new one, whether an apply has created it before."""
+    mark: Literal["+", "~", "-", "!", ""]
+    """Created, changed, deleted, skipped, or up to date."""
+    reason: str = ""
+    """The end of the line about it."""
 
-    def is_written(self, *, overwrite: bool) -> bool:
-        """Whether `apply` writes it."""
-        return self.state in (ResourceState.NEW, ResourceState.CHANGED) or (
-            overwrite and self.state in (ResourceState.EDITED, ResourceState.FOREIGN)
-        )
+    @property
+    def is_written(self) -> bool:
+        """Whether `apply` creates, changes or deletes it."""
+        return self.mark in ("+", "~", "-")
 
     @property
     def differences(self) -> list[str]:
-        """The changes from the current to the desired resource; empty for a new one."""
+        """The changes from the current to the desired resource, if both exist."""
         if self.current is None:
             return []
         lines = list(differences(self.current.content, self.resource.content))
         if not self.resource.shows_values:
             lines = [line.partition(": ")[0] for line in lines]
-        return lines or (["~ secrets"] if self.state is ResourceState.CHANGED else [])
+        return lines or (["~ secrets"] if self.resource.secrets else [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrafanaPlan:
     """The changes in Grafana, planned or made."""
 
-    url: str
-    resources: tuple[PlannedResource, ...]
-    ledger: Ledger
-    overwrite: bool = False
-    """Whether resources that were edited by hand or not applied from here are overwritten."""
+    changes: tuple[GrafanaChange, ...]
+    """All resources, also those that are up to date, in the order of writes."""
+    record: Record
     notes: tuple[str, ...] = ()
     """Messages that require no change."""
 
     @property
-    def written(self) -> tuple[PlannedResource, ...]:
-        """The resources that `apply` writes."""
-        return tuple(planned for planned in self.resources if planned.is_written(overwrite=self.overwrite))
+    def written(self) -> tuple[GrafanaChange, ...]:
+        """The resources that `apply` creates, changes or deletes."""
+        return tuple(change for change in self.changes if change.is_written)
 
     @property
-    def skipped(self) -> tuple[PlannedResource, ...]:
-        """The resources that differ and that `apply` does not write."""
-        return tuple(
-            planned
-            for planned in self.resources
-            if planned.state is not ResourceState.SAME and not planned.is_written(overwrite=self.overwrite)
-        )
-
-    @property
-    def unrecorded(self) -> tuple[PlannedResource, ...]:
-        """Up-to-date resources that the ledger lacks, because an apply was interrupted or the ledger was lost."""
-        return tuple(
-            planned for planned in self.resources if planned.state is ResourceState.SAME and not planned.recorded
-        )
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether `apply` would write nothing."""
-        return not (self.written or self.unrecorded)
+    def skipped(self) -> tuple[GrafanaChange, ...]:
+        """The resources that differ and that `apply` must not write."""
+        return tuple(change for change in self.changes if change.mark == "!")
 
     @property
     def is_empty(self) -> bool:
         """Whether Grafana is up to date."""
-        return self.changes_nothing and not self.skipped
+        return not (self.written or self.skipped)
 
 
-def plan_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) -> GrafanaPlan:
-    """Compare Grafana with a bundle without writing.
+def plan_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite: bool = False) -> GrafanaPlan:
+    """Compare Grafana with the desired resources without writing.
 
     Args:
         grafana: a connection.
-        bundle: the desired resources.
-        overwrite: whether `apply` overwrites resources that were edited by hand or not applied from here.
+        resources: the result of `build_resources`.
+        overwrite: whether `apply` overwrites resources that were not applied from here.
 
     Raises:
         GrafanaError: Grafana cannot be queried, is too old, lacks the plugin, or has a data source with our uid that
             must not be written.
     """
-    check_server(grafana, bundle.data_source["type"])
-    source = DataSource(bundle.data_source)
-    ledger = read_stored_ledger(source.read(grafana))
-    resources = tuple(
-        classify(resource, resource.read(grafana), ledger, grafana.token) for resource in list_resources(bundle)
-    )
-    _check_data_source(resources[0], overwrite=overwrite)
-    has_folder = any(isinstance(planned.resource, Folder) and planned.current is not None for planned in resources)
-    notes = tuple(_unmanaged_notes(grafana, bundle, ledger)) if has_folder else ()
-    return GrafanaPlan(url=grafana.url, resources=resources, ledger=ledger, overwrite=overwrite, notes=notes)
-
-
-def list_resources(bundle: Bundle) -> Iterator[Resource]:
-    """Yield the resources of a bundle in order of dependency.
-
-    The data source comes first because it stores the ledger, which must announce the other writes.
-    """
-    yield DataSource(bundle.data_source)
-    for uid, title in _folders(bundle).items():
-        yield Folder({"uid": uid, "title": title})
-    for point in bundle.contact_points:
-        others = [other for other in bundle.contact_points if other is not point]
-        yield ContactPoint(point, tuple(other for other in others if other["name"] == point["name"]))
-    yield from map(GrafanaMuteTiming, bundle.mute_timings)
-    if bundle.route is not None:
-        yield NotificationPolicy(bundle.route)
-    for dashboard in bundle.dashboards:
-        yield Dashboard(dashboard, bundle.folder_uid)
-    for group in bundle.rule_groups:
-        yield RuleGroup(group, bundle.alerts_folder_uid)
-
-
-def _folders(bundle: Bundle) -> dict[str, str]:
-    return {bundle.folder_uid: bundle.folder_title, bundle.alerts_folder_uid: bundle.alerts_folder_title}
-
-
-def read_stored_ledger(source: CurrentResource | None) -> Ledger:
-    """Return the ledger stored in our data source; an empty one if there is none."""
-    return read_ledger((source.body.get("jsonData") or {}).get(LEDGER_KEY) if source is not None else None)
-
-
-def sent_fingerprint(resource: Resource, token: str) -> str:
-    """Fingerprint of the body sent; it covers secrets by a fingerprint keyed with the token."""
-    secrets = keyed_fingerprint(resource.secrets, token) if resource.secrets else ""
-    return fingerprint([resource.content, secrets])
-
-
-def classify(resource: Resource, current: CurrentResource | None, ledger: Ledger, token: str) -> PlannedResource:
-    """Determine the state of a resource.
-
-    A resource that matches a record was applied from here and is unchanged since. A resource that equals the desired
-    one is up to date, no matter who wrote it. So is one that contains the desired one and more, if a write of it is
-    pending or it was never applied: Grafana may have added defaults.
-    """
-    records = ledger.records_of(resource.ledger_name)
-    if current is None:
-        return PlannedResource(
-            resource, ResourceState.NEW, None, recorded=any(not record.pending for record in records)
-        )
-    sent, stored = sent_fingerprint(resource, token), fingerprint(current.content)
-    matches = sorted((record for record in records if record.stored == stored), key=lambda record: record.pending)
-    if matches:
-        match = matches[0]
-        # Secrets cannot be read back, so a pending record does not prove that they were written.
-        is_same = match.sent == sent and not (match.pending and resource.secrets)
-        state = ResourceState.SAME if is_same else ResourceState.CHANGED
-        recorded = is_same and not match.pending and len(records) == 1
-    else:
-        recorded = False
-        may_have_defaults = not records or any(record.pending and record.sent == sent for record in records)
-        if current.content == resource.content or (may_have_defaults and contains(current.content, resource.content)):
-            state = ResourceState.CHANGED if resource.secrets else ResourceState.SAME
+    check_server(grafana, resources[0].desired["type"])
+    current = [resource.read(grafana) for resource in resources]
+    record = read_record(current[0])
+    changes = [
+        classify(resource, each, record, grafana.token, overwrite=overwrite)
+        for resource, each in zip(resources, current, strict=True)
+    ]
+    _check_data_source(changes[0], overwrite=overwrite)
+    ids, notes = {resource.id for resource in resources}, []
+    folders = {change.resource.key: change.resource.name for change in changes if _is_current_folder(change)}
+    for resource in _in_folders(grafana, folders) if folders else ():
+        if resource.id in ids:
+            continue
+        if resource.id in record:
+            changes.append(GrafanaChange(resource, None, "-", ", which is no longer in the contracts"))
         else:
-            state = ResourceState.EDITED if records else ResourceState.FOREIGN
-    if current.locked and state is not ResourceState.SAME:
-        state = ResourceState.LOCKED
-    return PlannedResource(resource, state, current, recorded)
+            notes.append(
+                f"{resource.label} in folder {folders[resource.folder]} was not applied from here and stays unchanged."
+            )
+    return GrafanaPlan(changes=tuple(changes), record=record, notes=tuple(notes))
 
 
-def _check_data_source(planned: PlannedResource, *, overwrite: bool) -> None:
-    """Check that the data source, which stores the ledger, can be written."""
-    name = planned.resource.name
-    if planned.current is not None and planned.current.locked:
+def read_record(source: CurrentResource | None) -> Record:
+    """Return the record that our data source stores; an empty one if it has none."""
+    stored = (source.body.get("jsonData") or {}).get(RECORD_KEY) if source is not None else None
+    return {name: str(digest) for name, digest in stored.items()} if isinstance(stored, Mapping) else {}
+
+
+def digest(resource: Resource, current: CurrentResource, token: str) -> str:
+    """Hash what is sent and what Grafana stores, under the token: nobody without it can test guesses of a secret."""
+    content = json.dumps([resource.content, resource.secrets, current.content], sort_keys=True)
+    return hmac.new(token.encode(), content.encode(), "sha256").hexdigest()[:16]
+
+
+def classify(
+    resource: Resource, current: CurrentResource | None, record: Record, token: str, *, overwrite: bool = False
+) -> GrafanaChange:
+    """Compare a resource with the current one."""
+    recorded = record.get(resource.id)
+    if current is None:
+        return GrafanaChange(resource, None, "+", ", which someone deleted" if recorded else "")
+    lines = list(differences(current.content, resource.content))
+    if recorded == digest(resource, current, token):
+        return GrafanaChange(resource, current, "")
+    if not (lines or resource.secrets) and (recorded is not None or current.locked):
+        return GrafanaChange(resource, current, "")
+    if current.locked:
+        reason = " is provisioned from a file and differs; remove it from Grafana's provisioning"
+        return GrafanaChange(resource, current, "!", reason)
+    editor = f" ({current.editor})" if current.editor else ""
+    # Without a record, what Grafana adds to a resource looks like an edit.
+    if recorded is None and not all(line.startswith("- ") for line in lines):
+        if not overwrite:
+            reason = f" exists and was not applied from here{editor}; --overwrite-grafana takes it over"
+            return GrafanaChange(resource, current, "!", reason)
+        return GrafanaChange(resource, current, "~", f", overwriting an object that was not applied from here{editor}")
+    if recorded is None:
+        return GrafanaChange(resource, current, "~", ", whose record is missing")
+    return GrafanaChange(resource, current, "~", f", last changed {current.editor}" if current.editor else "")
+
+
+def _check_data_source(change: GrafanaChange, *, overwrite: bool) -> None:
+    """Check that the data source, which stores the record, can be written and is not of another installation."""
+    name, current = change.resource.name, change.current
+    if current is None:
+        return
+    if current.locked:
         raise GrafanaError(
-            f"The data source {name} is provisioned from a file, so the ledger of applied objects cannot be stored in "
+            f"The data source {name} is provisioned from a file, so the record of applied objects cannot be stored in "
             "it: remove it from Grafana's provisioning, or set BAROGRAPH_GRAFANA_URL to an empty value to keep the "
             "files."
         )
-    if planned.state is ResourceState.FOREIGN and not overwrite:
+    if overwrite:
+        return
+    if change.mark == "!":
         raise GrafanaError(
-            f"Grafana has a data source with the uid {planned.resource.key} that was not applied from here: check who "
+            f"Grafana has a data source with the uid {change.resource.key} that was not applied from here: check who "
             "owns it. `barograph apply --overwrite-grafana` takes it over."
+        )
+    stored, desired = current.content["jsonData"], change.resource.content["jsonData"]
+    moved = [line for line in differences(stored, desired) if line[2:].partition(":")[0] in _ADDRESS]
+    if moved:
+        raise GrafanaError(
+            f"The data source {name} in Grafana reads another ClickHouse ({'; '.join(moved)}): check whether another "
+            "installation uses it. `barograph apply --overwrite-grafana` changes it."
         )
 
 
-def _unmanaged_notes(grafana: Grafana, bundle: Bundle, ledger: Ledger) -> Iterator[str]:
-    """Describe the contents of our folders that are not in the bundle."""
-    ours = {resource.ledger_name for resource in list_resources(bundle)}
-    for name, (title, folder) in _in_folders(grafana, _folders(bundle)).items():
-        if name in ours:
-            continue
-        kind = name.partition("/")[0]
-        if ledger.records_of(name):
-            yield f"{kind} {title} was applied before and is no longer in the contracts: delete it in Grafana."
-        else:
-            yield f"{kind} {title} in folder {folder} was not applied from here and stays unchanged."
+def _is_current_folder(change: GrafanaChange) -> bool:
+    return isinstance(change.resource, Folder) and change.current is not None
 
 
-def _in_folders(grafana: Grafana, folders: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
-    """Read the dashboards and rule groups of folders: name in the ledger → its title and that of its folder."""
-    dashboards = grafana.read(
-        "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", folder_uids=list(folders)
-    )
-    rules = grafana.read("list its rules", grafana.api.alertingprovisioning.get_alertrules_all)
-    groups = sorted({(str(rule["ruleGroup"]), str(rule.get("folderUID"))) for rule in rules})
-    result = {
-        ledger_name(Dashboard.kind, str(entry["uid"])): (str(entry["title"]), folders[str(entry["folderUid"])])
-        for entry in dashboards
-    }
-    return result | {
-        ledger_name(RuleGroup.kind, group): (group, folders[uid]) for group, uid in groups if uid in folders
-    }
+def _in_folders(grafana: Grafana, folders: Mapping[str, str]) -> Iterator[Resource]:
+    """List the dashboards and rule groups of folders."""
+    query = {"type": "dash-db", "folderUIDs": list(folders)}
+    boards = grafana.read("list its dashboards", "/search", query)
+    for board in boards:
+        yield Dashboard({"uid": str(board["uid"]), "title": str(board["title"])}, str(board["folderUid"]))
+    rules = grafana.read("list its rules", "/v1/provisioning/alert-rules")
+    for folder, group in sorted({(str(rule.get("folderUID")), str(rule["ruleGroup"])) for rule in rules}):
+        if folder in folders:
+            yield RuleGroup({"title": group}, folder)

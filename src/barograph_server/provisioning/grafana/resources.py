@@ -7,16 +7,15 @@ in `alerting`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from barograph_server.grafana.client import Grafana, escape_segment
-from barograph_server.provisioning.grafana.compare import Json, drop_empty, drop_keys, normalize
-from barograph_server.provisioning.grafana.ledger import ledger_name
+from barograph_server.provisioning.grafana.compare import Json, drop_empty, drop_keys
 
-LEDGER_KEY = "barograph"
-"""Key of the ledger in the `jsonData` of our data source."""
-
+RECORD_KEY = "barograph"
+"""Key of the record of applied resources in the `jsonData` of our data source."""
 _READ_ONLY = frozenset({"id", "orgId", "typeLogoUrl", "secureJsonFields", "readOnly", "accessControl", "apiVersion"})
 """Keys of a data source that Grafana returns and does not accept."""
 
@@ -36,19 +35,19 @@ class CurrentResource:
 
 @dataclass(frozen=True, slots=True)
 class Resource(ABC):
-    """One desired resource."""
+    """One desired resource. The errors of its methods are those of `Grafana.read` and `Grafana.write`."""
 
     desired: Json
+    folder: str = ""
+    """The uid of its folder, if it is in one."""
 
     kind: ClassVar[str]
-    """Kind of resource, for messages and the ledger."""
+    collection: ClassVar[str] = ""
+    """The path of the request that creates one; empty if the request that replaces it creates it too."""
+    actions: ClassVar[frozenset[str]]
+    """The permissions that a write needs."""
     shows_values: ClassVar[bool] = True
     """Whether differences may show values."""
-
-    @property
-    @abstractmethod
-    def key(self) -> str:
-        """The identifier, unique within the kind."""
 
     @property
     def name(self) -> str:
@@ -56,13 +55,24 @@ class Resource(ABC):
         return str(self.desired.get("title") or self.desired.get("name"))
 
     @property
+    def key(self) -> str:
+        """The identifier, unique within the kind."""
+        return str(self.desired.get("uid") or self.name)
+
+    @property
+    def id(self) -> str:
+        """The name in the record of applied resources."""
+        return f"{self.kind}/{self.key}"
+
+    @property
     def label(self) -> str:
         """Kind and name, for messages."""
         return f"{self.kind} {self.name}"
 
     @property
-    def ledger_name(self) -> str:
-        return ledger_name(self.kind, self.key)
+    @abstractmethod
+    def path(self) -> str:
+        """The path of the requests that read, replace and delete it."""
 
     @property
     def secrets(self) -> Json:
@@ -72,133 +82,106 @@ class Resource(ABC):
     @property
     def content(self) -> Json:
         """The normalized body that comparisons use."""
-        return self.normalize_body(self.desired)
+        return self.normalize(self.desired)
 
     @abstractmethod
-    def normalize_body(self, body: Json) -> Json:
+    def normalize(self, body: Json) -> Json:
         """Normalize a body, desired or current, for comparison."""
 
-    @abstractmethod
-    def read(self, grafana: Grafana) -> CurrentResource | None:
-        """Read the resource from Grafana; None if it is missing. Errors are those of `Grafana.read`."""
+    def parse(self, body: Json) -> CurrentResource:
+        """Return the resource of Grafana's answer."""
+        return CurrentResource(body, self.normalize(body), _editor(body), locked=is_locked(body))
 
-    @abstractmethod
+    def read(self, grafana: Grafana) -> CurrentResource | None:
+        """Read the resource from Grafana; None if it is missing."""
+        body = grafana.find(f"read {self.label}", self.path)
+        return None if body is None else self.parse(body)
+
     def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
-        """Create the resource or replace the current one. Errors are those of `Grafana.write`."""
+        """Create the resource or replace the current one, in the version that was read if Grafana has versions."""
+        version = current.body.get("version") if current is not None else None
+        body = self.desired if version is None else {**self.desired, "version": version}
+        if current is None and self.collection:
+            grafana.write(f"write {self.label}", "POST", self.collection, body)
+        else:
+            grafana.write(f"write {self.label}", "PUT", self.path, body)
 
 
 class Folder(Resource):
     """A folder of dashboards or of rules."""
 
     kind = "folder"
+    collection = "/folders"
+    actions = frozenset({"folders:create", "folders:write"})
 
     @property
-    def key(self) -> str:
-        return str(self.desired["uid"])
+    def path(self) -> str:
+        return f"/folders/{escape_segment(self.key)}"
 
-    def normalize_body(self, body: Json) -> Json:
+    def normalize(self, body: Json) -> Json:
         return {"title": body["title"]}
 
-    def read(self, grafana: Grafana) -> CurrentResource | None:
-        body = grafana.find(f"read {self.label}", grafana.api.folder.get_folder, escape_segment(self.key))
-        return None if body is None else CurrentResource(body, self.normalize_body(body), _editor(body))
 
-    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
-        folder, action = grafana.api.folder, f"write {self.label}"
-        if current is None:
-            grafana.write(action, folder.create_folder, self.name, uid=self.key)
-        else:
-            grafana.write(
-                action,
-                folder.update_folder,
-                escape_segment(self.key),
-                title=self.name,
-                version=current.body.get("version"),
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class DataSource(Resource):
-    """Our data source, which also stores the ledger."""
+    """Our data source, which also stores the record of applied resources."""
 
-    ledger: Json | None = None
-    """The ledger that `write` stores, as JSON."""
-
-    kind: ClassVar[str] = "data source"
+    kind = "data source"
+    collection = "/datasources"
+    actions = frozenset({"datasources:create", "datasources:write"})
 
     @property
-    def key(self) -> str:
-        return str(self.desired["uid"])
+    def path(self) -> str:
+        return f"/datasources/uid/{escape_segment(self.key)}"
 
     @property
     def secrets(self) -> Json:
         return dict(self.desired.get("secureJsonData") or {})
 
-    def normalize_body(self, body: Json) -> Json:
+    def with_record(self, record: Mapping[str, str]) -> DataSource:
+        """Return the data source that stores a record."""
+        settings = {**self.desired["jsonData"], RECORD_KEY: dict(record)}
+        return DataSource({**self.desired, "jsonData": settings})
+
+    def normalize(self, body: Json) -> Json:
         dropped = _READ_ONLY | {"uid", "version", "secureJsonData", "jsonData"}
-        settings = drop_keys(body.get("jsonData") or {}, {LEDGER_KEY})
-        return {**drop_empty(drop_keys(body, dropped)), "jsonData": normalize(settings)}
+        return {**drop_empty(drop_keys(body, dropped)), "jsonData": drop_keys(body.get("jsonData") or {}, {RECORD_KEY})}
 
-    def read(self, grafana: Grafana) -> CurrentResource | None:
-        body = grafana.find(
-            f"read {self.label}", grafana.api.datasource.get_datasource_by_uid, escape_segment(self.key)
-        )
-        return (
-            None
-            if body is None
-            else CurrentResource(body, self.normalize_body(body), locked=bool(body.get("readOnly")))
-        )
-
-    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
-        """Write it with the version that was read: Grafana rejects the write (409) if someone saved it since."""
-        sources, action = grafana.api.datasource, f"write {self.label}"
-        settings = {**(self.desired.get("jsonData") or {}), LEDGER_KEY: self.ledger}
-        sent = {**drop_keys(self.desired, _READ_ONLY), "jsonData": settings}
-        if current is None:
-            grafana.write(action, sources.create_datasource, sent)
-        else:
-            sent["version"] = current.body.get("version")
-            grafana.write(action, sources.update_datasource_by_uid, escape_segment(self.key), sent)
+    def parse(self, body: Json) -> CurrentResource:
+        return CurrentResource(body, self.normalize(body), locked=bool(body.get("readOnly")))
 
 
-@dataclass(frozen=True, slots=True)
 class Dashboard(Resource):
     """A dashboard in our folder."""
 
-    folder: str
-
-    kind: ClassVar[str] = "dashboard"
+    kind = "dashboard"
+    actions = frozenset({"dashboards:create", "dashboards:write", "dashboards:delete"})
 
     @property
-    def key(self) -> str:
-        return str(self.desired["uid"])
+    def path(self) -> str:
+        return f"/dashboards/uid/{escape_segment(self.key)}"
 
-    def normalize_body(self, body: Json) -> Json:
-        content: Json = normalize(drop_keys(body, {"id", "version", "folder"}))
-        return {**content, "folder": body.get("folder", self.folder)}
+    def normalize(self, body: Json) -> Json:
+        return {**drop_keys(body, {"id", "version"}), "folder": body.get("folder", self.folder)}
 
-    def read(self, grafana: Grafana) -> CurrentResource | None:
-        answer = grafana.find(f"read {self.label}", grafana.api.dashboard.get_dashboard, escape_segment(self.key))
-        if answer is None:
-            return None
-        meta = answer.get("meta") or {}
-        body = answer["dashboard"]
-        content = self.normalize_body({**body, "folder": meta.get("folderUid") or ""})
-        return CurrentResource(body, content, _editor(meta), locked=bool(meta.get("provisioned")))
+    def parse(self, body: Json) -> CurrentResource:
+        meta, board = body.get("meta") or {}, body["dashboard"]
+        content = self.normalize({**board, "folder": meta.get("folderUid") or ""})
+        return CurrentResource(board, content, _editor(meta), locked=bool(meta.get("provisioned")))
 
     def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
-        """Write it with the version that was read: Grafana rejects the write (412) if someone saved it since."""
         version = {} if current is None else {"version": current.body.get("version")}
-        grafana.write(
-            f"write {self.label}",
-            grafana.api.dashboard.update_dashboard,
-            {
-                "dashboard": {**drop_keys(self.desired, {"version"}), "id": None, **version},
-                "folderUid": self.folder,
-                "message": "barograph apply",
-                "overwrite": False,
-            },
-        )
+        body = {
+            "dashboard": {**drop_keys(self.desired, {"version"}), "id": None, **version},
+            "folderUid": self.folder,
+            "message": "barograph apply",
+            "overwrite": False,
+        }
+        grafana.write(f"write {self.label}", "POST", "/dashboards/db", body)
+
+
+def is_locked(body: Json) -> bool:
+    """Whether the API may not overwrite an alerting object, because of where it came from."""
+    return body.get("provenance") not in ("", "api", None)
 
 
 def _editor(body: Json) -> str:
