@@ -71,8 +71,8 @@ class FlightsDemo(FlightsReplay):
         self.record_end = last_pane_end(self._predictions)
         self.say(
             "barograph infer and apply: contract and baseline from the training table",
-            f"A classifier of late arrivals, trained on June and July 2013: AUC {files.tables.out_of_fold.auc:.3f} on "
-            f"held-out weeks, {files.tables.held_out.auc:.3f} on August to December. The replay moves these months by "
+            f"A classifier of late arrivals, trained on June and July 2013: AUC {files.tables.out_of_fold_auc:.3f} on "
+            f"held-out weeks, {files.tables.held_out_auc:.3f} on August to December. The replay moves these months by "
             f"{self._calendar.shift_weeks} weeks.",
         )
         trained = infer_file(infer_options(files.train))
