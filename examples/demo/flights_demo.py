@@ -27,17 +27,16 @@ from barograph_server.examples.flights.contract import (
     DAY_S,
     LATE,
     MODEL,
-    PLANE,
     ROUTE,
     SCHEDULE,
     VERSION,
-    WEATHER,
     WEEK,
     Calendar,
     edit_contract,
     infer_options,
     last_pane_end,
 )
+from barograph_server.examples.flights.features import PLANE, WEATHER
 from barograph_server.profiling.infer import InferResult, infer_file
 from barograph_server.provisioning.accepted_baselines import AcceptRequest, accept
 from barograph_server.provisioning.catalogue import MIN_LEAD_S
