@@ -50,6 +50,8 @@ PHASE_S = 400.0
 """Longest duration of a phase; a busy machine answers slowly."""
 COUNTED_S = 90.0
 """Longest time until the last generation is counted."""
+UNSEALED_S = 2700
+"""Event time that the monitor keeps open at most: a pane, its lateness and the disorder of events."""
 DAY_S = 86_400
 CARD = "4556 7375 8689 9855"
 """Customers write it into questions; it must appear nowhere."""
@@ -118,6 +120,7 @@ class LlmDemo(Demo):
         self._calls = bot.calls()
         n = len(self._calls)
         self.wait(f"{n} recorded generations", lambda: findings.row("recorded")["n"] >= n, COUNTED_S)
+        self.wait("the verdicts of all panes", lambda: findings.row("unsealed")["s"] <= UNSEALED_S, COUNTED_S)
         self.wait("the evaluations of all answers", lambda: findings.row("unevaluated")["n"] <= 0, COUNTED_S)
 
     def _start_bot(self, model: LocalLanguageModel, port: int, origin_s: int) -> BotProcess:
