@@ -107,7 +107,7 @@ class _Stages:
     def __init__(self, demo: Demo, findings: Findings, publisher: Publisher, totals: Mapping[str, int]) -> None:
         self._demo, self._findings, self._publisher, self._totals = demo, findings, publisher, totals
         self._done: dict[str, Any] = dict.fromkeys((*totals, "sealed_until_s"), 0)
-        self._line_s = self._moved_s = time.monotonic()
+        self._line_s = time.monotonic()
 
     def wait(self, least: Mapping[str, float]) -> None:
         """Wait until as many events have passed each stage, and print the progress every few seconds.
@@ -115,14 +115,15 @@ class _Stages:
         Raises:
             DemoError: there is no progress.
         """
+        moved_s = time.monotonic()
         while not all(self._done[stage] >= n for stage, n in least.items()):
             self._demo.supervisor.poll()
             before, now_s = self._done, time.monotonic()
             self._done = self._findings.row("progress") | {"published": self._publisher.stats.published}
             shown = ", ".join(f"{stage} {self._done[stage]:,} of {n:,}" for stage, n in self._totals.items())
             if self._done != before:
-                self._moved_s = now_s
-            elif now_s - self._moved_s > STUCK_S:
+                moved_s = now_s
+            elif now_s - moved_s > STUCK_S:
                 raise DemoError(
                     f"The replay has made no progress for {STUCK_S:.0f} s: {shown}. See the processor logs in "
                     f"{self._demo.local.log_dir}."
