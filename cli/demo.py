@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 from contextlib import ExitStack
 from importlib.util import find_spec
-from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from barograph_server.errors import EXIT_FAILED
 from barograph_server.terminal import Terminal
+
+if TYPE_CHECKING:
+    from barograph_server.examples.demo.base import Demo
 
 
 def demo_command(
@@ -31,9 +33,6 @@ def demo_command(
             "--quality", help="With --llm: a bot that answers from documents, and how often it is wrong, instead."
         ),
     ] = False,
-    picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also draw the signals into this SVG file.", show_default=False)
-    ] = None,
 ) -> None:
     """Replay five months of real flights on this machine and report what changed.
 
@@ -52,7 +51,6 @@ def demo_command(
     Examples:
         barograph demo
         barograph demo --exit
-        barograph demo --exit --picture flights.svg
         barograph demo --shadow --exit
         barograph demo --llm --exit
         barograph demo --llm --quality --exit
@@ -62,40 +60,40 @@ def demo_command(
 
     if find_spec("barograph_server.examples") is None:
         raise CommandError("The demo is not in the installed package: run `make demo` in a clone of the repository.")
-    from barograph_server.examples.demo.demo_run import DemoRun
-    from barograph_server.examples.demo.run import DriftDemo
-    from barograph_server.examples.demo.shadow.run import ShadowDemo
-
     if shadow and llm:
         raise CommandError("--shadow and --llm are two demos: leave out one of both.")
     if quality and not llm:
         raise CommandError("--quality is a demo with a language model: add --llm.")
-    if (shadow or llm) and picture is not None:
-        raise CommandError("--picture draws the signals of the demo of drift: leave it out with --shadow and --llm.")
     for number in _SIGNALS:
         signal.signal(number, _end)
     with ExitStack() as stack:
-        terminal = Terminal(is_wide=False)
-        demo: DemoRun
-        if quality:
-            from barograph_server.examples.demo.llm.quality_run import QualityDemo
-
-            demo = QualityDemo(None, terminal, stack)
-        elif llm:
-            from barograph_server.examples.demo.llm.run import LlmDemo
-
-            demo = LlmDemo(None, terminal, stack)
-        elif shadow:
-            demo = ShadowDemo(None, terminal, stack)
-        else:
-            demo = DriftDemo(None, terminal, stack, picture)
-        current = demo.run()
+        demo = _demo_class(shadow, llm, quality)(None, Terminal(), stack)
+        are_met = demo.run()
         if exit_:
             demo.leave()
         else:
             demo.stay()
-    if not current:
+    if not are_met:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _demo_class(shadow: bool, llm: bool, quality: bool) -> type[Demo]:
+    """Import the demo that the options name; only `make demo-llm` installs what those with a model need."""
+    if quality:
+        from barograph_server.examples.demo.quality_demo import QualityDemo
+
+        return QualityDemo
+    if llm:
+        from barograph_server.examples.demo.llm_demo import LlmDemo
+
+        return LlmDemo
+    if shadow:
+        from barograph_server.examples.demo.shadow_demo import ShadowDemo
+
+        return ShadowDemo
+    from barograph_server.examples.demo.flights_demo import FlightsDemo
+
+    return FlightsDemo
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,110 +1,182 @@
-"""All findings of the demo: read from the views that analysts use, printed, and compared with the source data."""
+"""Reads findings.yaml: shows what a demo found, and compares it with what must be true."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from textwrap import fill, indent
+from typing import Any
 
-from barograph_server.examples.demo.expectation import DemoExpectation
-from barograph_server.examples.demo.flights import SLO, Calendar
-from barograph_server.examples.demo.report import DemoReport, day_of, joined, number, percent
-from barograph_server.examples.demo.signals.inputs import Inputs, expect_inputs, read_inputs, report_inputs
-from barograph_server.examples.demo.signals.outputs import Outputs, expect_outputs, read_outputs, report_outputs
-from barograph_server.examples.demo.signals.pager import Pages, expect_pages, read_pages, report_pager
-from barograph_server.examples.demo.signals.season import SeasonFindings, expect_season, read_season, report_season
-from barograph_server.examples.demo.signals.truth import Truth, expect_truth, read_truth, report_truth
-from barograph_server.examples.demo.signals.volume import Volume, expect_volume, read_volume, report_volume
-from barograph_server.examples.demo.source_data import SourceData
-from barograph_server.warehouse.client import Client
+import msgspec
+import pyarrow as pa
+import yaml
+
+from barograph_server.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, utc_minute
+from barograph_server.warehouse.client import Client, identifier
+
+FILE = Path(__file__).with_name("findings.yaml")
+WIDEST = 100
+"""Longer lines of text are hard to read."""
+
+_TYPES = {
+    "string": "String",
+    "int64": "Int64",
+    "double": "Float64",
+    "bool": "Bool",
+    "list<item: string>": "Array(String)",
+}
+_TIME_TYPE = "DateTime64(3, 'UTC')"
 
 
-@dataclass(frozen=True, slots=True)
+class DemoFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A query that is shown with its rows."""
+
+    title: str
+    query: str
+    text: str = ""
+    """Explains the rows."""
+
+
+class DemoExpectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must be true; a failed one means that the pipeline is broken."""
+
+    expect: str
+    query: str
+    """Returns one row, whose column `ok` says whether the expectation is met."""
+    observed: str
+    """Text with columns of this row, as `str.format` reads it."""
+
+
+class DemoQueries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is found in one demo."""
+
+    findings: tuple[DemoFinding, ...]
+    expectations: tuple[DemoExpectation, ...]
+    queries: dict[str, str] = {}
+    """Other queries of the demo, by name."""
+
+
 class Findings:
-    """Findings about the four signals, the season, and pages."""
+    """The findings of one demo, read from its database."""
 
-    volume: Volume
-    inputs: Inputs
-    outputs: Outputs
-    truth: Truth
-    season: SeasonFindings
-    pager: Pages
+    def __init__(self, client: Client, demo: str) -> None:
+        """Read the file.
+
+        Args:
+            client: connected to the demo's database.
+            demo: its name in the file.
+        """
+        everything = msgspec.convert(yaml.safe_load(FILE.read_text(encoding="utf-8")), dict[str, DemoQueries])
+        self._client, self._own = client, everything[demo]
+        self.facts: dict[str, Any] = {}
+        """What the demo measured itself, by the name that queries have in braces."""
+
+    def add_table(self, name: str, rows: pa.Table) -> None:
+        """Store source data as table `demo_NAME`, in which queries look them up; missing texts are empty."""
+        for i, column in enumerate(rows.schema):
+            if pa.types.is_string(column.type):
+                rows = rows.set_column(i, column.name, rows[i].fill_null(""))
+            elif pa.types.is_float64(column.type):
+                rows = rows.set_column(i, column.name, rows[i].fill_null(math.nan))
+        columns = ", ".join(f"{identifier(each.name)} {_TYPES.get(str(each.type), _TIME_TYPE)}" for each in rows.schema)
+        self._client.command(
+            f"CREATE TABLE {identifier(f'demo_{name}')} ({columns}) ENGINE = MergeTree ORDER BY tuple()"
+        )
+        self._client.insert(f"demo_{name}", rows)
+
+    def row(self, name: str, table: str = "") -> dict[str, Any]:
+        """Return the first row of a query in `queries`, which may name a table in braces."""
+        return self._rows(self._own.queries[name].replace("{table}", table))[0]
+
+    def table(self, name: str) -> pa.Table:
+        """Return the rows of a query in `queries`."""
+        return self._client.arrow(self._sql(self._own.queries[name]))
+
+    def show(self, terminal: Terminal, command: str) -> None:
+        """Print all findings, each with a command that shows it again.
+
+        Args:
+            terminal: the output.
+            command: the start of this command: `barograph` with the demo's database.
+        """
+        for each in self._own.findings:
+            rows = self._rows(each.query)
+            heading(terminal, each.title.format_map(self.facts))
+            if each.text:
+                paragraph(terminal, each.text)
+            if rows:
+                terminal.table(_as_table(rows))
+            terminal.line(f'  {command} query "\n{indent(self._sql(each.query).strip(), "    ")}"', "cyan")
+
+    def check(self, terminal: Terminal) -> bool:
+        """Print the expectations with what was observed; return whether all are met."""
+        heading(terminal, "Expectations")
+        are_met = True
+        for each in self._own.expectations:
+            rows = self._rows(each.query)
+            row = (
+                {name: _listed(value) if isinstance(value, list) else value for name, value in rows[0].items()}
+                if rows
+                else {}
+            )
+            is_met = bool(rows) and row["ok"] == 1
+            mark, style = ("ok    ", "green") if is_met else ("FAILED", "bold red")
+            observed = each.observed.format_map(row) if rows else "no rows"
+            terminal.line(SafeText("  ").append(mark, style).append(f"  {each.expect.format_map(row)}: {observed}"))
+            are_met &= is_met
+        return are_met
+
+    def _rows(self, query: str) -> list[dict[str, Any]]:
+        result = self._client.query(self._sql(query), settings={})
+        rows = zip(*result.columns, strict=True)
+        return [
+            dict(zip(result.names, (math.nan if each is None else each for each in row), strict=True)) for row in rows
+        ]
+
+    def _sql(self, query: str) -> str:
+        return query.format_map({name: _literal(value) for name, value in self.facts.items()})
 
 
-def read_findings(client: Client, calendar: Calendar, source: SourceData, published: tuple[int, int]) -> Findings:
-    """Read all findings from ClickHouse.
-
-    Args:
-        client: connected to the demo's database.
-        calendar: calendar of the replay.
-        source: the replayed data.
-        published: predictions and labels acknowledged by Kafka.
-    """
-    end = source.record_end
-    return Findings(
-        read_volume(client, calendar, end, published),
-        read_inputs(client, calendar, end),
-        read_outputs(client, calendar, end),
-        read_truth(client, calendar),
-        read_season(client, calendar, end),
-        read_pages(client, calendar, end),
-    )
+def heading(terminal: Terminal, text: str) -> None:
+    """Print a heading after an empty line."""
+    terminal.line()
+    terminal.line(text, "bold")
 
 
-def report_findings(report: DemoReport, findings: Findings, calendar: Calendar) -> None:
-    """Print a summary of the four signals, then each in detail."""
-    report.heading("Summary: August to December")
-    for name, level, text in _glance(findings, calendar):
-        report.verdict(name, level, text)
-    report_volume(report, findings.volume, calendar)
-    report_inputs(report, findings.inputs, calendar)
-    report_outputs(report, findings.outputs, calendar)
-    report_truth(report, findings.truth, calendar)
-    report_season(report, findings.season)
-    report_pager(report, findings.pager)
+def paragraph(terminal: Terminal, text: str) -> None:
+    """Print text in lines that fit."""
+    width = min(terminal.width, WIDEST)
+    terminal.line(fill(text, width, initial_indent="  ", subsequent_indent="  ", break_long_words=False))
 
 
-def expectations(findings: Findings, source: SourceData) -> list[DemoExpectation]:
-    """Compare the findings with known facts about these flights."""
-    return [
-        *expect_volume(findings.volume, source),
-        *expect_inputs(findings.inputs, source),
-        *expect_outputs(findings.outputs, source),
-        *expect_truth(findings.truth, source),
-        *expect_season(findings.season),
-        *expect_pages(findings.pager),
-    ]
+def _as_table(rows: Sequence[Mapping[str, Any]]) -> AlignedTable:
+    numbers = [name for name, value in rows[0].items() if isinstance(value, int | float)]
+    table = AlignedTable(*rows[0], numbers=numbers, header_style="dim")
+    for row in rows:
+        cells = [_cell(value) for value in row.values()]
+        table.row(*(SafeText(cell, LEVEL_STYLES.get(cell, "")) for cell in cells))
+    return table
 
 
-def _glance(findings: Findings, calendar: Calendar) -> list[tuple[str, str, str]]:
-    volume, inputs, truth = findings.volume, findings.inputs, findings.truth
-    is_healthy = volume.in_time >= (SLO.latency_share or 0.0) and not volume.lost and not volume.failed
-    critical = inputs.first_critical
-    drifted = joined(f"{row.field} since {day_of(calendar.original(row.window_end))}" for row in critical)
-    scores = Counter(level for _, level in inputs.weeks.get("score", ()))
-    auc = Counter(week.level for week in truth.of("auc"))
-    worst = min(truth.matured("auc"), key=lambda week: week.value, default=None)
-    return [
-        (
-            "Volume",
-            "stable" if is_healthy else "major",
-            f"{volume.flights:,} flights, {volume.failed:,} failed, {percent(volume.in_time)} in time, {volume.lost:,} "
-            "lost or duplicated",
-        ),
-        (
-            "Inputs",
-            "major" if critical or inputs.missing else "stable",
-            f"{drifted or 'no drift'}; {len(inputs.missing)} fields missing at the end; {len(inputs.unseen)} new "
-            "destinations",
-        ),
-        (
-            "Outputs",
-            "major" if scores["major"] else "stable",
-            f"scores major in {scores['major']} of {scores.total()} weeks",
-        ),
-        (
-            "Ground truth",
-            "major" if auc["major"] else "stable",
-            f"AUC major in {auc['major']} of {auc.total()} weeks"
-            + ("" if worst is None else f"; worst {number(worst.value)}, reference {number(worst.reference)}"),
-        ),
-    ]
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:g}"
+    if isinstance(value, datetime):
+        return utc_minute(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values)) or "none"
+
+
+def _literal(value: Any) -> str:
+    """Write a fact as SQL, without characters that a shell expands in double quotes."""
+    if isinstance(value, datetime):
+        return f"toDateTime('{value:%Y-%m-%d %H:%M:%S}', 'UTC')"
+    if isinstance(value, str):
+        assert not set(value) & set("'\\\"$`"), value
+        return f"'{value}'"
+    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list | tuple) else str(value)

@@ -1,125 +1,142 @@
-"""Publishes months of predictions and labels in the order of their event times."""
+"""A demo of flights: publishes months of predictions and labels in the order of their event times.
+
+Between two days the model's owner may act, while processors run as in production. The replay waits until processors
+have picked up the change, because it replays the next hour within a second.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from typing import Protocol
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from barograph import Publisher
 
+from barograph_server.examples.demo.base import POLL_S, Demo, DemoError
+from barograph_server.examples.demo.findings import Findings
+from barograph_server.examples.demo.fresh_start import POLL_S as APPLIED_S
+from barograph_server.examples.flights.contract import VERSION
+from barograph_server.warehouse.client import connect
+
+AHEAD = 40_000
+"""Maximum number of published predictions that the sketcher has not read: six weeks of flights."""
+STUCK_S = 120.0
+"""Time without progress after which the demo fails; a busy machine needs seconds."""
+LINE_EVERY_S = 5.0
+APPLY_DELAY_S = 3 * APPLIED_S
+"""Time after which every processor has picked up an applied change."""
 DAY_MS = 86_400_000
 
 
-class Sink(Protocol):
-    """The part of the publisher that the replay uses."""
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the model's owner does between two days."""
 
-    def predictions(self, table: pa.Table) -> int:
-        """Publish predictions."""
-
-    def labels(self, table: pa.Table) -> int:
-        """Publish labels."""
-
-    def publish_end_marker(self) -> None:
-        """Write an end marker to every partition of predictions and labels, after all events."""
+    at: datetime
+    """Start of a day (UTC) in event time of the replay. Later events wait for the action."""
+    do: Callable[[], None]
+    sealed_until: datetime | None = None
+    """Time up to which panes must be sealed before it; None if it does not matter."""
 
 
-class Pace:
-    """Limits how far the replay runs ahead: one thread publishes, another one sets the limit."""
+class FlightsReplay(Demo):
+    """A demo that replays flights."""
 
-    def __init__(self, ahead: int, until_ms: int | None = None) -> None:
-        """Set the initial limit.
-
-        Args:
-            ahead: maximum number of predictions that are published and not yet read.
-            until_ms: days from this event time on wait for `open`; None means no limit.
-        """
-        self._ahead, self._until_ms = ahead, until_ms
-        self._read, self._stopped = 0, False
-        self._changed = threading.Condition()
-
-    def note(self, read: int) -> None:
-        """Report the number of predictions read so far."""
-        with self._changed:
-            self._read = read
-            self._changed.notify_all()
-
-    def open(self, until_ms: int | None) -> None:
-        """Allow days that start before an event time; None allows all days."""
-        with self._changed:
-            self._until_ms = until_ms
-            self._changed.notify_all()
-
-    def stop(self) -> None:
-        """Stop the replay before its next day."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-
-    def wait(self, published: int, day_ms: int) -> bool:
-        """Wait until a day may be published; return False if the replay was stopped.
+    def replay(
+        self,
+        contract: Path,
+        predictions: pa.Table,
+        labels: pa.Table,
+        totals: Mapping[str, int],
+        *,
+        shadows: pa.Table | None = None,
+        actions: Sequence[Action] = (),
+    ) -> tuple[int, int]:
+        """Publish day by day, and wait until all events have passed all stages.
 
         Args:
-            published: number of predictions before the day.
-            day_ms: start of the day, Unix milliseconds.
+            contract: the contract file.
+            predictions: rows in order of `at`, like the others.
+            labels: they arrive up to 33 hours after their predictions.
+            totals: number of events per stage.
+            shadows: a candidate's predictions.
+            actions: in order of time.
+
+        Returns:
+            Numbers of predictions of the primary and of labels that the publisher accepted.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self.may_publish(published, day_ms))
-            return not self._stopped
-
-    def may_publish(self, published: int, day_ms: int) -> bool:
-        """Whether a day may be published now; arguments as for `wait`."""
-        return published - self._read < self._ahead and (self._until_ms is None or day_ms < self._until_ms)
-
-
-def replay(
-    predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace, shadows: pa.Table | None = None
-) -> tuple[int, int]:
-    """Publish day by day: predictions, then the labels of flights that landed that day; finally the end marker.
-
-    Args:
-        predictions: rows in order of `at`.
-        labels: rows in order of `at`; labels arrive up to 33 hours after their predictions.
-        sink: the publisher.
-        pace: consulted before each day; a stopped replay ends without an end marker.
-        shadows: a candidate's predictions in order of `at`, published after those of the primary; None without one.
-
-    Returns:
-        Numbers of predictions of the primary and of labels that the publisher accepted. After the end marker, Kafka has
-        all of them.
-    """
-    n_predictions = n_labels = 0
-    mirrored = predictions.slice(0, 0) if shadows is None else shadows
-    for day_ms, (built, landed, shadowed) in days(predictions, labels, mirrored):
-        if not pace.wait(n_predictions, day_ms):
-            return n_predictions, n_labels
-        n_predictions += sink.predictions(built)
-        if shadowed.num_rows:
-            sink.predictions(shadowed)
-        n_labels += sink.labels(landed)
-    sink.publish_end_marker()
-    return n_predictions, n_labels
-
-
-def days(*tables: pa.Table) -> Iterator[tuple[int, tuple[pa.Table, ...]]]:
-    """Split tables in order of `at` into days (UTC), from the first event of any table to the last.
-
-    Yields:
-        Start of the day (Unix ms) and its rows of each table.
-    """
-    of_row: list[NDArray[np.int64]] = [table["at"].cast(pa.int64()).to_numpy() // DAY_MS for table in tables]
-    filled = [numbers for numbers in of_row if len(numbers)]
-    if not filled:
-        return
-    first, last = min(int(n[0]) for n in filled), max(int(n[-1]) for n in filled)
-    bounds = [np.searchsorted(numbers, np.arange(first, last + 2)).tolist() for numbers in of_row]
-    for day in range(last - first + 1):
-        yield (
-            (first + day) * DAY_MS,
-            tuple(
-                table.slice(starts[day], starts[day + 1] - starts[day])
-                for table, starts in zip(tables, bounds, strict=True)
-            ),
+        publisher = Publisher.from_contract(
+            contract,
+            version=VERSION,
+            bootstrap_servers=self.settings.bootstrap_servers,
+            on_full="wait",
+            topic_prefix=self.settings.topic_prefix,
         )
+        n_predictions = n_labels = 0
+        pending = list(actions)
+        tables = [predictions, labels] if shadows is None else [predictions, labels, shadows]
+        with publisher, connect(self.settings.warehouse) as client:
+            stages = _Stages(self, Findings(client, self.findings), publisher, totals)
+            for day_ms, (built, landed, *mirrored) in days(*tables):
+                if pending and day_ms >= pending[0].at.timestamp() * 1000:
+                    action = pending.pop(0)
+                    sealed_s = 0.0 if action.sealed_until is None else action.sealed_until.timestamp()
+                    stages.wait(
+                        {"published": n_predictions + n_labels, "sketched": n_predictions, "sealed_until_s": sealed_s}
+                    )
+                    action.do()
+                    time.sleep(APPLY_DELAY_S)
+                stages.wait({"sketched": n_predictions - AHEAD})
+                n_predictions += publisher.predictions(built)
+                for table in mirrored:
+                    publisher.predictions(table)
+                n_labels += publisher.labels(landed)
+            publisher.publish_end_marker()
+            stages.wait(totals)
+        return n_predictions, n_labels
+
+
+class _Stages:
+    """The stages of the pipeline."""
+
+    def __init__(self, demo: Demo, findings: Findings, publisher: Publisher, totals: Mapping[str, int]) -> None:
+        self._demo, self._findings, self._publisher, self._totals = demo, findings, publisher, totals
+        self._done: dict[str, Any] = dict.fromkeys((*totals, "sealed_until_s"), 0)
+        self._line_s = time.monotonic()
+
+    def wait(self, least: Mapping[str, float]) -> None:
+        """Wait until as many events have passed each stage, and print the progress every few seconds.
+
+        Raises:
+            DemoError: there is no progress.
+        """
+        moved_s = time.monotonic()
+        while not all(self._done[stage] >= n for stage, n in least.items()):
+            self._demo.supervisor.poll()
+            before, now_s = self._done, time.monotonic()
+            self._done = self._findings.row("progress") | {"published": self._publisher.stats.published}
+            shown = ", ".join(f"{stage} {self._done[stage]:,} of {n:,}" for stage, n in self._totals.items())
+            if self._done != before:
+                moved_s = now_s
+            elif now_s - moved_s > STUCK_S:
+                raise DemoError(
+                    f"The replay has made no progress for {STUCK_S:.0f} s: {shown}. See the processor logs in "
+                    f"{self._demo.local.log_dir}."
+                )
+            if now_s - self._line_s >= LINE_EVERY_S:
+                self._line_s = now_s
+                self._demo.terminal.line(f"  {shown}")
+            time.sleep(POLL_S)
+
+
+def days(*tables: pa.Table) -> Iterator[tuple[int, list[pa.Table]]]:
+    """Split tables in order of `at` into days (UTC): the start of each day (Unix ms), and its rows of each table."""
+    of_row = [table["at"].cast(pa.int64()).to_numpy() // DAY_MS for table in tables]
+    for day in range(min(each[0] for each in of_row), max(each[-1] for each in of_row) + 1):
+        bounds = [np.searchsorted(each, (day, day + 1)).tolist() for each in of_row]
+        yield day * DAY_MS, [table.slice(a, b - a) for table, (a, b) in zip(tables, bounds, strict=True)]

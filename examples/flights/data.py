@@ -22,6 +22,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from barograph_server.errors import CommandError
+
 IntArray = NDArray[np.int64]
 
 UTC_MS = pa.timestamp("ms", tz="UTC")
@@ -44,7 +46,7 @@ _COLUMN_TYPES = {
 _WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 
 
-class DemoDataMissingError(Exception):
+class DemoDataMissingError(CommandError):
     """The data set of the demo is not installed."""
 
 

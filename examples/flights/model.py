@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # a part of scikit-learn, without types
 
 from barograph_server.examples.flights.features import FEATURES
@@ -91,30 +91,10 @@ def classes(scores: FloatArray) -> pa.Array:
     return pa.array(np.where(scores >= THRESHOLD, LATE, ON_TIME))
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Quality of scores over the rows with a label."""
-
-    n: int
-    auc: float
-    brier: float
-    """The mean squared difference of score and outcome."""
-    mean_score: float
-    late_share: float
-
-
-def quality(rows: pa.Table, scores: FloatArray) -> Quality:
+def auc(rows: pa.Table, scores: FloatArray) -> float:
     """Compare scores with labels, of which both values must occur."""
     labelled = rows["label"].is_valid().to_numpy()
-    late = rows["label"].drop_null().to_numpy()
-    scores = scores[labelled]
-    return Quality(
-        n=len(late),
-        auc=float(roc_auc_score(late, scores)),
-        brier=float(brier_score_loss(late, scores)),
-        mean_score=float(scores.mean()),
-        late_share=float(late.mean()),
-    )
+    return float(roc_auc_score(rows["label"].drop_null().to_numpy(), scores[labelled]))
 
 
 def _one_thread() -> AbstractContextManager[object]:

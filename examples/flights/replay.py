@@ -29,10 +29,9 @@ from barograph_server.examples.flights.model import (
     ON_TIME,
     DelayModel,
     FloatArray,
-    Quality,
+    auc,
     classes,
     out_of_fold_scores,
-    quality,
     train,
 )
 
@@ -65,10 +64,9 @@ class FlightsTables:
     labels: pa.Table
     """`id`, `label` (a class, as predictions have it), `at` (the landing); rows in order of `at`."""
     shift_weeks: int
-    in_sample: Quality
-    out_of_fold: Quality
-    held_out: Quality
-    """Quality in the replayed months, which are not in the training data."""
+    out_of_fold_auc: float
+    held_out_auc: float
+    """AUC in the replayed months, which are not in the training data."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +78,6 @@ class FlightsFiles:
     predictions: Path
     labels: Path
     tables: FlightsTables
-
-    @property
-    def contents(self) -> tuple[tuple[Path, pa.Table], ...]:
-        """Each file with its table."""
-        tables = self.tables
-        return (
-            (self.train, tables.train),
-            (self.candidate_train, tables.candidate_train),
-            (self.predictions, tables.predictions),
-            (self.labels, tables.labels),
-        )
 
 
 def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
@@ -113,7 +100,12 @@ def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
         labels=out_dir / "labels.parquet",
         tables=tables,
     )
-    for path, table in files.contents:
+    for path, table in (
+        (files.train, tables.train),
+        (files.candidate_train, tables.candidate_train),
+        (files.predictions, tables.predictions),
+        (files.labels, tables.labels),
+    ):
         pq.write_table(table, path, row_group_size=ROW_GROUP_ROWS)
     return files
 
@@ -151,9 +143,8 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
         ),
         labels=label_table(replayed, shift_weeks),
         shift_weeks=shift_weeks,
-        in_sample=quality(training, model.scores(training)),
-        out_of_fold=quality(training, baseline_scores),
-        held_out=quality(replayed, control_scores),
+        out_of_fold_auc=auc(training, baseline_scores),
+        held_out_auc=auc(replayed, control_scores),
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from barograph_server.examples.flights.data import read_flights
 from barograph_server.examples.flights.features import FEATURES, flight_rows
-from barograph_server.examples.flights.model import DelayModel, Quality, classes, out_of_fold_scores, quality, train
+from barograph_server.examples.flights.model import DelayModel, classes, out_of_fold_scores, train
 from barograph_server.examples.flights.replay import (
     CANDIDATE,
     CANDIDATE_FEATURES,
@@ -60,10 +60,6 @@ class ShadowFlights:
     """`id`, `label`, `at` (the landing); in order of `at`."""
     shift_weeks: int
     """Weeks by which the event times were moved forward."""
-    out_of_fold: Quality
-    """Quality of the primary in the training months."""
-    held_out: Quality
-    """Quality of the primary in the replayed months."""
 
 
 def build_shadow(now: datetime) -> ShadowFlights:
@@ -100,8 +96,6 @@ def build_shadow(now: datetime) -> ShadowFlights:
         ).sort_by([("at", "ascending"), ("id", "ascending"), ("version", "ascending")]),
         labels=label_table(served, weeks),
         shift_weeks=weeks,
-        out_of_fold=quality(training, baseline_scores),
-        held_out=quality(served, scores),
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 from barograph.contract.file import dump_contract
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from barograph_server.examples.demo.flights import MODEL
-from barograph_server.examples.demo.fresh_start import DRIFT_DEMO, fresh_settings, wipe
+from barograph_server.examples.demo.fresh_start import fresh_settings, wipe
+from barograph_server.examples.flights.contract import MODEL
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.credentials import read_passwords
 from barograph_server.local.kafka import LocalKafka
@@ -44,6 +44,6 @@ def test_each_run_has_topics_of_its_own_and_an_empty_database(addresses: StackAd
     wait_for(lambda: not topics("demo-"), "the topics of the first run to go")
     assert topics(other), "topics of others stay"
     with connect(first.warehouse, create=True) as client:
-        assert client.rows(f"SHOW TABLES FROM {DRIFT_DEMO.database}") == []
+        assert client.rows(f"SHOW TABLES FROM {first.warehouse.database}") == []
     wipe(addresses)  # a first run finds nothing, and that is well
     wait_for(lambda: fresh_settings(addresses).topic_prefix != first.topic_prefix, "the next second")

@@ -19,12 +19,12 @@ from barograph import Publisher
 from barograph.contract import LabelSpec
 
 from barograph_server.cli.dev import CONTRACTS_FOLDER
-from barograph_server.examples.demo.shadow.evidence import wait_until_processed
+from barograph_server.examples.demo.shadow_demo import CHECKPOINT_S, is_processed
 from barograph_server.operations.dev.processors import KINDS
 from barograph_server.settings import load_settings
 from tests.support import command_line, tables
 from tests.support.environment import unset_settings
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import Pipeline, wait_for
 from tests.support.tables import GENERATED, MonitoredTable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,7 +204,7 @@ def test_the_tutorial_of_a_candidate_ends_with_verified_evidence(shell: Shell) -
                 "all labelled requests in pairs",
             )
         if line.startswith("barograph shadow export"):
-            wait_until_processed(shell.pipeline.client)
+            wait_for(lambda: is_processed(shell.pipeline.client), "the scorer's checkpoint", CHECKPOINT_S)
         shell.run(line)
         if line.startswith("barograph promote"):
             assert f"{n:,} requests = {n - unknown:,} pairs" in shell.output

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from barograph_server.examples.demo.flights import SHADOW
+from barograph_server.examples.flights.contract import SHADOW
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
 from barograph_server.sketches.rollout.least_days import least_days

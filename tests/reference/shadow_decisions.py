@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 
-from barograph_server.examples.demo.flights import SHADOW
+from barograph_server.examples.flights.contract import SHADOW
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, LEAST_PAIRS, mean_radius
 from barograph_server.sketches.rollout.decision import ALPHA, SLICE_ALPHA

@@ -1,11 +1,10 @@
-"""The demo's model: its data, the options for `infer`, the timeline of the demo, and the calendar of the replay."""
+"""The model of both demos of flights: the options for `infer`, its contract, and the calendar of the replay."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -14,13 +13,10 @@ from barograph.contract import Arms, Contract, ShadowTest, Slo, Window
 from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.upstream import DeclaredSource
 
+from barograph_server.examples.flights.features import PLANE, WEATHER
 from barograph_server.profiling.infer import InferOptions, Roles
 
-if TYPE_CHECKING:
-    from barograph_server.examples.flights.replay import FlightsFiles
-
 MODEL, VERSION, CANDIDATE = "flight-delay", "1", "2"
-CONTROL_ARM, CANDIDATE_ARM = "a", "b"
 LATE = "late"
 """The positive class: the score is its probability."""
 HOUR_S, DAY_S = 3600, 86_400
@@ -28,12 +24,10 @@ DAY = Window(DAY_S, HOUR_S)
 WEEK = Window(7 * DAY_S, DAY_S)
 ZONE = "America/New_York"
 
-WEATHER = ("temp", "dewp", "humid", "visib", "wind_speed", "wind_gust", "pressure", "wind_dir", "precip")
 TIME_OF_DAY = "time_of_day"
 MINUTE_OF_DAY = "minute of the day"
 """Its unit, by which a drill knows a time of day."""
 SCHEDULE = (TIME_OF_DAY, "block_min")
-PLANE = ("age", "seats", "engines", "engine", "manufacturer")
 ROUTE = ("distance", "origin", "dest", "carrier")
 CRITICAL = frozenset({"temp", "dewp", *SCHEDULE, *PLANE, *ROUTE})
 
@@ -86,30 +80,6 @@ class Calendar:
         """The event time that a moment of 2013 was moved to."""
         return at + timedelta(weeks=self.shift_weeks)
 
-    def end_date(self, window_end: datetime) -> date:
-        """The date of 2013 at whose first moment (UTC) or in whose course a window ends."""
-        return self.original(window_end).date()
-
-    def sql(self, column: str) -> str:
-        """The date and time of 2013 of a column, in SQL."""
-        return f"{column} - INTERVAL {self.shift_weeks} WEEK"
-
-    def month_sql(self, column: str) -> str:
-        """The first day of the month of 2013 in New York, in SQL."""
-        return f"toStartOfMonth(toTimeZone({self.sql(column)}, '{ZONE}'))"
-
-
-def prepare_flights(folder: Path) -> FlightsFiles:
-    """Train the classifier and write training table, predictions and labels.
-
-    Raises:
-        DemoDataMissingError: the flights are not installed.
-    """
-    # Loads scikit-learn, which no other command needs.
-    from barograph_server.examples.flights.replay import prepare
-
-    return prepare(folder, datetime.now(UTC))
-
 
 def infer_options(table: Path, version: str = VERSION) -> InferOptions:
     """Options for `barograph infer`, all available on its command line."""
@@ -123,7 +93,7 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
         pane_s=HOUR_S,
         windows=(DAY, WEEK),
         timezone=ZONE,
-        arms=Arms(shares={CONTROL_ARM: 0.9, CANDIDATE_ARM: 0.1}),
+        arms=Arms(shares={"a": 0.9, "b": 0.1}),
     )
 
 

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import openai
 
-from barograph_server.examples import support_bot
 from barograph_server.local.language_model import MODEL as VERSION
 
-BOT_FOLDER = Path(str(support_bot.__file__)).parent
+BOT_FOLDER = Path(__file__).parent
 SYSTEM = "You answer customers of a shop in one short sentence. Use this text:\n\n"
 MAX_TOKENS = 24
 MIN_WORDS = 6
 INVENTED = "Every customer receives a free voucher after the first complaint"
 """No document says it."""
+NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w.,])")
+VERB = re.compile(r"\b(is|are|can|may)\b")
 LONGER_UNITS = {"minutes": "hours", "hours": "days", "days": "weeks", "weeks": "months", "months": "years"}
+UNIT = re.compile(rf"(?<=\d )({'|'.join(LONGER_UNITS)})\b")
 INTACT = ""
 """The fault of a quote without one."""
 
@@ -65,61 +67,28 @@ def quotes(documents: Mapping[str, str]) -> Iterator[KnownAnswer]:
     rng = random.Random(24)  # noqa: S311 - sentences, no secrets
     passages = [(name, sentence) for name, text in documents.items() for sentence in _sentences(text)]
     rng.shuffle(passages)
-    unused = list(passages)
     for fault in itertools.cycle(FAULTS):
         for name in (INTACT, fault):
-            planted = next(((each, changed) for each in unused if (changed := _plant(name, each)) is not None), None)
+            planted = next((each for each in passages if name == INTACT or FAULTS[name](*each) != each), None)
             if planted is None:
                 return
-            unused.remove(planted[0])
-            document, sentence = planted[1]
+            passages.remove(planted)
+            document, sentence = planted if name == INTACT else FAULTS[name](*planted)
             text = f"“{sentence}” [{document}]."
-            yield KnownAnswer(f"What do you say about {planted[0][0].replace('-', ' ')}?", text, name != INTACT, name)
+            yield KnownAnswer(f"What do you say about {planted[0].replace('-', ' ')}?", text, name != INTACT, name)
 
 
-_Passage = tuple[str, str]
+Passage = tuple[str, str]
 """A document's id, and a sentence."""
 
-
-def _unknown_source(passage: _Passage) -> _Passage:
-    return f"{passage[0]}-2", passage[1]
-
-
-def _altered_number(passage: _Passage) -> _Passage | None:
-    match = re.search(r"(?<![\w.,])\d+(?![\w.,])", passage[1])
-    if match is None:
-        return None
-    return passage[0], f"{passage[1][: match.start()]}{int(match[0]) + 3}{passage[1][match.end() :]}"
-
-
-def _altered_unit(passage: _Passage) -> _Passage | None:
-    match = re.search(rf"(?<=\d )({'|'.join(LONGER_UNITS)})\b", passage[1])
-    if match is None:
-        return None
-    return passage[0], f"{passage[1][: match.start()]}{LONGER_UNITS[match[0]]}{passage[1][match.end() :]}"
-
-
-def _negation(passage: _Passage) -> _Passage | None:
-    changed = re.sub(r"\b(is|are|can|may)\b", r"\1 not", passage[1], count=1)
-    return None if changed == passage[1] or " not " in passage[1] else (passage[0], changed)
-
-
-def _invented_quote(passage: _Passage) -> _Passage:
-    return passage[0], INVENTED
-
-
-FAULTS: dict[str, Callable[[_Passage], _Passage | None]] = {
-    "unknown source": _unknown_source,
-    "altered number": _altered_number,
-    "altered unit": _altered_unit,
-    "negation": _negation,
-    "invented quote": _invented_quote,
+FAULTS: dict[str, Callable[[str, str], Passage]] = {
+    "unknown source": lambda name, text: (f"{name}-2", text),
+    "altered number": lambda name, text: (name, NUMBER.sub(lambda match: str(int(match[0]) + 3), text, count=1)),
+    "altered unit": lambda name, text: (name, UNIT.sub(lambda match: LONGER_UNITS[match[0]], text, count=1)),
+    "negation": lambda name, text: (name, text if " not " in text else VERB.sub(r"\1 not", text, count=1)),
+    "invented quote": lambda name, text: (name, INVENTED),
 }
-"""Kind of planted fault → a function that plants it; it returns None for a passage that has nothing to change."""
-
-
-def _plant(fault: str, passage: _Passage) -> _Passage | None:
-    return passage if fault == INTACT else FAULTS[fault](passage)
+"""Kind of planted fault → a function that plants it, which leaves a passage as it is that has nothing to change."""
 
 
 def _sentences(text: str) -> list[str]:

@@ -7,39 +7,24 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from barograph_server.examples.demo.errors import DemoError
-from barograph_server.examples.demo.llm.training import MODEL
+from barograph_server.errors import CommandError
 
 STOP_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class BotCall:
-    """One call of the model, as the client and the server measured it."""
-
-    id: str
-    """The id of its prediction."""
-    prompt: str
-    """Name and version, `answer@1`."""
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int
-    first_token_ms: float | None
 
 
 class BotProcess:
     """The bot as a child process."""
 
-    def __init__(self, options: Mapping[str, Any], log: Path) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], log: Path) -> None:
         """Start the process.
 
         Args:
+            name: the name of the service.
             options: those of `examples.support_bot.bot.BotOptions`; `record` is the file of its calls.
             log: the file for its output.
         """
@@ -53,7 +38,7 @@ class BotProcess:
         ]
         environ = {
             **os.environ,
-            "OTEL_SERVICE_NAME": MODEL,
+            "OTEL_SERVICE_NAME": name,
             # The receiver computes features of the texts and drops them.
             "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
@@ -74,17 +59,17 @@ class BotProcess:
         """Check that the process runs.
 
         Raises:
-            DemoError: it ended.
+            CommandError: it ended.
         """
         if self._process.poll() is not None:
             lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
             last = lines[-1].strip() if lines else f"exit code {self._process.returncode}"
-            raise DemoError(f"The support bot ended: {last}. Its log is {self._log}.")
+            raise CommandError(f"The support bot ended: {last}. Its log is {self._log}.")
 
-    def calls(self) -> list[BotCall]:
-        """Return all completed calls, in the order in which they ended."""
+    def calls(self) -> list[dict[str, Any]]:
+        """Return all completed calls in the order in which they ended, as the client and the server measured them."""
         lines = self._record.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [_call(json.loads(line)) for line in lines if line.endswith("\n")]
+        return [_call(i, json.loads(line)) for i, line in enumerate(lines) if line.endswith("\n")]
 
     def stop(self) -> None:
         """Let it end its calls and send its spans; kill it if that takes too long."""
@@ -97,13 +82,14 @@ class BotProcess:
             self._process.wait()
 
 
-def _call(line: dict[str, Any]) -> BotCall:
+def _call(number: int, line: dict[str, Any]) -> dict[str, Any]:
     timings, first_s = line["timings"], line["first_token_s"]
-    return BotCall(
-        id=line["id"],
-        prompt=line["prompt"],
-        input_tokens=timings["cache_n"] + timings["prompt_n"],
-        output_tokens=timings["predicted_n"],
-        cached_input_tokens=timings["cache_n"],
-        first_token_ms=None if first_s is None else first_s * 1000,
-    )
+    return {
+        "number": number,
+        "id": line["id"],
+        "prompt": line["prompt"],
+        "input_tokens": timings["cache_n"] + timings["prompt_n"],
+        "output_tokens": timings["predicted_n"],
+        "cached_input_tokens": timings["cache_n"],
+        "first_token_ms": None if first_s is None else first_s * 1000,
+    }

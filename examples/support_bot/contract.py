@@ -7,18 +7,15 @@ import random
 from pathlib import Path
 
 import msgspec
-import pyarrow.parquet as pq
 from barograph.contract import Arms, Contract, Field, Rollback, Slo, Text, TokenPrice, Window
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 from barograph.text.codebook import Codebook
 from barograph.text.embedding import SentenceEncoder
 from barograph.text.training import train_codebook
 
-from barograph_server.examples.demo.queries import recorded_generations
 from barograph_server.examples.support_bot.questions import TOPICS, even_mix, question
 from barograph_server.local.language_model import MODEL as VERSION
 from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer_file
-from barograph_server.warehouse.client import Client
 
 MODEL = "support-bot"
 PROMPT = "answer"
@@ -28,7 +25,6 @@ HOUR_S = 3600
 WINDOW = Window(6 * HOUR_S, HOUR_S)
 METRICS = ("input_tokens", "output_tokens", "cached_input_tokens", "ttft_ms", "time_per_output_token_ms")
 """Metrics of a generation that become fields."""
-FEATURES = ("topic", "language")
 SLO = Slo(error_rate=0.02)
 TRAINING_QUESTIONS = 1000
 ARMS = Arms(shares={PRODUCTION: 0.5, CANDIDATE: 0.5}, control=PRODUCTION)
@@ -76,15 +72,13 @@ def first_contract(codebook: Codebook) -> Contract:
     )
 
 
-def infer_contract(client: Client, table: Path, first: Contract) -> InferResult:
-    """Write the recorded generations as a table, and infer contract and baseline from it.
+def infer_contract(table: Path, first: Contract) -> InferResult:
+    """Infer contract and baseline from a table of recorded generations.
 
     Args:
-        client: the connection to read from.
-        table: the Parquet file to write.
+        table: a Parquet file.
         first: the contract in effect.
     """
-    pq.write_table(recorded_generations(client, MODEL, METRICS, FEATURES), table)
     options = InferOptions(
         table=table,
         model=MODEL,
