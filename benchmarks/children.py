@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import guarding, processors, publishing, shadowing
+from benchmarks import processors, publishing, serving
 from benchmarks.measured_process import Clock, JsonObject, write_result
 
 
@@ -79,8 +79,7 @@ CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {
     "faust": faust_loop,
     **processors.CHILDREN,
     **publishing.CHILDREN,
-    **shadowing.CHILDREN,
-    **guarding.CHILDREN,
+    **serving.CHILDREN,
 }
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PAGE = Path(__file__).parents[1] / "docs" / "queries.md"
+MODEL = "shop-fraud"
+"""The model in the page."""
 WRITTEN_MONDAY = date(2026, 11, 9)
 """The Monday of the week in the page."""
 _QUESTION = re.compile(r"^### (\d+)\. (.+?)\n(.*?)^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)

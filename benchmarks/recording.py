@@ -29,8 +29,8 @@ def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_e
     batches = []
     for _ in range(runs):
         for share, workload in workloads.items():
-            result[share].append(_run(testbed, workload, "record-", _database(share), topics.predictions))
-        batches.append(_run(testbed, base, "record-arrow-", _database(1.0), arrow.predictions))
+            result[share].append(run_recorder(testbed, workload, "record-", _database(share), topics.predictions))
+        batches.append(run_recorder(testbed, base, "record-arrow-", _database(1.0), arrow.predictions))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
     for name, outcomes, n in ((JSON_ROWS, result[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
@@ -45,7 +45,8 @@ def _database(share: float) -> str:
     return f"record_{share * 100:.0f}"
 
 
-def _run(testbed: Testbed, workload: Workload, prefix: str, database: str, topic: str) -> dict[str, Any]:
+def run_recorder(testbed: Testbed, workload: Workload, prefix: str, database: str, topic: str) -> dict[str, Any]:
+    """Run a new recorder on a topic from its start to its end."""
     group = f"{prefix}{GROUP}"
     testbed.forget_group(group)
     warm = next(json_events(workload, 1, *span())).decode()

@@ -22,9 +22,9 @@ import pyarrow as pa
 from benchmarks.peers.environments import PeerError, install, run
 from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, START_MS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES, Incident, affected_field
-from benchmarks.scoreboard.page import PAGE, RECORD, render_page
+from benchmarks.scoreboard.page import RECORD, write_page
 from benchmarks.scoreboard.peer_rows import chunked, day_numbers, overlapped_days, write_rows
-from benchmarks.scoreboard.peer_scores import PeerCell, PeerQuiet, PeerRun
+from benchmarks.scoreboard.results import PeerCell, PeerQuiet, PeerRun
 from benchmarks.scoreboard.scores import TRAINING_DAYS, Streams, make_streams
 
 PER_HOUR = 200.0
@@ -120,8 +120,7 @@ def _store(name: str, result: PeerResult) -> None:
         others = [each for each in peers.get(kind, []) if each["peer"] != name]
         peers[kind] = sorted([*others, *map(asdict, rows)], key=lambda each: order.index(each["peer"]))
     peers["per_hour"] = PER_HOUR
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(render_page(record), encoding="utf-8")
+    write_page(record)
 
 
 def score_days(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
