@@ -23,7 +23,7 @@ COLOURS = ("#0072b2", "#d55e00")
 """Of Okabe and Ito: color-blind readers can distinguish them."""
 NAME_CHARS = 34
 """Longer names of bars are wrapped."""
-_TEXT, _PAPER = "#24292f", "#ffffff"
+_TEXT = "#24292f"
 _STYLE = {
     "svg.hashsalt": "barograph",
     # Text stays text: small files that can be searched. Readers without DejaVu Sans see their own sans-serif.

@@ -101,12 +101,12 @@ def apply(state: PartitionState, data: bytes, offset: int) -> CommitRows | None:
 
 
 def flushes(
-    workload: Workload, panes: int, events_per_pane: int = EVENTS_PER_PANE, first_s: int = FIRST_S, pane_s: int = 60
+    workload: Workload, panes: int, events_per_pane: int = EVENTS_PER_PANE, first_s: int = FIRST_S
 ) -> Iterator[tuple[list[bytes], bytes]]:
     """The records of consecutive flushes: partials, and the progress record that follows them."""
     read = 0
     n = events_per_pane // FLUSHES_PER_PANE
-    step_ms = pane_s * 1000 // FLUSHES_PER_PANE
+    step_ms = 60_000 // FLUSHES_PER_PANE
     registry = workload.registry()
     for i in range(panes * FLUSHES_PER_PANE):
         first_ms = first_s * 1000 + i * step_ms

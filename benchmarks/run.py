@@ -27,7 +27,6 @@ from benchmarks.monitor import measure_monitor
 from benchmarks.peers.measure import measure_peers
 from benchmarks.processes import measure_processes
 from benchmarks.publishing import measure_publisher
-from benchmarks.queries import measure_queries
 from benchmarks.rates import base_workload, measure_memory, measure_rates, run_sketcher, span
 from benchmarks.receiving import measure_receiver
 from benchmarks.recording import measure_recorder
@@ -98,7 +97,6 @@ SECTIONS = {
     "wide": Section(measure_wide_monitor, {"panes": 36, "limit_s": 420.0}, {"panes": 8, "limit_s": 90.0}),
     "scoring": Section(measure_scoring, {"predictions": 3_000_000}, {"predictions": 1_000_000}),
     "pairing": Section(measure_pairing, {"requests": 10_000_000}, {"requests": 1_000_000}, in_full=False),
-    "queries": Section(measure_queries, {"models": 50, "days": 30}, {"models": 10, "days": 8}, in_full=False),
     "recovery": Section(
         measure_recovery,
         {"models": 50, "fields": 100, "runs": 3, "outage_s": 600},

@@ -202,7 +202,7 @@ def blocks(figures: Figures) -> dict[str, str]:
 def measure_scale(testbed: Testbed, figures: Figures, *, events: int, arrow_events: int) -> None:
     """Measure the unit costs, and write docs/scale.json and the page."""
     measure_unit_costs(testbed, figures, events=events, arrow_events=arrow_events)
-    about = {name: text for name, text in figures.about.items() if name not in ("events", "latency", "history")}
+    about = {name: text for name, text in figures.about.items() if name not in ("events", "latency")}
     Figures(about, figures.of(UNITS)).write(RECORD)
     redraw()
 

@@ -58,17 +58,15 @@ WITH_CANDIDATE = msgspec.structs.replace(
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """SQL expressions for the rows of some days of a model, over the row's `number`."""
+    """SQL expressions for the rows of the two weeks, over the row's `number`."""
 
     n: int
     start_s: int
-    model: str = MODEL
-    days: int = DAYS
 
     @property
     def end_s(self) -> int:
-        """The end of the days (Unix s)."""
-        return self.start_s + self.days * DAY_S
+        """The end of the two weeks (Unix s)."""
+        return self.start_s + DAYS * DAY_S
 
     def predictions(self) -> dict[str, str]:
         """Column → expression for `predictions`."""
@@ -111,7 +109,7 @@ class Traffic:
 
     def rows_of(self, hour: int) -> tuple[int, int]:
         """The numbers [first, end) of the predictions of an hour, counted from the start."""
-        per_hour = self.n / (self.days * 24)
+        per_hour = self.n / (DAYS * 24)
         return int(hour * per_hour), int((hour + 1) * per_hour)
 
     def _location_properties(self, offsets: str) -> dict[str, str]:
@@ -120,12 +118,12 @@ class Traffic:
             "partition": f"number % {PARTITIONS}",
             "offset": f"intDiv({offsets}, {PARTITIONS})",
             "message_index": "0",
-            "model": f"'{self.model}'",
+            "model": f"'{MODEL}'",
             "id": "lower(hex(sipHash128(number)))",
         }
 
     def _at_ms(self) -> str:
-        return f"({self.start_s * 1000} + intDiv(number * {self.days * DAY_S * 1000}, {self.n}))"
+        return f"({self.start_s * 1000} + intDiv(number * {DAYS * DAY_S * 1000}, {self.n}))"
 
     def _label_ms(self) -> str:
         return f"({self._at_ms()} + toInt64(-log(1 - {uniform('delay')}) * {MEAN_DELAY_S * 1000}))"

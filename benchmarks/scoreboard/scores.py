@@ -130,16 +130,7 @@ def _phi(field: FieldBaseline) -> float:
 
 
 class FaultScorer:
-    """Scores the incidents of one class of faults in one stream.
-
-    Args:
-        streams: the data set.
-        per_hour: its events per hour.
-        fault: the class of faults.
-        layout: of the counts.
-        start_s: start of the first pane, Unix seconds.
-        counts: the stream with the faults, by pane.
-    """
+    """Scores the incidents of one class of faults in one stream, whose counts by pane contain the faults."""
 
     def __init__(
         self, streams: Streams, per_hour: float, fault: str, layout: Layout, start_s: int, counts: IntArray
@@ -149,12 +140,7 @@ class FaultScorer:
         self._field = _field(streams, affected_field(streams.data_set, fault))
 
     def cells(self, replay: StreamReplay, episodes: list[Episode]) -> Iterator[Cell]:
-        """Return one cell for each magnitude.
-
-        Args:
-            replay: of the stream with the faults.
-            episodes: without those that also come without the faults.
-        """
+        """Return one cell for each magnitude; `episodes` are those that do not come without the faults."""
         name, phi = self._field.name, _phi(self._field)
         for magnitude in FAULT_CLASSES[self._fault]:
             incidents = [each for each in self._streams.incidents[self._fault] if each.magnitude == magnitude]
