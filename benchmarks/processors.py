@@ -132,6 +132,3 @@ def _profiled(work: Callable[[], None], path: Path) -> None:
     profile.runcall(work)
     with path.open("w", encoding="utf-8") as out:
         pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
-
-
-CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {"sketcher": sketcher, "recorder": recorder}

@@ -6,6 +6,7 @@ from typing import Any
 
 from barograph_server.streams.recorder.recorder import GROUP
 from benchmarks.figures import Figures
+from benchmarks.processors import recorder
 from benchmarks.rates import span
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
@@ -50,7 +51,7 @@ def run_recorder(testbed: Testbed, workload: Workload, prefix: str, database: st
     group = f"{prefix}{GROUP}"
     testbed.forget_group(group)
     warm = next(json_events(workload, 1, *span())).decode()
-    child = testbed.start_child("recorder", prefix=prefix, database=database, warm=warm)
+    child = testbed.start_child(recorder, prefix=prefix, database=database, warm=warm)
     end = testbed.end_offset(topic)
     # Messages count: the number of rows depends on the share.
     wait_until(lambda: testbed.committed(group, topic) >= end, "the recorder has read to the end", children=[child])

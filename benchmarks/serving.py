@@ -23,7 +23,7 @@ from barograph_server.alerts.guard.health_log import HealthLog
 from barograph_server.streams.settings import ProcessorSettings
 from benchmarks.figures import Figures, quantile
 from benchmarks.measured_process import Clock, JsonObject
-from benchmarks.stack import Child, Testbed
+from benchmarks.stack import Child, Measured, Testbed
 from benchmarks.workload import SEED, VERSION, Workload, make_workload
 
 SHADOW, GUARD = "A shadow beside the primary", "The state of a model in serving"
@@ -52,7 +52,7 @@ Runs = dict[str, list[JsonObject]]
 def measure_shadow(testbed: Testbed, figures: Figures, *, rounds: int, calls: int) -> None:
     """Time requests without a shadow, with one, and with one that hangs."""
     testbed.create_topics("shadow-")
-    runs = _alternate(testbed, "shadow", SHADOW_MODES, rounds, prefix="shadow-", calls=calls)
+    runs = _alternate(testbed, serve_with_shadow, SHADOW_MODES, rounds, prefix="shadow-", calls=calls)
     names = {mode: f"shadow {mode}" for mode in SHADOW_MODES}
     _add_requests(figures, SHADOW, (*ANSWER, *REQUEST, CPU), runs, names, calls)
     for mode in SHADOW_MODES[1:]:
@@ -67,30 +67,30 @@ def measure_guard(testbed: Testbed, figures: Figures, *, rounds: int, calls: int
     model = make_workload(testbed.folder).contract.model
     steady = Writer(testbed, "guard-", model, ("healthy",))
     try:
-        runs = [testbed.run_child("guard-read", prefix="guard-", model=model, batches=batches) for _ in range(rounds)]
+        runs = [testbed.run_child(read_guard, prefix="guard-", model=model, batches=batches) for _ in range(rounds)]
         note = f"{batches:,} batches of {BATCH} reads in each process; the loop is part of the time"
         figures.add_runs(GUARD, "reading guard.state, median", [run["median_ns"] for run in runs], "ns", note)
         note = "quantile of the batches' means"
         figures.add_runs(GUARD, "reading guard.state, p99", [run["p99_ns"] for run in runs], "ns", note)
-        served = _alternate(testbed, "guard", GUARD_MODES, rounds, prefix="guard-", calls=calls)
+        served = _alternate(testbed, serve_with_guard, GUARD_MODES, rounds, prefix="guard-", calls=calls)
         names = {mode: f"{mode} guard.use" for mode in GUARD_MODES}
         _add_requests(figures, GUARD, (*ANSWER, CPU), served, names, calls)
     finally:
         steady.close()
     changing = Writer(testbed, "guard-changes-", model, ("healthy", "degraded"))
     try:
-        child = testbed.start_child("guard", prefix="guard-changes-", mode="with", calls=rounds * calls)
+        child = testbed.start_child(serve_with_guard, prefix="guard-changes-", mode="with", calls=rounds * calls)
         _measure_reaction(figures, child, changing)
     finally:
         changing.close()
 
 
-def _alternate(testbed: Testbed, child: str, modes: tuple[str, ...], rounds: int, **parameters: Any) -> Runs:
+def _alternate(testbed: Testbed, serve: Measured, modes: tuple[str, ...], rounds: int, **parameters: Any) -> Runs:
     """Run a new process for each mode; the modes alternate, in another order each round."""
     runs: Runs = {mode: [] for mode in modes}
     for i in range(rounds):
         for mode in modes[i % len(modes) :] + modes[: i % len(modes)]:
-            runs[mode].append(testbed.run_child(child, mode=mode, **parameters))
+            runs[mode].append(testbed.run_child(serve, mode=mode, **parameters))
     return runs
 
 
@@ -317,10 +317,3 @@ def _average(_features: Mapping[str, Any]) -> float:
 
 def _hang(_features: Any) -> None:
     threading.Event().wait()
-
-
-CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {
-    "shadow": serve_with_shadow,
-    "guard": serve_with_guard,
-    "guard-read": read_guard,
-}

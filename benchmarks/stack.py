@@ -32,6 +32,10 @@ TIMEOUT_S = 240.0
 """How long a benchmark waits for a processor."""
 
 
+Measured = Callable[[dict[str, Any]], dict[str, Any]]
+"""What a measured process does with its parameters; it returns what it measured."""
+
+
 class Testbed:
     """A running broker and engine, with the operations between measurements."""
 
@@ -182,12 +186,13 @@ class Testbed:
                     raise
                 time.sleep(0.2)
 
-    def run_child(self, name: str, **parameters: Any) -> dict[str, Any]:
+    def run_child(self, work: Measured, **parameters: Any) -> dict[str, Any]:
         """Run a measured process and return its result."""
-        return self.start_child(name, **parameters).finish()
+        return self.start_child(work, **parameters).finish()
 
-    def start_child(self, name: str, **parameters: Any) -> Child:
-        """Start a measured process."""
+    def start_child(self, work: Measured, **parameters: Any) -> Child:
+        """Start a process that calls a function of a module."""
+        name = f"{work.__module__}.{work.__qualname__}"
         self._children += 1
         out = self.folder / f"{self._children:03d}-{name}.json"
         shared_parameters = {

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.children import faust_loop
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.barograph_result import read_result
 from benchmarks.peers.child import MINUTE_MS
@@ -111,7 +112,7 @@ class PeerBenchmark:
     def empty_loop(self) -> None:
         """Run Faust's empty loop on the events of a minute."""
         result = self._testbed.run_child(
-            "faust",
+            faust_loop,
             topic=f"{PREFIX}predictions",
             messages=self.json.events // MINUTES,
             group=f"empty-{uuid.uuid4().hex[:8]}",
