@@ -1,4 +1,4 @@
-"""The measured processes: `python -m benchmarks.children NAME JSON` measures itself and writes a JSON file.
+"""The measured processes: `python -m benchmarks.children MODULE.FUNCTION JSON` measures itself and writes a JSON file.
 
 Each runs in a process of its own, so that its CPU time (user and system, all threads, including those of librdkafka)
 can be separated.
@@ -10,10 +10,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from benchmarks import guarding, processors, publishing, shadowing
 from benchmarks.measured_process import Clock, JsonObject, write_result
 
 
@@ -74,20 +73,10 @@ def faust_loop(parameters: JsonObject) -> JsonObject:
     raise RuntimeError("the Faust worker ended before it had read all events")
 
 
-CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {
-    "consume": consume,
-    "faust": faust_loop,
-    **processors.CHILDREN,
-    **publishing.CHILDREN,
-    **shadowing.CHILDREN,
-    **guarding.CHILDREN,
-}
-
-
 def main() -> int:
-    """Run the child that the command line names."""
-    name, parameters = sys.argv[1], json.loads(sys.argv[2])
-    write_result(parameters, CHILDREN[name](parameters))
+    """Run the function that the command line names."""
+    (module, function), parameters = sys.argv[1].rsplit(".", 1), json.loads(sys.argv[2])
+    write_result(parameters, getattr(import_module(module), function)(parameters))
     return 0
 
 

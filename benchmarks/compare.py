@@ -24,7 +24,7 @@ NUMBERS, CATEGORIES = 39, 8
 GROUP_ROWS = 500_000
 START_S = 1_735_689_600
 """Midnight of 1 January 2025, UTC."""
-DAY_S = 86_400
+DAYS, DAY_S = 90, 86_400
 
 
 def make_table(rng: np.random.Generator, first_s: int, seconds: int, rows: int, shift: float) -> pa.Table:
@@ -50,19 +50,16 @@ def make_table(rng: np.random.Generator, first_s: int, seconds: int, rows: int, 
     return pa.table(columns)
 
 
-def write_file(path: Path, rows: int, days: int, first_s: int, shift: float) -> None:
+def write_file(path: Path, rows: int, first_s: int, shift: float) -> None:
     """Write a file in row groups, so that memory holds one of them."""
     rng = np.random.default_rng(rows + first_s)
-    n_groups = -(-rows // GROUP_ROWS)
-    seconds = days * DAY_S // n_groups
-    writer: pq.ParquetWriter | None = None
-    for group in range(n_groups):
-        size = min(GROUP_ROWS, rows - group * GROUP_ROWS)
-        table = make_table(rng, first_s + group * seconds, seconds, size, shift)
-        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)
-        writer.write_table(table, row_group_size=GROUP_ROWS)
-    assert writer is not None
-    writer.close()
+    schema = make_table(rng, 0, 1, 1, 0.0).schema
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+        for first in range(0, rows, GROUP_ROWS):
+            size = min(GROUP_ROWS, rows - first)
+            start_s, seconds = (DAYS * DAY_S * n // rows for n in (first, size))
+            writer.write_table(make_table(rng, first_s + start_s, seconds, size, shift))
+    print(f"{path.name}: {rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB", flush=True)
 
 
 def main() -> None:
@@ -70,29 +67,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of production")
     parser.add_argument("--training-rows", type=int, default=1_000_000)
-    parser.add_argument("--days", type=int, default=90, help="days of production and of training")
-    parser.add_argument("--by", default="week")
-    parser.add_argument("--no-multivariate", action="store_true")
-    parser.add_argument("--folder", type=Path, help="keeps the files there, and uses those that exist")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="barograph-compare-") as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        train, prod = folder / f"train-{arguments.training_rows}.parquet", folder / f"prod-{arguments.rows}.parquet"
-        for path, rows, first_s, shift in (
-            (train, arguments.training_rows, START_S - arguments.days * DAY_S, 0.0),
-            (prod, arguments.rows, START_S, 0.5),
-        ):
-            if not path.exists():
-                write_file(path, rows, arguments.days, first_s, shift)
-            print(f"{path.name}: {rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB")
-        command = [sys.executable, "-m", "barograph_server.cli.main", "compare", str(train), str(prod)]
-        command += ["--time", "at", "--score", "score", "--label", "label", "--by", arguments.by]
-        command += ["--html", str(folder / "report.html"), "--json", str(folder / "report.json")]
-        command += ["--no-multivariate"] if arguments.no_multivariate else []
-        started_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="barograph-compare-") as folder:
+        train, production = Path(folder) / "train.parquet", Path(folder) / "production.parquet"
+        write_file(train, arguments.training_rows, START_S - DAYS * DAY_S, 0.0)
+        write_file(production, arguments.rows, START_S, 0.5)
+        command = [sys.executable, "-m", "barograph_server.cli.main", "compare", str(train), str(production)]
+        command += ["--time", "at", "--score", "score", "--label", "label", "--by", "week"]
+        command += ["--html", str(Path(folder) / "report.html"), "--json", str(Path(folder) / "report.json")]
+        began = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # the command is this project's own
-        elapsed_s = time.monotonic() - started_s
+        elapsed_s = time.monotonic() - began
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(
             f"{elapsed_s:.1f} s elapsed, {used.ru_utime + used.ru_stime:.1f} s of CPU, "

@@ -1,9 +1,10 @@
-"""The figures of a run by section, as Markdown tables and as JSON."""
+"""The figures of a run by section, as JSON and as Markdown tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -52,6 +53,12 @@ class Figures:
         """Find a figure; None if the run did not measure it."""
         return next((one for one in self.entries if (one.section, one.name) == (section, name)), None)
 
+    def value(self, section: str, name: str) -> float:
+        """The value of a figure that the run has measured."""
+        figure = self.get(section, name)
+        assert figure is not None
+        return figure.value
+
     def of(self, section: str) -> list[Figure]:
         """The figures of a section in the order of measurement."""
         return [one for one in self.entries if one.section == section]
@@ -72,15 +79,39 @@ class Figures:
         return cls(data["about"], [Figure(**one) for one in data["figures"]])
 
 
-def markdown_table(rows: Iterable[tuple[str, str, str, str]]) -> str:
-    """Format rows of section, name, value and notes as a Markdown table; only the first row of a section names it."""
-    lines = ["| Section | Figure | Value | Notes |", "|---|---|--:|---|"]
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
+    """Format a Markdown table; `align` has an `l` or `r` per column."""
+    marks = {"l": "---", "r": "--:"}
+    lines = (f"| {' | '.join(row)} |" for row in (head, *rows))
+    return "\n".join([next(lines), f"|{'|'.join(marks[each] for each in align)}|", *lines])
+
+
+def by_section(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Replace the first cell of each row, the section, by bold text, and leave it out where it repeats."""
+    result: list[tuple[str, ...]] = []
     before = ""
-    for section, name, value, note in rows:
-        label = "" if section == before else f"**{section}**"
+    for section, *cells in rows:
+        result.append(("" if section == before else f"**{section}**", *cells))
         before = section
-        lines.append(f"| {label} | {name} | {value} | {note} |")
-    return "\n".join(lines)
+    return result
+
+
+def replace_blocks(text: str, source: str, generated: Mapping[str, str]) -> str:
+    """Replace the blocks of a page that are generated from a file.
+
+    Args:
+        text: the page; `<!-- from FILE: NAME -->` and `<!-- to here -->` mark each block.
+        source: the name of the file.
+        generated: the blocks by name.
+
+    Raises:
+        ValueError: the marks of the page and the generated blocks differ.
+    """
+    pattern = re.compile(rf"(<!-- from {re.escape(source)}: (\w+) -->\n).*?(<!-- to here -->)", re.DOTALL)
+    marked = [match[2] for match in pattern.finditer(text)]
+    if sorted(marked) != sorted(generated):
+        raise ValueError(f"the page has marks for {sorted(marked)}, but the blocks are {sorted(generated)}")
+    return pattern.sub(lambda match: f"{match[1]}{generated[match[2]]}\n{match[3]}", text)
 
 
 def spread(values: Sequence[float]) -> str:

@@ -15,6 +15,7 @@ from barograph_server.streams.sketcher.sketcher import GROUP
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures, quantile
 from benchmarks.processor_process import ProcessorProcess, terminating
+from benchmarks.publishing import publish_flood, publish_steadily
 from benchmarks.stack import Child, Testbed, wait_until
 from benchmarks.workload import Workload, make_workload
 
@@ -44,10 +45,10 @@ def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds
     )
     with terminating(starting) as processes, testbed.client(DATABASE) as client:
         wait_until(partial(_is_running, client, processes), "the monitor has sealed a pane")
-        load = testbed.start_child("flood", seconds=flood_s, **published)
+        load = testbed.start_child(publish_flood, seconds=flood_s, **published)
         maximum = _maximum_rate(testbed, topics.predictions, load)
         per_s = int(maximum / 2)
-        load = testbed.start_child("steady", per_s=per_s, seconds=seconds, **published)
+        load = testbed.start_child(publish_steadily, per_s=per_s, seconds=seconds, **published)
         began = time.time()
         visible_s = _poll_verdicts(client, seconds + 30, load, began)
         sent = load.finish()

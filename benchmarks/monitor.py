@@ -17,7 +17,7 @@ from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from benchmarks.figures import Figures, quantile
 from benchmarks.stack import Testbed
-from benchmarks.workload import MODEL, Workload, event_columns, make_workload
+from benchmarks.workload import Workload, event_columns, make_workload
 
 MONITOR = "The monitor, without Kafka and ClickHouse"
 EVENTS_PER_PANE = 5_000
@@ -117,7 +117,11 @@ def flushes(
             data for key, pane in summaries.panes.items() for data in encode_partials(key, pane, TOPIC_ID, covered)
         ]
         progress = PartitionProgress(
-            partition=0, start=read, end=read + n, newest_ms={MODEL: first_ms + step_ms - 1}, oldest_ms=first_ms
+            partition=0,
+            start=read,
+            end=read + n,
+            newest_ms={workload.models[0]: first_ms + step_ms - 1},
+            oldest_ms=first_ms,
         )
         record = Progress(
             source_topic_id=TOPIC_ID, source_partitions=1, counted_at_ms=first_ms + step_ms, ranges=[progress]

@@ -11,6 +11,7 @@ from typing import Any
 
 from barograph_server.streams.sketcher.sketcher import GROUP
 from benchmarks.figures import Figures
+from benchmarks.processors import sketcher
 from benchmarks.rates import span
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import Workload, json_events, make_workload
@@ -48,7 +49,7 @@ def _run(testbed: Testbed, workload: Workload, prefix: str, n: int, events: int)
     topics = testbed.create_topics(prefix, PARTITIONS)
     warm = next(json_events(workload, 1, *span())).decode()
     parameters = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "flush_events": events // n, "warm": warm}
-    children = [testbed.start_child("sketcher", **parameters, instance=f"{prefix}{i}") for i in range(n)]
+    children = [testbed.start_child(sketcher, **parameters, instance=f"{prefix}{i}") for i in range(n)]
     shares = [PARTITIONS // n] * n
     wait_until(
         lambda: testbed.shares(f"{prefix}{GROUP}") == shares, "every sketcher has its partitions", children=children

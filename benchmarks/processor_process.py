@@ -44,11 +44,6 @@ class ProcessorProcess:
             "benchmarks.production", kind, json.dumps(arguments), log=self._log
         )
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
     def sample(self) -> ProcessSample:
         """Sample the process.
 
@@ -57,18 +52,16 @@ class ProcessorProcess:
         """
         if self._process.poll() is not None:
             raise RuntimeError(f"{self.kind} {self.instance} ended: {self._log_text()[-2000:]}")
-        return sample_process(self.pid)
+        return sample_process(self._process.pid)
 
-    def wait_assigned(self, partitions: int = 1) -> list[int]:
-        """Wait until the last assignment in its log has at least that many partitions, and return them."""
+    def wait_assigned(self, partitions: int = 1) -> None:
+        """Wait until the last assignment in its log has at least that many partitions."""
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             self.sample()
-            result: list[int] = []
-            for message in self._messages("assigned"):
-                result = message["partitions"]
-            if len(result) >= partitions:
-                return result
+            assigned = [message["partitions"] for message in self._messages("assigned")]
+            if assigned and len(assigned[-1]) >= partitions:
+                return
             time.sleep(0.1)
         raise RuntimeError(f"{self.kind} {self.instance} was assigned no partitions: {self._log_text()[-2000:]}")
 
@@ -85,15 +78,6 @@ class ProcessorProcess:
             self.sample()
             time.sleep(0.02)
         raise RuntimeError(f"{self.kind} {self.instance} did not log {event!r} within {TIMEOUT_S:.0f} s")
-
-    @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Pause the process during the block, which must be shorter than the session timeout."""
-        self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         """Send SIGTERM; `wait` waits for the exit."""

@@ -5,7 +5,6 @@ They are assembled as in `streams.run`, without endpoint and watchdog.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +14,9 @@ import numpy as np
 
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
-from barograph_server.streams.topics import Topics
-from barograph_server.warehouse.client import Address
-from benchmarks.measured_process import PASSWORD_VARIABLE, Clock, JsonObject, memory_mib
-from benchmarks.production import hide_pandas
+from benchmarks.measured_process import Clock, JsonObject, memory_mib
+from benchmarks.production import hide_pandas, make_settings
 
 SHORTEST_SESSION_S = 6.0
 """The minimum that a broker allows by default."""
@@ -31,8 +27,10 @@ def sketcher(parameters: JsonObject) -> JsonObject:
     from barograph_server.streams.sketcher.sketcher import Sketcher
 
     with _MeasuredProcessor(parameters, "sketcher") as running:
+        summaries = FlushSummaries(running.registry())
+        for columns in JsonDecoder(running.registry()).decode(_batch(parameters["warm"])).events:
+            summaries.add(columns)
         process = Sketcher(running.settings, running.registry, running.report)
-        _warm_up(running.registry(), parameters["warm"].encode())
         running.begin()
         if parameters.get("profile"):
             _profiled(lambda: process.run(running.stop), Path(parameters["profile"]))
@@ -43,11 +41,12 @@ def sketcher(parameters: JsonObject) -> JsonObject:
 
 def recorder(parameters: JsonObject) -> JsonObject:
     """Run the recorder until the stop file exists."""
+    from barograph_server.streams.recorder.json_rows import JsonRows
     from barograph_server.streams.recorder.recorder import Recorder
 
     with _MeasuredProcessor(parameters, "recorder") as running:
+        JsonRows(running.registry()).rows(_batch(parameters["warm"]))
         process = Recorder(running.settings, running.registry, running.report)
-        _warm_up_recorder(running.registry(), parameters["warm"].encode())
         running.begin()
         process.run(running.stop)
     return running.result()
@@ -61,7 +60,6 @@ class _MeasuredProcessor:
         from barograph_server.streams.registry.poller import RegistryPoller
         from barograph_server.streams.runtime.lifecycle import configure_logging
         from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
-        from barograph_server.streams.settings import ProcessorSettings
 
         configure_logging("warning")
         self.stop = threading.Event()
@@ -76,17 +74,8 @@ class _MeasuredProcessor:
                 add_sample(self.events + self.dead_letters)
 
         self.report: Report = SamplingReport(kind, parameters.get("instance", "benchmark"))
-        self.settings = ProcessorSettings(
-            instance=parameters.get("instance", "benchmark"),
-            bootstrap_servers=parameters["bootstrap_servers"],
-            warehouse=Address(
-                parameters["host"], parameters["port"], parameters["database"], password=os.environ[PASSWORD_VARIABLE]
-            ),
-            topics=Topics(parameters["prefix"]),
-            **{name: parameters[name] for name in ("flush_s", "flush_events") if name in parameters},
-            # A static member stays in its group until its session times out, and the next run waits for that.
-            session_timeout_s=SHORTEST_SESSION_S,
-        )
+        # A static member stays in its group until its session times out, and the next run waits for that.
+        self.settings = make_settings(parameters, SHORTEST_SESSION_S)
         self._source = RegistryPoller(self.settings.warehouse, self.settings.registry_poll_s, counting_only=True)
         self.registry = self._source.current
         self._reporter = ReportWriter(self.report, self.settings.warehouse, self.settings.report_s)
@@ -129,23 +118,10 @@ class _MeasuredProcessor:
             time.sleep(0.05)
 
 
-def _warm_up(registry: Registry, event: bytes) -> None:
-    """Summarize one event, so that imports at the first use of libraries do not count."""
-    summaries = FlushSummaries(registry)
-    for columns in JsonDecoder(registry).decode(_batch(event)).events:
-        summaries.add(columns)
-
-
-def _warm_up_recorder(registry: Registry, event: bytes) -> None:
-    """Build one row, so that imports at the first use of libraries do not count."""
-    from barograph_server.streams.recorder.json_rows import JsonRows
-
-    JsonRows(registry).rows(_batch(event))
-
-
-def _batch(event: bytes) -> MessageBatch:
+def _batch(event: str) -> MessageBatch:
+    """A batch of one event, to warm up: imports at the first use of libraries do not count."""
     now_ms = np.array([time.time_ns() // 1_000_000])
-    return MessageBatch([event], np.zeros(1, np.int32), np.zeros(1, np.int64), now_ms)
+    return MessageBatch([event.encode()], np.zeros(1, np.int32), np.zeros(1, np.int64), now_ms)
 
 
 def _profiled(work: Callable[[], None], path: Path) -> None:
@@ -156,6 +132,3 @@ def _profiled(work: Callable[[], None], path: Path) -> None:
     profile.runcall(work)
     with path.open("w", encoding="utf-8") as out:
         pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
-
-
-CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {"sketcher": sketcher, "recorder": recorder}

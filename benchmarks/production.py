@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measured_process import PASSWORD_VARIABLE
+
+if TYPE_CHECKING:
+    from barograph_server.streams.settings import ProcessorSettings
 
 SESSION_S = 45.0
 
@@ -25,25 +29,31 @@ class _WithoutPandas:
             raise ModuleNotFoundError(name)
 
 
-def main() -> int:
-    """Run the processor that the command line names."""
-    hide_pandas()
-    from barograph_server.streams import run
+def make_settings(parameters: dict[str, Any], session_timeout_s: float) -> ProcessorSettings:
+    """The settings of a processor from the parameters of a process."""
     from barograph_server.streams.settings import ProcessorSettings
     from barograph_server.streams.topics import Topics
     from barograph_server.warehouse.client import Address
 
-    kind, parameters = sys.argv[1], json.loads(sys.argv[2])
-    settings = ProcessorSettings(
-        instance=parameters["instance"],
+    return ProcessorSettings(
+        instance=parameters.get("instance", "benchmark"),
         bootstrap_servers=parameters["bootstrap_servers"],
         warehouse=Address(
             parameters["host"], parameters["port"], parameters["database"], password=os.environ[PASSWORD_VARIABLE]
         ),
         topics=Topics(parameters["prefix"]),
-        session_timeout_s=SESSION_S,
+        session_timeout_s=session_timeout_s,
         **{name: parameters[name] for name in ("clock", "flush_s", "flush_events") if name in parameters},
     )
+
+
+def main() -> int:
+    """Run the processor that the command line names."""
+    hide_pandas()
+    from barograph_server.streams import run
+
+    kind, parameters = sys.argv[1], json.loads(sys.argv[2])
+    settings = make_settings(parameters, SESSION_S)
     if parameters.get("until") is not None:
         _log_when_reached(parameters["until"])
     if kind == "otlp":

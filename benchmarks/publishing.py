@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ BURST = 20
 def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: int, dead_s: float) -> None:
     """Time single calls as in a serving thread and one call with a whole table, and measure memory without a broker."""
     testbed.create_topics("publisher-")
-    runs = [testbed.run_child("calls", prefix="publisher-", calls=calls) for _ in range(PROCESSES)]
+    runs = [testbed.run_child(time_calls, prefix="publisher-", calls=calls) for _ in range(PROCESSES)]
     dropped = sum(run["dropped"] for run in runs)
     note = f"{calls:,} calls at {PACE_PER_S:,} a second in each process, {dropped} dropped"
     for name, key in ((CALL_MEDIAN, "median"), ("prediction(…), p99", "p99"), (CALL_TAIL, "p99.9")):
@@ -42,7 +41,7 @@ def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: i
     figures.add_runs(PUBLISHER, name, [run["thread"]["p99.9"] for run in runs], "µs", note)
     name, note = "prediction(…), CPU of the whole process", "includes sending and compression"
     figures.add_runs(PUBLISHER, name, [run["cpu_us"] for run in runs], "µs/event", note)
-    table = testbed.run_child("table", prefix="publisher-", rows=rows)
+    table = testbed.run_child(publish_table, prefix="publisher-", rows=rows)
     figures.add(
         PUBLISHER, "predictions(table), flush included", table["rate"], "rows/s", f"{rows:,} rows with on_full=wait"
     )
@@ -51,7 +50,9 @@ def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: i
     with socket.create_server(("127.0.0.1", 0)) as server:
         dead_address = f"127.0.0.1:{server.getsockname()[1]}"
     for name, kind in ((DEAD_EVENTS, "events"), (DEAD_TABLES, "tables")):
-        dead = testbed.run_child("dead", bootstrap_servers=dead_address, prefix="", kind=kind, seconds=dead_s)
+        dead = testbed.run_child(
+            publish_without_broker, bootstrap_servers=dead_address, prefix="", kind=kind, seconds=dead_s
+        )
         note = f"peak over what the process held before; {dead['events']:,} events in {dead_s:g} s"
         figures.add(PUBLISHER, name, dead["growth_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
@@ -82,7 +83,7 @@ def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
     ]
 
 
-def calls(parameters: JsonObject) -> JsonObject:
+def time_calls(parameters: JsonObject) -> JsonObject:
     """Time each call, paced in small bursts."""
     workload = make_workload(Path(parameters["folder"]))
     requests = _requests(workload, 10_000)
@@ -117,7 +118,7 @@ def calls(parameters: JsonObject) -> JsonObject:
     }
 
 
-def table(parameters: JsonObject) -> JsonObject:
+def publish_table(parameters: JsonObject) -> JsonObject:
     """Publish one table and wait until the broker has acknowledged it."""
     workload = make_workload(Path(parameters["folder"]))
     now_ms = int(time.time() * 1000)
@@ -135,7 +136,7 @@ def table(parameters: JsonObject) -> JsonObject:
     return {"rate": accepted / wall_s, "cpu_rate": accepted / cpu_s, "call_us": call_s / accepted * 1e6}
 
 
-def dead(parameters: JsonObject) -> JsonObject:
+def publish_without_broker(parameters: JsonObject) -> JsonObject:
     """Publish to an unreachable broker as fast as calls return, and measure the growth of memory."""
     workload = make_workload(Path(parameters["folder"]))
     now_ms = int(time.time() * 1000)
@@ -160,7 +161,7 @@ def dead(parameters: JsonObject) -> JsonObject:
     os._exit(0)
 
 
-def steady(parameters: JsonObject) -> JsonObject:
+def publish_steadily(parameters: JsonObject) -> JsonObject:
     """Publish at a steady rate for some seconds; event times are the present."""
     workload = _live_workload(parameters)
     requests = _requests(workload, 10_000)
@@ -180,7 +181,7 @@ def steady(parameters: JsonObject) -> JsonObject:
     return {"events": n, "dropped": sum(stats.dropped.values()) + stats.failed}
 
 
-def flood(parameters: JsonObject) -> JsonObject:
+def publish_flood(parameters: JsonObject) -> JsonObject:
     """Publish as fast as the publisher's buffer allows for some seconds."""
     workload = _live_workload(parameters)
     requests = _requests(workload, 10_000)
@@ -193,12 +194,3 @@ def flood(parameters: JsonObject) -> JsonObject:
     publisher.flush()
     publisher.close()
     return {"events": n}
-
-
-CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {
-    "calls": calls,
-    "table": table,
-    "dead": dead,
-    "steady": steady,
-    "flood": flood,
-}

@@ -18,7 +18,9 @@ import numpy as np
 
 from barograph_server.streams.sketcher.sketcher import GROUP
 from benchmarks import stages
+from benchmarks.children import consume, faust_loop
 from benchmarks.figures import Figures
+from benchmarks.processors import sketcher
 from benchmarks.stack import Testbed
 from benchmarks.workload import (
     ARROW_HEADERS,
@@ -88,7 +90,7 @@ def measure_rates(
     json_stages: list[dict[str, float]] = []
     arrow_stages: list[dict[str, float]] = []
     for _ in range(runs):
-        result["consume"].append(rate(testbed.run_child("consume", topic=topics.predictions, messages=events)))
+        result["consume"].append(rate(testbed.run_child(consume, topic=topics.predictions, messages=events)))
         result["sort"].append(bare_sort(workload, 100_000))
         # Half before the sketcher and half after it, because such a short measurement depends on the machine's load.
         before = bare_decode(workload, sample)
@@ -96,7 +98,7 @@ def measure_rates(
         result["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
         group = f"faust-{uuid.uuid4().hex[:8]}"
         result["faust"].append(
-            rate(testbed.run_child("faust", topic=topics.predictions, messages=faust_events, group=group))
+            rate(testbed.run_child(faust_loop, topic=topics.predictions, messages=faust_events, group=group))
         )
         result["arrow"].append(rate(run_sketcher(testbed, workload, "arrow-", arrow_events)))
         json_stages.append(stages.time_json(workload, sample))
@@ -157,7 +159,7 @@ def run_sketcher(
     """Run a new sketcher on a topic from its start, with one flush or with the default flush interval."""
     testbed.forget_group(f"{prefix}{GROUP}")
     return testbed.run_child(
-        "sketcher",
+        sketcher,
         prefix=prefix,
         database=database,
         events=events,

@@ -6,6 +6,7 @@ from typing import Any
 
 from barograph_server.streams.recorder.recorder import GROUP
 from benchmarks.figures import Figures
+from benchmarks.processors import recorder
 from benchmarks.rates import span
 from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
@@ -29,8 +30,8 @@ def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_e
     batches = []
     for _ in range(runs):
         for share, workload in workloads.items():
-            result[share].append(_run(testbed, workload, "record-", _database(share), topics.predictions))
-        batches.append(_run(testbed, base, "record-arrow-", _database(1.0), arrow.predictions))
+            result[share].append(run_recorder(testbed, workload, "record-", _database(share), topics.predictions))
+        batches.append(run_recorder(testbed, base, "record-arrow-", _database(1.0), arrow.predictions))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
     for name, outcomes, n in ((JSON_ROWS, result[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
@@ -45,11 +46,12 @@ def _database(share: float) -> str:
     return f"record_{share * 100:.0f}"
 
 
-def _run(testbed: Testbed, workload: Workload, prefix: str, database: str, topic: str) -> dict[str, Any]:
+def run_recorder(testbed: Testbed, workload: Workload, prefix: str, database: str, topic: str) -> dict[str, Any]:
+    """Run a new recorder on a topic from its start to its end."""
     group = f"{prefix}{GROUP}"
     testbed.forget_group(group)
     warm = next(json_events(workload, 1, *span())).decode()
-    child = testbed.start_child("recorder", prefix=prefix, database=database, warm=warm)
+    child = testbed.start_child(recorder, prefix=prefix, database=database, warm=warm)
     end = testbed.end_offset(topic)
     # Messages count: the number of rows depends on the share.
     wait_until(lambda: testbed.committed(group, topic) >= end, "the recorder has read to the end", children=[child])

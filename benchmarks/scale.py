@@ -1,83 +1,217 @@
-"""docs/scale.md: measured growth, a soak test, capacity estimates, and a simulation that checks them.
+"""The capacity that a load needs, computed from unit costs: the tables of docs/scale.md.
 
-`python -m benchmarks --only growth --only soak --only scale` measures, in twenty minutes. Measurements are written to
-docs/scale.json, from which page and charts are generated.
+`python -m benchmarks --only scale` measures the unit costs and writes docs/scale.json and the page. The constants of
+this module are planning assumptions.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-import msgspec
-
-from benchmarks.charts import Chart, Series, draw
-from benchmarks.figures import Figures
-from benchmarks.growth_measurement import Growth
-from benchmarks.page import CHARTS, DOCS, replace_blocks
-from benchmarks.scale_page import blocks
+from barograph_server.streams.recorder.recorder import POLL_MESSAGES
+from barograph_server.streams.sketcher.decode_batch import BATCH_BYTES, BATCH_MESSAGES, BATCH_S
+from benchmarks.figures import Figures, markdown_table, number, replace_blocks
 from benchmarks.stack import Testbed
+from benchmarks.unit_costs import RAW_SHARE, UNITS, measure_unit_costs
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 RECORD, PAGE = DOCS / "scale.json", DOCS / "scale.md"
-SOAK_POINTS = 240
-"""Points of a line in a chart of the soak test."""
+UTILIZATION = 0.6
+"""Planned utilization of a core; the rest is for bursts and for catching up."""
+ENGINE_CORES = 2
+"""Cores of the measured engine; a node is one such engine."""
+REPLICAS = 3
+"""Kafka's replication factor."""
+LEAST_PARTIALS = 4
+"""Minimum number of partitions of `partials`."""
+FLUSH_S, PANE_S, DAY_S = 15, 60, 86_400
+ROW_BYTES = 8 * 21
+"""Bytes of an event's numbers in a sketcher's batch."""
+NAMES = {"json": "JSON", "arrow": "Arrow"}
 
 
-def measure(testbed: Testbed, figures: Figures, section: str) -> None:
-    """Measure one section, store it in docs/scale.json, and write the page.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Incoming events and what determines their cost."""
 
-    Args:
-        testbed: the running broker and engine.
-        figures: receive the results, and describe the machine.
-        section: `growth`, `soak`, or `scale`, which is the simulation.
-    """
-    record = read_record()
-    if section == "growth":
-        from benchmarks.growth import measure_growth
+    events_per_s: float
+    models: int = 10
+    form: Literal["json", "arrow"] = "json"
+    raw_share: float = 1.0
+    """Share of the predictions that the recorder writes."""
 
-        record["growth"] = {"about": figures.about, **asdict(measure_growth(testbed))}
-    elif section == "soak":
-        from benchmarks.soak import measure_soak
 
-        record["soak"] = {"about": figures.about, **asdict(measure_soak(testbed, figures))}
-    else:
-        from benchmarks.simulation import SETTING, measure_simulation
+LOADS = (
+    *(Load(n, models, form) for n in (1e4, 1e6, 15e6) for form in ("json", "arrow") for models in (10, 100)),
+    *(Load(1e6, 10, form, RAW_SHARE) for form in ("json", "arrow")),
+)
 
-        results = measure_simulation(testbed, msgspec.convert(record["growth"], Growth), figures)
-        record["simulation"] = {
-            "about": figures.about,
-            "setting": SETTING,
-            "results": [asdict(result) for result in results],
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The capacity that a load needs; traffic in MB a second, storage in GB a day."""
+
+    sketchers: int
+    recorders: int
+    monitors: int
+    source_partitions: int
+    partials_partitions: int
+    engines: int
+    cores: dict[str, float]
+    """Cores of all processes by stage."""
+    kafka_in: float
+    """From producers and sketchers, before replication."""
+    raw_rows: float
+    panes: float
+    """Panes, verdicts, volume and rollups."""
+    kafka_log: float
+    """Predictions and partials, all replicas."""
+
+
+class Costs:
+    """The formula. Sizes and shares follow from unit costs, which `python -m benchmarks --only scale` measures."""
+
+    def __init__(self, units: Mapping[str, float]) -> None:
+        self._units = units
+
+    def sketcher_rate(self, load: Load) -> float:
+        """Events per second of a sketcher on a whole core, in full batches."""
+        event_s = self._units[f"sketcher_{load.form}_us"] / 1e6
+        batch = min(BATCH_MESSAGES, BATCH_BYTES / ROW_BYTES, BATCH_S / event_s)
+        return batch / (batch * event_s + (load.models - 1) * self._units["sketcher_model_ms"] / 1e3)
+
+    def recorder_rate(self, load: Load) -> float:
+        """Events per second of a recorder on a whole core, in full polls."""
+        row_s, mixed_s = (self._units[f"recorder_{load.form}{name}_us"] / 1e6 for name in ("", "_share"))
+        dropped_s = max(0.0, (mixed_s - RAW_SHARE * row_s) / (1 - RAW_SHARE))
+        event_s = load.raw_share * row_s + (1 - load.raw_share) * dropped_s
+        models_s = (load.models - 1) * self._units["recorder_model_ms"] / 1e3
+        return POLL_MESSAGES / (POLL_MESSAGES * event_s + models_s)
+
+    def engine_rate(self, load: Load) -> float:
+        """Events per second whose rows a core of the engine inserts and merges."""
+        return 1e6 / (load.raw_share * self._units[f"engine_{load.form}_us"])
+
+    def partials_per_s(self, load: Load) -> float:
+        """Partials per second of a sketcher: one per model and flush, and one more when a pane ends in the flush."""
+        return load.models * (1 / FLUSH_S + 1 / PANE_S)
+
+    def progress_s(self, sources: int, models: float) -> float:
+        """CPU time of a monitor for a progress record, in a partition with so many models."""
+        work_us = self._units["monitor_progress_us"] + self._units["monitor_source_us"] * sources * models
+        return (work_us + self._units["monitor_record_us"]) / 1e6
+
+    def monitor_cores(self, load: Load, sketchers: int, sources: int, partials: int) -> float:
+        """Cores of all monitors without those of idle processes."""
+        partial_s = self._units["monitor_partial_ms"] / 1e3 + self._units["monitor_record_us"] / 1e6
+        merging = sketchers * self.partials_per_s(load) * partial_s
+        judging = load.models * self._units["monitor_pane_ms"] / 1e3 / PANE_S
+        # Every sketcher writes a progress record to every partition of `partials` at every flush.
+        progress = sketchers * partials / FLUSH_S * self.progress_s(sources, load.models / partials)
+        return merging + judging + progress
+
+    def needs(self, load: Load) -> Needs:
+        """Compute the needs of a load."""
+        units = self._units
+        sketchers = _count(load.events_per_s / self.sketcher_rate(load), units["sketcher_idle"])
+        recorders = _count(load.events_per_s / self.recorder_rate(load), units["recorder_idle"])
+        sources = _power_of_two(max(sketchers, recorders))
+        partials, monitors = LEAST_PARTIALS, 1
+        # More monitors need more partitions of `partials`, which cost more progress records.
+        for _ in range(10):
+            judging = self.monitor_cores(load, sketchers, sources, partials)
+            monitors = _count(judging, units["monitor_idle"])
+            partials = _power_of_two(max(LEAST_PARTIALS, 2 * monitors))
+        idle = units["engine_idle"] * (sketchers + recorders + monitors)
+        engine = load.events_per_s / self.engine_rate(load) + idle
+        # Each recorder inserts once a second.
+        engine += recorders * units["engine_insert_ms"] / 1e3 + load.models * units["engine_pane_ms"] / 1e3 / PANE_S
+        events = load.events_per_s * units[f"kafka_{load.form}_bytes"] / 1e6
+        kafka_in = events + sketchers * self.partials_per_s(load) * units["partial_bytes"] / 1e6
+        return Needs(
+            sketchers,
+            recorders,
+            monitors,
+            sources,
+            partials,
+            math.ceil(engine / (ENGINE_CORES * UTILIZATION)),
+            {
+                "sketchers": load.events_per_s / self.sketcher_rate(load) + sketchers * units["sketcher_idle"],
+                "recorders": load.events_per_s / self.recorder_rate(load) + recorders * units["recorder_idle"],
+                "ClickHouse": engine,
+                "monitors": judging + monitors * units["monitor_idle"],
+            },
+            kafka_in,
+            load.events_per_s * load.raw_share * units[f"row_{load.form}_bytes"] * DAY_S / 1e9,
+            load.models * units["pane_bytes"] * DAY_S / PANE_S / 1e9,
+            REPLICAS * kafka_in * DAY_S / 1e3,
+        )
+
+
+def _count(cores: float, idle: float) -> int:
+    return max(1, math.ceil(cores / (UTILIZATION - idle)))
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(0, (least - 1).bit_length())
+
+
+def blocks(figures: Figures) -> dict[str, str]:
+    """The generated blocks of the page by name."""
+    units = {each.name: each.value for each in figures.of(UNITS)}
+    costs = Costs(units)
+    head = ["Events/s", "Format", "Models", "`raw: share`", "Sketchers", "Recorders", "Monitors"]
+    head += ["Partitions: predictions", "partials", "ClickHouse nodes", "Cores in all", "most of them"]
+    head += ["Kafka in, MB/s", "Raw rows, GB a day", "Panes and verdicts, GB a day", "Kafka's log, GB a day"]
+    rows = []
+    for load in LOADS:
+        needs = costs.needs(load)
+        cells = [number(load.events_per_s), NAMES[load.form], str(load.models), f"{load.raw_share:g}"]
+        cells += [f"{n:,}" for n in (needs.sketchers, needs.recorders, needs.monitors)]
+        cells += [f"{n:,}" for n in (needs.source_partitions, needs.partials_partitions, needs.engines)]
+        cells += [number(sum(needs.cores.values())), max(needs.cores, key=lambda stage: needs.cores[stage])]
+        cells += [number(each) for each in (needs.kafka_in, needs.raw_rows, needs.panes, needs.kafka_log)]
+        rows.append(cells)
+    limits = []
+    for form in NAMES:
+        load = Load(1.0, form=form)  # type: ignore[arg-type]
+        rates = {
+            "sketcher": costs.sketcher_rate(load) * (UTILIZATION - units["sketcher_idle"]),
+            "recorder": costs.recorder_rate(load) * (UTILIZATION - units["recorder_idle"]),
+            "ClickHouse node": costs.engine_rate(load) * ENGINE_CORES * UTILIZATION,
         }
-    RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    publish(record)
+        limits += [(NAMES[form], kind, number(rates[kind])) for kind in sorted(rates, key=lambda kind: rates[kind])]
+    most = UTILIZATION * FLUSH_S / costs.progress_s(0, 0)
+    return {
+        "run": figures.facts(),
+        "needs": markdown_table(head, rows, "rlr" + "r" * 8 + "lrrrr"),
+        "limits": markdown_table(("Format", "Process or node", "Events/s"), limits, "llr")
+        + f"\n\nThe progress records of {number(most)} sketchers fill the monitor of a partition of `partials`.",
+        "units": markdown_table(
+            ("Name", "Value", "Unit", "Notes"),
+            [(f"`{each.name}`", number(each.value), each.unit, each.note) for each in figures.of(UNITS)],
+            "lrll",
+        ),
+    }
 
 
-def read_record() -> dict[str, Any]:
-    """The measurements by section."""
-    result: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
-    return result
+def measure_scale(testbed: Testbed, figures: Figures, *, events: int, arrow_events: int) -> None:
+    """Measure the unit costs, and write docs/scale.json and the page."""
+    measure_unit_costs(testbed, figures, events=events, arrow_events=arrow_events)
+    about = {name: text for name, text in figures.about.items() if name not in ("events", "latency")}
+    Figures(about, figures.of(UNITS)).write(RECORD)
+    redraw()
 
 
-def rewrite(text: str, record: dict[str, Any]) -> str:
+def rewrite(text: str, figures: Figures) -> str:
     """Replace the generated blocks of the page."""
-    return replace_blocks(text, RECORD.name, blocks(record))
+    return replace_blocks(text, RECORD.name, blocks(figures))
 
 
-def publish(record: dict[str, Any]) -> None:
-    """Write page and charts.
-
-    Raises:
-        ImportError: the dependency group `bench` is not installed.
-    """
-    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
-    soaked = record["soak"]
-    for name, title, label, values in (
-        ("soak-memory", "Resident memory over a day of panes", "MiB", soaked["rss_mib"]),
-        ("soak-files", "Open files over a day of panes", "files", soaked["files"]),
-        ("soak-latency", "From the last event of four panes to their verdicts", "s", {"latency": soaked["latency_s"]}),
-    ):
-        step = -(-len(soaked["panes"]) // SOAK_POINTS)
-        series = [Series(of, soaked["panes"][::step], result[::step]) for of, result in values.items()]
-        draw(Chart(title, "panes", label, tuple(series)), CHARTS / f"{name}.svg")
+def redraw() -> None:
+    """Write the page from its JSON file."""
+    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), Figures.read(RECORD)), encoding="utf-8")

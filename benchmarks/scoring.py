@@ -1,4 +1,6 @@
-"""Cost of the scorer's passes over two weeks of a model: the first pass, passes after corrections, and idle passes.
+"""Cost of the scorer's passes over two weeks of a model, without and with a candidate to pair.
+
+The first pass, passes after corrections of labels, and idle passes are measured.
 
 SQL generates predictions and labels inside the engine in the form of the recorder: calibrated scores; labels with a
 delay of twelve hours on average (exponential); a tenth of the labels never arrives. Then some labels of some hours are
@@ -10,23 +12,24 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from barograph.contract import Arms, Contract, LabelSpec, Slice, Window
+import msgspec
+from barograph.contract import Arms, Contract, LabelSpec, ShadowTest, Slice, Window
 
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.rules import dimensions_at, make_rules
+from barograph_server.streams.scorer.statement_chunks import statement_chunks
 from barograph_server.streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client, connect
-from barograph_server.warehouse.scoring import state
+from barograph_server.warehouse.scoring import pairs, state
 from benchmarks.figures import Figures, spread
 from benchmarks.stack import Testbed
 
-SCORING = "The scorer, over two weeks"
-DATABASE = "scoring"
+SCORING, PAIRING = "The scorer, over two weeks", "Pairs of a candidate, over two weeks"
 MODEL = "scored"
 DAYS = 14
 HOUR_S, DAY_S = 3600, 86400
@@ -36,7 +39,7 @@ MEAN_DELAY_S = 12 * HOUR_S
 HORIZON_S, CORRECTED_S = 3 * DAY_S, 3 * DAY_S - HOUR_S
 AT_ONCE = 1_000_000
 """Rows per INSERT statement."""
-FEW_HOURS, MANY_HOURS = 4, 40
+CORRECTED_HOURS = (4, 40)
 FIRST_CORRECTED_HOUR = 3 * 24 + 12
 """Labels are corrected from this hour of the two weeks on."""
 QUIET_PASSES = 5
@@ -48,7 +51,9 @@ CONTRACT = Contract(
     windows=(Window(HOUR_S, HOUR_S), Window(7 * DAY_S, DAY_S)),
     label=LabelSpec(type="bool", positive=True, horizon_s=HORIZON_S),
 )
-REGISTRY = build_registry([(CONTRACT, 1)], [])
+WITH_CANDIDATE = msgspec.structs.replace(
+    CONTRACT, arms=None, shadow=ShadowTest(candidate="2", of="1", margins={"accuracy": 0.01})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,48 +134,126 @@ class Traffic:
 
 
 def measure_scoring(testbed: Testbed, figures: Figures, *, predictions: int) -> None:
-    """Fill a database and time the scorer's passes over it."""
-    address = testbed.address(DATABASE)
-    with connect(address, timeout_s=QUERY_TIMEOUT_S, create=True) as client:
-        migrate.apply(client)
-        traffic = Traffic(predictions, (int(time.time()) // DAY_S - DAYS - 1) * DAY_S)
-        labels = fill(client, traffic)
-        settings = ProcessorSettings(instance="scorer-0", bootstrap_servers="", warehouse=address)
-        scorer = Scorer(
-            settings,
-            lambda: REGISTRY,
-            Report("scorer", "scorer-0"),
-            clock=lambda: float(traffic.end_s + 2 * HOUR_S),
-            grace_s=0.0,
-        )
-        whole = f"{predictions:,} predictions, {labels:,} labels, {DAYS * 24} hours, 8 slices"
-        full_s, outcome = timed_pass(scorer)
+    """Time the scorer's passes over a model."""
+    with _Scene(testbed, "scoring", CONTRACT, predictions) as scene:
+        whole = f"{predictions:,} predictions, {scene.labels:,} labels, {DAYS * 24} hours, 8 slices"
+        full_s, outcome = scene.time_pass()
         figures.add(SCORING, "the first pass", full_s, "s", f"{whole}; {outcome.revised:,} figures written")
-        rows = predictions + labels
+        rows = predictions + scene.labels
         figures.add(SCORING, "the first pass", rows / full_s, "rows/s", "predictions and labels, everything included")
-        figures.add(
-            SCORING, "of it the join and its counts", rows / _join_s(client, predictions), "rows/s", "timed again"
-        )
-        n_corrections = 0
-        for hours in (FEW_HOURS, MANY_HOURS):
-            corrected = correct_labels(
-                client, traffic, hours, labels + n_corrections, 0.01 * labels * hours / FEW_HOURS
-            )
-            n_corrections += corrected
-            took_s, outcome = timed_pass(scorer)
-            changed = f"{corrected:,} labels ({corrected / labels:.2%})"
-            note = f"{changed}; {outcome.scored} hours counted, {outcome.revised:,} figures written"
+        join_s = scene.time_join()
+        figures.add(SCORING, "of it the join and its counts", rows / join_s, "rows/s", "timed again")
+        for hours in CORRECTED_HOURS:
+            corrected = scene.correct_labels(hours)
+            took_s, outcome = scene.time_pass()
+            note = f"{corrected}; {outcome.scored} hours counted, {outcome.revised:,} figures written"
             figures.add(SCORING, f"a pass after corrections in {hours} hours", took_s, "s", note)
             figures.add(SCORING, f"first pass ÷ pass after corrections in {hours} hours", full_s / took_s, "×")
-        quiet = [timed_pass(scorer)[0] * 1000 for _ in range(QUIET_PASSES)]
-        figures.add(SCORING, "a pass with nothing new", sorted(quiet)[QUIET_PASSES // 2], "ms", spread(quiet))
+        scene.add_quiet_passes(figures, SCORING)
 
 
-def timed_pass(scorer: Scorer) -> tuple[float, Any]:
-    """Do one pass; return its duration (s) and its result."""
-    began = time.perf_counter()
-    outcome = scorer.score_once()
-    return time.perf_counter() - began, outcome
+def measure_pairing(testbed: Testbed, figures: Figures, *, requests: int) -> None:
+    """Time the scorer's passes over a model with a candidate.
+
+    The time of a pass contains the join of labels and the performance of the primary; the time of the pairing alone is
+    measured again on the windows that the pass paired.
+    """
+    with _Scene(testbed, "pairing", WITH_CANDIDATE, requests) as scene:
+        for first in range(0, requests, AT_ONCE):
+            insert(
+                scene.client, "shadow_predictions", scene.traffic.candidates(), first, min(first + AT_ONCE, requests)
+            )
+        whole = f"{requests:,} requests, {scene.labels:,} labels, {DAYS * 24} hours, 6 slices"
+        figures.add(PAIRING, "the first pass", scene.time_pass()[0], "s", whole)
+        all_s = scene.time_pairing(scene.hours)
+        [(n_pairs, n_labelled, n_missing)] = scene.client.rows(
+            "SELECT sum(pairs), sum(labelled), sum(requests - pairs) FROM shadow_pairs FINAL WHERE slice = 'all'"
+        )
+        note = f"{n_pairs:,} pairs, {n_labelled:,} with a label, {n_missing:,} missing pairs; timed again"
+        figures.add(PAIRING, "of it the pairing", all_s, "s", note)
+        figures.add(PAIRING, "of it the pairing", requests / all_s, "pairs/s")
+        for n_hours in CORRECTED_HOURS:
+            corrected = scene.correct_labels(n_hours)
+            figures.add(PAIRING, f"a pass after corrections in {n_hours} hours", scene.time_pass()[0], "s", corrected)
+            near = scene.hours[FIRST_CORRECTED_HOUR - 1 : FIRST_CORRECTED_HOUR + n_hours + 1]
+            pairing_s = scene.time_pairing(near)
+            note = f"{len(near)} hours; timed again"
+            figures.add(PAIRING, f"of it the pairing, {n_hours} hours", pairing_s, "s", note)
+            figures.add(PAIRING, f"pairing of all hours ÷ of {n_hours} hours", all_s / pairing_s, "×")
+        scene.add_quiet_passes(figures, PAIRING)
+
+
+class _Scene:
+    """A filled database and a scorer of its model."""
+
+    def __init__(self, testbed: Testbed, database: str, contract: Contract, predictions: int) -> None:
+        address = testbed.address(database)
+        self._contract = contract
+        self._registry = build_registry([(contract, 1)], [])
+        self.client = connect(address, timeout_s=QUERY_TIMEOUT_S, create=True)
+        migrate.apply(self.client)
+        self.traffic = Traffic(predictions, (int(time.time()) // DAY_S - DAYS - 1) * DAY_S)
+        self.hours = [self.traffic.start_s + hour * HOUR_S for hour in range(DAYS * 24)]
+        self.labels = fill(self.client, self.traffic)
+        self._n_corrected = 0
+        self._scorer = Scorer(
+            ProcessorSettings(instance="scorer-0", bootstrap_servers="", warehouse=address),
+            lambda: self._registry,
+            Report("scorer", "scorer-0"),
+            clock=lambda: float(self.traffic.end_s + 2 * HOUR_S),
+            grace_s=0.0,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.close()
+
+    def time_pass(self) -> tuple[float, Any]:
+        """Do one pass; return its duration (s) and its result."""
+        began = time.perf_counter()
+        outcome = self._scorer.score_once()
+        return time.perf_counter() - began, outcome
+
+    def time_join(self) -> float:
+        """Time to count every hour again, in statements of two million predictions as in the scorer (s)."""
+        rules = make_rules(self._contract, self._registry)
+        size = -(-len(self.hours) // max(1, -(-self.traffic.n // 2_000_000)))
+        began = time.perf_counter()
+        for i in range(0, len(self.hours), size):
+            windows = self.hours[i : i + size]
+            dimensions = dimensions_at(self._contract, self._registry, windows[0])
+            state.score_windows(self.client, rules, dimensions, windows, 0)
+        return time.perf_counter() - began
+
+    def time_pairing(self, windows: Sequence[int]) -> float:
+        """Time to pair windows (starts, Unix seconds) again, in the statements of the scorer (s)."""
+        rules = make_rules(self._contract, self._registry)
+        began = time.perf_counter()
+        for part in statement_chunks(self.client, rules, windows, [], pairs.rows_by_hour):
+            has_repeats = state.has_repeated_ids(self.client, rules, part)
+            dimensions = dimensions_at(self._contract, self._registry, part[0])
+            pairs.pair_windows(self.client, rules, dimensions, part, 0, has_repeats=has_repeats)
+        return time.perf_counter() - began
+
+    def correct_labels(self, hours: int) -> str:
+        """Correct a hundredth of all labels per `CORRECTED_HOURS[0]` hours in the middle of the first week."""
+        before = self.labels + self._n_corrected
+        for hour in range(FIRST_CORRECTED_HOUR, FIRST_CORRECTED_HOUR + hours):
+            first, end = self.traffic.rows_of(hour)
+            share = 0.01 * self.labels / CORRECTED_HOURS[0] / (end - first)
+            condition = f"{self.traffic.has_label()} AND {uniform('corrected')} < {share!r}"
+            columns = self.traffic.labels(offsets=f"number + {self.traffic.n + before}", corrected=True)
+            insert(self.client, "labels", columns, first, end, condition)
+        corrected = int(self.client.rows("SELECT count() FROM labels")[0][0]) - before
+        self._n_corrected += corrected
+        return f"{corrected:,} labels ({corrected / self.labels:.2%})"
+
+    def add_quiet_passes(self, figures: Figures, section: str) -> None:
+        """Add the time of a pass with nothing new."""
+        quiet = [self.time_pass()[0] * 1000 for _ in range(QUIET_PASSES)]
+        figures.add(section, "a pass with nothing new", sorted(quiet)[QUIET_PASSES // 2], "ms", spread(quiet))
 
 
 def fill(client: Client, traffic: Traffic) -> int:
@@ -182,47 +265,11 @@ def fill(client: Client, traffic: Traffic) -> int:
     return int(client.rows("SELECT count() FROM labels")[0][0])
 
 
-def correct_labels(client: Client, traffic: Traffic, hours: int, first_offset: int, n_corrections: float) -> int:
-    """Correct about `n_corrections` labels in hours of the middle of the first week; return how many."""
-    before = int(client.rows("SELECT count() FROM labels")[0][0])
-    for hour in range(FIRST_CORRECTED_HOUR, FIRST_CORRECTED_HOUR + hours):
-        first, end = traffic.rows_of(hour)
-        share = n_corrections / hours / (end - first)
-        condition = f"{traffic.has_label()} AND {uniform('corrected')} < {share!r}"
-        offsets = f"number + {traffic.n + first_offset}"
-        insert(client, "labels", traffic.labels(offsets=offsets, corrected=True), first, end, condition)
-    return int(client.rows("SELECT count() FROM labels")[0][0]) - before
-
-
-def corrected_hours(traffic: Traffic, hours: int) -> list[int]:
-    """The starts (Unix s) of the hours whose labels `correct_labels` corrects."""
-    first_s = traffic.start_s + FIRST_CORRECTED_HOUR * HOUR_S
-    return [first_s + i * HOUR_S for i in range(hours)]
-
-
 def insert(client: Client, table: str, columns: Mapping[str, str], first: int, end: int, condition: str = "1") -> None:
     """Insert the rows of the numbers from `first` to `end`, exclusive, that meet a condition."""
     arguments = ", ".join(f"{value} AS {name}" for name, value in columns.items())
     rows = f"SELECT {arguments} FROM numbers({first}, {end - first}) WHERE {condition}"
     client.insert_selected(table, list(columns), rows)
-
-
-def _join_s(client: Client, predictions: int) -> float:
-    """Time to count every hour again, in statements of two million predictions as in the scorer (s)."""
-    rules = make_rules(CONTRACT, REGISTRY)
-    start_s = int(client.rows("SELECT toUnixTimestamp(min(at)) FROM predictions")[0][0])
-    hours = [start_s + hour * HOUR_S for hour in range(DAYS * 24)]
-    statements = max(1, -(-predictions // 2_000_000))
-    began = time.perf_counter()
-    for windows in split(hours, statements):
-        state.score_windows(client, rules, dimensions_at(CONTRACT, REGISTRY, windows[0]), windows, 0)
-    return time.perf_counter() - began
-
-
-def split(values: Sequence[int], n: int) -> list[Sequence[int]]:
-    """Split values into at most `n` parts of equal size."""
-    size = -(-len(values) // n)
-    return [values[at : at + size] for at in range(0, len(values), size)]
 
 
 def uniform(name: str) -> str:

@@ -32,6 +32,10 @@ TIMEOUT_S = 240.0
 """How long a benchmark waits for a processor."""
 
 
+Measured = Callable[[dict[str, Any]], dict[str, Any]]
+"""What a measured process does with its parameters; it returns what it measured."""
+
+
 class Testbed:
     """A running broker and engine, with the operations between measurements."""
 
@@ -61,22 +65,17 @@ class Testbed:
         return sample_process(self.engine_pid).cpu_s
 
     def create_topics(self, prefix: str, partitions: int = 1, *, partials: int = 1) -> Topics:
-        """Create the topics of a prefix as `barograph apply` does.
-
-        Args:
-            prefix: the prefix.
-            partitions: partitions of the topics of events.
-            partials: partitions of `partials`.
-        """
+        """Create the topics of a prefix as `barograph apply` does; `partitions` are those of the topics of events."""
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
-        expected = [NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
-        expected.append(NewTopic(topics.partials, partials, 1))
-        expected += [
-            NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
+        compacted = {"cleanup.policy": "compact"}
+        dead = topics.predictions_dead, topics.labels_dead, topics.partials_dead
+        expected = [
+            *(NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)),
+            NewTopic(topics.partials, partials, 1),
+            *(NewTopic(name, 1, 1) for name in dead),
+            *(NewTopic(name, 1, 1, config=compacted) for name in (topics.model_health, topics.prompts)),
         ]
-        expected.append(NewTopic(topics.model_health, 1, 1, config={"cleanup.policy": "compact"}))
-        expected.append(NewTopic(topics.prompts, 1, 1, config={"cleanup.policy": "compact"}))
         for future in self._admin.create_topics(expected).values():
             future.result(60)
         return topics
@@ -91,44 +90,19 @@ class Testbed:
     def register(self, database: str, workload: Workload) -> None:
         """Create a database with the contracts and baselines of a workload's models."""
         now = int(time.time() * 1000)
-        contracts, baselines = [], []
-        for contract, baseline in workload.each():
-            contracts.append(
-                {
-                    "model": contract.model,
-                    "contract_id": contract.id,
-                    "yaml": dump_contract(contract),
-                    "applied_at": now,
-                }
-            )
-            baselines.append(
-                {
-                    "model": baseline.model,
-                    "version": baseline.version,
-                    "baseline_id": baseline.id,
-                    "effective_from": 0,
-                    "body": dump_baseline(baseline).decode(),
-                    "reason": "benchmark",
-                    "accepted_at": now,
-                }
-            )
+        contracts = [
+            {"model": each.model, "contract_id": each.id, "yaml": dump_contract(each), "applied_at": now}
+            for each, _ in workload.each()
+        ]
+        baselines = [
+            {"model": each.model, "version": each.version, "baseline_id": each.id, "body": dump_baseline(each).decode()}
+            | {"effective_from": 0, "reason": "benchmark", "accepted_at": now}
+            for _, each in workload.each()
+        ]
         with self.client(database) as client:
             migrate.apply(client)
             insert_rows(client, "contracts", contracts)
             insert_rows(client, "baselines", baselines)
-
-    def producer(self, **settings: Any) -> Producer:
-        """A producer with the publisher's compression and batching, and further settings."""
-        return Producer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "compression.type": "lz4",
-                "linger.ms": 50,
-                "batch.num.messages": 10_000,
-                "queue.buffering.max.messages": 200_000,
-                **settings,
-            }
-        )
 
     def fill(
         self,
@@ -139,17 +113,21 @@ class Testbed:
         partitions: int = 1,
         at_once: bool = False,
     ) -> tuple[int, int]:
-        """Write messages as the publisher does (lz4, 50 ms batches); return how many, and their bytes.
+        """Write messages to partitions in turn, as the publisher does (lz4, 50 ms batches); return number and bytes.
 
-        Args:
-            topic: the topic.
-            messages: the values.
-            headers: the headers of each message.
-            partitions: the number of partitions, which are used in turn.
-            at_once: in one transaction, so that consumers of committed messages see all of them at one moment.
+        `at_once` writes one transaction, so that consumers of committed messages see all of them at one moment.
         """
         transaction: dict[str, Any] = {"transactional.id": f"fill-{topic}", "transaction.timeout.ms": 600_000}
-        producer = self.producer(**transaction if at_once else {})
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "compression.type": "lz4",
+                "linger.ms": 50,
+                "batch.num.messages": 10_000,
+                "queue.buffering.max.messages": 200_000,
+                **(transaction if at_once else {}),
+            }
+        )
         if at_once:
             producer.init_transactions(60)
             producer.begin_transaction()
@@ -208,12 +186,13 @@ class Testbed:
                     raise
                 time.sleep(0.2)
 
-    def run_child(self, name: str, **parameters: Any) -> dict[str, Any]:
+    def run_child(self, work: Measured, **parameters: Any) -> dict[str, Any]:
         """Run a measured process and return its result."""
-        return self.start_child(name, **parameters).finish()
+        return self.start_child(work, **parameters).finish()
 
-    def start_child(self, name: str, **parameters: Any) -> Child:
-        """Start a measured process."""
+    def start_child(self, work: Measured, **parameters: Any) -> Child:
+        """Start a process that calls a function of a module."""
+        name = f"{work.__module__}.{work.__qualname__}"
         self._children += 1
         out = self.folder / f"{self._children:03d}-{name}.json"
         shared_parameters = {

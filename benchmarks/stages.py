@@ -31,13 +31,13 @@ TURN_BATCHES = 100
 
 
 def time_json(workload: Workload, events: Sequence[bytes]) -> dict[str, float]:
-    """Time of JSON events by stage (µs per event)."""
+    """CPU time of JSON events by stage (µs per event)."""
     registry, title = workload.registry(), "JSON into columns (streams/events/json_decoder.py)"
     return _time(registry, JsonDecoder(registry), title, events, turn=TURN_EVENTS, poll=POLL_MESSAGES)
 
 
 def time_arrow(workload: Workload, messages: Sequence[bytes]) -> dict[str, float]:
-    """Time of Arrow messages by stage (µs per event)."""
+    """CPU time of Arrow messages by stage (µs per event)."""
     registry, title = workload.registry(), "Arrow into columns (streams/events/arrow_decoder.py)"
     return _time(registry, ArrowDecoder(registry), title, messages, turn=TURN_BATCHES, poll=MAX_ARROW_MESSAGES)
 

@@ -54,9 +54,9 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
         note = f"{EVENTS_PER_PANE:,} events each; bytes on disk after OPTIMIZE, all of it"
         for name, table in ((PANE, "panes"), (HOUR, "hourly")):
             n = int(client.rows(f"SELECT uniqExact(pane_start) FROM {table}")[0][0])
-            figures.add(STORAGE, name, _on_disk(client, table) / n / KB, "kB", f"{n} of {note}")
+            figures.add(STORAGE, name, bytes_on_disk(client, table) / n / KB, "kB", f"{n} of {note}")
         covered = int(client.rows("SELECT uniqExact(pane_start) FROM panes")[0][0])
-        stored_bytes = sum(_on_disk(client, table) for table in _RESULTS)
+        stored_bytes = sum(bytes_on_disk(client, table) for table in _RESULTS)
         figures.add(
             STORAGE, DAY, stored_bytes / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}"
         )
@@ -71,7 +71,7 @@ def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], p
     return offset + 1
 
 
-def _on_disk(client: Client, table: str) -> int:
+def bytes_on_disk(client: Client, table: str) -> int:
     """Bytes of a table's parts on disk after merging."""
     client.command(f"OPTIMIZE TABLE {table} FINAL")
     requested = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = "

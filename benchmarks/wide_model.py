@@ -68,7 +68,6 @@ def _wide(workload: Workload) -> Workload:
         msgspec.structs.replace(workload.baseline, dimensions=dimensions),
         workload.numbers,
         workload.texts,
-        workload.seed,
         workload.dimensions,
         choices=values,
     )
@@ -99,4 +98,4 @@ def _follow(monitor: ProcessorProcess, client: Client, panes: int, limit_s: floa
         time.sleep(POLL_INTERVAL_S)
     if not sealed:
         raise RuntimeError(f"no pane was judged within {limit_s:.0f} s, so that there are no figures")
-    return sealed, sample.peak_mib * 2**20 / 1e6, sample.cpu_s
+    return sealed, sample.peak_mb, sample.cpu_s

@@ -62,7 +62,6 @@ class Workload:
     baseline: Baseline
     numbers: tuple[str, ...]
     texts: tuple[str, ...]
-    seed: int
     dimensions: tuple[str, ...] = ()
     """Members of the request context by which the contract slices."""
     models: tuple[str, ...] = (MODEL,)
@@ -74,11 +73,11 @@ class Workload:
 
     def columns(self, n: int, stream: int) -> dict[str, NDArray[Any]]:
         """Draw the features and the score of n events; another `stream` gives other events."""
-        return _draw(self.numbers, self.texts, n, np.random.default_rng([self.seed, stream]))
+        return _draw(self.numbers, self.texts, n, np.random.default_rng([SEED, stream]))
 
     def context(self, names: Iterable[str], n: int, stream: int) -> dict[str, NDArray[Any]]:
         """Draw members of the request context of n events; earlier values are more frequent."""
-        rng = np.random.default_rng([self.seed, stream, 1])
+        rng = np.random.default_rng([SEED, stream, 1])
         return {name: _choose(self.choices[name], n, rng) for name in names}
 
     def each(self) -> Iterator[tuple[Contract, Baseline]]:
@@ -108,34 +107,19 @@ def make_workload(
     event_bytes: int = 0,
     pane_s: int = 60,
     windows: tuple[Window, ...] = Contract(model=MODEL).windows,
-    lateness_s: int = 120,
-    out_of_order_s: int = 60,
-    raw_share: float = 1.0,
     training_rows: int = TRAINING_ROWS,
-    seed: int = SEED,
+    **keys: Any,
 ) -> Workload:
     """Infer contract and baseline from a random table as `barograph infer` does.
 
-    Args:
-        folder: folder for the table.
-        numbers: number of numeric features.
-        texts: number of categorical features, which are also slice dimensions.
-        dimensions: number of members of the request context that are slice dimensions too (at most 4); does not change
-            the events.
-        models: number of models in the topic.
-        event_bytes: size to which JSON events are padded.
-        pane_s: the contract's pane length.
-        windows: the contract's windows.
-        lateness_s: the contract's lateness.
-        out_of_order_s: the contract's out-of-order time.
-        raw_share: the contract's `raw: share`.
-        training_rows: rows of the table.
-        seed: seed of all random values.
+    `texts` is the number of categorical features, which are also slice dimensions; `dimensions` that of members of the
+    request context that are slice dimensions too (at most 4), without a change of the events. JSON events are padded to
+    `event_bytes`. `keys` are further members of the contract.
     """
     number_names = tuple(f"{_NUMBERS[i % len(_NUMBERS)]}_{i:02d}" for i in range(numbers))
     text_names = tuple(_TEXTS)[:texts]
     path = folder / f"train-{numbers}-{texts}.parquet"
-    pq.write_table(pa.table(_draw(number_names, text_names, training_rows, np.random.default_rng([seed, 0]))), path)
+    pq.write_table(pa.table(_draw(number_names, text_names, training_rows, np.random.default_rng([SEED, 0]))), path)
     roles = Roles(score="score", slices=text_names)
     result = infer_file(
         InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=pane_s, windows=windows)
@@ -143,16 +127,14 @@ def make_workload(
     sliced = tuple(CONTEXT)[:dimensions]
     contract = msgspec.structs.replace(
         result.contract,
-        lateness_s=lateness_s,
-        out_of_order_s=out_of_order_s,
-        raw_share=raw_share,
+        **keys,
         slices=(*result.contract.slices, *(Slice(name=n, source=f"context.{n}", values=CONTEXT[n]) for n in sliced)),
     )
     # Training tables have no request context: its slices are compared with all training rows, as arms are.
     values = (SliceValues(name=n, source=f"context.{n}", values=CONTEXT[n], trained=False) for n in sliced)
     baseline = msgspec.structs.replace(result.baseline, dimensions=(*result.baseline.dimensions, *values))
     names = (MODEL,) if models == 1 else tuple(f"{MODEL}-{i:02}" for i in range(models))
-    return Workload(contract, baseline, number_names, text_names, seed, sliced, names, event_bytes)
+    return Workload(contract, baseline, number_names, text_names, sliced, names, event_bytes)
 
 
 def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> Iterator[bytes]:
@@ -193,11 +175,11 @@ def _notes(workload: Workload) -> list[dict[str, str]]:
     """`_NOTES` different sets of context members that pad an event to `event_bytes`."""
     if not workload.event_bytes:
         return [{}] * _NOTES
-    bare = Workload(workload.contract, workload.baseline, workload.numbers, workload.texts, workload.seed)
+    bare = Workload(workload.contract, workload.baseline, workload.numbers, workload.texts)
     missing = workload.event_bytes - len(next(json_events(bare, 1, 0, 0)))
     # `"note_00":"…",` is 13 characters around each text.
     length = 100
-    rng = np.random.default_rng([workload.seed, 2])
+    rng = np.random.default_rng([SEED, 2])
     return [
         {
             f"note_{k:02}": rng.choice(_ALPHABET, length - 13).tobytes().decode("ascii")

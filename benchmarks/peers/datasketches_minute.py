@@ -1,11 +1,7 @@
-"""Sketches of a minute with datasketches, for the peers without sketches of their own: per event and per batch.
-
-KLL with k = 200 per number, exact counts per category.
-"""
+"""KLL sketches (k = 200) of a minute with datasketches, for the peers without sketches: per event and per batch."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -19,38 +15,33 @@ from benchmarks.peers.child import MINUTE_MS, RANKS
 
 K = 200
 
-Row = tuple[int, tuple[float, ...], tuple[str, ...]]
-"""Event time in ms, numbers, texts."""
+Row = tuple[int, tuple[float, ...]]
+"""Event time in ms, numbers."""
 
 
 class Minute:
     """The sketches of one minute."""
 
-    __slots__ = ("_updates", "counts", "n", "sketches")
+    __slots__ = ("_updates", "n", "sketches")
 
-    def __init__(self, n_numbers: int, n_texts: int) -> None:
+    def __init__(self, n_numbers: int) -> None:
         self.sketches = [datasketches.kll_floats_sketch(K) for _ in range(n_numbers)]
-        self.counts: list[Counter[str]] = [Counter() for _ in range(n_texts)]
         self._updates = [sketch.update for sketch in self.sketches]
         self.n = 0
 
-    def add(self, numbers: Sequence[float], texts: Sequence[str]) -> None:
+    def add(self, numbers: Sequence[float]) -> None:
         """Add one event."""
         self.n += 1
         for update, value in zip(self._updates, numbers, strict=True):
             update(value)
-        for count, text in zip(self.counts, texts, strict=True):
-            count[text] += 1
 
-    def add_rows(self, numbers: Iterable[Sequence[float]], texts: Iterable[Sequence[str]]) -> None:
-        """Add many events; `numbers` and `texts` have one sequence per event."""
+    def add_rows(self, numbers: Iterable[Sequence[float]]) -> None:
+        """Add many events; `numbers` has one sequence per event."""
         for sketch, column in zip(self.sketches, zip(*numbers, strict=True), strict=True):
             values = np.array(column, dtype=np.float32)
             # Sketching sorted values takes a third of the time, and sorting is cheap.
             values.sort()
             sketch.update(values)
-        for count, words in zip(self.counts, zip(*texts, strict=True), strict=True):
-            count.update(words)
         self.n += len(values)
 
     def merge(self, other: Minute) -> None:
@@ -58,8 +49,6 @@ class Minute:
         self.n += other.n
         for own, theirs in zip(self.sketches, other.sketches, strict=True):
             own.merge(theirs)
-        for count, more in zip(self.counts, other.counts, strict=True):
-            count.update(more)
 
 
 class Minutes:
@@ -67,14 +56,13 @@ class Minutes:
 
     def __init__(self, parameters: JsonObject) -> None:
         self.numbers: list[str] = parameters["numbers"]
-        self.texts: list[str] = parameters["texts"]
         self.n_minutes: int = parameters["minutes"]
         self.events = 0
         self.by_start: dict[int, Minute] = {}
 
     def new(self) -> Minute:
         """An empty minute."""
-        return Minute(len(self.numbers), len(self.texts))
+        return Minute(len(self.numbers))
 
     def at(self, at_ms: int) -> Minute:
         """The minute of an event time."""
@@ -86,22 +74,21 @@ class Minutes:
 
     def add(self, row: Row) -> None:
         """Sketch one event."""
-        at_ms, numbers, texts = row
         self.events += 1
-        self.at(at_ms).add(numbers, texts)
+        self.at(row[0]).add(row[1])
 
     def add_batch(self, rows: Sequence[Row]) -> None:
         """Sketch many events, by minute."""
         self.events += len(rows)
         for start, subset in by_minute(rows).items():
-            self.at(start).add_rows([row[1] for row in subset], [row[2] for row in subset])
+            self.at(start).add_rows(row[1] for row in subset)
 
     def complete(self) -> bool:
         """Whether a minute after the requested ones has begun; events are in order of time."""
         return len(self.by_start) > self.n_minutes
 
     def result(self) -> JsonObject:
-        """Quantiles and counts of all requested minutes together, and the number of events per minute."""
+        """Quantiles of all requested minutes together, and the number of events per minute."""
         starts = sorted(self.by_start)[: self.n_minutes]
         whole = self.new()
         for start in starts:
@@ -115,7 +102,6 @@ class Minutes:
                 name: list(map(float, sketch.get_quantiles(RANKS, True)))
                 for name, sketch in zip(self.numbers, whole.sketches, strict=True)
             },
-            "categories": {name: dict(count) for name, count in zip(self.texts, whole.counts, strict=True)},
         }
 
 
@@ -131,22 +117,16 @@ def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:
     return result
 
 
-def row_decoder(parameters: JsonObject) -> Callable[[bytes], Row]:
+def row_decoder(numbers: Sequence[str]) -> Callable[[bytes], Row]:
     """Return a function that decodes JSON events with msgspec, into a struct with only the sketched fields."""
-    numbers = [name for name in parameters["numbers"] if name != "score"]
-    texts: list[str] = parameters["texts"]
-    features: list[Any] = [*((name, float) for name in numbers), *((name, str) for name in texts)]
-    inner: Any = msgspec.defstruct("Features", features, gc=False)
+    features = [name for name in numbers if name != "score"]
+    inner: Any = msgspec.defstruct("Features", [(name, float) for name in features], gc=False)
     outer: Any = msgspec.defstruct("Event", [("at", int), ("features", inner), ("score", float)], gc=False)
     decode = msgspec.json.Decoder(outer).decode
-    of_numbers = attrgetter(*(f"features.{name}" for name in numbers), "score")
-    # attrgetter needs at least two names to return a tuple.
-    of_texts = attrgetter(*(f"features.{name}" for name in texts)) if len(texts) > 1 else None
+    of_numbers = attrgetter(*(f"features.{name}" for name in features), "score")
 
     def row(data: bytes) -> Row:
         event = decode(data)
-        if of_texts is None:
-            return event.at, of_numbers(event), tuple(getattr(event.features, name) for name in texts)
-        return event.at, of_numbers(event), of_texts(event)
+        return event.at, of_numbers(event)
 
     return row

@@ -37,13 +37,7 @@ def install(name: str) -> None:
 
 
 def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: float = RUN_TIMEOUT_S) -> JsonObject:
-    """Run a program of a peer and return its result.
-
-    Args:
-        name: the peer.
-        parameters: of the program.
-        program: name of its module.
-        timeout_s: longest time of the program.
+    """Run a program of a peer, a module of its folder, and return its result.
 
     Raises:
         PeerError: the program failed or printed no result.
@@ -63,14 +57,7 @@ def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: 
 def run_uv(
     project: Path, command: str, *arguments: str, timeout_s: float, environ: Mapping[str, str] | None = None
 ) -> str:
-    """Run a command of uv in a project with an environment of its own, and return its output.
-
-    Args:
-        project: folder of the project, with its lock file.
-        command: `sync` or `run`.
-        arguments: of the command.
-        timeout_s: longest time.
-        environ: further variables.
+    """Run `sync` or `run` of uv in a project with an environment of its own, and return its output.
 
     Raises:
         PeerError: the command failed or took too long.

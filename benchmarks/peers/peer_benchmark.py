@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.children import faust_loop
 from benchmarks.measured_process import JsonObject
-from benchmarks.peers.barograph_result import read_panes
+from benchmarks.peers.barograph_result import read_result
 from benchmarks.peers.child import MINUTE_MS
-from benchmarks.peers.compare import Comparison, compare
+from benchmarks.peers.compare import compare
 from benchmarks.peers.environments import run
-from benchmarks.peers.psi import Arrays, PsiComparison, compare_psi, our_psi
-from benchmarks.peers.topic_contents import TopicContents, write_columns
+from benchmarks.peers.topic_contents import TopicContents
 from benchmarks.rates import rate, run_sketcher
 from benchmarks.stack import Testbed
 from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messages, json_events
@@ -78,16 +78,15 @@ class PeerBenchmark:
         starts = list(self.json.contents.minutes())
         self._frame, self._reference = testbed.folder / "peers-frame.npz", testbed.folder / "peers-reference.npz"
         self.json.contents.write(self._frame, starts[:FRAMES])
-        self._training = _training(testbed.folder, workload)
-        write_columns(self._reference, self._training)
-        self._our_psi: dict[int, dict[str, float]] = {}
+        np.savez(self._reference, **_training(testbed.folder, workload))
         self._rates: list[tuple[str, float]] = []
         """Title and events per CPU-second of each measurement, in order."""
-        self.compared: dict[str, Comparison | PsiComparison] = {}
+        self.compared: dict[str, str] = {}
+        """Title → description of the errors of its results."""
 
     def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
         topics = self._testbed.create_topics(PREFIX)
-        contents = TopicContents(self._workload)
+        contents = TopicContents(self._workload.numbers)
         self._testbed.fill(topics.predictions, contents.record(json_events(self._workload, events, *span)))
         # A window closes when the next minute begins.
         subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
@@ -96,7 +95,7 @@ class PeerBenchmark:
 
     def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
         topics = self._testbed.create_topics(ARROW_PREFIX)
-        contents = TopicContents(self._workload)
+        contents = TopicContents(self._workload.numbers)
         messages = contents.record_batches(arrow_messages(self._workload, events, *span))
         self._testbed.fill(topics.predictions, messages, ARROW_HEADERS)
         return Topic(ARROW_PREFIX, events, contents, topics.partials)
@@ -106,20 +105,19 @@ class PeerBenchmark:
         testbed = self._testbed
         begin = testbed.end_offset(topic.partials)
         result = run_sketcher(testbed, self._workload, topic.prefix, topic.events, database=DATABASE)
-        panes = read_panes(testbed, self._workload, topic.partials, begin)
-        if topic is self.json:
-            self._our_psi = our_psi(panes)
-        self._keep(title, result, compare(panes.result(), topic.contents))
+        self._append(
+            title, result, compare(read_result(testbed, self._workload, topic.partials, begin), topic.contents)
+        )
 
     def empty_loop(self) -> None:
         """Run Faust's empty loop on the events of a minute."""
         result = self._testbed.run_child(
-            "faust",
+            faust_loop,
             topic=f"{PREFIX}predictions",
             messages=self.json.events // MINUTES,
             group=f"empty-{uuid.uuid4().hex[:8]}",
         )
-        self._keep(EMPTY, result, None)
+        self._append(EMPTY, result, None)
 
     def measure(self, peer: Peer) -> None:
         """Run the program of a peer and compare its result.
@@ -128,7 +126,7 @@ class PeerBenchmark:
             PeerError: the program failed.
         """
         parameters = {
-            **self.json.contents.names(),
+            "numbers": self.json.contents.numbers,
             "way": peer.way,
             "minutes": peer.minutes,
             "bootstrap_servers": self._testbed.bootstrap_servers,
@@ -139,10 +137,8 @@ class PeerBenchmark:
             "reference": str(self._reference),
         }
         result = run(peer.name, parameters)
-        if "psi" in result:
-            self._keep(peer.title, result, compare_psi(result, self._training, self.json.contents, self._our_psi))
-        else:
-            self._keep(peer.title, result, compare(result, self.json.contents))
+        # Evidently reports PSI instead of quantiles, on bins of its own.
+        self._append(peer.title, result, None if "psi" in result else compare(result, self.json.contents))
 
     def rates(self, title: str) -> list[float]:
         """Events per CPU-second of each run of a program."""
@@ -158,11 +154,11 @@ class PeerBenchmark:
                 ratios.append(harmonic_mean([before, after]) / own)
         return ratios
 
-    def _keep(self, title: str, result: JsonObject, compared: Comparison | PsiComparison | None) -> None:
+    def _append(self, title: str, result: JsonObject, compared: str | None) -> None:
         self._rates.append((title, rate(result)))
         # Keep the first wrong comparison, otherwise the last one.
         before = self.compared.get(title)
-        if compared is not None and not (before is not None and before.wrong):
+        if compared is not None and (before is None or "WRONG" not in before):
             self.compared[title] = compared
 
 
@@ -184,8 +180,7 @@ def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
         raise RuntimeError(f"Kafka did not acknowledge {left} messages for {KEYED}")
 
 
-def _training(folder: Path, workload: Workload) -> Arrays:
-    """The training table of the baseline: numbers as doubles, texts as fixed-width strings."""
+def _training(folder: Path, workload: Workload) -> dict[str, Any]:
+    """The training table of the baseline, numbers as doubles."""
     table = pq.read_table(folder / f"train-{len(workload.numbers)}-{len(workload.texts)}.parquet")
-    result: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in workload.texts}
-    return result | {name: table[name].to_numpy().astype(np.float64) for name in (*workload.numbers, "score")}
+    return {name: table[name].to_numpy().astype(np.float64) for name in (*workload.numbers, "score")}

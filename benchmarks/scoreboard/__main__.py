@@ -16,7 +16,7 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from benchmarks.machine import describe_machine
 from benchmarks.scoreboard.data_sets import DATA_SETS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES
-from benchmarks.scoreboard.page import PAGE, RECORD, render_page
+from benchmarks.scoreboard.page import RECORD, render_page, write_page
 from benchmarks.scoreboard.results import Cell
 from benchmarks.scoreboard.scores import TRAFFIC, cell_json, score_in_database
 
@@ -63,8 +63,7 @@ def main() -> int:
     if not is_whole:
         print(render_page(record))
         return 0
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(render_page(record), encoding="utf-8")
+    write_page(record)
     return 0
 
 

@@ -78,14 +78,7 @@ class DataSet:
     """Returns the rows that the events repeat. None if events are drawn from one distribution, which never changes."""
 
     def stream(self, first_day: int, days: int, per_hour: float, rng: Rng) -> pa.Table:
-        """Draw the events of a range of days, in the order of their times.
-
-        Args:
-            first_day: number of the first day.
-            days: number of days.
-            per_hour: mean number of events per hour.
-            rng: random generator.
-        """
+        """Draw the events of a range of days, in the order of their times, at a mean rate."""
         return self.draw(first_day, days, int(rng.poisson(per_hour * 24 * days)), rng)
 
 

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from benchmarks.page import DOCS, replace_blocks
-from benchmarks.scoreboard.cell_tables import cells_table, incident_count, misses_table, off_time_table, paged_count
+from benchmarks.figures import markdown_table, replace_blocks
+from benchmarks.page import DOCS
 from benchmarks.scoreboard.data_sets import DATA_SETS
-from benchmarks.scoreboard.incidents import LASTS_DAYS
-from benchmarks.scoreboard.peer_tables import peer_table, quiet_peer_table, runs_table
-from benchmarks.scoreboard.quiet_tables import pages_table, streams_table
-from benchmarks.scoreboard.results import Cell, QuietStream
+from benchmarks.scoreboard.incidents import FAULT_CLASSES, LASTS_DAYS
+from benchmarks.scoreboard.results import Cell, PeerCell, PeerQuiet, PeerRun, QuietPage, QuietStream
 
 RECORD, PAGE = DOCS / "scoreboard.json", DOCS / "scoreboard.md"
 WITHIN_GOAL, RECALL_GOAL, FALSE_PAGES_GOAL = 0.8, 0.95, 1.0
+CORRELATED_PHI = 2.0
+"""φ from which the events of a field count as correlated."""
+LITTLE_TRAFFIC = 0.5
+"""Events after the start of an incident, relative to the mean, below which its traffic counts as little."""
+_MISS_TEXTS = {
+    "still firing": "a page of the field still fired when the incident began",
+    "too late": "the page came within a day after the incident",
+    "no page": "no page of the field",
+}
 
 Record = dict[str, Any]
+
+
+def write_page(record: Record) -> None:
+    """Write the record and the page."""
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render_page(record), encoding="utf-8")
 
 
 def render_page(record: Record) -> str:
@@ -33,62 +48,61 @@ def blocks(record: Record) -> dict[str, str]:
     quiet = [msgspec.convert(each, QuietStream) for each in record["quiet"]]
     peers = record["peers"]
     return {
-        "summary": "\n".join(_summary(record, cells, quiet)),
-        "cells": "\n\n".join(
-            "\n".join(cells_table(name, cells)) for name in DATA_SETS if any(cell.data_set == name for cell in cells)
-        ),
-        "misses": "\n".join(misses_table(cells)),
-        "off_time": "\n".join(off_time_table(cells)),
-        "quiet": "\n".join(streams_table(quiet)),
-        "quiet_pages": "\n".join(pages_table(quiet)),
-        "peers": "\n".join(peer_table(peers, cells)),
-        "peers_quiet": "\n".join(quiet_peer_table(peers, quiet)),
-        "peer_runs": "\n".join(runs_table(peers)),
+        "summary": _summary(record, cells, quiet),
+        "cells": "\n\n".join(_cells(name, cells) for name in DATA_SETS if any(each.data_set == name for each in cells)),
+        "misses": _misses(cells),
+        "off_time": _off_time(cells),
+        "quiet": _quiet_streams(quiet),
+        "quiet_pages": _quiet_pages(quiet),
+        "peers": _peer_cells(peers, cells),
+        "peers_quiet": _peer_quiet(peers, quiet),
+        "peer_runs": _peer_runs(peers),
         "machine": "\n".join(f"- {name}: {text}" for name, text in record["machine"].items()),
     }
 
 
-def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> Iterator[str]:
+def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> str:
     detectable = [cell for cell in cells if cell.is_detectable]
     others = [cell for cell in cells if not cell.is_detectable]
-    paged, incidents = paged_count(detectable), incident_count(detectable)
+    paged, incidents = _paged(detectable), _incidents(detectable)
     within = sum(cell.within for cell in detectable)
     mostly = [cell for cell in detectable if 2 * cell.within >= cell.incidents]
     central = [cell for cell in detectable if _has_median_within(cell)]
-    yield "| figure | value | goal | met |"
-    yield "|---|--:|--:|---|"
-    yield f"| cells; incidents in each | {len(cells)}; {record['repeats']} | | |"
-    yield f"| cells in which a page is predicted with 90% within {LASTS_DAYS} days | {len(detectable)} | | |"
-    yield f"| recall in these cells | {_share(paged, incidents)} | ≥ 95% | {_met(paged >= RECALL_GOAL * incidents)} |"
-    yield f"| recall in the other cells | {_share(paged_count(others), incident_count(others))} | | |"
-    yield (
-        f"| cells whose median page is within the predicted 10–90% interval | {_share(len(central), len(detectable))} "
-        f"| ≥ 80% | {_met(len(central) >= WITHIN_GOAL * len(detectable))} |"
+    pages = [page for each in quiet for page in each.pages]
+    days, n_false = max(1, sum(each.days for each in quiet)), sum(page.is_false for page in pages)
+    n_early = sum(page.is_false and page.day <= 30 for page in pages)
+    rate = 30 * n_false / days
+    has_recall, is_within = paged >= RECALL_GOAL * incidents, len(central) >= WITHIN_GOAL * len(detectable)
+    per_30 = "per model and 30 days without faults"
+    wrong = sum(sum(cell.wrong_pages.values()) for cell in cells)
+    rows = (
+        ("cells; incidents in each", f"{len(cells)}; {record['repeats']}"),
+        (f"cells in which a page is predicted with 90% within {LASTS_DAYS} days", str(len(detectable))),
+        ("recall in these cells", _share(paged, incidents), "≥ 95%", has_recall),
+        ("recall in the other cells", _share(_paged(others), _incidents(others))),
+        (
+            "cells whose median page is within the predicted 10–90% interval",
+            *(_share(len(central), len(detectable)), "≥ 80%", is_within),
+        ),
+        ("pages within the predicted 10–90% interval", _share(within, paged)),
+        ("cells with at least half of their pages within it", _share(len(mostly), len(detectable))),
+        ("pages for another field in an incident", str(wrong)),
+        ("guard: from page to degraded", _reactions(cells)),
+        (f"false pages {per_30}", f"{rate:.2f} ({n_false} in {days} days)", "≤ 1", rate <= FALSE_PAGES_GOAL),
+        ("the same in the first 30 days", f"{n_early / max(1, len(quiet)):.2f} ({n_early})"),
+        (
+            f"pages of a real change in the data, {per_30}",
+            f"{30 * (len(pages) - n_false) / days:.2f} ({len(pages) - n_false})",
+        ),
+        (f"all pages {per_30}", f"{30 * len(pages) / days:.2f}"),
+        ("time of the whole run", f"{record['seconds']:,} s", "≤ 3,600 s", record["seconds"] <= 3_600),
     )
-    yield f"| pages within the predicted 10–90% interval | {_share(within, paged)} | | |"
-    yield f"| cells with at least half of their pages within it | {_share(len(mostly), len(detectable))} | | |"
-    yield f"| pages for another field in an incident | {sum(sum(cell.wrong_pages.values()) for cell in cells)} | | |"
-    yield f"| guard: from page to degraded | {_reactions(cells)} | | |"
-    days = sum(each.days for each in quiet)
-    n_false = sum(page.is_false for each in quiet for page in each.pages)
-    n_real = sum(not page.is_false for each in quiet for page in each.pages)
-    rate = 30 * n_false / max(1, days)
-    yield (
-        f"| false pages per model and 30 days without faults | {rate:.2f} ({n_false} in {days} days) | ≤ 1 "
-        f"| {_met(rate <= FALSE_PAGES_GOAL)} |"
-    )
-    n_early = sum(page.is_false and page.day <= 30 for each in quiet for page in each.pages)
-    yield f"| the same in the first 30 days | {n_early / max(1, len(quiet)):.2f} ({n_early}) | | |"
-    yield (
-        f"| pages of a real change in the data, per model and 30 days without faults "
-        f"| {30 * n_real / max(1, days):.2f} ({n_real}) | | |"
-    )
-    yield f"| all pages per model and 30 days without faults | {30 * (n_false + n_real) / max(1, days):.2f} | | |"
-    yield f"| time of the whole run | {record['seconds']:,} s | ≤ 3,600 s | {_met(record['seconds'] <= 3_600)} |"
+    filled = ((name, value, *(_met(*goal) if goal else ("", ""))) for name, value, *goal in rows)
+    return markdown_table(("figure", "value", "goal", "met"), filled, "lrrl")
 
 
-def _met(is_met: bool) -> str:
-    return "yes" if is_met else "**no**"
+def _met(goal: Any, is_met: Any) -> tuple[str, str]:
+    return str(goal), "yes" if is_met else "**no**"
 
 
 def _reactions(cells: list[Cell]) -> str:
@@ -109,3 +123,179 @@ def _has_median_within(cell: Cell) -> bool:
 
 def _share(part: int, whole: int) -> str:
     return f"{part}/{whole} ({part / whole:.1%})" if whole else "–"
+
+
+def _paged(cells: list[Cell]) -> int:
+    return sum(each is not None for cell in cells for each in cell.hours)
+
+
+def _incidents(cells: list[Cell]) -> int:
+    return sum(cell.incidents for cell in cells)
+
+
+# ------------------------------------------------------------------------------------------------------ cells
+
+
+def _cells(name: str, cells: list[Cell]) -> str:
+    """Return the table of one data set: recall, median and p90 of the hours, and the predicted interval."""
+    own = [cell for cell in cells if cell.data_set == name]
+    rates = sorted({cell.per_hour for cell in own})
+    rows = []
+    for fault in FAULT_CLASSES:
+        for magnitude in FAULT_CLASSES[fault]:
+            of_rate = {cell.per_hour: cell for cell in own if (cell.fault, cell.magnitude) == (fault, magnitude)}
+            if of_rate:
+                texts = [_cell(of_rate[rate]) if rate in of_rate else "" for rate in rates]
+                rows.append((fault, next(iter(of_rate.values())).field, f"{magnitude:g}", *texts))
+    head = ("fault", "field", "magnitude", *(f"{rate:,.0f} an hour" for rate in rates))
+    return f"**{name}**: {DATA_SETS[name].description}.\n\n{markdown_table(head, rows, 'llr' + 'l' * len(rates))}"
+
+
+def _cell(cell: Cell) -> str:
+    paged = [each for each in cell.hours if each is not None]
+    times = " ".join(f"{np.quantile(paged, u, method='higher'):.1f}" for u in (0.5, 0.9)) if paged else "– –"
+    return f"{len(paged)}/{cell.incidents} · {times} · {_interval(cell)}"
+
+
+def _interval(cell: Cell) -> str:
+    low, _, high = cell.predicted
+    if low is None:
+        return "never"
+    return f"{low:.1f}–{high:.1f}" if high is not None else f"{low:.1f}–?"
+
+
+def _key(cell: Cell) -> tuple[str, ...]:
+    return cell.data_set, f"{cell.per_hour:,.0f}", cell.fault, f"{cell.magnitude:g}"
+
+
+def _misses(cells: list[Cell]) -> str:
+    """List all cells in which an incident did not page, those with a predicted page first."""
+    missing = sorted((cell for cell in cells if cell.recall < 1.0), key=lambda cell: not cell.is_detectable)
+    rows = ((*_key(each), f"{_paged([each])}/{each.incidents}", _interval(each), miss_reason(each)) for each in missing)
+    head = ("data set", "events an hour", "fault", "magnitude", "paged", "predicted", "reason")
+    return markdown_table(head, rows, "lrlrrll")
+
+
+def miss_reason(cell: Cell) -> str:
+    """Say why incidents of a cell did not page."""
+    if not cell.is_large_enough:
+        return "too small: no traffic gives a page with 90%"
+    if cell.predicted[0] is None:
+        return f"too few independent events: {cell.independent:,.0f} in a day, φ {cell.phi:.3g}"
+    if not cell.is_detectable:
+        return f"predicted with less than 90%: {cell.independent:,.0f} independent events in a day"
+    kinds = Counter(each.miss for each in cell.results if each.hours is None)
+    texts = [f"{n} × {_MISS_TEXTS[kind]}" for kind, n in kinds.items()]
+    if cell.wrong_pages:
+        texts.append(f"other fields paged: {', '.join(f'{n} × {name}' for name, n in cell.wrong_pages.items())}")
+    return "; ".join([*texts, *_circumstances(cell)])
+
+
+def _off_time(cells: list[Cell]) -> str:
+    """List the cells with a predicted page of whose incidents fewer than half paged within the interval."""
+    rows = []
+    for cell in cells:
+        if cell.is_detectable and 2 * cell.within < cell.incidents:
+            hours = ", ".join("–" if each is None else f"{each:.1f}" for each in cell.hours)
+            rows.append((*_key(cell), hours, _interval(cell), "; ".join([_side(cell), *_circumstances(cell)])))
+    head = ("data set", "events an hour", "fault", "magnitude", "hours", "predicted", "reason")
+    return markdown_table(head, rows, "lrlrlll")
+
+
+def _side(cell: Cell) -> str:
+    low, _, high = (0.0 if each is None else each for each in cell.predicted)
+    early = sum(each is not None and each < low for each in cell.hours)
+    late = sum(each is None or each > high for each in cell.hours)
+    return " and ".join(f"{n} {text}" for n, text in ((early, "earlier"), (late, "later or never")) if n)
+
+
+def _circumstances(cell: Cell) -> Iterator[str]:
+    """Name what the prediction does not assume: correlated events and traffic that is not constant."""
+    if cell.phi >= CORRELATED_PHI:
+        yield f"correlated events: φ {cell.phi:.3g}, {cell.independent:,.0f} independent ones in a day"
+    quiet = sum(each.traffic < LITTLE_TRAFFIC for each in cell.results)
+    if quiet:
+        yield f"{quiet} began with less than half of the mean traffic"
+
+
+# ------------------------------------------------------------------------------------------------------ without faults
+
+
+def _quiet_streams(streams: list[QuietStream]) -> str:
+    head = ("data set", "events an hour", "days", "φ of the field of faults in a day", "false pages")
+    rows = []
+    for each in streams:
+        n_false = sum(page.is_false for page in each.pages)
+        counts = f"{each.days}", f"{each.phi:.3g}", f"{n_false}", f"{len(each.pages) - n_false}"
+        rows.append((each.data_set, f"{each.per_hour:,.0f}", *counts))
+    return markdown_table((*head, "of a real change"), rows, "lrrrrr")
+
+
+def _quiet_pages(streams: list[QuietStream]) -> str:
+    head = ["data set", "events an hour", "day", "rule", "field", "window", "class", "p of the source's rows"]
+    rows = [
+        (
+            stream.data_set,
+            f"{stream.per_hour:,.0f}",
+            f"{page.day:.1f}",
+            page.rule,
+            page.field,
+            page.window,
+            *_class(page),
+        )
+        for stream in streams
+        for page in stream.pages
+    ]
+    return markdown_table([*head, "training days"], rows, "lrrlllllr")
+
+
+def _class(page: QuietPage) -> tuple[str, str, str]:
+    if page.evidence is None:
+        return "false: the stream does not change", "–", "–"
+    name = "false: no change shown" if page.is_false else "real change"
+    evidence = page.evidence
+    return name, f"{evidence.p_value:.0e} ({evidence.n} rows, φ {evidence.phi:.2g})", str(evidence.training_days)
+
+
+# ------------------------------------------------------------------------------------------------------ peers
+
+
+def _peer_cells(peers: Record, cells: list[Cell]) -> str:
+    """Compare what peers detect with what pages, over all data sets."""
+    results = [msgspec.convert(each, PeerCell) for each in peers["cells"]]
+    names = list(dict.fromkeys(each.peer for each in results))
+    own = [cell for cell in cells if cell.per_hour == peers["per_hour"]]
+    rows = []
+    for fault, magnitude in dict.fromkeys((cell.fault, cell.magnitude) for cell in own):
+        texts = [_detections(own, fault, magnitude)]
+        texts += [_detections([each for each in results if each.peer == name], fault, magnitude) for name in names]
+        rows.append((fault, f"{magnitude:g}", *texts))
+    return markdown_table(("fault", "magnitude", "pages", *names), rows, "lrr" + "r" * len(names))
+
+
+def _detections(results: list[Cell] | list[PeerCell], fault: str, magnitude: float) -> str:
+    hours = [hours for each in results if (each.fault, each.magnitude) == (fault, magnitude) for hours in each.hours]
+    times = [each for each in hours if each is not None]
+    if not hours:
+        return "–"
+    return f"{len(times)}/{len(hours)}" + (f", {np.median(times):.1f}" if times else "")
+
+
+def _peer_quiet(peers: Record, streams: list[QuietStream]) -> str:
+    """Return the days without faults on which a peer calls a column drifted, beside the pages of the same streams."""
+    quiet = [msgspec.convert(each, PeerQuiet) for each in peers["quiet"]]
+    names = list(dict.fromkeys(each.peer for each in quiet))
+    rows = []
+    for data_set in dict.fromkeys(each.data_set for each in quiet):
+        own = [each for each in streams if (each.data_set, each.per_hour) == (data_set, peers["per_hour"])]
+        pages = "".join(f"{len(each.pages)} in {each.days} days" for each in own) or "–"
+        of_peer = {each.peer: f"{each.drifted_days}/{each.days}" for each in quiet if each.data_set == data_set}
+        rows.append((data_set, pages, *(of_peer.get(name, "–") for name in names)))
+    return markdown_table(("data set", "pages, all", *names), rows, "lr" + "r" * len(names))
+
+
+def _peer_runs(peers: Record) -> str:
+    """Return the version and the seconds of each peer, or why it has no results."""
+    runs = [msgspec.convert(each, PeerRun) for each in peers["runs"]]
+    rows = ((each.peer, each.version or "–", f"{each.seconds:,.0f}", each.failure) for each in runs)
+    return markdown_table(("peer", "version", "seconds", ""), rows, "llrl")

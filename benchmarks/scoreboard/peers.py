@@ -17,17 +17,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from benchmarks.peers.child import CHUNK
 from benchmarks.peers.environments import PeerError, install, run
-from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, START_MS
+from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, FEATURES, START_MS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES, Incident, affected_field
-from benchmarks.scoreboard.page import PAGE, RECORD, render_page
-from benchmarks.scoreboard.peer_rows import chunked, day_numbers, overlapped_days, write_rows
-from benchmarks.scoreboard.peer_scores import PeerCell, PeerQuiet, PeerRun
+from benchmarks.scoreboard.page import RECORD, write_page
+from benchmarks.scoreboard.results import PeerCell, PeerQuiet, PeerRun
 from benchmarks.scoreboard.scores import TRAINING_DAYS, Streams, make_streams
 
 PER_HOUR = 200.0
+REFERENCE_ROWS = 10_000
+"""Training rows that a peer gets, at random, in the order of time."""
 TIMEOUT_S = 1_200.0
 """Longest time of a peer's program for one data set."""
 
@@ -120,8 +124,7 @@ def _store(name: str, result: PeerResult) -> None:
         others = [each for each in peers.get(kind, []) if each["peer"] != name]
         peers[kind] = sorted([*others, *map(asdict, rows)], key=lambda each: order.index(each["peer"]))
     peers["per_hour"] = PER_HOUR
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(render_page(record), encoding="utf-8")
+    write_page(record)
 
 
 def score_days(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
@@ -202,6 +205,60 @@ def _detect(peer: Peer, streams: Streams, table: pa.Table) -> dict[str, Any]:
 def _version(result: dict[str, Any]) -> str:
     [version] = result["versions"].values()
     return str(version)
+
+
+def write_rows(folder: Path, training: pa.Table, stream: pa.Table) -> dict[str, Any]:
+    """Write training rows and the rows to judge, and return the parameters that a peer's program takes."""
+    chosen = np.random.default_rng(1).choice(training.num_rows, min(REFERENCE_ROWS, training.num_rows), replace=False)
+    sample = training.take(pa.array(np.sort(chosen)))
+    reference = feature_arrays(sample.append_column(CHUNK, pa.array(day_numbers(sample))))
+    paths = {name: str(folder / f"{name}.npz") for name in ("reference", "stream")}
+    np.savez(paths["reference"], **reference)
+    np.savez(paths["stream"], **feature_arrays(stream))
+    texts = [name for name, values in reference.items() if values.dtype.kind == "U"]
+    numbers = [name for name in reference if name not in (*texts, CHUNK)]
+    return {**paths, "numbers": numbers, "texts": texts}
+
+
+def feature_arrays(table: pa.Table) -> dict[str, Any]:
+    """Return the features and the chunk as arrays: NaN and an empty text stand for null."""
+    result: dict[str, Any] = {}
+    for name in table.column_names:
+        if name.startswith(FEATURES) or name == CHUNK:
+            column = table[name]
+            is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            filled = pc.fill_null(column, "") if is_text else column
+            if pa.types.is_floating(column.type):
+                filled = pc.fill_null(column, float("nan"))
+            result[name.removeprefix(FEATURES)] = np.array(filled.to_pylist()) if is_text else filled.to_numpy()
+    return result
+
+
+def chunked(sources: Iterable[tuple[pa.Table, Iterable[int]]]) -> tuple[pa.Table, list[int]]:
+    """Return the rows of some days of some streams, each day as one chunk, and the number of chunks of each stream."""
+    parts: list[pa.Table] = []
+    n_chunks: list[int] = []
+    for table, days in sources:
+        number = day_numbers(table)
+        first = sum(n_chunks)
+        chosen = sorted(set(days))
+        n_chunks.append(len(chosen))
+        for i, day in enumerate(chosen):
+            rows = table.filter(pa.array(number == day))
+            parts.append(rows.append_column(CHUNK, pa.array(np.full(rows.num_rows, first + i))))
+    return pa.concat_tables(parts), n_chunks
+
+
+def day_numbers(table: pa.Table) -> np.ndarray[Any, Any]:
+    """Return the number of the day of each event."""
+    at_ms: np.ndarray[Any, Any] = table["at"].cast(pa.int64()).to_numpy()
+    return (at_ms - START_MS) // DAY_MS
+
+
+def overlapped_days(incident: Incident) -> range:
+    """Return the days that an incident overlaps."""
+    first = (incident.start_s * 1000 - START_MS) // DAY_MS
+    return range(first, (incident.end_s * 1000 - 1 - START_MS) // DAY_MS + 1)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,7 @@ class StreamReplay:
     """The first record of each state."""
 
     def reaction_s(self, page_s: int) -> float | None:
-        """Return the time from a page to the model's degraded state; None if it was degraded before.
-
-        Args:
-            page_s: when an instance began to fire, Unix seconds.
-        """
+        """Return the time from a page (Unix seconds) to the degraded state; None if the model was degraded before."""
         before = [each.state for each in self.guard if each.at_ms < page_s * 1000]
         if before and before[-1] == "degraded":
             return None
@@ -58,13 +54,7 @@ class StreamReplay:
 
 
 class StreamJudge:
-    """Judges streams of one contract and baseline.
-
-    Args:
-        client: a warehouse with the tables.
-        contract: windows and rules.
-        baseline: of the contract's fields.
-    """
+    """Judges streams of one contract and baseline."""
 
     def __init__(self, client: Client, contract: Contract, baseline: Baseline) -> None:
         self._client, self.contract = client, contract
@@ -102,11 +92,8 @@ class StreamJudge:
     def replay(self, name: str, start_s: int, counts: IntArray, known: FactTime = "judged") -> StreamReplay:
         """Judge a stream under the name of a model, and replay the field rules that page.
 
-        Args:
-            name: of the model.
-            start_s: start of the first pane, Unix seconds.
-            counts: of the stream, by pane.
-            known: when a rule knows a verdict: as soon as its window is sealed, or as soon as it ends, as in drills.
+        `start_s` is the start of the first pane of the counts. A rule knows a verdict as soon as its window is sealed,
+        or as soon as it ends, as in drills.
         """
         contract = msgspec.structs.replace(self.contract, model=name)
         series = self._series(contract, start_s, counts)

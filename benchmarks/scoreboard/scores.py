@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Contract
+from barograph.contract import Contract, Window
 
 from barograph_server.alerts.prediction.page_time import predict_pages
 from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.simulator import Episode
+from barograph_server.profiling.infer.infer import InferOptions, infer_table
+from barograph_server.profiling.infer.profile import Roles
+from barograph_server.profiling.infer.tables import memory_table
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
 from barograph_server.sketches.detection.effects import FieldShares, observed_shares
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Address, Client, connect
-from benchmarks.scoreboard.data_sets import DATA_SETS, DataSet
+from benchmarks.scoreboard.data_sets import DATA_SETS, FEATURES, DataSet
 from benchmarks.scoreboard.incidents import (
     CYCLE_DAYS,
     FAULT_CLASSES,
@@ -32,7 +35,6 @@ from benchmarks.scoreboard.incidents import (
     plant,
     stream_cycles,
 )
-from benchmarks.scoreboard.inference import PANE_S, WINDOWS, infer_model
 from benchmarks.scoreboard.replayed import StreamJudge, StreamReplay
 from benchmarks.scoreboard.results import Cell, IncidentResult, QuietPage, QuietStream
 from benchmarks.scoreboard.source_rows import SourceTest
@@ -43,6 +45,8 @@ TRAINING_DAYS = 60
 LEAST_DAYS = 30
 """Least length of production."""
 DAY_S = 86_400
+WINDOWS = (Window(3_600, 900), Window(86_400, 3_600))
+PANE_S = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,23 @@ class Streams:
     def faulty(self, fault: str) -> pa.Table:
         """The stream with all incidents of a class of faults."""
         return plant(self.quiet, self.data_set, fault, self.incidents[fault], self.contract, self.baseline)
+
+
+def infer_model(data_set: DataSet, training: pa.Table) -> tuple[Contract, Baseline]:
+    """Infer contract and baseline, with all fields critical and all other settings by default."""
+    columns = [name for name in training.column_names if name.startswith(FEATURES)]
+    fields = [name.removeprefix(FEATURES) for name in columns]
+    table = training.select(["at", *columns]).rename_columns(["at", *fields])
+    options = InferOptions(
+        table=None,  # type: ignore[arg-type]  # `infer_table` does not use it
+        model=data_set.name,
+        version="1",
+        roles=Roles(time="at", critical=frozenset(fields)),
+        pane_s=PANE_S,
+        windows=WINDOWS,
+    )
+    result = infer_table(memory_table(data_set.name, table), options)
+    return result.contract, result.baseline
 
 
 def make_streams(name: str, per_hour: float, repeats: int, faults: Sequence[str], seed: int) -> Streams:
@@ -130,16 +151,7 @@ def _phi(field: FieldBaseline) -> float:
 
 
 class FaultScorer:
-    """Scores the incidents of one class of faults in one stream.
-
-    Args:
-        streams: the data set.
-        per_hour: its events per hour.
-        fault: the class of faults.
-        layout: of the counts.
-        start_s: start of the first pane, Unix seconds.
-        counts: the stream with the faults, by pane.
-    """
+    """Scores the incidents of one class of faults in one stream, whose counts by pane contain the faults."""
 
     def __init__(
         self, streams: Streams, per_hour: float, fault: str, layout: Layout, start_s: int, counts: IntArray
@@ -149,12 +161,7 @@ class FaultScorer:
         self._field = _field(streams, affected_field(streams.data_set, fault))
 
     def cells(self, replay: StreamReplay, episodes: list[Episode]) -> Iterator[Cell]:
-        """Return one cell for each magnitude.
-
-        Args:
-            replay: of the stream with the faults.
-            episodes: without those that also come without the faults.
-        """
+        """Return one cell for each magnitude; `episodes` are those that do not come without the faults."""
         name, phi = self._field.name, _phi(self._field)
         for magnitude in FAULT_CLASSES[self._fault]:
             incidents = [each for each in self._streams.incidents[self._fault] if each.magnitude == magnitude]

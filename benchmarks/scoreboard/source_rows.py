@@ -52,13 +52,7 @@ class SourceEvidence:
 
 
 class SourceTest:
-    """Compares the source's rows in windows of a stream with its training rows.
-
-    Args:
-        judge: whose bins count the rows.
-        training: the source's rows of training, each once, with their times.
-        production: events with the column `SOURCE_ROW`, or the source's rows.
-    """
+    """Compares the source's rows in windows of a stream with its training rows, each once."""
 
     def __init__(self, judge: StreamJudge, training: pa.Table, production: pa.Table) -> None:
         self._judge, self._production = judge, production

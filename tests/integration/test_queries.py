@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.questions import questions
 from tests.support.pipeline import Pipeline
+from tests.support.query_page import questions
 from tests.support.shop_model import HOURS, SILENT_HOUR, Shop
 
 Row = tuple[Any, ...]

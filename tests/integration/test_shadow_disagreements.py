@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from barograph_server.warehouse.client import Client
-from benchmarks.questions import WRITTEN_MONDAY, questions
 from tests.support import scoring
+from tests.support.query_page import WRITTEN_MONDAY, questions
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 
 pytestmark = pytest.mark.engine

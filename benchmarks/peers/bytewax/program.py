@@ -30,7 +30,7 @@ class BytewaxRun:
     def __init__(self, parameters: JsonObject) -> None:
         self.parameters = parameters
         self.minutes = Minutes(parameters)
-        self.row = row_decoder(parameters)
+        self.row = row_decoder(parameters["numbers"])
         self.clock: Clock | None = None
         self.flow = Dataflow("peer")
         self.messages = kop.input(
@@ -53,7 +53,7 @@ class BytewaxRun:
         keyed = op.key_on("key", op.map("decode", self.messages, self.decode), lambda _: "all")
 
         def fold(minute: Minute, row: Row) -> Minute:
-            minute.add(row[1], row[2])
+            minute.add(row[1])
             return minute
 
         self.fold_windows(keyed, fold, lambda row: _utc(row[0]))
@@ -64,7 +64,7 @@ class BytewaxRun:
         def sketch(messages: list[Any]) -> Iterable[tuple[str, tuple[int, Minute]]]:
             for rows in by_minute([self.decode(message) for message in messages]).values():
                 minute = self.minutes.new()
-                minute.add_rows([row[1] for row in rows], [row[2] for row in rows])
+                minute.add_rows(row[1] for row in rows)
                 yield "all", (rows[-1][0], minute)
 
         def fold(minute: Minute, sketched: tuple[int, Minute]) -> Minute:

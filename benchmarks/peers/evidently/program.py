@@ -16,8 +16,8 @@ from benchmarks.peers.frames import by_minute, read_frame
 def main() -> None:
     """Run a report per minute and print every PSI."""
     parameters = read_parameters()
-    definition = DataDefinition(numerical_columns=parameters["numbers"], categorical_columns=parameters["texts"])
-    columns = [*parameters["numbers"], *parameters["texts"]]
+    definition = DataDefinition(numerical_columns=parameters["numbers"])
+    columns = parameters["numbers"]
     reference = Dataset.from_pandas(read_frame(Path(parameters["reference"]))[columns], data_definition=definition)
     frames = by_minute(read_frame(Path(parameters["frame"])), parameters["minutes"])
     report = Report([DataDriftPreset(columns=columns, method="psi")])

@@ -36,7 +36,7 @@ def main() -> None:
         stream_buffer_maxsize=2 * BATCH,
     )
     topic = app.topic(parameters["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
-    minutes, row = Minutes(parameters), row_decoder(parameters)
+    minutes, row = Minutes(parameters), row_decoder(parameters["numbers"])
 
     def end(clock: Clock) -> None:
         spent = clock.read()

@@ -36,7 +36,7 @@ class QuixStreamsRun:
 
     def frame(self) -> Any:
         """The decoded events of the topic with their event times."""
-        row = row_decoder(self.parameters)
+        row = row_decoder(self.parameters["numbers"])
 
         def decode(data: bytes) -> Row:
             if self.clock is None:
@@ -75,7 +75,7 @@ class QuixStreamsRun:
 
         def sketch(window: dict[str, Any]) -> None:
             rows = window["value"]
-            self.minutes.at(window["start"]).add_rows([row[1] for row in rows], [row[2] for row in rows])
+            self.minutes.at(window["start"]).add_rows(row[1] for row in rows)
             self.minutes.events = n_events
             if len(self.minutes.by_start) == self.minutes.n_minutes:
                 self.end()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import whylogs as why
-from whylogs.core.datatypes import Fractional, Integral, String
+from whylogs.core.datatypes import Fractional, Integral
 from whylogs.core.metrics import StandardMetric
 from whylogs.core.metrics.metrics import MetricConfig
 from whylogs.core.resolvers import MetricSpec, ResolverSpec
@@ -21,13 +21,12 @@ LEAN = MetricConfig(large_kll_k=False, kll_k=200)
 
 
 def lean_schema() -> DeclarativeSchema:
-    """A schema with KLL (k = 200) for numbers and frequent items for texts; no types, counts or distinct values."""
+    """A schema with KLL (k = 200) alone; no types, counts or distinct values."""
     numbers = [MetricSpec(StandardMetric.distribution.value, LEAN)]
     return DeclarativeSchema(
         [
             ResolverSpec(column_type=Integral, metrics=numbers),
             ResolverSpec(column_type=Fractional, metrics=numbers),
-            ResolverSpec(column_type=String, metrics=[MetricSpec(StandardMetric.frequent_items.value)]),
         ]
     )
 
@@ -55,17 +54,11 @@ def _result(parameters: JsonObject, frames: dict[int, Any], views: dict[int, Any
         "ranks": RANKS,
         "rank_error": float(sketches[first].normalized_rank_error(False)),
         "quantiles": {name: list(map(float, sketch.get_quantiles(RANKS))) for name, sketch in sketches.items()},
-        "categories": {name: _counts(whole, name) for name in parameters["texts"]},
     }
 
 
 def _sketch(view: Any, name: str) -> Any:
     return view.get_column(name).get_metric("distribution").kll.value
-
-
-def _counts(view: Any, name: str) -> dict[str, int]:
-    result = view.get_column(name).get_metric("frequent_items").to_summary_dict()["frequent_strings"]
-    return {item.value: int(item.est) for item in result}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-PAGE = Path(__file__).parents[1] / "docs" / "queries.md"
+PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
 WRITTEN_MONDAY = date(2026, 11, 9)
 """The Monday of the week in the page."""
 _QUESTION = re.compile(r"^### (\d+)\. (.+?)\n(.*?)^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
