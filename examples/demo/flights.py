@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Arms, Contract, ShadowTest, Slo, Window
-from barograph.contract.consumers import DeclaredConsumer
-from barograph.contract.upstream import DeclaredSource
+from barograph.contract import Arms, Contract, DeclaredConsumer, DeclaredSource, ShadowTest, Slo, Window
 
 from barograph_server.profiling.infer import InferOptions, Roles
 

@@ -10,6 +10,7 @@ import msgspec
 
 from barograph.contract import (
     CONFIDENCE,
+    CONSUMER_KINDS,
     CROSS,
     NUMERIC_TYPES,
     SECONDS_PER_HOUR,
@@ -20,13 +21,11 @@ from barograph.contract import (
     Slice,
     format_duration,
 )
-from barograph.contract.alerts_section import alert_check_failures
-from barograph.contract.consumers import consumer_faults
-from barograph.contract.evaluators_section import evaluator_failures
+from barograph.contract.check_alerts import alert_check_failures
+from barograph.contract.check_evaluators import evaluator_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
 from barograph.contract.label_values import flag_value, positive_value
 from barograph.contract.problems import ContractError, Problem, quoted
-from barograph.contract.upstream import source_faults
 from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
 
 TEXT_SOURCES = (f"{CONTEXT}.prompt_text", f"{CONTEXT}.answer_text")
@@ -104,6 +103,36 @@ def default_slice_source(name: str, fields: tuple[Field, ...]) -> str:
         if field.name == name and field.source.startswith((f"{FEATURES}.", f"{CONTEXT}.")):
             return field.source
     return "arm" if name == "arm" else f"{CONTEXT}.{name}"
+
+
+def with_sources(contract: Contract) -> Contract:
+    """Return a contract whose fields and slices have the default source if they have none."""
+    fields = tuple(
+        field if field.source else msgspec.structs.replace(field, source=default_source(field.name))
+        for field in contract.fields
+    )
+    slices = tuple(
+        dimension
+        if dimension.source
+        else msgspec.structs.replace(dimension, source=default_slice_source(dimension.name, fields))
+        for dimension in contract.slices
+    )
+    return msgspec.structs.replace(contract, fields=fields, slices=slices)
+
+
+def without_default_sources(contract: Contract) -> Contract:
+    """Return a contract whose fields and slices have no source if it is the default."""
+    bare = tuple(
+        msgspec.structs.replace(field, source="") if field.source == default_source(field.name) else field
+        for field in contract.fields
+    )
+    slices = tuple(
+        msgspec.structs.replace(dimension, source="")
+        if dimension.source == default_slice_source(dimension.name, contract.fields)
+        else dimension
+        for dimension in contract.slices
+    )
+    return msgspec.structs.replace(contract, fields=bare, slices=slices)
 
 
 class CheckFailure(msgspec.Struct, frozen=True):
@@ -507,15 +536,27 @@ def _consumers(contract: Contract) -> Iterator[CheckFailure]:
         if consumer.caller and not contract.caller:
             message = "needs caller of the contract, the member of events that names callers; write context.NAME"
             yield CheckFailure(("consumers", name, "caller"), message, (("caller",),))
-        for member, fault in consumer_faults(consumer, fields):
-            yield CheckFailure(("consumers", name, member) if member else ("consumers", name), fault)
+        kinds = [kind for kind in CONSUMER_KINDS if getattr(consumer, kind)]
+        if len(kinds) != 1:
+            text = "none is" if not kinds else f"{' and '.join(kinds)} are"
+            message = f"needs exactly one of {', '.join(CONSUMER_KINDS)}, and {text} set"
+            yield CheckFailure(("consumers", name), message)
+        yield from _listed_fields(consumer.fields, fields, ("consumers", name, "fields"))
 
 
 def _declared_sources(contract: Contract) -> Iterator[CheckFailure]:
     fields = frozenset(field.name for field in contract.fields)
     for name, source in contract.declared_sources.items():
-        for member, fault in source_faults(source, fields):
-            yield CheckFailure(("sources", name, member), fault)
+        path = ("sources", name, "fields")
+        if not source.fields:
+            yield CheckFailure(path, "is empty; name the fields that the source computes")
+        yield from _listed_fields(source.fields, fields, path)
+
+
+def _listed_fields(names: tuple[str, ...], fields: frozenset[str], path: Path) -> Iterator[CheckFailure]:
+    for name in names:
+        if name not in fields:
+            yield CheckFailure(path, f"{name!r} is no field of the contract; remove it, or correct its name")
 
 
 def _costs(contract: Contract) -> Iterator[CheckFailure]:

@@ -1,21 +1,19 @@
 """Kinds of values in a contract file: each reads YAML, describes its problems and has a JSON Schema.
 
-`barograph.contract.keys` composes them to the definition of the whole file. Reader, JSON Schema and documentation are
-derived from that definition.
+`barograph.contract.sections` composes them: the members of a struct are the keys of a section.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from barograph.contract import parse_duration
+from barograph.contract.durations import format_duration, parse_duration
 from barograph.contract.problems import Problem, quoted
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -68,6 +66,7 @@ class Diagnostics:
             return []
 
 
+@runtime_checkable
 class ValueKind(Protocol):
     """Reads and describes one value."""
 
@@ -117,6 +116,8 @@ def name_fault(name: str) -> str | None:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Suggest the known word that was probably meant, or list all known words."""
+    import difflib  # only errors need it
+
     words = list(known)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
@@ -278,6 +279,9 @@ class DurationKind(msgspec.Struct, frozen=True):
             "type": "string",
             "pattern": "^0*[0-9]{1,9}[smhd]$" if self.zero else "^0*[1-9][0-9]{0,8}[smhd]$",
         }
+
+    def write(self, seconds: int) -> str:
+        return format_duration(seconds) if seconds else "0s"
 
 
 class ListKind(msgspec.Struct, frozen=True):

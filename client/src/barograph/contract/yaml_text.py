@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 
-from barograph.contract import format_duration
+import msgspec
 
 _PLAIN = re.compile(r"[^\W\d_][\w./+-]*(?: [\w./+-]+)*")
 """Text that needs no quotes: its first character is alphabetic, and no other character has a meaning in YAML."""
@@ -19,7 +18,7 @@ def text_scalar(text: str) -> str:
     """Write text, in double quotes if it could be read as something else."""
     if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text) and not _UNPRINTABLE.search(text):
         return text
-    return escape(json.dumps(text, ensure_ascii=False))
+    return escape(msgspec.json.encode(text).decode())
 
 
 def escape(text: str) -> str:
@@ -43,11 +42,6 @@ def number_scalar(value: float | None) -> str:
         return mantissa
     fraction = "" if "." in mantissa else ".0"
     return f"{mantissa}{fraction}e{exponent}"
-
-
-def duration_scalar(seconds: int) -> str:
-    """Write a duration such as `15m`."""
-    return format_duration(seconds) if seconds else "0s"
 
 
 def flow_list(items: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import msgspec.inspect as types
 
-from barograph.contract.keys import json_schema as contract_schema
+from barograph.contract.file import json_schema as contract_schema
 from barograph.events import Label, Prediction
 
 FOLDER = Path(__file__).parent

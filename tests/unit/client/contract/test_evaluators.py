@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Arms, Contract
+from barograph.contract import Arms
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
@@ -51,18 +49,6 @@ evaluators:
         "helpful": Evaluator(judge="helpful.yaml", endpoint="small", anchors="helpful.jsonl", anchors_every_s=5_400),
     }
     assert parse_contract(dump_contract(contract)) == contract
-
-
-def test_the_id_depends_on_evaluators_only_where_they_are_set() -> None:
-    def id_with(**values: Any) -> str:
-        return Contract(model="m", evaluators={"a": Evaluator(**values)}).id
-
-    assert Contract(model="m").id == Contract(model="m", evaluators={}).id != id_with(check="refusal")
-    assert id_with(check="refusal") == id_with(check="refusal", promise=None) == "b3cd8a037c9f39fc"
-    assert id_with(check="refusal", promise=1) == id_with(check="refusal", promise=1.0) != "b3cd8a037c9f39fc"
-    judge = {"judge": "a.yaml", "endpoint": "e"}
-    assert id_with(**judge) == "58f52a7d479dc394", "the id that it had before anchors existed"
-    assert id_with(**judge, anchors="a.jsonl") != "58f52a7d479dc394"
 
 
 def test_problems_are_named() -> None:

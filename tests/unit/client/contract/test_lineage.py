@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from barograph.contract.consumers import DeclaredConsumer
+from barograph.contract import DeclaredConsumer, DeclaredSource
 from barograph.contract.file import dump_contract, parse_contract
 from barograph.contract.problems import ContractError
-from barograph.contract.upstream import DeclaredSource
 
 START = "contract: 1\nmodel: m\nfields:\n  seats: {type: int}\n"
 

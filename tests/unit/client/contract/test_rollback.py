@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Contract, Rollback
+from barograph.contract import Rollback
 
 ARMS = "arms: {shares: {answer@7: 0.9, answer@8: 0.1}}\n"
 HEAD = "contract: 1\nmodel: m\n"
@@ -30,11 +30,6 @@ def test_every_key_is_read_and_written() -> None:
     short = parse_contract(f"{HEAD}{ARMS}rollback: {{prompt: answer, margins: {{cost: 0}}, to: 7}}")
     assert short.rollback == Rollback(prompt="answer", margins={"cost": 0.0}, to="7")
     assert parse_contract(dump_contract(short)) == short
-
-
-def test_a_contract_without_the_section_keeps_its_id() -> None:
-    assert Contract(model="m").id == Contract(model="m", rollback=None).id
-    assert Contract(model="m").id != Contract(model="m", rollback=Rollback(prompt="a", margins={"errors": 0.1})).id
 
 
 def test_faults_are_named_with_their_line() -> None:
