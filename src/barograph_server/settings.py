@@ -348,9 +348,6 @@ class _SecretKind(msgspec.Struct, frozen=True):
     def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> str:
         raise Unreadable(f"this is a secret and does not belong in a file; set {self.variable} in the environment")
 
-    def schema(self) -> dict[str, Any]:
-        return {"not": {}}
-
 
 class _KafkaPropertiesKind(msgspec.Struct, frozen=True):
     """Properties of librdkafka. Their names hold dots, which TOML reads as nested tables."""
@@ -374,9 +371,6 @@ class _KafkaPropertiesKind(msgspec.Struct, frozen=True):
                 diagnostics.fail(here, value.line, "write bootstrap_servers at the top of the file instead")
             else:
                 yield name, value.text
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object"}
 
 
 _BOOTSTRAP = "bootstrap.servers"

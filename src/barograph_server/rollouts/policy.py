@@ -62,9 +62,6 @@ class _NoDrills:
     def read(self, node: Node, path: KeyPath, diagnostics: Diagnostics) -> None:
         raise Unreadable("this release has no drills, so none can be required; remove the key")
 
-    def schema(self) -> dict[str, object]:
-        return {}
-
 
 POLICY = RecordKind(
     (

@@ -22,6 +22,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("no_program_reads_formats_that_execute_code", CLI, "", "pd.read_pickle(x)"),
     ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.load(text)"),
     ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.unsafe_load(text)"),
+    ("a_key_of_the_contract_is_named_once", "client/src/barograph/contract/dump.py", "", "x = 'anchors_every'"),
     ("a_class_name_stands_for_one_thing", CLI, "", "def f():\n    class LazyGroup: ..."),
     ("every_package_has_a_level", "pyproject.toml", 'packages = ["src/', 'packages = ["sketches", "src/'),
     ("every_package_has_a_level", "src/barograph_server/" + "other", "", ""),

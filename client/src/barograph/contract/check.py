@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -42,22 +42,12 @@ MAX_SEARCHED_PANES = 10_000
 PERFORMANCE_METRICS = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier", "calibration_error"),
     "classes": (
-        "accuracy",
-        "precision_macro",
-        "recall_macro",
-        "f1_macro",
-        "precision_micro",
-        "recall_micro",
-        "f1_micro",
-        "auc_macro",
-        "log_loss",
-        "brier",
-        "calibration_error",
+        *("accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_micro", "recall_micro", "f1_micro"),
+        *("auc_macro", "log_loss", "brier", "calibration_error"),
     ),
     "number": ("mae", "rmse", "bias"),
 }
 """Performance metrics per kind of model, as returned by `label_kind`."""
-
 
 SHADOW_CRITERIA = {
     "binary": ("accuracy", "brier", "log_loss", "auc"),
@@ -107,32 +97,23 @@ def default_slice_source(name: str, fields: tuple[Field, ...]) -> str:
 
 def with_sources(contract: Contract) -> Contract:
     """Return a contract whose fields and slices have the default source if they have none."""
-    fields = tuple(
-        field if field.source else msgspec.structs.replace(field, source=default_source(field.name))
-        for field in contract.fields
-    )
-    slices = tuple(
-        dimension
-        if dimension.source
-        else msgspec.structs.replace(dimension, source=default_slice_source(dimension.name, fields))
-        for dimension in contract.slices
-    )
-    return msgspec.structs.replace(contract, fields=fields, slices=slices)
+    return _with_sources(contract, lambda source, default: source or default)
 
 
 def without_default_sources(contract: Contract) -> Contract:
     """Return a contract whose fields and slices have no source if it is the default."""
-    bare = tuple(
-        msgspec.structs.replace(field, source="") if field.source == default_source(field.name) else field
-        for field in contract.fields
-    )
-    slices = tuple(
-        msgspec.structs.replace(dimension, source="")
-        if dimension.source == default_slice_source(dimension.name, contract.fields)
-        else dimension
+    return _with_sources(contract, lambda source, default: "" if source == default else source)
+
+
+def _with_sources(contract: Contract, choose: Callable[[str, str], str]) -> Contract:
+    replace = msgspec.structs.replace
+    fields = [replace(field, source=choose(field.source, default_source(field.name))) for field in contract.fields]
+    known = tuple(field if field.source else old for field, old in zip(fields, contract.fields, strict=True))
+    slices = (
+        replace(dimension, source=choose(dimension.source, default_slice_source(dimension.name, known)))
         for dimension in contract.slices
     )
-    return msgspec.structs.replace(contract, fields=bare, slices=slices)
+    return replace(contract, fields=tuple(fields), slices=tuple(slices))
 
 
 class CheckFailure(msgspec.Struct, frozen=True):
@@ -146,9 +127,6 @@ class CheckFailure(msgspec.Struct, frozen=True):
 
 def check_contract(contract: Contract) -> None:
     """Check a contract that was created in code.
-
-    Args:
-        contract: The contract.
 
     Raises:
         ContractError: A check failed; `problems` names the keys as in a file.
@@ -580,15 +558,7 @@ def _criteria(
     by_kind: Mapping[str, tuple[str, ...]],
     unlabelled: tuple[str, ...],
 ) -> Iterator[CheckFailure]:
-    """Check the margins of a section: whether the model has each criterion, and raw events to count it from.
-
-    Args:
-        contract: the contract.
-        section: the key of the section.
-        margins: its margins.
-        by_kind: the criteria that need labels, by kind of model.
-        unlabelled: the criteria that need none.
-    """
+    """Check the margins of a section: whether the model has each criterion, and raw events to count it from."""
     if margins and contract.raw_share == 0:
         message = "are counted from raw events; write raw: all or raw: {share: 0.1}, or remove them"
         yield CheckFailure((section, "margins"), message, (("raw",),))

@@ -38,11 +38,7 @@ def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[
     alerts = contract.alerts
     yield from _window_failures(contract, alerts, ("alerts", "windows"))
     if alerts.every_s is not None and alerts.every_s % 10:
-        yield (
-            ("alerts", "every"),
-            "is not a multiple of ten seconds, which Grafana requires; write 1m",
-            (),
-        )
+        yield ("alerts", "every"), "is not a multiple of ten seconds, which Grafana requires; write 1m", ()
     for name, rule in alerts.rules.items():
         path: Path = ("alerts", "rules", name)
         if name not in RULES:
@@ -148,10 +144,6 @@ def applies_to(name: str, field: Field) -> bool:
     """Whether a rule with an instance per field applies to this field.
 
     Latency has a rule of its own. A field that its `pii` drops is null in every event.
-
-    Args:
-        name: The rule.
-        field: The field.
     """
     if field.pii == "drop" or field.source == "latency_ms":
         return False

@@ -19,9 +19,6 @@ def format_duration(seconds: int) -> str:
 def parse_duration(text: str) -> int:
     """Convert `15m`, `1h`, `2d` or `90s` to seconds.
 
-    Args:
-        text: The duration.
-
     Raises:
         ValueError: The text is not a whole number followed by s, m, h or d.
     """

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -79,17 +79,16 @@ class RawShareKind(msgspec.Struct, frozen=True):
             return 1.0 if node.text == "all" else 0.0
         if not isinstance(node, MappingNode):
             raise Unreadable("write all, none or {share: 0.1}")
-        part: _RawPart = SectionKind(_RawPart).read(node, path, diagnostics)
+        part: RawPart = SectionKind(RawPart).read(node, path, diagnostics)
         return part.share
 
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"enum": ["all", "none"]}, SectionKind(_RawPart).schema()]}
-
     def write(self, share: float) -> str:
-        return {0.0: "none", 1.0: "all"}.get(share) or SectionKind(_RawPart).write(_RawPart(share))
+        return {0.0: "none", 1.0: "all"}.get(share) or SectionKind(RawPart).write(RawPart(share))
 
 
-class _RawPart(msgspec.Struct, frozen=True):
+class RawPart(msgspec.Struct, frozen=True):
+    """Part of the raw events."""
+
     share: Annotated[Share, "The share that is stored.", "0.1"]
 
 
@@ -106,9 +105,6 @@ class RangeKind(msgspec.Struct, frozen=True):
             for position, item in enumerate(node.items)
         )
         return {"low": low, "high": high}
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}
 
     def write(self, limits: Mapping[str, float]) -> str:
         return flow_list(number_scalar(limits.get(side)) for side in ("low", "high"))
@@ -127,9 +123,6 @@ class DayKind(msgspec.Struct, frozen=True):
             raise Unreadable(f"{quoted(text)} is not a day; write one such as 2026-11-29")
         return text
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "format": "date"}
-
 
 class PositiveClassKind(msgspec.Struct, frozen=True):
     """The class that the score is the probability of: true or false without quotes, or text."""
@@ -138,9 +131,6 @@ class PositiveClassKind(msgspec.Struct, frozen=True):
         if isinstance(node, ScalarNode) and node.is_plain and node.text in ("true", "false"):
             return node.text == "true"
         return EventValueKind().read(node, path, diagnostics)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": ["boolean", "string", "number"]}
 
 
 class Window(msgspec.Struct, frozen=True, order=True):

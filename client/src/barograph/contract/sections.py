@@ -81,9 +81,6 @@ class SectionKind(msgspec.Struct, frozen=True):
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> Any:
         return build(self.struct, record_of(self.struct).read(node, path, diagnostics))
 
-    def schema(self) -> dict[str, Any]:
-        return record_of(self.struct).schema()
-
     def write(self, value: msgspec.Struct) -> str:
         return flow_map(settings(value))
 
@@ -111,10 +108,6 @@ class NamedKind(msgspec.Struct, frozen=True):
                 if (*path, position) in diagnostics.failed:
                     diagnostics.failed.add((*path, item.text))
         return {name: {} for name in names}
-
-    def schema(self) -> dict[str, Any]:
-        sections = MapKind(record_of(self.struct)).schema()
-        return {"anyOf": [ListKind(NameKind(), is_distinct=True).schema(), sections]} if self.short else sections
 
 
 class MemberKey(msgspec.Struct, frozen=True):
