@@ -28,12 +28,14 @@ from barograph.contract.kinds import (
     FlagKind,
     IntegerKind,
     Key,
+    ListKind,
     RecordKind,
     TextKind,
     Unreadable,
     ValueKind,
 )
 from barograph.contract.problems import ContractError, quoted
+from barograph.contract.sections import NamedKind
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 from barograph.contract.yaml_tree import read_tree
 
@@ -457,8 +459,10 @@ def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
         (sections.setdefault(section, {}) if section else sections)[name] = value
 
 
-def _environ_node(kind: ValueKind, text: str) -> ScalarNode:
-    """Make a node of a variable's text; `1` and `0` are flags too. Only text can be empty."""
+def _environ_node(kind: ValueKind, text: str) -> Node:
+    """Make a node of a variable's text; `1` and `0` are flags too. Only text can be empty. Lists and maps are YAML."""
+    if isinstance(kind, ListKind | NamedKind):
+        return read_tree(text, "environment")
     if isinstance(kind, FlagKind):
         text = {"1": "true", "0": "false"}.get(text, text)
     node = ScalarNode(text, True, 0)

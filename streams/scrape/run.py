@@ -44,7 +44,7 @@ def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Re
         ProcessorError: the targets cannot be read, or ClickHouse refuses rows.
     """
     log = structlog.get_logger().bind(processor="scrape", instance=settings.instance)
-    targets = scrape.parsed_targets()
+    targets = scrape.checked_targets()
     for target in targets:
         if scrape.token and not target.secure and not is_loopback(target.host):
             log.warning("token is not encrypted", target=target.instance, action="Use https for this target.")

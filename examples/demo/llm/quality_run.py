@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import shutil
 import time
@@ -95,7 +96,7 @@ class QualityDemo(ModelDemo):
             apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], reason="the demo")
         variables = {
             variable_of("evaluator.folder"): str(evaluators),
-            variable_of("evaluator.endpoints"): f"small={VERSION}@{model.url}",
+            variable_of("evaluator.endpoints"): json.dumps({"small": {"model": VERSION, "url": model.url}}),
         }
         self._start_processors(settings, (*KINDS, "evaluator"), variables)
         documents = read_documents()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -88,10 +89,10 @@ class LlmDemo(ModelDemo):
         variables = {
             variable_of("otlp.port"): str(port),
             variable_of("otlp.wait_s"): "1",
-            variable_of("scrape.targets"): f"{MODEL}={model.root_url}/metrics",
+            variable_of("scrape.targets"): json.dumps([{"model": MODEL, "url": f"{model.root_url}/metrics"}]),
             variable_of("scrape.interval_s"): "5",
             variable_of("evaluator.folder"): str(EVALUATORS_FOLDER),
-            variable_of("evaluator.endpoints"): f"small={VERSION}@{model.url}",
+            variable_of("evaluator.endpoints"): json.dumps({"small": {"model": VERSION, "url": model.url}}),
         }
         self._start_processors(settings, (*KINDS, "otlp", "guard", "scrape", "evaluator"), variables)
         bot = self._start_bot(settings, model, port, origin_s)
