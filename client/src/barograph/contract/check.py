@@ -641,21 +641,16 @@ def _text(contract: Contract) -> Iterator[CheckFailure]:
 
 
 def _thresholds(contract: Contract) -> Iterator[CheckFailure]:
-    psi, rates = contract.thresholds, contract.rate_thresholds
-    minor: Path = ("thresholds", "psi", "minor")
-    major: Path = ("thresholds", "psi", "major")
-    clear: Path = ("thresholds", "psi", "clear")
-    if psi.minor > psi.major:
-        yield CheckFailure(
-            minor, f"{psi.minor:g} is above major ({psi.major:g}); write the smaller one", (minor, major)
-        )
+    psi = contract.thresholds
+    for name, thresholds in (("psi", psi), ("rates", contract.rate_thresholds)):
+        minor, major = ("thresholds", name, "minor"), ("thresholds", name, "major")
+        if thresholds.minor > thresholds.major:
+            message = f"{thresholds.minor:g} is above major ({thresholds.major:g}); write the smaller one"
+            yield CheckFailure(minor, message, (minor, major))
     if psi.clear > psi.major:
         message = f"{psi.clear:g} is above major ({psi.major:g}), so alerts would clear as they fire; write less"
-        yield CheckFailure(clear, message, (clear, major))
-    minor, major = ("thresholds", "rates", "minor"), ("thresholds", "rates", "major")
-    if rates.minor > rates.major:
-        message = f"{rates.minor:g} is above major ({rates.major:g}); write the smaller one"
-        yield CheckFailure(minor, message, (minor, major))
+        clear = ("thresholds", "psi", "clear")
+        yield CheckFailure(clear, message, (clear, ("thresholds", "psi", "major")))
     if not 0 <= contract.raw_share <= 1:
         yield CheckFailure(("raw",), f"the share {contract.raw_share:g} is outside [0, 1]; write all, none or 0.1")
     if contract.slo.latency_share is not None and contract.slo.latency_ms is None:

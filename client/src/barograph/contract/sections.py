@@ -7,7 +7,7 @@ the documentation, and is the example of a key that has no default. Members with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Protocol, Union, get_args, get_origin, runtime_checkable
@@ -20,6 +20,7 @@ from barograph.contract.kinds import (
     DurationKind,
     EventValueKind,
     FlagKind,
+    IntegerKind,
     Key,
     ListKind,
     MapKind,
@@ -182,13 +183,7 @@ def record_of(struct: type[msgspec.Struct]) -> RecordKind:
 
 
 def build(struct: type[msgspec.Struct], values: Mapping[str, Any], **members: Any) -> Any:
-    """Build a section from the values that were read. Unreadable values get their defaults, or are empty.
-
-    Args:
-        struct: The section.
-        values: The values by key.
-        members: Members that are no keys.
-    """
+    """Build a section from values by key, and further members. What is missing has its default, or is empty."""
     for each in keys_of(struct):
         key, section = each.key, values.get(each.group, {}) if each.group else values
         if key.name in section:
@@ -199,32 +194,29 @@ def build(struct: type[msgspec.Struct], values: Mapping[str, Any], **members: An
 
 
 def _blank(kind: ValueKind) -> Any:
-    if isinstance(kind, ChoiceKind):
-        return kind.words[0]
-    if isinstance(kind, ListKind):
-        return ()
-    if isinstance(kind, MapKind):
-        return {}
-    return 0 if isinstance(kind, DurationKind | NumberKind) else ""
+    match kind:
+        case ChoiceKind(words):
+            return words[0]
+        case ListKind():
+            return ()
+        case MapKind():
+            return {}
+        case DurationKind() | IntegerKind() | NumberKind():
+            return 0
+    return ""
 
 
-def entries(section: msgspec.Struct) -> Iterator[tuple[Key, Any]]:
+def entries(section: msgspec.Struct) -> list[tuple[Key, Any]]:
     """List the keys of a section to write, with their values: those without a default, changed or marked as `SHOWN`.
 
-    The value of a group is a map from its keys to their written values.
+    The value of a group is a map from its keys to their values.
     """
-    groups: dict[str, dict[str, str]] = {}
-    members = keys_of(type(section))
-    for each in members:
+    values: dict[str, Any] = {}
+    for each in keys_of(type(section)):
         value = getattr(section, each.member)
         if each.is_shown or value != each.default:
-            groups.setdefault(each.group, {})[each.key.name] = value
-    record = {key.name: key for key in record_of(type(section)).keys}
-    for name, key in record.items():
-        if name in groups:
-            yield key, groups[name]
-        elif name in groups.get("", {}):
-            yield key, groups[""][name]
+            (values.setdefault(each.group, {}) if each.group else values)[each.key.name] = value
+    return [(key, values[key.name]) for key in record_of(type(section)).keys if key.name in values]
 
 
 def settings(section: msgspec.Struct) -> dict[str, str]:
