@@ -462,7 +462,7 @@ def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
 def _environ_node(kind: ValueKind, text: str) -> Node:
     """Make a node of a variable's text; `1` and `0` are flags too. Only text can be empty. Lists and maps are YAML."""
     if isinstance(kind, ListKind | NamedKind):
-        return read_tree(text, "environment")
+        return read_tree(text or ("[]" if isinstance(kind, ListKind) else "{}"), "environment")
     if isinstance(kind, FlagKind):
         text = {"1": "true", "0": "false"}.get(text, text)
     node = ScalarNode(text, True, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.repository.__main__ import main
+from tools.repository.code import SECTIONS
 from tools.repository.limits import LIMITS
 from tools.repository.tree import CHECKS, Repository
 
@@ -77,7 +78,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
 def repository() -> Repository:
     """This checkout with few of its programs, which parse sooner."""
     whole = Repository.read(ROOT)
-    programs = {path for _, path, _, _ in FAULTS} | {"streams/settings.py"}
+    programs = {path for _, path, _, _ in FAULTS} | {"streams/settings.py", *SECTIONS}
     texts = {name: text for name, text in whole.texts.items() if name in programs or not name.endswith(".py")}
     return Repository(texts, whole.names - texts.keys(), whole.executables)
 
