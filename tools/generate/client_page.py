@@ -148,6 +148,7 @@ def _members(item: type[Any]) -> Iterator[str]:
             default = "" if member.value is None else f", default `{ast.unparse(member.value)}`"
             name, kind = ast.unparse(member.target), ast.unparse(member.annotation)
             if isinstance(member.annotation, ast.Subscript) and ast.unparse(member.annotation.value) == "Annotated":
+                assert issubclass(item, msgspec.Struct)
                 kind = re.sub(r"(\w+\.)+(?=\w)", "", inspect.formatannotation(hints[name]))
                 meaning = next(each.key.meaning for each in keys_of(item) if each.member == name)
             title = f"- `{name}` (`{kind}`{default})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from barograph.contract.file import FORMAT_VERSION, contract_record
+from barograph.contract.dump import FORMAT_VERSION
+from barograph.contract.file import contract_record
 from barograph.contract.kinds import (
     MAX_NAME_CHARS,
     MAX_TEXT_CHARS,
