@@ -7,10 +7,10 @@ the documentation, and is the example of a key that has no default. Members with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, Protocol, Union, get_args, get_origin, runtime_checkable
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -64,14 +64,6 @@ class Group(msgspec.Struct, frozen=True):
     default: str
     kind: ValueKind | None = None
     """Reads the parts; None: a map of them."""
-
-
-@runtime_checkable
-class WritableKind(ValueKind, Protocol):
-    """A kind whose values are not written as their Python type."""
-
-    def write(self, value: Any) -> str:
-        """Write a value as YAML."""
 
 
 class SectionKind(msgspec.Struct, frozen=True):
@@ -225,9 +217,10 @@ def settings(section: msgspec.Struct) -> dict[str, str]:
 
 
 def written(kind: ValueKind, value: Any) -> str:
-    """Write a value of a kind as YAML on one line."""
-    if isinstance(kind, WritableKind):
-        return kind.write(value)
+    """Write a value of a kind as YAML on one line: by the kind's own `write` if it has one, else by type."""
+    write: Callable[[Any], str] | None = getattr(kind, "write", None)
+    if write is not None:
+        return write(value)
     if isinstance(kind, ListKind):
         return flow_list(written(kind.item, item) for item in value)
     if isinstance(kind, MapKind):
