@@ -56,17 +56,17 @@ def value_of(kind: ValueKind) -> Any:
 
 def sections_of(struct: type[msgspec.Struct]) -> set[type[msgspec.Struct]]:
     """Find the sections below a struct, itself included."""
-    found = {struct}
+    sections = {struct}
     waiting = [each.key.kind for each in keys_of(struct)]
     while waiting:
         match waiting.pop():
-            case SectionKind(inner) | NamedKind(inner) if inner not in found:
-                found |= sections_of(inner)
+            case SectionKind(inner) | NamedKind(inner) if inner not in sections:
+                sections |= sections_of(inner)
             case ListKind(item) | MapKind(item):
                 waiting.append(item)
             case RecordKind(keys):
                 waiting += [key.kind for key in keys]
-    return found
+    return sections
 
 
 def test_every_key_is_read_as_it_is_written() -> None:
