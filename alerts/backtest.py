@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import msgspec
 from barograph.contract import Contract
 from barograph.contract.alerts import RULES, AlertRule
-from barograph.contract.alerts_section import ALERT_RULE, build_alerts
 from barograph.contract.check import check_contract
 from barograph.contract.kinds import Diagnostics, Unreadable, nearest
 from barograph.contract.problems import ContractError
+from barograph.contract.sections import SectionKind
 from barograph.contract.yaml_tree import read_tree
 
 from barograph_server.alerts.rules import rules_of
@@ -113,15 +113,14 @@ def changed(contract: Contract, name: str, changes: Mapping[str, str]) -> Contra
     windows = [f"{key}: {value}" for key, value in changes.items() if key in _WINDOWS]
     text = "\n".join([*plain, f"windows: {{{', '.join(windows)}}}" if windows else ""]).strip()
     diagnostics = Diagnostics("--set")
-    read = {}
+    changed_rule, present = AlertRule(), contract.alerts.rule(name)
     if text:
         try:
-            read = ALERT_RULE.read(read_tree(text, "--set"), (), diagnostics)
+            changed_rule = SectionKind(AlertRule).read(read_tree(text, "--set"), (), diagnostics)
         except Unreadable as error:
             diagnostics.note((), 0, str(error))
     if diagnostics.problems:
         raise ContractError(diagnostics.problems)
-    changed_rule, present = build_alerts({"rules": {name: read}}).rule(name), contract.alerts.rule(name)
     merged = {
         member: getattr(present if getattr(changed_rule, member) is None else changed_rule, member)
         for member in AlertRule.__struct_fields__

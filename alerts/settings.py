@@ -175,9 +175,6 @@ class PatternKind(msgspec.Struct, frozen=True):
             raise Unreadable(f"{quoted(text)} does not fit; write {self.form}")
         return text
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{self.pattern}$"}
-
 
 class VariableNameKind(msgspec.Struct, frozen=True):
     """The name of an environment variable. The message does not show the value, which may be the secret itself."""
@@ -187,9 +184,6 @@ class VariableNameKind(msgspec.Struct, frozen=True):
         if not VARIABLE.fullmatch(text):
             raise Unreadable("this is not the name of an environment variable; write one such as SLACK_URL")
         return text
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{VARIABLE.pattern}$"}
 
 
 class SecretInFileKind(msgspec.Struct, frozen=True):
@@ -202,9 +196,6 @@ class SecretInFileKind(msgspec.Struct, frozen=True):
             "with the name of the environment variable"
         )
 
-    def schema(self) -> dict[str, Any]:
-        return {"not": {}}
-
 
 class TimesOfDayKind(msgspec.Struct, frozen=True):
     """A range of times within one day, such as `01:00-05:30`."""
@@ -215,9 +206,6 @@ class TimesOfDayKind(msgspec.Struct, frozen=True):
         if text[:5] >= text[6:]:
             raise Unreadable(f"{quoted(text)} ends before it starts; write {form}")
         return text[:5], text[6:]
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string"}
 
 
 class WeekdaysKind(msgspec.Struct, frozen=True):
@@ -230,9 +218,6 @@ class WeekdaysKind(msgspec.Struct, frozen=True):
                 raise Unreadable(f"{quoted(day)} is not a weekday; {nearest(day, WEEKDAYS)}")
         return text
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string"}
-
 
 class TimeZoneKind(msgspec.Struct, frozen=True):
     """An IANA time zone."""
@@ -242,9 +227,6 @@ class TimeZoneKind(msgspec.Struct, frozen=True):
         if text not in zoneinfo.available_timezones():
             raise Unreadable(f"{quoted(text)} is not a time zone; write an IANA name such as Europe/Berlin")
         return text
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string"}
 
 
 _RANGES = ListKind(PatternKind(r"-?\d{1,2}(:-?\d{1,2})?", "a number or a range such as 1:7"))
@@ -343,9 +325,6 @@ class AlertSectionKind(msgspec.Struct, frozen=True):
                     message = "the timing would mute forever; write times, weekdays, days_of_month or months"
                     diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
         return {name: MuteTiming(**keys) for name, keys in values.items()}
-
-    def schema(self) -> dict[str, Any]:
-        return _SECTION.schema()
 
 
 def _has_failed(diagnostics: Diagnostics, path: Path) -> bool:

@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
-from barograph.contract.kinds import Diagnostics, Key, NumberKind, Path, RecordKind, ValueKind
+from barograph.contract.kinds import Diagnostics, Key, NumberKind, Path, RecordKind, TextKind, Unreadable, ValueKind
 from barograph.contract.problems import ContractError
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -31,6 +32,29 @@ class Setting:
     """The default as the table shows it; None for the field's own default."""
     is_secret: bool = False
     """Whether only the environment may hold it."""
+
+
+class HttpUrlKind(TextKind, frozen=True):
+    """An address of http or https without credentials. It may hold a password, so no message shows it."""
+
+    example: str = "http://HOST:PORT"
+
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        text = TextKind.read(self, node, path, diagnostics).strip()
+        try:
+            parts = urlsplit(text)
+            parts.port  # noqa: B018 - raises for a port that is none
+        except ValueError as error:
+            raise Unreadable(f"is no valid address: {error}; write {self.example}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Unreadable(f"is no address of http or https; write {self.example}")
+        if "@" in parts.netloc:
+            raise Unreadable("holds a user name or a password; remove them, and set the token in the environment")
+        if parts.fragment:
+            raise Unreadable("has a part after #; remove it")
+        if not all("!" <= character <= "~" for character in text):
+            raise Unreadable("has characters that an address cannot have; encode them as %XX")
+        return text
 
 
 def settings_of(owner: type) -> dict[str, Setting]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from barograph.contract import Contract, Field, Window, format_duration
 from barograph.contract.alerts import FAST_RATIO, FAST_RULES, AlertRule
-from barograph.contract.alerts_section import applies_to
+from barograph.contract.check_alerts import applies_to
 
 from barograph_server.alerts.rule import SHOWN_LENGTHS, Rule, Severity
 from barograph_server.alerts.settings import AlertSettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from barograph.contract import Contract, Field
-from barograph.contract.alerts_section import is_output
+from barograph.contract.check_alerts import is_output
 
 from barograph_server.drills.faults.fault import ExpectedRule, Injection
 

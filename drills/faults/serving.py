@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract.alerts_section import is_output
+from barograph.contract.check_alerts import is_output
 from barograph.contract.model import FieldType
 
 from barograph_server.drills.faults.expected import drift, field_rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -81,10 +82,10 @@ class LlmDemo(Demo):
         variables = {
             variable_of("otlp.port"): str(port),
             variable_of("otlp.wait_s"): "1",
-            variable_of("scrape.targets"): f"{MODEL}={model.root_url}/metrics",
+            variable_of("scrape.targets"): json.dumps([{"model": MODEL, "url": f"{model.root_url}/metrics"}]),
             variable_of("scrape.interval_s"): "5",
             variable_of("evaluator.folder"): str(BOT_FOLDER / "evaluators"),
-            variable_of("evaluator.endpoints"): f"small={VERSION}@{model.url}",
+            variable_of("evaluator.endpoints"): json.dumps({"small": {"model": VERSION, "url": model.url}}),
         }
         self.start_processors((*KINDS, "otlp", "guard", "scrape", "evaluator"), variables)
         bot = self._start_bot(model, port, origin_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import shutil
 from collections.abc import Callable, Iterable
@@ -80,7 +81,7 @@ class QualityDemo(Demo):
         apply_all(self.settings, [(CONTRACT, dump_contract(CONTRACT))], reason="the demo")
         variables = {
             variable_of("evaluator.folder"): str(evaluators),
-            variable_of("evaluator.endpoints"): f"small={VERSION}@{model.url}",
+            variable_of("evaluator.endpoints"): json.dumps({"small": {"model": VERSION, "url": model.url}}),
         }
         self.start_processors((*KINDS, "evaluator"), variables)
         publisher = Publisher.from_contract(

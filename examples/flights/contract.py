@@ -9,9 +9,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Arms, Contract, ShadowTest, Slo, Window
-from barograph.contract.consumers import DeclaredConsumer
-from barograph.contract.upstream import DeclaredSource
+from barograph.contract import Arms, Contract, DeclaredConsumer, DeclaredSource, ShadowTest, Slo, Window
 
 from barograph_server.examples.flights.features import PLANE, WEATHER
 from barograph_server.profiling.infer import InferOptions, Roles

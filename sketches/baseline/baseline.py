@@ -12,7 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
 from barograph.contract import CROSS, content_hash
@@ -55,8 +55,6 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     fields one count per category, then `unseen` (rows of categories that are not kept), then `null`.
     """
 
-    LATER: ClassVar = ("noise",)
-
     cells: tuple[int, ...]
     invalid: int = 0
     below: int = 0
@@ -90,8 +88,6 @@ assert set(TAIL_KEYS) <= set(SliceCounts.__struct_fields__), "a baseline holds e
 
 class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     """Baseline of one field: frozen bins and their training counts."""
-
-    LATER: ClassVar = ("hours_of_week", "quantile_error")
 
     name: str
     kind: Literal["numeric", "category"]
@@ -167,8 +163,6 @@ class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """Baseline of one model version."""
-
-    LATER: ClassVar = ("timezone", "loss")
 
     format: int = FORMAT
     model: str
@@ -287,7 +281,7 @@ def load_baseline(data: bytes, name: str) -> Baseline:
 _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
 """An array of numbers over several lines. It matches nothing within a string, where JSON escapes line ends."""
 _ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""|loss": null|(?:noise|quantile_error)": 0\.0),')
-"""Members of `LATER` at their defaults, which a file omits."""
+"""Members that few baselines have, at their defaults: a file omits them."""
 
 
 def _on_one_line(match: re.Match[bytes]) -> bytes:

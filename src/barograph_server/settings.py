@@ -28,12 +28,14 @@ from barograph.contract.kinds import (
     FlagKind,
     IntegerKind,
     Key,
+    ListKind,
     RecordKind,
     TextKind,
     Unreadable,
     ValueKind,
 )
 from barograph.contract.problems import ContractError, quoted
+from barograph.contract.sections import NamedKind
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 from barograph.contract.yaml_tree import read_tree
 
@@ -346,9 +348,6 @@ class _SecretKind(msgspec.Struct, frozen=True):
     def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> str:
         raise Unreadable(f"this is a secret and does not belong in a file; set {self.variable} in the environment")
 
-    def schema(self) -> dict[str, Any]:
-        return {"not": {}}
-
 
 class _KafkaPropertiesKind(msgspec.Struct, frozen=True):
     """Properties of librdkafka. Their names hold dots, which TOML reads as nested tables."""
@@ -372,9 +371,6 @@ class _KafkaPropertiesKind(msgspec.Struct, frozen=True):
                 diagnostics.fail(here, value.line, "write bootstrap_servers at the top of the file instead")
             else:
                 yield name, value.text
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object"}
 
 
 _BOOTSTRAP = "bootstrap.servers"
@@ -461,8 +457,10 @@ def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
         (sections.setdefault(section, {}) if section else sections)[name] = value
 
 
-def _environ_node(kind: ValueKind, text: str) -> ScalarNode:
-    """Make a node of a variable's text; `1` and `0` are flags too. Only text can be empty."""
+def _environ_node(kind: ValueKind, text: str) -> Node:
+    """Make a node of a variable's text; `1` and `0` are flags too. Only text can be empty. Lists and maps are YAML."""
+    if isinstance(kind, ListKind | NamedKind):
+        return read_tree(text or ("[]" if isinstance(kind, ListKind) else "{}"), "environment")
     if isinstance(kind, FlagKind):
         text = {"1": "true", "0": "false"}.get(text, text)
     node = ScalarNode(text, True, 0)

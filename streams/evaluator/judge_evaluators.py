@@ -41,7 +41,7 @@ class JudgeEvaluators:
             sleep: waits for a number of seconds and returns whether a stop was requested.
         """
         self._settings, self._sleep = settings, sleep
-        self._described = settings.parsed_endpoints()
+        self._described = settings.endpoints_by_name()
         self._endpoints: dict[str, RetryingEndpoint] = {}
         self._log = structlog.get_logger().bind(processor="evaluator")
         for endpoint in self._described.values():

@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
-from urllib.parse import urlsplit
 
+import msgspec
 from barograph.contract.kinds import IntegerKind, NumberKind, TextKind
+from barograph.contract.sections import At, EventValue, NamedKind
 
 from barograph_server.streams.errors import ProcessorError
-from barograph_server.warehouse.configuration import Setting
+from barograph_server.warehouse.configuration import HttpUrlKind, Setting
+
+_PRICE = NumberKind(0.0, 1e6)
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeEndpoint:
+class JudgeEndpoint(msgspec.Struct, frozen=True):
     """An endpoint with OpenAI's API of chat completions."""
 
     name: str
-    model: str
-    url: str
-    """Of the API, such as `http://127.0.0.1:8080/v1`."""
-    input_price: float = 0.0
-    """US dollars per million input tokens."""
-    output_price: float = 0.0
-    """US dollars per million output tokens."""
+    model: Annotated[EventValue, "The model.", "NAME"]
+    url: Annotated[str, HttpUrlKind("http://HOST:PORT/v1"), "The address of the API.", "http://HOST:PORT/v1"]
+    input_price: Annotated[float, At("input"), _PRICE, "US dollars per million input tokens."] = 0.0
+    output_price: Annotated[float, At("output"), _PRICE, "US dollars per million output tokens."] = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +37,14 @@ class EvaluatorSettings:
         ),
     ] = "."
     endpoints: Annotated[
-        str,
+        tuple[JudgeEndpoint, ...],
         Setting(
-            TextKind(),
-            "endpoints of judges with OpenAI's API: `NAME=MODEL@URL, …`; the prices of input and output, in US dollars "
-            "per million tokens, may follow: `NAME=MODEL@URL#0.15/0.6`",
-            default="empty",
+            NamedKind(JudgeEndpoint),
+            "endpoints of judges with OpenAI's API, by name: `{NAME: {model, url, input, output}}`, the last two US "
+            "dollars per million tokens; in the variable as YAML on one line",
+            default="none",
         ),
-    ] = ""
+    ] = ()
     key: Annotated[
         str, Setting(TextKind(), "API key, sent to every endpoint as `Authorization: Bearer`", "", is_secret=True)
     ] = field(default="", repr=False)
@@ -60,47 +59,11 @@ class EvaluatorSettings:
         ),
     ] = 300.0
 
-    def parsed_endpoints(self) -> dict[str, JudgeEndpoint]:
+    def endpoints_by_name(self) -> dict[str, JudgeEndpoint]:
+        """Return the endpoints by name."""
         if not all("!" <= character <= "~" for character in self.key):
             raise ProcessorError("evaluator.key has characters that no key has; copy it again, without spaces.")
-        endpoints: dict[str, JudgeEndpoint] = {}
-        for entry in filter(None, map(str.strip, self.endpoints.split(","))):
-            endpoint = _endpoint(entry)
-            if endpoint.name in endpoints:
-                raise ProcessorError(f"evaluator.endpoints: {endpoint.name} is listed twice; remove one.")
-            endpoints[endpoint.name] = endpoint
-        return endpoints
-
-
-def _endpoint(entry: str) -> JudgeEndpoint:
-    name, equals, rest = map(str.strip, entry.partition("="))
-    model, at, url = rest.partition("@http")
-    url, _, prices = f"http{url}".partition("#")
-    # The entry may hold a password, so that no message shows more than the name.
-    if not (name and equals and model and at):
-        raise ProcessorError("evaluator.endpoints: an entry is not NAME=MODEL@URL; write commas between entries.")
-    what = f"evaluator.endpoints: the entry of {name!r}"
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises for a port that is none
-    except ValueError as error:
-        raise ProcessorError(f"{what} has no valid address: {error}. Write http://HOST:PORT/v1.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise ProcessorError(f"{what} has no address of http or https without user and password.")
-    input_price, output_price = _prices(what, prices)
-    return JudgeEndpoint(name, model, url.rstrip("/"), input_price, output_price)
-
-
-def _prices(what: str, text: str) -> tuple[float, float]:
-    if not text:
-        return 0.0, 0.0
-    try:
-        values = [float(part) for part in text.split("/")]
-    except ValueError:
-        values = []
-    if len(values) != 2 or not all(0 <= value <= 1e6 for value in values):
-        raise ProcessorError(f"{what} has no prices after #; write the prices of input and output, such as #0.15/0.6.")
-    return values[0], values[1]
+        return {endpoint.name: endpoint for endpoint in self.endpoints}
 
 
 def call_metrics(

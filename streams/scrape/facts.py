@@ -85,7 +85,7 @@ class FactReader:
             labels = ", ".join(f"{name}={value}" for name, value in self._labels.items())
             raise ScrapeError(
                 ScrapeOutcome.UNKNOWN_SERVER,
-                f"No series has the label {labels}; check the part after # of this target in scrape.targets.",
+                f"No series has the label {labels}; check `labels` of this target in scrape.targets.",
             )
         self._history.begin()
         interval_s = 0.0 if self._last_ms is None else max(0.0, (at_ms - self._last_ms) / 1000)

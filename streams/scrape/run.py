@@ -39,7 +39,7 @@ def run_scrape(settings: ProcessorSettings, scrape: ScrapeSettings) -> int:
 def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Report, stop: threading.Event) -> None:
     """Poll all targets until `stop` is set."""
     log = structlog.get_logger().bind(processor="scrape", instance=settings.instance)
-    targets = scrape.parsed_targets()
+    targets = scrape.checked_targets()
     for target in targets:
         if scrape.token and not target.secure and not is_loopback(target.host):
             log.warning("token is not encrypted", target=target.instance, action="Use https for this target.")

@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from barograph.contract import Contract
+from barograph.contract import Contract, DeclaredSource
 from barograph.contract.file import dump_contract
-from barograph.contract.upstream import DeclaredSource
 
 from barograph_server.alerts.guard.cause_history import CHECK_S, CauseHistory
 from barograph_server.alerts.guard.suspected_causes import explain_verdicts, store_causes

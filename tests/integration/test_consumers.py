@@ -20,8 +20,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Contract
-from barograph.contract.consumers import DeclaredConsumer
+from barograph.contract import Contract, DeclaredConsumer
 from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer
 

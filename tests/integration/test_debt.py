@@ -12,9 +12,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from barograph.contract import Arms, Contract, LabelSpec, Rollback
+from barograph.contract import Arms, Contract, DeclaredSource, LabelSpec, Rollback
 from barograph.contract.file import dump_contract
-from barograph.contract.upstream import DeclaredSource
 
 from barograph_server.governance.debt import name_reads
 from barograph_server.governance.debt.finding import DebtReport

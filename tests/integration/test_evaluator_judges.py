@@ -31,7 +31,6 @@ SECRET = "planted.person@secret.example"
 RETURNS = "Customers may return goods within 30 days."
 TEXTS = ("30 days [returns]", "60 days [shipping]", "They may return goods [tariffs]")
 """Right; wrong by its document; an unknown source is none, and then the document with the same words counts."""
-PRICES = "#0.5/2"
 
 
 class Models:
@@ -108,9 +107,9 @@ def outcome_of(event: dict[str, Any]) -> str:
     return str(event.get("error") or event.get("status") or "class")
 
 
-def endpoints_of(server: JudgeServer) -> str:
+def endpoints_of(server: JudgeServer) -> list[dict[str, Any]]:
     names = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying")
-    return ", ".join(f"{name}={name}@{server.url}{PRICES}" for name in names)
+    return [{"name": name, "model": name, "url": server.url, "input_price": 0.5, "output_price": 2.0} for name in names]
 
 
 def start(pipeline: Pipeline, server: JudgeServer, folder: Path, name: str = "evaluator-0", **settings: Any) -> None:
@@ -231,7 +230,9 @@ def test_two_processes_share_the_answers_and_one_judges_the_anchors(
         pipeline.address,
         "[evaluator]",
         f'folder = "{folder}"',
-        f'endpoints = "{endpoints_of(server)}"',
+        "[evaluator.endpoints.varying]",
+        'model = "varying"',
+        f'url = "{server.url}"',
     )
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     assert run("judges", "anchors", "toy", "faithful", "--bank", "10", "--config", config) == 0

@@ -23,7 +23,7 @@ from barograph_server.alerts import AlertSettings, rules_of
 from barograph_server.streams.evaluator.active import ActiveEvaluators
 from barograph_server.streams.evaluator.anchor_schedule import AnchorSchedule
 from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
-from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import point_sql
@@ -90,7 +90,7 @@ class Anchors:
         scoring.register(self.client, self.contract)
 
     def schedule(self, stop: threading.Event | None = None, *, is_responsible: bool = True) -> AnchorSchedule:
-        endpoints = f"small=judge-1@{self.server.url}"
+        endpoints = (JudgeEndpoint("small", "judge-1", self.server.url),)
         judges = JudgeEvaluators(EvaluatorSettings(folder=str(self.folder), endpoints=endpoints), lambda _: False)
         self.opened.append(judges)
         evaluators = ActiveEvaluators(lambda: Registry(contracts={"toy": self.contract}), self.folder, judges.build)
@@ -146,7 +146,10 @@ def anchors(
     (tmp_path / "anchors.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     server = JudgeServer(judge)
     with Path(config).open("a", encoding="utf-8") as file:
-        file.write(f'[evaluator]\nfolder = "{tmp_path}"\nendpoints = "small=judge-1@{server.url}"\n')
+        file.write(
+            f'[evaluator]\nfolder = "{tmp_path}"\n'
+            f'[evaluator.endpoints.small]\nmodel = "judge-1"\nurl = "{server.url}"\n'
+        )
     anchors = Anchors(client, tmp_path, config, server, capsys)
     yield anchors
     for each in anchors.opened:

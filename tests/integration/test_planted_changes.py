@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from barograph.contract.upstream import DeclaredSource
+from barograph.contract import DeclaredSource
 
 from barograph_server.alerts.guard.suspected_causes import ExplainedVerdict, explain_verdicts
 from barograph_server.examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER

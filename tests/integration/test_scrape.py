@@ -37,8 +37,9 @@ def test_facts_of_servers_are_rows(pipeline: Pipeline, server: ScriptedServer) -
     show(server, 1)
     with ScriptedServer(reply()) as with_no_server:
         pass
-    good, down = f"answers=http://127.0.0.1:{server.port}/metrics", f"bot=http://127.0.0.1:{with_no_server.port}/m"
-    pipeline.start("scrape", scrape={"targets": f"{good},{down}", "interval_s": 1.0})
+    good = {"model": "answers", "url": f"http://127.0.0.1:{server.port}/metrics"}
+    down = {"model": "bot", "url": f"http://127.0.0.1:{with_no_server.port}/m"}
+    pipeline.start("scrape", scrape={"targets": [good, down], "interval_s": 1.0})
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
         pipeline.alive()

@@ -22,6 +22,7 @@ def documented_environment(folder: Path) -> dict[str, str]:
     """Every variable that docs/commands.md lists: settings at their defaults, all others and secrets with a value."""
     (folder / "barograph.toml").touch()
     special = {"grafana.url": "", "grafana.clickhouse_port": 8123, "clickhouse.secure": "false", "metrics.port": 0}
+    special |= {"evaluator.endpoints": "", "scrape.targets": ""}
     values = {key.variable: special.get(key.name, key.default) for key in KEYS.values()}
     values |= dict.fromkeys((key.variable for key in KEYS.values() if key.setting.is_secret), "a-secret")
     values |= dict.fromkeys(OTHER_VARIABLES, "a-secret-of-sixteen-bytes")

@@ -15,10 +15,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Contract, Field, LabelSpec, ShadowTest, Slice, Slo, Window
-from barograph.contract.consumers import DeclaredConsumer
+from barograph.contract import (
+    Contract,
+    DeclaredConsumer,
+    DeclaredSource,
+    Field,
+    LabelSpec,
+    ShadowTest,
+    Slice,
+    Slo,
+    Window,
+)
 from barograph.contract.file import dump_contract
-from barograph.contract.upstream import DeclaredSource
 from numpy.typing import NDArray
 
 from barograph_server.alerts.guard.detectability_history import store_detectability

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+import msgspec
+
 from barograph_server.alerts.guard.run import run_guard
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.streams import run
@@ -25,8 +27,8 @@ def main(arguments: list[str]) -> int:
     address = Address(options.pop("host"), options.pop("port"), options.pop("database"), *who)
     topics = Topics(options.pop("prefix"))
     otlp = OtlpSettings(**options.pop("otlp", {}))
-    scrape = ScrapeSettings(**options.pop("scrape", {}))
-    evaluator = EvaluatorSettings(**options.pop("evaluator", {}))
+    scrape = msgspec.convert(options.pop("scrape", {}), ScrapeSettings)
+    evaluator = msgspec.convert(options.pop("evaluator", {}), EvaluatorSettings)
     settings = ProcessorSettings(warehouse=address, topics=topics, **options)
     if kind == "guard":
         return run_guard(settings, AlertSettings(), sends=False)

@@ -15,10 +15,8 @@ from itertools import product
 from typing import Any
 
 import msgspec
-from barograph.contract import Arms, Contract, LabelSpec, Slice, Slo
-from barograph.contract.consumers import DeclaredConsumer
+from barograph.contract import Arms, Contract, DeclaredConsumer, DeclaredSource, LabelSpec, Slice, Slo
 from barograph.contract.file import dump_contract
-from barograph.contract.upstream import DeclaredSource
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
 from barograph_server.warehouse.client import Client

@@ -9,10 +9,11 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import barograph
 import msgspec
+from barograph.contract.sections import keys_of
 
 from tools.generate import DOCS
 
@@ -130,17 +131,25 @@ def _joined(text: str) -> str:
 
 
 def _members(item: type[Any]) -> Iterator[str]:
-    """List the members of a struct or an enumeration with the docstrings below them."""
+    """List the members of a struct or an enumeration with the docstrings below them, or their annotated meaning."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(item))).body[0]
     assert isinstance(tree, ast.ClassDef)
+    hints = get_type_hints(item)
     for member, below in zip(tree.body, [*tree.body[1:], None], strict=True):
+        meaning = ""
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            meaning = str(below.value.value)
         if isinstance(member, ast.AnnAssign) and ast.unparse(member.annotation) != "ClassVar":
             default = "" if member.value is None else f", default `{ast.unparse(member.value)}`"
-            title = f"- `{ast.unparse(member.target)}` (`{ast.unparse(member.annotation)}`{default})"
+            name, kind = ast.unparse(member.target), ast.unparse(member.annotation)
+            if isinstance(member.annotation, ast.Subscript) and ast.unparse(member.annotation.value) == "Annotated":
+                assert issubclass(item, msgspec.Struct)
+                kind = re.sub(r"(\w+\.)+(?=\w)", "", inspect.formatannotation(hints[name]))
+                meaning = next(each.key.meaning for each in keys_of(item) if each.member == name)
+            title = f"- `{name}` (`{kind}`{default})"
         elif isinstance(member, ast.Assign) and issubclass(item, enum.Enum):
             title = f"- `{ast.literal_eval(member.value)}`"
         else:
             continue
-        is_described = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        yield f"{title}: {_joined(str(below.value.value))}" if is_described else title  # type: ignore[union-attr]
+        yield f"{title}: {_joined(meaning)}" if meaning else title
     yield ""

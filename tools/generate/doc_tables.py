@@ -10,26 +10,28 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
-from barograph.contract.keys import (
-    ARMS,
-    BUDGET,
-    COLUMNS,
-    CONTRACT,
-    DEPLOYMENT,
-    FALLBACK,
-    FIELD,
-    LABEL,
-    PRICE,
-    ROLLBACK,
-    SHADOW,
-    SLICE,
-    SLO,
-    TEXT,
-    THRESHOLDS,
-    WINDOW,
+import msgspec
+from barograph.contract import (
+    Arms,
+    Budget,
+    Columns,
+    Contract,
+    Deployment,
+    Fallback,
+    Field,
+    LabelSpec,
+    Rollback,
+    ShadowTest,
+    Slice,
+    Slo,
+    Text,
+    TokenPrice,
+    Window,
 )
+from barograph.contract.alerts import RULE_SETTINGS, AlertRule, Alerts
+from barograph.contract.file import contract_record
 from barograph.contract.kinds import RecordKind
+from barograph.contract.sections import record_of
 from barograph.prompts.keys import PROMPT, VARIABLE
 
 from barograph_server.drills.run.fault_list import fault_table
@@ -146,12 +148,25 @@ def key_table(record: RecordKind) -> str:
     return "\n".join(lines)
 
 
-CONTRACT_RECORDS = {
-    "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
-    "shadow": SHADOW, "text": TEXT, "rollback": ROLLBACK, "prices": PRICE, "budget": BUDGET, "deployments": DEPLOYMENT,
-    "fallback": FALLBACK, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
-    "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
+def _part(struct: type[msgspec.Struct], name: str) -> RecordKind:
+    """Return the keys of a group of a section."""
+    kind = next(key.kind for key in record_of(struct).keys if key.name == name)
+    assert isinstance(kind, RecordKind)
+    return kind
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "field": Field, "slice": Slice, "window": Window, "label": LabelSpec, "arms": Arms, "shadow": ShadowTest,
+    "text": Text, "rollback": Rollback, "prices": TokenPrice, "budget": Budget, "deployments": Deployment,
+    "fallback": Fallback, "columns": Columns, "slo": Slo, "alerts": Alerts, "alert rule": AlertRule,
 }  # fmt: skip
+CONTRACT_RECORDS = {
+    "contract": contract_record(),
+    **{name: record_of(struct) for name, struct in _SECTIONS.items()},
+    "thresholds": _part(Contract, "thresholds"),
+    "alert windows": _part(Alerts, "windows"),
+    "alert rules": RULE_SETTINGS,
+}
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},

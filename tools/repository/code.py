@@ -28,6 +28,11 @@ FAUST_ARGUMENTS = {
 """Arguments of the app whose defaults in Faust are unsafe here."""
 OPENS_CODE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 """Modules whose formats execute code when they are read."""
+CONTRACT = "client/src/barograph/contract"
+SECTIONS = tuple(f"{CONTRACT}/{name}.py" for name in ("model", "alerts", "evaluators"))
+"""The files whose structs declare the keys of the contract file."""
+WORDS = {"class", "text"}
+"""Keys whose names also mean something else: the member of an event, and plain text."""
 LOADS_ANY_OBJECT = {"full_load", "full_load_all", "unsafe_load", "unsafe_load_all", "UnsafeLoader", "FullLoader"}
 
 
@@ -101,6 +106,27 @@ def yaml_is_loaded_safely_everywhere(repository: Repository) -> Iterator[str]:
             loads = function.startswith("yaml.") and name in ("load", "load_all", "compose", "compose_all")
             if name in LOADS_ANY_OBJECT or (loads and not any("Safe" in loader for loader in loaders)):
                 yield f"{path}:{node.lineno}: {function} without a safe loader"
+
+
+@check
+def a_key_of_the_contract_is_named_once(repository: Repository) -> Iterator[str]:
+    """Beside the structs and the checks, no file that reads or writes contracts names a key."""
+    keys = {key for path in SECTIONS for key in _contract_keys(repository.tree(path))} - WORDS
+    for path in repository.python(CONTRACT):
+        if path not in SECTIONS and not path.startswith(f"{CONTRACT}/check"):
+            for node in ast.walk(repository.tree(path)):
+                if isinstance(node, ast.Constant) and node.value in keys:
+                    yield f"{path}:{node.lineno}: {node.value!r}; declare it in {SECTIONS[0]}, and derive the rest"
+
+
+def _contract_keys(tree: ast.Module) -> Iterator[str]:
+    """Find the annotated members of structs, and the keys that `At` gives them instead."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).startswith("Annotated["):
+            calls = [each for each in ast.walk(node.annotation) if isinstance(each, ast.Call)]
+            renames = [each for each in calls if _last_name(each.func) == "At"]
+            names = [ast.literal_eval(each) for rename in renames for each in rename.args]
+            yield from names or [ast.unparse(node.target).removesuffix("_s").removesuffix("_")]
 
 
 @check

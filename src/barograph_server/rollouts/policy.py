@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 from barograph.contract.check import SHADOW_CRITERIA, UNLABELLED_CRITERIA
-from barograph.contract.kinds import (
-    Diagnostics,
-    FlagKind,
-    IntegerKind,
-    Key,
-    MapKind,
-    NumberKind,
-    RecordKind,
-    Unreadable,
-    nearest,
-)
+from barograph.contract.kinds import Diagnostics, IntegerKind, Unreadable, nearest
 from barograph.contract.kinds import Path as KeyPath
 from barograph.contract.problems import ContractError, Problem
+from barograph.contract.sections import At, Positive, SectionKind, Share
 from barograph.contract.yaml_nodes import MappingNode, Node
 from barograph.contract.yaml_tree import read_tree
 
@@ -32,18 +25,30 @@ CRITERIA = tuple(dict.fromkeys([*(name for names in SHADOW_CRITERIA.values() for
 """Criteria that a contract, and so a policy, can name."""
 
 
-@dataclass(frozen=True, slots=True)
-class PromotionPolicy:
-    """What a promotion needs beyond the decision."""
+class _NoDrills:
+    """Rejects the key for drills, which do not exist yet, instead of ignoring a requirement."""
 
-    days: int = 0
-    """Smallest number of days of each criterion."""
-    margins: dict[str, float] = field(default_factory=dict)
-    """Required criteria, each with the largest margin that a contract may state."""
-    missing_share: float = 1.0
-    """Largest share of requests without an answer of the candidate."""
-    forbids_harmed_slices: bool = False
-    """Whether evidence that some slice is harmed, named or not, prevents a promotion."""
+    def read(self, node: Node, path: KeyPath, diagnostics: Diagnostics) -> None:
+        raise Unreadable("this release has no drills, so none can be required; remove the key")
+
+
+class PromotionPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a promotion needs beyond the decision: the keys of a policy file, all optional."""
+
+    days: Annotated[int, IntegerKind(1, 3650), "The smallest number of days of each criterion."] = 0
+    margins: Annotated[
+        dict[str, Positive],
+        At("criteria"),
+        "Required criteria, each with the largest margin that the contract may state.",
+    ] = {}
+    missing_share: Annotated[
+        Share,
+        "The largest share of requests without an answer of the candidate, those outside the sample not counted.",
+    ] = 1.0
+    forbids_harmed_slices: Annotated[
+        bool, At("forbid_harmed_slices"), "Whether evidence of harm in some slice, named or not, prevents a promotion."
+    ] = False
+    drills: Annotated[None, _NoDrills(), "Reserved."] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +59,6 @@ class UnmetRequirement:
     """What is required and what there is."""
     may_pass_later: bool
     """Whether more days can meet it."""
-
-
-class _NoDrills:
-    """Rejects the key for drills, which do not exist yet, instead of ignoring a requirement."""
-
-    def read(self, node: Node, path: KeyPath, diagnostics: Diagnostics) -> None:
-        raise Unreadable("this release has no drills, so none can be required; remove the key")
-
-    def schema(self) -> dict[str, object]:
-        return {}
-
-
-POLICY = RecordKind(
-    (
-        Key("days", IntegerKind(1, 3650), "The smallest number of days of each criterion."),
-        Key(
-            "criteria",
-            MapKind(NumberKind(0.0, above=True)),
-            "Required criteria, each with the largest margin that the contract may state.",
-        ),
-        Key(
-            "missing_share",
-            NumberKind(0.0, 1.0),
-            "The largest share of requests without an answer of the candidate, those outside the sample not counted.",
-        ),
-        Key("forbid_harmed_slices", FlagKind(), "Whether evidence of harm in some slice prevents a promotion."),
-        Key("drills", _NoDrills(), "Reserved."),
-    )
-)
-"""The keys of a policy file; all are optional."""
 
 
 def load_policy(path: Path) -> PromotionPolicy:
@@ -101,19 +76,14 @@ def parse_policy(text: str | bytes, name: str = "policy.yaml") -> PromotionPolic
     if not isinstance(tree, MappingNode):
         raise ContractError([Problem(name, 1, "this is not a policy; write keys such as days: 28")])
     diagnostics = Diagnostics(name)
-    values = POLICY.read(tree, (), diagnostics)
-    for criterion in values.get("criteria", {}):
+    policy: PromotionPolicy = SectionKind(PromotionPolicy).read(tree, (), diagnostics)
+    for criterion in policy.margins:
         if criterion not in CRITERIA:
             path: KeyPath = ("criteria", criterion)
             diagnostics.note(path, diagnostics.lines[path], f"is not a criterion; {nearest(criterion, CRITERIA)}")
     if diagnostics.problems:
         raise ContractError(sorted(diagnostics.problems, key=lambda problem: problem.line))
-    return PromotionPolicy(
-        days=values.get("days", 0),
-        margins=values.get("criteria", {}),
-        missing_share=values.get("missing_share", 1.0),
-        forbids_harmed_slices=values.get("forbid_harmed_slices", False),
-    )
+    return policy
 
 
 def unmet_requirements(

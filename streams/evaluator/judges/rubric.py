@@ -99,9 +99,6 @@ class _ScoresKind:
             raise Unreadable(f"{quoted(text)} is not a range of scores; write the lowest and the highest, such as 1-5")
         return int(match[1]), int(match[2])
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^[0-9]{1,3} *- *[0-9]{1,3}$"}
-
 
 _SCALE = RecordKind(
     (

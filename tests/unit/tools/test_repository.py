@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.repository.__main__ import main
+from tools.repository.code import SECTIONS
 from tools.repository.limits import BUDGETS, limits, limits_hold
 from tools.repository.tree import CHECKS, LINKED, PACKAGES, Repository
 
@@ -22,6 +23,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("no_program_reads_formats_that_execute_code", CLI, "", "pd.read_pickle(x)"),
     ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.load(text)"),
     ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.unsafe_load(text)"),
+    ("a_key_of_the_contract_is_named_once", "client/src/barograph/contract/dump.py", "", "x = 'anchors_every'"),
     ("a_class_name_stands_for_one_thing", CLI, "", "def f():\n    class LazyGroup: ..."),
     ("every_package_has_a_level", "pyproject.toml", 'packages = ["src/', 'packages = ["sketches", "src/'),
     ("every_package_has_a_level", "src/barograph_server/" + "other", "", ""),
@@ -78,7 +80,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
 def repository() -> Repository:
     """This checkout with few of its programs, which parse sooner."""
     whole = Repository.read(ROOT)
-    programs = {path for _, path, _, _ in FAULTS} | {"streams/settings.py"}
+    programs = {path for _, path, _, _ in FAULTS} | {"streams/settings.py", *SECTIONS}
     texts = {name: text for name, text in whole.texts.items() if name in programs or not name.endswith(".py")}
     return Repository(texts, whole.names - texts.keys(), whole.executables)
 

@@ -1,16 +1,18 @@
 """The contract of one model. This package exports the immutable objects; `barograph.contract.file` reads the file."""
 
+from barograph.contract.durations import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration, parse_duration
 from barograph.contract.model import (
     CONFIDENCE,
+    CONSUMER_KINDS,
     CROSS,
     NUMERIC_TYPES,
     PREVIOUS,
-    SECONDS_PER_DAY,
-    SECONDS_PER_HOUR,
     Arms,
     Budget,
     Columns,
     Contract,
+    DeclaredConsumer,
+    DeclaredSource,
     Deployment,
     Fallback,
     Field,
@@ -27,12 +29,11 @@ from barograph.contract.model import (
     TokenPrice,
     Window,
     content_hash,
-    format_duration,
-    parse_duration,
 )
 
 __all__ = [
     "CONFIDENCE",
+    "CONSUMER_KINDS",
     "CROSS",
     "NUMERIC_TYPES",
     "PREVIOUS",
@@ -42,6 +43,8 @@ __all__ = [
     "Budget",
     "Columns",
     "Contract",
+    "DeclaredConsumer",
+    "DeclaredSource",
     "Deployment",
     "Fallback",
     "Field",

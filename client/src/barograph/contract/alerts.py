@@ -6,9 +6,12 @@ ticket, so most contracts need none of these settings.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+
+from barograph.contract.kinds import Key, ListKind, NameKind, RecordKind
+from barograph.contract.sections import At, Duration, DurationOrZero, Group, Positive, SectionKind
 
 Severity = Literal["page", "ticket", "none"]
 
@@ -97,42 +100,107 @@ AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag", "d
 class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one rule; None means the default."""
 
-    LATER: ClassVar = ("fast_threshold",)
+    GROUPS: ClassVar = {"windows": Group("The rule's windows.", "those of all rules")}
 
-    severity: Severity | None = None
-    fields: tuple[str, ...] | None = None
-    threshold: float | None = None
-    clear: float | None = None
-    fast_threshold: float | None = None
-    long_s: int | None = None
-    short_s: int | None = None
-    for_s: int | None = None
-    keep_firing_for_s: int | None = None
-    at_least_s: int | None = None
-    route: str | None = None
+    severity: Annotated[
+        Severity | None,
+        "`page` or `ticket`; `none` disables the rule.",
+        "that of the rule; for rules on fields `page` if the field is critical, else `ticket`",
+    ] = None
+    fields: Annotated[
+        tuple[str, ...] | None,
+        ListKind(NameKind("the name of a field"), 1, is_distinct=True),
+        "The fields that the rule covers.",
+        "all fields that the rule applies to",
+    ] = None
+    threshold: Annotated[
+        Positive | None,
+        "The value above which the rule fires; below which, for reviewer-agreement.",
+        "from `thresholds` or `slo`",
+    ] = None
+    clear: Annotated[
+        Positive | None,
+        "The value below which the rule clears.",
+        "the same fraction of the threshold as `clear` is of `major` in `thresholds.psi`",
+    ] = None
+    fast_threshold: Annotated[
+        Positive | None,
+        "For psi-major and output-shift: a window shorter than the long one, with at least 500 events, fires the "
+        "rule alone if its whole interval of PSI is above this. PSI is always below 20, so 20 turns this off. For "
+        "performance-drop: the drop of a main metric above which the rule pages.",
+        "2.5 times the threshold; 2 times for performance-drop",
+    ] = None
+    long_s: Annotated[
+        Duration | None,
+        At("long", "windows"),
+        "The long window. Only rules on PSI read it.",
+        "the longest of `windows`",
+    ] = None
+    short_s: Annotated[
+        Duration | None,
+        At("short", "windows"),
+        "The short window. Other rules on windows read only this one.",
+        "the second longest of `windows`",
+    ] = None
+    for_s: Annotated[
+        DurationOrZero | None,
+        "How long the condition must hold before the rule fires.",
+        "that of all rules; 1d for gold-labels",
+    ] = None
+    keep_firing_for_s: Annotated[
+        DurationOrZero | None, "How long the rule keeps firing after the condition last held.", "that of all rules"
+    ] = None
+    at_least_s: Annotated[
+        Duration | None,
+        "For silence, label-stop, pipeline-lag and shadow-lag: how long data must be missing before the rule can "
+        "fire. For drills-overdue: the time since drills last passed.",
+        "that of the rule",
+    ] = None
+    route: Annotated[str | None, NameKind("a route"), "The route of the rule's alerts.", "`route` of the contract"] = (
+        None
+    )
 
-    def __post_init__(self) -> None:
-        for name in ("threshold", "clear", "fast_threshold"):
-            value = getattr(self, name)
-            if value is not None:
-                # Equal integers and floats must give the same contract id.
-                msgspec.structs.force_setattr(self, name, value + 0.0)
+
+RULE_SETTINGS = RecordKind(
+    tuple(Key(name, SectionKind(AlertRule), meaning, "its defaults") for name, meaning in RULES.items())
+)
 
 
 class Alerts(msgspec.Struct, frozen=True, kw_only=True):
     """The alert settings of a model; None means the default."""
 
-    long_s: int | None = None
-    """Length of the window that decides; by default the contract's longest."""
-    short_s: int | None = None
-    """Length of the window that must agree; by default the contract's second longest."""
-    every_s: int | None = None
-    """How often rules are evaluated; by default at each hop of the shortest window, from one to ten minutes."""
-    for_s: int | None = None
-    keep_firing_for_s: int | None = None
-    mute: tuple[str, ...] = ()
-    """Mute timings of the installation, for alerts on drift and performance."""
-    rules: dict[str, AlertRule] = msgspec.field(default_factory=dict)
+    GROUPS: ClassVar = {"windows": Group("The windows that rules evaluate.", "the two longest of `windows`")}
+
+    long_s: Annotated[
+        Duration | None,
+        At("long", "windows"),
+        "The long window. Only rules on PSI read it.",
+        "the longest of `windows`",
+    ] = None
+    short_s: Annotated[
+        Duration | None,
+        At("short", "windows"),
+        "The short window. Other rules on windows read only this one.",
+        "the second longest of `windows`",
+    ] = None
+    every_s: Annotated[
+        Duration | None, "How often rules are evaluated.", "the shortest hop of `windows`, from 1m to 10m"
+    ] = None
+    for_s: Annotated[
+        DurationOrZero | None,
+        "How long the condition of a rule must hold before the rule fires.",
+        "two evaluations, at least 5m",
+    ] = None
+    keep_firing_for_s: Annotated[
+        DurationOrZero | None,
+        "How long a rule keeps firing after its condition last held.",
+        "three evaluations, at least 15m",
+    ] = None
+    mute: Annotated[
+        tuple[Annotated[str, NameKind("a mute timing")], ...],
+        "Mute timings, defined in the settings, that silence alerts on inputs, outputs and performance.",
+    ] = ()
+    rules: Annotated[dict[str, AlertRule], RULE_SETTINGS, "Settings of individual rules."] = {}
 
     def rule(self, name: str) -> AlertRule:
         """Return the settings of one rule."""

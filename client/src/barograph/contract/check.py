@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from barograph.contract import (
     CONFIDENCE,
+    CONSUMER_KINDS,
     CROSS,
     NUMERIC_TYPES,
     SECONDS_PER_HOUR,
@@ -20,13 +21,11 @@ from barograph.contract import (
     Slice,
     format_duration,
 )
-from barograph.contract.alerts_section import alert_check_failures
-from barograph.contract.consumers import consumer_faults
-from barograph.contract.evaluators_section import evaluator_failures
+from barograph.contract.check_alerts import alert_check_failures
+from barograph.contract.check_evaluators import evaluator_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
 from barograph.contract.label_values import flag_value, positive_value
 from barograph.contract.problems import ContractError, Problem, quoted
-from barograph.contract.upstream import source_faults
 from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
 
 TEXT_SOURCES = (f"{CONTEXT}.prompt_text", f"{CONTEXT}.answer_text")
@@ -43,22 +42,12 @@ MAX_SEARCHED_PANES = 10_000
 PERFORMANCE_METRICS = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier", "calibration_error"),
     "classes": (
-        "accuracy",
-        "precision_macro",
-        "recall_macro",
-        "f1_macro",
-        "precision_micro",
-        "recall_micro",
-        "f1_micro",
-        "auc_macro",
-        "log_loss",
-        "brier",
-        "calibration_error",
+        *("accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_micro", "recall_micro", "f1_micro"),
+        *("auc_macro", "log_loss", "brier", "calibration_error"),
     ),
     "number": ("mae", "rmse", "bias"),
 }
 """Performance metrics per kind of model, as returned by `label_kind`."""
-
 
 SHADOW_CRITERIA = {
     "binary": ("accuracy", "brier", "log_loss", "auc"),
@@ -106,6 +95,27 @@ def default_slice_source(name: str, fields: tuple[Field, ...]) -> str:
     return "arm" if name == "arm" else f"{CONTEXT}.{name}"
 
 
+def with_sources(contract: Contract) -> Contract:
+    """Return a contract whose fields and slices have the default source if they have none."""
+    return _with_sources(contract, lambda source, default: source or default)
+
+
+def without_default_sources(contract: Contract) -> Contract:
+    """Return a contract whose fields and slices have no source if it is the default."""
+    return _with_sources(contract, lambda source, default: "" if source == default else source)
+
+
+def _with_sources(contract: Contract, choose: Callable[[str, str], str]) -> Contract:
+    replace = msgspec.structs.replace
+    fields = [replace(field, source=choose(field.source, default_source(field.name))) for field in contract.fields]
+    known = tuple(field if field.source else old for field, old in zip(fields, contract.fields, strict=True))
+    slices = (
+        replace(dimension, source=choose(dimension.source, default_slice_source(dimension.name, known)))
+        for dimension in contract.slices
+    )
+    return replace(contract, fields=tuple(fields), slices=tuple(slices))
+
+
 class CheckFailure(msgspec.Struct, frozen=True):
     """One failed check."""
 
@@ -117,9 +127,6 @@ class CheckFailure(msgspec.Struct, frozen=True):
 
 def check_contract(contract: Contract) -> None:
     """Check a contract that was created in code.
-
-    Args:
-        contract: The contract.
 
     Raises:
         ContractError: A check failed; `problems` names the keys as in a file.
@@ -507,15 +514,27 @@ def _consumers(contract: Contract) -> Iterator[CheckFailure]:
         if consumer.caller and not contract.caller:
             message = "needs caller of the contract, the member of events that names callers; write context.NAME"
             yield CheckFailure(("consumers", name, "caller"), message, (("caller",),))
-        for member, fault in consumer_faults(consumer, fields):
-            yield CheckFailure(("consumers", name, member) if member else ("consumers", name), fault)
+        kinds = [kind for kind in CONSUMER_KINDS if getattr(consumer, kind)]
+        if len(kinds) != 1:
+            text = "none is" if not kinds else f"{' and '.join(kinds)} are"
+            message = f"needs exactly one of {', '.join(CONSUMER_KINDS)}, and {text} set"
+            yield CheckFailure(("consumers", name), message)
+        yield from _listed_fields(consumer.fields, fields, ("consumers", name, "fields"))
 
 
 def _declared_sources(contract: Contract) -> Iterator[CheckFailure]:
     fields = frozenset(field.name for field in contract.fields)
     for name, source in contract.declared_sources.items():
-        for member, fault in source_faults(source, fields):
-            yield CheckFailure(("sources", name, member), fault)
+        path = ("sources", name, "fields")
+        if not source.fields:
+            yield CheckFailure(path, "is empty; name the fields that the source computes")
+        yield from _listed_fields(source.fields, fields, path)
+
+
+def _listed_fields(names: tuple[str, ...], fields: frozenset[str], path: Path) -> Iterator[CheckFailure]:
+    for name in names:
+        if name not in fields:
+            yield CheckFailure(path, f"{name!r} is no field of the contract; remove it, or correct its name")
 
 
 def _costs(contract: Contract) -> Iterator[CheckFailure]:
@@ -539,15 +558,7 @@ def _criteria(
     by_kind: Mapping[str, tuple[str, ...]],
     unlabelled: tuple[str, ...],
 ) -> Iterator[CheckFailure]:
-    """Check the margins of a section: whether the model has each criterion, and raw events to count it from.
-
-    Args:
-        contract: the contract.
-        section: the key of the section.
-        margins: its margins.
-        by_kind: the criteria that need labels, by kind of model.
-        unlabelled: the criteria that need none.
-    """
+    """Check the margins of a section: whether the model has each criterion, and raw events to count it from."""
     if margins and contract.raw_share == 0:
         message = "are counted from raw events; write raw: all or raw: {share: 0.1}, or remove them"
         yield CheckFailure((section, "margins"), message, (("raw",),))
@@ -630,21 +641,16 @@ def _text(contract: Contract) -> Iterator[CheckFailure]:
 
 
 def _thresholds(contract: Contract) -> Iterator[CheckFailure]:
-    psi, rates = contract.thresholds, contract.rate_thresholds
-    minor: Path = ("thresholds", "psi", "minor")
-    major: Path = ("thresholds", "psi", "major")
-    clear: Path = ("thresholds", "psi", "clear")
-    if psi.minor > psi.major:
-        yield CheckFailure(
-            minor, f"{psi.minor:g} is above major ({psi.major:g}); write the smaller one", (minor, major)
-        )
+    psi = contract.thresholds
+    for name, thresholds in (("psi", psi), ("rates", contract.rate_thresholds)):
+        minor, major = ("thresholds", name, "minor"), ("thresholds", name, "major")
+        if thresholds.minor > thresholds.major:
+            message = f"{thresholds.minor:g} is above major ({thresholds.major:g}); write the smaller one"
+            yield CheckFailure(minor, message, (minor, major))
     if psi.clear > psi.major:
         message = f"{psi.clear:g} is above major ({psi.major:g}), so alerts would clear as they fire; write less"
-        yield CheckFailure(clear, message, (clear, major))
-    minor, major = ("thresholds", "rates", "minor"), ("thresholds", "rates", "major")
-    if rates.minor > rates.major:
-        message = f"{rates.minor:g} is above major ({rates.major:g}); write the smaller one"
-        yield CheckFailure(minor, message, (minor, major))
+        clear = ("thresholds", "psi", "clear")
+        yield CheckFailure(clear, message, (clear, ("thresholds", "psi", "major")))
     if not 0 <= contract.raw_share <= 1:
         yield CheckFailure(("raw",), f"the share {contract.raw_share:g} is outside [0, 1]; write all, none or 0.1")
     if contract.slo.latency_share is not None and contract.slo.latency_ms is None:

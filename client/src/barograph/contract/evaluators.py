@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated
 
 import msgspec
+
+from barograph.contract.kinds import ChoiceKind, IntegerKind, NameKind, NumberKind
+from barograph.contract.sections import Duration, File, Name, Positive, PositiveShare, Prose, Share
 
 FAULTY, SOUND = "faulty", "sound"
 """Classes of evaluations, and the labels that people give."""
@@ -27,14 +30,11 @@ COMPARISONS = ("exact", "normalized", "tokens")
 class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
     """What a judge may use in an hour of the clock; None: no limit."""
 
-    calls: int | None = None
-    tokens: int | None = None
-    usd: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.usd is not None:
-            # Equal integers and floats must give the same contract id.
-            msgspec.structs.force_setattr(self, "usd", self.usd + 0.0)
+    calls: Annotated[int | None, IntegerKind(1, 10**9), "Calls of the endpoint per hour.", "no limit"] = None
+    tokens: Annotated[int | None, IntegerKind(1, 10**12), "Input and output tokens per hour.", "no limit"] = None
+    usd: Annotated[
+        Positive | None, "US dollars per hour, at the prices of the endpoint in the settings.", "no limit"
+    ] = None
 
 
 class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,53 +43,56 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     Self-consistency is a judge without rubric: the endpoint serves the answering model, which answers again.
     """
 
-    LATER: ClassVar = (
-        *("consistency", "compare", "temperature", "max_tokens", "promise"),
-        *("anchors", "anchors_every_s", "slices"),
+    check: Annotated[str, ChoiceKind(tuple(CHECKS)), "A check by rules ([checks](evaluation.md)).", "none"] = ""
+    judge: Annotated[File, "The file of a rubric, by which a language model judges; instead of `check`.", "none"] = ""
+    consistency: Annotated[
+        int | None,
+        IntegerKind(1, 20),
+        "How many further answers of the endpoint, which serves the answering model, are compared with the answer; "
+        "instead of `check`.",
+        "none",
+    ] = None
+    compare: Annotated[
+        str,
+        ChoiceKind(COMPARISONS),
+        "How answers are compared: as `exact` texts, `normalized` words and values in their order, or the share of "
+        "words and values (`tokens`) in both.",
+        "tokens",
+    ] = ""
+    temperature: Annotated[
+        float | None, NumberKind(0.0, 2.0, above=True), "The temperature of further answers.", "0.8"
+    ] = None
+    max_tokens: Annotated[int | None, IntegerKind(1, 10**5), "Most tokens of a further answer.", "1000"] = None
+    endpoint: Annotated[Name, "The endpoint of the judge, by its name in the settings.", "none"] = ""
+    documents: Annotated[
+        str,
+        NameKind("the name of a folder"),
+        "The folder of documents that answers cite; of a judge: the `context` of its rubric is selected from them.",
+        "none",
+    ] = ""
+    schema: Annotated[File, "The file of a JSON Schema.", "none"] = ""
+    pattern: Annotated[Prose, "A regular expression of RE2 that the answer must contain.", "none"] = ""
+    at_least: Annotated[
+        PositiveShare | None,
+        "The smallest share of word sequences in one of the documents, or the smallest agreement of answers.",
+        "none",
+    ] = None
+    share: Annotated[Share, "The share of answers with text that are evaluated, selected by hash of the id."] = 1.0
+    prompts: Annotated[dict[str, Share], "Other shares by prompt: `{answer@8: 1}`."] = {}
+    slices: Annotated[dict[str, Share], "Other shares by value of a slice: `{country=de: 0.5}`."] = {}
+    budget: Annotated[EvaluatorBudget, "What the judge may use in an hour of the clock.", "no limit"] = (
+        EvaluatorBudget()
     )
-
-    check: str = ""
-    """One of `CHECKS`; empty for a judge."""
-    judge: str = ""
-    """The file of the rubric by which a language model judges; empty for a check and for self-consistency."""
-    consistency: int | None = None
-    """How many further answers of the model are compared with the answer; None if it is not self-consistency."""
-    compare: str = ""
-    """One of `COMPARISONS`, with `consistency`; empty for `tokens`."""
-    temperature: float | None = None
-    """The temperature of further answers; None for 0.8."""
-    max_tokens: int | None = None
-    """Most tokens of a further answer; None for 1,000."""
-    endpoint: str = ""
-    """The endpoint of the judge, by its name in the settings of the evaluator."""
-    documents: str = ""
-    """The folder of documents that answers cite; the `context` of a judge's rubric is selected from them."""
-    schema: str = ""
-    """The file of a JSON Schema."""
-    pattern: str = ""
-    """A regular expression of RE2, which must match somewhere in the answer."""
-    at_least: float | None = None
-    """The smallest share of word sequences in the documents for `sound`, or the smallest agreement of answers."""
-    share: float = 1.0
-    """The share of answers with text that are evaluated, selected by hash of the id."""
-    prompts: dict[str, float] = msgspec.field(default_factory=dict)
-    """Prompt (`answer@8`) → its share, if it differs."""
-    slices: dict[str, float] = msgspec.field(default_factory=dict)
-    """Value of a slice (`country=de`) → its share, if it differs. Of several shares of an answer the largest counts."""
-    budget: EvaluatorBudget = EvaluatorBudget()
-    promise: float | None = None
-    """The largest share of faulty answers that is promised."""
-    anchors: str = ""
-    """The file of answers with known classes that the judge evaluates again and again; empty: its drift is not
-    tested."""
-    anchors_every_s: int = 21_600
-    """How often the judge evaluates its anchors."""
-
-    def __post_init__(self) -> None:
-        for name in ("at_least", "share", "temperature", "promise"):
-            value = getattr(self, name)
-            if value is not None:
-                msgspec.structs.force_setattr(self, name, value + 0.0)
+    promise: Annotated[
+        PositiveShare | None,
+        "The largest share of faulty answers that is promised. The rule `rate-above-promise` compares it with the "
+        "rate that labels of people correct.",
+        "none",
+    ] = None
+    anchors: Annotated[
+        File, "The file of [anchors](evaluation.md#judge-drift), by which drift of the judge is found.", "none"
+    ] = ""
+    anchors_every_s: Annotated[Duration, "How often the judge evaluates its anchors, within its budget."] = 21_600
 
     @property
     def kind(self) -> str:

@@ -1,21 +1,19 @@
-"""Kinds of values in a contract file: each reads YAML, describes its problems and has a JSON Schema.
+"""Kinds of values in a contract file: each reads YAML and describes its problems.
 
-`barograph.contract.keys` composes them to the definition of the whole file. Reader, JSON Schema and documentation are
-derived from that definition.
+`barograph.contract.sections` composes them: the members of a struct are the keys of a section.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from barograph.contract import parse_duration
+from barograph.contract.durations import format_duration, parse_duration
 from barograph.contract.problems import Problem, quoted
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -53,13 +51,7 @@ class Diagnostics:
         self.problems.append(Problem(self.file, line, f"{location}: {message}" if location else message))
 
     def read_child(self, kind: ValueKind, node: Node, path: Path) -> list[Any]:
-        """Read a value of a list or map and return it as a list of one; empty if it is unreadable.
-
-        Args:
-            kind: The value's kind.
-            node: The value.
-            path: Its location.
-        """
+        """Read a value of a list or map and return it as a list of one; empty if it is unreadable."""
         self.lines.setdefault(path, node.line)
         try:
             return [kind.read(node, path, self)]
@@ -68,23 +60,16 @@ class Diagnostics:
             return []
 
 
+@runtime_checkable
 class ValueKind(Protocol):
-    """Reads and describes one value."""
+    """Reads one value."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> Any:
-        """Convert a node to a value.
-
-        Args:
-            node: The node.
-            path: Its location.
-            diagnostics: Collects the problems of nested values.
+        """Convert a node to a value; `diagnostics` collects the problems of nested values.
 
         Raises:
             Unreadable: The node is not of this kind.
         """
-
-    def schema(self) -> dict[str, Any]:
-        """Describe the kind as JSON Schema."""
 
 
 def describe_path(path: Path) -> str:
@@ -117,6 +102,8 @@ def name_fault(name: str) -> str | None:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Suggest the known word that was probably meant, or list all known words."""
+    import difflib  # only errors need it
+
     words = list(known)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
@@ -145,18 +132,12 @@ class NameKind(msgspec.Struct, frozen=True):
             raise Unreadable(fault)
         return text
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
-
 
 class EventValueKind(msgspec.Struct, frozen=True):
     """A value of an event, read as text: `DE`, `7` and `NO` are taken literally."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         return NameKind("a value").read(node, path, diagnostics)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "number", "boolean"]}
 
 
 class TextKind(msgspec.Struct, frozen=True):
@@ -172,9 +153,6 @@ class TextKind(msgspec.Struct, frozen=True):
             raise Unreadable("the text contains half of a surrogate pair; write whole characters") from None
         return text
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "maxLength": MAX_TEXT_CHARS}
-
 
 class ChoiceKind(msgspec.Struct, frozen=True):
     """One of several words."""
@@ -187,9 +165,6 @@ class ChoiceKind(msgspec.Struct, frozen=True):
             raise Unreadable(f"{quoted(text)} is unknown; {nearest(text, self.words)}")
         return text
 
-    def schema(self) -> dict[str, Any]:
-        return {"enum": list(self.words)}
-
 
 class FlagKind(msgspec.Struct, frozen=True):
     """True or false."""
@@ -199,9 +174,6 @@ class FlagKind(msgspec.Struct, frozen=True):
         if not scalar.is_plain or scalar.text not in _FLAGS:
             raise Unreadable(f"{quoted(scalar.text)} is not a flag; write true or false")
         return _FLAGS[scalar.text]
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "boolean"}
 
 
 class NumberKind(msgspec.Struct, frozen=True):
@@ -230,14 +202,6 @@ class NumberKind(msgspec.Struct, frozen=True):
             raise Unreadable(f"{scalar.text} is out of range; write {self.expected}")
         return value
 
-    def schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "number"}
-        if self.low > -math.inf:
-            schema["exclusiveMinimum" if self.above else "minimum"] = self.low
-        if self.high < math.inf:
-            schema["maximum"] = self.high
-        return schema
-
 
 class IntegerKind(msgspec.Struct, frozen=True):
     """A whole number in [low, high]."""
@@ -252,9 +216,6 @@ class IntegerKind(msgspec.Struct, frozen=True):
         if re.fullmatch(r"\d{1,20}", text) is None or not self.low <= int(text) <= self.high:
             raise Unreadable(f"{quoted(text)} is out of range or not a whole number; write {expected}")
         return int(text)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "integer", "minimum": self.low, "maximum": self.high}
 
 
 class DurationKind(msgspec.Struct, frozen=True):
@@ -273,11 +234,8 @@ class DurationKind(msgspec.Struct, frozen=True):
             raise Unreadable(f"{quoted(text)} is zero; write a duration such as 90s, 15m, 1h or 7d")
         return parse_duration(text)
 
-    def schema(self) -> dict[str, Any]:
-        return {
-            "type": "string",
-            "pattern": "^0*[0-9]{1,9}[smhd]$" if self.zero else "^0*[1-9][0-9]{0,8}[smhd]$",
-        }
+    def write(self, seconds: int) -> str:
+        return format_duration(seconds) if seconds else "0s"
 
 
 class ListKind(msgspec.Struct, frozen=True):
@@ -306,14 +264,6 @@ class ListKind(msgspec.Struct, frozen=True):
                         distinct.add(value)
         return tuple(values)
 
-    def schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "array", "items": self.item.schema()}
-        if self.min_items:
-            schema["minItems"] = self.min_items
-        if self.is_distinct:
-            schema["uniqueItems"] = True
-        return schema
-
 
 class MapKind(msgspec.Struct, frozen=True):
     """A map from names to values of one kind."""
@@ -331,10 +281,6 @@ class MapKind(msgspec.Struct, frozen=True):
                 if fault is None:
                     values[key.text] = value
         return values
-
-    def schema(self) -> dict[str, Any]:
-        names = {"minLength": 1, "maxLength": MAX_NAME_CHARS}
-        return {"type": "object", "propertyNames": names, "additionalProperties": self.value.schema()}
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -371,27 +317,9 @@ class RecordKind(msgspec.Struct, frozen=True):
             diagnostics.fail((*path, required.name), line, f"is missing; write {required.name}: {required.default}")
         return values
 
-    def schema(self) -> dict[str, Any]:
-        properties = {}
-        for key in self.keys:
-            property_schema = {"description": key.meaning, **key.kind.schema()}
-            if key.default and not key.required:
-                property_schema["description"] += f" Default: {key.default}."
-            properties[key.name] = property_schema
-        schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
-        required = [key.name for key in self.keys if key.required]
-        if required:
-            schema["required"] = required
-        return schema
-
 
 def named_pairs(node: Node, path: Path, diagnostics: Diagnostics) -> list[tuple[ScalarNode, Node]]:
     """List the pairs of a map in order, the first of each key; a repeated key is a problem.
-
-    Args:
-        node: The node.
-        path: Its location.
-        diagnostics: Collects repeated keys.
 
     Raises:
         Unreadable: The node is not a map.

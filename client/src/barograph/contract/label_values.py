@@ -45,9 +45,6 @@ def label_forms(label: LabelSpec) -> dict[str, str]:
     The values are `true` and `false` for a bool, otherwise the classes of the contract. Look a text up as it is, then
     without surrounding spaces in lower case. If `is_open`, a text without a form is a value of its own. Labels of the
     type float have no forms: the result is empty.
-
-    Args:
-        label: The contract's label.
     """
     if label.type == "float":
         return {}
@@ -110,20 +107,12 @@ class LabelReader:
     """Converts labels to the type of the contract: flags for bool, numbers for float, classes for category."""
 
     def __init__(self, label: LabelSpec | None) -> None:
-        """Derive the forms.
-
-        Args:
-            label: The contract's label; None: every label stays as it is.
-        """
+        """Derive the forms; without a label of the contract, every label stays as it is."""
         self._label = label
         self._forms = {} if label is None else label_forms(label)
 
     def read(self, value: bool | int | float | str) -> bool | int | float | str | None:
-        """Convert one label; None if it is not a form of any value.
-
-        Args:
-            value: A flag, a finite number or a text.
-        """
+        """Convert a flag, a finite number or a text; None if it is not a form of any value."""
         label = self._label
         if label is None:
             return value

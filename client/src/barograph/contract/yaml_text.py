@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 
-from barograph.contract import format_duration
+import msgspec
 
-_PLAIN = re.compile(r"[^\W\d_][\w./+-]*(?: [\w./+-]+)*")
+_PLAIN = r"[^\W\d_][\w./+-]*(?: [\w./+-]+)*"
 """Text that needs no quotes: its first character is alphabetic, and no other character has a meaning in YAML."""
-_WORDS = re.compile(r"null|true|false|yes|no|on|off|y|n", re.IGNORECASE)
+_WORDS = r"(?i:null|true|false|yes|no|on|off|y|n)"
 """Words that YAML reads as null or as flags."""
-_UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE = "[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+"""Characters that YAML does not allow. The patterns are compiled at their first use, since serving writes no YAML."""
 
 
 def text_scalar(text: str) -> str:
     """Write text, in double quotes if it could be read as something else."""
-    if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text) and not _UNPRINTABLE.search(text):
+    if re.fullmatch(_PLAIN, text) and not re.fullmatch(_WORDS, text) and not re.search(_UNPRINTABLE, text):
         return text
-    return escape(json.dumps(text, ensure_ascii=False))
+    return escape(msgspec.json.encode(text).decode())
 
 
 def escape(text: str) -> str:
     """Replace the characters that YAML does not allow with escapes."""
-    return _UNPRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", text)
+    return re.sub(_UNPRINTABLE, lambda match: f"\\U{ord(match[0]):08x}", text)
 
 
 def flag_scalar(value: bool) -> str:
@@ -43,11 +43,6 @@ def number_scalar(value: float | None) -> str:
         return mantissa
     fraction = "" if "." in mantissa else ".0"
     return f"{mantissa}{fraction}e{exponent}"
-
-
-def duration_scalar(seconds: int) -> str:
-    """Write a duration such as `15m`."""
-    return format_duration(seconds) if seconds else "0s"
 
 
 def flow_list(items: Iterable[str]) -> str:

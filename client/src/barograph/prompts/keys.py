@@ -65,9 +65,6 @@ class TemplateTextKind(msgspec.Struct, frozen=True):
             diagnostics.fail(path, node.line, f"line {line} of the text: {fault}")
         return node.text
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1, "maxLength": MAX_TEMPLATE_CHARS}
-
 
 MESSAGE = RecordKind(
     (
@@ -91,9 +88,6 @@ class TemplateKind(msgspec.Struct, frozen=True):
         for position, item in enumerate(node.items):
             messages += diagnostics.read_child(MESSAGE, item, (*path, position))
         return tuple(messages)
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [TemplateTextKind().schema(), {"type": "array", "items": MESSAGE.schema(), "minItems": 1}]}
 
 
 class JsonValueKind(msgspec.Struct, frozen=True):
@@ -124,9 +118,6 @@ class JsonValueKind(msgspec.Struct, frozen=True):
                 raise Unreadable(f"{node.text} is out of range; write a smaller number, or quotes around it")
             return number
         return TextKind().read(node, path, diagnostics) if node.text else ""
-
-    def schema(self) -> dict[str, Any]:
-        return {}
 
 
 class VariablesKind(MapKind, frozen=True):

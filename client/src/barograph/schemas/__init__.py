@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import msgspec.inspect as types
 
-from barograph.contract.keys import json_schema as contract_schema
 from barograph.events import Label, Prediction
+from barograph.schemas.contract_schema import contract_schema
 
 FOLDER = Path(__file__).parent
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from barograph.contract.kinds import IntegerKind, Key, MapKind, NumberKind, RecordKind
+import msgspec
+from barograph.contract.kinds import IntegerKind, Key, MapKind, RecordKind
 from barograph.contract.problems import ContractError, Problem
+from barograph.contract.sections import PositiveShare, SectionKind, Share
 from barograph.contract.yaml_nodes import MappingNode
 from barograph.contract.yaml_tree import read_tree
 
@@ -15,26 +17,22 @@ from barograph_server.sketches.comparison.paired_items import least_items_to_acc
 from barograph_server.warehouse.configuration import read_value
 
 MAX_ITEMS = 1_000_000
-SUITE_RULES = RecordKind(
-    (
-        Key("margin", NumberKind(0.0, 1.0, above=True), "how much lower the mean score may be", "0.1", required=True),
-        Key("items", IntegerKind(1, MAX_ITEMS), "the fewest items that both runs have", "50", required=True),
-        Key("missing", NumberKind(0.0, 1.0), "the largest share of items or answers without a score", "0"),
-    )
-)
-POLICY = RecordKind((Key("suites", MapKind(SUITE_RULES), "the rules of each suite", "a suite", required=True),))
 
 
-@dataclass(frozen=True, slots=True)
-class SuiteRules:
+class SuiteRules(msgspec.Struct, frozen=True):
     """What a candidate must fulfil in one suite."""
 
-    margin: float
-    """How much lower its mean score may be."""
-    items: int
-    """Fewest items that both runs must have."""
-    missing: float = 0.0
-    """Largest share of the accepted run's items, and of the candidate's answers, without a score of the candidate."""
+    margin: Annotated[PositiveShare, "How much lower its mean score may be.", "0.1"]
+    items: Annotated[int, IntegerKind(1, MAX_ITEMS), "The fewest items that both runs have.", "50"]
+    missing: Annotated[
+        Share, "The largest share of the accepted run's items, and of the candidate's answers, without a score of it."
+    ] = 0.0
+
+
+_SUITES = "suites"
+_POLICY = RecordKind(
+    (Key(_SUITES, MapKind(SectionKind(SuiteRules)), "The rules of each suite.", "a suite", required=True),)
+)
 
 
 def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
@@ -48,10 +46,9 @@ def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
         raise ContractError(
             [Problem(str(path), 1, "this is not a policy; write suites: {NAME: {margin: 0.1, items: 50}}")]
         )
-    suites = read_value(POLICY, tree, (), str(path))["suites"]
-    if not suites:
+    policy: dict[str, SuiteRules] = read_value(_POLICY, tree, (), str(path))[_SUITES]
+    if not policy:
         raise ContractError([Problem(str(path), 1, "names no suite; write suites: {NAME: {margin: 0.1, items: 50}}")])
-    policy = {name: SuiteRules(**values) for name, values in suites.items()}
     problems = [
         Problem(str(path), line, f"suites.{name}.items: {problem}")
         for name, line in _lines(tree).items()
@@ -64,7 +61,7 @@ def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
 
 def _lines(tree: MappingNode) -> dict[str, int]:
     """Return the line of each suite of a policy whose keys and values are valid."""
-    suites = next(node for key, node in tree.pairs if key.text == "suites")
+    suites = next(node for key, node in tree.pairs if key.text == _SUITES)
     return {key.text: key.line for key, _ in suites.pairs} if isinstance(suites, MappingNode) else {}
 
 

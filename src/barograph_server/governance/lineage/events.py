@@ -6,8 +6,7 @@ import importlib.metadata
 from collections.abc import Iterator
 from datetime import datetime
 
-from barograph.contract import Contract, Field
-from barograph.contract.consumers import DeclaredConsumer
+from barograph.contract import Contract, DeclaredConsumer, Field
 
 from barograph_server.errors import CommandError
 from barograph_server.warehouse.governance.lineage import is_input

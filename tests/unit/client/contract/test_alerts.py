@@ -1,4 +1,4 @@
-"""The section `alerts` of a contract: reading, writing, error messages and contract ids."""
+"""The section `alerts` of a contract: reading, writing and error messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 
 import pytest
 from barograph import Contract, ContractError, dump_contract, parse_contract
-from barograph.contract import Field
 from barograph.contract.alerts import AlertRule, Alerts
 
 HEAD = """
@@ -19,62 +18,11 @@ fields:
   score: {type: float}
 """
 
-WHOLE = f"""{HEAD}
-alerts:
-  windows: {{long: 1h, short: 15m}}
-  every: 30s
-  for: 0s
-  keep_firing_for: 1h
-  mute: [retraining, "a: b"]
-  rules:
-    psi-major: {{severity: ticket, fields: [x], threshold: 0.3, clear: 0.25, fast_threshold: 1, for: 10m,
-      route: "#r"}}
-    null-rate: {{severity: none, keep_firing_for: 0s, windows: {{short: 1h}}}}
-    silence: {{at_least: 20m}}
-"""
-
 
 def error_text(text: str) -> str:
     with pytest.raises(ContractError) as caught:
         parse_contract(f"{HEAD}alerts: {text}", "c.yaml")
     return "\n".join(map(str, caught.value.problems))
-
-
-def test_every_key_is_read_and_written() -> None:
-    contract = parse_contract(WHOLE)
-    assert contract.alerts == Alerts(
-        long_s=3600,
-        short_s=900,
-        every_s=30,
-        for_s=0,
-        keep_firing_for_s=3600,
-        mute=("retraining", "a: b"),
-        rules={
-            "psi-major": AlertRule(
-                severity="ticket", fields=("x",), threshold=0.3, clear=0.25, fast_threshold=1.0, for_s=600, route="#r"
-            ),
-            "null-rate": AlertRule(severity="none", keep_firing_for_s=0, short_s=3600),
-            "silence": AlertRule(at_least_s=1200),
-        },
-    )
-    text = dump_contract(contract)
-    assert parse_contract(text) == contract
-    assert dump_contract(parse_contract(text)) == text
-
-
-def test_the_id_depends_on_alerts_only_where_they_are_set() -> None:
-    contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
-    assert contract.id == "bf9686e458008713", "a default section does not change the id"
-    assert "alerts" not in dump_contract(contract)
-    assert Contract(model="m", alerts=Alerts(every_s=60)).id != Contract(model="m").id
-
-    def id_with(rule: str, **values: float | None) -> str:
-        return Contract(model="m", alerts=Alerts(rules={rule: AlertRule(**values)})).id  # type: ignore[arg-type]
-
-    assert id_with("latency", threshold=1) == id_with("latency", threshold=1.0)
-    assert id_with("psi-major", fast_threshold=None) == "139997f56368fbbc", "as before this key existed"
-    fast = id_with("psi-major", fast_threshold=1)
-    assert fast == id_with("psi-major", fast_threshold=1.0) != "139997f56368fbbc"
 
 
 def test_messages_name_the_problem_and_the_remedy() -> None:

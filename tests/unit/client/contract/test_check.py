@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Arms, Contract, Field, LabelSpec, ShadowTest, Slice, Slo
+from barograph.contract import Arms, LabelSpec, ShadowTest, Slice, Slo
 from barograph.contract.check import PERFORMANCE_METRICS, label_kind
 
 HEAD = """
@@ -63,16 +63,6 @@ def test_the_kind_of_model_depends_on_its_label() -> None:
     assert label_kind(LabelSpec(type="category", classes=("a", "b", "c"))) == "classes"
     assert label_kind(LabelSpec(type="float")) == "number"
     assert all(PERFORMANCE_METRICS.values())
-
-
-def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
-    plain = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
-    # The id of this contract before any of these members existed.
-    assert plain.id == "bf9686e458008713"
-    used = Contract(
-        model="m", fields=(Field(name="x", type="float", source="features.x", policy="reject"),), season="hour_of_week"
-    )
-    assert len({plain.id, used.id}) == 2
 
 
 def test_failed_checks_are_reported() -> None:

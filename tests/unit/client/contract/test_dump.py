@@ -8,7 +8,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 from barograph import Contract, ContractError, dump_contract, parse_contract
-from barograph.contract import Field, FieldType, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window
+from barograph.contract import Field, FieldType, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window, content_hash
+from barograph.contract.alerts import AlertRule, Alerts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,10 +102,15 @@ def test_a_written_contract_reads_back_equal_here_and_in_other_yaml_parsers(cont
         assert all(limit is None or math.isfinite(limit) for limit in given_range)
 
 
-def test_equal_integers_and_floats_give_the_same_id() -> None:
+def test_the_id_depends_on_what_differs_from_the_defaults() -> None:
+    plain = Contract(model="m")
+    assert plain.id == content_hash({"model": "m"}), "a new member changes no id"
     whole = Field(name="x", type="int", source="features.x", low=0, high=1)
-    parts = Field(name="x", type="int", source="features.x", low=0.0, high=1.0)
-    assert Contract(model="m", fields=(whole,)).id == Contract(model="m", fields=(parts,)).id
+    parts = Field(name="x", type="int", source="features.x", low=-0.0, high=1.0)
+    assert Contract(model="m", fields=(whole,)).id == Contract(model="m", fields=(parts,)).id != plain.id
+    rules = [Alerts(rules={"latency": AlertRule(threshold=threshold)}) for threshold in (1, 1.0, 2.0, None)]
+    ids = [Contract(model="m", alerts=alerts).id for alerts in rules]
+    assert (ids[0], len({plain.id, *ids})) == (ids[1], 4)
 
 
 def test_an_invalid_contract_is_not_written() -> None:

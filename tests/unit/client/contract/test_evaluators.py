@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Arms, Contract
+from barograph.contract import Arms
 from barograph.contract.evaluator_contracts import evaluator_contracts
-from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
 HEAD = "contract: 1\nmodel: bot\ntext: {content: keep, sample: 0.1}\n"
 
@@ -17,52 +14,6 @@ def problems_of(text: str, head: str = HEAD) -> list[str]:
     with pytest.raises(ContractError) as caught:
         parse_contract(head + text, "c.yaml")
     return [str(each).removeprefix("c.yaml:") for each in caught.value.problems]
-
-
-def test_every_key_is_read_and_written() -> None:
-    contract = parse_contract(
-        HEAD
-        + """
-evaluators:
-  cited: {check: citations, documents: documents, share: 0.5, prompts: {answer@8: 1}}
-  grounded: {check: grounding, documents: documents, at_least: 0.25}
-  form: {check: json, schema: forms/answer.json, promise: 1}
-  polite: {check: pattern, pattern: "(?i)thank"}
-  faithful: {judge: faithful.yaml, endpoint: small, budget: {calls: 600, tokens: 1000000, usd: 1}}
-  agrees: {consistency: 4, endpoint: small, at_least: 0.5}
-  same: {consistency: 2, endpoint: small, at_least: 1, compare: exact, temperature: 1, max_tokens: 20}
-  grounds: {judge: grounds.yaml, endpoint: small, documents: documents}
-  helpful: {judge: helpful.yaml, endpoint: small, anchors: helpful.jsonl, anchors_every: 90m}
-"""
-    )
-    assert contract.evaluators == {
-        "cited": Evaluator(check="citations", documents="documents", share=0.5, prompts={"answer@8": 1.0}),
-        "grounded": Evaluator(check="grounding", documents="documents", at_least=0.25),
-        "form": Evaluator(check="json", schema="forms/answer.json", promise=1.0),
-        "polite": Evaluator(check="pattern", pattern="(?i)thank"),
-        "faithful": Evaluator(
-            judge="faithful.yaml", endpoint="small", budget=EvaluatorBudget(calls=600, tokens=1_000_000, usd=1.0)
-        ),
-        "agrees": Evaluator(consistency=4, endpoint="small", at_least=0.5),
-        "same": Evaluator(
-            consistency=2, endpoint="small", at_least=1.0, compare="exact", temperature=1.0, max_tokens=20
-        ),
-        "grounds": Evaluator(judge="grounds.yaml", endpoint="small", documents="documents"),
-        "helpful": Evaluator(judge="helpful.yaml", endpoint="small", anchors="helpful.jsonl", anchors_every_s=5_400),
-    }
-    assert parse_contract(dump_contract(contract)) == contract
-
-
-def test_the_id_depends_on_evaluators_only_where_they_are_set() -> None:
-    def id_with(**values: Any) -> str:
-        return Contract(model="m", evaluators={"a": Evaluator(**values)}).id
-
-    assert Contract(model="m").id == Contract(model="m", evaluators={}).id != id_with(check="refusal")
-    assert id_with(check="refusal") == id_with(check="refusal", promise=None) == "b3cd8a037c9f39fc"
-    assert id_with(check="refusal", promise=1) == id_with(check="refusal", promise=1.0) != "b3cd8a037c9f39fc"
-    judge = {"judge": "a.yaml", "endpoint": "e"}
-    assert id_with(**judge) == "58f52a7d479dc394", "the id that it had before anchors existed"
-    assert id_with(**judge, anchors="a.jsonl") != "58f52a7d479dc394"
 
 
 def test_problems_are_named() -> None:

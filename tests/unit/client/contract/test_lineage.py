@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from barograph.contract.consumers import DeclaredConsumer
-from barograph.contract.file import dump_contract, parse_contract
+from barograph.contract.file import parse_contract
 from barograph.contract.problems import ContractError
-from barograph.contract.upstream import DeclaredSource
 
 START = "contract: 1\nmodel: m\nfields:\n  seats: {type: int}\n"
-
-
-def test_sources_and_consumers_read_back() -> None:
-    text = (
-        "sources:\n  fleet: {owner: ana, system: airflow, code: fleet/seats.py, window: 30d, fields: [seats]}\n"
-        "consumers:\n  pricing: {owner: ana, group: pricing, fields: [seats]}\n"
-    )
-    contract = parse_contract(START + text, "c.yaml")
-    assert contract.declared_sources == {
-        "fleet": DeclaredSource(owner="ana", system="airflow", code="fleet/seats.py", window="30d", fields=("seats",))
-    }
-    assert contract.consumers == {"pricing": DeclaredConsumer(owner="ana", group="pricing", fields=("seats",))}
-    assert (contract.consumers["pricing"].kind, contract.consumers["pricing"].reader) == ("group", "pricing")
-    assert parse_contract(dump_contract(contract), "c.yaml") == contract
 
 
 def test_a_wrong_source_or_consumer_is_reported_with_its_line() -> None:

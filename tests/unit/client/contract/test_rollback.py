@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Contract, Rollback
+from barograph import ContractError, parse_contract
 
 ARMS = "arms: {shares: {answer@7: 0.9, answer@8: 0.1}}\n"
 HEAD = "contract: 1\nmodel: m\n"
@@ -14,27 +13,6 @@ def problems_of(text: str) -> list[str]:
     with pytest.raises(ContractError) as caught:
         parse_contract(HEAD + text, "c.yaml")
     return [str(each) for each in caught.value.problems]
-
-
-def test_every_key_is_read_and_written() -> None:
-    text = (
-        "rollback: {prompt: answer, margins: {errors: 0.005, ttft: 0.1}, label: candidate, to: production, mode: act, "
-        "events: 400, units: 150}"
-    )
-    contract = parse_contract(HEAD + ARMS + text)
-    margins = {"errors": 0.005, "ttft": 0.1}
-    assert contract.rollback == Rollback(
-        prompt="answer", margins=margins, label="candidate", to="production", mode="act", events=400, units=150
-    )
-    assert parse_contract(dump_contract(contract)) == contract
-    short = parse_contract(f"{HEAD}{ARMS}rollback: {{prompt: answer, margins: {{cost: 0}}, to: 7}}")
-    assert short.rollback == Rollback(prompt="answer", margins={"cost": 0.0}, to="7")
-    assert parse_contract(dump_contract(short)) == short
-
-
-def test_a_contract_without_the_section_keeps_its_id() -> None:
-    assert Contract(model="m").id == Contract(model="m", rollback=None).id
-    assert Contract(model="m").id != Contract(model="m", rollback=Rollback(prompt="a", margins={"errors": 0.1})).id
 
 
 def test_faults_are_named_with_their_line() -> None:

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
-from barograph.contract.keys import CONTRACT, FIELD, json_schema
+from barograph.contract import Field
+from barograph.contract.file import contract_record
+from barograph.contract.sections import record_of
 from barograph.events import Label, Prediction
 from barograph.schemas import FOLDER, event_schema, files, member_docs
 from barograph.schemas.__main__ import main
+from barograph.schemas.contract_schema import contract_schema
 
 from tests.support.json_schema import faults
 
@@ -39,9 +42,9 @@ def test_files_that_differ_from_the_code_are_reported_and_rewritten(
 
 def test_the_example_contract_has_every_key_and_matches_its_schema() -> None:
     written = yaml.safe_load(EXAMPLE.read_text("utf-8"))
-    assert faults(written, json_schema()) == []
-    assert set(written) == {key.name for key in CONTRACT.keys}
-    assert set().union(*written["fields"].values()) >= {key.name for key in FIELD.keys}
+    assert faults(written, contract_schema()) == []
+    assert set(written) == {key.name for key in contract_record().keys}
+    assert set().union(*written["fields"].values()) >= {key.name for key in record_of(Field).keys}
     assert parse_contract(dump_contract(load_contract(EXAMPLE))) == load_contract(EXAMPLE)
 
 
@@ -60,7 +63,7 @@ def test_the_schema_and_the_reader_reject_the_same_files() -> None:
     ]
     for change in changes:
         written = {"contract": 1, "model": "m", **change}
-        assert faults(written, json_schema()), change
+        assert faults(written, contract_schema()), change
         with pytest.raises(ContractError):
             parse_contract(yaml.safe_dump(written))
 

@@ -2,22 +2,6 @@ import re
 
 from barograph.contract import Arms, Contract, Field, Slice, Text
 from barograph.contract.check import check_failures
-from barograph.contract.file import dump_contract, parse_contract
-
-HEADER = "contract: 1\nmodel: m\n"
-
-
-def test_a_written_section_is_read_back_and_a_contract_without_it_keeps_its_id() -> None:
-    for text in (
-        Text(),
-        Text(codebook="0123456789abcdef", languages=("en", "no")),
-        Text(codebook="1234567890123456", content="redact", sample=0.01),
-        Text(codebook="12345678901234e5", content="hash"),
-    ):
-        contract = Contract(model="m", text=text)
-        assert parse_contract(dump_contract(contract), "m.yaml") == contract
-        assert contract.id != Contract(model="m").id
-    assert Contract(model="m").id == parse_contract(HEADER, "m.yaml").id
 
 
 def test_what_a_section_must_not_say() -> None:

@@ -132,7 +132,7 @@ def test_an_inconsistent_baseline_is_neither_written_nor_read() -> None:
         dump_baseline(but(AGE, categories=("a",), quantiles=(2.0, 1.0), std=-1.0, low=500.0, edges=()))
     # JSON would bring a whole number back as a float, under another id.
     with pytest.raises(BaselineError, match="a whole number in place of a float"):
-        dump_baseline(but(AGE, mean=31))
+        dump_baseline(but(AGE, edges=(0.1, 20, 40.0)))
 
 
 def test_every_disagreement_is_named() -> None:

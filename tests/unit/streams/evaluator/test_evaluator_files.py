@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from barograph_server.streams.evaluator.active import FILES_S, NO_VERSION, ActiveEvaluator, ActiveEvaluators
 from barograph_server.streams.evaluator.answer import Answer
 from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
-from barograph_server.streams.evaluator.settings import EvaluatorSettings
+from barograph_server.streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint
 from barograph_server.streams.registry.registry import Registry
 
 RETURNS = "Customers may return goods within 30 days of delivery."
@@ -31,7 +31,9 @@ class Follower:
     def __init__(self, folder: Path) -> None:
         self.now_s = 0.0
         self.contract = CONTRACT
-        judges = JudgeEvaluators(EvaluatorSettings(endpoints="small=m@http://127.0.0.1:9/v1"), lambda _: False)
+        judges = JudgeEvaluators(
+            EvaluatorSettings(endpoints=(JudgeEndpoint("small", "m", "http://127.0.0.1:9/v1"),)), lambda _: False
+        )
         self._active = ActiveEvaluators(
             lambda: Registry(contracts={"bot": self.contract}), folder, judges.build, lambda: self.now_s
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from barograph.contract.evaluators import Evaluator
 from barograph.text.content import CUT
 from structlog.testing import capture_logs
 
+from barograph_server.errors import SettingsError
+from barograph_server.settings import load_settings
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.evaluator.answer import Answer
 from barograph_server.streams.evaluator.check_evaluators import Check, SetupError
@@ -41,7 +44,7 @@ class Judges:
     def __init__(self, answer: ServerAnswer, folder: Path) -> None:
         self.server = JudgeServer(answer)
         self._folder = folder
-        settings = EvaluatorSettings(endpoints=f"small=m@{self.server.url}#1/2", timeout_s=5.0)
+        settings = EvaluatorSettings(endpoints=(JudgeEndpoint("small", "m", self.server.url, 1.0, 2.0),), timeout_s=5.0)
         self._evaluators = JudgeEvaluators(settings, threading.Event().wait)
 
     def build(self, evaluator: Evaluator) -> tuple[Check, str]:
@@ -142,42 +145,54 @@ def test_the_version_of_self_consistency_depends_on_all_that_decides_it(start: S
         judges.build(msgspec.structs.replace(AGREES, endpoint="large"))
 
 
-def judges(endpoints: str = "small=m@http://127.0.0.1:8080/v1", **settings: str) -> JudgeEvaluators:
-    return JudgeEvaluators(EvaluatorSettings(endpoints=endpoints, **settings), threading.Event().wait)  # type: ignore[arg-type]
+SMALL = JudgeEndpoint("small", "m", "http://127.0.0.1:8080/v1")
+
+
+def judges(*endpoints: JudgeEndpoint) -> JudgeEvaluators:
+    return JudgeEvaluators(EvaluatorSettings(endpoints=endpoints or (SMALL,)), threading.Event().wait)
+
+
+def read(text: str) -> EvaluatorSettings:
+    """Read endpoints as the variable of the environment holds them."""
+    return load_settings(needs=(), environ={"BAROGRAPH_EVALUATOR_ENDPOINTS": text}, find=lambda: None).evaluator
 
 
 def test_endpoints_are_read_with_their_prices_and_one_without_encryption_is_logged() -> None:
-    text = "small=org/m:1@https://host/v1/#0.15/0.6, other=n@http://[::1]:80/v1"
-    small, other = EvaluatorSettings(endpoints=text).parsed_endpoints().values()
-    assert small == JudgeEndpoint("small", "org/m:1", "https://host/v1", 0.15, 0.6)
+    text = (
+        "{small: {model: 'org/m:1', url: 'https://host/v1/', input: 0.15, output: 0.6}, "
+        "other: {model: n, url: 'http://[::1]:80/v1'}}"
+    )
+    small, other = read(text).endpoints_by_name().values()
+    assert small == JudgeEndpoint("small", "org/m:1", "https://host/v1/", 0.15, 0.6)
     assert (other.name, other.url, other.input_price) == ("other", "http://[::1]:80/v1", 0.0)
     assert cost_usd(small, {"input_tokens": 1e6, "output_tokens": 1e6}) == pytest.approx(0.75)
-    assert EvaluatorSettings().parsed_endpoints() == {}
+    assert EvaluatorSettings().endpoints_by_name() == {}
+    urls = {"near": "http://127.0.0.1/v1", "tls": "https://host/v1", "far": "http://host/v1"}
     with capture_logs() as lines:
-        judges("near=m@http://127.0.0.1/v1, tls=m@https://host/v1, far=m@http://host/v1")
+        judges(*(JudgeEndpoint(name, "m", url) for name, url in urls.items()))
     assert [(line["event"], line["endpoint"]) for line in lines] == [("judge is not encrypted", "far")]
 
 
-@pytest.mark.parametrize(
-    "endpoints",
-    [
-        "small",
-        "small=m",
-        "small=m@ftp://host/v1",
-        "small=m@http://host:port/v1",
-        "small=m@http://[::1",
-        "small=m@http://host/v1#cheap",
-        "small=m@http://user:secret-1@host/v1",
-        "small=m@http://host/v1#1/-2",
-        "a=m@http://host/v1, a=m@http://host/v2",
-    ],
-)
-def test_endpoints_that_cannot_be_read_are_errors_without_secrets(endpoints: str) -> None:
-    with pytest.raises(ProcessorError, match=r"evaluator\.endpoints") as raised:
-        EvaluatorSettings(endpoints=endpoints).parsed_endpoints()
-    assert "secret-1" not in str(raised.value)
+def test_endpoints_that_cannot_be_read_are_errors_without_secrets() -> None:
+    for text, message in (
+        ("small", "write a map"),
+        ("{small: {model: m}}", "small.url: is missing; write url: http://HOST:PORT/v1"),
+        (
+            "{small: {model: m, url: 'ftp://host/v1'}}",
+            "small.url: is no address of http or https; write http://HOST:PO",
+        ),
+        ("{small: {model: m, url: 'http://host:port/v1'}}", "small.url: is no valid address"),
+        ("{small: {model: m, url: 'http://[::1'}}", "small.url: is no valid address"),
+        ("{small: {model: m, url: 'http://host/v1#1/2'}}", "small.url: has a part after #; remove it"),
+        ("{small: {model: m, url: 'http://user:secret-1@host/v1'}}", "small.url: holds a user name or a password"),
+        ("{small: {model: m, url: 'http://host/v1', output: -2}}", "small.output: -2 is out of range"),
+        ("{a: {model: m, url: 'http://host'}, a: {model: m, url: 'http://host'}}", "a: occurs twice"),
+    ):
+        with pytest.raises(SettingsError, match=re.escape(message)) as raised:
+            read(text)
+        assert "secret-1" not in str(raised.value)
     with pytest.raises(ProcessorError, match=r"evaluator\.key"):
-        EvaluatorSettings(key="two words").parsed_endpoints()
+        EvaluatorSettings(key="two words").endpoints_by_name()
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_labels_select_the_series_of_one_model_and_one_series_is_enough() -> Non
 def test_labels_that_no_series_has_and_texts_without_known_metrics_are_errors() -> None:
     text = 'nv_inference_pending_request_count{model="b",version="1"} 7\nother{model="c",name="b",version="2"} 1\n'
     for labels in ({"model": "c"}, {"name": "b"}, {"model": "b", "version": "2"}):
-        with pytest.raises(ScrapeError, match=r"No series has the label .*check the part after #") as error:
+        with pytest.raises(ScrapeError, match=r"No series has the label .*check `labels` of this target") as error:
             scrape(text, labels=labels)
         assert error.value.outcome is ScrapeOutcome.UNKNOWN_SERVER
     with pytest.raises(ScrapeError, match="None of its 1 metrics") as error:

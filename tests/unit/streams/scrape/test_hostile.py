@@ -26,7 +26,7 @@ def serve() -> Iterator[Serve]:
 
 
 def target_of(server: ScriptedServer, *, tls: bool = False) -> ScrapeTarget:
-    return ScrapeTarget("answers", tls, "127.0.0.1", server.port, "/metrics")
+    return ScrapeTarget("answers", f"http{'s' * tls}://127.0.0.1:{server.port}/metrics")
 
 
 def outcome(target: ScrapeTarget, timeout_s: float = 20.0, max_bytes: int = 1000) -> ScrapeOutcome:

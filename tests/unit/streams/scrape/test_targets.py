@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 from unittest.mock import Mock
@@ -9,6 +10,8 @@ from unittest.mock import Mock
 import pytest
 from structlog.testing import capture_logs
 
+from barograph_server.errors import SettingsError
+from barograph_server.settings import load_settings
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
@@ -20,40 +23,49 @@ from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.serving_facts import ServingFact
 
 
+def read(text: str) -> ScrapeSettings:
+    """Read targets as the variable of the environment holds them."""
+    return load_settings(needs=(), environ={"BAROGRAPH_SCRAPE_TARGETS": text}, find=lambda: None).scrape
+
+
 def test_targets_are_read() -> None:
-    text = "answers=http://10.0.0.4:8000/metrics, answers=https://[::1], bot = https://gpu.example/m?x=1#model=a%20b ,"
-    assert ScrapeSettings(targets=text).parsed_targets() == (
-        ScrapeTarget("answers", False, "10.0.0.4", 8000, "/metrics"),
-        ScrapeTarget("answers", True, "::1", 443, "/metrics"),
-        ScrapeTarget("bot", True, "gpu.example", 443, "/m?x=1", {"model": "a b"}),
-    )
-    instances = [target.instance for target in ScrapeSettings(targets=text).parsed_targets()]
-    assert instances == ["10.0.0.4:8000", "[::1]:443", "gpu.example:443#model=a b"]
+    targets = read(
+        "[{model: answers, url: 'http://10.0.0.4:8000/metrics'}, {model: answers, url: 'https://[::1]'}, "
+        "{model: bot, url: 'https://gpu.example/m?x=1', labels: {model: a b}}]"
+    ).checked_targets()
+    assert [(target.model, target.secure, target.host, target.port, target.path) for target in targets] == [
+        ("answers", False, "10.0.0.4", 8000, "/metrics"),
+        ("answers", True, "::1", 443, "/metrics"),
+        ("bot", True, "gpu.example", 443, "/m?x=1"),
+    ]
+    assert [target.instance for target in targets] == ["10.0.0.4:8000", "[::1]:443", "gpu.example:443#model=a b"]
 
 
-@pytest.mark.parametrize(
-    ("targets", "message"),
-    [
-        ("", "is empty"),
-        ("http://host:1/metrics", "not MODEL=URL"),
-        ("a=ftp://host", "http or https"),
-        ("a=http://host:999999", "no valid address"),
-        ("a=http://me:hunter2@host", "user name or a password"),
-        ("a=http://host/a b", "cannot have"),
-        ("a=http://host#x", "selects no label"),
-        ("a=http://host, a=http://host:80/other", "listed twice"),
-        (", ".join(f"a=http://host:{i + 1}" for i in range(MAX_TARGETS + 1)), "at most 64"),
-    ],
-)
-def test_bad_targets_are_rejected(targets: str, message: str) -> None:
-    with pytest.raises(ProcessorError, match=message) as error:
-        ScrapeSettings(targets=targets).parsed_targets()
-    assert "hunter2" not in str(error.value)
+def test_bad_targets_are_rejected() -> None:
+    for text, message in (
+        ("a=http://host:1/metrics", "write a list"),
+        ("[{model: a, url: 'ftp://host'}]", "[0].url: is no address of http or https; write http://HOST:PORT/metrics"),
+        ("[{model: a, url: 'http://host:999999'}]", "[0].url: is no valid address"),
+        ("[{model: a, url: 'http://me:hunter2@host'}]", "[0].url: holds a user name or a password; remove them"),
+        ("[{model: a, url: 'http://host/a b'}]", "[0].url: has characters that an address cannot have; encode them"),
+        ("[{model: a, url: 'http://host#x'}]", "[0].url: has a part after #; remove it"),
+        ("[{url: 'http://host'}]", "[0].model: is missing; write model: MODEL"),
+    ):
+        with pytest.raises(SettingsError, match=re.escape(message)) as error:
+            read(text)
+        assert "hunter2" not in str(error.value)
+    for targets, message in (
+        ([], "is empty"),
+        (["http://host", "http://host:80/other"], "listed twice"),
+        ([f"http://host:{i + 1}" for i in range(MAX_TARGETS + 1)], "at most 64"),
+    ):
+        with pytest.raises(ProcessorError, match=message):
+            ScrapeSettings(targets=tuple(ScrapeTarget("a", url) for url in targets)).checked_targets()
 
 
 def test_a_token_must_fit_into_a_header() -> None:
     with pytest.raises(ProcessorError, match="token") as error:
-        ScrapeSettings(targets="a=http://host", token="se\ncret").parsed_targets()
+        ScrapeSettings(targets=(ScrapeTarget("a", "http://host"),), token="se\ncret").checked_targets()
     assert "cret" not in str(error.value)
     assert "hunter2" not in repr(ScrapeSettings(token="hunter2"))
 
@@ -62,7 +74,7 @@ def scrape(*scrapes: list[str]) -> tuple[list[float], list[MutableMapping[str, A
     """Return the count after each scrape of a server with these unlisted metrics, and what was logged about them."""
     report = Report("scrape", "test")
     bodies: Iterator[bytes] = iter([_text(names).encode() for names in scrapes])
-    target = ScrapeTarget("answers", False, "127.0.0.1", 1, "/metrics")
+    target = ScrapeTarget("answers", "http://127.0.0.1:1/metrics")
     poller = TargetPoller(target, lambda _: next(bodies), FactBuffer(_connect, report), report, interval_s=15.0)
     counts = []
     with capture_logs() as lines:

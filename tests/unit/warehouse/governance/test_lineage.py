@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from barograph.contract import Contract, Field
-from barograph.contract.consumers import DeclaredConsumer
-from barograph.contract.upstream import DeclaredSource
+from barograph.contract import Contract, DeclaredConsumer, DeclaredSource, Field
 
 from barograph_server.warehouse.governance.lineage import UNDECLARED, build_lineage
 from tests.support.pipeline import simple_contract

@@ -1,18 +1,16 @@
-"""The section `alerts` of the contract file: its keys, and how it is read, checked and written."""
+"""Checks of the section `alerts` of a contract."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from barograph.contract import CONFIDENCE, NUMERIC_TYPES, SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
 from barograph.contract.alerts import (
     AGE_RULES,
     BELOW_RULES,
-    FAST_RATIO,
     FAST_RULES,
     FIELD_RULES,
-    LARGE_DROP_RATIO,
     RULES,
     SHADOW_RULES,
     THRESHOLD_RULES,
@@ -20,9 +18,8 @@ from barograph.contract.alerts import (
     AlertRule,
     Alerts,
 )
-from barograph.contract.kinds import ChoiceKind, DurationKind, Key, ListKind, NameKind, NumberKind, Path, RecordKind
+from barograph.contract.kinds import Path
 from barograph.contract.problems import quoted
-from barograph.contract.yaml_text import duration_scalar, flow_list, number_scalar, text_scalar
 from barograph.events import SCORES
 
 if TYPE_CHECKING:
@@ -34,166 +31,6 @@ MEASURED_RULES = ("performance", DROP_RULE, "cbpe-drop")
 """Rules on windows of labels, which are at least an hour long."""
 MEASURED_S = (SECONDS_PER_DAY, 7 * SECONDS_PER_DAY)
 """Lengths in seconds of the windows of labels that every model has."""
-ALERT_WINDOWS = RecordKind(
-    (
-        Key("long", DurationKind(), "The long window. Only rules on PSI read it.", "the longest of `windows`"),
-        Key(
-            "short",
-            DurationKind(),
-            "The short window. Other rules on windows read only this one.",
-            "the second longest of `windows`",
-        ),
-    )
-)
-
-ALERT_RULE = RecordKind(
-    (
-        Key(
-            "severity",
-            ChoiceKind(("page", "ticket", "none")),
-            "`page` or `ticket`; `none` disables the rule.",
-            "that of the rule; for rules on fields `page` if the field is critical, else `ticket`",
-        ),
-        Key(
-            "fields",
-            ListKind(NameKind("the name of a field"), min_items=1, is_distinct=True),
-            "The fields that the rule covers.",
-            "all fields that the rule applies to",
-        ),
-        Key(
-            "threshold",
-            NumberKind(0.0, above=True),
-            "The value above which the rule fires; below which, for reviewer-agreement.",
-            "from `thresholds` or `slo`",
-        ),
-        Key(
-            "clear",
-            NumberKind(0.0, above=True),
-            "The value below which the rule clears.",
-            "the same fraction of the threshold as `clear` is of `major` in `thresholds.psi`",
-        ),
-        Key(
-            "fast_threshold",
-            NumberKind(0.0, above=True),
-            "For psi-major and output-shift: a window shorter than the long one, with at least 500 events, fires the "
-            "rule alone if its whole interval of PSI is above this. PSI is always below 20, so 20 turns this off. For "
-            "performance-drop: the drop of a main metric above which the rule pages.",
-            f"{FAST_RATIO:g} times the threshold; {LARGE_DROP_RATIO:g} times for performance-drop",
-        ),
-        Key("windows", ALERT_WINDOWS, "The rule's windows.", "those of all rules"),
-        Key(
-            "for",
-            DurationKind(zero=True),
-            "How long the condition must hold before the rule fires.",
-            "that of all rules; 1d for gold-labels",
-        ),
-        Key(
-            "keep_firing_for",
-            DurationKind(zero=True),
-            "How long the rule keeps firing after the condition last held.",
-            "that of all rules",
-        ),
-        Key(
-            "at_least",
-            DurationKind(),
-            "For silence, label-stop, pipeline-lag and shadow-lag: how long data must be missing before the rule can "
-            "fire. For drills-overdue: the time since drills last passed.",
-            "that of the rule",
-        ),
-        Key("route", NameKind("a route"), "The route of the rule's alerts.", "`route` of the contract"),
-    )
-)
-
-ALERT_RULES = RecordKind(tuple(Key(name, ALERT_RULE, meaning, "its defaults") for name, meaning in RULES.items()))
-
-ALERTS = RecordKind(
-    (
-        Key("windows", ALERT_WINDOWS, "The windows that rules evaluate.", "the two longest of `windows`"),
-        Key(
-            "every",
-            DurationKind(),
-            "How often rules are evaluated.",
-            "the shortest hop of `windows`, from 1m to 10m",
-        ),
-        Key(
-            "for",
-            DurationKind(zero=True),
-            "How long the condition of a rule must hold before the rule fires.",
-            "two evaluations, at least 5m",
-        ),
-        Key(
-            "keep_firing_for",
-            DurationKind(zero=True),
-            "How long a rule keeps firing after its condition last held.",
-            "three evaluations, at least 15m",
-        ),
-        Key(
-            "mute",
-            ListKind(NameKind("a mute timing"), is_distinct=True),
-            "Mute timings, defined in the settings, that silence alerts on inputs, outputs and performance.",
-            "[]",
-        ),
-        Key("rules", ALERT_RULES, "Settings of individual rules.", "{}"),
-    )
-)
-
-_RULE_DURATIONS = (("for", "for_s"), ("keep_firing_for", "keep_firing_for_s"), ("at_least", "at_least_s"))
-_DURATIONS = (("every", "every_s"), *_RULE_DURATIONS[:2])
-_NUMBERS = ("threshold", "clear", "fast_threshold")
-_SCALARS = ("severity", "fields", *_NUMBERS, "route")
-
-
-def build_alerts(section: Mapping[str, Any]) -> Alerts:
-    """Build the section from the values that were read; unreadable values get their defaults."""
-    rules = {
-        name: AlertRule(
-            **{key: values[key] for key in _SCALARS if key in values},
-            **_windows(values),
-            **{member: values[key] for key, member in _RULE_DURATIONS if key in values},
-        )
-        for name, values in section.get("rules", {}).items()
-    }
-    durations = {member: section[key] for key, member in _DURATIONS if key in section}
-    return Alerts(mute=section.get("mute", ()), rules=rules, **_windows(section), **durations)
-
-
-def _windows(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{key}_s": length for key, length in values.get("windows", {}).items()}
-
-
-def alert_settings(alerts: Alerts) -> dict[str, Any]:
-    """Return the section's keys with YAML text, without defaults; maps are dicts."""
-    settings = _common_settings(alerts, _DURATIONS)
-    if alerts.mute:
-        settings["mute"] = flow_list(map(text_scalar, alerts.mute))
-    if alerts.rules:
-        settings["rules"] = {name: _rule_settings(rule) for name, rule in alerts.rules.items()}
-    return settings
-
-
-def _rule_settings(rule: AlertRule) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    if rule.severity is not None:
-        settings["severity"] = rule.severity
-    if rule.fields is not None:
-        settings["fields"] = flow_list(map(text_scalar, rule.fields))
-    numbers = {key: getattr(rule, key) for key in _NUMBERS}
-    settings |= {key: number_scalar(value) for key, value in numbers.items() if value is not None}
-    settings |= _common_settings(rule, _RULE_DURATIONS)
-    if rule.route is not None:
-        settings["route"] = text_scalar(rule.route)
-    return settings
-
-
-def _common_settings(section: Alerts | AlertRule, durations: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    lengths = {"long": section.long_s, "short": section.short_s}
-    windows = {key: duration_scalar(length_s) for key, length_s in lengths.items() if length_s is not None}
-    settings: dict[str, Any] = {"windows": windows} if windows else {}
-    for key, member in durations:
-        value_s = getattr(section, member)
-        if value_s is not None:
-            settings[key] = duration_scalar(value_s)
-    return settings
 
 
 def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
@@ -201,11 +38,7 @@ def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[
     alerts = contract.alerts
     yield from _window_failures(contract, alerts, ("alerts", "windows"))
     if alerts.every_s is not None and alerts.every_s % 10:
-        yield (
-            ("alerts", "every"),
-            "is not a multiple of ten seconds, which Grafana requires; write 1m",
-            (),
-        )
+        yield ("alerts", "every"), "is not a multiple of ten seconds, which Grafana requires; write 1m", ()
     for name, rule in alerts.rules.items():
         path: Path = ("alerts", "rules", name)
         if name not in RULES:
@@ -311,10 +144,6 @@ def applies_to(name: str, field: Field) -> bool:
     """Whether a rule with an instance per field applies to this field.
 
     Latency has a rule of its own. A field that its `pii` drops is null in every event.
-
-    Args:
-        name: The rule.
-        field: The field.
     """
     if field.pii == "drop" or field.source == "latency_ms":
         return False
