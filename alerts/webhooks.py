@@ -9,23 +9,22 @@ never quote the URL, the token or a text of the server or of the HTTP library, w
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
+from urllib.parse import urlsplit
 
 from barograph.publisher.retry_schedule import RetrySchedule
 
 from barograph_server.alerts.settings import AlertSettings, Integration
 from barograph_server.alerts.simulator.notify import Alert, Notification
 from barograph_server.alerts.text import digest
+from barograph_server.streams.runtime.http_exchange import HttpClient, HttpError, HttpFailure
 
 TIMEOUT_S = 5.0
 TRIES = 3
@@ -48,6 +47,15 @@ class AlertMessage:
     """The page with details; a path if the address of Grafana is not known."""
     runbook_url: str
     numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRequest:
+    """A POST to the server of a contact point; every member may hold a secret."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -83,14 +91,14 @@ class Sender:
 
     def request(
         self, integration: Integration, notification: Notification, alerts: Sequence[AlertMessage]
-    ) -> urllib.request.Request | str:
+    ) -> AlertRequest | str:
         """Build the request for one integration, or return the reason why there is none."""
         values = {variable: self.environ.get(variable, "").strip() for variable in integration.variables}
         for variable, value in values.items():
             if not value:
                 return f"{variable} is not set, so no {integration.kind} notification is sent; export it."
         secret = values[integration.variable]
-        headers = {"Content-Type": "application/json", "User-Agent": "barograph"}
+        headers = {"Content-Type": "application/json"}
         if integration.kind == "pagerduty":
             url, body = PAGERDUTY_URL, pagerduty_body(notification, alerts, secret)
         elif integration.kind == "slack":
@@ -99,16 +107,15 @@ class Sender:
             url, body = secret, webhook_body(notification, alerts)
             if integration.bearer_variable:
                 headers["Authorization"] = f"Bearer {values[integration.bearer_variable]}"
-        data = json.dumps(body, ensure_ascii=False).encode()
         try:
-            if url.startswith(("http://", "https://")):
-                return urllib.request.Request(url, data, headers, method="POST")  # noqa: S310 - the scheme is checked
+            if urlsplit(url).scheme in ("http", "https"):
+                return AlertRequest(url, headers, json.dumps(body, ensure_ascii=False).encode())
         except ValueError:
             # Its text quotes the URL.
             pass
         return f"{integration.variable} is not a URL that starts with http:// or https://; no notification is sent."
 
-    def _deliver(self, point: str, integration: Integration, request: urllib.request.Request) -> None:
+    def _deliver(self, point: str, integration: Integration, request: AlertRequest) -> None:
         try:
             schedule = RetrySchedule(self.pause_s, self.pause_s * 2**TRIES)
             for remaining in reversed(range(TRIES)):
@@ -123,40 +130,29 @@ class Sender:
             self._queue_slots.release()
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Makes a redirect an error: following it would send the bearer token to another server."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _post(request: urllib.request.Request) -> tuple[str | None, bool]:
+def _post(request: AlertRequest) -> tuple[str | None, bool]:
     """Send once; return the problem and whether a retry may help. The problem never quotes the URL or the token."""
+    client = HttpClient(uses_proxies=True)
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S):
-            return None, False
-    except urllib.error.HTTPError as error:
-        with error:
-            return _refusal(error.code), error.code == 429 or error.code >= 500
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return _failure(error)
+        answer = client.exchange("POST", request.url, TIMEOUT_S, request.headers, request.body)
+    except HttpError as error:
+        return _failure(error), error.kind is not HttpFailure.NOT_SENT
+    finally:
+        client.close()
+    if 200 <= answer.status < 300:
+        return None, False
+    text = f"the server returned {answer.title}"
+    if 300 <= answer.status < 400:
+        text += "; redirects are not followed, set the URL that it redirects to"
+    return text, answer.status == 429 or answer.status >= 500
 
 
-def _refusal(code: int) -> str:
-    # The server chooses the reason phrase of its answer, so only the standard one is shown.
-    text = f"the server returned {code} {http.client.responses.get(code, '')}".rstrip()
-    return f"{text}; redirects are not followed, set the URL that it redirects to" if 300 <= code < 400 else text
-
-
-def _failure(error: Exception) -> tuple[str, bool]:
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
-        return "timed out", True
-    if isinstance(cause, OSError) and isinstance(cause.strerror, str):
-        return cause.strerror[:1].lower() + cause.strerror[1:], True
-    if isinstance(cause, (ValueError, http.client.InvalidURL)):
-        return "the URL or the bearer token contains characters that HTTP does not allow; correct the variable", False
-    return f"the server did not answer with HTTP ({type(cause).__name__})", True
+def _failure(error: HttpError) -> str:
+    if error.kind is HttpFailure.NOT_SENT:
+        return "the URL or the bearer token contains characters that HTTP does not allow; correct the variable"
+    if error.kind is HttpFailure.NOT_HTTP:
+        return f"the server did not answer with HTTP ({error.reason})"
+    return error.reason[:1].lower() + error.reason[1:]
 
 
 def webhook_body(notification: Notification, alerts: Sequence[AlertMessage]) -> Json:

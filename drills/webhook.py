@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from barograph_server.alerts.settings import AlertSettings, Integration
 from barograph_server.alerts.simulator import Alert, Notification, Simulation
 from barograph_server.alerts.text import words
 from barograph_server.alerts.webhooks import AlertMessage, Sender
 from barograph_server.drills.errors import DrillError
+from barograph_server.streams.runtime.http_server import HttpServer
 
 VARIABLE = "DRILL_WEBHOOK"
 """Variable with the address of the webhook, in the environment that only the sender of the drill sees."""
@@ -44,45 +48,34 @@ class WebhookReceiver:
     status: int = 200
     """The status of its answers."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    _server: ThreadingHTTPServer | None = None
+    _server: HttpServer | None = None
 
     @property
     def url(self) -> str:
         """Its address."""
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}/drill"
+        return f"http://127.0.0.1:{self._server.port}/drill"
 
     def __enter__(self) -> WebhookReceiver:
-        receiver = self
-
-        class _WebhookHandler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length", 0))
-                if length > MAX_BODY_BYTES:
-                    self.send_error(413)
-                    return
-                try:
-                    body = json.loads(self.rfile.read(length))
-                except ValueError:
-                    self.send_error(400)
-                    return
-                if receiver.status < 400:
-                    receiver.bodies.append(body)
-                self.send_response(receiver.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Write no log."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _WebhookHandler)
-        threading.Thread(target=self._server.serve_forever, name="drill-webhook", daemon=True).start()
+        app = Starlette(routes=[Route("/drill", self._record, methods=["POST"])])
+        self._server = HttpServer(app, "127.0.0.1", 0, "drill-webhook", log_level="critical", lifespan="off")
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop(10)
+
+    async def _record(self, request: Request) -> Response:
+        if int(request.headers.get("Content-Length", 0)) > MAX_BODY_BYTES:
+            return Response(status_code=413)
+        try:
+            body = json.loads(await request.body())
+        except ValueError:
+            return Response(status_code=400)
+        if self.status < 400:
+            self.bodies.append(body)
+        return Response(status_code=self.status)
 
 
 def to_webhook(settings: AlertSettings) -> AlertSettings:

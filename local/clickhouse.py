@@ -6,7 +6,6 @@ passwords are in `data_dir`; see `local.credentials`.
 
 from __future__ import annotations
 
-import http.client
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 from barograph_server.local.child_process import LOOPBACK, LocalStackError
 from barograph_server.local.credentials import FULL_USER, READER, create_passwords, read_passwords
 from barograph_server.local.managed_server import LocalServer
+from barograph_server.streams.runtime.http_exchange import HttpError, exchange_once
 from barograph_server.warehouse.client import Address
 
 # Header of /ping replies with the process id of the gateway.
@@ -77,14 +77,10 @@ class LocalClickHouse(LocalServer):
 
 def gateway_pid(port: int, data_dir: Path) -> int | None:
     """The process id of the gateway of `data_dir` that answers on this loopback port, None when none does."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         # The reader's password: another program may have taken the port of a server that ended.
         headers = {"X-ClickHouse-User": READER, "X-ClickHouse-Key": read_passwords(data_dir)[READER]}
-        connection.request("GET", "/ping", headers=headers)
-        pid = connection.getresponse().headers.get(PID_HEADER, "")
-    except (OSError, http.client.HTTPException, LocalStackError):
+        pid = exchange_once("GET", f"http://{LOOPBACK}:{port}/ping", 5.0, headers).headers.get(PID_HEADER, "")
+    except (HttpError, LocalStackError):
         return None
-    finally:
-        connection.close()
     return int(pid) if pid.isdigit() else None

@@ -5,7 +5,6 @@ Both come from packages of the dependency group `llm`, which `make test-llm` ins
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, ClassVar
 
 from barograph_server.local.child_process import LOOPBACK, PartMissingError
 from barograph_server.local.managed_server import LocalServer
+from barograph_server.streams.runtime.http_exchange import HttpError, exchange_once
 
 MODEL = "smollm2-135m"
 """The name of the model in its answers."""
@@ -71,14 +71,10 @@ class LocalLanguageModel(LocalServer):
 
 def is_healthy(port: int) -> bool:
     """Return whether a server on this port of the loopback address answers that its model is loaded."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_TIMEOUT_S)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        return exchange_once("GET", f"http://{LOOPBACK}:{port}/health", _ANSWER_TIMEOUT_S).status == 200
+    except HttpError:
         return False
-    finally:
-        connection.close()
 
 
 def model_file() -> Path:

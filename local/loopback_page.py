@@ -6,14 +6,10 @@ answers only under a loopback name, and gives data only to requests of the page 
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-import threading
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -21,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from barograph_server.local.child_process import LOOPBACK, LocalStackError
+from barograph_server.streams.runtime.http_server import HttpServer
 
 BODY_BYTES = 64 * 1024
 """Maximum size of a request."""
@@ -48,8 +45,7 @@ class LoopbackServer(ABC):
         self._name = name
         self._requested_port = port
         self.port = port
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._server: HttpServer | None = None
 
     @property
     def url(self) -> str:
@@ -61,29 +57,20 @@ class LoopbackServer(ABC):
         """The ASGI application, for use with another server."""
 
     def start(self) -> None:
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((LOOPBACK, self._requested_port))
-            # From here on clients wait for the server instead of getting a refused connection.
-            listening.listen()
+            self._server = HttpServer(self.app(), LOOPBACK, self._requested_port, self._name, log_level="warning")
         except OSError as error:
-            listening.close()
             raise LocalStackError(
                 f"The {self._name} cannot listen on port {self._requested_port}: {error.strerror}. Name another one."
             ) from error
-        self.port = listening.getsockname()[1]
-        config = uvicorn.Config(self.app(), log_level="warning", access_log=False, ws="none", server_header=False)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, args=(listening,), name=self._name, daemon=True)
-        self._thread.start()
+        self.port = self._server.port
+        self._server.start()
 
     def stop(self) -> None:
         """Finish running requests, then stop."""
-        if self._server and self._thread:
-            self._server.should_exit = True
-            self._thread.join(10)
-            self._server = self._thread = None
+        if self._server is not None:
+            self._server.stop(10)
+            self._server = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -91,11 +78,6 @@ class LoopbackServer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _serve(self, listening: socket.socket) -> None:
-        assert self._server is not None
-        with listening:
-            asyncio.run(self._server.serve([listening]))
 
 
 class InvalidRequest(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -21,10 +20,14 @@ class TaskStopped(Exception):
     """The guard ends, so the run does too."""
 
 
-class BackgroundTask(ABC):
+Work = Callable[[Mapping[str, Contract], threading.Event], object]
+"""Does the work once for the contracts in force, by model; raises `TaskStopped` once the event is set."""
+
+
+class BackgroundTask:
     """Runs `work` on a thread, at most once in `pause_s`. A run that fails is logged, and repeated after the pause."""
 
-    def __init__(self, name: str, pause_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, pause_s: float, clock: Callable[[], float], work: Work) -> None:
         """Start nothing.
 
         Args:
@@ -32,23 +35,12 @@ class BackgroundTask(ABC):
             pause_s: least time between the starts of two runs, in seconds.
             clock: Unix seconds.
         """
-        self._name, self._pause_s, self._clock = name, pause_s, clock
+        self._name, self._pause_s, self._clock, self._work = name, pause_s, clock, work
         self._thread: threading.Thread | None = None
         self._started_s = -math.inf
         self._problem = ""
         self._stop = threading.Event()
         self._log = structlog.get_logger().bind(processor="guard")
-
-    @abstractmethod
-    def work(self, contracts: Mapping[str, Contract]) -> None:
-        """Do the work once.
-
-        Args:
-            contracts: those in force, by model.
-
-        Raises:
-            TaskStopped: the guard ends.
-        """
 
     def follow(self, contracts: Mapping[str, Contract]) -> None:
         """Start a run, unless one runs or began within the pause."""
@@ -68,7 +60,7 @@ class BackgroundTask(ABC):
 
     def _run(self, contracts: Mapping[str, Contract]) -> None:
         try:
-            self.work(contracts)
+            self._work(contracts, self._stop)
         except TaskStopped:
             pass
         except (ProcessorError, WarehouseBusy, WarehouseError) as error:

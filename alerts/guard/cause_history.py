@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 from barograph.contract import Contract
 
@@ -27,29 +28,28 @@ REACH = timedelta(days=1)
 """Age in event time up to which a verdict is explained, and explained again."""
 
 
-class CauseHistory(BackgroundTask):
-    """The table, as the leading guard writes it."""
+def cause_history(
+    address: Address, connect_to: Callable[[Address], Client], clock: Callable[[], float]
+) -> BackgroundTask:
+    """Return the task of the leading guard that explains the verdicts of the last day and stores what is new.
 
-    def __init__(self, address: Address, connect_to: Callable[[Address], Client], clock: Callable[[], float]) -> None:
-        """Start nothing.
+    Args:
+        clock: Unix seconds.
+    """
+    stored: dict[str, list[ExplainedVerdict]] = {}
+    onsets: OnsetCache = {}
 
-        Args:
-            clock: Unix seconds.
-        """
-        super().__init__("ranking of changes", CHECK_S, clock)
-        self._address, self._connect = address, connect_to
-        self._stored: dict[str, list[ExplainedVerdict]] = {}
-        self._onsets: OnsetCache = {}
-
-    def work(self, contracts: Mapping[str, Contract]) -> None:
-        """Explain the verdicts of the last day that became major, and store what is new."""
-        now = datetime.fromtimestamp(self._clock(), UTC)
-        with self._connect(self._address) as client:
+    def work(contracts: Mapping[str, Contract], stop: Event) -> None:
+        now = datetime.fromtimestamp(clock(), UTC)
+        with connect_to(address) as client:
             for model in sorted(models_with_major_verdicts(client, now - REACH) & contracts.keys()):
-                if self._stop.is_set():
+                if stop.is_set():
                     raise TaskStopped
-                explained = explain_verdicts(client, contracts[model], now - REACH, now, self._onsets)
-                if explained != self._stored.get(model):
+                explained = explain_verdicts(client, contracts[model], now - REACH, now, onsets)
+                if explained != stored.get(model):
                     store_causes(client, explained, now)
-                    self._stored[model] = explained
-        self._onsets = {key: onset for key, onset in self._onsets.items() if key[1].window_end > now - REACH}
+                    stored[model] = explained
+        for key in [key for key in onsets if key[1].window_end <= now - REACH]:
+            del onsets[key]
+
+    return BackgroundTask("ranking of changes", CHECK_S, clock, work)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from threading import Event
 
+import structlog
 from barograph.contract import Contract
 
 from barograph_server.alerts.guard.background_task import BackgroundTask, TaskStopped
@@ -35,41 +37,34 @@ PAUSE_S = 0.1
 """Pause after each step of a computation, which leaves the processor to the evaluation of the rules."""
 
 
-class DetectabilityHistory(BackgroundTask):
-    """The table, as the leading guard writes it."""
+def detectability_history(
+    address: Address,
+    alerts: AlertSettings,
+    connect_to: Callable[[Address], Client],
+    clock: Callable[[], float],
+) -> BackgroundTask:
+    """Return the task of the leading guard that computes what is due.
 
-    def __init__(
-        self,
-        address: Address,
-        alerts: AlertSettings,
-        connect_to: Callable[[Address], Client],
-        clock: Callable[[], float],
-    ) -> None:
-        """Start nothing.
+    Args:
+        clock: Unix seconds.
+    """
+    log = structlog.get_logger().bind(processor="guard")
 
-        Args:
-            clock: Unix seconds.
-        """
-        super().__init__("detectability", CHECK_S, clock)
-        self._address, self._alerts, self._connect = address, alerts, connect_to
+    def work(contracts: Mapping[str, Contract], stop: Event) -> None:
+        def pause() -> None:
+            if stop.wait(PAUSE_S):
+                raise TaskStopped
 
-    def work(self, contracts: Mapping[str, Contract]) -> None:
-        """Compute what is due."""
-        with self._connect(self._address) as client:
-            for model in due_models(client, contracts, self._clock()):
-                self._update(client, contracts[model])
+        with connect_to(address) as client:
+            for model in due_models(client, contracts, clock()):
+                try:
+                    result = compute_detectability(client, contracts[model], alerts, on_step=pause)
+                except (DetectabilityError, BaselineError) as error:
+                    log.info("detectability not computed", model=model, reason=str(error))
+                else:
+                    store_detectability(client, contracts[model], result, clock())
 
-    def _update(self, client: Client, contract: Contract) -> None:
-        try:
-            result = compute_detectability(client, contract, self._alerts, on_step=self._pause)
-        except (DetectabilityError, BaselineError) as error:
-            self._log.info("detectability not computed", model=contract.model, reason=str(error))
-        else:
-            store_detectability(client, contract, result, self._clock())
-
-    def _pause(self) -> None:
-        if self._stop.wait(PAUSE_S):
-            raise TaskStopped
+    return BackgroundTask("detectability", CHECK_S, clock, work)
 
 
 def due_models(client: Client, contracts: Mapping[str, Contract], now_s: float) -> list[str]:

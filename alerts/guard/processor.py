@@ -18,9 +18,9 @@ from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from barograph_server.alerts.guard.blindness import LAG_RULE, PIPELINE_RULES, blind_reason
-from barograph_server.alerts.guard.cause_history import CauseHistory
+from barograph_server.alerts.guard.cause_history import cause_history
 from barograph_server.alerts.guard.degrading import degrading_instances
-from barograph_server.alerts.guard.detectability_history import DetectabilityHistory
+from barograph_server.alerts.guard.detectability_history import detectability_history
 from barograph_server.alerts.guard.health_history import HealthHistory
 from barograph_server.alerts.guard.health_log import HealthLog
 from barograph_server.alerts.guard.model_guard import ModelGuard, is_news
@@ -88,9 +88,11 @@ class GuardProcessor:
         self._consumer = consumer or make_consumer(short, GROUP)
         self._health_log = health_log or HealthLog(settings)
         self._history = HealthHistory()
-        self._detectability = DetectabilityHistory(settings.warehouse, alerts, connect_to, clock)
-        self._causes = CauseHistory(settings.warehouse, connect_to, clock)
-        self._rollbacks = PromptRollbacks(settings, on_change, connect_to, clock)
+        self._tasks = (
+            detectability_history(settings.warehouse, alerts, connect_to, clock),
+            cause_history(settings.warehouse, connect_to, clock),
+            PromptRollbacks(settings, on_change, connect_to, clock).task(),
+        )
         self._client: Client | None = None
         self._owns_partition = False
         self._leads = False
@@ -117,9 +119,8 @@ class GuardProcessor:
         finally:
             self._consumer.close()
             self._health_log.close()
-            self._detectability.close()
-            self._causes.close()
-            self._rollbacks.close()
+            for task in self._tasks:
+                task.close()
             self._disconnect()
 
     def _poll(self) -> None:
@@ -178,9 +179,8 @@ class GuardProcessor:
             self._sent[record.model] = record
         if client is not None:
             self._history.write(client, [self._sent[record.model] for record in records])
-            self._detectability.follow(self._contracts)
-            self._causes.follow(self._contracts)
-            self._rollbacks.follow(self._contracts)
+            for task in self._tasks:
+                task.follow(self._contracts)
 
     def _evaluate(
         self,

@@ -8,7 +8,9 @@ guard that was killed, paused or replaced at any step neither loses a proposal n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Event
 
+import structlog
 from barograph.contract import Contract
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptLabel
@@ -30,7 +32,7 @@ CHECK_S = 5.0
 """Pause between checks for proposals, in seconds."""
 
 
-class PromptRollbacks(BackgroundTask):
+class PromptRollbacks:
     """Acts on proposals while its guard leads."""
 
     def __init__(
@@ -47,15 +49,17 @@ class PromptRollbacks(BackgroundTask):
             on_change: receives a sentence for each proposal that was acted on or needs no action.
             clock: Unix seconds.
         """
-        super().__init__("rollbacks of prompts", CHECK_S, clock)
-        self._settings, self._on_change, self._connect = settings, on_change, connect_to
+        self._settings, self._on_change, self._connect, self._clock = settings, on_change, connect_to, clock
         self._settled: set[tuple[object, ...]] = set()
         """Proposals that were decided under the present contracts."""
         self._contracts: dict[str, str] = {}
-        self._log = self._log.bind(instance=settings.instance)
+        self._log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
 
-    def work(self, contracts: Mapping[str, Contract]) -> None:
-        """Act on new proposals of the contracts with the mode `act`."""
+    def task(self) -> BackgroundTask:
+        """Return the task that acts on new proposals of the contracts with the mode `act`."""
+        return BackgroundTask("rollbacks of prompts", CHECK_S, self._clock, self._work)
+
+    def _work(self, contracts: Mapping[str, Contract], _: Event) -> None:
         acting = {name: each for name, each in contracts.items() if each.rollback and each.rollback.mode == "act"}
         if acting:
             self.check(acting)

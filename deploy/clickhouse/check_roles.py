@@ -21,11 +21,10 @@ import dataclasses
 import os
 import secrets
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from barograph_server.settings import load_settings
+from barograph_server.streams.runtime.http_exchange import exchange_once
 from barograph_server.warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from barograph_server.warehouse.operations.server import tables
 from barograph_server.warehouse.roles import ROLES, Limit, Role
@@ -124,12 +123,7 @@ def cors_checks(address: Address) -> Iterator[Check]:
     headers = {"Origin": "https://page.example", "Authorization": f"Basic {credentials}"}
     for method in ("OPTIONS", "GET"):
         url = f"{scheme}://{address}/?add_http_cors_header=1&query=SELECT%201"
-        request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the configured server
-                allowed = answer.headers.get("Access-Control-Allow-Origin")
-        except urllib.error.HTTPError as error:
-            allowed = error.headers.get("Access-Control-Allow-Origin")
+        allowed = exchange_once(method, url, 30.0, headers).headers.get("Access-Control-Allow-Origin")
         yield allowed is None, f"{method} from a web page: Access-Control-Allow-Origin: {allowed or 'none'}"
 
 

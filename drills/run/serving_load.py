@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
+
+from barograph_server.streams.runtime.periodic import Periodic
 
 REQUESTS_PER_S = 1_000
 
@@ -22,8 +23,8 @@ class ServingLoad:
         self._answer = answer
         self._changes = threading.Condition()
         self._last, self._since_s = "", 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="serving-load", daemon=True)
+        self._begin_s, self._requests = 0.0, 0
+        self._load = Periodic("serving-load", 1 / REQUESTS_PER_S, self._answer_due)
 
     def answers_of(self, expected: str, timeout_s: float) -> tuple[str, float]:
         """Wait until `expected` answers, and return who answers and since when, in seconds of the monotonic clock."""
@@ -31,15 +32,12 @@ class ServingLoad:
             self._changes.wait_for(lambda: self._last == expected, timeout_s)
             return self._last, self._since_s
 
-    def _run(self) -> None:
-        start_s, n = time.monotonic(), 0
-        while not self._stop.is_set():
-            now_s = time.monotonic()
-            # Requests that were delayed are answered at once, as a queue does.
-            while n < (now_s - start_s) * REQUESTS_PER_S:
-                self._note(self._answer())
-                n += 1
-            time.sleep(1 / REQUESTS_PER_S)
+    def _answer_due(self) -> None:
+        # Requests that were delayed are answered at once, as a queue does.
+        due = (time.monotonic() - self._begin_s) * REQUESTS_PER_S
+        while self._requests < due:
+            self._note(self._answer())
+            self._requests += 1
 
     def _note(self, answered_by: str) -> None:
         if answered_by != self._last:
@@ -48,11 +46,9 @@ class ServingLoad:
                 self._changes.notify_all()
 
     def __enter__(self) -> ServingLoad:
-        self._thread.start()
+        self._begin_s = time.monotonic()
+        self._load.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+    def __exit__(self, *_: object) -> None:
+        self._load.stop(None)

@@ -17,6 +17,7 @@ from barograph_server.streams.evaluator.active import ActiveEvaluator, ActiveEva
 from barograph_server.streams.evaluator.anchors import MAX_TRIES, Anchor, AnchorSet, answer_of
 from barograph_server.streams.evaluator.evaluation import NoResult
 from barograph_server.streams.runtime.backoff import RetryInterrupted
+from barograph_server.streams.runtime.periodic import Periodic
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.evaluation.anchor_runs import (
@@ -90,26 +91,25 @@ class AnchorSchedule:
 
     def start(self) -> None:
         """Judge anchors in a thread of its own until a stop is requested."""
-        threading.Thread(target=self._run, name="anchors", daemon=True).start()
+        Periodic("anchors", POLL_S, self._step, at_end=self._disconnect, stop=self._stop).start()
 
-    def _run(self) -> None:
-        pause_s = POLL_S
-        while not self._stop.wait(pause_s):
-            pause_s = POLL_S
-            try:
-                self.advance()
-            except RetryInterrupted:
-                break
-            except (WarehouseBusy, WarehouseError) as error:
-                self._log.warning("anchors wait for ClickHouse", reason=str(error))
-                self._disconnect()
-                pause_s = FAILED_S if isinstance(error, WarehouseError) else BANK_S
-            except Exception as error:
-                position = traceback.extract_tb(error.__traceback__)[-1]
-                location = f"{Path(position.filename).name}:{position.lineno}"
-                self._log.error("anchors failed", error=type(error).__name__, position=location)
-                pause_s = FAILED_S
-        self._disconnect()
+    def _step(self) -> float | None:
+        """Advance, and return the pause after an error."""
+        try:
+            self.advance()
+        except RetryInterrupted:
+            # The stop was requested.
+            return None
+        except (WarehouseBusy, WarehouseError) as error:
+            self._log.warning("anchors wait for ClickHouse", reason=str(error))
+            self._disconnect()
+            return FAILED_S if isinstance(error, WarehouseError) else BANK_S
+        except Exception as error:
+            position = traceback.extract_tb(error.__traceback__)[-1]
+            location = f"{Path(position.filename).name}:{position.lineno}"
+            self._log.error("anchors failed", error=type(error).__name__, position=location)
+            return FAILED_S
+        return None
 
     def advance(self) -> None:
         """Continue all runs that are due, as far as the budgets allow."""

@@ -8,7 +8,6 @@ broker. The supervisor restarts an ended process, which loads its state and cont
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +18,7 @@ from confluent_kafka import KafkaException
 from barograph_server.streams.broker.consumer_lag import LagMonitor, Stall
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.periodic import Periodic
 from barograph_server.warehouse.operations import metrics
 
 CHECK_S = 5.0
@@ -79,8 +79,7 @@ class Watchdog:
         self._timeouts = timeouts or StallTimeouts()
         self._end = end
         self._stall: Stall | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._checks = Periodic("watchdog", CHECK_S, self.check)
         report.set_function(metrics.HEALTHY, lambda: float(self.health().healthy))
 
     def watch(self, offsets: LagMonitor) -> None:
@@ -89,13 +88,12 @@ class Watchdog:
 
     def start(self) -> None:
         """Start checking."""
-        self._thread.start()
+        self._checks.start()
 
     def stop(self) -> None:
         """Stop checking, without waiting for a check that the broker does not answer."""
-        self._stop.set()
-        self._thread.join(timeout=1)
-        if self._offsets is not None and not self._thread.is_alive():
+        self._checks.stop(1.0)
+        if self._offsets is not None and not self._checks.is_alive:
             self._offsets.close()
 
     def health(self) -> Health:
@@ -144,7 +142,3 @@ class Watchdog:
                     f"{idle_s:.0f} s ago."
                 )
         return ""
-
-    def _run(self) -> None:
-        while not self._stop.wait(CHECK_S):
-            self.check()

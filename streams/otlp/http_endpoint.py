@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
-import socket
-import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import uvicorn
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,6 +28,7 @@ from barograph_server.streams.otlp.rejection import ExportError, RequestReason
 from barograph_server.streams.otlp.settings import Encoding
 from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, check_size
 from barograph_server.streams.runtime.host_names import is_known, known_names
+from barograph_server.streams.runtime.http_server import HttpServer
 
 PATH = "/v1/traces"
 RETRY_AFTER_S = 5
@@ -58,7 +56,7 @@ _INVALID, _NOT_FOUND, _EXHAUSTED, _UNIMPLEMENTED, _UNAVAILABLE = 3, 5, 8, 12, 14
 _STATUS_CODES = {404: _NOT_FOUND, 405: _UNIMPLEMENTED, 413: _EXHAUSTED, 429: _UNAVAILABLE, 503: _UNAVAILABLE}
 
 
-class OtlpEndpoint:
+class OtlpEndpoint(HttpServer):
     """The HTTP server, on a thread of its own."""
 
     def __init__(self, receiver: Receiver, host: str, port: int, limit_s: float, names: str = "") -> None:
@@ -77,53 +75,31 @@ class OtlpEndpoint:
         """One thread: the allocator keeps memory for each thread that took it."""
         self.buffered_bytes = 0
         """Bytes of bodies that are in memory."""
+        app = Starlette(
+            routes=[Route(PATH, self._traces, methods=["POST"])], exception_handlers={HTTPException: _http_error}
+        )
         try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self._socket = socket.create_server((host, port), family=family, backlog=128)
+            super().__init__(
+                app,
+                host,
+                port,
+                "otlp",
+                log_level="critical",
+                http=_LimitedHeaders,
+                lifespan="off",
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_graceful_shutdown=2,
+            )
         except OSError as error:
             raise ProcessorError(
                 f"OTLP exports cannot be received at {host}:{port}: {error.strerror}. Set otlp.host and otlp.port to a "
                 "free address."
             ) from error
-        self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            self._app(),
-            log_level="critical",
-            access_log=False,
-            http=_LimitedHeaders,
-            ws="none",
-            lifespan="off",
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=2,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, name="otlp", daemon=True)
-
-    def start(self) -> None:
-        """Start answering."""
-        self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the server runs."""
-        return self._thread.is_alive()
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Finish running requests, then stop."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        super().stop(timeout_s)
         self._reader.shutdown(wait=False)
-        self._socket.close()
-
-    def _serve(self) -> None:
-        asyncio.run(self._server.serve([self._socket]))
-
-    def _app(self) -> Starlette:
-        return Starlette(
-            routes=[Route(PATH, self._traces, methods=["POST"])], exception_handlers={HTTPException: _http_error}
-        )
 
     async def _traces(self, request: Request) -> Response:
         if "origin" in request.headers:

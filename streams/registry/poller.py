@@ -16,6 +16,7 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.events.event_time import RETENTION_MS
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
+from barograph_server.streams.runtime.periodic import Periodic
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
@@ -55,7 +56,7 @@ class RegistryPoller:
             with_codebooks: whether the codebooks that contracts name are read too.
             monotonic: seconds that never go back.
         """
-        self._address, self._interval_s, self._counting_only = address, interval_s, counting_only
+        self._address, self._counting_only = address, counting_only
         self._connect, self._monotonic = connect_to, monotonic
         self._with_codebooks = with_codebooks
         self._registry = Registry(retention_ms=retention_ms)
@@ -67,7 +68,15 @@ class RegistryPoller:
         self._read_s: float | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
+        self._thread = Periodic(
+            "registry",
+            interval_s,
+            self.refresh,
+            errors=(WarehouseBusy, WarehouseError),
+            on_error=lambda error: log.warning("registry not read: the last copy stays in force", error=str(error)),
+            at_end=self.close,
+            stop=self._stop,
+        )
 
     def current(self) -> Registry:
         """Return the newest registry."""
@@ -173,15 +182,3 @@ class RegistryPoller:
             baseline = for_counting(baseline) if self._counting_only else for_judging(baseline)
             entry = self._baselines[key] = RegisteredBaseline(baseline, row.baseline_id, effective_s, accepted_ms)
         return entry
-
-    def _run(self) -> None:
-        is_failing = False
-        while not self._stop.wait(self._interval_s):
-            try:
-                self.refresh()
-                is_failing = False
-            except (WarehouseBusy, WarehouseError) as error:
-                if not is_failing:
-                    log.warning("registry not read: the last copy stays in force", error=str(error))
-                is_failing = True
-        self.close()

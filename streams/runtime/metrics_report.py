@@ -8,17 +8,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
 from barograph_server.streams.runtime.heartbeat import Heartbeat
+from barograph_server.streams.runtime.periodic import Periodic
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.metrics import BUCKETS_S, MetricFamily
 from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
 
+_ERRORS = (WarehouseBusy, WarehouseError)
 Labels = tuple[str, ...]
 """One value for each label of a metric."""
 
@@ -229,37 +232,31 @@ def memory_bytes() -> float:
         return float("nan")
 
 
-class ReportWriter:
+class ReportWriter(Periodic):
     """Writes the rows of a report; while ClickHouse is down it keeps trying, without affecting the processor."""
 
     def __init__(self, report: Report, address: Address, interval_s: float) -> None:
-        self._report, self._address, self._interval_s = report, address, interval_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
-        self._log = structlog.get_logger().bind(processor=report.kind, instance=report.instance)
+        self._report, self._address = report, address
+        self._client: Client | None = None
+        log = structlog.get_logger().bind(processor=report.kind, instance=report.instance)
+        super().__init__(
+            "reporter",
+            interval_s,
+            self._write,
+            errors=_ERRORS,
+            on_error=lambda error: log.warning("report not written", error=str(error)),
+            at_end=self._write_last,
+        )
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 2.0) -> None:
+    def stop(self, timeout_s: float | None = 2.0) -> None:
         """Write a last row, if that takes no longer than `timeout_s`, and stop."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        super().stop(timeout_s)
 
-    def _run(self) -> None:
-        client: Client | None = None
-        failing = False
-        while True:
-            last = self._stop.wait(self._interval_s)
-            try:
-                client = client or connect(self._address, timeout_s=10)
-                insert_reports(client, [self._report.row()])
-                failing = False
-            except (WarehouseBusy, WarehouseError) as error:
-                client = None
-                if not failing:
-                    self._log.warning("report not written", error=str(error))
-                failing = True
-            if last:
-                return
+    def _write(self) -> None:
+        client, self._client = self._client or connect(self._address, timeout_s=10), None
+        insert_reports(client, [self._report.row()])
+        self._client = client
+
+    def _write_last(self) -> None:
+        with suppress(*_ERRORS):
+            self._write()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -62,12 +61,11 @@ class TargetPoller:
         """Whether the last scrape failed."""
         return self._outcome not in (None, ScrapeOutcome.READ)
 
-    def run(self, stop: threading.Event) -> None:
-        """Scrape until `stop` is set."""
-        while not stop.is_set():
-            began_s = time.monotonic()
-            wait_s = self.scrape()
-            stop.wait(max(0.0, wait_s - (time.monotonic() - began_s)))
+    def step(self) -> float:
+        """Scrape once, and return the seconds that are left until the next scrape."""
+        began_s = time.monotonic()
+        wait_s = self.scrape()
+        return max(0.0, wait_s - (time.monotonic() - began_s))
 
     def scrape(self) -> float:
         """Scrape once, and return the seconds from now until the next scrape."""

@@ -10,6 +10,7 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.run import ProcessorServices, run_processor
 from barograph_server.streams.runtime.lifecycle import ShutdownSignal
 from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.periodic import Periodic
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.http_fetch import fetch
 from barograph_server.streams.scrape.poller import TargetPoller
@@ -49,7 +50,7 @@ def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Re
         return fetch(target, scrape.timeout_s, scrape.token)
 
     pollers = [TargetPoller(target, body_of, buffer, report, interval_s=scrape.interval_s) for target in targets]
-    threads = [threading.Thread(target=poller.run, args=(stop,), name="scrape", daemon=True) for poller in pollers]
+    threads = [Periodic("scrape", 0.0, poller.step, stop=stop) for poller in pollers]
     buffer.start()
     for thread in threads:
         thread.start()
@@ -60,9 +61,7 @@ def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Re
                 raise ProcessorError(str(buffer.error))
             if not buffer.is_writing:
                 raise ProcessorError("The thread that writes to ClickHouse ended with an error. Restart the processor.")
-            stopped = [
-                target.instance for target, thread in zip(targets, threads, strict=True) if not thread.is_alive()
-            ]
+            stopped = [target.instance for target, thread in zip(targets, threads, strict=True) if not thread.is_alive]
             if stopped:
                 raise ProcessorError(f"The thread of {stopped[0]} ended with an error. Restart the processor.")
             report.heartbeat.beat()

@@ -51,9 +51,17 @@ class ScrapeTarget(msgspec.Struct, frozen=True):
     @property
     def instance(self) -> str:
         """Host and port, and the labels if there are any."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         chosen = ",".join(f"{name}={value}" for name, value in self.labels.items())
-        return f"{host}:{self.port}" + (f"#{chosen}" if chosen else "")
+        return self._address + (f"#{chosen}" if chosen else "")
+
+    @property
+    def url(self) -> str:
+        """The address of its metrics."""
+        return f"{'https' if self.secure else 'http'}://{self._address}{self.path}"
+
+    @property
+    def _address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from barograph.contract import Contract, DeclaredSource
 from barograph.contract.file import dump_contract
 
-from barograph_server.alerts.guard.cause_history import CHECK_S, CauseHistory
+from barograph_server.alerts.guard.cause_history import CHECK_S, cause_history
 from barograph_server.alerts.guard.suspected_causes import explain_verdicts, store_causes
 from barograph_server.alerts.rules import rules_for
 from barograph_server.alerts.settings import AlertSettings
@@ -23,6 +21,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.changes import read_changes
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
+from tests.support.http import request
 from tests.support.pipeline import simple_contract, wait_for
 from tests.support.warehouse import row
 
@@ -87,7 +86,7 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
     assert ranked == [("fleet-job", "likely"), ("weather-job", "unlikely")]
 
     clock = [END.timestamp()]
-    history = CauseHistory(engine.address(client.database), connect, lambda: clock[0])
+    history = cause_history(engine.address(client.database), connect, lambda: clock[0])
     history.follow({"toy": contract()})
     wait_for(lambda: client.rows("SELECT 1 FROM likely_causes"), "the causes")
     history.close()
@@ -108,7 +107,7 @@ def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
 ) -> None:
     write_move(client)
     clock = [END.timestamp()]
-    history = CauseHistory(engine.address(client.database), connect, lambda: clock[0])
+    history = cause_history(engine.address(client.database), connect, lambda: clock[0])
     history.follow({"toy": contract()})
     first = "SELECT subject, text FROM likely_causes WHERE rank = 1"
     wait_for(lambda: client.rows(first), "the causes")
@@ -135,13 +134,8 @@ def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
 
 def post(hook: ChangesHook, body: Any, token: str = TOKEN) -> tuple[int, Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"{hook.url}changes", data, {"Authorization": f"Bearer {token}"})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    answer = request("POST", f"{hook.url}changes", data, {"Authorization": f"Bearer {token}"})
+    return answer.status, answer.json()
 
 
 GOOD = {"kind": "deploy", "subject": "job"}

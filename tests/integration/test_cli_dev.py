@@ -1,11 +1,9 @@
 """`barograph dev`: start, use, a crash of a processor, one Ctrl-C, another start."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from barograph_server.local.credentials import read_passwords
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.sketches.baseline.baseline import dump_baseline
 from barograph_server.warehouse.client import Address, connect
+from tests.support.http import request
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
@@ -103,8 +102,7 @@ def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev
 
     wait_for(reporting, "every processor to report")
     (page,) = [line.split()[1] for line in dev.output.splitlines() if line.startswith("Dashboards")]
-    with urllib.request.urlopen(page + "api/pages") as answer:
-        assert [each["uid"] for each in json.load(answer)] == [*DASHBOARDS.values()]
+    assert [each["uid"] for each in request("GET", page + "api/pages").json()] == [*DASHBOARDS.values()]
     killed = dev.pid("sketcher")
     os.kill(killed, signal.SIGKILL)
     dev.wait_output("sketcher was restarted.")

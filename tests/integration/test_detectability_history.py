@@ -9,7 +9,7 @@ import time
 import msgspec
 import pytest
 
-from barograph_server.alerts.guard.detectability_history import PERIOD_S, DetectabilityHistory, due_models
+from barograph_server.alerts.guard.detectability_history import PERIOD_S, detectability_history, due_models
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.registry.registry import build_registry
@@ -44,11 +44,11 @@ def test_a_computation_a_day_and_one_after_a_change(client: Client, engine: Loca
     address = engine.address(client.database)
     silent = msgspec.structs.replace(CONTRACT, model="silent")
     contracts = {"silent": silent, "m": CONTRACT}
-    history = DetectabilityHistory(address, AlertSettings(), connect, clock)
+    history = detectability_history(address, AlertSettings(), connect, clock)
     history.follow(contracts)
     history.close()
     assert computations(client) == [], "it ends in the middle of a computation"
-    history = DetectabilityHistory(address, AlertSettings(), connect, clock)
+    history = detectability_history(address, AlertSettings(), connect, clock)
     history.follow(contracts)
     wait_for(lambda: len(computations(client)) == 1, "the first computation", WAIT_S)
     history.close()
@@ -69,7 +69,7 @@ def test_a_computation_a_day_and_one_after_a_change(client: Client, engine: Loca
     assert due_models(client, {"m": changed}, clock.now_s + 1) == ["m"]
     clock.now_s += PERIOD_S
     assert due_models(client, contracts, clock.now_s) == ["silent", "m"]
-    again = DetectabilityHistory(address, AlertSettings(), connect, clock)
+    again = detectability_history(address, AlertSettings(), connect, clock)
     again.follow(contracts)
     wait_for(lambda: len(computations(client)) == 2, "the computation of the next day", WAIT_S)
     again.close()

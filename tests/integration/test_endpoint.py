@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +16,7 @@ from barograph_server.streams.health.watchdog import Health
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address
+from tests.support.http import request
 from tests.support.pipeline import wait_for
 
 
@@ -34,12 +33,8 @@ def settings(port: int | None = None, host: str = "127.0.0.1", names: str = "") 
 
 
 def get(address: str, path: str, **headers: str) -> tuple[int, str, str]:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(f"http://{address}{path}", headers=headers)) as answer:
-            return answer.status, answer.headers["Content-Type"], answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers["Content-Type"], error.read().decode()
+    answer = request("GET", f"http://{address}{path}", headers=headers)
+    return answer.status, answer.headers["Content-Type"], answer.data.decode()
 
 
 class Served:

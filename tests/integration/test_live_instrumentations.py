@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 
 import pytest
 
@@ -11,6 +10,7 @@ from barograph_server.local.language_model import MODEL, LocalLanguageModel
 from barograph_server.streams.scrape.exposition import parse_exposition
 from barograph_server.streams.scrape.facts import FactReader
 from barograph_server.streams.scrape.server_table import load_server_table
+from tests.support.http import request
 from tests.support.instrumentations import install, make_calls
 from tests.support.otlp_receiver import published, start
 from tests.support.pipeline import Pipeline
@@ -63,7 +63,7 @@ def test_metrics_of_the_server_become_facts(language_model: LocalLanguageModel) 
     reader = FactReader(load_server_table(), "answers", "local")
 
     def scrape(at_ms: int) -> dict[str, float | None]:
-        body = urllib.request.urlopen(f"{language_model.root_url}/metrics", timeout=30).read()
+        body = request("GET", f"{language_model.root_url}/metrics").data
         facts = reader.read(parse_exposition(body), at_ms)
         assert facts.servers == ("llamacpp",)
         assert not facts.rejected
@@ -71,10 +71,8 @@ def test_metrics_of_the_server_become_facts(language_model: LocalLanguageModel) 
 
     scrape(0)
     question = {"messages": [{"role": "user", "content": "How do I pay?"}], "max_tokens": 8}
-    request = urllib.request.Request(
-        f"{language_model.url}/chat/completions", json.dumps(question).encode(), {"Content-Type": "application/json"}
-    )
-    usage = json.loads(urllib.request.urlopen(request, timeout=60).read())["usage"]
+    url, sent = f"{language_model.url}/chat/completions", json.dumps(question).encode()
+    usage = request("POST", url, sent, {"Content-Type": "application/json"}, timeout_s=60).json()["usage"]
     facts = scrape(15_000)
     assert (facts["running_requests"], facts["waiting_requests"]) == (0, 0)
     assert facts["output_tokens"] == usage["completion_tokens"]

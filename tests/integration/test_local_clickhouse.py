@@ -1,10 +1,9 @@
 """The door as its clients see it: clickhouse-connect, plain HTTP, several processes, crashes."""
 
-import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from barograph_server.local.child_process import LocalStackError
 from barograph_server.local.clickhouse import LocalClickHouse
+from tests.support.http import request
 from tests.support.warehouse import credentials, login
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,14 +30,9 @@ def client(engine: LocalClickHouse, database: str) -> Iterator[Any]:
 
 def http_request(
     engine: LocalClickHouse, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-) -> tuple[int, "http.client.HTTPMessage", bytes]:
-    connection = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
-    try:
-        connection.request(method, path, body, credentials(engine.address()) | (headers or {}))
-        reply = connection.getresponse()
-        return reply.status, reply.headers, reply.read()
-    finally:
-        connection.close()
+) -> tuple[int, Mapping[str, str], bytes]:
+    reply = request(method, f"{engine.url}{path}", body, credentials(engine.address()) | (headers or {}))
+    return reply.status, reply.headers, reply.data
 
 
 # --- clickhouse-connect ------------------------------------------------------------------------------------
@@ -135,7 +130,7 @@ def test_curl_gets_an_answer_in_the_requested_format(engine: LocalClickHouse, da
     assert (body, headers["X-ClickHouse-Format"]) == (b"", "TabSeparated")
     sql = f"CREATE TABLE {database}.x (a Int8) ENGINE = Memory".encode()
     status, headers, body = http_request(engine, "POST", "/", sql)
-    assert (status, body, headers["X-ClickHouse-Format"]) == (200, b"", None), "a statement without rows has no format"
+    assert (status, body, headers.get("X-ClickHouse-Format")) == (200, b"", None), "without rows there is no format"
 
 
 def test_a_bad_request_gets_a_status_and_a_reason(engine: LocalClickHouse) -> None:
@@ -149,7 +144,7 @@ def test_a_bad_request_gets_a_status_and_a_reason(engine: LocalClickHouse) -> No
         ("POST", "/?session_timeout=x", b"SELECT 1", 400, None),
     ):
         result, headers, text = http_request(engine, method, path, sent)
-        assert (result, headers["X-ClickHouse-Exception-Code"]) == (status, code), (path, text)
+        assert (result, headers.get("X-ClickHouse-Exception-Code")) == (status, code), (path, text)
         assert text.strip()
 
 

@@ -1,6 +1,5 @@
 """Read-only requests of the local ClickHouse: what they may run, and that nothing else has an effect."""
 
-import http.client
 import json
 import uuid
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.read_only import LIMITS
 from barograph_server.warehouse.client import Address, connect
+from tests.support.http import request
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.warehouse import credentials
 
@@ -36,15 +36,11 @@ class World:
     def ask(self, user: Address, method: str, sql: str, **arguments: str) -> tuple[int, str, str]:
         """Send a statement; return status, ClickHouse's error code and answer."""
         sql = sql.format(t=f"{self.database}.t", file=self.secret, out=self.out, port=self.visits.port)
-        connection = http.client.HTTPConnection(user.host, user.port, timeout=60)
-        try:
-            body = sql.encode() if method == "POST" else None
-            query = arguments if method == "POST" else {**arguments, "query": sql}
-            connection.request(method, f"/?{urlencode(query)}", body, credentials(user))
-            reply = connection.getresponse()
-            return reply.status, reply.headers.get("X-ClickHouse-Exception-Code", ""), reply.read().decode()
-        finally:
-            connection.close()
+        body = sql.encode() if method == "POST" else None
+        query = arguments if method == "POST" else {**arguments, "query": sql}
+        url = f"http://{user.host}:{user.port}/?{urlencode(query)}"
+        answer = request(method, url, body, credentials(user), timeout_s=60)
+        return answer.status, answer.headers.get("X-ClickHouse-Exception-Code", ""), answer.data.decode()
 
     def untouched(self) -> bool:
         count = self.ask(self.engine.address(), "POST", "SELECT groupArray(a) FROM {t}")[2]

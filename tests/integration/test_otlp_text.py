@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections import Counter
 from typing import Any
 
@@ -16,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from barograph_server.local.child_process import choose_port
 from barograph_server.provisioning.codebooks import store_codebooks
+from tests.support.http import request
 from tests.support.otlp import as_json, as_protobuf, export_of, post, span
 from tests.support.otlp_receiver import port_of
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
@@ -185,8 +185,7 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     pipeline.wait_rows(f"SELECT count() = {3 * len(SECRETS)} FROM predictions FINAL", "three generations of each model")
     wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 4, "four dead letters")
     pipeline.wait_rows("SELECT count() > 0 FROM processor_metrics WHERE kind = 'otlp'", "a report of the receiver")
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
-        metrics = answer.read().decode()
+    metrics = request("GET", f"http://127.0.0.1:{metrics_port}/metrics").data.decode()
     rows = pipeline.rows("SELECT model, strings, numbers, context FROM predictions FINAL")
     contents = everything(pipeline, list(pipeline.processes)) | {"answers": repr(answers), "metrics": metrics}
     pipeline.stop()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +20,7 @@ from barograph_server.local.preview import PreviewServer
 from barograph_server.operations.dev.page import open_page
 from barograph_server.settings import Settings
 from tests.support.browser import PreviewPage
+from tests.support.http import request
 from tests.support.page_layout import open_rows
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import HOURS, Shop
@@ -180,12 +179,7 @@ def test_a_panel_cannot_change_anything(server: PreviewServer, shop: Shop) -> No
     panel["targets"] = [{"refId": "A", "format": 1, "rawSql": "INSERT INTO contracts SELECT * FROM contracts"}]
     with PreviewServer([page], server.address) as other:
         arguments = {"from": ms(shop, 0), "to": ms(shop, 1), "variables": {}}
-        request = urllib.request.Request(
-            f"{other.url}api/pages/{page['uid']}/panels/{panel['id']}",
-            json.dumps(arguments).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request)
-        assert refused.value.code == 502
-        assert "readonly" in json.load(refused.value)["error"]
+        url = f"{other.url}api/pages/{page['uid']}/panels/{panel['id']}"
+        refused = request("POST", url, json.dumps(arguments).encode(), {"Content-Type": "application/json"})
+        assert refused.status == 502
+        assert "readonly" in refused.json()["error"]

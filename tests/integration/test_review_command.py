@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, 
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
 from tests.support.environment import enter_folder
+from tests.support.http import request
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from tests.support.roles_gateway import as_role, roles_gateway
@@ -132,9 +132,8 @@ def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
         match = re.match(r"Review 6 answers at (http://127\.0\.0\.1:\d+/) ", line)
         assert match, line
         body = json.dumps({"id": "a1", "version": "1", "label": "faulty"}).encode()
-        request = urllib.request.Request(f"{match[1]}api/labels", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            assert json.loads(answer.read())["waiting"] == 1
+        answer = request("POST", f"{match[1]}api/labels", body, {"Content-Type": "application/json"}, timeout_s=60)
+        assert answer.json()["waiting"] == 1
     finally:
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)

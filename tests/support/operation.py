@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from urllib3.exceptions import HTTPError
 
+from tests.support.http import request
 from tests.support.pipeline import Pipeline, wait_for
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
@@ -39,13 +39,10 @@ def address(pipeline: Pipeline, name: str) -> str:
 
 def get(where: str, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://{where}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError as error:
+        answer = request("GET", f"http://{where}{path}", timeout_s=10)
+    except HTTPError as error:
         return 0, str(error)
+    return answer.status, answer.data.decode()
 
 
 def health(where: str) -> tuple[int, dict[str, Any]]:

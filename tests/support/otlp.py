@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import http.client
 import itertools
 import json
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.settings import MappingOptions
+from tests.support.http import request
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
 INSTRUMENTATIONS = (
@@ -59,16 +59,11 @@ def post(
     port: int, body: bytes, content_type: str | None = "application/json", path: str = "/v1/traces", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """Send a request to a receiver, and return status, headers in lower case, and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        if content_type is not None:
-            names["Content-Type"] = content_type
-        connection.request(names.pop("method", "POST"), path, body, names)
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    if content_type is not None:
+        names["Content-Type"] = content_type
+    answer = request(names.pop("method", "POST"), f"http://127.0.0.1:{port}{path}", body, names)
+    return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data
 
 
 def spans_of(export: dict[str, Any]) -> Iterable[dict[str, Any]]:

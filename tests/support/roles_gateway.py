@@ -10,17 +10,18 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from urllib3.exceptions import HTTPError
+
 from barograph_server.local import engine, http_gateway
 from barograph_server.local.child_process import choose_port
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.roles import ROLES, Role, statements
+from tests.support.http import request
 from tests.support.pipeline import ROOT, wait_for
 
 ADMIN = "default"
@@ -59,9 +60,8 @@ def roles_gateway(folder: Path, host: str, database: str, roles: Sequence[Role] 
     def answers() -> bool:
         assert process.poll() is None, (folder / "gateway.log").read_text()
         try:
-            with urllib.request.urlopen(f"http://{address}/ping", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, ConnectionError):
+            return request("GET", f"http://{address}/ping", timeout_s=5).status == 200
+        except HTTPError:
             return False
 
     wait_for(answers, "the guarded engine", 60)

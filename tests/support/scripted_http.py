@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import ssl
@@ -14,6 +13,8 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+
+from tests.support.http import request
 
 HOST = "127.0.0.1"
 
@@ -59,15 +60,9 @@ class Exchange(BaseHTTPRequestHandler):
         """Pass the request on to another server, with these headers instead of its own, and send its answer."""
         passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         passed |= headers
-        connection = http.client.HTTPConnection(host, port, timeout=30)
-        try:
-            connection.request(self.command, self.path, self.body, passed)
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        passed_on = {name: value for name, value in answer.getheaders() if name.lower() not in _OF_ONE_CONNECTION}
-        self.send(content, answer.status, **passed_on)
+        answer = request(self.command, f"http://{host}:{port}{self.path}", self.body, passed)
+        passed_on = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_ONE_CONNECTION}
+        self.send(answer.data, answer.status, **passed_on)
 
     def _respond(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

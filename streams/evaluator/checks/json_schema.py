@@ -1,6 +1,7 @@
 """A subset of JSON Schema for answers of language models.
 
-Every keyword outside the subset is an error of the schema, so that no rule is skipped silently.
+Every keyword outside the subset is an error of the schema, so that no rule is skipped silently. Libraries have no limit
+of steps: `jsonschema-rs` lists the violations of a recursive schema in exponential time.
 """
 
 from __future__ import annotations

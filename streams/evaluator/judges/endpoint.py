@@ -8,12 +8,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from barograph_server.streams.evaluator.judges.chat import ChatRequest, Completion
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
-from barograph_server.streams.evaluator.judges.http_post import HttpAddress, HttpPoster
+from barograph_server.streams.runtime.http_exchange import HttpClient, HttpError, HttpFailure
+
+_CODES = {
+    HttpFailure.TIMEOUT: JudgeErrorCode.TIMEOUT,
+    HttpFailure.TLS: JudgeErrorCode.UNREACHABLE,
+    HttpFailure.UNREACHABLE: JudgeErrorCode.UNREACHABLE,
+    HttpFailure.CLOSED: JudgeErrorCode.UNREACHABLE,
+}
+_HINTS = {
+    400: "Check the length of the texts, and that the server supports `json_schema`",
+    401: "Check the key",
+    403: "Check the key",
+    404: "Check the path and the name of the model",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +56,12 @@ class ChatEndpoint:
             JudgeSettingsError: the URL cannot be used, or the variable of the key is not set or holds no key.
         """
         self._settings = settings
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "barograph"}
-        headers["Content-Type"] = "application/json"
+        self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
         self._key = _read_key(settings.key_variable, environ)
         if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        address = HttpAddress.parse(settings.url, "/chat/completions")
-        self._poster = HttpPoster(address, headers, settings.max_answer_bytes)
+            self._headers["Authorization"] = f"Bearer {self._key}"
+        self._url = _checked_url(settings.url)
+        self._client = HttpClient(settings.max_answer_bytes)
 
     @property
     def model(self) -> str:
@@ -71,12 +84,29 @@ class ChatEndpoint:
         body = json.dumps(self._body(request)).encode()
         limit_s = self.timeout_s if timeout_s is None else min(timeout_s, self.timeout_s)
         began_s = time.monotonic()
-        content = self._poster.post(body, limit_s)
+        content = self._post(body, limit_s)
         return self._completion(content, 1000.0 * (time.monotonic() - began_s))
 
     def close(self) -> None:
         """Close the connections that are kept for later requests."""
-        self._poster.close()
+        self._client.close()
+
+    def _post(self, body: bytes, timeout_s: float) -> bytes:
+        """Return the body of the answer with status 200."""
+        try:
+            answer = self._client.exchange("POST", self._url, timeout_s, self._headers, body)
+        except HttpError as error:
+            raise JudgeError(_CODES.get(error.kind, JudgeErrorCode.ERROR), str(error)) from None
+        status, what = answer.status, f"The endpoint answers with status {answer.title}"
+        if status == 200:
+            return answer.body
+        if status in (429, 503):
+            wait_s = answer.retry_after_s
+            raise JudgeError(JudgeErrorCode.OVERLOADED, f"{what}.", status=status, retry_after_s=wait_s)
+        if status >= 500 or status == 408:
+            raise JudgeError(JudgeErrorCode.ERROR, f"{what}.", status=status)
+        hint = "Write the final URL" if 300 <= status < 400 else _HINTS.get(status, "Check the settings")
+        raise JudgeError(JudgeErrorCode.REFUSED, f"{what}. {hint}.", status=status)
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -116,6 +146,23 @@ class ChatEndpoint:
             sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
             latency_ms,
         )
+
+
+def _checked_url(url: str) -> str:
+    """Check the base URL of an API, and add the path of its method."""
+    advice = "Write http://HOST:PORT/v1, and name the variable of a key in `key_variable`."
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise JudgeSettingsError(f"The URL of the endpoint is not valid. {advice}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise JudgeSettingsError(f"The URL of the endpoint has no address of http or https. {advice}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise JudgeSettingsError(f"The URL of the endpoint holds a user, a query or a fragment. {advice}")
+    if not all("!" <= character <= "~" for character in parts.path + parts.hostname):
+        raise JudgeSettingsError(f"The URL of the endpoint has characters that no address has. {advice}")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/chat/completions"
 
 
 def _read_key(variable: str, environ: Mapping[str, str]) -> str:

@@ -1,6 +1,5 @@
 """Which requests for data the preview page answers."""
 
-import http.client
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from barograph_server.local.preview import PreviewServer
 from barograph_server.warehouse.client import Address
+from tests.support.http import request
 
 RANGE = {"from": "now-1h", "to": "now", "variables": {}}
 PATHS = ("/api/incidents", "/api/pages/p/variables", "/api/pages/p/annotations", "/api/pages/p/panels/1")
@@ -23,19 +23,14 @@ def server() -> Iterator[PreviewServer]:
         yield server
 
 
-def request(server: PreviewServer, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    try:
-        connection.request(method, path, body, dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
+def ask(server: PreviewServer, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+    answer = request(method, server.url.rstrip("/") + path, body, headers)
+    return answer.status, answer.data
 
 
 def post(server: PreviewServer, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
     sent = {"Content-Type": "application/json", **(headers or {})}
-    status, answer = request(server, "POST", path, body, sent)
+    status, answer = ask(server, "POST", path, body, sent)
     return status, json.loads(answer)
 
 
@@ -87,9 +82,9 @@ def test_pages_of_other_sites_get_no_data(server: PreviewServer) -> None:
     ):
         for path in PATHS:
             assert post(server, path, json.dumps(RANGE).encode(), headers)[0] == 403, headers
-        assert request(server, "GET", "/api/pages", None, headers)[0] == 403, headers
-        assert request(server, "GET", "/api/pages/p", None, headers)[0] == 403, headers
+        assert ask(server, "GET", "/api/pages", None, headers)[0] == 403, headers
+        assert ask(server, "GET", "/api/pages/p", None, headers)[0] == 403, headers
 
 
 def test_another_host_name_is_rejected(server: PreviewServer) -> None:
-    assert request(server, "GET", "/api/pages", None, {"Host": "rebound.example"})[0] == 400
+    assert ask(server, "GET", "/api/pages", None, {"Host": "rebound.example"})[0] == 400

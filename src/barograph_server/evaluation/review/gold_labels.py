@@ -7,13 +7,13 @@ id and time, so it counts once.
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from collections.abc import Callable
 
 from barograph import Publisher, PublishError
 from barograph.contract import Contract
+from barograph.publisher.retry_schedule import RetrySchedule
 
 from barograph_server.settings import Settings
 from barograph_server.warehouse.evaluation.reviews import Review
@@ -24,6 +24,7 @@ UNDO_S = 10.0
 """Time in which a label can be taken back before it is sent."""
 FLUSH_S = 10.0
 RETRY_S = 5.0
+"""Longest pause after a failure."""
 
 _Key = tuple[str, str, str]
 """Id, version and reviewer."""
@@ -44,7 +45,7 @@ class GoldLabels:
         self._waiting: dict[_Key, tuple[float, Review]] = {}
         self._in_flight: set[_Key] = set()
         self._publisher: Publisher | None = None
-        self._retry_at = -math.inf
+        self._retry = RetrySchedule(RETRY_S, RETRY_S, clock=clock)
         self.sent = 0
         """Labels that Kafka has acknowledged."""
         self.problem = ""
@@ -81,7 +82,7 @@ class GoldLabels:
             now = self._clock()
             with self._lock:
                 due = {key: each for key, each in self._waiting.items() if everything or each[0] <= now}
-                if not due or (not everything and now < self._retry_at):
+                if not due or (not everything and not self._retry.is_due):
                     return
                 self._in_flight = set(due)
             try:
@@ -90,7 +91,7 @@ class GoldLabels:
                 # Whatever it is, the labels are stored and stay here, and the page and the command say why.
                 self._disconnect()
                 self.problem = " ".join(str(error).split()) or type(error).__name__
-                self._retry_at = self._clock() + RETRY_S
+                self._retry.record_failure()
             else:
                 with self._lock:
                     for key, each in due.items():

@@ -30,6 +30,7 @@ from barograph_server.local.loopback_page import (
 )
 from barograph_server.streams.evaluator.checks.citations import CitationResult, check_answer_citations
 from barograph_server.streams.evaluator.checks.documents import DocumentSet
+from barograph_server.streams.runtime.periodic import Periodic
 from barograph_server.terminal import visible
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
@@ -79,8 +80,7 @@ class ReviewServer(LoopbackServer):
         self._latest = datetime.fromtimestamp(0, UTC)
         self._client: Client | None = None
         self._using_client = threading.Lock()
-        self._stopping = threading.Event()
-        self._sender: threading.Thread | None = None
+        self._sender: Periodic | None = None
 
     @property
     def labelled(self) -> int:
@@ -90,16 +90,14 @@ class ReviewServer(LoopbackServer):
     def start(self) -> None:
         """Start the server, and the thread that sends gold labels. Raises as `LoopbackServer.start`."""
         super().start()
-        self._stopping.clear()
-        self._sender = threading.Thread(target=self._send_until_stopped, name="gold labels", daemon=True)
+        self._sender = Periodic("gold labels", SEND_INTERVAL_S, self._gold.send_due)
         self._sender.start()
 
     def stop(self) -> None:
         """Finish running requests, send the labels that wait, then stop."""
         super().stop()
-        self._stopping.set()
         if self._sender is not None:
-            self._sender.join()
+            self._sender.stop(None)
             self._sender = None
             self._gold.close()
         with self._using_client:
@@ -118,10 +116,6 @@ class ReviewServer(LoopbackServer):
             middleware=[TRUSTED_HOSTS],
             exception_handlers={kind: _refuse for kind in (*_STATUS, InvalidRequest)},
         )
-
-    def _send_until_stopped(self) -> None:
-        while not self._stopping.wait(SEND_INTERVAL_S):
-            self._gold.send_due()
 
     async def _page(self, _: Request) -> Response:
         page, policy = _page_and_policy()

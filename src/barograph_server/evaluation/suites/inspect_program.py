@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from barograph_server.errors import CommandError
 from barograph_server.evaluation.suites.suite import EvalSuite
 from barograph_server.local.kafka_jars import cache_dir
+from barograph_server.streams.runtime.http_exchange import HttpError, exchange_once
 
 PROJECT = Path(__file__).resolve().parent / "inspect"
 SHOWN_LINES = 6
@@ -84,14 +83,10 @@ def require_endpoint(url: str) -> None:
     if not url.startswith(("http://", "https://")):
         raise CommandError(f"The endpoint {url!r} is not an address; write one such as http://127.0.0.1:8080/v1.")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/models", timeout=ENDPOINT_TIMEOUT_S):  # noqa: S310 - http only
-            pass
-    except urllib.error.HTTPError:
-        pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        exchange_once("GET", f"{url.rstrip('/')}/models", ENDPOINT_TIMEOUT_S)
+    except HttpError as error:
         raise CommandError(
-            f"The model at {url} does not answer: {reason}. Start it, or name another with --endpoint."
+            f"The model at {url} does not answer: {error.reason}. Start it, or name another with --endpoint."
         ) from error
 
 

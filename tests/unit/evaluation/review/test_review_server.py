@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from barograph_server.settings import Settings
 from barograph_server.streams.evaluator.checks.documents import DocumentSet
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.evaluation.review_queue import ReviewItem, ReviewSource
+from tests.support.http import request
 
 AT = datetime(2026, 11, 2, tzinfo=UTC)
 KEY = {"id": "a1", "version": "1"}
@@ -33,28 +33,24 @@ def server() -> Iterator[ReviewServer]:
         yield server
 
 
-def request(
+def ask(
     server: ReviewServer, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes, Mapping[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     sent = {"Content-Type": "application/json", **(headers or {})}
-    try:
-        connection.request(method, path, None if body is None else json.dumps(body).encode(), sent)
-        answer = connection.getresponse()
-        return answer.status, answer.read(), dict(answer.getheaders())
-    finally:
-        connection.close()
+    data = None if body is None else json.dumps(body).encode()
+    answer = request(method, server.url.rstrip("/") + path, data, sent)
+    return answer.status, answer.data, answer.headers
 
 
 def test_own_requests_are_answered(server: ReviewServer) -> None:
     own = {"Origin": server.url.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
-    status, body, _ = request(server, "GET", "/api/queue", headers=own)
+    status, body, _ = ask(server, "GET", "/api/queue", headers=own)
     assert status == 200
     queue = json.loads(body)
     assert queue["items"] == [{**KEY, "reason": "random", "label": ""}]
     assert (queue["evaluator"], queue["reviewer"], queue["waiting"]) == ("bot.cited", "ana", 0)
     for path in PATHS:
-        status, body, _ = request(server, "POST", path, {**KEY, "label": "faulty", "note": "x"}, own)
+        status, body, _ = ask(server, "POST", path, {**KEY, "label": "faulty", "note": "x"}, own)
         assert status == 503
         assert "ClickHouse at 127.0.0.1:1 could not be reached" in json.loads(body)["error"]
     # A label that was not stored is not shown as one.
@@ -70,15 +66,15 @@ def test_pages_of_other_sites_cannot_read_or_label(server: ReviewServer) -> None
         {"Sec-Fetch-Site": "same-site"},
     ):
         for path in PATHS:
-            assert request(server, "POST", path, {**KEY, "label": "faulty"}, headers)[0] == 403, headers
+            assert ask(server, "POST", path, {**KEY, "label": "faulty"}, headers)[0] == 403, headers
         for path in ("/api/queue", "/api/status"):
-            assert request(server, "GET", path, headers=headers)[0] == 403, headers
+            assert ask(server, "GET", path, headers=headers)[0] == 403, headers
 
 
 def test_another_host_name_or_content_type_is_rejected(server: ReviewServer) -> None:
-    assert request(server, "GET", "/api/queue", headers={"Host": "rebound.example"})[0] == 400
+    assert ask(server, "GET", "/api/queue", headers={"Host": "rebound.example"})[0] == 400
     for kind in ("text/plain", "application/x-www-form-urlencoded"):
-        assert request(server, "POST", "/api/labels", {**KEY, "label": "sound"}, {"Content-Type": kind})[0] == 415
+        assert ask(server, "POST", "/api/labels", {**KEY, "label": "sound"}, {"Content-Type": kind})[0] == 415
 
 
 def test_labels_of_another_shape_are_explained(server: ReviewServer) -> None:
@@ -93,13 +89,13 @@ def test_labels_of_another_shape_are_explained(server: ReviewServer) -> None:
         ({**KEY, "label": "faulty", "note": "x" * 70_000}, 413),
     ]
     for body, status in bodies:
-        answered, text, _ = request(server, "POST", "/api/labels", body)
+        answered, text, _ = ask(server, "POST", "/api/labels", body)
         assert answered == status, body
         assert json.loads(text)["error"].endswith(".")
 
 
 def test_the_page_needs_nothing_from_elsewhere(server: ReviewServer) -> None:
-    status, body, headers = request(server, "GET", "/")
+    status, body, headers = ask(server, "GET", "/")
     assert status == 200
     policy = headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")

@@ -1,0 +1,54 @@
+"""An HTTP server of an ASGI application, on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+BACKLOG = 128
+
+
+class HttpServer:
+    """Binds its port at once, so that clients wait until it has started instead of getting a refused connection."""
+
+    def __init__(self, app: Starlette, host: str, port: int, name: str, **options: Any) -> None:
+        """Bind the port; requests are answered after `start`.
+
+        Args:
+            port: 0 for any free one.
+            name: name of the thread.
+            options: of `uvicorn.Config`.
+
+        Raises:
+            OSError: the port cannot be bound.
+        """
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(app, access_log=False, ws="none", server_header=False, **options)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start answering."""
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the server runs."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish running requests, then stop."""
+        self._server.should_exit = True
+        if self.is_alive:
+            self._thread.join(timeout_s)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve([self._socket]))
