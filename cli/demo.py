@@ -11,29 +11,19 @@ from typing import Annotated
 
 import typer
 
+from barograph_server.cli.options import Opt
 from barograph_server.errors import EXIT_FAILED
 from barograph_server.terminal import Terminal
 
 
 def demo_command(
-    exit_: Annotated[
-        bool, typer.Option("--exit", help="Exit when done. By default everything keeps running until Ctrl-C.")
-    ] = False,
-    shadow: Annotated[
-        bool, typer.Option("--shadow", help="Run a candidate as a shadow instead, and decide about its promotion.")
-    ] = False,
-    llm: Annotated[
-        bool, typer.Option("--llm", help="Run a support bot on a small real language model instead.")
-    ] = False,
+    exit_: Annotated[bool, Opt("Exit when done. By default everything keeps running until Ctrl-C.")] = False,
+    shadow: Annotated[bool, Opt("Run a candidate as a shadow instead, and decide about its promotion.")] = False,
+    llm: Annotated[bool, Opt("Run a support bot on a small real language model instead.")] = False,
     quality: Annotated[
-        bool,
-        typer.Option(
-            "--quality", help="With --llm: a bot that answers from documents, and how often it is wrong, instead."
-        ),
+        bool, Opt("With --llm: a bot that answers from documents, and how often it is wrong, instead.")
     ] = False,
-    picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also draw the signals into this SVG file.", show_default=False)
-    ] = None,
+    picture: Annotated[Path | None, Opt("Also draw the signals into this SVG file.", "FILE")] = None,
 ) -> None:
     """Replay five months of real flights on this machine and report what changed.
 

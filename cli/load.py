@@ -13,94 +13,78 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from barograph_server.batch.backfill.account import Account, account_lines
 from barograph_server.batch.backfill.backfill import BackfillProgress, BackfillReport, backfill
 from barograph_server.batch.backfill.check import EventSource
-from barograph_server.cli.options import (
-    ClassColumnOption,
-    ConfigOption,
-    IdColumnOption,
-    LabelColumnOption,
-    ScoreColumnOption,
-    TimeColumnOption,
-)
+from barograph_server.cli.options import Arg, Connection, ContractColumns, Opt, Options
 from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RefusedLoad
 from barograph_server.terminal import SafeText, Terminal, plural, ratio
 
 
-def load_command(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE",
-            help="Parquet, CSV or Arrow files, published in this order. A file with the columns id and label and no "
-            "column of a prediction has labels; a table of predictions can have a column of labels too.",
-            show_default=False,
-        ),
-    ],
-    contract: Annotated[Path, typer.Option(metavar="FILE", help="The model's contract.", show_default=False)],
-    version: Annotated[
-        str | None,
-        typer.Option(
-            help="Version that made the predictions; required without a column `version`.", show_default=False
-        ),
-    ] = None,
+class Loading(Options, frozen=True):
+    """How files are loaded."""
+
+    version: Annotated[str | None, Opt("Version that made the predictions; required without a column `version`.")] = (
+        None
+    )
     end: Annotated[
         bool,
-        typer.Option(
-            "--end",
-            help="Finally write end markers: processors on the replay clock then seal everything; on the live clock "
-            "they reject them.",
+        Opt(
+            "Finally write end markers: processors on the replay clock then seal everything; on the live clock "
+            "they reject them."
         ),
-    ] = False,
+    ] = False
     wait: Annotated[
         bool,
-        typer.Option(
-            "--wait/--no-wait",
-            help="Wait until the processors have taken the events, and end with the account of what became of them.",
+        Opt(
+            "Wait until the processors have taken the events, and end with the account of what became of them.",
+            name="--wait/--no-wait",
         ),
-    ] = True,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Longest wait for the processors.")
-    ] = 180.0,
+    ] = True
+    timeout_s: Annotated[float, Opt("Longest wait for the processors.", "SECONDS", name="--timeout", min=0.0)] = 180.0
     max_rejected: Annotated[
         float,
-        typer.Option(
-            metavar="SHARE",
+        Opt(
+            "Exit with 1 if more than this share of predictions or labels is dead-lettered, or of labels not "
+            "measured, or of a field's values invalid or of an unknown class.",
+            "SHARE",
             min=0.0,
             max=1.0,
-            help="Exit with 1 if more than this share of predictions or labels is dead-lettered, or of labels not "
-            "measured, or of a field's values invalid or of an unknown class.",
         ),
-    ] = 0.01,
-    id_: IdColumnOption = None,
-    time_: TimeColumnOption = None,
-    score: ScoreColumnOption = None,
-    class_: ClassColumnOption = None,
-    label: LabelColumnOption = None,
+    ] = 0.01
     label_time: Annotated[
         str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of the times at which labels became known; by default `at` in a file of labels, and the time "
+        Opt(
+            "Column of the times at which labels became known; by default `at` in a file of labels, and the time "
             "of the prediction for labels in a table of predictions.",
-            show_default=False,
+            "COLUMN",
         ),
-    ] = None,
+    ] = None
     label_delay: Annotated[
         str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="How long after their prediction the labels in a table of predictions became known, such as 7d.",
-            show_default=False,
+        Opt(
+            "How long after their prediction the labels in a table of predictions became known, such as 7d.", "DURATION"
         ),
-    ] = None,
+    ] = None
     shift_to_now: Annotated[
         bool,
-        typer.Option(
-            "--shift-to-now",
-            help="Move all times by the same number of weeks, so that the newest is in the last week; the original "
-            "time of a prediction is kept in its context as `original_at`.",
+        Opt(
+            "Move all times by the same number of weeks, so that the newest is in the last week; the original "
+            "time of a prediction is kept in its context as `original_at`."
         ),
-    ] = False,
-    config: ConfigOption = None,
+    ] = False
+
+
+def load_command(
+    loading: Loading,
+    columns: ContractColumns,
+    connection: Connection,
+    files: Annotated[
+        tuple[Path, ...],
+        Arg(
+            "Parquet, CSV or Arrow files, published in this order. A file with the columns id and label and no "
+            "column of a prediction has labels; a table of predictions can have a column of labels too.",
+            "FILE",
+        ),
+    ],
+    contract: Annotated[Path, Opt("The model's contract.", "FILE")],
 ) -> None:
     """Load history and labels from files, through the publisher.
 
@@ -130,20 +114,9 @@ def load_command(
         report = backfill(
             files,
             contract,
-            version=version,
-            end=end,
-            wait=wait,
-            timeout_s=timeout_s,
-            max_rejected=max_rejected,
-            id=id_,
-            time=time_,
-            score=score,
-            class_=class_,
-            label=label,
-            label_time=label_time,
-            label_delay=label_delay,
-            shift_to_now=shift_to_now,
-            settings=config,
+            **loading.values(),
+            **columns.values(),
+            settings=connection.config,
             progress=_ProgressBars(terminal),
         )
     except RefusedLoad as error:
@@ -164,7 +137,7 @@ def load_command(
         )
     else:
         check = f"barograph check {files[0]} --contract {contract}"
-        _print_account(terminal, report, report.account, check, max_rejected)
+        _print_account(terminal, report, report.account, check, loading.max_rejected)
     if report.is_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if report.n_skipped:

@@ -6,38 +6,33 @@ from typing import Annotated, Literal
 
 import typer
 
-from barograph_server.cli.options import ConfigOption
+from barograph_server.cli.options import Arg, Connection, Opt
 
 ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 ClockName = Literal["live", "replay"]
 
 
 def run_command(
-    kind: Annotated[ProcessorKind, typer.Argument(help="Kind of processor.", show_default=False)],
+    connection: Connection,
+    kind: Annotated[ProcessorKind, Arg("Kind of processor.")],
     instance: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Its name: stable over restarts, and unique among running processors of the kind. By default the "
+        Opt(
+            "Its name: stable over restarts, and unique among running processors of the kind. By default the "
             "setting `instance`, else the host's name.",
-            show_default=False,
+            "NAME",
         ),
     ] = None,
     clock: Annotated[
         ClockName | None,
-        typer.Option(
-            help="`live`: partitions without events count as read up to now; `replay`: only events and end markers "
-            "advance time. By default the setting `clock`, else live.",
-            show_default=False,
+        Opt(
+            "`live`: partitions without events count as read up to now; `replay`: only events and end markers "
+            "advance time. By default the setting `clock`, else live."
         ),
     ] = None,
     send: Annotated[
-        bool,
-        typer.Option(
-            "--send", help="Guard: send notifications to the contact points of the settings, without Grafana."
-        ),
+        bool, Opt("Guard: send notifications to the contact points of the settings, without Grafana.")
     ] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Run one processor until SIGTERM or Ctrl-C.
 
@@ -53,11 +48,11 @@ def run_command(
         barograph run monitor --clock replay
     """
     from barograph_server.errors import CommandError
-    from barograph_server.settings import BOTH, Server, load_settings
+    from barograph_server.settings import BOTH, Server
     from barograph_server.streams import run
 
     needs: tuple[Server, ...] = ("clickhouse",) if kind in ("scorer", "scrape") else BOTH
-    loaded = load_settings(config, needs=needs)
+    loaded = connection.settings(*needs)
     settings = loaded.processor(instance=instance, clock=clock)
     if kind == "guard":
         from barograph_server.alerts.guard.run import run_guard

@@ -22,7 +22,7 @@ from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contr
 LINES = {
     **dict.fromkeys((f"run {kind}" for kind in get_args(ProcessorKind)), "started"),
     "changes serve --port 0": "stores changes",
-    "review serve toy cited --as ana": "Review 0 answers",
+    "review serve --model toy --evaluator cited --as ana": "Review 0 answers",
     "simulate --live": "of 1 model.",
     "dev": "Ctrl-C stops everything.",
 }
