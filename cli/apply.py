@@ -8,13 +8,20 @@ from typing import Annotated
 
 import typer
 
+from barograph_server.alerts import rules_for, to_files
+from barograph_server.alerts.files import write_files
 from barograph_server.cli.options import Arg, Connection, Opt, Options
 from barograph_server.errors import EXIT_CHANGES, ApplyError
-from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange
+from barograph_server.provisioning.access.acls import acl_lines, user_acls
+from barograph_server.provisioning.access.roles import role_lines
+from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange, check_models
+from barograph_server.provisioning.evaluators import with_evaluators
+from barograph_server.provisioning.files import read_contracts
 from barograph_server.provisioning.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
 from barograph_server.provisioning.plan import Plan
 from barograph_server.provisioning.promotions import Promotion
 from barograph_server.provisioning.topics import TopicChange
+from barograph_server.settings import GrafanaSettings, load_settings
 from barograph_server.terminal import Terminal, plural, utc_second
 
 _MAX_SHOWN = 8
@@ -151,7 +158,7 @@ def _contract_lines(change: ContractChange) -> Iterator[str]:
     yield from (f"    {line}" for line in change.difference)
 
 
-class Inputs(Options, frozen=True):
+class AppliedFiles(Options, frozen=True):
     """What is applied."""
 
     contracts: Annotated[
@@ -206,7 +213,7 @@ _UP_TO_DATE = "Nothing to do: everything is up to date."
 
 
 def plan_command(
-    inputs: Inputs,
+    inputs: AppliedFiles,
     connection: Connection,
     acls: Annotated[bool, Opt("Only print the minimum Kafka ACLs, as kafka-acls.sh commands.")] = False,
     roles: Annotated[bool, Opt("Only print the minimum ClickHouse roles, as SQL.")] = False,
@@ -250,12 +257,6 @@ def plan_command(
 
 
 def _write_grafana_files(contracts: Sequence[Path], folder: Path, config: Path | None) -> None:
-    from barograph_server.alerts import rules_for, to_files
-    from barograph_server.alerts.files import write_files
-    from barograph_server.provisioning.catalogue import check_models
-    from barograph_server.provisioning.evaluators import with_evaluators
-    from barograph_server.provisioning.files import read_contracts
-    from barograph_server.settings import GrafanaSettings, load_settings
 
     if not contracts:
         raise ApplyError("--grafana-files writes the rules of contracts: name at least one contract file.")
@@ -283,11 +284,6 @@ def _write_grafana_files(contracts: Sequence[Path], folder: Path, config: Path |
 
 def _print_access(contracts: Sequence[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
     """Print the commands or the SQL without color or wrapping, for a file or a pipe."""
-    from barograph_server.provisioning.access.acls import acl_lines, user_acls
-    from barograph_server.provisioning.access.roles import role_lines
-    from barograph_server.provisioning.files import read_contracts
-    from barograph_server.settings import load_settings
-
     if acls and roles:
         raise ApplyError("--acls prints shell commands and --roles prints SQL: use one at a time.")
     settings = load_settings(config, needs=())
@@ -299,7 +295,7 @@ def _print_access(contracts: Sequence[Path], config: Path | None, *, acls: bool,
     print("\n".join(lines))
 
 
-def apply_command(inputs: Inputs, approval: Approval, connection: Connection) -> None:
+def apply_command(inputs: AppliedFiles, approval: Approval, connection: Connection) -> None:
     """Create or change tables, topics, contracts and baselines; a second run changes nothing.
 
     If the settings have a Grafana, dashboards, rules and the resources they need are deployed to it, too.

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from barograph_server.alerts.backtest import Backtest, BacktestSide, KnownIncident
+import yaml
+
+from barograph_server.alerts.backtest import Backtest, BacktestSide, KnownIncident, backtest
 from barograph_server.alerts.simulator import Episode
 from barograph_server.alerts.text import duration
 from barograph_server.cli.options import Connection, Opt, Output
@@ -14,6 +16,7 @@ from barograph_server.cli.simulate import History
 from barograph_server.errors import CommandError
 from barograph_server.terminal import AlignedTable, Terminal, picked, utc_minute
 from barograph_server.times import parse_moment
+from barograph_server.warehouse.client import connect
 
 MAX_EPISODES = 20
 """Episodes of one rule that the text output lists."""
@@ -104,9 +107,6 @@ def backtest_command(
         barograph backtest --rule psi-major --since 90d --set threshold=0.25
         barograph backtest --rule errors --set for=15m --incident 2026-03-02T14:00/2026-03-02T16:30
     """
-    from barograph_server.alerts.backtest import backtest
-    from barograph_server.warehouse.client import connect
-
     settings = connection.settings("clickhouse")
     expected = [*_parse_incidents(incident), *(_read_incidents(incidents) if incidents else [])]
     changes = _parse_changes(set_)
@@ -142,7 +142,6 @@ def _parse_incidents(texts: Sequence[str]) -> Iterator[KnownIncident]:
 
 
 def _read_incidents(path: Path) -> Iterator[KnownIncident]:
-    import yaml
 
     try:
         entries = yaml.safe_load(path.read_text("utf-8"))

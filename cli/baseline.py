@@ -23,9 +23,10 @@ from barograph_server.cli.options import (
     Output,
     require_reason,
 )
+from barograph_server.errors import CommandError
 from barograph_server.phi_text import PHI_LEGEND, format_phi
-from barograph_server.profiling.baseline.lookup import BaselineEntry
-from barograph_server.provisioning.accepted_baselines import AcceptedBaseline
+from barograph_server.profiling.baseline.lookup import BaselineEntry, find_baseline, list_baselines
+from barograph_server.provisioning.accepted_baselines import AcceptedBaseline, AcceptRequest, accept
 from barograph_server.provisioning.catalogue import ALWAYS_S
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from barograph_server.sketches.baseline.bins import PsiBins
@@ -33,8 +34,8 @@ from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.drift.overdispersion import FINDING
 from barograph_server.terminal import (
     AlignedTable,
-    Column,
     SafeText,
+    TableColumn,
     Terminal,
     escaped,
     make_table,
@@ -42,6 +43,7 @@ from barograph_server.terminal import (
     significant,
     utc_second,
 )
+from barograph_server.times import parse_effective, parse_exact_time
 
 SKETCHED_BINS = (
     "shares of bins come from sketches, so φ is rough, and slices without sketches are insufficient. Accept a later "
@@ -52,16 +54,16 @@ CHANGED_PSI = 0.1
 
 
 BASELINES = (
-    Column("row.model"),
-    Column("row.version"),
-    Column("row.baseline_id", "id"),
-    Column("row.effective_from", format=lambda at: _effective_text(at)),
-    Column("until_s", "until", utc_second),
-    Column(lambda entry: entry.baseline and entry.baseline.rows, "rows", ","),
-    Column(lambda entry: entry.baseline and (entry.baseline.timezone or "none"), "season"),
-    Column("row.accepted_at", "accepted", utc_second),
-    Column(lambda entry: entry.baseline.source if entry.baseline else "not readable by this release", "source"),
-    Column("row.reason"),
+    TableColumn("row.model"),
+    TableColumn("row.version"),
+    TableColumn("row.baseline_id", "id"),
+    TableColumn("row.effective_from", format=lambda at: _effective_text(at)),
+    TableColumn("until_s", "until", utc_second),
+    TableColumn(lambda entry: entry.baseline and entry.baseline.rows, "rows", ","),
+    TableColumn(lambda entry: entry.baseline and (entry.baseline.timezone or "none"), "season"),
+    TableColumn("row.accepted_at", "accepted", utc_second),
+    TableColumn(lambda entry: entry.baseline.source if entry.baseline else "not readable by this release", "source"),
+    TableColumn("row.reason"),
 )
 
 
@@ -90,10 +92,10 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     if sketched:
         terminal.line(f"{', '.join(sketched)}: {SKETCHED_BINS}")
     if len(baseline.slice_rows) > 1:
-        share = Column(
+        share = TableColumn(
             lambda item: item[1] / baseline.rows if baseline.rows else None, "share", percentage, is_number=True
         )
-        columns = (Column(itemgetter(0), "slice"), Column(itemgetter(1), "rows", ","), share)
+        columns = (TableColumn(itemgetter(0), "slice"), TableColumn(itemgetter(1), "rows", ","), share)
         terminal.line()
         terminal.rows(baseline.slice_rows.items(), columns)
     terminal.line()
@@ -184,14 +186,14 @@ def _fields_table(fields: Sequence[FieldBaseline]) -> AlignedTable:
     return make_table(
         fields,
         (
-            Column("name", "field"),
-            Column("kind"),
-            Column(lambda field: field.bin_of_cell()[-1] + 1, "bins", ","),
-            Column(_rows, "rows", ","),
-            Column(lambda field: _null_share(field, _rows(field)), "null", is_number=True),
-            Column(_mean, "mean", is_number=True),
-            Column(lambda field: significant(field.std) if field.kind == "numeric" else "", "std", is_number=True),
-            *(Column(partial(_phi, window=name), f"φ {name}", is_number=True) for name in _window_names(fields)),
+            TableColumn("name", "field"),
+            TableColumn("kind"),
+            TableColumn(lambda field: field.bin_of_cell()[-1] + 1, "bins", ","),
+            TableColumn(_rows, "rows", ","),
+            TableColumn(lambda field: _null_share(field, _rows(field)), "null", is_number=True),
+            TableColumn(_mean, "mean", is_number=True),
+            TableColumn(lambda field: significant(field.std) if field.kind == "numeric" else "", "std", is_number=True),
+            *(TableColumn(partial(_phi, window=name), f"φ {name}", is_number=True) for name in _window_names(fields)),
         ),
     )
 
@@ -254,8 +256,6 @@ def list_command(output: ListOutput, connection: Connection, model: OnlyModel = 
         barograph baseline list --model flight-delay
         barograph baseline list --format json | jq '.[].baseline_id'
     """
-    from barograph_server.profiling.baseline.lookup import list_baselines
-
     with connection.warehouse() as client:
         entries = list_baselines(client, model)
     now_s = time.time()
@@ -282,9 +282,6 @@ def show_command(
         barograph baseline show 9f2c --field temp
         barograph baseline show 9f2c --format json > flight-delay.3.baseline.json
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.profiling.baseline.lookup import find_baseline
-
     with connection.warehouse() as client:
         result = find_baseline(client, baseline_id)
     assert result.baseline is not None
@@ -326,9 +323,6 @@ def accept_command(
         barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
             --reason "after the new tariff" --dry-run
     """
-    from barograph_server.provisioning.accepted_baselines import AcceptRequest, accept
-    from barograph_server.times import parse_effective, parse_exact_time
-
     request = AcceptRequest(
         model=model,
         version=version,

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from barograph_server.alerts.guard.suspected_causes import ExplainedVerdict
+from barograph_server.alerts.guard.suspected_causes import ExplainedVerdict, explain_verdicts
 from barograph_server.cli.options import CommandGroup, Connection, ListOutput, Model, Opt, Options, Output
-from barograph_server.terminal import Column, Terminal, cut, plural, utc_minute
+from barograph_server.contracts import read_contract
+from barograph_server.errors import CommandError
+from barograph_server.settings import CHANGES_TOKEN_VARIABLE
+from barograph_server.signal_wait import wait_for_signal
+from barograph_server.terminal import TableColumn, Terminal, cut, plural, utc_minute
+from barograph_server.times import parse_moment, parse_since
+from barograph_server.warehouse.governance.changes import (
+    ChangeError,
+    add_changes,
+    read_changes,
+    reported_change,
+    source_notes,
+)
 
 MAX_REASON_CHARS = 80
 MAX_RANKED = 3
@@ -16,21 +29,21 @@ MAX_RANKED = 3
 
 
 CHANGES = (
-    Column("changed_at", "time (UTC)", utc_minute),
-    Column("model", format=lambda model: model or "any"),
-    Column("kind"),
-    Column("subject"),
-    Column("versions", "from → to"),
-    Column("source", format=lambda source: source or "-"),
-    Column(lambda change: change.owner or change.changed_by or "-", "owner"),
-    Column("reason", format=lambda reason: cut(reason, MAX_REASON_CHARS)),
+    TableColumn("changed_at", "time (UTC)", utc_minute),
+    TableColumn("model", format=lambda model: model or "any"),
+    TableColumn("kind"),
+    TableColumn("subject"),
+    TableColumn("versions", "from → to"),
+    TableColumn("source", format=lambda source: source or "-"),
+    TableColumn(lambda change: change.owner or change.changed_by or "-", "owner"),
+    TableColumn("reason", format=lambda reason: cut(reason, MAX_REASON_CHARS)),
 )
 _CAUSES = (
-    Column("change.title", "change"),
-    Column("change.changed_at", "time (UTC)", utc_minute),
-    Column("relation"),
-    Column("timing"),
-    Column("likelihood"),
+    TableColumn("change.title", "change"),
+    TableColumn("change.changed_at", "time (UTC)", utc_minute),
+    TableColumn("relation"),
+    TableColumn("timing"),
+    TableColumn("likelihood"),
 )
 
 
@@ -87,10 +100,6 @@ def add_command(reported: ReportedChange, connection: Connection) -> None:
     Examples:
         barograph changes add --kind deploy --subject fleet-features --source fleet --after "$(git rev-parse HEAD)"
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.times import parse_moment
-    from barograph_server.warehouse.governance.changes import ChangeError, add_changes, reported_change, source_notes
-
     members = {name: value for name, value in reported.values().items() if value is not None}
     if reported.changed_at is not None:
         members["changed_at"] = parse_moment("--at", reported.changed_at).isoformat()
@@ -117,9 +126,6 @@ def list_command(
     Examples:
         barograph changes list --model flight-delay --since 30d
     """
-    from barograph_server.times import parse_since
-    from barograph_server.warehouse.governance.changes import read_changes
-
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)
     with connection.warehouse() as client:
@@ -138,10 +144,6 @@ def explain_command(output: Output, connection: Connection, model: Model, since:
     Examples:
         barograph changes explain --model flight-delay --since 1d
     """
-    from barograph_server.alerts.guard.suspected_causes import explain_verdicts
-    from barograph_server.contracts import read_contract
-    from barograph_server.times import parse_since
-
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)
     with connection.warehouse() as client:
@@ -163,12 +165,7 @@ def serve_command(
     Examples:
         barograph changes serve --port 8480
     """
-    import os
-
-    from barograph_server.errors import CommandError
     from barograph_server.governance.change_hook import ChangesHook
-    from barograph_server.settings import CHANGES_TOKEN_VARIABLE
-    from barograph_server.signal_wait import wait_for_signal
 
     token = os.environ.get(CHANGES_TOKEN_VARIABLE, "")
     if not token:

@@ -9,7 +9,7 @@ import typer
 
 from barograph_server.cli.options import Arg, ContractColumns, Opt, Output
 from barograph_server.errors import EXIT_VIOLATIONS
-from barograph_server.terminal import Column, Terminal, plural, ratio
+from barograph_server.terminal import TableColumn, Terminal, plural, ratio
 
 if TYPE_CHECKING:
     from barograph.validation.tables import TableViolation
@@ -60,12 +60,12 @@ def _first_rows(violation: TableViolation) -> str:
 
 
 _VIOLATIONS = (
-    Column("field"),
-    Column(_kind, "kind"),
-    Column("n", format=","),
-    Column("n_checked", "of", ","),
-    Column(lambda violation: ratio(violation.n, violation.n_checked), "share", is_number=True),
-    Column(_first_rows, "first rows"),
+    TableColumn("field"),
+    TableColumn(_kind, "kind"),
+    TableColumn("n", format=","),
+    TableColumn("n_checked", "of", ","),
+    TableColumn(lambda violation: ratio(violation.n, violation.n_checked), "share", is_number=True),
+    TableColumn(_first_rows, "first rows"),
 )
 
 

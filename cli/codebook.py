@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from barograph.text.codebook import NEW, Codebook
+from barograph.text.codebook import NEW, Codebook, load_codebook
 from barograph.text.embedding import Vectors
 
 from barograph_server.cli.options import Arg, CommandGroup, Opt, Options, Output
 from barograph_server.errors import CommandError
+from barograph_server.file_writes import replace_file
+from barograph_server.profiling.codebook_table import read_names, read_texts, read_vectors
 from barograph_server.settings import EMBEDDINGS_KEY_VARIABLE
 from barograph_server.terminal import AlignedTable, Terminal, one_line, plain
 
@@ -83,11 +86,7 @@ class Texts(Options, frozen=True):
 
     def embed(self, embedding: str | None) -> tuple[list[str], Vectors, EmbeddingName]:
         """Return texts, their vectors, and the embedding that made them; no texts if there are only vectors."""
-        import os
-
         from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder
-
-        from barograph_server.profiling.codebook_table import read_texts, read_vectors
 
         if self.vectors is None:
             self.need_texts()
@@ -160,8 +159,6 @@ def show_command(
         barograph codebook show support-bot.codebook.npz
         barograph codebook show support-bot.codebook.npz prompts.jsonl --show 5
     """
-    from barograph.text.codebook import load_codebook
-
     if texts.vectors is not None or texts.endpoint is not None:
         texts.need_texts()
     loaded = load_codebook(codebook)
@@ -194,17 +191,12 @@ def name_command(
     Examples:
         barograph codebook name trained.npz names.yaml --out support-bot.codebook.npz
     """
-    from barograph.text.codebook import load_codebook
-
-    from barograph_server.profiling.codebook_table import read_names
-
     renamed = load_codebook(codebook).renamed(read_names(names))
     _write(renamed, out)
     print_codebook(Terminal(), renamed)
 
 
 def _write(codebook: Codebook, path: Path) -> None:
-    from barograph_server.file_writes import replace_file
 
     try:
         replace_file(path, codebook.dump())

@@ -161,7 +161,7 @@ def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
     return table
 
 
-class Comparing(Options, frozen=True):
+class CompareSettings(Options, frozen=True):
     """How two tables are compared."""
 
     by: Annotated[
@@ -180,7 +180,7 @@ class Comparing(Options, frozen=True):
 
 
 def compare_command(
-    comparing: Comparing,
+    comparing: CompareSettings,
     columns: TrainingColumns,
     train: Annotated[Path, Arg("Training data: Parquet, CSV or Arrow.", "TRAIN")],
     prod: Annotated[Path, Arg("Production data: Parquet, CSV or Arrow.", "PROD")],

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from barograph_server.cli.options import Connection, Opt, Output
+from barograph_server.contracts import read_contracts
+from barograph_server.errors import EXIT_FAILED
 from barograph_server.governance.readers.comparison import ConsumerReport, Reader
-from barograph_server.terminal import Column, Terminal, listed, utc_minute
+from barograph_server.governance.readers.store import store_readers
+from barograph_server.terminal import TableColumn, Terminal, listed, utc_minute
+from barograph_server.times import parse_since
+from barograph_server.warehouse.client import connect
 
 
 def _last(reader: Reader | None) -> str:
@@ -16,20 +22,20 @@ def _last(reader: Reader | None) -> str:
 
 
 _DECLARED = (
-    Column("model"),
-    Column("name", "consumer"),
-    Column("owner"),
-    Column(lambda each: f"{each.kind} {each.reader}", "reads as"),
-    Column(lambda each: "not observed" if each.observed is None else listed(each.observed.reads), "observed"),
-    Column(lambda each: _last(each.observed), "last"),
+    TableColumn("model"),
+    TableColumn("name", "consumer"),
+    TableColumn("owner"),
+    TableColumn(lambda each: f"{each.kind} {each.reader}", "reads as"),
+    TableColumn(lambda each: "not observed" if each.observed is None else listed(each.observed.reads), "observed"),
+    TableColumn(lambda each: _last(each.observed), "last"),
 )
 _UNDECLARED = (
-    Column(lambda reader: f"{reader.kind} {reader.name}", "reader"),
-    Column("reads", format=listed),
-    Column("volume", format=lambda volume: f"{volume:,}" if volume else "-", is_number=True),
-    Column(lambda reader: "-" if reader.first is None else utc_minute(reader.first), "first"),
-    Column(_last, "last"),
-    Column("origin", "where"),
+    TableColumn(lambda reader: f"{reader.kind} {reader.name}", "reader"),
+    TableColumn("reads", format=listed),
+    TableColumn("volume", format=lambda volume: f"{volume:,}" if volume else "-", is_number=True),
+    TableColumn(lambda reader: "-" if reader.first is None else utc_minute(reader.first), "first"),
+    TableColumn(_last, "last"),
+    TableColumn("origin", "where"),
 )
 
 
@@ -70,14 +76,7 @@ def consumers_command(
         barograph consumers
         barograph consumers --since 7d --format json | jq '.undeclared[].name'
     """
-    from datetime import UTC, datetime
-
-    from barograph_server.contracts import read_contracts
-    from barograph_server.errors import EXIT_FAILED
     from barograph_server.governance.readers.read import read_consumers
-    from barograph_server.governance.readers.store import store_readers
-    from barograph_server.times import parse_since
-    from barograph_server.warehouse.client import connect
 
     start = parse_since("--since", since, datetime.now(UTC))
     settings = connection.settings()

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from barograph_server.cli.options import Arg, CommandGroup, Connection, ListOutput, OnlyModel, Opt, Options, Output
-from barograph_server.streams.dead_letters.dead_letter import DeadLetter
-from barograph_server.streams.dead_letters.replay import ReplaySummary
-from barograph_server.terminal import Column, Terminal, iso_utc, plural
+from barograph_server.contracts import read_contracts
+from barograph_server.errors import CommandError
+from barograph_server.operations.decoded_dead_letters import decode_text
+from barograph_server.streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader, dead_letter_topics
+from barograph_server.streams.dead_letters.replay import DeadLetterReplayer, ReplaySummary
+from barograph_server.terminal import TableColumn, Terminal, iso_utc, plural
+from barograph_server.times import parse_since
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,28 +76,31 @@ def _time(at_ms: int) -> str:
 
 
 GROUPS = (
-    Column("topic"),
-    Column("model", format=lambda model: model or "?"),
-    Column("reason"),
-    *(Column(name, format=_count, is_number=True) for name in ("waiting", "replayed", "dropped", "rejected_again")),
-    Column("first_ms", "first", _time),
-    Column("last_ms", "last", _time),
+    TableColumn("topic"),
+    TableColumn("model", format=lambda model: model or "?"),
+    TableColumn("reason"),
+    *(
+        TableColumn(name, format=_count, is_number=True)
+        for name in ("waiting", "replayed", "dropped", "rejected_again")
+    ),
+    TableColumn("first_ms", "first", _time),
+    TableColumn("last_ms", "last", _time),
 )
 DEAD_LETTERS = (
-    Column(lambda dead_letter: str(dead_letter.position), "dead letter"),
-    Column("at_ms", "at", _time),
-    Column("reason"),
-    Column("detail"),
-    Column("model", format=lambda model: model or "?"),
-    Column("source_topic"),
-    Column("source_partition"),
-    Column("source_offset"),
-    Column("index", "row"),
-    Column("state"),
-    Column(lambda dead_letter: dead_letter.resolution and dead_letter.resolution.at_ms, "resolved", _time),
-    Column(lambda dead_letter: dead_letter.resolution and dead_letter.resolution.reason, "because"),
-    Column("replay_of"),
-    Column(lambda dead_letter: len(dead_letter.value), "bytes", ","),
+    TableColumn(lambda dead_letter: str(dead_letter.position), "dead letter"),
+    TableColumn("at_ms", "at", _time),
+    TableColumn("reason"),
+    TableColumn("detail"),
+    TableColumn("model", format=lambda model: model or "?"),
+    TableColumn("source_topic"),
+    TableColumn("source_partition"),
+    TableColumn("source_offset"),
+    TableColumn("index", "row"),
+    TableColumn("state"),
+    TableColumn(lambda dead_letter: dead_letter.resolution and dead_letter.resolution.at_ms, "resolved", _time),
+    TableColumn(lambda dead_letter: dead_letter.resolution and dead_letter.resolution.reason, "because"),
+    TableColumn("replay_of"),
+    TableColumn(lambda dead_letter: len(dead_letter.value), "bytes", ","),
 )
 
 
@@ -146,7 +157,7 @@ dead_letters_app = CommandGroup()
 StateOption = Annotated[State, Opt("Only dead letters in this state.")]
 
 
-class Selection(Options, frozen=True):
+class DeadLetterSelection(Options, frozen=True):
     """Which dead letters a command is about."""
 
     model: OnlyModel = None
@@ -160,11 +171,6 @@ class Selection(Options, frozen=True):
 
     def criteria(self, settings: Settings, state: State) -> DeadLetterFilter:
         """Return the filter for dead letters in a state."""
-        from datetime import UTC, datetime
-
-        from barograph_server.streams.dead_letters.reader import DeadLetterFilter
-        from barograph_server.times import parse_since
-
         now = datetime.now(UTC)
 
         def unix_ms(option: str, text: str | None) -> int | None:
@@ -186,17 +192,13 @@ class Selection(Options, frozen=True):
         return frozenset()
 
 
-class NamedSelection(Selection, frozen=True):
+class NamedSelection(DeadLetterSelection, frozen=True):
     """Which dead letters a command is about, also by name."""
 
     positions: Annotated[tuple[str, ...], Arg("Dead letters, such as predictions.dead/0/17.", "DEAD_LETTER")] = ()
 
     def parse_positions(self, settings: Settings) -> frozenset[DeadLetterPosition]:
         """Parse the names."""
-        from barograph_server.errors import CommandError
-        from barograph_server.streams.dead_letters.dead_letter import DeadLetterPosition
-        from barograph_server.streams.dead_letters.reader import dead_letter_topics
-
         topics = dead_letter_topics(settings.topics).values()
         positions = {text: DeadLetterPosition.parse(text) for text in self.positions}
         for text, position in positions.items():
@@ -217,8 +219,6 @@ class Resolving(NamedSelection, frozen=True):
 
     def select(self, settings: Settings, state: State, verb: str) -> DeadLetterFilter | None:
         """Check the selection; return the criteria, or print the counts and return None if nothing is changed."""
-        from barograph_server.errors import CommandError
-
         criteria = self.criteria(settings, state)
         chosen = (self.topic, self.model, self.reason, self.partition, self.since, self.until)
         if not self.all_ and not self.positions and all(option is None for option in chosen):
@@ -233,7 +233,7 @@ class Resolving(NamedSelection, frozen=True):
 
 @dead_letters_app.add("list")
 def list_command(
-    selection: Selection,
+    selection: DeadLetterSelection,
     output: ListOutput,
     connection: Connection,
     state: StateOption = "all",
@@ -271,8 +271,6 @@ def show_command(
         barograph dead-letters show predictions.dead/0/17
         barograph dead-letters show --model churn --reason wrong-type --limit 3
     """
-    from barograph_server.operations.decoded_dead_letters import decode_text
-
     settings = connection.settings("kafka")
     criteria = selection.criteria(settings, state)
     dead_letters = list(islice(_read(settings, criteria), limit))
@@ -306,8 +304,6 @@ def replay_command(
         barograph dead-letters replay --reason unknown-model --model churn
         barograph dead-letters replay predictions.dead/0/17
     """
-    from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
-
     settings = connection.settings("kafka")
     criteria = resolving.select(settings, "dropped" if dropped else "waiting", "replay")
     if criteria is None:
@@ -334,9 +330,6 @@ def drop_command(
     Examples:
         barograph dead-letters drop --reason not-json --because "a port scan of 3 March"
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
-
     if not because.strip():
         raise CommandError("--because is empty: give the reason; it is stored with the dead letters.")
     settings = connection.settings("kafka")
@@ -348,7 +341,6 @@ def drop_command(
 
 
 def _read(settings: Settings, criteria: DeadLetterFilter) -> Iterator[DeadLetter]:
-    from barograph_server.streams.dead_letters.reader import DeadLetterReader
 
     reader = DeadLetterReader(settings.processor())
     return reader.dead_letters(criteria, reader.resolutions())
@@ -356,8 +348,6 @@ def _read(settings: Settings, criteria: DeadLetterFilter) -> Iterator[DeadLetter
 
 def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter], limit: int | None) -> None:
     """Raise an error if a named dead letter does not exist or does not match the other options."""
-    from barograph_server.errors import CommandError
-
     missing = criteria.positions - {dead_letter.position for dead_letter in dead_letters}
     if missing and (limit is None or len(dead_letters) < limit):
         names = ", ".join(sorted(map(str, missing)))
@@ -370,10 +360,6 @@ def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter],
 
 def _read_contracts(settings: Settings) -> dict[str, Contract]:
     """Read the applied contracts; without an answer from ClickHouse return none, so that all values are masked."""
-    from barograph_server.contracts import read_contracts
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-
     try:
         with connect(settings.warehouse, timeout_s=10) as client:
             return read_contracts(client)

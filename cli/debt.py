@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from barograph_server.cli.options import Connection, OnlyModel, Opt, Output
+from barograph_server.contracts import contracts_in_force
+from barograph_server.errors import EXIT_FAILED, CommandError
 from barograph_server.governance.debt.finding import DebtFinding, DebtReport
-from barograph_server.terminal import Column, Terminal, plural, utc_minute
+from barograph_server.terminal import TableColumn, Terminal, plural, utc_minute
+from barograph_server.times import parse_moment
+from barograph_server.warehouse.client import connect
 
 _FINDINGS = (
-    Column("kind", "finding"),
-    Column("model"),
-    Column("subject"),
-    Column(lambda finding: "-" if finding.since is None else f"{finding.since:%Y-%m-%d}", "since"),
-    Column("owner", "ask", lambda owner: owner or "nobody is declared"),
-    Column(lambda finding: _stored(finding)[0], "on disk", is_number=True),
-    Column(lambda finding: _stored(finding)[1], "rows per day", is_number=True),
-    Column("reason"),
-    Column("action", "what to do"),
+    TableColumn("kind", "finding"),
+    TableColumn("model"),
+    TableColumn("subject"),
+    TableColumn(lambda finding: "-" if finding.since is None else f"{finding.since:%Y-%m-%d}", "since"),
+    TableColumn("owner", "ask", lambda owner: owner or "nobody is declared"),
+    TableColumn(lambda finding: _stored(finding)[0], "on disk", is_number=True),
+    TableColumn(lambda finding: _stored(finding)[1], "rows per day", is_number=True),
+    TableColumn("reason"),
+    TableColumn("action", "what to do"),
 )
 
 
@@ -71,13 +76,7 @@ def debt_command(
         barograph debt --model flight-delay --raw
         barograph debt --at 2026-03-01 --format json | jq '.findings[].subject'
     """
-    from datetime import UTC, datetime
-
-    from barograph_server.contracts import contracts_in_force
-    from barograph_server.errors import EXIT_FAILED, CommandError
     from barograph_server.governance.debt.run_checks import run_checks
-    from barograph_server.times import parse_moment
-    from barograph_server.warehouse.client import connect
 
     clock = datetime.now(UTC).replace(microsecond=0) if at is None else parse_moment("--at", at)
     settings = connection.settings("clickhouse")

@@ -7,10 +7,13 @@ from functools import partial
 from typing import Annotated
 
 from barograph_server.alerts.prediction.detectability_text import invisible_change, invisible_reason, size_text
-from barograph_server.alerts.prediction.model_detectability import HORIZONS, ModelDetectability
+from barograph_server.alerts.prediction.model_detectability import HORIZONS, ModelDetectability, compute_detectability
 from barograph_server.alerts.prediction.smallest_change import Detectability
 from barograph_server.cli.options import Connection, Model, Opt, Output
-from barograph_server.terminal import Column, Terminal
+from barograph_server.contracts import hint, read_contract
+from barograph_server.errors import CommandError
+from barograph_server.terminal import TableColumn, Terminal
+from barograph_server.warehouse.client import connect
 
 BLIND_SPOTS = 5
 """Blind spots that are described by sentences, the largest first."""
@@ -28,29 +31,34 @@ def print_detectability(terminal: Terminal, result: ModelDetectability) -> None:
     terminal.line("Smallest change that fires a rule, with a probability of 80 %:")
     terminal.rows(
         result.rules,
-        (Column("field"), Column("change", format=_CHANGES.__getitem__), Column("rule"), *_sizes(result.std)),
+        (
+            TableColumn("field"),
+            TableColumn("change", format=_CHANGES.__getitem__),
+            TableColumn("rule"),
+            *_sizes(result.std),
+        ),
     )
     terminal.line()
     terminal.line("Smallest change that makes a window `major`, with a probability of 80 %:")
     columns = (
-        Column("field"),
-        Column("slice_name", "slice"),
-        Column("change", format=_CHANGES.__getitem__),
-        Column("window"),
-        Column("traffic.events", format=",.0f"),
-        Column("traffic.phi", "φ", ".3g"),
+        TableColumn("field"),
+        TableColumn("slice_name", "slice"),
+        TableColumn("change", format=_CHANGES.__getitem__),
+        TableColumn("window"),
+        TableColumn("traffic.events", format=",.0f"),
+        TableColumn("traffic.phi", "φ", ".3g"),
         *_sizes(result.std),
     )
     terminal.rows(result.windows, columns)
 
 
-def _sizes(std: dict[str, float]) -> Iterator[Column]:
+def _sizes(std: dict[str, float]) -> Iterator[TableColumn]:
     """Make a column for each horizon."""
 
     def size(row: Detectability, index: int) -> str:
         return size_text(row, row.smallest[index], std)
 
-    return (Column(partial(size, index=i), name, is_number=True) for i, name in enumerate(HORIZONS))
+    return (TableColumn(partial(size, index=i), name, is_number=True) for i, name in enumerate(HORIZONS))
 
 
 def detectability_command(
@@ -68,11 +76,6 @@ def detectability_command(
         barograph detectability --model flight-delay
         barograph detectability --model flight-delay --field temp --format json
     """
-    from barograph_server.alerts.prediction.model_detectability import compute_detectability
-    from barograph_server.contracts import hint, read_contract
-    from barograph_server.errors import CommandError
-    from barograph_server.warehouse.client import connect
-
     settings = connection.settings("clickhouse")
     with connect(settings.warehouse) as client:
         contract = read_contract(client, model)

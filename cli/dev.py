@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.cli.run import ClockName
 from barograph_server.errors import CommandError
+from barograph_server.local.child_process import port_is_free
 from barograph_server.operations.dev.page import PAGE_PORT, open_page
+from barograph_server.operations.dev.processors import KINDS, Processor, write_settings
+from barograph_server.operations.dev.supervisor import Supervisor
+from barograph_server.provisioning.files import read_inputs
+from barograph_server.settings import load_settings
 from barograph_server.signal_wait import set_on_signal
 from barograph_server.terminal import Terminal
 
@@ -86,8 +91,6 @@ def dev_command(
 
 def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalStack) -> Settings:
     """Load the settings, and replace their servers by those of the stack."""
-    from barograph_server.settings import load_settings
-
     settings = load_settings(config, needs=(), find=lambda: None)
     servers = stack.addresses
     return dataclasses.replace(
@@ -117,10 +120,6 @@ def _read_checked_inputs(
         BaselineError: a baseline is invalid.
         TextError: a codebook is invalid.
     """
-    from barograph_server.local.child_process import port_is_free
-    from barograph_server.provisioning.files import read_inputs
-    from barograph_server.settings import load_settings
-
     load_settings(config, needs=(), find=lambda: None)
     if page_port and not port_is_free(page_port):
         raise CommandError(
@@ -131,7 +130,6 @@ def _read_checked_inputs(
 
 
 def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:
-    from barograph_server.operations.dev.processors import KINDS, Processor, write_settings
 
     run_dir = stack.root / "run"
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -180,8 +178,6 @@ def _print_overview(
 
 def _supervise(terminal: Terminal, stack: LocalStack, processors: Sequence[Processor], stop: threading.Event) -> None:
     """Keep the processors running until `stop`, then stop them."""
-    from barograph_server.operations.dev.supervisor import Supervisor
-
     supervisor = Supervisor(processors, terminal.line)
     supervisor.start()
     try:

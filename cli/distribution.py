@@ -9,12 +9,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 from barograph_server.cli.options import Connection, Model, Opt, Output
-from barograph_server.profiling.distribution.compute import Distribution, PsiVerdict
+from barograph_server.errors import CommandError
+from barograph_server.profiling.distribution.compute import (
+    RANKS,
+    Distribution,
+    DistributionQuery,
+    PsiVerdict,
+    compute_distribution,
+)
+from barograph_server.profiling.distribution.read import PaneSelection, read_panes
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.terminal import (
     LEVEL_STYLES,
-    Column,
     SafeText,
+    TableColumn,
     Terminal,
     iso_utc,
     picked,
@@ -22,6 +30,7 @@ from barograph_server.terminal import (
     ratio,
     significant,
 )
+from barograph_server.times import parse_range
 
 if TYPE_CHECKING:
     from barograph_server.profiling.distribution.compute import DistributionQuery
@@ -106,22 +115,22 @@ def _moments(distribution: Distribution) -> str:
     return ", ".join(f"{name} {significant(value)}" for name, value in moments.items() if value is not None)
 
 
-def _quantile_columns(distribution: Distribution) -> Iterator[Column]:
+def _quantile_columns(distribution: Distribution) -> Iterator[TableColumn]:
     training = "training" if distribution.field_panes.selection.slice_name == ALL else "training (all)"
-    yield Column("rank", "quantile", "g")
-    yield Column("value", format=significant, is_number=True)
-    yield Column(lambda each: f"{significant(each.low)}–{significant(each.high)}", "between", is_number=True)
-    yield Column("training", training, significant, is_number=True)
+    yield TableColumn("rank", "quantile", "g")
+    yield TableColumn("value", format=significant, is_number=True)
+    yield TableColumn(lambda each: f"{significant(each.low)}–{significant(each.high)}", "between", is_number=True)
+    yield TableColumn("training", training, significant, is_number=True)
 
 
-def _share_columns(distribution: Distribution) -> Iterator[Column]:
+def _share_columns(distribution: Distribution) -> Iterator[TableColumn]:
     panes = distribution.field_panes
     largest = max((share.share for share in distribution.shares), default=0.0) or 1.0
-    yield Column("label", "category" if panes.layout.fields[panes.field_index].kind == "category" else "bin")
-    yield Column("n", format=",")
-    yield Column("share", format=".2%")
-    yield Column("training", format=".2%")
-    yield Column(lambda share: "█" * round(BAR_CHARS * share.share / largest), "")
+    yield TableColumn("label", "category" if panes.layout.fields[panes.field_index].kind == "category" else "bin")
+    yield TableColumn("n", format=",")
+    yield TableColumn("share", format=".2%")
+    yield TableColumn("training", format=".2%")
+    yield TableColumn(lambda share: "█" * round(BAR_CHARS * share.share / largest), "")
 
 
 def _psi_line(psi: PsiVerdict | None) -> SafeText:
@@ -166,10 +175,6 @@ def distribution_command(
         barograph distribution --model flight-delay --field temp --from 2026-03-01 --to 2026-03-08
         barograph distribution --model m --field score --from 2026-03-01 --to 2026-03-02 --edges 0.2,0.5 --format json
     """
-    from barograph_server.profiling.distribution.compute import compute_distribution
-    from barograph_server.profiling.distribution.read import PaneSelection, read_panes
-    from barograph_server.times import parse_range
-
     query = _parse_query(bins, edges, quantiles)
     start, stop = parse_range(from_, to)
     selection = PaneSelection(model, field, int(start.timestamp()), math.ceil(stop.timestamp()), version, slice_name)
@@ -182,8 +187,6 @@ def distribution_command(
 
 
 def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> DistributionQuery:
-    from barograph_server.errors import CommandError
-    from barograph_server.profiling.distribution.compute import RANKS, DistributionQuery
 
     if bins is not None and edges is not None:
         raise CommandError("--bins and --edges exclude each other; give one of them.")
@@ -197,7 +200,6 @@ def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> 
 
 
 def _parse_numbers(option: str, text: str) -> tuple[float, ...]:
-    from barograph_server.errors import CommandError
 
     try:
         numbers = tuple(float(part) for part in text.split(","))

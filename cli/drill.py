@@ -9,9 +9,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from barograph.contract import parse_duration
 
 from barograph_server.cli.options import Arg, CommandGroup, Connection, Opt, Options, Output
-from barograph_server.errors import EXIT_FAILED
+from barograph_server.drills.run.fault_list import fault_rows, print_faults
+from barograph_server.drills.run.schedule import schedule_text
+from barograph_server.drills.run.suite import read_suite
+from barograph_server.errors import EXIT_FAILED, CommandError
 from barograph_server.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -149,11 +153,8 @@ def run_command(
         barograph drill run silence --model flight-delay --from predictions.parquet --from labels.parquet
         barograph drill run mean-shift --model flight-delay --live --history 6h --timeout 25000
     """
-    from barograph.contract import parse_duration
-
     from barograph_server.drills.faults import InjectionRequest, find_fault
     from barograph_server.drills.run.plan import DrillRequest
-    from barograph_server.errors import CommandError
 
     def seconds(option: str, text: str | None) -> int | None:
         try:
@@ -190,8 +191,6 @@ def suite_command(running: SuiteRunning, output: Output, connection: Connection,
         barograph drill suite examples/flights/drills.yaml
         barograph drill suite drills.yaml --junit drills.xml
     """
-    from barograph_server.drills.run.suite import read_suite
-
     drills = read_suite(suite)
     running.run(
         drills.model,
@@ -212,8 +211,6 @@ def list_command(output: Output) -> None:
     Examples:
         barograph drill list
     """
-    from barograph_server.drills.run.fault_list import fault_rows, print_faults
-
     output.show(fault_rows(), lambda terminal, _: print_faults(terminal))
 
 
@@ -246,9 +243,6 @@ def schedule_command(
         barograph drill schedule drills.yaml
         barograph drill schedule drills.yaml --for kubernetes --image registry.example.com/barograph:1.0
     """
-    from barograph_server.drills.run.schedule import schedule_text
-    from barograph_server.drills.run.suite import read_suite
-
     drills = read_suite(suite)
     print(schedule_text(kind, suite, drills.model, image), end="")
 

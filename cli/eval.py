@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from barograph.prompts.prompt import parse_prompt_id
 
 from barograph_server.cli.options import Arg, Author, CommandGroup, Connection, ListOutput, Opt, Output
+from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+from barograph_server.evaluation.suites.evaluate import evaluate
 from barograph_server.evaluation.suites.gate import SHOWN_ITEMS, GateDecision, SuiteComparison
+from barograph_server.evaluation.suites.inspect_program import install_inspect, require_endpoint, run_inspect
+from barograph_server.evaluation.suites.logs.read import read_logs
+from barograph_server.evaluation.suites.suite import read_suite_file
 from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome
-from barograph_server.terminal import Column, Terminal, listed, plain, plural, utc_minute
-from barograph_server.warehouse.evaluation.eval_runs import EvalRun, StoredRun
+from barograph_server.terminal import TableColumn, Terminal, listed, plain, plural, utc_minute
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.evaluation.eval_runs import EvalRun, StoredRun, accepted_runs, read_runs, store_run
+from barograph_server.warehouse.rollouts.prompts import read_prompt
 
 if TYPE_CHECKING:
     from barograph_server.warehouse.client import Address
@@ -41,15 +51,17 @@ def _of_difference(text: Callable[[PairedDifference], object], *, needs_items: b
 
 _COUNTS = ("items", "better", "worse")
 _SUITES = (
-    Column("suite"),
-    Column(lambda each: "–" if each.accepted is None else each.accepted.prompt or each.accepted.version, "accepted"),
-    Column(lambda each: _mean(each.accepted), "score", is_number=True),
-    Column(lambda each: _mean(each.candidate), "candidate score", is_number=True),
-    Column(_of_difference(lambda each: _points(each.value)), "difference", is_number=True),
-    Column(_of_difference(lambda each: f"{_points(each.low)} to {_points(each.high)}"), "95 % interval"),
-    Column("rules.margin", format=lambda margin: f"-{100 * margin:g}", is_number=True),
-    *(Column(_of_difference(attrgetter(name), needs_items=False), name, is_number=True) for name in _COUNTS),
-    Column("outcome.value", "outcome"),
+    TableColumn("suite"),
+    TableColumn(
+        lambda each: "–" if each.accepted is None else each.accepted.prompt or each.accepted.version, "accepted"
+    ),
+    TableColumn(lambda each: _mean(each.accepted), "score", is_number=True),
+    TableColumn(lambda each: _mean(each.candidate), "candidate score", is_number=True),
+    TableColumn(_of_difference(lambda each: _points(each.value)), "difference", is_number=True),
+    TableColumn(_of_difference(lambda each: f"{_points(each.low)} to {_points(each.high)}"), "95 % interval"),
+    TableColumn("rules.margin", format=lambda margin: f"-{100 * margin:g}", is_number=True),
+    *(TableColumn(_of_difference(attrgetter(name), needs_items=False), name, is_number=True) for name in _COUNTS),
+    TableColumn("outcome.value", "outcome"),
 )
 
 
@@ -94,17 +106,17 @@ def import_line(run: EvalRun, *, is_new: bool) -> str:
 
 
 RUNS = (
-    Column("suite"),
-    Column("suite_version", "version"),
-    Column("started_at", "started", utc_minute),
-    Column("prompt", format=lambda prompt: prompt or "–"),
-    Column("version", "served model"),
-    Column("mean", "score", lambda mean: f"{100 * mean:.1f} %", is_number=True),
-    Column(lambda run: f"{100 * run.low:.1f} to {100 * run.high:.1f}", "95 % interval"),
-    Column("items", format=","),
-    Column("samples", "answers", ","),
-    Column("unscored", format=","),
-    Column("run_id", "run"),
+    TableColumn("suite"),
+    TableColumn("suite_version", "version"),
+    TableColumn("started_at", "started", utc_minute),
+    TableColumn("prompt", format=lambda prompt: prompt or "–"),
+    TableColumn("version", "served model"),
+    TableColumn("mean", "score", lambda mean: f"{100 * mean:.1f} %", is_number=True),
+    TableColumn(lambda run: f"{100 * run.low:.1f} to {100 * run.high:.1f}", "95 % interval"),
+    TableColumn("items", format=","),
+    TableColumn("samples", "answers", ","),
+    TableColumn("unscored", format=","),
+    TableColumn("run_id", "run"),
 )
 
 
@@ -129,19 +141,12 @@ def import_command(
         barograph eval import logs/2026-11-29_answers.eval
         barograph eval import logs/*.json --model support-bot --prompt answer@8
     """
-    from barograph_server.evaluation.suites.logs.read import read_logs
-
     runs = read_logs(paths, model=model, prompt=prompt, scorer=scorer)
     _store(connection.settings("clickhouse").warehouse, runs)
 
 
 def _store(warehouse: Address, runs: Iterable[EvalRun]) -> None:
     """Store runs, and print a line for each."""
-    import time
-
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.evaluation.eval_runs import store_run
-
     with connect(warehouse) as client:
         for run in runs:
             is_new = store_run(client, run, int(time.time() * 1000))
@@ -165,17 +170,6 @@ def run_command(
         barograph eval run evals/answers.yaml --model support-bot --prompt answer@8
         barograph eval run evals/answers.yaml --model support-bot --prompt answer@8 --endpoint http://127.0.0.1:8080/v1
     """
-    from dataclasses import replace
-
-    from barograph.prompts.prompt import parse_prompt_id
-
-    from barograph_server.errors import CommandError
-    from barograph_server.evaluation.suites.inspect_program import install_inspect, require_endpoint, run_inspect
-    from barograph_server.evaluation.suites.logs.read import read_logs
-    from barograph_server.evaluation.suites.suite import read_suite_file
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.rollouts.prompts import read_prompt
-
     suite = read_suite_file(path)
     if endpoint is not None:
         suite = replace(suite, endpoint=endpoint)
@@ -207,8 +201,6 @@ def show_command(output: ListOutput, connection: Connection, model: _Application
         barograph eval show --model support-bot
         barograph eval show --model support-bot --format json | jq '.[] | select(.state == "accepted")'
     """
-    from barograph_server.warehouse.evaluation.eval_runs import accepted_runs, read_runs
-
     with connection.warehouse() as client:
         runs, accepted = read_runs(client, model), accepted_runs(client, model)
 
@@ -217,7 +209,7 @@ def show_command(output: ListOutput, connection: Connection, model: _Application
 
     output.show(
         runs,
-        (*RUNS, Column(state, "state")),
+        (*RUNS, TableColumn(state, "state")),
         style=lambda run: "green" if state(run) else "",
         empty=f"{model} has no evaluation run: `barograph eval import FILE` adds one.",
         result=[{**plain(run), "state": state(run)} for run in runs],
@@ -253,9 +245,6 @@ def gate_command(
         barograph eval gate --model support-bot --candidate answer@8 --policy policy.yaml
         barograph eval gate --model support-bot --candidate answer@8 --policy policy.yaml --accept --author ana
     """
-    from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
-    from barograph_server.evaluation.suites.evaluate import evaluate
-
     decision = evaluate(model, candidate, policy, accept=accept, by=author, settings=connection.config)
     if output.is_json:
         Terminal().json({**plain(decision), "outcome": decision.outcome})

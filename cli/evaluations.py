@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from barograph_server.cli.options import Connection, Model, Opt, Output
-from barograph_server.evaluation.rates import RatesReport
+from barograph_server.evaluation.rates import RatesReport, rates
 from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES, FaultRate
-from barograph_server.terminal import Column, Terminal, percentage, picked, utc_minute
+from barograph_server.terminal import TableColumn, Terminal, percentage, picked, utc_minute
 from barograph_server.warehouse.evaluation.evaluation_rates import EvaluatedGroup, EvaluationRates
 
 
@@ -65,36 +65,36 @@ def _share(part: int, whole: int, digits: int = 1) -> str:
     return percentage(part / whole, digits) if whole else "-"
 
 
-def _rate_columns(by: str) -> Sequence[Column]:
+def _rate_columns(by: str) -> Sequence[TableColumn]:
     return (
-        Column("group.evaluator"),
-        Column("group.evaluator_version", "version"),
-        Column("group.name", by, lambda name: name or "-"),
-        Column("group.judged", "evaluated", ","),
-        Column("group.without_result", "no result", ","),
-        Column(lambda each: _share(each.group.flagged, each.group.judged), "flagged", is_number=True),
-        Column("group.labels", format=","),
-        Column(lambda each: _share(each.group.agreeing, each.group.labels, 0), "agree", is_number=True),
-        Column(
+        TableColumn("group.evaluator"),
+        TableColumn("group.evaluator_version", "version"),
+        TableColumn("group.name", by, lambda name: name or "-"),
+        TableColumn("group.judged", "evaluated", ","),
+        TableColumn("group.without_result", "no result", ","),
+        TableColumn(lambda each: _share(each.group.flagged, each.group.judged), "flagged", is_number=True),
+        TableColumn("group.labels", format=","),
+        TableColumn(lambda each: _share(each.group.agreeing, each.group.labels, 0), "agree", is_number=True),
+        TableColumn(
             lambda each: "-" if each.rate.interval == "-" else percentage(each.rate.value), "faulty", is_number=True
         ),
-        Column("rate.interval"),
-        Column("note"),
+        TableColumn("rate.interval"),
+        TableColumn("note"),
     )
 
 
 _TRUST = (
-    Column("evaluator"),
-    Column("evaluator_version", "version"),
-    Column("measured_by", "of"),
-    Column("trust.faulty", format=","),
-    Column("trust.sound", format=","),
-    Column("trust.auroc", "AUROC", lambda auroc: f"{auroc:.3f}", is_number=True),
-    Column(
+    TableColumn("evaluator"),
+    TableColumn("evaluator_version", "version"),
+    TableColumn("measured_by", "of"),
+    TableColumn("trust.faulty", format=","),
+    TableColumn("trust.sound", format=","),
+    TableColumn("trust.auroc", "AUROC", lambda auroc: f"{auroc:.3f}", is_number=True),
+    TableColumn(
         lambda each: f"{each.trust.low:.3f} to {each.trust.high:.3f}" if each.trust.auroc == each.trust.auroc else "",
         "interval",
     ),
-    Column("trust.reason", "note", lambda reason: f"not trusted: {reason}" if reason else ""),
+    TableColumn("trust.reason", "note", lambda reason: f"not trusted: {reason}" if reason else ""),
 )
 
 
@@ -134,11 +134,9 @@ def evaluations_command(
         barograph evaluations --model support-bot
         barograph evaluations --model support-bot --by day --since 7d --format json
     """
-    from barograph_server.evaluation.rates import rates
-
     report = rates(model, by=by, since=since, settings=connection.config)
     if output.is_json:
-        rates = rated_groups(report.rates)
-        Terminal().json(picked(report, "model", "by", "since", "trusts") | {"rates": rates})
+        rated = rated_groups(report.rates)
+        Terminal().json(picked(report, "model", "by", "since", "trusts") | {"rates": rated})
     else:
         print_rates(Terminal(), report)

@@ -8,10 +8,13 @@ import numpy as np
 import typer
 
 from barograph_server.cli.options import CommandGroup, Connection, Model, Opt, Output
-from barograph_server.evaluation.judges.anchor_state import AnchorState
+from barograph_server.errors import CommandError
+from barograph_server.evaluation.judges.anchor_state import AnchorState, exit_code, find_judge, read_state
+from barograph_server.evaluation.judges.judging import collect_reasons, make_runs
 from barograph_server.sketches.judges.anchors import LEAST_BANK, TICKET_E_VALUE
-from barograph_server.terminal import Column, Terminal, listed, picked, plain, plural, utc_minute
-from barograph_server.warehouse.evaluation.anchor_runs import BANK, AnchorRun, DriftOutcome
+from barograph_server.terminal import TableColumn, Terminal, listed, picked, plain, plural, utc_minute
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.evaluation.anchor_runs import BANK, RUN, AnchorRun, DriftOutcome
 
 SHOWN_RUNS = 20
 """Runs in the table, the newest ones."""
@@ -50,11 +53,11 @@ def print_state(terminal: Terminal, state: AnchorState) -> None:
     later = [run for run in state.runs if run.kind != BANK]
     if later:
         columns = (
-            Column("at", "run", utc_minute),
-            Column(lambda run: f"{run.right} of {run.anchors}", "right", is_number=True),
-            Column("no_result", format="d"),
-            Column(log_e, "log E", is_number=True),
-            Column(lambda run: _note(state, run, numbers.get(run.run_id)), "note"),
+            TableColumn("at", "run", utc_minute),
+            TableColumn(lambda run: f"{run.right} of {run.anchors}", "right", is_number=True),
+            TableColumn("no_result", format="d"),
+            TableColumn(log_e, "log E", is_number=True),
+            TableColumn(lambda run: _note(state, run, numbers.get(run.run_id)), "note"),
         )
         terminal.rows(later[-SHOWN_RUNS:], columns)
 
@@ -133,12 +136,6 @@ def anchors_command(
         barograph judges anchors --model support-bot --evaluator faithful --bank 60
         barograph judges anchors --model support-bot --evaluator faithful
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.evaluation.judges.anchor_state import exit_code, find_judge, read_state
-    from barograph_server.evaluation.judges.judging import collect_reasons, make_runs
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.evaluation.anchor_runs import RUN
-
     if bank is not None and run:
         raise CommandError("--bank and --run are two kinds of runs: write one of them.")
     settings = connection.settings("clickhouse")

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from barograph_server.cli.options import Connection, Model, Opt
-from barograph_server.terminal import Column, Terminal, picked, plain
-from barograph_server.warehouse.governance.lineage import LineageGraph, LineageNode
+from barograph_server.contracts import read_contract
+from barograph_server.errors import CommandError
+from barograph_server.governance.lineage.picture import draw_lineage
+from barograph_server.settings import load_settings
+from barograph_server.terminal import TableColumn, Terminal, picked, plain, plural
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.governance.lineage import LineageGraph, LineageNode, build_lineage
+from barograph_server.warehouse.queries import contract_history
 
 
 def print_lineage(terminal: Terminal, graph: LineageGraph) -> None:
@@ -17,11 +23,11 @@ def print_lineage(terminal: Terminal, graph: LineageGraph) -> None:
         return "all fields" if node.kind == "model" else ", ".join(titles[each] for each in node.upstream) or "-"
 
     columns = (
-        Column("kind"),
-        Column("title", "name"),
-        Column("detail", "details", lambda detail: detail or "-"),
-        Column("owner", format=lambda owner: owner or "-"),
-        Column(upstream, "upstream"),
+        TableColumn("kind"),
+        TableColumn("title", "name"),
+        TableColumn("detail", "details", lambda detail: detail or "-"),
+        TableColumn("owner", format=lambda owner: owner or "-"),
+        TableColumn(upstream, "upstream"),
     )
     terminal.rows(graph.nodes, columns)
 
@@ -47,15 +53,6 @@ def lineage_command(
         barograph lineage --model flight-delay --format svg > lineage.svg
         barograph lineage --model flight-delay --send http://localhost:5000
     """
-    from barograph_server.contracts import read_contract
-    from barograph_server.errors import CommandError
-    from barograph_server.governance.lineage.picture import draw_lineage
-    from barograph_server.settings import load_settings
-    from barograph_server.terminal import plural
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.governance.lineage import build_lineage
-    from barograph_server.warehouse.queries import contract_history
-
     if send is not None and format in ("json", "svg"):
         raise CommandError(f"--send posts OpenLineage events: leave out --format {format}.")
     needs_events = send is not None or format == "openlineage"

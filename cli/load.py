@@ -52,7 +52,7 @@ class Loading(Options, frozen=True):
     label_time: Annotated[
         str | None,
         Opt(
-            "Column of the times at which labels became known; by default `at` in a file of labels, and the time "
+            "TableColumn of the times at which labels became known; by default `at` in a file of labels, and the time "
             "of the prediction for labels in a table of predictions.",
             "COLUMN",
         ),

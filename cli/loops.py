@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from barograph.contract import parse_duration
 
 from barograph_server.cli.options import Connection, Model, Opt, Output
-from barograph_server.terminal import AlignedTable, Column, Terminal, percentage, utc_minute
+from barograph_server.contracts import read_contract
+from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+from barograph_server.terminal import AlignedTable, TableColumn, Terminal, percentage, utc_minute
+from barograph_server.times import parse_since
 from barograph_server.warehouse.governance.explored_predictions import MAX_EXPOSURES
 
 if TYPE_CHECKING:
@@ -23,12 +28,12 @@ def _effect(effect: LoopEffect) -> str:
 
 
 _EFFECTS = (
-    Column(itemgetter(0), "input"),
-    Column(lambda row: "-" if row[1].reason else _effect(row[1]), "effect"),
-    Column(lambda row: "-" if row[1].reason else f"{row[1].p_value:.2g}", "p", is_number=True),
-    Column(lambda row: row[1].pairs, "pairs", ","),
-    Column(lambda row: row[1].entities, "entities", ","),
-    Column(lambda row: row[1].reason, "note"),
+    TableColumn(itemgetter(0), "input"),
+    TableColumn(lambda row: "-" if row[1].reason else _effect(row[1]), "effect"),
+    TableColumn(lambda row: "-" if row[1].reason else f"{row[1].p_value:.2g}", "p", is_number=True),
+    TableColumn(lambda row: row[1].pairs, "pairs", ","),
+    TableColumn(lambda row: row[1].entities, "entities", ","),
+    TableColumn(lambda row: row[1].reason, "note"),
 )
 
 
@@ -104,14 +109,7 @@ def loops_command(
         barograph loops --model flight-delay --entity tailnum --lag 12h
         barograph loops --model feed-ranker --entity context.user_id --output score --since 30d --format json
     """
-    from datetime import UTC, datetime
-
-    from barograph.contract import parse_duration
-
-    from barograph_server.contracts import read_contract
-    from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
     from barograph_server.governance.loops import LoopOptions, read_report
-    from barograph_server.times import parse_since
 
     now = datetime.now(UTC)
     try:

@@ -163,8 +163,8 @@ def _import_command(name: str) -> Any:
     return command
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         print(f"barograph {version('barograph-server')}")

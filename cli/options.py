@@ -17,7 +17,7 @@ import typer
 
 from barograph_server.errors import CommandError
 from barograph_server.settings import BOTH, Server, Settings, load_settings
-from barograph_server.terminal import Column, Terminal, rows_text
+from barograph_server.terminal import TableColumn, Terminal, rows_text
 
 if TYPE_CHECKING:
     from barograph_server.warehouse.client import Client
@@ -165,7 +165,7 @@ class TrainingColumns(Options, frozen=True):
 
 
 def _column(what: str) -> Opt:
-    return Opt(f"Column of {what}; by default that of the contract's `columns`.", "COLUMN")
+    return Opt(f"TableColumn of {what}; by default that of the contract's `columns`.", "COLUMN")
 
 
 class ContractColumns(Options, frozen=True):
@@ -224,7 +224,7 @@ class ListOutput(Options, frozen=True):
     def show(
         self,
         rows: Sequence[Any],
-        columns: Sequence[Column],
+        columns: Sequence[TableColumn],
         *,
         style: Callable[[Any], str] | None = None,
         empty: str = "",

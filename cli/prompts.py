@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from barograph.prompts.catalogue import PromptCatalogue
-from barograph.prompts.content import PromptContent
+from barograph.prompts.content import PRODUCTION, PromptContent
+from barograph.prompts.prompt import parse_prompt_id
 from barograph.prompts.records import PromptLabel, PromptVersion
 
 from barograph_server.cli.options import Arg, Author, CommandGroup, Connection, ListOutput, Opt, Output, require_reason
-from barograph_server.streams.prompts.changes import variable_warnings
+from barograph_server.streams.prompts.changes import (
+    find_version,
+    move_label,
+    register_versions,
+    require_name,
+    require_version,
+    roll_back,
+    variable_warnings,
+)
 from barograph_server.streams.prompts.registry_change import RegistryOutcome
-from barograph_server.terminal import Column, Terminal, picked, plain, plural, utc_second
+from barograph_server.terminal import TableColumn, Terminal, picked, plain, plural, utc_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +49,12 @@ class PromptSummary(NamedTuple):
 
 
 PROMPTS = (
-    Column("name", "prompt"),
-    Column("versions", format=lambda versions: str(len(versions)), is_number=True),
-    Column("latest", format="d"),
-    Column("registered_at", "registered"),
-    Column("labels", format=lambda labels: ", ".join(f"{each} → {labels[each]}" for each in labels) or "–"),
-    Column("owner", format=lambda owner: owner or "–"),
+    TableColumn("name", "prompt"),
+    TableColumn("versions", format=lambda versions: str(len(versions)), is_number=True),
+    TableColumn("latest", format="d"),
+    TableColumn("registered_at", "registered"),
+    TableColumn("labels", format=lambda labels: ", ".join(f"{each} → {labels[each]}" for each in labels) or "–"),
+    TableColumn("owner", format=lambda owner: owner or "–"),
 )
 
 
@@ -205,7 +214,6 @@ def register_command(
     from barograph_server.rollouts.prompts.exports import read_export
     from barograph_server.rollouts.prompts.files import read_prompt_files
     from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
-    from barograph_server.streams.prompts.changes import register_versions
 
     terminal = Terminal()
     drafts: list[Draft] = []
@@ -272,11 +280,7 @@ def show_command(
         barograph prompts show answer
         barograph prompts show answer@7 --format json
     """
-    from barograph.prompts.content import PRODUCTION
-    from barograph.prompts.prompt import parse_prompt_id
-
     from barograph_server.rollouts.prompts.registry import read_registry
-    from barograph_server.streams.prompts.changes import require_name, require_version
 
     name, version = parse_prompt_id(prompt)
     state = read_registry(connection.settings("kafka"))
@@ -307,7 +311,6 @@ def diff_command(
         barograph prompts diff answer production candidate
     """
     from barograph_server.rollouts.prompts.registry import read_registry
-    from barograph_server.streams.prompts.changes import find_version
 
     catalogue = read_registry(connection.settings("kafka")).catalogue
     print_diff(Terminal(), find_version(catalogue, name, before), find_version(catalogue, name, after))
@@ -328,8 +331,6 @@ def label_command(
         barograph prompts label answer 8 candidate --reason "shorter answers"
         barograph prompts label answer 8 production --reason "candidate was better" --author ana
     """
-    from barograph_server.streams.prompts.changes import move_label
-
     why = require_reason(reason, "the log")
     _change_label(
         lambda catalogue, by: move_label(catalogue, name, label, version, by, why),
@@ -363,7 +364,6 @@ def rollback_command(
         barograph prompts rollback answer --to 5
         barograph prompts rollback answer --label candidate --to production --reason "more errors"
     """
-    from barograph_server.streams.prompts.changes import find_version, roll_back
 
     def plan(catalogue: PromptCatalogue, by: ChangeAuthor) -> PromptLabel | None:
         version = None if to is None else find_version(catalogue, name, to).version

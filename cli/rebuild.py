@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from barograph_server.cli.options import Connection, DryRun, Opt, Output
-from barograph_server.terminal import Column, Terminal, plural, utc_second
+from barograph_server.errors import CommandError
+from barograph_server.terminal import TableColumn, Terminal, plural, utc_second
+from barograph_server.times import parse_range
 
 if TYPE_CHECKING:
     from barograph_server.streams.rebuild.rewind import OffsetReset
@@ -20,18 +22,18 @@ def _rows(rows: int) -> str:
 
 
 _DIFFERENCES = (
-    Column("subject", " "),
-    Column("before", format=","),
-    Column("after", format=","),
-    Column("changed", format=_rows, is_number=True),
+    TableColumn("subject", " "),
+    TableColumn("before", format=","),
+    TableColumn("after", format=","),
+    TableColumn("changed", format=_rows, is_number=True),
 )
 _MOVES = (
-    Column("group"),
-    Column("topic"),
-    Column("partition", format="d"),
-    Column("committed", "before", ","),
-    Column("target", "after", ","),
-    Column(lambda move: move.committed - move.target, "reread", ","),
+    TableColumn("group"),
+    TableColumn("topic"),
+    TableColumn("partition", format="d"),
+    TableColumn("committed", "before", ","),
+    TableColumn("target", "after", ","),
+    TableColumn(lambda move: move.committed - move.target, "reread", ","),
 )
 
 
@@ -114,10 +116,8 @@ def rebuild_command(
         barograph rebuild --model churn --from 2026-01-12 --to 2026-01-13 --source panes
         barograph rebuild --after-restore
     """
-    from barograph_server.errors import CommandError
     from barograph_server.streams.rebuild.rewind import rewind
     from barograph_server.streams.rebuild.run import rebuild
-    from barograph_server.times import parse_range
 
     reading = Terminal(stderr=True).steps()
     if after_restore:

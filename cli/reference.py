@@ -6,20 +6,22 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from barograph_server.cli.options import CommandGroup, Connection, DryRun, ListOutput, Model, Opt, require_reason
-from barograph_server.provisioning.reference_periods import CandidatePeriod, SetRequest
-from barograph_server.terminal import Column, Terminal, plural, utc_second
+from barograph_server.errors import CommandError
+from barograph_server.provisioning.reference_periods import CandidatePeriod, SetRequest, list_periods, set_period
+from barograph_server.terminal import TableColumn, Terminal, plural, utc_second
+from barograph_server.times import parse_exact_time
 
 
-def _periods_columns(metric: str) -> Sequence[Column]:
+def _periods_columns(metric: str) -> Sequence[TableColumn]:
     return (
-        Column("version"),
-        Column("from_s", "from", utc_second),
-        Column("to_s", "to", utc_second),
-        Column("predictions", format=","),
-        Column("labelled", format=","),
-        Column("value", metric, ".3g"),
-        Column("in_force", format=lambda in_force: "yes" if in_force else ""),
-        Column("reason"),
+        TableColumn("version"),
+        TableColumn("from_s", "from", utc_second),
+        TableColumn("to_s", "to", utc_second),
+        TableColumn("predictions", format=","),
+        TableColumn("labelled", format=","),
+        TableColumn("value", metric, ".3g"),
+        TableColumn("in_force", format=lambda in_force: "yes" if in_force else ""),
+        TableColumn("reason"),
     )
 
 
@@ -55,8 +57,6 @@ def list_command(
         barograph reference list --model flight-delay
         barograph reference list --model flight-delay --version 3 --format json
     """
-    from barograph_server.provisioning.reference_periods import list_periods
-
     periods = list_periods(connection.settings("clickhouse").warehouse, model, version)
     columns = _periods_columns(periods[0].metric if periods else "accuracy")
     output.show(periods, columns, style=lambda period: "bold" if period.in_force else "", result=periods)
@@ -83,10 +83,6 @@ def set_command(
             --reason "the launch week is not typical"
         barograph reference set --model churn --version 4 --automatic --reason "labels are corrected"
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.provisioning.reference_periods import set_period
-    from barograph_server.times import parse_exact_time
-
     why = require_reason(reason, "the reference")
     if automatic == (from_ is not None or to is not None) or (from_ is None) != (to is None):
         raise CommandError("Give both --from and --to, or --automatic.")

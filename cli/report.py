@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 from barograph_server.cli.options import Connection, Model, Opt, Output
+from barograph_server.contracts import read_contract
+from barograph_server.errors import CommandError
+from barograph_server.terminal import Terminal
+from barograph_server.warehouse.client import connect
 
 
 def report_command(
@@ -29,18 +35,11 @@ def report_command(
         barograph report --model flight-delay --week 2026-W47 --output week.html
         barograph report --model flight-delay --output - | mail -s "flight-delay" team@example.com
     """
-    import dataclasses
-    from datetime import UTC, datetime
-
-    from barograph_server.contracts import read_contract
-    from barograph_server.errors import CommandError
     from barograph_server.reports.debts import debt_lines
     from barograph_server.reports.html import render_html
     from barograph_server.reports.markdown import render_markdown
     from barograph_server.reports.read import read_report
     from barograph_server.reports.week import parse_week
-    from barograph_server.terminal import Terminal
-    from barograph_server.warehouse.client import connect
 
     path = None if output in (None, "-") else Path(str(output))
     if path is not None and path.suffix not in (".html", ".md"):

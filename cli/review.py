@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from barograph_server.cli.options import Arg, CommandGroup, Connection, Model, Opt, Options, Output
 from barograph_server.errors import CommandError
+from barograph_server.file_writes import replace_file
+from barograph_server.signal_wait import wait_for_signal
 from barograph_server.sketches.judges.agreement import LEAST_ITEMS
-from barograph_server.terminal import Column, Terminal, percentage, plural
-from barograph_server.warehouse.evaluation.reviews import ReviewAgreement
+from barograph_server.terminal import TableColumn, Terminal, percentage, plural
+from barograph_server.times import parse_since
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.evaluation.review_queue import GOLD_SHARE, LEARNING_SHARE, read_queue
+from barograph_server.warehouse.evaluation.reviews import (
+    ReviewAgreement,
+    read_reviews,
+    review_agreement,
+    store_reviews,
+    unsent_gold,
+)
 
 MAX_LISTED = 50
 """Disagreements that are printed; `--json` has all."""
 
 
 _DISAGREEMENTS = (
-    Column("id"),
-    Column("version"),
-    Column("labels", format=lambda labels: ", ".join(f"{name}: {label}" for name, label in labels.items())),
+    TableColumn("id"),
+    TableColumn("version"),
+    TableColumn("labels", format=lambda labels: ", ".join(f"{name}: {label}" for name, label in labels.items())),
 )
 _WEEKS = (
-    Column("reviewer"),
-    Column("week", format=lambda week: week.isoformat()),
-    Column("labels", format=","),
-    Column(lambda week: _share(week.faulty, week.labels - week.unsure), "faulty", is_number=True),
-    Column(lambda week: _share(week.unsure, week.labels), "unsure", is_number=True),
+    TableColumn("reviewer"),
+    TableColumn("week", format=lambda week: week.isoformat()),
+    TableColumn("labels", format=","),
+    TableColumn(lambda week: _share(week.faulty, week.labels - week.unsure), "faulty", is_number=True),
+    TableColumn(lambda week: _share(week.unsure, week.labels), "unsure", is_number=True),
 )
 
 
@@ -84,7 +96,6 @@ class Choice(Options, frozen=True):
     def check_share(self) -> float:
         """Return the probability, checked."""
         from barograph_server.evaluation.review.evaluator import check_share
-        from barograph_server.warehouse.evaluation.review_queue import GOLD_SHARE, LEARNING_SHARE
 
         default = GOLD_SHARE if self.purpose == "gold" else LEARNING_SHARE
         return check_share("--share", default if self.share is None else self.share)
@@ -112,19 +123,12 @@ def serve_command(
         barograph review serve --model support-bot --evaluator cited --as ana
         barograph review serve --model support-bot --evaluator cited --as ana --for learning --documents documents/
     """
-    from datetime import UTC, datetime
-
     from barograph_server.evaluation.review.evaluator import check_reviewer, check_share, find_evaluator
     from barograph_server.evaluation.review.gold_labels import GoldLabels
     from barograph_server.evaluation.review.server import ReviewServer
     from barograph_server.evaluation.review.serving import print_sending, print_start
-    from barograph_server.signal_wait import wait_for_signal
     from barograph_server.streams.evaluator.check_evaluators import read_documents
     from barograph_server.streams.evaluator.checks.documents import DocumentSet
-    from barograph_server.times import parse_since
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.evaluation.review_queue import read_queue
-    from barograph_server.warehouse.evaluation.reviews import read_reviews, store_reviews, unsent_gold
 
     now = datetime.now(UTC)
     start = parse_since("--since", choice.since, now)
@@ -176,13 +180,9 @@ def export_command(
         barograph review export gold.csv --model support-bot --evaluator cited --format csv --share 0.05
         barograph review export tasks.json --model support-bot --evaluator cited --format label-studio
     """
-    from datetime import UTC, datetime
-
     from barograph_server.evaluation.review.evaluator import find_evaluator
     from barograph_server.evaluation.review.exchange import collect_entries
     from barograph_server.evaluation.review.label_files import write_csv, write_label_studio
-    from barograph_server.file_writes import replace_file
-    from barograph_server.times import parse_since
 
     now = datetime.now(UTC)
     start = parse_since("--since", choice.since, now)
@@ -212,12 +212,9 @@ def import_command(
         barograph review import gold.csv --model support-bot --evaluator cited --format csv
         barograph review import project-7.json --model support-bot --evaluator cited --format label-studio --as ana
     """
-    from datetime import UTC, datetime
-
     from barograph_server.evaluation.review.evaluator import check_reviewer, find_evaluator
     from barograph_server.evaluation.review.exchange import import_entries, print_import, read_entries
     from barograph_server.evaluation.review.gold_labels import GoldLabels
-    from barograph_server.warehouse.client import connect
 
     now = datetime.now(UTC)
     entries, cancelled = read_entries(path, file_format, None if reviewer is None else check_reviewer(reviewer))
@@ -241,10 +238,7 @@ def agreement_command(evaluated: Evaluated, output: Output, connection: Connecti
         barograph review agreement --model support-bot --evaluator cited
         barograph review agreement --model support-bot --evaluator cited --format json | jq .agreement.alpha
     """
-    from datetime import UTC, datetime
-
     from barograph_server.evaluation.review.evaluator import find_evaluator
-    from barograph_server.warehouse.evaluation.reviews import read_reviews, review_agreement
 
     now = datetime.now(UTC)
     with connection.warehouse() as client:

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from barograph_server.cli.options import Arg, Connection, Opt
+from barograph_server.errors import CommandError
+from barograph_server.settings import BOTH, Server
+from barograph_server.streams import run
 
 ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 ClockName = Literal["live", "replay"]
@@ -47,10 +50,6 @@ def run_command(
         barograph run sketcher --instance sketcher-1
         barograph run monitor --clock replay
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.settings import BOTH, Server
-    from barograph_server.streams import run
-
     needs: tuple[Server, ...] = ("clickhouse",) if kind in ("scorer", "scrape") else BOTH
     loaded = connection.settings(*needs)
     settings = loaded.processor(instance=instance, clock=clock)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from barograph_server.cli.options import Arg, Candidate, CommandGroup, Connection, Model, Opt, Output
+from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE, CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.decision_json import decision_json
 from barograph_server.rollouts.decision_text import criteria_table, decision_line, pair_lines, title
@@ -116,7 +117,6 @@ def report_command(
     Examples:
         barograph shadow report --model flight-delay --out shadow.html
     """
-    from barograph_server.errors import CommandError
     from barograph_server.rollouts.decide import decide
 
     decision = decide(model, candidate=candidate, with_histograms=True, settings=connection.config)
@@ -168,7 +168,6 @@ def verify_command(
         barograph shadow verify evidence.zip
         barograph shadow verify evidence.zip --digest 3f2a…
     """
-    from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE
     from barograph_server.rollouts.evidence.verification_text import print_verification, verification_json
     from barograph_server.rollouts.evidence.verify import verify_bundle
 

@@ -10,12 +10,13 @@ from barograph.contract import Contract
 
 from barograph_server.alerts.incidents import Incident
 from barograph_server.alerts.rule import Severity
-from barograph_server.alerts.simulator import Alert, Notification, Replay, Simulation, Transition
+from barograph_server.alerts.simulator import Alert, Notification, Replay, Simulation, Transition, simulate
 from barograph_server.alerts.text import words
 from barograph_server.cli.options import Connection, OnlyModel, Opt, Options, Output
+from barograph_server.contracts import contracts_in_force
 from barograph_server.errors import CommandError
 from barograph_server.operations.simulation.read import HistoryRange, KnownOption, resolve_history, select_rules
-from barograph_server.terminal import Column, SafeText, Terminal, picked, plural, utc_minute
+from barograph_server.terminal import SafeText, TableColumn, Terminal, picked, plural, utc_minute
 from barograph_server.warehouse.client import Client, connect
 
 STATE_STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
@@ -81,12 +82,12 @@ def simulation_values(simulation: Simulation, known: str) -> dict[str, Any]:
 
 
 INCIDENTS = (
-    Column("opened_at", "opened", utc_minute),
-    Column(lambda incident: "still firing" if incident.end is None else utc_minute(incident.end), "closed"),
-    Column("severity"),
-    Column("model", format=lambda model: model or "pipeline"),
-    Column("title", "incident"),
-    Column("firings", format="d"),
+    TableColumn("opened_at", "opened", utc_minute),
+    TableColumn(lambda incident: "still firing" if incident.end is None else utc_minute(incident.end), "closed"),
+    TableColumn("severity"),
+    TableColumn("model", format=lambda model: model or "pipeline"),
+    TableColumn("title", "incident"),
+    TableColumn("firings", format="d"),
 )
 
 
@@ -149,8 +150,6 @@ class History(Options, frozen=True):
 
     def read(self, client: Client) -> tuple[list[Contract], HistoryRange]:
         """Read the contracts in force, and the range."""
-        from barograph_server.contracts import contracts_in_force
-
         contracts = contracts_in_force(client, self.model)
         names = [contract.model for contract in contracts]
         return contracts, resolve_history(client, names, self.since, self.until, self.known)
@@ -188,7 +187,6 @@ def simulate_command(
         set_on_signal(stop)
         run_live(settings, past.model, rule, stop)
         return
-    from barograph_server.alerts.simulator import simulate
 
     with connect(settings.warehouse) as client:
         contracts, history = past.read(client)

@@ -12,7 +12,7 @@ from barograph_server.batch.skew.compare import FieldSkew, SkewReport
 from barograph_server.cli.options import Connection, Opt, Options, Output
 from barograph_server.errors import EXIT_VIOLATIONS, CommandError
 from barograph_server.sketches.skew.field import Explanation, Skew
-from barograph_server.terminal import AlignedTable, Column, Terminal, picked, plural, ratio
+from barograph_server.terminal import AlignedTable, TableColumn, Terminal, picked, plural, ratio
 
 _MAX_CHARS = 40
 """Characters shown of a sample's value."""
@@ -61,13 +61,15 @@ def _explanations(field: FieldSkew) -> str:
 
 
 _SKEWED = (
-    Column("field.name", "field"),
-    Column("skew.compared", format=","),
-    Column("skew.mismatched", format=","),
-    Column(lambda field: ratio(field.skew.mismatched, field.skew.compared), "rate", is_number=True),
-    Column(lambda field: f"{100 * field.skew.low:.3g}–{100 * field.skew.high:.3g}%", "95% interval", is_number=True),
-    Column("skew.kinds", "kind", ", ".join),
-    Column(_explanations, "explanation"),
+    TableColumn("field.name", "field"),
+    TableColumn("skew.compared", format=","),
+    TableColumn("skew.mismatched", format=","),
+    TableColumn(lambda field: ratio(field.skew.mismatched, field.skew.compared), "rate", is_number=True),
+    TableColumn(
+        lambda field: f"{100 * field.skew.low:.3g}–{100 * field.skew.high:.3g}%", "95% interval", is_number=True
+    ),
+    TableColumn("skew.kinds", "kind", ", ".join),
+    TableColumn(_explanations, "explanation"),
 )
 
 
@@ -109,18 +111,23 @@ def _summary(report: SkewReport) -> str:
     return text
 
 
-class Comparing(Options, frozen=True):
+class SkewSettings(Options, frozen=True):
     """How both sides are compared."""
 
     contract: Annotated[Path | None, Opt("The model's contract: types and personal data.", "FILE")] = None
     on: Annotated[
-        str | None, Opt("Column of prediction ids; by default that of the contract's `columns`, or `id`.", "COLUMN")
+        str | None,
+        Opt("TableColumn of prediction ids; by default that of the contract's `columns`, or `id`.", "COLUMN"),
     ] = None
     fields: Annotated[tuple[str, ...], Opt("Compare only this field; repeatable.", "NAME", name="--field")] = ()
-    by: Annotated[tuple[str, ...], Opt("Column of the entity, to detect lags and windows; repeatable.", "ENTITY")] = ()
+    by: Annotated[
+        tuple[str, ...], Opt("TableColumn of the entity, to detect lags and windows; repeatable.", "ENTITY")
+    ] = ()
     time: Annotated[
         str | None,
-        Opt("Column of the time, to detect lags and windows; with --by that of the contract's `columns`.", "COLUMN"),
+        Opt(
+            "TableColumn of the time, to detect lags and windows; with --by that of the contract's `columns`.", "COLUMN"
+        ),
     ] = None
     begin: Annotated[str | None, Opt("Start of the event times, for clickhouse:.", "TIME", name="--from")] = None
     end: Annotated[str | None, Opt("End of the event times, exclusive.", "TIME", name="--to")] = None
@@ -128,12 +135,14 @@ class Comparing(Options, frozen=True):
 
 
 def skew_command(
-    comparing: Comparing,
+    comparing: SkewSettings,
     output: Output,
     connection: Connection,
     served: Annotated[str, Opt("Served features: a file, or clickhouse:MODEL\\[@VERSION].", "FILE")],
     recomputed: Annotated[Path, Opt("Features that training computes for the same ids.", "FILE")],
-    underlying: Annotated[tuple[str, ...], Opt("Column that a field aggregates; repeatable.", "FIELD=COLUMN")] = (),
+    underlying: Annotated[
+        tuple[str, ...], Opt("TableColumn that a field aggregates; repeatable.", "FIELD=COLUMN")
+    ] = (),
 ) -> None:
     """Compare served features with those that training computes, and explain differences.
 

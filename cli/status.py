@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from barograph_server.cli.options import Connection, Opt, Output
 from barograph_server.cli.simulate import INCIDENTS, incident_values
-from barograph_server.operations.status.incidents import OpenIncidents
-from barograph_server.operations.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never
+from barograph_server.operations.status.incidents import OpenIncidents, read_open_incidents
+from barograph_server.operations.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, read_status
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.terminal import (
     LEVEL_STYLES,
-    Column,
     SafeText,
+    TableColumn,
     Terminal,
     age,
     percentage,
@@ -23,6 +23,7 @@ from barograph_server.terminal import (
     plural,
     utc_minute,
 )
+from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.operations.status import DriftRow, ProcessorRow, RateRow, is_silent
 from barograph_server.warehouse.queries import PromotionRow
 
@@ -128,37 +129,37 @@ def _state(row: ProcessorRow) -> SafeText:
 
 
 _MODELS = (
-    Column("model"),
-    Column("version", format=lambda version: version or "none yet"),
-    Column(_last_traffic, "last traffic"),
-    Column(_sealed_until, "sealed until"),
-    Column("completeness", "complete", lambda share: percentage(share, 2), is_number=True),
-    *(Column(partial(_level_count, level=level), level, is_number=True) for level in LEVEL_NAMES),
+    TableColumn("model"),
+    TableColumn("version", format=lambda version: version or "none yet"),
+    TableColumn(_last_traffic, "last traffic"),
+    TableColumn(_sealed_until, "sealed until"),
+    TableColumn("completeness", "complete", lambda share: percentage(share, 2), is_number=True),
+    *(TableColumn(partial(_level_count, level=level), level, is_number=True) for level in LEVEL_NAMES),
 )
 _PROBLEMS = (
-    Column("model", format=lambda model: model or "unknown"),
-    Column("text", "problem"),
-    Column("n", "events", ","),
-    Column("first_at", "since", utc_minute),
-    Column("last_at", "last", utc_minute),
+    TableColumn("model", format=lambda model: model or "unknown"),
+    TableColumn("text", "problem"),
+    TableColumn("n", "events", ","),
+    TableColumn("first_at", "since", utc_minute),
+    TableColumn("last_at", "last", utc_minute),
 )
 _PROCESSORS = (
-    Column("kind", "processor"),
-    Column("instance"),
-    Column("lag", format=lambda lag: f"{lag:,}" if lag >= 0 else "unknown", is_number=True),
-    Column("rate", "events/s", ",.0f"),
-    Column("events", format=","),
-    Column("dead_letters", format=","),
-    Column("retries", format=","),
-    Column(_last_commit, "last commit"),
-    Column(_state, "state"),
+    TableColumn("kind", "processor"),
+    TableColumn("instance"),
+    TableColumn("lag", format=lambda lag: f"{lag:,}" if lag >= 0 else "unknown", is_number=True),
+    TableColumn("rate", "events/s", ",.0f"),
+    TableColumn("events", format=","),
+    TableColumn("dead_letters", format=","),
+    TableColumn("retries", format=","),
+    TableColumn(_last_commit, "last commit"),
+    TableColumn(_state, "state"),
 )
 _LOSSES = (
-    Column("source_partition", "partition"),
-    Column(lambda loss: f"{loss.start_offset:,} to {loss.end_offset:,}", "offsets"),
-    Column(lambda loss: f"{utc_minute(loss.from_time)} to {utc_minute(loss.to_time)}", "event time"),
-    Column("reason"),
-    Column("recorded_at", "recorded", utc_minute),
+    TableColumn("source_partition", "partition"),
+    TableColumn(lambda loss: f"{loss.start_offset:,} to {loss.end_offset:,}", "offsets"),
+    TableColumn(lambda loss: f"{utc_minute(loss.from_time)} to {utc_minute(loss.to_time)}", "event time"),
+    TableColumn("reason"),
+    TableColumn("recorded_at", "recorded", utc_minute),
 )
 
 
@@ -205,10 +206,6 @@ def status_command(
         barograph status
         barograph status --format json | jq '.models[].levels'
     """
-    from barograph_server.operations.status.incidents import read_open_incidents
-    from barograph_server.operations.status.read import read_status
-    from barograph_server.warehouse.client import connect
-
     settings = connection.settings("clickhouse")
     with connect(settings.warehouse) as client:
         status = read_status(client, drills=drills)

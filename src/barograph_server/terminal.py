@@ -101,7 +101,7 @@ class AlignedTable(Table):
         self.add_row(*(SafeText(cell) if isinstance(cell, str) else cell for cell in cells), style=style)
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """A column of a table whose rows are objects."""
 
     value: str | Callable[[Any], Any]
@@ -138,7 +138,7 @@ class Column(NamedTuple):
 
 
 def make_table(
-    rows: Iterable[Any], columns: Sequence[Column], style: Callable[[Any], str] | None = None
+    rows: Iterable[Any], columns: Sequence[TableColumn], style: Callable[[Any], str] | None = None
 ) -> AlignedTable:
     """Make a table of rows for the terminal, each in a style."""
     numbers = {each.heading for each in columns if each.is_number or (each.format and isinstance(each.format, str))}
@@ -148,7 +148,7 @@ def make_table(
     return table
 
 
-def rows_text(rows: Sequence[Any], columns: Sequence[Column], form: Literal["json", "csv", "markdown"]) -> str:
+def rows_text(rows: Sequence[Any], columns: Sequence[TableColumn], form: Literal["json", "csv", "markdown"]) -> str:
     """Write rows for programs or as a table in Markdown."""
     if form == "json":
         return json_text([{each.key: each.read(row) for each in columns} for row in rows])
@@ -202,7 +202,9 @@ class Terminal:
         """Print a table."""
         self.console.print(table)
 
-    def rows(self, rows: Iterable[Any], columns: Sequence[Column], style: Callable[[Any], str] | None = None) -> None:
+    def rows(
+        self, rows: Iterable[Any], columns: Sequence[TableColumn], style: Callable[[Any], str] | None = None
+    ) -> None:
         """Print a table of rows."""
         self.table(make_table(rows, columns, style))
 
