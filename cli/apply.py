@@ -167,7 +167,7 @@ class AppliedFiles(Options, frozen=True):
     baselines: Annotated[
         tuple[Path, ...],
         Opt(
-            "A baseline file; repeatable. Default: each MODEL.VERSION.baseline.json next to the contracts.",
+            "A baseline file; repeatable. Default: MODEL.VERSION.baseline.json next to the contracts.",
             "FILE",
             name="--baseline",
         ),
@@ -175,7 +175,7 @@ class AppliedFiles(Options, frozen=True):
     codebooks: Annotated[
         tuple[Path, ...],
         Opt(
-            "A codebook that a contract names; repeatable. Default: the *.codebook.npz next to the contracts.",
+            "A codebook that a contract names; repeatable. Default: *.codebook.npz next to the contracts.",
             "FILE",
             name="--codebook",
         ),
@@ -183,17 +183,11 @@ class AppliedFiles(Options, frozen=True):
     effective: Annotated[
         str | None,
         Opt(
-            "Event time from which a replacement baseline applies, such as 2026-03-01T00:00:00Z: the start of a pane. "
-            "Default: the first pane that begins in a minute or later. A version's first baseline applies to all "
-            "times.",
-            "TIME",
+            "Event time from which a replacement baseline applies, the start of a pane; by default in a minute.", "TIME"
         ),
     ] = None
     overwrite_grafana: Annotated[
-        bool,
-        Opt(
-            "Overwrite Grafana objects that were edited by hand, or that have our names and were not applied from here."
-        ),
+        bool, Opt("Overwrite Grafana objects that were edited by hand, or were not applied from here.")
     ] = False
 
 

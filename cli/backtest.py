@@ -47,7 +47,9 @@ def print_backtest(
     terminal.line(f"Replayed {utc_minute(simulation.since)} to {utc_minute(simulation.until)} UTC.")
 
 
-def backtest_values(backtest: Backtest, incidents: Sequence[KnownIncident]) -> dict[str, Any]:
+def backtest_values(
+    backtest: Backtest, incidents: Sequence[KnownIncident], changes: Mapping[str, str]
+) -> dict[str, Any]:
     """Return what programs read of a comparison."""
 
     def side_values(side: BacktestSide) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def backtest_values(backtest: Backtest, incidents: Sequence[KnownIncident]) -> d
 
     return {
         **picked(backtest.present.simulation, "since", "until"),
+        "changes": changes,
         "incidents": incidents,
         "present": side_values(backtest.present),
         "changed": side_values(backtest.changed),
@@ -89,11 +92,7 @@ def backtest_command(
     rule: Annotated[str, Opt("Name of the rule.", "NAME")],
     set_: Annotated[
         tuple[str, ...],
-        Opt(
-            "Change to a key of alerts.rules.NAME: threshold, clear, for, keep_firing_for, long, short, fields, "
-            "at_least or severity; repeatable.",
-            "KEY=VALUE",
-        ),
+        Opt("Change to a key of the rule, such as threshold, clear, for or severity; repeatable.", "KEY=VALUE"),
     ],
     incident: Annotated[tuple[str, ...], Opt("An incident that the rule should detect; repeatable.", "FROM/TO")] = (),
     incidents: Annotated[Path | None, Opt("YAML list of {name, from, to}.", "FILE")] = None,
@@ -115,10 +114,7 @@ def backtest_command(
         result = backtest(
             client, contracts, settings.alerts, rule, changes, history.since, history.until, history.known, expected
         )
-    if output.is_json:
-        Terminal().json(backtest_values(result, expected))
-    else:
-        print_backtest(Terminal(), result, expected, changes)
+    output.show(result, print_backtest, expected, changes, values=backtest_values)
 
 
 def _parse_changes(texts: Sequence[str]) -> dict[str, str]:

@@ -305,9 +305,7 @@ def accept_command(
     effective: Annotated[
         str | None,
         Opt(
-            "Event time at which the baseline takes effect: the start of a pane at least a minute ahead. Default: "
-            "the first such pane.",
-            "TIME",
+            "Event time from which it applies: the start of a pane; by default the first in a minute or later.", "TIME"
         ),
     ] = None,
     incomplete: Annotated[bool, Opt("Accept a range with lost predictions.")] = False,

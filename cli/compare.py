@@ -173,7 +173,7 @@ class CompareSettings(Options, frozen=True):
     multivariate: Annotated[
         bool,
         Opt(
-            "Train a classifier that tells PROD from TRAIN (with scikit-learn), or none.",
+            "Train a classifier that tells PROD from TRAIN (with scikit-learn).",
             name="--multivariate/--no-multivariate",
         ),
     ] = True

@@ -180,10 +180,7 @@ def distribution_command(
     selection = PaneSelection(model, field, int(start.timestamp()), math.ceil(stop.timestamp()), version, slice_name)
     with connection.warehouse() as client:
         distribution = compute_distribution(read_panes(client, selection), query)
-    if output.is_json:
-        Terminal().json(distribution_values(distribution))
-    else:
-        print_distribution(Terminal(), distribution)
+    output.show(distribution, print_distribution, values=distribution_values)
 
 
 def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> DistributionQuery:

@@ -32,32 +32,20 @@ class Running(Options, frozen=True):
     files: Annotated[
         tuple[Path, ...],
         Opt(
-            "Use the events of a file with predictions, and optionally of one with labels; repeatable. By default the "
-            "raw rows in ClickHouse.",
+            "Events of a file, of predictions or labels; repeatable. By default the raw rows in ClickHouse.",
             "FILE",
             name="--from",
         ),
     ] = ()
     webhook: Annotated[
-        str | None,
-        Opt("Webhook that gets the notifications; by default a receiver of the drill on this machine.", "URL"),
+        str | None, Opt("Gets the notifications; by default a receiver of the drill on this machine.", "URL")
     ] = None
     timeout_s: Annotated[
-        float,
-        Opt(
-            "Longest wait for the processors; of a live drill, its longest duration.",
-            "SECONDS",
-            name="--timeout",
-            min=1.0,
-        ),
+        float, Opt("Longest wait for the processors; live: the longest drill.", "SECONDS", name="--timeout", min=1.0)
     ] = 600.0
     live: Annotated[
         bool,
-        Opt(
-            "Run on the wall clock in the processors of production, or replay event time in topics and a database of "
-            "its own.",
-            name="--live/--fast",
-        ),
+        Opt("On the wall clock in production's processors, or replayed in topics of its own.", name="--live/--fast"),
     ] = False
     junit: Annotated[Path | None, Opt("Also write JUnit's XML.", "FILE")] = None
 
@@ -123,16 +111,11 @@ def run_command(
     route: Annotated[str | None, Opt("Route of the notifications; by default that of the contract.")] = None,
     version: Annotated[str | None, Opt("Its version; by default the one with the most predictions.")] = None,
     history: Annotated[
-        str | None,
-        Opt("Length of the range of event time that is replayed; by default six times the longest window.", "DURATION"),
+        str | None, Opt("Length of the replayed range; by default six times the longest window.", "DURATION")
     ] = None,
     until: Annotated[
         str | None,
-        Opt(
-            "End of the range: a time such as 2026-03-01, or an age at the newest event such as 30d; by default the "
-            "newest event.",
-            "TIME",
-        ),
+        Opt("End of the range: a time, or an age at the newest event such as 30d; by default that event.", "TIME"),
     ] = None,
 ) -> None:
     """Inject one fault into the recent events of a model, and check what happens.

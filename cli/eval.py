@@ -223,9 +223,7 @@ def gate_command(
     model: _Application,
     candidate: Annotated[
         tuple[str, ...],
-        Opt(
-            "A prompt such as answer@8, a served model, or a run id. Repeat it to name a run of each suite.", "VERSION"
-        ),
+        Opt("A prompt such as answer@8, a served model or a run id; repeatable for runs of several suites.", "VERSION"),
     ],
     policy: Annotated[
         Path,
@@ -246,9 +244,6 @@ def gate_command(
         barograph eval gate --model support-bot --candidate answer@8 --policy policy.yaml --accept --author ana
     """
     decision = evaluate(model, candidate, policy, accept=accept, by=author, settings=connection.config)
-    if output.is_json:
-        Terminal().json({**plain(decision), "outcome": decision.outcome})
-    else:
-        print_gate(Terminal(), decision)
+    output.show(decision, print_gate, values=lambda decision: {**plain(decision), "outcome": decision.outcome})
     codes = {SuiteOutcome.ACCEPT: EXIT_OK, SuiteOutcome.HOLD: EXIT_HOLD, SuiteOutcome.INSUFFICIENT: EXIT_INSUFFICIENT}
     raise typer.Exit(EXIT_OK if decision.is_accepted else codes[decision.outcome])

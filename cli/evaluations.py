@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -98,6 +98,11 @@ _TRUST = (
 )
 
 
+def report_values(report: RatesReport) -> dict[str, Any]:
+    """Return what programs read."""
+    return {**picked(report, "model", "by", "since", "trusts"), "rates": rated_groups(report.rates)}
+
+
 def print_rates(terminal: Terminal, report: RatesReport) -> None:
     """Print a line for each evaluator, version and group, and then one for each evaluator and version."""
     terminal.line(f"{report.model}: answers that are faulty, since {utc_minute(report.since)} UTC", "bold")
@@ -135,8 +140,4 @@ def evaluations_command(
         barograph evaluations --model support-bot --by day --since 7d --format json
     """
     report = rates(model, by=by, since=since, settings=connection.config)
-    if output.is_json:
-        rated = rated_groups(report.rates)
-        Terminal().json(picked(report, "model", "by", "since", "trusts") | {"rates": rated})
-    else:
-        print_rates(Terminal(), report)
+    output.show(report, print_rates, values=report_values)

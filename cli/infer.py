@@ -151,25 +151,20 @@ class Inference(Options, frozen=True):
 
     critical: Annotated[
         tuple[str, ...],
-        Opt(
-            "A critical field, whose drift pages; repeatable. By default the features that explain most of the "
-            "score or class.",
-            "COLUMN",
-        ),
+        Opt("A field whose drift pages; repeatable. By default those that explain most of the output.", "COLUMN"),
     ] = ()
     pane: Annotated[str | None, Opt("Pane length, such as 1m or 1h. By default chosen to fit the windows.")] = None
     windows: Annotated[
         tuple[str, ...],
         Opt(
-            "A window and its hop, such as 1d:1h; or the last events within a span, such as last=500:14d:6h; "
-            "repeatable. By default chosen by the traffic in TRAIN (--time).",
+            "Such as 1d:1h, or last=500:14d:6h; repeatable. By default chosen by the traffic in TRAIN (--time).",
             "LENGTH:HOP",
             name="--window",
         ),
     ] = ()
     timezone: Annotated[str, Opt("Time zone of the model's users.")] = DEFAULTS.timezone
     season: Annotated[
-        SeasonChoice, Opt("Compare windows with all of the training data, or with the same hours of the week.")
+        SeasonChoice, Opt("Compare windows with all training data, or with the same hours of the week.")
     ] = DEFAULTS.season
 
 

@@ -118,8 +118,7 @@ def anchors_command(
     model: Model,
     evaluator: Annotated[str, Opt("Its judge, as the contract names it.", "NAME")],
     bank: Annotated[
-        int | None,
-        Opt("Judge all anchors N times for the bank, at the release of the judge.", "N", min=1, max=MAX_RUNS),
+        int | None, Opt("Judge all anchors N times for the bank, when the judge is released.", "N", min=1, max=MAX_RUNS)
     ] = None,
     run: Annotated[bool, Opt("Judge all anchors once now, and compare.")] = False,
 ) -> None:
@@ -139,15 +138,11 @@ def anchors_command(
     if bank is not None and run:
         raise CommandError("--bank and --run are two kinds of runs: write one of them.")
     settings = connection.settings("clickhouse")
-    terminal = Terminal()
     with connect(settings.warehouse) as client:
         contract = find_judge(client, model, evaluator)
         if bank is not None or run:
             make_runs(client, contract, evaluator, settings.evaluator, BANK if bank else RUN, bank or 1)
         with collect_reasons():
             state = read_state(client, contract, evaluator, settings.evaluator)
-    if output.is_json:
-        terminal.json(state_values(state))
-    else:
-        print_state(terminal, state)
+    output.show(state, print_state, values=state_values)
     raise typer.Exit(exit_code(state, is_release=bank is not None))

@@ -25,50 +25,25 @@ class Loading(Options, frozen=True):
         None
     )
     end: Annotated[
-        bool,
-        Opt(
-            "Finally write end markers: processors on the replay clock then seal everything; on the live clock "
-            "they reject them."
-        ),
+        bool, Opt("Finally write end markers, which processors on the replay clock need to seal everything.")
     ] = False
     wait: Annotated[
-        bool,
-        Opt(
-            "Wait until the processors have taken the events, and end with the account of what became of them.",
-            name="--wait/--no-wait",
-        ),
+        bool, Opt("Wait until the processors have taken the events, and account for them.", name="--wait/--no-wait")
     ] = True
     timeout_s: Annotated[float, Opt("Longest wait for the processors.", "SECONDS", name="--timeout", min=0.0)] = 180.0
     max_rejected: Annotated[
         float,
-        Opt(
-            "Exit with 1 if more than this share of predictions or labels is dead-lettered, or of labels not "
-            "measured, or of a field's values invalid or of an unknown class.",
-            "SHARE",
-            min=0.0,
-            max=1.0,
-        ),
+        Opt("Exit with 1 if more of the events, labels or values of a field are rejected.", "SHARE", min=0.0, max=1.0),
     ] = 0.01
     label_time: Annotated[
         str | None,
-        Opt(
-            "TableColumn of the times at which labels became known; by default `at` in a file of labels, and the time "
-            "of the prediction for labels in a table of predictions.",
-            "COLUMN",
-        ),
+        Opt("Column of the times at which labels became known; by default `at`, or those of predictions.", "COLUMN"),
     ] = None
     label_delay: Annotated[
-        str | None,
-        Opt(
-            "How long after their prediction the labels in a table of predictions became known, such as 7d.", "DURATION"
-        ),
+        str | None, Opt("How long after their prediction labels in a table of predictions became known.", "DURATION")
     ] = None
     shift_to_now: Annotated[
-        bool,
-        Opt(
-            "Move all times by the same number of weeks, so that the newest is in the last week; the original "
-            "time of a prediction is kept in its context as `original_at`."
-        ),
+        bool, Opt("Move all times by the same number of weeks, so that the newest is in the last week.")
     ] = False
 
 
@@ -77,12 +52,7 @@ def load_command(
     columns: ContractColumns,
     connection: Connection,
     files: Annotated[
-        tuple[Path, ...],
-        Arg(
-            "Parquet, CSV or Arrow files, published in this order. A file with the columns id and label and no "
-            "column of a prediction has labels; a table of predictions can have a column of labels too.",
-            "FILE",
-        ),
+        tuple[Path, ...], Arg("Parquet, CSV or Arrow files of predictions or labels, published in this order.", "FILE")
     ],
     contract: Annotated[Path, Opt("The model's contract.", "FILE")],
 ) -> None:

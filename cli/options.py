@@ -165,7 +165,7 @@ class TrainingColumns(Options, frozen=True):
 
 
 def _column(what: str) -> Opt:
-    return Opt(f"TableColumn of {what}; by default that of the contract's `columns`.", "COLUMN")
+    return Opt(f"Column of {what}; by default that of the contract's `columns`.", "COLUMN")
 
 
 class ContractColumns(Options, frozen=True):
@@ -208,10 +208,21 @@ class Output(Options, frozen=True):
         """Whether programs read the output."""
         return self.format == "json"
 
-    def show(self, result: Any, print_result: Callable[..., None], *arguments: Any) -> None:
-        """Print a result as JSON, or with a function that takes the terminal, the result and further arguments."""
+    def show(
+        self,
+        result: Any,
+        print_result: Callable[..., None],
+        *arguments: Any,
+        values: Callable[..., Any] = lambda result, *_: result,
+    ) -> None:
+        """Print a result for people, or as JSON.
+
+        Args:
+            print_result: prints it; takes the terminal, the result and the further arguments.
+            values: returns what JSON has, if it is not the whole result; takes the result and the further arguments.
+        """
         if self.is_json:
-            Terminal().json(result)
+            Terminal().json(values(result, *arguments))
         else:
             print_result(Terminal(), result, *arguments)
 

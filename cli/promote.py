@@ -103,10 +103,7 @@ def promote_command(
     terminal = Terminal()
     if arm is not None:
         evaluated = decide(model, candidate=candidate, arm=arm, policy=policy, settings=connection.config)
-        if output.is_json:
-            terminal.json(arm_decision_json(evaluated))
-        else:
-            print_arm_decision(terminal, evaluated)
+        output.show(evaluated, print_arm_decision, values=arm_decision_json)
         raise typer.Exit(codes[evaluated.decision.outcome])
     decision = decide(model, candidate=candidate, policy=policy, settings=connection.config)
     evaluation, outcome = decision.evaluation, decision.outcome

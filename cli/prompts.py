@@ -291,10 +291,7 @@ def show_command(
         production = catalogue.label(name, PRODUCTION)
         version = catalogue.versions(name)[-1] if production is None else production.version
     record = require_version(catalogue, name, version)
-    if output.is_json:
-        Terminal().json(version_values(catalogue, record))
-    else:
-        print_version(Terminal(), catalogue, record)
+    output.show(catalogue, print_version, record, values=version_values)
 
 
 @prompts_app.add("diff")
@@ -347,10 +344,7 @@ def rollback_command(
     label: Annotated[str, Opt("The label.")] = "production",
     to: Annotated[
         str | None,
-        Opt(
-            "The version to return to, or a label that points to it. Default: the one that had the label before.",
-            "VERSION",
-        ),
+        Opt("The version, or a label that points to it. Default: the one that had the label before.", "VERSION"),
     ] = None,
     reason: Annotated[str, Opt("Why; stored.", "TEXT")] = "",
     author: Author = None,
@@ -406,10 +400,7 @@ def compare_command(
 
     with connection.warehouse() as client:
         comparisons = read_comparisons(client, model)
-    if output.is_json:
-        Terminal().json(comparisons_json(comparisons))
-    else:
-        print_comparisons(Terminal(), comparisons)
+    output.show(comparisons, print_comparisons, values=comparisons_json)
 
 
 def _change_label(

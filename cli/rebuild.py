@@ -87,18 +87,11 @@ def rebuild_command(
     from_: Annotated[str | None, Opt("Start of the first pane, event time.", "TIME")] = None,
     to: Annotated[str | None, Opt("End of the last pane.", "TIME")] = None,
     after_restore: Annotated[
-        bool,
-        Opt(
-            "Instead: set the offsets of monitors and recorders back to the end of the restored tables, so that "
-            "they reread later events."
-        ),
+        bool, Opt("Instead: set the offsets of monitors and recorders back to the end of restored tables.")
     ] = False,
     source: Annotated[
         Literal["kafka", "raw", "panes"],
-        Opt(
-            "Source of the events: `kafka`, or `raw` rows if Kafka no longer has them; `panes` does not recount "
-            "and only judges the existing panes again."
-        ),
+        Opt("`raw` rows if Kafka no longer has the events; `panes` only judges existing panes again."),
     ] = "kafka",
     dry_run: DryRun = False,
 ) -> None:

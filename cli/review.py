@@ -83,13 +83,12 @@ class Evaluated(Options, frozen=True):
 class Choice(Options, frozen=True):
     """Which answers are chosen."""
 
-    share: Annotated[
-        float | None,
-        Opt("Probability with which an answer is chosen. Default: 0.01 for gold, 1 for learning.", "SHARE"),
-    ] = None
+    share: Annotated[float | None, Opt("Probability of a choice. Default: 0.01 for gold, 1 for learning.", "SHARE")] = (
+        None
+    )
     purpose: Annotated[
         Literal["gold", "learning"],
-        Opt("gold: a random part, for the rate; learning: uncertain and disagreeing answers.", name="--for"),
+        Opt("gold: at random, for the rate; learning: uncertain and disagreeing answers.", name="--for"),
     ] = "gold"
     since: Annotated[str, Opt("Start of the answers' event time: a time, or how long ago.", "TIME")] = "30d"
 

@@ -20,22 +20,12 @@ def run_command(
     kind: Annotated[ProcessorKind, Arg("Kind of processor.")],
     instance: Annotated[
         str | None,
-        Opt(
-            "Its name: stable over restarts, and unique among running processors of the kind. By default the "
-            "setting `instance`, else the host's name.",
-            "NAME",
-        ),
+        Opt("Its stable name, unique in its kind. By default the setting `instance`, else the host's name.", "NAME"),
     ] = None,
     clock: Annotated[
-        ClockName | None,
-        Opt(
-            "`live`: partitions without events count as read up to now; `replay`: only events and end markers "
-            "advance time. By default the setting `clock`, else live."
-        ),
+        ClockName | None, Opt("`replay`: only events and end markers advance time. By default the setting `clock`.")
     ] = None,
-    send: Annotated[
-        bool, Opt("Guard: send notifications to the contact points of the settings, without Grafana.")
-    ] = False,
+    send: Annotated[bool, Opt("Guard: send notifications to the contact points of the settings.")] = False,
 ) -> None:
     """Run one processor until SIGTERM or Ctrl-C.
 

@@ -173,10 +173,7 @@ def verify_command(
 
     with connection.warehouse() as client:
         verification = verify_bundle(client, bundle, digest)
-    if output.is_json:
-        Terminal().json(verification_json(verification))
-    else:
-        print_verification(Terminal(), verification)
+    output.show(verification, print_verification, values=verification_json)
     if verification.differences:
         raise typer.Exit(EXIT_DIFFERS)
     raise typer.Exit(EXIT_UNVERIFIABLE if verification.obstacles else EXIT_OK)

@@ -57,11 +57,11 @@ def print_simulation(terminal: Terminal, simulation: Simulation, history: Histor
         )
 
 
-def simulation_values(simulation: Simulation, known: str) -> dict[str, Any]:
+def simulation_values(simulation: Simulation, history: HistoryRange) -> dict[str, Any]:
     """Return what programs read of a simulation."""
     return {
         **picked(simulation, "since", "until", "notifications"),
-        "known": known,
+        "known": history.known,
         "rules": [
             {
                 **picked(replay.rule, "name", "title", "model", "severity", "threshold", "clear"),
@@ -142,10 +142,7 @@ class History(Options, frozen=True):
     until: Annotated[str | None, Opt("End; by default the end of the history.", "TIME")] = None
     known: Annotated[
         KnownOption,
-        Opt(
-            "When a verdict takes effect: `judged` at its own time, `ended` at the end of its window (replayed "
-            "history); `auto` detects which."
-        ),
+        Opt("When verdicts take effect: at their own time, or at the end of their windows (replayed history)."),
     ] = "auto"
 
     def read(self, client: Client) -> tuple[list[Contract], HistoryRange]:
@@ -192,7 +189,4 @@ def simulate_command(
         contracts, history = past.read(client)
         rules = select_rules(contracts, settings.alerts, rule)
         simulation = simulate(client, rules, settings.alerts, history.since, history.until, history.known)
-    if output.is_json:
-        Terminal().json(simulation_values(simulation, history.known))
-    else:
-        print_simulation(Terminal(), simulation, history)
+    output.show(simulation, print_simulation, history, values=simulation_values)

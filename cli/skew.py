@@ -116,18 +116,12 @@ class SkewSettings(Options, frozen=True):
 
     contract: Annotated[Path | None, Opt("The model's contract: types and personal data.", "FILE")] = None
     on: Annotated[
-        str | None,
-        Opt("TableColumn of prediction ids; by default that of the contract's `columns`, or `id`.", "COLUMN"),
+        str | None, Opt("Column of prediction ids; by default that of the contract's `columns`, or `id`.", "COLUMN")
     ] = None
     fields: Annotated[tuple[str, ...], Opt("Compare only this field; repeatable.", "NAME", name="--field")] = ()
-    by: Annotated[
-        tuple[str, ...], Opt("TableColumn of the entity, to detect lags and windows; repeatable.", "ENTITY")
-    ] = ()
+    by: Annotated[tuple[str, ...], Opt("Column of the entity, to detect lags and windows; repeatable.", "ENTITY")] = ()
     time: Annotated[
-        str | None,
-        Opt(
-            "TableColumn of the time, to detect lags and windows; with --by that of the contract's `columns`.", "COLUMN"
-        ),
+        str | None, Opt("Column of the time, to detect lags; with --by that of the contract's `columns`.", "COLUMN")
     ] = None
     begin: Annotated[str | None, Opt("Start of the event times, for clickhouse:.", "TIME", name="--from")] = None
     end: Annotated[str | None, Opt("End of the event times, exclusive.", "TIME", name="--to")] = None
@@ -141,7 +135,7 @@ def skew_command(
     served: Annotated[str, Opt("Served features: a file, or clickhouse:MODEL\\[@VERSION].", "FILE")],
     recomputed: Annotated[Path, Opt("Features that training computes for the same ids.", "FILE")],
     underlying: Annotated[
-        tuple[str, ...], Opt("TableColumn that a field aggregates; repeatable.", "FIELD=COLUMN")
+        tuple[str, ...], Opt("Column that a field aggregates; repeatable.", "FIELD=COLUMN")
     ] = (),
 ) -> None:
     """Compare served features with those that training computes, and explain differences.
@@ -167,10 +161,7 @@ def skew_command(
             settings=connection.config,
             on_field=lambda name: on_step(f"comparing {name}"),
         )
-    if output.is_json:
-        Terminal().json(report_values(report))
-    else:
-        print_report(Terminal(), report)
+    output.show(report, print_report, values=report_values)
     if report.skewed:
         raise typer.Exit(EXIT_VIOLATIONS)
 

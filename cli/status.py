@@ -210,7 +210,4 @@ def status_command(
     with connect(settings.warehouse) as client:
         status = read_status(client, drills=drills)
         incidents = read_open_incidents(client, settings.alerts)
-    if output.is_json:
-        Terminal().json(status_values(status, incidents))
-    else:
-        print_status(Terminal(), status, incidents)
+    output.show(status, print_status, incidents, values=status_values)
