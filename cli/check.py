@@ -29,10 +29,8 @@ def check_command(
 ) -> None:
     """Check training or serving data against the contract.
 
-    Reads a field from the column of its source, such as `features.temp`, or of its bare name; outputs, times and labels
-    from the columns in the contract's `columns`. Kinds of violations:
-    missing, null, type, not-finite, below, above, unknown (a column that the contract neither watches nor ignores;
-    `id`, `at`, `label` and other members of an event do not count). Row numbers start at 0. Personal data is not shown.
+    Kinds of violations: missing, null, type, not-finite, below, above, unknown (a column that the contract neither
+    watches nor ignores). Row numbers start at 0. Personal data is not shown.
 
     Exits with 0 if the data conforms to the contract, 1 if it does not, 2 if the data or the contract cannot be read.
 

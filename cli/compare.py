@@ -195,10 +195,8 @@ def compare_command(
 ) -> None:
     """Compare production data with training data on this machine, without Kafka and ClickHouse.
 
-    Contract, baseline and verdicts are those of the pipeline: drift with intervals, rates, performance and its estimate
-    from scores (CBPE), hints at skew, and multivariate drift.
-
-    With --contract, columns are by default those of its `columns`.
+    Contract, baseline and verdicts are those of the pipeline. With --contract, columns are by default those of its
+    `columns`.
 
     Exits with 0; with 1 if the level of --fail-at is reached; with 2 if the data or an option is invalid; with 3 if
     --fail-at is set and the data is too little for a verdict.

@@ -63,12 +63,8 @@ def consumers_command(
 ) -> None:
     """Show who reads topics, tables and dashboards, and who of them no contract declares.
 
-    Consumer groups come from Kafka, users from ClickHouse's query log, dashboards and alert rules from Grafana, and
-    callers from the context of predictions. Topics and tables hold all models, so a reader is declared if any contract
-    names it in its section `consumers`. Processors, the commands of Barograph, and its own pages and rules do not
-    count.
-
-    With --store, run it once a day: the alert rule `undeclared-reader` reads what it stored.
+    A reader is declared if any contract names it in its section `consumers`. With --store, run it once a day: the alert
+    rule `undeclared-reader` reads what it stored.
 
     Exits with 1 if there is a reader that no contract declares.
 

@@ -50,9 +50,8 @@ def dev_command(
 ) -> None:
     """Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.
 
-    For development: everything listens on loopback only. Data, logs and the passwords of ClickHouse are in the folder
-    .barograph (or BAROGRAPH_HOME) and persist between runs. Other commands in the same folder find the stack
-    automatically. A processor that ends is restarted. The browser shows the same dashboards as Grafana.
+    For development: everything listens on loopback only. Data, logs and passwords are in the folder .barograph (or
+    BAROGRAPH_HOME) and persist between runs. Other commands in the same folder find the stack automatically.
 
     Examples:
         barograph dev

@@ -120,13 +120,9 @@ def run_command(
 ) -> None:
     """Inject one fault into the recent events of a model, and check what happens.
 
-    The events are published as model `drill.MODEL.ID` with the fields, baseline, rules and fallback of the model, in
-    topics and a database that are removed at the end. The fault starts in the middle of the range. The same events
-    without the fault are the control: alerts that fire there too are not attributed to the fault. Notifications go to
-    a webhook of the drill, with the routes of the settings, and nobody is paged.
-
-    With --live the events are published at their own pace, moved to now, and counted by the processors of production.
-    The drill takes as long as its events, and the models of the drill are removed at the end.
+    The events are published as model `drill.MODEL.ID`, in topics and a database that are removed at the end; the same
+    events without the fault are the control. Notifications go to a webhook of the drill, and nobody is paged. With
+    --live the processors of production count the events, and the drill takes as long as its events.
 
     Prints what must happen before it runs. Exits with 1 if anything differs.
 

@@ -128,12 +128,9 @@ def evaluations_command(
 ) -> None:
     """Show how many answers are faulty, by checks and judges, corrected by the labels of people.
 
-    A judge errs in a share of cases that only labels show. So each rate has two lines of evidence: what the evaluator
-    says (`flagged`), and the rate with its 95 % interval, which weighs the evaluator's verdicts by how often people
-    agree with them. Versions of an evaluator are never joined.
-
-    A second table shows AUROC of each evaluator against the labels: an evaluator is `not trusted` until its 95 %
-    interval is above 0.5.
+    Each rate has what the evaluator says (`flagged`), and the rate with its 95 % interval, which weighs the evaluator's
+    verdicts by how often people agree with them. A second table shows AUROC against the labels: an evaluator is
+    `not trusted` until its 95 % interval is above 0.5.
 
     Examples:
         barograph evaluations --model support-bot

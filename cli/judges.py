@@ -124,9 +124,8 @@ def anchors_command(
 ) -> None:
     """Show whether a judge has drifted since its release, by its verdicts on frozen anchors.
 
-    Each later run is compared with one run of the bank, which is then used up. A changed judge or a changed file of
-    anchors needs a new bank: its runs are never compared with earlier ones. Calls of --bank and --run are not limited
-    by the budget of the contract.
+    Each later run is compared with one run of the bank, which is then used up. A changed judge or file of anchors needs
+    a new bank. Calls of --bank and --run are not limited by the budget of the contract.
 
     Exits with 0 (no drift; with --bank: the bank is complete), 1 (drift), 2 (insufficient: no bank, no later run, or
     the bank is used up) or 3 (error).

@@ -58,21 +58,14 @@ def load_command(
 ) -> None:
     """Load history and labels from files, through the publisher.
 
-    Columns: `id`, `at` (the time), `score`, `class`, `latency_ms`, `arm`, `error`, `status`, `features.NAME`,
-    `context.NAME`, `metrics.NAME`; a bare name is the feature, context or metric of that name in the contract. Labels:
-    `id`, `label`, `at`. Columns of other names are those in the contract's `columns`, or in options. Labels in a table
-    of predictions are sent too, unless one of the files has labels; rows without a label have none yet.
+    A file with the columns `id` and `label` and no column of a prediction has labels. Columns have the names of events,
+    those in the contract's `columns`, or those in options.
 
-    Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
-    1. Loading a file twice counts its events twice.
+    Waits while Kafka is slow and drops nothing. Loading a file twice counts its events twice.
 
-    Sends nothing and exits with 2 if processors would reject the times: events older than the setting
-    `retention_days`, or ahead of the clock. `--shift-to-now` moves old history to now.
-
-    Ends with an account: of the events sent, how many were counted or dead-lettered by reason, invalid values by field,
-    and labels matched, unmatched or not measured, with the commands that show why. Exits with 1 if one of these shares
-    exceeds `--max-rejected`, or if not everything is known after `--timeout`. `--no-wait` needs no ClickHouse, and does
-    not tell what became of the events.
+    Ends with an account of what became of the events, and exits with 1 if rows were left out, if one of its shares
+    exceeds --max-rejected, or if not everything is known after --timeout. Sends nothing and exits with 2 if processors
+    would reject the times: --shift-to-now moves old history to now. --no-wait needs no ClickHouse.
 
     Examples:
         barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end

@@ -17,7 +17,7 @@ import typer
 
 from barograph_server.errors import CommandError
 from barograph_server.settings import BOTH, Server, Settings, load_settings
-from barograph_server.terminal import TableColumn, Terminal, rows_text
+from barograph_server.terminal import TableColumn, Terminal, rows_text, visible
 
 if TYPE_CHECKING:
     from barograph_server.warehouse.client import Client
@@ -255,7 +255,7 @@ class ListOutput(Options, frozen=True):
         elif self.format == "json" and result is not None:
             Terminal().json(result)
         else:
-            print(rows_text(rows, columns, self.format), end="")
+            print(visible(rows_text(rows, columns, self.format)), end="")
 
 
 def require_reason(text: str, subject: str) -> str:

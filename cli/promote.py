@@ -87,10 +87,9 @@ def promote_command(
 ) -> None:
     """Decide whether a candidate may replace the primary, from all pairs so far.
 
-    The contract's section `shadow` names the candidate, the primary, and how much worse the candidate may be by
-    each criterion. The decision may be looked at every day without more errors than stated. If the primary was the
-    candidate before and the version that it replaced is now its shadow, the decision is about the primary: keep it or
-    roll back. With --arm, an arm of an A/B test is compared with the control, by the margins of the section `arms`.
+    The contract's section `shadow` names the candidate, the primary, and how much worse the candidate may be by each
+    criterion. After a promotion the decision is about the new primary: keep it or roll back. With --arm, an arm of an
+    A/B test is compared with the control, by the margins of the section `arms`. You may look every day.
 
     Exits with 0 (promote, keep), 1 (hold, roll back), 2 (insufficient: too few days, or not yet decided) or 3 (error).
 

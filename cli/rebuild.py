@@ -97,12 +97,9 @@ def rebuild_command(
 ) -> None:
     """Recount panes and verdicts of the past, replace them, and show the changes.
 
-    Stop the monitors first; everything else keeps running. Recounts the sealed panes of the range from the events in
-    Kafka (or the raw rows), up to the monitor's progress, and judges every window that includes them again, by the
-    contract and the baselines in force. Earlier verdicts stay as earlier revisions.
-
-    With --after-restore the processors recount: their offsets in Kafka are newer than tables restored from a backup, so
-    the command sets them back.
+    Stop the monitors first; everything else keeps running. Recounts the sealed panes of the range up to the monitor's
+    progress, and judges every window that includes them again, by the contract and the baselines in force. Earlier
+    verdicts stay as earlier revisions.
 
     Examples:
         barograph rebuild --model churn --from 2026-03-02T00:00Z --to 2026-03-02T06:00Z --dry-run

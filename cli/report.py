@@ -25,9 +25,7 @@ def report_command(
 ) -> None:
     """Write one week of a model as one page: its health, the four signals, incidents, changes and drills.
 
-    For people who do not open Grafana: an HTML file without scripts and without references to other files, or Markdown.
-    It says whether the week was healthy and what limits the answer, and whether people acted on incidents, compares the
-    week with the one before, and has the SQL of its figures. Weeks are Monday to Sunday in the time zone of the
+    The page has no scripts and no references to other files. Weeks are Monday to Sunday in the time zone of the
     contract. An existing file is replaced. --format json prints the figures, and writes a file only with --output.
 
     Examples:

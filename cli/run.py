@@ -30,11 +30,9 @@ def run_command(
     """Run one processor until SIGTERM or Ctrl-C.
 
     Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
-    labels and predictions to performance; it needs only ClickHouse. Guard: verdicts to the state of each model, which
-    serving systems follow. Otlp: spans of language models, which applications send over HTTP, to events. Scrape:
-    metrics of inference servers to ClickHouse; it needs no Kafka. Evaluator: answers of language models to evaluations,
-    by the checks and judges of contracts. Exits with 0 when stopped by a signal and with 1
-    after an unrecoverable error; let your supervisor restart it.
+    labels and predictions to performance. Guard: verdicts to the state of each model. Otlp: spans of language models to
+    events. Scrape: metrics of inference servers. Evaluator: answers of language models to evaluations. Exits with 0
+    when stopped by a signal and with 1 after an unrecoverable error; let your supervisor restart it.
 
     Examples:
         barograph run sketcher --instance sketcher-1

@@ -161,12 +161,11 @@ def simulate_command(
 ) -> None:
     """Replay recorded history through the alert rules, or evaluate them continuously.
 
-    Evaluates the rules of the contracts in force with their own SQL at every interval, as Grafana does: thresholds with
-    hysteresis, `for`, `keep_firing_for`, missing rows. Groups, repeats and mutes notifications as Alertmanager does.
-    Shows every change of state and every notification.
+    Evaluates the rules of the contracts in force at every interval, as Grafana does, and groups, repeats and mutes
+    notifications as Alertmanager does. Shows every change of state and every notification.
 
     With --live it evaluates the rules on the wall clock until Ctrl-C and sends to the contact points, so a laptop
-    without Grafana can page. In production Grafana does this.
+    without Grafana can page.
 
     Examples:
         barograph simulate --model flight-delay --since 90d

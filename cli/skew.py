@@ -134,15 +134,12 @@ def skew_command(
     connection: Connection,
     served: Annotated[str, Opt("Served features: a file, or clickhouse:MODEL\\[@VERSION].", "FILE")],
     recomputed: Annotated[Path, Opt("Features that training computes for the same ids.", "FILE")],
-    underlying: Annotated[
-        tuple[str, ...], Opt("Column that a field aggregates; repeatable.", "FIELD=COLUMN")
-    ] = (),
+    underlying: Annotated[tuple[str, ...], Opt("Column that a field aggregates; repeatable.", "FIELD=COLUMN")] = (),
 ) -> None:
     """Compare served features with those that training computes, and explain differences.
 
-    Joins both sides by the prediction's id and compares them field by field. Searches for the cause of differences:
-    null handling, a constant offset or factor (units), rounding, other spelling or codes, and with --by and --time a
-    lag or another window. Names a cause only if it explains nearly all differences.
+    Searches for the cause of differences: null handling, units, rounding, other spelling or codes, and with --by and
+    --time a lag or another window. Names a cause only if it explains nearly all differences.
 
     Exits with 0 if nothing differs, 1 if a field differs, 2 if the sides cannot be compared.
 

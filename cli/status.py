@@ -196,11 +196,8 @@ def status_command(
 ) -> None:
     """Show the state of models and processors, and open incidents.
 
-    Incidents: what the alert rules fire now, one per model and cause. Models: last traffic, the time up to which
-    verdicts are final, their completeness, and the number of latest verdicts per level on the slice `all`. Events
-    that are not counted or not measured: dead letters, invalid values, unknown classes, and labels of the wrong type
-    or without a prediction, each with its first and last time. Processors: lag, rate, last commit, and whether they
-    still report. Losses: ranges of events that no verdict includes. Reads ClickHouse only.
+    Incidents are what the alert rules fire now, models their latest verdicts on the slice `all`; losses are ranges of
+    events that no verdict includes. Reads ClickHouse only.
 
     Examples:
         barograph status
