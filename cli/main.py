@@ -134,7 +134,7 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that is called."""
         if args and args[0] in self.commands:
-            self.add_command(_import_command(args[0]), args[0])
+            self.add_command(import_command(args[0]), args[0])
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -148,7 +148,8 @@ class LazyGroup(TyperGroup):
             raise
 
 
-def _import_command(name: str) -> Any:
+def import_command(name: str) -> Any:
+    """Return a command of the list, or the group of its subcommands."""
     from barograph_server.cli.options import CommandGroup, expand, help_text
 
     identifier = name.replace("-", "_")
