@@ -12,9 +12,6 @@ import typer
 from barograph.contract import parse_duration
 
 from barograph_server.cli.options import Arg, CommandGroup, Connection, Opt, Options, Output
-from barograph_server.drills.run.fault_list import fault_rows, print_faults
-from barograph_server.drills.run.schedule import schedule_text
-from barograph_server.drills.run.suite import read_suite
 from barograph_server.errors import EXIT_FAILED, CommandError
 from barograph_server.terminal import Terminal
 
@@ -170,6 +167,8 @@ def suite_command(running: SuiteRunning, output: Output, connection: Connection,
         barograph drill suite examples/flights/drills.yaml
         barograph drill suite drills.yaml --junit drills.xml
     """
+    from barograph_server.drills.run.suite import read_suite
+
     drills = read_suite(suite)
     running.run(
         drills.model,
@@ -190,6 +189,8 @@ def list_command(output: Output) -> None:
     Examples:
         barograph drill list
     """
+    from barograph_server.drills.run.fault_list import fault_rows, print_faults
+
     output.show(fault_rows(), lambda terminal, _: print_faults(terminal))
 
 
@@ -222,6 +223,9 @@ def schedule_command(
         barograph drill schedule drills.yaml
         barograph drill schedule drills.yaml --for kubernetes --image registry.example.com/barograph:1.0
     """
+    from barograph_server.drills.run.schedule import schedule_text
+    from barograph_server.drills.run.suite import read_suite
+
     drills = read_suite(suite)
     print(schedule_text(kind, suite, drills.model, image), end="")
 

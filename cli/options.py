@@ -16,10 +16,10 @@ import msgspec
 import typer
 
 from barograph_server.errors import CommandError
-from barograph_server.settings import BOTH, Server, Settings, load_settings
 from barograph_server.terminal import TableColumn, Terminal, rows_text, visible
 
 if TYPE_CHECKING:
+    from barograph_server.settings import Server, Settings
     from barograph_server.warehouse.client import Client
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -187,6 +187,8 @@ class Connection(Options, frozen=True):
 
     def settings(self, *needs: Server) -> Settings:
         """Read the settings; the servers in `needs` must be configured, by default both."""
+        from barograph_server.settings import BOTH, load_settings
+
         return load_settings(self.config, needs=needs or BOTH)
 
     @contextmanager

@@ -8,14 +8,9 @@ import shutil
 import sys
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
-import clickhouse_connect
-from clickhouse_connect.driver import exceptions
-
 from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.errors import CommandError
 from barograph_server.terminal import AlignedTable, Terminal, significant
-from barograph_server.warehouse.client import connect, tls_options
-from barograph_server.warehouse.errors import translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +69,12 @@ def query_command(
 
 def _run(address: Address, sql: str, format_name: str, settings: Mapping[str, str | int]) -> IO[bytes]:
     """Run a query and return its answer as a stream."""
+    import clickhouse_connect
+    from clickhouse_connect.driver import exceptions
+
+    from barograph_server.warehouse.client import connect, tls_options
+    from barograph_server.warehouse.errors import translate
+
     # Reports a wrong server, user or database before the query can fail for that reason.
     connect(address).close()
     try:

@@ -8,8 +8,6 @@ import typer
 
 from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.errors import CommandError
-from barograph_server.settings import BOTH, Server
-from barograph_server.streams import run
 
 ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 ClockName = Literal["live", "replay"]
@@ -38,8 +36,7 @@ def run_command(
         barograph run sketcher --instance sketcher-1
         barograph run monitor --clock replay
     """
-    needs: tuple[Server, ...] = ("clickhouse",) if kind in ("scorer", "scrape") else BOTH
-    loaded = connection.settings(*needs)
+    loaded = connection.settings("clickhouse") if kind in ("scorer", "scrape") else connection.settings()
     settings = loaded.processor(instance=instance, clock=clock)
     if kind == "guard":
         from barograph_server.alerts.guard.run import run_guard
@@ -59,5 +56,7 @@ def run_command(
         raise typer.Exit(run_scrape(settings, loaded.scrape))
     if send:
         raise CommandError("--send is an option of the guard; remove it.")
+    from barograph_server.streams import run
+
     code: int = getattr(run, f"run_{kind}")(settings)
     raise typer.Exit(code)
