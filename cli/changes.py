@@ -153,8 +153,7 @@ def explain_command(output: Output, connection: Connection, model: Model, since:
 
 @changes_app.add("serve")
 def serve_command(
-    connection: Connection,
-    port: Annotated[int, Opt("Port on loopback; 0: any free one.", min=0, max=65_535)] = PORT,
+    connection: Connection, port: Annotated[int, Opt("Port on loopback; 0: any free one.", min=0, max=65_535)] = PORT
 ) -> None:
     """Store changes that are posted over HTTP, until Ctrl-C.
 

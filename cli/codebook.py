@@ -180,9 +180,7 @@ def show_command(
 
 @codebook_app.add("name")
 def name_command(
-    codebook: _Codebook,
-    names: Annotated[Path, Arg("YAML: `names: {t0: billing, t7: refunds}`.", "NAMES")],
-    out: _Out,
+    codebook: _Codebook, names: Annotated[Path, Arg("YAML: `names: {t0: billing, t7: refunds}`.", "NAMES")], out: _Out
 ) -> None:
     """Write a codebook whose topics have names that you choose. It has another id.
 

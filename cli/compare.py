@@ -27,14 +27,7 @@ from barograph_server.batch.compare.wording import (
 )
 from barograph_server.cli.options import Arg, Opt, Options, TrainingColumns
 from barograph_server.errors import EXIT_UNJUDGED, EXIT_VIOLATIONS, CommandError
-from barograph_server.terminal import (
-    LEVEL_STYLES,
-    AlignedTable,
-    SafeText,
-    Terminal,
-    plural,
-    shorten_name,
-)
+from barograph_server.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, plural, shorten_name
 
 
 def show_report(terminal: Terminal, report: Comparison) -> None:
@@ -113,13 +106,7 @@ def _rates_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
     numbers = ("training", "production", "change", "95% interval", "periods")
     table = AlignedTable("field", "rate", "level", "worst period", *numbers, numbers=numbers)
     for row in rows:
-        table.row(
-            shorten_name(row["field"]),
-            row["kind"],
-            _level(row["level"]),
-            row["period"],
-            *rate_numbers(row),
-        )
+        table.row(shorten_name(row["field"]), row["kind"], _level(row["level"]), row["period"], *rate_numbers(row))
     return table
 
 

@@ -196,8 +196,7 @@ def list_command(output: Output) -> None:
 
 @drill_app.add("clean")
 def clean_command(
-    connection: Connection,
-    running: Annotated[bool, Opt("Also remove those of running drills, which end.")] = False,
+    connection: Connection, running: Annotated[bool, Opt("Also remove those of running drills, which end.")] = False
 ) -> None:
     """Remove the topics, databases and models that interrupted drills left. Drills that are running keep theirs.
 

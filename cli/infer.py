@@ -20,14 +20,7 @@ from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.drift.season import Season
-from barograph_server.terminal import (
-    AlignedTable,
-    SafeText,
-    Terminal,
-    percentage,
-    shorten_name,
-    utc_minute,
-)
+from barograph_server.terminal import AlignedTable, SafeText, Terminal, percentage, shorten_name, utc_minute
 
 MAX_COLUMNS = 60
 """Columns that are listed one by one; of a wider table similar ones are summarized."""

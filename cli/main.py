@@ -42,8 +42,7 @@ COMMANDS: dict[str, _Command] = {
     "demo": _Command("Start", "Replay five months of real flights on this machine and report what changed."),
     "status": _Command("Watch", "Show the state of models and processors, and open incidents."),
     "report": _Command(
-        "Watch",
-        "Write one week of a model as one page: its health, the four signals, incidents, changes and drills.",
+        "Watch", "Write one week of a model as one page: its health, the four signals, incidents, changes and drills."
     ),
     "simulate": _Command("Watch", "Replay recorded history through the alert rules, or evaluate them continuously."),
     "backtest": _Command("Watch", "Compare an alert rule with a changed version over history."),
@@ -62,8 +61,7 @@ COMMANDS: dict[str, _Command] = {
     "baseline": _Command("Decide", "Show baselines, and create new ones from production data."),
     "reference": _Command("Decide", "List the periods that performance can be compared with, and choose one."),
     "shadow": _Command(
-        "Decide",
-        "Show the state of a candidate, write a report, and export or verify evidence for its promotion.",
+        "Decide", "Show the state of a candidate, write a report, and export or verify evidence for its promotion."
     ),
     "promote": _Command(
         "Decide", "Decide whether a candidate may replace the primary, from all pairs so far.", EXIT_UNDECIDED
@@ -90,8 +88,7 @@ COMMANDS: dict[str, _Command] = {
     "prompts": _Command("Language models", "Register prompts of language models, and decide which version serves."),
     "codebook": _Command("Language models", "Train, show and name codebooks, which assign topics to prompts."),
     "evaluations": _Command(
-        "Language models",
-        "Show how many answers are faulty, by checks and judges, corrected by the labels of people.",
+        "Language models", "Show how many answers are faulty, by checks and judges, corrected by the labels of people."
     ),
     "judges": _Command(
         "Language models",

@@ -373,12 +373,7 @@ def rollback_command(
             f"{utc_second(current.changed_at_ms / 1000)} already; to return further, name the version with --to"
         )
 
-    _change_label(
-        plan,
-        unchanged,
-        author,
-        connection,
-    )
+    _change_label(plan, unchanged, author, connection)
 
 
 @prompts_app.add("compare")

@@ -158,8 +158,7 @@ def serve_command(
 
 
 _Format = Annotated[
-    Literal["csv", "label-studio"],
-    Opt("csv, or label-studio: the JSON of Label Studio.", name="--format"),
+    Literal["csv", "label-studio"], Opt("csv, or label-studio: the JSON of Label Studio.", name="--format")
 ]
 
 

@@ -82,12 +82,7 @@ shadow_app = CommandGroup()
 
 
 @shadow_app.add("status")
-def status_command(
-    output: Output,
-    connection: Connection,
-    model: Model,
-    candidate: Candidate = None,
-) -> None:
+def status_command(output: Output, connection: Connection, model: Model, candidate: Candidate = None) -> None:
     """Show the state of a candidate: its pairs, days, criteria, and about how many days are left.
 
     Examples:

@@ -190,9 +190,7 @@ def _verdict(row: DriftRow | RateRow) -> str:
 
 
 def status_command(
-    output: Output,
-    connection: Connection,
-    drills: Annotated[bool, Opt("Include the models of live drills.")] = False,
+    output: Output, connection: Connection, drills: Annotated[bool, Opt("Include the models of live drills.")] = False
 ) -> None:
     """Show the state of models and processors, and open incidents.
 
