@@ -56,7 +56,7 @@ test-llm: sync-llm ## Run the tests that call a real language model on this mach
 	$(RUN) pytest -m llm $(ARGS)
 
 .PHONY: test-fast
-test-fast: sync ## Run the tests that need neither Kafka nor ClickHouse, in less than 90 seconds; ARGS as for test
+test-fast: sync ## Run the tests that need neither Kafka nor ClickHouse; ARGS as for test
 	$(RUN) pytest -n 2 --dist worksteal -m "not long" tests/unit tests/contract tests/golden $(ARGS)
 
 .PHONY: test-slow

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from barograph_server.cli.options import ConfigOption
+from barograph_server.alerts import rules_for, to_files
+from barograph_server.alerts.files import write_files
+from barograph_server.cli.options import Arg, Connection, Opt, Options
 from barograph_server.errors import EXIT_CHANGES, ApplyError
-from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange
+from barograph_server.provisioning.access.acls import acl_lines, user_acls
+from barograph_server.provisioning.access.roles import role_lines
+from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange, check_models
+from barograph_server.provisioning.evaluators import with_evaluators
+from barograph_server.provisioning.files import read_contracts
 from barograph_server.provisioning.grafana.plan import GrafanaChange, GrafanaPlan
 from barograph_server.provisioning.plan import Plan
 from barograph_server.provisioning.promotions import Promotion
 from barograph_server.provisioning.topics import TopicChange
+from barograph_server.settings import GrafanaSettings, load_settings
 from barograph_server.terminal import Terminal, plural, utc_second
 
 _MAX_SHOWN = 8
@@ -100,7 +107,7 @@ def _promotion_line(promotion: Promotion) -> str:
     needs = ["--evidence BUNDLE"] if promotion.needs_evidence else []
     if promotion.old.suites:
         needs.append(f"an accepted run in {', '.join(promotion.old.suites)}")
-    return f"! {promotion.text}: `barograph apply` needs {' and '.join(needs)}, or --override REASON --by NAME"
+    return f"! {promotion.text}: `barograph apply` needs {' and '.join(needs)}, or --override REASON --author NAME"
 
 
 def _contract_lines(change: ContractChange) -> Iterator[str]:
@@ -114,60 +121,62 @@ def _contract_lines(change: ContractChange) -> Iterator[str]:
     yield from (f"    {line}" for line in change.difference)
 
 
-_CONTRACTS = typer.Argument(
-    metavar="CONTRACT", help="Contract files; without them, only tables and topics.", show_default=False
-)
-_BASELINE = typer.Option(
-    "--baseline",
-    metavar="FILE",
-    help="A baseline file; repeatable. Default: each MODEL.VERSION.baseline.json next to the contracts.",
-    show_default=False,
-)
-_CODEBOOK = typer.Option(
-    "--codebook",
-    metavar="FILE",
-    help="A codebook that a contract names; repeatable. Default: the *.codebook.npz next to the contracts.",
-    show_default=False,
-)
-_EFFECTIVE = typer.Option(
-    "--effective",
-    metavar="TIME",
-    help="Event time from which a replacement baseline applies, such as 2026-03-01T00:00:00Z: the start of a pane. "
-    "Default: the first pane that begins in a minute or later. A version's first baseline applies to all times.",
-    show_default=False,
-)
-_OVERWRITE = typer.Option(
-    "--overwrite-grafana",
-    help="Overwrite Grafana objects that have our names and were not applied from here.",
-)
+class AppliedFiles(Options, frozen=True):
+    """What is applied."""
+
+    contracts: Annotated[
+        tuple[Path, ...], Arg("Contract files; without them, only tables and topics.", "CONTRACT")
+    ] = ()
+    baselines: Annotated[
+        tuple[Path, ...],
+        Opt(
+            "A baseline file; repeatable. Default: MODEL.VERSION.baseline.json next to the contracts.",
+            "FILE",
+            name="--baseline",
+        ),
+    ] = ()
+    codebooks: Annotated[
+        tuple[Path, ...],
+        Opt(
+            "A codebook that a contract names; repeatable. Default: *.codebook.npz next to the contracts.",
+            "FILE",
+            name="--codebook",
+        ),
+    ] = ()
+    effective: Annotated[
+        str | None,
+        Opt(
+            "Event time from which a replacement baseline applies, the start of a pane; by default in a minute.", "TIME"
+        ),
+    ] = None
+    overwrite_grafana: Annotated[
+        bool, Opt("Overwrite Grafana objects that have our names and were not applied from here.")
+    ] = False
+
+
+class Approval(Options, frozen=True):
+    """Why baselines and serving versions change."""
+
+    reason: Annotated[str, Opt("Why the baselines change; stored in the table of baselines.", "TEXT")] = ""
+    evidence: Annotated[
+        tuple[Path, ...],
+        Opt("Evidence for a new serving version, from `barograph shadow export`; repeatable.", "BUNDLE"),
+    ] = ()
+    override: Annotated[str, Opt("Apply a new serving version without evidence; stored.", "REASON")] = ""
+    by: Annotated[str, Opt("Who overrides; stored.", "NAME", name="--author")] = ""
 
 
 _UP_TO_DATE = "Nothing to do: everything is up to date."
 
 
 def plan_command(
-    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
-    baseline: Annotated[list[Path] | None, _BASELINE] = None,
-    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
-    effective: Annotated[str | None, _EFFECTIVE] = None,
-    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
-    acls: Annotated[
-        bool,
-        typer.Option("--acls", help="Only print the minimum Kafka ACLs, as kafka-acls.sh commands."),
-    ] = False,
-    roles: Annotated[
-        bool,
-        typer.Option("--roles", help="Only print the minimum ClickHouse roles, as SQL."),
-    ] = False,
+    inputs: AppliedFiles,
+    connection: Connection,
+    acls: Annotated[bool, Opt("Only print the minimum Kafka ACLs, as kafka-acls.sh commands.")] = False,
+    roles: Annotated[bool, Opt("Only print the minimum ClickHouse roles, as SQL.")] = False,
     grafana_files: Annotated[
-        Path | None,
-        typer.Option(
-            "--grafana-files",
-            metavar="FOLDER",
-            help="Only write the alert rules of the contracts as provisioning files of Grafana.",
-        ),
+        Path | None, Opt("Only write the alert rules of the contracts as provisioning files of Grafana.", "FOLDER")
     ] = None,
-    config: ConfigOption = None,
 ) -> None:
     """Show what `apply` would change, and change nothing.
 
@@ -186,19 +195,12 @@ def plan_command(
     if grafana_files is not None:
         if acls or roles:
             raise ApplyError("--grafana-files writes files, --acls and --roles print: use one at a time.")
-        _write_grafana_files(contracts or [], grafana_files, config)
+        _write_grafana_files(inputs.contracts, grafana_files, connection.config)
         return
     if acls or roles:
-        _print_access(contracts or [], config, acls=acls, roles=roles)
+        _print_access(inputs.contracts, connection.config, acls=acls, roles=roles)
         return
-    planned = plan(
-        contracts or (),
-        baselines=baseline or (),
-        codebooks=codebook or (),
-        effective=effective,
-        overwrite_grafana=overwrite_grafana,
-        settings=config,
-    )
+    planned = plan(**inputs.values(), settings=connection.config)
     terminal = Terminal()
     terminal.changes(plan_lines(planned))
     if planned.is_empty:
@@ -211,13 +213,7 @@ def plan_command(
     raise typer.Exit(EXIT_CHANGES)
 
 
-def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | None) -> None:
-    from barograph_server.alerts import rules_for, to_files
-    from barograph_server.alerts.files import write_files
-    from barograph_server.provisioning.catalogue import check_models
-    from barograph_server.provisioning.evaluators import with_evaluators
-    from barograph_server.provisioning.files import read_contracts
-    from barograph_server.settings import GrafanaSettings, load_settings
+def _write_grafana_files(contracts: Sequence[Path], folder: Path, config: Path | None) -> None:
 
     if not contracts:
         raise ApplyError("--grafana-files writes the rules of contracts: name at least one contract file.")
@@ -243,13 +239,8 @@ def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | Non
         terminal.line("Nothing to do: the files are up to date.")
 
 
-def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
+def _print_access(contracts: Sequence[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
     """Print the commands or the SQL without color or wrapping, for a file or a pipe."""
-    from barograph_server.provisioning.access.acls import acl_lines, user_acls
-    from barograph_server.provisioning.access.roles import role_lines
-    from barograph_server.provisioning.files import read_contracts
-    from barograph_server.settings import load_settings
-
     if acls and roles:
         raise ApplyError("--acls prints shell commands and --roles prints SQL: use one at a time.")
     settings = load_settings(config, needs=())
@@ -261,29 +252,7 @@ def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, rol
     print("\n".join(lines))
 
 
-def apply_command(
-    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
-    baseline: Annotated[list[Path] | None, _BASELINE] = None,
-    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
-    effective: Annotated[str | None, _EFFECTIVE] = None,
-    reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why the baselines change; stored in the table of baselines.")
-    ] = "",
-    evidence: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="BUNDLE",
-            help="Evidence for a new serving version, from `barograph shadow export`; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    override: Annotated[
-        str, typer.Option(metavar="REASON", help="Apply a new serving version without evidence; stored.")
-    ] = "",
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who overrides; stored.")] = "",
-    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
-    config: ConfigOption = None,
-) -> None:
+def apply_command(inputs: AppliedFiles, approval: Approval, connection: Connection) -> None:
     """Create or change tables, topics, contracts and baselines; a second run changes nothing.
 
     If the settings have a Grafana, dashboards, rules and the resources they need are deployed to it, too.
@@ -297,16 +266,9 @@ def apply_command(
     from barograph_server.provisioning.deploy import apply
 
     applied = apply(
-        contracts or (),
-        baselines=baseline or (),
-        codebooks=codebook or (),
-        effective=effective,
-        reason=reason,
-        evidence=evidence or (),
-        override=override,
-        by=by,
-        overwrite_grafana=overwrite_grafana,
-        settings=config,
+        **inputs.values(),
+        **approval.values(),
+        settings=connection.config,
         on_warning=lambda text: Terminal(stderr=True).line(f"Warning: {text}"),
     )
     terminal = Terminal()

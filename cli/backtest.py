@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+import yaml
 
-from barograph_server.alerts.backtest import Backtest, BacktestSide, KnownIncident
+from barograph_server.alerts.backtest import Backtest, BacktestSide, KnownIncident, backtest
 from barograph_server.alerts.simulator import Episode
 from barograph_server.alerts.text import duration
-from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.cli.options import Connection, Opt, Output
+from barograph_server.cli.simulate import History
 from barograph_server.errors import CommandError
-from barograph_server.operations.simulation.read import KnownOption
-from barograph_server.terminal import AlignedTable, Terminal, utc_minute
+from barograph_server.terminal import AlignedTable, Terminal, picked, utc_minute
 from barograph_server.times import parse_moment
+from barograph_server.warehouse.client import connect
 
 MAX_EPISODES = 20
 """Episodes of one rule that the text output lists."""
@@ -46,29 +47,27 @@ def print_backtest(
     terminal.line(f"Replayed {utc_minute(simulation.since)} to {utc_minute(simulation.until)} UTC.")
 
 
-def backtest_json(backtest: Backtest, incidents: Sequence[KnownIncident]) -> dict[str, Any]:
-    """Make the values of the JSON output."""
+def backtest_values(
+    backtest: Backtest, incidents: Sequence[KnownIncident], changes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what programs read of a comparison."""
 
-    def side_json(side: BacktestSide) -> dict[str, Any]:
+    def side_values(side: BacktestSide) -> dict[str, Any]:
         return {
             "pages_per_week": side.simulation.incidents_per_week("page"),
             "tickets_per_week": side.simulation.incidents_per_week("ticket"),
-            "episodes": [_episode_json(episode) for episode in side.episodes],
-            "detected_s": list(side.detected_s),
-            "outside": side.outside,
+            "episodes": _episode_values(side.episodes),
+            **picked(side, "detected_s", "outside"),
         }
 
     return {
-        "since": utc_minute(backtest.present.simulation.since),
-        "until": utc_minute(backtest.present.simulation.until),
-        "incidents": [
-            {"name": incident.name, "from": utc_minute(incident.start), "to": utc_minute(incident.end)}
-            for incident in incidents
-        ],
-        "present": side_json(backtest.present),
-        "changed": side_json(backtest.changed),
-        "only_present": [_episode_json(episode) for episode in backtest.only_present],
-        "only_changed": [_episode_json(episode) for episode in backtest.only_changed],
+        **picked(backtest.present.simulation, "since", "until"),
+        "changes": changes,
+        "incidents": incidents,
+        "present": side_values(backtest.present),
+        "changed": side_values(backtest.changed),
+        "only_present": _episode_values(backtest.only_present),
+        "only_changed": _episode_values(backtest.only_changed),
     }
 
 
@@ -82,47 +81,21 @@ def _episode(episode: Episode) -> str:
     return f"{episode.rule.title}{f'  {episode.key}' if episode.key else ''}  {utc_minute(episode.start)} to {end}"
 
 
-def _episode_json(episode: Episode) -> dict[str, Any]:
-    return {
-        "title": episode.rule.title,
-        "key": episode.key,
-        "from": utc_minute(episode.start),
-        "to": None if episode.end is None else utc_minute(episode.end),
-    }
+def _episode_values(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
+    return [picked(episode, "rule.title", "key", "start", "end") for episode in episodes]
 
 
 def backtest_command(
-    rule: Annotated[str, typer.Option(metavar="NAME", help="Name of the rule.", show_default=False)],
+    past: History,
+    output: Output,
+    connection: Connection,
+    rule: Annotated[str, Opt("Name of the rule.", "NAME")],
     set_: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change to a key of alerts.rules.NAME: threshold, clear, for, keep_firing_for, long, short, fields, "
-            "at_least or severity; repeatable.",
-            show_default=False,
-        ),
+        tuple[str, ...],
+        Opt("Change to a key of the rule, such as threshold, clear, for or severity; repeatable.", "KEY=VALUE"),
     ],
-    model: Annotated[str | None, typer.Option(help="Only this model.", show_default=False)] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start: a time, or an age such as 90d.", show_default=False)
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End; by default the end of the history.", show_default=False)
-    ] = None,
-    incident: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FROM/TO", help="An incident that the rule should detect; repeatable.", show_default=False
-        ),
-    ] = None,
-    incidents: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="YAML list of {name, from, to}.", show_default=False),
-    ] = None,
-    known: Annotated[KnownOption, typer.Option(help="As for `barograph simulate`.")] = "auto",
-    form: FormatOption = "table",
-    config: ConfigOption = None,
+    incident: Annotated[tuple[str, ...], Opt("An incident that the rule should detect; repeatable.", "FROM/TO")] = (),
+    incidents: Annotated[Path | None, Opt("YAML list of {name, from, to}.", "FILE")] = None,
 ) -> None:
     """Compare an alert rule with a changed version over history.
 
@@ -133,25 +106,15 @@ def backtest_command(
         barograph backtest --rule psi-major --since 90d --set threshold=0.25
         barograph backtest --rule errors --set for=15m --incident 2026-03-02T14:00/2026-03-02T16:30
     """
-    from barograph_server.alerts.backtest import backtest
-    from barograph_server.contracts import contracts_in_force
-    from barograph_server.operations.simulation.read import resolve_history
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
-
-    settings = load_settings(config, needs=("clickhouse",))
-    expected = [*_parse_incidents(incident or []), *(_read_incidents(incidents) if incidents else [])]
+    settings = connection.settings("clickhouse")
+    expected = [*_parse_incidents(incident), *(_read_incidents(incidents) if incidents else [])]
     changes = _parse_changes(set_)
     with connect(settings.warehouse) as client:
-        contracts = contracts_in_force(client, model)
-        history = resolve_history(client, [contract.model for contract in contracts], since, until, known)
+        contracts, history = past.read(client)
         result = backtest(
             client, contracts, settings.alerts, rule, changes, history.since, history.until, history.known, expected
         )
-    if form == "json":
-        Terminal().json(backtest_json(result, expected))
-    else:
-        print_backtest(Terminal(), result, expected, changes)
+    output.show(result, print_backtest, expected, changes, values=backtest_values)
 
 
 def _parse_changes(texts: Sequence[str]) -> dict[str, str]:
@@ -175,7 +138,6 @@ def _parse_incidents(texts: Sequence[str]) -> Iterator[KnownIncident]:
 
 
 def _read_incidents(path: Path) -> Iterator[KnownIncident]:
-    import yaml
 
     try:
         entries = yaml.safe_load(path.read_text("utf-8"))

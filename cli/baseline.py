@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from datetime import datetime
+from functools import partial
+from operator import itemgetter
+from typing import Annotated
 
-import typer
 from barograph.contract import parse_duration
 
-from barograph_server.cli.options import ConfigOption, JsonOption, help_text
+from barograph_server.cli.options import (
+    Arg,
+    CommandGroup,
+    Connection,
+    DryRun,
+    ListOutput,
+    Model,
+    OnlyModel,
+    Opt,
+    Output,
+    require_reason,
+)
+from barograph_server.errors import CommandError
 from barograph_server.phi_text import PHI_LEGEND, format_phi
-from barograph_server.profiling.baseline.lookup import BaselineEntry
-from barograph_server.provisioning.accepted_baselines import AcceptedBaseline
+from barograph_server.profiling.baseline.lookup import BaselineEntry, find_baseline, list_baselines
+from barograph_server.provisioning.accepted_baselines import AcceptedBaseline, AcceptRequest, accept
 from barograph_server.provisioning.catalogue import ALWAYS_S
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.drift.overdispersion import FINDING
-from barograph_server.terminal import AlignedTable, SafeText, Terminal, escaped, percentage, significant, utc_second
+from barograph_server.terminal import (
+    AlignedTable,
+    SafeText,
+    TableColumn,
+    Terminal,
+    escaped,
+    make_table,
+    percentage,
+    significant,
+    utc_second,
+)
+from barograph_server.times import parse_effective, parse_exact_time
 
 SKETCHED_BINS = (
     "shares of bins come from sketches, so φ is rough, and slices without sketches are insufficient. Accept a later "
@@ -28,47 +53,18 @@ CHANGED_PSI = 0.1
 """PSI against the previous baseline from which a field counts as changed."""
 
 
-def list_json(entries: Sequence[BaselineEntry]) -> list[dict[str, Any]]:
-    """Convert the list to JSON values, times in ISO 8601; `effective_from` is null for a version's first baseline."""
-    return [
-        {
-            "model": entry.row.model,
-            "version": entry.row.version,
-            "id": entry.row.baseline_id,
-            "effective_from": _effective_text(entry, None),
-            "effective_until": None if entry.until_s is None else utc_second(entry.until_s),
-            "rows": None if entry.baseline is None else entry.baseline.rows,
-            "season": None if entry.baseline is None else "hour_of_week" if entry.baseline.timezone else "none",
-            "source": None if entry.baseline is None else entry.baseline.source,
-            "reason": entry.row.reason,
-            "accepted_at": utc_second(entry.row.accepted_at),
-        }
-        for entry in entries
-    ]
-
-
-def print_baselines(terminal: Terminal, entries: Sequence[BaselineEntry]) -> None:
-    """Print the list as a table, with the current baselines in bold."""
-    table = AlignedTable(
-        "model", "version", "id", "effective from", "rows", "accepted", "source", "reason", numbers=("rows",)
-    )
-    now_s = time.time()
-    for entry in entries:
-        from_s = entry.row.effective_from.timestamp()
-        is_current = from_s <= now_s and (entry.until_s is None or now_s < entry.until_s)
-        baseline = entry.baseline
-        cells = (
-            entry.row.model,
-            entry.row.version,
-            entry.row.baseline_id,
-            _effective_text(entry, "always") or "",
-            "" if baseline is None else f"{baseline.rows:,}",
-            utc_second(entry.row.accepted_at),
-            "not readable by this release" if baseline is None else baseline.source,
-            entry.row.reason,
-        )
-        table.row(*cells, style="bold" if is_current else "dim")
-    terminal.table(table)
+BASELINES = (
+    TableColumn("row.model"),
+    TableColumn("row.version"),
+    TableColumn("row.baseline_id", "id"),
+    TableColumn("row.effective_from", format=lambda at: _effective_text(at)),
+    TableColumn("until_s", "until", utc_second),
+    TableColumn(lambda entry: entry.baseline and entry.baseline.rows, "rows", ","),
+    TableColumn(lambda entry: entry.baseline and (entry.baseline.timezone or "none"), "season"),
+    TableColumn("row.accepted_at", "accepted", utc_second),
+    TableColumn(lambda entry: entry.baseline.source if entry.baseline else "not readable by this release", "source"),
+    TableColumn("row.reason"),
+)
 
 
 def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline, field: str | None = None) -> None:
@@ -81,7 +77,7 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     lines = [
         f"baseline {entry.row.baseline_id} of {baseline.model} version {baseline.version}: {baseline.rows:,} rows, "
         f"{len(baseline.fields)} fields{hours}",
-        f"effective from {_effective_text(entry, 'always')}"
+        f"effective from {_effective_text(entry.row.effective_from)}"
         + (f" until {utc_second(entry.until_s)}" if entry.until_s is not None else "")
         + f", accepted {utc_second(entry.row.accepted_at)}"
         + (f": {entry.row.reason}" if entry.row.reason else ""),
@@ -96,11 +92,12 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     if sketched:
         terminal.line(f"{', '.join(sketched)}: {SKETCHED_BINS}")
     if len(baseline.slice_rows) > 1:
-        slices = AlignedTable("slice", "rows", "share", numbers=("rows", "share"))
-        for name, rows in baseline.slice_rows.items():
-            slices.row(name, f"{rows:,}", _share(rows, baseline.rows))
+        share = TableColumn(
+            lambda item: item[1] / baseline.rows if baseline.rows else None, "share", percentage, is_number=True
+        )
+        columns = (TableColumn(itemgetter(0), "slice"), TableColumn(itemgetter(1), "rows", ","), share)
         terminal.line()
-        terminal.table(slices)
+        terminal.rows(baseline.slice_rows.items(), columns)
     terminal.line()
     terminal.table(_bins_table(baseline, {result.name for result in shown}))
 
@@ -168,7 +165,7 @@ def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> N
     baseline, old = accepted.learned.baseline, accepted.old
     names = _window_names(baseline.fields)
     terminal.line(f"{baseline.model} version {baseline.version}: {baseline.rows:,} predictions, {baseline.source}")
-    numbers = ("PSI", "null", "mean", *_phi_columns(names))
+    numbers = ("PSI", "null", "mean", *(f"φ {name}" for name in names))
     table = AlignedTable("field", *numbers, numbers=numbers)
     for field, before in zip(baseline.fields, old.fields, strict=True):
         psi = accepted.learned.psi.get(field.name)
@@ -186,23 +183,23 @@ def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> N
 
 
 def _fields_table(fields: Sequence[FieldBaseline]) -> AlignedTable:
-    names = _window_names(fields)
-    numbers = ("bins", "rows", "null", "mean", "std", *_phi_columns(names))
-    table = AlignedTable("field", "kind", *numbers, numbers=numbers)
-    for field in fields:
-        counts = field.slices[ALL]
-        rows = sum(counts.cells) + counts.invalid
-        table.row(
-            field.name,
-            field.kind,
-            f"{field.bin_of_cell()[-1] + 1:,}",
-            f"{rows:,}",
-            _null_share(field, rows),
-            _mean(field),
-            significant(field.std) if field.kind == "numeric" else "",
-            *(_phi(field, name) for name in names),
-        )
-    return table
+    return make_table(
+        fields,
+        (
+            TableColumn("name", "field"),
+            TableColumn("kind"),
+            TableColumn(lambda field: field.bin_of_cell()[-1] + 1, "bins", ","),
+            TableColumn(_rows, "rows", ","),
+            TableColumn(lambda field: _null_share(field, _rows(field)), "null", is_number=True),
+            TableColumn(_mean, "mean", is_number=True),
+            TableColumn(lambda field: significant(field.std) if field.kind == "numeric" else "", "std", is_number=True),
+            *(TableColumn(partial(_phi, window=name), f"φ {name}", is_number=True) for name in _window_names(fields)),
+        ),
+    )
+
+
+def _rows(field: FieldBaseline) -> int:
+    return sum(field.slices[ALL].cells) + field.slices[ALL].invalid
 
 
 def _bins_table(baseline: Baseline, fields: set[str]) -> AlignedTable:
@@ -219,13 +216,8 @@ def _bins_table(baseline: Baseline, fields: set[str]) -> AlignedTable:
     return table
 
 
-def _effective_text(entry: BaselineEntry, first: str | None) -> str | None:
-    from_s = int(entry.row.effective_from.timestamp())
-    return first if from_s == ALWAYS_S else utc_second(from_s)
-
-
-def _phi_columns(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"φ {name}" for name in names)
+def _effective_text(at: datetime) -> str:
+    return "always" if int(at.timestamp()) == ALWAYS_S else utc_second(at)
 
 
 def _window_names(fields: Sequence[FieldBaseline]) -> list[str]:
@@ -253,45 +245,34 @@ def _share(part: int, whole: int) -> str:
     return percentage(part / whole) if whole else ""
 
 
-baseline_app = typer.Typer(add_completion=False, no_args_is_help=True)
+baseline_app = CommandGroup()
 
 
-@baseline_app.callback()
-def baseline_group() -> None:
-    """Show baselines, and create new ones from production data."""
-
-
-def list_command(
-    model: Annotated[str | None, typer.Option(help="Only this model. Default: all models.", show_default=False)] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
+@baseline_app.add("list")
+def list_command(output: ListOutput, connection: Connection, model: OnlyModel = None) -> None:
     """List the baselines of each version: id, effective time, source and reason.
 
     Examples:
         barograph baseline list --model flight-delay
-        barograph baseline list --json | jq '.[].id'
+        barograph baseline list --format json | jq '.[].baseline_id'
     """
-    from barograph_server.profiling.baseline.lookup import list_baselines
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
+    with connection.warehouse() as client:
+        entries = list_baselines(client, model)
+    now_s = time.time()
 
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
-        result = list_baselines(client, model)
-    if as_json:
-        Terminal().json(list_json(result))
-    else:
-        print_baselines(Terminal(), result)
+    def style(entry: BaselineEntry) -> str:
+        is_past = entry.until_s is not None and entry.until_s <= now_s
+        return "dim" if is_past or entry.row.effective_from.timestamp() > now_s else "bold"
+
+    output.show(entries, BASELINES, style=style)
 
 
+@baseline_app.add("show")
 def show_command(
-    baseline_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Baseline id, or the start of it.", show_default=False)
-    ],
-    field: Annotated[str | None, typer.Option(help="Only this field.", show_default=False)] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    output: Output,
+    connection: Connection,
+    baseline_id: Annotated[str, Arg("Baseline id, or the start of it.", "ID")],
+    field: Annotated[str | None, Opt("Only this field.")] = None,
 ) -> None:
     """Show the contents of a baseline: fields, φ, slices, and the rows of each bin.
 
@@ -299,48 +280,36 @@ def show_command(
 
     Examples:
         barograph baseline show 9f2c --field temp
-        barograph baseline show 9f2c --json > flight-delay.3.baseline.json
+        barograph baseline show 9f2c --format json > flight-delay.3.baseline.json
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.profiling.baseline.lookup import find_baseline
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
-
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
+    with connection.warehouse() as client:
         result = find_baseline(client, baseline_id)
     assert result.baseline is not None
     names = [each.name for each in result.baseline.fields]
     if field is not None and field not in names:
         raise CommandError(f"Baseline {result.row.baseline_id} has no field {field}; its fields: {', '.join(names)}.")
-    if as_json:
+    if output.is_json:
         print(result.row.body, end="")
     else:
         print_baseline(Terminal(), result, result.baseline, field)
 
 
+@baseline_app.add("accept")
 def accept_command(
-    model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
-    version: Annotated[str, typer.Option(help="Version of the model.", show_default=False)],
-    from_: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="Start of the first pane (event time).", show_default=False)
-    ],
-    to: Annotated[str, typer.Option(metavar="TIME", help="End of the last pane (event time).", show_default=False)],
-    reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why this production data is the new normal.", show_default=False)
-    ],
+    connection: Connection,
+    model: Model,
+    version: Annotated[str, Opt("Version of the model.")],
+    from_: Annotated[str, Opt("Start of the first pane (event time).", "TIME")],
+    to: Annotated[str, Opt("End of the last pane (event time).", "TIME")],
+    reason: Annotated[str, Opt("Why this production data is the new normal.", "TEXT")],
     effective: Annotated[
         str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Event time at which the baseline takes effect: the start of a pane at least a minute ahead. Default: "
-            "the first such pane.",
-            show_default=False,
+        Opt(
+            "Event time from which it applies: the start of a pane; by default the first in a minute or later.", "TIME"
         ),
     ] = None,
-    incomplete: Annotated[bool, typer.Option("--incomplete", help="Accept a range with lost predictions.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the result without writing it.")] = False,
-    config: ConfigOption = None,
+    incomplete: Annotated[bool, Opt("Accept a range with lost predictions.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Accept production data as the new normal: create a baseline from sealed panes.
 
@@ -352,30 +321,19 @@ def accept_command(
         barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
             --reason "after the new tariff" --dry-run
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.provisioning.accepted_baselines import AcceptRequest, accept
-    from barograph_server.settings import load_settings
-    from barograph_server.times import parse_effective, parse_exact_time
-
-    if not reason.strip():
-        raise CommandError("--reason is empty: state the reason for later readers of the baseline.")
     request = AcceptRequest(
         model=model,
         version=version,
         from_s=parse_exact_time("--from", from_),
         to_s=parse_exact_time("--to", to),
-        reason=reason,
+        reason=require_reason(reason, "the baseline"),
         effective_s=parse_effective(effective),
         incomplete=incomplete,
         dry_run=dry_run,
     )
-    settings = load_settings(config, needs=("clickhouse",))
-    terminal, errors = Terminal(), Terminal(stderr=True)
-    with errors.status("reading") as status:
-        accepted = accept(settings.warehouse, request, on_step=lambda step: status.update(SafeText(step)))
+    warehouse = connection.settings("clickhouse").warehouse
+    terminal = Terminal()
+    with Terminal(stderr=True).steps() as on_step:
+        accepted = accept(warehouse, request, on_step=on_step)
     print_accepted_baseline(terminal, accepted)
     terminal.changes(accepted_lines(accepted, dry_run=dry_run))
-
-
-for _name, _function in (("list", list_command), ("show", show_command), ("accept", accept_command)):
-    baseline_app.command(_name, help=help_text(_function))(_function)

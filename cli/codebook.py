@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import numpy as np
-import typer
-from barograph.text.codebook import NEW, Codebook
+from barograph.text.codebook import NEW, Codebook, load_codebook
 from barograph.text.embedding import Vectors
 
-from barograph_server.cli.options import JsonOption, help_text
+from barograph_server.cli.options import Arg, CommandGroup, Opt, Options, Output
 from barograph_server.errors import CommandError
+from barograph_server.file_writes import replace_file
+from barograph_server.profiling.codebook_table import read_names, read_texts, read_vectors
 from barograph_server.settings import EMBEDDINGS_KEY_VARIABLE
-from barograph_server.terminal import AlignedTable, Terminal, one_line
+from barograph_server.terminal import AlignedTable, Terminal, one_line, plain
 
 if TYPE_CHECKING:
     from barograph.text.embedding import EmbeddingName
@@ -35,11 +36,6 @@ def print_codebook(terminal: Terminal, codebook: Codebook) -> None:
             f"texts; {header.n_training:,} training texts, seed {header.seed}",
         )
     )
-
-
-def codebook_json(codebook: Codebook) -> dict[str, Any]:
-    """Return the header and the id, for `--json`."""
-    return {"id": codebook.id, **msgspec.to_builtins(codebook.header)}
 
 
 def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], vectors: Vectors, n: int) -> None:
@@ -64,61 +60,68 @@ def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], 
     terminal.table(table)
 
 
-codebook_app = typer.Typer(add_completion=False, no_args_is_help=True)
+codebook_app = CommandGroup()
 
-_Texts = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="TEXTS", help='A JSON object per line, with the member "prompt" or "text".', show_default=False
-    ),
-]
-_Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The codebook to write.", show_default=False)]
-_Vectors = Annotated[
-    Path | None,
-    typer.Option(
-        "--vectors", metavar="FILE", help="Embeddings of your own: a npy file, a row per text.", show_default=False
-    ),
-]
-_Endpoint = Annotated[
-    str | None,
-    typer.Option(
-        "--endpoint",
-        metavar="URL",
-        help=f"Embed with OpenAI's API at a URL such as http://127.0.0.1:8080/v1; key in {EMBEDDINGS_KEY_VARIABLE}.",
-        show_default=False,
-    ),
-]
-_Embedding = Annotated[
-    str | None,
-    typer.Option(
-        "--embedding",
-        metavar="NAME[@VERSION]",
-        help="Name of the embedding of --vectors or --endpoint.",
-        show_default=False,
-    ),
-]
+_Out = Annotated[Path, Opt("The codebook to write.", "FILE")]
+_Codebook = Annotated[Path, Arg("A codebook.", "CODEBOOK")]
 
 
-@codebook_app.callback()
-def codebook_group() -> None:
-    """Train, show and name codebooks, which assign topics to prompts."""
+class Texts(Options, frozen=True):
+    """Texts with their embeddings."""
 
-
-def train_command(
-    out: _Out,
-    texts: _Texts = None,
-    clusters: Annotated[int, typer.Option("--clusters", metavar="N", help="How many topics.")] = 32,
-    vectors: _Vectors = None,
-    endpoint: _Endpoint = None,
-    embedding: _Embedding = None,
-    quantile: Annotated[
-        float,
-        typer.Option(
-            metavar="Q", help="Share of held-out texts within the threshold; the rest of the same traffic is `new`."
+    texts: Annotated[Path | None, Arg('A JSON object per line, with the member "prompt" or "text".', "TEXTS")] = None
+    vectors: Annotated[Path | None, Opt("Embeddings of your own: a npy file, a row per text.", "FILE")] = None
+    endpoint: Annotated[
+        str | None,
+        Opt(
+            f"Embed with OpenAI's API at a URL such as http://127.0.0.1:8080/v1; key in {EMBEDDINGS_KEY_VARIABLE}.",
+            "URL",
         ),
+    ] = None
+
+    def need_texts(self) -> None:
+        """Check that a file of texts is named."""
+        if self.texts is None:
+            raise CommandError("Name a file of texts: a JSON object per line, with the member prompt.")
+
+    def embed(self, embedding: str | None) -> tuple[list[str], Vectors, EmbeddingName]:
+        """Return texts, their vectors, and the embedding that made them; no texts if there are only vectors."""
+        from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder
+
+        if self.vectors is None:
+            self.need_texts()
+        if self.vectors is not None and self.endpoint is not None:
+            raise CommandError("--vectors are embeddings, and --endpoint makes them: use one of them.")
+        name, _, version = (embedding or "").partition("@")
+        if not name and (self.vectors is not None or self.endpoint is not None):
+            raise CommandError(
+                "Name the embedding with --embedding NAME@VERSION: vectors of different ones do not compare."
+            )
+        read = [] if self.texts is None else read_texts(self.texts)
+        if self.vectors is not None:
+            rows = read_vectors(self.vectors)
+            if read and len(read) != len(rows):
+                raise CommandError(
+                    f"{self.vectors} has {len(rows):,} rows, and {self.texts} has {len(read):,} different texts."
+                )
+        elif self.endpoint is not None:
+            rows = EndpointEncoder(self.endpoint, name, os.environ.get(EMBEDDINGS_KEY_VARIABLE, "")).encode(read)
+        else:
+            return read, SentenceEncoder().encode(read), SentenceEncoder.name()
+        return read, rows, EmbeddingName(name, version, rows.shape[1])
+
+
+@codebook_app.add("train")
+def train_command(
+    texts: Texts,
+    out: _Out,
+    embedding: Annotated[str | None, Opt("Name of the embedding of --vectors or --endpoint.", "NAME[@VERSION]")] = None,
+    clusters: Annotated[int, Opt("How many topics.", "N")] = 32,
+    quantile: Annotated[
+        float, Opt("Share of held-out texts within the threshold; the rest of the same traffic is `new`.", "Q")
     ] = 0.99,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the split and of the first centroids.")] = 0,
-    show: Annotated[int, typer.Option("--show", metavar="N", help="Print the N nearest texts of each topic.")] = 0,
+    seed: Annotated[int, Opt("Of the split and of the first centroids.", "N")] = 0,
+    show: Annotated[int, Opt("Print the N nearest texts of each topic.", "N")] = 0,
 ) -> None:
     """Train a codebook: centroids of the embeddings of texts, and the distance from which a text is `new`.
 
@@ -132,8 +135,8 @@ def train_command(
     from barograph.text.training import train_codebook
 
     if show:
-        _need_texts(texts)
-    read, rows, name = _embed(texts, vectors, endpoint, embedding)
+        texts.need_texts()
+    read, rows, name = texts.embed(embedding)
     codebook = train_codebook(rows, name, n_clusters=clusters, seed=seed, quantile=quantile)
     _write(codebook, out)
     terminal = Terminal()
@@ -143,13 +146,12 @@ def train_command(
     terminal.line(f"Wrote {out}. Contracts name it by its id: text: {{codebook: {codebook.id}}}")
 
 
+@codebook_app.add("show")
 def show_command(
-    codebook: Annotated[Path, typer.Argument(metavar="CODEBOOK", help="A codebook.", show_default=False)],
-    texts: _Texts = None,
-    vectors: _Vectors = None,
-    endpoint: _Endpoint = None,
-    show: Annotated[int, typer.Option("--show", metavar="N", help="Print the N nearest texts of each topic.")] = 3,
-    as_json: JsonOption = False,
+    texts: Texts,
+    output: Output,
+    codebook: _Codebook,
+    show: Annotated[int, Opt("Print the N nearest texts of each topic.", "N")] = 3,
 ) -> None:
     """Show a codebook; with texts, also the share of each topic among them, and its nearest texts.
 
@@ -157,19 +159,17 @@ def show_command(
         barograph codebook show support-bot.codebook.npz
         barograph codebook show support-bot.codebook.npz prompts.jsonl --show 5
     """
-    from barograph.text.codebook import load_codebook
-
-    if vectors is not None or endpoint is not None:
-        _need_texts(texts)
+    if texts.vectors is not None or texts.endpoint is not None:
+        texts.need_texts()
     loaded = load_codebook(codebook)
     terminal = Terminal()
-    if as_json:
-        terminal.json(codebook_json(loaded))
+    if output.is_json:
+        terminal.json({"id": loaded.id, **plain(loaded.header)})
         return
     print_codebook(terminal, loaded)
-    if texts is not None:
+    if texts.texts is not None:
         trained = loaded.header.embedding
-        read, rows, name = _embed(texts, vectors, endpoint, f"{trained.name}@{trained.version}")
+        read, rows, name = texts.embed(f"{trained.name}@{trained.version}")
         if name != trained:
             raise CommandError(
                 f"The codebook was trained with {trained.name} {trained.version}, and the texts are embedded with "
@@ -178,13 +178,9 @@ def show_command(
         print_nearest(terminal, loaded, read, rows, show)
 
 
+@codebook_app.add("name")
 def name_command(
-    codebook: Annotated[Path, typer.Argument(metavar="CODEBOOK", help="A codebook.", show_default=False)],
-    names: Annotated[
-        Path,
-        typer.Argument(metavar="NAMES", help="YAML: `names: {t0: billing, t7: refunds}`.", show_default=False),
-    ],
-    out: _Out,
+    codebook: _Codebook, names: Annotated[Path, Arg("YAML: `names: {t0: billing, t7: refunds}`.", "NAMES")], out: _Out
 ) -> None:
     """Write a codebook whose topics have names that you choose. It has another id.
 
@@ -193,61 +189,14 @@ def name_command(
     Examples:
         barograph codebook name trained.npz names.yaml --out support-bot.codebook.npz
     """
-    from barograph.text.codebook import load_codebook
-
-    from barograph_server.profiling.codebook_table import read_names
-
     renamed = load_codebook(codebook).renamed(read_names(names))
     _write(renamed, out)
     print_codebook(Terminal(), renamed)
 
 
-def _embed(
-    texts: Path | None, vectors: Path | None, endpoint: str | None, embedding: str | None
-) -> tuple[list[str], Vectors, EmbeddingName]:
-    """Return texts, their vectors, and the embedding that made them; no texts if there are only vectors."""
-    import os
-
-    from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder
-
-    from barograph_server.profiling.codebook_table import read_texts, read_vectors
-
-    if vectors is None:
-        _need_texts(texts)
-    if vectors is not None and endpoint is not None:
-        raise CommandError("--vectors are embeddings, and --endpoint makes them: use one of them.")
-    name, _, version = (embedding or "").partition("@")
-    if not name and (vectors is not None or endpoint is not None):
-        raise CommandError(
-            "Name the embedding with --embedding NAME@VERSION: vectors of different ones do not compare."
-        )
-    if vectors is not None:
-        rows = read_vectors(vectors)
-        read = [] if texts is None else read_texts(texts)
-        if read and len(read) != len(rows):
-            raise CommandError(f"{vectors} has {len(rows):,} rows, and {texts} has {len(read):,} different texts.")
-        return read, rows, EmbeddingName(name, version, rows.shape[1])
-    assert texts is not None
-    read = read_texts(texts)
-    if endpoint is not None:
-        rows = EndpointEncoder(endpoint, name, os.environ.get(EMBEDDINGS_KEY_VARIABLE, "")).encode(read)
-        return read, rows, EmbeddingName(name, version, rows.shape[1])
-    return read, SentenceEncoder().encode(read), SentenceEncoder.name()
-
-
-def _need_texts(texts: object) -> None:
-    if not texts:
-        raise CommandError("Name a file of texts: a JSON object per line, with the member prompt.")
-
-
 def _write(codebook: Codebook, path: Path) -> None:
-    from barograph_server.file_writes import replace_file
 
     try:
         replace_file(path, codebook.dump())
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}.") from error
-
-
-for _command, _function in (("train", train_command), ("show", show_command), ("name", name_command)):
-    codebook_app.command(_command, help=help_text(_function))(_function)

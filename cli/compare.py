@@ -25,16 +25,9 @@ from barograph_server.batch.compare.wording import (
     rate_numbers,
     verdict,
 )
-from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
+from barograph_server.cli.options import Arg, Opt, Options, TrainingColumns
 from barograph_server.errors import EXIT_UNJUDGED, EXIT_VIOLATIONS, CommandError
-from barograph_server.terminal import (
-    LEVEL_STYLES,
-    AlignedTable,
-    SafeText,
-    Terminal,
-    plural,
-    shorten_name,
-)
+from barograph_server.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, plural, shorten_name
 
 
 def show_report(terminal: Terminal, report: Comparison) -> None:
@@ -113,13 +106,7 @@ def _rates_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
     numbers = ("training", "production", "change", "95% interval", "periods")
     table = AlignedTable("field", "rate", "level", "worst period", *numbers, numbers=numbers)
     for row in rows:
-        table.row(
-            shorten_name(row["field"]),
-            row["kind"],
-            _level(row["level"]),
-            row["period"],
-            *rate_numbers(row),
-        )
+        table.row(shorten_name(row["field"]), row["kind"], _level(row["level"]), row["period"], *rate_numbers(row))
     return table
 
 
@@ -161,68 +148,42 @@ def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
     return table
 
 
-GrainName = Literal["month", "week", "day", "hour", "all"]
+class CompareSettings(Options, frozen=True):
+    """How two tables are compared."""
+
+    by: Annotated[
+        Literal["month", "week", "day", "hour", "all"] | None,
+        Opt("Calendar periods of PROD, in UTC, or all rows together. By default chosen by their span."),
+    ] = None
+    contract: Annotated[Path | None, Opt("The model's contract; by default inferred from TRAIN.", "FILE")] = None
+    version: Annotated[str, Opt("Version of the model in the baseline.")] = "1"
+    multivariate: Annotated[
+        bool,
+        Opt(
+            "Train a classifier that tells PROD from TRAIN (with scikit-learn).",
+            name="--multivariate/--no-multivariate",
+        ),
+    ] = True
 
 
 def compare_command(
-    train: Annotated[
-        Path, typer.Argument(metavar="TRAIN", help="Training data: Parquet, CSV or Arrow.", show_default=False)
-    ],
-    prod: Annotated[
-        Path, typer.Argument(metavar="PROD", help="Production data: Parquet, CSV or Arrow.", show_default=False)
-    ],
-    time: TimeOption = None,
-    score: ScoreOption = None,
-    class_: ClassOption = None,
-    label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The ground truth; PROD may lack it or have nulls.")
-    ] = None,
-    id_: Annotated[
-        str | None, typer.Option("--id", metavar="COLUMN", help="Ids, which are not a field.", show_default=False)
-    ] = None,
-    latency: LatencyOption = None,
-    scores: ScoresOption = None,
-    slices: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--slice", metavar="COLUMN", help='Judge the values of a column separately ("a * b" crosses); repeatable.'
-        ),
-    ] = None,
-    by: Annotated[
-        GrainName | None,
-        typer.Option(help="Calendar periods of PROD, in UTC, or all rows together. By default chosen by their span."),
-    ] = None,
-    contract: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The model's contract; by default inferred from TRAIN.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Name of the model in the inferred contract.")] = None,
-    version: Annotated[str, typer.Option(help="Version of the model in the baseline.")] = "1",
-    no_multivariate: Annotated[
-        bool,
-        typer.Option("--no-multivariate", help="Train no classifier that tells PROD from TRAIN (with scikit-learn)."),
-    ] = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML page.", show_default=False)
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all verdicts as JSON.", show_default=False)
-    ] = None,
-    write_contract: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write the inferred contract and baseline, for `apply`.", show_default=False),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let --write-contract overwrite other files.")] = False,
+    comparing: CompareSettings,
+    columns: TrainingColumns,
+    train: Annotated[Path, Arg("Training data: Parquet, CSV or Arrow.", "TRAIN")],
+    prod: Annotated[Path, Arg("Production data: Parquet, CSV or Arrow.", "PROD")],
+    model: Annotated[str | None, Opt("Name of the model in the inferred contract.", "NAME")] = None,
+    html: Annotated[Path | None, Opt("Write the report as one HTML page.", "FILE")] = None,
+    json: Annotated[Path | None, Opt("Write all verdicts as JSON.", "FILE")] = None,
+    write_contract: Annotated[Path | None, Opt("Write the inferred contract and baseline, for `apply`.", "DIR")] = None,
+    force: Annotated[bool, Opt("Let --write-contract overwrite other files.")] = False,
     fail_at: Annotated[
-        Literal["minor", "major"] | None,
-        typer.Option(help="Exit with 1 if the worst level is this or worse, with 3 if none.", show_default=False),
+        Literal["minor", "major"] | None, Opt("Exit with 1 if the worst level is this or worse, with 3 if none.")
     ] = None,
 ) -> None:
     """Compare production data with training data on this machine, without Kafka and ClickHouse.
 
-    Contract, baseline and verdicts are those of the pipeline: drift with intervals, rates, performance and its estimate
-    from scores (CBPE), hints at skew, and multivariate drift.
-
-    With --contract, columns are by default those of its `columns`.
+    Contract, baseline and verdicts are those of the pipeline. With --contract, columns are by default those of its
+    `columns`.
 
     Exits with 0; with 1 if the level of --fail-at is reached; with 2 if the data or an option is invalid; with 3 if
     --fail-at is set and the data is too little for a verdict.
@@ -235,30 +196,13 @@ def compare_command(
     from barograph_server.batch.compare.compare import compare
 
     terminal = Terminal()
-    if contract is not None and (write_contract is not None or model is not None):
+    if comparing.contract is not None and (write_contract is not None or model is not None):
         option = "--model" if write_contract is None else "--write-contract"
         raise CommandError(f"{option} is about an inferred contract: leave out it or --contract.")
-    with Terminal(stderr=True).status("reading") as status:
-        report = compare(
-            train,
-            prod,
-            time=time,
-            score=score,
-            class_=class_,
-            label=label,
-            id=id_,
-            by=by,
-            contract=contract,
-            slices=slices or (),
-            scores=scores,
-            latency=latency,
-            model=model or "model",
-            version=version,
-            multivariate=not no_multivariate,
-            on_step=lambda step: status.update(SafeText(step)),
-        )
+    with Terminal(stderr=True).steps() as on_step:
+        report = compare(train, prod, **comparing.values(), **columns.values(), model=model or "model", on_step=on_step)
     written = None if write_contract is None else report.write_contract(write_contract, force=force)
-    for path, text in ((html, report.to_html), (json_file, report.to_json)):
+    for path, text in ((html, report.to_html), (json, report.to_json)):
         if path is not None:
             path.write_text(text(), encoding="utf-8")
     show_report(terminal, report)
@@ -267,7 +211,7 @@ def compare_command(
             terminal.line(remark)
         for path in (written.contract, written.baseline):
             terminal.line(f"{path} ({'unchanged' if path in written.unchanged else 'written'})")
-    for path in (html, json_file):
+    for path in (html, json):
         if path is not None:
             terminal.line(f"{path} (written)")
     if fail_at is not None and report.fails_at(fail_at):

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from barograph_server.cli.options import ConfigOption, JsonOption, help_text
-from barograph_server.streams.dead_letters.dead_letter import DeadLetter
-from barograph_server.streams.dead_letters.replay import ReplaySummary
-from barograph_server.terminal import AlignedTable, Terminal, iso_utc, plural
+from barograph_server.cli.options import Arg, CommandGroup, Connection, ListOutput, OnlyModel, Opt, Options, Output
+from barograph_server.contracts import read_contracts
+from barograph_server.errors import CommandError
+from barograph_server.operations.decoded_dead_letters import decode_text
+from barograph_server.streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition
+from barograph_server.streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader, dead_letter_topics
+from barograph_server.streams.dead_letters.replay import DeadLetterReplayer, ReplaySummary
+from barograph_server.terminal import TableColumn, Terminal, iso_utc, plural
+from barograph_server.times import parse_since
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from barograph.contract import Contract
 
     from barograph_server.settings import Settings
+    from barograph_server.streams.dead_letters.dead_letter import DeadLetterPosition
     from barograph_server.streams.dead_letters.reader import DeadLetterFilter
+
+State = Literal["waiting", "replayed", "dropped", "all"]
+
+# --- what is printed --------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -55,99 +66,61 @@ def count_by_group(dead_letters: Iterable[DeadLetter]) -> list[DeadLetterGroup]:
     return sorted(groups.values(), key=lambda group: (-group.waiting, group.topic, group.model, group.reason))
 
 
-def groups_json(groups: Sequence[DeadLetterGroup]) -> list[dict[str, Any]]:
-    """Make the values of the JSON output of `list`."""
-    return [
-        {
-            "topic": group.topic,
-            "model": group.model,
-            "reason": group.reason,
-            "waiting": group.waiting,
-            "replayed": group.replayed,
-            "dropped": group.dropped,
-            "rejected_again": group.rejected_again,
-            "first": _time(group.first_ms),
-            "last": _time(group.last_ms),
-        }
-        for group in groups
-    ]
+def _count(count: int) -> str:
+    return f"{count:,}" if count else ""
 
 
-def dead_letter_json(dead_letter: DeadLetter, text: str | None = None) -> dict[str, Any]:
-    """Make the JSON value of a dead letter; `text` is its decoded value."""
-    values: dict[str, Any] = {
-        "dead_letter": str(dead_letter.position),
-        "state": dead_letter.state,
-        "dead_lettered_at": _time(dead_letter.at_ms),
-        "reason": dead_letter.reason,
-        "detail": dead_letter.detail,
-        "model": dead_letter.model,
-        "source": {
-            "topic": dead_letter.source_topic,
-            "partition": dead_letter.source_partition,
-            "offset": dead_letter.source_offset,
-            "index": dead_letter.index,
-        },
-        "replay_of": dead_letter.replay_of or None,
-        "bytes": len(dead_letter.value),
-    }
-    if dead_letter.resolution is not None:
-        resolution = dead_letter.resolution
-        values |= {"resolved_at": _time(resolution.at_ms), "dropped_because": resolution.reason or None}
-    return values if text is None else values | {"value": text}
+def _time(at_ms: int) -> str:
+    """Write a time to the second; empty if it is unknown."""
+    return "" if at_ms <= 0 else iso_utc(at_ms / 1000, seconds=True)
 
 
-def print_groups(terminal: Terminal, groups: Sequence[DeadLetterGroup]) -> None:
-    """Print groups as a table."""
-    if not groups:
+GROUPS = (
+    TableColumn("topic"),
+    TableColumn("model", format=lambda model: model or "?"),
+    TableColumn("reason"),
+    *(
+        TableColumn(name, format=_count, is_number=True)
+        for name in ("waiting", "replayed", "dropped", "rejected_again")
+    ),
+    TableColumn("first_ms", "first", _time),
+    TableColumn("last_ms", "last", _time),
+)
+DEAD_LETTERS = (
+    TableColumn(lambda dead_letter: str(dead_letter.position), "dead letter"),
+    TableColumn("at_ms", "at", _time),
+    TableColumn("reason"),
+    TableColumn("detail"),
+    TableColumn("model", format=lambda model: model or "?"),
+    TableColumn("source_topic"),
+    TableColumn("source_partition"),
+    TableColumn("source_offset"),
+    TableColumn("index", "row"),
+    TableColumn("state"),
+    TableColumn(lambda dead_letter: dead_letter.resolution and dead_letter.resolution.at_ms, "resolved", _time),
+    TableColumn(lambda dead_letter: dead_letter.resolution and dead_letter.resolution.reason, "because"),
+    TableColumn("replay_of"),
+    TableColumn(lambda dead_letter: len(dead_letter.value), "bytes", ","),
+)
+
+
+def print_groups(groups: Sequence[DeadLetterGroup], output: ListOutput) -> None:
+    """Print groups, on the terminal with the number of waiting dead letters."""
+    output.show(groups, GROUPS, empty="No dead letters.")
+    if groups and output.format == "table":
+        Terminal().line(f"{plural(sum(group.waiting for group in groups), 'dead letter')} waiting.")
+
+
+def print_dead_letters(terminal: Terminal, shown: Sequence[dict[str, Any]], dead_letters: Sequence[DeadLetter]) -> None:
+    """Print all that is known of dead letters, with their texts."""
+    if not dead_letters:
         terminal.line("No dead letters.")
-        return
-    numbers = ("waiting", "replayed", "dropped", "rejected again")
-    table = AlignedTable("topic", "model", "reason", *numbers, "first", "last", numbers=numbers)
-    for group in groups:
-        counts = (group.waiting, group.replayed, group.dropped, group.rejected_again)
-        table.row(
-            group.topic,
-            group.model or "?",
-            group.reason,
-            *(f"{count:,}" if count else "" for count in counts),
-            _time(group.first_ms),
-            _time(group.last_ms),
-        )
-    terminal.table(table)
-    terminal.line(f"{plural(sum(group.waiting for group in groups), 'dead letter')} waiting.")
-
-
-def print_dead_letters(terminal: Terminal, dead_letters: Sequence[DeadLetter]) -> None:
-    """Print one line per dead letter."""
-    for dead_letter in dead_letters:
-        origin = f", replay of {dead_letter.replay_of}" if dead_letter.replay_of else ""
-        terminal.line(
-            f"{dead_letter.position}  {_time(dead_letter.at_ms)}  {dead_letter.state}  {dead_letter.model or '?'}  "
-            f"{dead_letter.reason}{origin}"
-        )
-
-
-def print_dead_letter(terminal: Terminal, dead_letter: DeadLetter, text: str) -> None:
-    """Print all that is known of a dead letter."""
-    reason = f"{dead_letter.reason}: {dead_letter.detail}" if dead_letter.detail else dead_letter.reason
-    source = f"{dead_letter.source_topic}/{dead_letter.source_partition}/{dead_letter.source_offset}"
-    state: str = dead_letter.state
-    if dead_letter.resolution is not None:
-        state += f" {_time(dead_letter.resolution.at_ms)}"
-        state += f": {dead_letter.resolution.reason}" if dead_letter.resolution.reason else ""
-    pairs = {
-        "dead letter": str(dead_letter.position),
-        "at": _time(dead_letter.at_ms),
-        "reason": reason,
-        "model": dead_letter.model or "?",
-        "source": f"{source}, row {dead_letter.index}" if dead_letter.index > 0 else source,
-        "state": state,
-        "replay of": dead_letter.replay_of,
-        "bytes": f"{len(dead_letter.value):,}",
-    }
-    terminal.pairs({key: value for key, value in pairs.items() if value})
-    terminal.line(text)
+    for i, (dead_letter, values) in enumerate(zip(dead_letters, shown, strict=True)):
+        if i:
+            terminal.line()
+        cells = {column.heading: str(column.cell(dead_letter)) for column in DEAD_LETTERS}
+        terminal.pairs({title: cell for title, cell in cells.items() if cell not in ("", "0")})
+        terminal.line(values["value"])
 
 
 def summary_lines(summary: ReplaySummary, verb: str) -> list[str]:
@@ -177,59 +150,95 @@ def summary_lines(summary: ReplaySummary, verb: str) -> list[str]:
     return lines
 
 
-def _time(at_ms: int) -> str:
-    """Write a time to the second; empty if it is unknown."""
-    return "" if at_ms <= 0 else iso_utc(at_ms / 1000, seconds=True)
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+dead_letters_app = CommandGroup()
+
+StateOption = Annotated[State, Opt("Only dead letters in this state.")]
 
 
-dead_letters_app = typer.Typer(add_completion=False, no_args_is_help=True)
+class DeadLetterSelection(Options, frozen=True):
+    """Which dead letters a command is about."""
 
-SourceTopic = Literal["predictions", "labels", "partials"]
-StateOption = Literal["waiting", "replayed", "dropped", "all"]
+    model: OnlyModel = None
+    reason: Annotated[str | None, Opt("Only this reason, such as bad-time.", "CODE")] = None
+    topic: Annotated[Literal["predictions", "labels", "partials"] | None, Opt("Only this source topic.")] = None
+    partition: Annotated[int | None, Opt("Only this partition of the source topic.", min=0)] = None
+    since: Annotated[str | None, Opt("Only events dead-lettered since a time, or an age such as 6h or 2d.", "TIME")] = (
+        None
+    )
+    until: Annotated[str | None, Opt("Only events dead-lettered before a time or an age.", "TIME")] = None
 
-_Positions = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[DEAD_LETTER]...", help="Dead letters, such as predictions.dead/0/17.", show_default=False),
-]
-_Model = Annotated[str | None, typer.Option(help="Only this model, as events name it.", show_default=False)]
-_Reason = Annotated[
-    str | None, typer.Option(metavar="CODE", help="Only this reason, such as bad-time.", show_default=False)
-]
-_Topic = Annotated[SourceTopic | None, typer.Option(help="Only this source topic.", show_default=False)]
-_Partition = Annotated[
-    int | None, typer.Option(min=0, help="Only this partition of the source topic.", show_default=False)
-]
-_Since = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME", help="Only events dead-lettered since a time, or an age such as 6h or 2d.", show_default=False
-    ),
-]
-_Until = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Only events dead-lettered before a time or an age.", show_default=False),
-]
-_All = Annotated[bool, typer.Option("--all", help="All waiting dead letters, if no other option selects.")]
-_Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)]
+    def criteria(self, settings: Settings, state: State) -> DeadLetterFilter:
+        """Return the filter for dead letters in a state."""
+        now = datetime.now(UTC)
 
+        def unix_ms(option: str, text: str | None) -> int | None:
+            return None if text is None else int(parse_since(option, text, now).timestamp() * 1000)
 
-@dead_letters_app.callback()
-def dead_letters_group() -> None:
-    """Show, replay or drop dead-lettered events."""
+        return DeadLetterFilter(
+            positions=self.parse_positions(settings),
+            topic=self.topic,
+            model=self.model,
+            reason=self.reason,
+            partition=self.partition,
+            since_ms=unix_ms("--since", self.since),
+            until_ms=unix_ms("--until", self.until),
+            states=frozenset({"waiting", "replayed", "dropped"} if state == "all" else {state}),
+        )
+
+    def parse_positions(self, settings: Settings) -> frozenset[DeadLetterPosition]:
+        """Return the dead letters that are named; empty for all."""
+        return frozenset()
 
 
+class NamedSelection(DeadLetterSelection, frozen=True):
+    """Which dead letters a command is about, also by name."""
+
+    positions: Annotated[tuple[str, ...], Arg("Dead letters, such as predictions.dead/0/17.", "DEAD_LETTER")] = ()
+
+    def parse_positions(self, settings: Settings) -> frozenset[DeadLetterPosition]:
+        """Parse the names."""
+        topics = dead_letter_topics(settings.topics).values()
+        positions = {text: DeadLetterPosition.parse(text) for text in self.positions}
+        for text, position in positions.items():
+            if position is None or position.topic not in topics:
+                raise CommandError(
+                    f"{text} is not a dead letter: write TOPIC/PARTITION/OFFSET as `barograph dead-letters list "
+                    f"--each` does, with one of the topics {', '.join(topics)}."
+                )
+        return frozenset(filter(None, positions.values()))
+
+
+class Resolving(NamedSelection, frozen=True):
+    """Which dead letters are replayed or dropped, and how many."""
+
+    all_: Annotated[bool, Opt("All waiting dead letters, if no other option selects.")] = False
+    limit: Annotated[int | None, Opt("Stop after this many.", min=1)] = None
+    dry_run: Annotated[bool, Opt("Count the dead letters, and change none.")] = False
+
+    def select(self, settings: Settings, state: State, verb: str) -> DeadLetterFilter | None:
+        """Check the selection; return the criteria, or print the counts and return None if nothing is changed."""
+        criteria = self.criteria(settings, state)
+        chosen = (self.topic, self.model, self.reason, self.partition, self.since, self.until)
+        if not self.all_ and not self.positions and all(option is None for option in chosen):
+            raise CommandError(f"Select the dead letters to {verb}: name them, use the options, or give --all.")
+        if self.dry_run:
+            print_groups(count_by_group(_read(settings, criteria)), ListOutput())
+            return None
+        if criteria.positions:
+            _check_positions(criteria, list(_read(settings, criteria)), None)
+        return criteria
+
+
+@dead_letters_app.add("list")
 def list_command(
-    model: _Model = None,
-    reason: _Reason = None,
-    topic: _Topic = None,
-    partition: _Partition = None,
-    since: _Since = None,
-    until: _Until = None,
-    state: Annotated[StateOption, typer.Option(help="Only dead letters in this state.")] = "all",
-    each: Annotated[bool, typer.Option("--each", help="List every dead letter instead of counts.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Lines of --each.")] = 100,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    selection: DeadLetterSelection,
+    output: ListOutput,
+    connection: Connection,
+    state: StateOption = "all",
+    each: Annotated[bool, Opt("List every dead letter instead of counts.")] = False,
+    limit: Annotated[int, Opt("Lines of --each.", min=1)] = 100,
 ) -> None:
     """Count dead letters by topic, model and reason, most waiting first.
 
@@ -237,42 +246,22 @@ def list_command(
         barograph dead-letters list --since 24h
         barograph dead-letters list --reason bad-time --state waiting --each
     """
-    from itertools import islice
-
-    settings = _load_settings(config)
-    criteria = _criteria(settings, None, model, reason, topic, partition, since, until, state)
-    matches = _read(settings, criteria)
-    terminal = Terminal()
+    settings = connection.settings("kafka")
+    matches = _read(settings, selection.criteria(settings, state))
     if each:
-        dead_letters = list(islice(matches, limit))
-        if as_json:
-            terminal.json([dead_letter_json(dead_letter) for dead_letter in dead_letters])
-        else:
-            print_dead_letters(terminal, dead_letters)
-        return
-    groups = count_by_group(matches)
-    if as_json:
-        terminal.json(groups_json(groups))
+        output.show(list(islice(matches, limit)), DEAD_LETTERS, empty="No dead letters.")
     else:
-        print_groups(terminal, groups)
+        print_groups(count_by_group(matches), output)
 
 
+@dead_letters_app.add("show")
 def show_command(
-    positions: _Positions = None,
-    model: _Model = None,
-    reason: _Reason = None,
-    topic: _Topic = None,
-    partition: _Partition = None,
-    since: _Since = None,
-    until: _Until = None,
-    state: Annotated[StateOption, typer.Option(help="Only dead letters in this state.")] = "all",
-    limit: Annotated[int, typer.Option(min=1, help="Stop after this many.")] = 10,
-    unmasked: Annotated[
-        bool,
-        typer.Option("--unmasked", help="Show personal data, and all values of models without a contract."),
-    ] = False,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    selection: NamedSelection,
+    output: Output,
+    connection: Connection,
+    state: StateOption = "all",
+    limit: Annotated[int, Opt("Stop after this many.", min=1)] = 10,
+    unmasked: Annotated[bool, Opt("Show personal data, and all values of models without a contract.")] = False,
 ) -> None:
     """Show dead letters with their decoded bytes.
 
@@ -282,48 +271,28 @@ def show_command(
         barograph dead-letters show predictions.dead/0/17
         barograph dead-letters show --model churn --reason wrong-type --limit 3
     """
-    from itertools import islice
-
-    from barograph_server.operations.decoded_dead_letters import decode_text
-
-    settings = _load_settings(config)
-    criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, state)
+    settings = connection.settings("kafka")
+    criteria = selection.criteria(settings, state)
     dead_letters = list(islice(_read(settings, criteria), limit))
     _check_positions(criteria, dead_letters, limit)
     contracts = {} if unmasked or not dead_letters else _read_contracts(settings)
     partials = settings.topics.partials
-    texts = [
-        decode_text(dead_letter, contracts.get(dead_letter.model), partials_topic=partials, unmasked=unmasked)
-        for dead_letter in dead_letters
+    shown = [
+        {
+            **{column.key: column.read(each) for column in DEAD_LETTERS},
+            "value": decode_text(each, contracts.get(each.model), partials_topic=partials, unmasked=unmasked),
+        }
+        for each in dead_letters
     ]
-    terminal = Terminal()
-    if as_json:
-        terminal.json([dead_letter_json(*pair) for pair in zip(dead_letters, texts, strict=True)])
-        return
-    if not dead_letters:
-        terminal.line("No dead letters.")
-    for i, (dead_letter, text) in enumerate(zip(dead_letters, texts, strict=True)):
-        if i:
-            terminal.line()
-        print_dead_letter(terminal, dead_letter, text)
+    output.show(shown, print_dead_letters, dead_letters)
 
 
+@dead_letters_app.add("replay")
 def replay_command(
-    positions: _Positions = None,
-    model: _Model = None,
-    reason: _Reason = None,
-    topic: _Topic = None,
-    partition: _Partition = None,
-    since: _Since = None,
-    until: _Until = None,
-    all_: _All = False,
-    dropped: Annotated[bool, typer.Option("--dropped", help="Replay dropped dead letters instead of waiting.")] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Also dead letters that were replayed and rejected again.")
-    ] = False,
-    limit: _Limit = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the dead letters and replay none.")] = False,
-    config: ConfigOption = None,
+    resolving: Resolving,
+    connection: Connection,
+    dropped: Annotated[bool, Opt("Replay dropped dead letters instead of waiting.")] = False,
+    again: Annotated[bool, Opt("Also dead letters that were replayed and rejected again.")] = False,
 ) -> None:
     """Send the original bytes of dead letters back to their source topic, each exactly once.
 
@@ -335,44 +304,23 @@ def replay_command(
         barograph dead-letters replay --reason unknown-model --model churn
         barograph dead-letters replay predictions.dead/0/17
     """
-    from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
-
-    settings = _load_settings(config)
-    state: StateOption = "dropped" if dropped else "waiting"
-    criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, state)
-    _check_selection(criteria, select_all=all_, verb="replay")
-    terminal = Terminal()
-    if dry_run:
-        print_groups(terminal, count_by_group(_read(settings, criteria)))
+    settings = connection.settings("kafka")
+    criteria = resolving.select(settings, "dropped" if dropped else "waiting", "replay")
+    if criteria is None:
         return
-    if criteria.positions:
-        _check_positions(criteria, list(_read(settings, criteria)), None)
-    summary = DeadLetterReplayer(settings.processor()).replay(criteria, again=again, limit=limit)
-    terminal.lines(summary_lines(summary, "replayed"))
+    summary = DeadLetterReplayer(settings.processor()).replay(criteria, again=again, limit=resolving.limit)
+    Terminal().lines(summary_lines(summary, "replayed"))
     if summary.resolved:
-        terminal.line(
+        Terminal().line(
             "Events that are still malformed become dead letters again: see `barograph dead-letters list` in a minute."
         )
 
 
+@dead_letters_app.add("drop")
 def drop_command(
-    reason_text: Annotated[
-        str,
-        typer.Option(
-            "--because", metavar="TEXT", help="Why they can be ignored; stored with them.", show_default=False
-        ),
-    ],
-    positions: _Positions = None,
-    model: _Model = None,
-    reason: _Reason = None,
-    topic: _Topic = None,
-    partition: _Partition = None,
-    since: _Since = None,
-    until: _Until = None,
-    all_: _All = False,
-    limit: _Limit = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the dead letters and drop none.")] = False,
-    config: ConfigOption = None,
+    resolving: Resolving,
+    connection: Connection,
+    because: Annotated[str, Opt("Why they can be ignored; stored with them.", "TEXT")],
 ) -> None:
     """Mark dead letters as dropped, with a reason; nothing is deleted.
 
@@ -382,102 +330,24 @@ def drop_command(
     Examples:
         barograph dead-letters drop --reason not-json --because "a port scan of 3 March"
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
-
-    because = reason_text.strip()
-    if not because:
+    if not because.strip():
         raise CommandError("--because is empty: give the reason; it is stored with the dead letters.")
-    settings = _load_settings(config)
-    criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, "waiting")
-    _check_selection(criteria, select_all=all_, verb="drop")
-    terminal = Terminal()
-    if dry_run:
-        print_groups(terminal, count_by_group(_read(settings, criteria)))
+    settings = connection.settings("kafka")
+    criteria = resolving.select(settings, "waiting", "drop")
+    if criteria is None:
         return
-    if criteria.positions:
-        _check_positions(criteria, list(_read(settings, criteria)), None)
-    summary = DeadLetterReplayer(settings.processor()).drop(criteria, because, limit=limit)
-    terminal.lines(summary_lines(summary, "dropped"))
-
-
-def _load_settings(config: Path | None) -> Settings:
-    from barograph_server.settings import load_settings
-
-    return load_settings(config, needs=("kafka",))
-
-
-def _criteria(
-    settings: Settings,
-    texts: list[str] | None,
-    model: str | None,
-    reason: str | None,
-    topic: SourceTopic | None,
-    partition: int | None,
-    since: str | None,
-    until: str | None,
-    state: StateOption,
-) -> DeadLetterFilter:
-    from datetime import UTC, datetime
-
-    from barograph_server.errors import CommandError
-    from barograph_server.streams.dead_letters.dead_letter import DeadLetterPosition
-    from barograph_server.streams.dead_letters.reader import DeadLetterFilter, dead_letter_topics
-    from barograph_server.times import parse_since
-
-    now = datetime.now(UTC)
-    positions = set()
-    topics = dead_letter_topics(settings.topics).values()
-    for text in texts or ():
-        position = DeadLetterPosition.parse(text)
-        if position is None or position.topic not in topics:
-            raise CommandError(
-                f"{text} is not a dead letter: write TOPIC/PARTITION/OFFSET as `barograph dead-letters list --each` "
-                f"does, with one of the topics {', '.join(topics)}."
-            )
-        positions.add(position)
-
-    def unix_ms(option: str, text: str | None) -> int | None:
-        return None if text is None else int(parse_since(option, text, now).timestamp() * 1000)
-
-    return DeadLetterFilter(
-        positions=frozenset(positions),
-        topic=topic,
-        model=model,
-        reason=reason,
-        partition=partition,
-        since_ms=unix_ms("--since", since),
-        until_ms=unix_ms("--until", until),
-        states=frozenset({"waiting", "replayed", "dropped"} if state == "all" else {state}),
-    )
+    summary = DeadLetterReplayer(settings.processor()).drop(criteria, because.strip(), limit=resolving.limit)
+    Terminal().lines(summary_lines(summary, "dropped"))
 
 
 def _read(settings: Settings, criteria: DeadLetterFilter) -> Iterator[DeadLetter]:
-    from barograph_server.streams.dead_letters.reader import DeadLetterReader
 
     reader = DeadLetterReader(settings.processor())
     return reader.dead_letters(criteria, reader.resolutions())
 
 
-def _check_selection(criteria: DeadLetterFilter, *, select_all: bool, verb: str) -> None:
-    from barograph_server.errors import CommandError
-
-    options = (
-        criteria.topic,
-        criteria.model,
-        criteria.reason,
-        criteria.partition,
-        criteria.since_ms,
-        criteria.until_ms,
-    )
-    if not select_all and not criteria.positions and all(option is None for option in options):
-        raise CommandError(f"Select the dead letters to {verb}: name them, use the options, or give --all.")
-
-
 def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter], limit: int | None) -> None:
     """Raise an error if a named dead letter does not exist or does not match the other options."""
-    from barograph_server.errors import CommandError
-
     missing = criteria.positions - {dead_letter.position for dead_letter in dead_letters}
     if missing and (limit is None or len(dead_letters) < limit):
         names = ", ".join(sorted(map(str, missing)))
@@ -490,21 +360,8 @@ def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter],
 
 def _read_contracts(settings: Settings) -> dict[str, Contract]:
     """Read the applied contracts; without an answer from ClickHouse return none, so that all values are masked."""
-    from barograph_server.contracts import read_contracts
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-
     try:
         with connect(settings.warehouse, timeout_s=10) as client:
             return read_contracts(client)
     except (WarehouseBusy, WarehouseError):
         return {}
-
-
-for _name, _function in (
-    ("list", list_command),
-    ("show", show_command),
-    ("replay", replay_command),
-    ("drop", drop_command),
-):
-    dead_letters_app.command(_name, help=help_text(_function))(_function)

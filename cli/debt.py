@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
-from barograph_server.cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import Connection, OnlyModel, Opt, Output
+from barograph_server.contracts import contracts_in_force
+from barograph_server.errors import EXIT_FAILED, CommandError
 from barograph_server.governance.debt.finding import DebtFinding, DebtReport
-from barograph_server.terminal import AlignedTable, Terminal, plural, utc_minute
+from barograph_server.terminal import TableColumn, Terminal, plural, utc_minute
+from barograph_server.times import parse_moment
+from barograph_server.warehouse.client import connect
 
-
-def debt_json(report: DebtReport) -> dict[str, Any]:
-    """Convert a report for `Terminal.json`."""
-    return asdict(report)
+_FINDINGS = (
+    TableColumn("kind", "finding"),
+    TableColumn("model"),
+    TableColumn("subject"),
+    TableColumn(lambda finding: "-" if finding.since is None else f"{finding.since:%Y-%m-%d}", "since"),
+    TableColumn("owner", "ask", lambda owner: owner or "nobody is declared"),
+    TableColumn(lambda finding: _stored(finding)[0], "on disk", is_number=True),
+    TableColumn(lambda finding: _stored(finding)[1], "rows per day", is_number=True),
+    TableColumn("reason"),
+    TableColumn("action", "what to do"),
+)
 
 
 def print_debt(terminal: Terminal, report: DebtReport) -> None:
@@ -23,14 +34,7 @@ def print_debt(terminal: Terminal, report: DebtReport) -> None:
     if not report.findings:
         terminal.line(f"{evaluated} found nothing to delete at {utc_minute(report.at)}.", "green")
     else:
-        numbers = ("on disk", "rows per day")
-        headings = ("finding", "model", "subject", "since", "ask", *numbers, "reason", "what to do")
-        table = AlignedTable(*headings, numbers=numbers)
-        for each in report.findings:
-            since = "-" if each.since is None else f"{each.since:%Y-%m-%d}"
-            names = (each.kind, each.model, each.subject, since, each.owner or "nobody is declared")
-            table.row(*names, *_stored(each), each.reason, each.action)
-        terminal.table(table)
+        terminal.rows(report.findings, _FINDINGS)
         total = sum(each.stored_bytes or 0 for each in report.findings)
         rows = sum(each.rows_per_day or 0.0 for each in report.findings)
         terminal.line(
@@ -52,13 +56,13 @@ def _mebibytes(size: int) -> str:
 
 
 def debt_command(
-    model: Annotated[str | None, typer.Option(help="Only this model.", show_default=False)] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="The clock; default: now.", show_default=False)] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Replaces the days of each rule.", show_default=False)] = None,
-    margin: Annotated[float | None, typer.Option(help="Replaces the margins of arms.", show_default=False)] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Also compare producers and features of raw events.")] = False,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    output: Output,
+    connection: Connection,
+    model: OnlyModel = None,
+    at: Annotated[str | None, Opt("The clock; default: now.", "TIME")] = None,
+    days: Annotated[int | None, Opt("Replaces the days of each rule.", min=1)] = None,
+    margin: Annotated[float | None, Opt("Replaces the margins of arms.")] = None,
+    raw: Annotated[bool, Opt("Also compare producers and features of raw events.")] = False,
 ) -> None:
     """Show versions, arms, slices and fields to delete, and features with unclear origin.
 
@@ -70,27 +74,17 @@ def debt_command(
     Examples:
         barograph debt
         barograph debt --model flight-delay --raw
-        barograph debt --at 2026-03-01 --json | jq '.findings[].subject'
+        barograph debt --at 2026-03-01 --format json | jq '.findings[].subject'
     """
-    from datetime import UTC, datetime
-
-    from barograph_server.contracts import contracts_in_force
-    from barograph_server.errors import EXIT_FAILED, CommandError
     from barograph_server.governance.debt.run_checks import run_checks
-    from barograph_server.settings import load_settings
-    from barograph_server.times import parse_moment
-    from barograph_server.warehouse.client import connect
 
     clock = datetime.now(UTC).replace(microsecond=0) if at is None else parse_moment("--at", at)
-    settings = load_settings(config, needs=("clickhouse",))
+    settings = connection.settings("clickhouse")
     if margin is not None and margin <= 0.0:
         raise CommandError(f"--margin {margin} is not a margin: write a number above 0, such as 0.01.")
     with connect(settings.warehouse) as client:
         contracts = contracts_in_force(client, model)
         report = run_checks(settings, client, contracts, clock, days=days, margin=margin, samples_raw=raw)
-    if as_json:
-        Terminal().json(debt_json(report))
-    else:
-        print_debt(Terminal(), report)
+    output.show(report, print_debt)
     if report.findings:
         raise typer.Exit(EXIT_FAILED)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from barograph_server.cli.options import Opt
 from barograph_server.errors import EXIT_FAILED
 from barograph_server.terminal import Terminal
 
@@ -18,20 +19,11 @@ if TYPE_CHECKING:
 
 
 def demo_command(
-    exit_: Annotated[
-        bool, typer.Option("--exit", help="Exit when done. By default everything keeps running until Ctrl-C.")
-    ] = False,
-    shadow: Annotated[
-        bool, typer.Option("--shadow", help="Run a candidate as a shadow instead, and decide about its promotion.")
-    ] = False,
-    llm: Annotated[
-        bool, typer.Option("--llm", help="Run a support bot on a small real language model instead.")
-    ] = False,
+    exit_: Annotated[bool, Opt("Exit when done. By default everything keeps running until Ctrl-C.")] = False,
+    shadow: Annotated[bool, Opt("Run a candidate as a shadow instead, and decide about its promotion.")] = False,
+    llm: Annotated[bool, Opt("Run a support bot on a small real language model instead.")] = False,
     quality: Annotated[
-        bool,
-        typer.Option(
-            "--quality", help="With --llm: a bot that answers from documents, and how often it is wrong, instead."
-        ),
+        bool, Opt("With --llm: a bot that answers from documents, and how often it is wrong, instead.")
     ] = False,
 ) -> None:
     """Replay five months of real flights on this machine and report what changed.

@@ -9,12 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from barograph_server.cli.options import ConfigOption
+from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.cli.run import ClockName
 from barograph_server.errors import CommandError
+from barograph_server.local.child_process import port_is_free
 from barograph_server.operations.dev.page import PAGE_PORT, open_page
+from barograph_server.operations.dev.processors import KINDS, Processor, write_settings
+from barograph_server.operations.dev.supervisor import Supervisor
+from barograph_server.provisioning.files import read_inputs
+from barograph_server.settings import load_settings
 from barograph_server.signal_wait import set_on_signal
 from barograph_server.terminal import Terminal
 
@@ -37,30 +40,18 @@ STOP_S = 30.0
 
 
 def dev_command(
+    connection: Connection,
     contracts: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="CONTRACT",
-            help="Contracts to apply first; by default those in the folder contracts.",
-            show_default=False,
-        ),
-    ] = None,
-    reset: Annotated[bool, typer.Option("--reset", help="First delete the data of earlier runs.")] = False,
-    clock: Annotated[
-        ClockName | None,
-        typer.Option(help="As for `barograph run`: replay for history, else live.", show_default=False),
-    ] = None,
-    page_port: Annotated[
-        int | None,
-        typer.Option(help=f"Port of the dashboards; by default {PAGE_PORT}, or a free port.", show_default=False),
-    ] = None,
-    config: ConfigOption = None,
+        tuple[Path, ...], Arg("Contracts to apply first; by default those in the folder contracts.", "CONTRACT")
+    ] = (),
+    reset: Annotated[bool, Opt("First delete the data of earlier runs.")] = False,
+    clock: Annotated[ClockName | None, Opt("As for `barograph run`: replay for history, else live.")] = None,
+    page_port: Annotated[int | None, Opt(f"Port of the dashboards; by default {PAGE_PORT}, or a free port.")] = None,
 ) -> None:
     """Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.
 
-    For development: everything listens on loopback only. Data, logs and the passwords of ClickHouse are in the folder
-    .barograph (or BAROGRAPH_HOME) and persist between runs. Other commands in the same folder find the stack
-    automatically. A processor that ends is restarted. The browser shows the same dashboards as Grafana.
+    For development: everything listens on loopback only. Data, logs and passwords are in the folder .barograph (or
+    BAROGRAPH_HOME) and persist between runs. Other commands in the same folder find the stack automatically.
 
     Examples:
         barograph dev
@@ -70,7 +61,7 @@ def dev_command(
     from barograph_server.provisioning import apply_all
 
     # Whatever can be wrong is found before data is deleted and servers are started.
-    inputs = _read_checked_inputs(config, contracts, page_port)
+    inputs = _read_checked_inputs(connection.config, contracts, page_port)
     terminal = Terminal()
     stack = LocalStack()
     stop = threading.Event()
@@ -79,7 +70,7 @@ def dev_command(
         terminal.line(f"The data in {stack.root} was deleted.")
     terminal.line("Starting Apache Kafka and the ClickHouse engine; the first start downloads them.")
     with stack, ExitStack() as exit_stack:
-        settings = _local_settings(config, clock, stack)
+        settings = _local_settings(connection.config, clock, stack)
         plan = apply_all(settings, *inputs)
         processors = _make_processors(settings, stack)
         page = exit_stack.enter_context(open_page(settings, _reader(settings, stack), page_port))
@@ -99,8 +90,6 @@ def dev_command(
 
 def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalStack) -> Settings:
     """Load the settings, and replace their servers by those of the stack."""
-    from barograph_server.settings import load_settings
-
     settings = load_settings(config, needs=(), find=lambda: None)
     servers = stack.addresses
     return dataclasses.replace(
@@ -116,12 +105,12 @@ def _reader(settings: Settings, stack: LocalStack) -> Address:
     return stack.addresses.clickhouse_reader(settings.warehouse.database)
 
 
-def _contract_paths(arguments: list[Path] | None) -> list[Path]:
+def _contract_paths(arguments: Sequence[Path]) -> Sequence[Path]:
     return arguments or sorted([*CONTRACTS_FOLDER.glob("*.yaml"), *CONTRACTS_FOLDER.glob("*.yml")])
 
 
 def _read_checked_inputs(
-    config: Path | None, contracts: list[Path] | None, page_port: int | None
+    config: Path | None, contracts: Sequence[Path], page_port: int | None
 ) -> tuple[list[tuple[Contract, str]], list[Baseline], list[Codebook]]:
     """Read the settings, contracts, baselines and codebooks, and check that the page's port is free.
 
@@ -130,10 +119,6 @@ def _read_checked_inputs(
         BaselineError: a baseline is invalid.
         TextError: a codebook is invalid.
     """
-    from barograph_server.local.child_process import port_is_free
-    from barograph_server.provisioning.files import read_inputs
-    from barograph_server.settings import load_settings
-
     load_settings(config, needs=(), find=lambda: None)
     if page_port and not port_is_free(page_port):
         raise CommandError(
@@ -144,7 +129,6 @@ def _read_checked_inputs(
 
 
 def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:
-    from barograph_server.operations.dev.processors import KINDS, Processor, write_settings
 
     run_dir = stack.root / "run"
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -193,8 +177,6 @@ def _print_overview(
 
 def _supervise(terminal: Terminal, stack: LocalStack, processors: Sequence[Processor], stop: threading.Event) -> None:
     """Keep the processors running until `stop`, then stop them."""
-    from barograph_server.operations.dev.supervisor import Supervisor
-
     supervisor = Supervisor(processors, terminal.line)
     supervisor.start()
     try:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from barograph_server.cli.options import ConfigOption, JsonOption
-from barograph_server.profiling.distribution.compute import BinShare, Distribution, PsiVerdict
+from barograph_server.cli.options import Connection, Model, Opt, Output
+from barograph_server.errors import CommandError
+from barograph_server.profiling.distribution.compute import (
+    RANKS,
+    Distribution,
+    DistributionQuery,
+    PsiVerdict,
+    compute_distribution,
+)
+from barograph_server.profiling.distribution.read import PaneSelection, read_panes
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.terminal import (
     LEVEL_STYLES,
-    AlignedTable,
     SafeText,
+    TableColumn,
     Terminal,
     iso_utc,
+    picked,
     plural,
     ratio,
     significant,
 )
+from barograph_server.times import parse_range
 
 if TYPE_CHECKING:
     from barograph_server.profiling.distribution.compute import DistributionQuery
@@ -31,61 +41,16 @@ BAR_CHARS = 20
 """Length of the longest bar."""
 
 
-def distribution_json(distribution: Distribution) -> dict[str, Any]:
-    """Make the values of the JSON output."""
-    panes, psi = distribution.field_panes, distribution.psi
-    selection = panes.selection
+def distribution_values(distribution: Distribution) -> dict[str, Any]:
+    """Return what programs read."""
+    panes = distribution.field_panes
+    computed = [field.name for field in dataclasses.fields(distribution) if field.name != "field_panes"]
     return {
-        "model": selection.model,
-        "version": panes.version,
-        "baseline_id": panes.baseline_id,
-        "field": selection.field,
-        "slice": selection.slice_name,
-        "from": iso_utc(selection.start_s),
-        "to": iso_utc(selection.end_s),
+        **picked(panes, "selection.model", "version", "baseline_id"),
+        **picked(panes.selection, "field", "slice_name", "start_s", "end_s"),
         "panes": panes.panes.num_rows,
-        "n": distribution.n,
-        "nulls": distribution.nulls,
-        "invalid": distribution.invalid,
-        "below": distribution.below,
-        "above": distribution.above,
-        "unseen": distribution.unseen,
-        "mean": distribution.mean,
-        "stddev": distribution.stddev,
-        "minimum": distribution.minimum,
-        "maximum": distribution.maximum,
-        "rank_error": distribution.rank_error,
-        "values_in_sketch": distribution.in_sketch,
-        "quantiles": [
-            {"rank": q.rank, "value": q.value, "low": q.low, "high": q.high, "training": q.training}
-            for q in distribution.quantiles
-        ],
-        "shares_are": "exact" if distribution.are_exact else "sketched",
-        "shares": [
-            {"bin": share.label, "n": share.n, "share": share.share, "training": share.training}
-            for share in distribution.shares
-        ],
-        "unseen_values": [
-            {"value": value.value, "at_least": value.lower, "at_most": value.upper}
-            for value in distribution.named_unseen
-        ],
-        "psi": None if psi is None else _psi_json(psi),
-        "notes": list(distribution.notes),
-    }
-
-
-def _psi_json(psi: PsiVerdict) -> dict[str, Any]:
-    return {
-        "psi": psi.psi,
-        "low": psi.low,
-        "high": psi.high if math.isfinite(psi.high) else None,
-        "level": psi.level,
-        "df": psi.df,
-        "p_value": psi.p_value,
-        "phi": psi.phi,
-        "phi_window": psi.phi_window,
-        "seasonal": psi.is_seasonal,
-        "top_bin": psi.top_bin,
+        **picked(distribution, *computed),
+        "named_unseen": [each._asdict() for each in distribution.named_unseen],
     }
 
 
@@ -103,12 +68,12 @@ def print_distribution(terminal: Terminal, distribution: Distribution) -> None:
         terminal.line(_moments(distribution))
     if distribution.quantiles:
         terminal.line()
-        terminal.table(_quantile_table(distribution))
+        terminal.rows(distribution.quantiles, [*_quantile_columns(distribution)])
     if distribution.shares:
         terminal.line()
-        terminal.table(_share_table(distribution))
+        terminal.rows(distribution.shares[:MAX_SHARES], [*_share_columns(distribution)])
         if len(distribution.shares) > MAX_SHARES:
-            terminal.line(f"… {len(distribution.shares) - MAX_SHARES:,} more; --json lists all.")
+            terminal.line(f"… {len(distribution.shares) - MAX_SHARES:,} more; --format json lists all.")
     if distribution.named_unseen:
         values = (f"{value.value} {_range(value.lower, value.upper)}" for value in distribution.named_unseen)
         terminal.line(f"unseen: {', '.join(values)}")
@@ -150,35 +115,22 @@ def _moments(distribution: Distribution) -> str:
     return ", ".join(f"{name} {significant(value)}" for name, value in moments.items() if value is not None)
 
 
-def _quantile_table(distribution: Distribution) -> AlignedTable:
+def _quantile_columns(distribution: Distribution) -> Iterator[TableColumn]:
     training = "training" if distribution.field_panes.selection.slice_name == ALL else "training (all)"
-    columns = ("quantile", "value", "between", training)
-    table = AlignedTable(*columns, numbers=columns)
-    for quantile in distribution.quantiles:
-        table.row(
-            f"{quantile.rank:g}",
-            significant(quantile.value),
-            f"{significant(quantile.low)}–{significant(quantile.high)}",
-            "" if quantile.training is None else significant(quantile.training),
-        )
-    return table
+    yield TableColumn("rank", "quantile", "g")
+    yield TableColumn("value", format=significant, is_number=True)
+    yield TableColumn(lambda each: f"{significant(each.low)}–{significant(each.high)}", "between", is_number=True)
+    yield TableColumn("training", training, significant, is_number=True)
 
 
-def _share_table(distribution: Distribution) -> AlignedTable:
+def _share_columns(distribution: Distribution) -> Iterator[TableColumn]:
     panes = distribution.field_panes
-    kind = panes.layout.fields[panes.field_index].kind
-    numbers = ("n", "share", "training")
-    table = AlignedTable("category" if kind == "category" else "bin", *numbers, "", numbers=numbers)
     largest = max((share.share for share in distribution.shares), default=0.0) or 1.0
-    for share in distribution.shares[:MAX_SHARES]:
-        table.row(*_share_cells(share, largest))
-    return table
-
-
-def _share_cells(share: BinShare, largest: float) -> tuple[str, ...]:
-    training = "" if share.training is None else f"{share.training:.2%}"
-    bar = "█" * round(BAR_CHARS * share.share / largest)
-    return share.label, f"{share.n:,}", f"{share.share:.2%}", training, bar
+    yield TableColumn("label", "category" if panes.layout.fields[panes.field_index].kind == "category" else "bin")
+    yield TableColumn("n", format=",")
+    yield TableColumn("share", format=".2%")
+    yield TableColumn("training", format=".2%")
+    yield TableColumn(lambda share: "█" * round(BAR_CHARS * share.share / largest), "")
 
 
 def _psi_line(psi: PsiVerdict | None) -> SafeText:
@@ -202,31 +154,17 @@ MAX_BINS = 1_000
 
 
 def distribution_command(
-    model: Annotated[str, typer.Option(metavar="NAME", help="Name of the model.", show_default=False)],
-    field: Annotated[
-        str, typer.Option(metavar="NAME", help="A feature, the score, the class or latency.", show_default=False)
-    ],
-    begin: Annotated[str, typer.Option("--from", metavar="TIME", help="Start of the range.", show_default=False)],
-    end: Annotated[str, typer.Option("--to", metavar="TIME", help="End of the range, exclusive.", show_default=False)],
-    version: Annotated[
-        str | None,
-        typer.Option(metavar="V", help="Version; required if the range has several.", show_default=False),
-    ] = None,
-    slice_name: Annotated[str, typer.Option("--slice", metavar="NAME=VALUE", help="Slice of the traffic.")] = "all",
-    bins: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, max=MAX_BINS, help="Show shares of N bins of equal width.", show_default=False
-        ),
-    ] = None,
-    edges: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Show shares between these edges.", show_default=False)
-    ] = None,
-    quantiles: Annotated[
-        str | None, typer.Option(metavar="P,Q,…", help="Show these quantiles, from 0 to 1.", show_default=False)
-    ] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    output: Output,
+    connection: Connection,
+    model: Model,
+    field: Annotated[str, Opt("A feature, the score, the class or latency.", "NAME")],
+    from_: Annotated[str, Opt("Start of the range.", "TIME")],
+    to: Annotated[str, Opt("End of the range, exclusive.", "TIME")],
+    version: Annotated[str | None, Opt("Version; required if the range has several.", "V")] = None,
+    slice_name: Annotated[str, Opt("Slice of the traffic.", "NAME=VALUE", name="--slice")] = "all",
+    bins: Annotated[int | None, Opt("Show shares of N bins of equal width.", "N", min=1, max=MAX_BINS)] = None,
+    edges: Annotated[str | None, Opt("Show shares between these edges.", "A,B,…")] = None,
+    quantiles: Annotated[str | None, Opt("Show these quantiles, from 0 to 1.", "P,Q,…")] = None,
 ) -> None:
     """Show the distribution of a field in any range of the past: quantiles, shares, and PSI against training.
 
@@ -235,29 +173,17 @@ def distribution_command(
 
     Examples:
         barograph distribution --model flight-delay --field temp --from 2026-03-01 --to 2026-03-08
-        barograph distribution --model m --field score --from 2026-03-01 --to 2026-03-02 --edges 0.2,0.5 --json
+        barograph distribution --model m --field score --from 2026-03-01 --to 2026-03-02 --edges 0.2,0.5 --format json
     """
-    from barograph_server.profiling.distribution.compute import compute_distribution
-    from barograph_server.profiling.distribution.read import PaneSelection, read_panes
-    from barograph_server.settings import load_settings
-    from barograph_server.times import parse_range
-    from barograph_server.warehouse.client import connect
-
     query = _parse_query(bins, edges, quantiles)
-    start, stop = parse_range(begin, end)
+    start, stop = parse_range(from_, to)
     selection = PaneSelection(model, field, int(start.timestamp()), math.ceil(stop.timestamp()), version, slice_name)
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
+    with connection.warehouse() as client:
         distribution = compute_distribution(read_panes(client, selection), query)
-    if as_json:
-        Terminal().json(distribution_json(distribution))
-    else:
-        print_distribution(Terminal(), distribution)
+    output.show(distribution, print_distribution, values=distribution_values)
 
 
 def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> DistributionQuery:
-    from barograph_server.errors import CommandError
-    from barograph_server.profiling.distribution.compute import RANKS, DistributionQuery
 
     if bins is not None and edges is not None:
         raise CommandError("--bins and --edges exclude each other; give one of them.")
@@ -271,7 +197,6 @@ def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> 
 
 
 def _parse_numbers(option: str, text: str) -> tuple[float, ...]:
-    from barograph_server.errors import CommandError
 
     try:
         numbers = tuple(float(part) for part in text.split(","))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.cli.options import Connection, Output
 from barograph_server.errors import EXIT_FAILED
 from barograph_server.operations.doctor.finding import CheckStatus, Finding
 from barograph_server.terminal import SafeText, Terminal, one_line, plural
@@ -36,17 +36,7 @@ def print_summary(terminal: Terminal, findings: Sequence[Finding]) -> None:
     terminal.line(f"{', '.join(texts)}, {counts[CheckStatus.OK]} ok, {counts[CheckStatus.UNKNOWN]} unknown.", "bold")
 
 
-def finding_json(finding: Finding) -> dict[str, str]:
-    """Make the JSON value of a finding."""
-    return {
-        "component": finding.component,
-        "state": finding.status.value,
-        "message": finding.message,
-        "action": finding.action,
-    }
-
-
-def doctor_command(form: FormatOption = "table", config: ConfigOption = None) -> None:
+def doctor_command(output: Output, connection: Connection) -> None:
     """Check Kafka, topics, ClickHouse, contracts, events, clocks and Grafana, and say how to fix problems.
 
     Exits with 1 if there is an error. Warnings and checks that were not possible (`unknown`) do not change the exit
@@ -54,20 +44,19 @@ def doctor_command(form: FormatOption = "table", config: ConfigOption = None) ->
 
     Examples:
         barograph doctor
-        barograph doctor --format json | jq '.[] | select(.state == "error")'
+        barograph doctor --format json | jq '.[] | select(.status == "error")'
     """
     from barograph_server.operations.doctor.run_checks import run_checks
-    from barograph_server.settings import load_settings
 
-    settings = load_settings(config)
+    settings = connection.settings()
     terminal = Terminal()
     findings = []
     for finding in run_checks(settings):
         findings.append(finding)
-        if form == "table":
+        if not output.is_json:
             print_finding(terminal, finding)
-    if form == "json":
-        terminal.json([finding_json(finding) for finding in findings])
+    if output.is_json:
+        terminal.json(findings)
     else:
         print_summary(terminal, findings)
     if any(finding.status is CheckStatus.ERROR for finding in findings):

@@ -3,136 +3,123 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from barograph.contract import parse_duration
 
-from barograph_server.cli.options import ConfigOption, JsonOption, help_text
-from barograph_server.errors import EXIT_FAILED
+from barograph_server.cli.options import Arg, CommandGroup, Connection, Opt, Options, Output
+from barograph_server.errors import EXIT_FAILED, CommandError
+from barograph_server.terminal import Terminal
 
 if TYPE_CHECKING:
-    from barograph_server.drills.run.plan import DrillMode
-    from barograph_server.drills.run.session import DrillOutput
+    from barograph_server.drills.run.plan import DrillMode, DrillRequest
 
-drill_app = typer.Typer(add_completion=False, no_args_is_help=True)
+drill_app = CommandGroup()
 
-_Model = Annotated[str, typer.Option("--model", help="Model whose events are used.", show_default=False)]
-_Version = Annotated[
-    str | None,
-    typer.Option("--version", help="Its version; by default the one with the most predictions.", show_default=False),
-]
-_From = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--from",
-        metavar="FILE",
-        help="Use the events of a file with predictions, and optionally of one with labels; repeatable. By default the "
-        "raw rows in ClickHouse.",
-        show_default=False,
-    ),
-]
-_History = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="Length of the range of event time that is replayed; by default six times the longest window.",
-        show_default=False,
-    ),
-]
-_Until = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="End of the range: a time such as 2026-03-01, or an age at the newest event such as 30d; by default the "
-        "newest event.",
-        show_default=False,
-    ),
-]
-_Webhook = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="Webhook that gets the notifications; by default a receiver of the drill on this machine.",
-        show_default=False,
-    ),
-]
-_Timeout = Annotated[
-    float,
-    typer.Option(
-        "--timeout",
-        metavar="SECONDS",
-        min=1.0,
-        help="Longest wait for the processors; of a live drill, its longest duration.",
-    ),
-]
-_Live = Annotated[
-    bool,
-    typer.Option(
-        "--live/--fast",
-        help="Run on the wall clock in the processors of production, or replay event time in topics and a database of "
-        "its own.",
-    ),
-]
-_Junit = Annotated[
-    Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit's XML.", show_default=False)
-]
+_Suite = Annotated[Path, Arg("Suite in YAML.", "FILE")]
 
 
-@drill_app.callback()
-def drill_group() -> None:
-    """Inject faults into recorded events, and check that alerts fire and serving falls back."""
+class Running(Options, frozen=True):
+    """How drills run."""
 
-
-def run_command(
-    fault: Annotated[str, typer.Argument(help="Fault, such as mean-shift; see `list`.", show_default=False)],
-    model: _Model,
-    field: Annotated[
-        str | None,
-        typer.Option(help="Affected field; by default the first critical field that fits.", show_default=False),
-    ] = None,
-    other: Annotated[str | None, typer.Option(help="Second field of swapped-columns.", show_default=False)] = None,
-    magnitude: Annotated[
-        float | None, typer.Option(help="Size of the fault, in the unit of its kind.", show_default=False)
-    ] = None,
-    rate: Annotated[float | None, typer.Option(help="Share of affected rows.", show_default=False)] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="Time from the first event to the fault; by default half of the range.",
-            show_default=False,
+    files: Annotated[
+        tuple[Path, ...],
+        Opt(
+            "Events of a file, of predictions or labels; repeatable. By default the raw rows in ClickHouse.",
+            "FILE",
+            name="--from",
         ),
+    ] = ()
+    webhook: Annotated[
+        str | None, Opt("Gets the notifications; by default a receiver of the drill on this machine.", "URL")
+    ] = None
+    timeout_s: Annotated[
+        float, Opt("Longest wait for the processors; live: the longest drill.", "SECONDS", name="--timeout", min=1.0)
+    ] = 600.0
+    live: Annotated[
+        bool,
+        Opt("On the wall clock in production's processors, or replayed in topics of its own.", name="--live/--fast"),
+    ] = False
+    junit: Annotated[Path | None, Opt("Also write JUnit's XML.", "FILE")] = None
+
+    def run(
+        self,
+        model: str,
+        requests: Sequence[DrillRequest],
+        output: Output,
+        connection: Connection,
+        *,
+        version: str | None,
+        history_s: int | None,
+        until: str | None,
+        is_suite: bool,
+    ) -> None:
+        """Run drills, print their results, and exit with 1 if anything differs."""
+        from barograph_server.drills.run.session import DrillSession, SessionOptions
+        from barograph_server.drills.run.text import results_json, write_junit
+
+        mode: DrillMode = "live" if self.live else "fast"
+        options = SessionOptions(self.files, version, history_s, until, self.webhook, self.timeout_s, mode)
+        for number in _SIGNALS:
+            signal.signal(number, _interrupt)
+        session = DrillSession(connection.config, model, options, quiet=output.is_json)
+        drilled = session.run(requests, is_suite=is_suite)
+        if output.is_json:
+            Terminal().json(results_json(drilled.model, drilled.version, drilled.mode, drilled.results))
+        if self.junit is not None:
+            write_junit(self.junit, drilled.model, drilled.results)
+        if not all(report.passed for _, _, report in drilled.results):
+            raise typer.Exit(EXIT_FAILED)
+
+
+class SuiteRunning(Running, frozen=True):
+    """How the drills of a suite run, side by side."""
+
+    timeout_s: Annotated[
+        float,
+        Opt(
+            "Longest wait for the processors; of live drills, their longest duration.",
+            "SECONDS",
+            name="--timeout",
+            min=1.0,
+        ),
+    ] = 1800.0
+
+
+@drill_app.add("run")
+def run_command(
+    running: Running,
+    output: Output,
+    connection: Connection,
+    fault: Annotated[str, Arg("Fault, such as mean-shift; see `list`.")],
+    model: Annotated[str, Opt("Model whose events are used.", "NAME")],
+    field: Annotated[str | None, Opt("Affected field; by default the first critical field that fits.")] = None,
+    other: Annotated[str | None, Opt("Second field of swapped-columns.")] = None,
+    magnitude: Annotated[float | None, Opt("Size of the fault, in the unit of its kind.")] = None,
+    rate: Annotated[float | None, Opt("Share of affected rows.")] = None,
+    start: Annotated[
+        str | None, Opt("Time from the first event to the fault; by default half of the range.", "DURATION")
     ] = None,
-    duration: Annotated[
+    duration: Annotated[str | None, Opt("Length of the fault; by default half of the rest.", "DURATION")] = None,
+    route: Annotated[str | None, Opt("Route of the notifications; by default that of the contract.")] = None,
+    version: Annotated[str | None, Opt("Its version; by default the one with the most predictions.")] = None,
+    history: Annotated[
+        str | None, Opt("Length of the replayed range; by default six times the longest window.", "DURATION")
+    ] = None,
+    until: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", help="Length of the fault; by default half of the rest.", show_default=False),
+        Opt("End of the range: a time, or an age at the newest event such as 30d; by default that event.", "TIME"),
     ] = None,
-    route: Annotated[
-        str | None,
-        typer.Option(help="Route of the notifications; by default that of the contract.", show_default=False),
-    ] = None,
-    version: _Version = None,
-    source: _From = None,
-    history: _History = None,
-    until: _Until = None,
-    webhook: _Webhook = None,
-    timeout_s: _Timeout = 600.0,
-    live: _Live = False,
-    as_json: JsonOption = False,
-    junit: _Junit = None,
-    config: ConfigOption = None,
 ) -> None:
     """Inject one fault into the recent events of a model, and check what happens.
 
-    The events are published as model `drill.MODEL.ID` with the fields, baseline, rules and fallback of the model, in
-    topics and a database that are removed at the end. The fault starts in the middle of the range. The same events
-    without the fault are the control: alerts that fire there too are not attributed to the fault. Notifications go to
-    a webhook of the drill, with the routes of the settings, and nobody is paged.
-
-    With --live the events are published at their own pace, moved to now, and counted by the processors of production.
-    The drill takes as long as its events, and the models of the drill are removed at the end.
+    The events are published as model `drill.MODEL.ID`, in topics and a database that are removed at the end; the same
+    events without the fault are the control. Notifications go to a webhook of the drill, and nobody is paged. With
+    --live the processors of production count the events, and the drill takes as long as its events.
 
     Prints what must happen before it runs. Exits with 1 if anything differs.
 
@@ -142,12 +129,8 @@ def run_command(
         barograph drill run silence --model flight-delay --from predictions.parquet --from labels.parquet
         barograph drill run mean-shift --model flight-delay --live --history 6h --timeout 25000
     """
-    from barograph.contract import parse_duration
-
     from barograph_server.drills.faults import InjectionRequest, find_fault
     from barograph_server.drills.run.plan import DrillRequest
-    from barograph_server.drills.run.session import DrillSession, SessionOptions
-    from barograph_server.errors import CommandError
 
     def seconds(option: str, text: str | None) -> int | None:
         try:
@@ -161,23 +144,20 @@ def run_command(
         seconds("--start", start),
         route,
     )
-    history_s = seconds("--history", history)
-    options = SessionOptions(tuple(source or ()), version, history_s, until, webhook, timeout_s, _mode(live))
-    _interrupt_on_signals()
-    output = DrillSession(config, model, options, quiet=as_json).run([request], is_suite=False)
-    _finish(output, as_json, junit)
+    running.run(
+        model,
+        [request],
+        output,
+        connection,
+        version=version,
+        history_s=seconds("--history", history),
+        until=until,
+        is_suite=False,
+    )
 
 
-def suite_command(
-    suite: Annotated[Path, typer.Argument(metavar="FILE", help="Suite in YAML.", show_default=False)],
-    source: _From = None,
-    webhook: _Webhook = None,
-    timeout_s: _Timeout = 1800.0,
-    live: _Live = False,
-    as_json: JsonOption = False,
-    junit: _Junit = None,
-    config: ConfigOption = None,
-) -> None:
+@drill_app.add("suite")
+def suite_command(running: SuiteRunning, output: Output, connection: Connection, suite: _Suite) -> None:
     """Run the drills of a file side by side, with one control.
 
     The file names the model and lists drills, each with the options of `drill run`. Exits with 1 if anything differs in
@@ -187,36 +167,36 @@ def suite_command(
         barograph drill suite examples/flights/drills.yaml
         barograph drill suite drills.yaml --junit drills.xml
     """
-    from barograph_server.drills.run.session import DrillSession, SessionOptions
     from barograph_server.drills.run.suite import read_suite
 
     drills = read_suite(suite)
-    files = tuple(source or ())
-    options = SessionOptions(files, drills.version, drills.history_s, drills.until, webhook, timeout_s, _mode(live))
-    _interrupt_on_signals()
-    output = DrillSession(config, drills.model, options, quiet=as_json).run(drills.requests, is_suite=True)
-    _finish(output, as_json, junit)
+    running.run(
+        drills.model,
+        drills.requests,
+        output,
+        connection,
+        version=drills.version,
+        history_s=drills.history_s,
+        until=drills.until,
+        is_suite=True,
+    )
 
 
-def list_command(as_json: JsonOption = False) -> None:
+@drill_app.add("list")
+def list_command(output: Output) -> None:
     """List the faults, with their parameters and the incident that each stands for.
 
     Examples:
         barograph drill list
     """
     from barograph_server.drills.run.fault_list import fault_rows, print_faults
-    from barograph_server.terminal import Terminal
 
-    terminal = Terminal()
-    if as_json:
-        terminal.json(fault_rows())
-    else:
-        print_faults(terminal)
+    output.show(fault_rows(), lambda terminal, _: print_faults(terminal))
 
 
+@drill_app.add("clean")
 def clean_command(
-    running: Annotated[bool, typer.Option("--running", help="Also remove those of running drills, which end.")] = False,
-    config: ConfigOption = None,
+    connection: Connection, running: Annotated[bool, Opt("Also remove those of running drills, which end.")] = False
 ) -> None:
     """Remove the topics, databases and models that interrupted drills left. Drills that are running keep theirs.
 
@@ -226,16 +206,15 @@ def clean_command(
         barograph drill clean
     """
     from barograph_server.drills.run.clean import clean
-    from barograph_server.settings import load_settings
-    from barograph_server.terminal import Terminal
 
-    Terminal().lines(clean(load_settings(config), running=running))
+    Terminal().lines(clean(connection.settings(), running=running))
 
 
+@drill_app.add("schedule")
 def schedule_command(
-    suite: Annotated[Path, typer.Argument(metavar="FILE", help="Suite in YAML.", show_default=False)],
-    kind: Annotated[str, typer.Option("--for", help="cron, systemd or kubernetes.")] = "cron",
-    image: Annotated[str, typer.Option(help="Container image, for kubernetes.")] = "barograph:latest",
+    suite: _Suite,
+    kind: Annotated[str, Opt("cron, systemd or kubernetes.", name="--for")] = "cron",
+    image: Annotated[str, Opt("Container image, for kubernetes.")] = "barograph:latest",
 ) -> None:
     """Print an entry that runs a suite every week, for cron, systemd or Kubernetes.
 
@@ -250,42 +229,10 @@ def schedule_command(
     print(schedule_text(kind, suite, drills.model, image), end="")
 
 
-def _finish(output: DrillOutput, as_json: bool, junit: Path | None) -> None:
-    from barograph_server.drills.run.text import results_json, write_junit
-    from barograph_server.terminal import Terminal
-
-    if as_json:
-        Terminal().json(results_json(output.model, output.version, output.mode, output.results))
-    if junit is not None:
-        write_junit(junit, output.model, output.results)
-    if not all(report.passed for _, _, report in output.results):
-        raise typer.Exit(EXIT_FAILED)
-
-
-def _mode(live: bool) -> DrillMode:
-    return "live" if live else "fast"
-
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def _interrupt_on_signals() -> None:
-    """Remove topics, databases and models before the command ends by a signal."""
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-for _name, _function in (
-    ("run", run_command),
-    ("suite", suite_command),
-    ("list", list_command),
-    ("clean", clean_command),
-    ("schedule", schedule_command),
-):
-    drill_app.command(_name, help=help_text(_function))(_function)

@@ -3,163 +3,138 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import typer
+import msgspec
 
-from barograph_server.cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import Connection, Model, Opt, Output
+from barograph_server.evaluation.rates import RatesReport, rates
 from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES, FaultRate
-from barograph_server.terminal import AlignedTable, Terminal, percentage, utc_minute
-from barograph_server.warehouse.evaluation.evaluation_rates import EvaluationRates
-from barograph_server.warehouse.evaluation.evaluator_trust import EvaluatorTrust
+from barograph_server.terminal import TableColumn, Terminal, percentage, picked, utc_minute
+from barograph_server.warehouse.evaluation.evaluation_rates import EvaluatedGroup, EvaluationRates
 
 
-def rates_json(model: str, rates: EvaluationRates, trusts: Sequence[EvaluatorTrust]) -> dict[str, Any]:
-    """Convert rates and AUROC for `Terminal.json`."""
-    both = (("rate", rates.rate.rate), ("labels_only", rates.rate.gold_only))
-    return {
-        "model": model,
-        "rates": [
-            {
-                **asdict(group),
-                "judge_adds_nothing": bool(rates.rate.judge_adds_nothing[i]),
-                **{name: _rate_json(rate, i) for name, rate in both},
-            }
-            for i, group in enumerate(rates.groups)
-        ],
-        "evaluators": [
-            {
-                "evaluator": each.evaluator,
-                "evaluator_version": each.evaluator_version,
-                "measured_by": each.measured_by,
-                **asdict(each.trust),
-                "trusted": not each.trust.reason,
-            }
-            for each in trusts
-        ],
-    }
+class Rate(msgspec.Struct, frozen=True):
+    """A rate of faulty answers with its interval."""
+
+    value: float
+    low: float
+    high: float
+    insufficient: str
+    """Why it is no basis for a decision; empty if it is one."""
+
+    @property
+    def interval(self) -> str:
+        """The interval as people read it."""
+        return "-" if self.value != self.value else f"{percentage(self.low)} to {percentage(self.high)}"
 
 
-def _rate_json(rate: FaultRate, i: int) -> dict[str, Any]:
-    return {
-        "value": float(rate.value[i]),
-        "low": float(rate.low[i]),
-        "high": float(rate.high[i]),
-        "insufficient": RATE_REASON_NAMES[int(rate.reason[i])],
-    }
+class RatedGroup(msgspec.Struct, frozen=True):
+    """The answers of one evaluator, version and prompt, version, arm or day, with their rates."""
+
+    group: EvaluatedGroup
+    rate: Rate
+    labels_only: Rate
+    judge_adds_nothing: bool
+
+    @property
+    def note(self) -> str:
+        """What limits the rate."""
+        notes = [f"insufficient: {self.rate.insufficient}"] if self.rate.insufficient else []
+        if self.group.shares > 1:
+            notes.append("chosen with different shares, and weighted by their inverses")
+        if not self.rate.insufficient and self.judge_adds_nothing:
+            notes.append(f"the evaluator adds nothing to the labels alone ({self.labels_only.interval})")
+        return "; ".join(notes)
 
 
-def print_rates(
-    terminal: Terminal,
-    model: str,
-    by: str,
-    since: datetime,
-    rates: EvaluationRates,
-    trusts: Sequence[EvaluatorTrust],
-) -> None:
+def rated_groups(rates: EvaluationRates) -> list[RatedGroup]:
+    """Return the groups with their rates."""
+
+    def rate(of: FaultRate, i: int) -> Rate:
+        return Rate(float(of.value[i]), float(of.low[i]), float(of.high[i]), RATE_REASON_NAMES[int(of.reason[i])])
+
+    both = rates.rate
+    return [
+        RatedGroup(group, rate(both.rate, i), rate(both.gold_only, i), bool(both.judge_adds_nothing[i]))
+        for i, group in enumerate(rates.groups)
+    ]
+
+
+def _share(part: int, whole: int, digits: int = 1) -> str:
+    return percentage(part / whole, digits) if whole else "-"
+
+
+def _rate_columns(by: str) -> Sequence[TableColumn]:
+    return (
+        TableColumn("group.evaluator"),
+        TableColumn("group.evaluator_version", "version"),
+        TableColumn("group.name", by, lambda name: name or "-"),
+        TableColumn("group.judged", "evaluated", ","),
+        TableColumn("group.without_result", "no result", ","),
+        TableColumn(lambda each: _share(each.group.flagged, each.group.judged), "flagged", is_number=True),
+        TableColumn("group.labels", format=","),
+        TableColumn(lambda each: _share(each.group.agreeing, each.group.labels, 0), "agree", is_number=True),
+        TableColumn(
+            lambda each: "-" if each.rate.interval == "-" else percentage(each.rate.value), "faulty", is_number=True
+        ),
+        TableColumn("rate.interval"),
+        TableColumn("note"),
+    )
+
+
+_TRUST = (
+    TableColumn("evaluator"),
+    TableColumn("evaluator_version", "version"),
+    TableColumn("measured_by", "of"),
+    TableColumn("trust.faulty", format=","),
+    TableColumn("trust.sound", format=","),
+    TableColumn("trust.auroc", "AUROC", lambda auroc: f"{auroc:.3f}", is_number=True),
+    TableColumn(
+        lambda each: f"{each.trust.low:.3f} to {each.trust.high:.3f}" if each.trust.auroc == each.trust.auroc else "",
+        "interval",
+    ),
+    TableColumn("trust.reason", "note", lambda reason: f"not trusted: {reason}" if reason else ""),
+)
+
+
+def report_values(report: RatesReport) -> dict[str, Any]:
+    """Return what programs read."""
+    return {**picked(report, "model", "by", "since", "trusts"), "rates": rated_groups(report.rates)}
+
+
+def print_rates(terminal: Terminal, report: RatesReport) -> None:
     """Print a line for each evaluator, version and group, and then one for each evaluator and version."""
-    terminal.line(f"{model}: answers that are faulty, since {utc_minute(since)} UTC", "bold")
-    if not rates.groups:
+    terminal.line(f"{report.model}: answers that are faulty, since {utc_minute(report.since)} UTC", "bold")
+    if not report.rates.groups:
         terminal.line("No evaluations yet. Does `barograph run evaluator` run, and is the text of answers published?")
         return
-    numbers = ("evaluated", "no result", "flagged", "labels", "agree", "faulty")
-    table = AlignedTable(
-        *("evaluator", "version", by, "evaluated", "no result", "flagged", "labels", "agree", "faulty"),
-        *("interval", "note"),
-        numbers=numbers,
-    )
-    rate, gold = rates.rate.rate, rates.rate.gold_only
-    for i, group in enumerate(rates.groups):
-        table.row(
-            group.evaluator,
-            group.evaluator_version,
-            group.name or "-",
-            f"{group.judged:,}",
-            f"{group.without_result:,}",
-            percentage(group.flagged / group.judged) if group.judged else "-",
-            f"{group.labels:,}",
-            percentage(group.agreeing / group.labels, 0) if group.labels else "-",
-            _share(rate.value[i]),
-            _interval(rate, i),
-            _note(rates, gold, i),
-        )
-    terminal.table(table)
-    if trusts:
-        _print_trust(terminal, trusts)
-
-
-def _print_trust(terminal: Terminal, trusts: Sequence[EvaluatorTrust]) -> None:
-    terminal.line()
-    terminal.line("Evaluators against the labels of people", "bold")
-    columns = ("evaluator", "version", "of", "faulty", "sound", "AUROC", "interval", "note")
-    table = AlignedTable(*columns, numbers=("faulty", "sound", "AUROC"))
-    for each in trusts:
-        trust = each.trust
-        is_known = trust.auroc == trust.auroc
-        table.row(
-            each.evaluator,
-            each.evaluator_version,
-            each.measured_by,
-            f"{trust.faulty:,}",
-            f"{trust.sound:,}",
-            f"{trust.auroc:.3f}" if is_known else "-",
-            f"{trust.low:.3f} to {trust.high:.3f}" if is_known else "-",
-            f"not trusted: {trust.reason}" if trust.reason else "",
-        )
-    terminal.table(table)
-
-
-def _share(value: float) -> str:
-    return "-" if value != value else percentage(float(value))
-
-
-def _interval(rate: FaultRate, i: int) -> str:
-    if rate.value[i] != rate.value[i]:
-        return "-"
-    return f"{percentage(float(rate.low[i]))} to {percentage(float(rate.high[i]))}"
-
-
-def _note(rates: EvaluationRates, gold: FaultRate, i: int) -> str:
-    reason = RATE_REASON_NAMES[int(rates.rate.rate.reason[i])]
-    notes = [f"insufficient: {reason}"] if reason else []
-    if rates.groups[i].shares > 1:
-        notes.append("chosen with different shares, and weighted by their inverses")
-    if not reason and rates.rate.judge_adds_nothing[i]:
-        notes.append(f"the evaluator adds nothing to the labels alone ({_interval(gold, i)})")
-    return "; ".join(notes)
+    terminal.rows(rated_groups(report.rates), _rate_columns(report.by))
+    if report.trusts:
+        terminal.line()
+        terminal.line("Evaluators against the labels of people", "bold")
+        terminal.rows(report.trusts, _TRUST)
 
 
 def evaluations_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The answering model.", show_default=False)],
+    output: Output,
+    connection: Connection,
+    model: Model,
     by: Annotated[
         Literal["prompt", "version", "arm", "day"],
-        typer.Option(help="What divides answers into groups, besides the evaluator and its version."),
+        Opt("What divides answers into groups, besides the evaluator and its version."),
     ] = "prompt",
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="Start of the answers' event time: a time, or how long ago.")
-    ] = "30d",
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    since: Annotated[str, Opt("Start of the answers' event time: a time, or how long ago.", "TIME")] = "30d",
 ) -> None:
     """Show how many answers are faulty, by checks and judges, corrected by the labels of people.
 
-    A judge errs in a share of cases that only labels show. So each rate has two lines of evidence: what the evaluator
-    says (`flagged`), and the rate with its 95 % interval, which weighs the evaluator's verdicts by how often people
-    agree with them. Versions of an evaluator are never joined.
-
-    A second table shows AUROC of each evaluator against the labels: an evaluator is `not trusted` until its 95 %
-    interval is above 0.5.
+    Each rate has what the evaluator says (`flagged`), and the rate with its 95 % interval, which weighs the evaluator's
+    verdicts by how often people agree with them. A second table shows AUROC against the labels: an evaluator is
+    `not trusted` until its 95 % interval is above 0.5.
 
     Examples:
-        barograph evaluations support-bot
-        barograph evaluations support-bot --by day --since 7d --json
+        barograph evaluations --model support-bot
+        barograph evaluations --model support-bot --by day --since 7d --format json
     """
-    from barograph_server.evaluation.rates import rates
-
-    report = rates(model, by=by, since=since, settings=config)
-    if as_json:
-        Terminal().json(rates_json(model, report.rates, report.trusts))
-    else:
-        print_rates(Terminal(), model, by, report.since, report.rates, report.trusts)
+    report = rates(model, by=by, since=since, settings=connection.config)
+    output.show(report, print_rates, values=report_values)

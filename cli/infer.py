@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from barograph.contract import Arms
 
-from barograph_server.cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
+from barograph_server.cli.options import Arg, Model, Opt, Options, TrainingColumns
 from barograph_server.phi_text import PHI_LEGEND, format_phi
 from barograph_server.profiling.infer.errors import InferError, OptionError
 from barograph_server.profiling.infer.files import WrittenFiles
@@ -20,14 +20,7 @@ from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.drift.season import Season
-from barograph_server.terminal import (
-    AlignedTable,
-    SafeText,
-    Terminal,
-    percentage,
-    shorten_name,
-    utc_minute,
-)
+from barograph_server.terminal import AlignedTable, SafeText, Terminal, percentage, shorten_name, utc_minute
 
 MAX_COLUMNS = 60
 """Columns that are listed one by one; of a wider table similar ones are summarized."""
@@ -146,61 +139,40 @@ BAD_INPUT = 2
 """Exit code for an invalid table or option; nothing was written."""
 
 
-def infer_command(
-    train: Annotated[
-        Path, typer.Argument(metavar="TRAIN", help="Training table: Parquet, CSV or Arrow.", show_default=False)
-    ],
-    model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
-    version: Annotated[str, typer.Option(help="Version of the model trained on the table.", show_default=False)],
-    id_: Annotated[
-        str | None, typer.Option("--id", metavar="COLUMN", help="The ids of predictions, which are not a field.")
-    ] = None,
-    time: TimeOption = None,
-    score: ScoreOption = None,
-    class_: ClassOption = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The ground truth.")] = None,
-    latency: LatencyOption = None,
-    scores: ScoresOption = None,
-    slices: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--slice", metavar="COLUMN", help='Slice by a column, or by several crossed ("a * b"); repeatable.'
-        ),
-    ] = None,
+class Inference(Options, frozen=True):
+    """What is inferred by default."""
+
     critical: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="A critical field, whose drift pages; repeatable. By default the features that explain most of the "
-            "score or class.",
-        ),
-    ] = None,
-    pane: Annotated[
-        str | None, typer.Option(help="Pane length, such as 1m or 1h. By default chosen to fit the windows.")
-    ] = None,
+        tuple[str, ...],
+        Opt("A field whose drift pages; repeatable. By default those that explain most of the output.", "COLUMN"),
+    ] = ()
+    pane: Annotated[str | None, Opt("Pane length, such as 1m or 1h. By default chosen to fit the windows.")] = None
     windows: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--window",
-            metavar="LENGTH:HOP",
-            help="A window and its hop, such as 1d:1h; or the last events within a span, such as last=500:14d:6h; "
-            "repeatable. By default chosen by the traffic in TRAIN (--time).",
+        tuple[str, ...],
+        Opt(
+            "Such as 1d:1h, or last=500:14d:6h; repeatable. By default chosen by the traffic in TRAIN (--time).",
+            "LENGTH:HOP",
+            name="--window",
         ),
-    ] = None,
-    timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
-    arms: Annotated[
-        list[str] | None,
-        typer.Option("--arm", metavar="NAME=SHARE", help="An arm of an A/B test and its share; repeatable."),
-    ] = None,
-    unit: Annotated[
-        str | None, typer.Option(metavar="context.NAME", help="Unit of assignment to arms, such as context.user.")
-    ] = None,
+    ] = ()
+    timezone: Annotated[str, Opt("Time zone of the model's users.")] = DEFAULTS.timezone
     season: Annotated[
-        SeasonChoice,
-        typer.Option(help="Compare windows with all of the training data, or with the same hours of the week."),
-    ] = DEFAULTS.season,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output folder of both files.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files with different content.")] = False,
+        SeasonChoice, Opt("Compare windows with all training data, or with the same hours of the week.")
+    ] = DEFAULTS.season
+
+
+def infer_command(
+    columns: TrainingColumns,
+    inference: Inference,
+    train: Annotated[Path, Arg("Training table: Parquet, CSV or Arrow.", "TRAIN")],
+    model: Model,
+    version: Annotated[str, Opt("Version of the model trained on the table.")],
+    arms: Annotated[
+        tuple[str, ...], Opt("An arm of an A/B test and its share; repeatable.", "NAME=SHARE", name="--arm")
+    ] = (),
+    unit: Annotated[str | None, Opt("Unit of assignment to arms, such as context.user.", "context.NAME")] = None,
+    out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path(),
+    force: Annotated[bool, Opt("Overwrite files with different content.")] = False,
 ) -> None:
     """Infer a contract and a baseline from training data, and explain each decision.
 
@@ -215,26 +187,15 @@ def infer_command(
     """
     terminal, errors = Terminal(), Terminal(stderr=True)
     try:
-        with errors.status("reading") as status:
+        with errors.steps() as on_step:
             result = infer(
                 train,
                 model=model,
                 version=version,
-                id=id_,
-                time=time,
-                score=score,
-                class_=class_,
-                label=label,
-                latency=latency,
-                scores=scores,
-                slices=slices or (),
-                critical=critical or (),
-                pane=pane,
-                windows=windows or (),
-                timezone=timezone,
-                arms=parse_arms(arms or [], unit),
-                season=season,
-                on_column=lambda column: status.update(SafeText(f"reading {column}")),
+                **columns.values(),
+                **inference.values(),
+                arms=parse_arms(arms, unit),
+                on_column=lambda column: on_step(f"reading {column}"),
             )
         written = result.write_contract(out, force=force)
     except InferError as error:
@@ -247,7 +208,7 @@ def infer_command(
     print_report(terminal, result, written)
 
 
-def parse_arms(texts: list[str], unit: str | None) -> Arms | None:
+def parse_arms(texts: Sequence[str], unit: str | None) -> Arms | None:
     """Parse arms such as `a=0.9`; None if there are none. The contract checks their shares later.
 
     Raises:

@@ -7,11 +7,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from barograph_server.cli.options import ConfigOption, JsonOption, help_text
-from barograph_server.evaluation.judges.anchor_state import AnchorState
+from barograph_server.cli.options import CommandGroup, Connection, Model, Opt, Output
+from barograph_server.errors import CommandError
+from barograph_server.evaluation.judges.anchor_state import AnchorState, exit_code, find_judge, read_state
+from barograph_server.evaluation.judges.judging import collect_reasons, make_runs
 from barograph_server.sketches.judges.anchors import LEAST_BANK, TICKET_E_VALUE
-from barograph_server.terminal import AlignedTable, Terminal, plural, utc_minute
-from barograph_server.warehouse.evaluation.anchor_runs import BANK, AnchorRun, DriftOutcome
+from barograph_server.terminal import TableColumn, Terminal, listed, picked, plain, plural, utc_minute
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.evaluation.anchor_runs import BANK, RUN, AnchorRun, DriftOutcome
 
 SHOWN_RUNS = 20
 """Runs in the table, the newest ones."""
@@ -19,39 +22,15 @@ SHOWN_ANCHORS = 10
 """Changed anchors in a line."""
 
 
-def state_json(state: AnchorState) -> dict[str, Any]:
-    """Convert a state for `Terminal.json`, with all runs."""
-    drift = state.drift
-    numbers = {run.run_id: i for i, run in enumerate(drift.runs)}
-    return {
-        "model": state.series.model,
-        "evaluator": state.series.evaluator,
-        "version": state.series.evaluator_version,
-        "anchors_hash": state.series.anchors_hash,
-        "outcome": drift.outcome.value,
-        "drifted_at": drift.drifted_at,
-        "is_deterministic": drift.is_deterministic,
-        "bank": drift.bank,
-        "runs_left": drift.runs_left,
-        "log_e": drift.log_e[-1] if drift.log_e else None,
-        "left_out": {"no_result": drift.incomplete, "bank_used_up": drift.unpaired},
-        "other_series": state.earlier,
-        "files": state.unreadable or "read",
-        "runs": [_run_json(state, run, numbers.get(run.run_id)) for run in state.runs],
-    }
-
-
-def _run_json(state: AnchorState, run: AnchorRun, number: int | None) -> dict[str, Any]:
+def state_values(state: AnchorState) -> dict[str, Any]:
+    """Return what programs read of a state, with all runs."""
     drift = state.drift
     return {
-        "run_id": run.run_id,
-        "at": run.at,
-        "kind": run.kind,
-        "anchors": run.anchors,
-        "right": run.right,
-        "no_result": run.no_result,
-        "log_e": None if number is None else drift.log_e[number],
-        "changed": list(drift.changed[number]) if number is not None and drift.changed else [],
+        **plain(state.series),
+        **picked(state, "earlier", "unreadable"),
+        **picked(drift, "outcome", "drifted_at", "is_deterministic", "bank", "runs_left", "incomplete", "unpaired"),
+        "log_e": dict(zip((run.run_id for run in drift.runs), drift.log_e, strict=True)),
+        "runs": [picked(run, "run_id", "at", "kind", "anchors", "right", "no_result") for run in state.runs],
     }
 
 
@@ -65,24 +44,27 @@ def print_state(terminal: Terminal, state: AnchorState) -> None:
             f"The series with the newest run is shown, because this machine cannot build the judge: {state.unreadable}"
         )
     terminal.lines(_lines(state))
-    later = [run for run in state.runs if run.kind != BANK]
-    if not later:
-        return
     numbers = {run.run_id: i for i, run in enumerate(drift.runs)}
-    table = AlignedTable("run", "right", "no result", "log E", "note", numbers=("right", "no result", "log E"))
-    for run in later[-SHOWN_RUNS:]:
+
+    def log_e(run: AnchorRun) -> str:
         number = numbers.get(run.run_id)
-        has_e = number is not None and not drift.is_deterministic
-        log_e = f"{drift.log_e[number]:.2f}" if has_e and number is not None else "-"
-        table.row(
-            utc_minute(run.at), f"{run.right} of {run.anchors}", str(run.no_result), log_e, _note(state, run, number)
+        return "-" if number is None or drift.is_deterministic else f"{drift.log_e[number]:.2f}"
+
+    later = [run for run in state.runs if run.kind != BANK]
+    if later:
+        columns = (
+            TableColumn("at", "run", utc_minute),
+            TableColumn(lambda run: f"{run.right} of {run.anchors}", "right", is_number=True),
+            TableColumn("no_result", format="d"),
+            TableColumn(log_e, "log E", is_number=True),
+            TableColumn(lambda run: _note(state, run, numbers.get(run.run_id)), "note"),
         )
-    terminal.table(table)
+        terminal.rows(later[-SHOWN_RUNS:], columns)
 
 
 def _lines(state: AnchorState) -> list[str]:
     series, drift = state.series, state.drift
-    make_bank = f"`barograph judges anchors {series.model} {series.evaluator} --bank 60`"
+    make_bank = f"`barograph judges anchors --model {series.model} --evaluator {series.evaluator} --bank 60`"
     lines = []
     bank = [run for run in state.runs if run.kind == BANK and not run.no_result]
     if drift.bank < LEAST_BANK:
@@ -122,72 +104,44 @@ def _note(state: AnchorState, run: AnchorRun, number: int | None) -> str:
     if number is None:
         return "left out: no run of the bank is left" if state.drift.bank >= LEAST_BANK else "left out: no bank"
     changed = state.drift.changed[number] if state.drift.changed else ()
-    more = f" and {len(changed) - SHOWN_ANCHORS} more" if len(changed) > SHOWN_ANCHORS else ""
-    return f"changed: {', '.join(changed[:SHOWN_ANCHORS])}{more}" if changed else ""
+    return f"changed: {listed(changed, SHOWN_ANCHORS)}" if changed else ""
 
 
-judges_app = typer.Typer(add_completion=False, no_args_is_help=True)
+judges_app = CommandGroup()
 MAX_RUNS = 1_000
 
 
-@judges_app.callback()
-def judges_group() -> None:
-    """Judge anchors, which are answers with known classes, and see whether a judge has drifted."""
-
-
+@judges_app.add("anchors")
 def anchors_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The answering model.", show_default=False)],
-    evaluator: Annotated[
-        str, typer.Argument(metavar="EVALUATOR", help="Its judge, as the contract names it.", show_default=False)
-    ],
+    output: Output,
+    connection: Connection,
+    model: Model,
+    evaluator: Annotated[str, Opt("Its judge, as the contract names it.", "NAME")],
     bank: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=MAX_RUNS,
-            help="Judge all anchors N times for the bank, at the release of the judge.",
-        ),
+        int | None, Opt("Judge all anchors N times for the bank, when the judge is released.", "N", min=1, max=MAX_RUNS)
     ] = None,
-    run: Annotated[bool, typer.Option("--run", help="Judge all anchors once now, and compare.")] = False,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    run: Annotated[bool, Opt("Judge all anchors once now, and compare.")] = False,
 ) -> None:
     """Show whether a judge has drifted since its release, by its verdicts on frozen anchors.
 
-    Each later run is compared with one run of the bank, which is then used up. A changed judge or a changed file of
-    anchors needs a new bank: its runs are never compared with earlier ones. Calls of --bank and --run are not limited
-    by the budget of the contract.
+    Each later run is compared with one run of the bank, which is then used up. A changed judge or file of anchors needs
+    a new bank. Calls of --bank and --run are not limited by the budget of the contract.
 
     Exits with 0 (no drift; with --bank: the bank is complete), 1 (drift), 2 (insufficient: no bank, no later run, or
     the bank is used up) or 3 (error).
 
     Examples:
-        barograph judges anchors support-bot faithful --bank 60
-        barograph judges anchors support-bot faithful
+        barograph judges anchors --model support-bot --evaluator faithful --bank 60
+        barograph judges anchors --model support-bot --evaluator faithful
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.evaluation.judges.anchor_state import exit_code, find_judge, read_state
-    from barograph_server.evaluation.judges.judging import collect_reasons, make_runs
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.evaluation.anchor_runs import RUN
-
     if bank is not None and run:
         raise CommandError("--bank and --run are two kinds of runs: write one of them.")
-    settings = load_settings(config, needs=("clickhouse",))
-    terminal = Terminal()
+    settings = connection.settings("clickhouse")
     with connect(settings.warehouse) as client:
         contract = find_judge(client, model, evaluator)
         if bank is not None or run:
             make_runs(client, contract, evaluator, settings.evaluator, BANK if bank else RUN, bank or 1)
         with collect_reasons():
             state = read_state(client, contract, evaluator, settings.evaluator)
-    if as_json:
-        terminal.json(state_json(state))
-    else:
-        print_state(terminal, state)
+    output.show(state, print_state, values=state_values)
     raise typer.Exit(exit_code(state, is_release=bank is not None))
-
-
-judges_app.command("anchors", help=help_text(anchors_command))(anchors_command)

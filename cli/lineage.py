@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import typer
-
-from barograph_server.cli.options import ConfigOption
-from barograph_server.terminal import AlignedTable, Terminal
-from barograph_server.warehouse.governance.lineage import LineageGraph
-
-
-def lineage_json(graph: LineageGraph) -> dict[str, Any]:
-    """Convert a graph for `Terminal.json`: `model`, `nodes`, and `edges` as pairs of ids."""
-    return {**asdict(graph), "edges": [list(edge) for edge in graph.edges]}
+from barograph_server.cli.options import Connection, Model, Opt
+from barograph_server.contracts import read_contract
+from barograph_server.errors import CommandError
+from barograph_server.governance.lineage.picture import draw_lineage
+from barograph_server.settings import load_settings
+from barograph_server.terminal import TableColumn, Terminal, picked, plain, plural
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.governance.lineage import LineageGraph, LineageNode, build_lineage
+from barograph_server.warehouse.queries import contract_history
 
 
 def print_lineage(terminal: Terminal, graph: LineageGraph) -> None:
     """Print a line per node, from upstream to downstream."""
     titles = {node.id: node.title for node in graph.nodes}
-    table = AlignedTable("kind", "name", "details", "owner", "upstream")
-    for node in graph.nodes:
-        upstream = "all fields" if node.kind == "model" else ", ".join(titles[each] for each in node.upstream)
-        table.row(node.kind, node.title, node.detail or "-", node.owner or "-", upstream or "-")
-    terminal.table(table)
+
+    def upstream(node: LineageNode) -> str:
+        return "all fields" if node.kind == "model" else ", ".join(titles[each] for each in node.upstream) or "-"
+
+    columns = (
+        TableColumn("kind"),
+        TableColumn("title", "name"),
+        TableColumn("detail", "details", lambda detail: detail or "-"),
+        TableColumn("owner", format=lambda owner: owner or "-"),
+        TableColumn(upstream, "upstream"),
+    )
+    terminal.rows(graph.nodes, columns)
 
 
 def lineage_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)],
+    connection: Connection,
+    model: Model,
     format: Annotated[  # the name of the option
-        Literal["table", "json", "svg", "openlineage"], typer.Option("--format", help="Output format.")
+        Literal["table", "json", "svg", "openlineage"], Opt("Output format.")
     ] = "table",
     send: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Post the OpenLineage events to the catalogue at this URL instead of printing.",
-            show_default=False,
-        ),
+        str | None, Opt("Post the OpenLineage events to the catalogue at this URL instead of printing.", "URL")
     ] = None,
-    config: ConfigOption = None,
 ) -> None:
     """Show which sources feed the fields of a model, and who consumes what it produces.
 
@@ -49,23 +49,14 @@ def lineage_command(
     `openlineage` does; the environment variable OPENLINEAGE_API_KEY holds the token of the catalogue, if it has one.
 
     Examples:
-        barograph lineage flight-delay
-        barograph lineage flight-delay --format svg > lineage.svg
-        barograph lineage flight-delay --send http://localhost:5000
+        barograph lineage --model flight-delay
+        barograph lineage --model flight-delay --format svg > lineage.svg
+        barograph lineage --model flight-delay --send http://localhost:5000
     """
-    from barograph_server.contracts import read_contract
-    from barograph_server.errors import CommandError
-    from barograph_server.governance.lineage.picture import draw_lineage
-    from barograph_server.settings import load_settings
-    from barograph_server.terminal import plural
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.governance.lineage import build_lineage
-    from barograph_server.warehouse.queries import contract_history
-
     if send is not None and format in ("json", "svg"):
         raise CommandError(f"--send posts OpenLineage events: leave out --format {format}.")
     needs_events = send is not None or format == "openlineage"
-    settings = load_settings(config, needs=("kafka", "clickhouse") if needs_events else ("clickhouse",))
+    settings = load_settings(connection.config, needs=("kafka", "clickhouse") if needs_events else ("clickhouse",))
     with connect(settings.warehouse) as client:
         contract = read_contract(client, model)
         applied_at = contract_history(client, model)[-1].applied_at
@@ -84,6 +75,6 @@ def lineage_command(
     if format == "svg":
         print(draw_lineage(graph))
     elif format == "json":
-        Terminal().json(lineage_json(graph))
+        Terminal().json(plain(graph) | picked(graph, "edges"))
     else:
         print_lineage(Terminal(), graph)

@@ -13,112 +13,59 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from barograph_server.batch.backfill.account import Account, account_lines
 from barograph_server.batch.backfill.backfill import BackfillProgress, BackfillReport, backfill
 from barograph_server.batch.backfill.check import EventSource
-from barograph_server.cli.options import (
-    ClassColumnOption,
-    ConfigOption,
-    IdColumnOption,
-    LabelColumnOption,
-    ScoreColumnOption,
-    TimeColumnOption,
-)
+from barograph_server.cli.options import Arg, Connection, ContractColumns, Opt, Options
 from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RefusedLoad
 from barograph_server.terminal import SafeText, Terminal, plural, ratio
 
 
-def load_command(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE",
-            help="Parquet, CSV or Arrow files, published in this order. A file with the columns id and label and no "
-            "column of a prediction has labels; a table of predictions can have a column of labels too.",
-            show_default=False,
-        ),
-    ],
-    contract: Annotated[Path, typer.Option(metavar="FILE", help="The model's contract.", show_default=False)],
-    version: Annotated[
-        str | None,
-        typer.Option(
-            help="Version that made the predictions; required without a column `version`.", show_default=False
-        ),
-    ] = None,
+class Loading(Options, frozen=True):
+    """How files are loaded."""
+
+    version: Annotated[str | None, Opt("Version that made the predictions; required without a column `version`.")] = (
+        None
+    )
     end: Annotated[
-        bool,
-        typer.Option(
-            "--end",
-            help="Finally write end markers: processors on the replay clock then seal everything; on the live clock "
-            "they reject them.",
-        ),
-    ] = False,
+        bool, Opt("Finally write end markers, which processors on the replay clock need to seal everything.")
+    ] = False
     wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait/--no-wait",
-            help="Wait until the processors have taken the events, and end with the account of what became of them.",
-        ),
-    ] = True,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Longest wait for the processors.")
-    ] = 180.0,
+        bool, Opt("Wait until the processors have taken the events, and account for them.", name="--wait/--no-wait")
+    ] = True
+    timeout_s: Annotated[float, Opt("Longest wait for the processors.", "SECONDS", name="--timeout", min=0.0)] = 180.0
     max_rejected: Annotated[
         float,
-        typer.Option(
-            metavar="SHARE",
-            min=0.0,
-            max=1.0,
-            help="Exit with 1 if more than this share of predictions or labels is dead-lettered, or of labels not "
-            "measured, or of a field's values invalid or of an unknown class.",
-        ),
-    ] = 0.01,
-    id_: IdColumnOption = None,
-    time_: TimeColumnOption = None,
-    score: ScoreColumnOption = None,
-    class_: ClassColumnOption = None,
-    label: LabelColumnOption = None,
+        Opt("Exit with 1 if more of the events, labels or values of a field are rejected.", "SHARE", min=0.0, max=1.0),
+    ] = 0.01
     label_time: Annotated[
         str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of the times at which labels became known; by default `at` in a file of labels, and the time "
-            "of the prediction for labels in a table of predictions.",
-            show_default=False,
-        ),
-    ] = None,
+        Opt("Column of the times at which labels became known; by default `at`, or those of predictions.", "COLUMN"),
+    ] = None
     label_delay: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="How long after their prediction the labels in a table of predictions became known, such as 7d.",
-            show_default=False,
-        ),
-    ] = None,
+        str | None, Opt("How long after their prediction labels in a table of predictions became known.", "DURATION")
+    ] = None
     shift_to_now: Annotated[
-        bool,
-        typer.Option(
-            "--shift-to-now",
-            help="Move all times by the same number of weeks, so that the newest is in the last week; the original "
-            "time of a prediction is kept in its context as `original_at`.",
-        ),
-    ] = False,
-    config: ConfigOption = None,
+        bool, Opt("Move all times by the same number of weeks, so that the newest is in the last week.")
+    ] = False
+
+
+def load_command(
+    loading: Loading,
+    columns: ContractColumns,
+    connection: Connection,
+    files: Annotated[
+        tuple[Path, ...], Arg("Parquet, CSV or Arrow files of predictions or labels, published in this order.", "FILE")
+    ],
+    contract: Annotated[Path, Opt("The model's contract.", "FILE")],
 ) -> None:
     """Load history and labels from files, through the publisher.
 
-    Columns: `id`, `at` (the time), `score`, `class`, `latency_ms`, `arm`, `error`, `status`, `features.NAME`,
-    `context.NAME`, `metrics.NAME`; a bare name is the feature, context or metric of that name in the contract. Labels:
-    `id`, `label`, `at`. Columns of other names are those in the contract's `columns`, or in options. Labels in a table
-    of predictions are sent too, unless one of the files has labels; rows without a label have none yet.
+    A file with the columns `id` and `label` and no column of a prediction has labels. Columns have the names of events,
+    those in the contract's `columns`, or those in options.
 
-    Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
-    1. Loading a file twice counts its events twice.
+    Waits while Kafka is slow and drops nothing. Loading a file twice counts its events twice.
 
-    Sends nothing and exits with 2 if processors would reject the times: events older than the setting
-    `retention_days`, or ahead of the clock. `--shift-to-now` moves old history to now.
-
-    Ends with an account: of the events sent, how many were counted or dead-lettered by reason, invalid values by field,
-    and labels matched, unmatched or not measured, with the commands that show why. Exits with 1 if one of these shares
-    exceeds `--max-rejected`, or if not everything is known after `--timeout`. `--no-wait` needs no ClickHouse, and does
-    not tell what became of the events.
+    Ends with an account of what became of the events, and exits with 1 if rows were left out, if one of its shares
+    exceeds --max-rejected, or if not everything is known after --timeout. Sends nothing and exits with 2 if processors
+    would reject the times: --shift-to-now moves old history to now. --no-wait needs no ClickHouse.
 
     Examples:
         barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end
@@ -130,20 +77,9 @@ def load_command(
         report = backfill(
             files,
             contract,
-            version=version,
-            end=end,
-            wait=wait,
-            timeout_s=timeout_s,
-            max_rejected=max_rejected,
-            id=id_,
-            time=time_,
-            score=score,
-            class_=class_,
-            label=label,
-            label_time=label_time,
-            label_delay=label_delay,
-            shift_to_now=shift_to_now,
-            settings=config,
+            **loading.values(),
+            **columns.values(),
+            settings=connection.config,
             progress=_ProgressBars(terminal),
         )
     except RefusedLoad as error:
@@ -164,7 +100,7 @@ def load_command(
         )
     else:
         check = f"barograph check {files[0]} --contract {contract}"
-        _print_account(terminal, report, report.account, check, max_rejected)
+        _print_account(terminal, report, report.account, check, loading.max_rejected)
     if report.is_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if report.n_skipped:

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from barograph.contract import parse_duration
 
-from barograph_server.cli.options import ConfigOption, JsonOption
-from barograph_server.terminal import AlignedTable, Terminal, percentage, utc_minute
+from barograph_server.cli.options import Connection, Model, Opt, Output
+from barograph_server.contracts import read_contract
+from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+from barograph_server.terminal import AlignedTable, TableColumn, Terminal, percentage, utc_minute
+from barograph_server.times import parse_since
 from barograph_server.warehouse.governance.explored_predictions import MAX_EXPOSURES
 
 if TYPE_CHECKING:
     from barograph_server.governance.loops import Exposures, LoopReport
     from barograph_server.sketches.loops.diversity import WeeklyTrend
     from barograph_server.sketches.loops.effect import LoopEffect
+
+
+def _effect(effect: LoopEffect) -> str:
+    return f"{effect.value:+.2f} [{effect.low:.2f}, {effect.high:.2f}]"
+
+
+_EFFECTS = (
+    TableColumn(itemgetter(0), "input"),
+    TableColumn(lambda row: "-" if row[1].reason else _effect(row[1]), "effect"),
+    TableColumn(lambda row: "-" if row[1].reason else f"{row[1].p_value:.2g}", "p", is_number=True),
+    TableColumn(lambda row: row[1].pairs, "pairs", ","),
+    TableColumn(lambda row: row[1].entities, "entities", ","),
+    TableColumn(lambda row: row[1].reason, "note"),
+)
 
 
 def print_loops(terminal: Terminal, report: LoopReport) -> None:
@@ -36,12 +56,8 @@ def print_loops(terminal: Terminal, report: LoopReport) -> None:
     if report.share_read < 1.0:
         terminal.line(f"Sampled: {percentage(report.share_read)} of the entities with explored predictions were read.")
     if measurement.explored:
-        table = AlignedTable("input", "effect", "p", "pairs", "entities", "note", numbers=("p", "pairs", "entities"))
-        for name, effect in effects.items():
-            numbers = ("-", "-") if effect.reason else (_effect(effect), f"{effect.p_value:.2g}")
-            table.row(name, *numbers, f"{effect.pairs:,}", f"{effect.entities:,}", effect.reason)
         terminal.line()
-        terminal.table(table)
+        terminal.rows(effects.items(), _EFFECTS)
     terminal.line()
     items = options.items or "class"
     if report.exposures is None:
@@ -65,43 +81,22 @@ def _print_exposures(terminal: Terminal, items: str, exposures: Exposures) -> No
         terminal.line(f"Trend of {name} per week, without the first and last: {_trend(trend)}")
 
 
-def _effect(effect: LoopEffect) -> str:
-    return f"{effect.value:+.2f} [{effect.low:.2f}, {effect.high:.2f}]"
-
-
 def _trend(trend: WeeklyTrend) -> str:
     return "too few weeks" if trend.slope != trend.slope else f"{trend.slope:+.4f} [{trend.low:.4f}, {trend.high:.4f}]"
 
 
 def loops_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)],
-    entity: Annotated[
-        str,
-        typer.Option(metavar="SOURCE", help="What returns: context.NAME, or a feature.", show_default=False),
-    ],
-    lag: Annotated[str, typer.Option(metavar="DURATION", help="Shortest time until the later prediction.")] = "1d",
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="Start of the event time: a time, or how long ago.")
-    ] = "90d",
-    fields: Annotated[
-        list[str] | None, typer.Option("--field", metavar="NAME", help="Measure only this input; repeatable.")
-    ] = None,
+    shown: Output,
+    connection: Connection,
+    model: Model,
+    entity: Annotated[str, Opt("What returns: context.NAME, or a feature.", "SOURCE")],
+    lag: Annotated[str, Opt("Shortest time until the later prediction.", "DURATION")] = "1d",
+    since: Annotated[str, Opt("Start of the event time: a time, or how long ago.", "TIME")] = "90d",
+    fields: Annotated[tuple[str, ...], Opt("Measure only this input; repeatable.", "NAME", name="--field")] = (),
     output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OUTPUT",
-            help="class=NAME, score>=NUMBER or score; by default the most frequent explored class.",
-            show_default=False,
-        ),
+        str | None, Opt("class=NAME, score>=NUMBER or score; by default the most frequent explored class.", "OUTPUT")
     ] = None,
-    items: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIELD", help="Text feature whose diversity is shown; by default the class.", show_default=False
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    items: Annotated[str | None, Opt("Text feature whose diversity is shown; by default the class.", "FIELD")] = None,
 ) -> None:
     """Show whether a model's outputs change its later inputs, from predictions with randomised outputs.
 
@@ -111,19 +106,10 @@ def loops_command(
     Exits with 0 if no loop is seen, 1 if a loop is likely, 2 if the data cannot tell, 3 if the command fails.
 
     Examples:
-        barograph loops flight-delay --entity tailnum --lag 12h
-        barograph loops feed-ranker --entity context.user_id --output score --since 30d --json
+        barograph loops --model flight-delay --entity tailnum --lag 12h
+        barograph loops --model feed-ranker --entity context.user_id --output score --since 30d --format json
     """
-    from datetime import UTC, datetime
-
-    from barograph.contract import parse_duration
-
-    from barograph_server.contracts import read_contract
-    from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
     from barograph_server.governance.loops import LoopOptions, read_report
-    from barograph_server.settings import load_settings
-    from barograph_server.times import parse_since
-    from barograph_server.warehouse.client import connect
 
     now = datetime.now(UTC)
     try:
@@ -135,12 +121,8 @@ def loops_command(
     options = LoopOptions(
         entity, lag_s, parse_since("--since", since, now), now, tuple(fields or ()), output, items or ""
     )
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
+    with connection.warehouse() as client:
         report = read_report(client, read_contract(client, model), options)
-    if as_json:
-        Terminal().json(asdict(report))
-    else:
-        print_loops(Terminal(), report)
+    shown.show(report, print_loops)
     codes = {"not seen": EXIT_OK, "likely": EXIT_HOLD, "cannot tell": EXIT_INSUFFICIENT}
     raise typer.Exit(codes[report.measurement.verdict.name])

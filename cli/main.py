@@ -11,7 +11,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from barograph_server.cli.options import help_text
 from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDED, EXIT_UNREADABLE
 from barograph_server.terminal import visible
 
@@ -19,194 +18,106 @@ DEBUG = "--debug"
 
 
 class _Command(NamedTuple):
-    """The function of a command, and the first line of its help, so that the list of commands imports nothing."""
+    """A command of the list; the list imports no command."""
 
-    module: str
-    function: str
+    task: str
+    """The heading under which the list has it."""
     summary: str
+    """The first line of its help."""
     exit_failed: int | None = None
     """The exit code of errors, a wrong command line included; None: 1, and 2 for a wrong command line."""
 
 
 COMMANDS: dict[str, _Command] = {
-    "infer": _Command(
-        "barograph_server.cli.infer",
-        "infer_command",
-        "Infer a contract and a baseline from training data, and explain each decision.",
+    "infer": _Command("Start", "Infer a contract and a baseline from training data, and explain each decision."),
+    "check": _Command("Start", "Check training or serving data against the contract.", EXIT_UNREADABLE),
+    "plan": _Command("Start", "Show what `apply` would change, and change nothing."),
+    "apply": _Command(
+        "Start", "Create or change tables, topics, contracts and baselines; a second run changes nothing."
+    ),
+    "load": _Command("Start", "Load history and labels from files, through the publisher."),
+    "dev": _Command(
+        "Start", "Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C."
+    ),
+    "demo": _Command("Start", "Replay five months of real flights on this machine and report what changed."),
+    "status": _Command("Watch", "Show the state of models and processors, and open incidents."),
+    "report": _Command(
+        "Watch", "Write one week of a model as one page: its health, the four signals, incidents, changes and drills."
+    ),
+    "simulate": _Command("Watch", "Replay recorded history through the alert rules, or evaluate them continuously."),
+    "backtest": _Command("Watch", "Compare an alert rule with a changed version over history."),
+    "detectability": _Command(
+        "Watch",
+        "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
+    ),
+    "drill": _Command(
+        "Watch", "Inject faults into recorded events, and check that alerts fire and serving falls back."
     ),
     "compare": _Command(
-        "barograph_server.cli.compare",
-        "compare_command",
+        "Decide",
         "Compare production data with training data on this machine, without Kafka and ClickHouse.",
-        exit_failed=EXIT_UNREADABLE,
+        EXIT_UNREADABLE,
     ),
-    "load": _Command(
-        "barograph_server.cli.load",
-        "load_command",
-        "Load history and labels from files, through the publisher.",
-    ),
-    "check": _Command(
-        "barograph_server.cli.check",
-        "check_command",
-        "Check training or serving data against the contract.",
-        exit_failed=EXIT_UNREADABLE,
-    ),
-    "skew": _Command(
-        "barograph_server.cli.skew",
-        "skew_command",
-        "Compare served features with those that training computes, and explain differences.",
-        exit_failed=EXIT_UNREADABLE,
-    ),
-    "plan": _Command(
-        "barograph_server.cli.apply", "plan_command", "Show what `apply` would change, and change nothing."
-    ),
-    "apply": _Command(
-        "barograph_server.cli.apply",
-        "apply_command",
-        "Create or change tables, topics, contracts and baselines; a second run changes nothing.",
-    ),
-    "baseline": _Command(
-        "barograph_server.cli.baseline",
-        "baseline_app",
-        "Show baselines, and create new ones from production data.",
-    ),
-    "reference": _Command(
-        "barograph_server.cli.reference",
-        "reference_app",
-        "List the periods that performance can be compared with, and choose one.",
-    ),
+    "baseline": _Command("Decide", "Show baselines, and create new ones from production data."),
+    "reference": _Command("Decide", "List the periods that performance can be compared with, and choose one."),
     "shadow": _Command(
-        "barograph_server.cli.shadow",
-        "shadow_app",
-        "Show the state of a candidate, write a report, and export or verify evidence for its promotion.",
+        "Decide", "Show the state of a candidate, write a report, and export or verify evidence for its promotion."
     ),
     "promote": _Command(
-        "barograph_server.cli.promote",
-        "promote_command",
-        "Decide whether a candidate may replace the primary, from all pairs so far.",
-        exit_failed=EXIT_UNDECIDED,
+        "Decide", "Decide whether a candidate may replace the primary, from all pairs so far.", EXIT_UNDECIDED
     ),
-    "prompts": _Command(
-        "barograph_server.cli.prompts",
-        "prompts_app",
-        "Register prompts of language models, and decide which version serves.",
+    "distribution": _Command(
+        "Investigate",
+        "Show the distribution of a field in any range of the past: quantiles, shares, and PSI against training.",
     ),
+    "skew": _Command(
+        "Investigate",
+        "Compare served features with those that training computes, and explain differences.",
+        EXIT_UNREADABLE,
+    ),
+    "changes": _Command("Investigate", "Report changes, list them, and rank them as causes of major verdicts."),
+    "lineage": _Command(
+        "Investigate", "Show which sources feed the fields of a model, and who consumes what it produces."
+    ),
+    "loops": _Command(
+        "Investigate",
+        "Show whether a model's outputs change its later inputs, from predictions with randomised outputs.",
+        EXIT_UNDECIDED,
+    ),
+    "query": _Command("Investigate", "Run a read-only query in ClickHouse."),
+    "prompts": _Command("Language models", "Register prompts of language models, and decide which version serves."),
+    "codebook": _Command("Language models", "Train, show and name codebooks, which assign topics to prompts."),
     "evaluations": _Command(
-        "barograph_server.cli.evaluations",
-        "evaluations_command",
-        "Show how many answers are faulty, by checks and judges, corrected by the labels of people.",
+        "Language models", "Show how many answers are faulty, by checks and judges, corrected by the labels of people."
     ),
     "judges": _Command(
-        "barograph_server.cli.judges",
-        "judges_app",
+        "Language models",
         "Judge anchors, which are answers with known classes, and see whether a judge has drifted.",
-        exit_failed=EXIT_UNDECIDED,
+        EXIT_UNDECIDED,
     ),
     "review": _Command(
-        "barograph_server.cli.review",
-        "review_app",
+        "Language models",
         "Label answers of a language model on a local page or in files, and see how far reviewers agree.",
     ),
     "eval": _Command(
-        "barograph_server.cli.eval",
-        "eval_app",
+        "Language models",
         "Run evaluation suites on versions of models and prompts, and hold back those that are worse.",
-        exit_failed=EXIT_UNDECIDED,
+        EXIT_UNDECIDED,
     ),
-    "consumers": _Command(
-        "barograph_server.cli.consumers",
-        "consumers_command",
-        "Show who reads topics, tables and dashboards, and who of them no contract declares.",
-    ),
-    "lineage": _Command(
-        "barograph_server.cli.lineage",
-        "lineage_command",
-        "Show which sources feed the fields of a model, and who consumes what it produces.",
-    ),
-    "changes": _Command(
-        "barograph_server.cli.changes",
-        "changes_app",
-        "Report changes, list them, and rank them as causes of major verdicts.",
-    ),
-    "debt": _Command(
-        "barograph_server.cli.debt",
-        "debt_command",
-        "Show versions, arms, slices and fields to delete, and features with unclear origin.",
-    ),
-    "codebook": _Command(
-        "barograph_server.cli.codebook",
-        "codebook_app",
-        "Train, show and name codebooks, which assign topics to prompts.",
-    ),
-    "run": _Command("barograph_server.cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
-    "dev": _Command(
-        "barograph_server.cli.dev",
-        "dev_command",
-        "Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.",
-    ),
-    "status": _Command(
-        "barograph_server.cli.status",
-        "status_command",
-        "Show the state of models and processors, and open incidents.",
-    ),
-    "report": _Command(
-        "barograph_server.cli.report",
-        "report_command",
-        "Write one week of a model as one page: its health, the four signals, incidents, changes and drills.",
-    ),
+    "run": _Command("Operate", "Run one processor until SIGTERM or Ctrl-C."),
     "doctor": _Command(
-        "barograph_server.cli.doctor",
-        "doctor_command",
+        "Operate",
         "Check Kafka, topics, ClickHouse, contracts, events, clocks and Grafana, and say how to fix problems.",
     ),
-    "demo": _Command(
-        "barograph_server.cli.demo",
-        "demo_command",
-        "Replay five months of real flights on this machine and report what changed.",
+    "dead-letters": _Command("Operate", "Show, replay or drop dead-lettered events."),
+    "rebuild": _Command("Operate", "Recount panes and verdicts of the past, replace them, and show the changes."),
+    "consumers": _Command(
+        "Operate", "Show who reads topics, tables and dashboards, and who of them no contract declares."
     ),
-    "simulate": _Command(
-        "barograph_server.cli.simulate",
-        "simulate_command",
-        "Replay recorded history through the alert rules, or evaluate them continuously.",
-    ),
-    "backtest": _Command(
-        "barograph_server.cli.backtest",
-        "backtest_command",
-        "Compare an alert rule with a changed version over history.",
-    ),
-    "detectability": _Command(
-        "barograph_server.cli.detectability",
-        "detectability_command",
-        "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
-    ),
-    "loops": _Command(
-        "barograph_server.cli.loops",
-        "loops_command",
-        "Show whether a model's outputs change its later inputs, from predictions with randomised outputs.",
-        exit_failed=EXIT_UNDECIDED,
-    ),
-    "drill": _Command(
-        "barograph_server.cli.drill",
-        "drill_app",
-        "Inject faults into recorded events, and check that alerts fire and serving falls back.",
-    ),
-    "distribution": _Command(
-        "barograph_server.cli.distribution",
-        "distribution_command",
-        "Show the distribution of a field in any range of the past: quantiles, shares, and PSI against training.",
-    ),
-    "dead-letters": _Command(
-        "barograph_server.cli.dead_letters",
-        "dead_letters_app",
-        "Show, replay or drop dead-lettered events.",
-    ),
-    "rebuild": _Command(
-        "barograph_server.cli.rebuild",
-        "rebuild_command",
-        "Recount panes and verdicts of the past, replace them, and show the changes.",
-    ),
-    "query": _Command("barograph_server.cli.query", "query_command", "Run a read-only query in ClickHouse."),
+    "debt": _Command("Operate", "Show versions, arms, slices and fields to delete, and features with unclear origin."),
 }
+_MODULES = {"plan": "apply"}
+"""The modules of commands whose module has another name."""
 
 
 class LazyGroup(TyperGroup):
@@ -215,19 +126,12 @@ class LazyGroup(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         for name, entry in COMMANDS.items():
-            self.add_command(TyperCommand(name, help=entry.summary), name)
+            self.add_command(TyperCommand(name, help=entry.summary, rich_help_panel=entry.task), name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that is called."""
         if args and args[0] in self.commands:
-            entry = COMMANDS[args[0]]
-            function = getattr(importlib.import_module(entry.module), entry.function)
-            if isinstance(function, typer.Typer):
-                single = function
-            else:
-                single = typer.Typer(add_completion=False)
-                single.command(args[0], help=help_text(function))(function)
-            self.add_command(typer.main.get_command(single), args[0])
+            self.add_command(import_command(args[0]), args[0])
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -241,12 +145,39 @@ class LazyGroup(TyperGroup):
             raise
 
 
+def import_command(name: str) -> Any:
+    """Return a command of the list, or the group of its subcommands."""
+    from barograph_server.cli.options import CommandGroup, expand, help_text
+
+    identifier = name.replace("-", "_")
+    module = importlib.import_module(f"barograph_server.cli.{_MODULES.get(name, identifier)}")
+    group = getattr(module, f"{identifier}_app", None)
+    if not isinstance(group, CommandGroup):
+        function = getattr(module, f"{identifier}_command")
+        group = typer.Typer(add_completion=False)
+        group.command(name, help=help_text(function))(expand(function))
+    command = typer.main.get_command(group)
+    command.help = command.help or COMMANDS[name].summary
+    return command
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version
+
+        print(f"barograph {version('barograph-server')}")
+        raise typer.Exit
+
+
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()
 def barograph(
     debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error; any position.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Monitor machine-learning models in production: drift with confidence intervals, from Kafka to ClickHouse."""
 

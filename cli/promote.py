@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption
+from barograph_server.cli.options import Candidate, Connection, Model, Opt, Output
 from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
 from barograph_server.rollouts.arm import ArmEvaluation
 from barograph_server.rollouts.decide import decide
@@ -78,25 +78,18 @@ def print_arm_decision(terminal: Terminal, evaluation: ArmEvaluation) -> None:
 
 
 def promote_command(
-    model: ModelOption,
-    candidate: CandidateOption = None,
-    arm: Annotated[
-        str | None,
-        typer.Option(metavar="ARM", help="Decide about this arm of an A/B test instead.", show_default=False),
-    ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What a promotion needs beyond the decision (YAML).", show_default=False),
-    ] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    output: Output,
+    connection: Connection,
+    model: Model,
+    candidate: Candidate = None,
+    arm: Annotated[str | None, Opt("Decide about this arm of an A/B test instead.", "ARM")] = None,
+    policy: Annotated[Path | None, Opt("What a promotion needs beyond the decision (YAML).", "FILE")] = None,
 ) -> None:
     """Decide whether a candidate may replace the primary, from all pairs so far.
 
-    The contract's section `shadow` names the candidate, the primary, and how much worse the candidate may be by
-    each criterion. The decision may be looked at every day without more errors than stated. If the primary was the
-    candidate before and the version that it replaced is now its shadow, the decision is about the primary: keep it or
-    roll back. With --arm, an arm of an A/B test is compared with the control, by the margins of the section `arms`.
+    The contract's section `shadow` names the candidate, the primary, and how much worse the candidate may be by each
+    criterion. After a promotion the decision is about the new primary: keep it or roll back. With --arm, an arm of an
+    A/B test is compared with the control, by the margins of the section `arms`. You may look every day.
 
     Exits with 0 (promote, keep), 1 (hold, roll back), 2 (insufficient: too few days, or not yet decided) or 3 (error).
 
@@ -108,16 +101,13 @@ def promote_command(
     codes = {Outcome.promote: EXIT_OK, Outcome.hold: EXIT_HOLD, Outcome.insufficient: EXIT_INSUFFICIENT}
     terminal = Terminal()
     if arm is not None:
-        evaluated = decide(model, candidate=candidate, arm=arm, policy=policy, settings=config)
-        if as_json:
-            terminal.json(arm_decision_json(evaluated))
-        else:
-            print_arm_decision(terminal, evaluated)
+        evaluated = decide(model, candidate=candidate, arm=arm, policy=policy, settings=connection.config)
+        output.show(evaluated, print_arm_decision, values=arm_decision_json)
         raise typer.Exit(codes[evaluated.decision.outcome])
-    decision = decide(model, candidate=candidate, policy=policy, settings=config)
+    decision = decide(model, candidate=candidate, policy=policy, settings=connection.config)
     evaluation, outcome = decision.evaluation, decision.outcome
     decided = evaluation.decision.outcome
-    if as_json:
+    if output.is_json:
         of_policy = {
             "outcome": outcome.value,
             "decision": {"outcome": decided.value},

@@ -6,77 +6,78 @@ import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import msgspec
-import typer
 from barograph.prompts.catalogue import PromptCatalogue
-from barograph.prompts.content import PromptContent
+from barograph.prompts.content import PRODUCTION, PromptContent
+from barograph.prompts.prompt import parse_prompt_id
 from barograph.prompts.records import PromptLabel, PromptVersion
 
-from barograph_server.cli.options import ConfigOption, JsonOption, help_text
-from barograph_server.streams.prompts.changes import variable_warnings
+from barograph_server.cli.options import Arg, Author, CommandGroup, Connection, ListOutput, Opt, Output, require_reason
+from barograph_server.streams.prompts.changes import (
+    find_version,
+    move_label,
+    register_versions,
+    require_name,
+    require_version,
+    roll_back,
+    variable_warnings,
+)
 from barograph_server.streams.prompts.registry_change import RegistryOutcome
-from barograph_server.terminal import AlignedTable, Terminal, plural, utc_second
+from barograph_server.terminal import TableColumn, Terminal, picked, plain, plural, utc_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from barograph_server.streams.prompts.changes import Author, Draft
+    from barograph_server.streams.prompts.changes import Author as ChangeAuthor
+    from barograph_server.streams.prompts.changes import Draft
 
 SHOWN_HASH_CHARS = 12
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 """Styles of the lines of a unified diff, by their first character."""
 
 
-def list_json(catalogue: PromptCatalogue) -> list[dict[str, Any]]:
-    """Describe all prompts as JSON."""
+class PromptSummary(NamedTuple):
+    """One prompt of the list."""
+
+    name: str
+    versions: tuple[int, ...]
+    latest: int
+    registered_at: str
+    labels: dict[str, int]
+    owner: str
+
+
+PROMPTS = (
+    TableColumn("name", "prompt"),
+    TableColumn("versions", format=lambda versions: str(len(versions)), is_number=True),
+    TableColumn("latest", format="d"),
+    TableColumn("registered_at", "registered"),
+    TableColumn("labels", format=lambda labels: ", ".join(f"{each} → {labels[each]}" for each in labels) or "–"),
+    TableColumn("owner", format=lambda owner: owner or "–"),
+)
+
+
+def summarize(catalogue: PromptCatalogue) -> list[PromptSummary]:
+    """Return a summary of each prompt."""
     result = []
     for name in catalogue.names:
         versions = catalogue.versions(name)
-        latest = _version(catalogue, name, versions[-1])
+        latest = catalogue.version(name, versions[-1])
+        assert latest is not None
         labels = {label: change.version for label, change in sorted(catalogue.labels(name).items())}
-        result.append(
-            {
-                "name": name,
-                "latest": latest.version,
-                "versions": list(versions),
-                "labels": labels,
-                "owner": latest.content.owner,
-                "registered_at": utc_second(latest.registered_at_ms / 1000),
-            }
-        )
+        registered_at = utc_second(latest.registered_at_ms / 1000)
+        result.append(PromptSummary(name, versions, latest.version, registered_at, labels, latest.content.owner))
     return result
 
 
-def print_list(terminal: Terminal, catalogue: PromptCatalogue) -> None:
-    """Print a line for each prompt."""
-    rows = list_json(catalogue)
-    if not rows:
-        terminal.line("No prompt is registered: `barograph prompts register PATH` registers prompt files.")
-        return
-    table = AlignedTable(
-        "prompt", "versions", "latest", "registered", "labels", "owner", numbers=("versions", "latest")
-    )
-    for row in rows:
-        labels = ", ".join(f"{label} → {version}" for label, version in row["labels"].items()) or "–"
-        counts = str(len(row["versions"])), str(row["latest"])
-        table.row(row["name"], *counts, row["registered_at"], labels, row["owner"] or "–")
-    terminal.table(table)
-
-
-def version_json(catalogue: PromptCatalogue, record: PromptVersion) -> dict[str, Any]:
-    """Describe one version as JSON."""
-    content: dict[str, Any] = msgspec.to_builtins(record.content)
+def version_values(catalogue: PromptCatalogue, record: PromptVersion) -> dict[str, Any]:
+    """Return what programs read of one version."""
     return {
         "id": f"{record.name}@{record.version}",
-        **content,
-        "version": record.version,
-        "content_hash": record.content_hash,
+        **plain(record.content),
+        **picked(record, "version", "content_hash", "origin", "registered_by", "registered_at_ms"),
         "labels": [each.label for each in _labels_of(catalogue, record)],
-        "origin": record.origin,
-        "registered_by": record.registered_by,
-        "registered_at": utc_second(record.registered_at_ms / 1000),
     }
 
 
@@ -186,41 +187,20 @@ def _origin(record: PromptVersion) -> str:
     ]
 
 
-def _version(catalogue: PromptCatalogue, name: str, version: int) -> PromptVersion:
-    record = catalogue.version(name, version)
-    assert record is not None
-    return record
+prompts_app = CommandGroup()
+
+_Name = Annotated[str, Arg("Name of the prompt.", "NAME")]
 
 
-prompts_app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the prompt.", show_default=False)]
-_By = Annotated[
-    str | None,
-    typer.Option(
-        "--by", metavar="NAME", help="Who makes the change. Default: the user of this machine.", show_default=False
-    ),
-]
-_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; stored.", show_default=False)]
-
-
-@prompts_app.callback()
-def prompts_group() -> None:
-    """Register prompts of language models, and decide which version serves."""
-
-
+@prompts_app.add("register")
 def register_command(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Prompt files, or folders with prompt files.", show_default=False),
-    ],
+    connection: Connection,
+    paths: Annotated[tuple[Path, ...], Arg("Prompt files, or folders with prompt files.", "PATH...")],
     from_: Annotated[
-        Literal["mlflow", "langfuse"] | None,
-        typer.Option("--from", help="Read exports of this registry instead of prompt files.", show_default=False),
+        Literal["mlflow", "langfuse"] | None, Opt("Read exports of this registry instead of prompt files.")
     ] = None,
-    by: _By = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the files without a connection.")] = False,
-    config: ConfigOption = None,
+    author: Author = None,
+    dry_run: Annotated[bool, Opt("Check the files without a connection.")] = False,
 ) -> None:
     """Register prompt files: each new content becomes a version. Unchanged files change nothing.
 
@@ -228,14 +208,12 @@ def register_command(
 
     Examples:
         barograph prompts register prompts/
-        barograph prompts register prompts/answer.yaml --by ana
+        barograph prompts register prompts/answer.yaml --author ana
         barograph prompts register --from mlflow model-versions.json
     """
     from barograph_server.rollouts.prompts.exports import read_export
     from barograph_server.rollouts.prompts.files import read_prompt_files
     from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
-    from barograph_server.settings import load_settings
-    from barograph_server.streams.prompts.changes import register_versions
 
     terminal = Terminal()
     drafts: list[Draft] = []
@@ -253,15 +231,14 @@ def register_command(
         terminal.changes(notes)
         terminal.line(f"{plural(len(drafts), 'prompt')} can be registered.")
         return
-    settings = load_settings(config)
     known: list[PromptVersion] = []
 
-    def plan(catalogue: PromptCatalogue, author: Author) -> list[PromptVersion]:
-        added, unchanged = register_versions(catalogue, drafts, author)
+    def plan(catalogue: PromptCatalogue, by: ChangeAuthor) -> list[PromptVersion]:
+        added, unchanged = register_versions(catalogue, drafts, by)
         known.extend(unchanged)
         return added
 
-    outcome = change_registry(settings, plan, by)
+    outcome = change_registry(connection.settings(), plan, author)
     terminal.changes([*warning_lines(outcome), *notes])
     terminal.changes(f"+ {record.name}@{record.version}" for record in outcome.records)
     terminal.lines(f"  {record.name}@{record.version} is unchanged" for record in known)
@@ -275,51 +252,38 @@ def register_command(
     raise_failure(outcome)
 
 
-def list_command(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+@prompts_app.add("list")
+def list_command(output: ListOutput, connection: Connection) -> None:
     """List the prompts with their versions and labels.
 
     Examples:
         barograph prompts list
-        barograph prompts list --json | jq '.[].labels.production'
+        barograph prompts list --format json | jq '.[].labels.production'
     """
     from barograph_server.rollouts.prompts.registry import read_registry
-    from barograph_server.settings import load_settings
 
-    state = read_registry(load_settings(config, needs=("kafka",)))
+    state = read_registry(connection.settings("kafka"))
     Terminal(stderr=True).lines(state.warnings)
-    if as_json:
-        Terminal().json(list_json(state.catalogue))
-    else:
-        print_list(Terminal(), state.catalogue)
+    empty = "No prompt is registered: `barograph prompts register PATH` registers prompt files."
+    output.show(summarize(state.catalogue), PROMPTS, empty=empty)
 
 
+@prompts_app.add("show")
 def show_command(
-    prompt: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME[@VERSION]",
-            help="A prompt. Without a version: the one in production, or the latest.",
-            show_default=False,
-        ),
-    ],
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    output: Output,
+    connection: Connection,
+    prompt: Annotated[str, Arg("A prompt. Without a version: the one in production, or the latest.", "NAME[@VERSION]")],
 ) -> None:
     """Show one version: template, variables, settings of the model, labels.
 
     Examples:
         barograph prompts show answer
-        barograph prompts show answer@7 --json
+        barograph prompts show answer@7 --format json
     """
-    from barograph.prompts.content import PRODUCTION
-    from barograph.prompts.prompt import parse_prompt_id
-
     from barograph_server.rollouts.prompts.registry import read_registry
-    from barograph_server.settings import load_settings
-    from barograph_server.streams.prompts.changes import require_name, require_version
 
     name, version = parse_prompt_id(prompt)
-    state = read_registry(load_settings(config, needs=("kafka",)))
+    state = read_registry(connection.settings("kafka"))
     Terminal(stderr=True).lines(state.warnings)
     catalogue = state.catalogue
     require_name(catalogue, name)
@@ -327,17 +291,15 @@ def show_command(
         production = catalogue.label(name, PRODUCTION)
         version = catalogue.versions(name)[-1] if production is None else production.version
     record = require_version(catalogue, name, version)
-    if as_json:
-        Terminal().json(version_json(catalogue, record))
-    else:
-        print_version(Terminal(), catalogue, record)
+    output.show(catalogue, print_version, record, values=version_values)
 
 
+@prompts_app.add("diff")
 def diff_command(
+    connection: Connection,
     name: _Name,
-    before: Annotated[str, typer.Argument(metavar="A", help="A version or a label.", show_default=False)],
-    after: Annotated[str, typer.Argument(metavar="B", help="A version or a label.", show_default=False)],
-    config: ConfigOption = None,
+    before: Annotated[str, Arg("A version or a label.", "A")],
+    after: Annotated[str, Arg("A version or a label.", "B")],
 ) -> None:
     """Compare two versions: template, variables and settings of the model, as a unified diff.
 
@@ -346,57 +308,46 @@ def diff_command(
         barograph prompts diff answer production candidate
     """
     from barograph_server.rollouts.prompts.registry import read_registry
-    from barograph_server.settings import load_settings
-    from barograph_server.streams.prompts.changes import find_version
 
-    catalogue = read_registry(load_settings(config, needs=("kafka",))).catalogue
+    catalogue = read_registry(connection.settings("kafka")).catalogue
     print_diff(Terminal(), find_version(catalogue, name, before), find_version(catalogue, name, after))
 
 
+@prompts_app.add("label")
 def label_command(
+    connection: Connection,
     name: _Name,
-    version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="The version.", show_default=False)],
-    label: Annotated[
-        str, typer.Argument(metavar="LABEL", help="The label, such as production or candidate.", show_default=False)
-    ],
-    reason: _Reason,
-    by: _By = None,
-    config: ConfigOption = None,
+    version: Annotated[int, Arg("The version.", "VERSION", min=1)],
+    label: Annotated[str, Arg("The label, such as production or candidate.", "LABEL")],
+    reason: Annotated[str, Opt("Why; stored.", "TEXT")],
+    author: Author = None,
 ) -> None:
     """Make a label point to a version. Clients use it at once.
 
     Examples:
         barograph prompts label answer 8 candidate --reason "shorter answers"
-        barograph prompts label answer 8 production --reason "candidate was better" --by ana
+        barograph prompts label answer 8 production --reason "candidate was better" --author ana
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.streams.prompts.changes import move_label
-
-    if not reason.strip():
-        raise CommandError("--reason is empty: state the reason for later readers of the log.")
+    why = require_reason(reason, "the log")
     _change_label(
-        lambda catalogue, author: move_label(catalogue, name, label, version, author, " ".join(reason.split())),
+        lambda catalogue, by: move_label(catalogue, name, label, version, by, why),
         lambda catalogue: f"{name}:{label} points to {version} already",
-        by,
-        config,
+        author,
+        connection,
     )
 
 
+@prompts_app.add("rollback")
 def rollback_command(
+    connection: Connection,
     name: _Name,
-    label: Annotated[str, typer.Option("--label", help="The label.")] = "production",
+    label: Annotated[str, Opt("The label.")] = "production",
     to: Annotated[
         str | None,
-        typer.Option(
-            "--to",
-            metavar="VERSION",
-            help="The version to return to, or a label that points to it. Default: the one that had the label before.",
-            show_default=False,
-        ),
+        Opt("The version, or a label that points to it. Default: the one that had the label before.", "VERSION"),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; stored.")] = "",
-    by: _By = None,
-    config: ConfigOption = None,
+    reason: Annotated[str, Opt("Why; stored.", "TEXT")] = "",
+    author: Author = None,
 ) -> None:
     """Make a label point to the version that had it before. Clients use that version at once, without a deployment.
 
@@ -407,11 +358,10 @@ def rollback_command(
         barograph prompts rollback answer --to 5
         barograph prompts rollback answer --label candidate --to production --reason "more errors"
     """
-    from barograph_server.streams.prompts.changes import find_version, roll_back
 
-    def plan(catalogue: PromptCatalogue, author: Author) -> PromptLabel | None:
+    def plan(catalogue: PromptCatalogue, by: ChangeAuthor) -> PromptLabel | None:
         version = None if to is None else find_version(catalogue, name, to).version
-        return roll_back(catalogue, name, label, version, author, " ".join(reason.split()))
+        return roll_back(catalogue, name, label, version, by, " ".join(reason.split()))
 
     def unchanged(catalogue: PromptCatalogue) -> str:
         current = catalogue.label(name, label)
@@ -423,20 +373,14 @@ def rollback_command(
             f"{utc_second(current.changed_at_ms / 1000)} already; to return further, name the version with --to"
         )
 
-    _change_label(
-        plan,
-        unchanged,
-        by,
-        config,
-    )
+    _change_label(plan, unchanged, author, connection)
 
 
+@prompts_app.add("compare")
 def compare_command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Model whose arms serve versions of a prompt.", show_default=False)
-    ],
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    output: Output,
+    connection: Connection,
+    model: Annotated[str, Opt("Model whose arms serve versions of a prompt.", "NAME")],
 ) -> None:
     """Show how the arms of a model compare with the control, as of the last hour with both.
 
@@ -444,42 +388,36 @@ def compare_command(
     ClickHouse only.
 
     Examples:
-        barograph prompts compare support-bot
-        barograph prompts compare support-bot --json | jq '.comparisons[] | select(.outcome == "harm")'
+        barograph prompts compare --model support-bot
+        barograph prompts compare --model support-bot --format json | jq '.comparisons[] | select(.outcome == "harm")'
     """
     from barograph_server.rollouts.prompts.comparisons import comparisons_json, print_comparisons, read_comparisons
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
 
-    with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
+    with connection.warehouse() as client:
         comparisons = read_comparisons(client, model)
-    if as_json:
-        Terminal().json(comparisons_json(comparisons))
-    else:
-        print_comparisons(Terminal(), comparisons)
+    output.show(comparisons, print_comparisons, values=comparisons_json)
 
 
 def _change_label(
-    plan: Callable[[PromptCatalogue, Author], PromptLabel | None],
+    plan: Callable[[PromptCatalogue, ChangeAuthor], PromptLabel | None],
     unchanged: Callable[[PromptCatalogue], str],
-    by: str | None,
-    config: Path | None,
+    author: str | None,
+    connection: Connection,
 ) -> None:
     """Change a label, and print what changed.
 
     Args:
         plan: returns the change; None if there is none.
         unchanged: says why there is none.
-        by: who makes the change; None for the user of the operating system.
+        author: who makes the change; None for the user of the operating system.
     """
     from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
-    from barograph_server.settings import load_settings
 
-    def records(catalogue: PromptCatalogue, author: Author) -> list[PromptLabel]:
-        change = plan(catalogue, author)
+    def records(catalogue: PromptCatalogue, by: ChangeAuthor) -> list[PromptLabel]:
+        change = plan(catalogue, by)
         return [] if change is None else [change]
 
-    outcome = change_registry(load_settings(config), records, by)
+    outcome = change_registry(connection.settings(), records, author)
     terminal = Terminal()
     terminal.changes(warning_lines(outcome))
     if not outcome.records:
@@ -487,15 +425,3 @@ def _change_label(
     print_label_changes(terminal, outcome)
     print_stored(terminal, outcome)
     raise_failure(outcome)
-
-
-for _command, _function in (
-    ("register", register_command),
-    ("list", list_command),
-    ("show", show_command),
-    ("diff", diff_command),
-    ("label", label_command),
-    ("rollback", rollback_command),
-    ("compare", compare_command),
-):
-    prompts_app.command(_command, help=help_text(_function))(_function)

@@ -8,10 +8,9 @@ import shutil
 import sys
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from barograph_server.cli.options import ConfigOption
+from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.errors import CommandError
+from barograph_server.terminal import AlignedTable, Terminal, significant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +40,9 @@ _FORMATS: dict[OutputFormat, tuple[str, dict[str, str | int]]] = {
 
 
 def query_command(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="The query, without FORMAT.", show_default=False)],
-    form: Annotated[OutputFormat, typer.Option("--format", help="Output format.")] = "table",
-    config: ConfigOption = None,
+    connection: Connection,
+    sql: Annotated[str, Arg("The query, without FORMAT.", "SQL")],
+    format: Annotated[OutputFormat, Opt("Output format.")] = "table",
 ) -> None:
     """Run a read-only query in ClickHouse.
 
@@ -56,14 +55,12 @@ def query_command(
         barograph query "SELECT field, window_end, psi, level FROM latest_drift WHERE level = 'major' LIMIT 20"
         barograph query "SELECT * FROM all_volume WHERE slice = 'all'" --format csv > volume.csv
     """
-    from barograph_server.settings import load_settings
-
-    if form == "arrow" and sys.stdout.isatty():
+    if format == "arrow" and sys.stdout.isatty():
         raise CommandError("Arrow is a binary format: redirect it to a file with > answer.arrow, or pipe it.")
-    settings = load_settings(config, needs=("clickhouse",))
-    format_name, options = _FORMATS[form]
+    settings = connection.settings("clickhouse")
+    format_name, options = _FORMATS[format]
     with _run(settings.warehouse, sql, format_name, {**LIMITS, **options}) as answer:
-        if form == "table":
+        if format == "table":
             _print_table(json.load(answer))
         else:
             shutil.copyfileobj(answer, sys.stdout.buffer)
@@ -111,8 +108,6 @@ def _shorten(text: str, format_name: str, code: int | None) -> str:
 
 
 def _print_table(answer: Mapping[str, Any]) -> None:
-    from barograph_server.terminal import AlignedTable, Terminal
-
     terminal = Terminal()
     numbers = [c["name"] for c in answer["meta"] if any(t in c["type"] for t in ("Int", "Float", "Decimal"))]
     table = AlignedTable(*(column["name"] for column in answer["meta"]), numbers=numbers)
@@ -124,8 +119,6 @@ def _print_table(answer: Mapping[str, Any]) -> None:
 
 
 def _cell(value: object) -> str:
-    from barograph_server.terminal import significant
-
     if value is None:
         return ""
     if isinstance(value, str):

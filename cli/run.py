@@ -6,58 +6,37 @@ from typing import Annotated, Literal
 
 import typer
 
-from barograph_server.cli.options import ConfigOption
+from barograph_server.cli.options import Arg, Connection, Opt
+from barograph_server.errors import CommandError
 
 ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 ClockName = Literal["live", "replay"]
 
 
 def run_command(
-    kind: Annotated[ProcessorKind, typer.Argument(help="Kind of processor.", show_default=False)],
+    connection: Connection,
+    kind: Annotated[ProcessorKind, Arg("Kind of processor.")],
     instance: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Its name: stable over restarts, and unique among running processors of the kind. By default the "
-            "setting `instance`, else the host's name.",
-            show_default=False,
-        ),
+        Opt("Its stable name, unique in its kind. By default the setting `instance`, else the host's name.", "NAME"),
     ] = None,
     clock: Annotated[
-        ClockName | None,
-        typer.Option(
-            help="`live`: partitions without events count as read up to now; `replay`: only events and end markers "
-            "advance time. By default the setting `clock`, else live.",
-            show_default=False,
-        ),
+        ClockName | None, Opt("`replay`: only events and end markers advance time. By default the setting `clock`.")
     ] = None,
-    send: Annotated[
-        bool,
-        typer.Option(
-            "--send", help="Guard: send notifications to the contact points of the settings, without Grafana."
-        ),
-    ] = False,
-    config: ConfigOption = None,
+    send: Annotated[bool, Opt("Guard: send notifications to the contact points of the settings.")] = False,
 ) -> None:
     """Run one processor until SIGTERM or Ctrl-C.
 
     Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
-    labels and predictions to performance; it needs only ClickHouse. Guard: verdicts to the state of each model, which
-    serving systems follow. Otlp: spans of language models, which applications send over HTTP, to events. Scrape:
-    metrics of inference servers to ClickHouse; it needs no Kafka. Evaluator: answers of language models to evaluations,
-    by the checks and judges of contracts. Exits with 0 when stopped by a signal and with 1
-    after an unrecoverable error; let your supervisor restart it.
+    labels and predictions to performance. Guard: verdicts to the state of each model. Otlp: spans of language models to
+    events. Scrape: metrics of inference servers. Evaluator: answers of language models to evaluations. Exits with 0
+    when stopped by a signal and with 1 after an unrecoverable error; let your supervisor restart it.
 
     Examples:
         barograph run sketcher --instance sketcher-1
         barograph run monitor --clock replay
     """
-    from barograph_server.errors import CommandError
-    from barograph_server.settings import BOTH, Server, load_settings
-    from barograph_server.streams import run
-
-    needs: tuple[Server, ...] = ("clickhouse",) if kind in ("scorer", "scrape") else BOTH
-    loaded = load_settings(config, needs=needs)
+    loaded = connection.settings("clickhouse") if kind in ("scorer", "scrape") else connection.settings()
     settings = loaded.processor(instance=instance, clock=clock)
     if kind == "guard":
         from barograph_server.alerts.guard.run import run_guard
@@ -77,5 +56,7 @@ def run_command(
         raise typer.Exit(run_scrape(settings, loaded.scrape))
     if send:
         raise CommandError("--send is an option of the guard; remove it.")
+    from barograph_server.streams import run
+
     code: int = getattr(run, f"run_{kind}")(settings)
     raise typer.Exit(code)

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption, help_text
+from barograph_server.cli.options import Arg, Candidate, CommandGroup, Connection, Model, Opt, Output
+from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE, CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.decision_json import decision_json
 from barograph_server.rollouts.decision_text import criteria_table, decision_line, pair_lines, title
 from barograph_server.rollouts.evidence.bundle import EvidenceBundle
 from barograph_server.rollouts.projected_cost import projected_cost
 from barograph_server.sketches.rollout.noise_floor import noise_floor
-from barograph_server.terminal import Terminal, iso_utc, plural, utc_minute
+from barograph_server.terminal import Terminal, iso_utc, picked, plural, utc_minute
 from barograph_server.warehouse.rollouts.pair_histograms import LATENCY_RANKS, PairHistograms
 
 
-def status_json(evaluation: CandidateEvaluation, histograms: PairHistograms) -> dict[str, Any]:
-    """Make the values of the JSON output of `status`."""
+def status_values(evaluation: CandidateEvaluation, histograms: PairHistograms) -> dict[str, Any]:
+    """Return what programs read of the state of a candidate."""
     test, whole = evaluation.test, evaluation.whole
-    cost = projected_cost(test.shadow, whole, test.contract.raw_share)
-    floor = noise_floor(whole)
     return decision_json(evaluation) | {
         "days": len(whole.days),
         "days_over": int(whole.ended.sum()),
         "days_mature": int((whole.ended & whole.mature).sum()),
         "paired_until": iso_utc(evaluation.newest_end_s),
-        "cost_per_day": asdict(cost) if cost is not None else None,
-        "disagreement": asdict(floor) if floor is not None else None,
-        "rank_correlation": histograms.correlation,
+        "cost_per_day": projected_cost(test.shadow, whole, test.contract.raw_share),
+        "disagreement": noise_floor(whole),
         "latency_ranks": LATENCY_RANKS,
-        "latency_by_hour": [asdict(each) for each in histograms.hours],
-        "errors": {"primary": histograms.errors_primary, "candidate": histograms.errors_candidate},
+        **picked(histograms, "correlation", "hours", "errors_primary", "errors_candidate"),
     }
 
 
@@ -82,39 +78,32 @@ def print_export(terminal: Terminal, path: Path, bundle: EvidenceBundle) -> None
     terminal.line(f"digest {bundle.digest}")
 
 
-shadow_app = typer.Typer(add_completion=False, no_args_is_help=True)
+shadow_app = CommandGroup()
 
 
-@shadow_app.callback()
-def shadow_group() -> None:
-    """Show the state of a candidate, write a report, and export or verify evidence for its promotion."""
-
-
-def status_command(
-    model: ModelOption, candidate: CandidateOption = None, as_json: JsonOption = False, config: ConfigOption = None
-) -> None:
+@shadow_app.add("status")
+def status_command(output: Output, connection: Connection, model: Model, candidate: Candidate = None) -> None:
     """Show the state of a candidate: its pairs, days, criteria, and about how many days are left.
 
     Examples:
         barograph shadow status --model flight-delay
-        barograph shadow status --model flight-delay --json | jq .days_left
+        barograph shadow status --model flight-delay --format json | jq .days_left
     """
     from barograph_server.rollouts.decide import decide
 
-    decision = decide(model, candidate=candidate, with_histograms=as_json, settings=config)
+    decision = decide(model, candidate=candidate, with_histograms=output.is_json, settings=connection.config)
     if decision.histograms is not None:
-        Terminal().json(status_json(decision.evaluation, decision.histograms))
+        Terminal().json(status_values(decision.evaluation, decision.histograms))
     else:
         print_status(Terminal(), decision.evaluation)
 
 
+@shadow_app.add("report")
 def report_command(
-    model: ModelOption,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page. Default: MODEL.VERSION.shadow.html.")
-    ] = None,
-    candidate: CandidateOption = None,
-    config: ConfigOption = None,
+    connection: Connection,
+    model: Model,
+    out: Annotated[Path | None, Opt("The page. Default: MODEL.VERSION.shadow.html.", "FILE")] = None,
+    candidate: Candidate = None,
 ) -> None:
     """Write a report about a candidate as one HTML file without scripts and references to other files.
 
@@ -123,10 +112,9 @@ def report_command(
     Examples:
         barograph shadow report --model flight-delay --out shadow.html
     """
-    from barograph_server.errors import CommandError
     from barograph_server.rollouts.decide import decide
 
-    decision = decide(model, candidate=candidate, with_histograms=True, settings=config)
+    decision = decide(model, candidate=candidate, with_histograms=True, settings=connection.config)
     versions = f"{model}.{decision.evaluation.test.shadow.candidate}".replace("/", "-")
     path = Path(f"{versions}.shadow.html") if out is None else out
     try:
@@ -136,13 +124,12 @@ def report_command(
     Terminal().line(f"Wrote {path}.")
 
 
+@shadow_app.add("export")
 def export_command(
-    model: ModelOption,
-    out: Annotated[
-        Path, typer.Option(metavar="PATH", help="The bundle: an archive NAME.zip, or a folder.", show_default=False)
-    ],
-    candidate: CandidateOption = None,
-    config: ConfigOption = None,
+    connection: Connection,
+    model: Model,
+    out: Annotated[Path, Opt("The bundle: an archive NAME.zip, or a folder.", "PATH")],
+    candidate: Candidate = None,
 ) -> None:
     """Export the evidence for a decision: daily sums, decision, contract, report, and where they come from.
 
@@ -154,22 +141,18 @@ def export_command(
     """
     from barograph_server.rollouts.evidence.bundle import write_bundle
     from barograph_server.rollouts.evidence.parts import collect_evidence
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
 
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
+    with connection.warehouse() as client:
         parts = collect_evidence(client, model, candidate)
     print_export(Terminal(), out, write_bundle(out, parts))
 
 
+@shadow_app.add("verify")
 def verify_command(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The archive or folder.", show_default=False)],
-    digest: Annotated[
-        str | None, typer.Option(metavar="HEX", help="The digest that `export` printed.", show_default=False)
-    ] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+    output: Output,
+    connection: Connection,
+    bundle: Annotated[Path, Arg("The archive or folder.", "BUNDLE")],
+    digest: Annotated[str | None, Opt("The digest that `export` printed.", "HEX")] = None,
 ) -> None:
     """Check the digests of a bundle, and compute its content again from ClickHouse.
 
@@ -180,26 +163,12 @@ def verify_command(
         barograph shadow verify evidence.zip
         barograph shadow verify evidence.zip --digest 3f2a…
     """
-    from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE
     from barograph_server.rollouts.evidence.verification_text import print_verification, verification_json
     from barograph_server.rollouts.evidence.verify import verify_bundle
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
 
-    settings = load_settings(config, needs=("clickhouse",))
-    with connect(settings.warehouse) as client:
+    with connection.warehouse() as client:
         verification = verify_bundle(client, bundle, digest)
-    if as_json:
-        Terminal().json(verification_json(verification))
-    else:
-        print_verification(Terminal(), verification)
+    output.show(verification, print_verification, values=verification_json)
     if verification.differences:
         raise typer.Exit(EXIT_DIFFERS)
     raise typer.Exit(EXIT_UNVERIFIABLE if verification.obstacles else EXIT_OK)
-
-
-for _name, _function in (
-    *(("status", status_command), ("report", report_command)),
-    *(("export", export_command), ("verify", verify_command)),
-):
-    shadow_app.command(_name, help=help_text(_function))(_function)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import typer
+from barograph.contract import Contract
 
 from barograph_server.alerts.incidents import Incident
 from barograph_server.alerts.rule import Severity
-from barograph_server.alerts.simulator import Alert, Notification, Replay, Simulation, Transition
+from barograph_server.alerts.simulator import Alert, Notification, Replay, Simulation, Transition, simulate
 from barograph_server.alerts.text import words
-from barograph_server.cli.options import ConfigOption, FormatOption
+from barograph_server.cli.options import Connection, OnlyModel, Opt, Options, Output
+from barograph_server.contracts import contracts_in_force
 from barograph_server.errors import CommandError
-from barograph_server.operations.simulation.read import HistoryRange, KnownOption
-from barograph_server.terminal import AlignedTable, SafeText, Terminal, plural, utc_minute
+from barograph_server.operations.simulation.read import HistoryRange, KnownOption, resolve_history, select_rules
+from barograph_server.terminal import SafeText, TableColumn, Terminal, picked, plural, utc_minute
+from barograph_server.warehouse.client import Client, connect
 
 STATE_STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
 MAX_ALERTS = 4
@@ -27,7 +27,7 @@ MAX_ALERTS = 4
 def print_simulation(terminal: Terminal, simulation: Simulation, history: HistoryRange) -> None:
     """Print incidents, then changes of state and notifications in order of time, then a summary."""
     if simulation.incidents:
-        terminal.table(incident_table(simulation.incidents))
+        terminal.rows(simulation.incidents, INCIDENTS)
         terminal.line()
     entries: list[tuple[int, int, SafeText]] = []
     for replay in simulation.replays:
@@ -57,27 +57,17 @@ def print_simulation(terminal: Terminal, simulation: Simulation, history: Histor
         )
 
 
-def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
-    """Make the values of the JSON output."""
+def simulation_values(simulation: Simulation, history: HistoryRange) -> dict[str, Any]:
+    """Return what programs read of a simulation."""
     return {
-        "since": _iso(simulation.since),
-        "until": _iso(simulation.until),
-        "known": known,
+        **picked(simulation, "since", "until", "notifications"),
+        "known": history.known,
         "rules": [
             {
-                "rule": replay.rule.name,
-                "title": replay.rule.title,
-                "model": replay.rule.model,
-                "severity": replay.rule.severity,
-                "threshold": replay.rule.threshold,
-                "clear": replay.rule.clear,
-                "states": [
+                **picked(replay.rule, "name", "title", "model", "severity", "threshold", "clear"),
+                "transitions": [
                     {
-                        "at": _iso(change.at),
-                        "key": change.key,
-                        "from": change.before,
-                        "to": change.after,
-                        "reason": change.reason,
+                        **picked(change, "at", "key", "before", "after", "reason"),
                         "value": replay.changes[change.key].numbers(change.at)["A"],
                     }
                     for change in replay.transitions
@@ -85,57 +75,28 @@ def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
             }
             for replay in simulation.replays
         ],
-        "incidents": [incident_json(incident) for incident in simulation.incidents],
-        "notifications": [
-            {
-                "at": _iso(sent.at),
-                "contact_point": sent.point,
-                "group": dict(sent.group),
-                "firing": [alert.label_map for alert in sent.firing],
-                "resolved": [alert.label_map for alert in sent.resolved],
-                "repeat": sent.is_repeat,
-            }
-            for sent in simulation.notifications
-        ],
+        "incidents": [incident_values(incident) for incident in simulation.incidents],
         "pages_per_week": simulation.incidents_per_week("page"),
         "tickets_per_week": simulation.incidents_per_week("ticket"),
     }
 
 
-def incident_table(incidents: Sequence[Incident]) -> AlignedTable:
-    table = AlignedTable("opened", "closed", "severity", "model", "incident", "firings", numbers=("firings",))
-    for incident in incidents:
-        table.row(
-            utc_minute(incident.opened_at),
-            "still firing" if incident.end is None else utc_minute(incident.end),
-            incident.severity,
-            incident.model or "pipeline",
-            incident.title,
-            str(incident.firings),
-        )
-    return table
+INCIDENTS = (
+    TableColumn("opened_at", "opened", utc_minute),
+    TableColumn(lambda incident: "still firing" if incident.end is None else utc_minute(incident.end), "closed"),
+    TableColumn("severity"),
+    TableColumn("model", format=lambda model: model or "pipeline"),
+    TableColumn("title", "incident"),
+    TableColumn("firings", format="d"),
+)
 
 
-def incident_json(incident: Incident) -> dict[str, Any]:
-    """Make the values of one incident in JSON output."""
+def incident_values(incident: Incident) -> dict[str, Any]:
+    """Return what programs read of an incident."""
+    members = incident.members.values()
     return {
-        "model": incident.model,
-        "title": incident.title,
-        "severity": incident.severity,
-        "from": _iso(incident.opened_at),
-        "paged": None if incident.paged_at is None else _iso(incident.paged_at),
-        "to": None if incident.end is None else _iso(incident.end),
-        "instances": [
-            {
-                "rule": member.rule.name,
-                "severity": member.rule.severity,
-                "key": member.key,
-                "fired": [
-                    {"from": _iso(start), "to": None if end is None else _iso(end)} for start, end in member.periods
-                ],
-            }
-            for member in incident.members.values()
-        ],
+        **picked(incident, "model", "title", "severity", "opened_at", "paged_at", "end"),
+        "members": [picked(each, "rule.name", "rule.severity", "key", "periods") for each in members],
     }
 
 
@@ -173,72 +134,58 @@ def _alert_names(alerts: tuple[Alert, ...]) -> str:
     return ", ".join(names)
 
 
-def _iso(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()
+class History(Options, frozen=True):
+    """The history over which alert rules are replayed."""
+
+    model: OnlyModel = None
+    since: Annotated[str | None, Opt("Start: a time, or an age such as 30d.", "TIME")] = None
+    until: Annotated[str | None, Opt("End; by default the end of the history.", "TIME")] = None
+    known: Annotated[
+        KnownOption,
+        Opt("When verdicts take effect: at their own time, or at the end of their windows (replayed history)."),
+    ] = "auto"
+
+    def read(self, client: Client) -> tuple[list[Contract], HistoryRange]:
+        """Read the contracts in force, and the range."""
+        contracts = contracts_in_force(client, self.model)
+        names = [contract.model for contract in contracts]
+        return contracts, resolve_history(client, names, self.since, self.until, self.known)
 
 
 def simulate_command(
-    model: Annotated[str | None, typer.Option(help="Only this model.", show_default=False)] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start: a time, or an age such as 30d.", show_default=False)
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End; by default the end of the history.", show_default=False)
-    ] = None,
-    rule: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only rules of this name; repeatable.", show_default=False)
-    ] = None,
-    known: Annotated[
-        KnownOption,
-        typer.Option(
-            help="When a verdict takes effect: `judged` at its own time, `ended` at the end of its window (replayed "
-            "history); `auto` detects which."
-        ),
-    ] = "auto",
-    live: Annotated[
-        bool, typer.Option("--live", help="Evaluate the rules continuously and send to contact points.")
-    ] = False,
-    form: FormatOption = "table",
-    config: ConfigOption = None,
+    past: History,
+    output: Output,
+    connection: Connection,
+    rule: Annotated[tuple[str, ...], Opt("Only rules of this name; repeatable.", "NAME")] = (),
+    live: Annotated[bool, Opt("Evaluate the rules continuously and send to contact points.")] = False,
 ) -> None:
     """Replay recorded history through the alert rules, or evaluate them continuously.
 
-    Evaluates the rules of the contracts in force with their own SQL at every interval, as Grafana does: thresholds with
-    hysteresis, `for`, `keep_firing_for`, missing rows. Groups, repeats and mutes notifications as Alertmanager does.
-    Shows every change of state and every notification.
+    Evaluates the rules of the contracts in force at every interval, as Grafana does, and groups, repeats and mutes
+    notifications as Alertmanager does. Shows every change of state and every notification.
 
     With --live it evaluates the rules on the wall clock until Ctrl-C and sends to the contact points, so a laptop
-    without Grafana can page. In production Grafana does this.
+    without Grafana can page.
 
     Examples:
         barograph simulate --model flight-delay --since 90d
         barograph simulate --rule silence --since 2026-03-01 --until 2026-03-08 --format json
         barograph simulate --live
     """
-    from barograph_server.contracts import contracts_in_force
-    from barograph_server.operations.simulation.read import resolve_history, select_rules
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
-
-    settings = load_settings(config, needs=("clickhouse",))
+    settings = connection.settings("clickhouse")
     if live:
-        if since or until or form == "json":
+        if past.since or past.until or output.is_json:
             raise CommandError("--live evaluates the present: leave out --since, --until and --format.")
         from barograph_server.operations.simulation.live import run_live
         from barograph_server.signal_wait import set_on_signal
 
         stop = threading.Event()
         set_on_signal(stop)
-        run_live(settings, model, rule or [], stop)
+        run_live(settings, past.model, rule, stop)
         return
-    from barograph_server.alerts.simulator import simulate
 
     with connect(settings.warehouse) as client:
-        contracts = contracts_in_force(client, model)
-        rules = select_rules(contracts, settings.alerts, rule or [])
-        history = resolve_history(client, [contract.model for contract in contracts], since, until, known)
+        contracts, history = past.read(client)
+        rules = select_rules(contracts, settings.alerts, rule)
         simulation = simulate(client, rules, settings.alerts, history.since, history.until, history.known)
-    if form == "json":
-        Terminal().json(simulation_json(simulation, history.known))
-    else:
-        print_simulation(Terminal(), simulation, history)
+    output.show(simulation, print_simulation, history, values=simulation_values)

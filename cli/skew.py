@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from barograph_server.batch.skew.compare import FieldSkew, SkewReport
-from barograph_server.cli.options import ConfigOption, JsonOption
+from barograph_server.cli.options import Connection, Opt, Options, Output
 from barograph_server.errors import EXIT_VIOLATIONS, CommandError
 from barograph_server.sketches.skew.field import Explanation, Skew
-from barograph_server.terminal import AlignedTable, SafeText, Terminal, plural, ratio
+from barograph_server.terminal import AlignedTable, TableColumn, Terminal, picked, plural, ratio
 
 _MAX_CHARS = 40
 """Characters shown of a sample's value."""
@@ -20,48 +20,22 @@ _MIN_SHARE = 0.1
 """Smallest share of mismatches that an unconfirmed explanation must cover to be shown."""
 
 
-def report_json(report: SkewReport) -> dict[str, Any]:
-    """Make the values of the JSON output."""
-    joined = report.joined
+def report_values(report: SkewReport) -> dict[str, Any]:
+    """Return what programs read of a comparison."""
+    explained = ("kind", "detail", "is_named", "explained", "judged", "of", "share", "low")
     return {
-        "served_rows": joined.served_rows,
-        "recomputed_rows": joined.recomputed_rows,
-        "compared_rows": len(joined),
-        "only_served": joined.only_served,
-        "only_recomputed": joined.only_recomputed,
-        "repeated_recomputed": joined.repeated,
-        "fields": [_field_json(field) for field in report.fields],
-        "not_compared": {field.name: field.reason for field in report.skipped},
-    }
-
-
-def _field_json(field: FieldSkew) -> dict[str, Any]:
-    skew = field.skew
-    return {
-        "field": field.field.name,
-        "compared": skew.compared,
-        "mismatched": skew.mismatched,
-        "rate": skew.rate,
-        "rate_low": skew.low,
-        "rate_high": skew.high,
-        "kinds": list(skew.kinds),
-        "explanations": [
+        **picked(report.joined, "served_rows", "recomputed_rows", "only_served", "only_recomputed", "repeated"),
+        "compared_rows": len(report.joined),
+        "fields": [
             {
-                "kind": explanation.kind,
-                "detail": explanation.detail,
-                "named": explanation.is_named,
-                "explained": explanation.explained,
-                "judged": explanation.judged,
-                "of": explanation.of,
-                "share": explanation.share,
-                "share_low": explanation.low,
+                "field": each.field.name,
+                **picked(each.skew, "compared", "mismatched", "rate", "low", "high", "kinds", "precision"),
+                "explanations": [picked(explanation, *explained) for explanation in each.skew.explanations],
+                "samples": each.samples,
             }
-            for explanation in skew.explanations
+            for each in report.fields
         ],
-        "precision": skew.precision,
-        "samples": [
-            {"id": sample.id, "served": sample.served, "recomputed": sample.recomputed} for sample in field.samples
-        ],
+        "skipped": report.skipped,
     }
 
 
@@ -69,7 +43,7 @@ def print_report(terminal: Terminal, report: SkewReport) -> None:
     """Print the skewed fields with explanations and sample rows, then skipped fields and a summary."""
     skewed = report.skewed
     if skewed:
-        terminal.table(_skew_table(skewed))
+        terminal.rows(skewed, _SKEWED)
         for field in skewed:
             terminal.line()
             terminal.table(_sample_table(field))
@@ -81,22 +55,22 @@ def print_report(terminal: Terminal, report: SkewReport) -> None:
     terminal.line(_summary(report))
 
 
-def _skew_table(skewed: list[FieldSkew]) -> AlignedTable:
-    numbers = ("compared", "mismatched", "rate", "95% interval")
-    table = AlignedTable("field", *numbers, "kind", "explanation", numbers=numbers)
-    for field in skewed:
-        skew = field.skew
-        explanations = filter(None, (_explanation(explanation, skew) for explanation in skew.explanations))
-        table.row(
-            field.field.name,
-            f"{skew.compared:,}",
-            f"{skew.mismatched:,}",
-            ratio(skew.mismatched, skew.compared),
-            f"{100 * skew.low:.3g}–{100 * skew.high:.3g}%",
-            ", ".join(skew.kinds),
-            "; ".join(explanations) or "no known rule matches",
-        )
-    return table
+def _explanations(field: FieldSkew) -> str:
+    explanations = (_explanation(explanation, field.skew) for explanation in field.skew.explanations)
+    return "; ".join(filter(None, explanations)) or "no known rule matches"
+
+
+_SKEWED = (
+    TableColumn("field.name", "field"),
+    TableColumn("skew.compared", format=","),
+    TableColumn("skew.mismatched", format=","),
+    TableColumn(lambda field: ratio(field.skew.mismatched, field.skew.compared), "rate", is_number=True),
+    TableColumn(
+        lambda field: f"{100 * field.skew.low:.3g}–{100 * field.skew.high:.3g}%", "95% interval", is_number=True
+    ),
+    TableColumn("skew.kinds", "kind", ", ".join),
+    TableColumn(_explanations, "explanation"),
+)
 
 
 def _explanation(explanation: Explanation, skew: Skew) -> str:
@@ -137,65 +111,35 @@ def _summary(report: SkewReport) -> str:
     return text
 
 
-def skew_command(
-    served: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE", help="Served features: a file, or clickhouse:MODEL\\[@VERSION].", show_default=False
-        ),
-    ],
-    recomputed: Annotated[
-        Path, typer.Option(metavar="FILE", help="Features that training computes for the same ids.", show_default=False)
-    ],
-    contract: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The model's contract: types and personal data.", show_default=False),
-    ] = None,
+class SkewSettings(Options, frozen=True):
+    """How both sides are compared."""
+
+    contract: Annotated[Path | None, Opt("The model's contract: types and personal data.", "FILE")] = None
     on: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of prediction ids; by default that of the contract's `columns`, or `id`.",
-            show_default=False,
-        ),
-    ] = None,
-    fields: Annotated[
-        list[str] | None, typer.Option("--field", metavar="NAME", help="Compare only this field; repeatable.")
-    ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ENTITY", help="Column of the entity, to detect lags and windows; repeatable.", show_default=False
-        ),
-    ] = None,
+        str | None, Opt("Column of prediction ids; by default that of the contract's `columns`, or `id`.", "COLUMN")
+    ] = None
+    fields: Annotated[tuple[str, ...], Opt("Compare only this field; repeatable.", "NAME", name="--field")] = ()
+    by: Annotated[tuple[str, ...], Opt("Column of the entity, to detect lags and windows; repeatable.", "ENTITY")] = ()
     time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of the time, to detect lags and windows; with --by that of the contract's `columns`.",
-            show_default=False,
-        ),
-    ] = None,
-    underlying: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=COLUMN", help="Column that a field aggregates; repeatable.", show_default=False),
-    ] = None,
-    begin: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Start of the event times, for clickhouse:.", show_default=False),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="End of the event times, exclusive.", show_default=False)
-    ] = None,
-    tolerance: Annotated[float, typer.Option(help="Largest relative difference of equal numbers.")] = 1e-6,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
+        str | None, Opt("Column of the time, to detect lags; with --by that of the contract's `columns`.", "COLUMN")
+    ] = None
+    begin: Annotated[str | None, Opt("Start of the event times, for clickhouse:.", "TIME", name="--from")] = None
+    end: Annotated[str | None, Opt("End of the event times, exclusive.", "TIME", name="--to")] = None
+    tolerance: Annotated[float, Opt("Largest relative difference of equal numbers.")] = 1e-6
+
+
+def skew_command(
+    comparing: SkewSettings,
+    output: Output,
+    connection: Connection,
+    served: Annotated[str, Opt("Served features: a file, or clickhouse:MODEL\\[@VERSION].", "FILE")],
+    recomputed: Annotated[Path, Opt("Features that training computes for the same ids.", "FILE")],
+    underlying: Annotated[tuple[str, ...], Opt("Column that a field aggregates; repeatable.", "FIELD=COLUMN")] = (),
 ) -> None:
     """Compare served features with those that training computes, and explain differences.
 
-    Joins both sides by the prediction's id and compares them field by field. Searches for the cause of differences:
-    null handling, a constant offset or factor (units), rounding, other spelling or codes, and with --by and --time a
-    lag or another window. Names a cause only if it explains nearly all differences.
+    Searches for the cause of differences: null handling, units, rounding, other spelling or codes, and with --by and
+    --time a lag or another window. Names a cause only if it explains nearly all differences.
 
     Exits with 0 if nothing differs, 1 if a field differs, 2 if the sides cannot be compared.
 
@@ -205,26 +149,16 @@ def skew_command(
     """
     from barograph_server.batch.skew.skew import skew
 
-    with Terminal(stderr=True).status("reading") as status:
+    with Terminal(stderr=True).steps() as on_step:
         report = skew(
             served,
             recomputed,
-            contract=contract,
-            on=on,
-            fields=fields or (),
-            by=by or (),
-            time=time,
-            underlying=_parse_underlying(underlying or ()),
-            begin=begin,
-            end=end,
-            tolerance=tolerance,
-            settings=config,
-            on_field=lambda name: status.update(SafeText(f"comparing {name}")),
+            **comparing.values(),
+            underlying=_parse_underlying(underlying),
+            settings=connection.config,
+            on_field=lambda name: on_step(f"comparing {name}"),
         )
-    if as_json:
-        Terminal().json(report_json(report))
-    else:
-        print_report(Terminal(), report)
+    output.show(report, print_report, values=report_values)
     if report.skewed:
         raise typer.Exit(EXIT_VIOLATIONS)
 

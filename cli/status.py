@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
-import typer
-
-from barograph_server.cli.options import ConfigOption, FormatOption
-from barograph_server.cli.simulate import incident_json, incident_table
-from barograph_server.operations.status.incidents import OpenIncidents
-from barograph_server.operations.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never
+from barograph_server.cli.options import Connection, Opt, Output
+from barograph_server.cli.simulate import INCIDENTS, incident_values
+from barograph_server.operations.status.incidents import OpenIncidents, read_open_incidents
+from barograph_server.operations.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, read_status
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.terminal import (
     LEVEL_STYLES,
-    AlignedTable,
     SafeText,
+    TableColumn,
     Terminal,
     age,
     percentage,
+    picked,
+    plain,
     plural,
     utc_minute,
 )
-from barograph_server.warehouse.history.event_counts import ProblemRow
-from barograph_server.warehouse.operations.status import DriftRow, LostRange, ProcessorRow, RateRow, is_silent
+from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.operations.status import DriftRow, ProcessorRow, RateRow, is_silent
 from barograph_server.warehouse.queries import PromotionRow
 
 MAX_MAJOR = 20
@@ -35,18 +35,13 @@ MAX_LOSSES = 10
 """Lost ranges that the table lists."""
 
 
-def status_json(status: PipelineStatus, open_incidents: OpenIncidents) -> dict[str, Any]:
-    """Make the values of the JSON output."""
+def status_values(status: PipelineStatus, open_incidents: OpenIncidents) -> dict[str, Any]:
+    """Return what programs read of the state."""
     return {
-        "incidents": [incident_json(incident) for incident in open_incidents.incidents],
+        "incidents": [incident_values(incident) for incident in open_incidents.incidents],
         "incidents_problem": open_incidents.problem,
-        "models": [dataclasses.asdict(model) for model in status.models],
-        "processors": [
-            {**dataclasses.asdict(processor), "silent": is_silent(processor)} for processor in status.processors
-        ],
-        "losses": [dataclasses.asdict(loss) for loss in status.losses],
-        "problems": [dataclasses.asdict(problem) for problem in status.problems],
-        "promotions": [dataclasses.asdict(promotion) for promotion in status.promotions],
+        **picked(status, "models", "losses", "problems", "promotions"),
+        "processors": [{**plain(each), "silent": is_silent(each)} for each in status.processors],
     }
 
 
@@ -58,10 +53,10 @@ def print_status(terminal: Terminal, status: PipelineStatus, open_incidents: Ope
     elif open_incidents.incidents:
         count = plural(len(open_incidents.incidents), "incident")
         terminal.line(f"{count} open, by the alert rules over the last 30 days:", "bold")
-        terminal.table(incident_table(open_incidents.incidents))
+        terminal.rows(open_incidents.incidents, INCIDENTS)
         terminal.line()
     if status.models:
-        terminal.table(_model_table(status.models))
+        terminal.rows(status.models, _MODELS)
         for line in (*_major_lines(status.models), *_reason_lines(status.models)):
             terminal.line(line)
     else:
@@ -72,13 +67,13 @@ def print_status(terminal: Terminal, status: PipelineStatus, open_incidents: Ope
     if status.problems:
         terminal.line()
         terminal.line("Events that are not counted or not measured:", "yellow")
-        terminal.table(_problem_table(sorted(status.problems, key=lambda row: -row.n)[:MAX_PROBLEMS]))
+        terminal.rows(sorted(status.problems, key=lambda row: -row.n)[:MAX_PROBLEMS], _PROBLEMS)
         if len(status.problems) > MAX_PROBLEMS:
             terminal.line(f"{len(status.problems) - MAX_PROBLEMS} more: `barograph status --format json` lists all.")
     terminal.line()
     recent = [processor for processor in status.processors if processor.silent_s <= FORGOTTEN_S]
     if recent:
-        terminal.table(_processor_table(recent))
+        terminal.rows(recent, _PROCESSORS)
     elif status.processors:
         terminal.line("No processor has reported for a day: start them with `barograph run` or `barograph dev`.")
     else:
@@ -90,7 +85,7 @@ def print_status(terminal: Terminal, status: PipelineStatus, open_incidents: Ope
         terminal.line()
         offsets = sum(loss.offsets for loss in status.losses)
         terminal.line(f"{plural(offsets, 'offset')} of the source topic lost. The latest ranges:", "red")
-        terminal.table(_loss_table(status.losses[:MAX_LOSSES]))
+        terminal.rows(status.losses[:MAX_LOSSES], _LOSSES)
 
 
 def _override_text(promotion: PromotionRow) -> str:
@@ -105,24 +100,67 @@ def _override_text(promotion: PromotionRow) -> str:
     )
 
 
-def _model_table(models: Sequence[ModelStatus]) -> AlignedTable:
-    numbers = ("complete", *LEVEL_NAMES)
-    table = AlignedTable("model", "version", "last traffic", "sealed until", *numbers, numbers=numbers)
-    for model in models:
-        freshness = model.freshness
-        last_traffic = sealed_until = "never"
-        if freshness is not None and not is_never(freshness.last_traffic_at):
-            last_traffic = f"{age(freshness.traffic_age_s)} ago"
-        if freshness is not None and not is_never(freshness.sealed_until):
-            sealed_until = utc_minute(freshness.sealed_until)
-        complete = "" if model.completeness is None else percentage(model.completeness, 2)
-        levels = (_level_count(level, model.levels[level]) for level in LEVEL_NAMES)
-        table.row(model.model, model.version or "none yet", last_traffic, sealed_until, complete, *levels)
-    return table
-
-
-def _level_count(level: str, count: int) -> SafeText:
+def _level_count(model: ModelStatus, level: str) -> SafeText:
+    count = model.levels[level]
     return SafeText(str(count), style=LEVEL_STYLES[level] if count else "dim")
+
+
+def _last_traffic(model: ModelStatus) -> str:
+    freshness = model.freshness
+    return (
+        "never" if freshness is None or is_never(freshness.last_traffic_at) else f"{age(freshness.traffic_age_s)} ago"
+    )
+
+
+def _sealed_until(model: ModelStatus) -> str:
+    freshness = model.freshness
+    return "never" if freshness is None or is_never(freshness.sealed_until) else utc_minute(freshness.sealed_until)
+
+
+def _last_commit(row: ProcessorRow) -> str:
+    since_commit_s = (row.at - row.last_commit_at).total_seconds() + row.silent_s
+    return "never" if is_never(row.last_commit_at) else f"{age(since_commit_s)} ago"
+
+
+def _state(row: ProcessorRow) -> SafeText:
+    if is_silent(row):
+        return SafeText(f"silent for {age(row.silent_s)}", style="bold red")
+    return SafeText("reporting", style="green")
+
+
+_MODELS = (
+    TableColumn("model"),
+    TableColumn("version", format=lambda version: version or "none yet"),
+    TableColumn(_last_traffic, "last traffic"),
+    TableColumn(_sealed_until, "sealed until"),
+    TableColumn("completeness", "complete", lambda share: percentage(share, 2), is_number=True),
+    *(TableColumn(partial(_level_count, level=level), level, is_number=True) for level in LEVEL_NAMES),
+)
+_PROBLEMS = (
+    TableColumn("model", format=lambda model: model or "unknown"),
+    TableColumn("text", "problem"),
+    TableColumn("n", "events", ","),
+    TableColumn("first_at", "since", utc_minute),
+    TableColumn("last_at", "last", utc_minute),
+)
+_PROCESSORS = (
+    TableColumn("kind", "processor"),
+    TableColumn("instance"),
+    TableColumn("lag", format=lambda lag: f"{lag:,}" if lag >= 0 else "unknown", is_number=True),
+    TableColumn("rate", "events/s", ",.0f"),
+    TableColumn("events", format=","),
+    TableColumn("dead_letters", format=","),
+    TableColumn("retries", format=","),
+    TableColumn(_last_commit, "last commit"),
+    TableColumn(_state, "state"),
+)
+_LOSSES = (
+    TableColumn("source_partition", "partition"),
+    TableColumn(lambda loss: f"{loss.start_offset:,} to {loss.end_offset:,}", "offsets"),
+    TableColumn(lambda loss: f"{utc_minute(loss.from_time)} to {utc_minute(loss.to_time)}", "event time"),
+    TableColumn("reason"),
+    TableColumn("recorded_at", "recorded", utc_minute),
+)
 
 
 def _major_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
@@ -151,74 +189,20 @@ def _verdict(row: DriftRow | RateRow) -> str:
     return f"{row.field or 'predictions'} {row.kind}, {window}: {rates}"
 
 
-def _problem_table(problems: Sequence[ProblemRow]) -> AlignedTable:
-    table = AlignedTable("model", "problem", "events", "since", "last", numbers=("events",))
-    for row in problems:
-        table.row(row.model or "unknown", row.text, f"{row.n:,}", utc_minute(row.first_at), utc_minute(row.last_at))
-    return table
-
-
-def _processor_table(processors: Sequence[ProcessorRow]) -> AlignedTable:
-    numbers = ("lag", "events/s", "events", "dead letters", "retries")
-    table = AlignedTable("processor", "instance", *numbers, "last commit", "state", numbers=numbers)
-    for row in processors:
-        since_commit_s = (row.at - row.last_commit_at).total_seconds() + row.silent_s
-        table.row(
-            row.kind,
-            row.instance,
-            f"{row.lag:,}" if row.lag >= 0 else "unknown",
-            f"{row.rate:,.0f}",
-            f"{row.events:,}",
-            f"{row.dead_letters:,}",
-            f"{row.retries:,}",
-            "never" if is_never(row.last_commit_at) else f"{age(since_commit_s)} ago",
-            SafeText(f"silent for {age(row.silent_s)}", style="bold red")
-            if is_silent(row)
-            else SafeText("reporting", style="green"),
-        )
-    return table
-
-
-def _loss_table(losses: Sequence[LostRange]) -> AlignedTable:
-    table = AlignedTable("partition", "offsets", "event time", "reason", "recorded")
-    for loss in losses:
-        table.row(
-            str(loss.source_partition),
-            f"{loss.start_offset:,} to {loss.end_offset:,}",
-            f"{utc_minute(loss.from_time)} to {utc_minute(loss.to_time)}",
-            loss.reason,
-            utc_minute(loss.recorded_at),
-        )
-    return table
-
-
 def status_command(
-    drills: Annotated[bool, typer.Option("--drills", help="Include the models of live drills.")] = False,
-    form: FormatOption = "table",
-    config: ConfigOption = None,
+    output: Output, connection: Connection, drills: Annotated[bool, Opt("Include the models of live drills.")] = False
 ) -> None:
     """Show the state of models and processors, and open incidents.
 
-    Incidents: what the alert rules fire now, one per model and cause. Models: last traffic, the time up to which
-    verdicts are final, their completeness, and the number of latest verdicts per level on the slice `all`. Events
-    that are not counted or not measured: dead letters, invalid values, unknown classes, and labels of the wrong type
-    or without a prediction, each with its first and last time. Processors: lag, rate, last commit, and whether they
-    still report. Losses: ranges of events that no verdict includes. Reads ClickHouse only.
+    Incidents are what the alert rules fire now, models their latest verdicts on the slice `all`; losses are ranges of
+    events that no verdict includes. Reads ClickHouse only.
 
     Examples:
         barograph status
         barograph status --format json | jq '.models[].levels'
     """
-    from barograph_server.operations.status.incidents import read_open_incidents
-    from barograph_server.operations.status.read import read_status
-    from barograph_server.settings import load_settings
-    from barograph_server.warehouse.client import connect
-
-    settings = load_settings(config, needs=("clickhouse",))
+    settings = connection.settings("clickhouse")
     with connect(settings.warehouse) as client:
         status = read_status(client, drills=drills)
         incidents = read_open_incidents(client, settings.alerts)
-    if form == "json":
-        Terminal().json(status_json(status, incidents))
-    else:
-        print_status(Terminal(), status, incidents)
+    output.show(status, print_status, incidents, values=status_values)

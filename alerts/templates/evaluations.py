@@ -87,8 +87,8 @@ def _labels_rule(factory: RuleFactory, names: list[str], shared: dict[str, Any])
         summary=(
             *("The rate of faulty answers according to ", LabelRef("evaluator"), " is unknown: its answers of seven "),
             *("days have ", NumberRef("B", "count"), " labels of people, and it needs ", NumberRef("C", "count")),
-            *(".", REASON, f" To label: `barograph review serve {shlex.quote(factory.contract.model)} "),
-            *(LabelRef("evaluator"), " --as NAME`."),
+            *(".", REASON, f" To label: `barograph review serve --model {shlex.quote(factory.contract.model)} "),
+            *("--evaluator ", LabelRef("evaluator"), " --as NAME`."),
         ),
         description=(
             f"For {duration(wait_s)}, a version of the evaluator that is in use has results of at least 50 answers of "

@@ -184,8 +184,9 @@ class Settings:
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
     """The receiver of OTLP exports."""
     scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
-    evaluator: EvaluatorSettings = field(default_factory=EvaluatorSettings)
     """The endpoints of inference servers that are polled."""
+    evaluator: EvaluatorSettings = field(default_factory=EvaluatorSettings)
+    """The files of evaluators and the endpoints of judges."""
     grafana: GrafanaSettings | None = None
     """None: `apply` deploys to no Grafana."""
 

@@ -7,13 +7,17 @@ here shows such characters as visible symbols. Colors appear only on a terminal.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any, Self
+from operator import attrgetter
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple, Self
 
 from rich.console import Console
 from rich.status import Status
@@ -97,6 +101,68 @@ class AlignedTable(Table):
         self.add_row(*(SafeText(cell) if isinstance(cell, str) else cell for cell in cells), style=style)
 
 
+class TableColumn(NamedTuple):
+    """A column of a table whose rows are objects."""
+
+    value: str | Callable[[Any], Any]
+    """An attribute, also of an attribute (`row.model`), or a function of the row."""
+    title: str = ""
+    """By default the attribute's name."""
+    format: str | Callable[[Any], Cell] = ""
+    """How a value is written: a format such as `,.1f` or a function. A value that is None or NaN is empty."""
+    is_number: bool = False
+    """Whether it is aligned to the right, as one with a format in text is."""
+
+    @property
+    def key(self) -> str:
+        """The column's name for programs."""
+        return self.value.rpartition(".")[2] if isinstance(self.value, str) else self.title.replace(" ", "_")
+
+    @property
+    def heading(self) -> str:
+        """The column's name for people."""
+        return self.title or self.key.replace("_", " ")
+
+    def read(self, row: Any) -> Any:
+        """Return the value of a row."""
+        return attrgetter(self.value)(row) if isinstance(self.value, str) else self.value(row)
+
+    def cell(self, row: Any) -> Cell:
+        """Return the value of a row as people read it."""
+        value = self.read(row)
+        if value is None or value != value:
+            return ""
+        if callable(self.format):
+            return self.format(value)
+        return value if isinstance(value, SafeText) else format(value, self.format)
+
+
+def make_table(
+    rows: Iterable[Any], columns: Sequence[TableColumn], style: Callable[[Any], str] | None = None
+) -> AlignedTable:
+    """Make a table of rows for the terminal, each in a style."""
+    numbers = {each.heading for each in columns if each.is_number or (each.format and isinstance(each.format, str))}
+    table = AlignedTable(*(each.heading for each in columns), numbers=numbers)
+    for row in rows:
+        table.row(*(each.cell(row) for each in columns), style=style(row) if style else "")
+    return table
+
+
+def rows_text(rows: Sequence[Any], columns: Sequence[TableColumn], form: Literal["json", "csv", "markdown"]) -> str:
+    """Write rows for programs or as a table in Markdown."""
+    if form == "json":
+        return json_text([{each.key: each.read(row) for each in columns} for row in rows])
+    if form == "csv":
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(each.key for each in columns)
+        writer.writerows([plain(each.read(row)) for each in columns] for row in rows)
+        return file.getvalue()
+    cells = [[each.heading for each in columns], ["---"] * len(columns)]
+    cells += [[str(each.cell(row)).replace("|", "\\|") for each in columns] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
 class Terminal:
     """Standard output or standard error of a command."""
 
@@ -136,6 +202,12 @@ class Terminal:
         """Print a table."""
         self.console.print(table)
 
+    def rows(
+        self, rows: Iterable[Any], columns: Sequence[TableColumn], style: Callable[[Any], str] | None = None
+    ) -> None:
+        """Print a table of rows."""
+        self.table(make_table(rows, columns, style))
+
     def pairs(self, pairs: Mapping[str, Cell]) -> None:
         """Print a line per key and value, with the values aligned."""
         width = max(map(len, pairs), default=0)
@@ -143,8 +215,14 @@ class Terminal:
             self.line(SafeText(f"{key:<{width}}  ").append(value))
 
     def json(self, value: Any) -> None:
-        """Print a value as JSON: times in ISO 8601, numbers that are not finite as null."""
-        print(json.dumps(_json_value(value), ensure_ascii=False, indent=2, allow_nan=False))
+        """Print a value as JSON, as `json_text` writes it."""
+        print(json_text(value), end="")
+
+    @contextmanager
+    def steps(self, text: str = "reading") -> Iterator[Callable[[str], None]]:
+        """As `status`; the block gets a function that changes the text."""
+        with self.status(text) as status:
+            yield lambda step: status.update(SafeText(step))
 
     def status(self, text: str) -> AbstractContextManager[Status]:
         """Show a status line while the block runs, only on a terminal."""
@@ -194,11 +272,37 @@ def ratio(part: int, whole: int) -> str:
     return "> 99.99%" if share > 0.9999 else f"{share:.2%}"
 
 
-def _json_value(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _json_value(item) for key, item in value.items()}
+def json_text(value: Any) -> str:
+    """Write a result as JSON: structs by the names of their attributes, times in ISO 8601, unknown numbers as null."""
+    return json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def picked(value: Any, *attributes: str) -> dict[str, Any]:
+    """Return some attributes of a value, by their names; also attributes of an attribute (`rule.name`)."""
+    return {each.rpartition(".")[2]: attrgetter(each)(value) for each in attributes}
+
+
+def plain(value: Any) -> Any:
+    """Convert a result to values that JSON has."""
+    import msgspec
+
+    def other(part: Any) -> Any:
+        if isinstance(part, PurePath):
+            return str(part)
+        if isinstance(part, Mapping):
+            return dict(part)
+        if hasattr(part, "tolist"):
+            return part.tolist()
+        raise TypeError(f"{type(part).__name__} has no form in JSON.")
+
+    return _finite(msgspec.to_builtins(value, builtin_types=(datetime,), enc_hook=other, str_keys=True))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_value(item) for item in value]
+        return [_finite(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
     return None if isinstance(value, float) and not math.isfinite(value) else value

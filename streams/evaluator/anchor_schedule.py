@@ -169,7 +169,8 @@ class AnchorSchedule:
             reason = DriftOutcome.NO_BANK if drift.bank < LEAST_BANK else DriftOutcome.USED_UP
             if self._reported.get(series) is not reason:
                 self._reported[series] = reason
-                action = f"Run `barograph judges anchors {series.model} {series.evaluator} --bank 60`."
+                judge = f"--model {series.model} --evaluator {series.evaluator}"
+                action = f"Run `barograph judges anchors {judge} --bank 60`."
                 self._warn(series, "anchors are not judged", reason=reason.value, action=action)
             return None
         self._reported.pop(series, None)

@@ -344,12 +344,12 @@ def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str
     assert code == 0
     result = json.loads(out)
     assert result["known"] == "judged"
-    states = [each for rule in result["rules"] if rule["rule"] == "psi-major" for each in rule["states"]]
-    assert [each["to"] for each in states] == ["Pending", "Alerting", "Recovering", "Normal"]
+    states = [each for rule in result["rules"] if rule["name"] == "psi-major" for each in rule["transitions"]]
+    assert [each["after"] for each in states] == ["Pending", "Alerting", "Recovering", "Normal"]
     assert result["pages_per_week"] > 0
     (incident,) = [each for each in result["incidents"] if each["title"] == "drift of temp"]
-    assert (incident["severity"], incident["paged"]) == ("page", incident["from"])
-    assert {(each["rule"], each["severity"]) for each in incident["instances"]} == {
+    assert (incident["severity"], incident["paged_at"]) == ("page", incident["opened_at"])
+    assert {(each["name"], each["severity"]) for each in incident["members"]} == {
         ("psi-major", "page"),
         ("psi-minor", "ticket"),
     }
@@ -415,7 +415,7 @@ def test_status_shows_open_incidents_or_why_none_is_known(applied: Client, capsy
     result = json.loads(call(capsys, "status", "--format", "json")[1])
     # The earlier incident of this field is closed.
     (incident,) = [each for each in result["incidents"] if each["title"] == "drift of temp"]
-    assert (incident["severity"], incident["to"], result["incidents_problem"]) == ("page", None, "")
+    assert (incident["severity"], incident["end"], result["incidents_problem"]) == ("page", None, "")
     applied.command("DROP VIEW label_times")
     code, out, _ = call(capsys, "status")
     assert code == 0

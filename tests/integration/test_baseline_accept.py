@@ -462,15 +462,15 @@ def test_list_and_show(fresh: World, run: Run) -> None:
     listed = run("list", "--model", "m")
     for text in (OLD.id, new.change.baseline_id, "always", "a new  normal"):
         assert text in listed, text
-    first, second = json.loads(run("list", "--json"))
-    until = utc_second(new.change.effective_from_s)
-    assert (first["id"], first["effective_from"], first["effective_until"]) == (OLD.id, None, until)
+    first, second = json.loads(run("list", "--format", "json"))
+    until = new.change.effective_from_s
+    assert (first["baseline_id"], first["until_s"]) == (OLD.id, until)
     assert (second["rows"], second["source"]) == (len(GOOD), new.learned.baseline.source)
     shown = run("show", new.change.baseline_id[:6])
     for text in (f"{len(GOOD):,} rows", "region=north", "x: shares of bins come from sketches", "φ 2h", "other"):
         assert text in shown, text
     assert "colour" not in run("show", OLD.id, "--field", "x")
-    shown = run("show", new.change.baseline_id, "--json")
+    shown = run("show", new.change.baseline_id, "--format", "json")
     assert load_baseline(shown.encode(), "shown") == new.learned.baseline
     assert "There is no baseline zz" in run("show", "zz", code=EXIT_FAILED)
 

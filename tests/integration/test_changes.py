@@ -79,7 +79,7 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
         words = ("--kind", "deploy", "--subject", subject, "--source", source, "--owner", "ana", "--after", "4f2a")
         assert run("changes", "add", *words, "--at", at.isoformat(), "--config", config) == 0
     capsys.readouterr()
-    assert run("changes", "explain", "toy", "--since", "2d", "--json", "--config", config) == 0
+    assert run("changes", "explain", "--model", "toy", "--since", "2d", "--format", "json", "--config", config) == 0
     (explained,) = json.loads(capsys.readouterr().out)
     assert (explained["verdict"]["field"], explained["verdict"]["window_end"]) == ("x", (MOVED + HOUR).isoformat())
     ranked = [(each["change"]["subject"], each["likelihood"]) for each in explained["ranked"]]

@@ -7,7 +7,6 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -337,7 +336,7 @@ def test_status_replays_each_model_to_its_own_end_from_before_its_incidents(
         insert_rows(client, "rates", rates)
     assert run("status", "--format", "json", "--config", config) == EXIT_OK
     incidents = json.loads(capsys.readouterr().out)["incidents"]
-    opened = {each["model"]: datetime.fromisoformat(each["from"]).timestamp() for each in incidents if each["model"]}
+    opened = {each["model"]: each["opened_at"] for each in incidents if each["model"]}
     assert opened == {model: pytest.approx(since, abs=DAY_S) for model, since in moved.items()}
 
 

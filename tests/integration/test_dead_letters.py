@@ -92,7 +92,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
 
 
 def groups(capsys: pytest.CaptureFixture[str], *words: str) -> dict[tuple[str, str, str], dict[str, Any]]:
-    report = json.loads(run(capsys, "list", "--json", *words))
+    report = json.loads(run(capsys, "list", "--format", "json", *words))
     return {(group["topic"].rpartition("-")[2], group["model"], group["reason"]): group for group in report}
 
 
@@ -180,7 +180,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     first = next(m for m in pipeline.read_all(topics.predictions_dead) if m.value() == back.value())
     assert dict(back.headers())["replay-of"].decode() == f"{topics.predictions_dead}/0/{first.offset()}"
     assert dict(back.headers())["reason"] == b"bad-time"
-    assert groups(capsys)["predictions", "toy", "bad-time"] | {"first": "", "last": ""} == {
+    assert groups(capsys)["predictions", "toy", "bad-time"] | {"first_ms": 0, "last_ms": 0} == {
         "topic": topics.predictions,
         "model": "toy",
         "reason": "bad-time",
@@ -188,8 +188,8 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
         "replayed": 1,
         "dropped": 0,
         "rejected_again": 1,
-        "first": "",
-        "last": "",
+        "first_ms": 0,
+        "last_ms": 0,
     }
     (resent,) = [m for m in pipeline.read_all(topics.predictions) if m.value() == back.value() and m.headers()]
     assert dict(resent.headers())[TOKEN_HEADER].decode() in {each.token for each in resolutions(pipeline).values()}

@@ -184,7 +184,11 @@ def test_the_command_reports_findings_and_what_it_could_not_evaluate(
         each |= {"minimum": 3.0, "maximum": 3.0} if each["field"] == "k" and each["pane_start"] >= ago(30) else {}
     store(client, {**rows, "predictions": []})
     outputs = []
-    for words in (["--at", f"{AT:%Y-%m-%d}"], ["--at", f"{AT:%Y-%m-%d}", "--json"], ["--at", f"{ago(1):%Y-%m-%d}"]):
+    for words in (
+        ["--at", f"{AT:%Y-%m-%d}"],
+        ["--at", f"{AT:%Y-%m-%d}", "--format", "json"],
+        ["--at", f"{ago(1):%Y-%m-%d}"],
+    ):
         outputs.append(call(capsys, "debt", "--model", "toy", "--config", config, *words)[:2])
     (code, table), (json_code, text), (healthy_code, line) = outputs
     assert (code, json_code, healthy_code) == (1, 1, 0)

@@ -11,6 +11,7 @@ import pytest
 from barograph.contract import Contract, Field, Slice, Window
 from barograph.contract.file import dump_contract
 
+from barograph_server.alerts.prediction.model_detectability import HORIZONS
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
@@ -20,6 +21,7 @@ from tests.unit.sketches.detection.test_effects import category_field, normal_fi
 
 pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3_600, 86_400
+WEEK = list(HORIZONS).index("7d")
 END_S = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
 CELLS = (*[100_000] * 10, 0)
 SLICES = (ALL, "site=a", "site=other")
@@ -88,21 +90,21 @@ def test_what_a_week_of_traffic_reveals_as_json_and_text(
     client: Client, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_model(client)
-    assert run(config, "--json") == 0
+    assert run(config, "--format", "json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["version"] == "1"
     rules = {(each["field"], each["change"]): each for each in result["rules"]}
     assert set(rules) == {(field, change) for field in ("x", "quiet") for change in ("shift", "nulls")}
     x, quiet = rules["x", "shift"], rules["quiet", "shift"]
-    assert (x["n"], x["phi"], x["rule"], x["unit"]) == (60_000, 213.0, "psi-major", "sd")
-    assert x["smallest"]["7d"] > quiet["smallest"]["7d"]
+    assert (x["traffic"]["events"], x["traffic"]["phi"], x["rule"]) == (60_000, 213.0, "psi-major")
+    assert x["smallest"][WEEK] > quiet["smallest"][WEEK]
     # With n/φ = 282 in the day window, statistics.md has 0.5; the week is long enough to fill it.
-    assert 0.48 < x["smallest"]["7d"] < 0.54
-    assert 0.46 < quiet["smallest"]["7d"] < 0.49
-    windows = {(e["field"], e["slice"], e["window"], e["change"]): e["smallest"] for e in result["windows"]}
-    assert windows["quiet", "site=a", "1d", "shift"]["7d"] > windows["quiet", ALL, "1d", "shift"]["7d"]
+    assert 0.48 < x["smallest"][WEEK] < 0.54
+    assert 0.46 < quiet["smallest"][WEEK] < 0.49
+    windows = {(e["field"], e["slice_name"], e["window"], e["change"]): e["smallest"] for e in result["windows"]}
+    assert windows["quiet", "site=a", "1d", "shift"][WEEK] > windows["quiet", ALL, "1d", "shift"][WEEK]
     # 600 events with φ 213 count as three.
-    assert windows["x", "site=a", "1d", "shift"] == {"1h": None, "1d": None, "7d": None}
+    assert windows["x", "site=a", "1d", "shift"] == [None, None, None]
     assert run(config) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "m: version 1, traffic of the last week"
@@ -111,6 +113,6 @@ def test_what_a_week_of_traffic_reveals_as_json_and_text(
     reason = "φ is 213, so 60,000 events in 1d count as 282 independent ones"
     assert lines[1].endswith(f"sd) is invisible in a day: {reason}")
     assert any(line.split()[:2] == ["quiet", "all"] for line in lines)
-    assert run(config, "--field", "c", "--json") == 0
+    assert run(config, "--field", "c", "--format", "json") == 0
     result = json.loads(capsys.readouterr().out)
     assert {each["change"] for each in result["rules"]} == {"moved", "nulls"}

@@ -104,7 +104,7 @@ def test_any_window_equals_the_events_sent(
     enter_folder(tmp_path, monkeypatch, pipeline.address)
 
     def ask(*words: str, **where: Any) -> dict[str, Any]:
-        code, out, err = run("--json", *words, **where)
+        code, out, err = run("--format", "json", *words, **where)
         assert code == 0, err
         result: dict[str, Any] = json.loads(out)
         return result
@@ -140,7 +140,7 @@ def check_counts(result: dict[str, Any], raw: Raw) -> None:
 
 def check_quantiles(result: dict[str, Any], raw: Raw) -> None:
     ordered = np.sort(raw.values)
-    assert result["values_in_sketch"] == len(ordered)
+    assert result["in_sketch"] == len(ordered)
     for each in result["quantiles"]:
         rank = np.searchsorted(ordered, each["value"] + 1e-6, side="right") / len(ordered)
         assert abs(rank - each["rank"]) <= 2 * result["rank_error"] + 2 / len(ordered), each
@@ -161,8 +161,8 @@ def whole_range_equals_the_source(ask: Ask, built: list[dict[str, Any]]) -> None
     assert [each["share"] for each in result["shares"]] == pytest.approx([*(cells / raw.n), raw.nulls / raw.n])
     trained = np.array(x.slices["all"].cells)
     assert [each["training"] for each in result["shares"]] == pytest.approx((trained / trained.sum()).tolist())
-    assert (result["shares_are"], result["notes"]) == ("exact", [])
-    assert result["shares"][-1]["bin"] == "null"
+    assert (result["are_exact"], result["notes"]) == (True, [])
+    assert result["shares"][-1]["label"] == "null"
 
 
 def ends_within_panes_are_noted(ask: Ask, built: list[dict[str, Any]]) -> None:
@@ -184,20 +184,20 @@ def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, built: list[dict[str
     raw = Raw(built, START_S, END_S)
     for words in (("--edges", "-1,0,0.5,2"), ("--bins", "7")):
         result = ask(*words)
-        assert result["shares_are"] == "sketched"
+        assert not result["are_exact"]
         assert sum(each["n"] for each in result["shares"]) == len(raw.values)
         assert sum(each["training"] for each in result["shares"]) == pytest.approx(1.0)
     result = ask("--edges", "-1,0,0.5,2")
-    assert [each["bin"] for each in result["shares"]] == ["< -1", "[-1, 0)", "[0, 0.5)", "[0.5, 2)", "≥ 2"]
+    assert [each["label"] for each in result["shares"]] == ["< -1", "[-1, 0)", "[0, 0.5)", "[0.5, 2)", "≥ 2"]
     exact = np.histogram(raw.values, [-np.inf, -1, 0, 0.5, 2, np.inf])[0] / len(raw.values)
     for each, share in zip(result["shares"], exact, strict=True):
         assert abs(each["share"] - share) <= 2.5 * result["rank_error"]
     normal = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in (-1, 0, 0.5, 2)]
     expected = np.diff([0.0, *normal, 1.0])
     assert [each["training"] for each in result["shares"]] == pytest.approx(expected.tolist(), abs=0.02)
-    labels = [each["bin"] for each in ask("--bins", "7")["shares"]]
+    labels = [each["label"] for each in ask("--bins", "7")["shares"]]
     assert len(labels) == 7
-    assert labels == [each["bin"] for each in ask("--bins", "7")["shares"]]
+    assert labels == [each["label"] for each in ask("--bins", "7")["shares"]]
     result = ask("--quantiles", "0,0.9,1")
     assert [each["rank"] for each in result["quantiles"]] == [0.0, 0.9, 1.0]
     assert result["quantiles"][0]["value"] == pytest.approx(raw.values.min(), rel=1e-6)
@@ -206,7 +206,7 @@ def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, built: list[dict[str
 
 def categories_are_exact_and_unseen_ones_named(ask: Ask, built: list[dict[str, Any]]) -> None:
     result, raw = ask(field="colour"), Raw(built, START_S, END_S)
-    counts = {each["bin"]: each["n"] for each in result["shares"]}
+    counts = {each["label"]: each["n"] for each in result["shares"]}
     assert counts == {
         **{name: raw.colours[name] for name in ("red", "green", "blue")},
         "unseen": raw.colours["pink"],
@@ -214,8 +214,8 @@ def categories_are_exact_and_unseen_ones_named(ask: Ask, built: list[dict[str, A
     }
     retained = [each["n"] for each in result["shares"][:3]]
     assert retained == sorted(retained, reverse=True)
-    assert result["unseen_values"] == [
-        {"value": "pink", "at_least": raw.colours["pink"], "at_most": raw.colours["pink"]}
+    assert [(each["value"], each["lower"], each["upper"]) for each in result["named_unseen"]] == [
+        ("pink", raw.colours["pink"], raw.colours["pink"])
     ]
     assert (result["quantiles"], result["rank_error"], result["mean"]) == ([], None, None)
     flags = ask(field="flag")

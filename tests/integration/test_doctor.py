@@ -145,7 +145,7 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     admin.delete_topics([settings.topics.labels])[settings.topics.labels].result(30)
     code, out = run("--format", "json")
     assert code == EXIT_FAILED
-    (wrong,) = [finding for finding in json.loads(out) if finding["state"] == "error"]
+    (wrong,) = [finding for finding in json.loads(out) if finding["status"] == "error"]
     assert (wrong["component"], wrong["action"]) == ("Topics", "Run `barograph apply`.")
     assert wrong["message"] == f"The topic {settings.topics.labels} is missing."
 

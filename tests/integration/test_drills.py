@@ -84,7 +84,7 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
         "  - {fault: silence, route: nowhere}\n"
     )
     junit = installation.folder / "junit.xml"
-    arguments = ("--from", installation.model.predictions_file, "--json", "--junit", junit)
+    arguments = ("--from", installation.model.predictions_file, "--format", "json", "--junit", junit)
     code, result = call_json(capsys, "drill", "suite", suite, *arguments, "--config", installation.config)
     *passed, broken = result["drills"]
     assert code == 1, "the last route is broken"
@@ -192,7 +192,7 @@ def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as
         "  - {fault: mean-shift, duration: 90d}\n"
         "  - {fault: null-rise, field: z, rate: 0.5}\n"
     )
-    arguments = ("--from", installation.model.predictions_file, "--json", "--config", installation.config)
+    arguments = ("--from", installation.model.predictions_file, "--format", "json", "--config", installation.config)
     code, result = call_json(capsys, "drill", "suite", suite, *arguments)
     assert code == 1
     with connect(installation.settings.warehouse) as client:

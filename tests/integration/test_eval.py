@@ -37,7 +37,9 @@ def command(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> 
 def gate(command: Command, tmp_path: Path) -> Command:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY, encoding="utf-8")
-    return lambda candidate, *words: command("gate", "m", "--candidate", candidate, "--policy", policy, *words)
+    return lambda candidate, *words: command(
+        "gate", "--model", "m", "--candidate", candidate, "--policy", policy, *words
+    )
 
 
 def store(client: Client, prompt: str, scores: Mapping[str, float], at_ms: int, **changes: Any) -> EvalRun:
@@ -94,17 +96,17 @@ def test_logs_of_all_programs_are_one_series(client: Client, command: Command) -
     paths = (INSPECT, LOGS / "inspect.eval", LOGS / "promptfoo.json", results)
     code, out, _ = command("import", *paths, "--model", "support-bot")
     assert (code, out.count("+ support-bot")) == (0, 4)
-    _, out, _ = command("show", "support-bot", "--json")
+    _, out, _ = command("show", "--model", "support-bot", "--format", "json")
     runs = json.loads(out)
-    assert sorted((run["format"], run["samples"], run["accepted"]) for run in runs) == [
-        ("inspect-ai", 8, False),
-        ("inspect-ai", 8, False),
-        ("lm-eval", 8, False),
-        ("promptfoo", 12, False),
+    assert sorted((run["format"], run["samples"], run["state"]) for run in runs) == [
+        ("inspect-ai", 8, ""),
+        ("inspect-ai", 8, ""),
+        ("lm-eval", 8, ""),
+        ("promptfoo", 12, ""),
     ]
-    _, out, _ = command("show", "support-bot")
+    _, out, _ = command("show", "--model", "support-bot")
     assert "answers 1 2026-11-29 06:15 answer@2 smollm2-135m 37.5 % 9.3 to 77.8 4 8 0 iwLqJ9ALTjVNeeBZxpQxMU" in out
-    assert "has no evaluation run: `barograph eval import FILE` adds one" in command("show", "other")[1]
+    assert "has no evaluation run: `barograph eval import FILE` adds one" in command("show", "--model", "other")[1]
 
 
 def test_the_gate_accepts_holds_and_cannot_say(client: Client, gate: Command) -> None:
@@ -115,7 +117,7 @@ def test_the_gate_accepts_holds_and_cannot_say(client: Client, gate: Command) ->
     code, out, _ = gate("answer@1")
     assert code == 2
     assert "answers: no run was accepted yet: --accept accepts this one as the first" in out
-    code, out, _ = gate("answer@1", "--accept", "--by", "ana")
+    code, out, _ = gate("answer@1", "--accept", "--author", "ana")
     assert code == 0
     assert "+ answer@1 is accepted" in out
     store(client, "answer@2", scores(51), 2_000)
@@ -143,12 +145,12 @@ def test_the_newest_run_of_a_candidate_is_compared_with_the_accepted_run(client:
     store(client, "answer@2", scores(10), 2_000)
     store(client, "answer@2", scores(55), 3_000)
     assert gate("run-answer@2-2000")[0] == 1
-    code, out, _ = gate("answer@2", "--accept", "--json")
-    assert (code, json.loads(out)["accepted"]) == (0, True)
-    code, out, _ = gate("answer@1", "--json")
+    code, out, _ = gate("answer@2", "--accept", "--format", "json")
+    assert (code, json.loads(out)["is_accepted"]) == (0, True)
+    code, out, _ = gate("answer@1", "--format", "json")
     decision = json.loads(out)
-    assert (code, decision["outcome"], decision["suites"][0]["worse"]) == (1, "hold", 15)
-    assert decision["suites"][0]["difference"] == pytest.approx(-0.25)
+    assert (code, decision["outcome"], decision["suites"][0]["difference"]["worse"]) == (1, "hold", 15)
+    assert decision["suites"][0]["difference"]["value"] == pytest.approx(-0.25)
     (reason,) = client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@2-3000'")[0]
     assert reason.startswith("+25.00 points [")
     client.command("TRUNCATE TABLE eval_runs")
@@ -226,7 +228,7 @@ def test_answers_without_a_score_are_limited(client: Client, gate: Command, comm
     # A policy can allow a share.
     policy = tmp_path / "lenient.yaml"
     policy.write_text("suites: {answers: {margin: 0.1, items: 50, missing: 0.05}}", encoding="utf-8")
-    lenient = ("gate", "m", "--policy", policy, "--candidate")
+    lenient = ("gate", "--model", "m", "--policy", policy, "--candidate")
     store(client, "answer@4", scores(60), 5_000, unscored=3)
     assert command(*lenient, "answer@4")[0] == 0
     store(client, "answer@5", scores(60), 6_000, unscored=4)
@@ -244,4 +246,4 @@ def test_an_unclear_candidate_must_be_named_by_its_run_id(client: Client, gate: 
     store(client, "answer@2", scores(10), 2_000, run_id="other")
     code, _, err = gate("answer@2")
     assert (code, "that match answer@2 started at the same time" in err) == (3, True)
-    assert gate("other", "--accept", "--json")[0] == 0
+    assert gate("other", "--accept", "--format", "json")[0] == 0

@@ -42,22 +42,22 @@ def test_the_gate_holds_the_worse_prompt_back(
     for version in PROMPTS:
         out = run("run", SUITE, "--prompt", f"answer@{version}", *options)
         assert f"of {ITEMS} answers to {ITEMS} items; run" in out
-    shown: list[dict[str, Any]] = json.loads(run("show", "support-bot", "--json"))
+    shown: list[dict[str, Any]] = json.loads(run("show", "--model", "support-bot", "--format", "json"))
     assert [(each["prompt"], each["items"], each["version"]) for each in shown] == [
         ("answer@1", ITEMS, MODEL),
         ("answer@2", ITEMS, MODEL),
     ]
-    gate = ("gate", "support-bot", "--policy", POLICY)
+    gate = ("gate", "--model", "support-bot", "--policy", POLICY)
     run(*gate, "--candidate", "answer@1", "--accept")
     table = run(*gate, "--candidate", "answer@2", code=1)
     with capsys.disabled():
         # The figures of docs/suites.md.
-        print(f"\n{run('show', 'support-bot')}\n{table}")
-    decision = json.loads(run(*gate, "--candidate", "answer@2", "--json", code=1))
+        print(f"\n{run('show', '--model', 'support-bot')}\n{table}")
+    decision = json.loads(run(*gate, "--candidate", "answer@2", "--format", "json", code=1))
     (suite,) = decision["suites"]
-    assert (decision["outcome"], suite["items"]) == ("hold", ITEMS)
-    assert suite["accepted_mean"] > 0.3
-    assert suite["candidate_mean"] < 0.2
+    assert (decision["outcome"], suite["difference"]["items"]) == ("hold", ITEMS)
+    assert suite["accepted"]["mean"] > 0.3
+    assert suite["candidate"]["mean"] < 0.2
     assert suite["high"] < -0.1
     # The same log again is no second run.
     (first, *_) = sorted(tmp_path.glob("*/*.eval"))

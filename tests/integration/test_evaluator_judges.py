@@ -235,7 +235,9 @@ def test_two_processes_share_the_answers_and_one_judges_the_anchors(
         f'url = "{server.url}"',
     )
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
-    assert run("judges", "anchors", "toy", "faithful", "--bank", "10", "--config", config) == 0
+    assert (
+        run("judges", "anchors", "--model", "toy", "--evaluator", "faithful", "--bank", "10", "--config", config) == 0
+    )
     for name in ("evaluator-0", "evaluator-1"):
         start(pipeline, server, folder, name)
     runs = "SELECT uniqExact(run_id) FROM anchor_runs WHERE kind = 'run'"

@@ -12,11 +12,12 @@ from barograph.contract.file import load_contract
 from typer.testing import CliRunner, Result
 
 from barograph_server.cli.infer import infer_command
+from barograph_server.cli.options import expand
 from barograph_server.sketches.baseline.baseline import load_baseline
 from tests.support.odd_tables import odd_table
 
 app = typer.Typer()
-app.command()(infer_command)
+app.command()(expand(infer_command))
 
 
 def call(*arguments: object) -> Result:

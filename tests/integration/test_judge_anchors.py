@@ -104,14 +104,14 @@ class Anchors:
         )
 
     def command(self, *options: str) -> tuple[int, str]:
-        """Run `barograph judges anchors toy faithful`; return its exit code and both outputs."""
+        """Run `barograph judges anchors --model toy --evaluator faithful`; return its exit code and both outputs."""
         self.capture.readouterr()
-        code = run("judges", "anchors", "toy", "faithful", *options, "--config", self.config)
+        code = run("judges", "anchors", "--model", "toy", "--evaluator", "faithful", *options, "--config", self.config)
         output = self.capture.readouterr()
         return code, output.out + output.err
 
     def state(self) -> dict[str, Any]:
-        result: dict[str, Any] = json.loads(self.command("--json")[1])
+        result: dict[str, Any] = json.loads(self.command("--format", "json")[1])
         return result
 
     def stored(self) -> list[tuple[Any, ...]]:
@@ -167,7 +167,7 @@ def advance(schedule: AnchorSchedule) -> list[str]:
 def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors, judge: AnchorJudge) -> None:
     anchors.register(budget=EvaluatorBudget(calls=36_000))
     (line,) = advance(anchors.schedule())
-    assert line == "anchors are not judged Run `barograph judges anchors toy faithful --bank 60`."
+    assert line == "anchors are not judged Run `barograph judges anchors --model toy --evaluator faithful --bank 60`."
     code, output = anchors.command("--bank", "6")
     assert code == 0, output
     assert "Bank: 6 runs" in output
@@ -210,7 +210,7 @@ def test_a_judge_that_worsens_is_found_and_a_changed_one_is_another_series(
     assert "Drift since" in output
     state = anchors.state()
     assert (state["outcome"], state["bank"], state["is_deterministic"]) == ("drifted", 20, False)
-    assert state["log_e"] > 3.9
+    assert list(state["log_e"].values())[-1] > 3.9
     assert anchors.findings() == {"faithful has drifted": 1.0, "faithful has used up its bank": 0.0}
     code, output = anchors.command("--bank", "5")
     assert code == 3
@@ -224,7 +224,7 @@ def test_a_judge_that_worsens_is_found_and_a_changed_one_is_another_series(
     assert code == 3
     assert "cannot be compared" in output
     assert anchors.command("--bank", "5")[0] == 0
-    assert anchors.state()["version"] != state["version"]
+    assert anchors.state()["evaluator_version"] != state["evaluator_version"]
     assert anchors.findings()["faithful has drifted"] == 0.0
 
 
@@ -242,7 +242,7 @@ def test_an_endpoint_that_is_down_counts_for_nothing_and_a_bank_is_used_up(
     assert "No anchor has a verdict: " in output
     assert "judge-overloaded: The endpoint answers with status 503" in output
     assert "run on anchors left out of the evidence" in advance(anchors.schedule())
-    assert anchors.state()["left_out"]["no_result"] >= 1
+    assert anchors.state()["incomplete"] >= 1
     code, output = anchors.command()
     assert code == 2
     assert "left out, because anchors have no verdict" in output

@@ -52,23 +52,23 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     rows = client.rows("SELECT node, detail, owner, upstream FROM latest_lineage WHERE model = 'toy' ORDER BY position")
     assert rows == [(node.id, node.detail, node.owner, list(node.upstream)) for node in graph.nodes]
     assert len(client.rows("SELECT DISTINCT contract_id FROM lineage")) == 2
-    assert run("lineage", "toy", "--config", config) == 0
+    assert run("lineage", "--model", "toy", "--config", config) == 0
     assert "gates" in capsys.readouterr().out
-    assert run("lineage", "toy", "--format", "json", "--config", config) == 0
+    assert run("lineage", "--model", "toy", "--format", "json", "--config", config) == 0
     assert [tuple(edge) for edge in json.loads(capsys.readouterr().out)["edges"]] == list(graph.edges)
-    assert run("lineage", "toy", "--format", "svg", "--config", config) == 0
+    assert run("lineage", "--model", "toy", "--format", "svg", "--config", config) == 0
     assert capsys.readouterr().out.startswith("<svg ")
-    assert run("lineage", "toy", "--format", "openlineage", "--config", config) == 0
+    assert run("lineage", "--model", "toy", "--format", "openlineage", "--config", config) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     jobs = ["toy", "toy.gates", "toy.audit"]
     assert [event["job"]["name"] for event in printed] == jobs
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
     with ScriptedServer(reply(status=201)) as catalogue:
         url = catalogue.url
-        assert run("lineage", "toy", "--send", url, "--config", config) == 0
+        assert run("lineage", "--model", "toy", "--send", url, "--config", config) == 0
         assert capsys.readouterr().out == f"Sent 3 events to {url}.\n"
         catalogue.answer = reply(status=403)
-        assert run("lineage", "toy", "--send", url, "--config", config) == 1
+        assert run("lineage", "--model", "toy", "--send", url, "--config", config) == 1
     accepted = catalogue.requests[:3]
     assert [request.json()["job"]["name"] for request in accepted] == jobs
     assert {(request.path, request.headers["Authorization"]) for request in accepted} == {
@@ -76,4 +76,4 @@ def test_apply_stores_the_graph_that_is_shown_and_sent(
     }
     error = " ".join(capsys.readouterr().err.split())
     assert f"The catalogue at {url} did not take event 1 of 3: 403" in error
-    assert run("lineage", "toy", "--send", url, "--format", "svg", "--config", config) == 1
+    assert run("lineage", "--model", "toy", "--send", url, "--format", "svg", "--config", config) == 1

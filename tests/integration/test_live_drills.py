@@ -83,7 +83,7 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
         production.start(kind)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
-    arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--json")
+    arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--format", "json")
     code, result = call_json(capsys, "drill", "run", "mean-shift", *arguments, "--config", config)
     production.alive()
     (drill,) = result["drills"]

@@ -137,18 +137,22 @@ def test_the_command_prints_rates(client: Client, config: str, capsys: pytest.Ca
         assert not ended.value.code, errors
         return output
 
-    printed = run(MODEL)
+    printed = run("--model", MODEL)
     assert FAITHFUL in printed
     assert "insufficient: no gold" in printed
     assert "not trusted: fewer than 20 labels faulty or sound" in printed
     assert SECRET not in printed
-    document = json.loads(run(MODEL, "--json"))
-    trusted = {each["evaluator_version"]: each for each in document["evaluators"]}
-    assert {version: each["trusted"] for version, each in trusted.items()} == {FAITHFUL: True, SECOND_FAITHFUL: False}
-    assert trusted[FAITHFUL]["low"] < trusted[FAITHFUL]["auroc"] < trusted[FAITHFUL]["high"]
-    assert {each["evaluator"] for each in document["rates"]} == {"faithful", "cited"}
+    document = json.loads(run("--model", MODEL, "--format", "json"))
+    trusted = {each["evaluator_version"]: each for each in document["trusts"]}
+    assert {version: not each["trust"]["reason"] for version, each in trusted.items()} == {
+        FAITHFUL: True,
+        SECOND_FAITHFUL: False,
+    }
+    trust = trusted[FAITHFUL]["trust"]
+    assert trust["low"] < trust["auroc"] < trust["high"]
+    assert {each["group"]["evaluator"] for each in document["rates"]} == {"faithful", "cited"}
     with pytest.raises(SystemExit):
-        main(["evaluations", "support", "--config", config])
+        main(["evaluations", "--model", "support", "--config", config])
     assert "no contract of 'support'" in capsys.readouterr().err
 
 

@@ -25,7 +25,7 @@ fields:
   genre: {type: category}
 """
 USERS, DAYS = 150, 40
-LOOPS = ("loops", "feed", "--config")
+LOOPS = ("loops", "--model", "feed", "--config")
 START = datetime.now(UTC) - timedelta(days=DAYS)
 
 
@@ -65,6 +65,7 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
     assert (
         run(
             "loops",
+            "--model",
             "feed",
             "--config",
             config,
@@ -74,7 +75,8 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
             "class=b",
             "--lag",
             "23h",
-            "--json",
+            "--format",
+            "json",
         )
         == 1
     )

@@ -104,7 +104,7 @@ def test_a_better_candidate_is_promoted_unless_policy_wants_more(
     assert f"{requests:,} requests = 24,000 pairs" in out
     assert f"+ {requests - 24_000} candidate time-outs" in out
     assert "decision: promote" in out
-    code, out, _ = promote("--json")
+    code, out, _ = promote("--format", "json")
     report = json.loads(out)
     assert (code, report["outcome"]) == (0, "promote")
     by_name = {each["name"]: each for each in report["criteria"]}
@@ -124,7 +124,7 @@ def test_a_better_candidate_is_promoted_unless_policy_wants_more(
         return promote("--policy", str(policy), *words)
 
     assert with_policy("days: 60\ncriteria: {accuracy: 0.05, latency: 0.2}\nmissing_share: 0.05\n")[0] == 0
-    code, out, _ = with_policy("days: 90\nmissing_share: 0.01\n", "--json")
+    code, out, _ = with_policy("days: 90\nmissing_share: 0.01\n", "--format", "json")
     report = json.loads(out)
     assert (code, report["outcome"], report["decision"]) == (2, "insufficient", {"outcome": "promote"})
     assert [text.split(";")[0] for text in report["policy"]["unmet"]] == [
@@ -151,7 +151,7 @@ def test_only_days_that_are_over_and_have_mature_labels_count(client: Client, pr
     own = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "slice": "all", "window_s": 3600}
     own |= {"window_start": int(start), "requests": 9, "pairs": 9, "timed": 9, **dict.fromkeys(SUMS, 0.0)}
     insert_rows(client, "shadow_pairs", [row("shadow_pairs", **own)])
-    code, out, _ = promote("--json")
+    code, out, _ = promote("--format", "json")
     report = json.loads(out)
     assert (code, report["outcome"]) == (2, "insufficient")
     assert "too few days: 20 of 28" in promote()[1]

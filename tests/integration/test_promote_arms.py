@@ -116,7 +116,7 @@ def test_an_equal_arm_is_promoted(client: Client, promote: Promote) -> None:
     assert "m: arm b compared with arm a" in out
     assert f"a: {60 * 8 * (PER_BUCKET + 1):,} predictions of 5,000 units, versions 3" in out
     assert "decision: promote" in out
-    code, out, _ = promote("--arm", "b", "--json")
+    code, out, _ = promote("--arm", "b", "--format", "json")
     report = json.loads(out)
     assert (code, report["outcome"], report["obstacles"]) == (0, "promote", [])
     assert report["versions"] == {"a": ["3"], "b": ["4"]}

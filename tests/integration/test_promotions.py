@@ -95,7 +95,7 @@ def test_evidence_justifies_a_new_version(call: Call, installed: Client, tmp_pat
     rows = installed.rows("SELECT replaced, serving, evidence, override_reason FROM promotions")
     assert rows == [("3", "4", digest, "")]
     assert call("apply", contract=serving("4"))[1] == "Nothing to do: everything is up to date.\n"
-    assert "! --evidence, --override and --by are not needed" in call("apply", "--evidence", bundle)[1]
+    assert "! --evidence, --override and --author are not needed" in call("apply", "--evidence", bundle)[1]
     assert "without evidence" not in call("status")[1]
 
 
@@ -131,7 +131,7 @@ def test_evidence_against_which_later_days_decide_is_refused(call: Call, install
 
 
 def test_evidence_about_a_canary_justifies_the_roll_back(call: Call, installed: Client, tmp_path: Path) -> None:
-    assert call("apply", "--override", "test", "--by", "ana", contract=serving("4"))[0] == 0
+    assert call("apply", "--override", "test", "--author", "ana", contract=serving("4"))[0] == 0
     write_days(installed, 20, better=0.06, candidate="3", of="4")
     early, bundle = str(tmp_path / "early"), str(tmp_path / "evidence.zip")
     assert call("shadow", "export", "--model", "m", "--out", early)[0] == 0
@@ -149,16 +149,16 @@ def test_evidence_about_a_canary_justifies_the_roll_back(call: Call, installed: 
 
 def test_an_override_needs_a_reason_and_a_name_and_is_stored_and_shown(call: Call, installed: Client) -> None:
     for words, message in (
-        (("--override", " ", "--by", " "), "--override needs a reason and --by a name"),
+        (("--override", " ", "--author", " "), "--override needs a reason and --author a name"),
         (
-            ("--override", "hotfix", "--by", "ana", "--evidence", "e.zip"),
+            ("--override", "hotfix", "--author", "ana", "--evidence", "e.zip"),
             "--override applies without evidence: leave it out, or leave out --evidence",
         ),
     ):
         code, _, err = call("apply", *words, contract=serving("4"))
         assert (code, message in err) == (1, True), words
     assert in_force(installed) == 1
-    code, out, err = call("apply", "--override", "hotfix of an outage", "--by", "ana", contract=serving("4"))
+    code, out, err = call("apply", "--override", "hotfix of an outage", "--author", "ana", contract=serving("4"))
     assert (code, err) == (0, ""), out
     assert "! version 4 replaces version 3 of m without evidence, by ana: hotfix of an outage" in out
     out = call("status")[1]
@@ -170,7 +170,7 @@ def test_an_override_needs_a_reason_and_a_name_and_is_stored_and_shown(call: Cal
     code, _, err = call("apply", contract=open_again)
     assert code == 1
     assert "Refused: m no longer has promotion: required." in err
-    assert call("apply", "--override", "we stop using it", "--by", "ben", contract=open_again)[0] == 0
+    assert call("apply", "--override", "we stop using it", "--author", "ben", contract=open_again)[0] == 0
     assert "m: promotion: required was removed without evidence" in call("status")[1]
 
 
@@ -189,7 +189,7 @@ def accept_run(client: Client, suite: str, version: str, run_id: str) -> None:
 
 
 def test_a_version_needs_an_accepted_run_in_each_suite_of_the_contract(call: Call, installed: Client) -> None:
-    assert call("apply", "--override", "test", "--by", "ana", contract=with_suites("3", "answers", "tools"))[0] == 0
+    assert call("apply", "--override", "test", "--author", "ana", contract=with_suites("3", "answers", "tools"))[0] == 0
     accept_run(installed, "answers", "4", "run-a")
     accept_run(installed, "tools", "3", "run-of-another-version")
     code, out, _ = call("plan", contract=with_suites("4", "answers", "tools"))
@@ -212,6 +212,6 @@ def test_a_version_needs_an_accepted_run_in_each_suite_of_the_contract(call: Cal
 
     # A suite is removed with a reason and a name only.
     assert call("apply", contract=with_suites("4", "answers"))[0] == 1
-    code, out, err = call("apply", "--override", "hotfix", "--by", "ana", contract=with_suites("4", "answers"))
+    code, out, err = call("apply", "--override", "hotfix", "--author", "ana", contract=with_suites("4", "answers"))
     assert (code, err) == (0, ""), out
     assert "! m no longer has suites: tools without evidence, by ana: hotfix" in out

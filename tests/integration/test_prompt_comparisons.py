@@ -76,16 +76,16 @@ def test_the_command_prints_one_table(filled: Client, config: str, capsys: pytes
     own = {"model": "m", "prompt": "answer", "label": "production", "version": 8, "control": "answer@7"}
     what = {"arm": "answer@8", "target": "previous", "mode": "propose", "at": NOW_S, "reason": "worse"}
     insert_rows(filled, "rollback_proposals", [row("rollback_proposals", **own, **what, proposed_at=NOW_S * 1000)])
-    out, _ = run("m")
+    out, _ = run("--model", "m")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "m: prompt answer, compared with answer@7"
     at = datetime.fromtimestamp(NOW_S - HOUR_S, UTC).strftime("%Y-%m-%d %H:%M")
     assert f"answer@8 errors +3.00 points +2.00 to +4.00 1 1,000 and 990 1,000 and 990 {at} harm" in lines
     assert f"answer@8 ttft +0.00 % -5.00 to +5.00 10 1,000 and 990 1,000 and 990 {at} no harm" in lines
     assert lines[-1].endswith("roll answer:production back from 8 to the version before (propose): worse")
-    shown = json.loads(run("m", "--json")[0])
+    shown = json.loads(run("--model", "m", "--format", "json")[0])
     assert [each["outcome"] for each in shown["comparisons"]] == ["harm", "no-harm", "undecided"]
     assert shown["proposals"][0]["version"] == 8
-    assert "has no contract of 'x'" in run("x", code=1)[1]
+    assert "has no contract of 'x'" in run("--model", "x", code=1)[1]
     filled.command("TRUNCATE TABLE arm_comparisons")
-    assert "No hour of m has predictions of answer@7 and another arm yet" in run("m", code=1)[1]
+    assert "No hour of m has predictions of answer@7 and another arm yet" in run("--model", "m", code=1)[1]

@@ -58,7 +58,7 @@ class Registry:
         return out.splitlines(), err
 
     def json(self, *words: str) -> Any:
-        return json.loads("\n".join(self.run(*words, "--json")[0]))
+        return json.loads("\n".join(self.run(*words, "--format", "json")[0]))
 
     def follow(self, **options: Any) -> Prompts:
         settings = self.settings
@@ -95,24 +95,26 @@ def test_prompts_are_registered_labelled_rolled_back_and_logged(registry: Regist
     path = registry.write(FIRST)
     registry.write(CHAT, "chat.yml")
     assert registry.run("list")[0][0].startswith("No prompt is registered")
-    assert registry.run("register", str(registry.folder), "--by", "ana")[0] == ["+ answer@1", "+ chat@1"]
+    assert registry.run("register", str(registry.folder), "--author", "ana")[0] == ["+ answer@1", "+ chat@1"]
     registry.write(f"# only a comment\n{FIRST}")
     unchanged = ["  answer@1 is unchanged", "  chat@1 is unchanged"]
     assert registry.run("register", str(registry.folder))[0] == unchanged
     registry.write(SECOND)
-    assert registry.run("register", path, "--by", "bo")[0] == ["+ answer@2"]
+    assert registry.run("register", path, "--author", "bo")[0] == ["+ answer@2"]
     registry.write(FIRST)
     assert registry.run("register", path)[0] == ["  answer@1 is unchanged"], "an earlier content has its version"
     label = ("label", "answer")
-    assert registry.run(*label, "1", "production", "--reason", "start", "--by", "ana")[0] == ["~ answer:production 1"]
-    assert registry.run(*label, "2", "production", "--reason", "more  German", "--by", "bo")[0] == [
+    assert registry.run(*label, "1", "production", "--reason", "start", "--author", "ana")[0] == [
+        "~ answer:production 1"
+    ]
+    assert registry.run(*label, "2", "production", "--reason", "more  German", "--author", "bo")[0] == [
         "~ answer:production 1 → 2"
     ]
     assert registry.run(*label, "2", "production", "--reason", "x")[0] == ["  answer:production points to 2 already"]
     with registry.follow() as prompts:
         assert prompts.wait(WAIT_S)
         assert (prompts.get("answer").id, prompts.get("answer").config) == ("answer@2", {"temperature": 0.9})
-        assert registry.run("rollback", "answer", "--reason", "wrong language", "--by", "ana")[0] == [
+        assert registry.run("rollback", "answer", "--reason", "wrong language", "--author", "ana")[0] == [
             "~ answer:production 2 → 1"
         ]
         wait_for(lambda: prompts.get("answer").id == "answer@1", "the rollback", IN_FORCE_S)
@@ -306,7 +308,7 @@ def test_the_guide_works_as_written(registry: Registry) -> None:
     file, contract = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     client_code, assign_code, labels_code = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     [sql] = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
-    registry.run("register", registry.write(file), "--by", "ana")
+    registry.run("register", registry.write(file), "--author", "ana")
     registry.run("register", registry.write(file.replace("three", "two")))
     registry.run("label", "answer", "1", "production", "--reason", "first version")
     settings = registry.settings
@@ -320,14 +322,14 @@ def test_the_guide_works_as_written(registry: Registry) -> None:
         assert names["messages"][0]["content"] == "You answer in English, in at most three sentences."
         exec(assign_code, names)
         assert names["prompt"].id in ("answer@1", "answer@2")
-        registry.run("label", "answer", "2", "candidate", "--reason", "shorter", "--by", "bo")
+        registry.run("label", "answer", "2", "candidate", "--reason", "shorter", "--author", "bo")
         wait_for(lambda: names["prompts"].get("answer", label="candidate").id == "answer@2", "the label", WAIT_S)
         exec(labels_code, names | {"user": "user-17"})
         rollback = parse_contract(contract).rollback
         assert rollback is not None
-        back = ("rollback", "answer", "--label", rollback.label, "--to", rollback.to, "--by", "bo")
+        back = ("rollback", "answer", "--label", rollback.label, "--to", rollback.to, "--author", "bo")
         assert registry.run(*back, "--reason", "errors")[0] == ["~ answer:candidate 2 → 1"]
-    registry.run("rollback", "answer", "--to", "2", "--by", "bo", "--reason", "wrong language")
+    registry.run("rollback", "answer", "--to", "2", "--author", "bo", "--reason", "wrong language")
     assert [row[1:] for row in registry.client.rows(sql)] == [
         ("answer:production", "1", "2", "wrong language", "bo"),
         ("answer:candidate", "2", "1", "errors", "bo"),

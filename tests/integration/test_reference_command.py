@@ -42,7 +42,7 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     words = ("--model", "m", "--config", config)
 
     def listed() -> list[dict[str, Any]]:
-        code, out, err = call(capsys, "reference", "list", "--json", *words)
+        code, out, err = call(capsys, "reference", "list", "--format", "json", *words)
         assert (code, err) == (0, "")
         return list(json.loads(out))
 
@@ -50,7 +50,11 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
         scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_S).score_once()
 
     def in_force() -> list[tuple[str, str, str]]:
-        return [(each["from"], each["to"], each["reason"]) for each in listed() if each["in_force"]]
+        return [
+            (utc_second(each["from_s"]), utc_second(each["to_s"]), each["reason"])
+            for each in listed()
+            if each["in_force"]
+        ]
 
     code, _, err = call(capsys, "reference", "list", *words)
     assert code == 1
@@ -58,7 +62,7 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     working = scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_S)
     working.score_once()
     weeks = listed()
-    assert [(each["from"], each["predictions"], each["in_force"], each["reason"]) for each in weeks] == [
+    assert [(utc_second(each["from_s"]), each["predictions"], each["in_force"], each["reason"]) for each in weeks] == [
         (day(0), 7 * PER_DAY, True, "first good week"),
         *((day(first), 7 * PER_DAY, False, "can be a reference") for first in (7, 14, 21, 28)),
         (day(35), 2 * PER_DAY, False, f"labels may arrive until {day(43)}"),
@@ -70,7 +74,9 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     # The collapse is the new normal.
     span = ("--version", "1", "--from", day(22), "--to", day(32), "--reason", "accepted")
     assert call(capsys, "reference", "set", *span, *words)[0] == 0
-    assert next(each["reason"] for each in listed() if each["from"] == day(22)).endswith("has not counted it yet")
+    assert next(each["reason"] for each in listed() if utc_second(each["from_s"]) == day(22)).endswith(
+        "has not counted it yet"
+    )
     working.score_once()
     [(first, end, reason)] = in_force()
     assert (first, end) == (day(22), day(32))

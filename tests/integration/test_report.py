@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def planted(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
         config = write_settings(folder / "barograph.toml", where)
         patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
         page, values = folder / "week.html", folder / "values.json"
-        words = ["report", "--model", MODEL, "--week", WEEK.name, "--output", str(page), "--json"]
+        words = ["report", "--model", MODEL, "--week", WEEK.name, "--output", str(page), "--format", "json"]
         with values.open("w") as file, redirect_stdout(file):
             assert run(*words, "--config", config) == 0
         yield PlantedWeek(client, config, page, json.loads(values.read_text()))
@@ -109,7 +110,7 @@ def test_incidents_are_those_of_simulate(planted: PlantedWeek, capsys: pytest.Ca
     expected = [
         (each["title"], each["severity"])
         for each in json.loads(out)["incidents"]
-        if each["model"] == MODEL and (each["to"] or "9") > WEEK.start.isoformat()
+        if each["model"] == MODEL and (each["end"] or math.inf) > WEEK.start.timestamp()
     ]
     incidents = planted.values["facts"]["incidents"]
     assert [(each["title"], each["severity"]) for each in incidents] == expected

@@ -81,7 +81,7 @@ def test_export_and_import_are_a_round_trip(
 ) -> None:
     with installed.client as client:
         store_reviews(client, reviews())
-    words = (MODEL, "cited", "labels", "--format", file_format)
+    words = ("labels", "--model", MODEL, "--evaluator", "cited", "--format", file_format)
     assert run("review", "export", *words, "--share", "1") == 0
     assert "labels: 7 labels" in capsys.readouterr().out
     exported = Path("labels").read_bytes()
@@ -108,21 +108,21 @@ def test_export_and_import_are_a_round_trip(
 
 
 def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("review", "agreement", MODEL, "cited") == 0
+    assert run("review", "agreement", "--model", MODEL, "--evaluator", "cited") == 0
     assert "No answer has two labels yet" in capsys.readouterr().out
     with installed.client as client:
         store_reviews(client, reviews())
-    assert run("review", "agreement", MODEL, "cited", "--json") == 0
+    assert run("review", "agreement", "--model", MODEL, "--evaluator", "cited", "--format", "json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["labels"], result["answers_with_two_labels"]) == (7, 2)
+    assert (result["labels"], result["agreement"]["items"]) == (7, 2)
     # Two pairs, one of which differs: 1 − 3·2/(16 − 10).
-    assert result["alpha"] == pytest.approx(0.0)
+    assert result["agreement"]["alpha"] == pytest.approx(0.0)
     assert result["disagreements"] == [{"id": "a1", "version": "1", "labels": {"ana": "faulty", "ben": "sound"}}]
 
 
 def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
-    words = [sys.executable, "-m", "barograph_server.cli.main", "review", "serve", MODEL]
-    words += ["cited", "--as", "ana", "--share", "1"]
+    words = [sys.executable, "-m", "barograph_server.cli.main", "review", "serve", "--model", MODEL]
+    words += ["--evaluator", "cited", "--as", "ana", "--share", "1"]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environ)

@@ -1,6 +1,5 @@
 """Every command that serves until Ctrl-C starts as a process, with every documented variable in its environment."""
 
-import importlib
 import os
 import re
 import signal
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import typer
 from barograph.contract import Text
 from barograph.contract.evaluators import Evaluator
 
-from barograph_server.cli.main import COMMANDS
+from barograph_server.cli.main import COMMANDS, import_command
 from barograph_server.cli.run import ProcessorKind
 from tests.support.environment import documented_environment
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
@@ -22,7 +20,7 @@ from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contr
 LINES = {
     **dict.fromkeys((f"run {kind}" for kind in get_args(ProcessorKind)), "started"),
     "changes serve --port 0": "stores changes",
-    "review serve toy cited --as ana": "Review 0 answers",
+    "review serve --model toy --evaluator cited --as ana": "Review 0 answers",
     "simulate --live": "of 1 model.",
     "dev": "Ctrl-C stops everything.",
 }
@@ -32,10 +30,10 @@ LINES = {
 @pytest.mark.long
 def test_every_command_that_serves_starts_with_the_documented_environment(pipeline: Pipeline, tmp_path: Path) -> None:
     helps: dict[str, str] = {}
-    for name, entry in COMMANDS.items():
-        command = getattr(importlib.import_module(entry.module), entry.function)
-        group = command.registered_commands if isinstance(command, typer.Typer) else ()
-        helps |= {f"{name} {each.name}": str(each.help) for each in group} or {name: str(command.__doc__)}
+    for name in COMMANDS:
+        command = import_command(name)
+        subcommands = getattr(command, "commands", {})
+        helps |= {f"{name} {each}": str(subcommands[each].help) for each in subcommands} or {name: str(command.help)}
     serving = {name for name, text in helps.items() if re.search(r"until\s+(SIGTERM\s+or\s+)?Ctrl-C", text)}
     assert not {name for name in serving if not any(words.startswith(name) for words in LINES)}
     pipeline.create()

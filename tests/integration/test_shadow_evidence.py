@@ -72,7 +72,7 @@ class Evidence:
 
     def verified_report(self) -> tuple[bool, int]:
         """Verify the exported bundle; return whether it is equal, and the number of windows that were recounted."""
-        code, out, err = self.call("verify", str(self.path), "--json")
+        code, out, err = self.call("verify", str(self.path), "--format", "json")
         report = json.loads(out)
         assert code == 1 - report["is_equal"], (out, err)
         return report["is_equal"], report["recounted_windows"]

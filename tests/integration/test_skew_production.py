@@ -97,7 +97,7 @@ def skew(
     def compared(events: list[dict[str, Any]], *words: str, served: str = f"clickhouse:{MODEL}") -> Any:
         client.command("TRUNCATE TABLE predictions")
         insert_rows(client, "predictions", events)
-        code = run("skew", "--served", served, "--recomputed", "train.parquet", "--json", *words)
+        code = run("skew", "--served", served, "--recomputed", "train.parquet", "--format", "json", *words)
         output = capsys.readouterr()
         report = json.loads(output.out) if output.out else {}
         return code, report, output.err
@@ -120,7 +120,7 @@ def test_identical_sides_have_no_skew(skew: Skew, monkeypatch: pytest.MonkeyPatc
     assert [each["field"] for each in report["fields"]] == [
         *("temp", "seats", "weekend", "carrier", "booked", "email", "postcode", "region", "score")
     ]
-    assert report["not_compared"] == {"passport": "personal data, dropped before it was published"}
+    assert report["skipped"] == [{"name": "passport", "reason": "personal data, dropped before it was published"}]
     assert not any(each["precision"] for each in report["fields"])
     assert skew(events, *RANGE)[0] == 1, "all versions"
 
@@ -169,11 +169,13 @@ def test_skew_is_detected_in_each_recorded_column(skew: Skew) -> None:
         "score": ["constant factor"],
     }
     (temp,) = [each for each in report["fields"] if each["field"] == "temp"]
-    assert [(each["kind"], each["named"], each["of"]) for each in temp["explanations"]] == [
+    assert [(each["kind"], each["is_named"], each["of"]) for each in temp["explanations"]] == [
         ("constant factor", True, N - N // 10),
         ("null handling", True, N // 10),
     ]
-    assert report["not_compared"]["email"] == "email is hashed in production; set BAROGRAPH_PII_KEY to compare it"
+    assert {each["name"]: each["reason"] for each in report["skipped"]}[
+        "email"
+    ] == "email is hashed in production; set BAROGRAPH_PII_KEY to compare it"
 
 
 def test_only_the_range_is_read_and_the_id_column_may_have_another_name(skew: Skew) -> None:

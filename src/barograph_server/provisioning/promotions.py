@@ -23,7 +23,7 @@ from barograph_server.warehouse.evaluation.eval_runs import accepted_runs
 from barograph_server.warehouse.tables import insert_rows
 
 UNUSED_GROUNDS = (
-    "--evidence, --override and --by are not needed: no contract with promotion: required or suites changes its "
+    "--evidence, --override and --author are not needed: no contract with promotion: required or suites changes its "
     "serving version."
 )
 
@@ -99,7 +99,7 @@ def justify_promotions(
     if grounds.override_reason or grounds.override_by:
         reason, name = " ".join(grounds.override_reason.split()), " ".join(grounds.override_by.split())
         if not reason or not name:
-            raise ApplyError("--override needs a reason and --by a name: give both.")
+            raise ApplyError("--override needs a reason and --author a name: give both.")
         if grounds.bundles:
             raise ApplyError("--override applies without evidence: leave it out, or leave out --evidence.")
         return [replace(each, override_reason=reason, override_by=name) for each in promotions]
@@ -131,7 +131,7 @@ def _justified(
 ) -> Promotion:
     if promotion.removed:
         raise ApplyError(
-            f"Refused: {promotion.text}. Keep the key, or give --override REASON and --by NAME, which are stored."
+            f"Refused: {promotion.text}. Keep the key, or give --override REASON and --author NAME, which are stored."
         )
     evidence = _evidence(client, promotion, verified, stored) if promotion.needs_evidence else ""
     return replace(promotion, evidence=evidence, eval_runs=_accepted_runs(client, promotion))
@@ -146,8 +146,8 @@ def _accepted_runs(client: Client, promotion: Promotion) -> tuple[str, ...]:
         raise ApplyError(
             f"Refused: {promotion.text}, and no accepted run of version {version} is stored for the suites that its "
             f"contract names: {missing}. Run and import them (`barograph eval import`), and accept them with "
-            f"`barograph eval gate {model} --candidate {version} --policy FILE --accept`. To apply without, give "
-            "--override REASON and --by NAME, which are stored."
+            f"`barograph eval gate --model {model} --candidate {version} --policy FILE --accept`. To apply without, "
+            "give --override REASON and --author NAME, which are stored."
         )
     return tuple(runs[suite] for suite in suites)
 
@@ -167,7 +167,7 @@ def _evidence(
         f"Refused: {promotion.text}, and its contract has promotion: required.{''.join(problems)} Once "
         f"`barograph promote --model {model}` decides for version {promotion.contract.serving}, give the bundle of "
         f"`barograph shadow export --model {model}` with --evidence. "
-        "To apply without evidence, give --override REASON and --by NAME, which are stored."
+        "To apply without evidence, give --override REASON and --author NAME, which are stored."
     )
 
 

@@ -43,7 +43,7 @@ def test_train_show_and_name(tmp_path: Path, prompts: Path, capsys: pytest.Captu
     names.write_text("names: {t0: first topic}")
     assert run("name", first, names, "--out", named) == 0
     capsys.readouterr()
-    assert run("show", named, "--json") == 0
+    assert run("show", named, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["names"] == ["first topic", "t1", "t2", "t3"]
     assert run("show", named, prompts, "--show", 1) == 0
     assert "first topic" in capsys.readouterr().out

@@ -39,7 +39,7 @@ def test_a_wrong_command_line_ends_with_2_and_an_error_of_a_decision_with_3(caps
         (("promote",), 3),
         (("promote", "--model", "m", "--days", "3"), 3),
         (("promote", "--model", "m", "--config", "missing.toml"), 3),
-        (("eval", "gate", "m"), 3),
+        (("eval", "gate", "--model", "m"), 3),
         (("eval", "import", "missing.json"), 3),
     ):
         assert run(*words) == expected, words

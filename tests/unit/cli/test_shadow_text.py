@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from barograph_server.cli.shadow import status_json
+from barograph_server.cli.shadow import status_values
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.projected_cost import projected_cost
 from barograph_server.terminal import Terminal
@@ -30,13 +30,13 @@ def priced(n_days: int) -> CandidateEvaluation:
 
 def test_json_has_costs_disagreement_and_histograms(capsys: pytest.CaptureFixture[str]) -> None:
     evaluation = priced(10)
-    Terminal().json(status_json(evaluation, dataclasses.replace(HISTOGRAMS, correlation=math.nan)))
+    Terminal().json(status_values(evaluation, dataclasses.replace(HISTOGRAMS, correlation=math.nan)))
     values = json.loads(capsys.readouterr().out)
     cost = projected_cost(evaluation.test.shadow, evaluation.whole)
     assert cost is not None
     assert values["cost_per_day"] == dataclasses.asdict(cost) | {"low": None, "high": None}
     assert values["disagreement"] is None
-    assert values["rank_correlation"] is None
-    assert [each["hour"] for each in values["latency_by_hour"]] == [0, 23]
-    assert values["latency_by_hour"][1]["candidate"][values["latency_ranks"].index(0.99)] == 130.0
-    assert values["errors"] == {"primary": {"TimeoutError": 3}, "candidate": {"<Error>": 12}}
+    assert values["correlation"] is None
+    assert [each["hour"] for each in values["hours"]] == [0, 23]
+    assert values["hours"][1]["candidate"][values["latency_ranks"].index(0.99)] == 130.0
+    assert (values["errors_primary"], values["errors_candidate"]) == ({"TimeoutError": 3}, {"<Error>": 12})

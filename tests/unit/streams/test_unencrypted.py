@@ -8,8 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from barograph_server.cli.apply import apply_command
-from barograph_server.errors import ApplyError
+from barograph_server.errors import EXIT_FAILED, ApplyError
 from barograph_server.operations.doctor.finding import CheckStatus
 from barograph_server.operations.doctor.run_checks import run_checks
 from barograph_server.settings import Settings, load_settings
@@ -17,6 +16,7 @@ from barograph_server.streams import run
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.unencrypted import is_loopback, unencrypted_connections
 from barograph_server.warehouse.client import Address
+from tests.support import command_line
 
 SASL = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
 
@@ -94,11 +94,11 @@ def test_apply_prints_the_warnings(
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("barograph_server.provisioning.deploy.apply_all", fail)
-    with pytest.raises(ApplyError, match="stop"):
-        apply_command()
+    assert command_line.run("apply") == EXIT_FAILED
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("Warning: The connection to ") == 2
+    assert output.err.endswith("stop\n")
     assert "Set clickhouse.secure = true" in output.err
     assert "xyzzy" not in output.err
 

@@ -80,7 +80,8 @@ def _check_series(client: Client, judge: BuiltJudge, kind: str) -> None:
         )
         raise CommandError(
             f"The bank {what}, so a run cannot be compared: "
-            f"`barograph judges anchors {judge.series.model} {judge.series.evaluator} --bank 60` makes one."
+            f"`barograph judges anchors --model {judge.series.model} --evaluator {judge.series.evaluator} --bank 60` "
+            "makes one."
         )
 
 
