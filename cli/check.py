@@ -57,7 +57,8 @@ def check_command(
         barograph check train.parquet --contract flight-delay.yaml
         barograph check served.csv --contract flight-delay.yaml --sample 100000 --json
     """
-    from barograph_server.batch.check import check, report_json
+    from barograph_server.batch.check import check
+    from barograph_server.plain_values import plain
     from barograph_server.terminal import Terminal
 
     report = check(
@@ -72,7 +73,7 @@ def check_command(
         sample=sample,
     )
     if as_json:
-        Terminal().json(report_json(report))
+        Terminal().json(plain(report))
     else:
         _print_report(Terminal(), report)
     if report.violations:

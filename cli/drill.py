@@ -14,7 +14,7 @@ from barograph_server.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from barograph_server.drills.run.plan import DrillMode
-    from barograph_server.drills.run.session import DrillOutput
+    from barograph_server.drills.run.results import DrillOutput
 
 drill_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -251,14 +251,15 @@ def schedule_command(
 
 
 def _finish(output: DrillOutput, as_json: bool, junit: Path | None) -> None:
-    from barograph_server.drills.run.text import results_json, write_junit
+    from barograph_server.drills.run.text import write_junit
+    from barograph_server.plain_values import plain
     from barograph_server.terminal import Terminal
 
     if as_json:
-        Terminal().json(results_json(output.model, output.version, output.mode, output.results))
+        Terminal().json(plain(output))
     if junit is not None:
         write_junit(junit, output.model, output.results)
-    if not all(report.passed for _, _, report in output.results):
+    if not output.passed:
         raise typer.Exit(EXIT_FAILED)
 
 

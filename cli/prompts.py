@@ -447,14 +447,15 @@ def compare_command(
         barograph prompts compare support-bot
         barograph prompts compare support-bot --json | jq '.comparisons[] | select(.outcome == "harm")'
     """
-    from barograph_server.rollouts.prompts.comparisons import comparisons_json, print_comparisons, read_comparisons
+    from barograph_server.plain_values import plain
+    from barograph_server.rollouts.prompts.comparisons import print_comparisons, read_comparisons
     from barograph_server.settings import load_settings
     from barograph_server.warehouse.client import connect
 
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
         comparisons = read_comparisons(client, model)
     if as_json:
-        Terminal().json(comparisons_json(comparisons))
+        Terminal().json(plain(comparisons))
     else:
         print_comparisons(Terminal(), comparisons)
 

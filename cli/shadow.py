@@ -11,7 +11,6 @@ import typer
 
 from barograph_server.cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption, help_text
 from barograph_server.rollouts.candidate import CandidateEvaluation
-from barograph_server.rollouts.decision_json import decision_json
 from barograph_server.rollouts.decision_text import criteria_table, decision_line, pair_lines, title
 from barograph_server.rollouts.evidence.bundle import EvidenceBundle
 from barograph_server.rollouts.projected_cost import projected_cost
@@ -25,7 +24,7 @@ def status_json(evaluation: CandidateEvaluation, histograms: PairHistograms) -> 
     test, whole = evaluation.test, evaluation.whole
     cost = projected_cost(test.shadow, whole, test.contract.raw_share)
     floor = noise_floor(whole)
-    return decision_json(evaluation) | {
+    return evaluation.record() | {
         "days": len(whole.days),
         "days_over": int(whole.ended.sum()),
         "days_mature": int((whole.ended & whole.mature).sum()),
@@ -181,8 +180,7 @@ def verify_command(
         barograph shadow verify evidence.zip --digest 3f2a…
     """
     from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE
-    from barograph_server.rollouts.evidence.verification_text import print_verification, verification_json
-    from barograph_server.rollouts.evidence.verify import verify_bundle
+    from barograph_server.rollouts.evidence.verify import print_verification, verify_bundle
     from barograph_server.settings import load_settings
     from barograph_server.warehouse.client import connect
 
@@ -190,7 +188,7 @@ def verify_command(
     with connect(settings.warehouse) as client:
         verification = verify_bundle(client, bundle, digest)
     if as_json:
-        Terminal().json(verification_json(verification))
+        Terminal().json(verification.record())
     else:
         print_verification(Terminal(), verification)
     if verification.differences:

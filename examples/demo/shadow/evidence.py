@@ -13,8 +13,7 @@ from barograph_server.examples.demo.flights import MODEL
 from barograph_server.examples.demo.report import DemoReport
 from barograph_server.examples.demo.shadow.findings import CandidateFindings
 from barograph_server.rollouts.evidence.bundle import DECISION
-from barograph_server.rollouts.evidence.verification_text import print_verification
-from barograph_server.rollouts.evidence.verify import Verification
+from barograph_server.rollouts.evidence.verify import Verification, print_verification
 from barograph_server.terminal import Terminal
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring.new_rows import TOPICS, partition_ends, read_checkpoints
@@ -50,7 +49,7 @@ def report_evidence(report: DemoReport, terminal: Terminal, bundle: Path, verifi
     """Print where the bundle is, and the result of its verification."""
     report.signal("Evidence", "what the decision rests on, to be computed again")
     report.paragraph(
-        "The bundle has the daily sums, the decision, the contract, a report with charts, and the Kafka offsets behind "
+        "The bundle has the daily sums, the decision, the contract, and the Kafka offsets behind "
         "them. `verify` computes all of it again from ClickHouse."
     )
     report.line(f"  {report.command} shadow export --model {MODEL} --out {bundle.name}", "cyan")

@@ -121,27 +121,3 @@ def _sample_rows(start: int, length: int, n_rows: int, sample: int) -> NDArray[n
     first = -(-start * sample // n_rows)
     last = -(-(start + length) * sample // n_rows)
     return np.arange(first, last, dtype=np.int64) * n_rows // sample
-
-
-def report_json(report: CheckReport) -> dict[str, object]:
-    """Make the values of the JSON output."""
-    return {
-        "data": str(report.path),
-        "rows": report.n_rows,
-        "checked": report.n_checked,
-        "columns": report.n_columns,
-        "violations": [
-            {
-                "field": violation.field,
-                "kind": violation.kind,
-                "limit": violation.limit,
-                "expected_type": violation.expected_type or None,
-                "n": violation.n,
-                "of": violation.n_checked,
-                "share": violation.share,
-                "rows": list(violation.rows),
-                "examples": list(violation.examples),
-            }
-            for violation in report.violations
-        ],
-    }

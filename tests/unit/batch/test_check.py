@@ -77,7 +77,7 @@ def test_every_format_gives_the_same_count_of_violations(name: str, check: Check
     write_table(name, table(temp=temp, seats=seats, more=[1] * ROWS).drop_columns(["zip"]))
     code, violations = check(name)
     assert code == 1
-    assert {key: (each["n"], each["of"], each["rows"]) for key, each in violations.items()} == {
+    assert {key: (each["n"], each["n_checked"], each["rows"]) for key, each in violations.items()} == {
         ("temp", "below"): (1, ROWS, [998]),
         ("temp", "above"): (1, ROWS, [999]),
         ("seats", "null"): (1, ROWS, [500]),
@@ -90,7 +90,7 @@ def test_every_format_gives_the_same_count_of_violations(name: str, check: Check
     for n in (1, 333, 999, 5000):
         above = check(name, "--sample", str(n))[1]["temp", "above"]
         taken = min(n, ROWS)
-        assert (above["n"], above["of"]) == (taken, taken)
+        assert (above["n"], above["n_checked"]) == (taken, taken)
         assert above["rows"] == [i * ROWS // taken for i in range(min(5, taken))]
         assert [float(text) - 200 for text in above["examples"]] == above["rows"]
 
