@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from barograph_server.cli.options import ConfigOption, JsonOption
 from barograph_server.governance.debt.finding import DebtFinding, DebtReport
+from barograph_server.plain_values import plain
 from barograph_server.terminal import AlignedTable, Terminal, plural, utc_minute
-
-
-def debt_json(report: DebtReport) -> dict[str, Any]:
-    """Convert a report for `Terminal.json`."""
-    return asdict(report)
 
 
 def print_debt(terminal: Terminal, report: DebtReport) -> None:
@@ -29,7 +24,7 @@ def print_debt(terminal: Terminal, report: DebtReport) -> None:
         for each in report.findings:
             since = "-" if each.since is None else f"{each.since:%Y-%m-%d}"
             names = (each.kind, each.model, each.subject, since, each.owner or "nobody is declared")
-            table.row(*names, *_stored(each), each.reason, each.action)
+            table.row(*names, *_stored(each), each.message, each.action)
         terminal.table(table)
         total = sum(each.stored_bytes or 0 for each in report.findings)
         rows = sum(each.rows_per_day or 0.0 for each in report.findings)
@@ -89,7 +84,7 @@ def debt_command(
         contracts = contracts_in_force(client, model)
         report = run_checks(settings, client, contracts, clock, days=days, margin=margin, samples_raw=raw)
     if as_json:
-        Terminal().json(debt_json(report))
+        Terminal().json(plain(report))
     else:
         print_debt(Terminal(), report)
     if report.findings:
