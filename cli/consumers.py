@@ -77,8 +77,7 @@ def consumers_command(
 
     from barograph_server.contracts import read_contracts
     from barograph_server.errors import EXIT_FAILED
-    from barograph_server.governance.readers.read import read_consumers
-    from barograph_server.governance.readers.store import store_readers
+    from barograph_server.governance.readers.read import read_consumers, store_readers
     from barograph_server.settings import load_settings
     from barograph_server.times import parse_since
     from barograph_server.warehouse.client import connect

@@ -70,8 +70,7 @@ def lineage_command(
         contract = read_contract(client, model)
         applied_at = contract_history(client, model)[-1].applied_at
     if needs_events:
-        from barograph_server.governance.lineage.events import openlineage_events
-        from barograph_server.governance.lineage.transport import event_line, post_events
+        from barograph_server.governance.lineage.events import event_line, openlineage_events, post_events
 
         events = openlineage_events(contract, applied_at, settings.bootstrap_servers, settings.topics.predictions)
         if send is None:

@@ -232,8 +232,7 @@ def register_command(
         barograph prompts register --from mlflow model-versions.json
     """
     from barograph_server.rollouts.prompts.exports import read_export
-    from barograph_server.rollouts.prompts.files import read_prompt_files
-    from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
+    from barograph_server.rollouts.prompts.registry import change_registry, raise_failure, read_prompt_files
     from barograph_server.settings import load_settings
     from barograph_server.streams.prompts.changes import register_versions
 

@@ -50,7 +50,7 @@ def report_command(
     from barograph_server.reports.html import render_html
     from barograph_server.reports.markdown import render_markdown
     from barograph_server.reports.read import read_report
-    from barograph_server.reports.week import parse_week
+    from barograph_server.reports.weekly_report import parse_week
     from barograph_server.settings import load_settings
     from barograph_server.terminal import Terminal
     from barograph_server.warehouse.client import connect

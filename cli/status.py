@@ -10,8 +10,7 @@ import typer
 
 from barograph_server.cli.options import ConfigOption, FormatOption
 from barograph_server.cli.simulate import incident_json, incident_table
-from barograph_server.operations.status.incidents import OpenIncidents
-from barograph_server.operations.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never
+from barograph_server.operations.status.read import FORGOTTEN_S, ModelStatus, OpenIncidents, PipelineStatus, is_never
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.terminal import (
     LEVEL_STYLES,
@@ -209,8 +208,7 @@ def status_command(
         barograph status
         barograph status --format json | jq '.models[].levels'
     """
-    from barograph_server.operations.status.incidents import read_open_incidents
-    from barograph_server.operations.status.read import read_status
+    from barograph_server.operations.status.read import read_open_incidents, read_status
     from barograph_server.settings import load_settings
     from barograph_server.warehouse.client import connect
 
