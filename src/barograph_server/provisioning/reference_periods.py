@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -245,16 +245,7 @@ def _explained(
         reason = (
             "chosen earlier; the scorer has not chosen again yet" if current and current.chosen else "first good week"
         )
-    return CandidatePeriod(
-        period.version,
-        *key,
-        period.predictions,
-        period.labelled,
-        period.metric,
-        period.value,
-        in_force=in_force,
-        reason=reason,
-    )
+    return replace(period, in_force=in_force, reason=reason)
 
 
 def _utc(second: int) -> datetime:
