@@ -12,6 +12,7 @@ from tools.repository.imports import imports_of, no_modules_import_each_other_in
 from tools.repository.tree import Repository, check
 
 CLI = "barograph_server.cli"
+_TAG = re.compile(r"<(svg|html|div|p|ul|li|table|tr|td|section|span|h[1-6]|rect|line|path|circle|polyline)[ >]")
 LARGEST = 8
 """A finding names this many parts of a value that is too high."""
 
@@ -53,17 +54,19 @@ def _loose_modules(repository: Repository) -> dict[str, int]:
     return _each(path for path in repository.names if re.fullmatch(r"warehouse/\w+\.py", path))
 
 
-def _files_with_sql(repository: Repository) -> dict[str, int]:
-    """Find the product's files outside warehouse with a SELECT statement in a text that is no docstring."""
-    paths = [path for path in repository.product() if not path.startswith("warehouse/")]
-    return _each(path for path in paths if "SELECT" in repository.texts[path] and _has_sql(repository.tree(path)))
+def _files_with_text(repository: Repository, pattern: re.Pattern[str], without: str = "") -> dict[str, int]:
+    """Find the product's files, without those of a folder, with a pattern in a text that is no docstring."""
+    paths = [path for path in repository.product() if not (without and path.startswith(without))]
+    return _each(
+        path for path in paths if pattern.search(repository.texts[path]) and _has_text(repository.tree(path), pattern)
+    )
 
 
-def _has_sql(tree: ast.Module) -> bool:
+def _has_text(tree: ast.Module, pattern: re.Pattern[str]) -> bool:
     nodes = list(ast.walk(tree))
     docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     texts = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
-    return any(isinstance(node.value, str) and re.search(r"\bSELECT\s", node.value) for node in texts)
+    return any(isinstance(node.value, str) and pattern.search(node.value) for node in texts)
 
 
 LIMITS = (
@@ -71,7 +74,16 @@ LIMITS = (
     Limit("files outside cli/ and tests/ that import it", 0, _importers_of_cli),
     Limit("imports among modules of cli/", 50, lambda repository: _cli_imports(repository, repository.python("cli"))),
     Limit("modules in warehouse/ outside its folders", 12, _loose_modules),
-    Limit("product files with SELECT outside warehouse/", 5, _files_with_sql),
+    Limit(
+        "product files with SELECT outside warehouse/",
+        5,
+        lambda repository: _files_with_text(repository, re.compile(r"\bSELECT\s"), "warehouse/"),
+    ),
+    Limit(
+        "product files with tags of HTML or SVG outside templates",
+        1,
+        lambda repository: _files_with_text(repository, _TAG),
+    ),
     Limit(
         "modules in a circle of imports, Python and JavaScript",
         0,
