@@ -14,9 +14,10 @@ from barograph.text.embedding import Vectors
 from barograph_server.cli.options import Arg, CommandGroup, Opt, Options, Output
 from barograph_server.errors import CommandError
 from barograph_server.file_writes import replace_file
+from barograph_server.plain_values import plain
 from barograph_server.profiling.codebook_table import read_names, read_texts, read_vectors
 from barograph_server.settings import EMBEDDINGS_KEY_VARIABLE
-from barograph_server.terminal import AlignedTable, Terminal, one_line, plain
+from barograph_server.terminal import AlignedTable, Terminal, one_line
 
 if TYPE_CHECKING:
     from barograph.text.embedding import EmbeddingName

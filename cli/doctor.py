@@ -9,31 +9,31 @@ import typer
 
 from barograph_server.cli.options import Connection, Output
 from barograph_server.errors import EXIT_FAILED
-from barograph_server.operations.doctor.finding import CheckStatus, Finding
+from barograph_server.finding import Finding, FindingLevel
 from barograph_server.terminal import SafeText, Terminal, one_line, plural
 
 _STYLES = {
-    CheckStatus.OK: "green",
-    CheckStatus.WARNING: "yellow",
-    CheckStatus.ERROR: "bold red",
-    CheckStatus.UNKNOWN: "dim",
+    FindingLevel.OK: "green",
+    FindingLevel.WARNING: "yellow",
+    FindingLevel.ERROR: "bold red",
+    FindingLevel.UNKNOWN: "dim",
 }
 
 
 def print_finding(terminal: Terminal, finding: Finding) -> None:
     """Print a line with the finding, and below it a line with the action."""
-    line = SafeText(f"{finding.status.value:<8}", style=_STYLES[finding.status])
-    line.append(f"{finding.component:<11} ", style="bold")
+    line = SafeText(f"{finding.level.value:<8}", style=_STYLES[finding.level])
+    line.append(f"{finding.subject:<11} ", style="bold")
     terminal.line(line.append(one_line(finding.message), style=""))
     if finding.action:
         terminal.line(f"{'':<20}→ {one_line(finding.action)}")
 
 
 def print_summary(terminal: Terminal, findings: Sequence[Finding]) -> None:
-    """Print the number of findings per status."""
-    counts = Counter(finding.status for finding in findings)
-    texts = [plural(counts[status], status.value) for status in (CheckStatus.ERROR, CheckStatus.WARNING)]
-    terminal.line(f"{', '.join(texts)}, {counts[CheckStatus.OK]} ok, {counts[CheckStatus.UNKNOWN]} unknown.", "bold")
+    """Print the number of findings per level."""
+    counts = Counter(finding.level for finding in findings)
+    texts = [plural(counts[status], status.value) for status in (FindingLevel.ERROR, FindingLevel.WARNING)]
+    terminal.line(f"{', '.join(texts)}, {counts[FindingLevel.OK]} ok, {counts[FindingLevel.UNKNOWN]} unknown.", "bold")
 
 
 def doctor_command(output: Output, connection: Connection) -> None:
@@ -44,7 +44,7 @@ def doctor_command(output: Output, connection: Connection) -> None:
 
     Examples:
         barograph doctor
-        barograph doctor --format json | jq '.[] | select(.status == "error")'
+        barograph doctor --format json | jq '.[] | select(.level == "error")'
     """
     from barograph_server.operations.doctor.run_checks import run_checks
 
@@ -59,5 +59,5 @@ def doctor_command(output: Output, connection: Connection) -> None:
         terminal.json(findings)
     else:
         print_summary(terminal, findings)
-    if any(finding.status is CheckStatus.ERROR for finding in findings):
+    if any(finding.level is FindingLevel.ERROR for finding in findings):
         raise typer.Exit(EXIT_FAILED)

@@ -60,7 +60,7 @@ class Running(Options, frozen=True):
     ) -> None:
         """Run drills, print their results, and exit with 1 if anything differs."""
         from barograph_server.drills.run.session import DrillSession, SessionOptions
-        from barograph_server.drills.run.text import results_json, write_junit
+        from barograph_server.drills.run.text import write_junit
 
         mode: DrillMode = "live" if self.live else "fast"
         options = SessionOptions(self.files, version, history_s, until, self.webhook, self.timeout_s, mode)
@@ -69,10 +69,10 @@ class Running(Options, frozen=True):
         session = DrillSession(connection.config, model, options, quiet=output.is_json)
         drilled = session.run(requests, is_suite=is_suite)
         if output.is_json:
-            Terminal().json(results_json(drilled.model, drilled.version, drilled.mode, drilled.results))
+            Terminal().json(drilled)
         if self.junit is not None:
             write_junit(self.junit, drilled.model, drilled.results)
-        if not all(report.passed for _, _, report in drilled.results):
+        if not drilled.passed:
             raise typer.Exit(EXIT_FAILED)
 
 

@@ -19,8 +19,9 @@ from barograph_server.evaluation.suites.gate import SHOWN_ITEMS, GateDecision, S
 from barograph_server.evaluation.suites.inspect_program import install_inspect, require_endpoint, run_inspect
 from barograph_server.evaluation.suites.logs.read import read_logs
 from barograph_server.evaluation.suites.suite import read_suite_file
+from barograph_server.plain_values import plain
 from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome
-from barograph_server.terminal import TableColumn, Terminal, listed, plain, plural, utc_minute
+from barograph_server.terminal import TableColumn, Terminal, listed, plural, utc_minute
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.evaluation.eval_runs import EvalRun, StoredRun, accepted_runs, read_runs, store_run
 from barograph_server.warehouse.rollouts.prompts import read_prompt

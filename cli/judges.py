@@ -11,8 +11,9 @@ from barograph_server.cli.options import CommandGroup, Connection, Model, Opt, O
 from barograph_server.errors import CommandError
 from barograph_server.evaluation.judges.anchor_state import AnchorState, exit_code, find_judge, read_state
 from barograph_server.evaluation.judges.judging import collect_reasons, make_runs
+from barograph_server.plain_values import plain
 from barograph_server.sketches.judges.anchors import LEAST_BANK, TICKET_E_VALUE
-from barograph_server.terminal import TableColumn, Terminal, listed, picked, plain, plural, utc_minute
+from barograph_server.terminal import TableColumn, Terminal, listed, picked, plural, utc_minute
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.evaluation.anchor_runs import BANK, RUN, AnchorRun, DriftOutcome
 

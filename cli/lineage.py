@@ -8,8 +8,9 @@ from barograph_server.cli.options import Connection, Model, Opt
 from barograph_server.contracts import read_contract
 from barograph_server.errors import CommandError
 from barograph_server.governance.lineage.picture import draw_lineage
+from barograph_server.plain_values import plain
 from barograph_server.settings import load_settings
-from barograph_server.terminal import TableColumn, Terminal, picked, plain, plural
+from barograph_server.terminal import TableColumn, Terminal, picked, plural
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.governance.lineage import LineageGraph, LineageNode, build_lineage
 from barograph_server.warehouse.queries import contract_history
@@ -61,8 +62,7 @@ def lineage_command(
         contract = read_contract(client, model)
         applied_at = contract_history(client, model)[-1].applied_at
     if needs_events:
-        from barograph_server.governance.lineage.events import openlineage_events
-        from barograph_server.governance.lineage.transport import event_line, post_events
+        from barograph_server.governance.lineage.events import event_line, openlineage_events, post_events
 
         events = openlineage_events(contract, applied_at, settings.bootstrap_servers, settings.topics.predictions)
         if send is None:

@@ -9,9 +9,9 @@ import typer
 
 from barograph_server.cli.options import Candidate, Connection, Model, Opt, Output
 from barograph_server.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
+from barograph_server.plain_values import plain
 from barograph_server.rollouts.arm import ArmEvaluation
 from barograph_server.rollouts.decide import decide
-from barograph_server.rollouts.decision_json import decision_json, evidence_json
 from barograph_server.rollouts.decision_text import (
     criteria_table,
     forecast_text,
@@ -27,7 +27,8 @@ def arm_decision_json(evaluation: ArmEvaluation) -> dict[str, Any]:
     """Convert a decision about an arm to JSON values; numbers that are not finite become null."""
     control, whole, ratio = evaluation.arms.names[0], evaluation.whole, evaluation.ratio
     predictions = whole.sums["predictions"].sum(axis=(0, 2))
-    return {
+    comparison: dict[str, Any] = plain(evaluation.decision.comparison)
+    return comparison | {
         "model": evaluation.model,
         "arm": evaluation.arm,
         "control": control,
@@ -44,7 +45,6 @@ def arm_decision_json(evaluation: ArmEvaluation) -> dict[str, Any]:
             "level": ratio.level.name,
             "units": {each.arm: each.units for each in ratio.arms},
         },
-        **evidence_json(evaluation.decision.comparison),
     }
 
 
@@ -113,7 +113,7 @@ def promote_command(
             "decision": {"outcome": decided.value},
             "policy": {"unmet": [each.text for each in decision.unmet]},
         }
-        terminal.json(decision_json(evaluation) | ({} if policy is None else of_policy))
+        terminal.json(evaluation.record() | ({} if policy is None else of_policy))
     else:
         print_decision(terminal, evaluation)
         terminal.lines(each.text for each in decision.unmet)

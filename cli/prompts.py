@@ -14,6 +14,7 @@ from barograph.prompts.prompt import parse_prompt_id
 from barograph.prompts.records import PromptLabel, PromptVersion
 
 from barograph_server.cli.options import Arg, Author, CommandGroup, Connection, ListOutput, Opt, Output, require_reason
+from barograph_server.plain_values import plain
 from barograph_server.streams.prompts.changes import (
     find_version,
     move_label,
@@ -24,7 +25,7 @@ from barograph_server.streams.prompts.changes import (
     variable_warnings,
 )
 from barograph_server.streams.prompts.registry_change import RegistryOutcome
-from barograph_server.terminal import TableColumn, Terminal, picked, plain, plural, utc_second
+from barograph_server.terminal import TableColumn, Terminal, picked, plural, utc_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,8 +213,7 @@ def register_command(
         barograph prompts register --from mlflow model-versions.json
     """
     from barograph_server.rollouts.prompts.exports import read_export
-    from barograph_server.rollouts.prompts.files import read_prompt_files
-    from barograph_server.rollouts.prompts.registry import change_registry, raise_failure
+    from barograph_server.rollouts.prompts.registry import change_registry, raise_failure, read_prompt_files
 
     terminal = Terminal()
     drafts: list[Draft] = []
@@ -391,11 +391,11 @@ def compare_command(
         barograph prompts compare --model support-bot
         barograph prompts compare --model support-bot --format json | jq '.comparisons[] | select(.outcome == "harm")'
     """
-    from barograph_server.rollouts.prompts.comparisons import comparisons_json, print_comparisons, read_comparisons
+    from barograph_server.rollouts.prompts.comparisons import print_comparisons, read_comparisons
 
     with connection.warehouse() as client:
         comparisons = read_comparisons(client, model)
-    output.show(comparisons, print_comparisons, values=comparisons_json)
+    output.show(comparisons, print_comparisons)
 
 
 def _change_label(

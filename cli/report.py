@@ -37,7 +37,7 @@ def report_command(
     from barograph_server.reports.html import render_html
     from barograph_server.reports.markdown import render_markdown
     from barograph_server.reports.read import read_report
-    from barograph_server.reports.week import parse_week
+    from barograph_server.reports.weekly_report import parse_week
 
     path = None if output in (None, "-") else Path(str(output))
     if path is not None and path.suffix not in (".html", ".md"):

@@ -11,7 +11,6 @@ import typer
 from barograph_server.cli.options import Arg, Candidate, CommandGroup, Connection, Model, Opt, Output
 from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE, CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation
-from barograph_server.rollouts.decision_json import decision_json
 from barograph_server.rollouts.decision_text import criteria_table, decision_line, pair_lines, title
 from barograph_server.rollouts.evidence.bundle import EvidenceBundle
 from barograph_server.rollouts.projected_cost import projected_cost
@@ -23,7 +22,7 @@ from barograph_server.warehouse.rollouts.pair_histograms import LATENCY_RANKS, P
 def status_values(evaluation: CandidateEvaluation, histograms: PairHistograms) -> dict[str, Any]:
     """Return what programs read of the state of a candidate."""
     test, whole = evaluation.test, evaluation.whole
-    return decision_json(evaluation) | {
+    return evaluation.record() | {
         "days": len(whole.days),
         "days_over": int(whole.ended.sum()),
         "days_mature": int((whole.ended & whole.mature).sum()),
@@ -163,12 +162,11 @@ def verify_command(
         barograph shadow verify evidence.zip
         barograph shadow verify evidence.zip --digest 3f2a…
     """
-    from barograph_server.rollouts.evidence.verification_text import print_verification, verification_json
-    from barograph_server.rollouts.evidence.verify import verify_bundle
+    from barograph_server.rollouts.evidence.verify import print_verification, verify_bundle
 
     with connection.warehouse() as client:
         verification = verify_bundle(client, bundle, digest)
-    output.show(verification, print_verification, values=verification_json)
+    output.show(verification, print_verification, values=lambda verification: verification.record())
     if verification.differences:
         raise typer.Exit(EXIT_DIFFERS)
     raise typer.Exit(EXIT_UNVERIFIABLE if verification.obstacles else EXIT_OK)

@@ -8,8 +8,16 @@ from typing import Annotated, Any
 
 from barograph_server.cli.options import Connection, Opt, Output
 from barograph_server.cli.simulate import INCIDENTS, incident_values
-from barograph_server.operations.status.incidents import OpenIncidents, read_open_incidents
-from barograph_server.operations.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, read_status
+from barograph_server.operations.status.read import (
+    FORGOTTEN_S,
+    ModelStatus,
+    OpenIncidents,
+    PipelineStatus,
+    is_never,
+    read_open_incidents,
+    read_status,
+)
+from barograph_server.plain_values import plain
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.terminal import (
     LEVEL_STYLES,
@@ -19,7 +27,6 @@ from barograph_server.terminal import (
     age,
     percentage,
     picked,
-    plain,
     plural,
     utc_minute,
 )

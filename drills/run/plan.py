@@ -34,11 +34,6 @@ class DrillRequest:
     route: str | None = None
     """Replaces the routes of the contract."""
 
-    @property
-    def title(self) -> str:
-        """Fault and field."""
-        return f"{self.injection.fault.name} {self.injection.field or ''}".strip()
-
 
 @dataclass(frozen=True, slots=True)
 class DrillModel:
@@ -64,6 +59,12 @@ class DrillPlan:
     """Predicted time from the start of the fault to the page: 10 and 90 % quantiles; None if unknown."""
     unpredicted: str = ""
     """Why there is no prediction; empty with one, and for a fault that no rule sees."""
+
+    @property
+    def title(self) -> str:
+        """Fault and affected field."""
+        injection = self.injection
+        return f"{injection.fault.name} {injection.affected.name if injection.affected is not None else ''}".strip()
 
 
 def derive_model(

@@ -24,10 +24,16 @@ from barograph_server.drills.run.event_files import read_event_files
 from barograph_server.drills.run.live import run_live_drills
 from barograph_server.drills.run.live_checks import check_live, check_windows, lead_s, live_range_s
 from barograph_server.drills.run.plan import DrillMode, DrillPlan, DrillRequest, complete_injection, plan_drill
-from barograph_server.drills.run.results import UnplannedDrill, store_results, store_unplanned
+from barograph_server.drills.run.results import (
+    DrillOutput,
+    DrillResult,
+    planned_result,
+    store_results,
+    unplanned_result,
+)
 from barograph_server.drills.run.run import DrillInput, DrillOptions, run_drills
 from barograph_server.drills.run.scratch import new_run_id
-from barograph_server.drills.run.text import Result, print_plan, print_report, print_summary, title_of
+from barograph_server.drills.run.text import print_plan, print_result, print_summary
 from barograph_server.drills.webhook import check_address
 from barograph_server.profiling.baseline.lookup import list_baselines
 from barograph_server.settings import load_settings
@@ -53,16 +59,6 @@ class SessionOptions:
     webhook: str | None = None
     timeout_s: float = 600.0
     mode: DrillMode = "fast"
-
-
-@dataclass(frozen=True, slots=True)
-class DrillOutput:
-    """The results of a call."""
-
-    model: str
-    version: str
-    mode: DrillMode
-    results: tuple[Result, ...]
 
 
 class DrillSession:
@@ -92,9 +88,8 @@ class DrillSession:
             contract = read_contract(client, self._model)
             version, events = self._read_events(client, contract)
             baseline = _baseline_in_force(client, contract, version, events)
-        results: dict[int, Result] = {}
+        results: dict[int, DrillResult] = {}
         plans: dict[int, DrillPlan] = {}
-        unplanned: list[UnplannedDrill] = []
         for i, request in enumerate(requests):
             drill_id = run_id if len(requests) == 1 else f"{run_id}-{i + 1}"
             try:
@@ -105,12 +100,11 @@ class DrillSession:
                 if not is_suite:
                     raise
                 plans.pop(i, None)
-                failure = failed_report("the drill can run", str(error))
-                results[i] = (request.title, None, failure)
                 injection = complete_injection(request, contract, baseline, events)
-                unplanned.append(UnplannedDrill(drill_id, request, injection, failure))
+                failure = failed_report("the drill can run", str(error))
+                results[i] = unplanned_result(drill_id, request, injection, failure)
         with connect(self._settings.warehouse) as client:
-            store_unplanned(client, self._model, version, mode, unplanned)
+            store_results(client, self._model, version, mode, list(results.values()))
         if not self._quiet:
             for plan in plans.values():
                 print_plan(self._terminal, plan)
@@ -122,18 +116,17 @@ class DrillSession:
                 reports = run(
                     self._settings, run_id, source, list(plans.values()), options, lambda step: status.update(step)
                 )
-            finished = list(zip(plans.values(), reports, strict=True))
+            finished = [planned_result(*pair) for pair in zip(plans.values(), reports, strict=True)]
             with connect(self._settings.warehouse) as client:
                 store_results(client, self._model, version, mode, finished)
-            for i, (plan, report) in zip(plans, finished, strict=True):
-                results[i] = (title_of(plan), plan, report)
+            results |= zip(plans, finished, strict=True)
         ordered = tuple(results[i] for i in sorted(results))
         if not self._quiet:
-            for title, _, report in ordered:
-                print_report(self._terminal, title, report)
+            for result in ordered:
+                print_result(self._terminal, result)
             if is_suite:
                 print_summary(self._terminal, ordered)
-        return DrillOutput(self._model, version, mode, ordered)
+        return DrillOutput(self._model, version, mode, all(result.passed for result in ordered), ordered)
 
     def _read_events(self, client: Client, contract: Contract) -> tuple[str, EventTables]:
         longest_s = max(window.length_s for window in contract.windows)

@@ -34,8 +34,7 @@ from barograph_server.local.language_model import MODEL as VERSION
 from barograph_server.local.language_model import LocalLanguageModel
 from barograph_server.operations.dev.processors import KINDS
 from barograph_server.provisioning import apply_all
-from barograph_server.rollouts.prompts.files import read_prompt_files
-from barograph_server.rollouts.prompts.registry import change_registry
+from barograph_server.rollouts.prompts.registry import change_registry, read_prompt_files
 from barograph_server.settings import Settings, variable_of
 from barograph_server.streams.broker.client import consumer_config
 from barograph_server.streams.broker.reread import reread

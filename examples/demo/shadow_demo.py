@@ -27,8 +27,7 @@ from barograph_server.rollouts.candidate import evaluate
 from barograph_server.rollouts.decision_text import print_decision
 from barograph_server.rollouts.evidence.bundle import DECISION, write_bundle
 from barograph_server.rollouts.evidence.parts import collect_evidence
-from barograph_server.rollouts.evidence.verification_text import print_verification
-from barograph_server.rollouts.evidence.verify import verify_bundle
+from barograph_server.rollouts.evidence.verify import print_verification, verify_bundle
 from barograph_server.sketches.rollout.looks import decide_at
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring.new_rows import TOPICS, partition_ends, read_checkpoints
@@ -102,7 +101,7 @@ class ShadowDemo(FlightsReplay):
     def _verify_evidence(self, client: Client, findings: Findings) -> None:
         self.say(
             "Evidence: barograph shadow export and verify, once the scorer's checkpoint has passed all rows",
-            "The bundle has the daily sums, the decision, the contract, a report with charts, and the Kafka offsets "
+            "The bundle has the daily sums, the decision, the contract, and the Kafka offsets "
             "behind them. `verify` computes all of it again from ClickHouse.",
         )
         self.wait("the scorer's checkpoint to pass all rows", lambda: is_processed(client), CHECKPOINT_S)

@@ -10,19 +10,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from operator import attrgetter
-from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, Self
 
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
+
+from barograph_server.plain_values import plain
 
 PIPE_WIDTH = 10_000
 """Width in characters where the output is not a terminal: rows of tables stay on one line."""
@@ -280,32 +280,6 @@ def json_text(value: Any) -> str:
 def picked(value: Any, *attributes: str) -> dict[str, Any]:
     """Return some attributes of a value, by their names; also attributes of an attribute (`rule.name`)."""
     return {each.rpartition(".")[2]: attrgetter(each)(value) for each in attributes}
-
-
-def plain(value: Any) -> Any:
-    """Convert a result to values that JSON has."""
-    import msgspec
-
-    def other(part: Any) -> Any:
-        if isinstance(part, PurePath):
-            return str(part)
-        if isinstance(part, Mapping):
-            return dict(part)
-        if hasattr(part, "tolist"):
-            return part.tolist()
-        raise TypeError(f"{type(part).__name__} has no form in JSON.")
-
-    return _finite(msgspec.to_builtins(value, builtin_types=(datetime,), enc_hook=other, str_keys=True))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # --- times ------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def fetch(target: ScrapeTarget, timeout_s: float, token: str = "", *, max_bytes:
         headers["Authorization"] = f"Bearer {token}"
     client = HttpClient(max_bytes)
     try:
-        answer = client.exchange("GET", target.url, timeout_s, headers)
+        answer = client.exchange("GET", target.address, timeout_s, headers)
     except HttpError as error:
         raise ScrapeError(_OUTCOMES.get(error.kind, ScrapeOutcome.UNREADABLE), str(error)) from error
     finally:

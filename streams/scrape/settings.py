@@ -43,25 +43,16 @@ class ScrapeTarget(msgspec.Struct, frozen=True):
         return urlsplit(self.url).port or (443 if self.secure else 80)
 
     @property
-    def path(self) -> str:
-        """The path with its query."""
-        parts = urlsplit(self.url)
-        return (parts.path or "/metrics") + (f"?{parts.query}" if parts.query else "")
+    def address(self) -> str:
+        """The URL, with the path `/metrics` if it has none."""
+        return self.url if urlsplit(self.url).path else urlsplit(self.url)._replace(path="/metrics").geturl()
 
     @property
     def instance(self) -> str:
         """Host and port, and the labels if there are any."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
         chosen = ",".join(f"{name}={value}" for name, value in self.labels.items())
-        return self._address + (f"#{chosen}" if chosen else "")
-
-    @property
-    def url(self) -> str:
-        """The address of its metrics."""
-        return f"{'https' if self.secure else 'http'}://{self._address}{self.path}"
-
-    @property
-    def _address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{host}:{self.port}" + (f"#{chosen}" if chosen else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,8 +172,8 @@ def test_sources_producers_and_duplicates(report: Callable[..., list[DebtReport]
         ("producer that differs", "producer 1", "ana"),
         ("feature computed twice", "x, k", "ana"),
     ]
-    assert "x (PSI" in result.findings[3].reason
-    assert "flag" not in result.findings[3].reason
+    assert "x (PSI" in result.findings[3].message
+    assert "flag" not in result.findings[3].message
 
 
 def test_the_command_reports_findings_and_what_it_could_not_evaluate(

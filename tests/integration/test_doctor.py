@@ -21,12 +21,12 @@ from confluent_kafka.admin import (
 )
 
 from barograph_server.errors import EXIT_FAILED, EXIT_OK
+from barograph_server.finding import Finding, FindingLevel
 from barograph_server.local.child_process import choose_port
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.operations.doctor.broker import check_broker_config
 from barograph_server.operations.doctor.clocks import compare_clocks
-from barograph_server.operations.doctor.finding import CheckStatus, Finding
 from barograph_server.operations.doctor.run_checks import run_checks
 from barograph_server.provisioning import apply_all
 from barograph_server.settings import GrafanaSettings, Settings
@@ -71,8 +71,8 @@ def run_doctor(settings: Settings, clock: Callable[[], float] = time.time) -> li
     return list(run_checks(settings, clock=clock))
 
 
-def with_status(findings: list[Finding], *statuses: CheckStatus) -> list[Finding]:
-    return [finding for finding in findings if finding.status in statuses]
+def with_status(findings: list[Finding], *statuses: FindingLevel) -> list[Finding]:
+    return [finding for finding in findings if finding.level in statuses]
 
 
 def the(findings: list[Finding], text: str) -> Finding:
@@ -93,26 +93,26 @@ def configure(settings: Settings, topic: str, **values: str) -> None:
 
 def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_database_missing(settings: Settings) -> None:
     findings = run_doctor(settings)
-    assert with_status(findings, CheckStatus.ERROR) == []
+    assert with_status(findings, FindingLevel.ERROR) == []
     # The groups have no members, and no Grafana is configured; the disk is that of this machine.
-    warnings = [finding for finding in with_status(findings, CheckStatus.WARNING) if "disk" not in finding.message]
-    assert {finding.component for finding in warnings} <= {"Groups"}
-    unknown = with_status(findings, CheckStatus.UNKNOWN)
-    assert [finding.component for finding in unknown] == ["Grafana"], unknown
-    assert {finding.component for finding in with_status(findings, CheckStatus.OK)} == {
+    warnings = [finding for finding in with_status(findings, FindingLevel.WARNING) if "disk" not in finding.message]
+    assert {finding.subject for finding in warnings} <= {"Groups"}
+    unknown = with_status(findings, FindingLevel.UNKNOWN)
+    assert [finding.subject for finding in unknown] == ["Grafana"], unknown
+    assert {finding.subject for finding in with_status(findings, FindingLevel.OK)} == {
         *("Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Events", "Clocks")
     }
-    assert the(findings, "Transactions begin and commit").status is CheckStatus.OK
+    assert the(findings, "Transactions begin and commit").level is FindingLevel.OK
     agreeing = [finding for finding in findings if "agrees with this machine's" in finding.message]
-    assert [finding.status for finding in agreeing] == [CheckStatus.OK] * 2
-    assert not any(finding.action for finding in with_status(findings, CheckStatus.OK))
+    assert [finding.level for finding in agreeing] == [FindingLevel.OK] * 2
+    assert not any(finding.action for finding in with_status(findings, FindingLevel.OK))
     # The temporary topic is deleted.
     topics = AdminClient({"bootstrap.servers": settings.bootstrap_servers}).list_topics(timeout=10).topics
     assert not [name for name in topics if name.startswith(f"{settings.topic_prefix}doctor-")]
 
     # A wrong clock of this machine is reported for both servers.
-    wrong = with_status(run_doctor(settings, clock=lambda: time.time() + 3600), CheckStatus.ERROR)
-    assert {finding.component for finding in wrong} == {"Clocks"}
+    wrong = with_status(run_doctor(settings, clock=lambda: time.time() + 3600), FindingLevel.ERROR)
+    assert {finding.subject for finding in wrong} == {"Clocks"}
     assert len(wrong) == 2
     for finding in wrong:
         seconds = finding.message.split(" is ")[1].split(" s behind this")[0]
@@ -120,7 +120,7 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
         assert float(seconds.replace(",", "")) == pytest.approx(3600, abs=10)
         assert "NTP" in finding.action
     missing = dataclasses.replace(settings.warehouse, database="missing_database")
-    (wrong_database,) = with_status(run_doctor(dataclasses.replace(settings, warehouse=missing)), CheckStatus.ERROR)
+    (wrong_database,) = with_status(run_doctor(dataclasses.replace(settings, warehouse=missing)), FindingLevel.ERROR)
     assert "has no database 'missing_database'. Run `barograph apply`" in wrong_database.message
 
 
@@ -145,8 +145,8 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     admin.delete_topics([settings.topics.labels])[settings.topics.labels].result(30)
     code, out = run("--format", "json")
     assert code == EXIT_FAILED
-    (wrong,) = [finding for finding in json.loads(out) if finding["status"] == "error"]
-    assert (wrong["component"], wrong["action"]) == ("Topics", "Run `barograph apply`.")
+    (wrong,) = [finding for finding in json.loads(out) if finding["level"] == "error"]
+    assert (wrong["subject"], wrong["action"]) == ("Topics", "Run `barograph apply`.")
     assert wrong["message"] == f"The topic {settings.topics.labels} is missing."
 
 
@@ -156,16 +156,16 @@ def test_settings_partitions_and_retention_of_topics(settings: Settings) -> None
     configure(settings, topics.partials, cleanup_policy="compact", retention_ms="7200000")
     configure(settings, topics.labels, retention_bytes="1000000", unclean_leader_election_enable="true")
     findings = run_doctor(settings)
-    wrong = [finding.message for finding in with_status(findings, CheckStatus.ERROR)]
+    wrong = [finding.message for finding in with_status(findings, FindingLevel.ERROR)]
     assert [text.partition(":")[0] for text in wrong] == [
         f"The topic {topics.predictions} has message.timestamp.type=CreateTime and needs LogAppendTime",
         f"The topic {topics.predictions} retains events for 0.167 h",
         f"The topic {topics.labels} allows a replica that is out of sync to become leader",
         f"The topic {topics.partials} has cleanup.policy=compact and needs delete",
     ]
-    assert the(findings, f"{topics.partials} retains events for 2 h").status is CheckStatus.WARNING
-    assert the(findings, f"{topics.labels} retains 1000000 bytes").status is CheckStatus.WARNING
-    assert all(finding.action for finding in with_status(findings, CheckStatus.ERROR, CheckStatus.WARNING))
+    assert the(findings, f"{topics.partials} retains events for 2 h").level is FindingLevel.WARNING
+    assert the(findings, f"{topics.labels} retains 1000000 bytes").level is FindingLevel.WARNING
+    assert all(finding.action for finding in with_status(findings, FindingLevel.ERROR, FindingLevel.WARNING))
 
     # Partitions that differ from the applied ones, and a group whose unread events were deleted.
     admin.create_partitions([NewPartitions(topics.partials, 3)])[topics.partials].result(30)
@@ -178,11 +178,11 @@ def test_settings_partitions_and_retention_of_topics(settings: Settings) -> None
     findings = run_doctor(dataclasses.replace(settings, predictions_partitions=4))
     assert "delete the topic" in the(findings, "has 3 partitions and should have 2").action
     more = the(findings, "has 2 partitions, and the settings require 4")
-    assert (more.status, more.action) == (CheckStatus.WARNING, "Run `barograph apply`.")
+    assert (more.level, more.action) == (FindingLevel.WARNING, "Run `barograph apply`.")
     assert "No sketcher is in the group" in the(findings, f"{group}; its lag is 7 messages").message
     for future in admin.delete_records([TopicPartition(topics.predictions, 0, 8)]).values():
         future.result(30)
-    assert the(run_doctor(settings), "5 offsets deleted before being read").status is CheckStatus.ERROR
+    assert the(run_doctor(settings), "5 offsets deleted before being read").level is FindingLevel.ERROR
 
 
 def test_each_harmful_setting_of_a_broker_is_reported() -> None:
@@ -196,8 +196,8 @@ def test_each_harmful_setting_of_a_broker_is_reported() -> None:
         "offsets.retention.minutes": "60",
         "auto.create.topics.enable": "true",
     }
-    states = [finding.status for finding in check_broker_config(bad, 1, ["__consumer_offsets"], 60.0)]
-    assert states == [CheckStatus.ERROR, CheckStatus.ERROR, CheckStatus.WARNING, CheckStatus.WARNING]
+    states = [finding.level for finding in check_broker_config(bad, 1, ["__consumer_offsets"], 60.0)]
+    assert states == [FindingLevel.ERROR, FindingLevel.ERROR, FindingLevel.WARNING, FindingLevel.WARNING]
 
 
 def test_migrations_contracts_baselines_and_processors(settings: Settings) -> None:
@@ -215,15 +215,15 @@ def test_migrations_contracts_baselines_and_processors(settings: Settings) -> No
         insert_rows(client, "processors", [report("sketcher", 0), report("monitor", 100)])
     findings = run_doctor(settings)
     pending = the(findings, "1 migration pending")
-    assert (pending.status, pending.action) == (CheckStatus.ERROR, "Run `barograph apply`.")
-    wrong = [finding.message for finding in with_status(findings, CheckStatus.ERROR) if finding is not pending]
+    assert (pending.level, pending.action) == (FindingLevel.ERROR, "Run `barograph apply`.")
+    wrong = [finding.message for finding in with_status(findings, FindingLevel.ERROR) if finding is not pending]
     assert [text.partition(": ")[0] for text in wrong] == [
         "The contract of torn in force cannot be read",
         "The baseline of toy 2 cannot be read",
     ]
-    assert the(findings, "Model bare has no baseline").status is CheckStatus.WARNING
-    processors = [finding for finding in findings if finding.component == "Processors"]
-    assert [finding.status for finding in processors] == [CheckStatus.OK, *[CheckStatus.WARNING] * 4]
+    assert the(findings, "Model bare has no baseline").level is FindingLevel.WARNING
+    processors = [finding for finding in findings if finding.subject == "Processors"]
+    assert [finding.level for finding in processors] == [FindingLevel.OK, *[FindingLevel.WARNING] * 4]
     assert processors[1].message == "No recorder has reported."
     assert processors[2].message.startswith("No monitor reports; monitor-1 on here did 10")
     assert "--instance monitor-1" in processors[2].action
@@ -232,21 +232,21 @@ def test_migrations_contracts_baselines_and_processors(settings: Settings) -> No
             "INSERT INTO migrations (number, name, checksum, state, step) "
             "VALUES (9999, 'of_the_future', '', 'completed', 2)"
         )
-    assert the(run_doctor(settings), "update the program").status is CheckStatus.ERROR
+    assert the(run_doctor(settings), "update the program").level is FindingLevel.ERROR
 
 
 def test_the_round_trip_is_an_error_margin() -> None:
     for server_s, after_s, status in (
-        (1000.5, 1001, CheckStatus.OK),
-        (1001.4, 1001, CheckStatus.OK),
-        (1003, 1001, CheckStatus.WARNING),
-        (998, 1001, CheckStatus.WARNING),
-        (1020, 1001, CheckStatus.ERROR),
-        (980, 1001, CheckStatus.ERROR),
+        (1000.5, 1001, FindingLevel.OK),
+        (1001.4, 1001, FindingLevel.OK),
+        (1003, 1001, FindingLevel.WARNING),
+        (998, 1001, FindingLevel.WARNING),
+        (1020, 1001, FindingLevel.ERROR),
+        (980, 1001, FindingLevel.ERROR),
         # The round trip took too long for a verdict.
-        (1020, 1040, CheckStatus.OK),
+        (1020, 1040, FindingLevel.OK),
     ):
-        assert compare_clocks("It", server_s, 1000, after_s).status is status, (server_s, after_s)
+        assert compare_clocks("It", server_s, 1000, after_s).level is status, (server_s, after_s)
 
 
 @pytest.fixture
@@ -261,19 +261,19 @@ def test_grafana_before_and_after_apply_and_unusable(
 ) -> None:
     def check(configured: GrafanaSettings) -> list[Finding]:
         findings = run_doctor(dataclasses.replace(settings, grafana=configured))
-        return [finding for finding in findings if finding.component == "Grafana"]
+        return [finding for finding in findings if finding.subject == "Grafana"]
 
     findings = check(grafana.settings())
-    assert [finding.status for finding in findings] == [CheckStatus.OK, CheckStatus.WARNING]
+    assert [finding.level for finding in findings] == [FindingLevel.OK, FindingLevel.WARNING]
     assert "Its dashboards and rules differ from those in force" in findings[1].message
     apply_all(dataclasses.replace(settings, grafana=grafana.settings()), [], [])
-    assert [finding.status for finding in check(grafana.settings())] == [CheckStatus.OK, CheckStatus.OK]
+    assert [finding.level for finding in check(grafana.settings())] == [FindingLevel.OK, FindingLevel.OK]
     (refused,) = check(grafana.settings(token="glsa_another"))
-    assert refused.status is CheckStatus.ERROR
+    assert refused.level is FindingLevel.ERROR
     assert "token" in refused.message
     assert "glsa_another" not in refused.message
     (unreachable,) = check(grafana.settings(url=f"http://127.0.0.1:{choose_port()}"))
-    assert unreachable.status is CheckStatus.ERROR
+    assert unreachable.level is FindingLevel.ERROR
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
     (unset,) = check(grafana.settings())
     assert "ALERTS_WEBHOOK_URL" in unset.message
@@ -283,22 +283,22 @@ def test_grafana_before_and_after_apply_and_unusable(
 def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(settings: Settings) -> None:
     unreachable = f"127.0.0.1:{choose_port()}"
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable))
-    (wrong,) = with_status(findings, CheckStatus.ERROR)
-    assert wrong.component == "Kafka"
+    (wrong,) = with_status(findings, FindingLevel.ERROR)
+    assert wrong.subject == "Kafka"
     assert unreachable in wrong.message
     assert "Check bootstrap_servers and that the broker runs." in wrong.message
     assert {"ClickHouse", "Contracts", "Clocks"} <= {
-        finding.component for finding in with_status(findings, CheckStatus.OK)
+        finding.subject for finding in with_status(findings, FindingLevel.OK)
     }
     nowhere = Address("127.0.0.1", choose_port(), settings.warehouse.database)
     findings = run_doctor(dataclasses.replace(settings, warehouse=nowhere))
-    (wrong,) = with_status(findings, CheckStatus.ERROR)
-    assert wrong.component == "ClickHouse"
+    (wrong,) = with_status(findings, FindingLevel.ERROR)
+    assert wrong.subject == "ClickHouse"
     assert "could not be reached" in wrong.message
-    assert {"Kafka", "Topics", "Clocks"} == {finding.component for finding in with_status(findings, CheckStatus.OK)}
+    assert {"Kafka", "Topics", "Clocks"} == {finding.subject for finding in with_status(findings, FindingLevel.OK)}
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable, warehouse=nowhere))
-    assert [(finding.component, finding.status) for finding in findings] == [
-        ("ClickHouse", CheckStatus.ERROR),
-        ("Kafka", CheckStatus.ERROR),
-        ("Grafana", CheckStatus.UNKNOWN),
+    assert [(finding.subject, finding.level) for finding in findings] == [
+        ("ClickHouse", FindingLevel.ERROR),
+        ("Kafka", FindingLevel.ERROR),
+        ("Grafana", FindingLevel.UNKNOWN),
     ]

@@ -86,26 +86,26 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
     junit = installation.folder / "junit.xml"
     arguments = ("--from", installation.model.predictions_file, "--format", "json", "--junit", junit)
     code, result = call_json(capsys, "drill", "suite", suite, *arguments, "--config", installation.config)
-    *passed, broken = result["drills"]
+    *passed, broken = result["results"]
     assert code == 1, "the last route is broken"
     assert not broken["passed"]
-    assert "the route 'nowhere' is not known here" in broken["checks"][0]["observed"]
+    assert "the route 'nowhere' is not known here" in broken["report"]["checks"][0]["observed"]
     assert [each["passed"] for each in passed] == [True] * 4, result
     shift, errors, duplicates, silence = passed
-    pages = {each["title"]: each["checks"][0]["observed"] for each in (shift, errors, silence)}
+    pages = {each["title"]: each["report"]["checks"][0]["observed"] for each in (shift, errors, silence)}
     assert pages == {
         "mean-shift x": "page psi-major x at on-call",
         "error-burst": "page errors at on-call",
         "silence": "page silence at on-call",
     }
     for each in (shift, errors):
-        degraded, recovered = (check["observed"] for check in each["checks"][2:])
+        degraded, recovered = (check["observed"] for check in each["report"]["checks"][2:])
         assert degraded.startswith("degraded, the fallback answered ")
         assert recovered.startswith("healthy, the primary answered ")
-    assert duplicates["alerts"] == []
+    assert duplicates["report"]["observed"] == []
     low_s, high_s = shift["predicted_s"]
     # Rules are evaluated at whole hops, so a page may be later than predicted by one of them.
-    assert low_s - HOUR_S <= shift["page_after_s"] <= high_s + HOUR_S
+    assert low_s - HOUR_S <= shift["report"]["page_after_s"] <= high_s + HOUR_S
     assert junit.read_text().count("<testcase") == 5
     with connect(installation.settings.warehouse) as client:
         stored = client.rows("SELECT fault, field, passed, length(met), model FROM drills ORDER BY drill_id")
@@ -211,5 +211,5 @@ def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as
     assert "has no field 'z'" in unknown[5]
     assert (math.isnan(unknown[6]), unknown[7]) == (True, 0.5)
     assert times == [(3, 3)]
-    assert [each["passed"] for each in result["drills"]] == [False] * 3
+    assert [each["passed"] for each in result["results"]] == [False] * 3
     assert installation.leftovers() == []

@@ -26,7 +26,8 @@ from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import simulate
 from barograph_server.drills.faults import InjectionRequest, find_fault
 from barograph_server.drills.run.plan import DrillRequest
-from barograph_server.drills.run.session import DrillOutput, DrillSession, SessionOptions
+from barograph_server.drills.run.results import DrillOutput
+from barograph_server.drills.run.session import DrillSession, SessionOptions
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.operations.status.read import read_status
 from barograph_server.warehouse.client import connect
@@ -86,9 +87,9 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--format", "json")
     code, result = call_json(capsys, "drill", "run", "mean-shift", *arguments, "--config", config)
     production.alive()
-    (drill,) = result["drills"]
+    (drill,) = result["results"]
     assert result["mode"] == "live"
-    assert [check["observed"] for check in drill["checks"]] == [
+    assert [check["observed"] for check in drill["report"]["checks"]] == [
         "page psi-major x at on-call",
         "none",
         "degraded, the fallback answered",

@@ -107,11 +107,11 @@ def test_a_better_candidate_is_promoted_unless_policy_wants_more(
     code, out, _ = promote("--format", "json")
     report = json.loads(out)
     assert (code, report["outcome"]) == (0, "promote")
-    by_name = {each["name"]: each for each in report["criteria"]}
+    by_name = {each["criterion"]["name"]: each for each in report["criteria"]}
     assert by_name["accuracy"]["value"] == pytest.approx(0.04, abs=0.01)
-    assert by_name["accuracy"]["value_if_missing_are_worst"] == pytest.approx(by_name["accuracy"]["value"])
+    assert by_name["accuracy"]["least_value"] == pytest.approx(by_name["accuracy"]["value"])
     assert by_name["latency"]["value"] == pytest.approx(-0.01, abs=0.01)
-    assert by_name["latency"]["margin"] == pytest.approx(np.log(1.2))
+    assert by_name["latency"]["criterion"]["margin"] == pytest.approx(np.log(1.2))
     assert by_name["missing"]["value"] == pytest.approx((24_000 - requests) / requests)
     assert all(each["is_met"] and each["days"] == 60 for each in report["criteria"])
     assert promote("--candidate", "4")[0] == 0
@@ -155,7 +155,7 @@ def test_only_days_that_are_over_and_have_mature_labels_count(client: Client, pr
     report = json.loads(out)
     assert (code, report["outcome"]) == (2, "insufficient")
     assert "too few days: 20 of 28" in promote()[1]
-    days = {each["name"]: each["days"] for each in report["criteria"]}
+    days = {each["criterion"]["name"]: each["days"] for each in report["criteria"]}
     assert days == {"accuracy": 20, "latency": 60, "missing": 60}
     assert report["days_left"] >= 8
 

@@ -84,7 +84,7 @@ def test_the_command_prints_one_table(filled: Client, config: str, capsys: pytes
     assert f"answer@8 ttft +0.00 % -5.00 to +5.00 10 1,000 and 990 1,000 and 990 {at} no harm" in lines
     assert lines[-1].endswith("roll answer:production back from 8 to the version before (propose): worse")
     shown = json.loads(run("--model", "m", "--format", "json")[0])
-    assert [each["outcome"] for each in shown["comparisons"]] == ["harm", "no-harm", "undecided"]
+    assert [each["outcome"] for each in shown["looks"]] == ["harm", "no-harm", "undecided"]
     assert shown["proposals"][0]["version"] == 8
     assert "has no contract of 'x'" in run("--model", "x", code=1)[1]
     filled.command("TRUNCATE TABLE arm_comparisons")

@@ -15,7 +15,7 @@ import pytest
 from barograph.contract.file import dump_contract
 
 from barograph_server.local.clickhouse import LocalClickHouse
-from barograph_server.reports.week import week_of
+from barograph_server.reports.weekly_report import week_of
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call, run

@@ -14,10 +14,10 @@ from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
 from barograph_server.evaluation.suites.logs.read import read_logs
+from barograph_server.finding import Finding, FindingLevel
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.operations.doctor.clickhouse import check_privileges
-from barograph_server.operations.doctor.finding import CheckStatus, Finding
 from barograph_server.operations.doctor.run_checks import run_checks
 from barograph_server.provisioning import apply_all
 from barograph_server.provisioning.access.roles import role_lines
@@ -237,19 +237,19 @@ def run_doctor(pipeline: Pipeline, role: str) -> list[Finding]:
 
 def test_the_doctor_names_what_a_role_cannot_check_and_reports_no_error(ran: Pipeline) -> None:
     findings = run_doctor(ran, "barograph_analyst")
-    assert not [finding for finding in findings if finding.status is CheckStatus.ERROR]
-    unchecked = {finding.component: finding for finding in findings if finding.status is CheckStatus.UNKNOWN}
+    assert not [finding for finding in findings if finding.level is FindingLevel.ERROR]
+    unchecked = {finding.subject: finding for finding in findings if finding.level is FindingLevel.UNKNOWN}
     assert unchecked.keys() == {"ClickHouse", "Grafana"}
     assert unchecked["ClickHouse"].message == "The privileges of the users of other roles were not checked."
     assert "deploy/clickhouse/check_roles.py" in unchecked["ClickHouse"].action
-    checked = {finding.component for finding in findings if finding.status is CheckStatus.OK}
+    checked = {finding.subject for finding in findings if finding.level is FindingLevel.OK}
     assert checked >= {"Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Clocks"}
 
     findings = run_doctor(ran, "barograph_sketcher")
-    assert not [finding for finding in findings if finding.status is CheckStatus.ERROR]
+    assert not [finding for finding in findings if finding.level is FindingLevel.ERROR]
     refused = [finding for finding in findings if finding.message.startswith("Not checked: ")]
-    assert {finding.status for finding in refused} == {CheckStatus.UNKNOWN}
-    assert {finding.component for finding in refused} == {"ClickHouse", "Processors", "Events"}
+    assert {finding.level for finding in refused} == {FindingLevel.UNKNOWN}
+    assert {finding.subject for finding in refused} == {"ClickHouse", "Processors", "Events"}
     assert all("Not enough privileges" in finding.message for finding in refused)
     assert all("barograph_analyst" in finding.action for finding in refused)
 
@@ -258,7 +258,7 @@ def test_the_doctor_recognizes_no_role_without_one_of_its_grants(ran: Pipeline) 
     assert "drift" not in MONITOR.reads
     with as_role(ran.address, NO_DRIFT.name) as client:
         findings = list(check_privileges(client))
-    assert {finding.status for finding in findings} == {CheckStatus.ERROR}
+    assert {finding.level for finding in findings} == {FindingLevel.ERROR}
     [finding] = [finding for finding in findings if "may not write" in finding.message]
     assert finding.message.startswith("This user may not write (the privilege is missing): ")
     assert " drift," in finding.message

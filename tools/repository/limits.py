@@ -15,6 +15,7 @@ from tools.repository.tree import PACKAGES, Repository, check, package_of
 CLI = "barograph_server.cli"
 BUDGETS = "tools/budgets.toml"
 CHANGELOG = "CHANGELOG.md"
+_TAG = re.compile(r"<(svg|html|div|p|ul|li|table|tr|td|section|span|h[1-6]|rect|line|path|circle|polyline)[ >]")
 LARGEST = 8
 """A finding names this many parts of a value that is too high."""
 MANY_PARAMETERS = 10
@@ -73,17 +74,19 @@ def _long_signatures(repository: Repository) -> dict[str, int]:
     return _each(signatures)
 
 
-def _files_with_sql(repository: Repository) -> dict[str, int]:
-    """Find the product's files outside warehouse with a SELECT statement in a text that is no docstring."""
-    paths = [path for path in repository.product() if not path.startswith("warehouse/")]
-    return _each(path for path in paths if "SELECT" in repository.texts[path] and _has_sql(repository.tree(path)))
+def _files_with_text(repository: Repository, pattern: re.Pattern[str], without: str = "") -> dict[str, int]:
+    """Find the product's files, without those of a folder, with a pattern in a text that is no docstring."""
+    paths = [path for path in repository.product() if not (without and path.startswith(without))]
+    return _each(
+        path for path in paths if pattern.search(repository.texts[path]) and _has_text(repository.tree(path), pattern)
+    )
 
 
-def _has_sql(tree: ast.Module) -> bool:
+def _has_text(tree: ast.Module, pattern: re.Pattern[str]) -> bool:
     nodes = list(ast.walk(tree))
     docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     texts = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
-    return any(isinstance(node.value, str) and re.search(r"\bSELECT\s", node.value) for node in texts)
+    return any(isinstance(node.value, str) and pattern.search(node.value) for node in texts)
 
 
 LAYOUT: dict[str, Callable[[Repository], Mapping[str, int]]] = {
@@ -94,7 +97,10 @@ LAYOUT: dict[str, Callable[[Repository], Mapping[str, int]]] = {
     "modules in warehouse/ outside its folders": lambda repository: _each(
         path for path in repository.names if re.fullmatch(r"warehouse/\w+\.py", path)
     ),
-    "product files with SELECT outside warehouse/": _files_with_sql,
+    "product files with SELECT outside warehouse/": lambda repository: _files_with_text(
+        repository, re.compile(r"\bSELECT\s"), "warehouse/"
+    ),
+    "product files with tags of HTML or SVG outside templates": lambda repository: _files_with_text(repository, _TAG),
     "modules in a circle of imports, Python and JavaScript": lambda repository: _each(
         no_modules_import_each_other_in_a_cycle(repository)
     ),

@@ -1,1 +1,1 @@
-"""One style of HTML pages, and their charts."""
+"""Templates of HTML pages and pictures, their style, and charts."""

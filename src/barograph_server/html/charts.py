@@ -1,4 +1,4 @@
-"""Charts of the report as inline SVG, without scripts: the strip of levels, PSI over time, a metric over time.
+"""Charts as inline SVG, without scripts: levels by period, PSI or a metric over time, bars.
 
 A level has a color and a height, so that it can be read without colors. Each mark has its text as a tooltip.
 """
@@ -6,9 +6,12 @@ A level has a color and a height, so that it can be read without colors. Each ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
+
+from barograph_server.html.page import render
 
 WIDTH, HEIGHT = 640, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 26
@@ -19,6 +22,8 @@ MAX_POINTS = 240
 LEVEL_HEIGHTS = {"major": 1.0, "minor": 0.66, "stable": 0.33, "insufficient": 0.12}
 _MIN_PSI = 1e-3
 _MAX_TICKS = 6
+_BAR, _GAP, _BAR_HEIGHT = 64, 14, 120
+"""Width of a bar, distance of two bars and height of the highest bar, in pixels of the drawing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,28 @@ class ChartLine:
     """Vertical offset of the label, downward."""
 
 
-def level_strip(levels: Sequence[tuple[str, str, str]], description: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of a bar chart."""
+
+    label: str
+    value: int
+    tooltip: str
+
+    @property
+    def text(self) -> str:
+        """The value, as it is written above the bar."""
+        return f"{self.value:,}"
+
+
+def level_strip(levels: Sequence[tuple[str, str, str]], description: str) -> Markup:
     """Draw a cell per period, as high as its level; neighbors of one level share a mark if there are many periods.
 
     Args:
         levels: per period its label, its level (empty without rows) and a tooltip.
     """
     n = len(levels)
+    gap = 0.08 if n <= MANY else 0.0
     marks = []
     start = 0
     while start < n:
@@ -61,20 +81,22 @@ def level_strip(levels: Sequence[tuple[str, str, str]], description: str) -> str
             if end - start > 1:
                 text = f"{label} to {levels[end - 1][0]}: {level or 'no rows'}"
         if level:
-            height = 20 * LEVEL_HEIGHTS[level]
-            gap = 0.08 if n <= MANY else 0.0
-            box = (
-                f'x="{start + gap:.4g}" y="{20 - height:.4g}" width="{end - start - 2 * gap:.4g}" height="{height:.4g}"'
-            )
-            marks.append(f'<rect class="l-{level}" {box}><title>{escape(text)}</title></rect>')
+            marks.append((level, start + gap, end - start - 2 * gap, 20 * LEVEL_HEIGHTS[level], text))
         start = end
-    return (
-        f'<svg class="strip" viewBox="0 0 {max(n, 1)} 20" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(description, quote=True)}">{"".join(marks)}</svg>'
-    )
+    return render("strip.svg", n=n, marks=marks, description=description)
 
 
-def psi_chart(points: Sequence[ChartPoint], lines: Sequence[ChartLine], title: str) -> str:
+def bar_chart(bars: Sequence[Bar], description: str) -> Markup:
+    """Draw a bar per value, with the value above and the label below."""
+    largest = max((bar.value for bar in bars), default=0) or 1
+    placed = [
+        (_GAP + i * (_BAR + _GAP), 18 + _BAR_HEIGHT * (1 - bar.value / largest), bar) for i, bar in enumerate(bars)
+    ]
+    width = _GAP + len(bars) * (_BAR + _GAP)
+    return render("bars.svg", width=width, height=_BAR_HEIGHT, bar_width=_BAR, bars=placed, description=description)
+
+
+def psi_chart(points: Sequence[ChartPoint], lines: Sequence[ChartLine], title: str) -> Markup:
     """Draw PSI over time on a logarithmic scale, with intervals and thresholds."""
     values = [value for point in points for value in (point.value, point.high) if math.isfinite(value)]
     top = max([*values, *(line.value * 2 for line in lines), 1.0])
@@ -85,12 +107,12 @@ def psi_chart(points: Sequence[ChartPoint], lines: Sequence[ChartLine], title: s
         return min(max(share, 0.0), 1.0)
 
     ticks = [10.0**power for power in range(-3, 6) if _MIN_PSI <= 10.0**power <= top]
-    return _chart(points, lines, title, scale, ticks, "PSI")
+    return _chart(points, lines, title, scale, ticks)
 
 
 def metric_chart(
     points: Sequence[ChartPoint], lines: Sequence[ChartLine], title: str, estimates: Sequence[ChartPoint] = ()
-) -> str:
+) -> Markup:
     """Draw a metric over time on a linear scale, with intervals, training's value and estimates without labels."""
     values = [
         value
@@ -107,7 +129,7 @@ def metric_chart(
     def scale(value: float) -> float:
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
-    return _chart(points, lines, title, scale, _linear_ticks(low, high), title, estimates)
+    return _chart(points, lines, title, scale, _linear_ticks(low, high), estimates)
 
 
 def _chart(
@@ -116,86 +138,50 @@ def _chart(
     title: str,
     scale: Callable[[float], float],
     ticks: Sequence[float],
-    name: str,
     estimates: Sequence[ChartPoint] = (),
-) -> str:
+) -> Markup:
     points, estimates = _thinned(points), _thinned(estimates)
-    inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    is_dense = len(points) > MANY
 
     def x(i: int) -> float:
-        return LEFT + inner_width * (i + 0.5) / max(len(points), 1)
+        return LEFT + (WIDTH - LEFT - RIGHT) * (i + 0.5) / max(len(points), 1)
 
     def y(value: float) -> float:
-        return TOP + inner_height * (1 - scale(value))
+        return TOP if value == math.inf else TOP + (HEIGHT - TOP - BOTTOM) * (1 - scale(value))
 
-    def across(value: float) -> str:
-        return f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"'
+    def path(series: Sequence[ChartPoint]) -> list[tuple[float, float]]:
+        return [(x(i), y(point.value)) for i, point in enumerate(series) if math.isfinite(point.value)]
 
-    def text(css: str, left: float, top: float, label: str) -> str:
-        return f'<text class="{css}" x="{left}" y="{top:.1f}" text-anchor="end">{escape(label)}</text>'
-
-    parts = [f'<line class="grid" {across(tick)}/>{text("tick", LEFT - 6, y(tick) + 4, f"{tick:g}")}' for tick in ticks]
-    parts += [
-        f'<line class="{line.css}" {across(line.value)}><title>{escape(line.label)}</title></line>'
-        f"{text(f'tick {line.css}-text', WIDTH - RIGHT, y(line.value) + line.dy, line.label)}"
-        for line in lines
-    ]
-    parts += _time_labels(points, x)
-    parts.append(_path([(x(i), y(p.value)) for i, p in enumerate(estimates) if math.isfinite(p.value)], "estimate"))
-    parts.append(_path([(x(i), y(p.value)) for i, p in enumerate(points) if math.isfinite(p.value)], "series"))
-    is_dense = len(points) > MANY
-    radius = 2.0 if is_dense else 4.0
-    if is_dense:
-        parts.insert(0, _band(points, x, y))
-    for i, point in enumerate(points):
-        if not math.isfinite(point.value) or (is_dense and point.level not in ("minor", "major")):
-            continue
-        bar = ""
-        if math.isfinite(point.low) and not is_dense:
-            high = point.high if math.isfinite(point.high) else math.inf
-            top = TOP if high == math.inf else y(high)
-            bar = f'<line class="error" x1="{x(i):.1f}" x2="{x(i):.1f}" y1="{y(point.low):.1f}" y2="{top:.1f}"/>'
-        tooltip = f"{point.label}: {point.value:.4g} [{point.low:.4g}, {point.high:.4g}], {point.level}"
-        parts.append(
-            f'<g>{bar}<circle class="l-{point.level}" cx="{x(i):.1f}" cy="{y(point.value):.1f}" r="{radius}"/>'
-            f"<title>{escape(tooltip)}</title></g>"
-        )
-    for i, point in enumerate(estimates):
-        if math.isfinite(point.value) and not is_dense:
-            tooltip = f"{point.label}: estimate {point.value:.4g}"
-            if math.isfinite(point.low):
-                tooltip += f" [{point.low:.4g}, {point.high:.4g}]"
-            parts.append(
-                f'<circle class="estimate-mark" cx="{x(i):.1f}" cy="{y(point.value):.1f}" r="{radius - 1}">'
-                f"<title>{escape(tooltip)}</title></circle>"
-            )
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
-    )
-
-
-def _time_labels(points: Sequence[ChartPoint], x: Callable[[int], float]) -> Iterator[str]:
-    n = len(points)
-    step = max(1, -(-n // _MAX_TICKS))
-    for i in range(0, n, step):
-        yield (
-            f'<text class="tick" x="{x(i):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(points[i].label)}</text>'
-        )
-
-
-def _band(points: Sequence[ChartPoint], x: Callable[[int], float], y: Callable[[float], float]) -> str:
-    """Draw the intervals of many points as one area."""
     known = [i for i, point in enumerate(points) if math.isfinite(point.low) and not math.isnan(point.high)]
-    upper = [f"{x(i):.1f},{TOP if points[i].high == math.inf else y(points[i].high):.1f}" for i in known]
-    lower = [f"{x(i):.1f},{y(points[i].low):.1f}" for i in reversed(known)]
-    return f'<polygon class="band" points="{" ".join([*upper, *lower])}"/>'
-
-
-def _path(points: Sequence[tuple[float, float]], css: str) -> str:
-    if len(points) < 2:
-        return ""
-    return f'<polyline class="{css}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>'
+    upper = [(x(i), y(points[i].high)) for i in known]
+    lower = [(x(i), y(points[i].low)) for i in reversed(known)]
+    return render(
+        "chart.svg",
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        title=title,
+        is_dense=is_dense,
+        radius=2.0 if is_dense else 4.0,
+        band=[*upper, *lower],
+        ticks=[(y(tick), f"{tick:g}") for tick in ticks],
+        lines=[(line, y(line.value)) for line in lines],
+        times=[(x(i), points[i].label) for i in range(0, len(points), max(1, -(-len(points) // _MAX_TICKS)))],
+        estimates=path(estimates),
+        series=path(points),
+        marks=[
+            (x(i), y(point.value), point, y(point.low), y(point.high) if math.isfinite(point.high) else TOP)
+            for i, point in enumerate(points)
+            if math.isfinite(point.value) and (not is_dense or point.level in ("minor", "major"))
+        ],
+        estimate_marks=[
+            (x(i), y(point.value), point)
+            for i, point in enumerate(estimates)
+            if math.isfinite(point.value) and not is_dense
+        ],
+        isfinite=math.isfinite,
+    )
 
 
 def _thinned(points: Sequence[ChartPoint]) -> Sequence[ChartPoint]:

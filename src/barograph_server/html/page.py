@@ -1,58 +1,69 @@
-"""The frame of reports as HTML: one page without scripts and without references to other files, and its tables."""
+"""Pages and pictures from the templates of this package: without scripts, and without references to other files.
+
+Every value that a template writes is escaped, on one line, with control characters as symbols.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
-from importlib import resources
+from collections.abc import Sequence
+from typing import Any
 
-from barograph_server.terminal import visible
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-
-def html_page(title: str, fragment: str) -> str:
-    """Return a whole page.
-
-    Args:
-        title: the title, as text.
-        fragment: the content, from `html_fragment`.
-    """
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f'<title>{html_text(title)}</title>\n</head>\n<body style="margin:0">\n{fragment}\n</body>\n</html>\n'
-    )
+from barograph_server.terminal import cut, escaped, percentage, plural, ratio, visible
 
 
-def html_fragment(content: str) -> str:
-    """Return HTML with the styles of reports, which apply only to it."""
-    style = resources.files("barograph_server.html").joinpath("report.css").read_text(encoding="utf-8")
-    return f'<div class="barograph-report"><style>{style}</style><main>{content}</main></div>'
+def _shown(value: Any) -> Any:
+    return value if hasattr(value, "__html__") else visible(str(value)).replace("\n", "␊")
 
 
-def html_text(value: str) -> str:
-    """Return text as HTML, on one line, with control characters as symbols."""
-    return escape(visible(value).replace("\n", "␊"), quote=True)
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("barograph_server.html"),
+    autoescape=True,
+    finalize=_shown,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-def html_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = (), html: Sequence[int] = ()
-) -> str:
-    """Render a table.
+def _polyline(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
-    Args:
-        numbers: indices of the columns aligned to the right.
-        html: indices of the columns whose cells are HTML already.
-    """
 
-    def css(i: int) -> str:
-        return ' class="n"' if i in numbers else ""
+_ENVIRONMENT.filters |= {
+    "cut": cut,
+    "escaped": escaped,
+    "percentage": percentage,
+    "plural": plural,
+    "polyline": _polyline,
+    "px": "{:.1f}".format,
+    "ratio": ratio,
+    "thousands": "{:,}".format,
+}
 
-    head = "".join(f'<th scope="col"{css(i)}>{html_text(column)}</th>' for i, column in enumerate(columns))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{css(i)}>{cell if i in html else html_text(cell)}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+def render(template: str, /, **values: Any) -> Markup:
+    """Render a template: a page's fragment with its own styles, or a picture."""
+    return Markup(_ENVIRONMENT.get_template(template).render(values))  # noqa: S704 - it escapes all values
+
+
+def html_page(title: str, fragment: Markup) -> str:
+    """Return a whole page around a fragment."""
+    return str(render("page.html", title=title, fragment=fragment))
+
+
+def badge(level: str, text: str = "") -> Markup:
+    """Mark a text, by default the level itself, with the color of a level."""
+    return _part("badge", level, text)
+
+
+def level_badge(level: str) -> Markup:
+    """Name a level, with its color and its symbol."""
+    return _part("level_badge", level)
+
+
+def _part(name: str, *arguments: str) -> Markup:
+    part: Markup = getattr(_ENVIRONMENT.get_template("parts.html").module, name)(*arguments)
+    return part

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 
 from barograph_server.profiling.csv_dialect import detect_dialect
 
@@ -126,6 +127,33 @@ def open_csv(path: Path, types: Mapping[str, pa.DataType], names: list[str] | No
             decimal_point=dialect.decimal_point,
         ),
     )
+
+
+@contextmanager
+def open_batches(
+    path: Path,
+    table_format: TableFormat,
+    types: Mapping[str, pa.DataType],
+    names: list[str] | None = None,
+    batch_rows: int = 1 << 16,
+) -> Iterator[tuple[pa.Schema, int | None, Iterator[pa.RecordBatch]]]:
+    """Open a file of any format: its schema, its rows if they are known, and its batches. Errors are those of Arrow.
+
+    Args:
+        types: the types of columns of a CSV file.
+        names: the columns of a Parquet or CSV file to read; None for all.
+        batch_rows: the most rows of a batch of Parquet; batches of other formats are as large as they were written.
+    """
+    match table_format:
+        case "parquet":
+            with pq.ParquetFile(path) as file:
+                yield file.schema_arrow, file.metadata.num_rows, file.iter_batches(batch_rows, columns=names)
+        case "csv":
+            with open_csv(path, types, names) as reader:
+                yield reader.schema, None, iter(reader)
+        case _:
+            with open_arrow(path, table_format) as (schema, batches):
+                yield schema, None, batches
 
 
 def first_line(error: Exception) -> str:

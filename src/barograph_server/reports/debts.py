@@ -34,4 +34,4 @@ def debt_lines(settings: Settings, client: Client, contract: Contract, at: datet
 
 
 def _reason(finding: DebtFinding) -> str:
-    return "" if finding.kind in WITH_VALUES else f"; {finding.reason}"
+    return "" if finding.kind in WITH_VALUES else f"; {finding.message}"

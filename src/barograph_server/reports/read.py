@@ -17,7 +17,6 @@ from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import simulate
 from barograph_server.errors import CommandError
 from barograph_server.reports.assessment import assess
-from barograph_server.reports.week import week_of
 from barograph_server.reports.weekly_report import (
     DayVolume,
     FieldWeek,
@@ -30,6 +29,7 @@ from barograph_server.reports.weekly_report import (
     WeeklyDrill,
     WeeklyIncident,
     WeeklyReport,
+    week_of,
 )
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.changes import Change

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from barograph_server.alerts.rule import Severity
+from barograph_server.errors import CommandError
 from barograph_server.warehouse.governance.changes import Change
 
 Answer = Literal["healthy", "unhealthy", "uncertain"]
@@ -219,3 +222,35 @@ class WeeklyReport:
     """Name of a part → the SQL that gives its figures."""
     debts: tuple[str, ...] = ()
     """What nothing uses any more, or whose origin is unclear, a line each."""
+
+
+_WEEK = re.compile(r"(\d{4})-W(\d{2})")
+
+
+def parse_week(text: str | None, zone: str, now: datetime) -> ReportedWeek:
+    """Parse an ISO week such as 2026-W47; None is the last week that is over."""
+    today = now.astimezone(ZoneInfo(zone)).date()
+    if text is None:
+        return week_of(today - timedelta(days=7), zone)
+    match = _WEEK.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        week = week_of(date.fromisocalendar(int(match[1]), int(match[2]), 1), zone)
+    except ValueError:
+        raise CommandError(f"--week {text} is not a week: write its ISO number, such as 2026-W47.") from None
+    if week.start > now:
+        raise CommandError(
+            f"--week {text} has not begun in {zone}: the last whole week is {parse_week(None, zone, now).name}."
+        )
+    return week
+
+
+def week_of(day: date, zone: str) -> ReportedWeek:
+    """Return the week that contains a day; around a change to summer time it has 167 or 169 hours."""
+    monday = day - timedelta(days=day.weekday())
+    year, number, _ = monday.isocalendar()
+    start, end = (
+        datetime.combine(each, time(), ZoneInfo(zone)).astimezone(UTC) for each in (monday, monday + timedelta(days=7))
+    )
+    return ReportedWeek(f"{year}-W{number:02}", start, end, zone)

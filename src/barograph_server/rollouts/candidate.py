@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import parse_contract
 
 from barograph_server.contracts import hint
 from barograph_server.errors import CommandError
+from barograph_server.plain_values import plain
 from barograph_server.sketches.rollout.canary import is_canary
 from barograph_server.sketches.rollout.criteria import decision
 from barograph_server.sketches.rollout.decision import ShadowDecision
@@ -83,6 +85,22 @@ class CandidateEvaluation:
     def judged(self) -> ShadowDays:
         """The daily sums of the slice `all` that the decision rests on: for a canary, with the sides exchanged."""
         return mirrored(self.whole) if self.test.is_canary else self.whole
+
+    def record(self) -> dict[str, Any]:
+        """Return the decision and the requests that it rests on, as JSON values without texts for people."""
+        test, whole = self.test, self.whole
+        return {
+            "model": test.model,
+            "candidate": test.shadow.candidate,
+            "of": test.shadow.of,
+            "is_canary": test.is_canary,
+            "first_day": whole.days[0],
+            "last_day": whole.days[-1],
+            "requests": int(whole.sums["requests"].sum()),
+            "pairs": int(whole.sums["pairs"].sum()),
+            "missing": {reason: int(counts.sum()) for reason, counts in whole.missing.items()},
+            **plain(self.decision),
+        }
 
 
 def read_test(client: Client, model: str, candidate: str | None = None) -> CandidateTest:

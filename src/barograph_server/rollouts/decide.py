@@ -42,7 +42,7 @@ class CandidateDecision:
         return render_report(self.evaluation, self.histograms)
 
     def _repr_html_(self) -> str:
-        return render_fragment(self.evaluation, self.histograms)
+        return str(render_fragment(self.evaluation, self.histograms))
 
 
 @overload

@@ -92,8 +92,8 @@ def criteria_table(decision: ShadowDecision) -> AlignedTable:
     for each in decision.criteria:
         table.row(
             each.criterion.name,
-            _number(each.value),
-            f"{_number(each.low)} to {_number(each.high)}",
+            number(each.value),
+            f"{number(each.low)} to {number(each.high)}",
             f"-{each.criterion.margin:.3g}",
             str(each.days),
             str(each.least_days),
@@ -117,5 +117,6 @@ def state_text(verdict: CriterionVerdict) -> str:
     return "not yet known"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Write a number; `unknown` if it is not finite."""
     return f"{value:.4g}" if math.isfinite(value) else "unknown"

@@ -8,6 +8,7 @@ from pathlib import Path
 from barograph_server.drills.faults import InjectionRequest, find_fault
 from barograph_server.drills.report import DrillCheck, DrillReport, failed_report
 from barograph_server.drills.run.plan import DrillRequest, plan_drill
+from barograph_server.drills.run.results import planned_result, unplanned_result
 from barograph_server.drills.run.text import write_junit
 from tests.support.drill_events import CONTRACT, baseline, make_events, without
 from tests.support.drill_simulation import ON_CALL
@@ -16,19 +17,13 @@ PASSED = DrillReport(
     (DrillCheck("page psi-major x to on-call", "page psi-major x at on-call", True, 3600),), ("A note.",)
 )
 FAILED = failed_report("the drill can run", "There is no field z.")
-PLAN = plan_drill(
-    "7",
-    DrillRequest(InjectionRequest(find_fault("mean-shift"), "x")),
-    without(CONTRACT, route="shop"),
-    baseline(),
-    make_events(),
-    ON_CALL,
-)
+REQUEST = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
+PLAN = plan_drill("7", REQUEST, without(CONTRACT, route="shop"), baseline(), make_events(), ON_CALL)
 
 
 def test_junit_has_a_test_case_per_drill(tmp_path: Path) -> None:
     path = tmp_path / "new" / "junit.xml"
-    write_junit(path, "shop", [("mean-shift x", PLAN, PASSED), ("mean-shift z", None, FAILED)])
+    write_junit(path, "shop", [planned_result(PLAN, PASSED), unplanned_result("8", REQUEST, None, FAILED)])
     suite = ET.parse(path).getroot()
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("2", "1")
     passed, failed = suite

@@ -14,7 +14,6 @@ from markdown_it import MarkdownIt
 from barograph_server.reports.assessment import assess
 from barograph_server.reports.html import render_html
 from barograph_server.reports.markdown import render_markdown
-from barograph_server.reports.week import parse_week
 from barograph_server.reports.weekly_report import (
     DayVolume,
     FieldWeek,
@@ -24,6 +23,7 @@ from barograph_server.reports.weekly_report import (
     WeekFacts,
     WeeklyIncident,
     WeeklyReport,
+    parse_week,
 )
 from barograph_server.warehouse.governance.changes import Change
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from barograph.contract import Arms
 
-from barograph_server.rollouts.arm_decision import decide_about_arm
+from barograph_server.rollouts.arm import decide_about_arm
 from barograph_server.sketches.baseline.levels import InsufficientReason, Level
 from barograph_server.sketches.rollout.decision import Outcome
 from barograph_server.warehouse.rollouts.arm_days import COUNTED, ArmDays

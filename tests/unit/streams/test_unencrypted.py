@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from barograph_server.errors import EXIT_FAILED, ApplyError
-from barograph_server.operations.doctor.finding import CheckStatus
+from barograph_server.finding import FindingLevel
 from barograph_server.operations.doctor.run_checks import run_checks
 from barograph_server.settings import Settings, load_settings
 from barograph_server.streams import run
@@ -106,8 +106,8 @@ def test_apply_prints_the_warnings(
 def test_doctor_reports_the_warnings_before_it_connects(tmp_path: Path) -> None:
     findings = run_checks(installation(tmp_path))
     first, second = next(findings), next(findings)
-    assert [(each.component, each.status) for each in (first, second)] == [
-        ("Kafka", CheckStatus.WARNING),
-        ("ClickHouse", CheckStatus.WARNING),
+    assert [(each.subject, each.level) for each in (first, second)] == [
+        ("Kafka", FindingLevel.WARNING),
+        ("ClickHouse", FindingLevel.WARNING),
     ]
     assert "xyzzy" not in f"{first}{second}"

@@ -122,6 +122,9 @@ def test_every_limit_notices_one_too_many(repository: Repository) -> None:
         "product files with SELECT outside warehouse/": {
             f"streams/a{i}.py": 'def f(table):\n    return f"SELECT n FROM {table}"' for i in range(6)
         },
+        "product files with tags of HTML or SVG outside templates": {
+            f"streams/a{i}.py": 'def f(name):\n    return f"<td>{name}</td>"' for i in range(2)
+        },
         "modules in a circle of imports, Python and JavaScript": {"local/a.js": 'import "../local/a.js";'},
         "packages in the wheel": {"pyproject.toml": pyproject.replace('packages = ["src/', 'packages = ["a", "src/')},
         "folders at the root": {f"a{i}/b": "" for i in range(12)},

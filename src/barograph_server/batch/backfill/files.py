@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from barograph.contract import Columns, Contract
 
 from barograph_server.errors import CommandError
@@ -18,8 +18,7 @@ from barograph_server.profiling.table_files import (
     check_names,
     detect_format,
     first_line,
-    open_arrow,
-    open_csv,
+    open_batches,
 )
 
 BATCH_ROWS = 1 << 16
@@ -51,15 +50,16 @@ class EventFile:
             columns: the contract's names of columns.
         """
         self.path = path
-        self.rows: int | None = None
         self._types: dict[str, pa.DataType] = {}
         self._original_names: dict[str, str] = {}
         try:
             self._format = detect_format(path)
-            names = self._read_schema().names
+            with self._open() as (schema, self.rows, _):
+                names = schema.names
             check_names(names, path)
             self._types = table_types(types, columns, names)
-            schema = self._read_schema()
+            with self._open() as (schema, _, _):
+                pass
             self.event_names = event_names(columns, names)
             self.schema = pa.schema([field.with_name(self.event_names.get(field.name, field.name)) for field in schema])
             self._original_names = dict(zip(self.schema.names, names, strict=True))
@@ -74,10 +74,11 @@ class EventFile:
         names = [name for name in self.schema.names if name in columns]
         originals = [self._original_names[name] for name in names]
         try:
-            for batch in self._read(originals):
-                for start in range(0, batch.num_rows, BATCH_ROWS):
-                    table = pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]).select(originals)
-                    yield table.rename_columns(names)
+            with self._open(originals) as (_, _, batches):
+                for batch in batches:
+                    for start in range(0, batch.num_rows, BATCH_ROWS):
+                        table = pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]).select(originals)
+                        yield table.rename_columns(names)
         except (pa.ArrowException, OSError) as error:
             raise LoadError(f"{self.path} cannot be read further: {first_line(error)}.") from error
 
@@ -97,30 +98,10 @@ class EventFile:
         """Whether the file has its values as text, like CSV."""
         return self._format == "csv"
 
-    def _read_schema(self) -> pa.Schema:
-        match self._format:
-            case "parquet":
-                with pq.ParquetFile(self.path) as file:
-                    self.rows = file.metadata.num_rows
-                    return file.schema_arrow
-            case "csv":
-                with open_csv(self.path, self._types) as reader:
-                    return reader.schema
-            case _:
-                with open_arrow(self.path, self._format) as (schema, _):
-                    return schema
-
-    def _read(self, names: list[str]) -> Iterator[pa.RecordBatch]:
-        match self._format:
-            case "parquet":
-                with pq.ParquetFile(self.path) as file:
-                    yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names)
-            case "csv":
-                with open_csv(self.path, self._types, names) as reader:
-                    yield from reader
-            case _:
-                with open_arrow(self.path, self._format) as (_, batches):
-                    yield from batches
+    def _open(
+        self, names: list[str] | None = None
+    ) -> AbstractContextManager[tuple[pa.Schema, int | None, Iterator[pa.RecordBatch]]]:
+        return open_batches(self.path, self._format, self._types, names, BATCH_ROWS)
 
 
 def csv_types(contract: Contract) -> dict[str, pa.DataType]:

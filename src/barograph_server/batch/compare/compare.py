@@ -294,20 +294,10 @@ class _Comparer:
 
     def _roles_in(self, table: Table) -> Roles:
         """Return the roles without columns that a table lacks."""
-        roles = self.options.roles
-
-        def present(column: str | None) -> str | None:
-            return column if column in table.columns else None
-
-        return replace(
-            roles,
-            id=present(roles.id),
-            time=present(roles.time),
-            label=present(roles.label),
-            score=present(roles.score),
-            class_=present(roles.class_),
-            latency=present(roles.latency),
-        )
+        absent: dict[str, Any] = {
+            role: None for role in ("id", "time", "label", *OUTPUT_ROLES) if not self._has(table, role)
+        }
+        return replace(self.options.roles, **absent)
 
     def _grain(self, times: EventTimes) -> Grain:
         by = self.options.by

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import Comparison, FieldVerdicts, PeriodShares, worst_level
+from barograph_server.batch.compare.report import SEVERITY, Comparison, FieldVerdicts, PeriodShares, worst_level
 from barograph_server.batch.compare.wording import (
     changed_rates,
     changed_slices,
@@ -19,22 +22,19 @@ from barograph_server.batch.compare.wording import (
     rate_numbers,
 )
 from barograph_server.html.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
-from barograph_server.html.page import html_fragment, html_page, html_table, html_text
-from barograph_server.terminal import percentage, plural, visible
+from barograph_server.html.page import html_page, level_badge, render
+from barograph_server.terminal import percentage
 
 MAX_BINS = 14
 """Bins of a distribution that are shown; the smallest others are summed."""
 MAX_METRIC_ROWS = 1_000
 """Values of metrics that are listed; charts show all."""
+MAX_FIELD_RATES = 12
+"""Rates that are listed with a field."""
 MAX_ROWS = 40
 """Rows of the tables of rates and slices."""
-_SYMBOLS = {"major": "▲", "minor": "△", "stable": "●", "insufficient": "–"}
-_LEVEL_TEXTS = {
-    "major": "PSI, a rate or a metric changed by more than the major threshold.",
-    "minor": "A change beyond the minor threshold.",
-    "stable": "No change beyond a threshold.",
-    "insufficient": "Too few independent rows for a verdict.",
-}
+LEVELS = tuple(reversed(SEVERITY))
+"""The worst first."""
 
 
 class CompareReport(Comparison):
@@ -42,64 +42,35 @@ class CompareReport(Comparison):
 
     def to_html(self) -> str:
         """Return the report as one HTML page without references to other files."""
-        return render_page(self)
+        return html_page(f"{self.production.name} compared with {self.training.name}", self._fragment())
 
     def _repr_html_(self) -> str:
-        return render_fragment(self)
+        return str(self._fragment())
 
-
-def render_page(report: Comparison) -> str:
-    """Render the whole page."""
-    title = f"{report.production.name} compared with {report.training.name}"
-    return html_page(title, render_fragment(report))
-
-
-def render_fragment(report: Comparison) -> str:
-    """Render the report for a page that exists, such as a notebook; its styles apply only to itself."""
-    sections = [
-        _header(report),
-        _hints(report),
-        _fields(report),
-        _performance(report),
-        _rates(report),
-        _slices(report),
-        _notes(report),
-        _explanation(report),
-    ]
-    return html_fragment("".join(sections))
-
-
-def _badge(level: str) -> str:
-    return f'<span class="badge b-{level}"><span aria-hidden="true">{_SYMBOLS[level]}</span> {level}</span>'
-
-
-def _header(report: Comparison) -> str:
-    tiles = [
-        f'<li class="tile"><b class="t-{level}">{report.count(level)}</b><span>'
-        f'<span aria-hidden="true">{_SYMBOLS[level]}</span> {level}</span></li>'
-        for level in ("major", "minor", "stable", "insufficient")
-    ]
-    if report.multivariate is not None:
-        result = report.multivariate
-        tiles.append(
-            f'<li class="tile"><b>{result.auc:.3f}</b><span>AUC of a classifier, production or training<br>'
-            f"95% interval {interval(result.low, result.high)}</span></li>"
+    def _fragment(self) -> Markup:
+        """Render the report for a page that exists; its styles apply only to itself."""
+        labels = [period.label for period in self.periods]
+        metrics = headline_metrics(self)
+        return render(
+            "compare.html",
+            report=self,
+            headline=headline(self),
+            levels=LEVELS,
+            latest=_latest_metrics(self)[:2],
+            period_range=f"{labels[0]} – {labels[-1]}" if len(labels) > 1 else labels[0],
+            fields=[_shown_field(self, line) for line in self.fields],
+            charts=_metric_charts(metrics) if len(labels) > 1 else (),
+            metrics=[_metric_cells(metric) for metric in metrics[:MAX_METRIC_ROWS]],
+            rates=[_rate_cells(row) for row in changed_rates(self)],
+            slices=[_slice_cells(row) for row in changed_slices(self)],
+            most_rows=MAX_ROWS,
+            bins=_bins,
+            largest=_largest_share,
+            interval=interval,
+            isfinite=math.isfinite,
+            moved_bin=moved_bin,
+            number=number,
         )
-    for metric in _latest_metrics(report)[:2]:
-        training = f", training {number(metric.training)}" if math.isfinite(metric.training) else ""
-        where = f"{html_text(metric.metric)} in {html_text(metric.period)}"
-        tiles.append(
-            f'<li class="tile"><b>{number(metric.value)}</b><span>{where}'
-            f"{training}<br>{_badge(metric.level)}</span></li>"
-        )
-    versus = '<span class="versus">compared with</span>'
-    name = f"{html_text(report.production.name)} {versus} {html_text(report.training.name)}"
-    return (
-        f'<header><h1>{name}</h1><p class="faint">{html_text(headline(report))}</p>'
-        f'<p class="worst">Worst level of {plural(len(report.fields), "field")} and of performance: '
-        f"{_badge(report.level)} {html_text(report.cause)}</p>"
-        f'<ul class="tiles">{"".join(tiles)}</ul></header>'
-    )
 
 
 def _latest_metrics(report: Comparison) -> list[PeriodMetric]:
@@ -114,61 +85,42 @@ def _latest_metrics(report: Comparison) -> list[PeriodMetric]:
     return sorted((metric for _, metric in latest.values()), key=lambda metric: order.get(metric.metric, 2))
 
 
-def _hints(report: Comparison) -> str:
-    if not report.hints:
-        return ""
-    items = "".join(
-        f'<li><b>{html_text(hint.field)}</b> <span class="kind">{html_text(hint.kind)}</span> '
-        f"{html_text(hint.text)}</li>"
-        for hint in report.hints
-    )
-    return (
-        '<section class="hints"><h2>Likely causes</h2><p class="faint">Differences between training and serving that '
-        f"the distributions suggest.</p><ul>{items}</ul></section>"
-    )
+@dataclass(frozen=True, slots=True)
+class _ShownField:
+    """A field, with its charts and rates."""
+
+    verdicts: FieldVerdicts
+    strip: Markup
+    chart: Markup | None
+    rates: Sequence[tuple[str, ...]]
 
 
-# --- fields -----------------------------------------------------------------------------------------------------------
-
-
-def _fields(report: Comparison) -> str:
-    labels = [period.label for period in report.periods]
-    several = len(labels) > 1
-    ends = f"{html_text(labels[0])} – {html_text(labels[-1])}" if several else html_text(labels[0])
-    head = (
-        '<div class="row head" aria-hidden="true"><span>level</span><span>field</span>'
-        f'<span>{ends}</span><span class="n">worst PSI</span><span class="n">95% interval</span>'
-        "<span>largest change</span></div>"
-    )
-    rows = "".join(
-        _field(report, line, is_open=i == 0 and line.level == "major") for i, line in enumerate(report.fields)
-    )
-    return f'<section class="fields"><h2>Fields, the worst first</h2>{head}{rows}</section>'
-
-
-def _field(report: Comparison, line: FieldVerdicts, *, is_open: bool) -> str:
-    row = line.worst
-    name = html_text(line.name) + (' <span class="kind">critical</span>' if line.critical else "")
+def _shown_field(report: Comparison, line: FieldVerdicts) -> _ShownField:
     levels = list(_levels(report, line))
-    strip = level_strip(levels, f"Levels of {visible(line.name)} by period: {_counts(levels)}")
-    psi = "" if row is None else number(row["psi"])
-    ends = "" if row is None else interval(row["psi_low"], row["psi_high"])
-    change = html_text(moved_bin(line)) if row is not None else "no verdict: training has no values"
-    if line.worst_rate is not None and line.worst_rate["level"] in ("minor", "major"):
-        rate = line.worst_rate
-        shares = f"{percentage(rate['baseline_rate'])} → {percentage(rate['rate'])}"
-        change += f'<br><span class="faint">{html_text(rate["kind"])} {shares}</span>'
-    summary = (
-        f'<summary><div class="row"><span>{_badge(line.level)}</span><span class="name">{name}</span>'
-        f'<span>{strip}</span><span class="n">{psi}</span><span class="n">{ends}</span>'
-        f"<span>{change}</span></div></summary>"
-    )
-    return f'<details{" open" if is_open else ""}>{summary}<div class="detail">{_detail(report, line)}</div></details>'
-
-
-def _counts(levels: Sequence[tuple[str, str, str]]) -> str:
     names = [level for _, level, _ in levels]
-    return ", ".join(f"{names.count(level)} {level}" for level in _SYMBOLS if names.count(level))
+    counts = ", ".join(f"{names.count(level)} {level}" for level in LEVELS if names.count(level))
+    chart = None
+    if len(report.periods) > 1 and line.drift:
+        thresholds = report.contract.thresholds
+        lines = [
+            ChartLine(f"minor {thresholds.minor:g}", thresholds.minor, "minor-line", 12),
+            ChartLine(f"major {thresholds.major:g}", thresholds.major, "major-line"),
+        ]
+        points = [
+            ChartPoint(row["period"], row["psi"], row["psi_low"], row["psi_high"], row["level"]) for row in line.drift
+        ]
+        chart = psi_chart(points, lines, f"PSI of {line.name} by period")
+    rates = [
+        (row["kind"], row["period"], level_badge(row["level"]), *_both_rates(row))
+        for row in line.rates
+        if row["level"] in ("minor", "major")
+    ]
+    strip = level_strip(levels, f"Levels of {line.name} by period: {counts}")
+    return _ShownField(line, strip, chart, rates[:MAX_FIELD_RATES])
+
+
+def _both_rates(row: dict[str, Any]) -> tuple[str, str]:
+    return percentage(row["baseline_rate"], 2), percentage(row["rate"], 2)
 
 
 def _levels(report: Comparison, line: FieldVerdicts) -> Iterator[tuple[str, str, str]]:
@@ -193,75 +145,23 @@ def _levels(report: Comparison, line: FieldVerdicts) -> Iterator[tuple[str, str,
         yield label, level, f"{label}: {'; '.join(texts)}"
 
 
-def _detail(report: Comparison, line: FieldVerdicts) -> str:
-    parts = []
-    if line.shares is not None:
-        parts.append(_distribution(line.shares))
-    if len(report.periods) > 1 and line.drift:
-        thresholds = report.contract.thresholds
-        lines = [
-            ChartLine(f"minor {thresholds.minor:g}", thresholds.minor, "minor-line", 12),
-            ChartLine(f"major {thresholds.major:g}", thresholds.major, "major-line"),
-        ]
-        chart = psi_chart(
-            [
-                ChartPoint(row["period"], row["psi"], row["psi_low"], row["psi_high"], row["level"])
-                for row in line.drift
-            ],
-            lines,
-            f"PSI of {visible(line.name)} by period",
-        )
-        parts.append(f"<figure><figcaption>PSI by period, with 95% intervals</figcaption>{chart}</figure>")
-    return "".join(parts) + _field_rates(line)
-
-
-def _distribution(shares: PeriodShares) -> str:
+def _bins(shares: PeriodShares) -> list[tuple[str, float, float]]:
+    """Return label and shares of each bin; of many, the smallest are summed."""
     rows = list(zip(shares.labels, shares.training, shares.production, strict=True))
     if len(rows) > MAX_BINS:
         smallest = sorted(range(len(rows)), key=lambda i: max(rows[i][1:]))[: len(rows) - MAX_BINS + 1]
         rest = [rows[i] for i in smallest]
         rows = [row for i, row in enumerate(rows) if i not in set(smallest)]
         rows.append((f"{len(rest)} more", sum(row[1] for row in rest), sum(row[2] for row in rest)))
-    largest = max((max(training, production) for _, training, production in rows), default=0.0) or 1.0
-    body = "".join(
-        f'<tr><th scope="row">{html_text(label)}</th><td class="bars">'
-        f'<i class="t" style="width:{100 * training / largest:.1f}%"></i>'
-        f'<i class="p" style="width:{100 * production / largest:.1f}%"></i></td>'
-        f'<td class="n">{percentage(training)}</td><td class="n">{percentage(production)}</td></tr>'
-        for label, training, production in rows
-    )
-    return (
-        f"<figure><figcaption>Shares in {html_text(shares.period)}</figcaption>"
-        '<table class="shares"><thead><tr><th scope="col">bin</th><td></td>'
-        '<th scope="col" class="n key-t">training</th><th scope="col" class="n key-p">production</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></figure>"
-    )
+    return rows
 
 
-def _field_rates(line: FieldVerdicts) -> str:
-    rows = [row for row in line.rates if row["level"] in ("minor", "major")][:12]
-    if not rows:
-        return ""
-    cells = [
-        (
-            row["kind"],
-            row["period"],
-            _badge(row["level"]),
-            percentage(row["baseline_rate"], 2),
-            percentage(row["rate"], 2),
-        )
-        for row in rows
-    ]
-    return html_table(("rate", "period", "level", "training", "production"), cells, numbers=(3, 4), html=(2,))
+def _largest_share(bins: Sequence[tuple[str, float, float]]) -> float:
+    return max((max(row[1:]) for row in bins), default=0.0) or 1.0
 
 
-# --- other sections ---------------------------------------------------------------------------------------------------
-
-
-def _performance(report: Comparison) -> str:
-    metrics = headline_metrics(report)
-    if not metrics:
-        return ""
+def _metric_charts(metrics: Sequence[PeriodMetric]) -> list[tuple[str, Markup]]:
+    """Draw each metric over time, equal ones as one; return captions and charts."""
     by_name: dict[str, list[PeriodMetric]] = {}
     for metric in metrics:
         by_name.setdefault(metric.metric, []).append(metric)
@@ -271,120 +171,42 @@ def _performance(report: Comparison) -> str:
         drawn = [value for m in of_name for value in (m.value, m.training)]
         equal.setdefault((*(m.period for m in of_name), *(f"{value:.9g}" for value in drawn)), []).append(name)
     charts = []
-    if len(report.periods) > 1:
-        for names in equal.values():
-            of_name, name = by_name[names[0]], " = ".join(names)
-            training = of_name[0].training
-            lines = [ChartLine("training", training, "training-line")] if math.isfinite(training) else []
-            chart = metric_chart(
-                [ChartPoint(m.period, m.value, m.low, m.high, m.level) for m in of_name],
-                lines,
-                name,
-                [ChartPoint(m.period, m.estimate, m.estimate_low, m.estimate_high, m.level) for m in of_name],
-            )
-            charts.append(f"<figure><figcaption>{html_text(name)}</figcaption>{chart}</figure>")
-    rows = [
-        (
-            m.metric,
-            m.period,
-            _badge(m.level),
-            f"{m.n:,}",
-            number(m.value),
-            interval(m.low, m.high),
-            number(m.training),
-            (m.estimate_reason or number(m.estimate))
-            + (f" [{interval(m.estimate_low, m.estimate_high)}]" if math.isfinite(m.estimate_low) else ""),
-        )
-        for m in metrics[:MAX_METRIC_ROWS]
-    ]
-    columns = ("metric", "period", "level", "labels", "value", "95% interval", "training", "estimate without labels")
-    table = html_table(columns, rows, numbers=(3, 4, 5, 6, 7), html=(2,))
-    table = f"<details><summary>All values</summary>{table}</details>" if charts else table
-    legend = (
-        '<p class="faint">Dots: measured from labels, with 95% intervals. Dashed line: estimate without labels, from '
-        "what outputs mean in training (CBPE), for numbers from features (DLE).</p>"
-        if charts
-        else ""
-    )
-    return f'<section><h2>Performance</h2>{legend}<div class="charts">{"".join(charts)}</div>{table}</section>'
+    for names in equal.values():
+        of_name, name = by_name[names[0]], " = ".join(names)
+        training = of_name[0].training
+        lines = [ChartLine("training", training, "training-line")] if math.isfinite(training) else []
+        measured = [ChartPoint(m.period, m.value, m.low, m.high, m.level) for m in of_name]
+        estimates = [ChartPoint(m.period, m.estimate, m.estimate_low, m.estimate_high, m.level) for m in of_name]
+        charts.append((name, metric_chart(measured, lines, name, estimates)))
+    return charts
 
 
-def _rates(report: Comparison) -> str:
-    rows = changed_rates(report)
-    if not rows:
-        return ""
-    cells = [
-        (
-            row["field"],
-            row["kind"],
-            _badge(row["level"]),
-            row["period"],
-            *rate_numbers(row),
-        )
-        for row in rows[:MAX_ROWS]
-    ]
-    columns = (
-        "field",
-        "rate",
-        "level",
-        "worst period",
-        "training",
-        "production",
-        "change, points",
-        "95% interval",
-        "periods",
-    )
+def _metric_cells(m: PeriodMetric) -> tuple[str, ...]:
+    ends = f" [{interval(m.estimate_low, m.estimate_high)}]" if math.isfinite(m.estimate_low) else ""
     return (
-        "<section><h2>Rates that changed</h2>"
-        '<p class="faint">Null, unseen, invalid (wrong type, NaN) and out-of-range values.</p>'
-        f"{html_table(columns, cells, numbers=(4, 5, 6, 7, 8), html=(2,))}{_more(len(rows))}</section>"
+        m.metric,
+        m.period,
+        level_badge(m.level),
+        f"{m.n:,}",
+        number(m.value),
+        interval(m.low, m.high),
+        number(m.training),
+        (m.estimate_reason or number(m.estimate)) + ends,
     )
 
 
-def _slices(report: Comparison) -> str:
-    rows = changed_slices(report)
-    if not rows:
-        return ""
-    cells = [
-        (
-            row["slice"],
-            row["field"],
-            _badge(row["level"]),
-            row["period"],
-            number(row["psi"]),
-            interval(row["psi_low"], row["psi_high"]),
-            f"{row['n']:,}",
-            str(row["periods"]),
-        )
-        for row in rows[:MAX_ROWS]
-    ]
-    columns = ("slice", "field", "level", "worst period", "PSI", "95% interval", "n", "periods")
-    table = html_table(columns, cells, numbers=(4, 5, 6, 7), html=(2,))
-    return f"<section><h2>Slices that changed</h2>{table}{_more(len(rows))}</section>"
+def _rate_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["field"], row["kind"], level_badge(row["level"]), row["period"], *rate_numbers(row)
 
 
-def _more(n: int) -> str:
-    return "" if n <= MAX_ROWS else f'<p class="faint">… and {n - MAX_ROWS} more, which the JSON file has.</p>'
-
-
-def _notes(report: Comparison) -> str:
-    if not report.notes:
-        return ""
-    items = "".join(f"<li>{html_text(note)}</li>" for note in report.notes)
-    return f'<section><h2>Limits of this comparison</h2><ul class="notes">{items}</ul></section>'
-
-
-def _explanation(report: Comparison) -> str:
-    levels = "".join(f"<dt>{_badge(level)}</dt><dd>{text}</dd>" for level, text in _LEVEL_TEXTS.items())
-    phi = (
-        f"Intervals use the overdispersion φ of windows of {report.phi_window}, learned from training."
-        if report.phi_window
-        else "φ is unknown, so intervals assume independent rows."
-    )
-    thresholds, rates = report.contract.thresholds, report.contract.rate_thresholds
+def _slice_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    psi = number(row["psi"]), interval(row["psi_low"], row["psi_high"])
     return (
-        f"<section><h2>How to read this</h2><dl>{levels}</dl>"
-        f'<p class="faint">PSI thresholds {thresholds.minor:g} and {thresholds.major:g}; thresholds of rates and '
-        f"metrics {100 * rates.minor:g} and {100 * rates.major:g} points. {phi} Periods are in UTC. Contract "
-        f"{html_text(report.contract.id)}, baseline {html_text(report.baseline.id)}.</p></section>"
+        row["slice"],
+        row["field"],
+        level_badge(row["level"]),
+        row["period"],
+        *psi,
+        f"{row['n']:,}",
+        str(row["periods"]),
     )

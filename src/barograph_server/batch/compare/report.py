@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pyarrow as pa
 from barograph.contract import Contract
 
@@ -19,6 +19,7 @@ from barograph_server.batch.compare.hints import Hint
 from barograph_server.batch.compare.performance import PeriodMetric
 from barograph_server.batch.compare.periods import Grain, Period
 from barograph_server.batch.skew.compare import MASKED
+from barograph_server.plain_values import encode_other
 from barograph_server.profiling.infer.files import WrittenFiles
 from barograph_server.profiling.infer.infer import InferResult
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
@@ -178,13 +179,18 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values for JSON; numbers that are not finite are None, times are Unix seconds."""
-        return {
+        values: dict[str, Any] = msgspec.json.decode(self.to_json())
+        return values
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON text."""
+        values = {
             "format": 1,
             "model": self.contract.model,
             "contract_id": self.contract.id,
             "baseline_id": self.baseline.id,
-            "training": asdict(self.training),
-            "production": asdict(self.production),
+            "training": self.training,
+            "production": self.production,
             "by": self.grain,
             "phi_window": self.phi_window,
             "level": self.level,
@@ -193,18 +199,16 @@ class Comparison:
                 {"field": line.name, "kind": line.kind, "critical": line.critical, "level": line.level}
                 for line in self.fields
             ],
-            "drift": self._rows(self.drift),
-            "rates": self._rows(self.rates),
-            "distances": self._rows(self.distances),
-            "performance": _plain([asdict(metric) for metric in self.performance]),
-            "multivariate": None if self.multivariate is None else _plain(asdict(self.multivariate)),
-            "hints": [asdict(hint) for hint in self.hints],
-            "notes": list(self.notes),
+            **{
+                name: rows_by_period(table, self.contract, self.periods)
+                for name, table in (("drift", self.drift), ("rates", self.rates), ("distances", self.distances))
+            },
+            "performance": self.performance,
+            "multivariate": self.multivariate,
+            "hints": self.hints,
+            "notes": self.notes,
         }
-
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return msgspec.json.encode(values, enc_hook=encode_other).decode()
 
     def write_contract(self, folder: str | Path, *, force: bool = False) -> WrittenFiles:
         """Write the inferred contract and baseline as `barograph infer` does.
@@ -220,10 +224,6 @@ class Comparison:
         if self.inferred is None:
             raise CompareError("The contract was passed, so there is none to write.")
         return self.inferred.write_contract(folder, force=force)
-
-    def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = _plain(rows_by_period(table, self.contract, self.periods))
-        return rows
 
 
 def masked_fields(contract: Contract) -> frozenset[str]:
@@ -264,12 +264,3 @@ def worst_level(levels: Sequence[str]) -> str:
 def unsliced_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Select the rows of the slice `all`."""
     return [row for row in rows if row["slice"] == ALL]
-
-
-def _plain(value: Any) -> Any:
-    """Replace numbers that are not finite by None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

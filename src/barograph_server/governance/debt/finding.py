@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from barograph_server.finding import Finding
+
 ACTIONS = {
     "version without traffic": "remove it from serving, deployments and shadow; a baseline stays (docs/debt.md)",
     "dead arm": "remove it from arms.shares and from the code that assigns arms",
@@ -23,21 +25,17 @@ ACTIONS = {
 """Every kind of finding, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class DebtFinding:
-    """Something that nothing uses, or whose origin is unclear."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DebtFinding(Finding):
+    """Something that nothing uses, or whose origin is unclear. The subject of two features names both."""
 
     kind: str
     """A key of `ACTIONS`."""
     model: str
-    subject: str
-    """The name of the version, arm, slice, field, source or producer; of two features both."""
     since: datetime | None
     """Since when the condition of the rule holds, UTC; None if the rule has no time."""
     owner: str
     """Whom to ask; empty if nobody is declared."""
-    reason: str
-    action: str
     column: str = ""
     """The column of stored tables that has the subject; empty if no rows are its own."""
     values: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
+from barograph_server.finding import FindingLevel
 from barograph_server.governance.debt.finding import ACTIONS, DebtFinding
 from barograph_server.governance.debt.name_reads import NameReads
 from barograph_server.warehouse.client import Client
@@ -46,9 +47,17 @@ class DebtScope:
         self, kind: str, subject: str, since: datetime | None, reason: str, column: str = "", *values: str
     ) -> DebtFinding:
         """Make a finding of the model, whose owners (else its team) are those of the finding."""
-        owner, values = ", ".join(self.contract.owners) or self.contract.team, values or (subject,)
         return DebtFinding(
-            kind, self.contract.model, subject, since, owner, reason, ACTIONS[kind], column, values if column else ()
+            subject,
+            FindingLevel.WARNING,
+            reason,
+            ACTIONS[kind],
+            kind=kind,
+            model=self.contract.model,
+            since=since,
+            owner=", ".join(self.contract.owners) or self.contract.team,
+            column=column,
+            values=(values or (subject,)) if column else (),
         )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from barograph_server.terminal import cut, escaped
-from barograph_server.warehouse.governance.lineage import LINEAGE_KINDS, LineageGraph, LineageNode
+from barograph_server.html.page import render
+from barograph_server.warehouse.governance.lineage import LINEAGE_KINDS, LineageGraph
 
 COLUMN, BOX, ROW, GAP, MARGIN = 190, 24, 32, 90, 16
 """Widths of a column and of the gap between two, and heights of a node and of a row, in pixels."""
@@ -23,35 +21,17 @@ def draw_lineage(graph: LineageGraph) -> str:
         for across, nodes in enumerate(columns)
         for down, node in enumerate(nodes)
     }
-    width = 2 * MARGIN + len(columns) * (COLUMN + GAP) - GAP
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height + ROW + 2 * MARGIN}" '
-        'font-family="sans-serif" font-size="12">',
-        f"<title>{_text(f'Lineage of {graph.model}')}</title>",
-        '<rect width="100%" height="100%" fill="#ffffff"/>',
-    ]
-    for nodes in columns:
-        x, _ = positions[nodes[0].id]
-        lines.append(f'<text x="{x}" y="{MARGIN + 12}" fill="#5d6779">{_HEADINGS[nodes[0].kind]}</text>')
-    for source, target in graph.edges:
-        (x, y), (end_x, end_y) = positions[source], positions[target]
-        x, y, end_y, middle = x + COLUMN, y + BOX / 2, end_y + BOX / 2, (x + COLUMN + end_x) / 2
-        path = f"M{x} {y}C{middle} {y} {middle} {end_y} {end_x} {end_y}"
-        lines.append(f'<path d="{path}" fill="none" stroke="#b9c1cd"/>')
-    lines += [_draw_node(node, *positions[node.id]) for node in graph.nodes]
-    return "\n".join([*lines, "</svg>"])
-
-
-def _draw_node(node: LineageNode, x: float, y: float) -> str:
-    facts = (node.title, node.detail, f"owner: {node.owner}" if node.owner else "")
-    tooltip = "\n".join(map(_text, filter(None, facts)))
-    fill = "#e8f0fe" if node.kind == "model" else "#f7f8fa"
-    box = f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{BOX}" rx="4" fill="{fill}" stroke="#5d6779"/>'
-    return (
-        f'<g><title>{tooltip}</title>{box}<text x="{x + 8}" y="{y + 16}">{_text(cut(node.title, MAX_CHARS))}</text></g>'
+    ends = [(positions[source], positions[target]) for source, target in graph.edges]
+    picture = render(
+        "lineage.svg",
+        model=graph.model,
+        width=2 * MARGIN + len(columns) * (COLUMN + GAP) - GAP,
+        height=height + ROW + 2 * MARGIN,
+        box_width=COLUMN,
+        box_height=BOX,
+        most_chars=MAX_CHARS,
+        headings=[(positions[nodes[0].id][0], MARGIN + 12, _HEADINGS[nodes[0].kind]) for nodes in columns],
+        edges=[(x + COLUMN, y + BOX / 2, end_x, end_y + BOX / 2) for (x, y), (end_x, end_y) in ends],
+        nodes=[(*positions[node.id], node) for node in graph.nodes],
     )
-
-
-def _text(text: str) -> str:
-    """Escape text for XML, which has no way to write most control characters."""
-    return escape(escaped(text))
+    return str(picture)

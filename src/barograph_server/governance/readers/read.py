@@ -1,9 +1,9 @@
-"""Reads all readers: from Kafka, ClickHouse and Grafana."""
+"""Reads all readers from Kafka, ClickHouse and Grafana, and stores them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from barograph.contract import Contract
 
@@ -16,6 +16,7 @@ from barograph_server.settings import Settings
 from barograph_server.terminal import listed
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.query_log import QueryLogMissing, read_users, roles_note
+from barograph_server.warehouse.tables import insert_rows
 
 
 def read_consumers(
@@ -51,3 +52,32 @@ def read_consumers(
     observed += callers
     notes += unnamed
     return compare_readers(contracts, observed, notes)
+
+
+UNKNOWN = datetime.fromtimestamp(0, UTC)
+
+
+def store_readers(client: Client, report: ConsumerReport, now: datetime) -> None:
+    """Write all observed readers as one observation."""
+    # Several contracts may declare one reader: its rows have the same key and replace each other.
+    observed = [(each.observed, True) for each in report.declared if each.observed is not None]
+    observed += [(reader, False) for reader in report.undeclared]
+    insert_rows(
+        client,
+        "readers",
+        [
+            {
+                "observed_at": now,
+                "kind": reader.kind,
+                "name": reader.name,
+                "reads": list(reader.reads),
+                "columns": list(reader.columns),
+                "first": reader.first or UNKNOWN,
+                "last": reader.last or UNKNOWN,
+                "volume": reader.volume,
+                "origin": reader.origin,
+                "is_declared": is_declared,
+            }
+            for reader, is_declared in observed
+        ],
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from barograph_server.operations.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.finding import Finding, error, ok, unknown, warning
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import Admin
 from barograph_server.terminal import plural

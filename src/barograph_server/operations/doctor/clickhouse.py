@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from barograph_server.operations.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.finding import Finding, error, ok, unknown, warning
 from barograph_server.terminal import plural
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client

@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from barograph_server.operations.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.finding import Finding, error, ok, unknown, warning
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import explain
 from barograph_server.warehouse.client import Client

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
-from barograph_server.operations.doctor.finding import Finding, error, ok, warning
+from barograph_server.finding import Finding, error, ok, warning
 from barograph_server.sketches.baseline.baseline import Baseline, BaselineError, load_baseline
 from barograph_server.sketches.baseline.fit import fit_problems
 from barograph_server.terminal import plural

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from barograph_server.operations.doctor.finding import Finding, ok, warning
+from barograph_server.finding import Finding, ok, warning
 from barograph_server.terminal import plural, ratio, utc_minute
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts

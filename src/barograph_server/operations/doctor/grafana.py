@@ -8,7 +8,7 @@ from barograph.contract import Contract
 
 from barograph_server.alerts.settings import AlertsError
 from barograph_server.errors import CommandError
-from barograph_server.operations.doctor.finding import Finding, error, ok, unknown, warning
+from barograph_server.finding import Finding, error, ok, unknown, warning
 from barograph_server.provisioning.grafana import Grafana, GrafanaError, build_resources, plan_grafana
 from barograph_server.settings import Settings
 

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 
 from barograph.contract import Contract
 
+from barograph_server.finding import Finding, warning
+from barograph_server.finding import error as error_finding
 from barograph_server.operations.doctor import broker as kafka
 from barograph_server.operations.doctor import clickhouse, clocks, contracts, events, topics
-from barograph_server.operations.doctor.finding import Finding, warning
-from barograph_server.operations.doctor.finding import error as error_finding
 from barograph_server.operations.doctor.grafana import check_grafana
 from barograph_server.provisioning import catalogue
 from barograph_server.settings import Settings

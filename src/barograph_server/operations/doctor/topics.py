@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from barograph_server.finding import Finding, error, ok, unknown, warning
 from barograph_server.operations.doctor.broker import TIMEOUT_S, Broker
-from barograph_server.operations.doctor.finding import Finding, error, ok, unknown, warning
 from barograph_server.provisioning.topics import TopicAdmin, TopicSpec, TopicState, compare, topic_specs
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import explain

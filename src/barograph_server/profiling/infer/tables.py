@@ -25,7 +25,7 @@ from barograph_server.profiling.table_files import (
     check_names,
     detect_format,
     first_line,
-    open_arrow,
+    open_batches,
     open_csv,
 )
 
@@ -166,10 +166,7 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
         if kind != "parquet":
             source = Path(folder) / "table.parquet"
             try:
-                if kind == "csv":
-                    _csv_to_parquet(path, source, types)
-                else:
-                    _arrow_to_parquet(path, kind, source, unreadable)
+                unreadable = _to_parquet(path, kind, source, types)
             except (pa.ArrowException, OSError) as error:
                 raise TableError(
                     f"{path} cannot be read as {TITLES[kind]}: {first_line(error)}. Fix it, or write it as Parquet."
@@ -253,36 +250,26 @@ def _in_words(kind: pa.DataType) -> str:
     return "bytes" if "binary" in str(kind) else str(kind)
 
 
-def _arrow_to_parquet(path: Path, kind: TableFormat, target: Path, unreadable: dict[str, str]) -> None:
-    with open_arrow(path, kind) as (schema, batches):
-        check_names(schema.names, path)
-        unreadable |= {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
-        retained = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
-        with pq.ParquetWriter(target, retained, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_batch(batch.select(retained.names).replace_schema_metadata(None))
+def _to_parquet(path: Path, kind: TableFormat, target: Path, known: Mapping[str, pa.DataType]) -> dict[str, str]:
+    """Stream a file to Parquet without the columns of unreadable types, which it returns with their descriptions.
 
-
-def _csv_to_parquet(path: Path, target: Path, known: Mapping[str, pa.DataType]) -> None:
-    """Stream a CSV file to Parquet; if a later row does not fit a column's type, widen the type and reread the file."""
+    If a later row of a CSV file does not fit a column's type, the type is widened and the file is read again.
+    """
     types: dict[str, pa.DataType] = dict(known)
     while True:
         try:
-            _csv_once(path, target, types)
+            with open_batches(path, kind, types) as (schema, _, batches):
+                check_names(schema.names, path)
+                unreadable = {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
+                retained = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
+                with pq.ParquetWriter(target, retained, compression="zstd") as writer:
+                    for batch in batches:
+                        writer.write_batch(batch.select(retained.names).replace_schema_metadata(None))
+            return unreadable
         except pa.ArrowInvalid as error:
             misfit = _CSV_MISFIT.match(str(error))
-            if not misfit:
+            if kind != "csv" or not misfit:
                 raise
             with open_csv(path, {}) as reader:
                 name = reader.schema.names[int(misfit[1])]
             types[name] = _WIDER.get(misfit[2], pa.string())
-        else:
-            return
-
-
-def _csv_once(path: Path, target: Path, types: Mapping[str, pa.DataType]) -> None:
-    with open_csv(path, types) as reader:
-        check_names(reader.schema.names, path)
-        with pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                writer.write_batch(batch)

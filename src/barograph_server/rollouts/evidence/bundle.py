@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from barograph_server.errors import CommandError
+from barograph_server.plain_values import encode_other
 from barograph_server.terminal import escaped
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
-DECISION, DAYS, CONTRACT, PROVENANCE, REPORT = (
-    *("decision.json", "days.json", "contract.yaml", "provenance.json", "report.html"),
-)
-PARTS = (DECISION, DAYS, CONTRACT, PROVENANCE, REPORT)
+DECISION, DAYS, CONTRACT, PROVENANCE = PARTS = (*("decision.json", "days.json", "contract.yaml", "provenance.json"),)
 """The parts beside the manifest, in the order of an archive."""
 MAX_PART_BYTES = 512 << 20
 """Size limit of a part: days of ten years with a thousand slices have 300 MiB."""
@@ -57,8 +57,9 @@ class EvidenceBundle:
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode a JSON part: keys in order, numbers so that reading them gives the same bits."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+    """Encode a JSON part: keys in order, numbers so that reading them gives the same bits, null if not finite."""
+    content = msgspec.json.encode(value, enc_hook=encode_other, order="deterministic")
+    return msgspec.json.format(content, indent=1) + b"\n"
 
 
 def make_bundle(parts: Mapping[str, bytes]) -> tuple[EvidenceBundle, bytes]:

@@ -6,21 +6,16 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from barograph_server import html, rollouts, sketches, warehouse
+from barograph_server import rollouts, sketches, warehouse
 from barograph_server.errors import CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation, CandidateTest, evaluation_of, read_test
-from barograph_server.rollouts.decision_json import decision_json
-from barograph_server.rollouts.evidence.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, encode_json
+from barograph_server.rollouts.evidence.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, encode_json
 from barograph_server.rollouts.evidence.recount import RecountedPairs, pairs_as_of
-from barograph_server.rollouts.report import render_report
 from barograph_server.sketches.baseline.baseline import ALL
-from barograph_server.sketches.rollout.shadow_days import ShadowDays
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.server import server_version
@@ -113,21 +108,15 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
         "since": since_s,
         "until": evaluation.newest_end_s,
         "matured_until": evaluation.matured_s,
-        "code": code_version(),
-        "libraries": library_versions() | {"clickhouse": server_version(client), "python": platform.python_version()},
+        "code": _code_version(),
+        "libraries": _library_versions() | {"clickhouse": server_version(client), "python": platform.python_version()},
     }
     return {
-        DECISION: encode_json(decision_json(evaluation)),
-        DAYS: encode_json([days_json(each) for each in evaluation.slices]),
+        DECISION: encode_json(evaluation.record()),
+        DAYS: encode_json(evaluation.slices),
         CONTRACT: test.row.yaml.encode(),
         PROVENANCE: encode_json(provenance),
-        REPORT: render_report(evaluation).encode(),
     }
-
-
-def days_json(days: ShadowDays) -> dict[str, Any]:
-    """Convert daily sums to JSON values, which give the same bits when they are read."""
-    return {each.name: _plain(getattr(days, each.name)) for each in fields(days)}
 
 
 def baselines_json(rows: Sequence[BaselineRow]) -> list[dict[str, str]]:
@@ -152,10 +141,10 @@ def scope_of(provenance: Mapping[str, Any]) -> Scope:
     return Scope(offsets, provenance["since"], provenance["until"], provenance["matured_until"])
 
 
-def code_version() -> dict[str, str]:
-    """Return the release, and SHA-256 of the sources that compute a decision and its report."""
+def _code_version() -> dict[str, str]:
+    """Return the release, and SHA-256 of the sources that compute a decision."""
     digest = hashlib.sha256()
-    for package in (sketches, warehouse, rollouts, html):
+    for package in (sketches, warehouse, rollouts):
         folder = Path(str(package.__file__)).parent
         for path in sorted(folder.rglob("*.py")):
             digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
@@ -163,7 +152,7 @@ def code_version() -> dict[str, str]:
     return {"release": importlib.metadata.version("barograph-server"), "sources_sha256": digest.hexdigest()}
 
 
-def library_versions() -> dict[str, str]:
+def _library_versions() -> dict[str, str]:
     """Return the versions of the libraries that take part in the computation."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
@@ -173,11 +162,3 @@ def _ranges_json(ranges: Mapping[EpochPartition, tuple[int, int]]) -> list[dict[
         {"epoch": key.epoch, "partition": key.partition, "first": first, "last": last}
         for key, (first, last) in sorted(ranges.items())
     ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,26 +13,18 @@ import msgspec
 
 from barograph_server.errors import CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation, CandidateTest, make_test
-from barograph_server.rollouts.decision_json import decision_json
 from barograph_server.rollouts.evidence.bundle import (
     CONTRACT,
     DAYS,
     DECISION,
     PROVENANCE,
-    REPORT,
     BundleError,
     EvidenceBundle,
+    encode_json,
     read_bundle,
 )
-from barograph_server.rollouts.evidence.parts import (
-    baselines_json,
-    code_version,
-    days_json,
-    evaluate_as_of,
-    library_versions,
-    scope_of,
-)
-from barograph_server.rollouts.report import render_report
+from barograph_server.rollouts.evidence.parts import baselines_json, evaluate_as_of, scope_of
+from barograph_server.terminal import Terminal, plural
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 
@@ -76,7 +69,6 @@ class _Provenance(msgspec.Struct):
     since: _Seconds
     until: _Seconds
     matured_until: _Seconds
-    libraries: dict[str, str]
 
 
 class _Slice(msgspec.Struct):
@@ -99,13 +91,37 @@ class Verification:
     """Why parts of the bundle cannot be computed again."""
     recounted_windows: int = 0
     """Score windows that changed since and were counted again from raw rows."""
-    exceptions: tuple[str, ...] = ()
-    """What was not compared, and why."""
 
     @property
     def is_equal(self) -> bool:
-        """Whether everything but the exceptions was computed again and is equal to the bit."""
+        """Whether everything was computed again and is equal to the bit."""
         return not self.differences and not self.obstacles
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return {
+            "digest": self.bundle.digest,
+            "is_equal": self.is_equal,
+            "differences": self.differences,
+            "obstacles": self.obstacles,
+            "recounted_windows": self.recounted_windows,
+        }
+
+
+def print_verification(terminal: Terminal, verification: Verification) -> None:
+    """Print the result of a verification."""
+    terminal.line(f"digest {verification.bundle.digest}")
+    if verification.recounted_windows:
+        windows = plural(verification.recounted_windows, "score window")
+        terminal.line(f"{windows} changed since the export and were counted again up to the bundle's offsets.")
+    for text in verification.differences[:MAX_LISTED]:
+        terminal.line(f"differs: {text}", "red")
+    if len(verification.differences) > MAX_LISTED:
+        terminal.line(f"… and {len(verification.differences) - MAX_LISTED} more, which --json lists.", "red")
+    for text in verification.obstacles:
+        terminal.line(f"cannot be verified: {text}", "yellow")
+    if verification.is_equal:
+        terminal.line("equal to the bit", "green")
 
 
 def verify_bundle(client: Client, path: Path, digest: str | None = None) -> Verification:
@@ -146,7 +162,7 @@ def verify(client: Client, bundle: EvidenceBundle) -> Verification:
     except CommandError as error:
         return Verification(bundle, None, tuple(differences), (str(error),))
     differences += _provenance_differences(client, provenance, test)
-    current_days = [days_json(each) for each in evaluation.slices]
+    current_days = json.loads(encode_json(evaluation.slices))
     day_differences = list(_day_differences(stored_days, current_days))
     obstacles = []
     if day_differences and _only_in(day_differences, recounted.expired_days):
@@ -154,17 +170,13 @@ def verify(client: Client, bundle: EvidenceBundle) -> Verification:
         obstacles.append(f"{DAYS}: rows of {days} arrived later, or settings changed, and their raw rows are deleted")
         day_differences = []
     differences += [text for _, text in day_differences]
-    exceptions = []
     if not obstacles:
-        differences += _value_differences(DECISION, bundle.json(DECISION), decision_json(evaluation))
-        if (
-            provenance.get("code") != code_version()
-            or not library_versions().items() <= provenance["libraries"].items()
-        ):
-            exceptions.append(f"{REPORT}, which other code or libraries wrote")
-        elif not differences and render_report(evaluation).encode() != bundle.parts[REPORT]:
-            differences.append(f"{REPORT}: the page differs")
-    return Verification(bundle, evaluation, tuple(differences), tuple(obstacles), recounted.windows, tuple(exceptions))
+        current = json.loads(encode_json(evaluation.record()))
+        differences += [
+            f"{DECISION}: {'.'.join(map(str, path))}: bundle {one!r}, warehouse {two!r}"
+            for path, one, two in _leaves(bundle.json(DECISION), current, ())
+        ]
+    return Verification(bundle, evaluation, tuple(differences), tuple(obstacles), recounted.windows)
 
 
 def _provenance_differences(client: Client, provenance: Mapping[str, Any], test: CandidateTest) -> Iterator[str]:
@@ -209,13 +221,6 @@ def _day_differences(
             day = next((own["days"][step] for step in path if isinstance(step, int) and step < len(own["days"])), "")
             column = ".".join(str(step) for step in path if not isinstance(step, int))
             yield day, f"{DAYS}: slice {name}, {day}, {column}: bundle {one!r}, warehouse {two!r}"
-
-
-def _value_differences(part: str, stored: Any, current: Any) -> list[str]:
-    return [
-        f"{part}: {'.'.join(map(str, path))}: bundle {one!r}, warehouse {two!r}"
-        for path, one, two in _leaves(stored, current, ())
-    ]
 
 
 def _leaves(one: Any, two: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any, Any]]:

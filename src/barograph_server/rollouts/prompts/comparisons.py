@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from barograph.contract import PREVIOUS, Rollback
 from barograph.contract.evaluator_contracts import evaluator_model
 
 from barograph_server.contracts import read_contract
 from barograph_server.errors import CommandError
-from barograph_server.terminal import AlignedTable, Terminal, iso_utc, utc_minute
+from barograph_server.terminal import AlignedTable, Terminal, utc_minute
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_comparisons import ArmComparison, last_comparisons
 from barograph_server.warehouse.rollouts.rollback_proposals import RollbackProposal, read_proposals
@@ -63,21 +62,6 @@ def read_comparisons(client: Client, model: str) -> PromptComparisons:
         )
     of_arms = tuple(each for each in proposals if each.arm in others)
     return PromptComparisons(model, contract.rollback, looks, of_arms)
-
-
-def comparisons_json(comparisons: PromptComparisons) -> dict[str, Any]:
-    """Convert comparisons for `Terminal.json`."""
-    return {
-        "model": comparisons.model,
-        "prompt": comparisons.rollback.prompt,
-        "label": comparisons.rollback.label,
-        "mode": comparisons.rollback.mode,
-        "comparisons": [asdict(row) | {"at": iso_utc(row.at)} for row in comparisons.looks],
-        "proposals": [
-            asdict(each) | {"at": iso_utc(each.at), "proposed_at": iso_utc(each.proposed_at)}
-            for each in comparisons.proposals
-        ],
-    }
 
 
 def print_comparisons(terminal: Terminal, comparisons: PromptComparisons) -> None:

@@ -20,7 +20,7 @@ def test_a_suite_is_read(tmp_path: Path) -> None:
     first, second = suite.requests
     assert (first.injection.fault.name, first.injection.field, first.injection.magnitude) == ("mean-shift", "x", -2.0)
     assert (first.duration_s, first.route) == (86_400, "ops")
-    assert second.title == "silence"
+    assert second.injection.fault.name == "silence"
 
 
 def test_the_suite_of_the_flights_is_valid() -> None:

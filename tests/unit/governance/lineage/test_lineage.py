@@ -10,9 +10,8 @@ from xml.etree import ElementTree
 import msgspec
 from barograph.contract import Contract
 
-from barograph_server.governance.lineage.events import openlineage_events
+from barograph_server.governance.lineage.events import event_line, openlineage_events
 from barograph_server.governance.lineage.picture import draw_lineage
-from barograph_server.governance.lineage.transport import event_line
 from barograph_server.warehouse.governance.lineage import build_lineage
 from tests.unit.warehouse.governance.test_lineage import contract
 

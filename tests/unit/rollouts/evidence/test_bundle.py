@@ -36,6 +36,7 @@ def test_the_same_parts_give_the_same_bytes_and_are_read_as_they_were_written(tm
     values = {"b": 0.1 + 0.2, "a": [5e-324, 2**53 + 1]}
     assert json.loads(encode_json(values)) == values, "numbers keep their bits"
     assert encode_json(values) == encode_json(dict(reversed(values.items())))
+    assert json.loads(encode_json({"a": float("inf"), "b": float("nan")})) == {"a": None, "b": None}
 
 
 def edit_manifest(path: Path, change: Callable[[dict[str, object]], object]) -> None:

@@ -1,11 +1,16 @@
-"""What every log must fulfil: each answer once, and the log's own total."""
+"""What every log must fulfil: it is readable, has each answer once, and states the mean of its scores."""
 
 from __future__ import annotations
 
 import math
 
-from barograph_server.evaluation.suites.logs.errors import EvalLogError
+from barograph_server.errors import CommandError
 from barograph_server.warehouse.evaluation.eval_runs import EvalRun
+
+
+class EvalLogError(CommandError):
+    """A log cannot be read; the text names the file and what to do."""
+
 
 TOLERANCE = 1e-9
 """Largest difference of two means of the same scores."""

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from barograph_server.evaluation.suites.logs.check import check_count, check_run
-from barograph_server.evaluation.suites.logs.errors import EvalLogError
+from barograph_server.evaluation.suites.logs.check import EvalLogError, check_count, check_run
 from barograph_server.evaluation.suites.logs.json_values import (
     checked_score,
     decode_object,

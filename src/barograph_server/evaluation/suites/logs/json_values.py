@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from barograph_server.evaluation.suites.logs.errors import EvalLogError
+from barograph_server.evaluation.suites.logs.check import EvalLogError
 
 MAX_LOG_BYTES = 512 << 20
 MAX_METADATA_CHARS = 200

@@ -15,8 +15,7 @@ from typing import Any
 
 import msgspec
 
-from barograph_server.evaluation.suites.logs.check import check_count, check_run
-from barograph_server.evaluation.suites.logs.errors import EvalLogError
+from barograph_server.evaluation.suites.logs.check import EvalLogError, check_count, check_run
 from barograph_server.evaluation.suites.logs.json_values import (
     checked_score,
     member,

@@ -10,7 +10,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from barograph_server.evaluation.suites.logs.errors import EvalLogError
+from barograph_server.evaluation.suites.logs.check import EvalLogError
 from barograph_server.evaluation.suites.logs.json_values import MAX_LOG_BYTES
 
 ZSTD = 93

@@ -1,4 +1,4 @@
-"""The result of one check of `barograph doctor`."""
+"""The result of a check: what it is about, how bad it is, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class CheckStatus(StrEnum):
+class FindingLevel(StrEnum):
     """The outcome of a check."""
 
     OK = "ok"
@@ -22,30 +22,30 @@ class CheckStatus(StrEnum):
 class Finding:
     """The result of one check."""
 
-    component: str
-    """`Kafka`, `Topics`, `Groups`, `ClickHouse`, `Contracts`, `Processors`, `Events`, `Clocks` or `Grafana`."""
-    status: CheckStatus
+    subject: str
+    """What was checked: a component such as `Kafka`, or the name of a field, version or arm."""
+    level: FindingLevel
     message: str
     """A sentence."""
     action: str = ""
     """What to do, as a sentence; empty if there is nothing to do."""
 
 
-def ok(component: str, message: str) -> Finding:
+def ok(subject: str, message: str) -> Finding:
     """Report that something works."""
-    return Finding(component, CheckStatus.OK, message)
+    return Finding(subject, FindingLevel.OK, message)
 
 
-def warning(component: str, message: str, action: str) -> Finding:
+def warning(subject: str, message: str, action: str) -> Finding:
     """Report that something works, but somebody should know."""
-    return Finding(component, CheckStatus.WARNING, message, action)
+    return Finding(subject, FindingLevel.WARNING, message, action)
 
 
-def error(component: str, message: str, action: str = "") -> Finding:
+def error(subject: str, message: str, action: str = "") -> Finding:
     """Report that something does not work; `action` is empty if the message says it."""
-    return Finding(component, CheckStatus.ERROR, message, action)
+    return Finding(subject, FindingLevel.ERROR, message, action)
 
 
-def unknown(component: str, message: str, action: str = "") -> Finding:
+def unknown(subject: str, message: str, action: str = "") -> Finding:
     """Report that a check was not possible."""
-    return Finding(component, CheckStatus.UNKNOWN, message, action)
+    return Finding(subject, FindingLevel.UNKNOWN, message, action)
