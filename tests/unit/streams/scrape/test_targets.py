@@ -33,10 +33,10 @@ def test_targets_are_read() -> None:
         "[{model: answers, url: 'http://10.0.0.4:8000/metrics'}, {model: answers, url: 'https://[::1]'}, "
         "{model: bot, url: 'https://gpu.example/m?x=1', labels: {model: a b}}]"
     ).checked_targets()
-    assert [(target.model, target.secure, target.host, target.port, target.path) for target in targets] == [
-        ("answers", False, "10.0.0.4", 8000, "/metrics"),
-        ("answers", True, "::1", 443, "/metrics"),
-        ("bot", True, "gpu.example", 443, "/m?x=1"),
+    assert [(target.model, target.secure, target.host, target.port, target.address) for target in targets] == [
+        ("answers", False, "10.0.0.4", 8000, "http://10.0.0.4:8000/metrics"),
+        ("answers", True, "::1", 443, "https://[::1]/metrics"),
+        ("bot", True, "gpu.example", 443, "https://gpu.example/m?x=1"),
     ]
     assert [target.instance for target in targets] == ["10.0.0.4:8000", "[::1]:443", "gpu.example:443#model=a b"]
 
