@@ -12,7 +12,7 @@ from barograph_server.streams.monitor.rows.pane_rows import common_columns
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import Series
-from barograph_server.warehouse.dictionary_columns import dictionary_column
+from barograph_server.warehouse.tables import dictionary_column
 
 KINDS = ("null", "invalid", "below", "above", "unseen")
 CLASS = "class"
