@@ -62,8 +62,8 @@ def declare(statement: str, relations: Relations) -> str:
         ValueError: a column has no type, or the statement changes columns in a way that nothing here follows.
     """
     if table := _TABLE.match(statement):
-        entries = (each for each in _split(table[2]) if not each.startswith(("INDEX ", "PROJECTION ")))
-        relations[table[1]] = [column for column, _ in map(_column, entries)]
+        declared = (each for each in _split(table[2]) if not each.startswith(("INDEX ", "PROJECTION ")))
+        relations[table[1]] = [column for column, _ in map(_column, declared)]
     elif alter := _ALTER.match(statement):
         _alter(relations[alter[1]], alter[2], alter[3], statement)
     elif view := _VIEW.fullmatch(statement):

@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS rates
     baseline_id LowCardinality(String) COMMENT 'Baseline that the window is compared with',
     slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
     field LowCardinality(String) COMMENT 'Field; events for the kind error, which counts whole predictions',
-    kind LowCardinality(String) COMMENT 'Kind of event: null, invalid, below, above, unseen or error',
+    kind LowCardinality(String) COMMENT 'Kind of event: error, or a kind of value, such as null or unseen (see docs/statistics.md)',
     window LowCardinality(String) COMMENT 'Length of the window, such as 15m, 1h, 1d or 7d; or its events, such as last 2000',
     window_start DateTime('UTC') COMMENT 'Start of the window in event time, inclusive' CODEC(Delta, ZSTD(1)),
     window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive' CODEC(Delta, ZSTD(1)),

@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS suspected_causes
 (
     model LowCardinality(String) COMMENT 'Model',
     field LowCardinality(String) COMMENT 'Field whose verdict became major',
-    signal LowCardinality(String) COMMENT 'psi, or the kind of the rate: null, invalid, below, above or unseen',
+    signal LowCardinality(String) COMMENT 'psi, or the kind of the rate',
     version LowCardinality(String) COMMENT 'Version of the model',
     window LowCardinality(String) COMMENT 'Window of the verdict, such as 1h',
     window_end DateTime('UTC') COMMENT 'End of the first window that was major',
