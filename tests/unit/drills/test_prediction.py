@@ -29,10 +29,10 @@ from tests.support.drill_events import CONTRACT, DAY_MS, START_MS, baseline, mak
 
 def events() -> EventTables:
     """Return events in which `y` has other values than `x`, so that a swap of both is a change."""
-    made = make_events(20_000, 10)
-    columns = {name: made.predictions[name] for name in made.predictions.column_names}
+    tables = make_events(20_000, 10)
+    columns = {name: tables.predictions[name] for name in tables.predictions.column_names}
     columns["features.y"] = pc.add(columns["features.y"], 2.0)
-    return EventTables(pa.table(columns), made.labels)
+    return EventTables(pa.table(columns), tables.labels)
 
 
 EVENTS = events()

@@ -58,9 +58,9 @@ def test_a_count_that_a_baseline_lacks_is_unknown_and_its_rate_is_not_judged() -
     known, older = baseline(below=3, above=7), load_baseline(dump_baseline(baseline(below=3, above=None)), "older")
     assert older.fields[0].slices["all"].above is None
     cells, all_cells = RateCells(Layout(older)), RateCells(Layout(known))
-    kept = all_cells.kind_index != RATE_KIND_NAMES.index("above")
+    retained = all_cells.kind_index != RATE_KIND_NAMES.index("above")
     assert cells.n_groups == all_cells.n_groups - 1
-    others = all_cells.select(kept)
+    others = all_cells.select(retained)
     counts = np.arange(Layout(known).width, dtype=np.int64)[None, None]
     for name in ("kind_index", "base_k", "base_n", "base_phi"):
         assert getattr(cells, name).tolist() == getattr(others, name).tolist(), name
