@@ -19,6 +19,7 @@ from barograph_server.profiling.distribution.compute import (
 )
 from barograph_server.profiling.distribution.read import PaneSelection, read_panes
 from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.drift.rates import RATE_KINDS
 from barograph_server.terminal import (
     LEVEL_STYLES,
     SafeText,
@@ -91,15 +92,10 @@ def print_distribution(terminal: Terminal, distribution: Distribution) -> None:
 
 
 def _counts(distribution: Distribution) -> str:
-    events = distribution.n + distribution.invalid
     counts = [plural(distribution.n, "event")]
-    for name, count, of in (
-        ("null", distribution.nulls, distribution.n),
-        ("invalid", distribution.invalid, events),
-        ("below the range", distribution.below, distribution.n),
-        ("above the range", distribution.above, distribution.n),
-        ("unseen", distribution.unseen, distribution.n),
-    ):
+    for kind in RATE_KINDS:
+        name, count = f"{kind.name} the range" if kind.limit else kind.name, distribution.counts[kind.column.key]
+        of = distribution.n + (count if name == "invalid" else 0)
         if count or name in ("null", "invalid"):
             counts.append(f"{name} {count:,}{f' ({ratio(count, of)})' if count else ''}")
     return ", ".join(counts)

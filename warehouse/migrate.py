@@ -1,9 +1,12 @@
-"""Numbered schema migrations: forward only, checksummed, and safe to resume.
+"""Numbered schema migrations: forward only, checksummed, and safe to resume; and the views, which follow them.
 
 A migration is a folder `NNNN_name` of SQL files, which run in the order of their names, or one file `NNNN_name.sql`.
 Statements end with `;` at the end of a line. The table `migrations` records each migration as in-progress, then as
 completed. An interrupted migration starts again from its first statement, so every statement must be repeatable
-(`IF NOT EXISTS`, `CREATE OR REPLACE VIEW`). A completed migration never changes: every run compares its checksum.
+(`IF NOT EXISTS`). A completed migration never changes: every run compares its checksum.
+
+Views hold no data, so each is defined once, in `views/` (`warehouse.schema` says how). After the last migration a run
+creates all of them again if a definition, or a column that they show, has changed.
 """
 
 from __future__ import annotations
@@ -18,9 +21,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from barograph_server.warehouse.client import Client, WarehouseError
+from barograph_server.warehouse.schema import Relations, declare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from importlib.resources.abc import Traversable
+
+VIEWS = 0
+"""The number under which the views are recorded; they run last."""
 
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)(?:\.sql)?")
 
@@ -52,7 +60,7 @@ class MigrationState(Enum):
 
 @dataclass(frozen=True)
 class Migration:
-    """One numbered migration."""
+    """One numbered migration, or the views."""
 
     number: int
     name: str
@@ -60,7 +68,7 @@ class Migration:
     checksum: str
 
     def __str__(self) -> str:
-        return f"{self.number:04d}_{self.name}"
+        return self.name if self.number == VIEWS else f"{self.number:04d}_{self.name}"
 
 
 def parse(name: str, text: str) -> Migration:
@@ -76,6 +84,39 @@ def parse(name: str, text: str) -> Migration:
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"{name}: name a migration NNNN_words.sql, or NNNN_words for a folder")
+    return Migration(int(match[1]), match[2], _statements(name, text), _checksum(text))
+
+
+def load(root: Traversable | None = None) -> tuple[Migration, ...]:
+    """Read the migrations of this package or of another folder, in order; then its views.
+
+    Raises:
+        ValueError: as `parse`, `in_order` and `warehouse.schema.declare`.
+    """
+    root = root or files("barograph_server.warehouse")
+    texts = {entry.name: _text(entry) for entry in root.joinpath("migrations").iterdir()}
+    migrations = in_order(parse(name, text) for name, text in texts.items() if text)
+    relations = relations_of(migrations)
+    views = tuple(declare(view, relations) for view in _statements("views", _text(root.joinpath("views"))))
+    return *migrations, Migration(VIEWS, "views", views, _checksum("\n".join(views)))
+
+
+def relations_of(migrations: Iterable[Migration]) -> Relations:
+    """Return the columns of all tables that migrations create and alter."""
+    relations: Relations = {}
+    for migration in migrations:
+        if migration.number != VIEWS:
+            for statement in migration.statements:
+                declare(statement, relations)
+    return relations
+
+
+def _text(entry: Traversable) -> str:
+    sources = sorted(entry.iterdir(), key=lambda source: source.name) if entry.is_dir() else [entry]
+    return "\n".join(source.read_text(encoding="utf-8") for source in sources if source.name.endswith(".sql"))
+
+
+def _statements(name: str, text: str) -> tuple[str, ...]:
     statements = []
     for chunk in re.split(r";[ \t]*(?:\n|\Z)", text):
         lines = [line for line in chunk.splitlines() if line.strip() and not line.lstrip().startswith("--")]
@@ -83,18 +124,11 @@ def parse(name: str, text: str) -> Migration:
             statements.append("\n".join(lines))
     if not statements or not text.rstrip().endswith(";"):
         raise ValueError(f"{name}: end each statement with `;` at the end of a line")
-    return Migration(int(match[1]), match[2], tuple(statements), hashlib.sha256(text.encode()).hexdigest())
+    return tuple(statements)
 
 
-def load() -> tuple[Migration, ...]:
-    """Read the migrations of this package, in order."""
-    migrations = []
-    for entry in files("barograph_server.warehouse").joinpath("migrations").iterdir():
-        sources = sorted(entry.iterdir(), key=lambda source: source.name) if entry.is_dir() else [entry]
-        texts = [source.read_text(encoding="utf-8") for source in sources if source.name.endswith(".sql")]
-        if texts:
-            migrations.append(parse(entry.name, "\n".join(texts)))
-    return in_order(migrations)
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
@@ -130,13 +164,15 @@ def states(client: Client, migrations: Sequence[Migration] | None = None) -> dic
         raise WarehouseError(
             f"The database {client.database} at {client.where} has migration "
             f"{number:04d}_{recorded[number][0]}, which this program does not know (its last is "
-            f"{len(known):04d}): update the program."
+            f"{max(migration.number for migration in known):04d}): update the program."
         )
     result = {}
     for migration in known:
         _, checksum, state = recorded.get(migration.number, ("", "", MigrationState.NOT_STARTED.value))
         result[migration] = MigrationState(state)
-        if result[migration] is MigrationState.COMPLETED and checksum != migration.checksum:
+        if checksum != migration.checksum and migration.number == VIEWS:
+            result[migration] = MigrationState.NOT_STARTED
+        elif checksum != migration.checksum and result[migration] is MigrationState.COMPLETED:
             raise WarehouseError(
                 f"Migration {migration} changed after it had run on the database {client.database} at "
                 f"{client.where}: restore its text, and make the change in a new migration."
@@ -154,7 +190,8 @@ def apply(client: Client, migrations: Sequence[Migration] | None = None) -> list
     remaining = pending(client, migrations)
     client.command(_BOOTSTRAP)
     for migration in remaining:
-        _record(client, migration, MigrationState.IN_PROGRESS, 1)
+        # The row of the views is written again whenever they change, so the latest one counts.
+        _record(client, migration, MigrationState.IN_PROGRESS, 2 if migration.number == VIEWS else 1)
         for i, statement in enumerate(migration.statements, start=1):
             try:
                 client.command(statement)

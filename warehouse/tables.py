@@ -1,18 +1,18 @@
 """Column-wise inserts with the types that the migrations declare.
 
-`SCHEMAS` is read from the `CREATE TABLE` statements, so a column's type is written once. Batches travel as Arrow, so
+`SCHEMAS` is read from the statements of the migrations, so a column's type is written once. Batches travel as Arrow, so
 inserts run no Python per row. Repeating an insert after `WarehouseBusy` is safe: rows of one key replace each other.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from barograph_server.warehouse import migrate
@@ -28,8 +28,6 @@ SECONDS = pa.timestamp("s", tz="UTC")
 BINARY_COLUMNS = frozenset({"sketch"})
 """Columns whose `String` holds bytes instead of text."""
 
-_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)\nENGINE", re.DOTALL)
-_COLUMN = re.compile(r"^    (\w+) ([A-Z]\w+(?:\(.*?\))?)(?: (?:DEFAULT|(MATERIALIZED)) .*)? COMMENT '", re.MULTILINE)
 _SCALARS: dict[str, pa.DataType] = {
     "String": TEXT,
     "Bool": pa.bool_(),
@@ -68,19 +66,19 @@ def arrow_type(kind: str) -> pa.DataType:
             raise ValueError(f"no Arrow type for the column type {kind}")
 
 
-def _declared_schemas() -> Iterator[tuple[str, pa.Schema]]:
-    for migration in migrate.load():
-        for statement in migration.statements:
-            if match := _TABLE.match(statement):
-                columns = [
-                    (name, pa.binary() if name in BINARY_COLUMNS else arrow_type(kind))
-                    for name, kind, computed in _COLUMN.findall(match[2])
-                    if not computed
-                ]
-                yield match[1], pa.schema(columns)
+def schemas_of(migrations: Iterable[migrate.Migration]) -> dict[str, pa.Schema]:
+    """Return the Arrow schema of each table after these migrations."""
+    return {
+        table: pa.schema(
+            (column.name, pa.binary() if column.name in BINARY_COLUMNS else arrow_type(column.type))
+            for column in columns
+            if column.default != "MATERIALIZED"
+        )
+        for table, columns in migrate.relations_of(migrations).items()
+    }
 
 
-SCHEMAS: dict[str, pa.Schema] = dict(_declared_schemas())
+SCHEMAS: dict[str, pa.Schema] = schemas_of(migrate.load())
 """The Arrow schema of each table's inserted columns, in order; computed (`MATERIALIZED`) columns are not in it.
 
 Times are timestamps in UTC: whole seconds for `DateTime`, milliseconds for `DateTime64(3)`. Where a type is `string`,
@@ -158,6 +156,24 @@ def ragged(values: NDArray[np.int64 | np.uint64], offsets: NDArray[np.int64]) ->
     return pa.LargeListArray.from_arrays(
         pa.array(offsets, type=pa.int64()), pa.array(values.view(np.uint64), type=pa.uint64())
     )
+
+
+def dictionary_column(codes: NDArray[Any], texts: Sequence[str] | pa.Array) -> pa.DictionaryArray:
+    """Build a text column from indexes into `texts`, which may repeat; ClickHouse accepts distinct texts only.
+
+    Args:
+        codes: shape (rows,), the index of each row's text.
+    """
+    names = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
+    if len(pc.unique(names)) < len(names):
+        distinct = names.dictionary_encode()
+        codes, names = distinct.indices.to_numpy(zero_copy_only=False)[codes.astype(np.int64)], distinct.dictionary
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32, copy=False)), names)
+
+
+def constant_column(text: str, n: int) -> pa.DictionaryArray:
+    """Build a column that repeats one text n times."""
+    return dictionary_column(np.zeros(n, dtype=np.int32), [text])
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

@@ -101,14 +101,14 @@ class FieldPower:
     def rate(
         self, traffic: WindowTraffic, after: FieldShares, kind: str, threshold: float | None
     ) -> DetectionCurve | None:
-        """Return the detection of an increased rate; None with too little data.
+        """Return the detection of an increased rate; None with too little data, or if training did not count it.
 
         Args:
             after: shares after the change.
             kind: one of `sketches.drift.rates.RATE_KINDS`.
             threshold: of a rule; None: the level `major`.
         """
-        if not traffic.is_sufficient:
+        if not traffic.is_sufficient or kind not in self.before.rates or kind not in after.rates:
             return None
         n_eff, r0, r1 = round(traffic.events / traffic.phi), self.before.rates[kind], after.rates[kind]
         base_k = r0 * self._all_rows

@@ -19,6 +19,7 @@ from barograph_server.alerts.templates.factory import (
 )
 from barograph_server.alerts.text import LabelRef, NumberRef, Text
 from barograph_server.dashboards.uids import panel_link
+from barograph_server.sketches.drift.rates import RATE_KINDS
 from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS, RATE_P, psi, rate
 
 WEEK_S = 7 * DAY_S
@@ -30,10 +31,13 @@ In simulations with 2, 5, 10 and 20 equal bins, at most 23 of 100,000 windows we
 none. tests/alerts/test_false_alarms.py checks the bound."""
 
 RATE_RULES = {
-    "null-rate": (("null",), "nulls"),
-    "invalid-rate": (("invalid",), "invalid values"),
-    "unseen-rate": (("unseen",), "unseen categories"),
-    "range-rate": (("below", "above"), "values out of range"),
+    rule: (tuple(kind.name for kind in RATE_KINDS if kind.rule == rule), what)
+    for rule, what in {
+        "null-rate": "nulls",
+        "invalid-rate": "invalid values",
+        "unseen-rate": "unseen categories",
+        "range-rate": "values out of range",
+    }.items()
 }
 """Rules on rates: the kinds of rates that each reads, and what they count."""
 

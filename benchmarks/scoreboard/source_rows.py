@@ -15,21 +15,15 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact
 
 from barograph_server.alerts.templates.fields import RATE_RULES
-from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.rates import RATE_KINDS
 from benchmarks.scoreboard.data_sets import SOURCE_ROW
 from benchmarks.scoreboard.replayed import StreamJudge
 
 LEVEL = 1e-4
 """A change is real below this p-value: 5 % divided by four fields, five rules and 30 days, rounded."""
 DAY_S = 86_400
-_COLUMNS = {
-    "null": FieldColumn.NULL,
-    "invalid": FieldColumn.INVALID,
-    "unseen": FieldColumn.UNSEEN,
-    "below": FieldColumn.BELOW,
-    "above": FieldColumn.ABOVE,
-}
+_COLUMNS = {kind.name: kind.column for kind in RATE_KINDS}
 
 
 @dataclass(frozen=True, slots=True)

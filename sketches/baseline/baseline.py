@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import msgspec
 from barograph.contract import CROSS, content_hash
 
-from barograph_server.sketches.baseline.columns import TAIL_COLUMNS, TAIL_KEYS, FieldColumn
+from barograph_server.sketches.baseline.columns import NEWER_KEYS, TAIL_COLUMNS, TAIL_KEYS, FieldColumn
 from barograph_server.sketches.baseline.loss_trees import LossTrees, loss_tree_problems
 
 FORMAT = 1
@@ -52,13 +52,14 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Training counts of one field in one slice.
 
     `cells` has the layout of `FieldBaseline.n_cells`: for numeric fields one count per bin, then `null`; for category
-    fields one count per category, then `unseen` (rows of categories that are not kept), then `null`.
+    fields one count per category, then `unseen` (rows of categories that are not kept), then `null`. A count that did
+    not exist yet when the baseline was made is None: unknown, and compared with nothing. It is their default.
     """
 
     cells: tuple[int, ...]
     invalid: int = 0
-    below: int = 0
-    above: int = 0
+    below: int | None = 0
+    above: int | None = 0
     singletons: int = 0
     """Rows of kept categories that would be unseen if training lacked that row: categories with one row, and if not all
     are kept, those that are kept by one row. Together with the unseen rows of training they are the expected number of
@@ -76,11 +77,17 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
         tail: dict[str, Any] = dict(zip(TAIL_KEYS, columns[n_cells:], strict=True))
         return cls(cells=tuple(columns[:n_cells]), singletons=singletons, **tail)
 
-    def count(self, column: FieldColumn) -> int:
+    def count(self, column: FieldColumn) -> int | None:
+        """Return one count of the field; None if it is unknown."""
         if column < 0:
             return self.cells[column]
-        count: int = getattr(self, column.key)
+        count: int | None = getattr(self, column.key)
         return count
+
+    def expected(self, column: FieldColumn) -> int | None:
+        """Return one count as expected in as many later rows: `unseen` includes the singletons. None if unknown."""
+        count = self.count(column)
+        return self.cells[column] + self.singletons if column is FieldColumn.UNSEEN else count
 
 
 assert set(TAIL_KEYS) <= set(SliceCounts.__struct_fields__), "a baseline holds every count of the layout"
@@ -280,7 +287,11 @@ def load_baseline(data: bytes, name: str) -> Baseline:
 
 _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
 """An array of numbers over several lines. It matches nothing within a string, where JSON escapes line ends."""
-_ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""|loss": null|(?:noise|quantile_error)": 0\.0),')
+_DEFAULTS = {
+    **{"hours_of_week": "{}", "timezone": '""', "loss": "null", "noise": "0.0", "quantile_error": "0.0"},
+    **dict.fromkeys(NEWER_KEYS, "null"),
+}
+_ABSENT = re.compile("|".join(rf'\n *"{name}": {re.escape(value)},' for name, value in _DEFAULTS.items()).encode())
 """Members that few baselines have, at their defaults: a file omits them."""
 
 
@@ -374,8 +385,8 @@ def _count_problems(field: FieldBaseline, counts: SliceCounts, rows: int) -> Ite
     if len(counts.cells) != field.n_cells:
         yield f"{len(counts.cells)} cells; its edges or categories need {field.n_cells}"
         return
-    of_valid = {column.key: counts.count(column) for column in TAIL_COLUMNS if column is not FieldColumn.INVALID}
-    of_valid["singletons"] = counts.singletons
+    counted = ((column.key, counts.count(column)) for column in TAIL_COLUMNS if column is not FieldColumn.INVALID)
+    of_valid = {name: rows_of for name, rows_of in (*counted, ("singletons", counts.singletons)) if rows_of is not None}
     if min(*counts.cells, counts.invalid, *of_valid.values()) < 0:
         yield "a count is negative"
     if sum(counts.cells) + counts.invalid != rows:

@@ -44,4 +44,7 @@ COLUMN_KEYS: tuple[str, ...] = (
 )
 """All counts of a field beside its bins or categories, in the order of the columns of `panes`."""
 
+NEWER_KEYS: tuple[str, ...] = TAIL_KEYS[3:]
+"""Counts that no baseline of the first format has; where they are unknown, they change no baseline's id."""
+
 assert [int(column) for column in TAIL_COLUMNS] == list(range(TAIL)), "the tail is numbered from 0 without gaps"

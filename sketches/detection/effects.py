@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.bins import bins_of
-from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.drift.rates import RATE_KINDS
 
 FloatArray = NDArray[np.float64]
 Transform = Callable[[FloatArray], FloatArray]
@@ -31,7 +31,7 @@ class FieldShares:
     bins: FloatArray
     """Share of each PSI bin, `null` included, (B,); the sum is 1."""
     rates: dict[str, float]
-    """Rate of each kind of `sketches.drift.rates.RATE_KINDS`, a share of all events."""
+    """Rate of each kind of `sketches.drift.rates.RATE_KINDS` that the field has, a share of all events."""
 
     @property
     def valid(self) -> float:
@@ -63,14 +63,8 @@ def observed_shares(field: FieldBaseline, counts: SliceCounts, slice_name: str =
     rows = bins.sum() + counts.invalid
     if not bins.any():
         raise ValueError(f"there is no row of field {field.name!r} with a value or a null in slice {slice_name!r}")
-    unseen = counts.count(FieldColumn.UNSEEN) + counts.singletons if field.kind == "category" else 0
-    rates = {
-        "null": float(bins[-1] / rows),
-        "invalid": counts.invalid / rows,
-        "below": counts.below / rows,
-        "above": counts.above / rows,
-        "unseen": min(1.0, unseen / rows),
-    }
+    counted = {kind.name: counts.expected(kind.column) for kind in RATE_KINDS if kind.is_counted_in(field)}
+    rates = {name: min(1.0, float(k / rows)) for name, k in counted.items() if k is not None}
     return FieldShares(bins / bins.sum(), rates)
 
 
@@ -102,7 +96,7 @@ def changed_values(field: FieldBaseline, change: Transform, slice_name: str = AL
         "above": None if field.high is None else changed > field.high,
     }
     for kind, is_beyond in beyond.items():
-        if is_beyond is not None:
+        if is_beyond is not None and kind in rates:
             rates[kind] = max(before.rates[kind], float(weight[is_beyond].sum() / total) * before.valid)
     return FieldShares(np.append(after, before.bins[-1]), rates)
 
@@ -132,13 +126,16 @@ def with_rate(field: FieldBaseline, kind: str, rate: float, slice_name: str = AL
         rate: the new rate, a share of all events.
 
     Raises:
-        ValueError: if the kind is another one, or the rate does not lie in [0, 1].
+        ValueError: if the kind is another one or not one of the field, or the rate does not lie in [0, 1].
     """
-    if kind not in ("null", "invalid", "unseen"):
-        raise ValueError(f"the rate of {kind!r} does not change alone; use null, invalid or unseen")
+    before = trained_shares(field, slice_name)
+    if kind not in ("null", "invalid", "unseen") or kind not in before.rates:
+        raise ValueError(
+            f"the rate of {kind!r} does not change alone in field {field.name!r}; use null, invalid or, of categories, "
+            "unseen"
+        )
     if not 0.0 <= rate <= 1.0:
         raise ValueError(f"a rate lies in [0, 1], not at {rate}")
-    before = trained_shares(field, slice_name)
     added = max(0.0, rate - before.rates[kind]) / max(1e-12, 1.0 - before.rates[kind])
     bins = before.bins.copy()
     if kind != "invalid":

@@ -25,7 +25,8 @@ from barograph_server.sketches.drift.rates import RATE_KINDS
 class RateCells(VerdictGroups):
     """The rates of all groups of one baseline: shares of events that are null, invalid, out of range or unseen.
 
-    A group is one kind of rate (`sketches.drift.rates.RATE_KINDS`) of a field in a slice.
+    A group is one kind of rate (`sketches.drift.rates.RATE_KINDS`) of a field in a slice. A kind that was not
+    counted in training has no group, so it is not judged.
 
     `unseen` is expected at (rows of categories that are not kept + f₁) / m, where f₁ counts the rows of categories that
     are kept by one row: if all are kept, those that training held once (Good–Turing).
@@ -46,10 +47,11 @@ class RateCells(VerdictGroups):
             for index, kind in enumerate(RATE_KINDS):
                 if not kind.applies_to(field):
                     continue
-                k = counts.count(kind.column)
+                k = counts.expected(kind.column)
+                if k is None:
+                    continue
                 is_unseen = kind.column is FieldColumn.UNSEEN
-                if is_unseen:
-                    k = min(n, k + counts.singletons)
+                k = min(n, k) if is_unseen else k
                 rows.extend((row, column, index, row * layout.width + tail + kind.column, k, n))
                 phi.append(_unseen_phi(field, counts) if is_unseen else 1.0)
         table = np.array(rows, dtype=np.int64).reshape(-1, 6).T
@@ -93,7 +95,7 @@ def _unseen_phi(field: FieldBaseline, counts: SliceCounts) -> float:
 
     Source: Good (1953), Biometrika 40, 237–264; the variance: Esty (1983), Annals of Statistics 11, 905–912.
     """
-    rows, expected = sum(counts.cells), counts.count(FieldColumn.UNSEEN) + counts.singletons
+    rows, expected = sum(counts.cells), counts.cells[FieldColumn.UNSEEN] + counts.singletons
     binomial = expected * (1.0 - expected / rows) if rows else 0.0
     whole = np.array(field.slices[ALL].cells[: FieldColumn.UNSEEN], dtype=np.int64)
     rarest = np.argsort(whole, kind="stable")

@@ -42,13 +42,18 @@ class RateKind:
     """Only fields of this kind have the rate; None: all fields."""
     limit: Literal["low", "high"] | None = None
     """Only fields whose baseline has this limit have the rate; None: no limit is needed."""
+    rule: str | None = None
+    """Name of the alert rule that reads it, possibly among others; None: no rule does."""
     thresholds: Literal["rate_thresholds"] = "rate_thresholds"
     """Member of the contract that holds its minor and major threshold."""
 
+    def is_counted_in(self, field: FieldBaseline) -> bool:
+        """Whether the count of a field of this type is that of the rate."""
+        return self.field_kind in (None, field.kind)
+
     def applies_to(self, field: FieldBaseline) -> bool:
-        if self.field_kind is not None and field.kind != self.field_kind:
-            return False
-        return self.limit is None or getattr(field, self.limit) is not None
+        """Whether a field has this rate."""
+        return self.is_counted_in(field) and (self.limit is None or getattr(field, self.limit) is not None)
 
     def thresholds_of(self, contract: Contract) -> RateThresholds:
         """Return the contract's thresholds for this kind."""
@@ -57,11 +62,11 @@ class RateKind:
 
 
 RATE_KINDS = (
-    RateKind("null", FieldColumn.NULL),
-    RateKind("invalid", FieldColumn.INVALID),
-    RateKind("below", FieldColumn.BELOW, "numeric", limit="low"),
-    RateKind("above", FieldColumn.ABOVE, "numeric", limit="high"),
-    RateKind("unseen", FieldColumn.UNSEEN, "category"),
+    RateKind("null", FieldColumn.NULL, rule="null-rate"),
+    RateKind("invalid", FieldColumn.INVALID, rule="invalid-rate"),
+    RateKind("below", FieldColumn.BELOW, "numeric", limit="low", rule="range-rate"),
+    RateKind("above", FieldColumn.ABOVE, "numeric", limit="high", rule="range-rate"),
+    RateKind("unseen", FieldColumn.UNSEEN, "category", rule="unseen-rate"),
 )
 """All kinds. The rate of failed predictions (`error`) is one of events, not of fields, and is judged apart."""
 RATE_KIND_NAMES = tuple(kind.name for kind in RATE_KINDS)

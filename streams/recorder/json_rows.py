@@ -55,7 +55,7 @@ from barograph_server.streams.recorder.rows import (
 from barograph_server.streams.recorder.salvage import parse_lenient
 from barograph_server.streams.recorder.values import integer_column, number_column, text_column
 from barograph_server.streams.registry.registry import Registry
-from barograph_server.warehouse.dictionary_columns import constant_column
+from barograph_server.warehouse.tables import constant_column
 
 CHUNK = 10_000
 """Messages whose rows are built together, so that a column costs little compared with its values."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from barograph_server.streams.recorder.map_entries import list_offsets
 from barograph_server.streams.recorder.values import NOT_FINITE, number_of, text_of
-from barograph_server.warehouse.dictionary_columns import dictionary_column
+from barograph_server.warehouse.tables import dictionary_column
 
 Mask = NDArray[np.bool_]
 _NUMERIC = {float, int, bool}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from barograph_server.streams.events.hashed_values import NOT_HASHED, plain_values
 from barograph_server.streams.recorder.values import NOT_FINITE, number_of, text_of
-from barograph_server.warehouse.dictionary_columns import dictionary_column
+from barograph_server.warehouse.tables import dictionary_column
 
 NUMBER, FLAG, TEXT, NULL, OTHER = range(5)
 _KINDS = {float: NUMBER, int: NUMBER, bool: FLAG, str: TEXT, type(None): NULL, dict: OTHER, list: OTHER}

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from barograph_server.streams.events.rejection import replace_surrogates
-from barograph_server.warehouse.dictionary_columns import constant_column
+from barograph_server.warehouse.tables import constant_column
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """JSON spelling of numbers that are not finite."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,8 +19,9 @@ from barograph_server.streams.events.event_time import RETENTION_MS
 from barograph_server.warehouse import migrate, retention
 from barograph_server.warehouse.client import Address, Client, WarehouseError, connect
 from barograph_server.warehouse.migrate import MigrationState
-from barograph_server.warehouse.tables import SCHEMAS
-from tests.support.warehouse import migrated
+from barograph_server.warehouse.tables import SCHEMAS, insert_rows, schemas_of
+from tests.support.grafana_provisioning import ROOT
+from tests.support.warehouse import migrated, row
 
 pytestmark = pytest.mark.engine
 
@@ -42,7 +47,7 @@ def made_of(*statements: str) -> list[migrate.Migration]:
     return [migrate.parse(f"{i:04d}_step.sql", text) for i, text in enumerate(statements, start=1)]
 
 
-def tables(client: Client) -> set[str]:
+def names(client: Client) -> set[str]:
     sql = "SELECT name FROM system.tables WHERE database = {database:String}"
     return {name for (name,) in client.rows(sql, {"database": client.database})}
 
@@ -50,14 +55,96 @@ def tables(client: Client) -> set[str]:
 def test_all_run_once_and_a_second_time_none(empty: Client) -> None:
     known = list(migrate.load())
     assert migrate.pending(empty) == known
-    assert tables(empty) == set()
+    assert names(empty) == set()
     assert migrate.apply(empty) == known
-    before = tables(empty)
+    before = names(empty)
     assert SCHEMAS.keys() | {"latest_drift", "pipeline", "migrations"} <= before
     assert migrate.pending(empty) == []
     assert migrate.apply(empty) == []
-    assert tables(empty) == before
+    assert names(empty) == before
     assert set(migrate.states(empty).values()) == {MigrationState.COMPLETED}
+
+
+ADDED = {
+    ("panes", "rollups"): "negative UInt64 DEFAULT 0 COMMENT 'Numbers below zero' AFTER above",
+    ("rates",): "tested Bool DEFAULT true COMMENT 'Whether it was tested'",
+}
+SHOWN = ("all_panes", "hours", "days", "latest_rates")
+
+
+def test_a_second_migration_adds_a_column_to_tables_and_views(
+    engine: LocalClickHouse, empty: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database with rows has then the same schema as a new one, and every view shows old and new rows."""
+    for folder in ("migrations", "views"):
+        shutil.copytree(ROOT / "warehouse" / folder, tmp_path / folder)
+    first = migrate.load(tmp_path)
+    assert first == migrate.load()
+    migrate.apply(empty, first)
+    start_s = (int(time.time()) // 86_400 - 1) * 86_400
+    panes = {"n": 5, "counts": [5], "minimum": 0.0, "maximum": 1.0, "sealed": True}
+    verdict = {"kind": "null", "window": "1h", "window_end": start_s + 3600}
+
+    def insert(table: str, **values: Any) -> None:
+        insert_rows(empty, table, [row(table, model="m", field=values.pop("name"), **values)])
+
+    def insert_all(name: str, added: int) -> None:
+        extra = {"negative": added} if added else {}
+        insert("panes", name=name, pane_start=start_s, pane_s=60, **panes, **extra)
+        for length_s in (3600, 86400):
+            insert("rollups", name=name, pane_start=start_s, pane_s=length_s, **panes, **extra)
+        insert("rates", name=name, window_start=start_s, **verdict, **({"tested": False} if added else {}))
+
+    insert_all("old", 0)
+    (tmp_path / "migrations" / "0002_more.sql").write_text(
+        "".join(
+            f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column};\n"
+            for tables, column in ADDED.items()
+            for table in tables
+        )
+    )
+    panes_view, verdicts_view = (tmp_path / "views" / name for name in ("30_panes.sql", "60_verdicts.sql"))
+    panes_view.write_text(panes_view.read_text().replace("    pane_s, n, nulls,", "    pane_s, n, nulls, negative,", 1))
+    verdicts_view.write_text(verdicts_view.read_text().replace("kind, window,", "kind, tested, window,", 1))
+    second = migrate.load(tmp_path)
+    assert [str(migration) for migration in migrate.pending(empty, second)] == ["0002_more", "views"]
+    insert_all("between", 0)
+    assert [str(migration) for migration in migrate.apply(empty, second)] == ["0002_more", "views"]
+    assert migrate.apply(empty, second) == []
+    with pytest.raises(WarehouseError, match="this program does not know"):
+        migrate.pending(empty, first)
+    for table in ("panes", "rollups", "rates"):
+        monkeypatch.setitem(SCHEMAS, table, schemas_of(second)[table])
+    insert_all("new", 3)
+    for view in SHOWN:
+        column = "tested" if view == "latest_rates" else "negative"
+        default, value = (True, False) if view == "latest_rates" else (0, 3)
+        shown = empty.rows(f"SELECT field, {column} FROM {view} WHERE model = 'm' ORDER BY field")
+        assert shown == [("between", default), ("new", value), ("old", default)], view
+    address = engine.address(f"{empty.database}_new")
+    with connect(address, create=True) as fresh:
+        migrate.apply(fresh, second)
+        assert created(fresh) == created(empty)
+        fresh.command(f"DROP DATABASE {address.database}")
+
+
+def created(client: Client) -> list[tuple[str, str]]:
+    sql = "SELECT name, create_table_query FROM system.tables WHERE database = {database:String} ORDER BY name"
+    rows = client.rows(sql, {"database": client.database})
+    return [(name, statement.replace(f"{client.database}.", "")) for name, statement in rows]
+
+
+def test_views_are_created_again_only_if_they_changed(empty: Client) -> None:
+    def views(kind: str) -> migrate.Migration:
+        text = f"CREATE OR REPLACE VIEW v AS SELECT {kind}(1) AS x"
+        return migrate.Migration(migrate.VIEWS, "views", (text,), text)
+
+    assert migrate.apply(empty, [views("toUInt8")]) == [views("toUInt8")]
+    assert migrate.pending(empty, [views("toUInt8")]) == []
+    for kind in ("toUInt16", "toUInt8"):
+        assert migrate.apply(empty, [views(kind)]) == [views(kind)]
+        assert empty.rows("SELECT toTypeName(x) FROM v") == [(kind.removeprefix("to"),)]
+    assert migrate.pending(empty, [views("toUInt8")]) == []
 
 
 def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(empty: Client) -> None:
@@ -70,11 +157,11 @@ def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(emp
         migrate.apply(empty, [one, broken])
     assert caught.value.code == 50  # UNKNOWN_TYPE
     assert migrate.states(empty, [one, broken]) == {one: MigrationState.COMPLETED, broken: MigrationState.IN_PROGRESS}
-    assert {"a", "b"} <= tables(empty)
+    assert {"a", "b"} <= names(empty)
     mended = migrate.parse("0002_step.sql", ";\n".join(broken.statements).replace("Nonsense", "UInt8") + ";\n")
     assert migrate.pending(empty, [one, mended]) == [mended]
     assert migrate.apply(empty, [one, mended]) == [mended]
-    assert "c" in tables(empty)
+    assert "c" in names(empty)
     assert migrate.states(empty, [one, mended])[mended] is MigrationState.COMPLETED
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barograph_server.sketches.detection.onset import estimate_onset
+from barograph_server.sketches.drift.rates import RATE_KINDS
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of
 
@@ -41,13 +42,13 @@ FROM
 WHERE level = 'major' AND level_before != 'major' AND window_end > {start:DateTime}
 ORDER BY window_end, field, signal, version, window
 """
-_RATE_CELLS = {
-    **{kind: f"[{kind}, if(n > {kind}, n - {kind}, 0)]" for kind in ("below", "above", "unseen")},
-    "null": "[nulls, n - nulls]",
+_CELLS = {
+    "psi": "counts",
+    **{kind.name: f"[{kind.column.key}, if(n > {kind.column.key}, n - {kind.column.key}, 0)]" for kind in RATE_KINDS},
     "invalid": "[invalid, n]",
     "error": "[errors, n - errors]",
 }
-"""Signal of a rate → the events of its kind, and the others."""
+"""Signal of a verdict → the cells that moved. Of a rate they are the events of its kind, and the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,10 @@ def read_onset(client: Client, model: str, verdict: MajorVerdict) -> OnsetInterv
     start = verdict.search_start
     # Whole minutes, as panes have.
     step_s = 60 * math.ceil((verdict.window_end - start).total_seconds() / MAX_STEPS / 60)
-    table, cells = ("all_volume", _RATE_CELLS["error"]) if verdict.signal == "error" else ("all_panes", "counts")
-    cells = _RATE_CELLS.get(verdict.signal, cells)
-    of_field = "" if table == "all_volume" else "AND field = {field:String} "
+    table, of_field = ("all_volume", "") if verdict.signal == "error" else ("all_panes", "AND field = {field:String} ")
     rows = client.rows(
         f"SELECT toUnixTimestamp(toStartOfInterval(pane_start, toIntervalSecond({{step:UInt32}}))) AS step_start, "
-        f"sumForEach(arrayMap(count -> toInt64(count), {cells})) AS sums, any(pane_s) FROM {table} "
+        f"sumForEach(arrayMap(count -> toInt64(count), {_CELLS[verdict.signal]})) AS sums, any(pane_s) FROM {table} "
         "WHERE model = {model:String} AND version = {version:String} AND baseline_id = {baseline:String} "
         f"AND slice = 'all' {of_field}AND pane_start >= {{start:DateTime}} AND pane_start < {{end:DateTime}} "
         "GROUP BY step_start HAVING arraySum(sums) > 0 ORDER BY step_start",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from barograph_server.sketches.drift.rates import RATE_KIND_NAMES
 from barograph_server.warehouse.panels.drift import SHOWN_LINES
 from barograph_server.warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
 from barograph_server.warehouse.panels.query import PanelQuery, series, table
+from barograph_server.warehouse.signals.literals import literals
 
 _RANGE = "$__timeFilter(window_end)"
 _MODEL = f"{MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND {_RANGE}"
@@ -89,7 +91,7 @@ NULLS = series(
 
 # Which of these a field can have depends on its type: unseen values are of categories, the range is of numbers. Each
 # has a rate of its own in the baseline, so that one threshold holds only for the changes.
-_OUTSIDE = f"{_FIELD} AND kind IN ('unseen', 'below', 'above', 'invalid')"
+_OUTSIDE = f"{_FIELD} AND kind IN {literals(kind for kind in RATE_KIND_NAMES if kind != 'null')}"
 
 OUTSIDE = series(
     "rates.outside",
@@ -107,7 +109,6 @@ OUTSIDE_THRESHOLDS = _thresholds("outside_thresholds", _OUTSIDE)
 
 
 def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
-    listed = "('" + "', '".join(kinds) + "')"
     return table(
         f"rates.{name}_now",
         f"""
@@ -115,7 +116,7 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
         FROM
         (
             SELECT kind, argMax((rate, baseline_rate), (window_end, record_seq)) AS last
-            FROM rates WHERE {_FIELD} AND kind IN {listed} GROUP BY kind
+            FROM rates WHERE {_FIELD} AND kind IN {literals(kinds)} GROUP BY kind
         )
         HAVING count() > 0
         """,
@@ -126,7 +127,7 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
 
 NULLS_NOW = _now("nulls", ("null",))
 UNSEEN_NOW = _now("unseen", ("unseen",))
-RANGE_NOW = _now("range", ("below", "above", "invalid"))
+RANGE_NOW = _now("range", tuple(kind for kind in RATE_KIND_NAMES if kind not in ("null", "unseen")))
 
 CATEGORIES = table(
     "rates.categories",

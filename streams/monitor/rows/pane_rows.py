@@ -16,8 +16,7 @@ from barograph_server.streams.monitor.state.commit_rows import Columns, LazyColu
 from barograph_server.streams.monitor.state.merging import UnseenSketch
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import Series
-from barograph_server.warehouse.dictionary_columns import constant_column, dictionary_column
-from barograph_server.warehouse.tables import ragged
+from barograph_server.warehouse.tables import constant_column, dictionary_column, ragged
 
 PANES_PER_INSERT = 256
 """Most panes whose rows go into one insert: bounds the arrays of a replay."""

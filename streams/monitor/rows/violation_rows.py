@@ -12,9 +12,8 @@ from barograph_server.streams.monitor.rows.pane_rows import common_columns
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import Series
-from barograph_server.warehouse.dictionary_columns import dictionary_column
+from barograph_server.warehouse.tables import dictionary_column
 
-KINDS = ("null", "invalid", "below", "above", "unseen")
 CLASS = "class"
 """Source of the field whose values `label.classes` lists."""
 
@@ -41,7 +40,6 @@ def violation_columns(series: Series, panes: list[Pane], partials_partition: int
     if not len(p):
         return None
     field_of = np.array([i for i, _, _ in violations])
-    kind_of = np.array([KINDS.index(kind) for _, kind, _ in violations])
     f = field_of[c]
     # All values of the field: its cells and `invalid`, the column after them.
     ends = np.cumsum(np.concatenate((np.zeros((len(panes), 1), dtype=np.int64), counts), axis=1), axis=1)
@@ -51,7 +49,7 @@ def violation_columns(series: Series, panes: list[Pane], partials_partition: int
     return {
         **common_columns(series, partials_partition, len(p)),
         "field": dictionary_column(f, [field.name for field in layout.fields]),
-        "kind": dictionary_column(kind_of[c], KINDS),
+        "kind": dictionary_column(c, [kind for _, kind, _ in violations]),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), contract.pane_s, dtype=np.int64),
         "n": n[p, c],

@@ -15,7 +15,7 @@ from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES,
 from barograph_server.sketches.comparison.differences import Differences
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.verdicts.sides import SideKind
-from barograph_server.warehouse.dictionary_columns import constant_column
+from barograph_server.warehouse.tables import constant_column
 
 FloatArray = NDArray[np.float64]
 NO_THRESHOLDS = (np.nan, np.nan)

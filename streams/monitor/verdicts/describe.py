@@ -24,7 +24,7 @@ from barograph_server.streams.monitor.state.merged_ranges import MergedRange
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.column_buffer import concat_columns
 from barograph_server.streams.monitor.windows import described_every_s, fixed_starts
-from barograph_server.warehouse.dictionary_columns import constant_column, dictionary_column
+from barograph_server.warehouse.tables import constant_column, dictionary_column
 
 FloatArray = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.column_buffer import ColumnBuffer
 from barograph_server.streams.monitor.verdicts.window_counts import seasonal_expectation, window_counts
 from barograph_server.streams.monitor.windows import fixed_starts
-from barograph_server.warehouse.dictionary_columns import constant_column, dictionary_column
+from barograph_server.warehouse.tables import constant_column, dictionary_column
 
 IndexArray = NDArray[np.integer[Any]]
 """Indices of slices or fields in a layout."""

@@ -27,7 +27,7 @@ CREATED = {
     match[1]: statement
     for migration in migrate.load()
     for statement in migration.statements
-    if (match := re.match(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS (\w+)", statement))
+    if (match := re.match(r"CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", statement))
 }
 LIFTED_BY_ZERO = {
     *("max_memory_usage", "max_execution_time", "max_rows_to_read", "max_bytes_to_read", "max_result_rows"),
@@ -46,7 +46,7 @@ def below(names: set[str]) -> set[str]:
     queue = list(names)
     while queue:
         statement = CREATED[queue.pop()]
-        if statement.startswith("CREATE VIEW") and "SQL SECURITY DEFINER" not in statement:
+        if statement.startswith("CREATE OR REPLACE VIEW") and "SQL SECURITY DEFINER" not in statement:
             _, _, select = statement.partition("\nAS\n")
             queue += (fresh := named(select) - result - names)
             result |= fresh

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pytest
 
 from barograph_server.warehouse.client import WarehouseError
-from barograph_server.warehouse.dictionary_columns import dictionary_column
-from barograph_server.warehouse.tables import SCHEMAS, ragged, table_of
+from barograph_server.warehouse.tables import SCHEMAS, dictionary_column, ragged, table_of
 
 
 def topics(**changes: Any) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 --
 -- processor_metrics serves the dashboard Pipeline over days and weeks. A report holds all metrics of its processor in one
 -- map: over a month, a panel that draws three metrics would unpack forty others of a million reports.
---
--- The view pipeline finds the latest report of a processor by its time before it reads any other column.
 
 CREATE TABLE IF NOT EXISTS processors
 (
@@ -44,40 +42,3 @@ ORDER BY (metric, kind, instance, started_at, bucket_start)
 TTL bucket_start + INTERVAL 30 DAY
 SETTINGS ttl_only_drop_parts = 1
 COMMENT 'Minimum and maximum of each processor metric per five minutes, kept for 30 days. Until the next merge a metric can have several rows.';
-
-CREATE VIEW IF NOT EXISTS pipeline
-(
-    kind LowCardinality(String) COMMENT 'Kind of process: sketcher, recorder, monitor, scorer or publisher',
-    instance String COMMENT 'Stable instance name within its kind',
-    at DateTime64(3, 'UTC') COMMENT 'Time of the latest report',
-    silent_s Int64 COMMENT 'Seconds since the latest report; more than 30 means that the process is gone',
-    host LowCardinality(String) COMMENT 'Host of the process',
-    pid UInt32 COMMENT 'Process id on the host',
-    started_at DateTime64(3, 'UTC') COMMENT 'Start time of the process',
-    lag Int64 COMMENT 'Consumer lag: messages between the committed offsets and the end of the assigned partitions; -1 if unknown',
-    events UInt64 COMMENT 'Events processed since the start',
-    rate Float64 COMMENT 'Events per second at the latest report',
-    retries UInt64 COMMENT 'Retried writes since the start',
-    dead_letters UInt64 COMMENT 'Dead-lettered events since the start',
-    last_commit_at DateTime64(3, 'UTC') COMMENT 'Time of the last offset commit; 1970 before the first commit',
-    details Map(String, Float64) COMMENT 'Other metrics of the kind, by name (see docs/metrics.md)'
-)
-AS
-SELECT
-    kind,
-    instance,
-    at,
-    dateDiff('second', at, now64(3, 'UTC')) AS silent_s,
-    host,
-    pid,
-    started_at,
-    lag,
-    events,
-    rate,
-    retries,
-    dead_letters,
-    last_commit_at,
-    details
-FROM processors FINAL
-WHERE (kind, instance, at) IN (SELECT kind, instance, max(at) FROM processors GROUP BY kind, instance)
-COMMENT 'Health of each processor: its latest report, kept for 30 days after the processor stops.';

@@ -24,73 +24,6 @@ ORDER BY (changed_at, kind, model, subject, source, after)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Changes of prompts, and changes that were reported with `barograph changes`. Kept forever. The view all_changes adds those of other tables.';
 
-CREATE VIEW IF NOT EXISTS all_changes
-(
-    changed_at DateTime64(3, 'UTC') COMMENT 'Time of the change',
-    kind LowCardinality(String) COMMENT 'Kind of the change: that of changes, or contract, promotion, baseline, version (its first traffic), arm (its first traffic) or server-restart',
-    model LowCardinality(String) COMMENT 'Model that it concerns; empty if it may concern every model',
-    subject String COMMENT 'What changed, such as the prompt answer, its label answer:production, or the job of an upstream source; empty if the kind says it',
-    before String COMMENT 'Value before the change, such as a version; empty if there was none',
-    after String COMMENT 'Value from the change on, such as a version or a Git commit',
-    source LowCardinality(String) COMMENT 'Source that changed, by its name in `sources` of contracts; empty if it is none',
-    owner String COMMENT 'People to ask about it; empty if unknown',
-    reason String COMMENT 'Reason given for the change; of a contract, the lines that changed; empty if there is none',
-    changed_by String COMMENT 'Who made the change; empty if unknown'
-)
-AS
-SELECT changed_at, kind, model, subject, before, after, source, owner, reason, changed_by
-FROM changes FINAL
-UNION ALL
-SELECT
-    applied_at AS changed_at,
-    'contract' AS kind,
-    model,
-    '' AS subject,
-    id_before AS before,
-    contract_id AS after,
-    '' AS source,
-    '' AS owner,
-    if(id_before = '', 'first contract', substringUTF8(arrayStringConcat(arrayConcat(
-        arrayMap(line -> concat('- ', trimBoth(line)), arrayFilter(line -> NOT has(lines, line), lines_before)),
-        arrayMap(line -> concat('+ ', trimBoth(line)), arrayFilter(line -> NOT has(lines_before, line), lines))
-    ), '; '), 1, 500)) AS reason,
-    '' AS changed_by
-FROM
-(
-    SELECT
-        model,
-        applied_at,
-        contract_id,
-        arrayFilter(line -> NOT startsWith(trimLeft(line), '#') AND trimBoth(line) != '', splitByChar('\n', yaml)) AS lines,
-        lagInFrame(lines) OVER previous AS lines_before,
-        lagInFrame(contract_id) OVER previous AS id_before
-    FROM contracts FINAL
-    WINDOW previous AS (PARTITION BY model ORDER BY applied_at, contract_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
-)
-UNION ALL
-SELECT applied_at, 'promotion', model, '', replaced, serving, '', '', override_reason, override_by
-FROM promotions FINAL
-UNION ALL
-SELECT
-    if(toUnixTimestamp(effective_from) = 0, accepted_at, toDateTime64(effective_from, 3, 'UTC')),
-    'baseline', model, concat('of version ', version), '', baseline_id, '', '', reason, ''
-FROM baselines FINAL
-UNION ALL
-SELECT toDateTime64(min(pane_start), 3, 'UTC'), 'version', model, '', '', version, '', '', '', ''
-FROM volume
-WHERE slice = 'all' AND n > 0
-GROUP BY model, version
-UNION ALL
-SELECT toDateTime64(min(window_start), 3, 'UTC'), 'arm', model, '', '', arm, '', '', '', ''
-FROM arm_counts
-WHERE slice = 'all' AND predictions > 0
-GROUP BY model, arm
-UNION ALL
-SELECT at, 'server-restart', model, instance, '', server, '', '', '', ''
-FROM serving_facts FINAL
-WHERE name = 'restarts' AND value > 0
-COMMENT 'All changes: reported ones and those of prompts, and those that other tables record. Filter by model and a range of changed_at. The first traffic of versions and arms has its event time, the others the time at which they were recorded.';
-
 CREATE TABLE IF NOT EXISTS readers
 (
     observed_at DateTime64(3, 'UTC') COMMENT 'Time of the observation; rows of one observation have the same',
@@ -115,7 +48,7 @@ CREATE TABLE IF NOT EXISTS suspected_causes
 (
     model LowCardinality(String) COMMENT 'Model',
     field LowCardinality(String) COMMENT 'Field whose verdict became major',
-    signal LowCardinality(String) COMMENT 'psi, or the kind of the rate: null, invalid, below, above or unseen',
+    signal LowCardinality(String) COMMENT 'psi, or the kind of the rate',
     version LowCardinality(String) COMMENT 'Version of the model',
     window LowCardinality(String) COMMENT 'Window of the verdict, such as 1h',
     window_end DateTime('UTC') COMMENT 'End of the first window that was major',
@@ -142,35 +75,3 @@ ORDER BY (model, field, signal, version, window, window_end, rank)
 TTL window_end + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1
 COMMENT 'Changes before each verdict that became major, ranked as its causes; kept for 750 days of event time. Read the view likely_causes.';
-
-CREATE VIEW IF NOT EXISTS likely_causes
-(
-    model LowCardinality(String) COMMENT 'Model',
-    field LowCardinality(String) COMMENT 'Field whose verdict became major',
-    signal LowCardinality(String) COMMENT 'psi, or the kind of the rate',
-    version LowCardinality(String) COMMENT 'Version of the model',
-    window LowCardinality(String) COMMENT 'Window of the verdict',
-    window_end DateTime('UTC') COMMENT 'End of the first window that was major',
-    rank UInt16 COMMENT 'Rank of the change, from 1',
-    onset DateTime('UTC') COMMENT 'Most likely start of the move; 1970 if it is not in the range of the panes',
-    onset_low DateTime('UTC') COMMENT 'Start of the 95 % interval of the onset',
-    onset_high DateTime('UTC') COMMENT 'End of the 95 % interval of the onset',
-    changed_at DateTime64(3, 'UTC') COMMENT 'Time of the change; 1970 if no change is recorded in the range',
-    kind LowCardinality(String) COMMENT 'Kind of the change; empty if no change is recorded in the range',
-    subject String COMMENT 'What changed',
-    before String COMMENT 'Value before the change',
-    after String COMMENT 'Value from the change on',
-    source LowCardinality(String) COMMENT 'Source that changed',
-    owner String COMMENT 'People to ask about it',
-    relation LowCardinality(String) COMMENT 'What the change concerns: own source, model, unknown or other source',
-    timing LowCardinality(String) COMMENT 'at onset, before or after',
-    likelihood LowCardinality(String) COMMENT 'likely, possible or unlikely',
-    text String COMMENT 'The change and the onset as a sentence'
-)
-AS
-SELECT
-    model, field, signal, version, window, window_end, rank, onset, onset_low, onset_high, changed_at, kind, subject, before,
-    after, source, owner, relation, timing, likelihood, text
-FROM suspected_causes FINAL
-WHERE kind != '' OR rank = 1
-COMMENT 'Ranked changes before each verdict that became major: the latest computation.';

@@ -17,20 +17,3 @@ ENGINE = ReplacingMergeTree
 ORDER BY (model, applied_at, contract_id, position)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Lineage that each applied contract declares, one row per node; kept forever. The view latest_lineage has the graphs in effect.';
-
-CREATE VIEW IF NOT EXISTS latest_lineage
-(
-    model LowCardinality(String) COMMENT 'Model',
-    position UInt16 COMMENT 'Position of the node in the picture: by kind, then from top to bottom',
-    node String COMMENT 'Id of the node: its kind and its name, such as field:temp',
-    kind LowCardinality(String) COMMENT 'Kind of the node: source, field, model, output or consumer',
-    title String COMMENT 'Name of the source, field, model or consumer',
-    detail String COMMENT 'System of a source, type of a field, serving version of the model, or how a consumer reads',
-    owner String COMMENT 'People to ask about it; empty if the contract names nobody',
-    upstream Array(String) COMMENT 'Ids of the nodes from which an edge leads to this one'
-)
-AS
-SELECT model, position, node, kind, title, detail, owner, upstream
-FROM lineage FINAL
-WHERE (model, applied_at) IN (SELECT model, max(applied_at) FROM lineage GROUP BY model)
-COMMENT 'Lineage of each model, as the contract in effect declares it: edges lead from each id in upstream to node.';

@@ -17,6 +17,7 @@ from barograph_server.profiling.distribution.notes import damage_notes, missing_
 from barograph_server.profiling.distribution.read import DistributionError, FieldPanes
 from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.bins import PsiBins, bin_labels
+from barograph_server.sketches.baseline.columns import COLUMN_KEYS, FieldColumn
 from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.sketches.comparison.rebin import rebin
@@ -85,11 +86,8 @@ class Distribution:
     field_panes: FieldPanes
     n: int
     """Events with a valid value or a null."""
-    nulls: int
-    invalid: int
-    below: int
-    above: int
-    unseen: int
+    counts: dict[str, int]
+    """The other counts of the field, by their columns in `panes` (`COLUMN_KEYS`)."""
     mean: float | None
     stddev: float | None
     minimum: float | None
@@ -132,19 +130,17 @@ def compute_distribution(field_panes: FieldPanes, query: DistributionQuery) -> D
     panes = field_panes.panes
     field = field_panes.layout.fields[field_panes.field_index]
     cells = _cells(panes, field)
-    sums = {
-        name: int(pc.sum(panes.column(name)).as_py()) for name in ("n", "nulls", "invalid", "below", "above", "unseen")
-    }
+    n, *counts = (int(pc.sum(panes.column(name)).as_py()) for name in ("n", *COLUMN_KEYS))
+    valid = n - counts[COLUMN_KEYS.index(FieldColumn.NULL.key)]
     notes = pane_notes(field_panes)
     trained = field.slices.get(reference_slices(field_panes.layout)[field_panes.slice_index])
     trained = trained if trained is not None and any(trained.cells) else None
     psi = _psi(field_panes, cells)
-    mean, stddev, least, largest = _moments(panes, field, sums["n"] - sums["nulls"])
+    mean, stddev, least, largest = _moments(panes, field, valid)
     sketch = None
     if field.kind == "numeric":
         sketch, damaged = _numeric_sketch(panes)
         notes += damaged
-        valid = sums["n"] - sums["nulls"]
         if (sketch is None or sketch.is_empty) and valid:
             _require_sketch(field_panes, query)
             notes.append(missing_sketch_note(field_panes.selection.slice_name))
@@ -164,7 +160,8 @@ def compute_distribution(field_panes: FieldPanes, query: DistributionQuery) -> D
         named = tuple(unseen.top(MAX_UNSEEN))
     return Distribution(
         field_panes=field_panes,
-        **sums,
+        n=n,
+        counts=dict(zip(COLUMN_KEYS, counts, strict=True)),
         mean=mean,
         stddev=stddev,
         minimum=least,
