@@ -46,12 +46,20 @@ def test_every_list_of_kinds_has_each_kind() -> None:
     assert [name for name in RATE_KIND_NAMES if f"`{name}`" not in rates] == []
 
 
-def baseline(**counts: int | None) -> Baseline:
+def baseline(below: int | None, above: int | None = 0) -> Baseline:
     quantiles = tuple(np.linspace(0, 1, 1001).tolist())
-    shape = {"edges": (0.5,), "low": 0.0, "high": 1.0, "std": 0.3, "quantiles": quantiles}
-    trained = SliceCounts(cells=(400, 500, 50), invalid=50, **counts)
-    fields = (FieldBaseline(name="x", kind="numeric", slices={"all": trained}, **shape),)
-    return Baseline(model="m", version="1", rows=1000, slice_rows={"all": 1000}, fields=fields)
+    trained = SliceCounts(cells=(400, 500, 50), invalid=50, below=below, above=above)
+    field = FieldBaseline(
+        name="x",
+        kind="numeric",
+        edges=(0.5,),
+        low=0.0,
+        high=1.0,
+        std=0.3,
+        quantiles=quantiles,
+        slices={"all": trained},
+    )
+    return Baseline(model="m", version="1", rows=1000, slice_rows={"all": 1000}, fields=(field,))
 
 
 def test_a_count_that_a_baseline_lacks_is_unknown_and_its_rate_is_not_judged() -> None:
@@ -77,4 +85,4 @@ def test_a_known_count_is_part_of_the_id_and_checked() -> None:
     ids = {baseline(below=below).id for below in (None, 0, 3)}
     assert len(ids) == 3
     with pytest.raises(ValueError, match="above is 901, only 900 rows have a valid value"):
-        dump_baseline(baseline(above=901))
+        dump_baseline(baseline(below=0, above=901))
