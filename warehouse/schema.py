@@ -77,9 +77,8 @@ def declare(statement: str, relations: Relations) -> str:
 
 
 def _selected(column: DeclaredColumn) -> str:
-    if re.fullmatch(rf"(\w+\.)?{column.name}", column.expression or column.name):
-        return f"    {column.expression or column.name}"
-    return f"    {column.expression} AS {column.name}"
+    # A join may name a column `table.column`, so each expression has its name.
+    return f"    {column.expression} AS {column.name}" if column.expression else f"    {column.name}"
 
 
 def _alter(columns: list[DeclaredColumn], verb: str, declaration: str, statement: str) -> None:

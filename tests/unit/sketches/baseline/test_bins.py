@@ -176,7 +176,9 @@ def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
         trained = field.slices[name]
         assert k[:, group].tolist() == counts[:, row, layout.columns(kind.column)[column]].tolist()
         assert n[:, group].tolist() == counts[:, row, EVENTS].tolist()
-        assert rates.base_k[group] == trained.count(kind.column) + (trained.singletons if kind.name == "unseen" else 0)
+        counted = trained.count(kind.column)
+        assert counted is not None
+        assert rates.base_k[group] == counted + (trained.singletons if kind.name == "unseen" else 0)
         assert rates.base_n[group] == baseline.slice_rows[name]
         groups.add((layout.slices[row], field.name, kind.name))
     assert ("all", "temp", "below") in groups
