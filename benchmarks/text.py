@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from barograph.contract import Contract, Text
-from barograph.text.code_share import code_share
 from barograph.text.embedding import SentenceEncoder
-from barograph.text.features import GenerationText, TextObserver
+from barograph.text.features import GenerationText, TextObserver, code_share
 from barograph.text.language import LanguageDetector
 from barograph.text.redaction import redact
 from barograph.text.training import train_codebook

@@ -6,8 +6,8 @@ from functools import partial
 
 from barograph_server.dashboards.layout import PlacedPanel, Row
 from barograph_server.dashboards.links import TO_FIELD_OF_SLICE
-from barograph_server.dashboards.notes import FIELD_NOTE
 from barograph_server.dashboards.panels import (
+    FIELD_NOTE,
     AnyPanel,
     PanelInfo,
     bar_chart,

@@ -6,8 +6,8 @@ from functools import partial
 
 from barograph_server.dashboards.layout import PlacedPanel, Row
 from barograph_server.dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
-from barograph_server.dashboards.notes import LEVELS_NOTE
 from barograph_server.dashboards.panels import (
+    LEVELS_NOTE,
     AnyPanel,
     PanelInfo,
     level_timeline,

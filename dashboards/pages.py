@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders.dashboard import AnnotationQuery
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import AnnotationQuery as Built
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from barograph_server.dashboards import field, fleet, llm, model, pipeline, shadow, variables
-from barograph_server.dashboards.annotations import page_annotations
+from barograph_server.dashboards import field, fleet, llm, model, pipeline, shadow, style, variables
 from barograph_server.dashboards.layout import Row, add_rows
 from barograph_server.dashboards.links import TITLES, page_links
 from barograph_server.dashboards.parse import panels_of
+from barograph_server.dashboards.query import DATASOURCE, Query
 from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.warehouse.panels import PanelQuery, annotation_queries
 
 FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana" / "dashboards"
 """Folder of the generated files, which Grafana reads."""
@@ -133,3 +137,21 @@ def _remove_unsupported(dashboard: dict[str, Any]) -> None:
     # With a placement, Grafana hides links and annotations in a menu.
     for shown in (*dashboard["links"], *dashboard["annotations"]["list"]):
         shown.pop("placement")
+
+
+def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
+    """The annotations of a page, for the selected model or for all models."""
+    deployments = annotation_queries.DEPLOYMENTS if one_model else annotation_queries.ALL_DEPLOYMENTS
+    baselines = annotation_queries.BASELINES if one_model else annotation_queries.ALL_BASELINES
+    drills = annotation_queries.DRILLS if one_model else annotation_queries.ALL_DRILLS
+    prompts = annotation_queries.PROMPTS if one_model else annotation_queries.ALL_PROMPTS
+    return [
+        _annotation("Deployments", style.DEPLOYMENT, deployments),
+        _annotation("New baselines", style.NEW_BASELINE, baselines),
+        _annotation("Drills", style.DRILL, drills),
+        _annotation("Prompts", style.PROMPT_CHANGE, prompts),
+    ]
+
+
+def _annotation(name: str, colour: str, query: PanelQuery) -> AnnotationQuery:
+    return AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour).target(Query(query))

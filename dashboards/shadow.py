@@ -6,8 +6,8 @@ from functools import partial
 
 from barograph_server.dashboards.layout import PlacedPanel, Row
 from barograph_server.dashboards.links import TO_SLICE_OF_MODEL
-from barograph_server.dashboards.notes import SHADOW_NOTE
 from barograph_server.dashboards.panels import (
+    SHADOW_NOTE,
     AnyPanel,
     PanelInfo,
     outcome_timeline,

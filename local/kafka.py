@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import uuid
@@ -29,7 +31,6 @@ from barograph_server.local.child_process import (
     port_answers,
 )
 from barograph_server.local.kafka_jars import kafka_jars
-from barograph_server.local.kafka_wire import unregister_broker
 from barograph_server.local.managed_server import START_TIMEOUT_S, LocalServer
 from barograph_server.local.private_files import UMASK, write_private
 
@@ -291,3 +292,41 @@ def broker_answers(bootstrap_servers: str, cluster_id: str | None = None) -> boo
         partition.leader >= 0 for topic in metadata.topics.values() for partition in topic.partitions.values()
     )
     return bool(metadata.brokers) and leads_all and cluster_id in (None, metadata.cluster_id)
+
+
+_UNREGISTER_BROKER = 64
+_VERSION = 0
+
+_NONE = 0
+_BROKER_ID_NOT_REGISTERED = 102
+# Not the controller yet, or busy becoming it.
+_RETRIABLE = frozenset({6, 7, 14, 15, 41, 89})
+
+
+def unregister_broker(controller_port: int, broker_id: int) -> bool:
+    """Take a broker out of the cluster's metadata; its data stay, and it may register again.
+
+    Returns:
+        False when the controller cannot do it yet: ask again.
+
+    Source:
+        Kafka's protocol guide: request header v2, response header v1, UnregisterBroker v0.
+    """
+    # api key, version, correlation id, no client id, no tagged fields; broker id, no tagged fields
+    request = struct.pack(">hhihBiB", _UNREGISTER_BROKER, _VERSION, 1, -1, 0, broker_id, 0)
+    try:
+        with socket.create_connection((LOOPBACK, controller_port), timeout=5) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            with connection.makefile("rb") as reply_file:
+                (length,) = struct.unpack(">i", reply_file.read(4))
+                reply = reply_file.read(length)
+        # correlation id, no tagged fields; throttle time, error code, then a message
+        _, _, _, error_code = struct.unpack_from(">iBih", reply)
+    except (OSError, struct.error):
+        # Refused, timed out, or cut short: it is not up.
+        return False
+    if error_code in (_NONE, _BROKER_ID_NOT_REGISTERED):
+        return True
+    if error_code in _RETRIABLE:
+        return False
+    raise LocalStackError(f"Kafka's controller refuses to unregister broker {broker_id}: error code {error_code}.")

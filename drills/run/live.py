@@ -6,25 +6,38 @@ follows their states itself: production's guard and Grafana leave models of dril
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from barograph.guard.health import encode_health
+from barograph import Publisher
+from barograph.guard.guard import FALLBACK, PRIMARY, Guard
+from barograph.guard.health import ModelHealth, encode_health
 
+from barograph_server.alerts.guard.blindness import LAG_RULE, blind_reason
+from barograph_server.alerts.guard.degrading import degrading_instances
 from barograph_server.alerts.guard.health_history import HealthHistory
-from barograph_server.alerts.guard.processor import STEP_S
+from barograph_server.alerts.guard.model_guard import ModelGuard
+from barograph_server.alerts.guard.processor import STEP_S, is_due
+from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import Notification, Replay, Simulation, Transition
 from barograph_server.alerts.text import duration
+from barograph_server.alerts.wall_clock import LiveAlerts
+from barograph_server.alerts.webhooks import AlertMessage
+from barograph_server.batch.backfill.account import Accountant, SentEvents
 from barograph_server.drills.errors import DrillError
-from barograph_server.drills.report import DrillObservations, DrillReport, report
+from barograph_server.drills.faults import EventTables
+from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.guard_states import INSTANCE
+from barograph_server.drills.live_times import label_arrivals, prediction_arrivals
+from barograph_server.drills.report import DrillObservations, DrillReport, GuardObservation, report
 from barograph_server.drills.run import live_models
 from barograph_server.drills.run.live_checks import SETTLE_S, verdict_delay_s
-from barograph_server.drills.run.live_stream import LiveStream
-from barograph_server.drills.run.model_follower import ModelFollower
 from barograph_server.drills.run.plan import DrillModel, DrillPlan, control_model
 from barograph_server.drills.run.run import DrillInput, DrillOptions
-from barograph_server.drills.run.serving_process import ServingProcess
 from barograph_server.drills.webhook import WebhookDelivery, WebhookReceiver
 from barograph_server.settings import Settings
 from barograph_server.terminal import Terminal
@@ -162,3 +175,129 @@ def _clean_up(
             live_models.remove(settings, client, names)
     except (WarehouseBusy, WarehouseError, DrillError) as error:
         problems.append(f"The models {', '.join(names)} are not removed: {error} Run `barograph drill clean` later.")
+
+
+FLUSH_S = 60.0
+
+
+class LiveStream:
+    """Publishes the events of one model at the times at which they arrive."""
+
+    def __init__(
+        self, settings: Settings, client: Client, model: DrillModel, events: EventTables, recorded: EventTables
+    ) -> None:
+        self._accountant = Accountant(client, model.contract, settings.topics, settings.partials_partitions)
+        self._events = events
+        self._arrivals = prediction_arrivals(events.predictions, recorded.predictions), label_arrivals(events.labels)
+        self.end_ms = int(epoch_ms(recorded.predictions).max())
+        self._next = [0, 0]
+        self._n_accepted = [0, 0]
+        self._publisher = Publisher.from_contract(
+            model.contract,
+            version=model.baseline.version,
+            bootstrap_servers=settings.bootstrap_servers,
+            on_full="wait",
+            topic_prefix=settings.topic_prefix,
+            kafka=settings.kafka,
+        )
+
+    def publish_until(self, now_ms: int) -> None:
+        """Publish the events that have arrived by now."""
+        sinks = self._publisher.predictions, self._publisher.labels
+        tables = self._events.predictions, self._events.labels
+        for i, (sink, table, arrivals) in enumerate(zip(sinks, tables, self._arrivals, strict=True)):
+            end = int(arrivals.searchsorted(now_ms, "right"))
+            if end > self._next[i]:
+                self._n_accepted[i] += sink(table.slice(self._next[i], end - self._next[i]))
+                self._next[i] = end
+
+    def close(self) -> None:
+        """Wait until Kafka has all events."""
+        self._publisher.flush(FLUSH_S)
+        self._publisher.close()
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until the processors have read the events: they would dead-letter those of a model that is removed."""
+        n_predictions, n_labels = self._n_accepted
+        sent = SentEvents(n_predictions, n_labels, self._publisher.offset_ranges)
+        account = self._accountant.wait(sent, timeout_s)
+        if account.unknown:
+            raise DrillError(f"{'; '.join(account.unknown)}.")
+
+
+class ModelFollower:
+    """Evaluates the rules of one model on the wall clock, and follows its state, as the guard does."""
+
+    def __init__(self, model: DrillModel, settings: AlertSettings) -> None:
+        self.model, self._contract, self._rules = model.contract.model, model.contract, model.rules
+        self._transitions: dict[str, list[Transition]] = {rule.uid: [] for rule in model.rules}
+        self._alerts = LiveAlerts(model.rules, settings, lambda text: None, self._note)
+        self._guard = ModelGuard(self.model, model.contract.fallback, INSTANCE)
+        self._published: ModelHealth | None = None
+        self._since_s = self._until_s = int(time.time())
+        self.states: list[ModelHealth] = []
+        """The first record of each state."""
+
+    @property
+    def last(self) -> ModelHealth | None:
+        """The newest record."""
+        return self._guard.last
+
+    def step(self, client: Client, now_s: int) -> list[tuple[Notification, list[AlertMessage]]]:
+        """Evaluate what is due, and return the notifications."""
+        self._until_s = now_s
+        notifications = self._alerts.step(client, now_s)
+        instances = list(self._alerts.instances())
+        rules = [rule for rule in self._rules if rule.name in self._contract.fallback.rules]
+        lag = [each for each in instances if each.rule.name == LAG_RULE]
+        blind = blind_reason(rules, self._alerts.errors(), lag)
+        record = self._guard.evaluate(now_s, degrading_instances(self._contract, instances), blind)
+        if not self.states or self.states[-1].state != record.state:
+            self.states.append(record)
+        return notifications
+
+    def is_due(self) -> bool:
+        """Whether the newest record must be published: it has news, or the last one is old."""
+        return self.last is not None and is_due(self.last, self._published)
+
+    def mark_published(self) -> None:
+        """Record that the newest record was published."""
+        self._published = self.last
+
+    def simulation(self, verdict_delay_s: float) -> Simulation:
+        """Return what the rules did, in the form of a simulation. It ends where verdicts end."""
+        until = self._until_s - math.ceil(verdict_delay_s)
+        replays = [Replay(rule, self._since_s, until, {}, self._transitions[rule.uid]) for rule in self._rules]
+        return Simulation(self._since_s, until, tuple(replays), (), ())
+
+    def _note(self, rule: Rule, change: Transition) -> None:
+        self._transitions[rule.uid].append(change)
+
+
+@dataclass
+class ServingProcess:
+    """Follows the state of a drill's model as a serving process does."""
+
+    settings: Settings
+    model: str
+    observed: list[GuardObservation] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> ServingProcess:
+        settings = self.settings
+        guard = self._stack.enter_context(
+            Guard(
+                self.model,
+                bootstrap_servers=settings.bootstrap_servers,
+                topic_prefix=settings.topic_prefix,
+                kafka=settings.kafka,
+            )
+        )
+        answer = guard.use(lambda: PRIMARY, lambda: FALLBACK)
+        guard.on_change(
+            lambda changed: self.observed.append(GuardObservation(int(time.time()), changed.state, answer(), None))
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()

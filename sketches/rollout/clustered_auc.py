@@ -12,7 +12,7 @@ errors for real flights. The AUC within each day is another question and can hav
 strata.
 
 Only days whose labels are mature count. A day's counts must not change afterwards: the bounds of
-`sketches.rollout.planned_looks` hold for looks at fixed data.
+`sketches.rollout.planned_auc` hold for looks at fixed data.
 
 Source: DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44, 837–845; Obuchowski (1997), Biometrics 53, 567–578.
 """

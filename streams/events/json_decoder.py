@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import reduce
+from operator import or_
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,7 +23,6 @@ from numpy.typing import NDArray
 from barograph_server.streams.events.batch import OUT_OF_MEMORY, Decoded, MessageBatch, join_batches
 from barograph_server.streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
 from barograph_server.streams.events.event_type import MAX_BATCH_EVENTS, EventType, producer_seq
-from barograph_server.streams.events.model_union import union_decoder
 from barograph_server.streams.events.projection import build_projection
 from barograph_server.streams.events.rejection import Rejection
 from barograph_server.streams.registry.registry import Registry
@@ -241,3 +242,14 @@ def _parse(value: bytes) -> Any:
         raise Rejection(Reason.TOO_DEEP) from None
     except ValueError as error:
         raise Rejection(Reason.NOT_JSON, str(error)[:200]) from None
+
+
+class UnknownModel(msgspec.Struct, tag_field="model", tag="\x00unknown"):
+    """Turns even a single model's type into a union: outside a union msgspec does not check the tag."""
+
+    never: Literal["\x00never"]
+
+
+def union_decoder(types: Iterable[Any]) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of the given struct types, each tagged with its model."""
+    return msgspec.json.Decoder(reduce(or_, types, UnknownModel))

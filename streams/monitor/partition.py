@@ -21,10 +21,9 @@ from barograph_server.streams.monitor.rows.pane_rows import silent_columns
 from barograph_server.streams.monitor.rows.rollups import Rollups, mark_late, mark_sealed
 from barograph_server.streams.monitor.rows.tally_rows import tally_rows
 from barograph_server.streams.monitor.state.commit_rows import CommitRows, VerdictColumns
-from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.model import ModelState, SeriesKey
 from barograph_server.streams.monitor.state.offset_ledger import ENDED_MS, make_record_seq, offset_of
 from barograph_server.streams.monitor.state.pane_cache import PANE_BUDGET_BYTES, PaneCache
-from barograph_server.streams.monitor.state.revisions import SeriesKey
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.state.store import Store
 from barograph_server.streams.monitor.verdicts.due_windows import WindowJudge

@@ -5,27 +5,29 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
+from typing import Any
 
 import structlog
+from barograph.pricing import cost
 from barograph.publisher.outbox import Outbox, kafka_settings
 
 from barograph_server.streams.broker.acl import require_acls
 from barograph_server.streams.broker.consumer_lag import SourceTopic
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.events.event_time import DAY_MS
-from barograph_server.streams.otlp.contract_costs import ContractCosts
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.otlp.contract_text import ContractText
 from barograph_server.streams.otlp.conventions import load_conventions
-from barograph_server.streams.otlp.feedback_class import FeedbackClass
 from barograph_server.streams.otlp.http_endpoint import STORE_S, OtlpEndpoint
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.nesting import NestedCalls
 from barograph_server.streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.topic_reader import GROUP, OtlpTopicReader
+from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.run import ProcessorServices, run_processor
 from barograph_server.streams.runtime.lifecycle import ShutdownSignal
 from barograph_server.streams.runtime.metrics_report import Report
@@ -121,3 +123,61 @@ def receive(
                 messages=lost,
                 reason="Kafka did not acknowledge them before the stop; their exporters have no answer and send again",
             )
+
+
+COST = "cost_usd"
+TOKEN_METRICS = (
+    *("input_tokens", "output_tokens", "cached_input_tokens"),
+    *("cache_write_input_tokens", "reasoning_output_tokens"),
+)
+
+
+class ContractCosts:
+    """Adds the cost to predictions whose instrumentation reports none."""
+
+    def __init__(self, registry: Callable[[], Registry]) -> None:
+        """Start without contracts.
+
+        Args:
+            registry: returns the contracts in force.
+        """
+        self._registry = registry
+
+    def add_cost(self, prediction: Any) -> None:
+        """Set `metrics.cost_usd` of a prediction (`QuickPrediction`) in place.
+
+        It does not change if it has a cost, if no price matches, or if tokens that have a price were not observed.
+        Tokens that an instrumentation estimated have other names, so that no cost is computed from them.
+        """
+        contract = self._registry().contracts.get(prediction.model)
+        metrics = prediction.metrics
+        if contract is None or not contract.prices or not metrics or COST in metrics:
+            return
+        tokens = {name: metrics[name] for name in TOKEN_METRICS if name in metrics}
+        at = datetime.fromtimestamp(prediction.at / 1000, UTC)
+        price = cost(contract, prediction.version, **tokens, at=at)
+        if price is not None:
+            prediction.metrics = {**metrics, COST: price}
+
+
+CONTENT = "true"
+"""What each answer claims: that the user is content."""
+
+
+class FeedbackClass:
+    """Sets the class of predictions whose contract has a `bool` label; accuracy is then the share of true labels."""
+
+    def __init__(self, registry: Callable[[], Registry]) -> None:
+        """Start without contracts.
+
+        Args:
+            registry: returns the contracts in force.
+        """
+        self._registry = registry
+
+    def set_class(self, prediction: Any) -> None:
+        """Set the class of a prediction (`QuickPrediction`) in place, unless the call failed."""
+        contract = self._registry().contracts.get(prediction.model)
+        has_feedback = contract is not None and contract.label is not None and contract.label.type == "bool"
+        if has_feedback and prediction.error is None:
+            prediction.class_ = CONTENT

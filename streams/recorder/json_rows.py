@@ -12,6 +12,7 @@ An event that fits the format is an event to the sketcher as well, so raw rows a
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ from numpy.typing import NDArray
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.event_time import rejected_times, times_ms
 from barograph_server.streams.events.event_type import is_nameable
-from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.events.model_union import union_decoder
+from barograph_server.streams.events.json_decoder import JsonDecoder, union_decoder
+from barograph_server.streams.events.rejection import replace_surrogates
 from barograph_server.streams.recorder.contract_events import CONTRACT_CHUNK, ContractEvents
 from barograph_server.streams.recorder.event_structs import (
     FORMAT_ERRORS,
@@ -52,10 +53,62 @@ from barograph_server.streams.recorder.rows import (
     time_column,
     unknown_column,
 )
-from barograph_server.streams.recorder.salvage import parse_lenient
 from barograph_server.streams.recorder.values import integer_column, number_column, text_column
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.tables import constant_column
+
+_DEPTH = 2
+"""Levels at which members are parsed one by one: the event's members and the members of its maps."""
+
+
+def parse_lenient(value: bytes | None) -> dict[str, Any]:
+    """Parse an event that the sketcher's decoder accepts, with all texts encodable as UTF-8.
+
+    The sketcher's decoder skips members that it does not need, so these may contain anything: NaN, lone surrogates,
+    invalid UTF-8, numbers of thousands of digits.
+    """
+    data = value or b""
+    try:
+        return dict(msgspec.json.decode(data))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return _replace_surrogates(json.loads(data.decode()))
+    except (ValueError, RecursionError):
+        pass
+    return {name: _parse_member(member, 1) for name, member in _members(data).items()}
+
+
+def _members(data: bytes) -> dict[str, msgspec.Raw]:
+    return _RAW_MAP.decode(data.decode("utf-8", "replace").encode())
+
+
+def _parse_member(data: msgspec.Raw, depth: int) -> Any:
+    """Parse one member; return its text if it cannot be parsed."""
+    try:
+        return msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        pass
+    if depth < _DEPTH:
+        try:
+            return {name: _parse_member(member, depth + 1) for name, member in _members(bytes(data)).items()}
+        except (ValueError, RecursionError):
+            pass
+    return bytes(data).decode()
+
+
+def _replace_surrogates(event: dict[str, Any]) -> dict[str, Any]:
+    """Replace lone surrogates in the texts of an event and of its maps; deeper values are recorded as text anyway."""
+    cleaned: dict[str, Any] = {}
+    for name, value in event.items():
+        if isinstance(value, dict):
+            value = {
+                replace_surrogates(key): replace_surrogates(each) if isinstance(each, str) else each
+                for key, each in value.items()
+            }
+        cleaned[replace_surrogates(name)] = replace_surrogates(value) if isinstance(value, str) else value
+    return cleaned
+
 
 CHUNK = 10_000
 """Messages whose rows are built together, so that a column costs little compared with its values."""

@@ -15,7 +15,6 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.streams.scorer.arm_ratios import ArmRatioSchedule
 from barograph_server.streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan, TopicOffsets
 from barograph_server.streams.scorer.evaluation_rates import EvaluationRateSchedule
 from barograph_server.streams.scorer.model import ModelScorer, PassResult
@@ -25,6 +24,7 @@ from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.rollouts.arm_ratios import sample_ratio, write_ratio
 from barograph_server.warehouse.scoring import new_rows, results
 from barograph_server.warehouse.scoring.new_rows import TOPICS
 from barograph_server.warehouse.scoring.rules import Rules
@@ -315,3 +315,29 @@ def _utc(unix_ms: int) -> datetime:
 
 def _newest_ms(status: results.ScoringStatus) -> int:
     return round(status.newest_at.timestamp() * 1000)
+
+
+MIN_INTERVAL_S = 600.0
+"""Shortest interval between the checks of a model. A check reads the units of the whole test."""
+MAX_TIME_SHARE = 0.02
+"""Largest share of the time that a model's checks take; slower checks are made less often."""
+
+
+class ArmRatioSchedule:
+    """Schedules the checks of each model's arm ratio."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_s: dict[str, float] = {}
+
+    def check_due(self, client: Client, registry: Registry, now_ms: int) -> None:
+        """Check the ratios that are due and write the results."""
+        for model, contract in sorted(registry.contracts.items()):
+            start_s = self._clock()
+            if contract.arms is None or start_s < self._next_s.get(model, start_s):
+                continue
+            ratio = sample_ratio(client, contract, now_ms)
+            if ratio is not None:
+                write_ratio(client, ratio)
+            end_s = self._clock()
+            self._next_s[model] = end_s + max(MIN_INTERVAL_S, (end_s - start_s) / MAX_TIME_SHARE)

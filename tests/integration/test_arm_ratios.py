@@ -14,7 +14,7 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.comparison.sample_ratio import anytime_p
 from barograph_server.streams.registry.registry import build_registry
-from barograph_server.streams.scorer.arm_ratios import MIN_INTERVAL_S, ArmRatioSchedule
+from barograph_server.streams.scorer.worker import MIN_INTERVAL_S, ArmRatioSchedule
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, sample_ratio, write_ratio
 from barograph_server.warehouse.tables import insert_rows

@@ -11,9 +11,9 @@ from typing import Any
 
 from barograph import parse_contract
 
-from barograph_server.streams.otlp.contract_costs import ContractCosts
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
+from barograph_server.streams.otlp.run import ContractCosts
 from barograph_server.streams.otlp.settings import MappingOptions
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client

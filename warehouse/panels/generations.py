@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, window_seconds
-from barograph_server.warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
-from barograph_server.warehouse.panels.window_statistics import ALL_EVENTS, window_statistics
+from barograph_server.warehouse.panels.query import (
+    ALL_EVENTS,
+    DISTANCES_S,
+    HOUR_S,
+    PanelQuery,
+    series,
+    table,
+    window_statistics,
+)
 
 TOKENS = {"input_tokens": "input", "cached_input_tokens": "cached", "output_tokens": "output"}
 """Field → its name on the page."""

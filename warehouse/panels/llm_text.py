@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from barograph_server.warehouse.panels.cells import cells_of
 from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, selected
-from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series
-from barograph_server.warehouse.panels.window_statistics import window_statistics
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, window_statistics
 
 SHOWN_VALUES = 12
 """Topics and languages with an area of their own: the most frequent in the range."""

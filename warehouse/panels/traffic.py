@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from barograph_server.warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, finite, window_seconds
-from barograph_server.warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
-from barograph_server.warehouse.panels.window_statistics import window_statistics
+from barograph_server.warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table, window_statistics
 
 _RANGE = "$__timeFilter(pane_start)"
 _MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from barograph_server.streams.evaluator.checks.documents import DocumentSet
-from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
-from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
 from barograph_server.streams.evaluator.checks.tokens import tokenize
 
 MAX_CLAIMS = 200

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
-from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
 from barograph_server.streams.evaluator.checks.tokens import TextToken, tokenize
 
 NGRAM_TOKENS = 3

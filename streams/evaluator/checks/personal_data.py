@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from barograph.text.redaction import KINDS, redact
 
-from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS
 
 _PLACEHOLDER = re.compile(f"<(?:{'|'.join(KINDS)})>")
 

@@ -21,11 +21,10 @@ from barograph_server.streams.monitor.state.merging import (
     merge_unseen,
     newer_rows,
 )
-from barograph_server.streams.monitor.state.model import ModelState
+from barograph_server.streams.monitor.state.model import ModelState, SeriesKey
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.pane_cache import PaneCache
 from barograph_server.streams.monitor.state.restore import restore_panes
-from barograph_server.streams.monitor.state.revisions import SeriesKey
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.state.store import Store
 from barograph_server.streams.monitor.windows import SECONDS_PER_DAY, has_days, hour_s, starts_between

@@ -5,7 +5,7 @@ import pytest
 from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
 from barograph_server.errors import CommandError
-from barograph_server.provisioning.contract_diff import contract_difference
+from barograph_server.provisioning.catalogue import contract_difference
 from barograph_server.provisioning.topics import TopicSpec, TopicState, compare, topic_specs
 from barograph_server.settings import Settings
 from barograph_server.times import parse_effective

@@ -14,7 +14,6 @@ from typing import Any
 from barograph.events import ShadowReason
 from barograph.shadow.answer import CandidateResult, failed_call
 from barograph.shadow.breaker import BreakerState, CircuitBreaker
-from barograph.shadow.budget import RequestBudget
 from barograph.shadow.pending_requests import PendingRequests, ShadowStats
 from barograph.shadow.request import SETTLED, ShadowRequest
 
@@ -240,3 +239,29 @@ class RequestTracker:
         """The counts of all requests so far."""
         with self._lock:
             return self._requests.stats
+
+
+class RequestBudget:
+    """A token bucket that holds the tokens of one second, but at least one.
+
+    It is not safe for several threads: the caller holds a lock.
+    """
+
+    def __init__(self, max_per_minute: float, now_s: float) -> None:
+        """Fill the bucket.
+
+        Args:
+            max_per_minute: Tokens that are added per minute.
+        """
+        self._per_s = max_per_minute / 60
+        self._capacity = max(1.0, self._per_s)
+        self._tokens, self._filled_s = self._capacity, now_s
+
+    def take(self, now_s: float) -> bool:
+        """Take one token, and return whether there was one."""
+        self._tokens = min(self._capacity, self._tokens + (now_s - self._filled_s) * self._per_s)
+        self._filled_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

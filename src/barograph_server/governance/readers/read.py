@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any, get_args
 
 from barograph.contract import Contract
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
-from barograph_server.governance.readers.callers import read_callers
 from barograph_server.governance.readers.comparison import ConsumerReport, Reader, compare_readers
 from barograph_server.governance.readers.grafana_readers import read_grafana
-from barograph_server.governance.readers.kafka_groups import read_groups
 from barograph_server.grafana.client import Grafana
 from barograph_server.settings import Settings
-from barograph_server.terminal import listed
+from barograph_server.streams.broker.acl import KafkaRole, required_acls
+from barograph_server.streams.broker.client import TIMEOUT_S, Admin
+from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.topics import Topics
+from barograph_server.terminal import listed, plural
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.governance.callers import MAX_CALLERS, ModelCaller, model_callers
 from barograph_server.warehouse.governance.query_log import QueryLogMissing, read_users, roles_note
 from barograph_server.warehouse.tables import insert_rows
 
@@ -81,3 +87,104 @@ def store_readers(client: Client, report: ConsumerReport, now: datetime) -> None
             for reader, is_declared in observed
         ],
     )
+
+
+def read_callers(client: Client, contracts: Iterable[Contract], since: datetime) -> tuple[list[Reader], list[str]]:
+    """Read the callers of the models whose contract names the member of events that has them.
+
+    Args:
+        client: the connection; its user may read predictions.
+        since: start of the range of predictions, in event time.
+
+    Returns:
+        The callers, and a note on each model whose callers are known only in part.
+    """
+    by_name: dict[str, list[tuple[str, ModelCaller]]] = {}
+    notes = []
+    for contract in contracts:
+        if not contract.caller:
+            continue
+        callers = model_callers(client, contract.model, contract.caller.partition(".")[2], since)
+        for caller in callers:
+            if caller.name:
+                by_name.setdefault(caller.name, []).append((contract.model, caller))
+            else:
+                n = caller.predictions
+                names = "names" if n == 1 else "name"
+                notes.append(f"{plural(n, 'prediction')} of {contract.model} {names} no caller in {contract.caller}.")
+        if len(callers) == MAX_CALLERS:
+            notes.append(f"{contract.model} has more than {MAX_CALLERS:,} callers; those with most predictions count.")
+        if contract.raw_share < 1:
+            notes.append(
+                f"Only {contract.raw_share:.0%} of the predictions of {contract.model} are stored with callers."
+            )
+    return [_reader(name, callers) for name, callers in by_name.items()], notes
+
+
+def _reader(name: str, callers: Sequence[tuple[str, ModelCaller]]) -> Reader:
+    origins = {producer for _, caller in callers for producer in caller.producers} - {""}
+    return Reader(
+        *("caller", name, tuple(model for model, _ in callers)),
+        first=min(caller.first for _, caller in callers),
+        last=max(caller.last for _, caller in callers),
+        volume=sum(caller.predictions for _, caller in callers),
+        origin=listed(sorted(origins)) or "unknown producer",
+    )
+
+
+def own_groups(topics: Topics) -> frozenset[str]:
+    """Return the groups of the processors."""
+    return frozenset(
+        acl.name for role in get_args(KafkaRole) for acl in required_acls(role, topics) if acl.resource == "group"
+    )
+
+
+def read_groups(settings: ProcessorSettings) -> tuple[list[Reader], list[str]]:
+    """Read which other groups have committed offsets of the topics, or have their partitions assigned.
+
+    Returns:
+        The groups, and a note if none of the topics exists.
+    """
+    admin = Admin(settings.bootstrap_servers, settings.kafka)
+    existing = admin.client.list_topics(timeout=TIMEOUT_S).topics
+    partitions = [
+        (name, number) for name in settings.topics.all if name in existing for number in existing[name].partitions
+    ]
+    if not partitions:
+        prefix = f" with the prefix {settings.topics.prefix}" if settings.topics.prefix else ""
+        return [], [f"No topic of Barograph{prefix} exists, so groups are unknown: set topic_prefix, or run apply."]
+    begins = _first_offsets(admin, partitions)
+    groups = admin.result(admin.client.list_consumer_groups(request_timeout=TIMEOUT_S), "list consumer groups")
+    if groups.errors:
+        # Of a broker that does not answer, all groups would be missing.
+        raise admin.explain(groups.errors[0], "list consumer groups")
+    readers = []
+    own = own_groups(settings.topics)
+    for group in sorted(each.group_id for each in groups.valid if each.group_id not in own):
+        described = admin.client.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
+        members = admin.result(described, f"describe group {group}").members
+        assigned = {
+            (each.topic, each.partition)
+            for member in members
+            for each in (member.assignment.topic_partitions if member.assignment is not None else ())
+        }
+        committed = {
+            (each.topic, each.partition): each.offset for each in admin.committed(group, partitions) if each.offset >= 0
+        }
+        reads = sorted({topic for topic, _ in assigned & set(partitions)} | {topic for topic, _ in committed})
+        if not reads:
+            continue
+        origins = sorted({f"{member.client_id} at {member.host.lstrip('/')}" for member in members})
+        volume = sum(max(0, offset - begins.get(partition, 0)) for partition, offset in committed.items())
+        readers.append(Reader("group", group, tuple(reads), volume=volume, origin=listed(origins) or "no member now"))
+    return readers, []
+
+
+def _first_offsets(admin: Admin, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    earliest: Any = OffsetSpec.earliest  # its stub has no types
+    requested = {TopicPartition(*partition): earliest() for partition in partitions}
+    futures = admin.client.list_offsets(requested, request_timeout=TIMEOUT_S)
+    return {
+        (partition.topic, partition.partition): admin.result(future, "list the first offsets").offset
+        for partition, future in futures.items()
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from barograph.shadow.breaker import CircuitBreaker
-from barograph.shadow.budget import RequestBudget
+from barograph.shadow.request_tracker import RequestBudget
 
 
 def record(breaker: CircuitBreaker, outcomes: str, now_s: float = 0.0) -> None:

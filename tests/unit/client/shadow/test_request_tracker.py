@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from barograph.shadow.answer import CandidateResult, failed_call
 from barograph.shadow.breaker import CircuitBreaker
-from barograph.shadow.budget import RequestBudget
 from barograph.shadow.request import SETTLED, ShadowRequest
-from barograph.shadow.request_tracker import RequestTracker
+from barograph.shadow.request_tracker import RequestBudget, RequestTracker
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,5 +1,5 @@
 import pytest
-from barograph.text.code_share import MAX_CHARS, code_share
+from barograph.text.features import MAX_CHARS, code_share
 
 
 def test_code_and_prose() -> None:

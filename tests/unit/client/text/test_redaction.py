@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from barograph.text import redaction
-from barograph.text.code_share import code_share
+from barograph.text.features import code_share
 from barograph.text.redaction import KINDS, redact
 
 FOUND = {

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.publisher.pii import KEY_VARIABLE, FieldHash, PiiKeyError
 
-from barograph_server.drills.run.event_files import read_event_files
+from barograph_server.drills.run.session import read_event_files
 from tests.support.drill_events import CONTRACT, make_events, without
 
 

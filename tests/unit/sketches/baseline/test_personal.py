@@ -11,8 +11,7 @@ from barograph.contract import Field, Slice
 from barograph.publisher.pii import FieldHash, Pii
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from barograph_server.sketches.baseline.fit import fit_problems
-from barograph_server.sketches.baseline.personal import bare_values
+from barograph_server.sketches.baseline.fit import bare_values, fit_problems
 
 KEY = b"a key of sixteen bytes"
 HASHED = FieldHash(KEY, "m", "features.email")("ana@x.example")

@@ -10,8 +10,7 @@ from scipy.stats import entropy, linregress
 
 from barograph_server.sketches.loops.diversity import diversity
 from barograph_server.sketches.loops.effect import LoopEffect, estimate_effect, follow
-from barograph_server.sketches.loops.measure import RETURNS, LoopRows, measure_loop
-from barograph_server.sketches.loops.verdict import decide
+from barograph_server.sketches.loops.measure import RETURNS, LoopRows, decide, measure_loop
 from tests.reference.feedback_loops import DAY_MS, coverage, measured
 
 

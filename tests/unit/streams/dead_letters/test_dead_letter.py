@@ -21,10 +21,9 @@ from barograph_server.streams.dead_letters.dead_letter import (
     position_in_key,
     resolution_key,
 )
-from barograph_server.streams.dead_letters.message import dead_message
+from barograph_server.streams.dead_letters.message import dead_message, without_text
 from barograph_server.streams.dead_letters.reader import DeadLetterFilter
 from barograph_server.streams.dead_letters.replay import original_message
-from barograph_server.streams.dead_letters.text_removal import without_text
 from barograph_server.streams.events.arrow_message import open_table
 from barograph_server.streams.events.batch import (
     DEAD_LETTER_HEADER,

@@ -6,9 +6,8 @@ import pytest
 from barograph.contract import Contract, Slice, Text
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
-from barograph_server.streams.evaluator.active import ActiveEvaluator
+from barograph_server.streams.evaluator.active import ActiveEvaluator, HourlyBudget
 from barograph_server.streams.evaluator.answer import Answer
-from barograph_server.streams.evaluator.budget import HourlyBudget
 from barograph_server.streams.evaluator.evaluation import Evaluation
 
 

@@ -11,9 +11,9 @@ from barograph.contract import Contract, Field, LabelSpec, Text
 
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.otlp.contract_text import ContractText
-from barograph_server.streams.otlp.feedback_class import FeedbackClass
 from barograph_server.streams.otlp.model_call import ModelCall
 from barograph_server.streams.otlp.nesting import NestedCalls
+from barograph_server.streams.otlp.run import FeedbackClass
 from barograph_server.streams.registry.registry import Registry, build_registry
 from tests.support.otlp import (
     CALL,

@@ -230,7 +230,7 @@ def test_arms_are_counted_up_to_the_statement_that_fails(monkeypatch: pytest.Mon
     monkeypatch.setattr("barograph_server.warehouse.scoring.arms.uncounted_hours", lambda *_: {0, 3600, 7200})
     monkeypatch.setattr("barograph_server.warehouse.scoring.arms.count_arms", count_arms)
     monkeypatch.setattr("barograph_server.warehouse.scoring.state.has_repeated_ids", Mock())
-    chunks = "barograph_server.streams.scorer.arm_counting.statement_chunks"
+    chunks = "barograph_server.streams.scorer.model.statement_chunks"
     monkeypatch.setattr(chunks, lambda *each: [[window] for window in sorted(each[2])])
     compared = contract(label=None, arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="", margins={"latency": 0.1}))
     with pytest.raises(WarehouseBusy, match="down"):

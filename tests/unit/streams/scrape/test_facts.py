@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from barograph_server.streams.scrape.exposition import parse_exposition
-from barograph_server.streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts
+from barograph_server.streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts, quantile_bucket
 from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
-from barograph_server.streams.scrape.quantiles import quantile_bucket
 from barograph_server.streams.scrape.server_table import load_server_table
 
 

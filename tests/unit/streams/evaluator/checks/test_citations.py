@@ -23,8 +23,7 @@ from barograph_server.streams.evaluator.checks.claims import (
 )
 from barograph_server.streams.evaluator.checks.differences import DifferenceKind
 from barograph_server.streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
-from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
-from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
 from tests.reference.citations import FAULT_SHARES, HARMLESS_EDITS, run
 
 RETURNS = (

@@ -6,9 +6,8 @@ import time
 
 import pytest
 
-from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
 from barograph_server.streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, GroundingContext, measure_grounding
-from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 from barograph_server.streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, PassageIndex, divide
 
 CONTEXT = "Customers may return goods within 30 days of delivery. Opened software cannot be returned."

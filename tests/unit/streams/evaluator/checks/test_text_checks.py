@@ -9,9 +9,8 @@ import pytest
 import yaml
 from barograph.text.language import LanguageDetector
 
-from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
 from barograph_server.streams.evaluator.checks.language_match import check_language
-from barograph_server.streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
 from barograph_server.streams.evaluator.checks.refusals import START_CHARS, check_refusal
 

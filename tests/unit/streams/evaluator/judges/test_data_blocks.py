@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barograph_server.streams.evaluator.judges.data_blocks import data_message, draw_token, neutralize
-from barograph_server.streams.evaluator.judges.messages import judge_request
+from barograph_server.streams.evaluator.judges.messages import data_message, draw_token, judge_request, neutralize
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric
 from tests.reference.judge_attacks import read_attacks
 

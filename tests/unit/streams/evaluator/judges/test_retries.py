@@ -7,10 +7,9 @@ from collections.abc import Callable
 import pytest
 from barograph.prompts.content import PromptMessage
 
-from barograph_server.streams.evaluator.judges.breaker import EndpointBreaker
 from barograph_server.streams.evaluator.judges.chat import ChatRequest
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
-from barograph_server.streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
+from barograph_server.streams.evaluator.judges.retries import CallRetries, EndpointBreaker, RetryingEndpoint
 from barograph_server.streams.runtime.backoff import RetryInterrupted
 from tests.support.judge_server import Answer, JudgeServer, chat
 from tests.support.scripted_http import in_sequence, reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from barograph.contract import Window
 
-from barograph_server.streams.monitor.state.revisions import RevisionQueue
+from barograph_server.streams.monitor.state.model import RevisionQueue
 
 SERIES = ("1", "baseline")
 WINDOW = Window(3600, 300)
