@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from barograph_server.streams.prompts.changes import Author as ChangeAuthor
     from barograph_server.streams.prompts.changes import Draft
 
-SHOWN_HASH_CHARS = 12
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 """Styles of the lines of a unified diff, by their first character."""
 

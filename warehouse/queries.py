@@ -95,18 +95,6 @@ class LedgerRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ProgressRow:
-    """Event time up to which a model has been read and sealed."""
-
-    partials_partition: int
-    model: str
-    watermark: datetime
-    sealed_until: datetime
-    updated_at: datetime
-    record_seq: int
-
-
-@dataclass(frozen=True, slots=True)
 class LossRow:
     """A range of source offsets whose events are in no pane."""
 
@@ -221,16 +209,6 @@ def offset_ledger(client: Client, partials_partition: int) -> list[LedgerRow]:
         client,
         LedgerRow,
         "FROM offset_ledger FINAL WHERE partials_partition = {partials_partition:UInt16} ORDER BY source_partition",
-        {"partials_partition": partials_partition},
-    )
-
-
-def progress(client: Client, partials_partition: int) -> list[ProgressRow]:
-    """Read the progress of each model of a partials partition, by model."""
-    return rows_of(
-        client,
-        ProgressRow,
-        "FROM progress FINAL WHERE partials_partition = {partials_partition:UInt16} ORDER BY model",
         {"partials_partition": partials_partition},
     )
 

@@ -74,11 +74,6 @@ def test_state_of_a_partition_of_partials(client: Client) -> None:
             insert_rows(client, "offset_ledger", [row("offset_ledger", **values | key)])
     assert queries.offset_ledger(client, 3) == [ledger]
     assert queries.offset_ledger(client, 5) == []
-    progress = row(
-        "progress", partials_partition=3, model=ODD, watermark=NOW, sealed_until=NOW, updated_at=NOW, record_seq=1
-    )
-    insert_rows(client, "progress", [progress])
-    assert queries.progress(client, 3) == [queries.ProgressRow(3, ODD, NOW, NOW, NOW, 1)]
     values = {"partials_partition": 3, "source_partition": 1, "start_offset": 5, "end_offset": 9, "from_time": NOW}
     values |= {"to_time": NOW + HOUR, "reason": ODD, "recorded_at": NOW}
     for record_seq in (2**48 + 1, 2**48 + 1, 2**48 + 3, 2 * 2**48):
@@ -170,23 +165,6 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
     assert result == [("x", "1d", "stable", 1), ("x", "1h", "major", 2), ("y", "1h", "insufficient", 1)]
     assert read(client, "m") == []
     assert read(client, ODD, "country=DE") == []
-
-
-def test_the_first_major_window_of_each_field_and_the_timeline(client: Client) -> None:
-    end = NOW.replace(minute=0, second=0)
-    levels = {"a": ["stable", "major", "major"], "b": ["major", "stable", "major"], "c": ["minor", "minor", "minor"]}
-    key = {"model": "m", "version": "1", "slice": "all", "window": "1h", "record_seq": 1}
-    insert_rows(
-        client,
-        "drift",
-        [
-            row("drift", **key, field=field, level=level, psi=0.1 * i, window_end=end + i * HOUR)
-            for field, all_levels in levels.items()
-            for i, level in enumerate(all_levels)
-        ],
-    )
-    result = [(v.field, v.window_end) for v in status.first_major_drift(client, "m", "1h")]
-    assert result == [("b", end), ("a", end + HOUR)]
 
 
 def test_replicated_tables_are_synced() -> None:

@@ -185,22 +185,6 @@ def latest_rates(client: Client, model: str, slice_name: str = "all") -> list[Ra
     )
 
 
-def first_major_drift(client: Client, model: str, window: str, slice_name: str = "all") -> list[DriftRow]:
-    """Read the earliest `major` window of each version and field, the earliest first.
-
-    Fields that were never major are not included.
-    """
-    return rows_of(
-        client,
-        DriftRow,
-        f"FROM latest_drift {_OF_SLICE} AND window = {{window:String}} AND (version, field, window_end) IN "
-        f"(SELECT version, field, min(window_end) FROM latest_drift {_OF_SLICE} AND window = {{window:String}} "
-        "AND level = 'major' GROUP BY version, field) "
-        "AND level = 'major' ORDER BY window_end, version, field LIMIT 1 BY version, field",
-        {"model": model, "slice": slice_name, "window": window},
-    )
-
-
 # The subqueries select keys first, because reading every column of all rows would dominate the cost.
 _OF_SLICE = "WHERE model = {model:String} AND slice = {slice:String}"
 _RECENT = (
