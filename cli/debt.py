@@ -23,7 +23,7 @@ _FINDINGS = (
     TableColumn("owner", "ask", lambda owner: owner or "nobody is declared"),
     TableColumn(lambda finding: _stored(finding)[0], "on disk", is_number=True),
     TableColumn(lambda finding: _stored(finding)[1], "rows per day", is_number=True),
-    TableColumn("reason"),
+    TableColumn("message", "reason"),
     TableColumn("action", "what to do"),
 )
 

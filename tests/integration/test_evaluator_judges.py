@@ -195,7 +195,9 @@ def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
         (event["model"].removeprefix("toy."), outcome_of(event)) for event in wait_evaluations(pipeline, 3 * n)
     )
     assert outcomes["refuses", "class"] == n
-    assert {outcome for name, outcome in outcomes if name == "broken"} == {"judge-overloaded", "judge-breaker"}
+    broken = {outcome for name, outcome in outcomes if name == "broken"}
+    # On a busy machine an answer with status 503 may come after the timeout.
+    assert broken - {"judge-timeout"} == {"judge-overloaded", "judge-breaker"}
     judged = {outcome for name, outcome in outcomes if name == "slow"}
     assert {"judge-timeout"} <= judged <= {"judge-timeout", "judge-breaker", "skipped-lag"}
     pipeline.stop()

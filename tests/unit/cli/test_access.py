@@ -72,7 +72,7 @@ def test_only_the_command_and_the_guard_write_prompts_and_serving_systems_only_r
 def test_every_program_that_writes_to_kafka_has_a_user() -> None:
     """A new writer needs a user in `plan --acls`. Those that end the lists own a scratch namespace or a topic."""
     writers = {
-        *("alerts/guard/health_log", "drills/run/live_models", "drills/run/live_stream", "streams/evaluator/worker"),
+        *("alerts/guard/health_log", "drills/run/live_models", "drills/run/live", "streams/evaluator/worker"),
         *("src/barograph_server/batch/backfill/backfill", "src/barograph_server/evaluation/review/gold_labels"),
         *("streams/monitor/worker", "streams/otlp/run", "streams/otlp/topic_reader", "streams/prompts/prompt_log"),
         *("streams/recorder/recorder", "streams/sketcher/sketcher"),
