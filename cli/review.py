@@ -24,7 +24,7 @@ from barograph_server.warehouse.evaluation.reviews import (
 )
 
 MAX_LISTED = 50
-"""Disagreements that are printed; `--json` has all."""
+"""Disagreements that are printed; `--format json` has all."""
 
 
 _DISAGREEMENTS = (

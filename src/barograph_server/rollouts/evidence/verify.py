@@ -117,7 +117,7 @@ def print_verification(terminal: Terminal, verification: Verification) -> None:
     for text in verification.differences[:MAX_LISTED]:
         terminal.line(f"differs: {text}", "red")
     if len(verification.differences) > MAX_LISTED:
-        terminal.line(f"… and {len(verification.differences) - MAX_LISTED} more, which --json lists.", "red")
+        terminal.line(f"… and {len(verification.differences) - MAX_LISTED} more, which --format json lists.", "red")
     for text in verification.obstacles:
         terminal.line(f"cannot be verified: {text}", "yellow")
     if verification.is_equal:
