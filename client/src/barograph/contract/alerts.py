@@ -97,6 +97,20 @@ AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag", "d
 """Rules on the time since data last arrived, or since drills last passed."""
 
 
+LongWindow = Annotated[
+    Duration | None,
+    At("long", "windows"),
+    "The long window. Only rules on PSI read it.",
+    "the longest of `windows`",
+]
+ShortWindow = Annotated[
+    Duration | None,
+    At("short", "windows"),
+    "The short window. Other rules on windows read only this one.",
+    "the second longest of `windows`",
+]
+
+
 class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one rule; None means the default."""
 
@@ -130,18 +144,8 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
         "performance-drop: the drop of a main metric above which the rule pages.",
         "2.5 times the threshold; 2 times for performance-drop",
     ] = None
-    long_s: Annotated[
-        Duration | None,
-        At("long", "windows"),
-        "The long window. Only rules on PSI read it.",
-        "the longest of `windows`",
-    ] = None
-    short_s: Annotated[
-        Duration | None,
-        At("short", "windows"),
-        "The short window. Other rules on windows read only this one.",
-        "the second longest of `windows`",
-    ] = None
+    long_s: LongWindow = None
+    short_s: ShortWindow = None
     for_s: Annotated[
         DurationOrZero | None,
         "How long the condition must hold before the rule fires.",
@@ -171,18 +175,8 @@ class Alerts(msgspec.Struct, frozen=True, kw_only=True):
 
     GROUPS: ClassVar = {"windows": Group("The windows that rules evaluate.", "the two longest of `windows`")}
 
-    long_s: Annotated[
-        Duration | None,
-        At("long", "windows"),
-        "The long window. Only rules on PSI read it.",
-        "the longest of `windows`",
-    ] = None
-    short_s: Annotated[
-        Duration | None,
-        At("short", "windows"),
-        "The short window. Other rules on windows read only this one.",
-        "the second longest of `windows`",
-    ] = None
+    long_s: LongWindow = None
+    short_s: ShortWindow = None
     every_s: Annotated[
         Duration | None, "How often rules are evaluated.", "the shortest hop of `windows`, from 1m to 10m"
     ] = None
