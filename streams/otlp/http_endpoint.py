@@ -27,7 +27,7 @@ from barograph_server.streams.otlp.receiver import ExportResult, QueueFull, Rece
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
 from barograph_server.streams.otlp.settings import Encoding
 from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, check_size
-from barograph_server.streams.runtime.http_exchange import is_known, known_names
+from barograph_server.streams.runtime.host_names import is_known, known_names
 from barograph_server.streams.runtime.http_server import HttpServer
 
 PATH = "/v1/traces"

@@ -6,14 +6,13 @@ more than the limit. No error quotes the URL, the headers or the server's text, 
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -289,25 +288,3 @@ def _translated(error: Exception, timeout_s: float, is_expired: bool) -> HttpErr
     if isinstance(cause, ValueError):
         return HttpError(HttpFailure.NOT_SENT, "The URL or a header has characters that HTTP does not allow.", name)
     return HttpError(HttpFailure.NOT_HTTP, f"The answer is not HTTP: {name}.", name)
-
-
-def known_names(host: str, further: str) -> frozenset[str]:
-    """Return `localhost`, the name that an endpoint listens on, and further ones, separated by commas."""
-    return frozenset({"localhost", _plain(host), *map(_plain, further.split(","))} - {""})
-
-
-def is_known(host: str, names: Collection[str]) -> bool:
-    """Return whether a Host header contains an IP address or a known name."""
-    try:
-        name = _plain(urlsplit(f"//{host}").hostname or "")
-    except ValueError:
-        return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name in names
-    return True
-
-
-def _plain(name: str) -> str:
-    return name.strip().rstrip(".").lower()

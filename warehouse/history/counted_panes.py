@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
-from barograph_server.warehouse import queries
-from barograph_server.warehouse.client import Client
-
 if TYPE_CHECKING:
     from barograph_server.warehouse.client import Client
 
@@ -71,15 +67,3 @@ def newest_record_seqs(client: Client, model: str) -> dict[str, int]:
         )
         newest[table] = int(record_seq)
     return newest
-
-
-def load_applied(client: Client, model: str, baseline_id: str) -> Baseline | None:
-    """Load an applied baseline of a model by its whole id; None if it is not applied.
-
-    Raises:
-        BaselineError: this release cannot read it.
-    """
-    for row in queries.baselines(client, model):
-        if row.baseline_id == baseline_id:
-            return load_baseline(row.body.encode(), f"baseline {baseline_id} of {model}")
-    return None
