@@ -165,7 +165,10 @@ CONTENT = "true"
 
 
 class FeedbackClass:
-    """Sets the class of predictions whose contract has a `bool` label; accuracy is then the share of true labels."""
+    """Sets the class of predictions whose contract has a `bool` label, with which labels of users are compared.
+
+    Accuracy is then the share of true labels.
+    """
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
         """Start without contracts.

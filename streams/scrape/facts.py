@@ -278,7 +278,7 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 
 class QuantileBucket(NamedTuple):
-    """The bucket that holds a quantile."""
+    """The bucket that holds a quantile. Where in it the quantile lies is unknown, so both limits are given."""
 
     low: float
     """Its lower limit; 0 for the first bucket, because durations and counts are not negative."""

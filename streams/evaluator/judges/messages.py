@@ -1,4 +1,7 @@
-"""The messages that a judge receives, the form of its result, and the hash of all that decides it."""
+"""The messages that a judge receives, the form of its result, and the hash of all that decides it.
+
+Untrusted text stands in blocks: lines with a random token begin and end each of them.
+"""
 
 from __future__ import annotations
 
