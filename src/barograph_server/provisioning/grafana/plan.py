@@ -88,7 +88,6 @@ def plan_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite: 
     """Compare Grafana with the desired resources without writing.
 
     Args:
-        grafana: a connection.
         resources: the result of `build_resources`.
         overwrite: whether `apply` overwrites resources that were not applied from here.
 
