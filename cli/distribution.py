@@ -134,7 +134,7 @@ def _psi_line(psi: PsiVerdict | None) -> SafeText:
         return SafeText("No PSI: training has no values to compare with.")
     line = SafeText(f"PSI {psi.psi:.4g} [{psi.low:.4g}, {psi.high:.4g}], ")
     line.append(psi.level, LEVEL_STYLES[psi.level])
-    line.append(f"; df {psi.df}, φ {psi.phi:.3g} (of {psi.phi_window} windows), p {psi.p_value:.2g}")
+    line.append(f"; df {psi.df:g}, φ {psi.phi:.3g} (of {psi.phi_window} windows), p {psi.p_value:.2g}")
     if psi.top_bin:
         line.append(f"; largest contribution from {psi.top_bin}")
     if psi.is_seasonal:

@@ -83,7 +83,7 @@ def compute_detectability(
     rows: TrafficByField = {}
     for each in traffic:
         if each.window in windows and each.n > 0:
-            of_window = WindowTraffic(windows[each.window], each.length_s, each.n, max(1.0, each.phi))
+            of_window = WindowTraffic(windows[each.window], each.length_s, each.n, max(1.0, each.phi), each.df)
             rows.setdefault((each.field, each.slice), {})[each.window] = of_window
     by_name = {each.name: each for each in baseline.fields}
     critical = [each.name for each in contract.fields if each.critical]

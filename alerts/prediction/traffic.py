@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from barograph.contract import Contract
 
 from barograph_server.alerts.prediction.window_power import WindowTraffic
-from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi
 from barograph_server.sketches.drift.window_phi import typical_length_s
 
 
@@ -31,10 +32,11 @@ class Traffic:
         Args:
             contract: windows, and the length of panes.
         """
-        learned = {name: phi.value for name, phi in baseline.slices[ALL].phi.items()} | dict(self.phi)
+        learned = baseline.slices[ALL].phi | {name: Phi(value) for name, value in self.phi.items()}
         result = {}
         for window in contract.windows:
             length_s = typical_length_s(window, contract.pane_s, self.events_per_s)
-            phi = learned.get(window.name, 1.0)
-            result[window.name] = WindowTraffic(window, length_s, self.events_per_s * length_s, phi)
+            phi = learned.get(window.name, Phi())
+            events = self.events_per_s * length_s
+            result[window.name] = WindowTraffic(window, length_s, events, phi.value, phi.nu or math.inf)
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class WindowTraffic:
     """Events in a full window."""
     phi: float
     """Overdispersion of the field in windows of this length, at least 1."""
+    nu: float = math.inf
+    """Most degrees of freedom of T, at least 1, in steps of 1/4."""
 
     @property
     def is_sufficient(self) -> bool:
@@ -62,7 +65,7 @@ class FieldPower:
         """Return the detection by a window whose PSI exceeds the threshold of a rule with enough data."""
         minor, major = self._thresholds
 
-        def least(n_eff: float, df: int) -> float:
+        def least(n_eff: float, df: float) -> float:
             # With less data, the level is `insufficient` unless it is `major`.
             sure = float(n_star(df, minor, major)) <= n_eff
             return threshold if sure else max(threshold, level_threshold(n_eff, df, minor, major))
@@ -127,14 +130,15 @@ class FieldPower:
     def _thresholds(self) -> tuple[float, float]:
         return self._contract.thresholds.minor, self._contract.thresholds.major
 
-    def _sample(self, traffic: WindowTraffic) -> tuple[float, int]:
+    def _sample(self, traffic: WindowTraffic) -> tuple[float, float]:
         """Return n′ and the degrees of freedom of a full window without change."""
         n, phi, p = traffic.events, traffic.phi, self.before.bins
         n_eff = 1.0 / (phi / n + phi / self._rows + self._noise)
-        return n_eff, max(1, int(np.count_nonzero((p >= SHARE_FLOOR) & (n * p >= 0.5))) - 1)
+        of_bins = max(1, int(np.count_nonzero((p >= SHARE_FLOOR) & (n * p >= 0.5))) - 1)
+        return n_eff, min(of_bins, traffic.nu)
 
     def _psi(
-        self, traffic: WindowTraffic, after: FieldShares, least: Callable[[float, int], float]
+        self, traffic: WindowTraffic, after: FieldShares, least: Callable[[float, float], float]
     ) -> DetectionCurve | None:
         if not traffic.is_sufficient:
             return None

@@ -79,6 +79,7 @@ def _judge(layout: Layout, weeks: IntArray, noise: NDArray[np.float64]) -> dict[
         bins.window_bins(weeks),
         bins.starts,
         phi=bins.phi(WEEK.name),
+        nu=bins.nu(WEEK.name),
         minor=lines.minor,
         major=lines.major,
         noise=noises,

@@ -41,11 +41,22 @@ PhiFlag = Literal["ok", "rough", "shorter", "unknown"]
 
 
 class Phi(msgspec.Struct, frozen=True):
-    """Overdispersion of one field and slice at one window length."""
+    """Overdispersion of one field and slice at one window length: T is φ·χ²_ν."""
 
     value: float = 1.0
     windows: int = 0
     flag: PhiFlag = "unknown"
+    nu: float = 0.0
+    """ν, in steps of 1/4; 0: the degrees of freedom of the bins, as in baselines that were made before ν."""
+
+
+class TrainingRate(msgspec.Struct, frozen=True):
+    """How a rate of one field and slice varied between training windows of one length."""
+
+    phi: float = 1.0
+    """Overdispersion of its count, at least 1."""
+    delta: float = 0.0
+    """Lower end of the interval of the change from training that windows repeatedly reached; at least 0."""
 
 
 class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +80,9 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     n_eff values (`sketches.comparison.rebin`). 0 if the rows were counted. `null` and the tail are always counted."""
     phi: dict[str, Phi] = {}
     """By window name."""
+    rates: dict[str, dict[str, TrainingRate]] = {}
+    """By window name and kind of rate; a rate that did not vary more than chance is omitted. A window name is missing
+    if the rates were not learned."""
 
     @classmethod
     def from_columns(cls, columns: Sequence[int], singletons: int = 0) -> SliceCounts:
@@ -288,10 +302,23 @@ def load_baseline(data: bytes, name: str) -> Baseline:
 _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
 """An array of numbers over several lines. It matches nothing within a string, where JSON escapes line ends."""
 _DEFAULTS = {
-    **{"hours_of_week": "{}", "timezone": '""', "loss": "null", "noise": "0.0", "quantile_error": "0.0"},
+    **{
+        "hours_of_week": "{}",
+        "timezone": '""',
+        "loss": "null",
+        "noise": "0.0",
+        "quantile_error": "0.0",
+        "nu": "0.0",
+        "rates": "{}",
+    },
     **dict.fromkeys(NEWER_KEYS, "null"),
 }
-_ABSENT = re.compile("|".join(rf'\n *"{name}": {re.escape(value)},' for name, value in _DEFAULTS.items()).encode())
+_ABSENT = re.compile(
+    "|".join(
+        rf'\n *"{name}": {re.escape(value)},|,\n *"{name}": {re.escape(value)}(?=\n)'
+        for name, value in _DEFAULTS.items()
+    ).encode()
+)
 """Members that few baselines have, at their defaults: a file omits them."""
 
 
@@ -400,6 +427,12 @@ def _count_problems(field: FieldBaseline, counts: SliceCounts, rows: int) -> Ite
     for window, phi in counts.phi.items():
         if not (math.isfinite(phi.value) and phi.value >= 1 and phi.windows >= 0):
             yield f"φ of window {window} is {phi.value} from {phi.windows} windows; φ is at least 1"
+        if not (phi.nu == 0 or 1 <= phi.nu < 1_000_000):
+            yield f"ν of window {window} is {phi.nu}; it is at least 1, or 0 for that of the bins"
+    for window, rates in counts.rates.items():
+        for kind, rate in rates.items():
+            if not (math.isfinite(rate.phi) and rate.phi >= 1 and 0 <= rate.delta <= 1):
+                yield f"the rate of {kind} of window {window} has φ {rate.phi} and delta {rate.delta}"
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

@@ -14,18 +14,20 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from barograph_server.sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline
+from barograph_server.sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline, Phi
 from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.sketches.baseline.groups import (
     FloatArray,
     IndexArray,
     VerdictGroups,
+    as_columns,
     flatten_slices,
     trained_groups,
 )
 from barograph_server.sketches.baseline.layout import IntArray, Layout
 
 OTHER_BIN, NULL_BIN = "other", "null"
+_UNKNOWN = Phi()
 
 
 class PsiBins(VerdictGroups):
@@ -66,6 +68,14 @@ class PsiBins(VerdictGroups):
         self._columns = np.array(columns, dtype=np.int32)
         self._firsts = np.array(firsts, dtype=np.int32)
 
+    def nu(self, window: str) -> FloatArray:
+        """Return every group's ν at one window length, shape (G,); infinite if T has all degrees of freedom."""
+        return self.trained(window)[1]
+
+    def _learned(self, window: str) -> tuple[FloatArray, FloatArray]:
+        of_groups = (counts.phi.get(window, _UNKNOWN) for counts in self._counts_of_groups())
+        return as_columns(((phi.value, phi.nu or np.inf) for phi in of_groups), self.n_groups, (1.0, np.inf))
+
     @property
     def n_bins(self) -> int:
         return len(self.base_bins)
@@ -90,7 +100,7 @@ class PsiBins(VerdictGroups):
         if chosen.all():
             return self
         part = object.__new__(PsiBins)
-        part.layout, part._phi = self.layout, self._select_phi(chosen)
+        part.layout, part._trained = self.layout, self._select_trained(chosen)
         part.slice_index, part.field_index = self.slice_index[chosen], self.field_index[chosen]
         sizes, bins = self.sizes[chosen], self.of_bins(chosen)
         lengths = np.diff(self._firsts, append=len(self._columns))

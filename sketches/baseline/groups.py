@@ -6,7 +6,9 @@ group: there is nothing to compare it with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ IndexArray = NDArray[np.int32]
 """Indices of slices, fields, bins or counts: a wide model has millions of each."""
 
 
-class VerdictGroups:
+class VerdictGroups(ABC):
     """Slice, field and overdispersion of each group of one baseline.
 
     Args:
@@ -32,7 +34,7 @@ class VerdictGroups:
         self.layout = layout
         self.slice_index: IndexArray = slice_index.astype(np.int32)
         self.field_index: IndexArray = field_index.astype(np.int32)
-        self._phi: dict[str, FloatArray] = {}
+        self._trained: dict[str, tuple[FloatArray, FloatArray]] = {}
 
     @property
     def n_groups(self) -> int:
@@ -40,12 +42,25 @@ class VerdictGroups:
 
     def phi(self, window: str) -> FloatArray:
         """Return every group's overdispersion at one window length, shape (G,); 1 if it is not known."""
-        if window not in self._phi:
-            self._phi[window] = _phi(self.layout, self.slice_index, self.field_index, window)
-        return self._phi[window]
+        return self.trained(window)[0]
 
-    def _select_phi(self, chosen: NDArray[np.bool_]) -> dict[str, FloatArray]:
-        return {window: phi[chosen] for window, phi in self._phi.items()}
+    def trained(self, window: str) -> tuple[FloatArray, FloatArray]:
+        """Return what was learned of every group at one window length: φ and one more value, each (G,)."""
+        if window not in self._trained:
+            self._trained[window] = self._learned(window)
+        return self._trained[window]
+
+    @abstractmethod
+    def _learned(self, window: str) -> tuple[FloatArray, FloatArray]: ...
+
+    def _counts_of_groups(self) -> Iterator[SliceCounts]:
+        """Yield the training counts with which each group is compared."""
+        references = reference_slices(self.layout)
+        for row, column in zip(self.slice_index.tolist(), self.field_index.tolist(), strict=True):
+            yield self.layout.fields[column].slices[references[row]]
+
+    def _select_trained(self, chosen: NDArray[np.bool_]) -> dict[str, tuple[FloatArray, FloatArray]]:
+        return {window: (phi[chosen], other[chosen]) for window, (phi, other) in self._trained.items()}
 
 
 def reference_slices(layout: Layout) -> tuple[str, ...]:
@@ -77,19 +92,16 @@ def flatten_slices(counts: IntArray) -> IntArray:
     return counts.reshape(len(counts), counts.shape[1] * counts.shape[2])
 
 
-def shared_ones(n: int) -> FloatArray:
-    """Return n ones that share one element of memory; read-only."""
-    return np.broadcast_to(np.float64(1.0), n)
+def shared(value: float, n: int) -> FloatArray:
+    """Return n equal values that share one element of memory; read-only."""
+    return np.broadcast_to(np.float64(value), n)
 
 
-def _phi(layout: Layout, slice_index: IndexArray, field_index: IndexArray, window: str) -> FloatArray:
-    learned = {
-        (row, column): phi.value
-        for row, name in enumerate(reference_slices(layout))
-        for column, field in enumerate(layout.fields)
-        if name in field.slices and (phi := field.slices[name].phi.get(window)) is not None
-    }
-    if not learned:
-        return shared_ones(len(slice_index))
-    pairs = zip(slice_index.tolist(), field_index.tolist(), strict=True)
-    return np.array([learned.get(pair, 1.0) for pair in pairs], dtype=np.float64)
+def as_columns(
+    pairs: Iterable[tuple[float, float]], n: int, default: tuple[float, float]
+) -> tuple[FloatArray, FloatArray]:
+    """Return n pairs as two arrays, each (n,); they share memory if every pair is the default."""
+    table = np.fromiter(chain.from_iterable(pairs), np.float64, 2 * n).reshape(-1, 2).T
+    if (table == np.array(default)[:, None]).all():
+        return shared(default[0], n), shared(default[1], n)
+    return table[0].copy(), table[1].copy()

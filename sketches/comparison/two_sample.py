@@ -65,7 +65,7 @@ class PsiDifferences:
     """Lower end of the 95 % interval of the true PSI, at least 0."""
     high: FloatArray
     p_value: FloatArray
-    df: IntArray
+    df: FloatArray
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`."""
     reason: NDArray[np.int8]
@@ -81,6 +81,7 @@ def psi_differences(
     *,
     phi_left: ArrayLike = 1.0,
     phi_right: ArrayLike = 1.0,
+    nu: ArrayLike = np.inf,
     noise: ArrayLike = 0.0,
     minor: ArrayLike = 0.1,
     major: ArrayLike = 0.2,
@@ -94,6 +95,7 @@ def psi_differences(
         starts: first bin of each group, ascending from 0, (G,).
         phi_left: overdispersion of the left side, at least 1; a scalar, (G,) or (P, G).
         phi_right: overdispersion of the right side.
+        nu: most degrees of freedom of T, at least 1, in steps of 1/4; a scalar or (G,).
         noise: Σ 1/n_eff of counts read from sketches (`sketches.comparison.rebin.Rebinned.noise`); a scalar, (G,) or
             (P, G); 0 if all counts are exact.
         minor: thresholds of `minor`, a scalar or (G,).
@@ -121,7 +123,7 @@ def psi_differences(
     known = (m > 0.0) & (n > 0.0)
     per_left, per_right = phis[0] / np.maximum(m, 1.0), phis[1] / np.maximum(n, 1.0)
     n_h = np.where(known, 1.0 / (per_left + per_right + noises), 0.0)
-    psi, df = np.where(known, pooled.psi, 0.0), np.where(known, pooled.df, 1)
+    psi, df = np.where(known, pooled.psi, 0.0), np.where(known, np.minimum(pooled.df, nu), 1.0)
     t = n_h * psi
     safe_n_h = np.where(known, n_h, 1.0)
     ratio = psi_variance_ratio(psi, safe_n_h, pooled.variance(per_left, per_right))

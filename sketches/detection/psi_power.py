@@ -44,7 +44,7 @@ def mixed_psi(before: ArrayLike, after: ArrayLike, share: float) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def level_threshold(n_eff: float, df: int, minor: float, major: float) -> float:
+def level_threshold(n_eff: float, df: float, minor: float, major: float) -> float:
     """Return the PSI above which a verdict is `major`.
 
     Args:
@@ -56,7 +56,7 @@ def level_threshold(n_eff: float, df: int, minor: float, major: float) -> float:
     return max(major, interval_threshold(n_eff, df, minor))
 
 
-def interval_threshold(n_eff: float, df: int, threshold: float) -> float:
+def interval_threshold(n_eff: float, df: float, threshold: float) -> float:
     """Return the PSI above which the whole 95 % interval lies above a threshold.
 
     The interval is that of `sketches.drift.psi`, without its widening for drift in rare bins.
@@ -64,7 +64,7 @@ def interval_threshold(n_eff: float, df: int, threshold: float) -> float:
     return float(chndtrix(_HIGH_POINT, df, threshold * n_eff)) / n_eff
 
 
-def exceedance(psi: ArrayLike, n_eff: float, df: int, threshold: float) -> FloatArray:
+def exceedance(psi: ArrayLike, n_eff: float, df: float, threshold: float) -> FloatArray:
     """Return the probability that the observed PSI exceeds a threshold, in the shape of the true PSI.
 
     Args:
@@ -85,7 +85,7 @@ def interval_exceedance(
     events: float,
     rows: float,
     phi: float,
-    df: int,
+    df: float,
     threshold: float,
 ) -> float:
     """Return the probability that the whole 95 % interval of a window's PSI lies above a threshold.

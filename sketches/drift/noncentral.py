@@ -23,6 +23,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _CELLS = 256
+DF_STEPS = 4
+"""Degrees of freedom are multiples of 1/4, so that tables have finitely many curves."""
 _GAUSS_POINTS = 20
 _LARGE = 4.0
 """For T ≥ 4·(df + 10), 20 Gauss points give the distribution function to 10⁻¹²."""
@@ -34,7 +36,7 @@ def lambda_low(t: ArrayLike, df: ArrayLike) -> FloatArray:
 
     Args:
         t: observed values, at least 0, of any shape.
-        df: degrees of freedom, at least 1, broadcast against `t`.
+        df: degrees of freedom, at least 1, in steps of 1/4, broadcast against `t`.
 
     Returns:
         λ of the broadcast shape; 0 if T lies below the 97.5 % point of the central χ².
@@ -49,7 +51,7 @@ def lambda_high(t: ArrayLike, df: ArrayLike) -> FloatArray:
 
     Args:
         t: observed values, at least 0, of any shape.
-        df: degrees of freedom, at least 1, broadcast against `t`.
+        df: degrees of freedom, at least 1, in steps of 1/4, broadcast against `t`.
 
     Returns:
         λ of the broadcast shape, always positive.
@@ -57,19 +59,30 @@ def lambda_high(t: ArrayLike, df: ArrayLike) -> FloatArray:
     return _HIGH(t, df)
 
 
-def chi2_quantile(df: IntArray, q: float) -> FloatArray:
+def chi2_quantile(df: ArrayLike, q: float) -> FloatArray:
     """Return a quantile of the central χ²_df, in the shape of `df`; every df at least 1."""
     return by_df(df, lambda distinct: np.asarray(chdtri(distinct, 1.0 - q), dtype=np.float64))
 
 
-def by_df(df: IntArray, function: Callable[[IntArray], FloatArray]) -> FloatArray:
+def by_df(df: ArrayLike, function: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """Return `function(df)` elementwise, from one call with the distinct values, ascending; shape of `df`."""
-    if df.size == 0:
-        return np.empty(df.shape)
-    distinct = np.flatnonzero(np.bincount(df.ravel()))
+    key = df_key(df)
+    return by_key(key, lambda distinct: function(distinct / DF_STEPS))
+
+
+def by_key(key: IntArray, function: Callable[[IntArray], FloatArray]) -> FloatArray:
+    """Return `function(key)` elementwise, from one call with the distinct values, ascending; shape of `key`."""
+    if key.size == 0:
+        return np.empty(key.shape)
+    distinct = np.flatnonzero(np.bincount(key.ravel()))
     table = np.empty(int(distinct[-1]) + 1)
     table[distinct] = function(distinct)
-    return table[df]
+    return table[key]
+
+
+def df_key(df: ArrayLike) -> IntArray:
+    """Return degrees of freedom in steps of 1/`DF_STEPS`, as whole numbers."""
+    return np.rint(np.multiply(df, DF_STEPS)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,7 @@ class _Curves:
     """The curves built so far; replaced as a whole, so that readers need no lock."""
 
     slot: IntArray
-    """Index of the curve by df; -1 if it is not built yet."""
+    """Index of the curve by `df_key`; -1 if it is not built yet."""
     edge: FloatArray
     """x₀ of each curve, (n_curves,)."""
     cubics: FloatArray
@@ -95,7 +108,7 @@ class _Inverse:
         self._curves = _Curves(np.full(1, -1, np.int64), np.empty(0), np.empty((0, 4)))
 
     def __call__(self, t: ArrayLike, df: ArrayLike) -> FloatArray:
-        values, dfs = np.broadcast_arrays(np.asarray(t, np.float64), np.asarray(df, np.int64))
+        values, dfs = np.broadcast_arrays(np.asarray(t, np.float64), df_key(df))
         if values.size == 0:
             return np.empty(values.shape)
         curves = self._curves_for(dfs)
@@ -112,8 +125,8 @@ class _Inverse:
         return np.where(root <= edge, 0.0, value) if self._from_zero else np.asarray(value)
 
     def _curves_for(self, df: IntArray) -> _Curves:
-        if df.min() < 1:
-            raise ValueError(f"degrees of freedom must be at least 1, not {df.min()}")
+        if df.min() < DF_STEPS:
+            raise ValueError(f"degrees of freedom must be at least 1, not {df.min() / DF_STEPS:g}")
         curves = self._curves
         if df.max() < len(curves.slot) and curves.slot[df].min() >= 0:
             return curves
@@ -123,7 +136,7 @@ class _Inverse:
             slot[: len(curves.slot)] = curves.slot
             missing = [int(d) for d in np.unique(df) if slot[d] < 0]
             slot[missing] = len(curves.edge) + np.arange(len(missing))
-            built = [_curve(d, self._probability) for d in missing]
+            built = [_curve(d / DF_STEPS, self._probability) for d in missing]
             self._curves = _Curves(
                 slot,
                 np.concatenate([curves.edge, [edge for edge, _ in built]]),
@@ -132,7 +145,7 @@ class _Inverse:
             return self._curves
 
 
-def _curve(df: int, probability: float) -> tuple[float, FloatArray]:
+def _curve(df: float, probability: float) -> tuple[float, FloatArray]:
     """Return x₀ and the cubics of one df, shape (cells, 4)."""
     # Imported on use: it takes a third of a second, and most commands judge nothing.
     from scipy.interpolate import CubicSpline
@@ -153,7 +166,7 @@ def _curve(df: int, probability: float) -> tuple[float, FloatArray]:
     return edge, np.ascontiguousarray(cubics)
 
 
-def _invert_large(x: FloatArray, df: int, probability: float) -> FloatArray:
+def _invert_large(x: FloatArray, df: float, probability: float) -> FloatArray:
     """Return λ for large T = x², where chndtrinc is slow and Newton from the normal limit converges quickly.
 
     χ²_df(λ) = (Z + s)² + V with s = √λ and V ~ χ²_{df−1}, so that P[χ²_df(λ) ≤ T] is the mean over V of
@@ -174,7 +187,7 @@ def _invert_large(x: FloatArray, df: int, probability: float) -> FloatArray:
     return s * s
 
 
-def _chi2_gauss_points(df: int) -> tuple[FloatArray, FloatArray]:
+def _chi2_gauss_points(df: float) -> tuple[FloatArray, FloatArray]:
     """Return points and weights that integrate polynomials up to degree 39 exactly over the density of χ²_df.
 
     Source: Golub & Welsch (1969), on the recurrence of the generalised Laguerre polynomials; weights sum to

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri, chndtr, chndtrinc, ndtr, ndtri
 
-from barograph_server.sketches.drift.noncentral import by_df
+from barograph_server.sketches.drift.noncentral import DF_STEPS, by_df, by_key, df_key
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -41,22 +41,22 @@ def n_star(df: ArrayLike, minor: ArrayLike = 0.1, major: ArrayLike = 0.2) -> Flo
     if not np.all((minors >= 0.0) & (minors < majors)):
         raise ValueError("the minor threshold of a PSI must be at least 0 and below its major threshold")
     pairs, pair = np.unique(minors + 1j * majors, return_inverse=True)
-    key = np.asarray(df, np.int64) * len(pairs) + pair.reshape(minors.shape)
+    key = df_key(df) * len(pairs) + pair.reshape(minors.shape)
 
     def solve(keys: IntArray) -> FloatArray:
         thresholds = pairs[keys % len(pairs)]
         return np.array(
             [
                 _n_star(*args)
-                for args in zip((keys // len(pairs)).tolist(), thresholds.real, thresholds.imag, strict=True)
+                for args in zip((keys // len(pairs) / DF_STEPS).tolist(), thresholds.real, thresholds.imag, strict=True)
             ]
         )
 
-    return by_df(key, solve)
+    return by_key(key, solve)
 
 
 @lru_cache(maxsize=65_536)
-def _n_star(df: int, minor: float, major: float) -> float:
+def _n_star(df: float, minor: float, major: float) -> float:
     # Imported on use: it takes a third of a second, and most commands judge nothing.
     from scipy.optimize import brentq
 
@@ -69,20 +69,22 @@ def _n_star(df: int, minor: float, major: float) -> float:
     return float(brentq(excess, 0.0, upper, xtol=1e-9, rtol=1e-13))
 
 
-def visible_shift(df: IntArray, n_h: FloatArray) -> FloatArray:
+def visible_shift(df: IntArray, n_h: FloatArray, nu: FloatArray | None = None) -> FloatArray:
     """Return the smallest shift of the mean, in standard deviations, that is detected with 80 % power at α = 0.001.
 
     It holds for a normal field with df + 1 bins of equal share: an order of magnitude, not a promise about fields of
     another shape. It is interpolated from a table with a relative error of at most 10⁻⁴.
 
     Args:
-        df: degrees of freedom, at least 1, any shape.
+        df: degrees of freedom of the bins, at least 1, any shape.
         n_h: effective sample size nm/(n + m)/φ, same shape.
+        nu: degrees of freedom of T, same shape; None: those of the bins.
 
     Returns:
         The shift, same shape; infinite if even the largest shift would go undetected, as with n_h = 0.
     """
-    needed = by_df(df, lambda distinct: np.array([_curve(int(d))[0] for d in distinct]))
+    largest = by_df(df, lambda distinct: np.array([_curve(int(d))[0] for d in distinct]))
+    needed = by_df(df if nu is None else nu, _detectable) / largest
     # The tables are over √(detectable PSI ÷ largest PSI that a shift can cause), in [0, 1].
     with np.errstate(divide="ignore"):
         position = np.sqrt(needed / n_h) * _CELLS
@@ -101,7 +103,7 @@ def visible_shift(df: IntArray, n_h: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=4_096)
 def _curve(df: int) -> tuple[float, FloatArray]:
-    """Return detectable λ ÷ largest PSI of a shift, and the shifts at equal steps 0 … 1 of √(PSI ÷ that largest)."""
+    """Return the largest PSI of a shift, and the shifts at equal steps 0 … 1 of √(PSI ÷ that largest)."""
     bins = df + 1
     share = 1.0 / bins
     edges = ndtri(np.arange(bins + 1) / bins)
@@ -111,5 +113,14 @@ def _curve(df: int) -> tuple[float, FloatArray]:
     rising = int(np.argmax(psi)) + 1
     root = np.sqrt(psi[:rising] / psi[rising - 1])
     shifts = np.interp(np.linspace(0.0, 1.0, _CELLS + 1), root, _SHIFTS_SD[:rising])
-    detectable = float(chndtrinc(chdtri(df, VISIBLE_ALPHA), df, 1.0 - VISIBLE_POWER))
-    return detectable / float(psi[rising - 1]), shifts
+    return float(psi[rising - 1]), shifts
+
+
+def _detectable(df: FloatArray) -> FloatArray:
+    """Return the λ that is detected."""
+    return np.array([_detectable_lambda(each) for each in df.tolist()])
+
+
+@lru_cache(maxsize=4_096)
+def _detectable_lambda(df: float) -> float:
+    return float(chndtrinc(chdtri(df, VISIBLE_ALPHA), df, 1.0 - VISIBLE_POWER))

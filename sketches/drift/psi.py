@@ -5,16 +5,17 @@
     df = max(1, #{i : bᵢ/m ≥ 10⁻⁴ and n·pᵢ ≥ ½} − 1)
 
 with B bins, baseline counts bᵢ of sum m and window counts cᵢ of sum n. A plain ½ on bins that are always empty, or a
-floor of 10⁻¹⁰, would make sparse windows and stray values look like drift. Without drift T = n_h·PSI/φ follows χ²_df,
-where n_h = nm/(n + m) and φ is the overdispersion of the field's traffic; under drift it is nearly χ²_df(λ) with
-λ/(n_h/φ) the true PSI, which gives the interval. Shares of a baseline that were read from a sketch add the sketch's
-error: φ/n_h becomes φ/n + φ/m + 1/n_eff.
+floor of 10⁻¹⁰, would make sparse windows and stray values look like drift. Without drift T = n_h·PSI/φ follows χ²_ν,
+where n_h = nm/(n + m), φ is the overdispersion of the field's traffic, and ν ≤ df is the number of directions in which
+its windows vary (`sketches.drift.overdispersion`); under drift it is nearly χ²_ν(λ) with λ/(n_h/φ) the true PSI, which
+gives the interval. Shares of a baseline that were read from a sketch add the sketch's error: φ/n_h becomes
+φ/n + φ/m + 1/n_eff.
 
-Simulation shows p < 0.05 without drift in at most 5 % of windows (0.3 % for twenty bins at n = 50), unless bins expect
-between 0.1 and 0.5 events; then in up to 8 % for integers with a long tail, and 9 % in the worst known case (ten equal
-bins and three of 3·10⁻⁴, m = 10⁶, n = 1,000). The effect on the level is small: `major` without drift in at most 4
-windows of 10,000. The interval covers 92 to 97 % of true values, 78 to 91 % if drift leaves a bin that was larger with
-three expected events or fewer.
+For independent events, simulation shows p < 0.05 without drift in at most 5 % of windows (0.3 % for twenty bins at
+n = 50), unless bins expect between 0.1 and 0.5 events; then in up to 8 % for integers with a long tail, and 9 % in the
+worst known case (ten equal bins and three of 3·10⁻⁴, m = 10⁶, n = 1,000). The effect on the level is small: `major`
+without drift in at most 4 windows of 10,000. The interval covers 92 to 97 % of true values, 78 to 91 % if drift leaves
+a bin that was larger with three expected events or fewer.
 
 Groups (one field in one slice) are runs of bins, end to end. Results do not depend on the rest of the batch: a window
 or a group that is judged alone gives the same bits.
@@ -62,7 +63,8 @@ class PsiVerdicts:
     high: FloatArray
     p_value: FloatArray
     """p of the hypothesis of no drift; informative, the level does not depend on it."""
-    df: IntArray
+    df: FloatArray
+    """Degrees of freedom: those of the bins, at most ν."""
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`."""
     reason: NDArray[np.int8]
@@ -93,6 +95,7 @@ def psi_verdicts(
     starts: ArrayLike,
     *,
     phi: ArrayLike = 1.0,
+    nu: ArrayLike = np.inf,
     minor: ArrayLike = 0.1,
     major: ArrayLike = 0.2,
     noise: ArrayLike = 0.0,
@@ -106,6 +109,7 @@ def psi_verdicts(
         window: window counts on the same bins, (W, n_bins), or (n_bins,) for W = 1.
         starts: first bin of each group, ascending from 0, (G,); every group has a bin.
         phi: overdispersion, at least 1; a scalar, (G,) or (W, G).
+        nu: most degrees of freedom of T, at least 1, in steps of 1/4; a scalar or (G,).
         minor: thresholds of `minor`, a scalar or (G,).
         major: thresholds of `major`, a scalar or (G,).
         noise: 1/n_eff of baseline shares that were read from a sketch, a scalar or (G,); 0 for counted shares. It is
@@ -128,7 +132,7 @@ def psi_verdicts(
     known = scores.n_h > 0.0
     n_h = scores.n_h / (phis + noises * scores.n_h)
     m = reference.m / (1.0 + noises / phis * reference.m)
-    psi, df = scores.psi, scores.df
+    psi, df = scores.psi, np.minimum(scores.df, nu)
     t = n_h * psi
     low, high = psi_interval(psi, df, np.where(known, n_h, 1.0), scores.variance_ratio)
     low, high = np.where(known, low, 0.0), np.where(known, high, np.inf)
@@ -147,7 +151,7 @@ def psi_verdicts(
         reason=_reasons(level, scores.n, m, phis, needed, share),
         top_bin=scores.top_bin,
         enough=enough,
-        visible_shift=visible_shift(df, n_h),
+        visible_shift=visible_shift(scores.df, n_h, df),
     )
 
 
@@ -198,7 +202,7 @@ def window_shares(window: IntArray, p: FloatArray, starts: IntArray) -> FloatArr
 
 
 def psi_interval(
-    psi: FloatArray, df: IntArray, n_h: FloatArray, variance_ratio: FloatArray
+    psi: FloatArray, df: FloatArray, n_h: FloatArray, variance_ratio: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the non-central interval around d = max(0, PSI − df/n_h), widened by √r for drift in rare bins."""
     t = n_h * psi

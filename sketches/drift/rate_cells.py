@@ -7,19 +7,20 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts, TrainingRate
 from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.sketches.baseline.groups import (
     FloatArray,
     IndexArray,
     VerdictGroups,
+    as_columns,
     flatten_slices,
     reference_slices,
-    shared_ones,
+    shared,
     trained_groups,
 )
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
-from barograph_server.sketches.drift.rates import RATE_KINDS
+from barograph_server.sketches.drift.rates import RATE_KINDS, RateKind
 
 
 class RateCells(VerdictGroups):
@@ -35,6 +36,7 @@ class RateCells(VerdictGroups):
         kind_index: Index into `RATE_KINDS` of each group, shape (G,).
         base_k: Training rows that count, shape (G,).
         base_n: All training rows of the slice, shape (G,); at least 1.
+        counted: Training rows that were counted, shape (G,): base_k but for `unseen`.
         base_phi: Variance of base_k relative to a count of independent rows, shape (G,); 1 but for `unseen`.
     """
 
@@ -47,21 +49,31 @@ class RateCells(VerdictGroups):
             for index, kind in enumerate(RATE_KINDS):
                 if not kind.applies_to(field):
                     continue
-                k = counts.expected(kind.column)
-                if k is None:
+                k, counted = counts.expected(kind.column), counts.count(kind.column)
+                if k is None or counted is None:
                     continue
                 is_unseen = kind.column is FieldColumn.UNSEEN
                 k = min(n, k) if is_unseen else k
-                rows.extend((row, column, index, row * layout.width + tail + kind.column, k, n))
+                rows.extend((row, column, index, row * layout.width + tail + kind.column, k, n, counted))
                 phi.append(_unseen_phi(field, counts) if is_unseen else 1.0)
-        table = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+        table = np.array(rows, dtype=np.int64).reshape(-1, 7).T
         super().__init__(layout, table[0], table[1])
         base_phi = np.array(phi, dtype=np.float64)
-        self.base_phi: FloatArray = base_phi if (base_phi != 1.0).any() else shared_ones(len(base_phi))
+        self.base_phi: FloatArray = base_phi if (base_phi != 1.0).any() else shared(1.0, len(base_phi))
         self.kind_index: IndexArray = table[2].astype(np.int32)
         self._columns: IndexArray = table[3].astype(np.int32)
         self.base_k: IntArray = table[4].copy()
         self.base_n: IntArray = table[5].copy()
+        self.counted: IntArray = table[6].copy()
+
+    def training_delta(self, window: str) -> FloatArray:
+        """Return `TrainingRate.delta` of every group at one window length, shape (G,)."""
+        return self.trained(window)[1]
+
+    def _learned(self, window: str) -> tuple[FloatArray, FloatArray]:
+        kinds = [RATE_KINDS[index] for index in self.kind_index.tolist()]
+        of_groups = zip(kinds, self._counts_of_groups(), strict=True)
+        return as_columns((_trained(kind, counts, window) for kind, counts in of_groups), self.n_groups, (1.0, 0.0))
 
     def k(self, counts: IntArray) -> IntArray:
         """Return the events that count, shape (W, G), of counts of shape (W, n_slices, width)."""
@@ -78,11 +90,24 @@ class RateCells(VerdictGroups):
         if chosen.all():
             return self
         part = object.__new__(RateCells)
-        part.layout, part._phi = self.layout, self._select_phi(chosen)
+        part.layout, part._trained = self.layout, self._select_trained(chosen)
         part.slice_index, part.field_index = self.slice_index[chosen], self.field_index[chosen]
         part.kind_index, part._columns = self.kind_index[chosen], self._columns[chosen]
         part.base_k, part.base_n, part.base_phi = self.base_k[chosen], self.base_n[chosen], self.base_phi[chosen]
+        part.counted = self.counted[chosen]
         return part
+
+
+def _trained(kind: RateKind, counts: SliceCounts, window: str) -> tuple[float, float]:
+    """Return φ and `TrainingRate.delta` of a rate; φ is that of the field if its own was not learned."""
+    learned = counts.rates.get(window)
+    if learned is None or not kind.varies_in_training:
+        return counts.phi.get(window, _UNKNOWN).value, 0.0
+    rate = learned.get(kind.name, _STEADY)
+    return rate.phi, rate.delta
+
+
+_UNKNOWN, _STEADY = Phi(), TrainingRate()
 
 
 def _unseen_phi(field: FieldBaseline, counts: SliceCounts) -> float:

@@ -47,6 +47,11 @@ class RateKind:
     thresholds: Literal["rate_thresholds"] = "rate_thresholds"
     """Member of the contract that holds its minor and major threshold."""
 
+    @property
+    def varies_in_training(self) -> bool:
+        """Whether its φ is learned from windows of training: values beyond a limit are not counted by window there."""
+        return self.limit is None
+
     def is_counted_in(self, field: FieldBaseline) -> bool:
         """Whether the count of a field of this type is that of the rate."""
         return self.field_kind in (None, field.kind)
@@ -143,6 +148,7 @@ def rate_verdicts(
     *,
     phi: ArrayLike = 1.0,
     base_phi: ArrayLike = 1.0,
+    training_delta: ArrayLike = 0.0,
     minor: ArrayLike = 0.01,
     major: ArrayLike = 0.05,
     completeness: ArrayLike = 1.0,
@@ -151,7 +157,7 @@ def rate_verdicts(
 
     [l, u] is the interval of δ. With enough data (Wilson's upper end of 0 of n/φ is under the minor threshold): `major`
     if δ > major and l > minor, `minor` if δ > minor and l > 0, else `stable`. Without enough data: `major` if
-    l > major, else `insufficient`.
+    l > major, else `insufficient`. `major` also needs l > training_delta: more than windows of training had repeatedly.
 
     Args:
         k: the window's events that count, 0 ≤ k ≤ n.
@@ -159,6 +165,7 @@ def rate_verdicts(
         base_k: training rows that count; for `unseen` the expected number (`sketches.drift.rate_cells.RateCells`).
         phi: overdispersion of field, slice and window length, at least 1.
         base_phi: of the baseline's counts, at least 1.
+        training_delta: l that windows of training repeatedly reached (`TrainingRate.delta`).
         minor: threshold of `minor`, a change as a share (0.01 is one point).
         major: threshold of `major`, above `minor`.
         completeness: share of the window's events that was not lost; it affects only the reason.
@@ -166,8 +173,8 @@ def rate_verdicts(
     Raises:
         ValueError: if a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
     """
-    arrays = (np.asarray(a, np.float64) for a in (k, n, base_k, base_n, phi, base_phi, minor, major))
-    hits, rows, base_hits, base_rows, phis, base_phis, minors, majors = np.broadcast_arrays(*arrays)
+    arrays = (np.asarray(a, np.float64) for a in (k, n, base_k, base_n, phi, base_phi, training_delta, minor, major))
+    hits, rows, base_hits, base_rows, phis, base_phis, usual, minors, majors = np.broadcast_arrays(*arrays)
     for what, part, whole in (("window", hits, rows), ("baseline", base_hits, base_rows)):
         if not np.all((part >= 0.0) & (part <= whole)):
             raise ValueError(f"a {what} count exceeds its rows or is negative: 0 ≤ k ≤ n must hold")
@@ -188,8 +195,9 @@ def rate_verdicts(
     level = np.full(delta.shape, Level.insufficient, np.int8)
     level[enough] = Level.stable
     level[enough & (delta > minors) & (low > 0.0)] = Level.minor
-    level[enough & (delta > majors) & (low > minors)] = Level.major
-    level[known & ~enough & (low > majors)] = Level.major
+    unusual = low > usual
+    level[enough & (delta > majors) & (low > minors) & unusual] = Level.major
+    level[known & ~enough & (low > majors) & unusual] = Level.major
     reason = np.full(delta.shape, InsufficientReason.too_few_events, np.int8)
     reason[rows > needed] = InsufficientReason.correlated_events
     reason[n_phi / np.maximum(completeness, 1e-9) > needed] = InsufficientReason.lost_events

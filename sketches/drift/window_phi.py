@@ -1,18 +1,37 @@
-"""Overdispersion φ of all groups of a baseline, learned from its windows of one length."""
+"""What windows of training tell of later windows: overdispersion of all groups of a baseline, and of its rates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from barograph.contract import Window
 
+from barograph_server.sketches.baseline.baseline import FieldBaseline, Phi, TrainingRate
 from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.groups import FloatArray, VerdictGroups, reference_slices
 from barograph_server.sketches.baseline.layout import IntArray
-from barograph_server.sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
+from barograph_server.sketches.drift.overdispersion import (
+    ROUGH_WINDOWS,
+    SPARSE_EVENTS,
+    Overdispersion,
+    learn_phi,
+    sparse_inflation,
+)
 from barograph_server.sketches.drift.psi import psi_values
+from barograph_server.sketches.drift.rate_cells import RateCells
+from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, newcombe
 from barograph_server.sketches.drift.season import HourArray, Season
+
+SPARSE_HITS = 10
+"""With fewer expected hits in a window, T of a rate is no χ²."""
+REPEATED = 3
+"""A change that fewer windows of training had is an incident of its own, not how the rate varies."""
+USUAL_SHARE = 0.01
+"""Nor is one that a smaller share of them had."""
 
 
 def typical_length_s(window: Window, pane_s: int, rate: float) -> int:
@@ -30,28 +49,133 @@ def typical_length_s(window: Window, pane_s: int, rate: float) -> int:
     return min(window.length_s, math.ceil(window.last / rate / pane_s) * pane_s)
 
 
-def learn_window_phi(
+@dataclass(frozen=True, slots=True)
+class TrainingLength:
+    """Known-good windows of one length."""
+
+    name: str
+    """Of the contract's window."""
+    counts: Iterable[IntArray]
+    """Counts on the layout of the baseline in chunks, each (W, n_slices, width)."""
+    hours: Iterable[tuple[IntArray, HourArray]] = ()
+    """With a season, counts of the same windows by hour and bin of its groups, (W, K, nb), and the hours of the week,
+    (W, K)."""
+
+
+def learn_variation(
+    bins: PsiBins, season: Season | None, lengths: Iterable[TrainingLength]
+) -> tuple[FieldBaseline, ...]:
+    """Return the fields of a baseline with what its windows tell: φ and ν of the bins, and `TrainingRate` of rates.
+
+    Each window is compared with the other rows of the baseline. Compared with rows that include its own, n of m, a
+    window would be too similar: T is (m − n)/(m + n) of the T of a later window.
+
+    Args:
+        bins: of the baseline, on which live windows are compared.
+        season: its groups with a season: each of their windows is compared with the counts of its hours of the week,
+            excluding its own rows. None without a season.
+        lengths: ascending: longer windows of which there are few take what was learned of the next shorter ones.
+    """
+    layout = bins.layout
+    rates = RateCells(layout)
+    rates = rates.select(np.array([RATE_KINDS[i].varies_in_training for i in rates.kind_index.tolist()], np.bool_))
+    phi: dict[tuple[str, int], dict[str, Phi]] = {}
+    varied: dict[tuple[str, int], dict[str, dict[str, TrainingRate]]] = {}
+    shorter: tuple[Overdispersion | None, _Rates | None] = None, None
+    for length in lengths:
+        scores, rate_scores = [], []
+        for counts in length.counts:
+            scores.append(psi_values(bins.base_bins, bins.window_bins(counts), bins.starts))
+            rate_scores.append((rates.k(counts), rates.n(counts)))
+        shorter = (
+            _learn_bins(bins, scores, season, length.hours, shorter[0]),
+            _learn_rates(rates, rate_scores, shorter[1]),
+        )
+        for group, field, slice_name in _groups(bins):
+            phi.setdefault((slice_name, field), {})[length.name] = shorter[0].of(group)
+        for group, field, slice_name in _groups(rates):
+            of_length = varied.setdefault((slice_name, field), {}).setdefault(length.name, {})
+            rate = shorter[1].of(group)
+            if rate != TrainingRate():
+                of_length[RATE_KIND_NAMES[rates.kind_index[group]]] = rate
+    return tuple(
+        msgspec.structs.replace(
+            field,
+            slices={
+                name: msgspec.structs.replace(counts, phi=phi.get((name, i), {}), rates=varied.get((name, i), {}))
+                for name, counts in field.slices.items()
+            },
+        )
+        for i, field in enumerate(layout.fields)
+    )
+
+
+def _groups(groups: VerdictGroups) -> Iterator[tuple[int, int, str]]:
+    """Yield the groups of slices that training has, with their field and the slice's name."""
+    slices, references = groups.layout.slices, reference_slices(groups.layout)
+    pairs = zip(groups.slice_index.tolist(), groups.field_index.tolist(), strict=True)
+    return ((group, field, slices[row]) for group, (row, field) in enumerate(pairs) if references[row] == slices[row])
+
+
+def _learn_bins(
     bins: PsiBins,
-    windows: Iterable[IntArray],
+    scores: Sequence[tuple[FloatArray, IntArray, FloatArray, IntArray]],
     season: Season | None,
     hours: Iterable[tuple[IntArray, HourArray]],
     shorter: Overdispersion | None,
 ) -> Overdispersion:
-    """Compare each window with the whole baseline on the bins of live windows, and learn φ of the length.
-
-    Args:
-        windows: counts of the windows on its layout in chunks, each (W, n_slices, width).
-        season: the groups with a season: each of their windows is compared with the counts of its hours of the week,
-            excluding its own rows. None without a season.
-        hours: for them, counts of the same windows by hour and bin, (W, K, nb), and the hours of the week, (W, K).
-        shorter: φ of the next shorter length; None for the shortest.
-    """
-    scores = [psi_values(bins.base_bins, bins.window_bins(counts), bins.starts) for counts in windows]
     nothing = np.zeros((0, bins.n_groups))
     t, df, n = (np.concatenate([nothing, *(score[i] for score in scores)]) for i in (2, 1, 3))
+    t, n = _left_out(t, n, np.add.reduceat(bins.base_bins, bins.starts) if bins.n_groups else nothing[0])
     if season is not None and len(season.groups):
         hourly = [season.values_left_out(*chunk) for chunk in hours]
         nothing = np.zeros((0, len(season.groups)))
         t[:, season.groups] = np.concatenate([nothing, *(values[2] for values in hourly)])
         df[:, season.groups] = np.concatenate([nothing, *(values[1] for values in hourly)])
-    return learn_phi(t / sparse_inflation(bins, n), df.astype(np.int64), n, shorter)
+    inflation = sparse_inflation(bins.base_bins, bins.starts, n, SPARSE_EVENTS)
+    return learn_phi(t / inflation, df.astype(np.int64), n, shorter)
+
+
+def _left_out(t: FloatArray, n: FloatArray, m: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return T and n of windows as if their own rows were not in the baseline; n = 0 if it has no others.
+
+    Args:
+        t: T with all rows, (W, G).
+        n: rows of the windows, (W, G).
+        m: rows of the baseline, (G,).
+    """
+    others = np.where(n < m, n, 0.0)
+    return t * ((m + others) / (m - others)), others
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """What was learned of G rates."""
+
+    phi: Overdispersion
+    delta: FloatArray
+
+    def of(self, group: int) -> TrainingRate:
+        return TrainingRate(float(self.phi.value[group]), float(self.delta[group]))
+
+
+def _learn_rates(cells: RateCells, scores: Sequence[tuple[IntArray, IntArray]], shorter: _Rates | None) -> _Rates:
+    """Learn φ of rates from the PSI of two bins, and what change windows of training repeatedly had."""
+    nothing = np.zeros((0, cells.n_groups), np.int64)
+    k, n = (np.concatenate([nothing, *(score[i] for score in scores)]) for i in (0, 1))
+    base = np.stack([cells.counted, cells.base_n - cells.counted], axis=-1).reshape(-1)
+    if not len(base):
+        return _Rates(learn_phi(nothing, nothing, nothing), np.zeros(0))
+    starts = 2 * np.arange(cells.n_groups)
+    _, df, t, _ = psi_values(base, np.stack([k, n - k], axis=-1).reshape(len(k), -1), starts)
+    t, others = _left_out(t, n, cells.base_n.astype(np.float64))
+    inflation = sparse_inflation(base, starts, others, SPARSE_HITS * cells.base_n / np.maximum(cells.counted, 1))
+    phi = learn_phi(t / inflation, df, others, None if shorter is None else shorter.phi)
+    _, low, _ = newcombe(k / phi.value, n / phi.value, cells.counted, cells.base_n)
+    highest = -np.sort(-np.where(others > 0, low, -1.0), axis=0)
+    repeated = np.maximum(REPEATED - 1, (USUAL_SHARE * phi.windows).astype(np.int64))
+    delta = np.zeros(cells.n_groups) if shorter is None else shorter.delta
+    known = np.flatnonzero(phi.windows >= ROUGH_WINDOWS)
+    delta = delta.copy()
+    delta[known] = np.maximum(highest[repeated[known], known], 0.0)
+    return _Rates(phi, delta)

@@ -26,6 +26,8 @@ class FieldTraffic:
     """Median length of a window, in seconds: that of windows of the last events varies."""
     phi: float
     """Overdispersion in the newest window."""
+    df: float
+    """Degrees of freedom of T in the newest window."""
     windows: int
     """Number of windows that were read."""
 
@@ -50,6 +52,7 @@ def field_traffic(client: Client, model: str, days: int = TRAFFIC_DAYS) -> list[
     rows = (
         "SELECT version, baseline_id, slice, field, window, "
         "quantileExact(0.5)(toFloat64(verdicts.n)) AS n, argMax(verdicts.phi, window_end) AS phi, "
+        "argMax(verdicts.df, window_end) AS df, "
         "quantileExact(0.5)(toFloat64(window_end - window_start)) AS length_s, count() AS windows "
         f"FROM latest_drift AS verdicts WHERE {recent} AND (version, baseline_id) IN ({newest}) "
         "AND reason NOT IN ('partly recorded', 'baseline change') GROUP BY version, baseline_id, slice, field, window"

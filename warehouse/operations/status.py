@@ -86,7 +86,7 @@ class DriftRow:
     psi_low: float
     psi_high: float
     p_value: float
-    df: int
+    df: float
     phi: float
     level: str
     reason: str

@@ -125,7 +125,8 @@ def rate(
 ) -> Signal:
     """Return the signal of the increase of a rate over training, the maximum over versions and kinds.
 
-    It exceeds the threshold only if its whole interval does, and p is below `RATE_P`.
+    It exceeds the threshold only if its whole interval does, and lies above what windows of training repeatedly had,
+    and p is below `RATE_P`.
 
     Args:
         kinds: `null`, `invalid`, `below`, `above`, `unseen`.
@@ -135,7 +136,7 @@ def rate(
     """
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
-        is_sure = f"delta_low > {float(threshold)!r} AND p_value < {RATE_P!r}"
+        is_sure = f"delta_low > greatest({float(threshold)!r}, training_delta) AND p_value < {RATE_P!r}"
         state = f"multiIf(n = 0, {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
         # The maximum over kinds counts, as over versions, so each kind is treated as a version.
         return (

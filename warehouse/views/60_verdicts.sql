@@ -24,7 +24,7 @@ COMMENT 'Drift verdicts on the distribution of each field per window: the latest
 CREATE OR REPLACE VIEW latest_rates
 (
     model, version, baseline_id, slice, field, kind, window, window_start, window_end, n, k, rate, baseline_rate, delta,
-    delta_low, delta_high, p_value, phi, level, reason, threshold_minor, threshold_major, completeness, judged_at,
+    delta_low, delta_high, p_value, phi, training_delta, level, reason, threshold_minor, threshold_major, completeness, judged_at,
     revisions UInt64 COMMENT 'Number of verdicts on the window; more than one if late events arrived',
     record_seq
 )

@@ -211,6 +211,7 @@ class _Comparison:
             [0],
             phi_left=phis[0][:, None],
             phi_right=phis[1][:, None],
+            nu=min(side.nu(field, self.window.name) for side in self.sides),
             noise=np.where(readable, noise, 0.0)[:, None],
             minor=thresholds.minor,
             major=thresholds.major,

@@ -214,7 +214,7 @@ class _WindowBatch:
             return {}
         thresholds = self.series.contract.thresholds
         # Computed for all groups, so that the groups chosen from them do not compute it again.
-        all_bins.phi(self.window.name)
+        all_bins.trained(self.window.name)
         chosen = slices[all_bins.slice_index]
         bins = all_bins.select(chosen)
         if not bins.n_groups:
@@ -231,6 +231,7 @@ class _WindowBatch:
             window_bins,
             bins.starts,
             phi=phi,
+            nu=bins.nu(self.window.name),
             minor=thresholds.minor,
             major=thresholds.major,
             noise=bins.noise,
@@ -262,7 +263,7 @@ class _WindowBatch:
             "js": js[where],
             "p_value": verdicts.p_value[where],
             "q_value": q[where],
-            "df": verdicts.df[where].astype(np.int32),
+            "df": verdicts.df[where].astype(np.float64),
             "phi": phi[g],
             "season": self.seasons(expected is not None, np.flatnonzero(chosen)[g]),
             **self.levels(verdicts.level[where], verdicts.reason[where], w),
@@ -284,7 +285,7 @@ class _WindowBatch:
         """
         all_cells = self.series.compiled.rates
         # Computed for all groups, so that the groups chosen from them do not compute it again.
-        all_cells.phi(self.window.name)
+        all_cells.trained(self.window.name)
         cells = all_cells.select(slices[all_cells.slice_index])
         if not cells.n_groups:
             return {}
@@ -294,11 +295,13 @@ class _WindowBatch:
         where = np.nonzero(chosen)
         kinds = dictionary_column(cells.kind_index[where[1]], _KINDS)
         names = self.field_names(cells.field_index[where[1]])
-        phi = cells.phi(self.window.name)
+        trained = cells.trained(self.window.name)
         base = (cells.base_k, cells.base_n, cells.base_phi)
         thresholds = [kind.thresholds_of(self.series.contract) for kind in RATE_KINDS]
         minor, major = np.array([(limits.minor, limits.major) for limits in thresholds]).T[:, cells.kind_index]
-        return self._rate_columns(where, cells.slice_index, names, kinds, k[where], n[where], base, phi, (minor, major))
+        return self._rate_columns(
+            where, cells.slice_index, names, kinds, k[where], n[where], base, trained, (minor, major)
+        )
 
     def error_rates(self) -> Columns:
         """Return rows of failed predictions, compared with none: training has no requests that fail."""
@@ -312,7 +315,9 @@ class _WindowBatch:
         one = np.ones(layout.n_slices)
         thresholds = self.series.contract.rate_thresholds
         limits = one * thresholds.minor, one * thresholds.major
-        return self._rate_columns(where, slice_index, names, kinds, k[where], n[where], (zeros, rows, one), one, limits)
+        return self._rate_columns(
+            where, slice_index, names, kinds, k[where], n[where], (zeros, rows, one), (one, 0.0 * one), limits
+        )
 
     def _rate_columns(
         self,
@@ -323,7 +328,7 @@ class _WindowBatch:
         k: IntArray,
         n: IntArray,
         base: tuple[IntArray, IntArray, NDArray[np.float64]],
-        phi: NDArray[np.float64],
+        trained: tuple[NDArray[np.float64], NDArray[np.float64]],
         thresholds: tuple[NDArray[np.float64], NDArray[np.float64]],
     ) -> Columns:
         """Return rows of `rates`.
@@ -336,19 +341,21 @@ class _WindowBatch:
             k: counted events of each row, shape (r,).
             n: all events of each row, shape (r,).
             base: per group the counted training rows, all training rows and their overdispersion, each (G,).
-            phi: overdispersion of each group's windows, shape (G,).
+            trained: overdispersion of each group's windows, and `TrainingRate.delta`, each (G,).
             thresholds: minor and major threshold of each group, each (G,).
         """
         g = where[1]
         minor, major = (values[g] for values in thresholds)
+        phi, training_delta = (values[g] for values in trained)
         base_k, base_n, base_phi = (values[g] for values in base)
         verdicts = rate_verdicts(
             k,
             n,
             base_k,
             base_n,
-            phi=phi[g],
+            phi=phi,
             base_phi=base_phi,
+            training_delta=training_delta,
             minor=minor,
             major=major,
             completeness=self.completeness[where[0]],
@@ -364,7 +371,8 @@ class _WindowBatch:
             "delta_low": verdicts.low,
             "delta_high": verdicts.high,
             "p_value": verdicts.p_value,
-            "phi": phi[g],
+            "phi": phi,
+            "training_delta": training_delta,
             **self.levels(verdicts.level, verdicts.reason, where[0]),
             "threshold_minor": minor,
             "threshold_major": major,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from barograph_server.sketches.baseline.baseline import Phi
 from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray
@@ -73,9 +74,13 @@ class SideCounts:
         for part in self._members_of(field):
             events = part.cells.sum(axis=1)
             n += events
-            total += events * _phi(part.member, part.field_index, window)
+            total += events * _phi(part.member, part.field_index, window).value
         phi: FloatArray = np.maximum(1.0, total / np.maximum(n, 1.0))
         return phi
+
+    def nu(self, field: AlignedField, window: str) -> float:
+        """Return the least ν of the members in windows of a length; infinite if T has all degrees of freedom."""
+        return min(_phi(part.member, part.field_index, window).nu or np.inf for part in self._members_of(field))
 
     def binned(self, field: AlignedField) -> tuple[IntArray, FloatArray]:
         """Count the field on the shared bins.
@@ -133,8 +138,7 @@ class SideCounts:
         return parts
 
 
-def _phi(member: SeriesSlice, field_index: int, window: str) -> float:
+def _phi(member: SeriesSlice, field_index: int, window: str) -> Phi:
     trained_slice = reference_slices(member.layout)[member.slice_index]
     counts = member.layout.fields[field_index].slices.get(trained_slice)
-    phi = None if counts is None else counts.phi.get(window)
-    return 1.0 if phi is None else phi.value
+    return Phi() if counts is None else counts.phi.get(window, Phi())

@@ -20,16 +20,14 @@ from barograph_server.sketches.baseline.baseline import (
     QUANTILE_RANKS,
     Baseline,
     FieldBaseline,
-    Phi,
     SliceCounts,
 )
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
-from barograph_server.sketches.drift.overdispersion import Overdispersion
 from barograph_server.sketches.drift.psi import psi_values
 from barograph_server.sketches.drift.season import Season
-from barograph_server.sketches.drift.window_phi import learn_window_phi, typical_length_s
+from barograph_server.sketches.drift.window_phi import TrainingLength, learn_variation, typical_length_s
 from barograph_server.sketches.sketch.categorical import FrequentValue, UnseenCategories
 from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -266,25 +264,16 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
     if not bins.n_groups:
         return baseline
     season = Season(bins) if baseline.timezone else None
-    learned: dict[tuple[int, int], dict[str, Phi]] = {}
-    shorter: Overdispersion | None = None
     lengths_s = {window.name: typical_length_s(window, contract.pane_s, rate) for window in contract.windows}
-    for window_name, length_s in sorted(lengths_s.items(), key=lambda each: each[1]):
-        hours = range_.hours(baseline.fields, season, length_s, unit_s) if season is not None else ()
-        shorter = learn_window_phi(bins, range_.windows(length_s), season, hours, shorter)
-        for group, pair in enumerate(zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)):
-            learned.setdefault(pair, {})[window_name] = shorter.of(group)
-    fields = tuple(
-        msgspec.structs.replace(
-            field,
-            slices={
-                name: msgspec.structs.replace(counts, phi=learned.get((layout.slices.index(name), index), {}))
-                for name, counts in field.slices.items()
-            },
+    lengths = (
+        TrainingLength(
+            name,
+            range_.windows(length_s),
+            () if season is None else range_.hours(baseline.fields, season, length_s, unit_s),
         )
-        for index, field in enumerate(baseline.fields)
+        for name, length_s in sorted(lengths_s.items(), key=lambda each: each[1])
     )
-    return msgspec.structs.replace(baseline, fields=fields)
+    return msgspec.structs.replace(baseline, fields=learn_variation(bins, season, lengths))
 
 
 # ---------------------------------------------------------------------------------------------------- new bins

@@ -95,7 +95,7 @@ def _phi(field: FieldBaseline, slice_name: str, window: str) -> Phi:
 
 def _rough(phi: Phi, previous: Phi) -> Phi:
     if previous.value > phi.value:
-        return msgspec.structs.replace(phi, value=previous.value, flag="rough")
+        return msgspec.structs.replace(phi, value=previous.value, nu=previous.nu, flag="rough")
     return msgspec.structs.replace(phi, flag="rough") if phi.flag == "ok" else phi
 
 

@@ -52,10 +52,14 @@ def _insufficient_field_warnings(baseline: Baseline, contract: Contract) -> list
         return []
     rows = np.add.reduceat(bins.base_bins, bins.starts)
     counted = bins.base_bins >= SHARE_FLOOR * np.repeat(rows, bins.sizes)
-    df = np.maximum(1, np.add.reduceat(counted, bins.starts, dtype=np.int64) - 1)
-    needed = n_star(df, contract.thresholds.minor, contract.thresholds.major)
-    phi = np.min([bins.phi(name) for name in {window.name for window in contract.windows}], axis=0)
+    of_bins = np.maximum(1, np.add.reduceat(counted, bins.starts, dtype=np.int64) - 1)
+    windows = sorted({window.name for window in contract.windows})
+    nu = np.stack([np.minimum(of_bins, bins.nu(name)) for name in windows])
+    phi = np.stack([bins.phi(name) for name in windows])
     # 1/n_h = φ/n + φ/m + noise stays above φ/m + noise.
+    needed = n_star(nu, contract.thresholds.minor, contract.thresholds.major)
+    best = np.argmin(needed * (phi / rows + bins.noise), axis=0), np.arange(bins.n_groups)
+    needed, phi = needed[best], phi[best]
     insufficient = np.flatnonzero((bins.slice_index == 0) & (rows / (phi + bins.noise * rows) <= needed))
     if not insufficient.size:
         return []

@@ -69,7 +69,7 @@ class PsiVerdict:
     low: float
     high: float
     level: str
-    df: int
+    df: float
     p_value: float
     phi: float
     phi_window: str
@@ -354,6 +354,7 @@ def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
         bins.window_bins(counts),
         bins.starts,
         phi=phi,
+        nu=bins.nu(window.name),
         minor=contract.thresholds.minor,
         major=contract.thresholds.major,
         noise=bins.noise,
@@ -365,7 +366,7 @@ def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
         low=float(verdicts.low[0, group]),
         high=float(verdicts.high[0, group]),
         level=LEVEL_NAMES[int(verdicts.level[0, group])],
-        df=int(verdicts.df[0, group]),
+        df=float(verdicts.df[0, group]),
         p_value=float(verdicts.p_value[0, group]),
         phi=float(phi[group]),
         phi_window=window.name,

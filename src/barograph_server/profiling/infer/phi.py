@@ -16,13 +16,12 @@ from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.hours import TrainingHours
 from barograph_server.profiling.infer.slices import SliceDimension
 from barograph_server.profiling.infer.summarise import CellArray, FieldSummary
-from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.cells import count_cells
-from barograph_server.sketches.baseline.layout import IntArray, Layout
-from barograph_server.sketches.drift.overdispersion import Overdispersion
+from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
 from barograph_server.sketches.drift.season import Season
-from barograph_server.sketches.drift.window_phi import learn_window_phi
+from barograph_server.sketches.drift.window_phi import TrainingLength, learn_variation
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 22
@@ -87,18 +86,15 @@ class TrainingWindows:
         if bins.n_groups == 0:
             return field
         season = Season(bins) if self.hours is not None else None
-        shorter: Overdispersion | None = None
-        learned: dict[str, dict[str, Phi]] = {layout.slices[row]: {} for row in bins.slice_index}
-        for name, bounds in self._bounds.items():
-            windows = self._count_windows(layout, cells, bounds)
-            hours = self.hours.windows(field, cells, bounds) if self.hours is not None else ()
-            shorter = learn_window_phi(bins, windows, season, hours, shorter)
-            for group, row in enumerate(bins.slice_index.tolist()):
-                learned[layout.slices[row]][name] = shorter.of(group)
-        slices = {
-            each: msgspec.structs.replace(counts, phi=learned.get(each, {})) for each, counts in field.slices.items()
-        }
-        return msgspec.structs.replace(field, slices=slices)
+        lengths = (
+            TrainingLength(
+                name,
+                self._count_windows(layout, cells, bounds),
+                () if self.hours is None else self.hours.windows(field, cells, bounds),
+            )
+            for name, bounds in self._bounds.items()
+        )
+        return learn_variation(bins, season, lengths)[0]
 
     def _count_windows(self, layout: Layout, cells: CellArray, bounds: IntArray) -> Iterator[IntArray]:
         """Count windows on the layout in chunks: arrays of shape (W, n_slices, width)."""
@@ -116,12 +112,13 @@ class TrainingWindows:
             cell = cells[rows].astype(np.int32)
             # One more cell than PSI uses, for invalid values.
             result = count_cells(cell, n_codes, window, end - first)
-            counts[:, 0, columns] = result
+            counts[:, 0, columns], counts[:, 0, EVENTS] = result, result.sum(axis=-1)
             for row, (n_values, codes) in zip(layout.dimension_starts, self._dimensions, strict=True):
                 group = window * n_values + codes[rows]
                 result = count_cells(cell, n_codes, group, (end - first) * n_values)
                 result = result.reshape(end - first, n_values, -1)
                 counts[:, row : row + n_values, columns] = result
+                counts[:, row : row + n_values, EVENTS] = result.sum(axis=-1)
             yield counts
             first = end
 
