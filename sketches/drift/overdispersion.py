@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from barograph_server.sketches.baseline.baseline import Phi, PhiFlag
+from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.drift.noncentral import DF_STEPS, chi2_quantile
 from barograph_server.sketches.drift.psi import psi_values
 
@@ -135,30 +136,22 @@ def _learn_nu(t: FloatArray, df: IntArray, used: NDArray[np.bool_]) -> FloatArra
     return nu
 
 
-def sparse_inflation(base_bins: IntArray, starts: IntArray, n: FloatArray, enough: ArrayLike) -> FloatArray:
+def sparse_inflation(bins: PsiBins, n: FloatArray) -> FloatArray:
     """Return the factor by which T is too large only because windows hold few events, shape (G,), at least 1.
 
     With n·p under ½ in most bins, no degree of freedom is left and T jumps; as φ that would be a finding in every
     low-traffic field (independent events on ten equal bins: 2.4 at n = 1, 4.5 at n = 5, 0.9 at n = 50; on a Zipf field
     9.3 at n = 5, 1.4 at n = 50). So the same estimate from windows of the same sizes, drawn from the baseline, is
-    divided out if it is above 1.
-
-    Args:
-        base_bins: training counts, (n_bins,).
-        starts: first bin of each group, (G,).
-        n: events of each window, (W, G).
-        enough: median events of the windows from which the factor is 1 by definition, a scalar or (G,).
+    divided out if it is above 1. From `SPARSE_EVENTS` events on the factor is 1 by definition.
     """
-    inflation = np.ones(len(starts))
-    least = np.broadcast_to(enough, len(starts))
-    sizes_of = np.diff(starts, append=len(base_bins))
-    for group, (start, size) in enumerate(zip(starts.tolist(), sizes_of.tolist(), strict=True)):
+    inflation = np.ones(bins.n_groups)
+    for group, (start, size) in enumerate(zip(bins.starts.tolist(), bins.sizes.tolist(), strict=True)):
         sizes = np.sort(n[n[:, group] > 0, group]).astype(np.int64)
-        if sizes.size == 0 or sizes[sizes.size // 2] >= least[group]:
+        if sizes.size == 0 or sizes[sizes.size // 2] >= SPARSE_EVENTS:
             continue
         # Evenly over the sorted sizes, so that few windows represent all.
         chosen = sizes[np.linspace(0, sizes.size - 1, SIMULATED_WINDOWS).round().astype(np.intp)]
-        base = base_bins[start : start + size]
+        base = bins.base_bins[start : start + size]
         drawn = np.random.default_rng(_SEED).multinomial(chosen, base / base.sum())
         _, df, t, _ = psi_values(base, drawn, [0])
         ratios = [np.quantile(t / chi2_quantile(df, q), q) for q in QUANTILES]

@@ -99,9 +99,9 @@ class RateCells(VerdictGroups):
 
 
 def _trained(kind: RateKind, counts: SliceCounts, window: str) -> tuple[float, float]:
-    """Return φ and `TrainingRate.delta` of a rate; φ is that of the field if its own was not learned."""
+    """Return φ and `TrainingRate.delta` of a rate; φ is that of the field in baselines made before rates had one."""
     learned = counts.rates.get(window)
-    if learned is None or not kind.varies_in_training:
+    if learned is None:
         return counts.phi.get(window, _UNKNOWN).value, 0.0
     rate = learned.get(kind.name, _STEADY)
     return rate.phi, rate.delta

@@ -16,7 +16,7 @@ from barograph_server.sketches.baseline.groups import FloatArray, VerdictGroups,
 from barograph_server.sketches.baseline.layout import IntArray
 from barograph_server.sketches.drift.overdispersion import (
     ROUGH_WINDOWS,
-    SPARSE_EVENTS,
+    SURE_WINDOWS,
     Overdispersion,
     learn_phi,
     sparse_inflation,
@@ -26,8 +26,8 @@ from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, newcombe
 from barograph_server.sketches.drift.season import HourArray, Season
 
-SPARSE_HITS = 10
-"""With fewer expected hits in a window, T of a rate is no χ²."""
+INCIDENT = 0.05
+"""A window whose rate is higher than in training by more is an incident, from which φ of the rate is not learned."""
 REPEATED = 3
 """A change that fewer windows of training had is an incident of its own, not how the rate varies."""
 USUAL_SHARE = 0.01
@@ -78,21 +78,23 @@ def learn_variation(
     """
     layout = bins.layout
     rates = RateCells(layout)
-    rates = rates.select(np.array([RATE_KINDS[i].varies_in_training for i in rates.kind_index.tolist()], np.bool_))
     phi: dict[tuple[str, int], dict[str, Phi]] = {}
     varied: dict[tuple[str, int], dict[str, dict[str, TrainingRate]]] = {}
-    shorter: tuple[Overdispersion | None, _Rates | None] = None, None
+    bins_of_rates = _groups_of_rates(bins, rates)
+    shorter: tuple[Overdispersion | None, _Rates] = None, _Rates(np.ones(rates.n_groups), np.zeros(rates.n_groups))
     for length in lengths:
         scores, rate_scores = [], []
         for counts in length.counts:
             scores.append(psi_values(bins.base_bins, bins.window_bins(counts), bins.starts))
-            rate_scores.append((rates.k(counts), rates.n(counts)))
-        shorter = (
-            _learn_bins(bins, scores, season, length.hours, shorter[0]),
-            _learn_rates(rates, rate_scores, shorter[1]),
-        )
+            rows = np.stack(
+                [counts[..., layout.event_cells(i)].sum(axis=-1) for i in range(len(layout.fields))], axis=-1
+            )
+            rate_scores.append((rates.k(counts), rows[:, rates.slice_index, rates.field_index]))
+        learned = _learn_bins(bins, scores, season, length.hours, shorter[0])
+        of_bins = np.where(bins_of_rates < 0, 1.0, np.append(learned.of_bins, 1.0)[bins_of_rates])
+        shorter = learned, _learn_rates(rates, rate_scores, of_bins, shorter[1])
         for group, field, slice_name in _groups(bins):
-            phi.setdefault((slice_name, field), {})[length.name] = shorter[0].of(group)
+            phi.setdefault((slice_name, field), {})[length.name] = learned.of(group)
         for group, field, slice_name in _groups(rates):
             of_length = varied.setdefault((slice_name, field), {}).setdefault(length.name, {})
             rate = shorter[1].of(group)
@@ -117,6 +119,14 @@ def _groups(groups: VerdictGroups) -> Iterator[tuple[int, int, str]]:
     return ((group, field, slices[row]) for group, (row, field) in enumerate(pairs) if references[row] == slices[row])
 
 
+def _groups_of_rates(bins: PsiBins, rates: RateCells) -> IntArray:
+    """Return the group of bins of each rate's slice and field, (G,); −1 if there is none."""
+    pairs = zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)
+    groups = {pair: group for group, pair in enumerate(pairs)}
+    of_rates = zip(rates.slice_index.tolist(), rates.field_index.tolist(), strict=True)
+    return np.array([groups.get(pair, -1) for pair in of_rates], np.int64)
+
+
 def _learn_bins(
     bins: PsiBins,
     scores: Sequence[tuple[FloatArray, IntArray, FloatArray, IntArray]],
@@ -132,7 +142,7 @@ def _learn_bins(
         nothing = np.zeros((0, len(season.groups)))
         t[:, season.groups] = np.concatenate([nothing, *(values[2] for values in hourly)])
         df[:, season.groups] = np.concatenate([nothing, *(values[1] for values in hourly)])
-    inflation = sparse_inflation(bins.base_bins, bins.starts, n, SPARSE_EVENTS)
+    inflation = sparse_inflation(bins, n)
     return learn_phi(t / inflation, df.astype(np.int64), n, shorter)
 
 
@@ -150,32 +160,46 @@ def _left_out(t: FloatArray, n: FloatArray, m: FloatArray) -> tuple[FloatArray, 
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """What was learned of G rates."""
+    """What was learned of G rates, each (G,)."""
 
-    phi: Overdispersion
+    phi: FloatArray
     delta: FloatArray
 
     def of(self, group: int) -> TrainingRate:
-        return TrainingRate(float(self.phi.value[group]), float(self.delta[group]))
+        return TrainingRate(float(self.phi[group]), float(self.delta[group]))
 
 
-def _learn_rates(cells: RateCells, scores: Sequence[tuple[IntArray, IntArray]], shorter: _Rates | None) -> _Rates:
-    """Learn φ of rates from the PSI of two bins, and what change windows of training repeatedly had."""
+def _learn_rates(
+    cells: RateCells, scores: Sequence[tuple[IntArray, IntArray]], of_bins: FloatArray, shorter: _Rates
+) -> _Rates:
+    """Learn φ of rates, and the change that windows of training repeatedly had.
+
+    φ is the mean square of k − np in units of independent events, over the windows that are no incident. A quantile
+    would miss rare clusters, such as the hour that a source was down. Too few windows with hits tell little of the size
+    of clusters: φ is then at least that of the field's bins, and so it is where hits are not counted by window.
+
+    Args:
+        scores: hits and rows of windows in chunks, each (W, G).
+        of_bins: φ of the field's bins at their degrees of freedom, (G,).
+    """
     nothing = np.zeros((0, cells.n_groups), np.int64)
-    k, n = (np.concatenate([nothing, *(score[i] for score in scores)]) for i in (0, 1))
-    base = np.stack([cells.counted, cells.base_n - cells.counted], axis=-1).reshape(-1)
-    if not len(base):
-        return _Rates(learn_phi(nothing, nothing, nothing), np.zeros(0))
-    starts = 2 * np.arange(cells.n_groups)
-    _, df, t, _ = psi_values(base, np.stack([k, n - k], axis=-1).reshape(len(k), -1), starts)
-    t, others = _left_out(t, n, cells.base_n.astype(np.float64))
-    inflation = sparse_inflation(base, starts, others, SPARSE_HITS * cells.base_n / np.maximum(cells.counted, 1))
-    phi = learn_phi(t / inflation, df, others, None if shorter is None else shorter.phi)
-    _, low, _ = newcombe(k / phi.value, n / phi.value, cells.counted, cells.base_n)
-    highest = -np.sort(-np.where(others > 0, low, -1.0), axis=0)
-    repeated = np.maximum(REPEATED - 1, (USUAL_SHARE * phi.windows).astype(np.int64))
-    delta = np.zeros(cells.n_groups) if shorter is None else shorter.delta
-    known = np.flatnonzero(phi.windows >= ROUGH_WINDOWS)
-    delta = delta.copy()
+    k, n = (np.concatenate([nothing, *(score[i] for score in scores)]).astype(np.float64) for i in (0, 1))
+    m = np.maximum(cells.base_n, 1).astype(np.float64)
+    p = cells.counted / m
+    used = (n > 0) & (n < m)
+    windows, hit = used.sum(axis=0), (used & (k > 0)).sum(axis=0)
+    ordinary = used & (k - n * p <= INCIDENT * n)
+    expected = np.where(ordinary, n * p * (1.0 - p) * (1.0 - n / m), 0.0).sum(axis=0)
+    squares = np.where(ordinary, (k - n * p) ** 2, 0.0).sum(axis=0)
+    own = np.maximum(1.0, np.where(expected > 0.0, squares / np.maximum(expected, 1e-300), 1.0))
+    few, rough = windows < ROUGH_WINDOWS, windows < SURE_WINDOWS
+    own = np.where(few, shorter.phi, np.where(rough, np.maximum(own, shorter.phi), own))
+    learned = np.array([RATE_KINDS[i].varies_in_training for i in cells.kind_index.tolist()], np.bool_)
+    phi = np.where(learned, np.where(hit < SURE_WINDOWS, np.maximum(own, of_bins), own), of_bins)
+    _, low, _ = newcombe(np.minimum(k, n) / phi, n / phi, cells.counted, m)
+    highest = -np.sort(-np.where(used, low, -1.0), axis=0)
+    repeated = np.maximum(REPEATED - 1, (USUAL_SHARE * windows).astype(np.int64))
+    delta = np.where(learned, shorter.delta, 0.0)
+    known = np.flatnonzero(learned & ~few)
     delta[known] = np.maximum(highest[repeated[known], known], 0.0)
     return _Rates(phi, delta)

@@ -19,7 +19,7 @@ from barograph_server.profiling.infer.summarise import CellArray, FieldSummary
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.cells import count_cells
-from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.baseline.layout import IntArray, Layout
 from barograph_server.sketches.drift.season import Season
 from barograph_server.sketches.drift.window_phi import TrainingLength, learn_variation
 
@@ -112,13 +112,12 @@ class TrainingWindows:
             cell = cells[rows].astype(np.int32)
             # One more cell than PSI uses, for invalid values.
             result = count_cells(cell, n_codes, window, end - first)
-            counts[:, 0, columns], counts[:, 0, EVENTS] = result, result.sum(axis=-1)
+            counts[:, 0, columns] = result
             for row, (n_values, codes) in zip(layout.dimension_starts, self._dimensions, strict=True):
                 group = window * n_values + codes[rows]
                 result = count_cells(cell, n_codes, group, (end - first) * n_values)
                 result = result.reshape(end - first, n_values, -1)
                 counts[:, row : row + n_values, columns] = result
-                counts[:, row : row + n_values, EVENTS] = result.sum(axis=-1)
             yield counts
             first = end
 
