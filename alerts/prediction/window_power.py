@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from barograph.contract import Contract, Window
 
-from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, TrainingRate
 from barograph_server.sketches.detection.delay import DetectionCurve
 from barograph_server.sketches.detection.effects import FieldShares, trained_shares
 from barograph_server.sketches.detection.psi_power import exceedance, interval_exceedance, level_threshold, mixed_psi
 from barograph_server.sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
 from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import SHARE_FLOOR
+from barograph_server.sketches.drift.rate_cells import trained_rate
 from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS, RATE_P
 
 LEAST_INDEPENDENT = 10.0
@@ -51,7 +52,7 @@ class FieldPower:
 
     def __init__(self, contract: Contract, field: FieldBaseline, slice_name: str = ALL) -> None:
         self._contract, self._field = contract, field
-        counts = field.slices[slice_name]
+        counts = self._counts = field.slices[slice_name]
         self.before = trained_shares(field, slice_name)
         self._noise = counts.noise
         self._rows = float(sum(counts.cells))
@@ -111,15 +112,19 @@ class FieldPower:
             kind: one of `sketches.drift.rates.RATE_KINDS`.
             threshold: of a rule; None: the level `major`.
         """
-        if not traffic.is_sufficient or kind not in self.before.rates or kind not in after.rates:
+        trained = TrainingRate(traffic.phi)
+        if traffic.window.name in self._counts.rates:
+            trained = trained_rate(kind, self._counts, traffic.window.name)
+        of_rate = replace(traffic, phi=trained.phi)
+        if not of_rate.is_sufficient or kind not in self.before.rates or kind not in after.rates:
             return None
-        n_eff, r0, r1 = round(traffic.events / traffic.phi), self.before.rates[kind], after.rates[kind]
+        n_eff, r0, r1 = round(traffic.events / trained.phi), self.before.rates[kind], after.rates[kind]
         base_k = r0 * self._all_rows
         limits = self._contract.rate_thresholds
         if threshold is None:
-            least = least_major_count(n_eff, base_k, self._all_rows, limits.minor, limits.major)
+            least = least_major_count(n_eff, base_k, self._all_rows, limits.minor, limits.major, trained.delta)
         else:
-            least = least_paging_count(n_eff, base_k, self._all_rows, threshold, RATE_P)
+            least = least_paging_count(n_eff, base_k, self._all_rows, max(threshold, trained.delta), RATE_P)
 
         def probability(share: float) -> float:
             return count_exceedance(least, n_eff, r0 + share * (r1 - r0))

@@ -22,18 +22,23 @@ from barograph_server.sketches.drift.rates import newcombe, rate_verdicts
 
 
 @lru_cache(maxsize=4096)
-def least_major_count(n_eff: int, base_k: float, base_n: float, minor: float, major: float) -> int | None:
+def least_major_count(
+    n_eff: int, base_k: float, base_n: float, minor: float, major: float, training_delta: float = 0.0
+) -> int | None:
     """Return the least count of n′ events that `rate_verdicts` calls `major`; None if no count is.
 
     Args:
         n_eff: n′, the window's events divided by φ.
         minor: threshold of `minor`, a change as a share.
         major: threshold of `major`.
+        training_delta: change that windows of training repeatedly had.
     """
-    return _least(
-        n_eff,
-        lambda k: bool(rate_verdicts(k, n_eff, base_k, base_n, minor=minor, major=major).level == Level.major),
-    )
+
+    def is_major(k: int) -> bool:
+        limits = {"minor": minor, "major": major, "training_delta": training_delta}
+        return bool(rate_verdicts(k, n_eff, base_k, base_n, **limits).level == Level.major)
+
+    return _least(n_eff, is_major)
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,7 @@ from barograph_server.sketches.baseline.groups import (
     trained_groups,
 )
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
-from barograph_server.sketches.drift.rates import RATE_KINDS, RateKind
+from barograph_server.sketches.drift.rates import RATE_KINDS
 
 
 class RateCells(VerdictGroups):
@@ -73,7 +73,8 @@ class RateCells(VerdictGroups):
     def _learned(self, window: str) -> tuple[FloatArray, FloatArray]:
         kinds = [RATE_KINDS[index] for index in self.kind_index.tolist()]
         of_groups = zip(kinds, self._counts_of_groups(), strict=True)
-        return as_columns((_trained(kind, counts, window) for kind, counts in of_groups), self.n_groups, (1.0, 0.0))
+        rates = (trained_rate(kind.name, counts, window) for kind, counts in of_groups)
+        return as_columns(((rate.phi, rate.delta) for rate in rates), self.n_groups, (1.0, 0.0))
 
     def k(self, counts: IntArray) -> IntArray:
         """Return the events that count, shape (W, G), of counts of shape (W, n_slices, width)."""
@@ -98,13 +99,12 @@ class RateCells(VerdictGroups):
         return part
 
 
-def _trained(kind: RateKind, counts: SliceCounts, window: str) -> tuple[float, float]:
-    """Return φ and `TrainingRate.delta` of a rate; φ is that of the field in baselines made before rates had one."""
+def trained_rate(kind: str, counts: SliceCounts, window: str) -> TrainingRate:
+    """Return how a kind of rate varied in training; φ is that of the bins in baselines made before rates had one."""
     learned = counts.rates.get(window)
     if learned is None:
-        return counts.phi.get(window, _UNKNOWN).value, 0.0
-    rate = learned.get(kind.name, _STEADY)
-    return rate.phi, rate.delta
+        return TrainingRate(counts.phi.get(window, _UNKNOWN).value)
+    return learned.get(kind, _STEADY)
 
 
 _UNKNOWN, _STEADY = Phi(), TrainingRate()

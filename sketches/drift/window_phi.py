@@ -26,12 +26,11 @@ from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, newcombe
 from barograph_server.sketches.drift.season import HourArray, Season
 
-INCIDENT = 0.05
-"""A window whose rate is higher than in training by more is an incident, from which φ of the rate is not learned."""
-REPEATED = 3
-"""A change that fewer windows of training had is an incident of its own, not how the rate varies."""
-USUAL_SHARE = 0.01
-"""Nor is one that a smaller share of them had."""
+INCIDENT = 0.05, 3.0
+"""A window whose rate exceeds that of training by more, as a share and as a multiple of it, is an incident: φ of the
+rate is not learned from it."""
+STRETCHES, REPEATED = 60, 3
+"""A change is repeated in training if windows in 3 of its 60 stretches had it; fewer are incidents of their own."""
 
 
 def typical_length_s(window: Window, pane_s: int, rate: float) -> int:
@@ -172,7 +171,7 @@ class _Rates:
 def _learn_rates(
     cells: RateCells, scores: Sequence[tuple[IntArray, IntArray]], of_bins: FloatArray, shorter: _Rates
 ) -> _Rates:
-    """Learn φ of rates, and the change that windows of training repeatedly had.
+    """Learn φ of rates, and the change that windows in several stretches of training had.
 
     φ is the mean square of k − np in units of independent events, over the windows that are no incident. A quantile
     would miss rare clusters, such as the hour that a source was down. Too few windows with hits tell little of the size
@@ -188,7 +187,7 @@ def _learn_rates(
     p = cells.counted / m
     used = (n > 0) & (n < m)
     windows, hit = used.sum(axis=0), (used & (k > 0)).sum(axis=0)
-    ordinary = used & (k - n * p <= INCIDENT * n)
+    ordinary = used & (k - n * p <= np.maximum(INCIDENT[0], INCIDENT[1] * p) * n)
     expected = np.where(ordinary, n * p * (1.0 - p) * (1.0 - n / m), 0.0).sum(axis=0)
     squares = np.where(ordinary, (k - n * p) ** 2, 0.0).sum(axis=0)
     own = np.maximum(1.0, np.where(expected > 0.0, squares / np.maximum(expected, 1e-300), 1.0))
@@ -197,9 +196,10 @@ def _learn_rates(
     learned = np.array([RATE_KINDS[i].varies_in_training for i in cells.kind_index.tolist()], np.bool_)
     phi = np.where(learned, np.where(hit < SURE_WINDOWS, np.maximum(own, of_bins), own), of_bins)
     _, low, _ = newcombe(np.minimum(k, n) / phi, n / phi, cells.counted, m)
-    highest = -np.sort(-np.where(used, low, -1.0), axis=0)
-    repeated = np.maximum(REPEATED - 1, (USUAL_SHARE * windows).astype(np.int64))
-    delta = np.where(learned, shorter.delta, 0.0)
-    known = np.flatnonzero(learned & ~few)
-    delta[known] = np.maximum(highest[repeated[known], known], 0.0)
+    delta = np.where(learned & few, shorter.delta, 0.0)
+    if len(low) >= ROUGH_WINDOWS:
+        stretches = min(len(low), STRETCHES)
+        firsts = np.arange(stretches) * len(low) // stretches
+        highest = -np.sort(-np.maximum.reduceat(np.where(used, low, -1.0), firsts, axis=0), axis=0)
+        delta = np.where(learned & ~few, np.maximum(highest[REPEATED - 1], 0.0), delta)
     return _Rates(phi, delta)

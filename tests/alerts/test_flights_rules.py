@@ -31,6 +31,7 @@ from tests.reference.flights_reference import (
     reference_field,
     reference_psi,
     reference_rate,
+    reference_rate_phi,
     window_counts,
 )
 from tests.support.warehouse import migrated, row
@@ -66,7 +67,7 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
             field = reference_field(name, train, train_at)
             insert_rows(built, "drift", list(_drift(field, replayed[name], at)))
             if name in WEATHER:
-                insert_rows(built, "rates", list(_rates(field, train[name], replayed[name], at)))
+                insert_rows(built, "rates", list(_rates(field, train[name], train_at, replayed[name], at)))
         accepted = int(ACCEPTED.timestamp()) + SHIFT_S
         insert_rows(
             built, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
@@ -88,7 +89,8 @@ def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, 
                 continue
             is_renewed = end > cut and field.name in WEATHER
             base = october if is_renewed else field.base_counts
-            result = reference_psi(base, counts, field.phi[length_s])
+            phi = field.phi[length_s]
+            result = reference_psi(base, counts, phi.value, nu=phi.nu)
             over = is_renewed and end - length_s < cut
             known = {"model": "flight-delay", "version": "1", "baseline_id": "o" if is_renewed else "b", "slice": "all"}
             when = {"window": window, "window_start": end - length_s + SHIFT_S, "window_end": end + SHIFT_S}
@@ -100,10 +102,16 @@ def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, 
 _END = datetime(2014, 1, 1, 6, tzinfo=UTC)
 
 
-def _rates(field: ReferenceField, train: Any, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
+def _rates(field: ReferenceField, train: Any, train_at_s: Any, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
     base, n_base = field.base_counts, int(field.base_counts.sum())
     values, trained = (np.asarray(each.to_numpy(zero_copy_only=False), float) for each in (column, train))
     low, high = np.nanmin(trained), np.nanmax(trained)
+    of_bins = field.phi[DAY_S].of_bins
+    phi = {
+        "null": reference_rate_phi(np.isnan(trained), train_at_s, DAY_S, of_bins),
+        "below": of_bins,
+        "above": of_bins,
+    }
     outside = {"null": np.isnan(values), "below": values < low, "above": values > high}
     for end in range(int(datetime(2013, 8, 2, tzinfo=UTC).timestamp()), int(_END.timestamp()) + 1, HOP_S):
         inside = (at_s >= end - DAY_S) & (at_s < end)
@@ -111,11 +119,11 @@ def _rates(field: ReferenceField, train: Any, column: Any, at_s: Any) -> Iterato
             continue
         for kind, is_outside in outside.items():
             n, k = int(inside.sum()), int((inside & is_outside).sum())
-            result = reference_rate(int(base[-1]) if kind == "null" else 0, n_base, k, n, field.phi[DAY_S])
+            result = reference_rate(int(base[-1]) if kind == "null" else 0, n_base, k, n, phi[kind])
             known = {"model": "flight-delay", "version": "1", "slice": "all", "field": field.name, "kind": kind}
             when = {"window": "1d", "window_start": end - DAY_S + SHIFT_S, "window_end": end + SHIFT_S}
             observed = {"n": n, "k": k, "delta": result.delta, "delta_low": result.low, "delta_high": result.high}
-            observed["p_value"] = result.p_value
+            observed |= {"p_value": result.p_value, "training_delta": 0.0}
             yield row("rates", **known, **when, **observed, level=result.level, judged_at=2_000_000_000_000)
 
 
@@ -162,7 +170,7 @@ def test_five_months_are_at_most_four_incidents_and_each_pages(done: Simulation)
     assert sum(each.firings for each in pages) == fired_times
     september, outage = pages[0], pages[-1]
     assert second(2013, 9, 15) <= (september.paged_at or 0) < second(2013, 10, 1)
-    assert september.title == "drift of temp and dewp"
+    assert september.title == "drift of dewp and temp"
     assert (outage.paged_at or 0) >= second(2013, 12, 31)
     assert {(each.rule.name, each.key) for each in outage.members.values()} == {("null-rate", name) for name in WEATHER}
 

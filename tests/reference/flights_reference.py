@@ -99,7 +99,12 @@ class ReferencePsi:
 
 
 def reference_psi(
-    base_counts: IntArray, window_counts: IntArray, phi: float = 1.0, minor: float = 0.1, major: float = 0.2
+    base_counts: IntArray,
+    window_counts: IntArray,
+    phi: float = 1.0,
+    minor: float = 0.1,
+    major: float = 0.2,
+    nu: float = np.inf,
 ) -> ReferencePsi:
     """Judge a window of at least one row against the baseline, both as counts per cell."""
     b, c = np.asarray(base_counts, np.float64), np.asarray(window_counts, np.float64)
@@ -107,7 +112,7 @@ def reference_psi(
     terms = (q - p) * np.log(q / p)
     psi = float(terms.sum())
     m, n = b.sum(), c.sum()
-    df = _df(b, c, p)
+    df = min(_df(b, c, p), nu)
     n_h = n * m / (n + m) / phi
     low_0, high_0 = _interval(n_h * psi, df)
     d = max(0.0, psi - df / n_h)
@@ -144,7 +149,7 @@ def _variance(weights: FloatArray, values: FloatArray) -> float:
     return float((shares * (values - mean) ** 2).sum())
 
 
-def _interval(t: float, df: int) -> tuple[float, float]:
+def _interval(t: float, df: float) -> tuple[float, float]:
     """Return the non-centralities at which T is the 97.5 % point, and max(T, median) the 2.5 % point; 0 if none."""
 
     def solve(observed: float, share: float) -> float:
@@ -158,10 +163,10 @@ def _interval(t: float, df: int) -> tuple[float, float]:
     return solve(t, 0.975), solve(max(t, float(chdtri(df, 0.5))), 0.025)
 
 
-_ENOUGH: dict[tuple[int, float, float], float] = {}
+_ENOUGH: dict[tuple[float, float, float], float] = {}
 
 
-def enough(df: int, minor: float = 0.1, major: float = 0.2) -> float:
+def enough(df: float, minor: float = 0.1, major: float = 0.2) -> float:
     """n*: the effective n from which a true PSI at the minor threshold is called major at most 2.5 % of the time."""
     key = (df, minor, major)
     if key not in _ENOUGH:
@@ -176,21 +181,59 @@ def tumbling_windows(at_s: IntArray, length_s: int) -> Iterator[BoolArray]:
         yield (at_s >= start) & (at_s < start + length_s)
 
 
-def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) -> tuple[float, int]:
-    """Return φ of one window length, not limited by that of shorter windows, and the number of windows used.
+@dataclass(frozen=True)
+class ReferencePhi:
+    """φ and ν of one window length, φ at the degrees of freedom of the bins, and the number of windows."""
 
-    φ fits χ² to T at two quantiles. Each T is divided by its own quantile of χ², because df may differ between windows.
+    value: float = 1.0
+    nu: float = np.inf
+    of_bins: float = 1.0
+    windows: int = 0
+
+
+def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int, shorter: ReferencePhi) -> ReferencePhi:
+    """Fit φ·χ²_ν at two quantiles to T of windows, each compared with the other rows; step by step instead of bisected.
+
+    With fewer than 20 windows ν is that of the bins and φ at least that of the shorter length; with fewer than 5 both
+    are those of the shorter length.
     """
     base = np.bincount(cells, minlength=n_cells)
-    ratios = []
+    t, df = [], []
     for rows in tumbling_windows(at_s, length_s):
         judged = reference_psi(base, np.bincount(cells[rows], minlength=n_cells))
-        t = judged.n_effective * judged.psi
-        ratios.append([t / chdtri(judged.df, 1 - q) for q in (0.5, 0.85)])
-    if not ratios:
-        return 1.0, 0
-    at_median, above = np.transpose(ratios)
-    return max(1.0, float(np.quantile(at_median, 0.5)), float(np.quantile(above, 0.85))), len(ratios)
+        t.append(judged.n_effective * judged.psi * (len(cells) + judged.n) / (len(cells) - judged.n))
+        df.append(judged.df)
+    if len(t) < 5:
+        return ReferencePhi(shorter.value, shorter.nu, shorter.of_bins, len(t))
+
+    def ratios(nu: float) -> list[float]:
+        own = np.minimum(df, nu)
+        return [float(np.quantile(np.array(t) / chdtri(own, 1 - q), q)) for q in (0.5, 0.85)]
+
+    of_bins = max(1.0, *ratios(np.inf))
+    if len(t) < 20:
+        of_bins = max(of_bins, shorter.of_bins)
+        return ReferencePhi(of_bins, np.inf, of_bins, len(t))
+    middle, upper = ratios(np.inf)
+    chance = 1.0 + 2.6 * np.sqrt(2 / (max(df) * len(t)))
+    nu = np.inf
+    if upper > chance * middle and upper > chance:
+        steps = np.arange(max(df) - 0.25, 0.99, -0.25)
+        nu = next((float(each) for each in steps if ratios(each)[1] <= ratios(each)[0]), 1.0)
+    return ReferencePhi(max(1.0, *ratios(nu)), nu, of_bins, len(t))
+
+
+def reference_rate_phi(hits: BoolArray, at_s: IntArray, length_s: int, of_bins: float) -> float:
+    """Return φ of a rate at one window length, with at least 20 windows."""
+    share, spread, expected, windows = float(hits.mean()), 0.0, 0.0, 0
+    for rows in tumbling_windows(at_s, length_s):
+        n, k = int(rows.sum()), int(hits[rows].sum())
+        windows += k > 0
+        if n and k - n * share <= max(0.05, 3 * share) * n:
+            spread += (k - n * share) ** 2
+            expected += n * share * (1 - share) * (1 - n / len(hits))
+    own = max(1.0, spread / expected if expected else 1.0)
+    return own if windows >= 20 else max(own, of_bins)
 
 
 @dataclass(frozen=True)
@@ -234,30 +277,19 @@ class ReferenceField:
     name: str
     bins: ReferenceBins
     base_counts: IntArray
-    phi: dict[int, float]
-    phi_windows: dict[int, int]
+    phi: dict[int, ReferencePhi]
 
 
 def reference_field(
     name: str, train: pa.Table, at_s: IntArray, lengths_s: tuple[int, ...] = (DAY_S, WEEK_S)
 ) -> ReferenceField:
-    """Learn one field.
-
-    With fewer than 20 windows φ is at least that of the shorter length; with fewer than 5 it equals that.
-    """
     bins = reference_bins(train[name])
     cells = bins.cells(train[name])
-    phi: dict[int, float] = {}
-    windows: dict[int, int] = {}
-    shorter = 1.0
+    phi: dict[int, ReferencePhi] = {}
+    shorter = ReferencePhi()
     for length_s in lengths_s:
-        learned, windows[length_s] = reference_phi(cells, bins.n_cells, at_s, length_s)
-        if windows[length_s] < 5:
-            learned = shorter
-        elif windows[length_s] < 20:
-            learned = max(learned, shorter)
-        phi[length_s] = shorter = learned
-    return ReferenceField(name, bins, np.bincount(cells, minlength=bins.n_cells), phi, windows)
+        phi[length_s] = shorter = reference_phi(cells, bins.n_cells, at_s, length_s, shorter)
+    return ReferenceField(name, bins, np.bincount(cells, minlength=bins.n_cells), phi)
 
 
 def window_counts(

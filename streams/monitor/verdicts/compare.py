@@ -180,7 +180,7 @@ class _Comparison:
             phis = self._phis(field)
             rows.append(self._psi(field, phis))
             nulls = [(side.nulls(field), side.events) for side in self.sides]
-            rows.append(self._rate(Measure(field.name, "null_rate", "counts"), nulls, phis))
+            rows.append(self._rate(Measure(field.name, "null_rate", "counts"), nulls, self._phis(field, "null")))
             rows += self._shares(field, phis) if field.kind == "category" else self._numbers(field, phis)
         return rows
 
@@ -197,8 +197,8 @@ class _Comparison:
         known = (sides[0][1] > 0) & (sides[1][1] > 0)
         return self._rate(Measure(field.name, "slow_rate", "counts"), sides, self._phis(field), known)
 
-    def _phis(self, field: AlignedField) -> tuple[FloatArray, FloatArray]:
-        return self.left.phi(field, self.window.name), self.right.phi(field, self.window.name)
+    def _phis(self, field: AlignedField, rate: str | None = None) -> tuple[FloatArray, FloatArray]:
+        return self.left.phi(field, self.window.name, rate), self.right.phi(field, self.window.name, rate)
 
     def _psi(self, field: AlignedField, phis: tuple[FloatArray, FloatArray]) -> Columns:
         thresholds = self.contract.thresholds

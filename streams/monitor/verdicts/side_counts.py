@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from barograph_server.sketches.baseline.baseline import Phi
+from barograph_server.sketches.baseline.baseline import Phi, SliceCounts
 from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray
 from barograph_server.sketches.comparison.aligned import AlignedField
 from barograph_server.sketches.comparison.rebin import rebin
+from barograph_server.sketches.drift.rate_cells import trained_rate
 from barograph_server.sketches.sketch.merge import NumberSummary
 from barograph_server.streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
 from barograph_server.streams.monitor.verdicts.sides import SeriesSlice
@@ -68,19 +69,25 @@ class SideCounts:
         )
         return nulls
 
-    def phi(self, field: AlignedField, window: str) -> FloatArray:
-        """Return the field's overdispersion in windows of a length, shape (W,), weighted by the members' events."""
+    def phi(self, field: AlignedField, window: str, rate: str | None = None) -> FloatArray:
+        """Return overdispersion in windows of a length, shape (W,), weighted by the members' events.
+
+        Args:
+            rate: a kind of rate; None: of the field's values.
+        """
         n, total = np.zeros(len(self.events)), np.zeros(len(self.events))
         for part in self._members_of(field):
             events = part.cells.sum(axis=1)
             n += events
-            total += events * _phi(part.member, part.field_index, window).value
+            counts = _trained_counts(part)
+            of_values = counts.phi.get(window, Phi()).value
+            total += events * (of_values if rate is None else trained_rate(rate, counts, window).phi)
         phi: FloatArray = np.maximum(1.0, total / np.maximum(n, 1.0))
         return phi
 
     def nu(self, field: AlignedField, window: str) -> float:
         """Return the least ν of the members in windows of a length; infinite if T has all degrees of freedom."""
-        return min(_phi(part.member, part.field_index, window).nu or np.inf for part in self._members_of(field))
+        return min(_trained_counts(part).phi.get(window, Phi()).nu or np.inf for part in self._members_of(field))
 
     def binned(self, field: AlignedField) -> tuple[IntArray, FloatArray]:
         """Count the field on the shared bins.
@@ -138,7 +145,10 @@ class SideCounts:
         return parts
 
 
-def _phi(member: SeriesSlice, field_index: int, window: str) -> Phi:
-    trained_slice = reference_slices(member.layout)[member.slice_index]
-    counts = member.layout.fields[field_index].slices.get(trained_slice)
-    return Phi() if counts is None else counts.phi.get(window, Phi())
+_UNTRAINED = SliceCounts(cells=())
+
+
+def _trained_counts(part: _MemberField) -> SliceCounts:
+    """Return the training counts of one member's field; empty ones if training lacks the slice."""
+    trained_slice = reference_slices(part.member.layout)[part.member.slice_index]
+    return part.member.layout.fields[part.field_index].slices.get(trained_slice, _UNTRAINED)

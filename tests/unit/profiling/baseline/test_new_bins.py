@@ -204,12 +204,14 @@ def test_phi_of_correlated_windows_is_not_lost_with_the_sight_of_the_old_bins() 
     edges = find_new_edges(old, sketch)
     assert edges is not None
     new = move_to_new_bins(old, previous, edges, {ALL: sketch}, {})
-    assert new.slices[ALL].phi["1d"] == Phi(previous.slices[ALL].phi["1d"].value, 60, "rough")
+    before = previous.slices[ALL].phi["1d"]
+    assert new.slices[ALL].phi["1d"] == Phi(before.value, 60, "rough", before.nu)
 
-    def share_of_alarms(phi: float) -> float:
+    def share_of_alarms(phi: Phi) -> float:
         counts = np.array([counted(new, day) for day in later])
-        verdicts = psi_verdicts(new.slices[ALL].cells, counts, [0], phi=phi, noise=new.slices[ALL].noise)
+        base = new.slices[ALL]
+        verdicts = psi_verdicts(base.cells, counts, [0], phi=phi.value, nu=phi.nu or np.inf, noise=base.noise)
         return float(np.isin(verdicts.level, (Level.minor, Level.major)).mean())
 
-    assert share_of_alarms(new.slices[ALL].phi["1d"].value) <= 0.005
-    assert share_of_alarms(old.slices[ALL].phi["1d"].value) > 0.2, "with the φ of the accepted days on the old bins"
+    assert share_of_alarms(new.slices[ALL].phi["1d"]) <= 0.005
+    assert share_of_alarms(old.slices[ALL].phi["1d"]) > 0.2, "with the φ of the accepted days on the old bins"

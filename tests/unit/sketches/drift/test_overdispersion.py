@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy.special import chdtri
+from scipy.stats import norm
 
 from barograph_server.sketches.baseline.baseline import Phi
+from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.drift.overdispersion import Overdispersion, learn_phi
 from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 
@@ -74,7 +77,7 @@ def test_the_quantiles_are_numpys() -> None:
         t = np.random.default_rng(60).gamma(1.6, 10.0, (count, 6))
         result = learn_phi(t, np.full(t.shape, 4), np.ones(t.shape))
         ratios = [np.quantile(t, q, axis=0) / chdtri(4, 1 - q) for q in (0.5, 0.85)]
-        assert result.value == pytest.approx(np.maximum(*ratios), rel=1e-12)
+        assert result.of_bins == pytest.approx(np.maximum(*ratios), rel=1e-12)
         assert (ratios[0] > ratios[1]).any()
         assert (ratios[0] < ratios[1]).any()
 
@@ -91,6 +94,30 @@ def test_correlated_traffic_is_judged_correctly_with_its_phi() -> None:
     later = 4 * rng.multinomial(400, np.full(10, 0.1), size=2_000)
     assert (psi_verdicts(base, later, [0]).p_value < 0.05).mean() > 0.8
     assert (psi_verdicts(base, later, [0], phi=phi.value).p_value < 0.05).mean() == pytest.approx(0.05, abs=0.025)
+
+
+def test_windows_that_share_a_level_have_few_degrees_of_freedom() -> None:
+    """Independent fields keep those of their bins; the level's own interval covers what a later window measures."""
+    rng = np.random.default_rng(67)
+    edges = norm.ppf(np.arange(11) / 10)
+
+    def windows_of(groups: int, count: int, level_sd: float) -> np.ndarray:
+        levels = level_sd * rng.normal(size=(count, groups, 1))
+        shares = np.diff(norm.cdf((edges - levels) / math.sqrt(1 - level_sd**2)), axis=2)
+        return rng.multinomial(5_000, shares).reshape(count, -1)
+
+    for level_sd, least, most in ((0.0, 0.0, 0.0), (0.3, 1.0, 2.5)):
+        groups, starts = 100, np.arange(0, 1_000, 10)
+        base = windows_of(groups, 2_000, level_sd).sum(axis=0)
+        _, df, t, n = psi_values(base, windows_of(groups, 60, level_sd), starts)
+        learned_phi = learn_phi(t, df, n)
+        assert np.quantile(learned_phi.nu, 0.05) == least
+        assert np.quantile(learned_phi.nu, 0.95) <= most
+        nu = np.where(learned_phi.nu > 0, learned_phi.nu, np.inf)
+        later = windows_of(groups, 200, level_sd)
+        verdicts = psi_verdicts(base, later, starts, phi=learned_phi.value, nu=nu)
+        assert (verdicts.p_value < 0.05).mean() < 0.08
+        assert (verdicts.level == Level.major).mean() < 0.005
 
 
 FULL = 2_000
