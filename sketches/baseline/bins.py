@@ -72,9 +72,14 @@ class PsiBins(VerdictGroups):
         """Return every group's ν at one window length, shape (G,); infinite if T has all degrees of freedom."""
         return self.trained(window)[1]
 
-    def _learned(self, window: str) -> tuple[FloatArray, FloatArray]:
+    def training_windows(self, window: str) -> FloatArray:
+        """Return the number of windows of a length from which every group's φ was learned, shape (G,)."""
+        return self.trained(window)[2]
+
+    def _learned(self, window: str) -> tuple[FloatArray, ...]:
         of_groups = (counts.phi.get(window, _UNKNOWN) for counts in self._counts_of_groups())
-        return as_columns(((phi.value, phi.nu or np.inf) for phi in of_groups), self.n_groups, (1.0, np.inf))
+        rows = ((phi.value, phi.nu or np.inf, phi.windows) for phi in of_groups)
+        return as_columns(rows, self.n_groups, (1.0, np.inf, 0.0))
 
     @property
     def n_bins(self) -> int:

@@ -34,7 +34,7 @@ class VerdictGroups(ABC):
         self.layout = layout
         self.slice_index: IndexArray = slice_index.astype(np.int32)
         self.field_index: IndexArray = field_index.astype(np.int32)
-        self._trained: dict[str, tuple[FloatArray, FloatArray]] = {}
+        self._trained: dict[str, tuple[FloatArray, ...]] = {}
 
     @property
     def n_groups(self) -> int:
@@ -44,14 +44,14 @@ class VerdictGroups(ABC):
         """Return every group's overdispersion at one window length, shape (G,); 1 if it is not known."""
         return self.trained(window)[0]
 
-    def trained(self, window: str) -> tuple[FloatArray, FloatArray]:
-        """Return what was learned of every group at one window length: φ and one more value, each (G,)."""
+    def trained(self, window: str) -> tuple[FloatArray, ...]:
+        """Return what was learned of every group at one window length: φ and further values, each (G,)."""
         if window not in self._trained:
             self._trained[window] = self._learned(window)
         return self._trained[window]
 
     @abstractmethod
-    def _learned(self, window: str) -> tuple[FloatArray, FloatArray]: ...
+    def _learned(self, window: str) -> tuple[FloatArray, ...]: ...
 
     def _counts_of_groups(self) -> Iterator[SliceCounts]:
         """Yield the training counts with which each group is compared."""
@@ -59,8 +59,8 @@ class VerdictGroups(ABC):
         for row, column in zip(self.slice_index.tolist(), self.field_index.tolist(), strict=True):
             yield self.layout.fields[column].slices[references[row]]
 
-    def _select_trained(self, chosen: NDArray[np.bool_]) -> dict[str, tuple[FloatArray, FloatArray]]:
-        return {window: (phi[chosen], other[chosen]) for window, (phi, other) in self._trained.items()}
+    def _select_trained(self, chosen: NDArray[np.bool_]) -> dict[str, tuple[FloatArray, ...]]:
+        return {window: tuple(values[chosen] for values in each) for window, each in self._trained.items()}
 
 
 def reference_slices(layout: Layout) -> tuple[str, ...]:
@@ -97,11 +97,9 @@ def shared(value: float, n: int) -> FloatArray:
     return np.broadcast_to(np.float64(value), n)
 
 
-def as_columns(
-    pairs: Iterable[tuple[float, float]], n: int, default: tuple[float, float]
-) -> tuple[FloatArray, FloatArray]:
-    """Return n pairs as two arrays, each (n,); they share memory if every pair is the default."""
-    table = np.fromiter(chain.from_iterable(pairs), np.float64, 2 * n).reshape(-1, 2).T
-    if (table == np.array(default)[:, None]).all():
-        return shared(default[0], n), shared(default[1], n)
-    return table[0].copy(), table[1].copy()
+def as_columns(rows: Iterable[tuple[float, ...]], n: int, default: tuple[float, ...]) -> tuple[FloatArray, ...]:
+    """Return n rows as arrays, each (n,); they take no memory if every row is the default."""
+    table = np.fromiter(chain.from_iterable(rows), np.float64, len(default) * n).reshape(-1, len(default))
+    if (table == default).all():
+        return tuple(shared(value, n) for value in default)
+    return tuple(np.ascontiguousarray(column) for column in table.T)

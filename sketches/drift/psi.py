@@ -61,6 +61,10 @@ class PsiVerdicts:
     low: FloatArray
     """Lower end of the 95 % interval of the true PSI, at least 0."""
     high: FloatArray
+    n_h: FloatArray
+    """Readings: nm/(n + m) in independent events, n_h/φ."""
+    n_star: FloatArray
+    """Readings from which the level follows from the user's thresholds alone."""
     p_value: FloatArray
     """p of the hypothesis of no drift; informative, the level does not depend on it."""
     df: FloatArray
@@ -145,6 +149,8 @@ def psi_verdicts(
         psi=psi,
         low=low,
         high=high,
+        n_h=n_h,
+        n_star=needed,
         p_value=np.asarray(chdtrc(df, t), np.float64),
         df=df,
         level=level,

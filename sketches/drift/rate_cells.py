@@ -70,7 +70,7 @@ class RateCells(VerdictGroups):
         """Return `TrainingRate.delta` of every group at one window length, shape (G,)."""
         return self.trained(window)[1]
 
-    def _learned(self, window: str) -> tuple[FloatArray, FloatArray]:
+    def _learned(self, window: str) -> tuple[FloatArray, ...]:
         kinds = [RATE_KINDS[index] for index in self.kind_index.tolist()]
         of_groups = zip(kinds, self._counts_of_groups(), strict=True)
         rates = (trained_rate(kind.name, counts, window) for kind, counts in of_groups)

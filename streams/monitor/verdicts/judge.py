@@ -15,6 +15,7 @@ from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, IntArray
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
 from barograph_server.sketches.drift.distances import jensen_shannon
 from barograph_server.sketches.drift.fdr import q_values
+from barograph_server.sketches.drift.few_windows import false_major_share, phi_of_verdicts
 from barograph_server.sketches.drift.psi import Expectation, psi_verdicts
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, rate_verdicts
 from barograph_server.streams.monitor.state.commit_rows import Columns
@@ -219,7 +220,7 @@ class _WindowBatch:
         bins = all_bins.select(chosen)
         if not bins.n_groups:
             return {}
-        phi = bins.phi(self.window.name)
+        phi = phi_of_verdicts(bins, self.window.name, self.series.contract.phi)
         window_bins = bins.window_bins(self.counts)
         has_row = self.has_row(bins.slice_index)
         expected = self.seasonal
@@ -274,6 +275,9 @@ class _WindowBatch:
             "expected_share": share,
             "actual_share": window_bins[w, top_flat] / np.maximum(n, 1),
             "visible_shift": verdicts.visible_shift[where],
+            "readings": verdicts.n_h[where],
+            "readings_needed": verdicts.n_star[where],
+            "false_major": false_major_share(verdicts, bins, self.window.name, thresholds)[where],
         }
         return columns
 
@@ -295,7 +299,7 @@ class _WindowBatch:
         where = np.nonzero(chosen)
         kinds = dictionary_column(cells.kind_index[where[1]], _KINDS)
         names = self.field_names(cells.field_index[where[1]])
-        trained = cells.trained(self.window.name)
+        trained = cells.phi(self.window.name), cells.training_delta(self.window.name)
         base = (cells.base_k, cells.base_n, cells.base_phi)
         thresholds = [kind.thresholds_of(self.series.contract) for kind in RATE_KINDS]
         minor, major = np.array([(limits.minor, limits.major) for limits in thresholds]).T[:, cells.kind_index]

@@ -57,6 +57,7 @@ NUMERIC_TYPES: tuple[FieldType, ...] = ("float", "int", "timestamp")
 """Types whose values are monitored as numbers."""
 
 SketchKind = Literal["kll", "req"]
+PhiChoice = Literal["estimate", "upper"]
 
 CONFIDENCE = "confidence"
 """The source that is not a member of an event: the largest of `scores`."""
@@ -594,6 +595,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         Literal["none", "hour_of_week"],
         "`hour_of_week` compares windows with the training data of the same hours of the week, in `timezone`.",
     ] = "none"
+    phi: Annotated[
+        PhiChoice,
+        "φ of drift verdicts: the estimate, or its upper 95 % limit, which needs more data, and alarms falsely in fewer "
+        "windows if training had few of their length.",
+    ] = "estimate"
     label: Annotated[LabelSpec | None, "The ground truth, which arrives after the prediction.", "no labels"] = None
     arms: Annotated[
         Arms | None,

@@ -22,6 +22,7 @@ from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.sketches.comparison.rebin import rebin
 from barograph_server.sketches.drift.distances import QuantileTable
+from barograph_server.sketches.drift.few_windows import phi_of_verdicts
 from barograph_server.sketches.drift.psi import Expectation, psi_verdicts
 from barograph_server.sketches.drift.season import Season
 from barograph_server.sketches.sketch.categorical import FrequentValue, UnseenCategories
@@ -347,7 +348,7 @@ def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
     first = layout.starts[field_panes.field_index]
     counts[0, field_panes.slice_index, first : first + cells.shape[1]] = cells.sum(axis=0)
     window = _nearest_window(contract.windows, field_panes.selection.end_s - field_panes.selection.start_s)
-    phi = bins.phi(window.name)
+    phi = phi_of_verdicts(bins, window.name, contract.phi)
     expected = _seasonal(field_panes, bins, group, cells)
     verdicts = psi_verdicts(
         bins.base_bins,

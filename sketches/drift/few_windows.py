@@ -1,0 +1,83 @@
+"""What few windows of training tell of φ: its upper limit, and how often a verdict is `major` without drift.
+
+φ̂ of k windows is their 0.85-quantile of T, nearly, over that of χ². For windows that are independent of each other the
+quantile is F⁻¹(U), with U of the Beta distribution of that order statistic. In the worst case T varies in one direction
+only, so that F is the distribution of χ²₁, whatever the degrees of freedom of the bins by which φ̂ was divided.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from barograph.contract import PhiChoice, Thresholds
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, chdtrc, chdtri
+
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.drift.overdispersion import QUANTILES, ROUGH_WINDOWS, SURE_WINDOWS
+from barograph_server.sketches.drift.psi import PsiVerdicts
+from barograph_server.sketches.drift.rates import Z
+
+FloatArray = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+_POINTS = (np.arange(16) + 0.5) / 16
+_UPPER = QUANTILES[-1]
+
+
+def phi_of_verdicts(bins: PsiBins, window: str, choice: PhiChoice) -> FloatArray:
+    """Return the φ of each group's verdicts at one window length, (G,): φ̂, or its upper 95 % limit.
+
+    An unknown φ, and that of a shorter length, have no limit.
+    """
+    phi = bins.phi(window)
+    if choice == "estimate":
+        return phi
+    windows, nu = bins.training_windows(window), np.minimum(bins.nu(window), bins.sizes - 1)
+    return np.where(windows >= ROUGH_WINDOWS, phi * upper_factor(np.maximum(windows, ROUGH_WINDOWS), nu), phi)
+
+
+def false_major_share(verdicts: PsiVerdicts, bins: PsiBins, window: str, thresholds: Thresholds) -> FloatArray:
+    """Return how many windows without drift would be `major` where each window is, (W, G).
+
+    NaN unless φ was learned from few windows of this length, `ROUGH_WINDOWS` or more.
+    """
+    share = np.full(verdicts.psi.shape, np.nan)
+    windows = bins.training_windows(window)
+    rough = np.flatnonzero((windows >= ROUGH_WINDOWS) & (windows < SURE_WINDOWS))
+    n_h, df = verdicts.n_h[:, rough], verdicts.df[:, rough]
+    # √T of χ²_df(λ) is nearly normal around √(λ + (df − 1)/2) with variance 1.
+    of_interval = (np.sqrt(thresholds.minor * n_h + (df - 1.0) / 2.0) + Z) ** 2
+    t = np.where(verdicts.enough[:, rough], 0.0, of_interval)
+    share[:, rough] = false_major(np.maximum(t, thresholds.major * n_h), windows[rough], df)
+    return share
+
+
+def upper_factor(windows: ArrayLike, df: ArrayLike) -> FloatArray:
+    """Return the upper 95 % limit of φ, divided by φ̂.
+
+    Args:
+        windows: number of windows from which φ̂ was learned, at least 2.
+        df: degrees of freedom of T; with fewer than `SURE_WINDOWS` windows they are unknown, and 1 counts.
+    """
+    k = np.asarray(windows, np.float64)
+    nu = np.where(k < SURE_WINDOWS, 1.0, df)
+    least = chdtri(nu, 1.0 - betaincinv(*_order(k), 1.0 - CONFIDENCE))
+    return np.asarray(chdtri(nu, 1.0 - _UPPER) / least, np.float64)
+
+
+def false_major(t: ArrayLike, windows: ArrayLike, df: ArrayLike) -> FloatArray:
+    """Return the share of windows without drift whose T/φ̂ exceeds a value.
+
+    Args:
+        t: the value, as T/φ̂ of a window that is just `major`.
+        windows: number of windows from which φ̂ was learned, at least 2.
+        df: degrees of freedom at which φ̂ was learned.
+    """
+    scaled = np.asarray(t, np.float64) / chdtri(np.asarray(df, np.float64), 1.0 - _UPPER)
+    k = np.asarray(windows, np.float64)
+    drawn = chdtri(1.0, 1.0 - betaincinv(*_order(k[..., None]), _POINTS))
+    return np.asarray(chdtrc(1.0, scaled[..., None] * drawn).mean(axis=-1), np.float64)
+
+
+def _order(k: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return _UPPER * (k - 1.0) + 1.0, (1.0 - _UPPER) * (k - 1.0) + 1.0
