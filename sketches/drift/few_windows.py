@@ -36,10 +36,15 @@ def phi_of_verdicts(bins: PsiBins, window: str, choice: PhiChoice) -> FloatArray
     return np.where(windows >= ROUGH_WINDOWS, phi * upper_factor(np.maximum(windows, ROUGH_WINDOWS), nu), phi)
 
 
-def false_major_share(verdicts: PsiVerdicts, bins: PsiBins, window: str, thresholds: Thresholds) -> FloatArray:
-    """Return how many windows without drift would be `major` where each window is, (W, G).
+def false_major_share(
+    verdicts: PsiVerdicts, bins: PsiBins, window: str, phi: FloatArray, thresholds: Thresholds
+) -> FloatArray:
+    """Return the share of windows without drift that would be `major`, at most, for each window, (W, G).
 
     NaN unless φ was learned from few windows of this length, `ROUGH_WINDOWS` or more.
+
+    Args:
+        phi: φ of the verdicts, (G,).
     """
     share = np.full(verdicts.psi.shape, np.nan)
     windows = bins.training_windows(window)
@@ -48,7 +53,8 @@ def false_major_share(verdicts: PsiVerdicts, bins: PsiBins, window: str, thresho
     # √T of χ²_df(λ) is nearly normal around √(λ + (df − 1)/2) with variance 1.
     of_interval = (np.sqrt(thresholds.minor * n_h + (df - 1.0) / 2.0) + Z) ** 2
     t = np.where(verdicts.enough[:, rough], 0.0, of_interval)
-    share[:, rough] = false_major(np.maximum(t, thresholds.major * n_h), windows[rough], df)
+    t = np.maximum(t, thresholds.major * n_h) * (phi / bins.phi(window))[rough]
+    share[:, rough] = false_major(t, windows[rough], df)
     return share
 
 

@@ -277,7 +277,7 @@ class _WindowBatch:
             "visible_shift": verdicts.visible_shift[where],
             "readings": verdicts.n_h[where],
             "readings_needed": verdicts.n_star[where],
-            "false_major": false_major_share(verdicts, bins, self.window.name, thresholds)[where],
+            "false_major": false_major_share(verdicts, bins, self.window.name, phi, thresholds)[where],
         }
         return columns
 
