@@ -1,0 +1,45 @@
+"""Verdicts on correlated traffic keep their promises: a short form of the tables of docs/statistics.md."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from barograph_server.sketches.baseline.levels import Level
+from tests.reference.correlated_traffic import KINDS, RATES, Kind, covered, days, false_pages, weeks
+
+STREAMS = 50
+STEADY = [kind for kind in KINDS if kind.name != "campaigns"]
+SLOW = next(kind for kind in KINDS if kind.name.startswith("slow level"))
+
+
+@pytest.mark.parametrize("kind", STEADY, ids=lambda kind: kind.name)
+def test_quiet_days_are_hardly_ever_major_and_intervals_cover(kind: Kind) -> None:
+    for shift in (0.0, 0.5):
+        verdicts, true = days(kind, shift, STREAMS)
+        is_covered = covered(verdicts, true).mean(axis=0)
+        error = float(is_covered.std()) / np.sqrt(STREAMS)
+        assert is_covered.mean() >= 0.9 - 4 * error, shift
+        if shift == 0.0:
+            assert (verdicts.level == Level.major).mean() <= 0.015
+        elif kind.name == "independent":
+            assert (verdicts.level == Level.major).mean() > 0.99
+
+
+def test_eight_training_weeks_state_their_false_rate_and_the_upper_limit_is_safe() -> None:
+    estimate, stated = weeks(SLOW, 8, "estimate", 4 * STREAMS)
+    upper, _ = weeks(SLOW, 8, "upper", 4 * STREAMS)
+    assert 0.005 < estimate.mean() < 0.05
+    assert estimate.mean() < stated.mean() < 0.15
+    assert upper.mean() <= 0.01
+
+
+@pytest.mark.parametrize("name", [name for name in RATES if "bursts" not in name])
+def test_a_varying_null_rate_pages_less_than_once_a_month(name: str) -> None:
+    assert false_pages(name, 1, 3 * STREAMS).mean() <= 1.0
+
+
+def test_bursts_that_training_had_page_rarely() -> None:
+    """In ten hours of a month the rate is 25 %."""
+    (name,) = (name for name in RATES if "bursts" in name)
+    assert false_pages(name, 1, STREAMS).mean() <= 2.5
