@@ -15,7 +15,7 @@ from barograph_server.dashboards.macros import ALL, TimeRange
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.bins import bin_labels
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, window_seconds
+from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, drift_reason, window_seconds
 from barograph_server.warehouse.panels.health import STATE_NUMBERS
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.panel_queries import QUERIES, ask
@@ -237,6 +237,20 @@ def test_too_little_data_is_never_stable(client: Client) -> None:
     assert {row[1:3] for row in ask(client, "drift.fields", **chosen)} == {("insufficient", "too few events")}
     verdicts = ask(client, "drift.field_verdicts", **chosen, field="x")
     assert {row[1:3] for row in verdicts} == {("insufficient", "too few events")}
+
+
+def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
+    reason = drift_reason("reason", "readings", "needed", "p")
+    told = [
+        client.query(f"SELECT {reason} FROM values('reason String, readings Float64, needed Float64, p Float64', {row})")
+        for row in ("('correlated events', 12.3, 367.2, 0.43)", "('too few events', 90, 368, 1e-4)", "('', 9, 4, 1)")
+    ]
+    assert [result.first_row[0] for result in told] == [
+        "correlated events: 12 of 368 independent readings, about 30 such windows; no more different than windows of "
+        "training (p 0.43)",
+        "too few events: 90 of 368 independent readings, about 5 such windows; unlike training (p 0.0001)",
+        "",
+    ]
     by_slice = {row[0]: row[1] for row in ask(client, "drift.slices", model="fraud")}
     assert by_slice == {"all": "major", "arm=a": "major", "arm=b": "insufficient"}
 

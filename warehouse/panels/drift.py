@@ -12,6 +12,7 @@ from barograph_server.warehouse.panels.fragments import (
     SLICE,
     VERSION,
     WINDOW,
+    drift_reason,
     finite,
     interval,
     level_name,
@@ -103,7 +104,7 @@ LEVELS = series(
 # The latest verdict of each field in the range, in one pass over the table; record_seq selects the revision.
 LAST_VERDICTS = f"""
     SELECT field, argMax((window_end, level, psi, psi_low, psi_high, q_value, n, top_bin, expected_share, actual_share,
-        completeness, reason), (window_end, record_seq)) AS last
+        completeness, reason, readings, readings_needed, p_value), (window_end, record_seq)) AS last
     FROM drift
     WHERE {_MODEL}
     GROUP BY field
@@ -139,7 +140,7 @@ FIELDS = table(
     SELECT
         field,
         last.2 AS level,
-        last.12 AS reason,
+        {drift_reason("last.12", "last.13", "last.14", "last.15")} AS reason,
         {finite("last.3")} AS "PSI",
         {interval("last.4", "last.5")} AS "95 % CI",
         last.8 AS "top cell",
@@ -248,7 +249,7 @@ FIELD_VERDICTS = table(
     SELECT
         window_end AS "window end",
         level,
-        reason,
+        {drift_reason("verdict.reason", "readings", "readings_needed", "p_value")} AS reason,
         {finite("psi")} AS "PSI",
         {interval("psi_low", "psi_high")} AS "95 % CI",
         threshold_minor AS "minor threshold",
@@ -261,7 +262,7 @@ FIELD_VERDICTS = table(
         {finite("completeness")} AS completeness,
         if(season = 'none', 'all training data', 'same hours of the week') AS reference,
         revisions
-    FROM latest_drift
+    FROM latest_drift AS verdict
     WHERE {_FIELD}
     ORDER BY window_end DESC
     LIMIT 100

@@ -75,6 +75,23 @@ def interval(low: str, high: str) -> str:
     return f"if(isNaN({low}) OR isNaN({high}), '', concat({texts[0]}, ' – ', {texts[1]}))"
 
 
+def drift_reason(reason: str, readings: str, needed: str, p_value: str) -> str:
+    """Return the expression for why a verdict on drift is insufficient, and what its window does tell; else empty.
+
+    Args:
+        readings: independent events of the window.
+        needed: independent events that a level needs.
+        p_value: of the hypothesis that the window is like those of training.
+    """
+    windows = f"concat(', about ', toString(ceil({needed} / {readings})), ' such windows')"
+    compared = f"if({p_value} < 0.01, '; unlike training', '; no more different than windows of training')"
+    return (
+        f"if({reason} IN ('correlated events', 'too few events') AND {readings} >= 1, concat({reason}, ': ', "
+        f"toString(round({readings})), ' of ', toString(ceil({needed})), ' independent readings', {windows}, "
+        f"{compared}, ' (p ', printf('%.2g', {p_value}), ')'), {reason})"
+    )
+
+
 PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"
 """Predictions per minute over the time covered by the panes of a step: a step can be shorter than a pane, or contain
 one pane more than the next step."""

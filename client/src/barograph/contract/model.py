@@ -597,7 +597,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     ] = "none"
     phi: Annotated[
         PhiChoice,
-        "φ of drift verdicts: the estimate, or its upper 95 % limit, which needs more data, and alarms falsely in fewer "
+        "φ of drift verdicts: the estimate, or its upper 95 % limit, which needs more data and alarms falsely in fewer "
         "windows if training had few of their length.",
     ] = "estimate"
     label: Annotated[LabelSpec | None, "The ground truth, which arrives after the prediction.", "no labels"] = None
