@@ -80,8 +80,7 @@ def _judge(layout: Layout, weeks: IntArray, noise: NDArray[np.float64]) -> dict[
         bins.starts,
         phi=bins.phi(WEEK.name),
         nu=bins.nu(WEEK.name),
-        minor=lines.minor,
-        major=lines.major,
+        thresholds=(lines.minor, lines.major),
         noise=noises,
     )
     return {

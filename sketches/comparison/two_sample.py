@@ -83,8 +83,7 @@ def psi_differences(
     phi_right: ArrayLike = 1.0,
     nu: ArrayLike = np.inf,
     noise: ArrayLike = 0.0,
-    minor: ArrayLike = 0.1,
-    major: ArrayLike = 0.2,
+    thresholds: tuple[ArrayLike, ArrayLike] = (0.1, 0.2),
     completeness: ArrayLike = 1.0,
 ) -> PsiDifferences:
     """Judge pairs of counts on the same bins.
@@ -98,8 +97,7 @@ def psi_differences(
         nu: most degrees of freedom of T, at least 1, in steps of 1/4; a scalar or (G,).
         noise: Σ 1/n_eff of counts read from sketches (`sketches.comparison.rebin.Rebinned.noise`); a scalar, (G,) or
             (P, G); 0 if all counts are exact.
-        minor: thresholds of `minor`, a scalar or (G,).
-        major: thresholds of `major`, above `minor`.
+        thresholds: of `minor` and of `major`, which is above it; each a scalar or (G,).
         completeness: share of the events of both sides that was not lost, a scalar or (P,); it affects only the reason.
 
     Raises:
@@ -116,7 +114,7 @@ def psi_differences(
     check_phi(*phis)
     if noises.size and not noises.min() >= 0.0:
         raise ValueError("the noise of sketches must not be negative")
-    minors, majors = (np.broadcast_to(np.asarray(threshold, np.float64), shape) for threshold in (minor, major))
+    minors, majors = (np.broadcast_to(np.asarray(threshold, np.float64), shape) for threshold in thresholds)
 
     pooled = _Pooled.of(b, c, first)
     m, n = pooled.m, pooled.n

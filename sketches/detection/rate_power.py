@@ -35,8 +35,8 @@ def least_major_count(
     """
 
     def is_major(k: int) -> bool:
-        limits = {"minor": minor, "major": major, "training_delta": training_delta}
-        return bool(rate_verdicts(k, n_eff, base_k, base_n, **limits).level == Level.major)
+        verdict = rate_verdicts(k, n_eff, base_k, base_n, training_delta=training_delta, thresholds=(minor, major))
+        return bool(verdict.level == Level.major)
 
     return _least(n_eff, is_major)
 

@@ -100,8 +100,7 @@ def psi_verdicts(
     *,
     phi: ArrayLike = 1.0,
     nu: ArrayLike = np.inf,
-    minor: ArrayLike = 0.1,
-    major: ArrayLike = 0.2,
+    thresholds: tuple[ArrayLike, ArrayLike] = (0.1, 0.2),
     noise: ArrayLike = 0.0,
     expected: Expectation | None = None,
     completeness: ArrayLike = 1.0,
@@ -114,8 +113,7 @@ def psi_verdicts(
         starts: first bin of each group, ascending from 0, (G,); every group has a bin.
         phi: overdispersion, at least 1; a scalar, (G,) or (W, G).
         nu: most degrees of freedom of T, at least 1, in steps of 1/4; a scalar or (G,).
-        minor: thresholds of `minor`, a scalar or (G,).
-        major: thresholds of `major`, a scalar or (G,).
+        thresholds: of `minor` and of `major`, each a scalar or (G,).
         noise: 1/n_eff of baseline shares that were read from a sketch, a scalar or (G,); 0 for counted shares. It is
             part of n_h and not multiplied by φ: n_h/φ = 1/(φ/n + φ/m + noise).
         expected: expected shares of each window; None compares with the baseline as a whole.
@@ -128,8 +126,8 @@ def psi_verdicts(
     reference, counts = _inputs(base, window, starts, expected)
     scores = _scores(reference, counts, full=True)
     shape = scores.psi.shape
-    thresholds = [_per_group("threshold", threshold, reference) for threshold in (minor, major)]
-    minors, majors = (np.broadcast_to(threshold, shape) for threshold in thresholds)
+    limits = [_per_group("threshold", threshold, reference) for threshold in thresholds]
+    minors, majors = (np.broadcast_to(limit, shape) for limit in limits)
     phis = _overdispersion(phi, shape)
 
     noises = np.broadcast_to(_per_group("noise", noise, reference), shape)
@@ -140,7 +138,7 @@ def psi_verdicts(
     t = n_h * psi
     low, high = psi_interval(psi, df, np.where(known, n_h, 1.0), scores.variance_ratio)
     low, high = np.where(known, low, 0.0), np.where(known, high, np.inf)
-    needed = n_star(df, *thresholds)
+    needed = n_star(df, *limits)
     enough = known & (n_h >= needed)
     level = psi_levels(psi, low, known, enough, minors, majors)
     share = np.asarray(completeness, np.float64).reshape(-1, 1)

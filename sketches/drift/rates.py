@@ -149,8 +149,7 @@ def rate_verdicts(
     phi: ArrayLike = 1.0,
     base_phi: ArrayLike = 1.0,
     training_delta: ArrayLike = 0.0,
-    minor: ArrayLike = 0.01,
-    major: ArrayLike = 0.05,
+    thresholds: tuple[ArrayLike, ArrayLike] = (0.01, 0.05),
     completeness: ArrayLike = 1.0,
 ) -> RateVerdicts:
     """Judge rates against their baseline.
@@ -166,14 +165,13 @@ def rate_verdicts(
         phi: overdispersion of field, slice and window length, at least 1.
         base_phi: of the baseline's counts, at least 1.
         training_delta: l that windows of training repeatedly reached (`TrainingRate.delta`).
-        minor: threshold of `minor`, a change as a share (0.01 is one point).
-        major: threshold of `major`, above `minor`.
+        thresholds: of `minor`, a change as a share (0.01 is one point), and of `major`, above it.
         completeness: share of the window's events that was not lost; it affects only the reason.
 
     Raises:
         ValueError: if a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
     """
-    arrays = (np.asarray(a, np.float64) for a in (k, n, base_k, base_n, phi, base_phi, training_delta, minor, major))
+    arrays = (np.asarray(a, np.float64) for a in (k, n, base_k, base_n, phi, base_phi, training_delta, *thresholds))
     hits, rows, base_hits, base_rows, phis, base_phis, usual, minors, majors = np.broadcast_arrays(*arrays)
     for what, part, whole in (("window", hits, rows), ("baseline", base_hits, base_rows)):
         if not np.all((part >= 0.0) & (part <= whole)):

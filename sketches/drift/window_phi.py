@@ -29,8 +29,8 @@ from barograph_server.sketches.drift.season import HourArray, Season
 INCIDENT = 0.05, 3.0
 """A window whose rate exceeds that of training by more, as a share and as a multiple of it, is an incident: φ of the
 rate is not learned from it."""
-STRETCHES, REPEATED = 60, 3
-"""A change is repeated in training if windows in 3 of its 60 stretches had it; fewer are incidents of their own."""
+PERIODS, REPEATED = 60, 3
+"""A change is repeated in training if windows in 3 of its 60 periods had it; fewer are incidents of their own."""
 
 
 def typical_length_s(window: Window, pane_s: int, rate: float) -> int:
@@ -171,7 +171,7 @@ class _Rates:
 def _learn_rates(
     cells: RateCells, scores: Sequence[tuple[IntArray, IntArray]], of_bins: FloatArray, shorter: _Rates
 ) -> _Rates:
-    """Learn φ of rates, and the change that windows in several stretches of training had.
+    """Learn φ of rates, and the change that windows in several periods of training had.
 
     φ is the mean square of k − np in units of independent events, over the windows that are no incident. A quantile
     would miss rare clusters, such as the hour that a source was down. Too few windows with hits tell little of the size
@@ -198,8 +198,8 @@ def _learn_rates(
     _, low, _ = newcombe(np.minimum(k, n) / phi, n / phi, cells.counted, m)
     delta = np.where(learned & few, shorter.delta, 0.0)
     if len(low) >= ROUGH_WINDOWS:
-        stretches = min(len(low), STRETCHES)
-        firsts = np.arange(stretches) * len(low) // stretches
+        periods = min(len(low), PERIODS)
+        firsts = np.arange(periods) * len(low) // periods
         highest = -np.sort(-np.maximum.reduceat(np.where(used, low, -1.0), firsts, axis=0), axis=0)
         delta = np.where(learned & ~few, np.maximum(highest[REPEATED - 1], 0.0), delta)
     return _Rates(phi, delta)

@@ -43,7 +43,7 @@ def null_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
     """Verdicts on windows of n events that are drawn from the ten equal bins of training."""
     counts = np.concatenate([rng.multinomial(n, [0.1] * 10, size=WINDOWS), np.zeros((WINDOWS, 1), int)], axis=1)
     base = np.array([10_000] * 10 + [0])
-    return psi_verdicts(base, counts, np.array([0]), phi=np.array([1.0]), minor=0.1, major=0.2)
+    return psi_verdicts(base, counts, np.array([0]), phi=np.array([1.0]), thresholds=(0.1, 0.2))
 
 
 def correlated_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
@@ -55,7 +55,7 @@ def correlated_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
     _, df, t, _ = psi_values(base, counts[:100], [0])
     phi = learn_phi(t, df, counts[:100].sum(axis=1, keepdims=True)).value
     assert 4 < phi[0] < 14, "Σ size² / Σ size is 8.7, less if the window is as large as the baseline"
-    return psi_verdicts(base, counts[100:], [0], phi=phi, minor=0.1, major=0.2)
+    return psi_verdicts(base, counts[100:], [0], phi=phi, thresholds=(0.1, 0.2))
 
 
 @pytest.fixture(scope="module")

@@ -241,11 +241,10 @@ def test_too_little_data_is_never_stable(client: Client) -> None:
 
 def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
     reason = drift_reason("reason", "readings", "needed", "p")
-    told = [
-        client.query(f"SELECT {reason} FROM values('reason String, readings Float64, needed Float64, p Float64', {row})")
-        for row in ("('correlated events', 12.3, 367.2, 0.43)", "('too few events', 90, 368, 1e-4)", "('', 9, 4, 1)")
-    ]
-    assert [result.first_row[0] for result in told] == [
+    rows = "('correlated events', 12.3, 367.2, 0.43), ('too few events', 90, 368, 1e-4), ('', 9, 4, 1)"
+    values = f"values('reason String, readings Float64, needed Float64, p Float64', {rows})"
+    reasons = client.rows(f"SELECT {reason} FROM {values}")
+    assert [text for (text,) in reasons] == [
         "correlated events: 12 of 368 independent readings, about 30 such windows; no more different than windows of "
         "training (p 0.43)",
         "too few events: 90 of 368 independent readings, about 5 such windows; unlike training (p 0.0001)",

@@ -72,7 +72,7 @@ def alone(shape: str, runs: tuple[int, ...], n: int) -> tuple[float, int]:
     if runs != (1,):
         _, df, t, _ = psi_values(base, counts[:100], [0])
         phi = learn_phi(t, df, counts[:100].sum(axis=1, keepdims=True)).value
-    verdicts = psi_verdicts(base, counts, [0], phi=phi, major=MAJOR)
+    verdicts = psi_verdicts(base, counts, [0], phi=phi, thresholds=(0.1, MAJOR))
     return float(phi[0]), int((verdicts.low > FAST_RATIO * MAJOR).sum())
 
 

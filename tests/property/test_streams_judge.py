@@ -145,7 +145,7 @@ def plain_drift(series: Series, window: Window, ends_s: list[int], counts: IntAr
     """Judge all groups of all slices at once, and return the rows that the contract requires."""
     bins = PsiBins(series.layout)
     window_bins, phi = bins.window_bins(counts), bins.phi(window.name)
-    verdicts = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, minor=0.1, major=0.2)
+    verdicts = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, thresholds=(0.1, 0.2))
     has_row = (bins.slice_index == 0)[None, :] | (counts[:, :, EVENTS][:, bins.slice_index] >= 20)
     q = q_values(verdicts.p_value, 1.0, family=bins.slice_index, compared=has_row & verdicts.enough)
     js = jensen_shannon(bins.base_bins, window_bins, bins.starts)

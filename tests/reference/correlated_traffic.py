@@ -103,6 +103,9 @@ class Kind:
         return float(((q - p) * np.log(q / p)).sum())
 
 
+WEEKS: tuple[tuple[int, PhiChoice], ...] = ((8, "estimate"), (8, "upper"), (26, "estimate"), (26, "upper"))
+"""Number of training weeks, and the φ of their verdicts."""
+
 KINDS = (
     Kind("independent"),
     Kind("users with four equal events", copies=4),
@@ -160,7 +163,8 @@ def judged(bins: PsiBins, counts: IntArray, window: str, choice: PhiChoice = "es
 
 def summed(hours: IntArray, length: int) -> IntArray:
     """Sum hours to windows of a length, (streams, W, bins)."""
-    return hours.reshape(len(hours), -1, length, BINS).sum(axis=2)
+    result: IntArray = hours.reshape(len(hours), -1, length, BINS).sum(axis=2)
+    return result
 
 
 def days(kind: Kind, shift: float, streams: int) -> tuple[PsiVerdicts, float]:
@@ -196,9 +200,9 @@ def varying(mean: float, rho: float, sd: float) -> Draw:
     return lambda rng, streams, hours: mean * np.exp(logarithm(rng, streams, hours) - sd * sd / 2.0)
 
 
-def outages(mean: float, hourly: float, every: int) -> Draw:
-    """A rate that is higher in one hour of `every`, at random."""
-    return lambda rng, streams, hours: np.where(rng.random((streams, hours)) < 1 / every, hourly, mean)
+def outages(mean: float, hourly: float, hours_between: int) -> Draw:
+    """A rate that is higher in one hour of `hours_between`, at random."""
+    return lambda rng, streams, hours: np.where(rng.random((streams, hours)) < 1 / hours_between, hourly, mean)
 
 
 RATES: dict[str, Draw] = {
@@ -243,7 +247,8 @@ def false_pages(name: str, length: int, streams: int) -> IntArray:
     fires = (verdicts.low > np.maximum(THRESHOLD, usual)) & (verdicts.p_value < RATE_P)
     begins = fires.copy()
     begins[1:] &= ~fires[:-1]
-    return begins.sum(axis=0)
+    count: IntArray = begins.sum(axis=0)
+    return count
 
 
 # ---------------------------------------------------------------------------------------------------- tables
@@ -268,10 +273,7 @@ def rows(streams: int = 400) -> Iterator[str]:
     yield "| traffic | 8 weeks | stated | 8 weeks, `phi: upper` | 26 weeks | 26 weeks, `phi: upper` |"
     yield "|---|--:|--:|--:|--:|--:|"
     for kind in KINDS:
-        (few, stated), *others = (
-            weeks(kind, training, choice, streams)
-            for training, choice in ((8, "estimate"), (8, "upper"), (26, "estimate"), (26, "upper"))
-        )
+        (few, stated), *others = (weeks(kind, training, choice, streams) for training, choice in WEEKS)
         cells = [percent(few), f"{100 * stated.mean():.1f}", *(percent(each) for each, _ in others)]
         yield f"| {kind.name} | " + " | ".join(cells) + " |"
     yield ""

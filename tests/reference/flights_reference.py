@@ -89,7 +89,7 @@ def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
 class ReferencePsi:
     n: int
     psi: float
-    df: int
+    df: float
     p_value: float
     low: float
     high: float

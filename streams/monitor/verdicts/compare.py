@@ -213,8 +213,7 @@ class _Comparison:
             phi_right=phis[1][:, None],
             nu=min(side.nu(field, self.window.name) for side in self.sides),
             noise=np.where(readable, noise, 0.0)[:, None],
-            minor=thresholds.minor,
-            major=thresholds.major,
+            thresholds=(thresholds.minor, thresholds.major),
             completeness=self.windows.completeness,
         )
         no_value = np.full(len(noise), np.nan)

@@ -233,8 +233,7 @@ class _WindowBatch:
             bins.starts,
             phi=phi,
             nu=bins.nu(self.window.name),
-            minor=thresholds.minor,
-            major=thresholds.major,
+            thresholds=(thresholds.minor, thresholds.major),
             noise=bins.noise,
             expected=expected,
             completeness=self.completeness,
@@ -360,8 +359,7 @@ class _WindowBatch:
             phi=phi,
             base_phi=base_phi,
             training_delta=training_delta,
-            minor=minor,
-            major=major,
+            thresholds=(minor, major),
             completeness=self.completeness[where[0]],
         )
         columns = self.common((where[0], g), slice_index, names)

@@ -58,7 +58,7 @@ def differing_producers(scope: DebtScope) -> Iterator[Outcome]:
         shown = []
         for field, own in codes.items():
             sides = [np.bincount(own[(producers == producer) == side], minlength=12)[None] for side in (False, True)]
-            psi = psi_differences(sides[0], sides[1], [0], minor=limits.minor, major=limits.major)
+            psi = psi_differences(sides[0], sides[1], [0], thresholds=(limits.minor, limits.major))
             if psi.level[0, 0] == Level.major:
                 shown.append(f"{field} (PSI {psi.psi[0, 0]:.2f}, {psi.low[0, 0]:.2f} to {psi.high[0, 0]:.2f})")
         if n < LEAST_ROWS:

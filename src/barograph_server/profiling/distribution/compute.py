@@ -356,8 +356,7 @@ def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
         bins.starts,
         phi=phi,
         nu=bins.nu(window.name),
-        minor=contract.thresholds.minor,
-        major=contract.thresholds.major,
+        thresholds=(contract.thresholds.minor, contract.thresholds.major),
         noise=bins.noise,
         expected=expected,
     )

@@ -55,14 +55,10 @@ def test_the_number_of_windows_decides_whose_phi_is_taken() -> None:
 def test_each_group_is_learned_by_itself() -> None:
     t, df, n = (np.hstack(parts) for parts in zip(windows(3.0, 40), windows(6.0, 40, df=1), strict=True))
     n[:38, 1] = 0
-    result = learn_phi(
-        t,
-        df,
-        n,
-        Overdispersion(
-            *np.array([[1.0, 2.5], [0.0, 1.5], [1.0, 2.0]]), np.array([90, 90]), np.array(["ok", "rough"], object)
-        ),
-    )
+    value, nu, of_bins = np.array([[1.0, 2.5], [0.0, 1.5], [1.0, 2.0]])
+    shorter = Overdispersion(value, nu, of_bins, np.array([90, 90]), np.array(["ok", "rough"], object))
+    result = learn_phi(t, df, n, shorter)
+    assert result.nu.tolist() == [0.0, 1.5]
     assert result.value == pytest.approx([3.0, 2.5])
     assert result.windows.tolist() == [40, 2]
     assert result.flag.tolist() == ["ok", "shorter"]

@@ -81,7 +81,7 @@ def test_level_of_a_window() -> None:
     rng = np.random.default_rng(22)
     shares = np.stack([rng.dirichlet(np.full(10, alpha)) for alpha in np.geomspace(2, 200, 300)])
     drawn = np.stack([rng.multinomial(5_000, share) for share in shares])
-    verdicts = psi_verdicts(TEN, drawn, [0], minor=0.07, major=0.3)
+    verdicts = psi_verdicts(TEN, drawn, [0], thresholds=(0.07, 0.3))
     assert verdicts.enough.all()
     assert set(np.unique(verdicts.level)) == {Level.stable, Level.minor, Level.major}
     expected = np.where(verdicts.psi > 0.3, Level.major, np.where(verdicts.psi > 0.07, Level.minor, Level.stable))
@@ -120,7 +120,7 @@ def test_enough_data_begins_at_n_star() -> None:
 def test_thresholds_and_phi_are_per_group() -> None:
     window = scaled(870, 2_170) * 3
     verdicts = psi_verdicts(
-        TEN * 3, window, [0, 10, 20], phi=[1, 1, 500], minor=[0.1, 0.05, 0.1], major=[0.2, 0.1, 0.2]
+        TEN * 3, window, [0, 10, 20], phi=[1, 1, 500], thresholds=([0.1, 0.05, 0.1], [0.2, 0.1, 0.2])
     )
     assert verdicts.level[0].tolist() == [Level.minor, Level.major, Level.insufficient]
     per_window = psi_verdicts(TEN, np.stack([window[:10]] * 2), [0], phi=[[1.0], [500.0]])
@@ -161,8 +161,8 @@ def test_invalid_arguments_are_rejected() -> None:
         ({"window": [1.5, 2]}, "whole numbers"),
         ({"base": [[1, 2]]}, "one-dimensional"),
         ({"phi": 0.5}, "at least 1"),
-        ({"minor": [0.1, 0.1]}, "one threshold for all groups or one for each of 1"),
-        ({"minor": 0.2}, "below its major threshold"),
+        ({"thresholds": ([0.1, 0.1], 0.2)}, "one threshold for all groups or one for each of 1"),
+        ({"thresholds": (0.2, 0.2)}, "below its major threshold"),
     ):
         arguments: dict[str, Any] = {**right, **wrong}
         with pytest.raises(ValueError, match=message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -13,7 +15,7 @@ ROWS = 100_000
 """Of the baselines."""
 
 
-def level(k: float, n: float, base_k: float = 0, base_n: float = ROWS, **options: float) -> Level:
+def level(k: float, n: float, base_k: float = 0, base_n: float = ROWS, **options: Any) -> Level:
     return Level(rate_verdicts(k, n, base_k, base_n, **options).level.item())
 
 
@@ -62,10 +64,10 @@ def test_level_of_a_rate() -> None:
     ):
         assert level(k, n) == expected, (k, n)
     # Thresholds are the user's. Wilson's upper end of 0 of n passes under 0.1 % at n = 3,838.
-    assert level(20, 1_000, minor=0.03) == Level.stable
-    assert level(20, 1_000, minor=0.005, major=0.015) == Level.major
-    assert level(0, 3_837, minor=0.001) == Level.insufficient
-    assert level(0, 3_838, minor=0.001) == Level.stable
+    assert level(20, 1_000, thresholds=(0.03, 0.05)) == Level.stable
+    assert level(20, 1_000, thresholds=(0.005, 0.015)) == Level.major
+    assert level(0, 3_837, thresholds=(0.001, 0.05)) == Level.insufficient
+    assert level(0, 3_838, thresholds=(0.001, 0.05)) == Level.stable
     # A Zipf field always brings a few new values: 300 of 100,000 rows were the only ones of theirs.
     assert level(8, 1_000, base_k=300) == Level.stable
     assert level(60, 1_000, base_k=300) == Level.major
@@ -136,12 +138,12 @@ def test_rates_without_events() -> None:
 
 
 def test_invalid_arguments_are_rejected() -> None:
-    wrong: tuple[tuple[tuple[float, float, float, float], dict[str, float], str], ...] = (
+    wrong: tuple[tuple[tuple[float, float, float, float], dict[str, Any], str], ...] = (
         ((-1, 10, 0, 10), {}, "window count"),
         ((1, 10, 11, 10), {}, "baseline count"),
         ((1, 10, 0, 10), {"phi": 0.9}, "at least 1"),
-        ((1, 10, 0, 10), {"minor": 0.0}, "above 0"),
-        ((1, 10, 0, 10), {"minor": 0.05}, "below its major threshold"),
+        ((1, 10, 0, 10), {"thresholds": (0.0, 0.05)}, "above 0"),
+        ((1, 10, 0, 10), {"thresholds": (0.05, 0.05)}, "below its major threshold"),
     )
     for counts, options, message in wrong:
         with pytest.raises(ValueError, match=message):
