@@ -41,12 +41,12 @@ def false_major_share(
 ) -> FloatArray:
     """Return the share of windows without drift that would be `major`, at most, for each window, (W, G).
 
-    NaN unless φ was learned from few windows of this length, `ROUGH_WINDOWS` or more.
+    0 unless φ was learned from few windows of this length, `ROUGH_WINDOWS` or more.
 
     Args:
         phi: φ of the verdicts, (G,).
     """
-    share = np.full(verdicts.psi.shape, np.nan)
+    share = np.zeros(verdicts.psi.shape)
     windows = bins.training_windows(window)
     rough = np.flatnonzero((windows >= ROUGH_WINDOWS) & (windows < SURE_WINDOWS))
     n_h, df = verdicts.n_h[:, rough], verdicts.df[:, rough]
