@@ -1,8 +1,8 @@
-"""What few windows of training tell of φ: its upper limit, and how often a verdict is `major` without drift.
+"""What few windows of training tell of φ: its upper limit, p, and how often a verdict is `major` without drift.
 
 φ̂ of k windows is their 0.85-quantile of T, nearly, over that of χ². For windows that are independent of each other the
-quantile is F⁻¹(U), with U of the Beta distribution of that order statistic. In the worst case T varies in one direction
-only, so that F is the distribution of χ²₁, whatever the degrees of freedom of the bins by which φ̂ was divided.
+quantile is F⁻¹(U), with U of the Beta distribution of that order statistic. If φ̂ is above 1, T varies in one direction
+only in the worst case, so that F is the distribution of χ²₁, whatever the degrees of freedom by which φ̂ was divided.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, chdtrc, chdtri
 
 from barograph_server.sketches.baseline.bins import PsiBins
-from barograph_server.sketches.drift.overdispersion import QUANTILES, ROUGH_WINDOWS, SURE_WINDOWS
+from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.overdispersion import CHANCE, QUANTILES, ROUGH_WINDOWS, SURE_WINDOWS
 from barograph_server.sketches.drift.psi import PsiVerdicts
 from barograph_server.sketches.drift.rates import Z
 
@@ -32,8 +33,9 @@ def phi_of_verdicts(bins: PsiBins, window: str, choice: PhiChoice) -> FloatArray
     phi = bins.phi(window)
     if choice == "estimate":
         return phi
-    windows, nu = bins.training_windows(window), np.minimum(bins.nu(window), bins.sizes - 1)
-    return np.where(windows >= ROUGH_WINDOWS, phi * upper_factor(np.maximum(windows, ROUGH_WINDOWS), nu), phi)
+    windows, df = bins.training_windows(window), np.minimum(bins.nu(window), np.maximum(bins.sizes - 1, 1))
+    df[_rough(bins, window)] = 1.0
+    return np.where(windows >= ROUGH_WINDOWS, phi * upper_factor(np.maximum(windows, ROUGH_WINDOWS), df), phi)
 
 
 def false_major_share(
@@ -41,21 +43,42 @@ def false_major_share(
 ) -> FloatArray:
     """Return the share of windows without drift that would be `major`, at most, for each window, (W, G).
 
-    0 unless φ was learned from few windows of this length, `ROUGH_WINDOWS` or more.
+    0 unless φ is above 1 and was learned from few windows of this length, `ROUGH_WINDOWS` or more.
 
     Args:
         phi: φ of the verdicts, (G,).
     """
     share = np.zeros(verdicts.psi.shape)
-    windows = bins.training_windows(window)
-    rough = np.flatnonzero((windows >= ROUGH_WINDOWS) & (windows < SURE_WINDOWS))
+    rough = _rough(bins, window)
     n_h, df = verdicts.n_h[:, rough], verdicts.df[:, rough]
     # √T of χ²_df(λ) is nearly normal around √(λ + (df − 1)/2) with variance 1.
     of_interval = (np.sqrt(thresholds.minor * n_h + (df - 1.0) / 2.0) + Z) ** 2
     t = np.where(verdicts.enough[:, rough], 0.0, of_interval)
     t = np.maximum(t, thresholds.major * n_h) * (phi / bins.phi(window))[rough]
-    share[:, rough] = false_major(t, windows[rough], df)
+    share[:, rough] = exceeding_share(t, bins.training_windows(window)[rough], df)
     return share
+
+
+def p_values(verdicts: PsiVerdicts, bins: PsiBins, window: str, phi: FloatArray) -> FloatArray:
+    """Return p of the hypothesis of no drift, (W, G); of few windows, with what they leave open about φ.
+
+    Args:
+        phi: φ of the verdicts, (G,).
+    """
+    rough = _rough(bins, window)
+    if not len(rough):
+        return verdicts.p_value
+    p = verdicts.p_value.copy()
+    t = verdicts.n_h[:, rough] * verdicts.psi[:, rough] * (phi / bins.phi(window))[rough]
+    p[:, rough] = exceeding_share(t, bins.training_windows(window)[rough], verdicts.df[:, rough])
+    return p
+
+
+def _rough(bins: PsiBins, window: str) -> IntArray:
+    """Return the groups whose φ comes from few windows and is above 1 by more than chance."""
+    windows = np.maximum(bins.training_windows(window), 1.0)
+    chance = 1.0 + CHANCE * np.sqrt(2.0 / (np.maximum(bins.sizes - 1, 1) * windows))
+    return np.flatnonzero((windows >= ROUGH_WINDOWS) & (windows < SURE_WINDOWS) & (bins.phi(window) > chance))
 
 
 def upper_factor(windows: ArrayLike, df: ArrayLike) -> FloatArray:
@@ -63,19 +86,18 @@ def upper_factor(windows: ArrayLike, df: ArrayLike) -> FloatArray:
 
     Args:
         windows: number of windows from which φ̂ was learned, at least 2.
-        df: degrees of freedom of T; with fewer than `SURE_WINDOWS` windows they are unknown, and 1 counts.
+        df: degrees of freedom of T.
     """
-    k = np.asarray(windows, np.float64)
-    nu = np.where(k < SURE_WINDOWS, 1.0, df)
-    least = chdtri(nu, 1.0 - betaincinv(*_order(k), 1.0 - CONFIDENCE))
+    nu = np.asarray(df, np.float64)
+    least = chdtri(nu, 1.0 - betaincinv(*_order(np.asarray(windows, np.float64)), 1.0 - CONFIDENCE))
     return np.asarray(chdtri(nu, 1.0 - _UPPER) / least, np.float64)
 
 
-def false_major(t: ArrayLike, windows: ArrayLike, df: ArrayLike) -> FloatArray:
-    """Return the share of windows without drift whose T/φ̂ exceeds a value.
+def exceeding_share(t: ArrayLike, windows: ArrayLike, df: ArrayLike) -> FloatArray:
+    """Return the share of windows without drift whose T/φ̂ exceeds a value, in the worst case.
 
     Args:
-        t: the value, as T/φ̂ of a window that is just `major`.
+        t: the value.
         windows: number of windows from which φ̂ was learned, at least 2.
         df: degrees of freedom at which φ̂ was learned.
     """

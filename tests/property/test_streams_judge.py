@@ -49,7 +49,7 @@ def make_baseline(rng: np.random.Generator, shape: list[int], values: list[int])
         counts = {
             name: SliceCounts(
                 cells=tuple(rng.integers(0, 300, cells).tolist()),
-                phi={"5m": Phi(value=1.0 + float(rng.random()), windows=9, flag="ok")},
+                phi={"5m": Phi(value=1.0 + float(rng.random()), windows=30, flag="ok")},
             )
             for name in names
             if name == "all" or rng.random() < 0.8

@@ -15,7 +15,7 @@ from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, IntArray
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
 from barograph_server.sketches.drift.distances import jensen_shannon
 from barograph_server.sketches.drift.fdr import q_values
-from barograph_server.sketches.drift.few_windows import false_major_share, phi_of_verdicts
+from barograph_server.sketches.drift.few_windows import false_major_share, p_values, phi_of_verdicts
 from barograph_server.sketches.drift.psi import Expectation, psi_verdicts
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, rate_verdicts
 from barograph_server.streams.monitor.state.commit_rows import Columns
@@ -238,8 +238,9 @@ class _WindowBatch:
             expected=expected,
             completeness=self.completeness,
         )
+        p = p_values(verdicts, bins, self.window.name, phi)
         q = q_values(
-            verdicts.p_value,
+            p,
             self.weights()[bins.field_index],
             family=bins.slice_index,
             compared=has_row & verdicts.enough & (self.gaps == InsufficientReason.none)[:, None],
@@ -261,7 +262,7 @@ class _WindowBatch:
             "psi_low": verdicts.low[where],
             "psi_high": verdicts.high[where],
             "js": js[where],
-            "p_value": verdicts.p_value[where],
+            "p_value": p[where],
             "q_value": q[where],
             "df": verdicts.df[where].astype(np.float64),
             "phi": phi[g],

@@ -22,7 +22,7 @@ from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.sketches.comparison.rebin import rebin
 from barograph_server.sketches.drift.distances import QuantileTable
-from barograph_server.sketches.drift.few_windows import phi_of_verdicts
+from barograph_server.sketches.drift.few_windows import p_values, phi_of_verdicts
 from barograph_server.sketches.drift.psi import Expectation, psi_verdicts
 from barograph_server.sketches.drift.season import Season
 from barograph_server.sketches.sketch.categorical import FrequentValue, UnseenCategories
@@ -367,7 +367,7 @@ def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
         high=float(verdicts.high[0, group]),
         level=LEVEL_NAMES[int(verdicts.level[0, group])],
         df=float(verdicts.df[0, group]),
-        p_value=float(verdicts.p_value[0, group]),
+        p_value=float(p_values(verdicts, bins, window.name, phi)[0, group]),
         phi=float(phi[group]),
         phi_window=window.name,
         is_seasonal=expected is not None,
