@@ -17,7 +17,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
 from tests.support import command_line
 from tests.support.warehouse import row
-from tests.unit.sketches.detection.test_effects import category_field, normal_field
+from tests.unit.sketches.test_detection import category_field, normal_field
 
 pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3_600, 86_400

@@ -19,7 +19,7 @@ from barograph_server.warehouse.governance.lineage import build_lineage
 from tests.support.command_line import run
 from tests.support.environment import write_settings
 from tests.support.scripted_http import ScriptedServer, reply
-from tests.unit.warehouse.governance.test_lineage import contract
+from tests.unit.warehouse.test_governance import contract
 
 pytestmark = [pytest.mark.engine]
 

@@ -13,7 +13,7 @@ from barograph.contract import Contract
 from barograph_server.governance.lineage.events import event_line, openlineage_events
 from barograph_server.governance.lineage.picture import draw_lineage
 from barograph_server.warehouse.governance.lineage import build_lineage
-from tests.unit.warehouse.governance.test_lineage import contract
+from tests.unit.warehouse.test_governance import contract
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = 'a<script>"&\x1b[31m\x00\uffff' + "x" * 40
