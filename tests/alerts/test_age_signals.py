@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytest
-
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.templates import guard_rule
 from barograph_server.warehouse.client import Client
@@ -15,7 +13,6 @@ from barograph_server.warehouse.signals.drills import drills_overdue
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 400) * DAY_S
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'

@@ -15,7 +15,6 @@ from barograph_server.warehouse.signals.costs import budget_use, cache_hit_fall,
 from barograph_server.warehouse.tables import insert_columns
 from tests.support.warehouse import columns, emptied, migrated
 
-pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3600, 86_400
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 T0 = int(datetime(2026, 9, 20, tzinfo=UTC).timestamp())

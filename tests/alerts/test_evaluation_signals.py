@@ -35,7 +35,6 @@ from barograph_server.warehouse.signals.evaluations import (
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3600, 86_400
 NOW_S = int(time.time()) // HOUR_S * HOUR_S
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'

@@ -35,7 +35,7 @@ from tests.reference.flights_reference import (
 )
 from tests.support.warehouse import migrated, row
 
-pytestmark = [pytest.mark.engine, pytest.mark.long]
+pytestmark = pytest.mark.long
 WEATHER = ("temp", "dewp")
 STEADY = ("time_of_day", "distance", "seats", "carrier", "origin")
 HOP_S = 6 * 3600

@@ -20,7 +20,6 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
 
-pytestmark = pytest.mark.engine
 END_S = int(time.time()) // 86_400 * 86_400
 RANGE = TimeRange((END_S - 86_400) * 1000, (END_S + 3600) * 1000)
 RULES = rules_for(contracts(), installation())

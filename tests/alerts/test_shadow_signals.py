@@ -16,7 +16,6 @@ from barograph_server.warehouse.signals.verdicts import PaneTiming
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 14) * DAY_S
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'

@@ -22,7 +22,6 @@ from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import migrated, row
 
-pytestmark = pytest.mark.engine
 APPLIED_MS = 1_790_000_000_000
 USERS = Arms(shares={"b": 0.5, "a": 0.5}, unit="context.user")
 

@@ -16,7 +16,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.prompts import store_missing
 from tests.support.command_line import call
 
-pytestmark = [pytest.mark.llm, pytest.mark.engine]
+pytestmark = pytest.mark.llm
 BOT = Path(__file__).parents[2] / "examples" / "support_bot"
 SUITE, POLICY = BOT / "evals" / "answers.yaml", BOT / "evals" / "policy.yaml"
 ITEMS = 62

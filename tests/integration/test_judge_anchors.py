@@ -34,7 +34,6 @@ from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import simple_contract
 from tests.support.scripted_http import Exchange
 
-pytestmark = pytest.mark.engine
 N = 24
 HOUR_S = 3600
 

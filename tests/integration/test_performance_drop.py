@@ -17,7 +17,6 @@ from barograph_server.warehouse.client import Client
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 
-pytestmark = pytest.mark.engine
 DAYS, PER_DAY = 37, 250
 COLLAPSE_DAY, STORM_DAYS = 21, (15, 16)
 PLAIN = AlertSettings()

@@ -22,7 +22,7 @@ from barograph_server.warehouse.governance.changes import Change, add_changes
 from tests.support.flights import Flights, as_events, make_flights, messages
 from tests.support.pipeline import Pipeline
 
-pytestmark = [pytest.mark.long, pytest.mark.broker, pytest.mark.engine]
+pytestmark = pytest.mark.long
 SOURCES = {"weather": WEATHER, "schedule": SCHEDULE, "fleet": PLANE, "routes": ROUTE}
 SEED, PLANTED, ALTERED_FOR = 25, 50, timedelta(days=4)
 APART = 3 * ALTERED_FOR

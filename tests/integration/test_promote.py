@@ -22,7 +22,6 @@ from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
 PER_DAY = 400

@@ -16,7 +16,6 @@ from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.scoring import START_MS
 
-pytestmark = pytest.mark.engine
 CONTRACT = parse_contract(BINARY)
 NOW_S = START_MS / 1000 + (DAYS + 1.5) * 86400
 

@@ -29,7 +29,6 @@ from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, ex
 from tests.support.warehouse import emptied
 
 metrics = pytest.importorskip("sklearn.metrics")
-pytestmark = pytest.mark.engine
 
 COUNTS = (
     *("predictions", "failed", "duplicates", "unscored", "out_of_range", "undeclared_class", "invalid_sum"),

@@ -24,7 +24,6 @@ from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 NOW = datetime.now(UTC).replace(microsecond=0)
 EVALUATOR = "toy.faithful"
 OFFSETS = count()

@@ -19,7 +19,6 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Score, label, prediction
 from tests.support.warehouse import emptied, snapshot
 
-pytestmark = pytest.mark.engine
 PER_DAY = 60
 CONTRACT = Contract(
     model="m",

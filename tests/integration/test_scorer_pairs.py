@@ -38,8 +38,6 @@ from tests.reference.shadow_pairs import (
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, Score, label, prediction
 
-pytestmark = pytest.mark.engine
-
 
 def raw_rows(rng: random.Random, n: int) -> dict[str, list[dict[str, Any]]]:
     """A day of requests, a candidate that answers most of them, and labels, with every anomaly."""

@@ -21,7 +21,6 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import columns, migrated, row
 
-pytestmark = pytest.mark.engine
 DAYS = 12
 PER_DAY = 4_000
 BAD_DAY = 10

@@ -32,7 +32,6 @@ from tests.support.environment import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
 
-pytestmark = pytest.mark.engine
 Rows = list[dict[str, Any]]
 DAYS = 3
 LATER = 10**7

@@ -22,7 +22,6 @@ from tests.support import scoring
 from tests.support.scoring import Killed, MortalClient, Score
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 FIRST_S = int(datetime(2026, 5, 1, 4, tzinfo=UTC).timestamp())
 """Midnight in New York."""
 FIRST_DAY = date(2026, 5, 1)
