@@ -1,7 +1,5 @@
 """The signals of overdue drills and of a silent guard on the real engine."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The signals of costs on the real engine, over planted calls."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 

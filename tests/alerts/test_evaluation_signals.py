@@ -1,7 +1,5 @@
 """The signals of evaluators and suites on the real engine, over planted rates, answers and runs."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

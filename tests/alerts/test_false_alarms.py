@@ -1,7 +1,5 @@
 """Rules on windows without drift: false alarms are no more frequent than the rule's description states."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Verdicts come from an independent implementation of PSI and rates (tests/reference), applied to the predictions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Rules over recorded history: when they must and must not fire, and the effect of a changed rule."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The panel that a rule links to shows the value and the threshold of the rule."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator

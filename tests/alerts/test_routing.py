@@ -1,7 +1,5 @@
 """Routes according to amtool of Alertmanager: the configuration is valid, and the alerts of every rule are routed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

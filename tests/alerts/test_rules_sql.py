@@ -1,7 +1,5 @@
 """Every query of every rule and runbook, on the real engine and in the form that Grafana's plugin sends."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Signals of a candidate on the real engine: what each of them counts, and that rules equal their history."""
 
-from __future__ import annotations
-
 import math
 import time
 from datetime import UTC, datetime

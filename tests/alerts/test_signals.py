@@ -1,7 +1,5 @@
 """Signals on the real engine: the value of a rule at a time equals the value of its series at that time."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

@@ -1,7 +1,5 @@
 """The sketcher reads the publisher's events unchanged, in JSON and in Arrow."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime

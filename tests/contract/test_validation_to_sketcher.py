@@ -1,7 +1,5 @@
 """The sketcher counts exactly those values as invalid that validation reports as `type` or `not-finite`."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from datetime import UTC, datetime

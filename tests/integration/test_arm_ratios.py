@@ -1,7 +1,5 @@
 """The ratio of arms from raw predictions on the real engine, against plain Python."""
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Outputs and labels that violate the contract, through all processors: each is counted under its kind."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress

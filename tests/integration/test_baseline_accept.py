@@ -1,7 +1,5 @@
 """`barograph baseline` on real ClickHouse: the baseline matches the events of its panes, or an error explains why."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time

@@ -1,7 +1,5 @@
 """Tables compared with the counts of the pipeline, and with predictions in ClickHouse."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Changes, debt and loops on the real engine."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """`load`, `status` and `query` against a real broker and a real engine."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import json

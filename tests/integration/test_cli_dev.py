@@ -1,7 +1,5 @@
 """`barograph dev`, demos, and every command that serves until Ctrl-C."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """The compose file and the wheel, as they are deployed."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

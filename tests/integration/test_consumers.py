@@ -1,7 +1,5 @@
 """Lineage and undeclared consumers: contracts, groups, users of a query log, dashboards."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The numbers of queries of dashboards and of `barograph evaluations`, over planted days whose figures are known."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

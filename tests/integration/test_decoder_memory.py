@@ -1,7 +1,5 @@
 """Hostile messages, and columns of all types, are decoded within the stated memory, in a process that has no more."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`barograph detectability` on real ClickHouse, and what the guard writes of it."""
 
-from __future__ import annotations
-
 import json
 import math
 import threading

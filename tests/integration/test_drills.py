@@ -1,7 +1,5 @@
 """Drills through the real path: publisher, Kafka, processors, rules and webhook; and the replays of the scoreboard."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`barograph eval` on real ClickHouse: import, series, and the gate with its exit codes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace

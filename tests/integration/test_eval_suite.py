@@ -1,7 +1,5 @@
 """The support bot's suite: real inspect-ai, a real language model, two prompts, and the gate."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The evaluator: answers to evaluations, once each, whatever is killed; counted, recorded and joined to labels."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

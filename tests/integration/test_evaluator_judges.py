@@ -1,7 +1,5 @@
 """Judges in the evaluator: several of one model, endpoints that flap, fail or hang, budgets, and two processes."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import threading

@@ -1,7 +1,5 @@
 """One bad producer: floods of everything that has a limit are accounted for, and no processor's memory follows them."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections import Counter

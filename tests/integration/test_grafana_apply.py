@@ -1,7 +1,5 @@
 """Deployment to Grafana: repeated, with changes, foreign objects, and failures at each write."""
 
-from __future__ import annotations
-
 import copy
 import importlib.util
 import itertools

@@ -1,7 +1,5 @@
 """The guard on real servers: verdicts, rules, the topic `model-health`, rollbacks of prompts."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

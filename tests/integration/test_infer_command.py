@@ -1,7 +1,5 @@
 """`barograph infer`: files, messages, exit codes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pyarrow as pa

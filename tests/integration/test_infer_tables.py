@@ -1,7 +1,5 @@
 """Contract and baseline of unusual tables: they validate, and counting training again gives no drift."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import Counter
 from pathlib import Path

@@ -3,8 +3,6 @@
 The schedule runs in this process on a manual clock, without Kafka; `test_evaluator_judges.py` runs it in an evaluator.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import threading

@@ -1,7 +1,5 @@
 """Behavior of Apache Kafka and Faust that the processors rely on. Run these tests at every upgrade."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Live drills: beside the stream of production, and in its topics, processors and tables."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The local ClickHouse as its clients see it: who is let in, read-only requests, crashes; and HTTPS by settings."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import itertools

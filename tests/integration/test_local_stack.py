@@ -1,7 +1,5 @@
 """The local stack as commands see it, and its children, owners and ports."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import signal

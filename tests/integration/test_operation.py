@@ -1,7 +1,5 @@
 """Processors in operation: `/healthz` and `/metrics`, the watchdog, and stopping."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import signal

@@ -1,7 +1,5 @@
 """`barograph run otlp` and `run scrape` as processes: exports become predictions, endpoints become facts."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import threading

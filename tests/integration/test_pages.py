@@ -1,7 +1,5 @@
 """Pages of the preview and of `barograph review` in Chromium."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 `test_dashboard_queries` and `test_llm_panels` compare the numbers of single queries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any

@@ -3,8 +3,6 @@
 librdkafka keeps a partition paused across `assign`. Faust stops polling once its buffer is full.
 """
 
-from __future__ import annotations
-
 import time
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A model without targets is compared with its reference: a collapse is major, and notifies."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

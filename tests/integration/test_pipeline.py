@@ -1,7 +1,5 @@
 """The path of an event through real processors, against values computed from the source data alone."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections import Counter

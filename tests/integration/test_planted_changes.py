@@ -4,8 +4,6 @@ Half of the changes alter a field of the source that they name for four days; th
 count and judge the flights.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Malformed events among ten times as many valid ones, and fuzzing inputs: each is accounted for."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """Many large batches that are fetched at once are counted flush by flush, each event once."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 

@@ -1,7 +1,5 @@
 """`barograph promote` on real ClickHouse: the decision, its exit code, and which days count."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """`barograph promote --arm` on real ClickHouse: the decision, its exit code, and what stands against it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime

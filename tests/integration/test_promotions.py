@@ -1,7 +1,5 @@
 """`apply` of a new serving version with `promotion: required`: refused without evidence, stored with it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What people see of compared prompts: the alert's signal and the command, on the real engine."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

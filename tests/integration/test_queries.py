@@ -1,7 +1,5 @@
 """docs/queries.md: every query runs on three days of traffic, and its result is compared with the known answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any

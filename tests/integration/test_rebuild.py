@@ -1,7 +1,5 @@
 """Rebuilding a past range, and restoring a backup, give the rows of an undisturbed run."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections.abc import Callable

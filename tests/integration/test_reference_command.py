@@ -1,7 +1,5 @@
 """`barograph reference` on real ClickHouse: it lists the weeks, and windows are compared with the chosen period."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`barograph report` and `doctor` on the real servers."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

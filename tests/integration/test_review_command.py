@@ -1,7 +1,5 @@
 """`barograph review`: files, agreement, the role that it needs, and labels of people in the tables."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The roles that `plan --roles` prints: each allows the work of its processor within its limits, and nothing else."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """The scorer on ClickHouse: its counts and metrics equal those of plain Python and scikit-learn on the raw rows."""
 
-from __future__ import annotations
-
 import math
 import random
 import zlib

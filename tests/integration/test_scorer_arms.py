@@ -1,7 +1,5 @@
 """Counts of the arms of an A/B test equal those of plain Python, whatever arrives when."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Mapping

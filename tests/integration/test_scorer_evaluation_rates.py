@@ -1,7 +1,5 @@
 """The table `evaluation_rates` on the real engine: rates, agreement of reviewers, and when the scorer computes them."""
 
-from __future__ import annotations
-
 import math
 import random
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Which week becomes the reference of a version and when, independent of the passes that find it."""
 
-from __future__ import annotations
-
 import random
 from functools import partial
 from typing import Any

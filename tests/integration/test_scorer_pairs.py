@@ -1,7 +1,5 @@
 """Pairs of a candidate and the primary equal those of a join in plain Python, whatever arrives when."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections import Counter

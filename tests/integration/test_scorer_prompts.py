@@ -1,7 +1,5 @@
 """The scorer compares arms that serve prompts: counts, looks and proposals, through real tables."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections import defaultdict

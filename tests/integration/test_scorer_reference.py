@@ -1,7 +1,5 @@
 """The scorer over weeks of a degrading model: maturity, reference, levels and estimates match the raw values."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Evidence bundles on real ClickHouse: equal after restarts and later rows, and every change is found."""
 
-from __future__ import annotations
-
 import io
 import json
 import random

@@ -1,7 +1,5 @@
 """The scorer's looks at a candidate equal a computation from the pairs, after kills and late labels too."""
 
-from __future__ import annotations
-
 import math
 from datetime import UTC, date, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Candidates outside the serving process, and a sample of pairs."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

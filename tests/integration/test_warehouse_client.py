@@ -1,7 +1,5 @@
 """The client against the real engine, over HTTPS, against servers that misbehave, and against none."""
 
-from __future__ import annotations
-
 import base64
 import socket
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Migrations and named queries on the real engine."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import threading

@@ -1,7 +1,5 @@
 """Contents of the tables and results of the views, on the real engine."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

@@ -1,7 +1,5 @@
 """The monitor writes the same rows and comparisons under random crashes, stale processes and delayed inserts."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable

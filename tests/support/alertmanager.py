@@ -1,7 +1,5 @@
 """Our branch of the policy tree as an Alertmanager configuration, so that `amtool` can check the routing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A confluent-kafka consumer and its messages, without a broker."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

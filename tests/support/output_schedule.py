@@ -1,7 +1,5 @@
 """Outputs and arms in the random histories of `monitor_schedule`, and the pairs to be compared in them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

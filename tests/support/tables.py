@@ -3,8 +3,6 @@
 `python -m tests.support.tables NAME [FOLDER]` writes one of the generated ones, which the tutorials use.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import sys

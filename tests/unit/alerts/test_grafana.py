@@ -1,7 +1,5 @@
 """Files and API of Grafana: rules and the lint of them, times of notifications, and requests to contact points."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

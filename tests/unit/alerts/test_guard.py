@@ -1,7 +1,5 @@
 """The guard: states of models, its loop, its history of health, and the ranking of changes."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """States of alert instances: each move that Grafana makes; and the incidents to which firing instances belong."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from itertools import groupby

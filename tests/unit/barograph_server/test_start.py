@@ -1,7 +1,5 @@
 """The start of the command: its API, processor features, signals and terminal."""
 
-from __future__ import annotations
-
 import ast
 import io
 import json

@@ -1,7 +1,5 @@
 """Events and times of a backfill."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`barograph compare`: what it reports about known changes and outcomes, its command line, and its errors."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What commands accept and print."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

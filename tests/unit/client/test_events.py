@@ -1,7 +1,5 @@
 """Events: their schema, checks and tables."""
 
-from __future__ import annotations
-
 import enum
 import json
 import math

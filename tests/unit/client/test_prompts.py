@@ -1,7 +1,5 @@
 """Prompts: files, rendering and assignment."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -1,7 +1,5 @@
 """Content, languages, codebooks and redaction of texts."""
 
-from __future__ import annotations
-
 import inspect
 import io
 import itertools

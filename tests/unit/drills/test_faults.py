@@ -1,7 +1,5 @@
 """Faults of drills: what each does to events, and where it is injected."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

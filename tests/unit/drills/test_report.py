@@ -1,7 +1,5 @@
 """What a drill compares and reports: times of its events, states, notifications, and whether it passed."""
 
-from __future__ import annotations
-
 import random
 import socket
 import time

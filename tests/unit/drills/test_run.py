@@ -1,7 +1,5 @@
 """Plans, files and live checks of drills."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Files of labels, and the page for reviewers."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

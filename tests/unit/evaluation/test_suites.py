@@ -1,7 +1,5 @@
 """Logs of inspect-ai, lm-eval and promptfoo, as the programs wrote them and damaged; the suite of the example."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import socket

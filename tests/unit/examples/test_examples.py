@@ -1,7 +1,5 @@
 """The examples without their data."""
 
-from __future__ import annotations
-
 import importlib.util
 import io
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Requests to the read-only gateway: bodies and statements."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import tracemalloc

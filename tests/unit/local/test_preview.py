@@ -1,7 +1,5 @@
 """The preview: its server, pages, frames and ranges."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime

@@ -1,7 +1,5 @@
 """The supervisor of `barograph dev` with a simulated clock, the settings of its processors, and its checks."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import socket

@@ -1,7 +1,5 @@
 """Files of tables: damaged Arrow files, CSV of any usual dialect, and columns."""
 
-from __future__ import annotations
-
 import random
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Decisions of `plan` and `apply` that need no server."""
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 from typing import Any
 

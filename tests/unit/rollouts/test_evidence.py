@@ -1,7 +1,5 @@
 """Evidence bundles as files: the same parts give the same bytes, and every change is an error that names it."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Comparisons of two samples, paired items and counts of arms."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from barograph.contract import SketchKind

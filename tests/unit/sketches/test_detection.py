@@ -1,7 +1,5 @@
 """Effects of changes, their power, and their onset."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """Sketches: numbers, categories, merges and envelopes."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Skew of served and recomputed fields: numbers, texts, and rules about their history."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Reading, masking, filtering and rebuilding of dead letters, and the verification of replays."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection
 from typing import Any

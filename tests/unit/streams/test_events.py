@@ -1,7 +1,5 @@
 """Events: limits of Arrow messages, fields and roles."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Raw rows become events again, and a recount gives the same verdicts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Rows of JSON events, of tables and of labels, and what the recorder commits."""
 
-from __future__ import annotations
-
 import json
 import math
 import threading

@@ -1,7 +1,5 @@
 """The registry of contracts and baselines, and how a processor follows it."""
 
-from __future__ import annotations
-
 import math
 import threading
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """What every processor runs: HTTP, metrics, backoff, periods and its end."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 import math

@@ -1,7 +1,5 @@
 """The loop of the scorer, its counts of windows, and its checkpoints."""
 
-from __future__ import annotations
-
 import math
 import threading
 from itertools import pairwise

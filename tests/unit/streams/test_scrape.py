@@ -1,7 +1,5 @@
 """Scrapes of servers: golden texts, differenced counters, hostile texts and targets."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterator, MutableMapping, Sequence

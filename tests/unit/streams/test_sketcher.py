@@ -1,7 +1,5 @@
 """How a sketcher reads, counts slices and flushes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """The oracles of the fault harness notice losses, duplicates, flapping and two leaders."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Each decoder on the corpus of the fuzzer and on random mutations of it: the short form of `make fuzz`."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

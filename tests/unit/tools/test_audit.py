@@ -1,7 +1,5 @@
 """What `make audit` concludes from the report of pip-audit."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The language check reports private words where people read them, and nowhere else."""
 
-from __future__ import annotations
-
 from tools.check_language import check_python, phrases_in
 
 # Assembled from pieces, so that this file passes the check.

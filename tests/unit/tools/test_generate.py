@@ -1,7 +1,5 @@
 """`make check-generated` reports each file that differs from the code, and `make generate` removes the difference."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

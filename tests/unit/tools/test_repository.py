@@ -1,7 +1,5 @@
 """Each check of the repository reports the fault that it exists for, planted in the files of this checkout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

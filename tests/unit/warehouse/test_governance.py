@@ -1,7 +1,5 @@
 """Changes and lineage in the warehouse."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 

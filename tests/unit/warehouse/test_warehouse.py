@@ -1,7 +1,5 @@
 """Tables, migrations, roles and errors of the warehouse."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Contract files: their meaning, messages about invalid ones, their schema, and writing them."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Sections of contracts: reading, writing and messages."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Guards whose records a test passes on by hand, and their clock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Functions that are called after a change of the state: in order, on threads of their own."""
 
-from __future__ import annotations
-
 import logging
 import os
 import queue

@@ -1,7 +1,5 @@
 """The state in a serving process: fresh, stale, across restarts of the guard, and after a fork."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import threading

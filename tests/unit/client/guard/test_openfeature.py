@@ -1,7 +1,5 @@
 """Guards behind OpenFeature's own client."""
 
-from __future__ import annotations
-
 import queue
 from collections.abc import Iterator
 

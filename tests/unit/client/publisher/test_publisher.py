@@ -1,7 +1,5 @@
 """The publisher and its outbox on scripted producers: messages, counts, replacement after errors."""
 
-from __future__ import annotations
-
 import gc
 import json
 import logging

@@ -1,7 +1,5 @@
 """Tables of events, and personal data, which does not leave the process."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

@@ -1,7 +1,5 @@
 """Each request has one outcome in every order of calls; the circuit breaker and the budget."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from collections.abc import Callable

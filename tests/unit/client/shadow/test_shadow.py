@@ -1,7 +1,5 @@
 """A shadow in threads, in processes and on an event loop: one prediction for each request, and no error."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

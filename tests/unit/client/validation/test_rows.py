@@ -1,7 +1,5 @@
 """Checks of one prediction's features: every kind and policy, and no value in a message."""
 
-from __future__ import annotations
-
 import copy
 import enum
 import json

@@ -1,7 +1,5 @@
 """Checks of tables: the same violations as row by row, for all column types, in chunks and as a whole."""
 
-from __future__ import annotations
-
 import math
 from datetime import UTC, datetime
 from typing import Any

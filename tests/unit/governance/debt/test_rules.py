@@ -1,7 +1,5 @@
 """The rules of `barograph debt` that need no tables."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime
 
 import numpy as np

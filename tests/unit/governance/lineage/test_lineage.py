@@ -1,7 +1,5 @@
 """The lineage as a picture and as OpenLineage events."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any

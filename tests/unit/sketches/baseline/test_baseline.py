@@ -1,7 +1,5 @@
 """Baselines: their JSON, layout and personal data."""
 
-from __future__ import annotations
-
 import enum
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """Cells: by example, against a plain reference, and their frozen edges."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from itertools import pairwise

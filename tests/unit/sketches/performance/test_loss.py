@@ -1,7 +1,5 @@
 """Errors of numbers before labels, and rates of clustered events."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

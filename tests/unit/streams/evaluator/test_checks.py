@@ -1,7 +1,5 @@
 """Checks of answers."""
 
-from __future__ import annotations
-
 import time
 from importlib import resources
 from typing import Any

@@ -1,7 +1,5 @@
 """Evaluators with checks and with judges: files, anchors, sampling and answers."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """The partition state: silence, late events, losses, changes of baselines, and rejected records."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

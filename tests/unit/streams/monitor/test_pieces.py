@@ -1,7 +1,5 @@
 """A wide model: the monitor judges it in pieces that are written, other models have their turn, and it is not stuck."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rows that the monitor writes: rollups, tallies and violations."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """Window arithmetic: ends, the panes of a window, and the steps it is summed from."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The worker: retries do not change rows, stale generations stop, and damaged records are dead-lettered."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Iterator

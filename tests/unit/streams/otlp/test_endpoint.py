@@ -1,7 +1,5 @@
 """The HTTP endpoint and the decoders of export requests."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import socket

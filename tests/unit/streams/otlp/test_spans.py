@@ -1,7 +1,5 @@
 """Spans become events: recorded and invented ones, bad ones, and nested calls."""
 
-from __future__ import annotations
-
 import itertools
 import random
 import re

@@ -1,7 +1,5 @@
 """Text of prompts in spans: what is kept, and what reaches neither Kafka nor logs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

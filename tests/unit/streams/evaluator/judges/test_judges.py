@@ -1,7 +1,5 @@
 """Judges: rubrics, prompts, endpoints, retries and consistency."""
 
-from __future__ import annotations
-
 import json
 import re
 import traceback

@@ -1,7 +1,5 @@
 """State of the monitor: cached panes, offsets, merged ranges, revisions and commits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec
