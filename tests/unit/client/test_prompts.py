@@ -26,7 +26,7 @@ from barograph.prompts.records import PromptLabel, PromptRecord, PromptVersion, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.client.guard.guards import Clock, StartStop
+from tests.unit.client.test_guard import Clock, StartStop
 
 
 class Message:
