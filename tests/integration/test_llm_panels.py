@@ -1,0 +1,215 @@
+"""The numbers of the page LLM and of `barograph evaluations`, over planted facts, calls, prompts and evaluations."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from barograph.contract import Text
+from barograph.contract.evaluators import Evaluator
+from barograph.contract.file import dump_contract
+
+from barograph_server.cli.main import main
+from barograph_server.dashboards.macros import TimeRange
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
+from barograph_server.warehouse.evaluation.evaluator_trust import read_evaluator_trust
+from barograph_server.warehouse.tables import insert_rows
+from tests.support.language_model import (
+    EVALUATED,
+    EVALUATION_BEGIN,
+    EVALUATION_END,
+    FAITHFUL,
+    SECOND_FAITHFUL,
+    SECRET,
+    fill_evaluations,
+    fill_serving,
+    fill_topics,
+)
+from tests.support.panel_queries import RANGE, ask
+from tests.support.pipeline import simple_contract
+from tests.support.two_day_model import END
+from tests.support.warehouse import migrated, row
+
+MODEL = "support.bot"
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        fill_serving(client, "answers")
+        fill_topics(client, "support-bot")
+        fill_evaluations(client, MODEL)
+        yield client
+
+
+def evaluated(client: Client, name: str) -> list[tuple[Any, ...]]:
+    return ask(client, name, time_range=TimeRange.between(EVALUATION_BEGIN, EVALUATION_END), model=MODEL)
+
+
+def ends(text: str) -> list[float]:
+    return [float(end) for end in text.split(" – ")]
+
+
+def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> None:
+    models = [f"{MODEL}.faithful", f"{MODEL}.cited"]
+    rates = read_evaluation_rates(client, models, EVALUATION_BEGIN, EVALUATION_END)
+    panel = {each[:3]: each for each in evaluated(client, "evaluations.rates") if each[0] in ("faithful", "cited")}
+    assert len(panel) == len(rates.groups) == 5
+    for i, group in enumerate(rates.groups):
+        shown = panel[group.evaluator, group.evaluator_version, group.name]
+        assert shown[3:5] == (group.judged, group.without_result)
+        assert shown[6] == group.labels
+        rate = rates.rate.rate
+        if group.evaluator_version == FAITHFUL:
+            assert shown[8] == pytest.approx(float(rate.value[i]), abs=1e-9)
+            low, high = ends(shown[9])
+            assert [low, high] == pytest.approx([100 * float(rate.low[i]), 100 * float(rate.high[i])], abs=0.006)
+            assert low < 20 < high
+            assert shown[5] > 0.3
+            assert shown[10] == ""
+        elif group.evaluator == "cited":
+            assert shown[9:] == ("", "no result")
+    by_day = read_evaluation_rates(client, models, EVALUATION_BEGIN, EVALUATION_END, "day")
+    assert {group.name for group in by_day.groups} == {f"{EVALUATION_BEGIN:%Y-%m-%d}"}
+
+
+def test_reviews_claims_stored_rates_and_suites(client: Client) -> None:
+    # People, answers, and how often they agree.
+    assert [each[:7] for each in evaluated(client, "reviews.agreement")] == [("faithful", 2, 3, 3, 1, 2, 0.5)]
+    claims: dict[str, float] = {}
+    for _, fault, n in evaluated(client, "evaluations.citation_faults"):
+        claims[fault] = claims.get(fault, 0.0) + n
+    assert claims == {"quoted: altered": EVALUATED / 10, "quoted: unsupported": 0}
+    # The interval of all prompts.
+    stored = {name: value for _, name, value in evaluated(client, "evaluations.stored_rates")}
+    assert stored == {
+        f"faithful aaaaaa, {end}": rate for end, rate in (("at least", 0.1), ("rate", 0.2), ("at most", 0.3))
+    }
+    suites = {each[1]: each for each in evaluated(client, "suites.runs")}
+    assert sorted(suites) == ["answer@7", "answer@8"]
+    assert suites["answer@7"][4:] == (60, 0.5, "40 – 60", "accepted")
+    assert suites["answer@8"][7] == ""
+
+
+def test_the_panel_and_the_library_compute_the_same_trust(client: Client) -> None:
+    models = [f"{MODEL}.{name}" for name in ("faithful", "cited", "agrees", "unlabelled")]
+    trusts = read_evaluator_trust(client, models, EVALUATION_BEGIN, EVALUATION_END)
+    panel = {each[1]: each for each in evaluated(client, "evaluations.trust") if each[0] != "quoted"}
+    assert sorted(panel) == sorted(each.evaluator_version for each in trusts) == [12 * each for each in "abdefg"]
+    assert len(trusts) == len(panel)
+    for each in trusts:
+        trust, shown = each.trust, panel[each.evaluator_version]
+        assert shown[:5] == (each.evaluator, each.evaluator_version, each.measured_by, trust.faulty, trust.sound)
+        assert shown[7] == trust.reason
+        if trust.auroc != trust.auroc:
+            assert shown[5:7] == (None, "")
+            continue
+        assert shown[5] == pytest.approx(trust.auroc, abs=1e-12)
+        assert ends(shown[6]) == pytest.approx([trust.low, trust.high], abs=6e-5)
+    by_version = {each.evaluator_version[0]: each for each in trusts}
+    reasons = {version: each.trust.reason for version, each in by_version.items()}
+    assert reasons == {"a": "", "b": FEW_LABELS, "d": "", "e": WORSE, "f": FEW_LABELS, "g": NO_BETTER}
+    measured_by = {version: each.measured_by for version, each in by_version.items()}
+    assert measured_by == {**dict.fromkeys("ab", "verdict"), **dict.fromkeys("defg", "score")}
+    n_labels = {version: each.trust.faulty + each.trust.sound for version, each in by_version.items()}
+    assert n_labels["a"] > n_labels["d"] == n_labels["e"] > n_labels["b"] > n_labels["f"] == 0
+    assert by_version["d"].trust.auroc == pytest.approx(1 - by_version["e"].trust.auroc)
+
+
+def test_the_command_prints_rates(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluators = {"faithful": Evaluator(judge="f.yaml", endpoint="e"), "cited": Evaluator(check="refusal")}
+    contract = simple_contract(model=MODEL, text=Text(content="keep", sample=1.0), evaluators=evaluators)
+    own = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
+    insert_rows(client, "contracts", [row("contracts", model=MODEL, **own)])
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluations", *arguments, f"--since={EVALUATION_BEGIN:%Y-%m-%dT%H:%M:%SZ}", "--config", config])
+        output, errors = capsys.readouterr()
+        assert not ended.value.code, errors
+        return output
+
+    printed = run("--model", MODEL)
+    assert FAITHFUL in printed
+    assert "insufficient: no gold" in printed
+    assert "not trusted: fewer than 20 labels faulty or sound" in printed
+    assert SECRET not in printed
+    document = json.loads(run("--model", MODEL, "--format", "json"))
+    trusted = {each["evaluator_version"]: each for each in document["trusts"]}
+    assert {version: not each["trust"]["reason"] for version, each in trusted.items()} == {
+        FAITHFUL: True,
+        SECOND_FAITHFUL: False,
+    }
+    trust = trusted[FAITHFUL]["trust"]
+    assert trust["low"] < trust["auroc"] < trust["high"]
+    assert {each["group"]["evaluator"] for each in document["rates"]} == {"faithful", "cited"}
+    with pytest.raises(SystemExit):
+        main(["evaluations", "--model", "support", "--config", config])
+    assert "no contract of 'support'" in capsys.readouterr().err
+
+
+def rows(client: Client, name: str, time_range: TimeRange = RANGE) -> list[tuple[Any, ...]]:
+    return ask(client, name, time_range=time_range, model="answers", version="v1", window="1h")
+
+
+def numbers(client: Client, name: str) -> dict[str, float]:
+    """The last column by the one before it."""
+    return {row[-2]: row[-1] for row in rows(client, name)}
+
+
+def test_servers(client: Client) -> None:
+    assert numbers(client, "serving.requests") == {"running": 7}, "both instances"
+    assert numbers(client, "serving.kv_cache") == {"host:1": 0.4}
+    assert numbers(client, "serving.cache_hits") == {"host:1": 350 / 400}, "of sums, not the mean of shares"
+    assert numbers(client, "serving.drafts") == {"host:1": 0.6}
+    assert numbers(client, "serving.counts") == {"preemptions": 2, "failed requests: overloaded": 1}
+    assert numbers(client, "serving.server_times") == {"queue": 1300 / 40}
+    assert numbers(client, "serving.span_times") == {"queue": 5}
+    assert numbers(client, "serving.first_token") == {"ttft, host:1": 65}
+    instances = [row[:4] for row in rows(client, "serving.instances")]
+    assert instances == [("host:1", "vllm", "reports", 1), ("host:2", "vllm", "silent", 0.5)]
+    assert rows(client, "serving.deployments") == [("v1", "INT4", "", "", "1 x L4", "", "")]
+
+
+def test_costs_and_budgets(client: Client) -> None:
+    assert numbers(client, "costs.version") == {"v1": 4, "v2": 0}
+    assert numbers(client, "costs.prompt") == {"a@1": 1, "a@2": 3, "no prompt": 0}
+    assert numbers(client, "costs.per_call") == {"v1": 2, "v2": None}
+    assert [row[1:] for row in rows(client, "costs.coverage")] == [(2 / 3, 1)]
+    assert [row[:3] for row in rows(client, "costs.users")] == [("bob", 3, 1), ("ann", 1, 2)]
+    # The end of the day of the calls, so that the numbers do not depend on the time of the test.
+    day = (END - timedelta(hours=1.5)).replace(hour=0, minute=0)
+    period = TimeRange.between(day, day + timedelta(days=1))
+    ((*spent, budget, coverage),) = rows(client, "costs.day", period)
+    assert (spent, budget, coverage) == ([4, None, None, None], 100, pytest.approx(2 / 3))
+    ((spent_in_month, _, _, _, budget, _),) = rows(client, "costs.month", period)
+    assert (spent_in_month, budget) == (4, None)
+
+
+def test_generations(client: Client) -> None:
+    assert numbers(client, "generations.tokens_per_generation") == {"output": 30}
+    assert numbers(client, "generations.tokens_per_minute") == {"output": 30 * 120 / 60}
+    assert numbers(client, "generations.coverage") == {"output tokens": 0.9, "cost": 0.6}
+    assert rows(client, "generations.tokens_observed") == [(0.9,)]
+    assert rows(client, "generations.first_token_now") == [(90,)]
+    assert rows(client, "generations.per_token_now") == [(9,)]
+    assert rows(client, "generations.output_tokens_now") == [(30,)]
+    assert [row[2] for row in rows(client, "generations.first_token")] == [90]
+    assert [row[2] for row in rows(client, "generations.per_token")] == [9]
+    assert [row[2] for row in rows(client, "generations.total")] == [400]
+
+
+def test_topics_of_prompts(client: Client) -> None:
+    def text_rows(name: str) -> list[tuple[Any, ...]]:
+        return ask(client, f"llm_text.{name}", model="support-bot")
+
+    shares = [(topic, share) for _, topic, share in text_rows("topics")]
+    assert shares == [
+        (topic, pytest.approx(share)) for topic, share in (("billing", 0.6), ("other", 0.2), ("refund", 0.2))
+    ]
+    assert [row[1:] for row in text_rows("languages")] == [("en", pytest.approx(0.9)), ("other", pytest.approx(0.1))]
+    assert [share for _, share in text_rows("new")] == [0.25]
