@@ -25,7 +25,7 @@ from barograph_server.streams.evaluator.settings import EvaluatorSettings, Judge
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import point_sql
-from tests.integration.test_evaluator_judges import RUBRIC
+from tests.integration.test_evaluator import RUBRIC
 from tests.support import scoring
 from tests.support.command_line import run
 from tests.support.judge_server import JudgeServer, chat, send
