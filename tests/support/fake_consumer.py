@@ -22,6 +22,7 @@ class FakeMessage:
     topic_: str = TOPIC
     error_: KafkaError | None = None
     headers_: list[tuple[str, bytes]] | None = None
+    key_: bytes | None = None
 
     def error(self) -> KafkaError | None:
         return self.error_
@@ -34,6 +35,9 @@ class FakeMessage:
 
     def offset(self) -> int:
         return self.offset_
+
+    def key(self) -> bytes | None:
+        return self.key_
 
     def value(self) -> bytes | None:
         return self.value_

@@ -26,24 +26,8 @@ from barograph.prompts.records import PromptLabel, PromptRecord, PromptVersion, 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fake_consumer import FakeMessage
 from tests.unit.client.test_guard import Clock, StartStop
-
-
-class Message:
-    def __init__(self, key: bytes | None, value: bytes | None) -> None:
-        self._key, self._value = key, value
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def offset(self) -> int:
-        return 5
-
-    def timestamp(self) -> tuple[int, int]:
-        return 2, 1_000
 
 
 class ManualTopicReader(StartStop):
@@ -61,7 +45,7 @@ class ManualTopicReader(StartStop):
             self.receive_raw(record.key, encode_prompt_record(record))
 
     def receive_raw(self, key: bytes | None, value: bytes | None) -> None:
-        self.on_message(Message(key, value), True)
+        self.on_message(FakeMessage(5, value, key_=key), True)
         self.tick()
 
 

@@ -35,7 +35,7 @@ from barograph_server.streams.events.batch import (
 )
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address
-from tests.support.fake_consumer import FakeMessage
+from tests.support.fake_consumer import FakeMessage, failure
 from tests.support.pipeline import simple_contract
 
 SECRET = "Jane Doe 4711"
@@ -281,26 +281,9 @@ def test_arrow() -> None:
 TOKENS = [f"{i:032x}" for i in range(10)]
 
 
-class Record:
-    """Test double of a consumed message, or of the end of a partition."""
-
-    def __init__(self, offset: int, resolution: Resolution | None) -> None:
-        self._offset, self._resolution = offset, resolution
-
-    def error(self) -> Any:
-        return None if self._resolution is not None else KafkaError(KafkaError._PARTITION_EOF)
-
-    def key(self) -> bytes:
-        return resolution_key("id", DeadLetterPosition("predictions.dead", 0, self._offset)).encode()
-
-    def value(self) -> bytes:
-        return msgspec.json.encode(self._resolution)
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
+def record(offset: int, resolution: Resolution) -> FakeMessage:
+    key = resolution_key("id", DeadLetterPosition("predictions.dead", 0, offset)).encode()
+    return FakeMessage(offset, msgspec.json.encode(resolution), key_=key)
 
 
 class Topic:
@@ -330,13 +313,13 @@ class Topic:
     def unassign(self) -> None:
         pass
 
-    def consume(self, _n: int, timeout_s: float) -> list[Record]:
+    def consume(self, _n: int, timeout_s: float) -> list[FakeMessage]:
         self.now_s += timeout_s
         offset = self.position
         if offset == len(self.committed):
-            return [Record(offset, None)]
+            return [failure(KafkaError._PARTITION_EOF, offset=offset)]
         self.position += 1
-        return [Record(offset, self.committed[offset])]
+        return [record(offset, self.committed[offset])]
 
 
 @pytest.fixture
@@ -393,7 +376,7 @@ def test_a_message_that_is_readable_before_its_resolution_waits_for_it(
     topic.open = 1
     consume = topic.consume
 
-    def commit_after_a_second(n: int, timeout_s: float) -> list[Record]:
+    def commit_after_a_second(n: int, timeout_s: float) -> list[FakeMessage]:
         if topic.open and topic.now_s >= 1:
             topic.open = 0
             topic.replay(0)
