@@ -1,7 +1,5 @@
 """Fixtures of all tests: one broker and one engine per run; the markers that select a level, and shards."""
 
-from __future__ import annotations
-
 import gc
 import uuid
 from collections.abc import Iterator

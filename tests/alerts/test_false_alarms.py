@@ -1,7 +1,5 @@
 """Rules on windows without drift: false alarms are no more frequent than the rule's description states."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_columns
 from tests.support.warehouse import columns, migrated
 
-pytestmark = [pytest.mark.engine, pytest.mark.long]
+pytestmark = pytest.mark.long
 WINDOWS, HOUR_S, WEEK_S = 10_000, 3600, 7 * 86_400
 SIZES = (50, 100, 200, 500, 1_000, 10_000, 100_000)
 CONTRACT = parse_contract(

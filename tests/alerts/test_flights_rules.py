@@ -3,8 +3,6 @@
 Verdicts come from an independent implementation of PSI and rates (tests/reference), applied to the predictions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,7 +34,7 @@ from tests.reference.flights_reference import (
 )
 from tests.support.warehouse import migrated, row
 
-pytestmark = [pytest.mark.engine, pytest.mark.long]
+pytestmark = pytest.mark.long
 WEATHER = ("temp", "dewp")
 STEADY = ("time_of_day", "distance", "seats", "carrier", "origin")
 HOP_S = 6 * 3600

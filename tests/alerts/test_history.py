@@ -1,7 +1,5 @@
 """Rules over recorded history: when they must and must not fire, and the effect of a changed rule."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +24,6 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call
 from tests.support.warehouse import migrated, row
 
-pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(datetime.now(UTC).timestamp()) // DAY_S - 40) * DAY_S
 """Start of the history, a midnight; all data is from the following month."""

@@ -1,7 +1,5 @@
 """Rules in live mode: states from the engine, messages to servers that accept, reject or hang."""
 
-from __future__ import annotations
-
 import dataclasses
 import threading
 import time

@@ -1,7 +1,5 @@
 """The panel that a rule links to shows the value and the threshold of the rule."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator
@@ -20,7 +18,6 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
 
-pytestmark = pytest.mark.engine
 END_S = int(time.time()) // 86_400 * 86_400
 RANGE = TimeRange((END_S - 86_400) * 1000, (END_S + 3600) * 1000)
 RULES = rules_for(contracts(), installation())

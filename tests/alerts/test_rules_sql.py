@@ -1,7 +1,5 @@
 """Every query of every rule and runbook, on the real engine and in the form that Grafana's plugin sends."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +16,6 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
 
-pytestmark = pytest.mark.engine
 RULES = rules_for(contracts(), installation())
 NOW = datetime.now(UTC).replace(microsecond=0)
 RANGE = TimeRange(round(NOW.timestamp() - 600) * 1000, round(NOW.timestamp()) * 1000)

@@ -1,7 +1,5 @@
 """Signals on the real engine: the value of a rule at a time equals the value of its series at that time."""
 
-from __future__ import annotations
-
 import math
 import random
 import time
@@ -30,7 +28,6 @@ from barograph_server.warehouse.signals.volume import broken_share, out_of_range
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import emptied, migrated, row
 
-pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 14) * DAY_S
 """Start of the history. Some tables keep rows for a month only."""

@@ -1,7 +1,5 @@
 """Each line of the table of bad input in docs/events.md matches the sketcher's decoders."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

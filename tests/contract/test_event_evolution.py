@@ -3,8 +3,6 @@
 `golden/` has the payloads of the first format. These files never change; a new format adds further files.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

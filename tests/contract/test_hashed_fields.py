@@ -1,7 +1,5 @@
 """A value of a hashed field that is no hash is counted as invalid, and its text is stored nowhere."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -5,8 +5,6 @@ that is drawn from a seed and printed. At the end an oracle, computed from the s
 everything that was written. Prints a table; the exit code is 1 if anything differs.
 """
 
-from __future__ import annotations
-
 import argparse
 import faulthandler
 import os

@@ -1,7 +1,5 @@
 """The expected contents of the warehouse, computed from the source data in plain Python."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence

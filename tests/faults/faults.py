@@ -1,7 +1,5 @@
 """The faults of a run, one class each. Every fault is reverted before `apply` returns."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

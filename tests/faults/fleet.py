@@ -1,7 +1,5 @@
 """The processors of a run and their supervisor, which restarts a processor that exits unless the harness stopped it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -4,8 +4,6 @@ A verdict planted in ClickHouse makes the model degraded, and another one ends t
 holds is compared with what was planted, and a serving process must see what the topic says.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -1,7 +1,5 @@
 """What `model-health` and a serving process must show, computed from planted verdicts and outages alone."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

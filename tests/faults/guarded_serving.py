@@ -1,7 +1,5 @@
 """A serving process with a guard, as the fault harness runs it: its journal says what it saw and who answered."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -5,8 +5,6 @@ An empty file `INSTANCE.POINT` in a folder arms a kill point. The processor that
 product's functions when it starts a processor.
 """
 
-from __future__ import annotations
-
 import importlib
 import time
 from pathlib import Path

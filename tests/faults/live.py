@@ -1,7 +1,5 @@
 """The live clock: clocks of processors step, partitions are added, the broker fails, and silent panes are sealed."""
 
-from __future__ import annotations
-
 import random
 import time
 from dataclasses import dataclass

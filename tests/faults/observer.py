@@ -1,7 +1,5 @@
 """Checks during a run that values that must only grow never decrease."""
 
-from __future__ import annotations
-
 import threading
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """Compares the final contents of the warehouse and the topics with the source data."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """The seeded plan of faults of one storm."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from typing import get_args

@@ -1,7 +1,5 @@
 """Where each consumer group of a run stands, for a run whose data did not arrive."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition

@@ -8,8 +8,6 @@ The environment variable BAROGRAPH_FAULTS is a JSON object: `folder` is the fold
 shift clocks, `sabotage` the name of a sabotage, or empty.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import json
 import os

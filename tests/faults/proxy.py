@@ -1,7 +1,5 @@
 """An HTTP proxy in front of ClickHouse that can refuse, delay or break requests, or drop replies."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 import threading

@@ -1,7 +1,5 @@
 """Results of runs, and their table in docs/reliability.md."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path

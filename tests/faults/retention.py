@@ -2,8 +2,6 @@
 claims to be complete without them.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from collections import Counter

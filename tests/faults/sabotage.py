@@ -3,8 +3,6 @@
 The harness replaces functions of the product when it starts a processor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ restart it continues after the last request of the journal, and publishes the la
 process that ends by SIGTERM writes the outcomes that its shadow counted beside the journal.
 """
 
-from __future__ import annotations
-
 import heapq
 import json
 import os

@@ -4,8 +4,6 @@ The journal of the serving process says what was submitted, the topics what reac
 product counts. The join of the raw events is that of `tests.reference.shadow_pairs`, in plain Python.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import signal

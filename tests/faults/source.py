@@ -3,8 +3,6 @@
 The product does not decide what a message means here: every message is recorded together with its expected outcome.
 """
 
-from __future__ import annotations
-
 import heapq
 import json
 import random

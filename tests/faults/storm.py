@@ -1,7 +1,5 @@
 """The storm: random faults in sequence during a replay, within a budget of time. And trials of the harness itself."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

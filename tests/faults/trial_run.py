@@ -1,7 +1,5 @@
 """One run: broker, engine, proxy, topics, source, fleet and observer, and the oracle at its end."""
 
-from __future__ import annotations
-
 import random
 import time
 import uuid

@@ -4,8 +4,6 @@ A target runs in a separate process, from the seeds and the corpus. `--keep` add
 corpus. An input that causes a fault is printed in base64, with the command that repeats it.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import math

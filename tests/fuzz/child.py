@@ -1,7 +1,5 @@
 """One target under libFuzzer: `python -m tests.fuzz.child TARGET`, followed by options and corpus of libFuzzer."""
 
-from __future__ import annotations
-
 import gc
 import sys
 

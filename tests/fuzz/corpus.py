@@ -1,7 +1,5 @@
 """The corpus: a file per target, one input per line in base64."""
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Seeds: mostly valid inputs of each target, which the fuzzer mutates."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 from barograph.contract.file import dump_contract

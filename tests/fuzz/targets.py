@@ -4,8 +4,6 @@ A target takes bytes. It returns if they were decoded, or rejected with the deco
 a fault.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass

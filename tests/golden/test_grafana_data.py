@@ -3,8 +3,6 @@
 `tests/grafana_data/compare.cjs` passes the same rows to both. `make grafana-data` installs the package.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import math

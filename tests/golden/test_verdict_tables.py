@@ -3,8 +3,6 @@
 The last entries of some rows are special bins (null, `other`); they are bins like any other.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

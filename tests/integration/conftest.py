@@ -1,7 +1,5 @@
 """What tests of the whole path share."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 from pathlib import Path

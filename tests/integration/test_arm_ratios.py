@@ -1,7 +1,5 @@
 """The ratio of arms from raw predictions on the real engine, against plain Python."""
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,7 +20,6 @@ from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import migrated, row
 
-pytestmark = pytest.mark.engine
 APPLIED_MS = 1_790_000_000_000
 USERS = Arms(shares={"b": 0.5, "a": 0.5}, unit="context.user")
 

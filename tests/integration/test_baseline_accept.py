@@ -1,7 +1,5 @@
 """`barograph baseline` on real ClickHouse: the baseline matches the events of its panes, or an error explains why."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time
@@ -41,7 +39,6 @@ from tests.support.environment import enter_folder
 from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
 
-pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3_600, 86_400
 DAYS = 24
 T0_S = (int(time.time()) - 40 * DAY_S) // (7 * DAY_S) * 7 * DAY_S

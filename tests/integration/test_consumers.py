@@ -1,9 +1,4 @@
-"""Undeclared consumers, on real Kafka: groups, users of a query log, dashboards, and who reads a removed field.
-
-The local engine keeps no query log. Rows with its columns, in a table of the test, are used instead.
-"""
-
-from __future__ import annotations
+"""Lineage and undeclared consumers: contracts, groups, users of a query log, dashboards."""
 
 import json
 import os
@@ -36,14 +31,17 @@ from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning import apply_all, impact, plan_all
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client, connect
+from barograph_server.warehouse.governance.lineage import build_lineage
 from barograph_server.warehouse.governance.query_log import read_users, users_of_field
 from barograph_server.warehouse.tables import insert_rows
+from tests.support.command_line import run
 from tests.support.environment import write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
+from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
+from tests.unit.warehouse.test_governance import contract
 
-pytestmark = [pytest.mark.broker, pytest.mark.engine]
 RULE = "undeclared-reader"
 LOG = "recorded_queries"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -58,7 +56,7 @@ DECLARED = {
 }
 
 
-def contract(**changes: Any) -> Contract:
+def consumed(**changes: Any) -> Contract:
     return simple_contract(**{"consumers": DECLARED, "caller": "context.client", **changes})
 
 
@@ -72,7 +70,7 @@ def settings(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
         topic_prefix=f"{name}-",
         predictions_partitions=2,
     )
-    apply_all(result, [(contract(), dump_contract(contract()))], [simple_baseline()], reason="a test")
+    apply_all(result, [(consumed(), dump_contract(consumed()))], [simple_baseline()], reason="a test")
     yield result
     with connect(replace(warehouse, database="default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {warehouse.database}")
@@ -191,7 +189,7 @@ def observed(settings: Settings) -> Iterator[Settings]:
 
 def report(settings: Settings) -> ConsumerReport:
     with connect(settings.warehouse) as client:
-        return read.read_consumers(settings, client, [contract()], NOW - timedelta(days=30))
+        return read.read_consumers(settings, client, [consumed()], NOW - timedelta(days=30))
 
 
 def test_strangers_are_listed_and_declared_consumers_are_not(observed: Settings) -> None:
@@ -223,8 +221,8 @@ def test_strangers_are_listed_and_declared_consumers_are_not(observed: Settings)
 
 
 def test_the_rule_creates_a_ticket_for_each_stranger_until_it_is_declared(observed: Settings) -> None:
-    critical = tuple(msgspec.structs.replace(each, critical=True) for each in contract().fields)
-    (rule,) = (each for each in rules_of(contract(fields=critical), AlertSettings()) if each.name == RULE)
+    critical = tuple(msgspec.structs.replace(each, critical=True) for each in consumed().fields)
+    (rule,) = (each for each in rules_of(consumed(fields=critical), AlertSettings()) if each.name == RULE)
 
     def firing(client: Client, at: datetime) -> list[str]:
         sql = expand_backend(rule.queries["A"], TimeRange.between(at - timedelta(hours=1), at))
@@ -236,16 +234,16 @@ def test_the_rule_creates_a_ticket_for_each_stranger_until_it_is_declared(observ
         strangers += ["rule stock", "user intern", "user scraper"]
         assert firing(client, NOW + timedelta(minutes=1)) == strangers
         declared = {**DECLARED, "copy": DeclaredConsumer(owner="ana", group="copier")}
-        later = read.read_consumers(observed, client, [contract(consumers=declared)], NOW - timedelta(days=30))
+        later = read.read_consumers(observed, client, [consumed(consumers=declared)], NOW - timedelta(days=30))
         store_readers(client, later, NOW + timedelta(hours=1))
         strangers.remove("group copier")
         assert firing(client, NOW + timedelta(hours=1, minutes=1)) == strangers
         assert firing(client, NOW + timedelta(days=5)) == []
-    assert RULE not in {each.name for each in rules_of(contract(), AlertSettings())}
+    assert RULE not in {each.name for each in rules_of(consumed(), AlertSettings())}
 
 
 def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None:
-    smaller = contract()
+    smaller = consumed()
     retained = tuple(field for field in smaller.fields if field.name != "x")
     consumers = {name: msgspec.structs.replace(each, fields=()) for name, each in DECLARED.items()}
     new = msgspec.structs.replace(smaller, fields=retained, consumers=consumers)
@@ -259,7 +257,7 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
     assert "user scraper, which is not declared (2 queries)" in line
     assert "reporting" not in line
     with connect(observed.warehouse) as client:
-        removed = impact.removed_fields({"toy": contract()}, {"toy": new})
+        removed = impact.removed_fields({"toy": consumed()}, {"toy": new})
         (note,) = impact.impact_notes(observed, client, removed)
     assert "dashboard marketing, which is not declared" in note
     assert "rule stock, which is not declared" in note
@@ -283,3 +281,58 @@ def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     assert "group snoop" in strangers
     assert "archive" not in strangers
     assert "ClickHouse keeps no query log" in " ".join(strangers.split())
+
+
+@pytest.fixture
+def applied(
+    broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, Client]]:
+    """The path of the settings, and a connection, after two contracts were applied one after the other."""
+    address = engine.address(topic_prefix.rstrip("-"))
+    settings = Settings(bootstrap_servers=broker.bootstrap_servers, warehouse=address, topic_prefix=topic_prefix)
+    without = contract(consumers={})
+    apply_all(settings, [(without, dump_contract(without))])
+    apply_all(settings, [(contract(), dump_contract(contract()))])
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
+    kafka = f'bootstrap_servers = "{broker.bootstrap_servers}"'
+    config = write_settings(tmp_path / "barograph.toml", address, kafka)
+    with connect(address) as client:
+        yield config, client
+    with connect(replace(address, database="default")) as client:
+        client.command(f"DROP DATABASE {address.database}")
+
+
+@pytest.mark.broker
+def test_apply_stores_the_graph_that_is_shown_and_sent(
+    applied: tuple[str, Client], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, client = applied
+    graph = build_lineage(contract())
+    rows = client.rows("SELECT node, detail, owner, upstream FROM latest_lineage WHERE model = 'toy' ORDER BY position")
+    assert rows == [(node.id, node.detail, node.owner, list(node.upstream)) for node in graph.nodes]
+    assert len(client.rows("SELECT DISTINCT contract_id FROM lineage")) == 2
+    assert run("lineage", "--model", "toy", "--config", config) == 0
+    assert "gates" in capsys.readouterr().out
+    assert run("lineage", "--model", "toy", "--format", "json", "--config", config) == 0
+    assert [tuple(edge) for edge in json.loads(capsys.readouterr().out)["edges"]] == list(graph.edges)
+    assert run("lineage", "--model", "toy", "--format", "svg", "--config", config) == 0
+    assert capsys.readouterr().out.startswith("<svg ")
+    assert run("lineage", "--model", "toy", "--format", "openlineage", "--config", config) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    jobs = ["toy", "toy.gates", "toy.audit"]
+    assert [event["job"]["name"] for event in printed] == jobs
+    monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
+    with ScriptedServer(reply(status=201)) as catalogue:
+        url = catalogue.url
+        assert run("lineage", "--model", "toy", "--send", url, "--config", config) == 0
+        assert capsys.readouterr().out == f"Sent 3 events to {url}.\n"
+        catalogue.answer = reply(status=403)
+        assert run("lineage", "--model", "toy", "--send", url, "--config", config) == 1
+    accepted = catalogue.requests[:3]
+    assert [request.json()["job"]["name"] for request in accepted] == jobs
+    assert {(request.path, request.headers["Authorization"]) for request in accepted} == {
+        ("/api/v1/lineage", "Bearer secret")
+    }
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"The catalogue at {url} did not take event 1 of 3: 403" in error
+    assert run("lineage", "--model", "toy", "--send", url, "--format", "svg", "--config", config) == 1

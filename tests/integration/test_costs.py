@@ -1,7 +1,5 @@
 """Costs from contract to SQL: apply, the receiver of spans, and the views, on the real engine."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -3,8 +3,6 @@
 `test_panel_queries` runs every query; `test_llm_panels` has the numbers of the page LLM.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +33,6 @@ from tests.support.two_day_model import (
 from tests.support.warehouse import emptied, migrated
 from tests.support.warehouse import row as table_row
 
-pytestmark = pytest.mark.engine
 ODD = "it's \\ $model"
 KINDS = {"fraud": "binary", "triage": "classes", "demand": "number", ODD: "binary"}
 MODELS = {name: watched(kind, name) for name, kind in KINDS.items()}
@@ -436,6 +433,3 @@ def test_the_lineage_with_levels(client: Client) -> None:
     expected = {("source:fleet", "field:x"), ("field:x", model), (model, "output:score"), (model, "consumer:gates")}
     assert expected <= edges
     assert {end for edge in edges for end in edge} == set(nodes)
-
-
-# --------------------------------------------------------------------------------------------- drills, annotations

@@ -1,7 +1,5 @@
 """Dead letters on Apache Kafka: replayed exactly once despite kills, linked when rejected again, never deleted."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

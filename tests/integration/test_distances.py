@@ -1,7 +1,5 @@
 """Distances and q-values by real processors equal those of scipy on the raw values."""
 
-from __future__ import annotations
-
 import json
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """`barograph distribution` over panes that real processors counted, against raw values and the monitor's verdicts."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """`barograph eval` on real ClickHouse: import, series, and the gate with its exit codes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,7 +13,6 @@ from barograph_server.warehouse.errors import WarehouseError
 from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, store_run
 from tests.support.command_line import call
 
-pytestmark = pytest.mark.engine
 LOGS = Path(__file__).parents[1] / "golden" / "eval_logs"
 INSPECT = LOGS / "inspect.json"
 POLICY = "suites: {answers: {margin: 0.1, items: 50}}"

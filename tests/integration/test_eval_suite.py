@@ -1,7 +1,5 @@
 """The support bot's suite: real inspect-ai, a real language model, two prompts, and the gate."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.prompts import store_missing
 from tests.support.command_line import call
 
-pytestmark = [pytest.mark.llm, pytest.mark.engine]
+pytestmark = pytest.mark.llm
 BOT = Path(__file__).parents[2] / "examples" / "support_bot"
 SUITE, POLICY = BOT / "evals" / "answers.yaml", BOT / "evals" / "policy.yaml"
 ITEMS = 62

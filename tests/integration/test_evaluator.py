@@ -1,8 +1,10 @@
-"""The evaluator: answers to evaluations, once each, whatever is killed; counted, recorded and joined to labels."""
+"""The evaluator: answers to evaluations, once each; with judges, budgets and endpoints that fail."""
 
-from __future__ import annotations
-
+import itertools
 import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,15 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.evaluator_contracts import evaluator_contracts
-from barograph.contract.evaluators import Evaluator
+from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
 from barograph_server.provisioning.evaluators import first_baselines
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
+from tests.support.command_line import run
+from tests.support.environment import write_settings
+from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import PATIENCE_S, Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.scripted_http import Exchange
 
 START_MS = 1_790_000_000_000
 RETURNS = "Customers may return goods within 30 days of delivery."
@@ -164,3 +170,232 @@ def test_a_killed_evaluator_loses_and_repeats_nothing(pipeline: Pipeline, folder
     assert len(evaluations(pipeline)) == n
     assert {event["id"] for event in events_read} == {f"a{i}" for i in range(n)}
     assert {event["class"] for event in events_read} == {"sound"}
+
+
+RUBRIC = """
+rubric: 1
+name: faithful
+question: Is the answer right?
+scale: {faulty: It is wrong., sound: It is right.}
+"""
+SECRET = "planted.person@secret.example"
+POLICY = "Customers may return goods within 30 days."
+TEXTS = ("30 days [returns]", "60 days [shipping]", "They may return goods [tariffs]")
+"""Right; wrong by its document; an unknown source is none, and then the document with the same words counts."""
+
+
+class Models:
+    """Language models behind one server, by the name that requests have."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        """Ends the calls of the model that hangs."""
+        self._flapping = itertools.count()
+        self._anchors = itertools.count()
+
+    def __call__(self, exchange: Exchange, body: dict[str, Any], number: int) -> None:
+        messages = json.dumps(body["messages"])
+        model = body["model"]
+        if model == "samples":
+            samples = ("30 days [returns].", "30 Days [returns]", "60 days [shipping]")
+            logprobs = [-0.25] if body.get("logprobs") else None
+            send(exchange, chat(samples[body["seed"] - 1] if body["temperature"] else samples[0], logprobs))
+            return
+        if model == "flapping":
+            # Each third request fails, and each seventh answer is prose.
+            request = next(self._flapping)
+            if request % 3 == 1:
+                send(exchange, b"{}", 503)
+                return
+            if request % 7 == 3:
+                send(exchange, chat("It looks right to me."))
+                return
+        elif model == "down":
+            send(exchange, b"{}", 503)
+            return
+        elif model == "hanging":
+            self.released.wait(60)
+        is_sound = POLICY in messages if model == "reading" else "60 days" not in messages
+        if model == "varying":
+            is_sound = next(self._anchors) % 3 == 0
+        verdict = "sound" if is_sound else "faulty"
+        send(exchange, chat(json.dumps({"reason": f"Ask {SECRET}.", "class": verdict})))
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    models = Models()
+    server = JudgeServer(models)
+    yield server
+    models.released.set()
+    server.stop()
+
+
+@pytest.fixture
+def rubrics(tmp_path: Path) -> Path:
+    (tmp_path / "faithful.yaml").write_text(RUBRIC, encoding="utf-8")
+    (tmp_path / "reading.yaml").write_text(RUBRIC + "inputs: [context, answer]\n", encoding="utf-8")
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "returns.md").write_text(POLICY, encoding="utf-8")
+    (tmp_path / "documents" / "shipping.md").write_text("Parcels arrive within three days.", encoding="utf-8")
+    anchors = [
+        {"id": f"n{i}", "prompt": "Why?", "answer": "No.", "class": ("sound", "faulty")[i % 2]} for i in range(24)
+    ]
+    (tmp_path / "anchors.jsonl").write_text("\n".join(map(json.dumps, anchors)), encoding="utf-8")
+    return tmp_path
+
+
+def judged_contract(**evaluators: Evaluator) -> Contract:
+    return simple_contract(text=Text(content="redact", sample=1.0), evaluators=evaluators)
+
+
+def judge(endpoint: str, **settings: Any) -> Evaluator:
+    return Evaluator(**{"judge": "faithful.yaml", "endpoint": endpoint, **settings})
+
+
+def outcome_of(event: dict[str, Any]) -> str:
+    """Return why an evaluation has no result; `class` if it has one."""
+    return str(event.get("error") or event.get("status") or "class")
+
+
+def endpoints_of(server: JudgeServer) -> list[dict[str, Any]]:
+    names = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying")
+    return [{"name": name, "model": name, "url": server.url, "input_price": 0.5, "output_price": 2.0} for name in names]
+
+
+def start(pipeline: Pipeline, server: JudgeServer, rubrics: Path, name: str = "evaluator-0", **settings: Any) -> None:
+    own = {"folder": str(rubrics), "endpoints": endpoints_of(server), "key": "sk-1", **settings}
+    pipeline.start("evaluator", name, evaluator=own)
+
+
+def produce(pipeline: Pipeline, numbers: range) -> None:
+    pipeline.produce((i % 2, answer_event(i, TEXTS[i % 3]), None) for i in numbers)
+
+
+def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, server: JudgeServer, rubrics: Path) -> None:
+    n = 60
+    pipeline.create(2)
+    own = judged_contract(
+        faithful=judge("flapping", anchors="anchors.jsonl"),
+        frugal=judge("steady", budget=EvaluatorBudget(calls=240)),
+        grounded=judge("reading", judge="reading.yaml", documents="documents"),
+        agrees=Evaluator(consistency=3, endpoint="samples", at_least=0.5, compare="normalized"),
+    )
+    register(pipeline, own)
+    produce(pipeline, range(n))
+    cut = {"prompt": "answer@7", "answer_text": TEXTS[0], "prompt_text": "How long <cut>"}
+    pipeline.produce([(0, answer_event(n, context=cut), None)])
+    start(pipeline, server, rubrics)
+    events = wait_evaluations(pipeline, 4 * (n + 1))
+    log = pipeline.log_dir / "evaluator-0.log"
+    wait_for(lambda: "anchors are not judged" in log.read_text(), "the line about the missing bank")
+    pipeline.stop()
+    assert len(evaluations(pipeline)) == 4 * (n + 1)
+    by_name: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in own.evaluators}
+    for event in events:
+        by_name[event["model"].removeprefix("toy.")][event["id"]] = event
+        assert event["context"]["kind"] == "judge"
+    assert all(sorted(each) == sorted(f"a{i}" for i in range(n + 1)) for each in by_name.values())
+    outcomes = {name: Counter(map(outcome_of, each.values())) for name, each in by_name.items()}
+
+    # An endpoint that flaps: what has a result has the right one.
+    assert outcomes["faithful"].keys() <= {"class", "judge-prose", "judge-overloaded", "judge-breaker"}
+    assert outcomes["faithful"]["class"] > n // 2
+    assert outcomes["faithful"]["judge-prose"] > 0
+    one_call = (11 * 0.5 + 7 * 2) / 1e6
+    for i in range(n):
+        event = by_name["faithful"][f"a{i}"]
+        if outcome_of(event) != "class":
+            assert "class" not in event
+            continue
+        assert event["class"] == ("faulty" if i % 3 == 1 else "sound")
+        assert event["context"]["answer_text"] == "Ask <email>."
+        assert event["metrics"]["input_tokens"] == 11
+        assert event["metrics"]["cost_usd"] == pytest.approx(one_call)
+    # A budget: five minutes' worth at once, and a little for the time that passed. What it skips is no failure.
+    assert outcomes["frugal"].keys() == {"class", "skipped-budget"}
+    assert 5 <= outcomes["frugal"]["class"] <= 31, outcomes
+    assert not any("error" in event for event in by_name["frugal"].values())
+    for i in range(n):
+        # Documents: the judge reads those that the answer cites.
+        assert by_name["grounded"][f"a{i}"].get("class") == ("faulty" if i % 3 == 1 else "sound")
+        # Self-consistency is a judge with several calls.
+        event = by_name["agrees"][f"a{i}"]
+        assert (event["class"], event["score"]) == [("sound", 2 / 3), ("faulty", 1 / 3), ("faulty", 0.0)][i % 3]
+        assert (event["metrics"]["calls"], event["metrics"]["mean_logprob"]) == (4, -0.25)
+        assert event["metrics"]["cost_usd"] == pytest.approx(4 * one_call)
+    assert outcome_of(by_name["agrees"][f"a{n}"]) == "no-question"
+    sampled = [body["messages"] for body in server.bodies if body["model"] == "samples"]
+    assert sampled == [[{"role": "user", "content": "May I return it?"}]] * (4 * n)
+    everything = json.dumps(events) + log.read_text()
+    assert SECRET not in everything
+    assert "sk-1" not in everything
+    assert server.headers[0]["Authorization"] == "Bearer sk-1"
+
+
+def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
+    pipeline: Pipeline, server: JudgeServer, rubrics: Path
+) -> None:
+    n = 60
+    pipeline.create(2)
+    own = judged_contract(broken=judge("down"), slow=judge("hanging"), refuses=Evaluator(check="refusal"))
+    register(pipeline, own)
+    produce(pipeline, range(n))
+    start(pipeline, server, rubrics, timeout_s=1.0)
+    outcomes = Counter(
+        (event["model"].removeprefix("toy."), outcome_of(event)) for event in wait_evaluations(pipeline, 3 * n)
+    )
+    assert outcomes["refuses", "class"] == n
+    broken = {outcome for name, outcome in outcomes if name == "broken"}
+    # On a busy machine an answer with status 503 may come after the timeout.
+    assert broken - {"judge-timeout"} == {"judge-overloaded", "judge-breaker"}
+    judged = {outcome for name, outcome in outcomes if name == "slow"}
+    assert {"judge-timeout"} <= judged <= {"judge-timeout", "judge-breaker", "skipped-lag"}
+    pipeline.stop()
+
+    # A stop ends the transaction of a call that hangs; nothing of it is committed.
+    start(pipeline, server, rubrics, timeout_s=3.0)
+    called = sum(body["model"] == "hanging" for body in server.bodies)
+    produce(pipeline, range(n, n + 10))
+    wait_for(lambda: sum(body["model"] == "hanging" for body in server.bodies) > called, "a call that hangs")
+    pipeline.stop()
+    stopped = [json.loads(line) for line in pipeline.log("evaluator-0").splitlines() if '"stopped"' in line]
+    assert all(line["reason"].startswith("requested") for line in stopped[-2:]), stopped
+    assert len(evaluations(pipeline)) == 3 * n
+
+    # Judges skip answers that are too old, which is no failure.
+    called = len(server.bodies)
+    start(pipeline, server, rubrics, lag_s=0.0)
+    late = [event for event in wait_evaluations(pipeline, 3 * (n + 10)) if int(event["id"][1:]) >= n]
+    assert Counter(map(outcome_of, late)) == {"class": 10, "skipped-lag": 20}
+    assert not any("error" in event for event in late)
+    assert len(server.bodies) == called
+
+
+@pytest.mark.long
+def test_two_processes_share_the_answers_and_one_judges_the_anchors(
+    pipeline: Pipeline, server: JudgeServer, rubrics: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.create(2)
+    register(pipeline, judged_contract(faithful=judge("varying", anchors="anchors.jsonl", anchors_every_s=2)))
+    config = write_settings(
+        rubrics / "barograph.toml",
+        pipeline.address,
+        "[evaluator]",
+        f'folder = "{rubrics}"',
+        "[evaluator.endpoints.varying]",
+        'model = "varying"',
+        f'url = "{server.url}"',
+    )
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
+    assert (
+        run("judges", "anchors", "--model", "toy", "--evaluator", "faithful", "--bank", "10", "--config", config) == 0
+    )
+    for name in ("evaluator-0", "evaluator-1"):
+        start(pipeline, server, rubrics, name)
+    runs = "SELECT uniqExact(run_id) FROM anchor_runs WHERE kind = 'run'"
+    wait_for(lambda: pipeline.rows(runs)[0][0] >= 5, "five runs")
+    pipeline.stop()
+    ((stored,),) = pipeline.rows(runs)
+    # The group may have changed hands in one run, and one may be unfinished.
+    assert len(server.bodies) <= (10 + stored + 2) * 24

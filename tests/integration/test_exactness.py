@@ -1,7 +1,5 @@
 """A replayed month of flights: every count, PSI, range and quantile equals that of the source data."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

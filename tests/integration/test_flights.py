@@ -1,7 +1,5 @@
 """The flights example on its real data: landings, files, and scores of training."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 

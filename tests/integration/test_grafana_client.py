@@ -1,7 +1,5 @@
 """Errors of an unusable Grafana, and the isolation of its HTTP client from the one of ClickHouse."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import hashlib

@@ -3,8 +3,6 @@
 The schedule runs in this process on a manual clock, without Kafka; `test_evaluator_judges.py` runs it in an evaluator.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import threading
@@ -27,14 +25,13 @@ from barograph_server.streams.evaluator.settings import EvaluatorSettings, Judge
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import point_sql
-from tests.integration.test_evaluator_judges import RUBRIC
+from tests.integration.test_evaluator import RUBRIC
 from tests.support import scoring
 from tests.support.command_line import run
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import simple_contract
 from tests.support.scripted_http import Exchange
 
-pytestmark = pytest.mark.engine
 N = 24
 HOUR_S = 3600
 

@@ -1,7 +1,5 @@
 """A judge with a real language model: structured output, votes and log-probabilities of llama.cpp."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 

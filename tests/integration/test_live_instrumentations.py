@@ -1,7 +1,5 @@
 """Live calls of a real language model through five instrumentations, and its metrics, compared with measurements."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The numbers of the page LLM and of `barograph evaluations`, over planted facts, calls, prompts and evaluations."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -35,8 +33,6 @@ from tests.support.panel_queries import RANGE, ask
 from tests.support.pipeline import simple_contract
 from tests.support.two_day_model import END
 from tests.support.warehouse import migrated, row
-
-pytestmark = pytest.mark.engine
 
 MODEL = "support.bot"
 

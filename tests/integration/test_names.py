@@ -4,8 +4,6 @@ What people name (models, fields, slices) may hold anything but control characte
 values, classes, kinds of errors, ids) may hold those too.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

@@ -1,18 +1,33 @@
-"""`barograph run otlp` as a process: real exports over HTTP become predictions in Kafka."""
-
-from __future__ import annotations
+"""`barograph run otlp` and `run scrape` as processes: exports become predictions, endpoints become facts."""
 
 import gzip
 import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from barograph.contract import Field
+from barograph.contract import Field, Slice, Text
+from barograph.publisher.pii import KEY_VARIABLE
+from barograph.text.codebook import Codebook, CodebookHeader
+from barograph.text.embedding import SentenceEncoder
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from barograph_server.local.child_process import choose_port
+from barograph_server.provisioning.codebooks import store_codebooks
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.scrape.fact_buffer import FactBuffer
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.errors import WarehouseBusy
+from barograph_server.warehouse.operations import metrics
+from barograph_server.warehouse.operations.serving_facts import ServingFact
+from tests.support.http import request
 from tests.support.otlp import (
     FOLDER,
     INSTRUMENTATIONS,
@@ -26,8 +41,9 @@ from tests.support.otlp import (
     span,
     spans_of,
 )
-from tests.support.otlp_receiver import published, start
-from tests.support.pipeline import Pipeline, simple_contract, wait_for
+from tests.support.otlp_receiver import port_of, published, start
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.scripted_http import ScriptedServer, reply
 
 SECRET = "my card number is 4556 7375 8689 9855"
 CONTENT = ("llm.input", "llm.output", "input.", "output.", "gen_ai.input", "gen_ai.output", "exception.")
@@ -180,3 +196,287 @@ def test_topics_of_the_collector_give_the_same_predictions_once(pipeline: Pipeli
     log = (pipeline.log_dir / "otlp-0.log").read_text()
     assert log.count("message skipped") == 3
     assert "damaged" not in log
+
+
+SECRETS = {
+    "drop": ("4111 1111 1111 1111", "GB82 WEST 1234 5698 7654 32"),
+    "hash": ("5555 5555 5555 4444", "NL91 ABNA 0417 1643 00"),
+    "redact": ("4556 7375 8689 9855", "DE89 3704 0044 0532 0130 00"),
+    "keep": ("4012 8888 8888 1881", "FR14 2004 1010 0505 0001 3M02 606"),
+}
+"""Setting of `content` → a card and an account that only texts of its model contain."""
+QUESTION = "How do I reset my password?"
+ELSEWHERE = "sk-elsewhere-0123456789abcdef"
+"""A secret where no text is read: in system instructions, arguments of tools, names, messages of errors."""
+
+
+def secrets_of(mode: str) -> tuple[str, ...]:
+    return f"AKIA{mode.upper()}PLANTEDSECRETS"[:20], f"planted.{mode}@secret.example", *SECRETS[mode]
+
+
+def planted(mode: str) -> str:
+    return " and ".join(secrets_of(mode))
+
+
+def generation(number: int, mode: str) -> dict[str, Any]:
+    """A model call with secrets in every position that may hold text."""
+    secrets = planted(mode)
+    messages = [
+        {"role": "system", "parts": [{"type": "text", "content": ELSEWHERE}]},
+        {"role": "user", "parts": [{"type": "text", "content": f"An earlier question {ELSEWHERE}"}]},
+        {"role": "user", "parts": [{"type": "text", "content": f"{QUESTION} {secrets}"}]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "response": ELSEWHERE}]},
+    ]
+    answer = [
+        {
+            "role": "model",
+            "parts": [
+                {"type": "reasoning", "content": ELSEWHERE},
+                {"type": "text", "content": f"Click on the link. {secrets}"},
+                {"type": "tool_call", "name": "mail", "arguments": {"to": ELSEWHERE}},
+            ],
+            "finish_reason": "stop",
+        }
+    ]
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.input.messages": json.dumps(messages),
+        "gen_ai.output.messages": json.dumps(answer),
+        "gen_ai.system_instructions": ELSEWHERE,
+        "gen_ai.tool.call.arguments": ELSEWHERE,
+        "gen_ai.tool.definitions": ELSEWHERE,
+        "gen_ai.novel": ELSEWHERE,
+        "note": ELSEWHERE,
+        "barograph.prompt.name": f"answer {ELSEWHERE} with  spaces",
+    }
+    exception = {
+        "exception.type": f"an error {ELSEWHERE}",
+        "exception.message": ELSEWHERE,
+        "exception.stacktrace": ELSEWHERE,
+    }
+    pairs = [{"key": name, "value": {"stringValue": text}} for name, text in exception.items()]
+    events = [
+        {"name": "exception", "attributes": pairs},
+        {"name": ELSEWHERE, "attributes": [{"key": "body", "value": {"stringValue": secrets}}]},
+    ]
+    members: dict[str, Any] = {
+        "name": f"chat {ELSEWHERE} x",
+        "status": {"code": 2, "message": ELSEWHERE},
+        "events": events,
+    }
+    return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, **members)
+
+
+def codebook() -> Codebook:
+    encoder = SentenceEncoder()
+    centroids = encoder.encode([QUESTION, "A recipe for soup with potatoes"])
+    header = CodebookHeader(
+        format=1,
+        embedding=encoder.name(),
+        names=("passwords", "food"),
+        threshold=0.9,
+        quantile=0.99,
+        n_training=2,
+        n_held_out=0,
+        seed=0,
+    )
+    return Codebook(header, centroids / np.linalg.norm(centroids, axis=1, keepdims=True))
+
+
+def prepare(pipeline: Pipeline) -> None:
+    """Register a model for each setting of `content`."""
+    pipeline.create()
+    pipeline.environ[KEY_VARIABLE] = "a key of sixteen bytes"
+    book = codebook()
+    with pipeline.client as client:
+        store_codebooks(client, [book], 1)
+    fields = (
+        Field(name="topic", type="category", source="features.topic"),
+        Field(name="language", type="category", source="features.language"),
+        Field(name="code_share", type="float", source="features.code_share"),
+        Field(name="distance", type="float", source="features.topic_distance"),
+    )
+    slices = (Slice(name="topic", source="features.topic"),)
+    for mode in SECRETS:
+        sample = 1.0 if mode in ("redact", "keep") else 0.0
+        text = Text(codebook=book.id, languages=("en", "de"), content=mode, sample=sample)  # type: ignore[arg-type]
+        pipeline.register(simple_contract(model=f"{mode}-bot", fields=fields, slices=slices, text=text), [])
+    pipeline.register(simple_contract(), [simple_baseline(rows=1_000)])
+    pipeline.clock = "live"
+
+
+def dead_letters() -> list[bytes]:
+    text = {"prompt_text": planted("keep"), "answer_text": planted("keep")}
+    event = {"model": "keep-bot", "version": "1", "id": "dead", "context": {"provider": "p", **text}}
+    no_time = json.dumps(event).encode()
+    return [no_time, no_time.replace(b"_text", b"\\u005ftext"), no_time[:-10], json.dumps({"context": text}).encode()]
+
+
+def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
+    contents: dict[str, str] = {}
+    topics = pipeline.topics
+    for topic in (
+        topics.predictions,
+        topics.predictions_dead,
+        topics.partials,
+        topics.partials_dead,
+        topics.labels_dead,
+    ):
+        contents[topic] = repr([(m.key(), m.value(), m.headers()) for m in pipeline.read_all(topic)])
+    tables = pipeline.rows(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+    )
+    for (table,) in tables:
+        contents[f"table {table}"] = repr(pipeline.rows(f"SELECT * FROM {table}"))
+    for instance in instances:
+        contents[f"log of {instance}"] = (pipeline.log_dir / f"{instance}.log").read_text()
+    return contents
+
+
+def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipeline) -> None:
+    prepare(pipeline)
+    topic = f"{pipeline.prefix}otlp.traces"
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    metrics_port = choose_port()
+    pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5}, metrics_port=metrics_port)
+    pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
+    for kind in ("sketcher", "recorder", "monitor"):
+        pipeline.start(kind)
+    port = port_of(pipeline)
+    answers: list[bytes] = []
+    for i, mode in enumerate(SECRETS):
+        first, second, third, fourth = (generation(10 * i + number, mode) for number in (1, 2, 3, 4))
+        service = f"{mode}-bot"
+        for body, kind in (
+            (as_json(export_of(first, service=service)), "application/json"),
+            (as_protobuf(export_of(second, service=service)), PROTOBUF),
+            (as_json(export_of(third, service=service))[:-30], "application/json"),
+            (as_json(export_of(third | {"startTimeUnixNano": "1"}, service=service)), "application/json"),
+        ):
+            answers.append(post(port, body, kind)[2])
+        pipeline.produce([(0, as_json(export_of(fourth, service=service)), None)], topic)
+    pipeline.produce([(0, value, None) for value in dead_letters()])
+    pipeline.wait_rows(f"SELECT count() = {3 * len(SECRETS)} FROM predictions FINAL", "three generations of each model")
+    wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 4, "four dead letters")
+    pipeline.wait_rows("SELECT count() > 0 FROM processor_metrics WHERE kind = 'otlp'", "a report of the receiver")
+    metrics = request("GET", f"http://127.0.0.1:{metrics_port}/metrics").data.decode()
+    rows = pipeline.rows("SELECT model, strings, numbers, context FROM predictions FINAL")
+    contents = everything(pipeline, list(pipeline.processes)) | {"answers": repr(answers), "metrics": metrics}
+    pipeline.stop()
+    allowed = {
+        (position, secret)
+        for position in (pipeline.topics.predictions, "table predictions")
+        for secret in secrets_of("keep")
+    }
+    secrets = [*(secret for mode in SECRETS for secret in secrets_of(mode)), ELSEWHERE]
+    assert {
+        (position, secret) for position, text in contents.items() for secret in secrets if secret in text
+    } == allowed
+    texts, hashes = {"prompt_text", "answer_text", "text_sample"}, {"prompt_hash", "answer_hash"}
+    members_of = {"drop": set[str](), "hash": hashes, "redact": texts, "keep": texts}
+    assert Counter(model for model, *_ in rows) == {f"{mode}-bot": 3 for mode in SECRETS}
+    for model, strings, numbers, context in rows:
+        mode = model.removesuffix("-bot")
+        assert (strings["topic"], strings["language"], numbers["code_share"]) == ("passwords", "en", 0)
+        assert 0 <= numbers["topic_distance"] < 0.9
+        assert set(context) & (texts | hashes) == members_of[mode], mode
+        if mode == "redact":
+            assert context["prompt_text"] == f"{QUESTION} <secret> and <email> and <card> and <iban>"
+            assert context["answer_text"] == "Click on the link. <secret> and <email> and <card> and <iban>"
+        if mode == "hash":
+            assert len(context["prompt_hash"]) == 39
+
+
+SERVING = Path(__file__).resolve().parents[1] / "golden" / "serving"
+
+
+def show(server: ScriptedServer, scrape: int) -> None:
+    server.answer = reply((SERVING / f"vllm.{scrape}.txt").read_bytes())
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(reply()) as served:
+        yield served
+
+
+def test_facts_of_servers_are_rows(pipeline: Pipeline, server: ScriptedServer) -> None:
+    pipeline.create(1)
+    show(server, 1)
+    with ScriptedServer(reply()) as with_no_server:
+        pass
+    good = {"model": "answers", "url": f"http://127.0.0.1:{server.port}/metrics"}
+    down = {"model": "bot", "url": f"http://127.0.0.1:{with_no_server.port}/m"}
+    pipeline.start("scrape", scrape={"targets": [good, down], "interval_s": 1.0})
+
+    def rows(sql: str) -> list[tuple[Any, ...]]:
+        pipeline.alive()
+        return pipeline.client.rows(sql)
+
+    wait_for(lambda: rows("SELECT 1 FROM serving_facts WHERE name = 'running_requests' LIMIT 1"), "the first scrape")
+    show(server, 2)
+    (ttft,) = wait_for(
+        lambda: rows(
+            "SELECT server, kind, unit, n, total, round(value), bucket_counts, p50_low, p50_high FROM serving_facts "
+            "FINAL WHERE name = 'ttft_ms'"
+        ),
+        "the difference",
+    )
+    assert ttft[:4] == ("vllm", "histogram", "ms", 20)
+    assert ttft[5:] == (65, [0, 2, 10, 6, 1, 1, 0, 0], 20, 40)
+    # Differences, not sums: all scrapes together have what the counter grew.
+    tokens = rows("SELECT sum(value), min(kind), any(instance) FROM serving_facts FINAL WHERE name = 'input_tokens'")
+    assert tokens == [(4200, "counter", f"127.0.0.1:{server.port}")]
+    states = rows("SELECT model, min(value), max(value) FROM serving_facts WHERE name = 'up' GROUP BY model ORDER BY 1")
+    assert states == [("answers", 1, 1), ("bot", 0, 0)]
+    assert rows("SELECT count() FROM serving_facts WHERE model = 'bot' AND name != 'up'") == [(0,)]
+    report = wait_for(lambda: rows("SELECT details FROM pipeline WHERE kind = 'scrape'"), "a report")
+    assert report[0][0]["scrapes_total read"] >= 1
+    pipeline.stop()
+    lines = [json.loads(line) for line in pipeline.log("scrape-0").splitlines() if line.startswith("{")]
+    assert [line["outcome"] for line in lines if line["event"] == "target not read"] == ["unreachable"]
+
+
+def facts(n: int) -> list[ServingFact]:
+    return [
+        ServingFact("answers", "host:1", "waiting_requests", "", 1_795_900_000_000 + 15_000 * i, "vllm", "gauge", "", i)
+        for i in range(n)
+    ]
+
+
+def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_written(client: Client) -> None:
+    is_down = threading.Event()
+    is_down.set()
+    attempted = threading.Event()
+
+    class Connection:
+        """A connection that refuses until the server is up; the rest is the real one."""
+
+        on_insert: Any = None
+
+        def insert(self, table: str, rows: Any) -> None:
+            attempted.set()
+            if is_down.is_set():
+                raise WarehouseBusy("down")
+            client.insert(table, rows)
+
+        def close(self) -> None:
+            pass
+
+    report = Report("scrape", "scrape-0")
+    buffer = FactBuffer(lambda: Connection(), report, max_rows=10)  # type: ignore[arg-type,return-value]
+    buffer.start()
+    buffer.add(facts(8))
+    assert attempted.wait(30)
+    buffer.add(facts(20)[8:])
+    assert buffer.waiting == 10
+    assert sum(report.values(metrics.FACTS_DROPPED).values()) == 10
+    is_down.clear()
+    wait_for(lambda: buffer.waiting == 0, "the rows")
+    assert buffer.stop(30) == 0
+    assert client.rows("SELECT min(value), max(value), count() FROM serving_facts FINAL") == [(10, 19, 10)]
+    assert report.retries >= 1
+    assert report.events == 10

@@ -3,8 +3,6 @@
 `test_dashboard_queries` and `test_llm_panels` compare the numbers of single queries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +26,7 @@ from tests.support.roles_gateway import as_role, roles_gateway
 from tests.support.two_day_model import END_S, START_S, fill, fill_pipeline, watched
 from tests.support.warehouse import columns as filled
 
-pytestmark = [pytest.mark.engine, pytest.mark.smoke]
+pytestmark = pytest.mark.smoke
 
 PAGES = dashboards()
 AWKWARD = """it's a "model" \\ of $model, ${version}, {{x}}, [[field]] $__interval -- /* 模型 модель \\'"""

@@ -4,8 +4,6 @@ Half of the changes alter a field of the source that they name for four days; th
 count and judge the flights.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -22,7 +20,7 @@ from barograph_server.warehouse.governance.changes import Change, add_changes
 from tests.support.flights import Flights, as_events, make_flights, messages
 from tests.support.pipeline import Pipeline
 
-pytestmark = [pytest.mark.long, pytest.mark.broker, pytest.mark.engine]
+pytestmark = pytest.mark.long
 SOURCES = {"weather": WEATHER, "schedule": SCHEDULE, "fleet": PLANE, "routes": ROUTE}
 SEED, PLANTED, ALTERED_FOR = 25, 50, timedelta(days=4)
 APART = 3 * ALTERED_FOR

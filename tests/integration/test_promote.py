@@ -1,7 +1,5 @@
 """`barograph promote` on real ClickHouse: the decision, its exit code, and which days count."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,7 +20,6 @@ from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
 PER_DAY = 400

@@ -1,7 +1,5 @@
 """`barograph promote --arm` on real ClickHouse: the decision, its exit code, and what stands against it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,7 +23,6 @@ from tests.support import scoring
 from tests.support.command_line import call
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
 BUCKETS = (0, 1, 17, 63)

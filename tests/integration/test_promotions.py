@@ -1,7 +1,5 @@
 """`apply` of a new serving version with `promotion: required`: refused without evidence, stored with it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -21,7 +19,6 @@ from tests.integration.test_promote import CONTRACT, write_days
 from tests.support.command_line import call as call_main
 from tests.support.environment import write_settings
 
-pytestmark = pytest.mark.engine
 FIRST = msgspec.structs.replace(CONTRACT, serving="3", promotion="required")
 MARGINS = {"accuracy": 0.02}
 Call = Callable[..., tuple[int, str, str]]

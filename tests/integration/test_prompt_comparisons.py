@@ -1,7 +1,5 @@
 """What people see of compared prompts: the alert's signal and the command, on the real engine."""
 
-from __future__ import annotations
-
 import json
 import math
 import time
@@ -18,7 +16,6 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 HOUR_S = 3600
 NOW_S = int(time.time()) // HOUR_S * HOUR_S
 CONTRACT = parse_contract(

@@ -1,7 +1,5 @@
 """`barograph prompts` on real Kafka and ClickHouse, and serving processes that follow it through outages."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

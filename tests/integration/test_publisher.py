@@ -1,7 +1,5 @@
 """The publisher on Apache Kafka: order, partitions, end markers, forks, process exits, unavailable brokers."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

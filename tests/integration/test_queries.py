@@ -1,7 +1,5 @@
 """docs/queries.md: every query runs on three days of traffic, and its result is compared with the known answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -279,5 +277,5 @@ def _(rows: list[Row], shop: Shop) -> None:
 
 @answers(26)
 def _(rows: list[Row], shop: Shop) -> None:
-    # The shop has no candidate: tests/integration/test_shadow_disagreements.py has one.
+    # The shop has no candidate: tests/integration/test_shadow_sources.py has one.
     assert rows == []

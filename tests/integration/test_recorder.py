@@ -1,7 +1,5 @@
 """The recorder on Kafka and ClickHouse: every event is recorded once, over crashes and recreated topics."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -1,10 +1,10 @@
-"""`barograph report` on planted incidents: its figures equal SQL written here, and its page in Chromium shows them."""
+"""`barograph report` and `doctor` on the real servers."""
 
-from __future__ import annotations
-
+import dataclasses
 import json
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,14 +13,35 @@ from typing import Any
 
 import pytest
 from barograph.contract.file import dump_contract
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
+from barograph_server.errors import EXIT_FAILED, EXIT_OK
+from barograph_server.finding import Finding, FindingLevel
+from barograph_server.local.child_process import choose_port
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.operations.doctor.broker import check_broker_config
+from barograph_server.operations.doctor.clocks import compare_clocks
+from barograph_server.operations.doctor.run_checks import run_checks
+from barograph_server.provisioning import apply_all
 from barograph_server.reports.weekly_report import week_of
-from barograph_server.warehouse.client import Client
+from barograph_server.settings import GrafanaSettings, Settings
+from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import command_line
 from tests.support.command_line import call, run
-from tests.support.environment import write_settings
+from tests.support.environment import enter_folder, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import migrated, row
 
 [MODEL] = ONE_MODEL
@@ -144,3 +165,269 @@ def test_traffic_without_verdicts_and_labels_is_not_healthy(
     assert (code, "**uncertain**" in shown) == (0, True)
     for limit in ("only 1 of 168 hours are counted", "no verdicts", "no labels have arrived", "incidents are unknown"):
         assert limit in shown.split("## Compared")[0]
+
+
+CONTRACT = simple_contract()
+KINDS = ("sketcher", "recorder", "monitor", "scorer", "guard")
+
+
+@pytest.fixture
+def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
+    """An applied installation with a reporting processor of each kind."""
+    address = engine.address(topic_prefix.rstrip("-"))
+    settings = Settings(
+        bootstrap_servers=broker.bootstrap_servers,
+        warehouse=address,
+        topic_prefix=topic_prefix,
+        predictions_partitions=2,
+        labels_partitions=1,
+        partials_partitions=2,
+    )
+    apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
+    with connect(address) as client:
+        insert_rows(client, "processors", [report(kind, 0) for kind in KINDS])
+    yield settings
+    with connect(dataclasses.replace(address, database="default")) as client:
+        client.command(f"DROP DATABASE IF EXISTS {address.database}")
+
+
+def report(kind: str, ago_s: int) -> dict[str, object]:
+    at_ms = int(time.time() * 1000) - 1000 * ago_s
+    return row("processors", kind=kind, instance=f"{kind}-1", at=at_ms, host="here", pid=1, started_at=at_ms)
+
+
+def run_doctor(settings: Settings, clock: Callable[[], float] = time.time) -> list[Finding]:
+    return list(run_checks(settings, clock=clock))
+
+
+def with_status(findings: list[Finding], *statuses: FindingLevel) -> list[Finding]:
+    return [finding for finding in findings if finding.level in statuses]
+
+
+def the(findings: list[Finding], text: str) -> Finding:
+    """Return the only finding with a text in its message."""
+    (one,) = [finding for finding in findings if text in finding.message]
+    return one
+
+
+def configure(settings: Settings, topic: str, **values: str) -> None:
+    entries = [
+        ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+        for key, value in values.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.incremental_alter_configs([resource])[resource].result(30)
+
+
+def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_database_missing(settings: Settings) -> None:
+    findings = run_doctor(settings)
+    assert with_status(findings, FindingLevel.ERROR) == []
+    # The groups have no members, and no Grafana is configured; the disk is that of this machine.
+    warnings = [finding for finding in with_status(findings, FindingLevel.WARNING) if "disk" not in finding.message]
+    assert {finding.subject for finding in warnings} <= {"Groups"}
+    unknown = with_status(findings, FindingLevel.UNKNOWN)
+    assert [finding.subject for finding in unknown] == ["Grafana"], unknown
+    assert {finding.subject for finding in with_status(findings, FindingLevel.OK)} == {
+        *("Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Events", "Clocks")
+    }
+    assert the(findings, "Transactions begin and commit").level is FindingLevel.OK
+    agreeing = [finding for finding in findings if "agrees with this machine's" in finding.message]
+    assert [finding.level for finding in agreeing] == [FindingLevel.OK] * 2
+    assert not any(finding.action for finding in with_status(findings, FindingLevel.OK))
+    # The temporary topic is deleted.
+    topics = AdminClient({"bootstrap.servers": settings.bootstrap_servers}).list_topics(timeout=10).topics
+    assert not [name for name in topics if name.startswith(f"{settings.topic_prefix}doctor-")]
+
+    # A wrong clock of this machine is reported for both servers.
+    wrong = with_status(run_doctor(settings, clock=lambda: time.time() + 3600), FindingLevel.ERROR)
+    assert {finding.subject for finding in wrong} == {"Clocks"}
+    assert len(wrong) == 2
+    for finding in wrong:
+        seconds = finding.message.split(" is ")[1].split(" s behind this")[0]
+        # A slow answer is not exactly an hour behind.
+        assert float(seconds.replace(",", "")) == pytest.approx(3600, abs=10)
+        assert "NTP" in finding.action
+    missing = dataclasses.replace(settings.warehouse, database="missing_database")
+    (wrong_database,) = with_status(run_doctor(dataclasses.replace(settings, warehouse=missing)), FindingLevel.ERROR)
+    assert "has no database 'missing_database'. Run `barograph apply`" in wrong_database.message
+
+
+def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
+    partitions = "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2"
+    enter_folder(tmp_path, monkeypatch, settings.warehouse, servers, partitions)
+
+    def run(*words: str) -> tuple[int, str]:
+        code = command_line.run("doctor", *words)
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err + output.out
+        return code, output.out
+
+    code, out = run()
+    assert code == EXIT_OK
+    assert "0 errors, " in out
+    assert " ok, 1 unknown." in out, "checks that were not possible are counted: no Grafana is configured"
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.delete_topics([settings.topics.labels])[settings.topics.labels].result(30)
+    code, out = run("--format", "json")
+    assert code == EXIT_FAILED
+    (wrong,) = [finding for finding in json.loads(out) if finding["level"] == "error"]
+    assert (wrong["subject"], wrong["action"]) == ("Topics", "Run `barograph apply`.")
+    assert wrong["message"] == f"The topic {settings.topics.labels} is missing."
+
+
+def test_settings_partitions_and_retention_of_topics(settings: Settings) -> None:
+    topics, admin = settings.topics, AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    configure(settings, topics.predictions, message_timestamp_type="CreateTime", retention_ms="600000")
+    configure(settings, topics.partials, cleanup_policy="compact", retention_ms="7200000")
+    configure(settings, topics.labels, retention_bytes="1000000", unclean_leader_election_enable="true")
+    findings = run_doctor(settings)
+    wrong = [finding.message for finding in with_status(findings, FindingLevel.ERROR)]
+    assert [text.partition(":")[0] for text in wrong] == [
+        f"The topic {topics.predictions} has message.timestamp.type=CreateTime and needs LogAppendTime",
+        f"The topic {topics.predictions} retains events for 0.167 h",
+        f"The topic {topics.labels} allows a replica that is out of sync to become leader",
+        f"The topic {topics.partials} has cleanup.policy=compact and needs delete",
+    ]
+    assert the(findings, f"{topics.partials} retains events for 2 h").level is FindingLevel.WARNING
+    assert the(findings, f"{topics.labels} retains 1000000 bytes").level is FindingLevel.WARNING
+    assert all(finding.action for finding in with_status(findings, FindingLevel.ERROR, FindingLevel.WARNING))
+
+    # Partitions that differ from the applied ones, and a group whose unread events were deleted.
+    admin.create_partitions([NewPartitions(topics.partials, 3)])[topics.partials].result(30)
+    pipeline = Pipeline(settings.bootstrap_servers, settings.warehouse, settings.topic_prefix, Path())
+    pipeline.produce((0, b"{", None) for _ in range(10))
+    group = f"{settings.topic_prefix}sketcher"
+    consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topics.predictions, 0, 3)], asynchronous=False)
+    consumer.close()
+    findings = run_doctor(dataclasses.replace(settings, predictions_partitions=4))
+    assert "delete the topic" in the(findings, "has 3 partitions and should have 2").action
+    more = the(findings, "has 2 partitions, and the settings require 4")
+    assert (more.level, more.action) == (FindingLevel.WARNING, "Run `barograph apply`.")
+    assert "No sketcher is in the group" in the(findings, f"{group}; its lag is 7 messages").message
+    for future in admin.delete_records([TopicPartition(topics.predictions, 0, 8)]).values():
+        future.result(30)
+    assert the(run_doctor(settings), "5 offsets deleted before being read").level is FindingLevel.ERROR
+
+
+def test_each_harmful_setting_of_a_broker_is_reported() -> None:
+    """Tests the check alone: each case would need a broker of its own."""
+    good = {"transaction.max.timeout.ms": "900000", "offsets.retention.minutes": "527040"}
+    assert list(check_broker_config(good, 1, [], 60.0)) == []
+    bad = {
+        "transaction.max.timeout.ms": "30000",
+        "transaction.state.log.replication.factor": "3",
+        "offsets.topic.replication.factor": "3",
+        "offsets.retention.minutes": "60",
+        "auto.create.topics.enable": "true",
+    }
+    states = [finding.level for finding in check_broker_config(bad, 1, ["__consumer_offsets"], 60.0)]
+    assert states == [FindingLevel.ERROR, FindingLevel.ERROR, FindingLevel.WARNING, FindingLevel.WARNING]
+
+
+def test_migrations_contracts_baselines_and_processors(settings: Settings) -> None:
+    def contract(model: str, yaml: str) -> dict[str, object]:
+        return {"model": model, "contract_id": model, "yaml": yaml, "applied_at": 1}
+
+    with connect(settings.warehouse) as client:
+        last = client.rows("SELECT max(number) FROM migrations")[0][0]
+        client.command(f"DELETE FROM migrations WHERE number = {last}")
+        bare = dump_contract(simple_contract(model="bare"))
+        insert_rows(client, "contracts", [contract("torn", "model: ["), contract("bare", bare)])
+        torn = {"model": "toy", "version": "2", "baseline_id": "b", "body": "{", "accepted_at": 1}
+        insert_rows(client, "baselines", [row("baselines", **torn)])
+        client.command("TRUNCATE TABLE processors")
+        insert_rows(client, "processors", [report("sketcher", 0), report("monitor", 100)])
+    findings = run_doctor(settings)
+    pending = the(findings, "1 migration pending")
+    assert (pending.level, pending.action) == (FindingLevel.ERROR, "Run `barograph apply`.")
+    wrong = [finding.message for finding in with_status(findings, FindingLevel.ERROR) if finding is not pending]
+    assert [text.partition(": ")[0] for text in wrong] == [
+        "The contract of torn in force cannot be read",
+        "The baseline of toy 2 cannot be read",
+    ]
+    assert the(findings, "Model bare has no baseline").level is FindingLevel.WARNING
+    processors = [finding for finding in findings if finding.subject == "Processors"]
+    assert [finding.level for finding in processors] == [FindingLevel.OK, *[FindingLevel.WARNING] * 4]
+    assert processors[1].message == "No recorder has reported."
+    assert processors[2].message.startswith("No monitor reports; monitor-1 on here did 10")
+    assert "--instance monitor-1" in processors[2].action
+    with connect(settings.warehouse) as client:
+        client.command(
+            "INSERT INTO migrations (number, name, checksum, state, step) "
+            "VALUES (9999, 'of_the_future', '', 'completed', 2)"
+        )
+    assert the(run_doctor(settings), "update the program").level is FindingLevel.ERROR
+
+
+def test_the_round_trip_is_an_error_margin() -> None:
+    for server_s, after_s, status in (
+        (1000.5, 1001, FindingLevel.OK),
+        (1001.4, 1001, FindingLevel.OK),
+        (1003, 1001, FindingLevel.WARNING),
+        (998, 1001, FindingLevel.WARNING),
+        (1020, 1001, FindingLevel.ERROR),
+        (980, 1001, FindingLevel.ERROR),
+        # The round trip took too long for a verdict.
+        (1020, 1040, FindingLevel.OK),
+    ):
+        assert compare_clocks("It", server_s, 1000, after_s).level is status, (server_s, after_s)
+
+
+@pytest.fixture
+def grafana(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
+    monkeypatch.setenv("ALERTS_WEBHOOK_URL", "https://alerts.example.com/hook")
+    with serving() as stub:
+        yield stub
+
+
+def test_grafana_before_and_after_apply_and_unusable(
+    settings: Settings, grafana: StubGrafana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(configured: GrafanaSettings) -> list[Finding]:
+        findings = run_doctor(dataclasses.replace(settings, grafana=configured))
+        return [finding for finding in findings if finding.subject == "Grafana"]
+
+    findings = check(grafana.settings())
+    assert [finding.level for finding in findings] == [FindingLevel.OK, FindingLevel.WARNING]
+    assert "Its dashboards and rules differ from those in force" in findings[1].message
+    apply_all(dataclasses.replace(settings, grafana=grafana.settings()), [], [])
+    assert [finding.level for finding in check(grafana.settings())] == [FindingLevel.OK, FindingLevel.OK]
+    (refused,) = check(grafana.settings(token="glsa_another"))
+    assert refused.level is FindingLevel.ERROR
+    assert "token" in refused.message
+    assert "glsa_another" not in refused.message
+    (unreachable,) = check(grafana.settings(url=f"http://127.0.0.1:{choose_port()}"))
+    assert unreachable.level is FindingLevel.ERROR
+    monkeypatch.delenv("ALERTS_WEBHOOK_URL")
+    (unset,) = check(grafana.settings())
+    assert "ALERTS_WEBHOOK_URL" in unset.message
+
+
+@pytest.mark.long
+def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(settings: Settings) -> None:
+    unreachable = f"127.0.0.1:{choose_port()}"
+    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable))
+    (wrong,) = with_status(findings, FindingLevel.ERROR)
+    assert wrong.subject == "Kafka"
+    assert unreachable in wrong.message
+    assert "Check bootstrap_servers and that the broker runs." in wrong.message
+    assert {"ClickHouse", "Contracts", "Clocks"} <= {
+        finding.subject for finding in with_status(findings, FindingLevel.OK)
+    }
+    nowhere = Address("127.0.0.1", choose_port(), settings.warehouse.database)
+    findings = run_doctor(dataclasses.replace(settings, warehouse=nowhere))
+    (wrong,) = with_status(findings, FindingLevel.ERROR)
+    assert wrong.subject == "ClickHouse"
+    assert "could not be reached" in wrong.message
+    assert {"Kafka", "Topics", "Clocks"} == {finding.subject for finding in with_status(findings, FindingLevel.OK)}
+    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable, warehouse=nowhere))
+    assert [(finding.subject, finding.level) for finding in findings] == [
+        ("ClickHouse", FindingLevel.ERROR),
+        ("Kafka", FindingLevel.ERROR),
+        ("Grafana", FindingLevel.UNKNOWN),
+    ]

@@ -1,7 +1,5 @@
 """The scorer on ClickHouse: its counts and metrics equal those of plain Python and scikit-learn on the raw rows."""
 
-from __future__ import annotations
-
 import math
 import random
 import zlib
@@ -29,7 +27,6 @@ from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, ex
 from tests.support.warehouse import emptied
 
 metrics = pytest.importorskip("sklearn.metrics")
-pytestmark = pytest.mark.engine
 
 COUNTS = (
     *("predictions", "failed", "duplicates", "unscored", "out_of_range", "undeclared_class", "invalid_sum"),

@@ -1,7 +1,5 @@
 """Counts of the arms of an A/B test equal those of plain Python, whatever arrives when."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Mapping
@@ -16,7 +14,6 @@ from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, expected, label, prediction
 
-pytestmark = pytest.mark.engine
 THRESHOLD = 0.4
 ARMS = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user", margins={"accuracy": 0.01, "latency": 0.1, "errors": 0.1})
 BINARY = Contract(

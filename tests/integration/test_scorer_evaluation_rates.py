@@ -1,7 +1,5 @@
 """The table `evaluation_rates` on the real engine: rates, agreement of reviewers, and when the scorer computes them."""
 
-from __future__ import annotations
-
 import math
 import random
 from datetime import UTC, datetime, timedelta
@@ -24,7 +22,6 @@ from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 NOW = datetime.now(UTC).replace(microsecond=0)
 EVALUATOR = "toy.faithful"
 OFFSETS = count()

@@ -1,7 +1,5 @@
 """Pairs of a candidate and the primary equal those of a join in plain Python, whatever arrives when."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections import Counter
@@ -37,8 +35,6 @@ from tests.reference.shadow_pairs import (
 )
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, Score, label, prediction
-
-pytestmark = pytest.mark.engine
 
 
 def raw_rows(rng: random.Random, n: int) -> dict[str, list[dict[str, Any]]]:

@@ -1,7 +1,5 @@
 """The scorer compares arms that serve prompts: counts, looks and proposals, through real tables."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections import defaultdict
@@ -28,7 +26,6 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, Score, prediction
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 MARGINS = {"errors": 0.01, "ttft": 0.1, "output_tokens": 0.1, "cost": 0.2, "refusals": 0.01}
 CONTRACT = Contract(
     model="m",

@@ -1,7 +1,5 @@
 """With baselines by hour of the week, nights are no drift: from a training table through Kafka to verdicts."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

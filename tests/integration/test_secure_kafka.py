@@ -3,8 +3,6 @@
 Rights are granted from the commands that `barograph plan --acls` prints.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import time

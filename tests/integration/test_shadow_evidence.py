@@ -1,7 +1,5 @@
 """Evidence bundles on real ClickHouse: equal after restarts and later rows, and every change is found."""
 
-from __future__ import annotations
-
 import io
 import json
 import random
@@ -32,7 +30,6 @@ from tests.support.environment import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
 
-pytestmark = pytest.mark.engine
 Rows = list[dict[str, Any]]
 DAYS = 3
 LATER = 10**7

@@ -1,7 +1,5 @@
 """The scorer's looks at a candidate equal a computation from the pairs, after kills and late labels too."""
 
-from __future__ import annotations
-
 import math
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,7 +20,6 @@ from tests.support import scoring
 from tests.support.scoring import Killed, MortalClient, Score
 from tests.support.warehouse import row
 
-pytestmark = pytest.mark.engine
 FIRST_S = int(datetime(2026, 5, 1, 4, tzinfo=UTC).timestamp())
 """Midnight in New York."""
 FIRST_DAY = date(2026, 5, 1)

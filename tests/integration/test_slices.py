@@ -3,8 +3,6 @@
 What is expected is counted from the source data by pyarrow and numpy.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

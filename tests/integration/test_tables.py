@@ -1,7 +1,5 @@
 """Four tables from Parquet to verdicts with the README's commands; the tutorials are executed as they are written."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Volume, errors, lateness, losses before Kafka and duplicates through real processors: as injected, in every view."""
 
-from __future__ import annotations
-
 import time
 import zlib
 from collections import Counter

@@ -1,21 +1,23 @@
-"""The client against the real engine, against servers that misbehave, and against none."""
+"""The client against the real engine, over HTTPS, against servers that misbehave, and against none."""
 
-from __future__ import annotations
-
+import base64
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
-
-pytestmark = pytest.mark.engine
+from tests.support.command_line import run
+from tests.support.scripted_http import Answer, Exchange, ScriptedServer, cut, hang, reply
+from tests.support.secure_kafka import Certificates, require_openssl
 
 ODD_NAMES = [
     "",
@@ -109,3 +111,82 @@ def test_a_null_is_rejected_and_not_dropped(client: Client) -> None:
     with pytest.raises(WarehouseError, match="NULL"):
         client.insert("topics", pa.table({"name": pa.array(["a", None])}))
     assert client.rows("SELECT count() FROM topics") == [(0,)]
+
+
+PASSWORD = "p4ss word"
+
+
+@dataclass
+class Door:
+    """Where it listens, and the authority of its certificate."""
+
+    port: int
+    ca: Path
+    users: set[str] = field(default_factory=set)
+    """Name and password of each request."""
+
+
+@pytest.fixture(scope="module")
+def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    require_openssl()
+    certificates = Certificates(tmp_path_factory.mktemp("https"))
+    built = Door(0, certificates.ca)
+    own = engine.address()
+    # The local engine has users of its own.
+    user = "Basic " + base64.b64encode(f"{own.username}:{own.password}".encode()).decode()
+
+    def pass_on(exchange: Exchange) -> None:
+        credentials = exchange.headers.get("Authorization", "").removeprefix("Basic ")
+        built.users.add(base64.b64decode(credentials).decode())
+        exchange.forward(engine.host, engine.port, Authorization=user)
+
+    with ScriptedServer(pass_on, certificate=certificates.issue("clickhouse")) as server:
+        built.port = server.port
+        yield built
+
+
+def address(door: Door, database: str, **changes: object) -> Address:
+    defaults: dict[str, object] = {"secure": True, "ca_file": str(door.ca), "username": "ana", "password": PASSWORD}
+    return Address("127.0.0.1", door.port, database, **{**defaults, **changes})  # type: ignore[arg-type]
+
+
+def test_a_verified_server_is_spoken_to_as_the_user_of_the_settings(door: Door, database: str) -> None:
+    with connect(address(door, database)) as client:
+        assert client.rows("SELECT 1") == [(1,)]
+    assert door.users == {f"ana:{PASSWORD}"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"ca_file": ""}, "Set clickhouse.ca_file to the CA of its certificate"),
+        ({"ca_file": "/nowhere/ca.pem"}, "clickhouse.ca_file"),
+    ],
+)
+def test_an_untrusted_server_receives_no_credentials(
+    door: Door, database: str, changes: dict[str, object], advice: str
+) -> None:
+    door.users.clear()
+    with pytest.raises(WarehouseError) as refused:
+        connect(address(door, database, **changes))
+    assert advice in str(refused.value)
+    assert PASSWORD not in str(refused.value)
+    assert not door.users, "no password went out"
+
+
+def test_https_to_a_port_without_it_is_no_busy_server(door: Door, engine: LocalClickHouse, database: str) -> None:
+    with pytest.raises(WarehouseError, match="does not use TLS"):
+        connect(replace(engine.address(database), secure=True, ca_file=str(door.ca)))
+
+
+def test_commands_take_it_from_the_settings(
+    door: Door, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "barograph.toml"
+    config.write_text(
+        f'[clickhouse]\nhost = "127.0.0.1"\nport = {door.port}\ndatabase = "{database}"\nsecure = true\n'
+        f'ca_file = "{door.ca}"\nusername = "ana"\n'
+    )
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", PASSWORD)
+    assert run("query", "SELECT 40 + 2 AS answer", "--config", config) == 0
+    assert "42" in capsys.readouterr().out

@@ -1,7 +1,5 @@
 """`compare` gives the verdicts of the pipeline, bit for bit: events, decoder, sketcher, partials, monitor, rows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ And the predicted time to detection agrees with the real verdicts. `python -m te
 `python -m tests.reference.page_times` print what is measured.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Coverage of the intervals of judges, compared with an independent simulation, and how soon their drift is found."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Partials: they decode as encoded, damage is rejected, any split covers all, and merge order does not matter."""
 
-from __future__ import annotations
-
 import random
 import zlib
 from collections.abc import Sequence

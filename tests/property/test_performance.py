@@ -1,7 +1,5 @@
 """Invariants of performance metrics for any counts."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Invariants of the comparison of a candidate with its primary, for any data."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings

@@ -3,8 +3,6 @@
 `python -m tests.reference.shadow_errors` and `python -m tests.reference.shadow_limits` print what is measured.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

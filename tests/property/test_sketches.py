@@ -5,8 +5,6 @@ bound: among 3,000 sketches the largest error was 0.96 times the bound. The boun
 frequency, with a limit that chance passes once in 10⁵ runs. Sketches built from sorted values are read by datasketches.
 """
 
-from __future__ import annotations
-
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable

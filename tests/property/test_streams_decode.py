@@ -1,7 +1,5 @@
 """Typed JSON, tolerant JSON and Arrow decoding: the same events give the same columns and summaries."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Judging some slices at a time equals judging all slices of a model at once, to the bit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

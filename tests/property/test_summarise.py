@@ -1,7 +1,5 @@
 """Counts of whole arrays equal counts event by event: cells, extremes, moments, sketches."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections import defaultdict

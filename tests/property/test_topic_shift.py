@@ -1,7 +1,5 @@
 """Topics of real texts: a change of their mix is `major`, and other wording alone is not."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Invariants of verdicts for any counts."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Contracts of different models and alert settings, for tests of alerts."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -3,8 +3,6 @@
 Each is a message of predictions and of labels at once: `features.x` and `label` are the column that unpacks.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Sequence
 from decimal import Decimal

@@ -3,8 +3,6 @@
 All arrays have three values, of which the second is null where the type has nulls.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """Chromium of Debian, driven by Playwright, to test pages as users see them."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A made evaluation of a candidate, and histograms of its pairs."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The command `barograph`, run in the process of the test."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

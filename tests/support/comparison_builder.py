@@ -1,7 +1,5 @@
 """Merges events as the processors do, and compares their versions and arms."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -7,8 +7,6 @@ number of dead letters with reason and detail of the first, the messages that th
 the decoder raised.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import re

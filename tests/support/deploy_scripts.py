@@ -1,7 +1,5 @@
 """Loads a script of deploy/, which is no package."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from types import ModuleType

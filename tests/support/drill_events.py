@@ -1,7 +1,5 @@
 """A model with a field of each type, its baseline, and three days of its events."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """A small model with a stable history, for drills through the real path: contract and baseline from `infer`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

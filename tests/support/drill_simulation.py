@@ -1,7 +1,5 @@
 """Simulations with given firing periods, without a warehouse."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A confluent-kafka consumer and its messages, without a broker."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +22,7 @@ class FakeMessage:
     topic_: str = TOPIC
     error_: KafkaError | None = None
     headers_: list[tuple[str, bytes]] | None = None
+    key_: bytes | None = None
 
     def error(self) -> KafkaError | None:
         return self.error_
@@ -36,6 +35,9 @@ class FakeMessage:
 
     def offset(self) -> int:
         return self.offset_
+
+    def key(self) -> bytes | None:
+        return self.key_
 
     def value(self) -> bytes | None:
         return self.value_

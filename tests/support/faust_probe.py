@@ -3,8 +3,6 @@
 Each record is appended to the file `handled` as a line of JSON: partition, offset, text.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -4,8 +4,6 @@ The oracle reads the source tables and uses only the frozen edges and categories
 project. It computes everything else (cells, slices, windows, PSI) in plain numpy.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from dataclasses import dataclass

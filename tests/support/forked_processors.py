@@ -6,8 +6,6 @@ clients, threads, signals and exit code, that a test may kill. Tests of startup 
 as users start them.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import subprocess

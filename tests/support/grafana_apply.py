@@ -1,7 +1,5 @@
 """Deployment to the stub in tests."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from barograph_server.provisioning.grafana import Grafana, GrafanaPlan, apply_grafana, plan_grafana

@@ -1,7 +1,5 @@
 """Resources of every kind, with names that fail where they are not quoted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ created.
 Source: Grafana 13.2, pkg/services/provisioning.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

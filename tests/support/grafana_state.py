@@ -5,8 +5,6 @@ pkg/services/ngalert/api/api_provisioning.go and pkg/services/ngalert/provisioni
 Grafana does: durations in its own units, secrets redacted, unknown keys of rules dropped, ids and defaults added.
 """
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Guards on threads of a test, a serving process's view of them, and verdicts that make their rules fire."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """One HTTP request over a connection of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import urllib3

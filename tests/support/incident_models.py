@@ -4,8 +4,6 @@ All figures are planted: hourly counts per cell are drawn around known shares, a
 changes begin two days before `END_S`. Then all models are silent for two days, until `NOW_S`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

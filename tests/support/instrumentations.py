@@ -1,7 +1,5 @@
 """The program of tests/instrumentations, in environments that each have one instrumentation of the `openai` client."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

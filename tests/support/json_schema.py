@@ -1,7 +1,5 @@
 """Violations of a JSON Schema by plain JSON."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jsonschema_rs

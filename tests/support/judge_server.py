@@ -1,7 +1,5 @@
 """A real HTTP server with the chat API, whose answers a test chooses."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from email.message import Message

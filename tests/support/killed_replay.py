@@ -4,8 +4,6 @@ CALL counts the calls to the transactional producer from 0 (init_transactions); 
 before that call, or with a plus sign just after it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

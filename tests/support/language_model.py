@@ -3,8 +3,6 @@
 `END` is that of `two_day_model`; evaluations are of the last whole day before it.
 """
 
-from __future__ import annotations
-
 import random
 from datetime import timedelta
 from itertools import count

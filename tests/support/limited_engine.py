@@ -5,8 +5,6 @@ but reads them from a configuration file; its values and constraints are those o
 CHANGEABLE_IN_READONLY, which it does not implement. Each statement runs on a connection of its own.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """A model with windows of seconds, and a minute or more of its events, for drills on the wall clock."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pyarrow as pa

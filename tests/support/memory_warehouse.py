@@ -1,7 +1,5 @@
 """A warehouse in memory that answers the queries of the monitor's store and replaces rows as the real tables do."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

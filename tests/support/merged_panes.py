@@ -1,7 +1,5 @@
 """Merges panes for tests."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from barograph_server.streams.monitor.state.merging import merge_panes

@@ -1,7 +1,5 @@
 """Batches of messages as decoders receive them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from barograph_server.streams.events.batch import MessageBatch

@@ -1,7 +1,5 @@
 """Skips tests on machines that lack a dependency."""
 
-from __future__ import annotations
-
 import os
 from typing import NoReturn
 

@@ -1,7 +1,5 @@
 """Runs the state of one partition of the monitor with flushes made by hand and a warehouse in memory."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """Unusual training tables, generated from a seed, for `barograph infer`."""
 
-from __future__ import annotations
-
 import decimal
 from collections.abc import Callable
 from typing import Any

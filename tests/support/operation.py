@@ -1,7 +1,5 @@
 """Queries of a processor's HTTP endpoint, and servers that hang."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Export requests of the golden files in tests/golden/otlp, in both encodings, and spans built by hand."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import itertools

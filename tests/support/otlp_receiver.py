@@ -1,7 +1,5 @@
 """`barograph run otlp` as a process of a test's pipeline."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

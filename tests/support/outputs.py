@@ -1,7 +1,5 @@
 """A model whose outputs are compared: versions with different bins, two arms, and events as plain rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

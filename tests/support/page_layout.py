@@ -1,7 +1,5 @@
 """Finds what cannot be read on a page of the preview: `page_layout.js` looks at what Chromium draws."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from playwright.sync_api import Page

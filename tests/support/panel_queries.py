@@ -1,7 +1,5 @@
 """All panel queries by name, executed as Grafana does."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,7 +1,5 @@
 """Raw labelled predictions with known truth, and the counts and sums that performance is computed from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

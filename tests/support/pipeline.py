@@ -1,7 +1,5 @@
 """A whole pipeline for one test: topics, contract, baseline, processors as separate processes, and waiting."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

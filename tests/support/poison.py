@@ -1,7 +1,5 @@
 """Kinds of malformed events, each with its expected outcome."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Imports the modules of all processors, for the fork server (`tests.support.forked_processors`)."""
 
-from __future__ import annotations
-
 import gc
 
 import barograph_server.streams.monitor.app

@@ -1,7 +1,5 @@
 """Runs one processor with settings given as JSON: `python -m tests.support.processor KIND SETTINGS`."""
 
-from __future__ import annotations
-
 import json
 import sys
 

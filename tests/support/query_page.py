@@ -1,7 +1,5 @@
 """The worked questions of docs/queries.md, moved to another week."""
 
-from __future__ import annotations
-
 import re
 from datetime import date
 from pathlib import Path

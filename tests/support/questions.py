@@ -1,7 +1,5 @@
 """Questions of customers about twelve topics, in two wordings: written for these tests."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Answers of a language model with evaluations, as rows of ClickHouse."""
 
-from __future__ import annotations
-
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -5,8 +5,6 @@ The embedded engine stores no users, but it reads roles from a configuration fil
 user. The user `default` has all privileges.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Raw rows for tests of the scorer, and their performance in plain Python."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

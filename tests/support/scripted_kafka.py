@@ -1,7 +1,5 @@
 """Kafka producers for tests of the publisher: one that a test scripts, and one that only records messages."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -4,8 +4,6 @@ Clients connect to two listeners, SASL_SSL with SCRAM and SSL with certificates.
 which requires no authentication: its user is the superuser.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Daily sums for tests of shadows."""
 
-from __future__ import annotations
-
 import numpy as np
 
 DIFFERENCES = np.array([5, 4, 6, 7, 2, -1, -3, 1, 2, 6, 8, 5, 1, 0, -2, 1, 3, 6, 5, 2, -1, 0, 3, 7, 6, 4, 1, 2.0])

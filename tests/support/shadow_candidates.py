@@ -1,7 +1,5 @@
 """Candidates of shadows that run in processes of their own, which import this module."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -5,8 +5,6 @@ last test. A worker requests a server by a file in a folder that both know, and 
 workers (`pytest` alone) the fixtures start servers of their own.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

@@ -6,8 +6,6 @@ Wednesday every 50th prediction fails. Every prediction gets its label one to fi
 which never gets any. Arm b's scores tell less.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

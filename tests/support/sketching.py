@@ -1,7 +1,5 @@
 """A sketcher in the test's own process, driven flush by flush."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

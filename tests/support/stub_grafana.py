@@ -1,7 +1,5 @@
 """A stub of Grafana on loopback that stores what it receives, records writes, and injects faults."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Tables in every file format that commands read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pyarrow as pa

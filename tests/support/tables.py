@@ -1,12 +1,6 @@
-"""Training and production tables with known drift: four generated, one from scikit-learn's bundled data sets.
-
-`python -m tests.support.tables NAME [FOLDER]` writes one of the generated ones, which the tutorials use.
-"""
-
-from __future__ import annotations
+"""Training and production tables with known drift. `python -m tests.support.tables NAME [FOLDER]` writes one."""
 
 import re
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -38,10 +32,8 @@ class MonitoredTable:
     drifted: frozenset[str]
     """The fields that drift; `outputs` may drift as a result."""
     outputs: frozenset[str] = frozenset({"score"})
-    by: str = "day"
-    """Calendar periods by which `compare` judges."""
     window: str = "1d"
-    """The pipeline's windows of the same length."""
+    """The pipeline's windows as long as the periods by which the tutorial compares."""
     retention_days: int = 400
 
     def write(self, folder: Path) -> None:
@@ -195,7 +187,6 @@ def regression() -> MonitoredTable:
         training=(182, 12_740),
         name="sales",
         options="--id id --time at --score forecast --label sold",
-        by="week",
         window="7d",
         drift_s=drift_s,
         drifted=frozenset({"price"}),
@@ -246,46 +237,6 @@ def classes() -> MonitoredTable:
     )
 
 
-def breast_cancer() -> MonitoredTable:
-    """Binary, 30 numeric columns with spaces in their names; texture is measured higher in the second week.
-
-    The model learns from one half of scikit-learn's rows, and all tables are drawn from the other half.
-    """
-    from sklearn.datasets import load_breast_cancer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    rng = np.random.default_rng(23)
-    data = load_breast_cancer()
-    names = data.feature_names.tolist()
-    order = rng.permutation(len(data.target))
-    learning, unseen = order[: len(order) // 2], order[len(order) // 2 :]
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(data.data[learning], data.target[learning])
-    start_s = monday_s(28)
-    drift_s = start_s + 7 * DAY_S
-    shifts = {"mean texture": 6.0, "worst texture": 8.0}
-
-    def rows(prefix: str, first_s: int, days: int, n: int) -> pa.Table:
-        at_ms = times_ms(rng, first_s, days, n)
-        drawn = rng.choice(unseen, n)
-        features = data.data[drawn]
-        for column, shift in shifts.items():
-            features[at_ms >= drift_s * 1000, names.index(column)] += shift
-        return pa.table(
-            {
-                "id": [f"{prefix}{i}" for i in range(n)],
-                "at": timestamps(at_ms),
-                **dict(zip(names, features.T, strict=True)),
-                "p": model.predict_proba(features)[:, 1],
-                "target": data.target[drawn],
-            }
-        )
-
-    options = "--id id --time at --label target --score p"
-    return monitored(rng, rows, start_s, name="tumors", options=options, drift_s=drift_s, drifted=frozenset(shifts))
-
-
 GENERATED: dict[str, Callable[[], MonitoredTable]] = {
     function.__name__: function for function in (binary, regression, classes, shadow)
 }
@@ -295,20 +246,6 @@ def main(arguments: list[str]) -> None:
     if not 1 <= len(arguments) <= 2 or arguments[0] not in GENERATED:
         raise SystemExit(f"usage: python -m tests.support.tables {'|'.join(GENERATED)} [FOLDER]")
     GENERATED[arguments[0]]().write(Path(*arguments[1:]))
-
-
-def commands(table: MonitoredTable) -> list[list[str]]:
-    """Return the commands of the README for tables in the current folder, as lists of words."""
-    contract = f"contracts/{table.name}.yaml"
-    lines = (
-        f"barograph infer train.parquet --model {table.name} --version 1 {table.options} --out contracts",
-        "barograph dev --clock replay",
-        f"barograph load production.parquet labels.parquet --contract {contract} --version 1 --end",
-        "barograph status",
-        f"barograph compare train.parquet production.parquet {table.options} --by {table.by} --no-multivariate "
-        "--json verdicts.json",
-    )
-    return [shlex.split(line) for line in lines]
 
 
 if __name__ == "__main__":

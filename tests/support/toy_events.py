@@ -1,7 +1,5 @@
 """Events of the model `toy`, whose contract and baseline `tests.support.pipeline` has."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterable, Iterator

@@ -5,8 +5,6 @@ a number. Panes and windows of 6 h and a day end each hour up to `END`. The firs
 is 0.05 before and 0.35 then; all others stay at 0.02. The slice `arm=b` never has enough data.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Migrated databases for tests, and rows with defaults."""
 
-from __future__ import annotations
-
 import math
 import uuid
 from collections.abc import Callable, Iterator

@@ -1,14 +1,14 @@
-"""Files and API have the same content in two spellings that match Grafana's schemas; the lint reports each fault."""
-
-from __future__ import annotations
+"""Files and API of Grafana: rules and the lint of them, times of notifications, and requests to contact points."""
 
 import copy
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -17,7 +17,21 @@ from barograph_server.alerts import AlertsError, AlertSettings, rules_for, to_ap
 from barograph_server.alerts.example import ALERTING, RUNBOOKS
 from barograph_server.alerts.files import to_yaml, write_files
 from barograph_server.alerts.lint import lint
-from barograph_server.alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
+from barograph_server.alerts.routing import PAGE_REPEAT_S, TICKET_REPEAT_S, branch
+from barograph_server.alerts.schema import (
+    API_CONTACT_POINT,
+    API_GROUP,
+    API_MUTE_TIMING,
+    DURATION,
+    FILE,
+    POLICY,
+    Shape,
+    faults,
+)
+from barograph_server.alerts.settings import Integration, MuteTiming
+from barograph_server.alerts.simulator import Alert, dispatch
+from barograph_server.alerts.simulator.notify import Notification, destination, is_muted
+from barograph_server.alerts.webhooks import PAGERDUTY_URL, AlertMessage, AlertRequest, Sender
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from tests.support.alerting import ODD, SECRETS, contracts, installation
 from tests.support.grafana_provisioning import expanded
@@ -145,7 +159,7 @@ def model(content: dict[str, Any], ref: int = 0) -> dict[str, Any]:
     return result
 
 
-def branch(content: dict[str, Any]) -> dict[str, Any]:
+def route_tree(content: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = content["policies.yaml"]["policies"][0]["routes"][0]
     return result
 
@@ -186,10 +200,13 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda files: files["rules-price.yaml"]["groups"].append(copy.deepcopy(files["rules-price.yaml"]["groups"][0])),
         "this group is used twice",
     ),
-    "receiver": (lambda files: branch(files).update(receiver="x"), "the contact point 'x' is not defined"),
+    "receiver": (lambda files: route_tree(files).update(receiver="x"), "the contact point 'x' is not defined"),
     "timing": (lambda files: files.pop("mute-timings.yaml"), "the mute timing 'retraining' is not defined"),
-    "no branch": (lambda files: branch(files)["object_matchers"].append(["team", "=", "x"]), "no policy matches it"),
-    "no route": (lambda files: branch(files)["routes"].pop(), "no policy matches its route and severity"),
+    "no branch": (
+        lambda files: route_tree(files)["object_matchers"].append(["team", "=", "x"]),
+        "no policy matches it",
+    ),
+    "no route": (lambda files: route_tree(files)["routes"].pop(), "no policy matches its route and severity"),
 }
 
 
@@ -227,3 +244,182 @@ def test_compose_gives_grafana_every_variable_of_the_example() -> None:
     named = set(re.findall(r"\$([A-Z_]+)", (ALERTING / "contact-points.yaml").read_text("utf-8")))
     assert named
     assert named <= compose["services"]["grafana"]["environment"].keys()
+
+
+GROUP: Shape = {"name": str, "interval": DURATION, "*limit": int, "*ratio": float, "*rules": [{"labels": {"": str}}]}
+VALID: dict[str, Any] = {"name": "drift", "interval": "1m"}
+
+
+def test_a_valid_value_has_no_fault() -> None:
+    rules = [{"labels": {"model": "m"}}]
+    assert list(faults({**VALID, "limit": 3, "ratio": 0.5, "rules": rules}, GROUP)) == []
+
+
+def test_a_fault_says_where_it_is() -> None:
+    values: list[tuple[Any, str]] = [
+        ([], "it: is no object"),
+        ({"name": "drift"}, ".interval: is missing"),
+        ({**VALID, "Name": "drift"}, ".Name: is no key that Grafana reads here"),
+        ({**VALID, "name": 3}, ".name: is 3, no str"),
+        ({**VALID, "limit": True}, ".limit: is True, no int"),
+        ({**VALID, "ratio": "0.5"}, ".ratio: is '0.5', no number"),
+        ({**VALID, "ratio": True}, ".ratio: is True, no number"),
+        ({**VALID, "rules": {}}, ".rules: is no list"),
+        ({**VALID, "rules": [{"labels": []}]}, ".rules[0].labels: is no object"),
+        ({**VALID, "rules": [{"labels": {"model": 1}}]}, ".rules[0].labels.model: is 1, no str"),
+    ]
+    for value, fault in values:
+        assert list(faults(value, GROUP)) == [fault]
+    # A duration has a form, and a choice its words.
+    (fault,) = faults({**VALID, "interval": "soon"}, GROUP)
+    assert fault.startswith(".interval: is 'soon', not of the form ")
+    assert list(faults("fax", ("slack", "webhook"))) == ["it: is 'fax', not one of slack, webhook"]
+
+
+TREE = branch(rules_for(contracts(), SETTINGS), SETTINGS)
+HOUR, DAY = 3600, 86_400
+T0 = int(datetime(2026, 3, 2, tzinfo=ZoneInfo("UTC")).timestamp())
+"""A Monday."""
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def alert(start: int, end: int | None, field: str = "x", **labels: str) -> Alert:
+    known = {"source": "barograph", "model": "m", "severity": "page", "route": "#risk", "field": field}
+    return Alert(tuple(sorted((known | labels).items())), T0 + start, None if end is None else T0 + end)
+
+
+def sent(*alerts: Alert, until: int = 30 * DAY) -> list[tuple[int, str, int, int, bool]]:
+    return [
+        (each.at - T0, each.point, len(each.firing), len(each.resolved), each.is_repeat)
+        for each in dispatch(alerts, TREE, SETTINGS, T0 + until)
+    ]
+
+
+def test_fields_of_one_model_are_one_message_and_models_and_severities_have_their_own() -> None:
+    result = sent(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
+    assert result == [(30, "oncall", 2, 0, False), (330, "oncall", 3, 0, False)]
+    result = sent(alert(0, None), alert(0, None, model="n"), alert(0, None, severity="ticket"), until=60)
+    assert result == [(30, "oncall", 1, 0, False), (30, "oncall", 1, 0, False), (30, "tickets", 1, 0, False)]
+
+
+def test_firing_alerts_repeat_and_pages_sooner_than_tickets() -> None:
+    repeats = [at for at, _, _, _, is_repeat in sent(alert(0, None), until=DAY) if is_repeat]
+    assert repeats[:2] == [30 + PAGE_REPEAT_S, 30 + 2 * PAGE_REPEAT_S]
+    repeats = [at for at, _, _, _, again in sent(alert(0, None, severity="ticket"), until=3 * DAY) if again]
+    assert repeats == [30 + TICKET_REPEAT_S, 30 + 2 * TICKET_REPEAT_S]
+
+
+def test_an_alert_that_is_resolved_within_the_wait_is_not_sent_and_a_group_starts_again() -> None:
+    assert sent(alert(0, 20)) == []
+    assert sent(alert(0, HOUR), alert(40, 200, "b"))[0][2:4] == (1, 0)
+    assert len(sent(alert(0, HOUR), alert(40, 200, "b"))) == 2
+    assert [at for at, *_ in sent(alert(0, HOUR), alert(DAY, DAY + HOUR))] == [30, HOUR + 30, DAY + 30, DAY + HOUR + 30]
+
+
+def test_a_mute_timing_holds_back_until_it_ends() -> None:
+    sunday = int(datetime(2026, 3, 8, 1, 30, tzinfo=BERLIN).timestamp()) - T0
+    end = int(datetime(2026, 3, 8, 5, tzinfo=BERLIN).timestamp()) - T0
+    result = sent(alert(sunday, None, mute="retraining", model=ODD), until=sunday + DAY // 4)
+    assert result[0][0] == pytest.approx(end, abs=300)
+    assert result[0][0] >= end
+    assert sent(alert(sunday, sunday + HOUR, mute="retraining", model=ODD), until=sunday + DAY) == []
+    assert sent(alert(sunday, None, model=ODD), until=sunday + HOUR)[0][0] == sunday + 30
+
+
+def test_rules_that_cannot_be_evaluated_alert_the_platform_team() -> None:
+    labels = {"source": "barograph", "severity": "page", "route": "#risk", "alertname": "DatasourceError"}
+    where = destination(TREE, labels)
+    assert (where.point, where.group_by) == ("platform", ("alertname",))
+    assert destination(TREE, {"source": "barograph", "route": "nowhere"}).point == "tickets"
+
+
+def test_mute_timings_hold_by_local_clock() -> None:
+    def at(day: int, hour: int, minute: int) -> int:
+        return int(datetime(2026, 3, day, hour, minute, tzinfo=BERLIN).timestamp())
+
+    zone = "Europe/Berlin"
+    for timing, muted, told_at in (
+        (MuteTiming(times=(("01:00", "05:00"),), timezone=zone), (2, 1, 0), (2, 5, 0)),
+        (MuteTiming(weekdays=("monday:friday",), timezone=zone), (6, 23, 59), (7, 0, 0)),
+        (MuteTiming(days_of_month=("-1",), timezone=zone), (31, 12, 0), (30, 12, 0)),
+        (MuteTiming(months=("3",), days_of_month=("1:7",), timezone=zone), (7, 9, 0), (8, 9, 0)),
+    ):
+        assert is_muted(timing, at(*muted)), timing
+        assert not is_muted(timing, at(*told_at)), timing
+
+
+HOOK = Integration("webhook", "HOOK_URL", "HOOK_TOKEN")
+PAGER = Integration("pagerduty", "PAGER_KEY")
+SLACK = Integration("slack", "SLACK_URL")
+ENVIRON = {
+    "HOOK_URL": "https://hook.example/in",
+    "HOOK_TOKEN": "swordfish",
+    "PAGER_KEY": "k" * 32,
+    "SLACK_URL": "https://slack.example/services/s",
+}
+ALERT = Alert((("field", "x"), ("model", "m")), 1_767_225_600, None)
+ENDED = Alert((("field", "y"), ("model", "m")), 1_767_225_600, 1_767_229_200)
+
+
+def message(alert: Alert, page_url: str = "https://grafana.example/d/field?var-model=m") -> AlertMessage:
+    texts = ("PSI <major>", "PSI of x is 0.3", "text", page_url, "https://runbook.example/psi")
+    return AlertMessage(alert, *texts, {"A": 0.3, "B": float("nan")})
+
+
+def request(integration: Integration, *messages: AlertMessage, environ: dict[str, str] = ENVIRON) -> Any:
+    firing = tuple(each.alert for each in messages if each.alert.end is None)
+    resolved = tuple(each.alert for each in messages if each.alert.end is not None)
+    notification = Notification(1_767_225_630, "oncall", (("model", "m"),), firing, resolved, is_repeat=False)
+    return Sender(installation(), environ, pytest.fail).request(integration, notification, messages)
+
+
+def body(sent: AlertRequest) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(sent.body)
+    return parsed
+
+
+def test_a_webhook_gets_every_alert_and_the_bearer_token() -> None:
+    sent = request(HOOK, message(ALERT), message(ENDED))
+    assert sent.url == "https://hook.example/in"
+    assert sent.headers["Authorization"] == "Bearer swordfish"
+    assert "swordfish" not in repr(sent)
+    parsed = body(sent)
+    assert (parsed["status"], parsed["title"], parsed["groupLabels"]) == ("firing", "[FIRING:1] m", {"model": "m"})
+    assert [(each["status"], each["endsAt"]) for each in parsed["alerts"]] == [
+        ("firing", None),
+        ("resolved", "2026-01-01T01:00:00+00:00"),
+    ]
+    assert parsed["alerts"][0]["values"] == {"A": 0.3}
+    assert request(Integration("webhook", "HOOK_URL"), message(ALERT)).headers.keys() == {"Content-Type"}
+
+
+def test_pagerduty_closes_the_incident_that_it_opened() -> None:
+    opened, closed = body(request(PAGER, message(ALERT))), body(request(PAGER, message(ENDED)))
+    assert request(PAGER, message(ALERT)).url == PAGERDUTY_URL
+    assert (opened["event_action"], closed["event_action"]) == ("trigger", "resolve")
+    assert opened["dedup_key"] == closed["dedup_key"]
+    assert opened["routing_key"] == "k" * 32
+    assert opened["payload"]["summary"] == "[FIRING:1] m"
+    assert opened["payload"]["custom_details"] == {"PSI <major>": "PSI of x is 0.3 Since 2026-01-01 00:00 UTC."}
+    assert opened["links"] == [{"href": "https://grafana.example/d/field?var-model=m", "text": "PSI <major>"}]
+    assert "payload" not in closed
+
+
+def test_slack_text_is_escaped_and_links_only_to_absolute_urls() -> None:
+    (text,) = body(request(SLACK, message(ALERT), message(ENDED, "/d/field?var-model=m"))).values()
+    heading, firing, resolved = text.splitlines()
+    assert heading == "*[FIRING:1] m*"
+    page = "<https://grafana.example/d/field?var-model=m|page> <https://runbook.example/psi|runbook>"
+    assert firing == f"• PSI &lt;major&gt;: PSI of x is 0.3 Since 2026-01-01 00:00 UTC. {page}"
+    assert resolved.startswith("• resolved: ")
+    assert "|page>" not in resolved
+
+
+def test_a_missing_variable_and_what_is_no_url_are_named_and_not_quoted() -> None:
+    for variable in ("HOOK_URL", "HOOK_TOKEN"):
+        problem = request(HOOK, message(ALERT), environ={**ENVIRON, variable: " "})
+        assert problem == f"{variable} is not set, so no webhook notification is sent; export it."
+    for url in ("swordfish", "file:///etc/passwd", "http://[swordfish"):
+        problem = request(HOOK, message(ALERT), environ={**ENVIRON, "HOOK_URL": url})
+        assert problem.startswith("HOOK_URL is not a URL that starts with http:// or https://")
+        assert "swordfish" not in problem

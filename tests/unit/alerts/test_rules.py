@@ -1,7 +1,5 @@
 """The rules of contracts, with thresholds, waiting times and labels, and settings that the installation rejects."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from typing import Any

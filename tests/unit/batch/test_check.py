@@ -1,7 +1,5 @@
 """`barograph check`: its output and exit codes for every file format."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Published pages show the figures of their records, a missed goal is called missed, and peers are locked by hashes."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

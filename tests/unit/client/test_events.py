@@ -1,11 +1,10 @@
-"""Events and their values: Python, NumPy and pandas values become strict JSON."""
-
-from __future__ import annotations
+"""Events: their schema, checks and tables."""
 
 import enum
 import json
 import math
 import re
+import struct
 import uuid
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,8 +15,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
+import pyarrow as pa
 import pytest
 from barograph.events import FeatureValue, Prediction, ShadowReason, label_key
+from barograph.string_views import to_string
 from barograph.values import (
     InvalidEvent,
     QuickPrediction,
@@ -199,3 +200,35 @@ def test_reserved_errors_of_shadows_are_those_of_the_page() -> None:
     """Recorded rows contain the codes: a new code changes the format."""
     page = (Path(__file__).parents[3] / "docs/events.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(shadow-[a-z-]+)` \|", page, re.MULTILINE) == list(ShadowReason)
+
+
+LONG = b"b" * 30
+SLOTS = {
+    "negative length": struct.pack("<iiii", -0x1000000, 0, 0, 0),
+    "length beyond the text": struct.pack("<iiii", 1 << 30, 0, 0, 0),
+    "unknown buffer": struct.pack("<iiii", 30, 0, 1 << 20, 0),
+}
+
+
+def views(null_slot: bytes) -> pa.Array:
+    slots = [struct.pack("<i12s", 1, b"a"), null_slot, struct.pack("<i4sii", 30, LONG[:4], 0, 0), null_slot]
+    validity, data = bytes([0b0101]), [pa.py_buffer(b"".join(slots)), pa.py_buffer(LONG)]
+    return pa.Array.from_buffers(pa.string_view(), len(slots), [pa.py_buffer(validity), *data])
+
+
+@pytest.mark.parametrize("slot", SLOTS.values(), ids=SLOTS)
+@pytest.mark.parametrize("start", [0, 1, 3])
+def test_slots_of_nulls_are_not_read(slot: bytes, start: int) -> None:
+    array = views(slot).slice(start)
+    array.validate(full=True)
+    expected = ["a", None, LONG.decode(), None][start:]
+    assert to_string(array).to_pylist() == expected
+    assert to_string(pa.chunked_array([array, array])).to_pylist() == expected * 2
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+@pytest.mark.parametrize("to", [pa.string(), pa.large_string()])
+def test_every_type_of_text_becomes_strings(kind: pa.DataType, to: pa.DataType) -> None:
+    for texts in ([], [None, None], ["", None, "名前", "x" * 100]):
+        column = to_string(pa.array(texts, kind), to)
+        assert (column.type, column.to_pylist()) == (to, texts)

@@ -1,7 +1,5 @@
 """Importing the client is cheap: heavy modules are loaded at their first use."""
 
-from __future__ import annotations
-
 import ast
 import json
 import subprocess

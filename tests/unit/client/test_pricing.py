@@ -1,7 +1,5 @@
 """The cost of a call: each token is charged once, and what is not known has no cost."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest

@@ -12,30 +12,17 @@ from barograph import topic_reader
 from barograph.topic_reader import TopicReader
 from confluent_kafka import KafkaError, KafkaException
 
+from tests.support.fake_consumer import FakeMessage, failure
 from tests.support.pipeline import wait_for
 
 WAIT_S = 30.0
-
-
-class ScriptedMessage:
-    def __init__(self, offset: int, code: int | None = None) -> None:
-        self._offset, self._error = offset, None if code is None else KafkaError(code)
-
-    def error(self) -> KafkaError | None:
-        return self._error
-
-    def offset(self) -> int:
-        return self._offset
-
-    def partition(self) -> int:
-        return 0
 
 
 class ScriptedConsumer:
     """Returns what a test appends; `end` is the end of the partition, None while Kafka does not answer."""
 
     def __init__(self) -> None:
-        self.script: list[ScriptedMessage] = []
+        self.script: list[FakeMessage] = []
         self.end: int | None = 0
         self.settings: dict[str, Any] = {}
         self.opened = 0
@@ -59,7 +46,7 @@ class ScriptedConsumer:
     def assign(self, partitions: list[Any]) -> None:
         assert [each.partition for each in partitions] == [0]
 
-    def poll(self, _timeout_s: float) -> ScriptedMessage | None:
+    def poll(self, _timeout_s: float) -> FakeMessage | None:
         return self.script.pop(0) if self.script else None
 
     def close(self) -> None:
@@ -106,11 +93,11 @@ def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[Following]:
 def test_it_is_current_while_kafka_answers_and_holds_nothing_else(following: Following) -> None:
     consumer = following.consumer
     consumer.end = 3
-    consumer.script += [ScriptedMessage(0), ScriptedMessage(1)]
+    consumer.script += [FakeMessage(0), FakeMessage(1)]
     following.reader.start()
     assert not following.is_current(), "the end has not been reached"
     # Offset 2 is the marker of a transaction, which is never returned.
-    consumer.script.append(ScriptedMessage(3, KafkaError._PARTITION_EOF))
+    consumer.script.append(failure(KafkaError._PARTITION_EOF, offset=3))
     assert following.current.wait(WAIT_S)
     assert following.is_current()
     consumer.end = None
@@ -119,7 +106,7 @@ def test_it_is_current_while_kafka_answers_and_holds_nothing_else(following: Fol
     consumer.end = 5
     following.is_current()
     assert not following.is_current(), "there is something new"
-    consumer.script += [ScriptedMessage(3), ScriptedMessage(5, KafkaError._PARTITION_EOF)]
+    consumer.script += [FakeMessage(3), failure(KafkaError._PARTITION_EOF, offset=5)]
     assert following.current.wait(WAIT_S)
     assert following.received == [(0, False), (1, False), (3, True)]
     assert consumer.opened == 1
@@ -134,12 +121,12 @@ def test_it_starts_over_after_errors_and_other_errors_change_nothing(
         following.reader.start()
         assert not following.is_current()
         consumer.end = 0
-        consumer.script += [ScriptedMessage(-1, KafkaError._ALL_BROKERS_DOWN), ScriptedMessage(0)]
-        consumer.script.append(ScriptedMessage(1, KafkaError._PARTITION_EOF))
+        consumer.script += [failure(KafkaError._ALL_BROKERS_DOWN, offset=-1), FakeMessage(0)]
+        consumer.script.append(failure(KafkaError._PARTITION_EOF, offset=1))
         assert following.current.wait(WAIT_S)
         opened = consumer.opened
-        consumer.script.append(ScriptedMessage(-1, KafkaError.UNKNOWN_TOPIC_OR_PART))
-        consumer.script += [ScriptedMessage(0), ScriptedMessage(1, KafkaError._PARTITION_EOF)]
+        consumer.script.append(failure(KafkaError.UNKNOWN_TOPIC_OR_PART, offset=-1))
+        consumer.script += [FakeMessage(0), failure(KafkaError._PARTITION_EOF, offset=1)]
         wait_for(lambda: len(following.received) == 2, "the second reading", WAIT_S)
     assert consumer.opened == opened + 1
     assert following.received == [(0, True), (0, True)]

@@ -1,7 +1,5 @@
 """Every row of the table of macros, and the handling of names, quotes and comments by frontend and backend."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import pytest

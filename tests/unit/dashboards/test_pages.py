@@ -1,7 +1,5 @@
 """The generated dashboards: they match the code, fit Grafana's types, and avoid errors of the SDK."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The compose file, the image and the files that they mount, checked statically; test_compose.py runs real tools."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

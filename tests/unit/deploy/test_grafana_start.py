@@ -1,7 +1,5 @@
 """A new Grafana starts from the files that the compose file mounts; faults of earlier files stop it or are visible."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any

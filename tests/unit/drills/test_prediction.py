@@ -1,7 +1,5 @@
 """The time to the page is predicted from the values of the events with the fault."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

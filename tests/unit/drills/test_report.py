@@ -1,21 +1,37 @@
-"""A drill passes only if what happened is what had to happen, and nothing else."""
+"""What a drill compares and reports: times of its events, states, notifications, and whether it passed."""
 
-from __future__ import annotations
-
+import random
+import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from barograph.contract import Contract, Fallback
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Contract, Fallback, Field
 from barograph.contract.alerts import AlertRule, Alerts
+from barograph.contract.check import check_contract
+from barograph.contract.file import dump_contract, parse_contract
 
+from barograph_server.alerts.guard.degrading import degrading_instances
+from barograph_server.alerts.guard.model_guard import ModelGuard
 from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.simulator import Simulation
+from barograph_server.alerts.wall_clock import LiveInstance
+from barograph_server.drills.derived_model import derive_baseline, derive_contract, drill_name
+from barograph_server.drills.errors import DrillError
 from barograph_server.drills.expectation import DrillExpectation, expect
-from barograph_server.drills.faults import FaultPeriod, InjectionRequest, find_fault, plan_injection
+from barograph_server.drills.faults import EventTables, FaultPeriod, InjectionRequest, find_fault, plan_injection
+from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.guard_states import guard_states
+from barograph_server.drills.live_times import label_arrivals, move_to, prediction_arrivals
+from barograph_server.drills.replay_order import arrival_days, publish
 from barograph_server.drills.report import DrillObservations, DrillReport, GuardObservation, recovery_s, report
-from barograph_server.drills.webhook import DeliveredAlert, Deliveries
-from tests.support.drill_events import CONTRACT, baseline, without
+from barograph_server.drills.webhook import DeliveredAlert, Deliveries, WebhookReceiver, deliver, to_webhook
+from barograph_server.sketches.baseline.fit import fit_problems
+from tests.support.drill_events import CONTRACT, PERIOD, baseline, make_events, without
 from tests.support.drill_simulation import HOUR_S, ON_CALL, rule_of, simulation
 
 START_S, END_S, UNTIL_S = 100 * HOUR_S, 200 * HOUR_S, 400 * HOUR_S
@@ -168,3 +184,194 @@ def test_the_expected_state_follows_the_contract() -> None:
     only = without(ROUTED, fallback=msgspec.structs.replace(ROUTED.fallback, rules=("silence",)))
     assert state("mean-shift", only, field="x") == "healthy"
     assert state("silence", only) == "degraded"
+
+
+SHOP = without(CONTRACT, route="shop")
+
+
+def happened(n: int = 1) -> Simulation:
+    rules = rules_of(SHOP, ON_CALL)
+    periods = [(rule_of(SHOP, "psi-major", "x"), "x", (10 + 50 * i) * HOUR_S, (30 + 50 * i) * HOUR_S) for i in range(n)]
+    return simulation(
+        rules, [*periods, (rule_of(SHOP, "psi-major", "y"), "y", 40 * HOUR_S, 50 * HOUR_S)], 2000 * HOUR_S
+    )
+
+
+def test_notifications_arrive_at_the_contact_points_of_the_routes() -> None:
+    with WebhookReceiver() as receiver:
+        deliveries = deliver(happened(), ON_CALL, receiver.url, receiver)
+        bodies = receiver.bodies
+    assert not deliveries.problems
+    assert [(each.point, each.labels["rule"], each.labels["field"]) for each in deliveries.alerts] == [
+        ("on-call", "psi-major", "x"),
+        ("tickets", "psi-major", "y"),
+    ]
+    assert (deliveries.alerts[0].at_s, deliveries.alerts[0].since_s) == (10 * HOUR_S + 30, 10 * HOUR_S)
+    assert [body["status"] for body in bodies] == ["firing", "resolved", "firing", "resolved"]
+    assert bodies[0]["alerts"][0]["annotations"]["summary"].startswith("PSI of x is 1")
+
+
+def test_nobody_is_paged() -> None:
+    integrations = {each for point in to_webhook(ON_CALL).contact_points.values() for each in point}
+    assert {(each.kind, each.variable) for each in integrations} == {("webhook", "DRILL_WEBHOOK")}
+
+
+def test_a_webhook_that_fails_or_never_answers_is_reported_and_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_s = time.monotonic()
+    with WebhookReceiver(status=500) as receiver:
+        failing = deliver(happened(20), ON_CALL, receiver.url, receiver)
+    monkeypatch.setattr("barograph_server.alerts.webhooks.TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = deliver(happened(20), ON_CALL, f"http://127.0.0.1:{server.getsockname()[1]}/", None)
+    assert time.monotonic() - start_s < 40
+    assert not failing.alerts
+    assert failing.problems[0].startswith("on-call: notification by webhook failed: the server returned 500")
+    assert failing.problems[-1] == "The remaining notifications were not sent."
+    text = "on-call: notification by webhook failed: timed out."
+    assert not silent.alerts
+    assert silent.problems == [text, text, "The remaining notifications were not sent."]
+
+
+def test_another_webhook_decides_by_its_answers() -> None:
+    with WebhookReceiver() as receiver:
+        assert len(deliver(happened(), ON_CALL, receiver.url, None).alerts) == 2
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    deliveries = deliver(happened(), ON_CALL, f"http://127.0.0.1:{port}/", None)
+    assert not deliveries.alerts
+    assert "connection refused" in deliveries.problems[0]
+    with pytest.raises(DrillError, match="does not start with http"):
+        deliver(happened(), ON_CALL, "ftp://x", None)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_states_equal_those_of_every_second(seed: int) -> None:
+    generator = random.Random(seed)
+    contract = without(CONTRACT, fallback=Fallback(hold_s=generator.choice([0, 700]), recover_s=900))
+    rules = rules_of(contract, ON_CALL)
+    periods = []
+    for rule, key in ((rule_of(contract, "psi-major", "x"), "x"), (rule_of(contract, "psi-major", "y"), "y"),
+                      (rule_of(contract, "errors"), ""), (rule_of(contract, "silence"), "")):  # fmt: skip
+        at = 0
+        for _ in range(4):
+            at += 1200 + 60 * generator.randrange(60)
+            end = at + 600 + 60 * generator.randrange(40)
+            periods.append((rule, key, at, end))
+            at = end + 600
+    replayed = simulation(rules, periods, 30_000)
+    changes = sorted(
+        ((change, replay.rule) for replay in replayed.replays for change in replay.transitions),
+        key=lambda pair: pair[0].at,
+    )
+    guard = ModelGuard(contract.model, contract.fallback, "drill")
+    active: dict[tuple[str, str], LiveInstance] = {}
+    states: list[tuple[int, str]] = []
+    for now in range(30_001):
+        while changes and changes[0][0].at <= now:
+            change, rule = changes.pop(0)
+            active.pop((rule.uid, change.key), None)
+            if change.after in ("Pending", "Alerting", "Recovering"):
+                active[rule.uid, change.key] = LiveInstance(rule, change.key, change.after, change.at, {}, "")
+        record = guard.evaluate(now, degrading_instances(contract, active.values()), "")
+        if not states or states[-1][1] != record.state:
+            states.append((now, record.state))
+    assert [(each.at_ms // 1000, each.state) for each in guard_states(contract, replayed)] == states
+    assert {"healthy", "degraded"} == {state for _, state in states}
+
+
+NOW_MS = 1_800_000_000_000
+
+
+def faulty(name: str, magnitude: float | None = None) -> EventTables:
+    injection = plan_injection(InjectionRequest(find_fault(name), magnitude=magnitude), CONTRACT, baseline(), PERIOD)
+    return injection.apply(make_events())
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.tables: dict[str, list[pa.Table]] = {"predictions": [], "labels": []}
+
+    def predictions(self, table: pa.Table) -> int:
+        self.tables["predictions"].append(table)
+        return int(table.num_rows)
+
+    def labels(self, table: pa.Table) -> int:
+        self.tables["labels"].append(table)
+        return int(table.num_rows)
+
+
+@pytest.mark.parametrize("name", ["mean-shift", "late-events", "clock-fast", "silence", "label-stop", "label-delay"])
+def test_a_replay_publishes_every_event_once_and_in_order(name: str) -> None:
+    events, sink = faulty(name), Sink()
+    assert publish(events, sink) == (events.predictions.num_rows, events.labels.num_rows)
+    assert pa.concat_tables(sink.tables["predictions"]) == events.predictions
+    assert pa.concat_tables(sink.tables["labels"]) == events.labels
+
+
+def test_a_replay_interleaves_predictions_and_labels_by_day() -> None:
+    parts = list(arrival_days(make_events()))
+    assert len(parts) == 4, "the last labels arrive on the day after"
+    assert [predictions.num_rows > 0 for predictions, _ in parts] == [True, True, True, False]
+
+
+def test_all_times_of_a_live_drill_move_by_the_same_amount() -> None:
+    events = make_events()
+    moved = move_to(events, CONTRACT, NOW_MS)
+    delta_ms = NOW_MS - int(epoch_ms(events.predictions)[0])
+    for before, after in ((events.predictions, moved.predictions), (events.labels, moved.labels)):
+        assert (epoch_ms(after) - epoch_ms(before) == delta_ms).all()
+    before_age, after_age = (
+        epoch_ms(each.predictions) - each.predictions["features.updated"].to_numpy(zero_copy_only=False)
+        for each in (events, moved)
+    )
+    assert np.array_equal(before_age, after_age, equal_nan=True), "the age of a timestamp stays"
+
+
+def test_arrivals_of_a_live_drill_follow_the_fault() -> None:
+    events = make_events()
+    recorded = events.predictions
+    fast = faulty("clock-fast").predictions
+    assert (epoch_ms(fast) > epoch_ms(recorded)).any()
+    assert (prediction_arrivals(fast, recorded) == epoch_ms(recorded)).all(), "times change and arrivals do not"
+    late = faulty("late-events", 6.0).predictions
+    arrivals = prediction_arrivals(late, recorded)
+    delay_ms = arrivals - epoch_ms(late)
+    assert (np.diff(arrivals) >= 0).all()
+    assert 5.9 * 3_600_000 < delay_ms.max() <= 6 * 3_600_000
+    assert (delay_ms == 0).mean() > 0.9
+    twice = faulty("duplicates").predictions
+    assert len(prediction_arrivals(twice, recorded)) == twice.num_rows > recorded.num_rows
+    assert (label_arrivals(events.labels) == epoch_ms(events.labels)).all()
+
+
+def test_only_the_name_differs() -> None:
+    name = drill_name("shop", "1")
+    derived = derive_contract(CONTRACT, name)
+    assert derived == without(CONTRACT, model="drill.shop.1")
+    check_contract(derived)
+    assert parse_contract(dump_contract(derived), "drill") == derived
+    assert derive_baseline(baseline(), name).model == name
+    assert fit_problems(derived, derive_baseline(baseline(), name)) == fit_problems(CONTRACT, baseline())
+
+
+def test_values_are_published_as_they_are_recorded() -> None:
+    fields = (
+        Field(name="a", type="category", source="features.a", pii="hash"),
+        Field(name="b", type="category", source="features.b", pii="drop"),
+    )
+    derived = derive_contract(without(CONTRACT, fields=fields, raw_share=0.1), "drill.shop.1")
+    assert [field.pii for field in derived.fields] == ["keep", "drop"]
+    assert derived.raw_share == 1.0
+
+
+def test_a_route_replaces_all_routes() -> None:
+    rules = {"psi-major": AlertRule(route="a", threshold=0.3)}
+    contract = without(CONTRACT, route="b", alerts=Alerts(rules=rules))
+    assert derive_contract(contract, "m").alerts.rule("psi-major").route == "a"
+    derived = derive_contract(contract, "m", "c")
+    assert (derived.route, derived.alerts.rule("psi-major")) == ("c", AlertRule(threshold=0.3))
+
+
+def test_a_drill_of_a_drill_is_rejected() -> None:
+    with pytest.raises(DrillError, match="is the model of a drill; run the drill on the model itself"):
+        drill_name("drill.shop.1", "2")

@@ -1,14 +1,28 @@
-"""Decisions of `plan` and `apply` that need no server: differences, times, topics."""
+"""Decisions of `plan` and `apply` that need no server."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Contract, Field, LabelSpec, Slice, Window
+from barograph.contract import Contract, Field, LabelSpec, Slice, Text, Window
+from barograph.contract.evaluators import Evaluator
+from barograph.contract.file import dump_contract, parse_contract
 
-from barograph_server.errors import CommandError
+from barograph_server.errors import EXIT_OK, ApplyError, CommandError
 from barograph_server.provisioning.catalogue import contract_difference
+from barograph_server.provisioning.evaluators import first_baselines, with_evaluators
+from barograph_server.provisioning.grafana.compare import differences
 from barograph_server.provisioning.topics import TopicSpec, TopicState, compare, topic_specs
 from barograph_server.settings import Settings
+from barograph_server.sketches.baseline.baseline import dump_baseline, load_baseline
+from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.streams.evaluator.active import NO_VERSION
 from barograph_server.times import parse_effective
+from tests.support import command_line
+from tests.support.alerting import MANY, NUMBER
+from tests.support.grafana_provisioning import PROVISIONING, key_faults, start
+from tests.support.grafana_state import GrafanaState
 
 OLD = Contract(
     model="m",
@@ -96,3 +110,110 @@ def test_topics_whose_times_count_have_broker_timestamps_and_all_topics_the_pref
     }
     timed = {name for name, spec in by_name.items() if spec.enforced.get("message.timestamp.type") == "LogAppendTime"}
     assert timed == {f"eu-{name}" for name in ("predictions", "labels", "partials", "model-health", "prompts")}
+
+
+BOT = Contract(
+    model="bot",
+    text=Text(content="keep", sample=1.0),
+    evaluators={"refuses": Evaluator(check="refusal"), "faithful": Evaluator(judge="f.yaml", endpoint="e")},
+)
+PLAIN = Contract(model="bot.refuses")
+
+
+def test_each_evaluator_gets_a_contract_and_a_baseline_that_fits_it() -> None:
+    pairs = with_evaluators([(BOT, "the text of the file")])
+    assert [contract.model for contract, _ in pairs] == ["bot", "bot.refuses", "bot.faithful"]
+    assert pairs[0][1] == "the text of the file"
+    assert all(parse_contract(text) == contract for contract, text in pairs[1:])
+    baselines = first_baselines([BOT])
+    for (contract, _), baseline in zip(pairs[1:], baselines, strict=True):
+        assert (baseline.model, baseline.version, baseline.rows) == (contract.model, NO_VERSION, 0)
+        assert fit_problems(contract, baseline) == []
+        assert load_baseline(dump_baseline(baseline), "a baseline") == baseline
+    assert with_evaluators([(PLAIN, "")]) == [(PLAIN, "")]
+
+
+def test_the_derived_contracts_in_force_are_no_conflict() -> None:
+    pairs = with_evaluators([(BOT, "")])
+    again = with_evaluators([(BOT, "")], [contract for contract, _ in pairs])
+    assert [contract.id for contract, _ in again] == [contract.id for contract, _ in pairs]
+    changed = msgspec.structs.replace(BOT, evaluators={"refuses": Evaluator(check="refusal", share=0.5)})
+    assert len(with_evaluators([(changed, "")], [contract for contract, _ in pairs])) == 2
+
+
+@pytest.mark.parametrize(("contracts", "stored"), [([BOT, PLAIN], []), ([BOT], [PLAIN]), ([PLAIN], [BOT])])
+def test_a_contract_of_the_same_name_is_an_error(contracts: list[Contract], stored: list[Contract]) -> None:
+    with pytest.raises(ApplyError, match=r"bot\.refuses"):
+        with_evaluators([(each, dump_contract(each)) for each in contracts], stored)
+
+
+@pytest.mark.parametrize(
+    ("current", "desired", "lines"),
+    [
+        ({"a": 1, "b": 2}, {"a": 2, "c": 3}, ["~ a: 1 → 2", "+ c", "- b"]),
+        ({"a": {"b": "x"}}, {"a": {"b": "y"}}, ['~ a.b: "x" → "y"']),
+        ({"a": [1, 2]}, {"a": [1, 3]}, ["~ a[1]: 2 → 3"]),
+        (
+            {"p": [{"id": 1, "title": "A"}, {"id": 2, "title": "B"}]},
+            {"p": [{"id": 2, "title": "B"}, {"id": 3, "title": "C"}]},
+            ["+ p[C]", "- p[A]"],
+        ),
+        ({"p": [{"id": 1}, {"id": 2}]}, {"p": [{"id": 2}, {"id": 1}]}, ["~ p: order changed"]),
+        ({"p": [{"uid": "a", "x": 1}]}, {"p": [{"uid": "a", "x": 2}]}, ["~ p[a].x: 1 → 2"]),
+    ],
+)
+def test_differences_lead_from_current_to_desired(current: Any, desired: Any, lines: list[str]) -> None:
+    assert list(differences(current, desired)) == lines
+
+
+ENVIRON = {
+    "ALERTS_WEBHOOK_URL": "http://hook",
+    "SLACK_WEBHOOK_URL": "http://slack",
+    "PAGERDUTY_INTEGRATION_KEY": "key",
+    "PLATFORM_WEBHOOK_URL": "http://platform",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "species.yaml").write_text(MANY)
+    (tmp_path / "price.yaml").write_text(NUMBER)
+    return tmp_path
+
+
+def run(*words: str) -> int:
+    return command_line.run("plan", "--grafana-files", "alerting", *words)
+
+
+def grafana(folder: Path, state: GrafanaState) -> set[str]:
+    mounted: dict[PurePosixPath, str] = {
+        PROVISIONING / "alerting" / path.name: path.read_text("utf-8") for path in (folder / "alerting").iterdir()
+    }
+    assert key_faults(mounted) == []
+    start(state, mounted, ENVIRON)
+    rules: list[dict[str, Any]] = [rule for group in state.groups.values() for rule in group["rules"]]
+    return {rule["labels"]["model"] for rule in rules if "model" in rule["labels"]}
+
+
+def test_the_files_have_the_rules_of_the_contracts_and_grafana_starts(folder: Path) -> None:
+    assert run("species.yaml", "price.yaml") == EXIT_OK
+    assert grafana(folder, GrafanaState()) == {"species", "price", "price.helpful"}
+
+
+def test_rules_of_a_contract_that_is_left_out_are_deleted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Grafana keeps a rule in its database when its file is gone."""
+    state = GrafanaState()
+    run("species.yaml", "price.yaml")
+    grafana(folder, state)
+    (folder / "alerting/own.yaml").write_text("apiVersion: 1\n")
+    for _ in range(2):
+        run("species.yaml")
+        assert grafana(folder, state) == {"species"}
+    output = capsys.readouterr().out
+    assert "- alerting/rules-price.yaml" in output
+    assert "+ alerting/deleted-rules.yaml" in output
+    assert (folder / "alerting/own.yaml").exists(), "it was not generated"
+    run("species.yaml", "price.yaml")
+    assert grafana(folder, state) == {"species", "price", "price.helpful"}
+    assert not (folder / "alerting/deleted-rules.yaml").exists()

@@ -1,7 +1,5 @@
 """The report of a week: hostile names stay text, and a week with limits is never healthy."""
 
-from __future__ import annotations
-
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser

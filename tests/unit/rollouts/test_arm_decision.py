@@ -1,7 +1,5 @@
 """The decision about an arm: its criteria, and what stands against a conclusion."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import msgspec

@@ -1,7 +1,5 @@
 """Policies: each requirement, and errors with their line."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

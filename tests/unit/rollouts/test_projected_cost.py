@@ -1,7 +1,5 @@
 """Costs of pairs, projected to all requests."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

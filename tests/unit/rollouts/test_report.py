@@ -1,7 +1,5 @@
 """The report: one page without references, deterministic, with every name escaped."""
 
-from __future__ import annotations
-
 import math
 import re
 

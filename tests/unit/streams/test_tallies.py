@@ -1,7 +1,5 @@
 """Tallies apart from panes: errors by kind, arrivals per producer, dead letters, and their limits."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """Warnings about credentials that leave the machine without encryption."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from unittest.mock import Mock

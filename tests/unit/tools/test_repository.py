@@ -1,11 +1,14 @@
-"""Each check of the repository reports the fault that it exists for, planted in the files of this checkout."""
+"""The programs in tools: checks of the repository and of its language, generated files, audits."""
 
-from __future__ import annotations
-
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tools.audit import CLEAN, UNAVAILABLE, VULNERABLE, conclude
+from tools.check_language import check_python, phrases_in
+from tools.generate import __main__ as command
 from tools.repository.__main__ import main
 from tools.repository.code import SECTIONS
 from tools.repository.limits import BUDGETS, limits, limits_hold
@@ -149,3 +152,90 @@ def test_every_limit_notices_one_too_many(repository: Repository) -> None:
 def test_an_unknown_check_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nonsense"]) == 2
     assert "No check nonsense" in capsys.readouterr().err
+
+
+# Assembled from pieces, so that this file passes the check.
+TOLD, ASIDE, ANEW, WHOEVER, LETTERS = "to" + "ld", "put as" + "ide", "an" + "ew", "who" + "ever", "lett" + "ers"
+
+
+def lines_with_phrases(text: str) -> list[int]:
+    return [finding.line for finding in phrases_in("page.md", text)]
+
+
+def test_a_phrase_is_found_in_any_case_and_across_lines_and_standard_terms_are_accepted() -> None:
+    assert lines_with_phrases(f"One\n{WHOEVER.title()} asks") == [2]
+    assert lines_with_phrases("events that\nwere " + ASIDE.replace(" ", "\n   ")) == [2]
+    for text in (f"dead {LETTERS}", f"dead\n{LETTERS}", f"the capital {LETTERS}", f"{TOLD} apart"):
+        assert lines_with_phrases(text) == [], text
+
+
+def test_python_is_checked_where_people_read_it() -> None:
+    word, rest = ASIDE.split()
+    for source, line in (
+        (f'"""{WHOEVER} reads this."""', 1),
+        (f"x = 1  # counted {ANEW}", 1),
+        (f"# events are {word}\n# {rest} here", 1),
+        (f'x = (\n    "was {word} "\n    "{rest}"\n)', 2),
+        (f'x = f"{{y}} was {TOLD}"', 1),
+        (f"def f({TOLD}): ...", 1),
+        (f"def f(self):\n    self.{TOLD} = 1", 2),
+        (f"import x as {TOLD}", 1),
+        (f"try: ...\nexcept E as {TOLD}: ...", 2),
+        (f"def test_it_is_{ASIDE.replace(' ', '_')}(): ...", 1),
+    ):
+        assert [finding.line for finding in check_python("module.py", source)] == [line], source
+    # Names of others and code are no prose.
+    for source in (
+        *(f"x = library.{TOLD}", f"from library import {TOLD}", f"f({TOLD}=1)", f'x = f"{{{TOLD}}} rows"'),
+        *(f'f("{word}", "{rest}")', f"{TOLD}_rows = 1"),
+    ):
+        assert list(check_python("module.py", source)) == [], source
+
+
+def test_check_reports_what_write_repairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {tmp_path / "new" / "a.json": "a\n", tmp_path / "b.json": "b\n"}
+    problems: list[str] = []
+    monkeypatch.setattr(command, "GENERATORS", (lambda: (texts, problems),))
+    monkeypatch.setattr(command, "OWNED", ((tmp_path, "*.json"),))
+    (tmp_path / "b.json").write_text("c\n")
+    (tmp_path / "old.json").write_text("")
+    (tmp_path / "old.md").write_text("")
+    assert command.main(["--check"]) == 1
+    message = capsys.readouterr().err
+    assert "a.json differs" in message
+    assert "-c\n+b\n" in message
+    assert "old.json is not generated" in message
+    assert command.main(["--write"]) == command.main(["--check"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "b.json", "old.md"}
+    problems.append("A rule has no runbook.")
+    assert command.main(["--write"]) == 1
+    assert "no runbook" in capsys.readouterr().err
+
+
+GOOD = {"name": "numpy", "version": "2.3", "vulns": []}
+BAD = {"name": "pyyaml", "version": "5.3", "vulns": [{"id": "PYSEC-2020-96", "fix_versions": ["5.3.1"]}]}
+UNFIXED = {"name": "old", "version": "1", "vulns": [{"id": "PYSEC-1", "fix_versions": []}]}
+SKIPPED = {"name": "scipy", "skip_reason": "Dependency not found on PyPI and could not be audited: scipy (1.15)"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "texts"),
+    [
+        ([GOOD], CLEAN, ["1 packages, no known vulnerability."]),
+        ([GOOD, BAD, UNFIXED], VULNERABLE, ["pyyaml 5.3: PYSEC-2020-96, fixed in 5.3.1", "PYSEC-1, fixed in no ver"]),
+        ([GOOD, SKIPPED], UNAVAILABLE, ["did not answer for scipy: this is no complete audit"]),
+        ([BAD, SKIPPED], UNAVAILABLE, ["PYSEC-2020-96", "did not answer for scipy"]),
+    ],
+)
+def test_a_package_without_an_answer_is_never_a_success(packages: list[Any], code: int, texts: list[str]) -> None:
+    result, text = conclude(json.dumps({"dependencies": packages, "fixes": []}))
+    assert result == code
+    assert [part for part in texts if part not in text] == []
+
+
+def test_no_report_means_that_nothing_was_audited() -> None:
+    code, text = conclude("", "Failed to resolve the host")
+    assert code == UNAVAILABLE
+    assert "did not answer for any package (Failed to resolve the host)" in text

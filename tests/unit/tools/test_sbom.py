@@ -1,7 +1,5 @@
 """The software bill of materials lists everything that is locked, with hashes."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

@@ -14,7 +14,7 @@ from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import ALL, Phi
 from barograph_server.sketches.detection.effects import FieldShares, shifted, with_rate
-from tests.unit.sketches.detection.test_effects import normal_field
+from tests.unit.sketches.test_detection import normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400
 FIELD = normal_field()

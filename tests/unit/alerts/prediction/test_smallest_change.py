@@ -21,7 +21,7 @@ from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import ALL, SliceCounts
 from tests.unit.alerts.prediction.test_page_time import DAY_S, HOUR_S, ONE_DAY, TWO_WINDOWS
-from tests.unit.sketches.detection.test_effects import category_field, normal_field
+from tests.unit.sketches.test_detection import category_field, normal_field
 
 HORIZONS_S = (HOUR_S, DAY_S, 7 * DAY_S)
 STEP = 1.03

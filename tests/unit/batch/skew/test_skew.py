@@ -1,7 +1,5 @@
 """`barograph skew`: joining, file formats, output, exit codes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,14 +1,42 @@
-"""Reading contract files: their meaning, and the messages about invalid ones."""
+"""Contract files: their meaning, messages about invalid ones, their schema, and writing them."""
 
-from __future__ import annotations
-
+import json
+import math
+import re
 import zoneinfo
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
-from barograph import Contract, ContractError, load_contract, parse_contract
-from barograph.contract import Field, Slice, yaml_tree
+from barograph import Contract, ContractError, dump_contract, load_contract, parse_contract
+from barograph.contract import (
+    Arms,
+    Field,
+    FieldType,
+    LabelSpec,
+    RateThresholds,
+    ShadowTest,
+    Slice,
+    Slo,
+    Text,
+    Thresholds,
+    Window,
+    content_hash,
+    yaml_tree,
+)
+from barograph.contract.alerts import AlertRule, Alerts
+from barograph.contract.check import PERFORMANCE_METRICS, check_failures, label_kind
+from barograph.contract.file import contract_record
+from barograph.contract.sections import record_of
+from barograph.events import Label, Prediction
+from barograph.schemas import FOLDER, event_schema, files, member_docs
+from barograph.schemas.__main__ import main
+from barograph.schemas.contract_schema import contract_schema
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.json_schema import faults
 
 HEAD = "contract: 1\nmodel: m\n"
 
@@ -192,3 +220,333 @@ def test_serving_starts_without_a_time_zone_database(monkeypatch: pytest.MonkeyP
     zoneinfo.ZoneInfo.clear_cache()
     monkeypatch.setattr(zoneinfo, "ZoneInfo", no_zones)
     assert parse_contract(f"{HEAD}timezone: Europe/Berlin\n").timezone == "Europe/Berlin"
+
+
+FOUR_FIELDS = """
+contract: 1
+model: m
+fields:
+  x: {type: float, policy: reject}
+  city: {type: category}
+  late: {type: float, from: scores.late}
+  sure: {type: float, from: confidence}
+"""
+
+WHOLE = f"""{FOUR_FIELDS}
+slices:
+  both: {{from: features.city * context.device, values: [a * b], sketches: [x]}}
+season: hour_of_week
+label: {{type: category, classes: [late, early, 3], horizon: 7d, mature: 0.9}}
+arms: {{shares: {{a: 0.25, b: 0.75}}, unit: context.user, control: b, margins: {{errors: 0.01}}, days: 56}}
+shadow: {{candidate: 4, of: "3", margins: {{accuracy: 0.01, missing: 0.1}}, days: 56, copy: 3b, prices: {{t: 2e-6}}}}
+serving: 3
+promotion: required
+slo: {{performance: {{accuracy: 0.8, log_loss: 1}}}}
+"""
+
+
+def error_text(text: str) -> str:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(FOUR_FIELDS + text, "c.yaml")
+    return "\n".join(map(str, caught.value.problems))
+
+
+def test_every_key_is_read_and_written() -> None:
+    contract = parse_contract(WHOLE)
+    assert contract.fields[0].policy == "reject"
+    assert [field.source for field in contract.fields[2:]] == ["scores.late", "confidence"]
+    assert contract.slices == (
+        Slice(name="both", source="features.city * context.device", values=("a * b",), sketches=("x",)),
+    )
+    assert contract.slices[0].sources == ("features.city", "context.device")
+    assert contract.label == LabelSpec(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
+    shares = {"a": 0.25, "b": 0.75}
+    assert contract.arms == Arms(shares=shares, unit="context.user", control="b", margins={"errors": 0.01}, days=56)
+    assert contract.arms.names == ("b", "a")
+    assert Arms(shares=shares).names == ("a", "b")
+    margins = {"accuracy": 0.01, "missing": 0.1}
+    assert contract.shadow == ShadowTest(candidate="4", of="3", margins=margins, days=56, copy="3b", prices={"t": 2e-6})
+    assert contract.slo == Slo(performance={"accuracy": 0.8, "log_loss": 1.0})
+    assert contract.season == "hour_of_week"
+    assert (contract.serving, contract.promotion) == ("3", "required")
+    assert parse_contract(dump_contract(contract)) == contract
+
+
+def test_the_kind_of_model_depends_on_its_label() -> None:
+    assert label_kind(LabelSpec(type="bool")) == "binary"
+    assert label_kind(LabelSpec(type="category", positive="yes")) == "binary"
+    assert label_kind(LabelSpec(type="category", classes=("a", "b", "c"))) == "classes"
+    assert label_kind(LabelSpec(type="float")) == "number"
+    assert all(PERFORMANCE_METRICS.values())
+
+
+def test_failed_checks_are_reported() -> None:
+    shadow = "shadow: {candidate: 4, of: 3, "
+    for text, expected in (
+        ("slices: {s: {from: features.city * features.city}}", "crosses a source with itself; write each once"),
+        ("slices: {s: {from: features.city * nothing}}", "'nothing' is not a source of a slice"),
+        ("slices: {s: {from: features.city * features.x}}", "the field 'x' is a float; slice by a category"),
+        ("slices: {s: {from: features.city * arm, values: [a]}}", "write 2 values joined by ' * '"),
+        ("slices: {city: {sketches: [city]}}", "'city' is not a numeric field of this contract"),
+        ("label: {type: bool, classes: [a, b]}", "a bool has no classes; write type category"),
+        ("label: {type: category, classes: [a, b], positive: a}", "a model with classes has no positive class"),
+        ("label: {type: category, classes: [a]}", "label.classes"),
+        ("label: {type: bool, mature: 0}", "label.mature"),
+        ("arms: {shares: {a: 0.5, b: 0.4}}", "the shares sum to 0.9; write shares that sum to 1"),
+        ("arms: {shares: {a: 1}}", "a test has two arms or more"),
+        ("arms: {shares: {a: 0.5, b: 0.5}, unit: user}", "'user' is not a unit; write context.NAME"),
+        (
+            "label: {type: bool}\nshadow: {candidate: 3, of: 3, margins: {accuracy: 0.1}}",
+            "'3' is the primary too; write the version of the candidate",
+        ),
+        ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {}}", "has no criterion; write at least one"),
+        ("promotion: required", "serving: is required with promotion: required"),
+        (
+            "serving: 2\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}",
+            "'3' is not the version of serving, '2'",
+        ),
+        *(
+            (f"label: {{{label}}}\n{shadow}margins: {settings}}}", expected)
+            for label, settings, expected in (
+                ("type: bool", "{recall: 0.1}", "write one of accuracy, brier, log_loss, auc, agree"),
+                ("type: category, classes: [a, b]", "{auc: 0.1}", "'auc' is not a criterion of this"),
+                ("type: float", "{auc: 0.1}", "'auc' is not a criterion of this kind of model; write"),
+                ("type: float", "{agreement: 0.1}", "'agreement' is not a criterion of this kind of"),
+                ("type: bool", "{auc: 1}", "1 allows every loss, as it is a share; write a number be"),
+                ("type: bool", "{auc: 0.1}, planned_days: 20", "planned_days"),
+                ("type: bool", "{auc: 0.1}, copy: 4", "'4' is the version in candidate too; give the"),
+                ("type: bool", "{auc: 0.1}, copy: 3", "'3' is the version in of too; give the copy a"),
+                ("type: bool", "{cost: 0.1}", "cost requires prices; write shadow.prices, such as"),
+                ("type: bool", "{cost: 0.1}, prices: {tokens: 0}", "cost requires prices; write shad"),
+                ("type: bool", "{auc: 0.1}, candidate_prices: {t: 1}", "the primary has no prices; wr"),
+                ("type: bool", "{latency_slo: 0.1}", "latency_slo requires a target; write slo.latency"),
+            )
+        ),
+        (
+            "label: {type: float}\nshadow: {candidate: 4, of: 3, margins: {brier: 0.1}}",
+            "write one of mae, latency, latency_p50",
+        ),
+        (
+            "shadow: {candidate: 4, of: 3, margins: {latency: 0.1, brier: 0.1}}",
+            "'brier' requires ground truth; write label, or one of agreement, latency",
+        ),
+        (
+            "raw: none\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}",
+            "are counted from raw events; write raw: all or raw: {share: 0.1}",
+        ),
+        ("arms: {shares: {a: 0.5, b: 0.5}, control: c}", "'c' is not an arm; write one of a, b"),
+        (
+            "arms: {shares: {a: 0.5, b: 0.5}, margins: {accuracy: 0.1}}",
+            "'accuracy' requires ground truth; write label, or one of latency, errors",
+        ),
+        (
+            "label: {type: bool}\narms: {shares: {a: 0.5, b: 0.5}, margins: {missing: 0.1}}",
+            "'missing' is not a criterion of this kind of model; write one of accuracy, brier, log_loss, latency",
+        ),
+        ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {accuracy: 0.1}, days: 7}", "28"),
+        ("slo: {performance: {auc: 0.7}}", "performance requires ground truth; write label"),
+        (
+            "label: {type: float}\nslo: {performance: {auc: 0.7}}",
+            "'auc' is not a metric of this kind of model; write one of mae",
+        ),
+        ("season: daily", "season"),
+    ):
+        assert expected in error_text(text + "\n"), text
+
+
+def test_sources_require_the_types_of_their_values() -> None:
+    text = "contract: 1\nmodel: m\nfields:\n  a: {type: int, from: scores.a}\n  b: {type: category, from: confidence}\n"
+    with pytest.raises(ContractError) as caught:
+        parse_contract(text)
+    message = "\n".join(map(str, caught.value.problems))
+    assert "scores are probabilities, not int; write float" in message
+    assert "confidence cannot be a category; write float" in message
+
+
+def test_what_a_section_must_not_say() -> None:
+    for text, reason in (
+        (Text(codebook="support.codebook.npz"), "text.codebook.*is not the id of a codebook"),
+        (Text(content="redact"), "text.sample.*publishes nothing"),
+        (Text(sample=0.5), "text.sample.*has no effect"),
+        (Text(content="keep", sample=1.5), "text.sample.*outside"),
+    ):
+        (failure,) = check_failures(Contract(model="m", text=text))
+        path = ".".join(map(str, failure.path))
+        assert re.search(reason, f"{path}: {failure.message}"), reason
+
+
+def test_text_is_counted_nowhere() -> None:
+    for source in ("context.prompt_text", "context.answer_text"):
+        fields = (Field(name="a", type="category", source=source),)
+        slices = (Slice(name="b", source=source), Slice(name="c", source=f"context.region * {source}"))
+        arms = Arms(shares={"a": 0.5, "b": 0.5}, unit=source)
+        failures = check_failures(Contract(model="m", fields=fields, slices=slices, user=source, arms=arms))
+        paths = [failure.path[:2] for failure in failures if "only recorded" in failure.message]
+        assert sorted(paths) == [("arms", "unit"), ("fields", "a"), ("slices", "b"), ("slices", "c"), ("user",)]
+
+
+DOCS = Path(__file__).parents[4] / "docs"
+EXAMPLE = FOLDER / "examples" / "contract.yaml"
+
+
+def test_the_published_files_match_the_code() -> None:
+    assert main(["--check"]) == 0
+
+
+def test_files_that_differ_from_the_code_are_reported_and_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("barograph.schemas.FOLDER", tmp_path)
+    (tmp_path / "label.schema.json").write_text("{}")
+    assert main(["--check"]) == 1
+    reported = [line.split(" differs ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert reported == [path.name for path in files()]
+    assert main(["--write"]) == main(["--check"]) == 0
+    assert {path: path.read_text("utf-8") for path in tmp_path.iterdir()} == files()
+
+
+def test_the_example_contract_has_every_key_and_matches_its_schema() -> None:
+    written = yaml.safe_load(EXAMPLE.read_text("utf-8"))
+    assert faults(written, contract_schema()) == []
+    assert set(written) == {key.name for key in contract_record().keys}
+    assert set().union(*written["fields"].values()) >= {key.name for key in record_of(Field).keys}
+    assert parse_contract(dump_contract(load_contract(EXAMPLE))) == load_contract(EXAMPLE)
+
+
+def test_the_schema_and_the_reader_reject_the_same_files() -> None:
+    changes: list[dict[str, Any]] = [
+        {"model": ""},
+        {"pane": "1 minute"},
+        {"raw": "some"},
+        {"windows": [{"length": "1h"}]},
+        {"fields": {"x": {"type": "text"}}},
+        {"fields": {"": {"type": "int"}}},
+        {"slices": ["x", "x"]},
+        {"slo": {"latency_share": 1.5}},
+        {"unknown": 1},
+        {"contract": 2},
+    ]
+    for change in changes:
+        written = {"contract": 1, "model": "m", **change}
+        assert faults(written, contract_schema()), change
+        with pytest.raises(ContractError):
+            parse_contract(yaml.safe_dump(written))
+
+
+def test_example_payloads_match_their_schema() -> None:
+    for path in FOLDER.glob("examples/*.json"):
+        struct = Prediction if path.name.startswith("prediction") else Label
+        assert faults(json.loads(path.read_text("utf-8")), event_schema(struct)) == [], path
+
+
+def test_docs_have_every_member_of_an_event() -> None:
+    text = (DOCS / "events.md").read_text("utf-8")
+    for struct in (Prediction, Label):
+        for member, description in member_docs(struct).items():
+            line = rf"^\| `{member.rstrip('_')}` \| [^|]+ \| {re.escape(description)} \|$"
+            assert re.search(line, text, re.MULTILINE), member
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
+ODD = st.sampled_from(
+    ["NO", "null", "~", "1", "1e3", "<<", "- a", "a: b", "# x", "'", '"', "\\", "@", "%", " ", "{", "é", "💥"]
+)
+PROSE = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def fields(draw: st.DrawFn) -> Field:
+    name = draw(NAMES | ODD)
+    kind: FieldType = draw(st.sampled_from(get_args(FieldType)))
+    numeric = kind in ("float", "int", "timestamp")
+    low, high = sorted(draw(st.tuples(NUMBERS, NUMBERS))) if numeric and draw(st.booleans()) else (None, None)
+    if name in ("score", "class", "latency_ms"):
+        name += "_"
+    return Field(
+        name=name,
+        type=kind,
+        source=draw(st.just(f"features.{name}") | NAMES.map(lambda member: f"features.{member}")),
+        description=draw(PROSE),
+        unit=draw(PROSE),
+        critical=draw(st.booleans()),
+        low=low,
+        high=high if draw(st.booleans()) else None,
+        nulls=draw(st.sampled_from(["allow", "refuse"])),
+        weight=draw(st.floats(0.001, 1000)),
+        sketch=draw(st.sampled_from(["kll", "req"])) if numeric else "kll",
+        pii=draw(st.sampled_from(["keep", "drop"])),
+    )
+
+
+@st.composite
+def contracts(draw: st.DrawFn) -> Contract:
+    monitored = draw(st.lists(fields(), max_size=4, unique_by=(lambda f: f.name, lambda f: f.source)))
+    taken = {field.source for field in monitored}
+    dimensions = draw(st.lists((NAMES | ODD).filter(lambda name: "=" not in name), max_size=3, unique=True))
+    slices = tuple(
+        Slice(
+            name=name,
+            source=draw(st.sampled_from(["arm", "context.x", f"context.{name}"])),
+            top=draw(st.integers(1, 1000)),
+            values=tuple(draw(st.lists((NAMES | ODD).filter(lambda v: v != "other"), max_size=3, unique=True))),
+        )
+        for name in dimensions
+    )
+    minor, clear, major = sorted(draw(st.tuples(*[st.floats(0.001, 1)] * 3)))
+    ignored = draw(st.dictionaries(NAMES | ODD, PROSE.filter(str.strip), max_size=3))
+    return Contract(
+        model=draw(NAMES | ODD),
+        description=draw(PROSE),
+        team=draw(PROSE),
+        owners=tuple(draw(st.lists(NAMES, max_size=2, unique=True))),
+        route=draw(PROSE),
+        timezone=draw(st.sampled_from(["UTC", "America/New_York", "Etc/GMT+3"])),
+        pane_s=300,
+        lateness_s=draw(st.integers(0, 10**6)),
+        out_of_order_s=draw(st.integers(0, 10**6)),
+        windows=(Window(3600, 300), Window(7200, 7200), Window(86_400, 3600, last=500)),
+        raw_share=draw(st.floats(0, 1)),
+        fields=tuple(monitored),
+        slices=slices,
+        slice_min_n=draw(st.integers(0, 10**9)),
+        label=draw(
+            st.sampled_from([None, LabelSpec(type="bool", positive=True), LabelSpec(type="bool", positive="true")])
+        ),
+        thresholds=Thresholds(minor=minor, major=major, clear=clear),
+        rate_thresholds=RateThresholds(minor=minor / 2, major=major),
+        slo=draw(st.sampled_from([Slo(), Slo(latency_ms=1e-9, latency_share=0.999, error_rate=0.0)])),
+        ignored={name: why for name, why in ignored.items() if f"features.{name}" not in taken},
+    )
+
+
+@given(contracts(), PROSE)
+def test_a_written_contract_reads_back_equal_here_and_in_other_yaml_parsers(contract: Contract, comments: str) -> None:
+    text = dump_contract(contract, comments)
+    again = parse_contract(text)
+    assert again == contract
+    assert again.id == contract.id
+    assert dump_contract(again, comments) == text
+    read: dict[str, Any] = yaml.safe_load(text)
+    assert read["model"] == contract.model
+    assert list(read.get("fields", {})) == [field.name for field in contract.fields]
+    for field in contract.fields:
+        given_range = read["fields"][field.name].get("range", [None, None])
+        assert given_range == [field.low, field.high]
+        assert all(limit is None or math.isfinite(limit) for limit in given_range)
+
+
+def test_the_id_depends_on_what_differs_from_the_defaults() -> None:
+    plain = Contract(model="m")
+    assert plain.id == content_hash({"model": "m"}), "a new member changes no id"
+    whole = Field(name="x", type="int", source="features.x", low=0, high=1)
+    parts = Field(name="x", type="int", source="features.x", low=-0.0, high=1.0)
+    assert Contract(model="m", fields=(whole,)).id == Contract(model="m", fields=(parts,)).id != plain.id
+    rules = [Alerts(rules={"latency": AlertRule(threshold=threshold)}) for threshold in (1, 1.0, 2.0, None)]
+    ids = [Contract(model="m", alerts=alerts).id for alerts in rules]
+    assert (ids[0], len({plain.id, *ids})) == (ids[1], 4)
+
+
+def test_an_invalid_contract_is_not_written() -> None:
+    with pytest.raises(ContractError, match=r"contract 'm': pane: 7s neither divides an hour"):
+        dump_contract(Contract(model="m", pane_s=7))

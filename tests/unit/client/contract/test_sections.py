@@ -1,11 +1,16 @@
-"""Every section of the contract: each key is read as it is written."""
+"""Sections of contracts: reading, writing and messages."""
 
-from __future__ import annotations
-
+import re
 from typing import Any
 
 import msgspec
-from barograph import Contract
+import pyarrow as pa
+import pytest
+from barograph import Contract, ContractError, dump_contract, parse_contract
+from barograph.contract import Arms, LabelSpec
+from barograph.contract.alerts import AlertRule, Alerts
+from barograph.contract.check import check_failures
+from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.kinds import (
     ChoiceKind,
     Diagnostics,
@@ -18,10 +23,14 @@ from barograph.contract.kinds import (
     RecordKind,
     ValueKind,
 )
+from barograph.contract.label_values import LabelReader
 from barograph.contract.model import DayKind, RawShareKind
 from barograph.contract.sections import NamedKind, SectionKind, keys_of, record_of, settings
 from barograph.contract.yaml_text import flow_map
 from barograph.contract.yaml_tree import read_tree
+from barograph.publisher.label_columns import read_labels
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 
 def value_of(kind: ValueKind) -> Any:
@@ -79,3 +88,269 @@ def test_every_key_is_read_as_it_is_written() -> None:
         read = kind.read(read_tree(f"a: {text}" if named else text, "c.yaml"), (), diagnostics)
         assert (diagnostics.problems, read) == ([], (value,) if named else value), struct
         assert list(settings(value)) == [key.name for key in record_of(struct).keys], "each differs from its default"
+
+
+HEAD = """
+contract: 1
+model: m
+windows: [{length: 15m, hop: 1m}, {length: 1h, hop: 5m}]
+fields:
+  x: {type: float}
+  city: {type: category}
+  score: {type: float}
+"""
+
+
+def error_text(text: str) -> str:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(f"{HEAD}alerts: {text}", "c.yaml")
+    return "\n".join(map(str, caught.value.problems))
+
+
+def test_messages_name_the_problem_and_the_remedy() -> None:
+    for text, expected in (
+        ("{rules: {psi-majr: {}}}", "c.yaml:9: alerts.rules.psi-majr: the key 'psi-majr' is unknown; did you"),
+        ("{rules: {psi-major: {fields: [temp]}}}", "'temp' is not a field of this contract; write the name of one"),
+        ("{rules: {psi-major: {fields: [score]}}}", "the rule psi-major does not apply to the field 'score'"),
+        ("{rules: {unseen-rate: {fields: [x]}}}", "the rule unseen-rate does not apply to the field 'x'"),
+        ("{rules: {silence: {fields: [x]}}}", "the rule silence has no fields; remove it"),
+        ("{rules: {psi-major: {threshold: 0.2, clear: 0.3}}}", "0.3 is above the threshold (0.2), so it would clear"),
+        ("{rules: {performance-drop: {fast_threshold: 0.04}}}", "0.04 is below the threshold (0.05); write a"),
+        ("{rules: {psi-major: {fast_threshold: 0.1}}}", "0.1 is below the threshold (0.2); write a larger number"),
+        ("{rules: {psi-major: {severity: off}}}", "'off' is unknown; write one of page, ticket, none"),
+        ("{windows: {long: 1d}}", "alerts.windows.long: no window of this contract has this length"),
+        ("{windows: {long: 15m, short: 1h}}", "alerts.windows.short: is longer than the long window"),
+        ("{rules: {psi-major: {windows: {short: 2h}}}}", "alerts.rules.psi-major.windows.short: no window"),
+        (
+            "{rules: {cbpe-drop: {windows: {short: 15m}}}}\nlabel: {type: bool, positive: true}",
+            "alerts.rules.cbpe-drop.windows: performance needs one window, a multiple of 1h; write only short",
+        ),
+        ("{every: 15s}", "alerts.every: is not a multiple of ten seconds"),
+        ("{rules: {performance: {}}}", "the rule has no threshold; write slo.performance"),
+        ("{rules: {latency: {}}}", "write slo.latency_ms and slo.latency_share"),
+        ("{rules: {rate-above-promise: {}}}", "write promise of an evaluator, or remove"),
+        ("{rules: {gold-labels: {threshold: 9}}}", "the rule gold-labels has no threshold; remove it"),
+    ):
+        assert expected in error_text(text), text
+
+
+def test_a_performance_rule_reads_no_window_of_the_last_events() -> None:
+    text = (
+        "contract: 1\nmodel: m\npane: 5m\nwindows: [{length: 1h, hop: 5m}, {length: SPAN, hop: 1h, last: 500}]\n"
+        "label: {type: bool, positive: true}\nalerts: {rules: {cbpe-drop: {windows: {short: SPAN}}}}"
+    )
+    for span in ("7d", "1d"):
+        assert parse_contract(text.replace("SPAN", span)).alerts.rule("cbpe-drop").short_s is not None
+    with pytest.raises(ContractError, match=r"windows\.short: performance is not measured over the last events"):
+        parse_contract(text.replace("SPAN", "14d"))
+
+
+def test_a_target_for_a_range_needs_a_numeric_field_with_a_range() -> None:
+    fields = "{city: {type: category}, open: {type: float}, age: {type: float, range: [0, 120]}}"
+    text = f"contract: 1\nmodel: m\nfields: {fields}\nslo: "
+    for slo, message in (
+        ("{in_range: {gone: 0.9}}", "there is no field 'gone'"),
+        ("{in_range: {city: 0.9}}", "the field 'city' has no range"),
+        ("{in_range: {open: 0.9}}", "the field 'open' has no range"),
+        ("{in_range: {age: 1.5}}", "1.5 is out of range"),
+    ):
+        with pytest.raises(ContractError, match=re.escape(message)):
+            parse_contract(text + slo)
+    good = parse_contract(text + "{in_range: {age: 0.95}}")
+    assert good.slo.in_range == {"age": 0.95}
+    assert parse_contract(dump_contract(good)) == good
+
+
+def test_an_unknown_rule_of_a_contract_that_code_creates_is_reported() -> None:
+    with pytest.raises(ContractError, match=r"alerts\.rules\.psi: 'psi' is not a rule; write one of psi-major"):
+        dump_contract(Contract(model="m", alerts=Alerts(rules={"psi": AlertRule()})))
+
+
+BOT = "contract: 1\nmodel: bot\ntext: {content: keep, sample: 0.1}\n"
+
+
+def problems_of(text: str, head: str = BOT) -> list[str]:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(head + text, "c.yaml")
+    return [str(each).removeprefix("c.yaml:") for each in caught.value.problems]
+
+
+def test_problems_are_named() -> None:
+    for entry, problem in (
+        ("a: {}", ".a: has neither check, judge nor consistency; write one of them"),
+        ("a: {judge: a.yaml, consistency: 2}", ".a: has both judge and consistency; write one of them"),
+        ("a: {consistency: 2, endpoint: e}", ".a.at_least: is missing; self-consistency needs it"),
+        ("a: {check: citations}", ".a.documents: is missing; the check citations needs it"),
+        ("a: {check: refusal, schema: s}", ".a.schema: has no effect with the check refusal; remove it"),
+        ("a: {check: refusal, budget: {calls: 1}}", ".a.budget: has no effect with a check, which calls"),
+        (
+            "a: {check: refusal, anchors: a.jsonl}",
+            ".a.anchors: has no effect with a check, whose rules do not drift; remove it",
+        ),
+        (
+            "a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}",
+            ".a.anchors: has no effect with self-consistency, which has no rubric; remove it",
+        ),
+        ("a: {judge: a.yaml, endpoint: e, anchors_every: 1h}", ".a.anchors_every: has no effect without anchors"),
+        ("a: {check: json, schema: ../s.json}", ".a.schema: '../s.json' is outside of"),
+        ("a b: {check: refusal}", "['a b']: 'a b' is not a name of an evaluator"),
+        ("a: {check: json, schema: /etc/passwd}", ".a.schema: '/etc/passwd' is outside of"),
+        ("a: {check: refusal, share: 1.5}", ".a.share:"),
+        ("a: {check: refusal, slices: {country=de: 2}}", ".a.slices['country=de']: 2 is out of range"),
+        ("a: {check: refusal, slices: {country=de: 0.5}}", ".a.slices: 'country=de' is no value of a slice"),
+        ("a: {check: refusal, promise: 5}", ".a.promise:"),
+    ):
+        assert problems_of(f"evaluators: {{{entry}}}")[0].startswith(f"4: evaluators{problem}"), entry
+
+
+def test_evaluators_need_the_text_of_answers() -> None:
+    entry = "evaluators: {a: {check: refusal}}"
+    assert "write text: {content: redact, sample: 0.1}" in problems_of(entry, "contract: 1\nmodel: bot\n")[0]
+    redacted = BOT.replace("keep", "redact")
+    assert "write text: {content: keep}" in problems_of("evaluators: {a: {check: personal-data}}", redacted)[0]
+
+
+def test_derived_contracts_are_valid_and_keep_times_people_and_arms() -> None:
+    contract = parse_contract(
+        BOT
+        + """
+team: search
+owners: [a@example.org]
+route: on-call
+pane: 30s
+arms: {shares: {answer@7: 0.5, answer@8: 0.5}, unit: context.user, margins: {errors: 0.1}}
+evaluators: {refuses: {check: refusal}, faithful: {judge: faithful.yaml, endpoint: small},
+  agrees: {consistency: 4, endpoint: small, at_least: 0.5}}
+"""
+    )
+    derived = evaluator_contracts(contract)
+    assert [each.model for each in derived] == ["bot.refuses", "bot.faithful", "bot.agrees"]
+    for each in derived:
+        assert parse_contract(dump_contract(each)) == each
+        assert (each.team, each.owners, each.route, each.pane_s) == ("search", ("a@example.org",), "on-call", 30)
+        assert each.arms == Arms(shares={"answer@7": 0.5, "answer@8": 0.5}, unit="context.user")
+        assert each.label
+        assert (each.label.positive, each.label.negative) == ("faulty", "sound")
+        assert each.evaluators == {}
+        assert evaluator_contracts(each) == []
+
+
+FLAG = LabelSpec(type="bool", positive=True)
+NAMED = LabelSpec(type="bool", positive="bad", negative="good")
+OPEN = LabelSpec(type="category", positive="1")
+DIGITS = LabelSpec(type="category", classes=("1", "2", "3"))
+PAIR = LabelSpec(type="category", classes=("0", "1"))
+NUMBER = LabelSpec(type="float")
+ALL = (FLAG, NAMED, OPEN, DIGITS, PAIR, NUMBER, LabelSpec(type="bool", positive="0", negative="1"))
+
+
+def read_column(label: LabelSpec, value: Any) -> Any:
+    (result,) = read_labels(label, pa.array([value])).to_pylist()
+    return result
+
+
+TRUTHS = (True, 1, 1.0, "1", "1.0", "true", "True", "TRUE", "yes", "Yes", " y ", "t")
+FALSITIES = (False, 0, 0.0, "0", "0.0", "false", "False", "no", "NO", "n", "f")
+CASES: list[tuple[LabelSpec, Any, Any]] = [
+    *((FLAG, value, True) for value in TRUTHS),
+    *((FLAG, value, False) for value in FALSITIES),
+    *((FLAG, value, None) for value in (2, 0.5, "maybe", "", "good", -1)),
+    *((NAMED, value, True) for value in ("bad", "Bad", *TRUTHS)),
+    *((NAMED, value, False) for value in ("good", *FALSITIES)),
+    (NAMED, "ugly", None),
+    *((PAIR, value, "1") for value in TRUTHS),
+    *((PAIR, value, "0") for value in FALSITIES),
+    *((OPEN, value, "1") for value in TRUTHS),
+    (OPEN, "fraud", "fraud"),
+    (OPEN, 2.0, "2"),
+    (OPEN, " ", None),
+    *((DIGITS, value, "2") for value in (2, 2.0, "2", "2.0")),
+    (DIGITS, True, None),
+    (DIGITS, 4, None),
+    *((NUMBER, value, 3.5) for value in (3.5, "3.5", " +3.5", "35e-1")),
+    *((NUMBER, value, None) for value in (True, "nan", "inf", "", "three", "1_0")),
+]
+
+
+def test_every_form_of_a_value_is_one_label() -> None:
+    for label, value, expected in CASES:
+        for result in (LabelReader(label).read(value), read_column(label, value)):
+            assert (result, type(result)) == (expected, type(expected)), (label, value)
+    assert [LabelReader(None).read(value) for value in (True, 1, "x")] == [True, 1, "x"], "no contract"
+
+
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([*TRUTHS, *FALSITIES, "bad", "good", "2"]),
+    st.text(st.characters(codec="utf-8"), max_size=4),
+)
+
+
+@given(st.sampled_from(ALL), VALUES)
+@example(NUMBER, "१")
+@example(FLAG, "１")
+def test_a_column_is_read_as_its_single_labels(label: LabelSpec, value: Any) -> None:
+    single, column = LabelReader(label).read(value), read_column(label, value)
+    assert single == column or (label.type == "category" and isinstance(value, float) and float(single or 0) == value)
+    if single is not None:
+        assert LabelReader(label).read(single) == single, "reading is idempotent"
+
+
+def test_two_values_are_not_one() -> None:
+    same = "is the value of positive too"
+    for label, message in (
+        (LabelSpec(type="category", positive="a", negative="b"), "only a bool has two values"),
+        (LabelSpec(type="bool", positive="late", negative="late"), same),
+        (LabelSpec(type="bool", positive="late", negative="yes"), same),
+        (LabelSpec(type="bool", positive="0", negative="no"), same),
+        (LabelSpec(type="bool", negative="1"), same),
+    ):
+        (failure,) = check_failures(Contract(model="m", label=label))
+        assert (failure.path, message in failure.message) == (("label", "negative"), True), failure
+
+
+START = "contract: 1\nmodel: m\nfields:\n  seats: {type: int}\n"
+
+
+def test_a_wrong_source_or_consumer_is_reported_with_its_line() -> None:
+    for section, entry, message in (
+        ("sources", "{owner: ana}", "fields"),
+        ("sources", "{fields: [rows]}", "'rows' is no field of the contract"),
+        ("sources", "{fields: [seats], table: t}", "table"),
+        ("consumers", "{owner: ana}", "needs exactly one of group, user, dashboard, rule, caller, and none is set"),
+        ("consumers", "{owner: ana, group: g, user: u}", "and group and user are set"),
+        ("consumers", "{owner: ana, group: g, fields: [rows]}", "'rows' is no field of the contract"),
+        ("consumers", "{owner: ana, caller: web}", "needs caller of the contract"),
+    ):
+        with pytest.raises(ContractError) as error:
+            parse_contract(f"{START}{section}:\n  name: {entry}\n", "c.yaml")
+        assert message in str(error.value), entry
+        assert "c.yaml:6" in str(error.value), entry
+
+
+ARMS = "arms: {shares: {answer@7: 0.9, answer@8: 0.1}}\n"
+PLAIN = "contract: 1\nmodel: m\n"
+
+
+def rollback_problems(text: str) -> list[str]:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(PLAIN + text, "c.yaml")
+    return [str(each) for each in caught.value.problems]
+
+
+def test_faults_are_named_with_their_line() -> None:
+    rollback = f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}"
+    for text, problem in (
+        ("rollback: {prompt: answer, margins: {errors: 0.1}}", "3: rollback: compares arms; write arms, with"),
+        (f"{ARMS}rollback: {{margins: {{errors: 0.1}}}}", "4: rollback.prompt: is missing; write prompt:"),
+        (f"{ARMS}rollback: {{prompt: answer, margins: {{}}}}", "4: rollback.margins: has no criterion"),
+        (f"{ARMS}rollback: {{prompt: other, margins: {{errors: 0.1}}}}", "the arm 'answer@7' is no version of other"),
+        (f"{rollback}}}".replace("answer@8", "answer@candidate"), "the arm 'answer@candidate' is no version of answer"),
+        (f"{rollback}, to: production}}", "rollback.to: 'production' is the label that moves"),
+        (f"{rollback}, to: 0}}", "rollback.to: '0' is a number; write a version from 1"),
+        (f"{rollback}, events: 10}}", "rollback.events: '10' is out of range or not a whole number"),
+        (f"{rollback}, mode: now}}", "rollback.mode: 'now' is unknown; write one of propose, act"),
+    ):
+        assert any(problem in each for each in rollback_problems(text)), (text, rollback_problems(text))

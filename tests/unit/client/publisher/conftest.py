@@ -1,7 +1,5 @@
 """Publishers on scripted producers, for the tests of the publisher and of its outbox."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """A publisher and shadows for the tests, with a clock that the test sets."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,10 +1,13 @@
-"""A shadow in threads: one prediction for each request, whatever the candidate does, and no error for the caller."""
-
-from __future__ import annotations
+"""A shadow in threads, in processes and on an event loop: one prediction for each request, and no error."""
 
 import asyncio
+import itertools
 import json
 import logging
+import math
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,14 +15,22 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from barograph import Contract, Shadow
+from barograph.events import MAX_MEMBERS
+from barograph.shadow.answer import WrongOutput, call_candidate, read_answer
 
 from barograph_server.streams.recorder.rows import hash_ids
 from tests.support.scripted_kafka import ScriptedPublisher
+from tests.support.shadow_candidates import answer_or_fail, leak
 from tests.unit.client.shadow.conftest import TIMEOUT_S, ScriptedShadow, wait_until
 
 MakeShadow = Callable[..., ScriptedShadow]
@@ -374,3 +385,249 @@ def run_script(script: str) -> str:
     )
     assert process.returncode == 0, process.stderr
     return process.stdout
+
+
+class StructAnswer(msgspec.Struct):
+    score: float
+    class_: str
+    note: str = "ignored"
+
+
+@dataclass
+class DataAnswer:
+    score: float | None
+    metrics: dict[str, float]
+
+
+def test_numbers_mappings_and_structs_are_answers() -> None:
+    for answer, members in (
+        (0.5, {"score": 0.5}),
+        (3, {"score": 3}),
+        (math.inf, {"score": math.inf}),
+        (Decimal("0.25"), {"score": 0.25}),
+        (np.int64(7), {"score": 7}),
+        (np.array([0.5]), {"score": 0.5}),
+        ({"score": np.float64(0.5), "class_": np.bool_(True)}, {"score": 0.5, "class_": "true"}),
+        ({"class_": "late", "score": None}, {"class_": "late"}),
+        ({"scores": {1: np.float32(0.5), "b": None}}, {"scores": {"1": 0.5, "b": None}}),
+        (StructAnswer(0.5, "late"), {"score": 0.5, "class_": "late"}),
+        (DataAnswer(None, {"tokens": 3}), {"metrics": {"tokens": 3}}),
+    ):
+        read = read_answer(answer)
+        assert read == members, answer
+        assert {type(value) for value in read.values()} <= {int, float, str, dict}, answer
+    assert math.isnan(read_answer(math.nan)["score"])
+    assert math.isnan(read_answer(np.array([math.nan]))["score"])
+
+
+def test_other_shapes_and_types_are_wrong_output() -> None:
+    for answer in (
+        None,
+        True,
+        "0.5",
+        "",
+        [0.5],
+        np.array([0.1, 0.9]),
+        object(),
+        {},
+        {"score": None},
+        {"score": 0.5, "other": 1},
+        {"score": "0.5"},
+        {"class_": ["late"]},
+        {"scores": [0.1, 0.9]},
+        {"scores": {"late": "0.5"}},
+        {"metrics": {"tokens": True}},
+        {"metrics": {str(i): i for i in range(MAX_MEMBERS + 1)}},
+        SimpleNamespace(score=None),
+    ):
+        with pytest.raises(WrongOutput):
+            read_answer(answer)
+        assert call_candidate(lambda value: value, answer, lambda: 0).error == "shadow-wrong-output", answer
+
+
+async def candidate(features: dict[str, Any]) -> Any:
+    await asyncio.sleep(0)
+    if "raise" in features:
+        raise features["raise"]
+    return features["answer"]
+
+
+def test_coroutines_are_awaited_in_a_thread_of_their_own(make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(candidate)
+    scripted.submit("a", features={"answer": 0.5})
+    scripted.submit("wrong", features={"answer": [0.5]})
+    scripted.submit("raises", features={"raise": ValueError("secret")})
+    scripted.submit("exits", features={"raise": SystemExit(1)})
+    scripted.submit("cancelled", features={"raise": asyncio.CancelledError()})
+    scripted.submit("b", features={"answer": {"class_": "late"}})
+    scripted.shadow.close(60)
+    assert scripted.errors() == {
+        **dict.fromkeys("ab", None),
+        "wrong": "shadow-wrong-output",
+        "raises": "ValueError",
+        "exits": "SystemExit",
+        "cancelled": "CancelledError",
+    }
+    assert scripted.events()["b"]["class"] == "late"
+    wait_until(lambda: "barograph-shadow-loop" not in {thread.name for thread in threading.enumerate()})
+
+
+def test_an_object_with_an_async_call_is_awaited_and_closed_on_its_loop(
+    make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[bool] = []
+
+    class Client:
+        def __init__(self, *, can_close: bool) -> None:
+            self.can_close = can_close
+
+        async def __call__(self, features: dict[str, Any]) -> float:
+            self.loop = asyncio.get_running_loop()
+            return 0.5
+
+        async def aclose(self) -> None:
+            closed.append(asyncio.get_running_loop() is self.loop)
+            if not self.can_close:
+                raise OSError("still open")
+
+    for id, can_close in (("a", True), ("b", False)):
+        scripted = make_shadow(Client(can_close=can_close))
+        scripted.submit(id)
+        scripted.shadow.close(60)
+        assert scripted.errors()[id] is None
+    wait_until(lambda: len(closed) == 2 and "the candidate of a shadow could not be closed" in caplog.text)
+    assert closed == [True, True]
+
+
+def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> None:
+    started, cancelled = threading.Event(), threading.Event()
+
+    async def hanging(features: dict[str, Any]) -> float:
+        if "x" in features:
+            return 0.5
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError("not reached")
+
+    scripted = make_shadow(hanging, workers=1)
+    scripted.submit("hangs", features={"hang": True})
+    assert started.wait(60)
+    scripted.advance(TIMEOUT_S)
+    assert cancelled.wait(60)
+    scripted.submit("next")
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"hangs": "shadow-timeout", "next": None}
+    assert (scripted.shadow.state, scripted.shadow.stats.late) == ("closed", 0)
+
+
+def test_a_coroutine_that_blocks_its_loop_fills_the_queue_and_never_blocks_the_caller(make_shadow: MakeShadow) -> None:
+    started, opened = threading.Event(), threading.Event()
+    calls: list[Any] = []
+
+    async def blocking(features: Any) -> float:
+        calls.append(features)
+        started.set()
+        opened.wait(60)
+        return 0.5
+
+    scripted = make_shadow(blocking, workers=2, max_pending=3)
+    scripted.submit("blocks")
+    assert started.wait(60)
+    scripted.submit("b", "c", "d")
+    scripted.advance(TIMEOUT_S)
+    scripted.submit("e")
+    errors = scripted.errors()
+    opened.set()
+    assert errors == {
+        **dict.fromkeys(["blocks", "b", "c"], "shadow-timeout"),
+        **dict.fromkeys("de", "shadow-skipped-queue"),
+    }
+    ids = map(str, itertools.count())
+
+    def is_admitted() -> bool:
+        id = next(ids)
+        scripted.submit(id, features={"x": 1})
+        return scripted.errors().get(id) != "shadow-skipped-queue"
+
+    wait_until(is_admitted)
+    scripted.shadow.close(60)
+    assert calls == [{"x": 0.5}, {"x": 1}], "requests whose time ended in the queue are not computed"
+
+
+def test_a_process_is_replaced_when_its_call_hangs_or_ends_it(make_shadow: MakeShadow, tmp_path: Path) -> None:
+    scripted = make_shadow(answer_or_fail, executor="processes", workers=1, failure_calls=100)
+    scripted.submit("first", features={})
+    scripted.submit("wrong", features={"answer": "0.5"})
+    scripted.submit("raises", features={"raise": "secret"})
+    scripted.submit("unpicklable", features={"answer": threading.Lock})
+    scripted.submit("unsendable", features={"answer": threading.Lock()})
+    scripted.submit("same", features={})
+    scripted.submit("hangs", features={"hang": str(tmp_path / "hangs")})
+    wait_until((tmp_path / "hangs").exists)
+    scripted.advance(TIMEOUT_S)
+    assert scripted.errors()["hangs"] == "shadow-timeout"
+    scripted.submit("exits", features={"exit": 3})
+    scripted.submit("second", features={})
+    assert scripted.shadow.close(60) == 0
+    events = scripted.events()
+    assert scripted.errors() == {
+        **dict.fromkeys(["first", "same", "second"], None),
+        "wrong": "shadow-wrong-output",
+        "raises": "SystemExit",
+        "unpicklable": "shadow-wrong-output",
+        "unsendable": "TypeError",
+        "hangs": "shadow-timeout",
+        "exits": "CandidateExited",
+    }
+    processes = [events[id]["metrics"]["pid"] for id in ("first", "same", "second")]
+    assert processes[0] == processes[1] != processes[2]
+    assert events["first"]["latency_ms"] > 0
+    assert scripted.shadow.stats.late == 0
+    # A candidate in a thread would be hanging still, and the breaker would be open.
+    assert scripted.shadow.state == "closed"
+
+
+def test_a_process_that_ended_between_calls_costs_no_request(make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(answer_or_fail, executor="processes", workers=1)
+    scripted.submit("first", features={})
+    wait_until(scripted.events)
+    os.kill(scripted.events()["first"]["metrics"]["pid"], signal.SIGKILL)
+    wait_until(lambda: not multiprocessing.active_children())
+    scripted.submit("second", features={})
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"first": None, "second": None}
+
+
+def test_a_process_that_leaks_memory_is_replaced(make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture) -> None:
+    scripted = make_shadow(leak, executor="processes", workers=1, max_rss_mb=400)
+    ids = [str(i) for i in range(5)]
+    scripted.submit(*ids, features={"mb": 200})
+    scripted.shadow.close(60)
+    events = scripted.events()
+    assert scripted.errors() == dict.fromkeys(ids, None)
+    leaked = [events[id]["metrics"]["leaked_mb"] for id in ids]
+    assert leaked == [200, 400, 200, 400, 200]
+    assert [record.getMessage() for record in caplog.records] == [
+        "a process of a shadow uses more than max_rss_mb=400 and is replaced"
+    ] * 2
+
+
+def test_close_ends_a_hanging_process(make_shadow: MakeShadow, tmp_path: Path) -> None:
+    scripted = make_shadow(answer_or_fail, executor="processes", workers=1)
+    scripted.submit("hangs", features={"hang": str(tmp_path / "hangs")})
+    wait_until((tmp_path / "hangs").exists)
+    assert scripted.shadow.close(0) == 1
+    wait_until(lambda: not any(thread.name == "barograph-shadow-0" for thread in threading.enumerate()))
+    assert scripted.errors() == {"hangs": "shadow-closed"}
+
+
+def test_close_ends_a_process_that_does_not_exit(make_shadow: MakeShadow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("barograph.shadow.processes.EXIT_WAIT_S", 0.01)
+    scripted = make_shadow(answer_or_fail, executor="processes", workers=1)
+    scripted.submit("lingers", features={"linger": True})
+    assert scripted.shadow.close(60) == 0
+    wait_until(lambda: not multiprocessing.active_children())
+    assert scripted.errors() == {"lingers": None}

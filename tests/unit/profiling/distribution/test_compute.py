@@ -1,7 +1,5 @@
 """The verdict on a range equals the monitor's verdict on a window of the same panes, with seasons and slices."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from zoneinfo import ZoneInfo
 

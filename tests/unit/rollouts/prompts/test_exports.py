@@ -1,7 +1,5 @@
 """Exports of MLflow and Langfuse: what is read, what is left out, and what is refused."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,10 +1,15 @@
+"""Baselines: their JSON, layout and personal data."""
+
+import enum
 import json
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from barograph.contract import Contract, Field, Slice
+from barograph import Contract
+from barograph.contract import Field, Slice
+from barograph.publisher.pii import FieldHash, Pii
 
 from barograph_server.sketches.baseline.baseline import (
     ALL,
@@ -20,7 +25,10 @@ from barograph_server.sketches.baseline.baseline import (
     dump_baseline,
     load_baseline,
 )
-from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.columns import TAIL, TAIL_KEYS
+from barograph_server.sketches.baseline.fit import bare_values, fit_problems
+from barograph_server.sketches.baseline.layout import EVENTS, HEADER, Layout, LayoutError
+from barograph_server.sketches.sketch.merge import N_MOMENTS
 
 AGE = FieldBaseline(
     name="age",
@@ -214,3 +222,142 @@ def test_a_crossed_slice_fits_a_baseline_of_the_same_sources() -> None:
     turned = msgspec.structs.replace(cut, source="arm * context.country")
     [problem] = fit_problems(msgspec.structs.replace(CONTRACT, slices=(turned,)), but(dimensions=(dimension,)))
     assert problem == f"slice country: source is arm * context.country in the contract, {source} in the baseline"
+
+
+def baseline(*fields: FieldBaseline, dimensions: tuple[SliceValues, ...] = ()) -> Baseline:
+    return Baseline(model="m", version="1", rows=0, slice_rows={ALL: 0}, fields=fields, dimensions=dimensions)
+
+
+def numeric(name: str, *edges: float) -> FieldBaseline:
+    return FieldBaseline(
+        name=name, kind="numeric", edges=edges, slices={ALL: SliceCounts(cells=(0,) * (len(edges) + 2))}
+    )
+
+
+def category(name: str, *categories: str) -> FieldBaseline:
+    return FieldBaseline(
+        name=name, kind="category", categories=categories, slices={ALL: SliceCounts(cells=(0,) * (len(categories) + 2))}
+    )
+
+
+def test_fields_lie_end_to_end_behind_the_header() -> None:
+    layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a"), numeric("y")))
+    assert HEADER == 4
+    # Bins or categories, unseen of categories, null.
+    assert layout.n_cells.tolist() == [4, 3, 2]
+    assert layout.starts.tolist() == [HEADER, HEADER + 4 + TAIL, HEADER + 4 + TAIL + 3 + TAIL]
+    assert layout.width == HEADER + (4 + 3 + 2) + 3 * TAIL
+    assert layout.field_index == {"x": 0, "c": 1, "y": 2}
+    assert layout.n_fields == 3
+    assert layout.span(0, 2) == slice(HEADER, int(layout.starts[2]))
+    assert layout.span(2, 2) == slice(HEADER, HEADER), "no field"
+    # Without fields it still counts events.
+    bare = Layout(baseline())
+    assert (bare.width, bare.starts.shape, bare.empty_moments().shape) == (HEADER, (0,), (0, N_MOMENTS))
+    counts = bare.empty_counts()
+    counts[0, EVENTS] += 1
+    assert counts.tolist() == [[1, 0, 0, 0]]
+
+
+def test_counts_that_a_shorter_tail_lacks_are_zero() -> None:
+    layout = Layout(baseline(numeric("x"), category("c", "a")))
+    # Header; x: bin, null, invalid, above; c: a, unseen, null, invalid, above.
+    counts = np.array([[9, 1, 0, 0, 5, 4, 1, 2, 6, 3, 1, 7, 8]])
+    fitted = layout.fit(counts, 0, 2, ("invalid", "above"))
+    more = [0] * (TAIL - 3)
+    assert fitted.tolist() == [[9, 1, 0, 0, 5, 4, 1, 0, 2, *more, 6, 3, 1, 7, 0, 8, *more]]
+    assert layout.fit(counts[:, [0, 1, 2, 3, 8, 9, 10, 11, 12]], 1, 2, ("invalid", "above")).tolist() == [
+        [9, 1, 0, 0, 6, 3, 1, 7, 0, 8, *more]
+    ]
+    assert layout.fit(counts[:, :HEADER], 1, 1, ("invalid",)).tolist() == [[9, 1, 0, 0]]
+
+
+def test_counts_of_another_tail_or_width_are_rejected() -> None:
+    layout = Layout(baseline(numeric("x")))
+    for tail in ((*TAIL_KEYS, "mystery"), ("invalid", "invalid")):
+        counts = np.zeros((1, HEADER + 2 + len(tail)), dtype=np.int64)
+        with pytest.raises(LayoutError, match=f"knows {', '.join(TAIL_KEYS)}: upgrade it first"):
+            layout.fit(counts, 0, 1, tail)
+    fitting = np.zeros((1, layout.width), dtype=np.int64)
+    assert layout.fit(fitting, 0, 1, TAIL_KEYS) is fitting
+    with pytest.raises(LayoutError, match=f"{layout.width + 1} columns; header and fields of the baseline take"):
+        layout.fit(np.zeros((1, layout.width + 1), dtype=np.int64), 0, 1, TAIL_KEYS)
+
+
+KEY = b"a key of sixteen bytes"
+HASHED = FieldHash(KEY, "m", "features.email")("ana@x.example")
+PERSONAL = Contract(
+    model="m",
+    fields=(
+        Field(name="email", type="category", source="features.email", pii="hash"),
+        Field(name="zip", type="category", source="context.zip", pii="truncate"),
+        Field(name="ssn", type="category", source="features.ssn", pii="drop"),
+        Field(name="city", type="category", source="features.city"),
+    ),
+    slices=(Slice(name="who", source="features.email * features.city"),),
+)
+
+
+def crossed(value: str) -> SliceValues:
+    return SliceValues(name="who", source="features.email * features.city", values=(value,), trained=True)
+
+
+def personal_baseline(**categories: tuple[str, ...]) -> Baseline:
+    keep_field: dict[str, tuple[str, ...]] = {
+        "email": (HASHED,),
+        "zip": ("109",),
+        "ssn": (),
+        "city": ("Berlin",),
+        **categories,
+    }
+    return Baseline(
+        model="m",
+        version="1",
+        rows=0,
+        slice_rows={"all": 0},
+        dimensions=(crossed(f"{HASHED} * Berlin"),),
+        fields=tuple(
+            FieldBaseline(
+                name=name,
+                kind="category",
+                categories=values,
+                slices={"all": SliceCounts(cells=(0,) * (len(values) + 2))},
+            )
+            for name, values in keep_field.items()
+        ),
+    )
+
+
+def test_unprotected_values_are_counted_and_not_shown() -> None:
+    assert bare_values(PERSONAL, personal_baseline()) == []
+    cases: tuple[tuple[dict[str, tuple[str, ...]], str], ...] = (
+        ({"email": (HASHED, "bo@x.example")}, "field email: the contract says pii: hash, and 1 values"),
+        ({"email": (HASHED.upper(),)}, "field email"),
+        ({"email": (HASHED.partition(":")[2],)}, "field email"),
+        ({"zip": ("109", "10997")}, "field zip: the contract says pii: truncate, and 1 values"),
+        ({"ssn": ("1", "2")}, "field ssn: the contract says pii: drop, and 2 values"),
+    )
+    for categories, message in cases:
+        (problem,) = bare_values(PERSONAL, personal_baseline(**categories))
+        assert problem.startswith(message)
+        assert "bo@x.example" not in problem
+        assert "10997" not in problem
+        assert problem in fit_problems(PERSONAL, personal_baseline(**categories))
+    # Crossed slices are checked, too.
+    bare = crossed("bo@x.example * Berlin")
+    (problem,) = bare_values(PERSONAL, msgspec.structs.replace(personal_baseline(), dimensions=(bare,)))
+    assert problem.startswith("slice who: the contract says pii: hash")
+    assert "bo@x.example" not in problem
+
+
+def test_order_of_members_does_not_change_the_id() -> None:
+    """An Enum or a number as a key is written as text: it must not slip past by being none yet."""
+
+    class Column(enum.Enum):
+        EMAIL = "email"
+        CITY = "city"
+
+    pii = Pii(PERSONAL, KEY)
+    odd: dict[Any, Any] = {Column.EMAIL: "ana@x.example", Column.CITY: "Berlin", 7: 1.0}
+    assert pii.protect("features", odd) == {"email": HASHED, "city": "Berlin", "7": 1.0}
+    assert odd[Column.EMAIL] == "ana@x.example"

@@ -1,7 +1,5 @@
 """PSI bins and rates of a window stack equal a plain loop over named slices, fields and categories."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Feedback loops: effects against an independent computation and planted loops, verdicts, diversity."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

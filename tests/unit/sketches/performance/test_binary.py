@@ -1,7 +1,5 @@
 """Metrics of models with two classes, against scikit-learn on raw data, and golden values."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from barograph.contract.check import PERFORMANCE_METRICS

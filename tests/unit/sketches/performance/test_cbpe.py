@@ -1,7 +1,5 @@
 """Estimates before labels: right under covariate shift, wrong under concept drift, and known to be so."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

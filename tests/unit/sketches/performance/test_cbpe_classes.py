@@ -1,7 +1,5 @@
 """Estimates before labels for several classes: right under covariate shift, not trusted after concept drift."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Metrics of models with more than two classes, and of numbers, against scikit-learn and numpy on raw data."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -4,8 +4,6 @@ With 200 repetitions a share of 0.95 is seen within ±0.03, so what is measured 
 say that an interval is never too narrow, it may be all of them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.special import expit, softmax

@@ -1,7 +1,5 @@
 """The curve of label delays, estimated while labels are still arriving."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Labels that arrive more often for some scores: detection and correction."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import chi2_contingency

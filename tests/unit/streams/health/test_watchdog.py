@@ -1,7 +1,5 @@
 """The watchdog: stalls of a group or a loop, the resulting health, and the end of the process."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The partition state: silence, late events, losses, changes of baselines, and rejected records."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec
@@ -9,10 +7,10 @@ import pytest
 from barograph.contract import Window
 
 from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
-from barograph_server.streams.records import DeadCount, OffsetRange, Partial, Tally
+from barograph_server.streams.records import OffsetRange, Partial
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from tests.support.monitor_harness import DAY_S, HOUR_S, MonitorHarness, event, make_partials, make_registry
-from tests.support.monitor_schedule import T0_S, TOPIC, baseline, contract, registered
+from tests.support.monitor_schedule import T0_S, baseline, contract, registered
 
 
 def test_live_silence_has_a_row_for_every_pane() -> None:
@@ -151,23 +149,6 @@ def test_resketched_offsets_are_rejected_and_recorded_as_one_loss(is_redelivered
     monitor.flush(caught_up_s=T0_S + 3 * HOUR_S)
     assert monitor.volume()[0] == 3
     assert len(monitor.warehouse.tables["losses"]) == 1
-
-
-def test_tallies_of_resketched_offsets_are_rejected() -> None:
-    monitor = MonitorHarness(make_registry(), live=True)
-    monitor.flush(T0_S + 10, T0_S + 20, caught_up_s=T0_S + 30)
-    dead = [DeadCount("not-json", T0_S, 1)]
-    again, of_another = (
-        Tally(model="m", topic="predictions", source_topic_id=topic_id, ranges=[OffsetRange(0, 1, 3)], dead=dead)
-        for topic_id in (TOPIC, "another")
-    )
-    rejected = monitor.state.add_tally(again, monitor.offset)
-    assert rejected is not None
-    assert "sketched before" in rejected.reason
-    # The offset ledger does not cover labels, and offsets of another topic are independent.
-    of_labels = Tally(model="m", topic="labels", dead=dead)
-    assert monitor.state.add_tally(of_labels, monitor.offset) is None
-    assert monitor.state.add_tally(of_another, monitor.offset + 1) is None
 
 
 def first_partial(monitor: MonitorHarness) -> Partial:

@@ -1,7 +1,5 @@
 """Kafka's security settings are translated for the monitor's consumer, or rejected with an explanation."""
 
-from __future__ import annotations
-
 import ssl
 from pathlib import Path
 

@@ -1,25 +1,53 @@
-"""The worker: retries do not change rows, stale generations stop, and damaged records are dead-lettered."""
-
-from __future__ import annotations
+"""The worker of the monitor: records, pieces of a replay, windows and retries."""
 
 import itertools
 import random
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
+from barograph.contract import Contract, Window
 
+from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.state.commit_rows import CommitRows
 from barograph_server.streams.monitor.state.store import WarehouseStore
+from barograph_server.streams.monitor.windows import (
+    all_ends,
+    ends_between,
+    ends_covering,
+    last_end_s,
+    reach_s,
+    split_runs,
+    starts_of_last,
+    step_s,
+    uses_hours,
+)
 from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
-from barograph_server.streams.records import Tally, encode
+from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, Tally, decode, encode
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.runtime.heartbeat import Heartbeat
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.errors import WarehouseBusy
 from tests.support.memory_warehouse import MemoryWarehouse, without
-from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, History, make_history
+from tests.support.monitor_schedule import (
+    PARTIALS_TOPIC,
+    T0_S,
+    TOPIC,
+    Event,
+    History,
+    baseline,
+    columns,
+    contract,
+    make_history,
+)
 
 
 class BusyConnection:
@@ -149,3 +177,227 @@ def test_worker_reports_every_unit_of_work_to_the_watchdog() -> None:
         worker.handle(IncomingRecord(0, offset, encode(record), 1))
         if not isinstance(record, Tally):
             assert report.heartbeat.idle_s() == 0.0
+
+
+PANE_S = 1200
+PANES = 72
+WIDE, NEIGHBOUR = "a-wide", "b"
+"""The wide model comes first in the order of models."""
+SMALL_PIECE = 1_500
+"""Counts of a few panes of these models."""
+
+
+def two_models() -> Registry:
+    day = Window(PANES * PANE_S, PANES * PANE_S)
+    windows = {WIDE: (Window(3 * PANE_S, PANE_S), Window(PANES * PANE_S, PANE_S)), NEIGHBOUR: (day,)}
+    contracts = [
+        (msgspec.structs.replace(contract(model, PANE_S), windows=each), T0_S * 1000) for model, each in windows.items()
+    ]
+    baselines = [baseline(model, "1") for model in (WIDE, NEIGHBOUR)]
+    return build_registry(contracts, [RegisteredBaseline(each, each.id, 0, 1) for each in baselines])
+
+
+class Crash(Exception):
+    """The process dies."""
+
+
+class OneRecord:
+    """A process that merges 72 panes of two models, and applies one progress record that seals all of them."""
+
+    def __init__(self, warehouse: MemoryWarehouse, *, live: bool, piece_cells: int, crash_at: int = -1) -> None:
+        self.registry, self.live, self.crash_at = two_models(), live, crash_at
+        self.store = WarehouseStore(warehouse)  # type: ignore[arg-type]
+        self.writes: list[dict[str, int]] = []
+        self.work = 0
+        self.state = PartitionState(
+            0,
+            1,
+            PARTIALS_TOPIC,
+            self.store,
+            lambda: self.registry,
+            live=live,
+            write_s=0.0,
+            revise_s=0.0,
+            write_early=self.write,
+            piece_cells=piece_cells,
+            on_work=self.count_work,
+            clock=lambda: float(T0_S),
+        )
+
+    def count_work(self) -> None:
+        self.work += 1
+
+    def write(self, commit: CommitRows) -> None:
+        if len(self.writes) == self.crash_at:
+            raise Crash
+        self.store.write(commit)
+        rows = commit.rows("progress")
+        if rows:
+            self.writes.append({row["model"]: (row["sealed_until"] // 1000 - T0_S) // PANE_S for row in rows})
+
+    def merge(self) -> None:
+        summaries = FlushSummaries(self.registry)
+        for model in (WIDE, NEIGHBOUR):
+            events = [self._event(model, T0_S + i * PANE_S + 5) for i in range(PANES)]
+            summaries.add(columns(model, 0, list(enumerate(events))))
+        offset = 0
+        for key, pane in summaries.panes.items():
+            for data in encode_partials(key, pane, TOPIC, [OffsetRange(0, 0, PANES)]):
+                partial = decode(data)
+                assert isinstance(partial, Partial)
+                assert self.state.merge_partial(partial, offset) is None
+                offset += 1
+        self.offset = offset
+
+    @staticmethod
+    def _event(model: str, at_s: int) -> Event:
+        return Event(model, "1", at_s * 1000, at_s * 1000, 0.1, "red", "north", False)
+
+    def progress(self, offset: int) -> int:
+        """Apply a progress record, and return the offset up to which records may be acknowledged."""
+        times_ms = [(T0_S + i * PANE_S + 5) * 1000 for i in range(PANES)]
+        covered = PartitionProgress(
+            partition=0,
+            start=0 if offset == self.offset else PANES,
+            end=PANES,
+            newest_ms={WIDE: max(times_ms), NEIGHBOUR: max(times_ms)} if offset == self.offset else {},
+            oldest_ms=min(times_ms) if offset == self.offset else None,
+            caught_up_at_ms=(T0_S + (PANES + 2) * PANE_S) * 1000 if self.live else None,
+            end_mark=not self.live,
+        )
+        record = Progress(source_topic_id=TOPIC, source_partitions=1, counted_at_ms=1, ranges=[covered])
+        commit, durable = self.state.apply_progress(record, offset)
+        assert commit is not None
+        self.write(commit)
+        return durable
+
+
+def verdicts(warehouse: MemoryWarehouse) -> dict[Any, tuple[Any, ...]]:
+    return {key: (row["n"], row["psi"], row["level"], row["reason"]) for key, row in warehouse.last("drift").items()}
+
+
+@cache
+def judged_at_once(*, live: bool) -> dict[Any, tuple[Any, ...]]:
+    warehouse = MemoryWarehouse()
+    process = OneRecord(warehouse, live=live, piece_cells=1 << 40)
+    process.merge()
+    process.progress(process.offset)
+    assert len(process.writes) == 1
+    return verdicts(warehouse)
+
+
+def test_replay_is_written_in_pieces_within_one_record() -> None:
+    warehouse = MemoryWarehouse()
+    process = OneRecord(warehouse, live=False, piece_cells=SMALL_PIECE)
+    process.merge()
+    assert process.progress(process.offset) == process.offset + 1
+    sealed = [write[WIDE] for write in process.writes]
+    assert len(sealed) > 5
+    assert sealed == sorted(set(sealed)), "each piece advances"
+    assert sealed[-1] == PANES
+    assert process.writes[0][NEIGHBOUR] >= PANES, "the neighbour does not wait for the wide model"
+    assert process.work > len(sealed), "each piece is a unit of work"
+    assert verdicts(warehouse) == judged_at_once(live=False)
+
+
+def test_process_that_dies_continues_after_its_last_piece() -> None:
+    warehouse = MemoryWarehouse()
+    process = OneRecord(warehouse, live=False, piece_cells=SMALL_PIECE, crash_at=3)
+    process.merge()
+    with pytest.raises(Crash):
+        process.progress(process.offset)
+    done = process.writes[-1][WIDE]
+    assert 0 < done < PANES
+    successor = OneRecord(warehouse, live=False, piece_cells=SMALL_PIECE)
+    successor.merge()
+    successor.progress(successor.offset)
+    assert successor.writes[0][WIDE] > done
+    assert verdicts(warehouse) == judged_at_once(live=False)
+
+
+def test_live_record_seals_one_piece_and_the_next_records_continue() -> None:
+    """Between two pieces the monitor handles the records of other models, and acknowledges its own."""
+    warehouse = MemoryWarehouse()
+    process = OneRecord(warehouse, live=True, piece_cells=SMALL_PIECE)
+    process.merge()
+    assert process.progress(process.offset) == process.offset + 1
+    assert len(process.writes) == 1
+    assert process.writes[0][NEIGHBOUR] >= PANES
+    assert 0 < process.writes[0][WIDE] < PANES
+    for offset in range(process.offset + 1, process.offset + 200):
+        if process.writes[-1][WIDE] >= PANES:
+            break
+        assert process.progress(offset) == offset + 1
+    assert process.writes[-1][WIDE] >= PANES
+    assert verdicts(warehouse) == judged_at_once(live=True)
+
+
+WINDOWS = [Window(900, 60), Window(3600, 300), Window(86_400, 3600), Window(120, 120)]
+
+
+def test_ends_are_multiples_of_the_hop_and_those_of_windows_that_contain_a_pane() -> None:
+    for window in WINDOWS:
+        for after_s, until_s in ((0, 0), (0, 3600), (59, 60), (60, 61), (86_399, 180_001)):
+            expected = [end for end in range(after_s + 1, until_s + 1) if end % window.hop_s == 0]
+            assert list(ends_between(window, after_s, until_s)) == expected, (window, after_s, until_s)
+        for start_s, until_s in itertools.product((0, 60, 3540, 86_340), (0, 3600, 200_000)):
+            ends = range(0, until_s + 1, window.hop_s)
+            expected = [end for end in ends if end - window.length_s <= start_s and start_s + 60 <= end]
+            assert list(ends_covering(window, start_s, 60, until_s)) == expected, (window, start_s, until_s)
+
+
+@pytest.mark.parametrize(
+    ("pane_s", "window", "step"),
+    [
+        (60, Window(900, 60), 60),
+        (60, Window(3600, 300), 60),
+        (60, Window(86_400, 3600), 3600),
+        (3600, Window(86_400, 3600), 3600),
+        (7200, Window(86_400, 7200), 7200),
+    ],
+)
+def test_long_windows_are_summed_from_hours(pane_s: int, window: Window, step: int) -> None:
+    assert step_s(Contract(model="m", pane_s=pane_s), window) == step
+
+
+def test_reach_differs_for_hours_and_panes_and_adjacent_ranges_share_no_end() -> None:
+    contract = Contract(model="m", pane_s=60, windows=tuple(WINDOWS))
+    assert uses_hours(contract)
+    assert (reach_s(contract, hours=True), reach_s(contract, hours=False)) == (86_400, 3600)
+    short = Contract(model="m", pane_s=60, windows=(Window(900, 60),))
+    assert not uses_hours(short)
+    # The rollup of the open hour needs its panes in any case.
+    assert (reach_s(short, hours=True), reach_s(short, hours=False)) == (0, 3600)
+    whole = {window: list(ends) for window, ends in all_ends(contract, 0, 90_000)}
+    first = {window: list(ends) for window, ends in all_ends(contract, 0, 40_020)}
+    second = {window: list(ends) for window, ends in all_ends(contract, 40_020, 90_000)}
+    assert whole == {window: first.get(window, []) + second.get(window, []) for window in WINDOWS}
+    assert not list(all_ends(contract, 60, 60))
+
+
+def test_history_is_judged_to_the_next_end_and_runs_split_at_gaps_longer_than_a_window() -> None:
+    contract = Contract(model="m", pane_s=1800, windows=(Window(3600, 3600), Window(5400, 5400)))
+    assert last_end_s(contract, 5400) == 7200
+    assert last_end_s(contract, 10_800) == 10_800
+    assert last_end_s(contract, 9000) == 10_800
+    window = Window(3600, 300)
+    assert split_runs([300, 600, 4200, 7801, 8100], window) == [[300, 600, 4200], [7801, 8100]]
+    assert split_runs([], window) == []
+
+
+@pytest.mark.parametrize("last", [1, 7, 40, 10_000])
+def test_a_window_of_the_last_events_has_the_fewest_panes_that_hold_them(last: int) -> None:
+    rng = np.random.default_rng(last)
+    window = Window(3600, 120, last)
+    ends_s = list(range(90_000, 97_200, 120))
+    events = rng.poisson(0.5, (ends_s[-1] - ends_s[0] + window.length_s) // 60) * 3
+    first_s = ends_s[0] - window.length_s
+    starts_s, enough = starts_of_last(window, ends_s, 60, events)
+    for start_s, end_s, reaches in zip(starts_s.tolist(), ends_s, enough.tolist(), strict=True):
+        expected_s, n = end_s, 0
+        while n < last and expected_s > end_s - window.length_s:
+            expected_s -= 60
+            n += events[(expected_s - first_s) // 60]
+        assert (start_s, reaches) == (expected_s, n >= last)
+    assert enough.all() == (last < 10_000)
+    assert (np.diff(starts_s) >= 0).all()

@@ -1,7 +1,5 @@
 """Changes of the registry: versions that never change, labels in order, and rollbacks by hand and by proposal."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """What the runs of a judge on its anchors say."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

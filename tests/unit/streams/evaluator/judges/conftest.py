@@ -1,7 +1,5 @@
 """Servers of one test, and a rubric."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import pytest

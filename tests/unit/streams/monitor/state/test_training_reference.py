@@ -1,7 +1,5 @@
 """Baselines stripped for counting give the same counts, and baselines packed for judging the same references."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 

@@ -1,0 +1,344 @@
+"""The guard in clients: its states, functions that run at changes, metrics, and OpenFeature."""
+
+import itertools
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from barograph import Guard
+from barograph.guard.change_notifier import HealthChange
+from barograph.guard.health import HealthReason, HealthState, ModelHealth
+from barograph.guard.openfeature import GuardProvider
+from barograph.publisher.observation import Observation
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.event import EventDetails, ProviderEvent
+from openfeature.exception import ErrorCode
+from openfeature.flag_evaluation import Reason
+
+REASON = HealthReason(rule="psi-major", field="temp", value=0.5)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class StartStop:
+    started = stopped = 0
+
+    def start(self) -> None:
+        self.started += 1
+
+    def stop(self, timeout_s: float) -> None:
+        self.stopped += 1
+
+    def restart_after_fork(self) -> None:
+        self.started += 1
+
+
+class ManualReader(StartStop):
+    def __init__(self, settings: Any, topic: str, model: str, on_record: Any, on_tick: Any) -> None:
+        self.settings, self.topic, self.model = settings, topic, model
+        self.receive: Callable[[ModelHealth, bool], None] = on_record
+        self.tick: Callable[[], None] = on_tick
+
+
+def open_guard(clock: Clock | None = None, **options: Any) -> tuple[Guard, ManualReader]:
+    readers: list[ManualReader] = []
+
+    def make(*arguments: Any) -> Any:
+        readers.append(ManualReader(*arguments))
+        return readers[0]
+
+    guard = Guard(
+        "m",
+        bootstrap_servers="kafka:9092",
+        monotonic=clock or Clock(),
+        wall_clock=clock or Clock(),
+        reader=make,
+        **options,
+    )
+    return guard, readers[0]
+
+
+def health_record(state: HealthState, sequence: int = 1, at_s: float = 1_000.0, **changes: Any) -> ModelHealth:
+    at_ms = int(at_s * 1000)
+    return ModelHealth(
+        model="m", state=state, since_ms=0, at_ms=at_ms, evaluated_at_ms=at_ms, sequence=sequence, **changes
+    )
+
+
+def test_the_state_is_unknown_until_a_record_arrives() -> None:
+    guard, reader = open_guard(topic_prefix="eu-")
+    assert (guard.state, guard.uses_fallback, guard.reasons) == ("unknown", False, ())
+    assert (reader.topic, reader.settings["bootstrap.servers"]) == ("eu-model-health", "kafka:9092")
+    reader.receive(health_record("degraded", reasons=(REASON,)), True)
+    assert (guard.state, guard.uses_fallback, guard.reasons) == ("degraded", True, (REASON,))
+    with pytest.raises(ValueError, match="stale_s is 0; it must be above 0"):
+        open_guard(stale_s=0)
+
+
+def test_a_state_becomes_unknown_when_records_stop_and_returns_with_them() -> None:
+    clock = Clock()
+    guard, reader = open_guard(clock, stale_s=60.0)
+    reader.receive(health_record("healthy"), True)
+    clock.now_s += 59
+    reader.tick()
+    assert guard.state == "healthy"
+    clock.now_s += 1
+    reader.tick()
+    assert (guard.state, guard.reasons[0].rule) == ("unknown", "blind")
+    reader.receive(health_record("healthy", 2, clock.now_s), True)
+    assert guard.state == "healthy"
+
+
+def test_the_contract_decides_what_happens_while_monitoring_is_blind() -> None:
+    states: tuple[HealthState, ...] = ("healthy", "degraded")
+    for state, when_unknown in itertools.product(states, ("keep", "degrade")):
+        clock = Clock()
+        guard, reader = open_guard(clock)
+        expected = when_unknown == "degrade" or state == "degraded"
+        reader.receive(health_record("unknown", known_state=state, when_unknown=when_unknown), True)
+        assert (guard.state, guard.uses_fallback) == ("unknown", expected), (state, when_unknown)
+        reader.receive(health_record(state, 2, when_unknown=when_unknown), True)
+        assert (guard.state, guard.uses_fallback) == (state, state == "degraded"), (state, when_unknown)
+        clock.now_s += 3_600
+        reader.tick()
+        assert (guard.state, guard.uses_fallback) == ("unknown", expected), (state, when_unknown)
+
+
+def test_an_old_record_of_the_topic_is_stale_and_a_new_one_is_fresh_whatever_the_clocks_say() -> None:
+    guard, reader = open_guard()
+    reader.receive(health_record("degraded", at_s=0.0), False)
+    assert (guard.state, guard.uses_fallback) == ("unknown", True)
+    reader.receive(health_record("healthy", 2, at_s=0.0), True)
+    assert guard.state == "healthy"
+    reader.receive(health_record("degraded", 1), False)
+    assert guard.state == "healthy", "a known record, after a lost connection"
+    reader.receive(health_record("degraded", 2**40), True)
+    reader.receive(health_record("healthy", 3), True)
+    assert guard.state == "healthy", "a forged number"
+
+
+def test_the_prediction_says_which_one_answered() -> None:
+    guard, reader = open_guard()
+    answer = guard.use(lambda x: x + 1, lambda x: 0)
+    published: list[dict[str, Any]] = []
+
+    def observe() -> Observation:
+        return Observation(
+            lambda **event: published.append(event), id="r", features=None, arm=None, context={"origin": "JFK"}, at=1
+        )
+
+    with observe() as p:
+        p.score = answer(1)
+    reader.receive(health_record("degraded"), True)
+    with observe() as p:
+        p.score = answer(1)
+    with observe() as p:
+        p.score = 5
+    assert answer(1) == 0, "outside of an observation the answer is the same"
+
+    def fail(x: int) -> int:
+        raise KeyError(x)
+
+    with pytest.raises(KeyError):
+        guard.use(fail, fail)(1)
+    assert [(event["score"], event["context"]) for event in published] == [
+        (2, {"origin": "JFK", "answered_by": "primary"}),
+        (0, {"origin": "JFK", "answered_by": "fallback"}),
+        (5, {"origin": "JFK"}),
+    ]
+
+
+def test_threads_do_not_see_the_observation_of_another() -> None:
+    guard, _ = open_guard()
+    answer = guard.use(lambda: 1, lambda: 0)
+    published: list[dict[str, Any]] = []
+    publish = lambda **event: published.append(event)  # noqa: E731 - one line
+    with Observation(publish, id="r", features=None, arm=None, context=None, at=1) as p:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        thread.join()
+        p.score = 1
+    assert published[0]["context"] is None
+
+
+def test_a_forked_child_reads_with_a_thread_of_its_own() -> None:
+    guard, reader = open_guard()
+    reader.receive(health_record("degraded"), True)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if reader.started == 2 and guard.state == "degraded" else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert reader.started == 1
+    guard.close()
+    assert reader.stopped == 1
+
+
+WAIT_S = 30.0
+
+
+def test_a_function_receives_each_change_in_order_with_its_reasons() -> None:
+    guard, reader = open_guard()
+    changes: queue.SimpleQueue[HealthChange] = queue.SimpleQueue()
+    guard.on_change(changes.put)
+    reader.receive(health_record("healthy", 1), True)
+    reader.receive(health_record("healthy", 2), True)
+    reader.receive(health_record("degraded", 3, reasons=(REASON,)), True)
+    reader.receive(health_record("unknown", 4), True)
+    reader.receive(health_record("unknown", 5, when_unknown="degrade"), True)
+    received = [changes.get(timeout=WAIT_S) for _ in range(4)]
+    assert [(each.state, each.uses_fallback, each.reasons) for each in received] == [
+        ("healthy", False, ()),
+        ("degraded", True, (REASON,)),
+        ("unknown", False, ()),
+        ("unknown", True, ()),  # a change of the decision alone
+    ]
+    guard.close()
+
+
+def test_a_function_that_blocks_delays_neither_the_state_nor_other_functions() -> None:
+    guard, reader = open_guard()
+    others: queue.SimpleQueue[str] = queue.SimpleQueue()
+    slow: list[str] = []
+    is_called, release = threading.Event(), threading.Event()
+
+    def block(change: HealthChange) -> None:
+        slow.append(change.state)
+        is_called.set()
+        release.wait(WAIT_S)
+
+    guard.on_change(block)
+    guard.on_change(lambda change: others.put(change.state))
+    reader.receive(health_record("healthy", 1), True)
+    assert is_called.wait(WAIT_S)
+    reader.receive(health_record("degraded", 2), True)
+    reader.receive(health_record("healthy", 3), True)
+    assert guard.state == "healthy"
+    assert [others.get(timeout=WAIT_S) for _ in range(3)] == ["healthy", "degraded", "healthy"]
+    assert slow == ["healthy"]
+    release.set()
+    guard.close(WAIT_S)
+    assert slow == ["healthy", "degraded", "healthy"]
+
+
+def test_close_abandons_a_function_that_blocks_and_a_function_may_close() -> None:
+    guard, reader = open_guard()
+    is_called, release, is_closed = threading.Event(), threading.Event(), threading.Event()
+
+    def block(_: HealthChange) -> None:
+        is_called.set()
+        release.wait(WAIT_S)
+
+    guard.on_change(block)
+    reader.receive(health_record("healthy"), True)
+    assert is_called.wait(WAIT_S)
+    began_s = time.monotonic()
+    guard.close(0.05)
+    assert time.monotonic() - began_s < WAIT_S, "it did not wait for the function"
+    assert not release.is_set()
+    release.set()
+
+    def close(_: HealthChange) -> None:
+        other.close()
+        is_closed.set()
+
+    other, reader = open_guard()
+    other.on_change(close)
+    reader.receive(health_record("healthy"), True)
+    assert is_closed.wait(WAIT_S)
+
+
+def test_a_function_that_raises_is_logged_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
+    guard, reader = open_guard()
+    states: list[str] = []
+
+    def fail(change: HealthChange) -> None:
+        states.append(change.state)
+        raise RuntimeError("no")
+
+    guard.on_change(fail)
+    with caplog.at_level(logging.ERROR, "barograph.guard"):
+        reader.receive(health_record("healthy", 1), True)
+        reader.receive(health_record("degraded", 2), True)
+        guard.close(WAIT_S)
+    assert states == ["healthy", "degraded"]
+    assert [each.message for each in caplog.records] == ["a callback on the state of model m failed"] * 2
+
+
+def test_a_forked_child_passes_on_its_own_changes() -> None:
+    """The parent's function blocks at the fork, with a change behind it in the queue: the child gets neither."""
+    guard, reader = open_guard()
+    received: queue.SimpleQueue[str] = queue.SimpleQueue()
+    is_called, release = threading.Event(), threading.Event()
+
+    def receive(change: HealthChange) -> None:
+        received.put(change.state)
+        is_called.set()
+        release.wait(WAIT_S)
+
+    guard.on_change(receive)
+    reader.receive(health_record("healthy", 1), True)
+    assert is_called.wait(WAIT_S)
+    reader.receive(health_record("degraded", 2), True)
+    assert received.get(timeout=WAIT_S) == "healthy"
+    pid = os.fork()
+    if pid == 0:
+        code = 2
+        try:
+            reader.receive(health_record("healthy", 3), True)
+            code = 0 if received.get(timeout=WAIT_S) == "healthy" else 1
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    release.set()
+    assert received.get(timeout=WAIT_S) == "degraded"
+    guard.close()
+
+
+@pytest.fixture
+def flags() -> Iterator[tuple[OpenFeatureClient, ManualReader]]:
+    guard, reader = open_guard()
+    api.set_provider(GuardProvider([guard]))
+    yield api.get_client(), reader
+    api.clear_providers()
+    guard.close()
+
+
+def test_a_flag_follows_the_state(flags: tuple[OpenFeatureClient, ManualReader]) -> None:
+    client, reader = flags
+    changes: queue.SimpleQueue[EventDetails] = queue.SimpleQueue()
+    client.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, changes.put)
+    assert client.get_boolean_value("m.uses_primary", False)
+    assert client.get_boolean_details("m.uses_primary", False).reason == Reason.STALE
+    reader.receive(health_record("degraded", reasons=(REASON,)), True)
+    details = client.get_boolean_details("m.uses_primary", True)
+    assert (details.value, details.variant, details.reason) == (False, "degraded", Reason.DEFAULT)
+    assert details.flag_metadata == {"state": "degraded", "reasons": "psi-major temp"}
+    assert client.get_string_value("m.state", "?") == "degraded"
+    assert changes.get(timeout=30).flags_changed == ["m.uses_primary", "m.state"]
+
+
+def test_other_flags_give_the_default_and_an_error(flags: tuple[OpenFeatureClient, ManualReader]) -> None:
+    client, _ = flags
+    missing = client.get_boolean_details("other.uses_primary", True)
+    assert (missing.value, missing.error_code) == (True, ErrorCode.FLAG_NOT_FOUND)
+    for details in (
+        client.get_boolean_details("m.state", True),
+        client.get_string_details("m.uses_primary", "x"),
+        client.get_integer_details("m.state", 1),
+        client.get_float_details("m.state", 1.5),
+        client.get_object_details("m.state", {}),
+    ):
+        assert details.error_code == ErrorCode.TYPE_MISMATCH
+        assert details.value in (True, "x", 1, 1.5, {})

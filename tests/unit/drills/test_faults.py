@@ -1,0 +1,245 @@
+"""Faults of drills: what each does to events, and where it is injected."""
+
+import re
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from barograph.contract.alerts import RULES
+from barograph.contract.model import Slo
+from numpy.typing import NDArray
+
+from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import FAULTS, EventTables, Injection, InjectionRequest, find_fault, plan_injection
+from barograph_server.drills.faults.fault import epoch_ms
+from tests.support.drill_events import CONTRACT, DAY_MS, HOUR_MS, PERIOD, baseline, make_events, without
+
+BASELINE = baseline()
+LABEL_FAULTS = {"label-stop", "label-delay", "label-flip", "concept-drift"}
+SAME_ROWS = sorted(
+    name for name in FAULTS if name not in LABEL_FAULTS | {"slice-lost", "duplicates", "traffic-halved", "silence"}
+)
+
+
+def inject(name: str, events: EventTables, **options: object) -> EventTables:
+    request = InjectionRequest(find_fault(name), **options)  # type: ignore[arg-type]
+    return plan_injection(request, CONTRACT, BASELINE, PERIOD).apply(events)
+
+
+def by_id(table: pa.Table) -> pa.Table:
+    return table.sort_by("id")
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_a_fault_repeats_exactly_and_changes_something_within_the_period_only(name: str) -> None:
+    for seed in range(2):
+        events = make_events(seed=seed)
+        after, again = inject(name, events), inject(name, events)
+        assert (after.predictions, after.labels) == (again.predictions, again.labels)
+        assert after.predictions != events.predictions or after.labels != events.labels
+        for before, changed in ((events.predictions, after.predictions), (events.labels, after.labels)):
+            same = before.filter(pa.array(~PERIOD.mask(before)))
+            rows = changed.filter(pc.is_in(changed["id"], value_set=same["id"].combine_chunks()))
+            assert by_id(rows).select(before.column_names) == by_id(same), changed.column_names
+
+
+def test_other_columns_stay() -> None:
+    events = make_events()
+    whole_events = {"latency-creep": {"latency_ms"}, "clock-fast": {"at"}, "late-events": set(), "error-burst": set()}
+    for name in SAME_ROWS:
+        injection = plan_injection(InjectionRequest(find_fault(name)), CONTRACT, BASELINE, PERIOD)
+        after = injection.apply(events)
+        if injection.affected is not None:
+            touched = {injection.column, *([injection.second.source] if injection.second else [])}
+        else:
+            touched = whole_events[name]
+        for column in set(events.predictions.column_names) - touched:
+            assert by_id(after.predictions)[column].equals(by_id(events.predictions)[column]), (name, column)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "value"),
+    [
+        ("null-rise", 0.3, None),
+        ("null-sentinel", 0.25, -999.0),
+        ("category-new", 0.1, "drill: new category"),
+        ("error-burst", 0.5, "drill"),
+    ],
+)
+def test_the_rate_is_the_share_of_the_rows_in_the_period(name: str, rate: float, value: object) -> None:
+    events = make_events()
+    injection = plan_injection(InjectionRequest(find_fault(name), rate=rate), CONTRACT, BASELINE, PERIOD)
+    rows = injection.rows(events.predictions)
+    assert rows.sum() == round(rate * int(PERIOD.mask(events.predictions).sum()))
+    column = "error" if name == "error-burst" else injection.column
+    assert set(injection.apply(events).predictions[column].filter(pa.array(rows)).to_pylist()) == {value}
+
+
+def numbers(events: EventTables, column: str) -> NDArray[np.float64]:
+    table = events.predictions.filter(pa.array(PERIOD.mask(events.predictions)))
+    values: NDArray[np.float64] = table[column].drop_null().cast(pa.float64()).to_numpy()
+    return values
+
+
+def test_numbers_change_as_stated() -> None:
+    events = make_events()
+    x, score = numbers(events, "features.x"), numbers(events, "score")
+    assert np.allclose(numbers(inject("mean-shift", events, magnitude=0.5), "features.x"), x + 0.5)
+    assert np.allclose(numbers(inject("scale", events, magnitude=1.8), "features.x"), x * 1.8)
+    limit = BASELINE.fields[0].quantiles[500]
+    assert np.allclose(numbers(inject("clipped-range", events), "features.x"), np.minimum(x, limit))
+    assert len(set(numbers(inject("stuck-value", events), "features.x").tolist())) == 1
+    swapped = inject("swapped-columns", events)
+    assert np.array_equal(numbers(swapped, "features.x"), numbers(events, "features.y"))
+    assert np.array_equal(numbers(swapped, "features.y"), x)
+    assert set(numbers(inject("score-collapse", events, magnitude=0.25), "score").tolist()) == {0.25}
+    moved = numbers(inject("calibration-drift", events, magnitude=1.0), "score")
+    assert np.allclose(np.log(moved / (1 - moved)) - np.log(score / (1 - score)), 1.0)
+    latency = numbers(inject("latency-creep", events, magnitude=3.0), "latency_ms")
+    assert np.allclose(latency, 3 * numbers(events, "latency_ms"))
+    whole = inject("mean-shift", events, field="k", magnitude=0.7).predictions["features.k"]
+    assert (whole.type, whole.null_count) == (pa.int64(), events.predictions["features.k"].null_count)
+
+
+def test_events_are_lost_repeated_and_delayed_as_stated() -> None:
+    events = make_events()
+    n, inside = events.predictions.num_rows, int(PERIOD.mask(events.predictions).sum())
+    assert inject("silence", events).predictions.num_rows == n - inside
+    assert inject("traffic-halved", events).predictions.num_rows == n - round(inside / 2)
+    assert inject("duplicates", events, rate=1.0).predictions.num_rows == n + inside
+    colours = inject("slice-lost", events).predictions
+    lost = colours.filter(pa.array(PERIOD.mask(colours)))["features.colour"].to_pylist()
+    assert "red" not in lost
+    assert {"green", "blue", None} <= set(lost)
+    late = inject("late-events", events, rate=0.5, magnitude=3.0).predictions
+    behind = np.maximum.accumulate(epoch_ms(late)) - epoch_ms(late)
+    assert np.count_nonzero(behind > 2 * HOUR_MS) > inside // 4
+    assert behind.max() <= 3 * HOUR_MS
+
+
+def test_times_move_as_stated() -> None:
+    events = make_events()
+    mask = PERIOD.mask(events.predictions)
+    before = events.predictions["features.updated"].to_numpy()
+    slipped = inject("timezone-slip", events).predictions["features.updated"].to_numpy()
+    assert np.array_equal(slipped - before, np.where(mask, -5 * HOUR_MS, 0))
+    stale = inject("stale-upstream", events, field="updated").predictions["features.updated"].to_numpy()
+    assert np.array_equal(stale - before, np.where(mask, -6 * HOUR_MS, 0))
+    fast = epoch_ms(inject("clock-fast", events, rate=1.0).predictions)
+    assert np.array_equal(fast - epoch_ms(events.predictions), np.where(mask, HOUR_MS, 0))
+
+
+def test_a_stale_value_is_that_of_an_earlier_prediction() -> None:
+    events = make_events()
+    after = inject("stale-upstream", events, field="score", magnitude=6.0).predictions
+    at, before = epoch_ms(events.predictions), events.predictions["score"].to_numpy()
+    for i in np.flatnonzero(PERIOD.mask(events.predictions))[::40]:
+        earlier = np.flatnonzero(at <= at[i] - 6 * HOUR_MS)[-1]
+        assert after["score"][int(i)].as_py() == before[earlier]
+
+
+def test_labels_change_as_stated() -> None:
+    events = make_events()
+    labels, inside = events.labels, int(PERIOD.mask(events.labels).sum())
+    assert inject("label-stop", events).labels.num_rows == labels.num_rows - inside
+    late = by_id(inject("label-delay", events, magnitude=72.0).labels)
+    assert int((epoch_ms(late) - epoch_ms(by_id(labels)) == 3 * DAY_MS).sum()) == inside
+    flipped = inject("label-flip", events, rate=0.5).labels
+    assert pc.sum(pc.not_equal(flipped["label"], labels["label"])).as_py() == round(0.5 * inside)
+    changed = inject("concept-drift", events, field="x").labels
+    rows = pc.not_equal(changed["label"], labels["label"])
+    x = dict(zip(events.predictions["id"].to_pylist(), events.predictions["features.x"].to_pylist(), strict=True))
+    median = pc.quantile(events.predictions["features.x"], 0.5)[0].as_py()
+    assert all(x[name] > median for name in labels["id"].filter(rows).to_pylist())
+    assert pc.sum(rows).as_py() > inside // 3
+
+
+def test_a_changed_schema_moves_the_values_to_another_member() -> None:
+    events = make_events()
+    after = inject("schema-change", events, field="x").predictions
+    mask = pa.array(PERIOD.mask(events.predictions))
+    assert after["features.x"].filter(mask).null_count == int(PERIOD.mask(events.predictions).sum())
+    assert after["features.x_v2"].filter(mask).equals(events.predictions["features.x"].filter(mask))
+
+
+def plan(name: str, contract: Any = CONTRACT, **options: Any) -> Injection:
+    return plan_injection(InjectionRequest(find_fault(name), **options), contract, BASELINE, PERIOD)
+
+
+def test_every_fault_states_its_incident_and_known_rules() -> None:
+    for name, fault in FAULTS.items():
+        assert fault.incident.endswith("."), name
+        injection = plan(name)
+        assert {each.rule for each in (*injection.fires, *injection.may_fire)} <= set(RULES), name
+        for parameter in filter(None, (fault.magnitude, fault.rate)):
+            assert parameter.unit, name
+            assert parameter.at_least <= parameter.default <= parameter.at_most, name
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mean-shift", {"field": "z"}, "has no field 'z'; the fields are x, y,"),
+        ("mean-shift", {"field": "colour"}, "affects fields of type float or int, and colour of shop is of type"),
+        ("mean-shift", {"magnitude": 0.0}, "A magnitude of 0 changes nothing; the default of mean-shift is 2"),
+        ("null-rise", {"rate": 0.0}, "The rate 0 of null-rise is out of range: it is above 0 to 1"),
+        ("null-rise", {"magnitude": 1.0}, "The fault null-rise has no magnitude"),
+        ("mean-shift", {"magnitude": float("nan")}, "The magnitude nan of mean-shift is out of range"),
+        ("silence", {"field": "x"}, "affects whole events; leave out the field"),
+        ("swapped-columns", {"field": "x", "other": "x"}, "needs two fields, and both are x"),
+        ("score-collapse", {"field": "x"}, "x is not an output of the model"),
+        ("schema-change", {"field": "score"}, "score is a fixed member of events"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, str) else None,
+)
+def test_what_does_not_fit_is_rejected(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DrillError, match=re.escape(message)):
+        plan(name, **options)
+
+
+def test_faults_need_what_they_affect() -> None:
+    with pytest.raises(DrillError, match="did you mean null-rise"):
+        find_fault("null-rices")
+    with pytest.raises(DrillError, match="write one of mean-shift"):
+        find_fault("zzz")
+    with pytest.raises(DrillError, match="promises no latency"):
+        plan("latency-creep", without(CONTRACT, slo=Slo()))
+    with pytest.raises(DrillError, match="affects labels, and the contract of shop has none"):
+        plan("label-flip", without(CONTRACT, label=None))
+    with pytest.raises(DrillError, match="No field of shop fits the fault timezone-slip"):
+        plan("timezone-slip", without(CONTRACT, fields=CONTRACT.fields[:2]))
+    events = make_events()
+    with pytest.raises(DrillError, match=r"no column features\.x"):
+        plan("mean-shift").apply(EventTables(events.predictions.drop_columns(["features.x"]), events.labels))
+    with pytest.raises(DrillError, match="no labels in the period"):
+        plan("label-stop").apply(EventTables(events.predictions, events.labels.slice(0, 0)))
+    with pytest.raises(DrillError, match="no predictions in the period"):
+        plan("silence").apply(EventTables(events.predictions.slice(0, 0), events.labels))
+
+
+def test_a_critical_field_is_affected_by_default() -> None:
+    fields = tuple(msgspec.structs.replace(field, critical=field.name == "y") for field in CONTRACT.fields)
+    assert plan("mean-shift", without(CONTRACT, fields=fields)).field.name == "y"
+    assert plan("category-new").field.name == "colour"
+    assert plan("score-collapse").field.name == "score"
+
+
+def test_expected_rules() -> None:
+    cases: list[tuple[str, dict[str, Any], list[tuple[str, str | None]]]] = [
+        ("mean-shift", {"field": "x"}, [("psi-major", "x")]),
+        ("mean-shift", {"field": "score"}, [("output-shift", "score")]),
+        ("swapped-columns", {"field": "x"}, [("psi-major", "x"), ("psi-major", "y")]),
+        ("null-sentinel", {"field": "x"}, [("range-rate", "x")]),
+        ("null-sentinel", {"field": "colour"}, [("unseen-rate", "colour")]),
+        ("stale-upstream", {"field": "x"}, []),
+        ("stale-upstream", {"field": "updated"}, [("psi-major", "updated")]),
+        ("label-flip", {}, [("performance-drop", None)]),
+        ("label-delay", {"magnitude": 12.0}, []),
+        ("error-burst", {}, [("errors", None)]),
+        ("duplicates", {}, []),
+    ]
+    for name, options, rules in cases:
+        assert [(each.rule, each.key) for each in plan(name, **options).fires] == rules, (name, options)

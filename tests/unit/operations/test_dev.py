@@ -1,0 +1,141 @@
+"""The supervisor of `barograph dev` with a simulated clock, the settings of its processors, and its checks."""
+
+import dataclasses
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from barograph.contract import Contract
+from barograph.contract.file import dump_contract
+
+from barograph_server.local import stack
+from barograph_server.operations.dev.processors import write_settings
+from barograph_server.operations.dev.supervisor import HEALTHY_S, LONGEST_PAUSE_S, Supervisor, last_reason
+from barograph_server.settings import Settings, load_settings
+from barograph_server.warehouse.client import Address
+from tests.support.command_line import run
+
+
+class Child:
+    def __init__(self, name: str = "sketcher", *, obeys: bool = True) -> None:
+        self.name = name
+        self.is_running = False
+        self.starts = 0
+        self._obeys = obeys
+
+    def start(self) -> None:
+        assert not self.is_running
+        self.is_running = True
+        self.starts += 1
+
+    def describe_end(self) -> str:
+        return "ended with exit code 1."
+
+    def terminate(self, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        self.is_running = False
+        return self._obeys
+
+
+class Bench:
+    """A supervisor of two children and a clock."""
+
+    def __init__(self) -> None:
+        self.child, self.other = Child(), Child("monitor")
+        self.now_s = 1000.0
+        self.reports: list[str] = []
+        self.supervisor = Supervisor(
+            [self.child, self.other], self.reports.append, clock=lambda: self.now_s, uniform=lambda low, high: high
+        )
+        self.supervisor.start()
+
+    def fail_and_count_pause(self) -> float:
+        """End the child and poll every quarter of a second until it is restarted."""
+        self.child.is_running = False
+        started_s = self.now_s
+        self.supervisor.poll()
+        assert not self.child.is_running
+        while not self.child.is_running:
+            self.now_s += 0.25
+            self.supervisor.poll()
+        return self.now_s - started_s
+
+
+def test_the_pause_before_a_restart_doubles_up_to_a_limit_and_a_long_run_resets_it() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.supervisor.poll()
+    assert (bench.child.starts, bench.other.starts, bench.reports) == (1, 1, [])
+    pauses = [bench.fail_and_count_pause() for _ in range(7)]
+    assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+    assert bench.reports[:2] == ["sketcher ended with exit code 1. It restarts in 1 s.", "sketcher was restarted."]
+    assert bench.other.starts == 1
+    bench.now_s += HEALTHY_S
+    assert bench.fail_and_count_pause() == 1
+
+
+def test_all_children_are_stopped_and_one_that_does_not_obey_is_reported() -> None:
+    child, stubborn = Child(), Child("monitor", obeys=False)
+    reports: list[str] = []
+    supervisor = Supervisor([child, stubborn], reports.append)
+    supervisor.start()
+    supervisor.stop(5)
+    assert not child.is_running
+    assert reports == ["monitor did not stop within 5 s and was killed."]
+
+
+def test_the_reason_of_an_end_is_in_the_last_record_of_the_log() -> None:
+    stopped = json.dumps({"event": "stopped", "reason": "no topic partials. Run apply."})
+    started = json.dumps({"event": "started"})
+    assert last_reason([started, "%4|noise", stopped, "%4|noise"]) == "no topic partials. Run apply."
+    assert last_reason([started, " TypeError: x "]) == "TypeError: x"
+    assert last_reason([]) == ""
+
+
+def test_processors_read_the_settings_of_the_command(tmp_path: Path) -> None:
+    settings = Settings(
+        bootstrap_servers="127.0.0.1:1",
+        warehouse=Address(port=2, database="d"),
+        topic_prefix='a"\\ü-',
+        predictions_partitions=3,
+        clock="replay",
+        processor_overrides={"flush_s": 0.5, "flush_events": 10},
+    )
+    write_settings(tmp_path / "p.toml", settings)
+    assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == settings
+    assert (tmp_path / "p.toml").stat().st_mode & 0o777 == 0o600
+    plain = dataclasses.replace(settings, processor_overrides={})
+    write_settings(tmp_path / "p.toml", plain)
+    assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == plain
+
+
+class NoStack:
+    """A stack that must not be touched."""
+
+    def __init__(self) -> None:
+        raise AssertionError("the stack was touched before everything was checked")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stack, "LocalStack", NoStack)
+    (tmp_path / "m.yaml").write_text(dump_contract(Contract(model="m")))
+    return tmp_path
+
+
+def dev_error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert run("dev", *words) == 1
+    return capsys.readouterr().err
+
+
+def test_a_typo_and_a_taken_port_are_reported_before_a_start(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        error = dev_error(capsys, "m.yaml", "--reset", "--page-port", str(port))
+    assert f"Port {port} of the dashboards is taken" in error
+    (folder / "m.yaml").write_text("model: m\nwindowz: 1d\n")
+    assert "windowz" in dev_error(capsys, "m.yaml", "--reset")
+    (folder / "barograph.toml").write_text("clok = 'replay'")
+    assert "clok" in dev_error(capsys, "m.yaml", "--reset")

@@ -1,0 +1,411 @@
+"""The HTTP endpoint and the decoders of export requests."""
+
+import gzip
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.publisher.outbox import Outbox
+from confluent_kafka import KafkaError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.otlp import http_endpoint
+from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
+from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
+from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
+from barograph_server.streams.otlp.receiver import Receiver
+from barograph_server.streams.otlp.rejection import ExportError, RequestReason, SpanReason
+from barograph_server.streams.otlp.settings import OtlpSettings
+from barograph_server.streams.otlp.span import MAX_ATTRIBUTES, MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
+from barograph_server.streams.runtime.metrics_report import Report, memory_bytes
+from barograph_server.warehouse.operations import metrics
+from tests.support.otlp import (
+    INSTRUMENTATIONS,
+    RECEIVED_MS,
+    as_json,
+    as_protobuf,
+    export_of,
+    exports,
+    make_ingest,
+    post,
+    span,
+)
+from tests.support.pipeline import wait_for
+from tests.support.scripted_kafka import BrokerScript, ScriptedProducer
+
+PROTOBUF = "application/x-protobuf"
+GZIP = {"Content_Encoding": "gzip"}
+
+
+class Served:
+    """An endpoint on a scripted Kafka."""
+
+    def __init__(self) -> None:
+        self.script = BrokerScript()
+        factory = partial(ScriptedProducer, script=self.script)
+        self.outbox = Outbox({}, wait=False, factory=factory, poll_interval_s=3_600)
+        self.script.on_poll = partial(self.outbox.flush, 0)
+        self.report = Report("otlp", "o-1")
+        self.ingest = make_ingest()
+        limits: dict[str, Any] = {"max_pending": 50, "clock": lambda: RECEIVED_MS / 1e3}
+        self.receiver = Receiver(self.ingest, self.outbox, "predictions", self.report, **limits)
+        self.endpoint = OtlpEndpoint(self.receiver, "127.0.0.1", 0, limit_s=0.1)
+        self.endpoint.start()
+
+    def post(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
+        return post(self.endpoint.port, *arguments, **options)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    running = Served()
+    yield running
+    running.endpoint.stop()
+    running.receiver.stop(0.0)
+
+
+def request(n: int, first: int = 1) -> dict[str, Any]:
+    return export_of(*[span("01", trace_id=f"{first + i:x}") for i in range(n)])
+
+
+ONE = as_json(request(1))
+HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_both_encodings_are_accepted_packed_or_not(served: Served, packed: bool) -> None:
+    headers = GZIP if packed else {}
+    for first, (body, kind) in enumerate(
+        ((as_json(request(1, 1)), "application/json; charset=utf-8"), (as_protobuf(request(1, 2)), PROTOBUF)), 1
+    ):
+        members = gzip.compress(body[:9]) + gzip.compress(body[9:])
+        status, answer, data = served.post(members if packed else body, kind, **headers)
+        assert status == 200
+        assert answer["content-type"] == kind.partition(";")[0]
+        assert data == (b"{}" if "json" in kind else b"")
+        assert len(served.script.delivered) == first
+
+
+def test_rejected_spans_are_a_partial_success(served: Served) -> None:
+    bad = export_of(span("01"), span("02", startTimeUnixNano="0"), span("03", startTimeUnixNano="0"))
+    status, _, data = served.post(as_json(bad))
+    partial = json.loads(data)["partialSuccess"]
+    assert (status, partial["rejectedSpans"]) == (200, "2")
+    assert "2 × bad-time: a model call needs a start time" in partial["errorMessage"]
+    _, _, data = served.post(as_protobuf(export_of(span("04"), span("05"), service=None)), PROTOBUF)
+    answer = ExportTraceServiceResponse.FromString(data)
+    assert answer.partial_success.rejected_spans == 2
+    assert "OTEL_SERVICE_NAME" in answer.partial_success.error_message
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "headers", "status", "text"),
+    [
+        (b"{", "application/json", {}, 400, "not OTLP/JSON"),
+        (b"\xff\xff", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
+        (b"{}", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
+        (b"{}", "text/plain", {}, 415, "application/x-protobuf or application/json"),
+        (b"{}", None, {}, 415, "application/x-protobuf or application/json"),
+        (b"{}", "application/json", {"Content_Encoding": "zstd"}, 415, "gzip"),
+        (b"{}", "application/json", GZIP, 400, "gzip"),
+        (gzip.compress(b"{}" * 99, mtime=0)[:-5], "application/json", GZIP, 400, "cut off"),
+        (gzip.compress(bytes(MAX_REQUEST_BYTES + 1), mtime=0), PROTOBUF, GZIP, 413, "5,242,880 bytes"),
+        (gzip.compress(b" ", mtime=0) * 101, "application/json", GZIP, 400, "more than 100 members"),
+        (bytes(MAX_REQUEST_BYTES + 1), PROTOBUF, {}, 413, "batch size"),
+        (b'{"resourceSpans":[{}%s]}' % (b",{}" * 10_000), "application/json", {}, 400, "10,001 resources"),
+        (b"\x0a\x00" * 10_001, PROTOBUF, {}, 400, "10,001 resources"),
+        (
+            b'{"resourceSpans":[{"scopeSpans":[' + b"{}," * 10_000 + b"{}]}]}",
+            "application/json",
+            {},
+            400,
+            "10,001 scopes",
+        ),
+        (b"{}", "application/json", {"Host": "evil.example"}, 421, "otlp.names"),
+        (b"{}", "application/json", {"Origin": "http://127.0.0.1"}, 403, "browsers"),
+        (b"{}", "application/json", {"path": "/v1/logs"}, 404, "OTEL_LOGS_EXPORTER=none"),
+        (b"{}", "application/json", {"method": "GET"}, 405, "POST to /v1/traces"),
+    ],
+)
+def test_requests_that_are_rejected(
+    served: Served, body: bytes, content_type: str | None, headers: dict[str, str], status: int, text: str
+) -> None:
+    code, answer, data = served.post(body, content_type, **headers)
+    assert code == status
+    assert text in data.decode("utf-8", "replace")
+    if content_type == PROTOBUF:
+        # google.rpc.Status: field 1 is the code, field 2 the message, whose length takes two bytes.
+        assert answer["content-type"] == PROTOBUF
+        assert (data[0], data[2]) == (0x08, 0x12)
+        if status == 400:
+            assert len(data) == 5 + ((data[3] & 0x7F) | data[4] << 7)
+            assert text in data[5:].decode()
+    else:
+        assert json.loads(data)["code"] > 0
+    assert served.outbox.stats.queued == 0
+
+
+def test_a_request_is_acknowledged_once_kafka_has_its_predictions(served: Served) -> None:
+    served.script.can_flush = False
+    for _ in range(2):
+        status, headers, data = served.post(as_json(request(1)))
+        assert (status, headers["retry-after"], json.loads(data)["code"]) == (503, "5", 14)
+        assert b"Kafka has not stored the predictions within 0.1 s" in data
+    assert served.post(as_json(export_of(span("03", attributes={}))))[0] == 200, "no model call"
+    served.script.can_flush = True
+    assert served.post(as_json(request(1)))[0] == 200
+    # What Kafka rejects is sent again until it does not.
+    served.script.delivery_error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    assert served.post(as_json(request(1, 2)))[0] == 503
+    served.script.delivery_error = None
+    served.receiver.tick()
+    assert served.post(as_json(request(1, 2)))[0] == 200
+    assert [len(served.script.delivered), served.outbox.stats.published] == [3, 2]
+    # A call is not stored while it waits for its parents, and then what counts instead is.
+    parent, child = (as_json(export_of(span(*ids, trace_id="99"))) for ids in (("01",), ("02", "01")))
+    assert [served.post(body)[0] for body in (child, parent, child)] == [503, 200, 200]
+    assert served.outbox.stats.published == 3
+
+
+def test_memory_and_ports_are_limited_and_requests_refused_while_kafka_is_unavailable(served: Served) -> None:
+    served.script.can_flush = False
+    codes = [served.post(as_json(request(10, 1 + 10 * i)))[0] for i in range(8)]
+    assert codes == [503] * 5 + [429] * 3
+    status, headers, data = served.post(as_json(request(10, 1_000)))
+    assert (status, headers["retry-after"], json.loads(data)["code"]) == (429, "5", 14)
+    assert served.outbox.stats.queued == 50
+    assert served.outbox.stats.dropped == {}
+    assert served.ingest.nested.remembered == 50, "a refused request is not read"
+    with pytest.raises(ProcessorError, match=r"otlp\.host and otlp\.port"):
+        OtlpEndpoint(served.receiver, "127.0.0.1", served.endpoint.port, 1)
+
+
+def test_calls_that_wait_for_parents_are_pending_and_a_preflight_of_a_browser_allows_nothing(served: Served) -> None:
+    waiting = export_of(*[span("02", "01", trace_id=f"{i + 1:x}") for i in range(50)])
+    assert served.post(as_json(waiting))[0] == 503
+    assert served.outbox.stats.queued == 0
+    assert served.post(as_json(request(1, 1_000)))[0] == 429
+    status, answer, _ = served.post(b"", None, method="OPTIONS", Access_Control_Request_Method="POST")
+    assert status == 405
+    assert not [name for name in answer if name.startswith("access-control")]
+
+
+def test_repeated_and_left_out_spans_are_in_the_metrics(served: Served) -> None:
+    assert [served.post(as_json(request(3)))[0] for _ in range(2)] == [200, 200]
+    assert len(served.script.delivered) == 3
+    served.receiver.tick()
+    assert served.report.values(metrics.SPANS) == {("counted",): 3, ("duplicate",): 3}
+    assert served.report.values(metrics.EVENTS) == {("published",): 3}
+    # What is left out is counted, too.
+    spans = [
+        span("11", trace_id="ff", attributes={"gen_ai.usage.input_tokens": -1, "gen_ai.response.model": "m"}),
+        span("12", trace_id="ff") | {"spanId": ""},
+    ]
+    served.post(as_json(export_of(*spans, span("13", trace_id="ff", attributes={}))))
+    for _ in range(2):
+        served.receiver.tick()
+    assert served.report.values(metrics.SPANS) == {("counted",): 4, ("duplicate",): 3, ("no-call",): 1, ("bad-id",): 1}
+    assert served.report.values(metrics.NOT_OBSERVED) == {("negative",): 1}
+
+
+def test_models_of_applications() -> None:
+    options = OtlpSettings(models=" web = support-bot,shop=shop-bot, ", version="request").mapping()
+    assert options.models == {"web": "support-bot", "shop": "shop-bot"}
+    assert options.prefers_request_model
+    with pytest.raises(ProcessorError, match="'web' is no entry"):
+        OtlpSettings(models="web").mapping()
+
+
+def test_a_request_that_takes_long_does_not_stop_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    end, read, receive = threading.Event(), list[bytes](), served.receiver.receive
+
+    def slow(data: bytes, encoding: Any) -> Any:
+        read.append(data)
+        assert end.wait(60)
+        return receive(data, encoding)
+
+    monkeypatch.setattr(served.receiver, "receive", slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(served.post, as_json(request(1)))
+        wait_for(lambda: read, "its body")
+        try:
+            assert served.post(b"{}", "text/plain")[0] == 415
+            # A client that goes while its request waits: nobody would read the answer.
+            with socket.create_connection(("127.0.0.1", served.endpoint.port)) as leaving:
+                leaving.sendall(HEAD % len(ONE) + ONE)
+                wait_for(lambda: served.endpoint.buffered_bytes == 2 * len(ONE), "its body")
+        finally:
+            end.set()
+        assert answer.result(60)[0] == 200
+    wait_for(lambda: served.endpoint.buffered_bytes == 0, "its end")
+    assert read == [ONE]
+
+
+def test_memory_of_large_bodies_is_given_back(served: Served) -> None:
+    before = memory_bytes()
+    for _ in range(3):
+        assert served.post(gzip.compress(b"\x0a\x00" * 2_600_000, 1), PROTOBUF, **GZIP)[0] == 400
+    served.endpoint.give_back_memory()
+    assert memory_bytes() - before < 80 << 20
+
+
+def test_headers_that_do_not_arrive_end_the_connection(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_endpoint, "HEADERS_S", 0.2)
+    for sent in (b"", HEAD[:20]):
+        with socket.create_connection(("127.0.0.1", served.endpoint.port), 30) as slow:
+            slow.sendall(sent)
+            assert slow.recv(1) == b""
+
+
+RESOURCE = frozenset(("service.name",))
+JSON_DECODER, PROTOBUF_DECODER = (
+    JsonExportDecoder(load_conventions(), RESOURCE),
+    ProtobufExportDecoder(load_conventions(), RESOURCE),
+)
+
+
+def plain(request: DecodedRequest) -> list[dict[str, Any]]:
+    return [msgspec.structs.asdict(each) for each in request.spans]
+
+
+@pytest.mark.parametrize("name", INSTRUMENTATIONS)
+def test_both_encodings_give_the_same_spans(name: str) -> None:
+    for export in exports(name):
+        from_json, from_protobuf = JSON_DECODER.decode(as_json(export)), PROTOBUF_DECODER.decode(as_protobuf(export))
+        assert len(from_json.spans) > 0
+        assert plain(from_json) == plain(from_protobuf)
+        assert from_json.rejected == from_protobuf.rejected == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", RequestReason.NOT_JSON),
+        (b"[]", RequestReason.NOT_JSON),
+        (b'{"resourceSpans": [', RequestReason.NOT_JSON),
+        (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "\xff"}]}]}]}', RequestReason.NOT_JSON),
+        (b"\x0a\x03abc", RequestReason.NOT_JSON),
+        (b" " * (MAX_REQUEST_BYTES + 1), RequestReason.TOO_LARGE),
+    ],
+)
+def test_bytes_that_are_not_json_exports(data: bytes, reason: RequestReason) -> None:
+    with pytest.raises(ExportError) as caught:
+        JSON_DECODER.decode(data)
+    assert caught.value.reason == reason
+
+
+def test_json_at_any_depth_is_decoded_or_rejected() -> None:
+    text = json.dumps(export_of(span(attributes={"gen_ai.input.messages": {"stringValue": "HERE"}})))
+    outcomes = set()
+    for depth in (*range(10, 1_000, 60), 1_000, 100_000):
+        value = '{"arrayValue": {"values": [' * depth + "]}}" * depth
+        try:
+            JSON_DECODER.decode(text.replace('{"stringValue": "HERE"}', value).encode())
+            outcomes.add("decoded")
+            assert depth < 1_000
+        except ExportError as error:
+            outcomes.add(error.reason)
+    assert outcomes == {"decoded", RequestReason.TOO_DEEP}
+
+
+def test_bytes_that_are_not_protobuf_exports() -> None:
+    for data in (b"\x0a\x03abc", b"{}", b"\xff" * 20, as_json(export_of(span())), b"\x0a\xff\xff\xff"):
+        with pytest.raises(ExportError) as caught:
+            PROTOBUF_DECODER.decode(data)
+        assert caught.value.reason == RequestReason.NOT_PROTOBUF
+    assert PROTOBUF_DECODER.decode(b"").spans == JSON_DECODER.decode(b"{}").spans == [], "an empty request has no spans"
+    # The place of an error is named, and no value.
+    with pytest.raises(ExportError, match=r"resourceSpans.*attributes") as caught:
+        JSON_DECODER.decode(b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": "SECRET"}]}]}]}')
+    assert "SECRET" not in str(caught.value)
+
+
+BOTH = pytest.mark.parametrize(
+    "decode",
+    [lambda export: JSON_DECODER.decode(as_json(export)), lambda export: PROTOBUF_DECODER.decode(as_protobuf(export))],
+)
+Decode = Callable[[dict[str, Any]], DecodedRequest]
+
+
+@BOTH
+def test_too_many_spans(decode: Decode) -> None:
+    with pytest.raises(ExportError, match="10,001 spans") as caught:
+        decode(export_of(*[span(f"{i + 1:x}", attributes={}) for i in range(MAX_SPANS + 1)]))
+    assert caught.value.reason == RequestReason.TOO_MANY_SPANS
+
+
+@BOTH
+def test_unknown_attributes_are_left_out_and_too_many_reject_one_span(decode: Decode) -> None:
+    known = span(attributes={"http.url": "x", "gen_ai.response.model": "m"})
+    assert decode(export_of(known)).spans[0].attributes == {"gen_ai.response.model": "m"}, "others are left out"
+    crowded = span("02", attributes={f"a{i}": 1 for i in range(MAX_ATTRIBUTES + 1)})
+    request = decode(export_of(span("01"), crowded))
+    assert len(request.spans) == 1
+    assert request.rejected == {SpanReason.TOO_MANY_ATTRIBUTES: 1}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"traceId": ""},
+        {"spanId": "0" * 16},
+        {"spanId": "abc"},
+        {"parentSpanId": "12"},
+        {"traceId": "57i3RNZkMrazB/lAsxHBxA=="},
+    ],
+)
+def test_ids_that_are_none(ids: dict[str, str]) -> None:
+    request = JSON_DECODER.decode(as_json(export_of(span() | ids)))
+    assert (request.spans, request.rejected) == ([], {SpanReason.BAD_ID: 1})
+    if ids == {"spanId": "0" * 16}:
+        request = PROTOBUF_DECODER.decode(as_protobuf(export_of(span() | ids, span("02"))))
+        assert (len(request.spans), request.rejected) == (1, {SpanReason.BAD_ID: 1})
+
+
+def test_integers_are_numbers_or_text_and_doubles_too() -> None:
+    values: dict[str, Any] = {
+        "gen_ai.usage.input_tokens": {"intValue": 5},
+        "gen_ai.usage.output_tokens": {"intValue": "6"},
+        "gen_ai.usage.cost": {"doubleValue": "NaN"},
+        "gen_ai.response.time_to_first_chunk": {"doubleValue": 1},
+        "llm.token_count.prompt": {"intValue": "six"},
+        "llm.token_count.completion": {"bytesValue": "YQ=="},
+    }
+    built = JSON_DECODER.decode(
+        as_json(export_of(span(attributes=values) | {"startTimeUnixNano": 5, "endTimeUnixNano": "x"}))
+    )
+    attributes = built.spans[0].attributes
+    assert attributes["gen_ai.usage.input_tokens"] == 5
+    assert attributes["gen_ai.usage.output_tokens"] == 6
+    assert attributes["gen_ai.usage.cost"] != attributes["gen_ai.usage.cost"]
+    assert attributes["gen_ai.response.time_to_first_chunk"] == 1.0
+    assert attributes["llm.token_count.prompt"] is attributes["llm.token_count.completion"] is None
+    assert (built.spans[0].start_ns, built.spans[0].end_ns) == (5, 0)
+
+
+@BOTH
+def test_text_becomes_its_length(decode: Decode) -> None:
+    parts = [{"role": "user", "parts": [{"type": "text", "content": "abc"}, {"type": "text", "content": "de"}]}]
+    structured = [{"kvlistValue": {"values": [{"key": "content", "value": {"stringValue": "abcd"}}]}}]
+    for attributes, chars in (
+        ({"gen_ai.input.messages": json.dumps(parts)}, {"input_chars": 5}),
+        ({"gen_ai.output.messages": "not JSON"}, {"output_chars": 8}),
+        ({"gen_ai.output.messages": '["ab", 7, ["c"]]'}, {"output_chars": 3}),
+        ({"gen_ai.output.messages": {"arrayValue": {"values": structured}}}, {"output_chars": 4}),
+        (
+            {"llm.input_messages.0.message.content": "ab", "llm.input_messages.1.message.content": "é"},
+            {"input_chars": 3},
+        ),
+        ({"gen_ai.system_instructions": "abc", "gen_ai.input.messages": ""}, {"input_chars": 0}),
+        ({"gen_ai.input.messages": 7}, {}),
+    ):
+        request = decode(export_of(span(attributes=attributes)))
+        assert (request.spans[0].attributes, request.spans[0].chars) == ({}, chars)

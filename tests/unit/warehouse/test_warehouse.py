@@ -1,0 +1,393 @@
+"""Tables, migrations, roles and errors of the warehouse."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Arms, Contract, Rollback
+from clickhouse_connect.driver import exceptions
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from barograph_server.alerts import rules_for, rules_of, to_files
+from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.parse import queries_in
+from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.warehouse import migrate
+from barograph_server.warehouse.client import Address, Client, WarehouseError, identifier
+from barograph_server.warehouse.errors import BUSY_CODES, WarehouseBusy, translate
+from barograph_server.warehouse.roles import MODELS, ROLES, Limit, Role, statements
+from barograph_server.warehouse.schema import Relations, declare
+from barograph_server.warehouse.scoring.arms import count_arms
+from barograph_server.warehouse.tables import SCHEMAS, dictionary_column, ragged, table_of
+from tests.support.alerting import contracts, installation
+from tests.support.grafana_provisioning import ROOT
+
+
+def topics(**changes: Any) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "name": ["partials", "labels"],
+        "topic_id": ["a", "b"],
+        "partitions": [8, 4],
+        "recorded_at": [0, 1],
+    }
+    return columns | changes
+
+
+def test_times_in_any_form() -> None:
+    for times in (
+        [1_700_000_000_123, 0],
+        np.array([1_700_000_000_123, 0], dtype="datetime64[ms]"),
+        np.array([1_700_000_000_123_000_000, 0], dtype="datetime64[ns]"),
+        [datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC), datetime(1970, 1, 1, tzinfo=UTC)],
+        pa.array([1_700_000_000_123, 0], pa.timestamp("ms", tz="UTC")),
+    ):
+        column = table_of("topics", topics(recorded_at=times))["recorded_at"]
+        assert column.type == pa.timestamp("ms", tz="UTC"), times
+        assert column.cast(pa.int64()).to_pylist() == [1_700_000_000_123, 0], times
+
+
+def test_dictionary_encoded_text_and_map_keys_are_not_decoded() -> None:
+    names = pa.array(["partials", "partials"]).dictionary_encode()
+    assert table_of("topics", topics(name=names))["name"].type == names.type
+    keys = pa.array(["m", "n"]).dictionary_encode()
+    watermarks = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5, 6]))
+    column = with_watermarks(watermarks)
+    assert column.type == watermarks.type
+    assert column.to_pylist() == [[("m", 5), ("n", 6)]]
+    wide = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5.0, 6.0]))
+    assert with_watermarks(wide).type == SCHEMAS["offset_ledger"].field("watermarks").type
+    for plain in ({"m": 5}, [("m", 5)]):
+        assert with_watermarks([plain]).to_pylist() == [[("m", 5)]]
+
+
+def test_a_dictionary_column_has_each_text_once() -> None:
+    """ClickHouse rejects a dictionary with duplicate texts."""
+    column = dictionary_column(np.array([0, 1, 2, 3, 1]), pa.array(["a", "b", "a", ""]))
+    assert column.to_pylist() == ["a", "b", "a", "", "b"]
+    assert column.dictionary.to_pylist() == ["a", "b", ""]
+    names = pa.array(["b", "a"])
+    column = dictionary_column(np.array([1, 0, 1]), names)
+    assert column.to_pylist() == ["a", "b", "a"]
+    assert column.dictionary.equals(names)
+
+
+def with_watermarks(watermarks: Any) -> pa.ChunkedArray:
+    row: dict[str, Any] = {name: [0] for name in SCHEMAS["offset_ledger"].names}
+    row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"], "watermarks": watermarks}
+    return table_of("offset_ledger", row)["watermarks"]
+
+
+def test_ragged_columns_share_the_values_buffer() -> None:
+    values = np.arange(5)
+    column = ragged(values, np.array([0, 2, 2, 5]))
+    assert column.to_pylist() == [[0, 1], [], [2, 3, 4]]
+    assert column.values.buffers()[1].address == values.ctypes.data
+
+
+def test_values_that_do_not_fit_and_missing_columns_are_rejected() -> None:
+    rejected: list[tuple[dict[str, Any], str]] = [
+        ({"partitions": [8, 70_000]}, "partitions of topics does not fit uint16"),
+        ({"partitions": [8, -1]}, "partitions of topics does not fit uint16"),
+        ({"partitions": pa.array([8, 70_000])}, "partitions of topics does not fit uint16"),
+        ({"name": ["partials", "\ud800"]}, "name of topics does not fit string"),
+        ({"name": ["partials"]}, "differ in length"),
+        ({"extra": [1, 2]}, r"unknown \['extra'\]"),
+    ]
+    for columns, message in rejected:
+        with pytest.raises(WarehouseError, match=message):
+            table_of("topics", topics(**columns))
+    incomplete = topics()
+    del incomplete["topic_id"]
+    with pytest.raises(WarehouseError, match=r"missing \['topic_id'\]"):
+        table_of("topics", incomplete)
+
+
+def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:
+    text = "-- What it does; and why.\n\nSELECT 1\n  , ';'\n;\n-- more\nSELECT 2;  \n"
+    migration = migrate.parse("0007_two_things.sql", text)
+    assert (migration.number, migration.name, str(migration)) == (7, "two_things", "0007_two_things")
+    assert migration.statements == ("SELECT 1\n  , ';'", "SELECT 2")
+
+
+def test_invalid_names_statements_and_numbers_are_rejected() -> None:
+    for name in ("1_x.sql", "0001_X.sql", "0001.sql", "0001_x.sql.bak"):
+        with pytest.raises(ValueError, match="NNNN_words"):
+            migrate.parse(name, "SELECT 1;")
+    for text in ("", "-- only a comment\n", "SELECT 1", "SELECT 1;\nSELECT 2\n"):
+        with pytest.raises(ValueError, match="end each statement"):
+            migrate.parse("0001_x.sql", text)
+    for numbers in ((1, 3), (1, 1, 2), (2,)):
+        with pytest.raises(ValueError, match="without gap or repeat"):
+            migrate.in_order(migrate.parse(f"{number:04d}_x.sql", "SELECT 1;") for number in numbers)
+    one, other = (migrate.parse("0001_x.sql", text) for text in ("SELECT 1;", "SELECT 1 ;"))
+    assert one.checksum != other.checksum, "any change of the text"
+
+
+def test_every_statement_of_the_schema_is_repeatable() -> None:
+    repeatable = (
+        "CREATE TABLE IF NOT EXISTS ",
+        "CREATE OR REPLACE VIEW ",
+        "ALTER TABLE ",
+    )
+    statements = [statement for migration in migrate.load() for statement in migration.statements]
+    assert [s for s in statements if not s.startswith(repeatable)] == []
+    # Projections and settings may be set again.
+    statements = [s for s in statements if " MATERIALIZE PROJECTION " not in s and " MODIFY SETTING " not in s]
+    alters = [s for s in statements if s.startswith("ALTER TABLE ")]
+    # Comments and indexes may be set again.
+    harmless = ("IF NOT EXISTS", "IF EXISTS", " COMMENT COLUMN ", " MODIFY COMMENT ", " MATERIALIZE INDEX ")
+    assert [s for s in alters if not any(words in s for words in harmless)] == []
+
+
+TABLE = """CREATE TABLE IF NOT EXISTS readings
+(
+    model LowCardinality(String) COMMENT 'The model''s name',
+    n UInt64 COMMENT 'Values, in all' CODEC(T64, ZSTD(1)),
+    extra Map(String, UInt64) DEFAULT map() COMMENT 'More',
+    INDEX by_model model TYPE bloom_filter(0.01) GRANULARITY 1
+)
+ENGINE = Memory"""
+
+
+def declared(*statements: str) -> Relations:
+    relations: Relations = {}
+    for statement in (TABLE, *statements):
+        declare(statement, relations)
+    return relations
+
+
+def test_a_view_takes_types_comments_and_expressions_from_what_it_reads() -> None:
+    relations = declared()
+    first = declare(
+        "CREATE OR REPLACE VIEW first\n(\n    model, n ALIAS sum(r.n),\n    share Float64 ALIAS n / (1, 2).1 COMMENT "
+        "'n, halved'\n)\nFROM readings AS r\nGROUP BY model\nCOMMENT 'One row each.'",
+        relations,
+    )
+    columns = "    model LowCardinality(String) COMMENT 'The model''s name',\n    n UInt64 COMMENT 'Values, in all',\n"
+    assert first == (
+        f"CREATE OR REPLACE VIEW first\n(\n{columns}    share Float64 COMMENT 'n, halved'\n)\nAS\nSELECT\n    model,\n"
+        "    sum(r.n) AS n,\n    n / (1, 2).1 AS share\nFROM readings AS r\nGROUP BY model\nCOMMENT 'One row each.'"
+    )
+    other = "CREATE OR REPLACE VIEW other\n(\n    LIKE first\n)\nFROM readings AS r\nLIMIT 1\nCOMMENT ''"
+    assert "sum(r.n) AS n,\n    n / (1, 2).1 AS share\nFROM readings" in declare(other, relations)
+    own = "CREATE OR REPLACE VIEW own\n(\n    n, model COMMENT 'Whose'\n)\nAS\nSELECT 1, 'm' FROM readings\nCOMMENT ''"
+    assert (
+        "n UInt64 COMMENT 'Values, in all',\n    model LowCardinality(String) COMMENT 'Whose'\n)\nAS\nSELECT 1"
+        in declare(own, relations)
+    )
+    with pytest.raises(ValueError, match="view v: no table that it reads has a column gone"):
+        declare("CREATE OR REPLACE VIEW v\n(\n    gone\n)\nFROM readings\nCOMMENT ''", relations)
+
+
+def test_columns_that_later_migrations_add_have_their_place() -> None:
+    add = "ALTER TABLE readings ADD COLUMN IF NOT EXISTS"
+    relations = declared(
+        f"{add} late UInt8 DEFAULT 0 COMMENT 'Last'",
+        f"{add} middle Nullable(UInt64) COMMENT 'Second' AFTER model",
+        f"{add} zero Float64 FIRST",
+        f"{add} late UInt8 DEFAULT 0 COMMENT 'Again'",
+        "ALTER TABLE readings COMMENT COLUMN n 'Others'",
+        "ALTER TABLE readings MODIFY SETTING x = 1",
+    )
+    columns = relations["readings"]
+    assert [column.name for column in columns] == ["zero", "model", "middle", "n", "extra", "late"]
+    assert [column.comment for column in columns] == ["", "The model''s name", "Second", "Others", "More", "Last"]
+    for change in ("DROP COLUMN n", "MODIFY COLUMN n UInt8", "RENAME COLUMN n TO m"):
+        with pytest.raises(ValueError, match="migrations only add columns"):
+            declared(f"ALTER TABLE readings {change}")
+
+
+def driver_error(code: int, text: str) -> exceptions.DatabaseError:
+    return exceptions.DatabaseError(
+        f"Received ClickHouse exception, code: {code}, server response: Code: {code}. DB::Exception: {text} "
+        "(version 26.9.2.1 (official build)) (for url http://127.0.0.1:8123)",
+        code=code,
+    )
+
+
+def test_temporary_codes_and_transport_failures_are_busy() -> None:
+    for code, meaning in BUSY_CODES.items():
+        error = translate(driver_error(code, "No."), "write 20 rows to panes", "127.0.0.1:8123")
+        assert isinstance(error, WarehouseBusy)
+        assert error.code == code
+        assert str(error) == (
+            f"ClickHouse at 127.0.0.1:8123 could not write 20 rows to panes now: {meaning} (code {code}: "
+            "No.). Retry it unchanged; if the error persists, check the server's log."
+        )
+    for failure in (
+        exceptions.OperationalError("Error Connection refused executing HTTP request attempt 1"),
+        exceptions.StreamFailureError("cut off"),
+        exceptions.DatabaseError("HTTP driver received HTTP status 502, server response: Bad Gateway"),
+    ):
+        error = translate(failure, "answer a query", "db:8123")
+        assert isinstance(error, WarehouseBusy)
+        assert error.code is None
+        assert "could not be reached to answer a query" in str(error)
+
+
+def test_other_codes_are_errors_with_advice() -> None:
+    apply = "barograph apply"
+    for code, advice in ((60, apply), (81, apply), (16, apply), (516, "password"), (62, "")):
+        error = translate(driver_error(code, "Something is wrong."), "run a statement", "db:8123")
+        assert isinstance(error, WarehouseError)
+        assert error.code == code
+        refusal = f"ClickHouse at db:8123 refused to run a statement: Something is wrong (code {code})."
+        assert str(error).startswith(refusal)
+        assert advice in str(error), code
+        assert "official build" not in str(error)
+    error = translate(exceptions.ProgrammingError("no such setting"), "run a statement", "db:8123")
+    assert isinstance(error, WarehouseError)
+    assert error.code is None
+
+
+def test_a_name_that_needs_quotes_is_rejected_and_an_address_hides_its_password() -> None:
+    for name in ("", "1a", "a-b", "a.b", "a b", "ä", "a`; DROP DATABASE b"):
+        with pytest.raises(WarehouseError, match="use ASCII letters, digits and underscores"):
+            identifier(name)
+    assert "secret" not in repr(Address(password="secret"))
+
+
+class Driver:
+    def __init__(self) -> None:
+        self.sent: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def raw_insert(self, *arguments: Any, **options: Any) -> None:
+        self.sent.append((arguments, options))
+
+
+def test_an_insert_sends_arrow_with_durable_settings() -> None:
+    driver, rows = Driver(), pa.table({"name": ["partials"], "partitions": [8]})
+    Client(cast(Any, driver), "db:8123").insert("topics", rows)
+    [((table, columns, body), options)] = driver.sent
+    assert (table, columns, options["fmt"]) == ("topics", ["name", "partitions"], "ArrowStream")
+    assert pa.ipc.open_stream(body).read_all() == rows
+    assert options["settings"] == {
+        "async_insert": 0,
+        "insert_quorum": "auto",
+        "distributed_foreground_insert": 1,
+        "insert_deduplicate": 0,
+        "min_free_disk_bytes_to_perform_insert": 128 << 20,
+        "max_partitions_per_insert_block": 0,
+        "input_format_null_as_default": 0,
+        "optimize_on_insert": 0,
+    }
+    driver.sent.clear()
+    Client(cast(Any, driver), "db:8123").insert("topics", rows.slice(0, 0))
+    assert driver.sent == [], "an empty table"
+
+
+GRAFANA, ANALYST = (
+    next(role for role in ROLES if role.name == name) for name in ("barograph_grafana", "barograph_analyst")
+)
+RULES = [
+    [query["model"]["rawSql"] for query in rule["data"] if "rawSql" in query["model"]]
+    for content in to_files(rules_for(contracts(), installation()), installation()).values()
+    for group in content.get("groups", [])
+    for rule in group["rules"]
+]
+CREATED = {
+    match[1]: statement
+    for migration in migrate.load()
+    for statement in migration.statements
+    if (match := re.match(r"CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", statement))
+}
+LIFTED_BY_ZERO = {
+    *("max_memory_usage", "max_execution_time", "max_rows_to_read", "max_bytes_to_read", "max_result_rows"),
+    *("max_result_bytes", "max_concurrent_queries_for_user", "max_temporary_data_on_disk_size_for_query"),
+    "max_temporary_data_on_disk_size_for_user",
+}
+
+
+def named(sql: str) -> set[str]:
+    return set(re.findall(r"\b(?:FROM|JOIN)\s+(\w+)", sql)) & CREATED.keys()
+
+
+def below(names: set[str]) -> set[str]:
+    """Return what views read with the privileges of their caller: a view with a definer hides what it reads."""
+    result: set[str] = set()
+    queue = list(names)
+    while queue:
+        statement = CREATED[queue.pop()]
+        if statement.startswith("CREATE OR REPLACE VIEW") and "SQL SECURITY DEFINER" not in statement:
+            _, _, select = statement.partition("\nAS\n")
+            queue += (fresh := named(select) - result - names)
+            result |= fresh
+    return result
+
+
+def test_grafana_reads_exactly_what_dashboards_and_rules_need() -> None:
+    queries = [query.sql for dashboard in dashboards().values() for query in queries_in(dashboard)]
+    names = set[str]().union(*(named(sql) for sql in (*queries, *(sql for rule in RULES for sql in rule))))
+    assert {"drift", "label_times", "duplicates", "processors"} <= names
+    assert set(GRAFANA.reads) == names | below(names)
+
+
+def test_no_role_for_reading_may_write_or_change_readonly() -> None:
+    for role, mode in ((GRAFANA, 1), (ANALYST, 2)):
+        assert role.readonly == mode
+        assert not role.writes
+        assert not role.further
+
+
+@pytest.mark.parametrize("role", [GRAFANA, ANALYST], ids=lambda role: role.name)
+def test_zero_lifts_no_limit_and_a_query_beyond_one_fails_instead_of_returning_a_part(role: Role) -> None:
+    bounded = {limit.setting for limit in role.limits if limit.most is not None}
+    assert bounded >= LIFTED_BY_ZERO
+    for limit in role.limits:
+        assert re.search(r" CONST$| MIN [1-9]\d* MAX [1-9]\d*", str(limit)), limit
+    (profile,) = (sql for _, those in statements("db", [role]) for sql in those if "SETTINGS PROFILE" in sql)
+    assert profile.count(" MAX ") == profile.count(" MIN 1 MAX ")
+    for kind in ("timeout", "read", "result"):
+        assert Limit(f"{kind}_overflow_mode", "throw") in role.limits
+
+
+def test_the_quota_of_grafana_lasts_for_the_stated_number_of_models() -> None:
+    per_minute = [
+        sum(len(rule.queries) * 60 / rule.every_s for rule in rules_of(model, installation())) for model in contracts()
+    ]
+    busiest = round(max(per_minute))
+    assert GRAFANA.quota is not None
+    budget = GRAFANA.quota.queries / MODELS / 60
+    # More than half of the quota is left for dashboards.
+    assert budget > 2 * busiest
+    text = " ".join((ROOT / "docs/security.md").read_text("utf-8").split())
+    assert f"for {MODELS} models. Each rule" in text
+    assert f"sends {busiest} queries a minute, so {budget - busiest:g} are left for dashboards" in text
+    assert f"the queries last for {GRAFANA.quota.queries // 60 // busiest:,} models" in text
+
+
+def test_roles_and_their_users_have_different_names() -> None:
+    """ClickHouse takes a name after TO for a user before it looks for a role."""
+    names = {role.name for role in ROLES}
+    assert not names & {role.user for role in ROLES}
+    assert all(name.startswith("barograph_") for name in names), "roles belong to the whole server"
+
+
+def test_a_role_that_exists_loses_what_it_no_longer_has() -> None:
+    for role, those in statements("db"):
+        (grant,) = (sql for sql in those if sql.startswith("GRANT"))
+        assert grant.endswith(f" TO {role.name} WITH REPLACE OPTION")
+
+
+class RefusingDriver:
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def command(self, sql: str, **_: Any) -> None:
+        self.statements.append(sql)
+        raise DatabaseError("not allowed")
+
+
+def test_no_row_is_emptied_after_a_refused_count() -> None:
+    shares = {"answer@7": 0.5, "answer@8": 0.5}
+    rollback = Rollback(prompt="answer", margins={"errors": 0.01}, events=10)
+    contract = Contract(model="m", arms=Arms(shares=shares), rollback=rollback)
+    rules = make_rules(contract, build_registry([(contract, 0)], []))
+    driver = RefusingDriver()
+    with pytest.raises(WarehouseError, match="db:8123 refused to write rows to arm_counts: not allowed"):
+        count_arms(Client(cast(Any, driver), "db:8123"), rules, (), [3600], 7_200_000, has_repeats=False)
+    assert [sql.partition(" (")[0] for sql in driver.statements] == ["INSERT INTO arm_counts"]
