@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Browser
 
-from barograph_server.dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.dashboards.page_files import panel_ids
+from barograph_server.dashboards.uids import DASHBOARDS
 from tests.support.browser import PreviewPage
 from tests.support.incident_models import DAY_S, HOUR_S, INCIDENTS, PlantedIncident
 from tests.support.page_layout import layout_faults
@@ -33,7 +34,7 @@ def screen(browser: Browser, served: dict[str, ServedModels]) -> Iterator[Previe
 
 
 def points_of(screen: PreviewPage, incident: PlantedIncident) -> Points:
-    drawn = screen.traces(PANELS[incident.page][incident.panel])
+    drawn = screen.traces(panel_ids(incident.page)[incident.panel])
     return {
         name: {round(at / 1000): value for at, value in points if value is not None} for name, points in drawn.items()
     }
