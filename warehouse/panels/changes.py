@@ -27,15 +27,8 @@ CAUSES = table(
     ORDER BY time DESC, field, verdict, rank
     LIMIT 300
     """,
-    "time:time",
-    "field:text",
-    "verdict:text",
-    "moved (UTC, 95 %):text",
-    "change:text",
-    "changed (UTC):text",
-    "likelihood:text",
-    "evidence:text",
-    "owner:text",
+    "time:time | field:text | verdict:text | moved (UTC, 95 %):text | change:text | changed (UTC):text | "
+    "likelihood:text | evidence:text | owner:text",
 )
 
 CHANGES = table(
@@ -58,11 +51,5 @@ CHANGES = table(
     ORDER BY time DESC
     LIMIT 300
     """,
-    "time:time",
-    "model:text",
-    "kind:text",
-    "change:text",
-    "source:text",
-    "owner:text",
-    "reason:text",
+    "time:time | model:text | kind:text | change:text | source:text | owner:text | reason:text",
 )

@@ -54,10 +54,5 @@ REASONS = table(
     ORDER BY "last record" DESC, rule, field
     LIMIT 200
     """,
-    "rule:text",
-    "field:text",
-    "state:text",
-    "first record:time",
-    "last record:time",
-    "text:text",
+    "rule:text | field:text | state:text | first record:time | last record:time | text:text",
 )

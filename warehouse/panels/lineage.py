@@ -27,13 +27,8 @@ NODES = table(
     ORDER BY graph.position
     LIMIT 1000
     """,
-    "id:text",
-    "title:text",
-    "subtitle:text",
-    "mainstat:text",
-    *(f"{ARC}{level}" for level in LEVELS),
-    "detail__kind:text",
-    "detail__owner:text",
+    f"id:text | title:text | subtitle:text | mainstat:text | {' | '.join(ARC + level for level in LEVELS)}"
+    " | detail__kind:text | detail__owner:text",
 )
 
 EDGES = table(
@@ -49,7 +44,5 @@ EDGES = table(
     )
     LIMIT 4000
     """,
-    "id:text",
-    "source:text",
-    "target:text",
+    "id:text | source:text | target:text",
 )

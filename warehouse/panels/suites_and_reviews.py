@@ -24,14 +24,7 @@ SUITES = table(
     ORDER BY suite, started DESC, run.run_id
     LIMIT 100
     """,
-    "suite:text",
-    "prompt:text",
-    "version:text",
-    "started:time",
-    "items",
-    "score",
-    "interval:text",
-    "accepted:text",
+    "suite:text | prompt:text | version:text | started:time | items | score | interval:text | accepted:text",
 )
 
 REVIEWS = table(
@@ -54,12 +47,5 @@ REVIEWS = table(
     ORDER BY evaluator
     LIMIT 100
     """,
-    "evaluator:text",
-    "people",
-    "answers",
-    "gold",
-    "not sure",
-    "labelled twice",
-    "agree",
-    "newest:time",
+    "evaluator:text | people | answers | gold | not sure | labelled twice | agree | newest:time",
 )
