@@ -36,7 +36,7 @@ from barograph_server.dashboards.query import DATASOURCE, Query
 from barograph_server.dashboards.style import LEAST_PSI, STYLE
 from barograph_server.sketches.rollout import decision
 from barograph_server.warehouse.panels import PanelQuery, arm_comparisons, drift, pipeline, shadow
-from barograph_server.warehouse.panels.lineage import ARC
+from barograph_server.warehouse.panels.changes import ARC
 from barograph_server.warehouse.panels.named import named_queries
 from barograph_server.warehouse.panels.query import DAY_S
 

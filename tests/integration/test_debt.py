@@ -16,8 +16,8 @@ from barograph.contract import Arms, Contract, DeclaredSource, LabelSpec, Rollba
 from barograph.contract.file import dump_contract
 
 from barograph_server.governance.debt import name_reads
-from barograph_server.governance.debt.finding import DebtReport
 from barograph_server.governance.debt.run_checks import run_checks
+from barograph_server.governance.debt.scope import DebtReport
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline
 from barograph_server.warehouse.client import Client

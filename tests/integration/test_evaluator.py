@@ -13,7 +13,7 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 
-from barograph_server.provisioning.evaluators import first_baselines
+from barograph_server.provisioning.plan import first_baselines
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
 from tests.support.pipeline import PATIENCE_S, Pipeline, simple_baseline, simple_contract, wait_for
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from barograph_server.dashboards.durations import format_interval, go_duration_s, interval_ms
 from barograph_server.dashboards.macros import (
     ALL,
     MacroError,
@@ -15,6 +14,9 @@ from barograph_server.dashboards.macros import (
     expand,
     expand_backend,
     expand_frontend,
+    format_interval,
+    go_duration_s,
+    interval_ms,
     macros_of,
 )
 

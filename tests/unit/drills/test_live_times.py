@@ -9,7 +9,7 @@ import pytest
 from barograph_server.drills.faults import EventTables, InjectionRequest, find_fault, plan_injection
 from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.live_times import label_arrivals, move_to, prediction_arrivals
-from barograph_server.drills.replay_order import arrival_days, publish
+from barograph_server.drills.run.run import arrival_days, publish
 from tests.support.drill_events import CONTRACT, PERIOD, baseline, make_events
 
 NOW_MS = 1_800_000_000_000

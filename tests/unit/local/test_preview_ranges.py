@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from barograph_server.local.preview.ranges import RangeError, moment_ms, read_range
+from barograph_server.local.preview.frames import RangeError, moment_ms, read_range
 
 NOW = datetime(2026, 11, 25, 10, 30, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)

@@ -9,7 +9,7 @@ from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract, parse_contract
 
 from barograph_server.errors import ApplyError
-from barograph_server.provisioning.evaluators import first_baselines, with_evaluators
+from barograph_server.provisioning.plan import first_baselines, with_evaluators
 from barograph_server.sketches.baseline.baseline import dump_baseline, load_baseline
 from barograph_server.sketches.baseline.fit import fit_problems
 from barograph_server.streams.evaluator.active import NO_VERSION

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from barograph_server.evaluation.suites.logs import zip_members
-from barograph_server.evaluation.suites.logs.check import EvalLogError
+from barograph_server.evaluation.suites.logs.json_values import EvalLogError
 from barograph_server.evaluation.suites.logs.read import read_logs
 from barograph_server.evaluation.suites.logs.zip_members import ZipMembers
 from barograph_server.warehouse.evaluation.eval_runs import EvalRun

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from barograph_server.streams.rebuild import stopped_check
-from barograph_server.streams.rebuild.errors import RebuildError
-from barograph_server.streams.rebuild.stopped_check import MARGIN_S, POLL_INTERVAL_S, wait_until_stopped
+from barograph_server.streams.rebuild.stopped_check import MARGIN_S, POLL_INTERVAL_S, RebuildError, wait_until_stopped
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address
 

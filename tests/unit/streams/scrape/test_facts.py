@@ -9,8 +9,7 @@ import pytest
 
 from barograph_server.streams.scrape.exposition import parse_exposition
 from barograph_server.streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts, quantile_bucket
-from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
-from barograph_server.streams.scrape.server_table import load_server_table
+from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, load_server_table
 
 
 def scrape(*texts: str, labels: dict[str, str] | None = None) -> list[ScrapedFacts]:

@@ -9,9 +9,8 @@ import pytest
 
 from barograph_server.streams.scrape.exposition import MAX_LINE_CHARS, MAX_SAMPLES, parse_exposition
 from barograph_server.streams.scrape.facts import FactReader
-from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
 from barograph_server.streams.scrape.http_fetch import fetch
-from barograph_server.streams.scrape.server_table import load_server_table
+from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, load_server_table
 from barograph_server.streams.scrape.settings import ScrapeTarget
 from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
 

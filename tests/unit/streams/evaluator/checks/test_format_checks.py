@@ -9,8 +9,12 @@ import pytest
 
 from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
 from barograph_server.streams.evaluator.checks.format_checks import MAX_FORMATTED_CHARS, check_json, check_pattern
-from barograph_server.streams.evaluator.checks.json_schema import MAX_VIOLATIONS, AnswerSchema
-from barograph_server.streams.evaluator.checks.patterns import MAX_PATTERN_CHARS, AnswerPattern
+from barograph_server.streams.evaluator.checks.json_schema import (
+    MAX_PATTERN_CHARS,
+    MAX_VIOLATIONS,
+    AnswerPattern,
+    AnswerSchema,
+)
 
 
 def violations(answer: str, schema: dict[str, Any]) -> tuple[str, ...]:
