@@ -10,7 +10,8 @@ from barograph_server.alerts.grafana import DATASOURCE, EXPRESSION, Json
 from barograph_server.alerts.rule import TITLE_CHARS
 from barograph_server.alerts.schema import FILE, QUERY_MODEL, THRESHOLD_MODEL, faults
 from barograph_server.dashboards.macros import MacroError, TimeRange, expand_backend
-from barograph_server.dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.dashboards.page_files import panel_ids
+from barograph_server.dashboards.uids import DASHBOARDS
 
 INTERVAL_MS = 60_000
 _SOME_HOUR = TimeRange(1_767_222_000_000, 1_767_225_600_000)
@@ -75,7 +76,7 @@ def _panel(rule: Json) -> Iterator[str]:
     annotations = rule["annotations"]
     uid, panel = annotations.get("__dashboardUid__"), annotations.get("__panelId__")
     page = {uid: page for page, uid in DASHBOARDS.items()}.get(str(uid))
-    if page is None or panel is None or int(panel) not in PANELS[page].values():
+    if page is None or panel is None or int(panel) not in panel_ids(page).values():
         yield f"links to panel {panel} of dashboard {uid}, which does not exist"
 
 

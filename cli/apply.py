@@ -15,10 +15,9 @@ from barograph_server.errors import EXIT_CHANGES, ApplyError
 from barograph_server.provisioning.access.acls import acl_lines, user_acls
 from barograph_server.provisioning.access.roles import role_lines
 from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, ContractChange, check_models
-from barograph_server.provisioning.evaluators import with_evaluators
 from barograph_server.provisioning.files import read_contracts
 from barograph_server.provisioning.grafana.plan import GrafanaChange, GrafanaPlan
-from barograph_server.provisioning.plan import Plan
+from barograph_server.provisioning.plan import Plan, with_evaluators
 from barograph_server.provisioning.promotions import Promotion
 from barograph_server.provisioning.topics import TopicChange
 from barograph_server.settings import GrafanaSettings, load_settings

@@ -10,7 +10,7 @@ import typer
 from barograph_server.cli.options import Connection, OnlyModel, Opt, Output
 from barograph_server.contracts import contracts_in_force
 from barograph_server.errors import EXIT_FAILED, CommandError
-from barograph_server.governance.debt.finding import DebtFinding, DebtReport
+from barograph_server.governance.debt.scope import DebtFinding, DebtReport
 from barograph_server.terminal import TableColumn, Terminal, plural, utc_minute
 from barograph_server.times import parse_moment
 from barograph_server.warehouse.client import connect

@@ -189,7 +189,7 @@ def list_command(output: Output) -> None:
     Examples:
         barograph drill list
     """
-    from barograph_server.drills.run.fault_list import fault_rows, print_faults
+    from barograph_server.drills.run.text import fault_rows, print_faults
 
     output.show(fault_rows(), lambda terminal, _: print_faults(terminal))
 

@@ -1,5 +1,4 @@
-"""Grafana dashboards as code. Queries live in `warehouse/panels/`; variables, panels and layout live here.
+"""Grafana dashboards: a file per page (`model.yaml`), kinds of panels, variables, layout; queries: `warehouse/panels/`.
 
-`make generate` writes the JSON of the pages. docs/dashboards.md says which question each page
-answers.
+`make generate` writes the JSON of the pages. docs/dashboards.md says which question each page answers.
 """

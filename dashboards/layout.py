@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models.dashboard import GridPos
 
-from barograph_server.dashboards.panels import AnyPanel
+from barograph_server.dashboards.page_files import RowEntry
+from barograph_server.dashboards.panels import AnyPanel, make_panel
 
 WIDTH = 24
 """Number of columns in Grafana's grid."""
@@ -16,25 +16,7 @@ WIDTH = 24
 _FIRST_ROW_ID = 1001
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedPanel:
-    """A panel and its size on the grid."""
-
-    panel: AnyPanel
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A titled row. Details go into folded rows; Grafana runs their queries when the row is opened."""
-
-    title: str
-    panels: tuple[PlacedPanel, ...]
-    folded: bool = False
-
-
-def add_rows(page: build.Dashboard, rows: Sequence[Row]) -> None:
+def add_rows(page: build.Dashboard, rows: Sequence[RowEntry]) -> None:
     """Add rows to a page, from top to bottom."""
     top = 0
     for number, row in enumerate(rows):
@@ -46,16 +28,19 @@ def add_rows(page: build.Dashboard, rows: Sequence[Row]) -> None:
         )
         top += 1
         x, y, height = 0, top, 0
-        for placed in row.panels:
-            if x + placed.width > WIDTH:
+        panels: list[AnyPanel] = []
+        for entry in row.panels:
+            width, panel_height = entry.size
+            if x + width > WIDTH:
                 x, y, height = 0, y + height, 0
-            placed.panel.grid_pos(GridPos(h=placed.height, w=placed.width, x=x, y=y))
-            x, height = x + placed.width, max(height, placed.height)
+            panel = make_panel(entry).grid_pos(GridPos(h=panel_height, w=width, x=x, y=y))
+            x, height = x + width, max(height, panel_height)
+            panels.append(panel)
             if row.folded:
-                header.with_panel(placed.panel)
+                header.with_panel(panel)
         page.with_row(header)
         if not row.folded:
             # A folded row occupies one grid line. Grafana moves the rows below when it is opened.
             top = y + height
-            for placed in row.panels:
-                page.with_panel(placed.panel)
+            for panel in panels:
+                page.with_panel(panel)

@@ -76,13 +76,16 @@ def _down(page: str, title: str, *carried: str, **variables: str) -> DataLink:
     return DataLink(page, title, {name: f"${name}" for name in carried} | variables)
 
 
-TO_MODEL = _down("model", "Open the model", model="model")
-TO_MODEL_OF_LABEL = _down("model", "Open the model", model="label:model")
-TO_VERSION = _down("model", "Open this version", model="model", version="version")
-TO_FIELD = _down("field", "Open the field", "model", "version", "slice", "window", field="field")
-TO_FIELD_OF_LABEL = _down("field", "Open the field", "model", "version", "slice", "window", field="label:field")
-TO_WORST_FIELD = _down("field", "Open the field", "model", "version", "slice", "window", field="$worst_field")
-TO_SLICE = _down("model", "Show this slice", "model", "version", "window", slice="slice")
-TO_FIELD_OF_SLICE = _down("field", "Show this slice", "model", "version", "field", "window", slice="slice")
-TO_SLICE_OF_MODEL = _down("model", "Open this slice of the primary", "model", slice="slice")
-TO_PIPELINE = _down("pipeline", "Open the pipeline", "model")
+LINKS = {
+    "model": _down("model", "Open the model", model="model"),
+    "model_of_label": _down("model", "Open the model", model="label:model"),
+    "version": _down("model", "Open this version", model="model", version="version"),
+    "field": _down("field", "Open the field", "model", "version", "slice", "window", field="field"),
+    "field_of_label": _down("field", "Open the field", "model", "version", "slice", "window", field="label:field"),
+    "worst_field": _down("field", "Open the field", "model", "version", "slice", "window", field="$worst_field"),
+    "slice": _down("model", "Show this slice", "model", "version", "window", slice="slice"),
+    "field_of_slice": _down("field", "Show this slice", "model", "version", "field", "window", slice="slice"),
+    "slice_of_model": _down("model", "Open this slice of the primary", "model", slice="slice"),
+    "pipeline": _down("pipeline", "Open the pipeline", "model"),
+}
+"""Links of panels by the names that files of pages use."""

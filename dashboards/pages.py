@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import AnnotationQuery as Built
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from barograph_server.dashboards import field, fleet, llm, model, pipeline, shadow, style, variables
-from barograph_server.dashboards.layout import Row, add_rows
+from barograph_server.dashboards import style, variables
+from barograph_server.dashboards.layout import add_rows
 from barograph_server.dashboards.links import TITLES, page_links
+from barograph_server.dashboards.page_files import read_rows
 from barograph_server.dashboards.parse import panels_of
 from barograph_server.dashboards.query import DATASOURCE, Query
 from barograph_server.dashboards.uids import DASHBOARDS
@@ -31,12 +31,11 @@ TAG = "barograph"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: the question it answers, its variables and its rows."""
+    """One page: the question it answers, and its variables."""
 
     key: str
     question: str
     variables: tuple[build.QueryVariable | build.DatasourceVariable, ...]
-    rows: Callable[[], list[Row]]
     since: str
     one_model: bool = True
     refresh: str = "1m"
@@ -57,7 +56,7 @@ class Page:
             .variables(list(self.variables))
             .annotations(page_annotations(one_model=self.one_model))
         )
-        add_rows(page, self.rows())
+        add_rows(page, read_rows(self.key))
         plain: dict[str, Any] = json.loads(JSONEncoder().encode(page.build()))
         _remove_unsupported(plain)
         return plain
@@ -71,7 +70,6 @@ def pages() -> list[Page]:
             "fleet",
             "Which model needs attention now?",
             (variables.datasource(),),
-            fleet.rows,
             "now-7d",
             one_model=False,
         ),
@@ -79,21 +77,18 @@ def pages() -> list[Page]:
             "model",
             "What is wrong with this model, since when, and where?",
             (*one, variables.window(), variables.worst_field()),
-            model.rows,
             "now-7d",
         ),
         Page(
             "field",
             "How did this field move, and is the cause the world, the data source or the mix of slices?",
             (*one, variables.field(), variables.window()),
-            field.rows,
             "now-7d",
         ),
         Page(
             "shadow",
             "May the candidate replace the primary, and if not, why and when?",
             (variables.datasource(), variables.model(), variables.candidate(), variables.criterion()),
-            shadow.rows,
             "now-90d",
             refresh="1h",
         ),
@@ -101,14 +96,12 @@ def pages() -> list[Page]:
             "llm",
             "Is a language model slower, dearer or worse, and have the questions changed?",
             (*one, variables.window()),
-            llm.rows,
             "now-7d",
         ),
         Page(
             "pipeline",
             "Can the other pages be trusted?",
             (variables.datasource(), variables.model(all_models=True)),
-            pipeline.rows,
             "now-6h",
             one_model=False,
         ),

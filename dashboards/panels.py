@@ -6,8 +6,8 @@ Everything that a page shows is therefore in its queries, and any reader of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from barograph.contract import format_duration
@@ -30,16 +30,26 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColor
 from grafana_foundation_sdk.models.text import TextMode
 
 from barograph_server.dashboards import style
-from barograph_server.dashboards.empty import EMPTY
-from barograph_server.dashboards.links import DataLink
+from barograph_server.dashboards.links import LINKS, DataLink
+from barograph_server.dashboards.page_files import PanelEntry
 from barograph_server.dashboards.query import DATASOURCE, Query
-from barograph_server.dashboards.style import STYLE
-from barograph_server.dashboards.uids import PANELS
-from barograph_server.warehouse.panels import PanelQuery
-from barograph_server.warehouse.panels.lineage import ARC
+from barograph_server.dashboards.style import LEAST_PSI, STYLE
+from barograph_server.sketches.rollout import decision
+from barograph_server.warehouse.panels import PanelQuery, arm_comparisons, drift, pipeline, shadow
+from barograph_server.warehouse.panels.changes import ARC
+from barograph_server.warehouse.panels.named import named_queries
 from barograph_server.warehouse.panels.query import DAY_S
 
 PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "nodeGraph", "text")
+
+_CONSTANTS = {
+    "arm_comparisons": arm_comparisons,
+    "decision": decision,
+    "drift": drift,
+    "pipeline": pipeline,
+    "shadow": shadow,
+}
+"""Modules whose constants descriptions state."""
 
 AnyPanel = (
     timeseries.Panel
@@ -64,31 +74,13 @@ PanelT = TypeVar(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PanelInfo:
-    """Common attributes of a panel: its key in `uids.PANELS`, title, description and unit."""
-
-    page: str
-    key: str
-    title: str
-    description: str
-    unit: str = STYLE.units.plain
-
-    @property
-    def id(self) -> int:
-        """The panel's id on its page."""
-        return PANELS[self.page][self.key]
-
-
 def time_series(
-    info: PanelInfo,
+    entry: PanelEntry,
     *queries: PanelQuery,
     stacked: bool = False,
     counted: bool = False,
     at_least: float | None = None,
     logarithmic: bool = False,
-    link: DataLink | None = None,
-    units: Mapping[str, str] | None = None,
     repeat: str | None = None,
 ) -> timeseries.Panel:
     """A time-series panel: lines, `stacked` areas for parts of a whole, or bars for `counted` things.
@@ -100,7 +92,7 @@ def time_series(
     value at most of these times, which is not a gap: lines cross it if it is not much longer than the period.
     """
     panel = (
-        _with_queries(timeseries.Panel(), info, queries)
+        _with_queries(timeseries.Panel(), entry, queries)
         .legend(_legend())
         .tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING))
         # A version or field keeps its colour whatever else the panel shows.
@@ -116,26 +108,26 @@ def time_series(
     if at_least is not None:
         panel.min(at_least)
     if logarithmic:
+        panel.min(LEAST_PSI)
         panel.scale_distribution(common.ScaleDistributionConfig().type(kinds.ScaleDistribution.LOG).log(10))
     _band(panel, queries)
     _lines(panel, queries)
     _names(panel, queries)
     _colours(panel, queries)
-    _units(panel, units or {})
-    if link is not None:
-        _link_series(panel, queries, link)
+    _units(panel, entry)
+    if entry.link:
+        _link_series(panel, queries, LINKS[entry.link])
     return _repeated(panel, repeat)
 
 
 def stat_panel(
-    info: PanelInfo,
+    entry: PanelEntry,
     query: PanelQuery,
     *,
     level: bool = False,
     outcome: bool = False,
     bad_from: float | None = None,
     bad_under: float | None = None,
-    link: DataLink | None = None,
     decimals: int | None = None,
 ) -> stat.Panel:
     """A stat panel: one or a few large numbers, named by the text columns of the row.
@@ -149,7 +141,7 @@ def stat_panel(
     """
     numbers = sum(column.kind == "number" for column in query.columns)
     panel = (
-        _with_queries(stat.Panel(), info, (query,))
+        _with_queries(stat.Panel(), entry, (query,))
         # The row itself instead of a reduction, so that a link can use its text columns. The limit counts values.
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True).limit(numbers).fields(""))
         .graph_mode(kinds.BigValueGraphMode.NONE)
@@ -157,7 +149,7 @@ def stat_panel(
         .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
         .justify_mode(kinds.BigValueJustifyMode.AUTO)
         .orientation(kinds.VizOrientation.AUTO)
-        .no_value(EMPTY[info.page].get(info.key, "no data"))
+        .no_value(entry.empty or "no data")
         .thresholds(_steps(bad_from, bad_under))
     )
     if level:
@@ -166,15 +158,13 @@ def stat_panel(
         panel.mappings([_numbered(STYLE.numbered_outcomes())])
     if decimals is not None:
         panel.decimals(decimals)
-    return _linked(_plain_text(panel, query), link)
+    return _linked(_plain_text(panel, query), entry)
 
 
-def table_panel(
-    info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None, units: Mapping[str, str] | None = None
-) -> table.Panel:
+def table_panel(entry: PanelEntry, query: PanelQuery) -> table.Panel:
     """A table panel. Words for levels and states are coloured in every column."""
     panel = (
-        _with_queries(table.Panel(), info, (query,))
+        _with_queries(table.Panel(), entry, (query,))
         .show_header(True)
         .cell_options(kinds.TableColorTextCellOptions())
         .align(kinds.FieldTextAlignment.AUTO)
@@ -191,29 +181,14 @@ def table_panel(
             ]
         )
     )
-    _units(panel, units or {})
-    return _linked(_plain_text(panel, query), link)
+    _units(panel, entry)
+    return _linked(_plain_text(panel, query), entry)
 
 
-def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
-    """A state timeline of levels."""
-    return _linked(_timeline(info, query, STYLE.numbered_levels()), link)
-
-
-def outcome_timeline(info: PanelInfo, query: PanelQuery) -> statetimeline.Panel:
-    """A state timeline of decisions about a candidate."""
-    return _timeline(info, query, STYLE.numbered_outcomes())
-
-
-def state_timeline(info: PanelInfo, query: PanelQuery) -> statetimeline.Panel:
-    """A state timeline of a model's states for serving."""
-    return _timeline(info, query, STYLE.numbered_states())
-
-
-def _timeline(info: PanelInfo, query: PanelQuery, words: Mapping[str, tuple[str, str]]) -> statetimeline.Panel:
-    """Each bar shows the word, so that colour is never the only cue."""
+def timeline(entry: PanelEntry, query: PanelQuery, *, words: Mapping[str, tuple[str, str]]) -> statetimeline.Panel:
+    """A state timeline. Each bar shows the word, so that colour is never the only cue."""
     panel = (
-        _names(_with_queries(statetimeline.Panel(), info, (query,)), (query,))
+        _names(_with_queries(statetimeline.Panel(), entry, (query,)), (query,))
         .merge_values(True)
         .show_value(kinds.VisibilityMode.AUTO)
         .align_value("left")  # type: ignore[arg-type]
@@ -225,13 +200,13 @@ def _timeline(info: PanelInfo, query: PanelQuery, words: Mapping[str, tuple[str,
         .mappings([_numbered(words)])
     )
     _gaps(panel, (query,))
-    return panel
+    return _linked(panel, entry)
 
 
-def heatmap_panel(info: PanelInfo, query: PanelQuery) -> heatmap.Panel:
+def heatmap_panel(entry: PanelEntry, query: PanelQuery) -> heatmap.Panel:
     """A heatmap of shares per cell over time; one row per cell, in the order of the names."""
     return (
-        _names(_with_queries(heatmap.Panel(), info, (query,)), (query,))
+        _names(_with_queries(heatmap.Panel(), entry, (query,)), (query,))
         .calculate(False)
         .cell_gap(1)
         .color(
@@ -248,9 +223,7 @@ def heatmap_panel(info: PanelInfo, query: PanelQuery) -> heatmap.Panel:
     )
 
 
-def bar_chart(
-    info: PanelInfo, query: PanelQuery, *, repeat: str | None = None, link: DataLink | None = None
-) -> barchart.Panel:
+def bar_chart(entry: PanelEntry, query: PanelQuery, *, repeat: str | None = None) -> barchart.Panel:
     """A bar chart; the first column names the bars.
 
     Args:
@@ -258,7 +231,7 @@ def bar_chart(
         repeat: a variable; the panel is shown once for each of its values, side by side.
     """
     panel = (
-        _with_queries(barchart.Panel(), info, (query,))
+        _with_queries(barchart.Panel(), entry, (query,))
         .x_field(query.columns[0].name)
         .orientation(kinds.VizOrientation.VERTICAL)
         .stacking(kinds.StackingMode.NONE)
@@ -272,31 +245,53 @@ def bar_chart(
         .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     )
     _colours(panel, (query,))
-    if link is not None:
-        panel.links([link.built()])
+    if entry.link:
+        panel.links([LINKS[entry.link].built()])
     return _plain_text(_repeated(panel, repeat), query)
 
 
-def node_graph(info: PanelInfo, nodes: PanelQuery, edges: PanelQuery) -> nodegraph.Panel:
+def node_graph(entry: PanelEntry, nodes: PanelQuery, edges: PanelQuery) -> nodegraph.Panel:
     """A graph with a ring around each node in the colour of its level.
 
     Grafana takes the frame with a column `source` as edges. It draws rings from columns with the prefix `arc__`.
     """
-    panel = _with_queries(nodegraph.Panel(), info, (nodes, edges))
+    panel = _with_queries(nodegraph.Panel(), entry, (nodes, edges))
     for level, hue in STYLE.level_colours.items():
         fixed = models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": hue})
         panel.override_by_name(f"{ARC}{level}", [fixed, models.DynamicConfigValue("displayName", level)])
     return _plain_text(panel, nodes)
 
 
-def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
-    return _with_queries(text.Panel(), info, ()).mode(TextMode.MARKDOWN).content(markdown.strip() + "\n")
+def text_panel(entry: PanelEntry) -> text.Panel:
+    return _with_queries(text.Panel(), entry, ()).mode(TextMode.MARKDOWN).content(entry.text)
 
 
-def _with_queries(panel: PanelT, info: PanelInfo, queries: Sequence[PanelQuery]) -> PanelT:
-    panel.id(info.id).title(info.title).description(info.description).unit(info.unit)
-    if reason := EMPTY[info.page].get(info.key):
-        panel.no_value(reason)
+KINDS: Mapping[str, Callable[..., AnyPanel]] = {
+    "chart": time_series,
+    "stat": stat_panel,
+    "table": table_panel,
+    "levels": partial(timeline, words=STYLE.numbered_levels()),
+    "outcomes": partial(timeline, words=STYLE.numbered_outcomes()),
+    "states": partial(timeline, words=STYLE.numbered_states()),
+    "heatmap": heatmap_panel,
+    "bars": bar_chart,
+    "graph": node_graph,
+    "text": text_panel,
+}
+"""Kinds of panels in the files of pages."""
+
+
+def make_panel(entry: PanelEntry) -> AnyPanel:
+    """Make a panel of a page."""
+    queries = named_queries()
+    return KINDS[entry.kind](entry, *(queries[name] for name in entry.queries), **entry.options)
+
+
+def _with_queries(panel: PanelT, entry: PanelEntry, queries: Sequence[PanelQuery]) -> PanelT:
+    description = entry.description.format_map(_CONSTANTS)
+    panel.id(entry.id).title(entry.title).description(description).unit(getattr(STYLE.units, entry.unit))
+    if entry.empty:
+        panel.no_value(entry.empty)
     if queries:
         panel.datasource(DATASOURCE).interval(format_duration(max(query.grain_s for query in queries)))
     for ref_id, query in zip("ABCDEF", queries, strict=False):
@@ -323,9 +318,9 @@ def _repeated(panel: RepeatedPanel, variable: str | None) -> RepeatedPanel:
     return panel
 
 
-def _linked(panel: PanelT, link: DataLink | None) -> PanelT:
-    if link is not None:
-        panel.data_links([link.built()])
+def _linked(panel: PanelT, entry: PanelEntry) -> PanelT:
+    if entry.link:
+        panel.data_links([LINKS[entry.link].built()])
     return panel
 
 
@@ -400,9 +395,9 @@ def _colours(panel: timeseries.Panel | barchart.Panel, queries: Sequence[PanelQu
             panel.override_by_name(name, [models.DynamicConfigValue("color", fixed)])
 
 
-def _units(panel: timeseries.Panel | table.Panel, units: Mapping[str, str]) -> None:
-    for name, unit in units.items():
-        panel.override_by_name(name, [models.DynamicConfigValue("unit", unit)])
+def _units(panel: timeseries.Panel | table.Panel, entry: PanelEntry) -> None:
+    for name, unit in entry.units.items():
+        panel.override_by_name(name, [models.DynamicConfigValue("unit", getattr(STYLE.units, unit))])
 
 
 ColumnsPanel = TypeVar("ColumnsPanel", stat.Panel, table.Panel, barchart.Panel, nodegraph.Panel)
@@ -435,20 +430,3 @@ def _numbered(words: Mapping[str, tuple[str, str]]) -> models.ValueMap:
     return models.ValueMap(
         {number: models.ValueMappingResult(text=word, color=colour) for number, (word, colour) in words.items()}
     )
-
-
-LEVELS_NOTE = """
-**insufficient**: too little data for a verdict, not healthy. **no verdict**: see Pipeline.
-"""
-
-SHADOW_NOTE = """
-Dashboards show no single prediction. People who may read raw rows use query 26 of docs/queries.md, "Disagreements of a
-candidate": a bounded sample of one hour, with ids, features and labels. Fields that the contract marks as personal data
-are hashed or dropped there, too: that happens before an event leaves the serving process.
-"""
-
-FIELD_NOTE = """
-**PSI** compares the distribution of the field with training; the interval shows how certain it is. The bars show what
-moved. A field can move because the world changed, because its data source broke, or because the mix of slices changed.
-Check nulls and unseen values first, then the slices below.
-"""

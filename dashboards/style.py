@@ -31,6 +31,7 @@ class Units:
     per_minute: str = "reqpm"
     per_second: str = "cps"
     bytes: str = "bytes"
+    dollars: str = "currencyUSD"
 
 
 TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "#c7d0d9", "#808080"

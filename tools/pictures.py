@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Browser
 
-from barograph_server.dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.dashboards.page_files import panel_ids
+from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.clickhouse import LocalClickHouse
 from tests.support.browser import COMMANDS, PreviewPage, chromium
 from tests.support.incident_models import INCIDENTS
@@ -66,7 +67,7 @@ def capture_demo(browser: Browser, url: str) -> None:
 def _capture_lineage(screen: PreviewPage, span: str) -> None:
     """Write the picture of docs/lineage.md."""
     screen.open(f"/d/{DASHBOARDS['model']}?{span}&{VARIABLES}&open={open_rows('model')}")
-    panel = screen.page.locator(f'[data-panel="{PANELS["model"]["lineage"]}"]')
+    panel = screen.page.locator(f'[data-panel="{panel_ids("model")["lineage"]}"]')
     panel.screenshot(path=FOLDER / "lineage.png")
 
 

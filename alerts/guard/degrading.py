@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from barograph.contract import Contract
 from barograph.guard.health import HealthReason, RuleProgress
 
 from barograph_server.alerts.guard.model_guard import ActiveInstance
+from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.wall_clock import LiveInstance
 
 
@@ -38,3 +39,36 @@ def _active(instance: LiveInstance) -> ActiveInstance:
             text=instance.summary,
         ),
     )
+
+
+COUNTING = ("sketcher", "monitor")
+"""Processors whose absence makes all numbers old."""
+LAG_RULE = "pipeline-lag"
+"""The rule whose alerts say that the verdicts of a model are old."""
+PIPELINE_RULES = (LAG_RULE, "processor-gone")
+"""The rules that tell whether numbers are old."""
+SCORING = "scorer"
+LABELLED_RULES = frozenset({"performance", "performance-drop"})
+"""Rules whose numbers come from the scorer."""
+
+
+def blind_reason(rules: Iterable[Rule], errors: Mapping[str, str], pipeline: Iterable[LiveInstance]) -> str:
+    """Return why the rules of a model say nothing about it now; empty if they do.
+
+    Args:
+        rules: the rules that make the model degraded.
+        errors: why rules cannot be evaluated, by UID.
+        pipeline: the firing instances of the rules `processor-gone` and, of this model, `pipeline-lag`.
+    """
+    needed = {*COUNTING}
+    for rule in rules:
+        if rule.uid in errors:
+            return f"Rule {rule.title!r} cannot be evaluated: {errors[rule.uid]}"
+        if rule.name in LABELLED_RULES:
+            needed.add(SCORING)
+    for instance in pipeline:
+        if instance.state == "Pending":
+            continue
+        if instance.rule.name == LAG_RULE or instance.key in needed:
+            return instance.summary
+    return ""

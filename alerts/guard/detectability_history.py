@@ -26,7 +26,7 @@ from barograph_server.alerts.prediction.smallest_change import Detectability
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import BaselineError
 from barograph_server.warehouse.client import Address, Client
-from barograph_server.warehouse.history.detectability import last_computations
+from barograph_server.warehouse.history.field_traffic import last_computations
 from barograph_server.warehouse.tables import insert_rows
 
 PERIOD_S = 86_400

@@ -17,9 +17,8 @@ from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
-from barograph_server.alerts.guard.blindness import LAG_RULE, PIPELINE_RULES, blind_reason
 from barograph_server.alerts.guard.cause_history import cause_history
-from barograph_server.alerts.guard.degrading import degrading_instances
+from barograph_server.alerts.guard.degrading import LAG_RULE, PIPELINE_RULES, blind_reason, degrading_instances
 from barograph_server.alerts.guard.detectability_history import detectability_history
 from barograph_server.alerts.guard.health_history import HealthHistory
 from barograph_server.alerts.guard.health_log import HealthLog

@@ -19,8 +19,7 @@ from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBase
 from barograph_server.sketches.baseline.groups import reference_slices
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.history.applied_baselines import load_applied
-from barograph_server.warehouse.history.field_traffic import TRAFFIC_DAYS, field_traffic
+from barograph_server.warehouse.history.field_traffic import TRAFFIC_DAYS, field_traffic, load_applied
 
 HORIZONS = {"1h": 3_600.0, "1d": 86_400.0, "7d": 604_800.0}
 """The times within which a change is detected, in seconds."""

@@ -10,10 +10,9 @@ from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.templates.costs import cost_rules
 from barograph_server.alerts.templates.drills import drill_rules
-from barograph_server.alerts.templates.evaluations import evaluation_rules
+from barograph_server.alerts.templates.evaluations import evaluation_rules, judge_rules
 from barograph_server.alerts.templates.factory import RuleFactory
 from barograph_server.alerts.templates.fields import drift_rules, output_rules, rate_rules
-from barograph_server.alerts.templates.judges import judge_rules
 from barograph_server.alerts.templates.labels import label_rules
 from barograph_server.alerts.templates.prompts import prompt_rules
 from barograph_server.alerts.templates.readers import reader_rules

@@ -16,8 +16,7 @@ from barograph import Publisher
 from barograph.guard.guard import FALLBACK, PRIMARY, Guard
 from barograph.guard.health import ModelHealth, encode_health
 
-from barograph_server.alerts.guard.blindness import LAG_RULE, blind_reason
-from barograph_server.alerts.guard.degrading import degrading_instances
+from barograph_server.alerts.guard.degrading import LAG_RULE, blind_reason, degrading_instances
 from barograph_server.alerts.guard.health_history import HealthHistory
 from barograph_server.alerts.guard.model_guard import ModelGuard
 from barograph_server.alerts.guard.processor import STEP_S, is_due

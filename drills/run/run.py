@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
+import pyarrow as pa
 from barograph import Publisher
 from barograph.contract import Contract
 
@@ -16,7 +19,6 @@ from barograph_server.drills.errors import DrillError
 from barograph_server.drills.faults import EventTables
 from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.guard_states import guard_states
-from barograph_server.drills.replay_order import publish
 from barograph_server.drills.report import DrillObservations, DrillReport, report
 from barograph_server.drills.run.guard_probe import observe_guard
 from barograph_server.drills.run.plan import DrillModel, DrillPlan, control_model
@@ -157,3 +159,40 @@ def _simulate(client: Client, scratch: Settings, model: DrillModel) -> Simulatio
         )
     first, last = int(history.first.timestamp()), int(history.last.timestamp())
     return simulate(client, model.rules, scratch.alerts, first, last, "ended")
+
+
+DAY_MS = 86_400_000
+
+
+class EventSink(Protocol):
+    """The part of the publisher that a drill uses."""
+
+    def predictions(self, table: pa.Table) -> int:
+        """Publish predictions."""
+
+    def labels(self, table: pa.Table) -> int:
+        """Publish labels."""
+
+
+def publish(events: EventTables, sink: EventSink) -> tuple[int, int]:
+    """Publish all events; return how many predictions and labels the publisher accepted."""
+    n_predictions = n_labels = 0
+    for predictions, labels in arrival_days(events):
+        if predictions.num_rows:
+            n_predictions += sink.predictions(predictions)
+        if labels.num_rows:
+            n_labels += sink.labels(labels)
+    return n_predictions, n_labels
+
+
+def arrival_days(events: EventTables) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Split events into days of arrival. An event arrives no earlier than the events before it in its table."""
+    tables = (events.predictions, events.labels)
+    arrivals = [np.maximum.accumulate(epoch_ms(table)) // DAY_MS for table in tables]
+    numbers = np.unique(np.concatenate(arrivals))
+    for day in numbers.tolist():
+        bounds = [np.searchsorted(arrival, [day, day + 1]).tolist() for arrival in arrivals]
+        predictions, labels = (
+            table.slice(start, end - start) for table, (start, end) in zip(tables, bounds, strict=True)
+        )
+        yield predictions, labels

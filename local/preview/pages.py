@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from barograph_server.dashboards.durations import go_duration_s, interval_ms
-from barograph_server.dashboards.macros import ALL, TimeRange, Value, expand
+from barograph_server.dashboards.macros import ALL, TimeRange, Value, expand, go_duration_s, interval_ms
 from barograph_server.dashboards.parse import Json, panels_of
 from barograph_server.warehouse.client import QueryResult
 

@@ -31,9 +31,8 @@ from barograph_server.local.loopback_page import (
     json_response,
     read_json_object,
 )
-from barograph_server.local.preview.frames import frame_of
+from barograph_server.local.preview.frames import RangeError, frame_of, read_range
 from barograph_server.local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
-from barograph_server.local.preview.ranges import RangeError, read_range
 from barograph_server.warehouse.client import Address, Client, QueryResult, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from barograph_server.streams.events.batch import OUT_OF_MEMORY, Decoded, MessageBatch, join_batches
 from barograph_server.streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
-from barograph_server.streams.events.event_type import MAX_BATCH_EVENTS, EventType, producer_seq
+from barograph_server.streams.events.event_type import MAX_BATCH_EVENTS, EventType, Rejection, producer_seq
 from barograph_server.streams.events.projection import build_projection
-from barograph_server.streams.events.rejection import Rejection
 from barograph_server.streams.registry.registry import Registry
 
 _DECODE_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)

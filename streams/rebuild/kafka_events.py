@@ -23,7 +23,7 @@ from barograph_server.streams.events.batch import portion_size, sort_messages
 from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
-from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.rebuild.stopped_check import RebuildError
 from barograph_server.streams.records import OffsetRange
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.settings import ProcessorSettings

@@ -28,7 +28,7 @@ from barograph_server.streams.monitor.state.offset_ledger import (
 )
 from barograph_server.streams.monitor.state.store import SeriesPanes, Store
 from barograph_server.streams.monitor.windows import hour_s
-from barograph_server.streams.rebuild.errors import RebuildError
+from barograph_server.streams.rebuild.stopped_check import RebuildError
 from barograph_server.streams.records import Partial, PartitionProgress, Progress, decode
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.sketcher.partial_messages import encode_partials

@@ -12,11 +12,10 @@ from barograph_server.streams.events.event_time import DAY_MS
 from barograph_server.streams.monitor.app import GROUP
 from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
 from barograph_server.streams.monitor.state.store import WarehouseStore
-from barograph_server.streams.rebuild.errors import RebuildError
 from barograph_server.streams.rebuild.kafka_events import KafkaEvents
 from barograph_server.streams.rebuild.raw_events import RawEvents
 from barograph_server.streams.rebuild.recount import JUDGED_TABLES, TABLES, RebuildScope, recount
-from barograph_server.streams.rebuild.stopped_check import wait_until_stopped
+from barograph_server.streams.rebuild.stopped_check import RebuildError, wait_until_stopped
 from barograph_server.streams.records import OffsetRange
 from barograph_server.streams.registry.poller import RegistryPoller
 from barograph_server.streams.registry.registry import Registry

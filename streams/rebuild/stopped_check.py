@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import KafkaException
 
 from barograph_server.streams.broker.client import Admin, explain, is_transient
-from barograph_server.streams.rebuild.errors import RebuildError
 from barograph_server.streams.runtime.backoff import Backoff
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Client
@@ -74,3 +73,7 @@ def _member_count(admin: Admin, group: str) -> int:
         return backoff.retry(lambda: admin.members(group), is_transient)
     except KafkaException as error:
         raise explain(error, f"describe the group {group}") from error
+
+
+class RebuildError(Exception):
+    """The range cannot be rebuilt exactly, or not now. The message says why and what to do."""

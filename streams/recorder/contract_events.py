@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from barograph_server.streams.events.hashed_values import NOT_HASHED, replace_plain_values
-from barograph_server.streams.events.struct_numbers import StructNumbers
+from barograph_server.streams.events.hashed_values import NOT_HASHED, StructNumbers, replace_plain_values
 from barograph_server.streams.recorder.event_structs import ATTRIBUTES
 from barograph_server.streams.recorder.map_columns import FeatureColumns
 from barograph_server.streams.recorder.rows import RecordedModel

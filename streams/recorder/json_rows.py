@@ -27,9 +27,8 @@ from numpy.typing import NDArray
 
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.event_time import rejected_times, times_ms
-from barograph_server.streams.events.event_type import is_nameable
+from barograph_server.streams.events.event_type import is_nameable, replace_surrogates
 from barograph_server.streams.events.json_decoder import JsonDecoder, union_decoder
-from barograph_server.streams.events.rejection import replace_surrogates
 from barograph_server.streams.recorder.contract_events import CONTRACT_CHUNK, ContractEvents
 from barograph_server.streams.recorder.event_structs import (
     FORMAT_ERRORS,
@@ -38,11 +37,11 @@ from barograph_server.streams.recorder.event_structs import (
     NUMBERS,
     PLAIN,
     TEXTS,
+    OpenEvents,
     event_type,
     id_type,
 )
 from barograph_server.streams.recorder.map_entries import NULL, NUMBER, TEXT, MapEntries
-from barograph_server.streams.recorder.open_events import OpenEvents
 from barograph_server.streams.recorder.rows import (
     RecordedModel,
     build_table,

@@ -26,7 +26,7 @@ from barograph_server.streams.events.arrow_decoder import BYTES_OMITTED, split_r
 from barograph_server.streams.events.arrow_message import COLUMN_ERRORS, open_table, reject_message, rejection_reason
 from barograph_server.streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
 from barograph_server.streams.events.event_time import RETENTION_MS, arrow_times_ms, rejected_times, times_ms
-from barograph_server.streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
+from barograph_server.streams.events.event_type import Rejection, replace_surrogates, required_text, required_time_ms
 from barograph_server.streams.recorder.arrow_values import (
     is_number,
     is_text,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from barograph_server.streams.events.rejection import replace_surrogates
+from barograph_server.streams.events.event_type import replace_surrogates
 from barograph_server.warehouse.tables import constant_column
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")

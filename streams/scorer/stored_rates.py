@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 
 from barograph_server.sketches.judges.agreement import Agreement
 from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES
+from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.evaluation.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
 from barograph_server.warehouse.evaluation.reviews import RANDOM, read_reviews, review_agreement
@@ -103,3 +106,43 @@ def _agreement(client: Client, model: str, at: datetime) -> Agreement:
 def store_rates(client: Client, rows: list[StoredRate]) -> None:
     """Write rows; repeating the same ones changes nothing. Raises as `insert_records`."""
     insert_records(client, "evaluation_rates", rows)
+
+
+MIN_INTERVAL_S = 3600.0
+"""Shortest interval between the computations of a model. One reads the evaluations of seven days."""
+MAX_TIME_SHARE = 0.02
+"""Largest share of the time that a model's computations take; slower ones are made less often."""
+
+
+class EvaluationRateSchedule:
+    """Schedules the rates of each model with evaluators. Without new evaluations or labels, nothing is read."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_s: dict[str, float] = {}
+        self._unchanged: dict[str, frozenset[str]] = {}
+        """Models whose rates are stored, with the models of their evaluators; none of these has new rows since."""
+
+    def compute_due(self, client: Client, registry: Registry, now_ms: int, changed: Iterable[str]) -> None:
+        """Compute the rates that are due and write them.
+
+        Args:
+            now_ms: the time of the rates, Unix milliseconds.
+            changed: models with new predictions or labels since the last call.
+        """
+        arrived = set(changed)
+        self._unchanged = {model: own for model, own in self._unchanged.items() if not own & arrived}
+        for model, contract in sorted(registry.contracts.items()):
+            start_s = self._clock()
+            own = _evaluator_models(contract)
+            if not own or self._unchanged.get(model) == own or start_s < self._next_s.get(model, start_s):
+                continue
+            at = datetime.fromtimestamp(now_ms // 1000, UTC)
+            store_rates(client, compute_rates(client, contract, at))
+            self._unchanged[model] = own
+            end_s = self._clock()
+            self._next_s[model] = end_s + max(MIN_INTERVAL_S, (end_s - start_s) / MAX_TIME_SHARE)
+
+
+def _evaluator_models(contract: Contract) -> frozenset[str]:
+    return frozenset(evaluator_model(contract.model, name) for name in contract.evaluators)

@@ -16,9 +16,9 @@ from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan, TopicOffsets
-from barograph_server.streams.scorer.evaluation_rates import EvaluationRateSchedule
 from barograph_server.streams.scorer.model import ModelScorer, PassResult
 from barograph_server.streams.scorer.rules import is_counted, make_rules, unmeasurable_reason
+from barograph_server.streams.scorer.stored_rates import EvaluationRateSchedule
 from barograph_server.streams.scorer.windows import EventClock
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client, connect

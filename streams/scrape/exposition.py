@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
-from barograph_server.streams.scrape.server_table import plain_name
+from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, plain_name
 
 MAX_SAMPLES = 50_000
 """Most samples of one text. vLLM has some 1,500 for one model."""

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from barograph_server.streams.scrape.differences import CounterHistory
 from barograph_server.streams.scrape.exposition import Exposition, ExpositionSample
-from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
-from barograph_server.streams.scrape.server_table import ServerMetric, ServerTable
+from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, ServerMetric, ServerTable
 from barograph_server.warehouse.operations.serving_facts import ServingFact
 
 MAX_FACT_LABELS = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from barograph_server.streams.runtime.http_exchange import HttpClient, HttpError, HttpFailure
-from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
+from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome
 from barograph_server.streams.scrape.settings import ScrapeTarget
 
 MAX_BODY_BYTES = 4 << 20

@@ -12,8 +12,7 @@ from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scrape.exposition import parse_exposition
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.facts import UP, FactReader, ScrapedFacts
-from barograph_server.streams.scrape.failure import ScrapeError, ScrapeOutcome
-from barograph_server.streams.scrape.server_table import load_server_table
+from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, load_server_table
 from barograph_server.streams.scrape.settings import ScrapeTarget
 from barograph_server.warehouse.operations import metrics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -70,3 +71,24 @@ def load_server_table() -> ServerTable:
     """Read the table that is part of the package."""
     text = resources.files("barograph_server.streams.scrape").joinpath("servers.yaml").read_text(encoding="utf-8")
     return msgspec.convert(yaml.safe_load(text), ServerTable)
+
+
+class ScrapeOutcome(StrEnum):
+    """What became of a scrape."""
+
+    READ = "read"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    BAD_STATUS = "bad-status"
+    REDIRECTED = "redirected"
+    TOO_LARGE = "too-large"
+    UNREADABLE = "unreadable"
+    UNKNOWN_SERVER = "unknown-server"
+
+
+class ScrapeError(Exception):
+    """A scrape that returned no facts; the text says why and what to do, and holds nothing of the answer."""
+
+    def __init__(self, outcome: ScrapeOutcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome

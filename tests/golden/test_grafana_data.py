@@ -20,14 +20,14 @@ from barograph_server.dashboards.style import GRAFANA_VERSION
 from barograph_server.local.preview.frames import frame_of
 from barograph_server.warehouse.client import QueryResult
 from barograph_server.warehouse.panels import PanelQuery
+from barograph_server.warehouse.panels.named import named_queries
 from barograph_server.warehouse.panels.query import DAY_S, HOUR_S, Column
 from tests.support.missing_dependencies import skip_or_fail
-from tests.support.panel_queries import every_query
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests/grafana_data"
 INSTALLED = ROOT / ".cache/grafana-data/node_modules"
-QUERIES = {dedent_sql(query.sql): query for query in every_query().values()}
+QUERIES = {dedent_sql(query.sql): query for query in named_queries().values()}
 PAGES = [json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))]
 PANELS = {
     f"{page['uid']} {panel['id']} {panel['title']}": panel

@@ -18,8 +18,8 @@ from barograph_server.alerts.settings import AlertSettings
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.governance.change_hook import MAX_CHANGES, ChangesHook
 from barograph_server.governance.debt import name_reads
-from barograph_server.governance.debt.finding import DebtReport
 from barograph_server.governance.debt.run_checks import run_checks
+from barograph_server.governance.debt.scope import DebtReport
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline

@@ -15,8 +15,11 @@ from barograph_server.streams.otlp.run import ContractCosts
 from barograph_server.streams.otlp.settings import MappingOptions
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
-from barograph_server.warehouse.operations.serving_sections import store_serving_sections
+from barograph_server.warehouse.operations.serving_facts import (
+    ServingFact,
+    insert_serving_facts,
+    store_serving_sections,
+)
 from barograph_server.warehouse.tables import insert_columns
 from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
 from tests.support.warehouse import columns

@@ -15,7 +15,7 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
-from barograph_server.provisioning.evaluators import first_baselines
+from barograph_server.provisioning.plan import first_baselines
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
 from tests.support.command_line import run
 from tests.support.environment import write_settings

@@ -15,8 +15,7 @@ from barograph_server.dashboards.macros import TimeRange
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
-from barograph_server.warehouse.evaluation.evaluator_trust import read_evaluator_trust
+from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates, read_evaluator_trust
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.language_model import (
     EVALUATED,

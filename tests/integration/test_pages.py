@@ -14,8 +14,9 @@ from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 from playwright.sync_api import Browser, Page
 
+from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.dashboards.pages import dashboards
-from barograph_server.dashboards.uids import DASHBOARDS, PANELS, panel_link
+from barograph_server.dashboards.uids import DASHBOARDS, panel_link
 from barograph_server.evaluation.review.gold_labels import GoldLabels
 from barograph_server.evaluation.review.server import ReviewServer
 from barograph_server.local.child_process import choose_port
@@ -209,7 +210,7 @@ def screen(browser: Browser, served: dict[str, ServedModels]) -> Iterator[Previe
 
 
 def points_of(screen: PreviewPage, incident: PlantedIncident) -> Points:
-    drawn = screen.traces(PANELS[incident.page][incident.panel])
+    drawn = screen.traces(panel_ids(incident.page)[incident.panel])
     return {
         name: {round(at / 1000): value for at, value in points if value is not None} for name, points in drawn.items()
     }

@@ -13,9 +13,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from barograph_server.local.clickhouse import LocalClickHouse
-from barograph_server.streams.rebuild.errors import RebuildError
 from barograph_server.streams.rebuild.rewind import rewind
 from barograph_server.streams.rebuild.run import RebuildResult, rebuild
+from barograph_server.streams.rebuild.stopped_check import RebuildError
 from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import settings_of

@@ -12,8 +12,12 @@ from barograph.contract.evaluators import Evaluator
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.judges.agreement import agreement
 from barograph_server.streams.registry.registry import Registry
-from barograph_server.streams.scorer.evaluation_rates import MIN_INTERVAL_S, EvaluationRateSchedule
-from barograph_server.streams.scorer.stored_rates import StoredRate, compute_rates
+from barograph_server.streams.scorer.stored_rates import (
+    MIN_INTERVAL_S,
+    EvaluationRateSchedule,
+    StoredRate,
+    compute_rates,
+)
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.evaluation.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
 from barograph_server.warehouse.evaluation.reviews import RANDOM, UNCERTAIN, Review, store_reviews

@@ -17,8 +17,8 @@ from barograph_server.sketches.baseline.baseline import SliceValues
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import Decoded, MessageBatch
 from barograph_server.streams.events.columns import EventColumns
+from barograph_server.streams.events.hashed_values import StructNumbers
 from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.events.struct_numbers import StructNumbers
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract, with_dimension

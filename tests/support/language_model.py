@@ -13,8 +13,11 @@ from barograph import parse_contract
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, dump_baseline
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
-from barograph_server.warehouse.operations.serving_sections import store_serving_sections
+from barograph_server.warehouse.operations.serving_facts import (
+    ServingFact,
+    insert_serving_facts,
+    store_serving_sections,
+)
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.two_day_model import DAY_S, END, END_S, HOUR_S
 from tests.support.warehouse import row

@@ -19,8 +19,9 @@ from barograph_server.alerts import AlertSettings, Rule, rules_for
 from barograph_server.alerts.simulator.history import read_changes, replay
 from barograph_server.alerts.text import words
 from barograph_server.dashboards.macros import TimeRange, expand_backend
+from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.dashboards.pages import dashboards
-from barograph_server.dashboards.uids import DASHBOARDS, PANELS
+from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.preview import PreviewServer
 from barograph_server.operations.dev.page import open_incidents
@@ -165,11 +166,11 @@ def walk(screen: PreviewPage, served: ServedModels, incident: PlantedIncident, a
 
 
 def panel_selector(incident: PlantedIncident) -> str:
-    return f'[data-panel="{PANELS[incident.page][incident.panel]}"]'
+    return f'[data-panel="{panel_ids(incident.page)[incident.panel]}"]'
 
 
 def _row_of(incident: PlantedIncident) -> Json:
-    panel_id = PANELS[incident.page][incident.panel]
+    panel_id = panel_ids(incident.page)[incident.panel]
     row: Json
     (row,) = (
         row

@@ -34,8 +34,8 @@ from barograph.contract.kinds import RecordKind
 from barograph.contract.sections import record_of
 from barograph.prompts.keys import PROMPT, VARIABLE
 
-from barograph_server.drills.run.fault_list import fault_table
 from barograph_server.drills.run.suite import DRILL, SUITE
+from barograph_server.drills.run.text import fault_table
 from barograph_server.settings import KEYS, OTHER_VARIABLES, SettingKey
 from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
 from barograph_server.streams.topics import Topics

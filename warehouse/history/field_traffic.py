@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
 
+from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
+from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of
+
+if TYPE_CHECKING:
+    from barograph_server.warehouse.client import Client
 
 TRAFFIC_DAYS = 7
 """Days before the model's sealed time whose windows are read."""
@@ -63,3 +70,21 @@ def field_traffic(client: Client, model: str, days: int = TRAFFIC_DAYS) -> list[
         f"FROM ({rows}) ORDER BY field, slice, window",
         {"model": model, "days": days},
     )
+
+
+def load_applied(client: Client, model: str, baseline_id: str) -> Baseline | None:
+    """Load an applied baseline of a model by its whole id; None if it is not applied.
+
+    Raises:
+        BaselineError: this release cannot read it.
+    """
+    for row in queries.baselines(client, model):
+        if row.baseline_id == baseline_id:
+            return load_baseline(row.body.encode(), f"baseline {baseline_id} of {model}")
+    return None
+
+
+def last_computations(client: Client) -> dict[str, tuple[datetime, str]]:
+    """Return the time and the contract's id of the last computation of each model."""
+    rows = client.rows("SELECT model, max(at), argMax(contract_id, at) FROM detectability GROUP BY model")
+    return {model: (at, contract_id) for model, at, contract_id in rows}

@@ -6,7 +6,7 @@ from barograph_server.warehouse.drill_models import NO_DRILLS
 from barograph_server.warehouse.panels.fragments import MODEL
 from barograph_server.warehouse.panels.query import PanelQuery, table
 
-_COLUMNS = ("time:time", "text:text", "tags:text")
+_COLUMNS = "time:time | text:text | tags:text"
 
 
 def _deployments(name: str, model: str) -> PanelQuery:
@@ -21,7 +21,7 @@ def _deployments(name: str, model: str) -> PanelQuery:
         ORDER BY time
         LIMIT 200
         """,
-        *_COLUMNS,
+        _COLUMNS,
     )
 
 
@@ -39,7 +39,7 @@ def _baselines(name: str, model: str) -> PanelQuery:
         ORDER BY time
         LIMIT 200
         """,
-        *_COLUMNS,
+        _COLUMNS,
     )
 
 
@@ -66,9 +66,7 @@ def _drills(name: str, model: str) -> PanelQuery:
         ORDER BY time
         LIMIT 200
         """,
-        "time:time",
-        "timeEnd:time",
-        *_COLUMNS[1:],
+        "time:time | timeEnd:time | text:text | tags:text",
     )
 
 
@@ -92,7 +90,7 @@ def _prompts(name: str, prompts: str) -> PanelQuery:
         ORDER BY time
         LIMIT 200
         """,
-        *_COLUMNS,
+        _COLUMNS,
     )
 
 

@@ -36,18 +36,8 @@ COMPARISONS = table(
     ORDER BY outcome != '{HARM}', "last look" DESC, arm, criterion
     LIMIT 100
     """,
-    "arm:text",
-    "control:text",
-    "criterion:text",
-    "outcome:text",
-    "difference",
-    "interval:text",
-    "margin",
-    "unit:text",
-    "control's value",
-    "predictions",
-    "units",
-    "last look:time",
+    "arm:text | control:text | criterion:text | outcome:text | difference | interval:text | margin | unit:text | "
+    "control's value | predictions | units | last look:time",
     grain_s=HOUR_S,
 )
 
@@ -71,11 +61,7 @@ INTERVALS = series(
     GROUP BY time
     ORDER BY time
     """,
-    "judged:text",
-    "difference",
-    "at least",
-    "at most",
-    "margin",
+    "judged:text | difference | at least | at most | margin",
     grain_s=HOUR_S,
 )
 
@@ -97,8 +83,7 @@ OUTCOMES = series(
     GROUP BY time, judged
     ORDER BY time, judged
     """,
-    "judged:text",
-    "state",
+    "judged:text | state",
     grain_s=HOUR_S,
 )
 
@@ -111,11 +96,5 @@ CHANGES = table(
     ORDER BY time DESC
     LIMIT {SHOWN_CHANGES}
     """,
-    "time:time",
-    "kind:text",
-    "subject:text",
-    "before:text",
-    "after:text",
-    "reason:text",
-    "changed by:text",
+    "time:time | kind:text | subject:text | before:text | after:text | reason:text | changed by:text",
 )

@@ -27,17 +27,8 @@ def _last(name: str, view: str, left: str, right: str, and_where: str) -> PanelQ
             indexOf(['major', 'minor', 'insufficient', 'stable'], level), {right}, field, measured
         LIMIT 200
         """,
-        f"{left}:text",
-        f"{right}:text",
-        "field:text",
-        "measured:text",
-        f"{left} value",
-        f"{right} value",
-        "difference",
-        "95 % CI:text",
-        "level:text",
-        "reason:text",
-        "window end:time",
+        f"{left}:text | {right}:text | field:text | measured:text | {left} value | {right} value | difference | "
+        "95 % CI:text | level:text | reason:text | window end:time",
     )
 
 
@@ -55,17 +46,8 @@ ARM_RATIO = table(
     ORDER BY arm
     LIMIT 50
     """,
-    "arm:text",
-    "expected",
-    "observed",
-    "units",
-    "crossovers",
-    "without_unit",
-    "p",
-    "level:text",
-    "reason:text",
-    "since:time",
-    "at:time",
+    "arm:text | expected | observed | units | crossovers | without_unit | p | level:text | reason:text | "
+    "since:time | at:time",
 )
 
 _MEASURED = f"{MODEL} AND {VERSION} AND $__timeFilter(measured.window_end)"
@@ -88,14 +70,6 @@ ARM_PERFORMANCE = table(
     ORDER BY window_end DESC, metric, arm, other_arm
     LIMIT 100
     """,
-    "arm:text",
-    "other arm:text",
-    "metric:text",
-    "value",
-    "other value",
-    "difference",
-    "95 % CI:text",
-    "labels:text",
-    "window:text",
-    "window end:time",
+    "arm:text | other arm:text | metric:text | value | other value | difference | 95 % CI:text | labels:text | "
+    "window:text | window end:time",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from barograph_server.warehouse.panels.fragments import MODEL
-from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, hourly, table
 from barograph_server.warehouse.signals.costs import Period, budget_numbers_sql
 
 _RANGE = "$__timeFilter(call.hour)"
@@ -35,12 +35,7 @@ def _budget(period: Period) -> PanelQuery:
         ORDER BY newest.until DESC
         LIMIT 1
         """,
-        "spent",
-        "forecast",
-        "at least",
-        "at most",
-        "budget",
-        "calls with cost",
+        "spent | forecast | at least | at most | budget | calls with cost",
         grain_s=HOUR_S,
     )
 
@@ -50,7 +45,7 @@ MONTH = _budget("month")
 
 
 def _over_time(name: str, key: str) -> PanelQuery:
-    return series(
+    return hourly(
         f"costs.{name}",
         f"""
         SELECT $__timeInterval(call.hour) AS time, {key} AS {name}, sum(call.cost) AS cost
@@ -59,17 +54,14 @@ def _over_time(name: str, key: str) -> PanelQuery:
         GROUP BY time, {name}
         ORDER BY time, {name}
         """,
-        f"{name}:text",
-        "cost",
-        grain_s=HOUR_S,
-        period_s=HOUR_S,
+        f"{name}:text | cost",
     )
 
 
 BY_VERSION = _over_time("version", "call.version")
 BY_PROMPT = _over_time("prompt", "if(call.prompt = '', 'no prompt', call.prompt)")
 
-PER_CALL = series(
+PER_CALL = hourly(
     "costs.per_call",
     f"""
     SELECT $__timeInterval(call.hour) AS time, call.version AS version,
@@ -79,13 +71,10 @@ PER_CALL = series(
     GROUP BY time, version
     ORDER BY time, version
     """,
-    "version:text",
-    "cost",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "version:text | cost",
 )
 
-COVERAGE = series(
+COVERAGE = hourly(
     "costs.coverage",
     f"""
     SELECT $__timeInterval(call.hour) AS time,
@@ -96,10 +85,7 @@ COVERAGE = series(
     GROUP BY time
     ORDER BY time
     """,
-    "with cost",
-    "with tokens",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "with cost | with tokens",
 )
 
 USERS = table(
@@ -113,9 +99,6 @@ USERS = table(
     ORDER BY cost DESC, user
     LIMIT 50
     """,
-    "user:text",
-    "cost",
-    "calls",
-    "calls with cost",
+    "user:text | cost | calls | calls with cost",
     grain_s=HOUR_S,
 )

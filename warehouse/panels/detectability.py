@@ -41,12 +41,7 @@ BLIND_SPOTS = table(
     ORDER BY rank
     LIMIT 500
     """,
-    "field:text",
-    "invisible in a day:text",
-    "rule:text",
-    "in 1 hour:text",
-    "in 1 day:text",
-    "in 7 days:text",
+    "field:text | invisible in a day:text | rule:text | in 1 hour:text | in 1 day:text | in 7 days:text | "
     "computed:time",
 )
 
@@ -68,13 +63,5 @@ WINDOWS = table(
     ORDER BY rank
     LIMIT 500
     """,
-    "field:text",
-    "slice:text",
-    "kind:text",
-    "window:text",
-    "events",
-    "φ",
-    "in 1 hour:text",
-    "in 1 day:text",
-    "in 7 days:text",
+    "field:text | slice:text | kind:text | window:text | events | φ | in 1 hour:text | in 1 day:text | in 7 days:text",
 )

@@ -13,7 +13,7 @@ from barograph_server.warehouse.panels.fragments import (
     is_selected,
     selected,
 )
-from barograph_server.warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.query import DISTANCES_S, PanelQuery, hourly, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD}"
@@ -56,9 +56,7 @@ def _last_window(name: str, variable: str) -> PanelQuery:
         ORDER BY min(cell_index)
         LIMIT {SHOWN_CELLS}
         """,
-        "cell:text",
-        "baseline",
-        "now",
+        "cell:text | baseline | now",
     )
 
 
@@ -66,7 +64,7 @@ DISTRIBUTION = _last_window("now", "field")
 WORST_DISTRIBUTIONS = _last_window("now_of_worst", "worst_field")
 
 # The plugin orders series by their labels, so the position comes first, also in the alphabet.
-HEATMAP = series(
+HEATMAP = hourly(
     "distribution.heatmap",
     f"""
     SELECT
@@ -84,11 +82,7 @@ HEATMAP = series(
     )
     ORDER BY time, cell_index
     """,
-    "bin_position:text",
-    "cell:text",
-    "share",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "bin_position:text | cell:text | share",
 )
 
 _DISTANCES = f"""
@@ -107,12 +101,7 @@ QUANTILES = series(
         max({finite("stats.p75")}) AS p75, max({finite("stats.p95")}) AS p95, max({finite("stats.mean")}) AS mean
     {_DISTANCES}
     """,
-    "p05",
-    "p25",
-    "p50",
-    "p75",
-    "p95",
-    "mean",
+    "p05 | p25 | p50 | p75 | p95 | mean",
     period_s=DISTANCES_S,
 )
 
@@ -126,15 +115,11 @@ DISTANCES = series(
         max({finite("stats.std_ratio")}) AS "std ratio"
     {_DISTANCES}
     """,
-    "ks",
-    "ks threshold",
-    "w1",
-    "mean shift",
-    "std ratio",
+    "ks | ks threshold | w1 | mean shift | std ratio",
     period_s=DISTANCES_S,
 )
 
-CLASS_SHARES = series(
+CLASS_SHARES = hourly(
     "distribution.class_shares",
     f"""
     SELECT time, name AS class, {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
@@ -150,8 +135,5 @@ CLASS_SHARES = series(
     )
     ORDER BY time, class
     """,
-    "class:text",
-    "share",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "class:text | share",
 )

@@ -55,8 +55,7 @@ def _psi_of(name: str, fields: str) -> PanelQuery:
         GROUP BY time, field
         ORDER BY time, field
         """,
-        "field:text",
-        "psi",
+        "field:text | psi",
     )
 
 
@@ -76,8 +75,7 @@ def psi_thresholds(name: str, condition: str) -> PanelQuery:
         GROUP BY time
         ORDER BY time
         """,
-        "minor threshold",
-        "major threshold",
+        "minor threshold | major threshold",
     )
 
 
@@ -96,9 +94,7 @@ LEVELS = series(
     GROUP BY time, field
     ORDER BY time, drift_rank
     """,
-    "drift_rank:text",
-    "field:text",
-    "level",
+    "drift_rank:text | field:text | level",
 )
 
 # The latest verdict of each field in the range, in one pass over the table; record_seq selects the revision.
@@ -122,8 +118,7 @@ _CLEAREST = "ORDER BY last.2 = 'insufficient', isNaN(last.3), last.3 DESC, field
 WORST_PSI = table(
     "drift.worst_psi",
     f"SELECT {finite('last.3')} AS psi, field FROM ({LAST_VERDICTS}) {_CLEAREST} LIMIT 1",
-    "psi",
-    "field:text",
+    "psi | field:text",
 )
 
 COMPARED_FIELDS = 3
@@ -154,18 +149,8 @@ FIELDS = table(
     ORDER BY {level_number("last.2")} DESC, last.3 DESC, field
     LIMIT 500
     """,
-    "field:text",
-    "level:text",
-    "reason:text",
-    "PSI",
-    "95 % CI:text",
-    "top cell:text",
-    "baseline share",
-    "current share",
-    "q value",
-    "events",
-    "completeness",
-    "window end:time",
+    "field:text | level:text | reason:text | PSI | 95 % CI:text | top cell:text | baseline share | "
+    "current share | q value | events | completeness | window end:time",
 )
 
 SLICES = table(
@@ -191,13 +176,7 @@ SLICES = table(
     ORDER BY max(number) DESC, "major fields" DESC, "minor fields" DESC, slice
     LIMIT 200
     """,
-    "slice:text",
-    "level:text",
-    "major fields",
-    "minor fields",
-    "insufficient fields",
-    "worst field:text",
-    "PSI",
+    "slice:text | level:text | major fields | minor fields | insufficient fields | worst field:text | PSI",
 )
 
 FIELD_LEVEL = table(
@@ -221,11 +200,7 @@ FIELD_PSI = series(
     GROUP BY time
     ORDER BY time
     """,
-    "psi",
-    "at least",
-    "at most",
-    "minor threshold",
-    "major threshold",
+    "psi | at least | at most | minor threshold | major threshold",
 )
 
 FIELD_PSI_NOW = table(
@@ -238,9 +213,7 @@ FIELD_PSI_NOW = table(
         HAVING count() > 0
     )
     """,
-    "psi",
-    "at least",
-    "at most",
+    "psi | at least | at most",
 )
 
 FIELD_VERDICTS = table(
@@ -267,20 +240,8 @@ FIELD_VERDICTS = table(
     ORDER BY window_end DESC
     LIMIT 100
     """,
-    "window end:time",
-    "level:text",
-    "reason:text",
-    "PSI",
-    "95 % CI:text",
-    "minor threshold",
-    "major threshold",
-    "top cell:text",
-    "baseline share",
-    "window share",
-    "detectable shift",
-    "events",
-    "completeness",
-    "reference:text",
+    "window end:time | level:text | reason:text | PSI | 95 % CI:text | minor threshold | major threshold | "
+    "top cell:text | baseline share | window share | detectable shift | events | completeness | reference:text | "
     "revisions",
 )
 
@@ -307,11 +268,5 @@ FIELD_SLICES = table(
     ORDER BY last.1 DESC, last.2 DESC, slice
     LIMIT 200
     """,
-    "slice:text",
-    "level:text",
-    "PSI",
-    "95 % CI:text",
-    "top cell:text",
-    "events",
-    "window end:time",
+    "slice:text | level:text | PSI | 95 % CI:text | top cell:text | events | window end:time",
 )

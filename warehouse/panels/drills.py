@@ -48,15 +48,6 @@ LAST_DRILLS = table(
     ORDER BY indexOf(['failed', 'never run', 'passed'], result), model, fault, field
     LIMIT 500
     """,
-    "model:text",
-    "fault:text",
-    "field:text",
-    "result:text",
-    "run:text",
-    "page after",
-    "predicted from",
-    "predicted to",
-    "degraded after",
-    "mode:text",
-    "expected and observed:text",
+    "model:text | fault:text | field:text | result:text | run:text | page after | predicted from | "
+    "predicted to | degraded after | mode:text | expected and observed:text",
 )

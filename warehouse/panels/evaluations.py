@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from barograph_server.sketches.judges.trust import CHANCE, FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE
-from barograph_server.warehouse.panels.fragments import finite, interval, is_selected, selected
-from barograph_server.warehouse.panels.query import HOUR_S, series, table
+from barograph_server.warehouse.panels.fragments import MODEL, finite, interval, is_selected, selected
+from barograph_server.warehouse.panels.query import hourly, table
 
 _MODEL = selected("model")
 _Z = 1.959963984540054
@@ -74,17 +74,8 @@ RATES = table(
     ORDER BY evaluator, newest DESC, version, prompt
     LIMIT 100
     """,
-    "evaluator:text",
-    "version:text",
-    "prompt:text",
-    "evaluated",
-    "no result",
-    "flagged",
-    "labels",
-    "agree",
-    "faulty",
-    "interval:text",
-    "insufficient:text",
+    "evaluator:text | version:text | prompt:text | evaluated | no result | flagged | labels | agree | faulty | "
+    "interval:text | insufficient:text",
 )
 
 
@@ -112,14 +103,8 @@ AGREEMENT = table(
     ORDER BY evaluator, max(hour) DESC, evaluator_version
     LIMIT 100
     """,
-    "evaluator:text",
-    "version:text",
-    "faulty, flagged",
-    "faulty, missed",
-    "sound, accepted",
-    "sound, flagged",
-    "sensitivity, %:text",
-    "specificity, %:text",
+    "evaluator:text | version:text | faulty, flagged | faulty, missed | sound, accepted | sound, flagged | "
+    "sensitivity, %:text | specificity, %:text",
 )
 
 
@@ -194,14 +179,7 @@ TRUST = table(
     ORDER BY evaluator, newest_of_all DESC, version
     LIMIT 100
     """,
-    "evaluator:text",
-    "version:text",
-    "measured by:text",
-    "faulty",
-    "sound",
-    "AUROC",
-    "interval:text",
-    "not trusted:text",
+    "evaluator:text | version:text | measured by:text | faulty | sound | AUROC | interval:text | not trusted:text",
 )
 
 
@@ -218,28 +196,19 @@ def _hourly(name: str, key: str, value: str, condition: str = "1") -> tuple[str,
 
 
 _VERSION = "concat(evaluator, ' ', left(evaluator_version, 6))"
-FLAGGED = series(
+FLAGGED = hourly(
     *_hourly("flagged", _VERSION, "sumIf(n, class = 'faulty') / sum(n)", "class != ''"),
-    "of_evaluator:text",
-    "flagged",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "of_evaluator:text | flagged",
 )
-WITHOUT_RESULT = series(
+WITHOUT_RESULT = hourly(
     *_hourly("without_result", "concat(evaluator, ': ', error)", "sum(n)", "error != ''"),
-    "of_evaluator:text",
-    "without_result",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "of_evaluator:text | without_result",
 )
-COST = series(
+COST = hourly(
     *_hourly("cost", _VERSION, "sum(cost_usd)", "kind = 'judge'"),
-    "of_evaluator:text",
-    "cost",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "of_evaluator:text | cost",
 )
-LATENCY = series(
+LATENCY = hourly(
     "evaluations.latency",
     f"""
     SELECT
@@ -249,13 +218,10 @@ LATENCY = series(
     GROUP BY time, of_evaluator
     ORDER BY time, of_evaluator
     """,
-    "of_evaluator:text",
-    "latency",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "of_evaluator:text | latency",
 )
 
-CITATION_FAULTS = series(
+CITATION_FAULTS = hourly(
     "evaluations.citation_faults",
     f"""
     SELECT
@@ -268,13 +234,10 @@ CITATION_FAULTS = series(
     GROUP BY time, fault
     ORDER BY time, fault
     """,
-    "fault:text",
-    "total",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "fault:text | total",
 )
 
-STORED_RATES = series(
+STORED_RATES = hourly(
     "evaluations.stored_rates",
     f"""
     SELECT
@@ -287,8 +250,48 @@ STORED_RATES = series(
     GROUP BY time, evaluator, evaluator_version, of_rate
     ORDER BY time, of_rate
     """,
-    "of_rate:text",
-    "faulty",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "of_rate:text | faulty",
+)
+
+SUITES = table(
+    "suites.runs",
+    f"""
+    SELECT
+        suite,
+        run.prompt AS prompt,
+        run.version AS version,
+        toDateTime(run.started_at) AS started,
+        run.items AS items,
+        run.mean AS score,
+        {interval("run.low * 100", "run.high * 100")} AS interval,
+        if(run.run_id IN (SELECT run_id FROM eval_acceptances WHERE {MODEL}), 'accepted', '') AS accepted
+    FROM eval_runs AS run FINAL
+    WHERE {MODEL} AND $__timeFilter(run.started_at)
+    ORDER BY suite, started DESC, run.run_id
+    LIMIT 100
+    """,
+    "suite:text | prompt:text | version:text | started:time | items | score | interval:text | accepted:text",
+)
+
+REVIEWS = table(
+    "reviews.agreement",
+    f"""
+    SELECT
+        substring(evaluator_model, length({_MODEL}) + 2) AS evaluator,
+        uniqExactArray(review.people) AS people,
+        sum(review.answers) AS answers,
+        sum(review.gold) AS gold,
+        sum(unsure) AS "not sure",
+        sum(labelled_twice) AS "labelled twice",
+        {finite("sum(agreed) / sum(labelled_twice)")} AS agree,
+        max(hour) AS newest
+    FROM review_counts AS review
+    WHERE startsWith(evaluator_model, concat({_MODEL}, '.'))
+        AND position(substring(evaluator_model, length({_MODEL}) + 2), '.') = 0
+        AND $__timeFilter(hour)
+    GROUP BY evaluator_model
+    ORDER BY evaluator
+    LIMIT 100
+    """,
+    "evaluator:text | people | answers | gold | not sure | labelled twice | agree | newest:time",
 )

@@ -116,8 +116,7 @@ WORST_PSI = table(
     ORDER BY worst.2 DESC, model
     LIMIT 1
     """,
-    "psi",
-    "field:text",
+    "psi | field:text",
 )
 
 # Only the longest window: mixing windows would make levels jump between steps.
@@ -212,19 +211,8 @@ LEVELS_NOW = table(
     ORDER BY greatest(drift.number, rates.number, performance.number) DESC, "PSI" DESC, model
     LIMIT 500
     """,
-    "model:text",
-    "drift:text",
-    "since:text",
-    "rates:text",
-    "performance:text",
-    "traffic:text",
-    "worst field:text",
-    "PSI",
-    "requests",
-    "errors",
-    "slow",
-    "completeness",
-    "last request",
+    "model:text | drift:text | since:text | rates:text | performance:text | traffic:text | worst field:text | "
+    "PSI | requests | errors | slow | completeness | last request",
 )
 
 LEVELS = series(
@@ -236,8 +224,7 @@ LEVELS = series(
     GROUP BY time, model
     ORDER BY time, model
     """,
-    "model:text",
-    "level",
+    "model:text | level",
 )
 
 WORST_PSI_OVER_TIME = series(
@@ -252,8 +239,7 @@ WORST_PSI_OVER_TIME = series(
     GROUP BY time, model
     ORDER BY time, model
     """,
-    "model:text",
-    "psi",
+    "model:text | psi",
 )
 
 PSI_THRESHOLDS = psi_thresholds("fleet.psi_thresholds", _OF_LONGEST)
@@ -269,8 +255,7 @@ def _traffic(name: str, number: str, column: str) -> PanelQuery:
         GROUP BY time, model
         ORDER BY time, model
         """,
-        "model:text",
-        column,
+        f"model:text | {column}",
         period_s=HOUR_S,
     )
 
@@ -298,15 +283,6 @@ PERFORMANCE = table(
     ORDER BY {level_number()} DESC, model, version, metric
     LIMIT 200
     """,
-    "model:text",
-    "version:text",
-    "metric:text",
-    "level:text",
-    "reason:text",
-    "value",
-    "95 % CI:text",
-    "SLO",
-    "labelled",
-    "labels:text",
-    "day's end:time",
+    "model:text | version:text | metric:text | level:text | reason:text | value | 95 % CI:text | SLO | "
+    "labelled | labels:text | day's end:time",
 )

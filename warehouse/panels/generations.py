@@ -60,8 +60,7 @@ def _tokens(column: str, expression: str) -> PanelQuery:
         GROUP BY time, tokens
         ORDER BY time, tokens
         """,
-        "tokens:text",
-        column,
+        f"tokens:text | {column}",
         period_s=DISTANCES_S,
     )
 
@@ -93,8 +92,7 @@ COVERAGE = series(
     GROUP BY time, value
     ORDER BY time, value
     """,
-    "value:text",
-    "observed",
+    "value:text | observed",
     period_s=HOUR_S,
 )
 

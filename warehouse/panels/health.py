@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from barograph_server.warehouse.panels.fragments import MODEL
+from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite
 from barograph_server.warehouse.panels.query import MINUTE_S, series, table
 
 STATES = ("healthy", "no record", "unknown", "degraded")
@@ -54,10 +54,34 @@ REASONS = table(
     ORDER BY "last record" DESC, rule, field
     LIMIT 200
     """,
-    "rule:text",
-    "field:text",
-    "state:text",
-    "first record:time",
-    "last record:time",
-    "text:text",
+    "rule:text | field:text | state:text | first record:time | last record:time | text:text",
+)
+
+
+# The age is relative to the end of the range, so that a page of last week shows its state at that time.
+SEALED_AGE = table(
+    "freshness.sealed_age",
+    f"""
+    SELECT greatest(0, dateDiff('second', max(pane_start + pane_s), least($__toTime, now('UTC')))) AS age
+    FROM volume
+    WHERE {MODEL} AND slice = 'all' AND sealed AND pane_start <= $__toTime
+    HAVING count() > 0
+    """,
+    "age",
+)
+
+COMPLETENESS = table(
+    "freshness.completeness",
+    f"""
+    SELECT {finite("min(last)")} AS completeness
+    FROM
+    (
+        SELECT argMax(completeness, (window_end, record_seq)) AS last
+        FROM rates
+        WHERE {MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND kind = 'error' AND $__timeFilter(window_end)
+        GROUP BY baseline_id
+    )
+    HAVING count() > 0
+    """,
+    "completeness",
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from barograph_server.warehouse.panels.cells import cells_of
 from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, selected
-from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, window_statistics
+from barograph_server.warehouse.panels.query import PanelQuery, hourly, series, window_statistics
 
 SHOWN_VALUES = 12
 """Topics and languages with an area of their own: the most frequent in the range."""
@@ -24,7 +24,7 @@ def _shares(name: str, field: str) -> PanelQuery:
             AND length(names) = length(counts) AND count > 0
         GROUP BY time, name
     """
-    return series(
+    return hourly(
         f"llm_text.{name}",
         f"""
         WITH (SELECT groupArray(name) FROM (
@@ -38,17 +38,14 @@ def _shares(name: str, field: str) -> PanelQuery:
         )
         ORDER BY time, {field}
         """,
-        f"{field}:text",
-        "share",
-        grain_s=HOUR_S,
-        period_s=HOUR_S,
+        f"{field}:text | share",
     )
 
 
 TOPICS = _shares("topics", "topic")
 LANGUAGES = _shares("languages", "language")
 
-NEW = series(
+NEW = hourly(
     "llm_text.new",
     f"""
     SELECT $__timeInterval(hour) AS time, sumIf(n, topic = 'new') / sum(n) AS "new"
@@ -57,8 +54,6 @@ NEW = series(
     ORDER BY time
     """,
     "new",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
 )
 NEW_THRESHOLDS = series(
     "llm_text.new_thresholds",
@@ -74,9 +69,7 @@ NEW_THRESHOLDS = series(
     GROUP BY time
     ORDER BY time
     """,
-    "unseen",
-    "minor threshold",
-    "major threshold",
+    "unseen | minor threshold | major threshold",
 )
 
 CODE_SHARE = window_statistics("llm_text.code_share", "code_share", "p50", "p95", "mean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 
 from barograph_server.warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, interval, window_seconds
-from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.query import HOUR_S, PanelQuery, hourly, series, table
 from barograph_server.warehouse.signals.labels import MAIN_METRICS
 
 _RANGE = "$__timeFilter(window_end)"
@@ -32,8 +32,7 @@ def _measured(name: str, condition: str) -> PanelQuery:
         GROUP BY time, measured
         ORDER BY time, measured
         """,
-        "measured:text",
-        "value",
+        "measured:text | value",
     )
 
 
@@ -47,8 +46,7 @@ def _promises(name: str, condition: str) -> PanelQuery:
         GROUP BY time, measured
         ORDER BY time, measured
         """,
-        "measured:text",
-        "SLO",
+        "measured:text | SLO",
     )
 
 
@@ -86,10 +84,7 @@ MAIN_METRIC = series(
     )
     ORDER BY time, metric
     """,
-    "metric:text",
-    "measured",
-    "estimated",
-    "reference",
+    "metric:text | measured | estimated | reference",
 )
 
 MAIN_PROMISE = series(
@@ -120,20 +115,8 @@ METRICS = table(
     ORDER BY window_end DESC, class, metric
     LIMIT 100
     """,
-    "measured:text",
-    "level:text",
-    "reason:text",
-    "value",
-    "95 % CI:text",
-    "SLO",
-    "reference",
-    "difference",
-    "labelled",
-    "coverage",
-    "maturity",
-    "labels:text",
-    "warning:text",
-    "window end:time",
+    "measured:text | level:text | reason:text | value | 95 % CI:text | SLO | reference | difference | labelled | "
+    "coverage | maturity | labels:text | warning:text | window end:time",
 )
 
 CBPE = series(
@@ -149,9 +132,7 @@ CBPE = series(
     GROUP BY time, measured
     ORDER BY time, measured
     """,
-    "measured:text",
-    "expected",
-    "measured with labels",
+    "measured:text | expected | measured with labels",
 )
 
 CALIBRATION = table(
@@ -167,15 +148,13 @@ CALIBRATION = table(
     ORDER BY tenth
     LIMIT 10
     """,
-    "scores:text",
-    "mean score",
-    "observed rate",
+    "scores:text | mean score | observed rate",
     grain_s=HOUR_S,
 )
 
 _COUNTS = f"FROM label_counts AS counted WHERE {MODEL} AND {VERSION} AND $__timeFilter(hour)"
 
-LABEL_COVERAGE = series(
+LABEL_COVERAGE = hourly(
     "performance.label_coverage",
     f"""
     SELECT
@@ -186,8 +165,6 @@ LABEL_COVERAGE = series(
     ORDER BY time
     """,
     "labelled",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
 )
 
 LABEL_COUNTS = table(
@@ -200,8 +177,7 @@ LABEL_COUNTS = table(
     ORDER BY n DESC, kind
     LIMIT 20
     """,
-    "kind:text",
-    "n",
+    "kind:text | n",
     grain_s=HOUR_S,
 )
 
@@ -221,7 +197,6 @@ LABEL_MATURITY = table(
     LIMIT 60
     /* no range: the view has the latest curve, and it is learned on the wall clock */
     """,
-    "age:text",
-    "share of labels",
+    "age:text | share of labels",
     grain_s=HOUR_S,
 )

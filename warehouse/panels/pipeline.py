@@ -9,7 +9,7 @@ from barograph_server.warehouse.drill_models import NO_DRILLS
 from barograph_server.warehouse.operations.metrics import metrics_of_panel
 from barograph_server.warehouse.operations.processor_reports import BUCKET_S
 from barograph_server.warehouse.panels.fragments import finite, is_selected_or_all
-from barograph_server.warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, hourly, series, table
 
 REPORTS_S = 10
 """Interval of processor reports, in seconds."""
@@ -74,17 +74,8 @@ PROCESSORS = table(
     ORDER BY "last report" DESC, processor
     LIMIT 100
     """,
-    "processor:text",
-    "state:text",
-    "last report",
-    "lag",
-    "rate",
-    "events",
-    "retries",
-    "dead letters",
-    "last commit",
-    "started at:time",
-    "host:text",
+    "processor:text | state:text | last report | lag | rate | events | retries | dead letters | last commit | "
+    "started at:time | host:text",
     grain_s=REPORTS_S,
 )
 
@@ -99,8 +90,7 @@ def _over_time(name: str, number: str, column: str, and_where: str = "1 = 1") ->
         GROUP BY time, processor
         ORDER BY time, processor
         """,
-        "processor:text",
-        column,
+        f"processor:text | {column}",
         grain_s=REPORTS_S,
         period_s=MINUTE_S,
     )
@@ -145,8 +135,7 @@ RETRIES = series(
     GROUP BY time, processor
     ORDER BY time, processor
     """,
-    "processor:text",
-    "retries",
+    "processor:text | retries",
     grain_s=REPORTS_S,
     period_s=MINUTE_S,
 )
@@ -196,8 +185,7 @@ def _gauges(panel: str, column: str, number: str = "max(sample.maximum)") -> Pan
         GROUP BY time, metric_name
         ORDER BY time, metric_name
         """,
-        "metric_name:text",
-        column,
+        f"metric_name:text | {column}",
         grain_s=REPORTS_S,
         period_s=MINUTE_S,
     )
@@ -227,8 +215,7 @@ def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
         GROUP BY time, metric_name
         ORDER BY time, metric_name
         """,
-        "metric_name:text",
-        column,
+        f"metric_name:text | {column}",
         grain_s=REPORTS_S,
         period_s=MINUTE_S,
     )
@@ -263,8 +250,7 @@ WATCHDOG = series(
     GROUP BY time, processor
     ORDER BY time, processor
     """,
-    "processor:text",
-    "seconds",
+    "processor:text | seconds",
     grain_s=REPORTS_S,
     period_s=MINUTE_S,
 )
@@ -294,10 +280,7 @@ SEALED_AGE = table(
     LIMIT 200
     /* no range: each model has one row, its latest */
     """,
-    "model:text",
-    "last pane sealed",
-    "events read up to",
-    "last progress",
+    "model:text | last pane sealed | events read up to | last progress",
 )
 
 _VERDICTS = f"FROM rates WHERE {_MODEL} AND slice = 'all' AND kind = 'error' AND $__timeFilter(window_end)"
@@ -317,8 +300,7 @@ COMPLETENESS_OVER_TIME = series(
     GROUP BY time, model
     ORDER BY time, model
     """,
-    "model:text",
-    "completeness",
+    "model:text | completeness",
 )
 
 _PANES = f"FROM all_volume AS pane WHERE {_MODEL} AND slice = 'all' AND $__timeFilter(pane_start)"
@@ -333,8 +315,7 @@ LATE_OVER_TIME = series(
     GROUP BY time, model
     ORDER BY time, model
     """,
-    "model:text",
-    "late",
+    "model:text | late",
     period_s=HOUR_S,
 )
 NONE_LATE = _none(
@@ -352,7 +333,7 @@ DEAD_LETTERS = table(
     "pipeline.dead_letters", f"SELECT sum(dead.n) AS dead_letters {_DEAD}", "dead_letters", grain_s=HOUR_S
 )
 
-DEAD_REASONS = series(
+DEAD_REASONS = hourly(
     "pipeline.dead_reasons",
     f"""
     SELECT $__timeInterval(hour) AS time, concat(topic, ': ', reason) AS reason_of_topic, sum(dead.n) AS dead_letters
@@ -360,10 +341,7 @@ DEAD_REASONS = series(
     GROUP BY time, reason_of_topic
     ORDER BY time, reason_of_topic
     """,
-    "reason_of_topic:text",
-    "dead_letters",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "reason_of_topic:text | dead_letters",
 )
 NONE_DEAD = _none("none_dead", _REPORTED, f"SELECT sum(dead.n) {_DEAD}", grain_s=HOUR_S, period_s=HOUR_S)
 
@@ -379,7 +357,7 @@ DUPLICATES = table(
     grain_s=HOUR_S,
 )
 
-DUPLICATES_OVER_TIME = series(
+DUPLICATES_OVER_TIME = hourly(
     "pipeline.duplicates_over_time",
     f"""
     SELECT $__timeInterval(hour) AS time, model, sum(counted.n) AS duplicates
@@ -388,10 +366,7 @@ DUPLICATES_OVER_TIME = series(
     GROUP BY time, model
     ORDER BY time, model
     """,
-    "model:text",
-    "duplicates",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "model:text | duplicates",
 )
 # The scorer looks for both, in every hour with predictions of a model with labels.
 _COUNTED = f"FROM label_counts AS counted WHERE {_MODEL} AND $__timeFilter(hour)"
@@ -404,7 +379,7 @@ NONE_DUPLICATE = _none(
     period_s=HOUR_S,
 )
 
-UNMATCHED_LABELS = series(
+UNMATCHED_LABELS = hourly(
     "pipeline.unmatched_labels",
     f"""
     SELECT $__timeInterval(hour) AS time, model, sum(hourly.labels) AS labels
@@ -413,10 +388,7 @@ UNMATCHED_LABELS = series(
     GROUP BY time, model
     ORDER BY time, model
     """,
-    "model:text",
-    "labels",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "model:text | labels",
 )
 NONE_UNMATCHED = _none(
     "none_unmatched",
@@ -437,13 +409,7 @@ LOSSES = table(
     ORDER BY recorded_at DESC
     LIMIT 100
     """,
-    "partition",
-    "first offset",
-    "offsets",
-    "reason:text",
-    "from:time",
-    "to:time",
-    "recorded at:time",
+    "partition | first offset | offsets | reason:text | from:time | to:time | recorded at:time",
 )
 
 PRODUCER_GAPS = table(
@@ -457,13 +423,5 @@ PRODUCER_GAPS = table(
     ORDER BY lost DESC, model, producer
     LIMIT 100
     """,
-    "model:text",
-    "producer:text",
-    "lost",
-    "share",
-    "received",
-    "state:text",
-    "queued",
-    "first event:time",
-    "last event:time",
+    "model:text | producer:text | lost | share | received | state:text | queued | first event:time | last event:time",
 )

@@ -48,23 +48,28 @@ class PanelQuery:
         return [column.name for column in self.columns]
 
 
-def series(name: str, sql: str, *columns: str, grain_s: int = MINUTE_S, period_s: int = DAY_S) -> PanelQuery:
-    """Return a time series with the column `time` and further columns, written `name:text`, or `name` for a number.
+def series(name: str, sql: str, columns: str, *, grain_s: int = MINUTE_S, period_s: int = DAY_S) -> PanelQuery:
+    """Return a time series with the column `time` and others: `slice:text | psi` has a text and a number.
 
     The default period is that of verdicts: hops of more than a day are unusual.
     """
-    return PanelQuery(name, sql, TIME_SERIES, (Column("time", "time"), *map(_column, columns)), grain_s, period_s)
+    return PanelQuery(name, sql, TIME_SERIES, _columns(f"time:time | {columns}"), grain_s, period_s)
 
 
-def table(name: str, sql: str, *columns: str, grain_s: int = MINUTE_S) -> PanelQuery:
-    """Return a table; columns are written `name:text`, `name:time`, or `name` for a number."""
-    return PanelQuery(name, sql, TABLE, tuple(map(_column, columns)), grain_s)
+def hourly(name: str, sql: str, columns: str) -> PanelQuery:
+    """Return a time series of counts that the tables have by hour."""
+    return series(name, sql, columns, grain_s=HOUR_S, period_s=HOUR_S)
 
 
-def _column(text: str) -> Column:
-    name, _, kind = text.partition(":")
-    assert kind in ("", "text", "time")
-    return Column(name, kind or "number")  # type: ignore[arg-type]
+def table(name: str, sql: str, columns: str, *, grain_s: int = MINUTE_S) -> PanelQuery:
+    """Return a table with columns such as `slice:text | psi | window end:time`."""
+    return PanelQuery(name, sql, TABLE, _columns(columns), grain_s)
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    parts = [each.partition(":") for each in text.split(" | ")]
+    assert all(kind in ("", "text", "time") for _, _, kind in parts)
+    return tuple(Column(name, kind or "number") for name, _, kind in parts)  # type: ignore[arg-type]
 
 
 ALL_EVENTS = f"{MODEL} AND {VERSION} AND slice = 'all' AND {WINDOW} AND $__timeFilter(window_end)"
@@ -87,6 +92,6 @@ def window_statistics(name: str, field: str, *columns: str) -> PanelQuery:
         GROUP BY time
         ORDER BY time
         """,
-        *columns,
+        " | ".join(columns),
         period_s=DISTANCES_S,
     )

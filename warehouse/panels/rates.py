@@ -25,8 +25,7 @@ RATES = series(
     GROUP BY time, rate
     ORDER BY time, rate
     """,
-    "rate:text",
-    "delta",
+    "rate:text | delta",
 )
 
 
@@ -41,8 +40,7 @@ def _thresholds(name: str, condition: str) -> PanelQuery:
         GROUP BY time
         ORDER BY time
         """,
-        "minor threshold",
-        "major threshold",
+        "minor threshold | major threshold",
     )
 
 
@@ -60,12 +58,7 @@ VIOLATIONS = table(
     ORDER BY values DESC, field, kind
     LIMIT 200
     """,
-    "field:text",
-    "kind:text",
-    "values",
-    "share in affected panes",
-    "last seen:time",
-    "policy:text",
+    "field:text | kind:text | values | share in affected panes | last seen:time | policy:text",
 )
 
 
@@ -83,10 +76,7 @@ NULLS = series(
     GROUP BY time
     ORDER BY time
     """,
-    "rate",
-    "baseline",
-    "minor threshold",
-    "major threshold",
+    "rate | baseline | minor threshold | major threshold",
 )
 
 # Which of these a field can have depends on its type: unseen values are of categories, the range is of numbers. Each
@@ -102,8 +92,7 @@ OUTSIDE = series(
     GROUP BY time, kind
     ORDER BY time, kind
     """,
-    "kind:text",
-    "delta",
+    "kind:text | delta",
 )
 OUTSIDE_THRESHOLDS = _thresholds("outside_thresholds", _OUTSIDE)
 
@@ -120,8 +109,7 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
         )
         HAVING count() > 0
         """,
-        "rate",
-        "baseline",
+        "rate | baseline",
     )
 
 
@@ -141,10 +129,6 @@ CATEGORIES = table(
     ORDER BY "at least" DESC, category
     LIMIT 100
     """,
-    "category:text",
-    "first seen:time",
-    "last seen:time",
-    "at least",
-    "at most",
+    "category:text | first seen:time | last seen:time | at least | at most",
     grain_s=3600,
 )

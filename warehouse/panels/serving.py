@@ -21,8 +21,7 @@ def _gauges(name: str, fact: str, column: str) -> PanelQuery:
         GROUP BY time, instance
         ORDER BY time, instance
         """,
-        "instance:text",
-        column,
+        f"instance:text | {column}",
         grain_s=SCRAPE_S,
         period_s=MINUTE_S,
     )
@@ -40,8 +39,7 @@ def _shares(name: str, fact: str) -> PanelQuery:
         GROUP BY time, instance
         ORDER BY time, instance
         """,
-        "instance:text",
-        "share",
+        "instance:text | share",
         grain_s=SCRAPE_S,
         period_s=MINUTE_S,
     )
@@ -62,8 +60,7 @@ REQUESTS = series(
     GROUP BY time, state
     ORDER BY time, state
     """,
-    "state:text",
-    "requests",
+    "state:text | requests",
     grain_s=SCRAPE_S,
     period_s=MINUTE_S,
 )
@@ -83,8 +80,7 @@ COUNTS = series(
     GROUP BY time, what
     ORDER BY time, what
     """,
-    "what:text",
-    "events",
+    "what:text | events",
     grain_s=SCRAPE_S,
     period_s=MINUTE_S,
 )
@@ -102,8 +98,7 @@ SERVER_TIMES = series(
     GROUP BY time, part
     ORDER BY time, part
     """,
-    "part:text",
-    "milliseconds",
+    "part:text | milliseconds",
     grain_s=SCRAPE_S,
     period_s=MINUTE_S,
 )
@@ -117,8 +112,7 @@ SPAN_TIMES = series(
     GROUP BY time, part
     ORDER BY time, part
     """,
-    "part:text",
-    "milliseconds",
+    "part:text | milliseconds",
     grain_s=3600,
     period_s=3600,
 )
@@ -134,8 +128,7 @@ FIRST_TOKEN = series(
     GROUP BY time, what
     ORDER BY time, what
     """,
-    "what:text",
-    "milliseconds",
+    "what:text | milliseconds",
     grain_s=SCRAPE_S,
     period_s=MINUTE_S,
 )
@@ -157,13 +150,7 @@ INSTANCES = table(
     ORDER BY instance
     LIMIT 100
     """,
-    "instance:text",
-    "server:text",
-    "state:text",
-    "scrapes read",
-    "restarts",
-    "finished",
-    "last scrape:time",
+    "instance:text | server:text | state:text | scrapes read | restarts | finished | last scrape:time",
 )
 
 DEPLOYMENTS = table(
@@ -179,11 +166,6 @@ DEPLOYMENTS = table(
     ORDER BY version
     LIMIT 200
     """,
-    "version:text",
-    "quantisation:text",
-    "speculative decoding:text",
-    "continuous batching:text",
-    "gpu:text",
-    "engine:text",
-    "notes:text",
+    "version:text | quantisation:text | speculative decoding:text | continuous batching:text | gpu:text | "
+    "engine:text | notes:text",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from barograph_server.warehouse.panels.fragments import MODEL, finite, interval, is_selected
-from barograph_server.warehouse.panels.query import DAY_S, HOUR_S, PanelQuery, series, table
+from barograph_server.warehouse.panels.query import DAY_S, HOUR_S, PanelQuery, hourly, series, table
 
 OUTCOMES = ("promote", "insufficient", "hold", "keep", "roll back")
 """Decisions about a candidate, from best to worst, then those about a new primary."""
@@ -56,8 +56,8 @@ CRITERION_NAMES = table(
 )
 
 
-def _of_decision(name: str, selected: str, *columns: str) -> PanelQuery:
-    return table(f"shadow.{name}", f"SELECT {selected} {_DECISION} LIMIT 1", *columns, grain_s=DAY_S)
+def _of_decision(name: str, selected: str, columns: str) -> PanelQuery:
+    return table(f"shadow.{name}", f"SELECT {selected} {_DECISION} LIMIT 1", columns, grain_s=DAY_S)
 
 
 # The rows that decide, in words: those that are worse, else those that are not met.
@@ -82,14 +82,13 @@ DECISION = table(
     WHERE decided != ''
     LIMIT 1
     """,
-    "decision",
-    "why:text",
+    "decision | why:text",
     grain_s=DAY_S,
 )
 DAYS_LEFT = _of_decision(
     "days_left", f"if(outcome IN ('hold', 'roll back'), NULL, {finite('ceil(days_left)')}) AS days_left", "days_left"
 )
-DAYS = _of_decision("days", 'days AS "days so far", least_days AS needed', "days so far", "needed")
+DAYS = _of_decision("days", 'days AS "days so far", least_days AS needed', "days so far | needed")
 SLICE_EVIDENCE = _of_decision("slice_evidence", f"{finite('exp(least(evidence, 700))')} AS e_value", "e_value")
 
 CRITERIA_MET = table(
@@ -100,8 +99,7 @@ CRITERIA_MET = table(
     WHERE {_LAST_LOOK} AND {_CRITERIA}
     HAVING criteria > 0
     """,
-    "met",
-    "criteria",
+    "met | criteria",
     grain_s=DAY_S,
 )
 
@@ -133,15 +131,7 @@ CRITERIA = table(
     ORDER BY indexOf(['worse', 'insufficient', 'open', 'met'], state), criterion
     LIMIT 50
     """,
-    "criterion:text",
-    "state:text",
-    "difference",
-    "95 % CI:text",
-    "at least",
-    "days",
-    "needs",
-    "days left",
-    "why:text",
+    "criterion:text | state:text | difference | 95 % CI:text | at least | days | needs | days left | why:text",
     grain_s=DAY_S,
 )
 
@@ -157,11 +147,7 @@ INTERVALS = series(
     GROUP BY time
     ORDER BY time
     """,
-    "at least",
-    "at most",
-    "difference",
-    "margin",
-    "no difference",
+    "at least | at most | difference | margin | no difference",
     grain_s=DAY_S,
 )
 
@@ -179,8 +165,7 @@ OUTCOMES_OVER_TIME = series(
     GROUP BY time, judged
     ORDER BY time, judged
     """,
-    "judged:text",
-    "state",
+    "judged:text | state",
     grain_s=DAY_S,
 )
 
@@ -195,13 +180,7 @@ SLICES = table(
     ORDER BY state != 'worse', isNaN(evidence), evidence DESC, slice, criterion
     LIMIT {SHOWN_SLICES}
     """,
-    "slice:text",
-    "criterion:text",
-    "state:text",
-    "e-value",
-    "difference",
-    "95 % CI:text",
-    "days",
+    "slice:text | criterion:text | state:text | e-value | difference | 95 % CI:text | days",
     grain_s=DAY_S,
 )
 
@@ -222,13 +201,11 @@ REQUESTS = table(
     ORDER BY part.3, part.2 DESC, part.1
     LIMIT 30
     """,
-    "end of the request:text",
-    "requests",
-    "share",
+    "end of the request:text | requests | share",
     grain_s=HOUR_S,
 )
 
-MISSING = series(
+MISSING = hourly(
     "shadow.missing",
     f"""
     SELECT $__timeInterval(window_start) AS time, toString(reason) AS reason, sum(n) AS missing
@@ -238,30 +215,23 @@ MISSING = series(
     GROUP BY time, reason
     ORDER BY time, reason
     """,
-    "reason:text",
-    "missing",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "reason:text | missing",
 )
 
 
 def _over_time(name: str, *columns: tuple[str, str]) -> PanelQuery:
     selected = ", ".join(f'{finite(expression)} AS "{column}"' for column, expression in columns)
-    return series(
+    return hourly(
         f"shadow.{name}",
         f"SELECT $__timeInterval(window_start) AS time, {selected} {_FROM_PAIRS} GROUP BY time ORDER BY time",
-        *(column for column, _ in columns),
-        grain_s=HOUR_S,
-        period_s=HOUR_S,
+        " | ".join(column for column, _ in columns),
     )
 
 
-NONE_MISSING = series(
+NONE_MISSING = hourly(
     "shadow.none_missing",
     f"SELECT $__timeInterval(window_start) AS time, 0 AS none {_FROM_PAIRS} GROUP BY time ORDER BY time",
     "none",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
 )
 TRAFFIC = _over_time("traffic", ("requests", "sum(pair.requests)"), ("pairs", "sum(pair.pairs)"))
 LATENCY = _over_time("latency", ("candidate / primary", "exp(sum(pair.log_latency) / sum(pair.timed))"))
@@ -275,7 +245,7 @@ def _quantile(side: str, percent: int) -> str:
     return f"if({n} = 0, NULL, exp2((mapKeys({buckets})[{at}] + 0.5) / 8))"
 
 
-LATENCIES = series(
+LATENCIES = hourly(
     "shadow.latencies",
     f"""
     SELECT
@@ -286,12 +256,7 @@ LATENCIES = series(
     GROUP BY time
     ORDER BY time
     """,
-    "primary p50",
-    "candidate p50",
-    "primary p99",
-    "candidate p99",
-    grain_s=HOUR_S,
-    period_s=HOUR_S,
+    "primary p50 | candidate p50 | primary p99 | candidate p99",
 )
 AGREEMENT = _over_time("agreement", ("same class", "sum(pair.agreed) / sum(pair.compared)"))
 SCORES = _over_time("scores", ("mean difference", "sum(pair.score_difference) / sum(pair.score_pairs)"))
@@ -311,13 +276,7 @@ RIGHT = table(
     ORDER BY slice != 'all', difference, slice
     LIMIT {SHOWN_SLICES}
     """,
-    "slice:text",
-    "labelled",
-    "both right",
-    "only candidate right",
-    "only primary right",
-    "both wrong",
-    "difference",
+    "slice:text | labelled | both right | only candidate right | only primary right | both wrong | difference",
     grain_s=HOUR_S,
 )
 
@@ -335,9 +294,7 @@ CLASS_PAIRS = table(
     ORDER BY pairs DESC, decided.1
     LIMIT 40
     """,
-    "primary → candidate:text",
-    "pairs",
-    "share",
+    "primary → candidate:text | pairs | share",
     grain_s=HOUR_S,
 )
 
@@ -354,11 +311,6 @@ DISAGREEMENTS = table(
     ORDER BY pair.primary_right - pair.candidate_right DESC, disagreements DESC, hour DESC, slice
     LIMIT {SHOWN_HOURS}
     """,
-    "hour:time",
-    "slice:text",
-    "disagreements",
-    "share",
-    "only candidate right",
-    "only primary right",
+    "hour:time | slice:text | disagreements | share | only candidate right | only primary right",
     grain_s=HOUR_S,
 )

@@ -39,8 +39,7 @@ REQUESTS = series(
     GROUP BY time, version
     ORDER BY time, version
     """,
-    "version:text",
-    "requests",
+    "version:text | requests",
     period_s=HOUR_S,
 )
 
@@ -60,8 +59,7 @@ ERRORS = series(
     GROUP BY time, version
     ORDER BY time, version
     """,
-    "version:text",
-    "errors",
+    "version:text | errors",
     period_s=HOUR_S,
 )
 ERRORS_SLO = _objective("errors_slo", "error_rate")
@@ -81,8 +79,7 @@ ERROR_KINDS = series(
     GROUP BY time, kind
     ORDER BY time, kind
     """,
-    "kind:text",
-    "errors",
+    "kind:text | errors",
     period_s=HOUR_S,
 )
 
@@ -96,8 +93,7 @@ SLOW = series(
     GROUP BY time, version
     ORDER BY time, version
     """,
-    "version:text",
-    "slow",
+    "version:text | slow",
     period_s=HOUR_S,
 )
 SLOW_SLO = _objective("slow_slo", "latency_share", "1 - ")
@@ -119,9 +115,7 @@ LATENCY = series(
     GROUP BY time
     ORDER BY time
     """,
-    "p50",
-    "p95",
-    "p99",
+    "p50 | p95 | p99",
     period_s=DISTANCES_S,
 )
 LATENCY_SLO = _objective("latency_slo", "latency_ms")

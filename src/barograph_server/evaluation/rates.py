@@ -9,8 +9,13 @@ from barograph_server.contracts import read_contract, require_evaluators
 from barograph_server.settings import SettingsOrPath, open_settings
 from barograph_server.times import parse_since
 from barograph_server.warehouse.client import connect
-from barograph_server.warehouse.evaluation.evaluation_rates import By, EvaluationRates, read_evaluation_rates
-from barograph_server.warehouse.evaluation.evaluator_trust import EvaluatorTrust, read_evaluator_trust
+from barograph_server.warehouse.evaluation.evaluation_rates import (
+    By,
+    EvaluationRates,
+    EvaluatorTrust,
+    read_evaluation_rates,
+    read_evaluator_trust,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
-from barograph_server.governance.debt.finding import DebtFinding
 from barograph_server.governance.debt.run_checks import run_checks
+from barograph_server.governance.debt.scope import DebtFinding
 from barograph_server.grafana.errors import GrafanaError
 from barograph_server.settings import Settings
 from barograph_server.terminal import plural

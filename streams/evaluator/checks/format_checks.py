@@ -7,8 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from barograph_server.streams.evaluator.checks.json_schema import MAX_VIOLATIONS, AnswerSchema
-from barograph_server.streams.evaluator.checks.patterns import AnswerPattern
+from barograph_server.streams.evaluator.checks.json_schema import MAX_VIOLATIONS, AnswerPattern, AnswerSchema
 
 MAX_FORMATTED_CHARS = 1_000_000
 """Characters of an answer that is checked; a longer one is a violation."""

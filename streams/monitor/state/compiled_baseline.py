@@ -6,13 +6,53 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from barograph.contract import Contract
 from numpy.typing import NDArray
 
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline
 from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.drift.distances import QuantileTable
+from barograph_server.sketches.drift.moments import kurtosis
 from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.season import Season
-from barograph_server.streams.monitor.state.training_reference import TrainingReference
+from barograph_server.sketches.sketch.numeric import as_sketched, numeric_sketch_type
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReference:
+    """Quantiles and moments of one numeric field in training."""
+
+    field_index: int
+    table: QuantileTable | None
+    """None if the baseline has no quantiles of the field."""
+    m: int
+    """Number of training values."""
+    mean: float
+    std: float
+    kurtosis: float
+
+
+def training_references(contract: Contract, fields: tuple[FieldBaseline, ...]) -> list[TrainingReference]:
+    """Prepare the numeric fields of a baseline.
+
+    Args:
+        contract: requests a sketch type per field, which rounds values as the sketches of windows do.
+    """
+    types = {field.name: field.sketch for field in contract.fields}
+    references = []
+    for i, each in enumerate(fields):
+        if each.kind != "numeric":
+            continue
+        m = sum(each.slices[ALL].cells[: FieldColumn.NULL])
+        table, kappa = None, float("nan")
+        if each.quantiles and m:
+            sketch_type = numeric_sketch_type(each.integer, types.get(each.name, "kll"))
+            table = QuantileTable(as_sketched(sketch_type, each.quantiles), m, each.quantile_error)
+            kappa = float(kurtosis(table.steps[None])[0])
+        references.append(TrainingReference(i, table, m, each.mean, each.std, kappa))
+    return references
 
 
 @dataclass

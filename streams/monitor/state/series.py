@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from barograph_server.sketches.baseline.columns import TAIL_KEYS
 from barograph_server.sketches.baseline.layout import EVENTS, HEADER, IntArray, Layout, LayoutError
 from barograph_server.sketches.sketch.merge import merge_moments, merge_sketch
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.compiled_baseline import (
+    CompiledBaseline,
+    TrainingReference,
+    training_references,
+)
 from barograph_server.streams.monitor.state.pane import (
     WIDENED_TYPES,
     CountArray,
@@ -23,7 +27,6 @@ from barograph_server.streams.monitor.state.pane import (
     narrowest,
 )
 from barograph_server.streams.monitor.state.sketch_codec import SketchCodec
-from barograph_server.streams.monitor.state.training_reference import TrainingReference, training_references
 from barograph_server.streams.records import Partial, RecordError
 
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from barograph_server.dashboards.durations import format_interval, go_duration_s, interval_ms
 from barograph_server.dashboards.macros import (
     ALL,
     MacroError,
@@ -13,6 +12,9 @@ from barograph_server.dashboards.macros import (
     expand,
     expand_backend,
     expand_frontend,
+    format_interval,
+    go_duration_s,
+    interval_ms,
     macros_of,
 )
 

@@ -8,14 +8,15 @@ import pytest
 import yaml
 
 from barograph_server.dashboards import style
-from barograph_server.dashboards.empty import EMPTY
+from barograph_server.dashboards.page_files import panel_ids, read_rows
 from barograph_server.dashboards.pages import FOLDER, dashboards
 from barograph_server.dashboards.panels import PANEL_TYPES
 from barograph_server.dashboards.parse import panels_of, queries_in
-from barograph_server.dashboards.uids import DASHBOARDS, PANELS, panel_link
+from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.sketches.rollout.decision import HARM_E_VALUE
+from barograph_server.warehouse.panels.named import named_queries
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
-from tests.support.panel_queries import every_query
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = dashboards()
@@ -39,12 +40,13 @@ def test_pages_are_of_grafanas_types() -> None:
 
 
 def test_every_named_panel_is_on_its_page_and_no_other() -> None:
-    assert PANELS.keys() == DASHBOARDS.keys() == PAGES.keys()
+    assert DASHBOARDS.keys() == PAGES.keys()
     assert len(set(DASHBOARDS.values())) == len(DASHBOARDS)
     for page, dashboard in PAGES.items():
         assert dashboard["uid"] == DASHBOARDS[page]
         ids = [panel["id"] for panel in panels_of(dashboard)]
-        assert sorted(ids) == sorted(PANELS[page].values())
+        assert sorted(ids) == sorted(panel_ids(page).values())
+        assert len(panel_ids(page)) == len(ids), f"two panels of {page} have one key"
         assert len(set(ids)) == len(ids), page
         assert {panel["type"] for panel in panels_of(dashboard)} <= set(PANEL_TYPES)
     assert panel_link("model", "psi") == ("barograph-model", 21)
@@ -55,28 +57,24 @@ def test_every_named_panel_is_on_its_page_and_no_other() -> None:
         panel_link("field", "psy")
 
 
-def test_all_pages_pass_the_lint_and_use_every_query() -> None:
-    queries = every_query()
+def test_all_pages_pass_the_lint_and_use_named_queries() -> None:
+    queries = named_queries()
     assert [str(finding) for finding in lint(PAGES.values(), queries.values())] == []
     queried = {query.sql for dashboard in PAGES.values() for query in queries_in(dashboard)}
     unasked = [name for name, query in queries.items() if query.sql.split() not in [sql.split() for sql in queried]]
     assert unasked == []
 
 
-STATS = ("unseen_now", "decision", "days_left")
-"""Panels with a single number that say why it is missing."""
-
-
 def test_every_chart_and_table_says_why_it_is_empty() -> None:
-    for page, dashboard in PAGES.items():
-        texts = {
-            panel["id"]: panel["fieldConfig"]["defaults"].get("noValue")
-            for panel in panels_of(dashboard)
-            if panel["type"] not in ("stat", "text")
-        }
-        expected = {PANELS[page][key]: text for key, text in EMPTY[page].items() if key not in STATS}
-        assert texts == expected
-        assert all(text.endswith(".") and len(text) <= 80 for text in expected.values())
+    for page in PAGES:
+        panels = [panel for row in read_rows(page) for panel in row.panels]
+        texts = [panel.empty for panel in panels if panel.kind not in ("stat", "text")]
+        assert all(text.endswith(".") and len(text) <= 80 for text in texts), page
+
+
+def test_harm_in_slices_is_red_from_the_threshold_of_the_decision_on() -> None:
+    (panel,) = (panel for row in read_rows("shadow") for panel in row.panels if panel.key == "slice_evidence")
+    assert panel.options["bad_from"] == HARM_E_VALUE
 
 
 def test_lines_and_states_end_where_data_are_missing() -> None:

@@ -27,8 +27,8 @@ from barograph_server.drills.faults import EventTables, FaultPeriod, InjectionRe
 from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.guard_states import guard_states
 from barograph_server.drills.live_times import label_arrivals, move_to, prediction_arrivals
-from barograph_server.drills.replay_order import arrival_days, publish
 from barograph_server.drills.report import DrillObservations, DrillReport, GuardObservation, recovery_s, report
+from barograph_server.drills.run.run import arrival_days, publish
 from barograph_server.drills.webhook import DeliveredAlert, Deliveries, WebhookReceiver, deliver, to_webhook
 from barograph_server.sketches.baseline.fit import fit_problems
 from tests.support.drill_events import CONTRACT, PERIOD, baseline, make_events, without

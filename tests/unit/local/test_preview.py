@@ -10,9 +10,8 @@ import pytest
 
 from barograph_server.dashboards.macros import ALL, TimeRange
 from barograph_server.local.preview import PreviewServer
-from barograph_server.local.preview.frames import frame_of, kind_of
+from barograph_server.local.preview.frames import RangeError, frame_of, kind_of, moment_ms, read_range
 from barograph_server.local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
-from barograph_server.local.preview.ranges import RangeError, moment_ms, read_range
 from barograph_server.warehouse.client import Address, QueryResult
 from tests.support.http import request
 

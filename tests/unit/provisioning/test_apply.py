@@ -11,8 +11,8 @@ from barograph.contract.file import dump_contract, parse_contract
 
 from barograph_server.errors import EXIT_OK, ApplyError, CommandError
 from barograph_server.provisioning.catalogue import contract_difference
-from barograph_server.provisioning.evaluators import first_baselines, with_evaluators
 from barograph_server.provisioning.grafana.compare import differences
+from barograph_server.provisioning.plan import first_baselines, with_evaluators
 from barograph_server.provisioning.topics import TopicSpec, TopicState, compare, topic_specs
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline, load_baseline

@@ -14,10 +14,9 @@ from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
 from barograph_server.streams.rebuild import stopped_check
-from barograph_server.streams.rebuild.errors import RebuildError
 from barograph_server.streams.rebuild.raw_events import to_message
 from barograph_server.streams.rebuild.recount import RebuildScope, recount
-from barograph_server.streams.rebuild.stopped_check import MARGIN_S, POLL_INTERVAL_S, wait_until_stopped
+from barograph_server.streams.rebuild.stopped_check import MARGIN_S, POLL_INTERVAL_S, RebuildError, wait_until_stopped
 from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.settings import ProcessorSettings

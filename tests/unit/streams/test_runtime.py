@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from barograph_server.dashboards.uids import PANELS
+from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.streams.health.endpoint import ReportCollector
 from barograph_server.streams.runtime import metrics_report
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
@@ -36,7 +36,7 @@ from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.metrics import ALL, METRICS, OTHER
-from tests.support.panel_queries import every_query
+from barograph_server.warehouse.panels.named import named_queries
 from tests.support.scripted_http import Answer, Exchange, ScriptedServer, cut, hang, reply
 
 Serve = Callable[[Answer], ScriptedServer]
@@ -198,9 +198,9 @@ def samples(report: Report) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 def test_every_metric_is_on_the_pipeline_page() -> None:
-    queries = every_query()
+    queries = named_queries()
     for metric in METRICS:
-        assert metric.panel in PANELS["pipeline"], metric.short
+        assert metric.panel in panel_ids("pipeline"), metric.short
         assert (metric.column or metric.short) in queries[f"pipeline.{metric.panel}"].sql
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
-from barograph_server.governance.debt.finding import Outcome
-from barograph_server.governance.debt.scope import DebtScope
+from barograph_server.governance.debt.scope import DebtScope, Outcome
 from barograph_server.terminal import percentage
 from barograph_server.warehouse.rollouts.arm_ratios import CONTEXT, assignment_since_ms
 

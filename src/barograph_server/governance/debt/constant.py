@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 
 from barograph.contract import Field
 
-from barograph_server.governance.debt.finding import Outcome
-from barograph_server.governance.debt.scope import DebtScope
+from barograph_server.governance.debt.scope import DebtScope, Outcome
 from barograph_server.terminal import listed
 
 FIELD_DAYS = 30

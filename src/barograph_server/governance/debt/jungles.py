@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from barograph_server.governance.debt.finding import Outcome
-from barograph_server.governance.debt.scope import DebtScope
+from barograph_server.governance.debt.scope import DebtScope, Outcome
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.comparison.two_sample import psi_differences
 

@@ -10,10 +10,9 @@ from barograph.contract import Contract
 
 from barograph_server.governance.debt.arms import dead_arms, decided_arms, unlabelled_arms
 from barograph_server.governance.debt.constant import constant_fields
-from barograph_server.governance.debt.finding import DebtFinding, DebtReport, Outcome
 from barograph_server.governance.debt.jungles import declared_sources, differing_producers, duplicate_features
 from barograph_server.governance.debt.name_reads import read_names
-from barograph_server.governance.debt.scope import DebtScope, declared_names
+from barograph_server.governance.debt.scope import DebtFinding, DebtReport, DebtScope, Outcome, declared_names
 from barograph_server.governance.debt.unused import READER_DAYS, silent_slices, silent_versions, unread_names
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client

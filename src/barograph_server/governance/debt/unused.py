@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from barograph.contract import Contract
 
-from barograph_server.governance.debt.finding import Outcome
 from barograph_server.governance.debt.name_reads import sql_texts
-from barograph_server.governance.debt.scope import DebtScope
+from barograph_server.governance.debt.scope import DebtScope, Outcome
 from barograph_server.sketches.baseline.baseline import ALL, OTHER
 from barograph_server.streams.evaluator.active import NO_VERSION
 

@@ -20,8 +20,14 @@ from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.topics import Topics
 from barograph_server.terminal import listed, plural
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.governance.callers import MAX_CALLERS, ModelCaller, model_callers
-from barograph_server.warehouse.governance.query_log import QueryLogMissing, read_users, roles_note
+from barograph_server.warehouse.governance.query_log import (
+    MAX_CALLERS,
+    ModelCaller,
+    QueryLogMissing,
+    model_callers,
+    read_users,
+    roles_note,
+)
 from barograph_server.warehouse.tables import insert_rows
 
 

@@ -14,8 +14,8 @@ from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.terminal import iso_utc
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.history.applied_baselines import load_applied
 from barograph_server.warehouse.history.distribution import CountedRange, counted_ranges, pane_rows
+from barograph_server.warehouse.history.field_traffic import load_applied
 
 
 class DistributionError(CommandError):

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from barograph_server.evaluation.suites.logs.check import EvalLogError, check_count, check_run
 from barograph_server.evaluation.suites.logs.json_values import (
+    EvalLogError,
+    check_count,
+    check_run,
     checked_score,
     decode_object,
     member,

@@ -9,8 +9,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from barograph_server.evaluation.suites.logs.check import EvalLogError, check_count, check_run
 from barograph_server.evaluation.suites.logs.json_values import (
+    EvalLogError,
+    check_count,
+    check_run,
     checked_score,
     decode_object,
     member,

@@ -15,8 +15,10 @@ from typing import Any
 
 import msgspec
 
-from barograph_server.evaluation.suites.logs.check import EvalLogError, check_count, check_run
 from barograph_server.evaluation.suites.logs.json_values import (
+    EvalLogError,
+    check_count,
+    check_run,
     checked_score,
     member,
     optional_object,

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from barograph_server.evaluation.suites.logs.check import EvalLogError
 from barograph_server.evaluation.suites.logs.inspect_log import is_inspect_log, read_eval_file, read_inspect
-from barograph_server.evaluation.suites.logs.json_values import decode_object, read_bytes
+from barograph_server.evaluation.suites.logs.json_values import EvalLogError, decode_object, read_bytes
 from barograph_server.evaluation.suites.logs.lm_eval_log import is_lm_eval_results, read_lm_eval
 from barograph_server.evaluation.suites.logs.promptfoo_log import is_promptfoo_log, read_promptfoo
 from barograph_server.warehouse.evaluation.eval_runs import EvalRun

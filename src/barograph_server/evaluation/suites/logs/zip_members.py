@@ -10,8 +10,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from barograph_server.evaluation.suites.logs.check import EvalLogError
-from barograph_server.evaluation.suites.logs.json_values import MAX_LOG_BYTES
+from barograph_server.evaluation.suites.logs.json_values import MAX_LOG_BYTES, EvalLogError
 
 ZSTD = 93
 _OF_PYTHON = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
