@@ -19,9 +19,9 @@ def _rates() -> AnyPanel:
         "fault_rates",
         "Faulty answers",
         "`flagged`: share that the evaluator calls faulty. `faulty`: the rate with its 95 % interval in percent, which "
-        "weighs the verdicts by how often people agree with each; labels must be of a random part of the answers. "
-        "Versions of an evaluator are never joined. `not weighted`: answers were chosen with different shares; "
-        "`barograph evaluations` and the panel below weigh them.",
+        "weighs the verdicts by how often people agree with each; labels must be of a random part of the answers, and "
+        "count as truth here. Versions of an evaluator are never joined. `not weighted`: answers were chosen with "
+        "different shares; `barograph evaluations` and the panel below weigh them, and allow for errors of people.",
     )
     units = {
         **dict.fromkeys(("evaluated", "no result", "labels"), UNITS.count),
@@ -35,6 +35,7 @@ def _stored_rates() -> AnyPanel:
         "stored_rates",
         "Faulty answers of seven days",
         "The corrected rate of the seven days before, with the ends of its 95 % interval, by evaluator and version. "
+        "Labels count as truth until two people have labelled 20 answers. "
         "The scorer computes it about hourly; the rule on promised rates reads it.",
         UNITS.share,
     )
@@ -79,9 +80,9 @@ def _trust() -> AnyPanel:
     info = _info(
         "evaluator_trust",
         "AUROC of evaluators",
-        "AUROC: the share of pairs of a sound and a faulty answer, by the labels, in which the evaluator gives the "
-        "sound one the higher score, rounded to hundredths; 0.5 is chance. An evaluator is trusted if the 95 % "
-        "interval is above 0.5.",
+        "AUROC: the share of pairs of a sound and a faulty answer, by the labels, which count as truth, in which the "
+        "evaluator gives the sound one the higher score, rounded to hundredths; 0.5 is chance. An evaluator is trusted "
+        "if the 95 % interval is above 0.5.",
     )
     return table_panel(info, evaluations.TRUST, units=dict.fromkeys(("faulty", "sound"), UNITS.count))
 
