@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from barograph_server.cli.options import Connection, Model, Opt, Output
-from barograph_server.evaluation.rates import RatesReport, rates
+from barograph_server.evaluation.rates import SHOWN_ERRORS, RatesReport, label_errors_text, rates
 from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES, FaultRate
 from barograph_server.terminal import TableColumn, Terminal, percentage, picked, utc_minute
 from barograph_server.warehouse.evaluation.evaluation_rates import EvaluatedGroup, EvaluationRates
@@ -100,7 +100,11 @@ _TRUST = (
 
 def report_values(report: RatesReport) -> dict[str, Any]:
     """Return what programs read."""
-    return {**picked(report, "model", "by", "since", "trusts"), "rates": rated_groups(report.rates)}
+    return {
+        **picked(report, "model", "by", "since", "trusts"),
+        "rates": rated_groups(report.rates),
+        "label_errors": {name: picked(each, *SHOWN_ERRORS) for name, each in report.rates.label_errors.items()},
+    }
 
 
 def print_rates(terminal: Terminal, report: RatesReport) -> None:
@@ -110,9 +114,10 @@ def print_rates(terminal: Terminal, report: RatesReport) -> None:
         terminal.line("No evaluations yet. Does `barograph run evaluator` run, and is the text of answers published?")
         return
     terminal.rows(rated_groups(report.rates), _rate_columns(report.by))
+    terminal.lines(label_errors_text(*each) for each in sorted(report.rates.label_errors.items()))
     if report.trusts:
         terminal.line()
-        terminal.line("Evaluators against the labels of people", "bold")
+        terminal.line("Evaluators against the labels of people, which count as truth here", "bold")
         terminal.rows(report.trusts, _TRUST)
 
 
@@ -129,7 +134,8 @@ def evaluations_command(
     """Show how many answers are faulty, by checks and judges, corrected by the labels of people.
 
     Each rate has what the evaluator says (`flagged`), and the rate with its 95 % interval, which weighs the evaluator's
-    verdicts by how often people agree with them. A second table shows AUROC against the labels: an evaluator is
+    verdicts by how often people agree with them. Labels of people count as truth, unless twenty answers have two: the
+    rates then allow for errors of people. A second table shows AUROC against the labels: an evaluator is
     `not trusted` until its 95 % interval is above 0.5.
 
     Examples:

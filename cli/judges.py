@@ -77,7 +77,7 @@ def _lines(state: AnchorState) -> list[str]:
         right = [run.right for run in bank]
         lines.append(
             f"Bank: {plural(drift.bank, 'run')}, {np.mean(right):.1f} of {bank[0].anchors} verdicts right "
-            f"({min(right)} to {max(right)}); {_bank_left(state)}."
+            f"({min(right)} to {max(right)}; the classes of people count as truth); {_bank_left(state)}."
         )
     if drift.outcome is DriftOutcome.DRIFTED and drift.drifted_at is not None:
         why = "a verdict that never varied changed" if drift.is_deterministic else f"E reached {TICKET_E_VALUE:g}"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from barograph_server.cli.options import Arg, CommandGroup, Connection, Model, Opt, Options, Output
 from barograph_server.errors import CommandError
+from barograph_server.evaluation.rates import SHOWN_ERRORS, label_errors_text
 from barograph_server.file_writes import replace_file
 from barograph_server.signal_wait import wait_for_signal
 from barograph_server.sketches.judges.agreement import LEAST_ITEMS
-from barograph_server.terminal import TableColumn, Terminal, percentage, plural
+from barograph_server.sketches.judges.label_errors import LabelErrors
+from barograph_server.terminal import TableColumn, Terminal, percentage, picked, plural
 from barograph_server.times import parse_since
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.evaluation.review_queue import GOLD_SHARE, LEARNING_SHARE, read_queue
 from barograph_server.warehouse.evaluation.reviews import (
     ReviewAgreement,
+    read_label_errors,
     read_reviews,
     review_agreement,
     store_reviews,
@@ -45,8 +48,14 @@ def _share(part: int, whole: int) -> str:
     return percentage(part / whole) if whole else "-"
 
 
-def print_agreement(terminal: Terminal, result: ReviewAgreement, evaluator_model: str) -> None:
-    """Print alpha, the answers with different labels, and each reviewer's weeks."""
+def agreement_values(result: ReviewAgreement, _: str, errors: LabelErrors) -> dict[str, Any]:
+    """Return what programs read."""
+    values = picked(result, "labels", "reviewers", "agreement", "disagreements", "weeks")
+    return {**values, "label_errors": picked(errors, *SHOWN_ERRORS)}
+
+
+def print_agreement(terminal: Terminal, result: ReviewAgreement, evaluator_model: str, errors: LabelErrors) -> None:
+    """Print alpha, how often people are wrong, the answers with different labels, and each reviewer's weeks."""
     terminal.line(
         f"{evaluator_model}: {plural(result.labels, 'label')} of {plural(len(result.reviewers), 'reviewer')}", "bold"
     )
@@ -61,6 +70,7 @@ def print_agreement(terminal: Terminal, result: ReviewAgreement, evaluator_model
         )
         alpha = f"{agreement.alpha:.2f}" if agreement.alpha == agreement.alpha else "undefined: all labels are the same"
         terminal.line(f"alpha {alpha} ({interval}), {plural(agreement.items, 'answer')} with two labels")
+    terminal.line(label_errors_text(evaluator_model, errors))
     if result.disagreements:
         terminal.line()
         terminal.line(f"{plural(len(result.disagreements), 'answer')} with different labels:")
@@ -115,7 +125,8 @@ def serve_command(
     """Serve a page on this machine on which you label answers with single keys, until Ctrl-C.
 
     Each label is stored at once. Labels of the random part (`--for gold`) also become labels of the evaluator's model,
-    ten seconds later, so that `barograph evaluations` corrects its rates by them. The page has no login: everybody who
+    ten seconds later, so that `barograph evaluations` corrects its rates by them: they count as truth, until twenty
+    answers have labels of two people. The page has no login: everybody who
     can reach the port on this machine labels under your name.
 
     Examples:
@@ -230,7 +241,8 @@ def agreement_command(evaluated: Evaluated, output: Output, connection: Connecti
     """Show how far reviewers agree: Krippendorff's alpha, answers with different labels, and each reviewer's weeks.
 
     Alpha is 1 for perfect agreement and 0 for labels at random. A reviewer whose share of faulty answers changes from
-    week to week, while that of others does not, may have changed the standard.
+    week to week, while that of others does not, may have changed the standard. If twenty answers of the random part
+    have two labels, agreement also shows how often people are wrong; until then their labels count as truth in rates.
 
     Examples:
         barograph review agreement --model support-bot --evaluator cited
@@ -242,4 +254,5 @@ def agreement_command(evaluated: Evaluated, output: Output, connection: Connecti
     with connection.warehouse() as client:
         source, _ = find_evaluator(client, evaluated.model, evaluated.evaluator, now, now)
         result = review_agreement(read_reviews(client, source.evaluator_model))
-    output.show(result, print_agreement, source.evaluator_model)
+        errors = read_label_errors(client, [source.evaluator_model])[source.evaluator_model]
+    output.show(result, print_agreement, source.evaluator_model, errors, values=agreement_values)

@@ -67,8 +67,9 @@ def _promise_rule(factory: RuleFactory, name: str, promise: float, shared: dict[
         ),
         description=(
             "The whole 95 % interval of the rate of some prompt, or of all together, is above the promise of the "
-            "contract. Only versions of the evaluator and prompts with evaluations in the last day count. Clears when "
-            "the rate is below the promise. An insufficient rate neither fires nor clears."
+            "contract. Labels of people count as truth until two people have labelled 20 answers. Only versions of the "
+            "evaluator and prompts with evaluations in the last day count. Clears when the rate is below the promise. "
+            "An insufficient rate neither fires nor clears."
         ),
         signal=rate_above_promise(factory.contract.model, name, promise),
         form="percent",

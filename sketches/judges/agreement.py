@@ -60,7 +60,7 @@ def agreement(codes: ArrayLike, least_items: tuple[int, int] = (LEAST_ITEMS, LEA
     Raises:
         ValueError: the shape is another, or a code is neither −1 nor a whole number from 0 on.
     """
-    counts = category_counts(codes)
+    counts = _category_counts(codes)
     labels = counts.sum(axis=1)
     is_pairable = labels >= 2
     n, m = counts[is_pairable].astype(np.float64), labels[is_pairable].astype(np.float64)
@@ -80,12 +80,8 @@ def agreement(codes: ArrayLike, least_items: tuple[int, int] = (LEAST_ITEMS, LEA
     return Agreement(alpha, low, high, len(m), indices[order])
 
 
-def category_counts(codes: ArrayLike) -> IntArray:
-    """Return the labels of each item in each category, shape (items, categories).
-
-    Raises:
-        ValueError: as for `agreement`.
-    """
+def _category_counts(codes: ArrayLike) -> IntArray:
+    """Return the labels of each item in each category, shape (items, categories)."""
     numbers = np.asarray(codes)
     if numbers.ndim != 2:
         raise ValueError(f"codes must have the shape (reviewers, items), not {numbers.shape}")

@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 TICKET_E_VALUE = 50.0
 """E-value from which a judge has drifted: at most one in 50 judges without drift ever reaches it."""
@@ -65,36 +64,3 @@ def anchor_drift(lost: ArrayLike, gained: ArrayLike) -> AnchorDrift:
     terms = lost_so_far * np.log(2.0 * LOST_SHARES) + gained_so_far * np.log(2.0 * (1.0 - LOST_SHARES))
     log_e = np.logaddexp.reduce(terms, axis=-1) - np.log(len(LOST_SHARES))
     return AnchorDrift(log_e, np.logical_or.accumulate(log_e >= np.log(TICKET_E_VALUE), axis=-1))
-
-
-def is_deterministic(bank: ArrayLike) -> bool:
-    """Return whether all runs of a bank gave every anchor the same verdict.
-
-    Args:
-        bank: verdicts as codes, shape (runs, anchors), at least two runs.
-
-    Raises:
-        ValueError: the shape is another.
-    """
-    verdicts = np.asarray(bank)
-    if verdicts.ndim != 2 or len(verdicts) < 2 or not verdicts.shape[1]:
-        raise ValueError(f"verdicts must have the shape (runs, anchors) with at least two runs, not {verdicts.shape}")
-    return bool(np.all(verdicts == verdicts[0]))
-
-
-def changed_anchors(frozen: ArrayLike, current: ArrayLike) -> IntArray:
-    """Return the indices of anchors whose verdict changed, shape (c,). For a deterministic judge each one is drift.
-
-    Args:
-        frozen: verdicts at the release as codes, shape (anchors,).
-        current: verdicts now, shape (anchors,).
-
-    Raises:
-        ValueError: shapes differ, or there are no anchors.
-    """
-    before, after = np.asarray(frozen), np.asarray(current)
-    if before.ndim != 1 or before.shape != after.shape or not before.size:
-        raise ValueError(
-            f"verdicts at the release {before.shape} and now {after.shape} must be of the same anchors, (anchors,)"
-        )
-    return np.asarray(np.flatnonzero(before != after), np.int64)

@@ -6,8 +6,7 @@ With q the flagged share of all N answers, and π₁ and π₀ the faulty share 
 
 The interval adds the squares of the distances of both Wilson limits, weighted by q and 1 − q, and
 z² (π₁ − π₀)² q (1 − q)/N for the chance of q. For a binary judge, p̂ is the estimate of prediction-powered inference
-with its best λ; a normal interval around it covers as little as 59 % at 2 % faults (docs/statistics.md). The judge may
-be arbitrarily bad: it then adds nothing, which the result reports.
+with its best λ (decision 63). The judge may be arbitrarily bad: it then adds nothing, which the result reports.
 
 Gold may have another share of flagged answers than the traffic, if it was drawn at random within each verdict. Only
 the rate of gold alone then has no meaning, and is NaN: Fisher's exact test compares both shares.
@@ -18,7 +17,7 @@ Source: MOVER, Zou and Donner (2008), Statistics in Medicine 27, 1693–1702; Wi
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from barograph_server.sketches.drift.fisher import fisher_p
 from barograph_server.sketches.drift.rates import Z, rate_of, wilson
@@ -28,11 +27,9 @@ from barograph_server.sketches.judges.fault_rate import (
     FaultRate,
     JudgedRate,
     RateReason,
-    checked_counts,
     fault_rate,
     first_reason,
     gold_rate,
-    require_parts,
 )
 
 
@@ -43,8 +40,6 @@ def strata_rate(
     flagged_faulty: ArrayLike,
     unflagged_gold: ArrayLike,
     unflagged_faulty: ArrayLike,
-    *,
-    margin: ArrayLike | None = None,
 ) -> JudgedRate:
     """Return the rate of faults of all judged answers.
 
@@ -55,16 +50,15 @@ def strata_rate(
         flagged: of these, answers that the judge calls faulty.
         flagged_gold: flagged answers with a label of people.
         unflagged_gold: other answers with a label.
-        margin: largest half-width of the interval that the promise allows; None for any.
 
     Returns:
         A rate is `insufficient`, and NaN, if answers of a verdict have no gold; it is `insufficient` with less than 50
-        labels in all, and if the interval is wider than the margin.
+        labels in all.
 
     Raises:
-        ValueError: counts contradict one another, as more gold than answers, or the margin is not above 0.
+        ValueError: counts contradict one another, as more gold than answers.
     """
-    rows, marked, g1, f1, g0, f0 = checked_counts(
+    rows, marked, g1, f1, g0, f0 = _checked(
         judged=judged,
         flagged=flagged,
         flagged_gold=flagged_gold,
@@ -72,14 +66,15 @@ def strata_rate(
         unflagged_gold=unflagged_gold,
         unflagged_faulty=unflagged_faulty,
     )
-    require_parts(
+    for part, whole, text in (
         (marked, rows, "flagged answers than judged ones"),
         (g1, marked, "flagged answers in gold than flagged ones"),
         (g0, rows - marked, "unflagged answers in gold than unflagged ones"),
         (f1, g1, "faulty answers than answers in flagged gold"),
         (f0, g0, "faulty answers than answers in unflagged gold"),
-        reason="; gold must be a part of the judged answers",
-    )
+    ):
+        if np.any(part > whole):
+            raise ValueError(f"more {text}; gold must be a part of the judged answers")
     is_known = ((g1 > 0) | (marked == 0)) & ((g0 > 0) | (marked == rows)) & (rows > 0)
     q, p1, p0 = rate_of(marked, rows), rate_of(f1, g1), rate_of(f0, g0)
     (low1, high1), (low0, high0) = wilson(f1, g1), wilson(f0, g0)
@@ -91,10 +86,18 @@ def strata_rate(
     is_uneven = fisher_p(g1, g1 + g0, marked - g1, rows - g1 - g0) < UNEVEN_P
     blank = np.where(is_known, 0.0, np.nan)
     return JudgedRate(
-        fault_rate(value + blank, value - down + blank, value + up + blank, reason, margin),
-        gold_rate(f1 + f0, g1 + g0, margin, is_uneven=is_uneven),
-        np.where(rows > 0, rate_of(g1 + g0, rows), np.nan),
+        fault_rate(value + blank, value - down + blank, value + up + blank, reason),
+        gold_rate(f1 + f0, g1 + g0, is_uneven=is_uneven),
     )
+
+
+def _checked(**counts: ArrayLike) -> tuple[NDArray[np.int64], ...]:
+    """Return counts, broadcast to one shape; raise ValueError with the name of one that is no whole number from 0."""
+    for name, values in counts.items():
+        numbers = np.asarray(values, np.float64)
+        if not np.all((numbers >= 0.0) & (numbers == np.floor(numbers)) & np.isfinite(numbers)):
+            raise ValueError(f"{name} must be whole numbers from 0 on, not {np.asarray(values)}")
+    return tuple(np.broadcast_arrays(*(np.asarray(values).astype(np.int64) for values in counts.values())))
 
 
 def weighted_rate(parts: FaultRate, weights: ArrayLike, labels: int) -> FaultRate:
@@ -125,9 +128,4 @@ def weighted_rate(parts: FaultRate, weights: ArrayLike, labels: int) -> FaultRat
     down, up = np.sqrt(np.sum((w * (value - low)) ** 2)), np.sqrt(np.sum((w * (high - value)) ** 2))
     reasons = [int(each) for each in parts.reason[used] if each not in (RateReason.none, RateReason.little_gold)]
     reason = reasons[0] if reasons else int(RateReason.little_gold if labels < LEAST_GOLD else RateReason.none)
-    return FaultRate(
-        np.asarray(total),
-        np.asarray(np.maximum(0.0, total - down)),
-        np.asarray(np.minimum(1.0, total + up)),
-        np.asarray(reason, np.int8),
-    )
+    return fault_rate(np.asarray(total), np.asarray(total - down), np.asarray(total + up), np.asarray(reason, np.int8))

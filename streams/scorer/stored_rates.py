@@ -14,14 +14,12 @@ from barograph_server.sketches.judges.agreement import Agreement
 from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.evaluation.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
+from barograph_server.warehouse.evaluation.evaluation_rates import ALL_PROMPTS, REVIEW_WINDOW, read_evaluation_rates
 from barograph_server.warehouse.evaluation.reviews import RANDOM, read_reviews, review_agreement
 from barograph_server.warehouse.tables import insert_records
 
 WINDOW = timedelta(days=7)
 """Event times of the answers of a rate."""
-REVIEW_WINDOW = timedelta(days=28)
-"""Times of the labels whose agreement is computed: one answer in ten has two labels, too few in a week."""
 LEAST_SPLIT = 10
 """Fewest answers about which reviewers differ, for an interval. At a true alpha of 0.667 the whole interval is below
 0.667 in at most 3 % of simulated samples of two reviewers, 30 to 400 answers, and 5 to 50 % faulty ones. There is no

@@ -114,7 +114,9 @@ def test_export_and_import_are_a_round_trip(
 
 def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("review", "agreement", "--model", MODEL, "--evaluator", "cited") == 0
-    assert "No answer has two labels yet" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "No answer has two labels yet" in output
+    assert "bot.cited: labels of people count as truth in rates. Two people labelled 0 answers" in output
     with installed.client as client:
         store_reviews(client, reviews())
     assert run("review", "agreement", "--model", MODEL, "--evaluator", "cited", "--format", "json") == 0
@@ -122,6 +124,7 @@ def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixt
     assert (result["labels"], result["agreement"]["items"]) == (7, 2)
     # Two pairs, one of which differs: 1 − 3·2/(16 − 10).
     assert result["agreement"]["alpha"] == pytest.approx(0.0)
+    assert (result["label_errors"]["reviewed_twice"], result["label_errors"]["disagreements"]) == (2, 1)
     assert result["disagreements"] == [{"id": "a1", "version": "1", "labels": {"ana": "faulty", "ben": "sound"}}]
 
 

@@ -5,12 +5,15 @@ import random
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+import numpy as np
 import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
 
 from barograph_server.local.clickhouse import LocalClickHouse
-from barograph_server.sketches.judges.agreement import agreement
+from barograph_server.sketches.judges.agreement import MISSING, agreement
+from barograph_server.sketches.judges.fault_rate import FaultRate
+from barograph_server.sketches.judges.label_errors import label_errors
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.scorer.stored_rates import (
     MIN_INTERVAL_S,
@@ -98,10 +101,12 @@ def test_answers_that_were_chosen_with_different_shares_are_weighted(client: Cli
     assert (total.judged, total.labels) == (1600, 200)
 
 
-def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client: Client) -> None:
-    plant(client, 80, "answer@7", faulty=0.2)
+def test_labels_of_four_weeks_for_random_answers_show_agreement_and_errors_of_people(client: Client) -> None:
+    plant(client, 800, "answer@7", faulty=0.2)
     rng = random.Random(2)
-    codes_of: dict[str, list[int]] = {"ana": [], "ben": []}
+    codes_of: dict[str, list[int]] = {"ana": [], "ben": [], "eva": []}
+    counts = {"faulty": [0, 0, 0], "sound": [0, 0, 0]}
+    verdicts = dict(client.rows("SELECT id, class FROM predictions"))
 
     def review(id_: str, reviewer: str, code: int, reason: str = RANDOM, days_ago: float = 3) -> Review:
         label = "faulty" if code else "sound"
@@ -109,22 +114,32 @@ def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client
 
     reviews = []
     for i in range(60):
-        truth = rng.random() < 0.4
-        for reviewer, codes in codes_of.items():
-            codes.append(int(truth != (rng.random() < 0.2)))
-            reviews.append(review(f"r{i}", reviewer, codes[-1]))
+        truth, id_ = rng.random() < 0.4, f"answer@7-1-{i}"
+        two = [int(truth != (rng.random() < 0.2)) for _ in range(2)]
+        # A third label of a difficult answer counts in the agreement, but not in the errors.
+        codes = [*two, 1 if sum(two) == 1 else MISSING]
+        for days_ago, (reviewer, own), code in zip((3, 2, 1), codes_of.items(), codes, strict=True):
+            own.append(code)
+            reviews += [review(id_, reviewer, code, days_ago=days_ago)] * (code != MISSING)
+        counts[verdicts[id_]][sum(two)] += 1
     # Neither difficult answers nor old labels count.
     for i in range(40):
         for reviewer, code in (("ana", 0), ("ben", 1)):
             reviews += [review(f"u{i}", reviewer, code, UNCERTAIN), review(f"o{i}", reviewer, code, days_ago=29)]
+    before = by_name(compute_rates(client, contract(), NOW))[ALL_PROMPTS]
     store_reviews(client, reviews)
     rows = by_name(compute_rates(client, contract(), NOW))
-    expected = agreement(list(codes_of.values()), (10, 0))
+    expected, errors = agreement(list(codes_of.values()), (10, 0)), label_errors(list(counts.values()))
     total = rows[ALL_PROMPTS]
-    assert (total.alpha, total.alpha_low, total.alpha_high) == (expected.alpha, expected.low, expected.high)
-    assert math.isfinite(total.alpha_high)
+    interval = (expected.alpha, expected.low, expected.high)
+    assert (total.alpha, total.alpha_low, total.alpha_high) == pytest.approx(interval)
     assert (total.reviewed_twice, total.disagreements) == (60, len(expected.disagreements))
     assert math.isnan(rows["answer@7"].alpha)
+    value, low, high = (np.array(each) for each in (before.rate, before.low, before.high))
+    rate = errors.corrected(FaultRate(value, low, high, np.array(0, np.int8)))
+    corrected = [float(each) for each in (rate.value, rate.low, rate.high)]
+    assert (total.rate, total.low, total.high) == pytest.approx(corrected)
+    assert total.low < before.low < before.high < total.high
 
 
 def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, engine: LocalClickHouse) -> None:

@@ -1,6 +1,6 @@
 """Coverage of the intervals of `sketches.judges`, by simulation with fixed seeds.
 
-`python -m tests.reference.judges` prints the table of docs/statistics.md in about half a minute of one core;
+`python -m tests.reference.judges` prints the tables of docs/statistics.md in about five minutes of one core;
 `tests/property/test_judges.py` checks them. Coverage is the share of intervals that contain the true rate, among the
 runs with an interval.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from barograph_server.sketches.drift.rates import Z
 from barograph_server.sketches.judges.fault_rate import FaultRate
+from barograph_server.sketches.judges.label_errors import label_errors
 from barograph_server.sketches.judges.strata import strata_rate
 
 FloatArray = NDArray[np.float64]
@@ -36,31 +36,44 @@ class Cell(NamedTuple):
 
 CELLS = (
     Cell(0.02, 0.7, 0.95, 50),
-    Cell(0.02, 0.7, 0.95, 300),
-    Cell(0.02, 0.9, 0.9, 50),
-    Cell(0.02, 0.9, 0.9, 100),
-    Cell(0.02, 0.95, 0.95, 100),
     Cell(0.02, 0.95, 0.95, 300),
-    Cell(0.1, 0.7, 0.95, 100),
     Cell(0.1, 0.9, 0.9, 100),
-    Cell(0.1, 0.95, 0.95, 50),
-    Cell(0.1, 0.95, 0.95, 300),
     Cell(0.3, 0.7, 0.95, 100),
-    Cell(0.3, 0.9, 0.9, 300),
     Cell(0.3, 0.95, 0.95, 50),
 )
+RATE = ("value", "low", "high", "reason")
 ALL_CELLS = tuple(
     Cell(p, *judge, n)
     for p, judge, n in product((0.02, 0.1, 0.3), ((0.7, 0.95), (0.9, 0.9), (0.95, 0.95)), (50, 100, 200, 300))
 )
 
 
+class LabelCell(NamedTuple):
+    """Labels of people who are wrong, for 250 answers."""
+
+    faults: float
+    on_sound: float
+    """Share of the sound answers that a person calls faulty."""
+    on_faulty: float
+    """Share of the faulty answers that a person calls sound."""
+    reviewers: int = 2
+    """Labels of each of the first `twice` answers; of the others one. The last one counts."""
+    twice: int = 250
+    shared: float = 0.0
+    """Share of the answers about which all reviewers say the same, right or wrong."""
+    sensitivity: float = 0.85
+    specificity: float = 0.92
+
+
+LABEL_GOLD = 250
+SYMMETRIC = tuple(LabelCell(p, error, error) for p, error in product((0.02, 0.1, 0.3), (0.03, 0.05, 0.08)))
+ONE_SIDED = tuple(LabelCell(p, *errors) for p, errors in product((0.02, 0.3), ((0.02, 0.25), (0.06, 0.01))))
+
+
 class Interval(NamedTuple):
     coverage: float
     """Share of the intervals that contain the true rate; runs without an interval do not count."""
     width: float
-    missing: float
-    """Share of the runs without an interval."""
 
 
 def behaviour(ends: ArrayLike, truth: float) -> Interval:
@@ -69,22 +82,11 @@ def behaviour(ends: ArrayLike, truth: float) -> Interval:
     is_known = np.isfinite(lows) & np.isfinite(highs)
     covers = (lows <= truth) & (truth <= highs)
     width = float(np.median((highs - lows)[is_known])) if is_known.any() else np.nan
-    return Interval(float(covers[is_known].mean()), width, float(1.0 - is_known.mean()))
+    return Interval(float(covers[is_known].mean()), width)
 
 
 def of_rate(rate: FaultRate, truth: float) -> Interval:
     return behaviour(np.stack((rate.low, rate.high)), truth)
-
-
-def delta_interval(
-    q: FloatArray, rows: int, se: FloatArray, n1: ArrayLike, sp: FloatArray, n0: ArrayLike
-) -> FloatArray:
-    """Return the ends of Rogan and Gladen's interval by the delta method, (2, runs); NaN if Se + Sp is at most 1."""
-    youden = np.where(se + sp > 1.0, se + sp - 1.0, np.nan)
-    p = (q + sp - 1.0) / youden
-    of_se, of_sp = se * (1.0 - se) / np.asarray(n1), sp * (1.0 - sp) / np.asarray(n0)
-    half = Z * np.sqrt(q * (1.0 - q) / rows + p * p * of_se + (1.0 - p) ** 2 * of_sp) / youden
-    return np.asarray(np.clip(np.stack((p - half, p + half)), 0.0, 1.0), np.float64)
 
 
 def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
@@ -94,18 +96,49 @@ def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
     f1, f0, s1, s0 = gold.T
     flagged = gold[:, [0, 2]].sum(axis=1) + others[:, [0, 2]].sum(axis=1)
     result = strata_rate(JUDGED, flagged, f1 + s1, f1, f0 + s0, f0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        delta = delta_interval(flagged / JUDGED, JUDGED, f1 / (f1 + f0), f1 + f0, s0 / (s1 + s0), s1 + s0)
-    return {
-        "Rogan–Gladen, delta": behaviour(delta, p),
-        "gold alone": of_rate(result.gold_only, p),
-        "strata": of_rate(result.rate, p),
-    }
+    return {"gold alone": of_rate(result.gold_only, p), "strata": of_rate(result.rate, p)}
 
 
 def coverage(cell: Cell, runs: int = RUNS, seed: int = 63) -> dict[str, Interval]:
     rng = np.random.default_rng([seed, *(round(100 * number) for number in cell)])
     return random_gold(cell, runs, rng)
+
+
+def label_coverage(cell: LabelCell, runs: int = RUNS, seed: int = 76) -> dict[str, Interval]:
+    """Return the coverage if labels count as truth, and if the rate allows for the errors that agreement shows."""
+    rng = np.random.default_rng([seed, *(round(1000 * number) for number in cell)])
+    p, se, sp = cell.faults, cell.sensitivity, cell.specificity
+    truth = rng.random((runs, LABEL_GOLD)) < p
+    flagged = rng.random(truth.shape) < np.where(truth, se, 1.0 - sp)
+    wrong = rng.random((3, *truth.shape)) < np.where(truth, cell.on_faulty, cell.on_sound)
+    labels = truth ^ np.where(rng.random(truth.shape) < cell.shared, wrong[0], wrong)
+    twice = cell.twice if cell.reviewers > 1 else 0
+    counted = np.where(np.arange(LABEL_GOLD) < twice, labels[cell.reviewers - 1], labels[0])
+    others = rng.binomial(JUDGED - LABEL_GOLD, p * se + (1.0 - p) * (1.0 - sp), runs)
+    parts = (flagged, flagged & counted, ~flagged, ~flagged & counted)
+    n1, f1, n0, f0 = (part.sum(axis=1) for part in parts)
+    rates = strata_rate(JUDGED, others + n1, n1, f1, n0, f0).rate
+    allowed = []
+    for run in range(runs):
+        faulty, by = labels[:2, run, :twice].sum(axis=0), flagged[run, :twice]
+        errors = label_errors([np.bincount(faulty[by == each], minlength=3) for each in (True, False)])
+        rate = errors.corrected(FaultRate(*(np.asarray(getattr(rates, name)[run]) for name in RATE)))
+        allowed.append((rate.low, rate.high))
+    return {"truth": of_rate(rates, p), "allowed": behaviour(np.array(allowed).T, p)}
+
+
+def print_label_coverage(runs: int = RUNS) -> None:
+    columns: tuple[dict[str, Any], ...] = ({"reviewers": 1}, {}, {"reviewers": 3}, {"twice": 50})
+    print("\n| faults, errors on sound, faulty | truth | two labels | three labels | two of 50 |\n|---|" + "--:|" * 4)
+    for cell in SYMMETRIC + ONE_SIDED:
+        allowed = [label_coverage(cell._replace(**changes), runs)["allowed"] for changes in columns]
+        figures = [f"{100 * interval.coverage:.1f} / {interval.width:.3f}" for interval in allowed]
+        print(f"| {cell.faults:.0%}, {cell.on_sound:.0%}, {cell.on_faulty:.0%} | {' | '.join(figures)} |")
+    for changes in ({"twice": 20}, {"sensitivity": 0.5, "specificity": 0.5}, {"shared": 0.2}, {"shared": 0.5}):
+        results = [label_coverage(cell._replace(**changes), runs) for cell in SYMMETRIC]
+        shares = [each["allowed"].coverage for each in results]
+        widths = [each["allowed"].width / each["truth"].width for each in results]
+        print(f"{changes}: {min(shares):.1%} to {max(shares):.1%}, width times {min(widths):.1f} to {max(widths):.1f}")
 
 
 def print_coverage(runs: int = RUNS) -> None:
@@ -121,4 +154,6 @@ def print_coverage(runs: int = RUNS) -> None:
 
 
 if __name__ == "__main__":
-    print_coverage(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    print_coverage(count)
+    print_label_coverage(count // 2)

@@ -10,9 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
-from barograph.contract.evaluators import FAULTY
 
-from barograph_server.sketches.judges.anchors import LEAST_BANK, anchor_drift, changed_anchors, is_deterministic
+from barograph_server.sketches.judges.anchors import LEAST_BANK, anchor_drift
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
 
@@ -128,11 +127,9 @@ def judge_drift(runs: Sequence[AnchorRun]) -> JudgeDrift:
     incomplete = len(runs) - len(complete)
     if len(bank) < LEAST_BANK:
         return JudgeDrift(len(bank), incomplete=incomplete, unpaired=len(later))
-    anchors = sorted(bank[0].verdicts)
-    frozen = np.array([_codes(run, anchors) for run in bank])
-    if is_deterministic(frozen):
-        indices = [changed_anchors(frozen[0], _codes(run, anchors)) for run in later]
-        changed = tuple(tuple(anchors[i] for i in each) for each in indices)
+    frozen = bank[0].verdicts
+    if all(run.verdicts == frozen for run in bank):
+        changed = tuple(tuple(each for each in sorted(frozen) if run.verdicts[each] != frozen[each]) for run in later)
         drifted_at = next((run.at for run, each in zip(later, changed, strict=True) if each), None)
         log_e = (math.nan,) * len(later)
         return JudgeDrift(len(bank), tuple(later), log_e, changed, True, drifted_at, incomplete)
@@ -150,10 +147,6 @@ def judge_drift(runs: Sequence[AnchorRun]) -> JudgeDrift:
         unpaired=len(later) - len(paired),
         _used=len(paired),
     )
-
-
-def _codes(run: AnchorRun, anchors: Sequence[str]) -> list[bool]:
-    return [run.verdicts[anchor] == FAULTY for anchor in anchors]
 
 
 def read_anchor_runs(client: Client, series: AnchorSeries) -> list[AnchorRun]:

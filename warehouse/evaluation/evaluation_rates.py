@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from barograph_server.sketches.judges.fault_rate import FaultRate, JudgedRate
+from barograph_server.sketches.judges.label_errors import LabelErrors
 from barograph_server.sketches.judges.strata import strata_rate, weighted_rate
 from barograph_server.sketches.judges.trust import ScoreTrust, score_trust
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.evaluation.reviews import read_label_errors
 
 ALL_PROMPTS = "*"
 """Name of the group of all answers, beside those of prompts."""
+REVIEW_WINDOW = timedelta(days=28)
+"""Times of the labels that show how far people agree: one answer in ten has two labels, too few in a week."""
 IntArray = NDArray[np.int64]
 By = Literal["prompt", "version", "arm", "day", "prompt and all"]
 _GROUPS: dict[By, str] = {
@@ -60,7 +64,9 @@ class EvaluationRates:
 
     groups: tuple[EvaluatedGroup, ...]
     rate: JudgedRate
-    """Every array has the shape (K,)."""
+    """Every array has the shape (K,). Allows for errors of people where they are known."""
+    label_errors: dict[str, LabelErrors]
+    """Evaluator → how often people are wrong."""
 
 
 def read_evaluation_rates(
@@ -96,8 +102,11 @@ def read_evaluation_rates(
     parts: dict[tuple[str, str, str], list[tuple[Any, ...]]] = {}
     for row in rows:
         parts.setdefault((row[0], row[1], row[3]), []).append(row)
+    by_model = read_label_errors(client, evaluator_models, min(since, until - REVIEW_WINDOW))
+    errors = {model.rpartition(".")[2]: each for model, each in by_model.items()}
     pairs = [_group(each) for each in parts.values()]
-    return EvaluationRates(tuple(group for group, _ in pairs), _stacked([rate for _, rate in pairs]))
+    rates = [_map(rate, errors[group.evaluator].corrected) for group, rate in pairs]
+    return EvaluationRates(tuple(group for group, _ in pairs), _stacked(rates), errors)
 
 
 def _group(rows: Sequence[tuple[Any, ...]]) -> tuple[EvaluatedGroup, JudgedRate]:
@@ -121,10 +130,10 @@ def _group(rows: Sequence[tuple[Any, ...]]) -> tuple[EvaluatedGroup, JudgedRate]
     )
     rates = strata_rate(judged, flagged, flagged_gold, flagged_faulty, unflagged_gold, unflagged_faulty)
     if len(rows) == 1 or not judged.sum():
-        return group, _map(rates, _first, judged, labels)
+        return group, _map(rates, _first)
     # Evaluations without a probability, of other programs, count as those of all answers.
     weights = judged / np.array([row[5] or 1.0 for row in rows], np.float64)
-    return group, _map(rates, lambda rate: weighted_rate(rate, weights, int(labels.sum())), judged, labels)
+    return group, _map(rates, lambda rate: weighted_rate(rate, weights, int(labels.sum())))
 
 
 _MEMBERS = ("value", "low", "high", "reason")
@@ -134,10 +143,8 @@ def _first(rates: FaultRate) -> FaultRate:
     return FaultRate(*(getattr(rates, name)[0] for name in _MEMBERS))
 
 
-def _map(rates: JudgedRate, change: Callable[[FaultRate], FaultRate], judged: IntArray, labels: IntArray) -> JudgedRate:
-    total = int(judged.sum())
-    gold_share = np.asarray(labels.sum() / total if total else np.nan)
-    return JudgedRate(change(rates.rate), change(rates.gold_only), gold_share)
+def _map(rates: JudgedRate, change: Callable[[FaultRate], FaultRate]) -> JudgedRate:
+    return JudgedRate(change(rates.rate), change(rates.gold_only))
 
 
 def _stacked(rates: Sequence[JudgedRate]) -> JudgedRate:
@@ -147,11 +154,7 @@ def _stacked(rates: Sequence[JudgedRate]) -> JudgedRate:
         value, low, high = (np.array([getattr(rate, name) for rate in each], np.float64) for name in _MEMBERS[:3])
         return FaultRate(value, low, high, np.array([rate.reason for rate in each], np.int8))
 
-    return JudgedRate(
-        joined([each.rate for each in rates]),
-        joined([each.gold_only for each in rates]),
-        np.array([each.gold_share for each in rates], np.float64),
-    )
+    return JudgedRate(joined([each.rate for each in rates]), joined([each.gold_only for each in rates]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from barograph.contract.evaluators import FAULTY, SOUND
 from numpy.typing import NDArray
 
 from barograph_server.sketches.judges.agreement import LEAST_ITEMS, MISSING, Agreement, agreement
+from barograph_server.sketches.judges.label_errors import LabelErrors, label_errors
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_records
 
@@ -69,6 +70,34 @@ def read_reviews(
         {"model": evaluator_model, "any_reviewer": reviewer is None, "name": reviewer or "", "since": since},
     )
     return [Review(*row) for row in rows]
+
+
+def read_label_errors(
+    client: Client, evaluator_models: Sequence[str], since: datetime = EPOCH
+) -> dict[str, LabelErrors]:
+    """Read how often people are wrong, by evaluator model, from the first two labels of gold answers.
+
+    A third label, which people may give only where two differ, does not count.
+
+    Args:
+        since: only labels from this time on.
+    """
+    rows = client.rows(
+        "WITH twice AS (SELECT evaluator_model, id, version, arraySlice(arraySort(groupArray((at, label))), 1, 2) AS "
+        "labels FROM reviews FINAL WHERE evaluator_model IN {models:Array(String)} AND reason = 'random' "
+        "AND label IN ('faulty', 'sound') AND at >= {since:DateTime64(3, 'UTC')} "
+        "GROUP BY evaluator_model, id, version HAVING count() > 1) "
+        "SELECT evaluator_model, verdict, arrayCount(each -> each.2 = 'faulty', labels) AS faulty, count() FROM twice "
+        "LEFT JOIN (SELECT model AS evaluator_model, id, context['version'] AS version, min(class) AS verdict "
+        "FROM predictions WHERE model IN {models:Array(String)} AND class != '' AND id IN (SELECT id FROM twice) "
+        "GROUP BY evaluator_model, id, version) AS judged USING (evaluator_model, id, version) "
+        "GROUP BY evaluator_model, verdict, faulty",
+        {"models": list(evaluator_models), "since": since},
+    )
+    groups: dict[str, dict[str, list[int]]] = {model: {} for model in evaluator_models}
+    for model, verdict, faulty, answers in rows:
+        groups[model].setdefault(verdict, [0, 0, 0])[faulty] = answers
+    return {model: label_errors(list(counts.values())) for model, counts in groups.items()}
 
 
 def unsent_gold(client: Client, evaluator_model: str, reviewer: str | None = None) -> list[Review]:

@@ -17,13 +17,7 @@ from barograph_server.warehouse.evaluation.reviews import MAX_REVIEWER_CHARS
 def find_evaluator(
     client: Client, model: str, evaluator: str, since: datetime, until: datetime
 ) -> tuple[ReviewSource, Contract]:
-    """Return where the answers come from, and the contract of the evaluator's model.
-
-    Args:
-        evaluator: the evaluator, as the contract names it.
-        since: start of the answers' event time, inclusive.
-        until: its end, exclusive.
-    """
+    """Return where the answers with event times in [since, until) come from, and the contract of their evaluations."""
     contract = read_contract(client, model)
     models = require_evaluators(contract)
     if evaluator not in contract.evaluators:

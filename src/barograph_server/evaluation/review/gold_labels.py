@@ -34,12 +34,7 @@ class GoldLabels:
     """A queue of gold labels, by answer and reviewer. Any thread may add labels while another one sends."""
 
     def __init__(self, contract: Contract, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Describe it; nothing connects.
-
-        Args:
-            contract: of the evaluator's model.
-            clock: returns seconds that never go back.
-        """
+        """Describe it, with the contract of the evaluator's model; nothing connects."""
         self._contract, self._settings, self._clock = contract, settings, clock
         self._lock, self._sending = threading.Lock(), threading.Lock()
         self._waiting: dict[_Key, tuple[float, Review]] = {}

@@ -22,7 +22,6 @@ def test_golden_rate_and_that_of_gold_alone() -> None:
     # Gold alone has the interval of Wilson.
     assert float(result.gold_only.value) == pytest.approx(34 / 200)
     np.testing.assert_allclose((result.gold_only.low, result.gold_only.high), wilson(34, 200))
-    assert float(result.gold_share) == pytest.approx(0.04)
     assert float(result.width_saved) == pytest.approx(1 - (0.192708640039 - 0.124456982417) / np.ptp(wilson(34, 200)))
     assert not result.judge_adds_nothing
     many = strata_rate(*np.array([GOLDEN, (5000, 900, 0, 0, 160, 4)]).T).rate
@@ -42,16 +41,14 @@ def test_a_judge_that_guesses_or_flags_nothing_adds_nothing() -> None:
 
 
 def test_a_rate_is_insufficient_for_a_reason() -> None:
-    for values, margin, reason in (
-        ((5000, 900, 0, 0, 160, 4), None, "no gold"),
-        ((5000, 900, 40, 30, 0, 0), None, "no gold"),
-        ((0, 0, 0, 0, 0, 0), None, "no gold"),
-        ((5000, 900, 9, 7, 40, 1), None, "little gold"),
-        ((5000, 900, 10, 7, 40, 1), None, ""),
-        (GOLDEN, 0.03, "wide interval"),
-        (GOLDEN, 0.04, ""),
+    for values, reason in (
+        ((5000, 900, 0, 0, 160, 4), "no gold"),
+        ((5000, 900, 40, 30, 0, 0), "no gold"),
+        ((0, 0, 0, 0, 0, 0), "no gold"),
+        ((5000, 900, 9, 7, 40, 1), "little gold"),
+        ((5000, 900, 10, 7, 40, 1), ""),
     ):
-        rate = strata_rate(*values, margin=margin).rate
+        rate = strata_rate(*values).rate
         assert RATE_REASON_NAMES[int(rate.reason)] == reason, values
         assert np.isnan(rate.value) == np.isnan(rate.low) == np.isnan(rate.high) == (reason == "no gold")
 
@@ -76,8 +73,6 @@ def test_counts_that_contradict_one_another_are_rejected() -> None:
     ):
         with pytest.raises(ValueError, match=text):
             strata_rate(*values)
-    with pytest.raises(ValueError, match="margin must be above 0"):
-        strata_rate(*GOLDEN, margin=0.0)
 
 
 def test_the_weighted_rate_of_parts() -> None:
