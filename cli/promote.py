@@ -14,7 +14,7 @@ from barograph_server.rollouts.arm import ArmEvaluation
 from barograph_server.rollouts.decide import decide
 from barograph_server.rollouts.decision_text import (
     criteria_table,
-    forecast_text,
+    open_text,
     outcome_text,
     print_decision,
     print_harmed_slices,
@@ -74,7 +74,7 @@ def print_arm_decision(terminal: Terminal, evaluation: ArmEvaluation) -> None:
         terminal.line(f"not decided: {obstacle}", "yellow")
     outcome = evaluation.decision.outcome
     is_open = outcome is Outcome.insufficient and not evaluation.decision.obstacles
-    terminal.line(f"decision: {outcome.value}{forecast_text(comparison) if is_open else ''}", "bold")
+    terminal.line(f"decision: {outcome.value}{open_text(comparison) if is_open else ''}", "bold")
 
 
 def promote_command(

@@ -12,17 +12,15 @@ user's requests. So neither a rhythm of the day nor returning users count as evi
 The variance V of D is the largest of the following; each uses residuals around the difference found so far:
 
 - by events: Σ_h n_a n_b/(N (N − 1)) Σ r² over events, and the same with a variance of its own for each arm;
-- by units, if units stay in their arm: q(1 − q) Σ R² K/(K − 1) over the sums R of K buckets of units in each arm, and
-  the same with a variance of its own for each arm.
+- by units, if units stay in their arm: that of `sketches.rollout.split_traffic`, by hours.
 
 At one look, D/√V is near normal. Over looks, the estimate moves like a Brownian motion in the information W²/V, or less
 if the same units return. The confidence sequence of `sketches.rollout.day_interval` holds then, with
 
     t = W V_events/V,
 
-the number of independent differences of the same information. It is narrowest at t = 1000. A variance from 64 buckets
-is itself uncertain, and more so if few units make most requests. So the number of standard errors is that of Student's
-t distribution with the same tail, whose degrees of freedom follow from the fourth powers of R.
+the number of independent differences of the same information. It is narrowest at t = 1000. The number of standard
+errors is that of Student's t distribution with the same tail and the degrees of freedom of V.
 
 The sequence is asymptotic: the first look needs a number of events in each arm, which `events` of the contract decides,
 with the default `LEAST_EVENTS` (`tests/reference/prompt_arms`).
@@ -31,13 +29,13 @@ with the default `LEAST_EVENTS` (`tests/reference/prompt_arms`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from barograph_server.sketches.rollout.day_interval import mean_radius
+from barograph_server.sketches.rollout.split_traffic import assignment_variance
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -114,7 +112,7 @@ def arm_looks(
     freedom = np.full_like(variance, np.inf)
     cumulated = np.cumsum(n, axis=-2)
     if by_unit:
-        of_units, freedom = _unit_variance(n_k, s_k, mean, other, cumulated, difference, scale)
+        of_units, freedom = assignment_variance(n_k, s_k, difference, scale)
         variance = np.fmax(variance, of_units)
     t = total * of_events / np.where(variance > 0.0, variance, np.inf)
     enough = (
@@ -168,72 +166,6 @@ def _event_variances(
 
     by_arm = at(own)
     return at(pooled).sum(axis=-1), by_arm[..., 0] * scale**2 + by_arm[..., 1]
-
-
-def _unit_variance(
-    n_k: FloatArray,
-    s_k: FloatArray,
-    mean: FloatArray,
-    other: FloatArray,
-    events: FloatArray,
-    difference: FloatArray,
-    scale: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Return the variance of D by the assignment of units at every look, and its degrees of freedom.
-
-    NaN and 0 while an arm has less than two buckets with events.
-    """
-    own, pooled, buckets = _of_arm(n_k[..., 0, :], s_k[..., 0, :], mean, other[..., 0], difference)
-    arm_own, arm_pooled, arm_buckets = _of_arm(n_k[..., 1, :], s_k[..., 1, :], mean, other[..., 1], -difference)
-    by = scale**2
-    all_events = events.sum(axis=-1)
-    both_shares = events[..., 0] * events[..., 1] / np.maximum(all_events, 1.0) ** 2
-    of_arms, of_both = own.square * by + arm_own.square, pooled.square + arm_pooled.square
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = np.minimum(
-            2.0 * of_arms**2 / (own.spread * (by * by) + arm_own.spread),
-            2.0 * of_both**2 / (pooled.spread + arm_pooled.spread),
-        )
-    is_known = np.minimum(buckets, arm_buckets) >= 2.0
-    variance = np.where(is_known, np.maximum(of_arms, both_shares * of_both), np.nan)
-    return variance, np.where(is_known & np.isfinite(freedom), freedom, 0.0)
-
-
-class _Residuals(NamedTuple):
-    """Sums over the buckets of an arm, at every look."""
-
-    square: FloatArray
-    """Σ R² K/(K − 1)."""
-    spread: FloatArray
-    """Σ R⁴ − (Σ R²)²/K."""
-
-
-def _of_arm(
-    n: FloatArray, s: FloatArray, mean: FloatArray, other: FloatArray, difference: FloatArray
-) -> tuple[_Residuals, _Residuals, FloatArray]:
-    """Return the residuals of an arm, weighted by the other arm's share and plain, and its buckets with events.
-
-    Args:
-        n: events by hour and bucket.
-        s: sums by hour and bucket.
-        mean: of both arms, by hour.
-        other: the other arm's share of the events, by hour.
-        difference: that of the looks for the control, and its negative for the arm.
-    """
-    x, d = other[..., None], difference[..., None]
-    r = s - n * mean[..., None]
-    buckets = np.count_nonzero(np.cumsum(n, axis=-2), axis=-1).astype(np.float64)
-    weighted = np.cumsum(x * r, axis=-2) + d * np.cumsum(x * x * n, axis=-2)
-    plain = np.cumsum(r, axis=-2) + d * np.cumsum(x * n, axis=-2)
-    return _residuals(weighted, buckets), _residuals(plain, buckets), buckets
-
-
-def _residuals(values: FloatArray, buckets: FloatArray) -> _Residuals:
-    square = np.einsum("...k,...k->...", values, values)
-    squared = values * values
-    fourth = np.einsum("...k,...k->...", squared, squared)
-    spare = buckets / np.maximum(buckets - 1.0, 1.0)
-    return _Residuals(square * spare, fourth - square**2 / np.maximum(buckets, 1.0))
 
 
 def _checked(

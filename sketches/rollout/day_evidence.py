@@ -9,7 +9,8 @@ distributions of variance 1/c:
     E better = mean of 2 √(c/(V + c)) exp(S²/(2(V + c))) Φ(S/√(V + c)), and E worse with −S.
 
 By Ville's inequality E ever reaches 1/α with probability at most α. This is exact if days are independent and, at
-δ₀ = 0, the two models are exchangeable within a day; κ is an approximation for correlated days.
+δ₀ = 0, the two models are exchangeable within a day; κ is an approximation for correlated days. Days that are too alike
+for an interval keep their evidence: κ of the burn-in is then large.
 
 Source: de la Peña (1999), Annals of Probability 27, 537–564.
 """
@@ -31,6 +32,9 @@ PRECISIONS = np.array([1.0, 4.0, 16.0])
 """1/variance of the mixtures over λ: the smallest detects large differences, the largest small ones."""
 LEAST_SCALE = 0.5
 """Least s₀, in events."""
+ERRORS = 0.5
+"""Standard errors of r₁ that κ of the burn-in adds. κ stays the same at all looks, so that fewer are enough than for an
+interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def _log_terms(total: FloatArray, variance: FloatArray) -> FloatArray:
 def _burn_in_factor(sums: FloatArray, counts: FloatArray, burn_in: int) -> FloatArray:
     first, first_counts = sums[..., :burn_in], counts[..., :burn_in]
     mean = first.sum(axis=-1, keepdims=True) / first_counts.sum(axis=-1, keepdims=True)
-    return first_lag_factor(first - mean * first_counts)
+    return first_lag_factor(first - mean * first_counts, ERRORS)
 
 
 def _log_mean(log_e: FloatArray) -> FloatArray:

@@ -6,8 +6,9 @@ With the differences D and the pairs n of t days, z = D − δ̂·n and κ of `v
     M(t) = √(2(tρ² + 1) ln(√(tρ² + 1)/α) / (t²ρ²)),   ρ² = (−2 ln α + ln(−2 ln α) + 1)/60
 
 ρ² makes the sequence narrowest at about 60 days. It is asymptotic: sums of days must be near normal, which needs blocks
-of about 200 pairs, and a first look after 28 days. It widens for correlation between days (κ), and does not see harm
-that occurs on rare days of which none has been observed (`sketches.rollout.least_days`).
+of about 200 pairs, and a first look after 28 days. It widens for correlation between days (κ), and there is none if the
+days are too alike to know κ. It does not see harm that occurs on rare days of which none has been observed
+(`sketches.rollout.least_days`).
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2021), arXiv 2103.06476; κ and the limits are by simulation
 (docs/statistics.md).
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from barograph_server.sketches.rollout.autocorrelation import variance_factor
+from barograph_server.sketches.rollout.autocorrelation import LEAST_INDEPENDENT_DAYS, variance_factor
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -44,7 +45,9 @@ class DayInterval:
     kappa: FloatArray
     """Factor of the variance for correlation between days."""
     enough: BoolArray
-    """Whether the interval may be used: 28 days, differences that vary, and days of 50 pairs (median)."""
+    """Whether the interval may be used: 28 days, differences that vary, days of 50 pairs (median), not too alike."""
+    too_alike: BoolArray
+    """Whether it may not only because the days are worth fewer than six independent ones."""
 
     @property
     def low(self) -> FloatArray:
@@ -78,7 +81,8 @@ def day_interval(differences: ArrayLike, pairs: ArrayLike, alpha: float = 0.05) 
     kappa = variance_factor(z)
     half = np.sqrt(kappa * square / days) * mean_radius(days, alpha) * days / total
     enough = (days >= BURN_IN_DAYS) & (square > 0.0) & (np.median(counts, axis=-1) >= LEAST_PAIRS)
-    return DayInterval(value, half, kappa, np.asarray(enough, np.bool_))
+    too_alike = enough & (days < LEAST_INDEPENDENT_DAYS * kappa)
+    return DayInterval(value, half, kappa, np.asarray(enough & ~too_alike, np.bool_), np.asarray(too_alike, np.bool_))
 
 
 def mean_radius(days: ArrayLike, alpha: float = 0.05, tuned: float = TUNED_DAYS) -> FloatArray:

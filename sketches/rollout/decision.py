@@ -11,7 +11,8 @@ of 0.
 
 The criterion `auc` has planned looks instead (`sketches.rollout.planned_auc`) and keeps its state between them.
 
-`insufficient` otherwise, with a forecast of the days left.
+`insufficient` otherwise, with a forecast of the days left. A criterion whose days are too alike has no interval: only
+the e-process can hold it.
 
 A promotion does not exclude harm on rare days that have not occurred yet. T bounds that risk by the assumed loss on
 such a day, and a guard must remain after the promotion.
@@ -26,8 +27,9 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
+from barograph_server.sketches.rollout.autocorrelation import LEAST_INDEPENDENT_DAYS
 from barograph_server.sketches.rollout.day_evidence import DayEvidence, day_evidence
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, LEAST_PAIRS, day_interval
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
@@ -37,6 +39,9 @@ from barograph_server.sketches.rollout.planned_auc import planned_auc, planned_d
 
 FloatArray = NDArray[np.float64]
 
+DECISION_RULES = 2
+"""Number of these rules. It rises when the same days may give another decision; 2: κ by r₁, days too alike, Student's t
+for units."""
 ALPHA = 0.05
 """Error rate of each criterion."""
 SLICE_ALPHA = 0.1
@@ -83,6 +88,8 @@ class CriterionDays:
     unit_variance: float = 0.0
     """Variance of the mean difference by the assignment of units to two arms, which more days do not reduce
     (`sketches.rollout.split_traffic`); 0 for pairs, ∞ if unknown."""
+    unit_freedom: float = math.inf
+    """Degrees of freedom of `unit_variance`."""
     unit: float = 1.0
     """Size of one typical event, in the unit of the differences: e-processes assume a scale of half of it at least."""
 
@@ -127,6 +134,8 @@ class CriterionVerdict:
     high: float
     kappa: float
     """Factor of the variance for correlation between days; NaN before the second day."""
+    too_alike: bool
+    """Whether there is no interval because the days are worth fewer than six independent ones."""
     least_value: float
     """Mean difference if missing answers are as bad for the candidate as possible."""
     most_value: float
@@ -137,8 +146,8 @@ class CriterionVerdict:
     """Days before which the margin is never shown."""
     days_left: float
     """Forecast of the days until the criterion is met, at least those until `least_days`: only those if there is no
-    interval yet. ∞ if the difference so far is at or below −margin; NaN if there is still no interval at
-    `least_days`."""
+    interval yet. ∞ if the difference so far is at or below −margin. If days are too alike, the days until they are
+    worth six. NaN if there is still no interval at `least_days` for another reason."""
     is_met: bool
     is_harmed: bool
     look_days: int = 0
@@ -239,8 +248,8 @@ def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
     sums, pairs = all_sums[all_pairs > 0.0], all_pairs[all_pairs > 0.0]
     bounds = bounded_sums(all_sums, all_pairs, data.missing or MissingPairs(0.0, 0.0))
     any_pairs = bounds.pairs > 0.0
-    observed = _Series.of(sums, pairs, criterion, data.unit_variance)
-    least = _Series.of(bounds.low[any_pairs], bounds.pairs[any_pairs], criterion, data.unit_variance)
+    observed = _Series.of(sums, pairs, data)
+    least = _Series.of(bounds.low[any_pairs], bounds.pairs[any_pairs], data)
     total = float(bounds.pairs.sum())
     needed = _needed_days(criterion)
     days = len(sums)
@@ -255,6 +264,7 @@ def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
         low=observed.low,
         high=observed.high,
         kappa=observed.kappa,
+        too_alike=observed.too_alike,
         least_value=float(bounds.low.sum() / total) if total else math.nan,
         most_value=float(bounds.high.sum() / total) if total else math.nan,
         least_low=least.low,
@@ -281,6 +291,8 @@ def _judge_auc(data: AucDays, criteria: int) -> CriterionVerdict:
     days = len(primary)
     is_met = newest.days >= least and low > -margin
     remaining = days_left(newest.days, newest.value, newest.half, margin) if is_known else 0.0
+    if newest.too_alike:
+        remaining = LEAST_INDEPENDENT_DAYS * newest.kappa - newest.days
     following = [each for each in enough if each > newest.days and each >= newest.days + remaining]
     return CriterionVerdict(
         criterion=criterion,
@@ -289,6 +301,7 @@ def _judge_auc(data: AucDays, criteria: int) -> CriterionVerdict:
         low=low,
         high=high,
         kappa=newest.kappa,
+        too_alike=newest.too_alike,
         least_value=newest.value,
         most_value=newest.value,
         least_low=low,
@@ -315,24 +328,25 @@ class _Series:
     high: float
     kappa: float
     enough: bool
+    too_alike: bool
     half: float
     """Half-width that shrinks with more days."""
     unit_half: float
     """Half-width by the assignment of units, which does not."""
 
     @classmethod
-    def of(cls, sums: FloatArray, pairs: FloatArray, criterion: Criterion, unit_variance: float) -> _Series:
+    def of(cls, sums: FloatArray, pairs: FloatArray, data: CriterionDays) -> _Series:
         days = len(sums)
         value = float(sums.sum() / pairs.sum()) if days else math.nan
         if days < 2:
-            return cls(days, value, -math.inf, math.inf, math.nan, False, math.inf, 0.0)
+            return cls(days, value, -math.inf, math.inf, math.nan, False, False, math.inf, 0.0)
         interval = day_interval(sums, pairs, ALPHA)
         kappa = float(interval.kappa)
         if not sums.any() and days >= BURN_IN_DAYS and np.median(pairs) >= LEAST_PAIRS:
             # No variance to measure: what remains possible is a difference on days that have not occurred.
-            reach = unseen_loss(days, criterion.worst_day, ALPHA)
-            return cls(days, value, -reach, reach, kappa, True, 0.0, 0.0)
-        unit_half = _unit_half(unit_variance, ALPHA)
+            reach = unseen_loss(days, data.criterion.worst_day, ALPHA)
+            return cls(days, value, -reach, reach, kappa, True, False, 0.0, 0.0)
+        unit_half = _unit_half(data, ALPHA)
         half = math.hypot(float(interval.half), unit_half) if interval.enough else math.inf
         return cls(
             days,
@@ -341,11 +355,14 @@ class _Series:
             value + half,
             kappa,
             bool(interval.enough),
+            bool(interval.too_alike),
             float(interval.half),
             unit_half,
         )
 
     def left(self, margin: float) -> float:
+        if self.too_alike:
+            return LEAST_INDEPENDENT_DAYS * self.kappa - self.days
         if not self.enough:
             return math.nan
         distance = self.value + margin
@@ -354,19 +371,19 @@ class _Series:
         return days_left(self.days, math.sqrt(distance**2 - self.unit_half**2) - margin, self.half, margin)
 
 
-def _unit_half(variance: float, alpha: float) -> float:
+def _unit_half(data: CriterionDays, alpha: float) -> float:
     """Return the half-width by the assignment of units.
 
     The assignment is drawn once and changes slowly, as new units come: half of α is enough for all looks.
     """
-    return float(ndtri(1.0 - alpha / 4.0)) * math.sqrt(variance)
+    return -float(stdtrit(data.unit_freedom, alpha / 4.0)) * math.sqrt(data.unit_variance)
 
 
 def _is_harmed(data: CriterionDays, sums: FloatArray, pairs: FloatArray, criteria: int) -> bool:
     if len(sums) < BURN_IN_DAYS:
         return False
     interval = day_interval(sums, pairs, ALPHA / criteria)
-    half = math.hypot(float(interval.half), _unit_half(data.unit_variance, ALPHA / criteria))
+    half = math.hypot(float(interval.half), _unit_half(data, ALPHA / criteria))
     if interval.enough and float(interval.value) + half < data.criterion.harmless:
         return True
     if data.unit_variance > 0.0:

@@ -14,7 +14,7 @@ from barograph.contract import ShadowTest
 
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.rollout.criteria import decision
-from barograph_server.sketches.rollout.decision import ShadowDecision
+from barograph_server.sketches.rollout.decision import DECISION_RULES, ShadowDecision
 from barograph_server.sketches.rollout.shadow_days import FloatArray, ShadowDays
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class LookDay:
     day: str
     """Date, such as `2026-03-29`."""
     inputs: str
-    """Hash of the section of the contract and of all days up to this one; 16 hexadecimal digits."""
+    """Hash of the rules, the section of the contract and all days up to this one; 16 hexadecimal digits."""
 
 
 def look_days(
@@ -46,7 +46,8 @@ def look_days(
     for each in sorted(slices, key=lambda own: own.slice):
         for day, values in zip(each.days, _content(each), strict=True):
             content.setdefault(day, []).append(each.slice.encode() + b"\0" + values)
-    total = hashlib.blake2b(basis.encode() + b"canary" * is_canary + msgspec.json.encode(shadow), digest_size=8)
+    settings = msgspec.json.encode([DECISION_RULES, basis, is_canary, shadow])
+    total = hashlib.blake2b(settings, digest_size=8)
     ended = dict(zip(whole.days, whole.ended.tolist(), strict=True))
     looks = []
     for day in sorted(content):

@@ -5,7 +5,7 @@ ended. Each look uses exactly the first days up to it, so it does not change aft
 ± bound × standard error, with the bounds below and the error of `sketches.rollout.clustered_auc`, κ included. All
 intervals together hold with probability 1 − α. If both models rank all rows of all days alike, there is no error to
 estimate, and the half-width is the loss that remains possible on days that have not occurred
-(`sketches.rollout.least_days`).
+(`sketches.rollout.least_days`). A look whose days are too alike (`sketches.rollout.autocorrelation`) has no interval.
 
 At the share t of the planned data, each side has spent f(t) = 2(1 − Φ(z/√t)) of the error rate, z the upper α/4
 point of the normal distribution. Bounds follow by recursive integration of the density of the process within earlier
@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
+from barograph_server.sketches.rollout.autocorrelation import LEAST_INDEPENDENT_DAYS
 from barograph_server.sketches.rollout.clustered_auc import auc_difference
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.least_days import WORST_DAY, unseen_loss
@@ -88,9 +89,11 @@ class PlannedAuc:
     value: float
     """AUC of the candidate − AUC of the primary; NaN before the first look, or if a class is missing."""
     half: float
-    """Half-width of the interval; ∞ without a variance."""
+    """Half-width of the interval; ∞ without a variance, and if the days are too alike."""
     kappa: float
     """Factor of the variance for correlation between days; NaN before the first look."""
+    too_alike: bool = False
+    """Whether there is no interval because the days are worth fewer than six independent ones."""
 
 
 def planned_days(total: int) -> list[int]:
@@ -121,10 +124,12 @@ def planned_auc(
     result = auc_difference(primary[:days], candidate[:days])
     bound = _bound(tuple(looks[: len(reached)]), total, alpha)
     error = math.sqrt(float(result.variance * result.kappa))
-    half = bound * error if error > 0.0 else math.inf
+    kappa = float(result.kappa)
+    too_alike = error > 0.0 and days < LEAST_INDEPENDENT_DAYS * kappa
+    half = bound * error if error > 0.0 and not too_alike else math.inf
     if error == 0.0 and float(result.difference) == 0.0:
         half = unseen_loss(days, worst_day, alpha)
-    return PlannedAuc(days, next_days, float(result.difference), half, float(result.kappa))
+    return PlannedAuc(days, next_days, float(result.difference), half, kappa, too_alike)
 
 
 @functools.lru_cache(maxsize=64)

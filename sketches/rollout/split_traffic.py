@@ -7,14 +7,20 @@ variance of a sum of w independent differences. D and w then take the place of t
 confounded with a change of the shares, as the difference of the means of all days would be.
 
 Units, such as users, stay in their arm. Their differences do not average out over days: with other users in the arms,
-the mean difference would be another one. Units are hashed into K buckets. The bucket k of an arm contributes
+the mean difference would be another one. Units are hashed into K buckets. With the mean M of both arms and δ = ΣD/Σw,
+an event of an arm is expected at M ± xδ, x being the share of the other arm. The sums R of the residuals of each bucket
+of an arm over all days give the variance of ΣD by the assignment of units. It is the larger of
 
-    e = Σ w (S_k − n_k S/n)/n / Σ w   over days, with n and S of its arm,
+- Σ (R weighted by x)² K/(K − 1), which allows each arm a variance of its own, and
+- q(1 − q) Σ R² K/(K − 1), with one variance for both arms and the share q of the arm: exact without any effect.
 
-to the mean difference, and Σ e² K/(K − 1) over both arms estimates the variance by the assignment of units.
+A variance from 64 buckets is itself uncertain, and more so if few units make most requests: its degrees of freedom are
+2 (Σ R²)²/Σ (R² − mean of R²)². All of it holds for hours as for days (`sketches.rollout.arm_looks`).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,8 +44,10 @@ def arm_differences(sums: ArrayLike, counts: ArrayLike) -> tuple[FloatArray, Flo
     return np.asarray(weight * (means[..., 1] - means[..., 0]), np.float64), weight
 
 
-def unit_variance(sums: ArrayLike, counts: ArrayLike) -> float:
-    """Return the variance of the mean difference ΣD/Σw by the assignment of units; NaN with less than two buckets.
+def unit_variances(sums: ArrayLike, counts: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return the variance of ΣD/Σw by the assignment of units after every day, (t,), and its degrees of freedom.
+
+    The variance is ∞ while an arm has less than two buckets, and if at most one degree of freedom is left.
 
     Args:
         sums: as for `arm_differences`, by bucket of units: (t, 2, K).
@@ -49,17 +57,83 @@ def unit_variance(sums: ArrayLike, counts: ArrayLike) -> float:
         ValueError: as `arm_differences`.
     """
     s, n = _checked(sums, counts, 3)
-    totals, events = s.sum(axis=-1), n.sum(axis=-1)
-    weight = _weights(events)
-    if not weight.any():
-        return float("nan")
-    means = totals / np.maximum(events, 1.0)
-    share = weight[:, None] / np.maximum(events, 1.0)
-    effects = np.sum(share[..., None] * (s - means[..., None] * n), axis=0) / weight.sum()
-    buckets = np.count_nonzero(n.sum(axis=0), axis=-1)
-    if np.any(buckets < 2):
-        return float("nan")
-    return float(np.sum(np.sum(effects**2, axis=-1) * buckets / (buckets - 1)))
+    differences, weights = arm_differences(s.sum(axis=-1), n.sum(axis=-1))
+    weight = np.cumsum(weights, axis=-1)
+    safe = np.where(weight > 0.0, weight, 1.0)
+    variance, freedom = assignment_variance(n, s, np.cumsum(differences, axis=-1) / safe)
+    is_known = (weight > 0.0) & (freedom > 1.0)
+    return np.where(is_known, variance / safe**2, np.inf), np.maximum(freedom, 1.0)
+
+
+def assignment_variance(
+    events: FloatArray, sums: FloatArray, difference: FloatArray, scale: FloatArray | float = 1.0
+) -> tuple[FloatArray, FloatArray]:
+    """Return the variance of ΣD by the assignment of units at every look, and its degrees of freedom.
+
+    NaN and 0 while an arm has less than two buckets with events.
+
+    Args:
+        events: by block of time, arm (the control first) and bucket of units, (..., t, 2, K).
+        sums: of a number, of the same shape.
+        difference: ΣD/Σw at every look, (..., t).
+        scale: factor of the control's residuals at every look.
+    """
+    n = events.sum(axis=-1)
+    both = np.maximum(n.sum(axis=-1), 1.0)
+    mean = sums.sum(axis=(-2, -1)) / both
+    # Share of the other arm's events.
+    other = n[..., ::-1] / both[..., None]
+    own, pooled, buckets = _of_arm(events[..., 0, :], sums[..., 0, :], mean, other[..., 0], difference)
+    arm_own, arm_pooled, arm_buckets = _of_arm(events[..., 1, :], sums[..., 1, :], mean, other[..., 1], -difference)
+    by = scale**2
+    total = np.cumsum(n, axis=-2)
+    both_shares = total[..., 0] * total[..., 1] / np.maximum(total.sum(axis=-1), 1.0) ** 2
+    of_arms, of_both = own.square * by + arm_own.square, pooled.square + arm_pooled.square
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.minimum(
+            2.0 * of_arms**2 / (own.spread * (by * by) + arm_own.spread),
+            2.0 * of_both**2 / (pooled.spread + arm_pooled.spread),
+        )
+    is_known = np.minimum(buckets, arm_buckets) >= 2.0
+    variance = np.where(is_known, np.maximum(of_arms, both_shares * of_both), np.nan)
+    return variance, np.where(is_known & np.isfinite(freedom), freedom, 0.0)
+
+
+class _Residuals(NamedTuple):
+    """Sums over the buckets of an arm, at every look."""
+
+    square: FloatArray
+    """Σ R² K/(K − 1)."""
+    spread: FloatArray
+    """Σ R⁴ − (Σ R²)²/K."""
+
+
+def _of_arm(
+    n: FloatArray, s: FloatArray, mean: FloatArray, other: FloatArray, difference: FloatArray
+) -> tuple[_Residuals, _Residuals, FloatArray]:
+    """Return the residuals of an arm, weighted by the other arm's share and plain, and its buckets with events.
+
+    Args:
+        n: events by block of time and bucket.
+        s: sums by block of time and bucket.
+        mean: of both arms, by block of time.
+        other: the other arm's share of the events, by block of time.
+        difference: that of the looks for the control, and its negative for the arm.
+    """
+    x, d = other[..., None], difference[..., None]
+    r = s - n * mean[..., None]
+    buckets = np.count_nonzero(np.cumsum(n, axis=-2), axis=-1).astype(np.float64)
+    weighted = np.cumsum(x * r, axis=-2) + d * np.cumsum(x * x * n, axis=-2)
+    plain = np.cumsum(r, axis=-2) + d * np.cumsum(x * n, axis=-2)
+    return _residuals(weighted, buckets), _residuals(plain, buckets), buckets
+
+
+def _residuals(values: FloatArray, buckets: FloatArray) -> _Residuals:
+    square = np.einsum("...k,...k->...", values, values)
+    squared = values * values
+    fourth = np.einsum("...k,...k->...", squared, squared)
+    spare = buckets / np.maximum(buckets - 1.0, 1.0)
+    return _Residuals(square * spare, fourth - square**2 / np.maximum(buckets, 1.0))
 
 
 def _weights(counts: FloatArray) -> FloatArray:

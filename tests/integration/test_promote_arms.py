@@ -12,7 +12,7 @@ import pytest
 from barograph.contract import Arms, Contract, LabelSpec
 
 from barograph_server.sketches.baseline.levels import InsufficientReason, Level
-from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variance
+from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variances
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse.client import Client
@@ -121,7 +121,7 @@ def test_an_equal_arm_is_promoted(client: Client, promote: Promote) -> None:
     right, labelled = (counts[..., COUNTED.index(name)] for name in ("right", "labelled"))
     differences, weights = arm_differences(right.sum(axis=-1), labelled.sum(axis=-1))
     assert accuracy["value"] == pytest.approx(differences.sum() / weights.sum())
-    assert accuracy["high"] - accuracy["value"] > 2.24 * unit_variance(right, labelled) ** 0.5
+    assert accuracy["high"] - accuracy["value"] > 2.24 * unit_variances(right, labelled)[0][-1] ** 0.5
     assert {each["days"] for each in report["criteria"]} == {60}
 
 

@@ -281,6 +281,8 @@ def test_a_bundle_edited_by_hand_with_new_digests_is_found(evidence: Evidence, t
     assert "the baseline b9 of version 3 from 2026-01-01T00:00:00+00:00 is not in the warehouse" in out
     code, out = verified(provenance={**provenance, "code": {"release": "0.0.1"}})
     assert (code, out.splitlines()[-1]) == (0, "equal to the bit")
+    code, out = verified(provenance={**provenance, "decision_rules": 1})
+    assert (code, "cannot be verified: decision.json: the decision rules 1 made it" in out) == (2, True), out
 
 
 def test_status_and_report(evidence: Evidence, tmp_path: Path) -> None:

@@ -115,7 +115,12 @@ def block_interval(sums: list[float], pairs: list[float], alpha: float = 0.05) -
     for lag in range(1, 8):
         part += math.fsum(z[i] * z[i - lag] for i in range(lag, t)) / square
         best = max(best, part)
-    kappa = 1 + 2 * (best + t**-0.5)
+        if lag == 1:
+            first = part + (1 + 3 * part) / t + t**-0.5
+            first = min(0.95, max(0.0, first))
+    kappa = max(1 + 2 * (best + t**-0.5), (1 + first) / (1 - first))
+    if t < 6 * kappa:
+        return value, -math.inf, math.inf
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / 60
     radius = math.sqrt(2 * (t * rho2 + 1) * math.log(math.sqrt(t * rho2 + 1) / alpha) / (t * t * rho2))
     half = math.sqrt(kappa * square / t) * radius * t / total

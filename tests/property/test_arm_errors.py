@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
-from tests.reference.arm_errors import DRAWS, QUALITIES, RUNS, false_differences, false_promotions, holds, rule_of
+from tests.reference.arm_errors import (
+    DRAWS,
+    GENERATED,
+    QUALITIES,
+    RUNS,
+    Users,
+    false_differences,
+    false_promotions,
+    generated_differences,
+    holds,
+    rule_of,
+)
 from tests.reference.false_alarms import at_most
 from tests.reference.prompt_arms import A_A, HARMFUL, Scenario, harm_hours
 from tests.reference.prompt_arms import RUNS as PROMPT_RUNS
@@ -21,6 +32,12 @@ def test_arms_of_one_model_are_rarely_found_different(name: str, quality: str) -
     assert RUNS >= 500
     assert false_differences(rule_of(name), name, quality).mean() <= at_most(ALPHA, RUNS)
     assert false_promotions(name, quality).mean() <= at_most(ALPHA, RUNS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", GENERATED, ids=str)
+def test_few_users_who_make_most_requests_are_rarely_taken_for_a_difference(scenario: Users) -> None:
+    assert generated_differences("**days and units**", scenario).mean() <= at_most(ALPHA, RUNS)
 
 
 @pytest.mark.long

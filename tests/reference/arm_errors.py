@@ -5,29 +5,28 @@
 
 The events are flights of the flights example (`tests.reference.flight_pairs`). Each is served by one arm only. In an
 A/A test both arms have the same model. Arms are assigned to predictions, or to units that return on most days, for the
-whole test or again on each day.
+whole test or again on each day. Generated users differ more in how often they return, and there are fewer of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+from scipy.special import stdtrit
 
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, decide
-from barograph_server.sketches.rollout.split_traffic import arm_differences
+from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variances
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs, flight_pairs
 from tests.reference.shadow_decisions import quantiles
-from tests.reference.shadow_errors import Z95, Rng, first_days, interval_path, percent
+from tests.reference.shadow_errors import ALPHA, Z95, Rng, first_days, interval_path, percent
 
 RUNS = 500
 BUCKETS = 64
-UNIT_Z = 2.241402727604947
-"""Two-sided normal quantile of α/2."""
 MARGIN = 0.02
 
 
@@ -72,8 +71,15 @@ class ArmDraws:
     weights: FloatArray
     unit_variances: FloatArray
     """Variance by the assignment of units at each look from day 28 on, (RUNS, looks)."""
+    freedom: FloatArray
+    """Its degrees of freedom."""
     pooled_z: FloatArray
     """Difference of the means of all events so far in standard errors of independent events, (RUNS, looks)."""
+
+    @property
+    def unit_half(self) -> FloatArray:
+        """Half-width by the assignment of units, (RUNS, looks)."""
+        return np.asarray(-stdtrit(self.freedom, ALPHA / 4.0) * np.sqrt(self.unit_variances), np.float64)
 
 
 @cache
@@ -84,8 +90,11 @@ def draws_of(name: str, quality: str, *, is_real: bool = False) -> ArmDraws:
     rng = np.random.default_rng([list(DRAWS).index(name), RUNS])
     control, candidate = qualities(pairs, quality)
     results = [_test(pairs, draw(pairs, rng, share), control, candidate if is_real else control) for _ in range(RUNS)]
-    days, weights, variances, z = (np.stack(each) for each in zip(*results, strict=True))
-    return ArmDraws(days, weights, variances, z)
+    return _stacked(results)
+
+
+def _stacked(results: Sequence[tuple[FloatArray, ...]]) -> ArmDraws:
+    return ArmDraws(*(np.stack(each) for each in zip(*results, strict=True)))
 
 
 def qualities(pairs: Pairs, quality: str) -> tuple[FloatArray, FloatArray]:
@@ -101,30 +110,60 @@ def by_bucket(pairs: Pairs, assignment: Assignment, values: FloatArray) -> Float
     return np.asarray(totals.reshape(pairs.days, 2, BUCKETS), np.float64)
 
 
-def _test(
-    pairs: Pairs, assignment: Assignment, control: FloatArray, candidate: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def _test(pairs: Pairs, assignment: Assignment, control: FloatArray, candidate: FloatArray) -> tuple[FloatArray, ...]:
     values = np.where(assignment.arm, candidate, control)
     sums, squares, counts = (
         by_bucket(pairs, assignment, each) for each in (values, values**2, np.ones(len(pairs.day)))
     )
-    differences, weights = arm_differences(sums.sum(axis=-1), counts.sum(axis=-1))
+    return _summary(sums, squares, counts)
+
+
+def _summary(sums: FloatArray, squares: FloatArray, counts: FloatArray) -> tuple[FloatArray, ...]:
+    """Return the arrays of `ArmDraws` of one test; arguments are (days, 2, buckets)."""
     n, s, s2 = (np.cumsum(each.sum(axis=-1), axis=0) for each in (counts, sums, squares))
     means = s / n
     variance = np.sum((s2 / n - means**2) / n, axis=-1)
     z = (means[:, 1] - means[:, 0]) / np.sqrt(variance)
-    looks = slice(BURN_IN_DAYS - 1, None)
-    return differences, weights, variance_path(sums, counts)[looks], z[looks]
+    at_looks = (each[BURN_IN_DAYS - 1 :] for each in (*unit_variances(sums, counts), z))
+    return *arm_differences(sums.sum(axis=-1), counts.sum(axis=-1)), *at_looks
 
 
-def variance_path(sums: FloatArray, counts: FloatArray) -> FloatArray:
-    totals, events = sums.sum(axis=-1), counts.sum(axis=-1)
-    weight = events[:, 0] * events[:, 1] / np.maximum(events.sum(axis=1), 1.0)
-    residuals = sums - (totals / np.maximum(events, 1.0))[..., None] * counts
-    effects = np.cumsum(weight[:, None, None] * residuals / np.maximum(events, 1.0)[..., None], axis=0)
-    effects /= np.cumsum(weight)[:, None, None]
-    buckets = np.count_nonzero(np.cumsum(counts, axis=0), axis=-1)
-    return np.asarray(np.sum(np.sum(effects**2, axis=-1) * buckets / np.maximum(buckets - 1, 1), axis=-1), np.float64)
+@dataclass(frozen=True)
+class Users:
+    """Users who return as often as they did, for all days."""
+
+    users: int
+    activity: float
+    """σ of the logarithm of a user's requests."""
+    share: float = 0.5
+    """Share of users in the arm."""
+
+    def __str__(self) -> str:
+        share = "" if self.share == 0.5 else f", {100 * self.share:g}% in one arm"
+        return f"{self.users:,} users, σ {self.activity:g}{share}"
+
+
+GENERATED = (Users(250, 2.0), Users(250, 1.2), Users(400, 1.8, 0.35), Users(1_500, 2.2), Users(5_000, 1.0))
+GENERATED_DAYS = 56
+EVENTS_PER_DAY = 3_000.0
+USER_SD, DAY_SD, EVENT_SD = 0.6, 0.4, 0.8
+"""Standard deviations of the mean of a user, of a day, and of one event around both."""
+
+
+@cache
+def generated_draws(scenario: Users) -> ArmDraws:
+    rng = np.random.default_rng([GENERATED.index(scenario), RUNS, GENERATED_DAYS])
+    results = []
+    for _ in range(RUNS):
+        rates = np.exp(scenario.activity * rng.standard_normal(scenario.users))
+        counts = rng.poisson(EVENTS_PER_DAY * rates / rates.sum(), (GENERATED_DAYS, scenario.users)).astype(np.float64)
+        means = USER_SD * rng.standard_normal(scenario.users) + DAY_SD * rng.standard_normal((GENERATED_DAYS, 1))
+        sums = counts * means + np.sqrt(counts) * EVENT_SD * rng.standard_normal(counts.shape)
+        squares = counts * (means**2 + EVENT_SD**2)
+        cell = (rng.random(scenario.users) < scenario.share) * BUCKETS + rng.integers(BUCKETS, size=scenario.users)
+        in_cell = np.eye(2 * BUCKETS)[cell]
+        results.append(_summary(*((each @ in_cell).reshape(-1, 2, BUCKETS) for each in (sums, squares, counts))))
+    return _stacked(results)
 
 
 def pooled(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
@@ -133,17 +172,27 @@ def pooled(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
 
 
 def days_alone(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
-    value, half, _ = interval_path(draws.days, draws.weights, BURN_IN_DAYS)
+    value, half = interval_path(draws.days, draws.weights, BURN_IN_DAYS)
     return np.asarray(value > half, np.bool_), np.asarray(value < -half, np.bool_)
 
 
 def days_and_units(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
-    value, half, _ = interval_path(draws.days, draws.weights, BURN_IN_DAYS)
-    wide = np.sqrt(half**2 + UNIT_Z**2 * draws.unit_variances)
+    value, half = interval_path(draws.days, draws.weights, BURN_IN_DAYS)
+    wide = np.hypot(half, draws.unit_half)
     return np.asarray(value > wide, np.bool_), np.asarray(value < -wide, np.bool_)
 
 
+def normal_units(draws: ArmDraws) -> tuple[BoolArray, BoolArray]:
+    """The same with the normal quantile, as if the variance by units were known."""
+    return days_and_units(replace(draws, freedom=np.full_like(draws.freedom, np.inf)))
+
+
 RULES = {"independent events": pooled, "days": days_alone, "days and units": days_and_units}
+GENERATED_RULES = {
+    "days": days_alone,
+    "days, units, normal quantile": normal_units,
+    "**days and units**": days_and_units,
+}
 QUALITIES = ("accuracy", "Brier")
 
 
@@ -152,7 +201,15 @@ def rule_of(name: str) -> str:
 
 
 def false_differences(rule: str, name: str, quality: str) -> BoolArray:
-    better, worse = RULES[rule](draws_of(name, quality))
+    return _ever(RULES[rule], draws_of(name, quality))
+
+
+def generated_differences(rule: str, scenario: Users) -> BoolArray:
+    return _ever(GENERATED_RULES[rule], generated_draws(scenario))
+
+
+def _ever(rule: Callable[[ArmDraws], tuple[BoolArray, BoolArray]], draws: ArmDraws) -> BoolArray:
+    better, worse = rule(draws)
     return np.asarray((better | worse).any(axis=1), np.bool_)
 
 
@@ -168,9 +225,9 @@ def days_to_decide(name: str, quality: str) -> FloatArray:
 
 def half_width(name: str, quality: str) -> float:
     draws = draws_of(name, quality, is_real=True)
-    _, half, _ = interval_path(draws.days, draws.weights, draws.days.shape[1])
-    variance = 0.0 if name == "predictions" else draws.unit_variances[:, -1]
-    return float(np.median(np.sqrt(half[:, -1] ** 2 + UNIT_Z**2 * variance)))
+    _, half = interval_path(draws.days, draws.weights, draws.days.shape[1])
+    unit_half = 0.0 if name == "predictions" else draws.unit_half[:, -1]
+    return float(np.median(np.hypot(half[:, -1], unit_half)))
 
 
 def paired(quality: str) -> tuple[float, float]:
@@ -178,7 +235,7 @@ def paired(quality: str) -> tuple[float, float]:
     pairs = flight_pairs()
     control, candidate = qualities(pairs, quality)
     days, counts = pairs.by_day(candidate - control), pairs.by_day(np.ones(len(pairs.day)))
-    value, half, _ = interval_path(days[None], counts[None], BURN_IN_DAYS)
+    value, half = interval_path(days[None], counts[None], BURN_IN_DAYS)
     better = value[0] > half[0]
     return float(half[0, -1]), BURN_IN_DAYS + float(better.argmax()) if better.any() else math.inf
 
@@ -189,9 +246,12 @@ def holds(name: str, looks: range) -> BoolArray:
     is_held = np.zeros(RUNS, np.bool_)
     for run in range(RUNS):
         for day in looks:
-            variance = 0.0 if name == "predictions" else float(draws.unit_variances[run, day - BURN_IN_DAYS])
-            criterion = Criterion("accuracy", MARGIN)
-            days = CriterionDays(criterion, draws.days[run, :day], draws.weights[run, :day], unit_variance=variance)
+            days = CriterionDays(Criterion("accuracy", MARGIN), draws.days[run, :day], draws.weights[run, :day])
+            if name != "predictions":
+                variance, freedom = (
+                    float(each[run, day - BURN_IN_DAYS]) for each in (draws.unit_variances, draws.freedom)
+                )
+                days = replace(days, unit_variance=variance, unit_freedom=freedom)
             is_held[run] |= decide([days]).outcome is Outcome.hold
     return is_held
 
@@ -207,6 +267,13 @@ def rows() -> Iterator[str]:
             shares = [percent(false_differences(rule, name, quality)) for rule in RULES]
             shares.append(percent(false_promotions(name, quality)))
             yield f"| {name}: {quality} | " + " | ".join(shares) + " |"
+    yield ""
+    title = f"A/A tests of {GENERATED_DAYS} days, generated users: false differences, in %"
+    yield f"| {title} | " + " | ".join(GENERATED_RULES) + " |"
+    yield "|---|" + "--:|" * len(GENERATED_RULES)
+    for scenario in GENERATED:
+        shares = [percent(generated_differences(rule, scenario)) for rule in GENERATED_RULES]
+        yield f"| {scenario} | " + " | ".join(shares) + " |"
     yield ""
     yield "| real difference of | assigned | half-width after 153 days | day by which 50 / 80% are decided | decided |"
     yield "|---|---|--:|---|--:|"

@@ -139,7 +139,7 @@ def decision_paths(candidates: Candidates) -> DecisionPaths:
     meets, harms = [], []
     for name, sums in candidates.sums.items():
         margin = SHADOW.margins[name]
-        value, half, _ = interval_path(sums, candidates.pairs, BURN_IN_DAYS)
+        value, half = interval_path(sums, candidates.pairs, BURN_IN_DAYS)
         met = value - half > -margin
         wider = half * mean_radius(looks, ALPHA / CRITERIA) / mean_radius(looks, ALPHA)
         evidence = day_evidence(sums, candidates.pairs, np.full(len(sums), -margin)).worse

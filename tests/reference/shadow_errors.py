@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -160,35 +161,28 @@ def block_evidence(days: int, *, with_kappa: bool = False) -> Rule:
     return rule
 
 
-def hour_evidence(draws: Draws) -> BoolArray | None:
-    """The e-process of blocks of one hour."""
-    if draws.hours is None:
-        return None
-    burn_in = BURN_IN_DAYS * draws.hours.shape[1] // draws.days.shape[1]
-    alarms = []
-    for chunk in np.array_split(draws.hours, max(1, len(draws.hours) // 100)):
-        evidence = day_evidence(chunk, 1.0, burn_in=burn_in, kappa=np.ones(len(chunk))).different
-        alarms.append(evidence.max(axis=1) >= -np.log(ALPHA))
-    return np.concatenate(alarms)
-
-
 def interval(first: int, *, with_kappa: bool = True) -> Rule:
     """The confidence sequence of days, after every day from the first look on."""
 
     def rule(draws: Draws) -> BoolArray:
-        value, half, kappa = interval_path(draws.days, draws.pairs, first)
-        return np.asarray((np.abs(value) > (half if with_kappa else half / np.sqrt(kappa))).any(axis=1), np.bool_)
+        value, half = interval_path(draws.days, draws.pairs, first, with_kappa=with_kappa)
+        return np.asarray((np.abs(value) > half).any(axis=1), np.bool_)
 
     return rule
 
 
-def interval_path(days: FloatArray, pairs: FloatArray, first: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return value, half-width and κ after every day from the first look on, each (runs, looks)."""
+def interval_path(
+    days: FloatArray, pairs: FloatArray, first: int, *, with_kappa: bool = True
+) -> tuple[FloatArray, FloatArray]:
+    """Return value and half-width after every day from the first look on, each (runs, looks).
+
+    The half-width is ∞ if the days are too alike. With κ = 1 they never are.
+    """
     results = [day_interval(days[:, :t], pairs[..., :t], ALPHA) for t in range(first, days.shape[1] + 1)]
-    value, half, kappa = (
-        np.stack([getattr(each, name) for each in results], axis=-1) for name in ("value", "half", "kappa")
+    value, half, kappa, too_alike = (
+        np.stack([getattr(each, name) for each in results], axis=-1) for name in ("value", "half", "kappa", "too_alike")
     )
-    return value, half, kappa
+    return value, np.where(too_alike, np.inf, half) if with_kappa else half / np.sqrt(kappa)
 
 
 def first_days(decisions: BoolArray) -> FloatArray:
@@ -200,15 +194,11 @@ RULES: dict[str, Rule] = {
     "McNemar's test, every hour": mcnemar(slice(None)),
     "McNemar's test, once at the end": mcnemar(slice(-1, None)),
     "e-value of wins and losses, every hour": event_evidence,
-    "e-process of hours": hour_evidence,
     "e-process of days, κ = 1": block_evidence(1),
     "e-process of days": block_evidence(1, with_kappa=True),
     "e-process of blocks of 2 days, κ = 1": block_evidence(2),
-    "e-process of blocks of 3 days, κ = 1": block_evidence(3),
-    "e-process of blocks of 7 days, κ = 1": block_evidence(7),
     "confidence sequence of days, κ = 1, from day 10": interval(10, with_kappa=False),
     "**confidence sequence of days, from day 28**": interval(28),
-    "confidence sequence of days, from day 42": interval(42),
 }
 DECIDES = "**confidence sequence of days, from day 28**"
 
@@ -221,6 +211,79 @@ def draws_of(name: str) -> Draws:
 @cache
 def false_differences(rule: str, draws: str) -> BoolArray | None:
     return RULES[rule](draws_of(draws))
+
+
+SERIES_DAYS = 153
+STEADY_DAYS = 200
+"""Days that are drawn before the first one of a series, so that it does not depend on where it began."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Differences of days of the mean 0: a level that resembles itself, and what is added to it."""
+
+    correlation: float = 0.0
+    """rₖ of the level is its power k; with `run`, days of one run are equal."""
+    run: float = 0.0
+    """Mean length of runs, in days."""
+    noise: float = 0.0
+    """Share of independent noise in the variance."""
+    weekdays: float = 0.0
+    """Standard deviation of the days of the week."""
+    has_heavy_tails: bool = False
+    """Whether steps have Student's t distribution with five degrees of freedom."""
+
+    def draw(self, rng: Rng) -> FloatArray:
+        shape = RUNS, STEADY_DAYS + SERIES_DAYS
+        steps = rng.standard_t(5.0, shape) * math.sqrt(0.6) if self.has_heavy_tails else rng.standard_normal(shape)
+        continues = rng.random(shape) >= 1.0 / max(self.run, 1.0)
+        for day in range(1, shape[1]):
+            before, step = steps[:, day - 1], steps[:, day]
+            next_level = self.correlation * before + math.sqrt(1.0 - self.correlation**2) * step
+            steps[:, day] = np.where(continues[:, day], before, step) if self.run else next_level
+        of_week = rng.standard_normal((RUNS, 7))
+        of_week -= of_week.mean(axis=1, keepdims=True)
+        level, noise = steps[:, STEADY_DAYS:], rng.standard_normal((RUNS, SERIES_DAYS))
+        days = math.sqrt(1.0 - self.noise) * level + math.sqrt(self.noise) * noise
+        return days + self.weekdays * of_week[:, np.arange(SERIES_DAYS) % 7]
+
+
+SERIES = {
+    "independent": Series(),
+    **{f"autoregressive, {correlation:g}": Series(correlation) for correlation in (0.2, 0.45, 0.6, 0.7, 0.8, 0.92)},
+    "autoregressive, 0.6, heavy tails": Series(0.6, has_heavy_tails=True),
+    "autoregressive, 0.4, days of the week": Series(0.4, weekdays=0.9),
+    "runs of 4 days": Series(run=4.0, noise=0.1),
+    "runs of 8 days": Series(run=8.0, noise=0.1),
+    "autoregressive, 0.92, half noise": Series(0.92, noise=0.5),
+}
+
+
+class SeriesErrors(NamedTuple):
+    """What happens to candidates with generated days, each (runs,)."""
+
+    excluded_without_kappa: BoolArray
+    """The confidence sequence with κ = 1 ever excludes the true mean."""
+    excluded: BoolArray
+    promotes: BoolArray
+    """A candidate at its margin is ever promoted."""
+    holds: BoolArray
+    """An equal candidate is ever held, with a margin near 0."""
+    unknown: BoolArray
+    """There is no interval, (runs, looks)."""
+
+
+@cache
+def series_errors(name: str) -> SeriesErrors:
+    days = SERIES[name].draw(np.random.default_rng([list(SERIES).index(name), RUNS, SERIES_DAYS]))
+    # So that days have enough pairs, and the least scale of the e-process does not matter.
+    days, pairs = 1_000.0 * days, np.full(SERIES_DAYS, 1_000.0)
+    value, narrow = interval_path(days, pairs, BURN_IN_DAYS, with_kappa=False)
+    half = interval_path(days, pairs, BURN_IN_DAYS)[1]
+    evidence = day_evidence(days, pairs).worse.max(axis=1) >= -math.log(ALPHA)
+    crossings = ((np.abs(value) > limit).any(axis=1) for limit in (narrow, half))
+    flags = (*crossings, (value > half).any(axis=1), (value < -half).any(axis=1) | evidence, np.isinf(half))
+    return SeriesErrors(*(np.asarray(each, np.bool_) for each in flags))
 
 
 AUC_RUNS = 1_000
@@ -294,6 +357,16 @@ def rows() -> Iterator[str]:
     yield "|---|" + "--:|" * len(DRAWS)
     for rule in RULES:
         yield f"| {rule} | " + " | ".join(percent(false_differences(rule, draws)) for draws in DRAWS) + " |"
+    yield ""
+    title = f"generated days: mean ever excluded within {SERIES_DAYS} days, in %"
+    others = "at its margin, but promoted | equal, but held | too alike on day 28 / 60 / 153"
+    yield f"| {title} | κ = 1 | **with κ** | {others} |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for name in SERIES:
+        errors = series_errors(name)
+        rates = (errors.excluded_without_kappa, errors.excluded, errors.promotes, errors.holds)
+        unknown = " / ".join(percent(errors.unknown[:, day - BURN_IN_DAYS]) for day in (28, 60, SERIES_DAYS))
+        yield f"| {name} | " + " | ".join(percent(each) for each in rates) + f" | {unknown} |"
     yield ""
     yield "| AUC at five declared looks, in % | days swapped | 2 days |"
     yield "|---|--:|--:|"

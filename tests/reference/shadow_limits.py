@@ -59,8 +59,8 @@ MEANS: dict[str, Callable[[Rng], FloatArray]] = {
 def false_means(name: str, first: int) -> BoolArray:
     """Whether the interval with κ = 1 ever excludes the mean 0 of independent days, from a day on."""
     days = MEANS[name](np.random.default_rng([list(MEANS).index(name), RUNS]))
-    value, half, kappa = interval_path(days, np.ones(MEAN_DAYS), first)
-    return np.asarray((np.abs(value) > half / np.sqrt(kappa)).any(axis=1), np.bool_)
+    value, half = interval_path(days, np.ones(MEAN_DAYS), first, with_kappa=False)
+    return np.asarray((np.abs(value) > half).any(axis=1), np.bool_)
 
 
 EFFECTS = (1.0, 0.5)
@@ -71,7 +71,7 @@ CENTERED = ("centered, accuracy", "centered, Brier")
 def days_to_decide(draws: str, effect: float) -> FloatArray:
     """Return the first day on which the interval excludes 0, for a share of the real difference; ∞ if never."""
     simulated, days = _with_effect(draws, effect)
-    value, half, _ = interval_path(days, simulated.pairs, BURN_IN_DAYS)
+    value, half = interval_path(days, simulated.pairs, BURN_IN_DAYS)
     return first_days(np.abs(value) > half)
 
 
@@ -129,7 +129,7 @@ def promoted_at_margin(draws: str, margin: float, first: int) -> BoolArray:
 
 
 def _promoted(days: FloatArray, pairs: FloatArray, margin: float, first: int) -> BoolArray:
-    value, half, _ = interval_path(days, pairs, first)
+    value, half = interval_path(days, pairs, first)
     return np.asarray((value - half > -margin).any(axis=1), np.bool_)
 
 

@@ -114,6 +114,8 @@ _WHY = """multiIf(
             state = 'met', '',
             state = 'worse', if(is_canary, 'worse than the version that it replaced', 'worse than the primary'),
             days < least_days, concat('too few days: ', toString(days), ' of ', toString(least_days)),
+            isInfinite(low) AND isFinite(value) AND isFinite(days_left),
+            concat('days too alike: about ', toString(toUInt32(ceil(days_left))), ' more'),
             isInfinite(low), 'too few pairs, or no differences to measure',
             low > -margin AND least_low <= -margin, 'met, unless missing answers were wrong',
             value <= -margin, 'the difference is beyond the margin',

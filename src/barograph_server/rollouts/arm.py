@@ -22,7 +22,7 @@ from barograph_server.sketches.rollout.decision import (
     SliceDays,
     decide,
 )
-from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variance
+from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variances
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules, uncountable_reason
 from barograph_server.warehouse.client import Client
@@ -87,13 +87,15 @@ def decide_about_arm(arms: Arms, slices: Sequence[ArmDays], arm: str, ratio: Arm
 def _criterion_days(name: str, margin: float, arms: Arms, whole: ArmDays) -> CriterionDays:
     sums, counts = _totals(name, whole)
     differences, weights = arm_differences(sums.sum(axis=-1), counts.sum(axis=-1))
-    variance = unit_variance(sums, counts) if arms.unit else 0.0
+    known = unit_variances(sums, counts) if arms.unit and len(sums) else ([0.0], [math.inf])
+    variance, freedom = (float(each[-1]) for each in known)
     limit = math.log1p(margin) if name == "latency" else margin
     return CriterionDays(
         Criterion(name, limit, arms.worst_day),
         differences,
         weights,
-        unit_variance=math.inf if math.isnan(variance) else variance,
+        unit_variance=variance,
+        unit_freedom=freedom,
         unit=_unit(name, whole),
     )
 

@@ -57,7 +57,7 @@ def title(model: str, shadow: ShadowTest, *, is_canary: bool) -> str:
 
 def decision_line(shadow: ShadowTest, decision: ShadowDecision, *, is_canary: bool) -> str:
     """State the decision and, if it is open, about how many days are left."""
-    return f"decision: {outcome_text(shadow, decision.outcome, is_canary=is_canary)}{forecast_text(decision)}"
+    return f"decision: {outcome_text(shadow, decision.outcome, is_canary=is_canary)}{open_text(decision)}"
 
 
 def outcome_text(shadow: ShadowTest, outcome: Outcome, *, is_canary: bool) -> str:
@@ -68,10 +68,12 @@ def outcome_text(shadow: ShadowTest, outcome: Outcome, *, is_canary: bool) -> st
     return texts.get(outcome, outcome.value)
 
 
-def forecast_text(decision: ShadowDecision) -> str:
-    """Say about how many days are left; empty if none are, or if it is unknown."""
+def open_text(decision: ShadowDecision) -> str:
+    """Say whether days are too alike, and about how many days are left; empty if none are, or if it is unknown."""
     left = decision.days_left
-    return f", about {plural(math.ceil(left), 'day')} left" if math.isfinite(left) and left > 0 else ""
+    is_alike = decision.outcome is Outcome.insufficient and any(each.too_alike for each in decision.criteria)
+    reason = ": days too alike" if is_alike else ""
+    return f"{reason}, about {plural(math.ceil(left), 'day')} left" if math.isfinite(left) and left > 0 else reason
 
 
 def pair_lines(whole: ShadowDays) -> Iterator[str]:
@@ -110,6 +112,9 @@ def state_text(verdict: CriterionVerdict) -> str:
         return "met"
     if verdict.days < verdict.least_days:
         return f"too few days: {verdict.days} of {verdict.least_days}"
+    if verdict.too_alike:
+        days = verdict.look_days or verdict.days
+        return f"days too alike: {days} are worth {days / verdict.kappa:.1f}"
     if verdict.next_look is not None:
         return f"not yet known: next look on day {verdict.next_look}"
     if verdict.low > -verdict.criterion.margin:

@@ -166,6 +166,7 @@ def test_parts_of_another_shape_are_an_error() -> None:
         lambda p: p["offsets"].pop("labels"),
         lambda p: p["offsets"]["labels"][0].update(last=2**70),
         lambda p: p.update(until=-1),
+        lambda p: p.update(decision_rules="2"),
         lambda p: p["baselines"][0].pop("version"),
         lambda p: p.pop("model"),
     ]

@@ -16,6 +16,7 @@ from barograph_server.rollouts.candidate import CandidateEvaluation, CandidateTe
 from barograph_server.rollouts.evidence.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, encode_json
 from barograph_server.rollouts.evidence.recount import RecountedPairs, pairs_as_of
 from barograph_server.sketches.baseline.baseline import ALL
+from barograph_server.sketches.rollout.decision import DECISION_RULES
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.server import server_version
@@ -104,6 +105,7 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
         "contract_id": test.row.contract_id,
         "baselines": baselines_json(queries.baselines(client, test.model)),
         "basis": test.basis,
+        "decision_rules": DECISION_RULES,
         "offsets": {topic: _ranges_json(own) for topic, own in ranges.items()},
         "since": since_s,
         "until": evaluation.newest_end_s,

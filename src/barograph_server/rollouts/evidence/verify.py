@@ -24,6 +24,7 @@ from barograph_server.rollouts.evidence.bundle import (
     read_bundle,
 )
 from barograph_server.rollouts.evidence.parts import baselines_json, evaluate_as_of, scope_of
+from barograph_server.sketches.rollout.decision import DECISION_RULES
 from barograph_server.terminal import Terminal, plural
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
@@ -69,6 +70,7 @@ class _Provenance(msgspec.Struct):
     since: _Seconds
     until: _Seconds
     matured_until: _Seconds
+    decision_rules: _Number = 1
 
 
 class _Slice(msgspec.Struct):
@@ -170,6 +172,9 @@ def verify(client: Client, bundle: EvidenceBundle) -> Verification:
         obstacles.append(f"{DAYS}: rows of {days} arrived later, or settings changed, and their raw rows are deleted")
         day_differences = []
     differences += [text for _, text in day_differences]
+    if (rules := provenance.get("decision_rules", 1)) != DECISION_RULES:
+        text = f"{DECISION}: the decision rules {rules} made it, not {DECISION_RULES}: use the release that wrote it"
+        obstacles.append(text)
     if not obstacles:
         current = json.loads(encode_json(evaluation.record()))
         differences += [

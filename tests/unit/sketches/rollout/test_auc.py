@@ -71,6 +71,14 @@ def test_decisions_change_only_at_looks() -> None:
     assert decided(112, -3.0)[0] == Outcome.hold
 
 
+def test_days_that_are_too_alike_wait_for_a_later_look() -> None:
+    primary, candidate = (np.repeat(each[:8], 7, axis=0) for each in days(140))
+    (verdict,) = decide([AucDays(Criterion("auc", 0.02), primary, candidate, 280)]).criteria
+    assert (verdict.too_alike, verdict.is_met, verdict.look_days) == (True, False, 56)
+    assert verdict.low == -math.inf
+    assert 56 + verdict.days_left >= 6 * verdict.kappa
+
+
 def test_the_verdict_names_the_next_look() -> None:
     (verdict,) = decide([decided(60, 0.0, margin=0.0005)[1]]).criteria
     assert (verdict.days, verdict.look_days, verdict.next_look) == (60, 56, 84)

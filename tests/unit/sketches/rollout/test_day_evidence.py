@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from barograph_server.sketches.rollout.autocorrelation import autocorrelations, first_lag_factor
+from barograph_server.sketches.rollout.autocorrelation import autocorrelations, first_lag_factor, variance_factor
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import day_interval, mean_radius
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
@@ -38,16 +38,20 @@ SERIES = [3, 5, 2, -1, -2, 1, 4, 6, 3, 0, -3, -1, 2, 4, 5, 1, -2, -4, -1, 2, 3, 
 def test_golden_interval() -> None:
     interval = day_interval(DIFFERENCES, PAIRS)
     assert float(interval.value) == pytest.approx(0.0285714285714, abs=1e-9)
-    assert float(interval.kappa) == pytest.approx(2.55016364313, abs=1e-9)
-    assert float(interval.half) == pytest.approx(0.0269809103731, abs=1e-9)
-    assert float(day_interval(DIFFERENCES, PAIRS, alpha=0.025).half) == pytest.approx(0.0291048243596, abs=1e-9)
-    assert bool(interval.enough)
+    assert float(interval.kappa) == pytest.approx(14.8218449368, abs=1e-9)
+    assert float(interval.half) == pytest.approx(0.0650464661387, abs=1e-9)
+    assert float(day_interval(DIFFERENCES, PAIRS, alpha=0.025).half) == pytest.approx(0.0701668678336, abs=1e-9)
+    # 28 days with κ = 14.8 are worth two: too few for an interval, unless their correlation is smaller.
+    assert (bool(interval.enough), bool(interval.too_alike), float(interval.low)) == (False, True, -np.inf)
+    mixed = np.ravel(np.stack((DIFFERENCES[:14], -DIFFERENCES[14:]), axis=1))
+    assert float(variance_factor(mixed - mixed.mean())) == pytest.approx(1.57165381478, abs=1e-9)
+    assert bool(day_interval(mixed, 100.0).enough)
     z = DIFFERENCES - float(interval.value) * PAIRS
     assert autocorrelations(z, 1)[0] == pytest.approx(0.586099585062, abs=1e-9)
     assert (z**2).sum() == pytest.approx(236.08163265306, abs=1e-9)
     series = np.array(SERIES, np.float64) - np.mean(SERIES)
     assert autocorrelations(series, 1)[0] == pytest.approx(0.553496712493, abs=1e-9)
-    assert float(first_lag_factor(series)) == pytest.approx(2.48495789799, abs=1e-9)
+    assert float(first_lag_factor(series)) == pytest.approx(11.3074237337, abs=1e-9)
     radii = [float(mean_radius(days, alpha)) for days, alpha in ((30, 0.05), (60, 0.05), (153, 0.05), (153, 0.01))]
     golden = [0.560487231888, 0.391874444749, 0.249866035813, 0.292590863866]
     assert radii == pytest.approx(golden, abs=1e-9)
@@ -57,7 +61,7 @@ def test_without_enough_data_the_interval_is_open() -> None:
     few = (DIFFERENCES[:27], PAIRS[:27])
     for differences, pairs in (few, (DIFFERENCES, PAIRS / 3), (np.zeros(28), PAIRS), (0.1 * PAIRS, PAIRS)):
         interval = day_interval(differences, pairs)
-        assert not bool(interval.enough)
+        assert not bool(interval.enough | interval.too_alike)
         assert (float(interval.low), float(interval.high)) == (-np.inf, np.inf)
     # Two days are the least.
     assert np.isfinite(day_interval([1.0, 2.0], [100, 100]).half)

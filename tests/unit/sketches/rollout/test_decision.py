@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from barograph_server.rollouts.decision_text import state_text
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import day_interval
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
@@ -62,6 +63,22 @@ def test_days_left_count_from_the_first_day_and_follow_the_half_width() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             decide(criteria)
+
+
+def test_days_that_are_too_alike_decide_nothing_by_their_mean() -> None:
+    """After a quiet month, runs of ten equal days: 78 days are worth less than six, whatever their mean."""
+    runs = np.repeat(np.random.default_rng(3).normal(0.0, 50.0, 5), 10)
+    for mean in (200.0, -200.0):
+        sums = np.concatenate((noisy(28, 0.0).differences, runs + mean))
+        decision = decide([CriterionDays(ACCURACY, sums, np.full(78, 1_000.0))])
+        (verdict,) = decision.criteria
+        assert verdict.too_alike
+        assert (verdict.low, verdict.high, verdict.is_met) == (-math.inf, math.inf, False)
+        assert decision.days_left == pytest.approx(6.0 * verdict.kappa - 78)
+        # Evidence needs no interval: a loss far beyond the margin since then holds.
+        assert decision.outcome == (Outcome.insufficient if mean > 0.0 else Outcome.hold)
+        reason = f"days too alike: 78 are worth {78 / verdict.kappa:.1f}"
+        assert state_text(verdict) == (reason if mean > 0.0 else "worse")
 
 
 def test_no_promotion_before_the_least_days() -> None:
@@ -179,6 +196,10 @@ def test_the_assignment_of_units_widens_the_interval() -> None:
     assert verdict.value == pairs.value
     half = math.hypot(pairs.high - pairs.value, 2.241402727604947 * 0.004)
     assert (verdict.low, verdict.high) == pytest.approx((pairs.value - half, pairs.value + half))
+    # Few degrees of freedom widen it further: the quantile of Student's t.
+    few = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=0.004**2, unit_freedom=9.0)
+    half = math.hypot(pairs.high - pairs.value, 2.685011 * 0.004)
+    assert decide([few]).criteria[0].high == pytest.approx(pairs.value + half, rel=1e-6)
     unknown = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=math.inf)
     assert decide([unknown]).outcome == Outcome.insufficient
     assert decide([unknown]).days_left == math.inf

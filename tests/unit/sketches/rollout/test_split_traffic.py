@@ -9,7 +9,7 @@ import pytest
 
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
 from barograph_server.sketches.rollout.noise_floor import disagreement_beyond_copy
-from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variance
+from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variances
 
 SUMS = np.array([[80.0, 90.0], [3.0, 0.0], [10.0, 40.0]])
 COUNTS = np.array([[100.0, 100.0], [5.0, 0.0], [20.0, 60.0]])
@@ -29,18 +29,22 @@ def test_golden_differences() -> None:
 
 
 def test_golden_variance_of_units() -> None:
-    # One day, two buckets: effects ± (S_k − n_k S/n)/n of each arm.
-    sums, counts = np.array([[[6.0, 2.0], [5.0, 5.0]]]), np.array([[[10.0, 10.0], [8.0, 12.0]]])
-    effects = [(6 - 10 * 0.4) / 20, (2 - 10 * 0.4) / 20, (5 - 8 * 0.5) / 20, (5 - 12 * 0.5) / 20]
-    assert unit_variance(sums, counts) == pytest.approx(2.0 * sum(each**2 for each in effects), rel=1e-12)
+    # One day, three buckets: R = S_k − n_k S/n of each arm, and one variance for both arms is the larger one.
+    sums, counts = np.array([[[6.0, 2.0, 4.0], [5.0, 5.0, 11.0]]]), np.array([[[10.0, 4.0, 6.0], [8.0, 12.0, 20.0]]])
+    residuals = [(6 - 10 * 0.6), (2 - 4 * 0.6), (4 - 6 * 0.6), (5 - 8 * 0.525), (5 - 12 * 0.525), (11 - 20 * 0.525)]
+    variance, degrees = unit_variances(sums, counts)
+    assert variance.tolist() == [pytest.approx(1.5 * sum(each**2 for each in residuals) / (20 * 40))]
+    assert degrees.tolist() == [pytest.approx(33.5962005090)]
     # Two equal days weigh the effects of a bucket together: they do not average out.
-    assert unit_variance(np.repeat(sums, 2, 0), np.repeat(counts, 2, 0)) == pytest.approx(unit_variance(sums, counts))
-    # There is none without two buckets, or without a day of both arms.
+    both, freedom = unit_variances(np.repeat(sums, 2, 0), np.repeat(counts, 2, 0))
+    assert both[1] == pytest.approx(both[0])
+    assert freedom[1] == pytest.approx(freedom[0])
+    # It is unknown without two buckets, or without a day of both arms.
     one = np.zeros((3, 2, 64))
     one[:, :, 5] = 10.0
-    assert math.isnan(unit_variance(one, one))
+    assert unit_variances(one, one)[0].tolist() == [math.inf] * 3
     one[:, 1] = 0.0
-    assert math.isnan(unit_variance(one, one))
+    assert unit_variances(one, one)[0].tolist() == [math.inf] * 3
 
 
 def test_the_variance_of_units_is_that_of_the_assignment() -> None:
@@ -54,7 +58,7 @@ def test_the_variance_of_units_is_that_of_the_assignment() -> None:
         sums = np.bincount(cell, quality, 128).reshape(1, 2, 64) * np.ones((30, 1, 1))
         differences, weights = arm_differences(sums.sum(axis=-1), counts.sum(axis=-1))
         means.append(differences.sum() / weights.sum())
-        variances.append(unit_variance(sums, counts))
+        variances.append(unit_variances(sums, counts)[0][-1])
     assert math.sqrt(np.mean(variances)) == pytest.approx(np.std(means), rel=0.1)
 
 
@@ -62,7 +66,7 @@ def test_other_shapes_and_negative_counts_are_errors() -> None:
     with pytest.raises(ValueError, match="need one shape"):
         arm_differences(np.zeros((3, 2)), np.zeros((4, 2)))
     with pytest.raises(ValueError, match="need one shape"):
-        unit_variance(np.zeros((3, 3, 4)), np.zeros((3, 3, 4)))
+        unit_variances(np.zeros((3, 3, 4)), np.zeros((3, 3, 4)))
     with pytest.raises(ValueError, match="negative"):
         arm_differences(np.zeros((3, 2)), np.full((3, 2), -1.0))
 
