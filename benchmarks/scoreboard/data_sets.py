@@ -25,6 +25,8 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 START_MS = 1_767_571_200_000 // DAY_MS * DAY_MS
 """First day of the streams: 2026-01-05."""
 FEATURES = "features."
+INDEPENDENT, BURSTS = "independent", "bursts"
+"""Kinds of traffic: events that do not depend on each other, and faults that training repeats."""
 SOURCE_ROW = "source_row"
 """Column of a stream with the number of the source's row that each event repeats."""
 
@@ -272,7 +274,7 @@ _ALL = (
         description="regression table of scikit-learn, rows at random",
         number="bmi",
         category="sex",
-        traffic="independent",
+        traffic=INDEPENDENT,
         draw=_independent(_diabetes),
     ),
     DataSet(
@@ -280,7 +282,7 @@ _ALL = (
         description="table of scikit-learn with skewed fields, rows at random",
         number="area",
         category="diagnosis",
-        traffic="independent",
+        traffic=INDEPENDENT,
         draw=_independent(_breast_cancer),
     ),
     DataSet(
@@ -320,7 +322,7 @@ _ALL = (
         description="half of the values null in a quarter of an hour on two days of five, in training too",
         number="answer",
         category="kind",
-        traffic="bursts",
+        traffic=BURSTS,
         draw=_at_constant_rate(_outages),
     ),
 )
