@@ -57,7 +57,6 @@ def blocks(record: Record) -> dict[str, str]:
         "cells": "\n\n".join(_cells(name, cells) for name in DATA_SETS if any(each.data_set == name for each in cells)),
         "misses": _misses(cells),
         "off_time": _off_time(cells),
-        "quiet": _quiet_streams(quiet),
         "quiet_pages": _quiet_pages(quiet),
         "peers": _peer_cells(peers, cells),
         "peers_quiet": _peer_quiet(peers, quiet),
@@ -74,20 +73,13 @@ def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> str
     central = [cell for cell in detectable if _has_median_within(cell)]
     pages = [page for each in quiet for page in each.pages]
     days, n_real = max(1, sum(each.days for each in quiet)), sum(not page.is_false for page in pages)
-    correlated = [each for each in quiet if DATA_SETS[each.data_set].traffic != INDEPENDENT]
+    correlated = sum(DATA_SETS[each.data_set].traffic != INDEPENDENT for each in quiet)
     has_recall, is_within = paged >= RECALL_GOAL * incidents, len(central) >= WITHIN_GOAL * len(detectable)
-    by_kind = {kind: 30 * _false_by_day(of_kind).mean() for kind, of_kind in _by_kind(quiet)}
-    steady = [rate for kind, rate in by_kind.items() if kind != BURSTS]
     per_30 = "per model and 30 days without faults"
     wrong = sum(sum(cell.wrong_pages.values()) for cell in cells)
     rows = (
         ("cells; incidents in each", f"{len(cells)}; {record['repeats']}"),
-        (
-            "streams with correlated events",
-            _share(len(correlated), len(quiet)),
-            "≥ 50%",
-            2 * len(correlated) >= len(quiet),
-        ),
+        ("streams with correlated events", _share(correlated, len(quiet)), "≥ 50%", 2 * correlated >= len(quiet)),
         (f"cells in which a page is predicted with 90% within {LASTS_DAYS} days", str(len(detectable))),
         ("recall in these cells", _share(paged, incidents), "≥ 95%", has_recall),
         ("recall in the other cells", _share(_paged(others), _incidents(others))),
@@ -99,16 +91,7 @@ def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> str
         ("pages for another field in an incident", str(wrong)),
         ("guard: from page to degraded", _reactions(cells)),
         (f"false pages {per_30}, mean over all kinds of traffic", _false_rate(quiet)),
-        (
-            "their range by kind of traffic, bursts excluded",
-            *(
-                f"{min(steady):.2f} to {max(steady):.2f}",
-                f"each ≤ {FALSE_PAGES_GOAL:g}",
-                max(steady) <= FALSE_PAGES_GOAL,
-            ),
-        )
-        if steady
-        else ("their range by kind of traffic, bursts excluded", "–"),
+        ("their range by kind of traffic, without bursts", *_range_of_kinds(quiet)),
         (f"pages of a real change in the data, {per_30}", f"{30 * n_real / days:.2f} ({n_real})"),
         ("time of the whole run", f"{record['seconds']:,} s", "≤ 3,600 s", record["seconds"] <= 3_600),
     )
@@ -158,6 +141,14 @@ def _by_kind(streams: list[QuietStream]) -> Iterator[tuple[str, list[QuietStream
             yield kind, own
 
 
+def _range_of_kinds(streams: list[QuietStream]) -> tuple[Any, ...]:
+    """Return the range of false pages per 30 days, the goal, and whether every kind meets it."""
+    rates = [30 * float(_false_by_day(own).mean()) for kind, own in _by_kind(streams) if kind != BURSTS]
+    if not rates:
+        return ("–",)
+    return f"{min(rates):.2f} to {max(rates):.2f}", f"each ≤ {FALSE_PAGES_GOAL:g}", max(rates) <= FALSE_PAGES_GOAL
+
+
 def _kinds(cells: list[Cell], quiet: list[QuietStream]) -> str:
     """Compare kinds of traffic: φ, recall and time where a page is predicted, and false pages."""
     rows = []
@@ -177,13 +168,11 @@ def _kinds(cells: list[Cell], quiet: list[QuietStream]) -> str:
 
 def _false_by_day(streams: list[QuietStream]) -> NDArray[np.int64]:
     """Return the number of false pages of each day of streams."""
-    days = ([math.ceil(page.day) for page in each.pages if page.is_false] for each in streams)
-    return np.concatenate(
-        [
-            np.bincount(np.array(own, np.int64), minlength=each.days + 1)[1:]
-            for own, each in zip(days, streams, strict=True)
-        ]
-    )
+    counts = [np.zeros(each.days, np.int64) for each in streams]
+    for of_stream, each in zip(counts, streams, strict=True):
+        for page in each.pages:
+            of_stream[min(int(page.day), each.days - 1)] += page.is_false
+    return np.concatenate(counts)
 
 
 def _false_rate(streams: list[QuietStream]) -> str:
@@ -289,16 +278,6 @@ def _circumstances(cell: Cell) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------------------ without faults
-
-
-def _quiet_streams(streams: list[QuietStream]) -> str:
-    head = ("data set", "events an hour", "days", "φ of the field of faults in a day", "false pages")
-    rows = []
-    for each in streams:
-        n_false = sum(page.is_false for page in each.pages)
-        counts = f"{each.days}", f"{each.phi:.3g}", f"{n_false}", f"{len(each.pages) - n_false}"
-        rows.append((each.data_set, f"{each.per_hour:,.0f}", *counts))
-    return markdown_table((*head, "of a real change"), rows, "lrrrrr")
 
 
 def _quiet_pages(streams: list[QuietStream]) -> str:

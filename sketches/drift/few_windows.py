@@ -25,15 +25,23 @@ _UPPER = QUANTILES[-1]
 
 
 def phi_of_verdicts(bins: PsiBins, window: str, choice: PhiChoice) -> FloatArray:
-    """Return the φ of each group's verdicts at one window length, (G,): φ̂, or its upper 95 % limit.
+    """Return the φ of each group's verdicts at one window length, (G,)."""
+    df = np.minimum(bins.nu(window), bins.sizes - 1)
+    return chosen_phi(bins.phi(window), bins.training_windows(window), df, choice)
 
-    An unknown φ, and that of a shorter length, have no limit.
+
+def chosen_phi(phi: ArrayLike, windows: ArrayLike, df: ArrayLike, choice: PhiChoice) -> FloatArray:
+    """Return φ̂, or its upper 95 % limit; an unknown φ, and that of a shorter length, have no limit.
+
+    Args:
+        windows: number of windows from which φ̂ was learned.
+        df: degrees of freedom of T.
     """
-    phi = bins.phi(window)
+    estimate = np.asarray(phi, np.float64)
     if choice == "estimate":
-        return phi
-    windows, nu = bins.training_windows(window), np.minimum(bins.nu(window), bins.sizes - 1)
-    return np.where(windows >= ROUGH_WINDOWS, phi * upper_factor(np.maximum(windows, ROUGH_WINDOWS), nu), phi)
+        return estimate
+    upper = estimate * upper_factor(np.maximum(windows, ROUGH_WINDOWS), df)
+    return np.where(np.asarray(windows) >= ROUGH_WINDOWS, upper, estimate)
 
 
 def false_major_share(
