@@ -281,10 +281,10 @@ def _circumstances(cell: Cell) -> Iterator[str]:
 
 
 def _quiet_pages(streams: list[QuietStream]) -> str:
-    """List the false pages."""
+    """List the false pages; bursts have many, which are one."""
     head = ["data set", "events an hour", "day", "rule", "field", "window", "p of the source's rows", "training days"]
     rows = []
-    for stream in streams:
+    for stream in (each for each in streams if DATA_SETS[each.data_set].traffic != BURSTS):
         for page in filter(attrgetter("is_false"), stream.pages):
             row = stream.data_set, f"{stream.per_hour:,.0f}", f"{page.day:.1f}", page.rule, page.field, page.window
             rows.append((*row, *_evidence(page.evidence)))
