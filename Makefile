@@ -95,7 +95,7 @@ bench: sync ## Measure speed and memory and update docs/performance.md; PROFILE=
 	$(RUN) python -m benchmarks --profile $(or $(PROFILE),full) $(ARGS)
 
 .PHONY: scoreboard
-scoreboard: sync ## Plant faults in streams of four data sets, and write recall and time to page to docs/scoreboard.md; ARGS="--data-set flights"
+scoreboard: sync ## Plant faults in streams of eight data sets, and write recall and time to page to docs/scoreboard.md; ARGS="--data-set flights"
 	$(RUN) python -m benchmarks.scoreboard $(ARGS)
 
 .PHONY: generate

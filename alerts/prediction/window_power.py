@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from barograph.contract import Contract, Window
 from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, TrainingRate
 from barograph_server.sketches.detection.delay import DetectionCurve
 from barograph_server.sketches.detection.effects import FieldShares, trained_shares
-from barograph_server.sketches.detection.psi_power import exceedance, interval_exceedance, level_threshold, mixed_psi
+from barograph_server.sketches.detection.psi_power import decision_exceedance, interval_exceedance
 from barograph_server.sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
 from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import SHARE_FLOOR
@@ -60,18 +59,20 @@ class FieldPower:
 
     def level(self, traffic: WindowTraffic, after: FieldShares) -> DetectionCurve | None:
         """Return the detection by the level `major` of PSI; None with too little data."""
-        return self._psi(traffic, after, lambda n_eff, df: level_threshold(n_eff, df, *self._thresholds))
+        return self.agreeing(traffic, after, self._thresholds[1])
 
     def agreeing(self, traffic: WindowTraffic, after: FieldShares, threshold: float) -> DetectionCurve | None:
         """Return the detection by a window whose PSI exceeds the threshold of a rule with enough data."""
-        minor, major = self._thresholds
+        if not traffic.is_sufficient:
+            return None
+        sample, limits = self._decisive_sample(traffic), self._thresholds
 
-        def least(n_eff: float, df: float) -> float:
-            # With less data, the level is `insufficient` unless it is `major`.
-            sure = float(n_star(df, minor, major)) <= n_eff
-            return threshold if sure else max(threshold, level_threshold(n_eff, df, minor, major))
+        def probability(share: float) -> float:
+            return decision_exceedance(
+                self.before.bins, after.bins, share, **sample, threshold=threshold, limits=limits
+            )
 
-        return self._psi(traffic, after, least)
+        return DetectionCurve(traffic.length_s, traffic.window.hop_s, probability)
 
     def may_object(self, traffic: WindowTraffic) -> bool:
         """Whether the short window of a rule has enough data to keep it from firing."""
@@ -84,21 +85,10 @@ class FieldPower:
             return None
         if not traffic.is_sufficient:
             return None
-        _, df = self._sample(traffic)
-        # The error of sketched training shares acts as fewer rows.
-        rows = 1.0 / (1.0 / self._rows + self._noise / traffic.phi)
+        sample = self._decisive_sample(traffic)
 
         def probability(share: float) -> float:
-            return interval_exceedance(
-                self.before.bins,
-                after.bins,
-                share,
-                events=traffic.events,
-                rows=rows,
-                phi=traffic.phi,
-                df=df,
-                threshold=threshold,
-            )
+            return interval_exceedance(self.before.bins, after.bins, share, **sample, threshold=threshold)
 
         return DetectionCurve(traffic.length_s, traffic.window.hop_s, probability)
 
@@ -142,15 +132,9 @@ class FieldPower:
         of_bins = max(1, int(np.count_nonzero((p >= SHARE_FLOOR) & (n * p >= 0.5))) - 1)
         return n_eff, min(of_bins, traffic.nu)
 
-    def _psi(
-        self, traffic: WindowTraffic, after: FieldShares, least: Callable[[float, float], float]
-    ) -> DetectionCurve | None:
-        if not traffic.is_sufficient:
-            return None
-        n_eff, df = self._sample(traffic)
-        threshold, before = least(n_eff, df), self.before.bins
-
-        def probability(share: float) -> float:
-            return float(exceedance(mixed_psi(before, after.bins, share), n_eff, df, threshold))
-
-        return DetectionCurve(traffic.length_s, traffic.window.hop_s, probability)
+    def _decisive_sample(self, traffic: WindowTraffic) -> dict[str, float]:
+        """Return the sample of a full window in the form of `interval_exceedance`."""
+        _, df = self._sample(traffic)
+        # The error of sketched training shares acts as fewer rows.
+        rows = 1.0 / (1.0 / self._rows + self._noise / traffic.phi)
+        return {"events": traffic.events, "rows": rows, "phi": traffic.phi, "df": df}

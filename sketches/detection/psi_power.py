@@ -6,7 +6,8 @@ follows χ²_df(λ = n′·PSI(f)) (`sketches.drift.psi`), so that a verdict exc
 
     P(f) = 1 − F(n′ℓ; df, λ = n′·PSI(f)).
 
-ℓ is the threshold of `major` if n′ reaches n*(df), else the PSI whose interval lies above the threshold of `minor`.
+ℓ is the threshold of `major` if n′ reaches n*(df), else the PSI whose interval lies above the threshold of `minor`;
+P(f) is then at most the probability of the interval with its widening for drift in rare bins.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from barograph_server.sketches.drift.psi import SHARE_FLOOR, psi_variance_ratio
 
 FloatArray = NDArray[np.float64]
 
-_BISECTIONS = 40
+_NARROWINGS, _POINTS = 6, 65
 _HIGH_POINT = 0.975
 """The lower end of an interval is the λ whose 97.5 % point is the observed T."""
 
@@ -77,6 +78,36 @@ def exceedance(psi: ArrayLike, n_eff: float, df: float, threshold: float) -> Flo
     return np.clip(1.0 - np.asarray(below, np.float64), 0.0, 1.0)
 
 
+def decision_exceedance(
+    before: ArrayLike,
+    after: ArrayLike,
+    share: float,
+    *,
+    events: float,
+    rows: float,
+    phi: float,
+    df: float,
+    threshold: float,
+    limits: tuple[float, float],
+) -> float:
+    """Return the probability that a window's PSI exceeds a threshold, and that its level is not `insufficient`.
+
+    With n′ < n* the level must be `major`, for which the whole interval lies above `minor`, as widened as it is.
+
+    Args:
+        before: arguments without a description are those of `interval_exceedance`.
+        limits: thresholds of `minor` and `major`.
+    """
+    n_eff = 1.0 / (phi / events + phi / rows)
+    enough = n_eff >= float(n_star(df, *limits))
+    least = threshold if enough else max(threshold, level_threshold(n_eff, df, *limits))
+    of_psi = float(exceedance(mixed_psi(before, after, share), n_eff, df, least))
+    if enough or of_psi == 0.0:
+        return of_psi
+    sample = {"events": events, "rows": rows, "phi": phi, "df": df}
+    return min(of_psi, interval_exceedance(before, after, share, **sample, threshold=limits[0]))
+
+
 def interval_exceedance(
     before: ArrayLike,
     after: ArrayLike,
@@ -113,17 +144,18 @@ def interval_exceedance(
     variance = np.array(of_window / events + of_training / rows)
     widen = math.sqrt(float(psi_variance_ratio(np.array(psi), np.array(n_h), variance)))
 
-    def low(observed: float) -> float:
+    def low(observed: FloatArray) -> FloatArray:
         centre = observed - df / n_eff
-        return centre - widen * (centre - float(lambda_low(n_eff * observed, df)) / n_eff)
+        return centre - widen * (centre - lambda_low(n_eff * observed, df) / n_eff)
 
     # `low` rises with the observed PSI.
     least, most = threshold, 2.0 * threshold + 1.0
-    while low(most) <= threshold:
+    while low(np.array(most)) <= threshold:
         most *= 2.0
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (least + most)
-        least, most = (least, middle) if low(middle) > threshold else (middle, most)
+    for _ in range(_NARROWINGS):
+        points = np.linspace(least, most, _POINTS)
+        above = max(1, int(np.argmax(low(points) > threshold)))
+        least, most = points[above - 1].item(), points[above].item()
     # An emptied bin does not vary; the spread of the others is that of their true shares.
     true = (mixed * g * g).sum() - (mixed * g).sum() ** 2
     drift = (true / events + of_training / rows) * n_h * n_eff

@@ -26,16 +26,24 @@ _UPPER = QUANTILES[-1]
 
 
 def phi_of_verdicts(bins: PsiBins, window: str, choice: PhiChoice) -> FloatArray:
-    """Return the φ of each group's verdicts at one window length, (G,): φ̂, or its upper 95 % limit.
+    """Return the φ of each group's verdicts at one window length, (G,)."""
+    df = np.minimum(bins.nu(window), np.maximum(bins.sizes - 1, 1))
+    return chosen_phi(bins.phi(window), bins.training_windows(window), df, choice)
 
-    An unknown φ, and that of a shorter length, have no limit.
+
+def chosen_phi(phi: ArrayLike, windows: ArrayLike, df: ArrayLike, choice: PhiChoice) -> FloatArray:
+    """Return φ̂, or its upper 95 % limit; an unknown φ, and that of a shorter length, have no limit.
+
+    Args:
+        windows: number of windows from which φ̂ was learned.
+        df: degrees of freedom of T, at least 1.
     """
-    phi = bins.phi(window)
+    estimate = np.asarray(phi, np.float64)
     if choice == "estimate":
-        return phi
-    windows, df = bins.training_windows(window), np.minimum(bins.nu(window), np.maximum(bins.sizes - 1, 1))
-    df[_rough(bins, window)] = 1.0
-    return np.where(windows >= ROUGH_WINDOWS, phi * upper_factor(np.maximum(windows, ROUGH_WINDOWS), df), phi)
+        return estimate
+    directions = np.where(_is_rough(estimate, windows, df), 1.0, df)
+    upper = estimate * upper_factor(np.maximum(windows, ROUGH_WINDOWS), directions)
+    return np.where(np.asarray(windows) >= ROUGH_WINDOWS, upper, estimate)
 
 
 def false_major_share(
@@ -75,10 +83,15 @@ def p_values(verdicts: PsiVerdicts, bins: PsiBins, window: str, phi: FloatArray)
 
 
 def _rough(bins: PsiBins, window: str) -> IntArray:
-    """Return the groups whose φ comes from few windows and is above 1 by more than chance."""
-    windows = np.maximum(bins.training_windows(window), 1.0)
-    chance = 1.0 + CHANCE * np.sqrt(2.0 / (np.maximum(bins.sizes - 1, 1) * windows))
-    return np.flatnonzero((windows >= ROUGH_WINDOWS) & (windows < SURE_WINDOWS) & (bins.phi(window) > chance))
+    df = np.maximum(bins.sizes - 1, 1)
+    return np.flatnonzero(_is_rough(bins.phi(window), bins.training_windows(window), df))
+
+
+def _is_rough(phi: ArrayLike, windows: ArrayLike, df: ArrayLike) -> NDArray[np.bool_]:
+    """Whether φ̂ comes from few windows and is above 1 by more than chance."""
+    k = np.asarray(windows, np.float64)
+    chance = 1.0 + CHANCE * np.sqrt(2.0 / (np.asarray(df, np.float64) * np.maximum(k, 1.0)))
+    return np.asarray((k >= ROUGH_WINDOWS) & (k < SURE_WINDOWS) & (np.asarray(phi) > chance), np.bool_)
 
 
 def upper_factor(windows: ArrayLike, df: ArrayLike) -> FloatArray:

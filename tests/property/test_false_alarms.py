@@ -129,7 +129,7 @@ def test_quiet_weeks_are_not_beyond_the_margin(labels: int, most: float, referen
 TOLERANCE_HOURS = 1.5
 """One hop, and the error of a quantile of 400 runs."""
 ENOUGH = ((500, 1), (5_000, 1), (5_000, 30), (100_000, 300))
-"""Traffic with at least 150 independent events in a window; with fewer, predictions are up to three hours early."""
+"""Traffic with at least 150 independent events in a window; with fewer, predictions are up to two hours off."""
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from scipy.special import ndtr, ndtri
 
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.detection.delay import QUANTILES, DetectionCurve
-from barograph_server.sketches.detection.psi_power import exceedance, level_threshold, mixed_psi
+from barograph_server.sketches.detection.psi_power import decision_exceedance
 from barograph_server.sketches.detection.rate_power import count_exceedance, least_major_count
 from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.rates import rate_verdicts
@@ -77,10 +77,10 @@ def predicted_hours(change: Change, events: int, phi: int) -> list[float]:
 
     else:
         df = len(change.before) - 1
-        threshold = level_threshold(n_eff, df, 0.1, 0.2)
+        sample = {"events": events, "rows": TRAINED, "phi": phi, "df": df}
 
         def probability(share: float) -> float:
-            return float(exceedance(mixed_psi(change.before, change.after, share), n_eff, df, threshold))
+            return decision_exceedance(change.before, change.after, share, **sample, threshold=0.2, limits=(0.1, 0.2))
 
     curve = DetectionCurve(HOURS, 1.0, probability)
     return [curve.reached_s(u) for u in QUANTILES]

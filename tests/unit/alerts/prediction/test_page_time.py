@@ -12,7 +12,7 @@ from barograph.contract.alerts import AlertRule
 from barograph_server.alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
 from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.sketches.baseline.baseline import ALL, Phi
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, TrainingRate
 from barograph_server.sketches.detection.effects import FieldShares, shifted, with_rate
 from tests.unit.sketches.test_detection import normal_field
 
@@ -79,8 +79,10 @@ def test_overdispersion_delays_and_hides() -> None:
     hidden = of_rule(predict_pages(ONE_DAY, correlated, after, QUICK), "psi-major")
     assert not hidden.is_expected
     assert hidden.is_predictable
-    overridden = Traffic(QUICK.events_per_s, {"1d": 1.0})
-    assert of_rule(predict_pages(ONE_DAY, correlated, after, overridden), "psi-major") == plain
+    upper = msgspec.structs.replace(ONE_DAY, phi="upper")
+    later = of_rule(predict_pages(upper, correlated, shifted(FIELD, 1.0), QUICK), "psi-major")
+    sooner = of_rule(predict_pages(ONE_DAY, correlated, shifted(FIELD, 1.0), QUICK), "psi-major")
+    assert sooner.median_s < later.median_s < math.inf
 
 
 def test_too_few_independent_events_predict_nothing() -> None:
@@ -94,6 +96,31 @@ def test_too_few_independent_events_predict_nothing() -> None:
 def test_a_rate_pages_by_its_rule(kind: str, rule: str) -> None:
     pages = predict_pages(TWO_WINDOWS, FIELD, with_rate(FIELD, kind, 0.5), QUICK)
     assert of_rule(pages, rule).high_s < 3 * HOUR_S
+
+
+def test_a_rate_is_judged_by_its_own_variation_in_training() -> None:
+    def median_s(rates: dict[str, TrainingRate], phi: Phi) -> float:
+        after = with_rate(FIELD, "null", 0.3)
+        return of_rule(predict_pages(ONE_DAY, trained(phi, rates), after, QUICK), "null-rate").median_s
+
+    independent, correlated = Phi(), Phi(300.0, 60, "ok")
+    plain = median_s({}, independent)
+    assert median_s({}, correlated) == plain
+    assert plain < median_s({"null": TrainingRate(100.0)}, independent) < math.inf
+    assert plain < median_s({"null": TrainingRate(1.0, 0.1)}, independent) < math.inf
+    assert median_s({"null": TrainingRate(1.0, 0.2)}, independent) == math.inf
+
+
+def test_windows_that_vary_in_one_direction_need_less_psi() -> None:
+    after = shifted(FIELD, 0.8)
+    pages = (predict_pages(ONE_DAY, trained(Phi(60.0, 60, "ok", nu), {}), after, QUICK) for nu in (0.0, 1.0))
+    whole, one = (of_rule(each, "psi-major") for each in pages)
+    assert one.median_s < whole.median_s < math.inf
+
+
+def trained(phi: Phi, rates: dict[str, TrainingRate]) -> FieldBaseline:
+    counts = msgspec.structs.replace(FIELD.slices[ALL], phi={"1d": phi}, rates={"1d": rates})
+    return msgspec.structs.replace(FIELD, slices={ALL: counts})
 
 
 def test_traffic_without_events_is_rejected() -> None:
