@@ -269,7 +269,8 @@ def test_phi_is_learned_from_the_windows_in_the_range(fresh: World) -> None:
         wide = np.zeros((len(n), bins.n_groups))
         wide[:, group] = n[:, 0]
         inflation = sparse_inflation(bins, wide)[group]
-        shorter = learn_phi(t / inflation, df, n, shorter)
+        m = bins.base_bins[start : start + 4].sum()
+        shorter = learn_phi(t * (m + n) / (m - n) / inflation, df, n, shorter)
         phi = new.fields[0].slices["all"].phi[window.name]
         learned = shorter.of(0)
         assert phi == msgspec.structs.replace(learned, flag="rough" if learned.flag == "ok" else learned.flag)
