@@ -15,7 +15,7 @@ from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts
 from barograph_server.warehouse.operations import drill_rows
-from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
+from barograph_server.warehouse.panels.named import constants
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.drill_events import CONTRACT, baseline
 from tests.support.warehouse import row
@@ -54,7 +54,7 @@ def rows_of(client: Client) -> set[str]:
 
 def test_lists_leave_models_of_drills_out(drilled: Client) -> None:
     drills = {*OLD, *RUNNING}
-    assert {model for (model,) in drilled.rows(KNOWN_MODELS)} == {"shop"}
+    assert {model for (model,) in drilled.rows(constants("fleet").KNOWN_MODELS)} == {"shop"}
     for view in ("model_freshness", "silence"):
         assert {model for (model,) in drilled.rows(f"SELECT model FROM {view}")} == {"shop"}, view
     assert {each.model for each in event_counts.problems(drilled)} == {"shop"}

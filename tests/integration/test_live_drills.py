@@ -31,7 +31,7 @@ from barograph_server.drills.run.session import DrillSession, SessionOptions
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.operations.status.read import read_status
 from barograph_server.warehouse.client import connect
-from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
+from barograph_server.warehouse.panels.named import constants
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call_json, run
 from tests.support.drill_events import START_MS, baseline, raw_rows
@@ -271,6 +271,6 @@ def publish_both(since_s: int, pipelines: tuple[Pipeline, Pipeline]) -> dict[boo
             if not listed and pipelines[0].rows(counted) == [(True,)]:
                 with connect(pipelines[0].address) as client:
                     models = {each.model for each in read_status(client).models}
-                listed[True] = models | {model for (model,) in pipelines[0].rows(KNOWN_MODELS)}
+                listed[True] = models | {model for (model,) in pipelines[0].rows(constants("fleet").KNOWN_MODELS)}
             time.sleep(0.2)
     return listed
