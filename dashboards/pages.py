@@ -1,7 +1,5 @@
 """The six pages, and the dashboard JSON that provisions Grafana."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Panels contain no transformations and override only the name, colour, unit and l
 Everything that a page shows is therefore in its queries, and any reader of the JSON can draw it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar

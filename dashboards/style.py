@@ -1,7 +1,5 @@
 """Style of all pages: data source, units, colours, and the words and colours of levels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Template variables of the pages. Every page uses a subset of them, in one order."""
 
-from __future__ import annotations
-
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models.dashboard import VariableHide, VariableOption, VariableRefresh, VariableSort
 

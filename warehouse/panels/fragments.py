@@ -1,7 +1,5 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
-from __future__ import annotations
-
 LEVELS = ("stable", "insufficient", "minor", "major")
 """Levels from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst window, and a
 window without enough data must not look healthy."""
