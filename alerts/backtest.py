@@ -1,7 +1,5 @@
 """Replays a rule and a changed version of it over the same history, and compares episodes and detection times."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Example installation whose alerting files are checked in: two contracts and the alert settings."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

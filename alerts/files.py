@@ -1,7 +1,5 @@
 """Grafana's provisioning files of alerting as YAML, and a folder of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

@@ -13,8 +13,6 @@ The formats differ in a few keys, and Grafana silently ignores a wrong key:
 Source: Grafana 13.2, pkg/services/provisioning/alerting and pkg/services/ngalert/api/tooling/definitions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -22,8 +22,6 @@ Pure: no clock and no I/O. The same changes give the same incidents, all at once
 order within one evaluation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby

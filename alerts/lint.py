@@ -1,7 +1,5 @@
 """Lint rules for alerting files. Grafana rejects little and silently ignores much, so these checks run first."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """An alert rule, independent of any output format."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Rules of contracts, checked against the routes and mute timings of the installation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from barograph.contract import Contract

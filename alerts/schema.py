@@ -7,8 +7,6 @@ Source: Grafana 13.2, pkg/services/provisioning/alerting/*_types.go and
 pkg/services/ngalert/api/tooling/definitions/provisioning_*.go.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

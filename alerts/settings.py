@@ -4,8 +4,6 @@ Contracts define the rules and name a route; the installation maps routes to con
 environment variables that hold secrets, never the secrets themselves.
 """
 
-from __future__ import annotations
-
 import re
 import zoneinfo
 from collections.abc import Iterable, Mapping

@@ -3,8 +3,6 @@
 A model name may be any string, including `{{ $labels }}` and `$HOME`, so plain text and templates are kept apart.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Mapping

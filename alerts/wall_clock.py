@@ -1,7 +1,5 @@
 """Evaluates rules on the wall clock, as Grafana would, without Grafana."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -7,8 +7,6 @@ The path of a webhook's URL is often its password. Reports name the contact poin
 never quote the URL, the token or a text of the server or of the HTTP library, which may quote them.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The command lines of `barograph plan` and `barograph apply`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated

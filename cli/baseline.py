@@ -1,7 +1,5 @@
 """The command lines of `barograph baseline`."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The command line of `barograph changes`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The command line of `barograph compare`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

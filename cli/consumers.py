@@ -1,7 +1,5 @@
 """The command line of `barograph consumers`."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Annotated
 

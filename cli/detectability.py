@@ -1,7 +1,5 @@
 """The command line of `barograph detectability`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from typing import Annotated

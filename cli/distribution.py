@@ -1,7 +1,5 @@
 """The command line of `barograph distribution`."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The command line of `barograph doctor`."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The command line of `barograph evaluations`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 

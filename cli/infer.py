@@ -1,7 +1,5 @@
 """The command line of `barograph infer`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command line of `barograph judges`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import numpy as np

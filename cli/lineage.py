@@ -1,7 +1,5 @@
 """The command line of `barograph lineage`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from barograph_server.cli.options import Connection, Model, Opt

@@ -1,7 +1,5 @@
 """The command line of `barograph load`."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The `barograph` command: imports each command when it is called, and prints errors as messages."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The command lines of `barograph reference`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 

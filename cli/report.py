@@ -1,7 +1,5 @@
 """The command line of `barograph report`."""
 
-from __future__ import annotations
-
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path

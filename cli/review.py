@@ -1,7 +1,5 @@
 """The command lines of `barograph review`."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """`barograph run`: runs one processor in this process, under a supervisor."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import typer

@@ -1,7 +1,5 @@
 """The command lines of `barograph shadow`."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """The command line of `barograph simulate`."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from typing import Annotated, Any

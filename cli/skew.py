@@ -1,7 +1,5 @@
 """The command line of `barograph skew`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any

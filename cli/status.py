@@ -1,7 +1,5 @@
 """The command line of `barograph status`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Panel layout: rows from top to bottom, each filled from left to right."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from grafana_foundation_sdk.builders import dashboard as build

@@ -1,7 +1,5 @@
 """Links between pages. They carry the time range and the selected variables."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard as build

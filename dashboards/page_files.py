@@ -1,7 +1,5 @@
 """The files of the pages (`model.yaml`): their rows from top to bottom, and in each its panels: texts and queries."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Any

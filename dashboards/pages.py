@@ -1,7 +1,5 @@
 """The six pages, and the dashboard JSON that provisions Grafana."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from barograph_server.dashboards.page_files import read_rows
 from barograph_server.dashboards.parse import panels_of
 from barograph_server.dashboards.query import DATASOURCE, Query
 from barograph_server.dashboards.uids import DASHBOARDS
-from barograph_server.warehouse.panels import PanelQuery, annotation_queries
+from barograph_server.warehouse.panels.named import named_queries
 
 FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana" / "dashboards"
 """Folder of the generated files, which Grafana reads."""
@@ -134,17 +132,15 @@ def _remove_unsupported(dashboard: dict[str, Any]) -> None:
 
 def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
     """The annotations of a page, for the selected model or for all models."""
-    deployments = annotation_queries.DEPLOYMENTS if one_model else annotation_queries.ALL_DEPLOYMENTS
-    baselines = annotation_queries.BASELINES if one_model else annotation_queries.ALL_BASELINES
-    drills = annotation_queries.DRILLS if one_model else annotation_queries.ALL_DRILLS
-    prompts = annotation_queries.PROMPTS if one_model else annotation_queries.ALL_PROMPTS
+    models = "" if one_model else "all_"
     return [
-        _annotation("Deployments", style.DEPLOYMENT, deployments),
-        _annotation("New baselines", style.NEW_BASELINE, baselines),
-        _annotation("Drills", style.DRILL, drills),
-        _annotation("Prompts", style.PROMPT_CHANGE, prompts),
+        _annotation("Deployments", style.DEPLOYMENT, f"{models}deployments"),
+        _annotation("New baselines", style.NEW_BASELINE, f"{models}baselines"),
+        _annotation("Drills", style.DRILL, f"{models}drills"),
+        _annotation("Prompts", style.PROMPT_CHANGE, f"{models}prompts"),
     ]
 
 
-def _annotation(name: str, colour: str, query: PanelQuery) -> AnnotationQuery:
-    return AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour).target(Query(query))
+def _annotation(name: str, colour: str, query: str) -> AnnotationQuery:
+    target = Query(named_queries()[f"events.{query}"])
+    return AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour).target(target)

@@ -4,11 +4,9 @@ Panels contain no transformations and override only the name, colour, unit and l
 Everything that a page shows is therefore in its queries, and any reader of the JSON can draw it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from barograph.contract import format_duration
 from grafana_foundation_sdk.builders import (
@@ -35,21 +33,12 @@ from barograph_server.dashboards.page_files import PanelEntry
 from barograph_server.dashboards.query import DATASOURCE, Query
 from barograph_server.dashboards.style import LEAST_PSI, STYLE
 from barograph_server.sketches.rollout import decision
-from barograph_server.warehouse.panels import PanelQuery, arm_comparisons, drift, pipeline, shadow
-from barograph_server.warehouse.panels.changes import ARC
-from barograph_server.warehouse.panels.named import named_queries
+from barograph_server.warehouse.panels import PanelQuery
+from barograph_server.warehouse.panels.fragments import ARC
+from barograph_server.warehouse.panels.named import constants, named_queries
 from barograph_server.warehouse.panels.query import DAY_S
 
 PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "nodeGraph", "text")
-
-_CONSTANTS = {
-    "arm_comparisons": arm_comparisons,
-    "decision": decision,
-    "drift": drift,
-    "pipeline": pipeline,
-    "shadow": shadow,
-}
-"""Modules whose constants descriptions state."""
 
 AnyPanel = (
     timeseries.Panel
@@ -281,6 +270,13 @@ KINDS: Mapping[str, Callable[..., AnyPanel]] = {
 """Kinds of panels in the files of pages."""
 
 
+class _Constants(dict[str, Any]):
+    """What descriptions name: constants of decisions, and of the files of queries."""
+
+    def __missing__(self, file: str) -> Any:
+        return constants(file)
+
+
 def make_panel(entry: PanelEntry) -> AnyPanel:
     """Make a panel of a page."""
     queries = named_queries()
@@ -288,7 +284,7 @@ def make_panel(entry: PanelEntry) -> AnyPanel:
 
 
 def _with_queries(panel: PanelT, entry: PanelEntry, queries: Sequence[PanelQuery]) -> PanelT:
-    description = entry.description.format_map(_CONSTANTS)
+    description = entry.description.format_map(_Constants(decision=decision))
     panel.id(entry.id).title(entry.title).description(description).unit(getattr(STYLE.units, entry.unit))
     if entry.empty:
         panel.no_value(entry.empty)

@@ -1,7 +1,5 @@
 """Accessors for dashboard JSON: panels, variables, queries."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 

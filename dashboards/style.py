@@ -1,15 +1,11 @@
 """Style of all pages: data source, units, colours, and the words and colours of levels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS
-from barograph_server.warehouse.panels.health import STATE_NUMBERS
-from barograph_server.warehouse.panels.shadow import OUTCOME_NUMBERS
+from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, OUTCOME_NUMBERS, STATE_NUMBERS
 
 GRAFANA_VERSION = "13.2.3"
 PLUGIN = "grafana-clickhouse-datasource"

@@ -1,7 +1,5 @@
 """Stable identifiers of pages and panels: alert rules, runbooks and bookmarks link to pages by uid, to panels by id."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from barograph_server.dashboards.page_files import panel_ids

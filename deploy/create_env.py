@@ -5,8 +5,6 @@ Each password is random. Only the current user can read the file, and git ignore
 stay, so a second run adds only what is missing. Needs Python and nothing else.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

@@ -6,8 +6,6 @@ registry, and the script writes it after the tag. A second run updates the diges
 nothing is written. Needs Python, and Docker with its plugin buildx.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

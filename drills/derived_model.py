@@ -1,7 +1,5 @@
 """The model of a drill: the fields, baseline, rules and fallback of the model, under another name."""
 
-from __future__ import annotations
-
 import msgspec
 from barograph.contract import Contract, Rollback
 

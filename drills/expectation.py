@@ -1,7 +1,5 @@
 """What must happen in a drill, stated before it runs, and what must not."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ instance changes its state, and when `fallback.hold_s` or `recover_s` after that
 evaluated.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Moves recorded events to the present, and says when each of them arrives."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

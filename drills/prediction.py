@@ -1,7 +1,5 @@
 """Predicts when the expected rules page, from the values of the events with the fault."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Reads the recent events of a model from ClickHouse, in the form of the publisher."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import pyarrow as pa

@@ -1,7 +1,5 @@
 """Compares what happened in a drill with what must happen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 

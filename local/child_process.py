@@ -13,8 +13,6 @@ killed. Two mechanisms prevent that:
 A data folder has one owner at a time, which holds an advisory lock. The system releases the lock when the owner dies.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

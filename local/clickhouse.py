@@ -4,8 +4,6 @@ The child is `local.http_gateway`. Only one process can open the engine (chDB), 
 passwords are in `data_dir`; see `local.credentials`.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping, Sequence

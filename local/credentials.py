@@ -4,8 +4,6 @@ The passwords are random and persist with the data, so that a data source of Gra
 when the server restarts. curl takes them from the files too: `curl --netrc-file .barograph/clickhouse/reader.netrc`.
 """
 
-from __future__ import annotations
-
 import netrc
 import secrets
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ This is a full Kafka broker with transactions and rebalances; because there is o
 1.
 """
 
-from __future__ import annotations
-
 import base64
 import os
 import shutil

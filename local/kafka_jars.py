@@ -8,8 +8,6 @@ full cache makes no network call and does not import the resolver.
 `python -m barograph_server.local.kafka_jars` rewrites the list from the versions in this file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import logging

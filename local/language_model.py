@@ -3,8 +3,6 @@
 Both come from packages of the dependency group `llm`, which `make test-llm` installs.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 It serves the interface of OpenAI on the loopback address until SIGTERM.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 

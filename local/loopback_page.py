@@ -4,8 +4,6 @@ Other programs of the machine can reach loopback, and so can a browser on behalf
 answers only under a loopback name, and gives data only to requests of the page itself.
 """
 
-from __future__ import annotations
-
 import json
 from abc import ABC, abstractmethod
 from typing import Any, Self

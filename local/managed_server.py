@@ -1,7 +1,5 @@
 """Base class of the servers of the local stack: one folder, one owner, one port, one child process."""
 
-from __future__ import annotations
-
 import abc
 import json
 from collections.abc import Mapping, Sequence

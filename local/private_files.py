@@ -1,7 +1,5 @@
 """Folders and files that only the user who runs the local stack can read: modes 0700 and 0600."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import stat

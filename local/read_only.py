@@ -13,8 +13,6 @@ be any file of this machine: SELECT * FROM `/etc/passwd`. So a read-only request
 engine's normalized text must have one of a few fixed forms.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -4,8 +4,6 @@ Anything ambiguous is an error, because two programs that disagree about where a
 next request begins.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Iterator

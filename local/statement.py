@@ -5,8 +5,6 @@ separately. The gateway therefore finds the end of the text. It also extracts th
 and detects a second statement, which the server rejects.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The hour of the week of event times, in a time zone, with daylight saving time."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo

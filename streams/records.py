@@ -5,8 +5,6 @@ A record is one byte of kind, one byte of format version, the CRC-32 of the rest
 zstd-compressed MessagePack body. The checksum is verified before anything is decompressed.
 """
 
-from __future__ import annotations
-
 import zlib
 from typing import Any
 

@@ -3,8 +3,6 @@
 Each imports its modules when it runs: Faust, scipy and the sketches take seconds to load, and no processor needs all.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Collection
 from typing import Protocol

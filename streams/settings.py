@@ -1,7 +1,5 @@
 """Settings of one processor: addresses, clock, intervals. Parsed once by the command and passed explicitly."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal

@@ -3,8 +3,6 @@
 Arrays are counted as a whole; Python loops run per distinct kind or producer of a pane, whose number is limited.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

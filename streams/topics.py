@@ -6,8 +6,6 @@ whose records went to the same `partials` would appear as a recreated topic, aga
 that happens. A second source topic needs an installation with a prefix of its own.
 """
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 

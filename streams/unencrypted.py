@@ -1,7 +1,5 @@
 """Connections to another machine that carry credentials without encryption. Commands and processors warn about them."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Settings use the kinds of values of the contract file (`barograph.contract.kinds
 worded in one way.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The names of models of drills. Queries and lists of the models of an installation leave these out."""
 
-from __future__ import annotations
-
 PREFIX = "drill."
 """Begins the name of each model of a drill; no other model may have such a name."""
 NO_DRILLS = f"NOT startsWith(model, '{PREFIX}')"

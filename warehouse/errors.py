@@ -1,7 +1,5 @@
 """The two kinds of ClickHouse errors: temporary (retry unchanged) and permanent (stop, and say what to do)."""
 
-from __future__ import annotations
-
 from clickhouse_connect.driver import exceptions
 
 BUSY_CODES: dict[int, str] = {

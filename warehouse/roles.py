@@ -5,8 +5,6 @@ people, and `barograph_grafana` for dashboards and alert rules. Both have limits
 user does not affect the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

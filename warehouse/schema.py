@@ -17,8 +17,6 @@ So a column that a migration adds to a table is one word in the views that have 
 `FROM`, it selects the columns itself.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace

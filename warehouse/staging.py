@@ -4,8 +4,6 @@ The staging database has the same tables, initially empty. `ATTACH PARTITION …
 to the target table in one step. Rows of the same key replace older rows, as after any write of the monitor.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Work that the leading guard does beside the evaluation of rules, on a thread that never overlaps with itself."""
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ A thread looks for such verdicts once a minute. It ranks the changes of those of
 because a change may be reported after the verdict. Onsets are estimated once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from threading import Event

@@ -4,8 +4,6 @@ A change is ranked by three things: whether it came before the field moved, whet
 the field, and how close it is to the onset. The ranking is evidence, not proof: it compares times and declarations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta

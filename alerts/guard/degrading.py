@@ -1,7 +1,5 @@
 """The instances of rules that make a model degraded."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from barograph.contract import Contract

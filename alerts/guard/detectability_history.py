@@ -5,8 +5,6 @@ a day after the last one in the table, so a restart neither repeats nor omits it
 contract.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from threading import Event

@@ -4,8 +4,6 @@ The topic `model-health` is what serving follows. The table must not delay it: r
 and `since` of the next row says when a state began.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import structlog

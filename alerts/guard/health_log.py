@@ -3,8 +3,6 @@
 The partition's owner in the consumer group is the leader. It fences the leader before, as `CompactedLog` describes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import structlog

@@ -10,8 +10,6 @@
 While monitoring is blind, the state before does not change, and the wait for `recover_s` starts over.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

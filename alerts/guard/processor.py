@@ -4,8 +4,6 @@ Any number of instances may run. The one that owns the partition of `model-healt
 continues from the records of the one before, pending rules included.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import defaultdict

@@ -5,8 +5,6 @@ uses. What is in Kafka decides (`streams.prompts.proposed_rollback`), and a writ
 guard that was killed, paused or replaced at any step neither loses a proposal nor acts on it twice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 

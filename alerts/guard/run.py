@@ -1,7 +1,5 @@
 """Entry point of the guard's process."""
 
-from __future__ import annotations
-
 import os
 
 import structlog

@@ -4,8 +4,6 @@ The onset of a move is estimated from panes (`sketches.detection.onset`), and th
 (`alerts.guard.change_ranking`). The computation reads only what is stored, so it can be repeated at any time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

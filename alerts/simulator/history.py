@@ -1,7 +1,5 @@
 """Replays one rule over recorded history: changes of its signal and state transitions of its instances."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Replays all rules of an installation over a time range and simulates the notifications."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -14,8 +14,6 @@ Source: Grafana 13.2, pkg/services/ngalert/state (state.go, manager.go), pkg/exp
 pkg/services/ngalert/schedule/loaded_metrics_reader.go.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal

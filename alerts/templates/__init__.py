@@ -1,7 +1,5 @@
 """Templates that generate the rules of a contract."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from barograph.contract import Contract

@@ -1,7 +1,5 @@
 """Rules on the cost of a language model, and on what its numbers depend on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

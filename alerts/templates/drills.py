@@ -1,7 +1,5 @@
 """The rule on drills. It exists only for contracts that set it, so an installation without drills stays quiet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from barograph_server.alerts.rule import Rule

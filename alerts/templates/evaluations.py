@@ -1,7 +1,5 @@
 """Rules on the quality of a language model's answers: rates of evaluators, people who label, and suites."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator
 from typing import Any

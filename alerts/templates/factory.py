@@ -1,7 +1,5 @@
 """Builds the rules of one contract: shared windows, thresholds, durations and routes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Rules with an instance per field: drift of inputs and outputs, and rates."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

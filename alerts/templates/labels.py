@@ -1,7 +1,5 @@
 """Rules on labels: measured performance, estimated performance, and missing labels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from barograph.contract import format_duration

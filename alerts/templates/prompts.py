@@ -1,7 +1,5 @@
 """The rule on arms that serve versions of a prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from barograph.contract import PREVIOUS

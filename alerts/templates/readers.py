@@ -1,7 +1,5 @@
 """The rule on readers that no contract declares."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from barograph_server.alerts.rule import Rule

@@ -1,7 +1,5 @@
 """Rules on a candidate beside the primary. Its own errors and latency never page: its answers are not used."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

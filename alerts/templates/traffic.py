@@ -1,7 +1,5 @@
 """Rules on traffic and on the pipeline."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Literal
 

@@ -14,8 +14,6 @@ CI has no ClickHouse server, so it is not run there: tests run its checks on the
 users, profiles and quotas.
 """
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import os

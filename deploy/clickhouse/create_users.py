@@ -6,8 +6,6 @@ password of the user NAME is in the environment variable CLICKHOUSE_NAME_PASSWOR
 the body of a request, never as arguments, and are not printed. A second run changes nothing but passwords that differ.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import sys

@@ -12,8 +12,6 @@ with GRAFANA_PASSWORD, which the file .env has (`set -a; . ./.env; set +a`). It 
 were not evaluated yet, prints a line per check, and exits with 1 if one fails.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """All faults, by name."""
 
-from __future__ import annotations
-
 import difflib
 
 from barograph_server.drills.errors import DrillError

@@ -1,7 +1,5 @@
 """Faults of delivery: events that are lost, repeated, late or without traffic."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 

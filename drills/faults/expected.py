@@ -1,7 +1,5 @@
 """The rules that see a fault, by field."""
 
-from __future__ import annotations
-
 from barograph.contract import Contract, Field
 from barograph.contract.check_alerts import is_output
 

@@ -1,7 +1,5 @@
 """Checks the options of a fault against a contract, and completes them with defaults."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterable

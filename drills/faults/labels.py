@@ -1,7 +1,5 @@
 """Faults of labels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

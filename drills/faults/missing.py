@@ -1,7 +1,5 @@
 """Faults of missing values."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pyarrow.compute as pc
 

@@ -1,7 +1,5 @@
 """Faults of numeric values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

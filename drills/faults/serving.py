@@ -1,7 +1,5 @@
 """Faults of the serving system: latency, errors, and scores that say nothing or too much."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -1,7 +1,5 @@
 """`barograph drill clean`: removes what interrupted drills left: their namespaces, or models in production's tables."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What a live drill needs: processors on the wall clock, time, and windows that fit into its events."""
 
-from __future__ import annotations
-
 import math
 
 from barograph.contract import Contract

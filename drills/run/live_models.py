@@ -1,7 +1,5 @@
 """The models of a live drill in production's registry and tables: registered before it, removed after it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """What a drill will do: its fault, its period, the derived model, and what must happen."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Results of drills, and their rows in the table `drills`."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

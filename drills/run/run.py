@@ -1,7 +1,5 @@
 """Runs drills: publishes the events with their faults, waits for the processors, and compares what happened."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Entries that run a suite every week: Barograph has no scheduler of its own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from barograph_server.errors import CommandError

@@ -1,7 +1,5 @@
 """One call of `drill run` or `drill suite`: reads the model and its events, plans, runs and stores the results."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Suites: lists of drills in YAML."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

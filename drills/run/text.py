@@ -1,7 +1,5 @@
 """Output of drills: what must happen, what happened, and JUnit's XML for CI."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What every demo does: starts the local stack and the processors, sends events, and stays until a signal."""
 
-from __future__ import annotations
-
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Reads findings.yaml: shows what a demo found, and compares it with what must be true."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The demo of drift: what changed in five months of flights, with an A/B test and an accepted baseline."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """A clean start for every run: an empty database, and topics with a new name."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The demo of a language model: a worse prompt is found and rolled back, and a change of topics is found."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

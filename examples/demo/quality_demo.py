@@ -1,7 +1,5 @@
 """The demo of quality: how often a bot is wrong, by a poor judge that labels correct, and by a check of citations."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import random

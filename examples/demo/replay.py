@@ -4,8 +4,6 @@ Between two days the model's owner may act, while processors run as in productio
 have picked up the change, because it replays the next hour within a second.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The season: weeks after the acceptance of autumn, judged again from panes, and against June and July."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The demo of a shadow: a candidate without weather features answers the same flights, and the decision about it."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta

@@ -1,7 +1,5 @@
 """The model of both demos of flights: the options for `infer`, its contract, and the calendar of the replay."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -8,8 +8,6 @@ which the local time of the destination equals the arrival time. This agrees wit
 flight that has one.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from datetime import UTC, datetime
 from pathlib import Path

@@ -6,8 +6,6 @@ only one or two of its seven values. Nulls come from the source: weather station
 no row in the register of planes.
 """
 
-from __future__ import annotations
-
 from datetime import date
 
 import pyarrow as pa

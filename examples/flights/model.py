@@ -4,8 +4,6 @@ Gradient-boosted trees support nulls and categories. Few small trees with a low 
 observed shares without a separate calibration step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

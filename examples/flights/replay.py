@@ -8,8 +8,6 @@ Training tables keep their times. Predictions and labels are moved forward by th
 the last flight has just landed and every event keeps its hour of the week.
 """
 
-from __future__ import annotations
-
 import time
 import zlib
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ the account of its requests can be checked: some answers time out, some calls ra
 publishes nothing. A hash of the flight's id selects the faults.
 """
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 from datetime import datetime

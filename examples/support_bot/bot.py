@@ -11,8 +11,6 @@ On the clock of its spans an hour passes with every 20 questions, so that a demo
 are real. Each call is appended to a file with what the client and the server measured, to compare the results with.
 """
 
-from __future__ import annotations
-
 import contextvars
 import itertools
 import json

@@ -1,7 +1,5 @@
 """The support bot's codebook of topics, its contracts, and its first baseline from recorded generations."""
 
-from __future__ import annotations
-
 import dataclasses
 import random
 from pathlib import Path

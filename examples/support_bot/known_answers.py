@@ -1,7 +1,5 @@
 """Answers from documents with a known truth: those of a language model, and quotes with planted faults."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import random

@@ -1,7 +1,5 @@
 """The process of the support bot, and what it measured."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Questions of customers: templates of eight topics, filled at random."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 

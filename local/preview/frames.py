@@ -1,7 +1,5 @@
 """Converts ClickHouse results to the page's JSON: columns of numbers, text and times."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

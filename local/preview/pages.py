@@ -1,7 +1,5 @@
 """Extracts panels, variables with their options, and annotations from dashboard JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

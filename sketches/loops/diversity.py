@@ -1,7 +1,5 @@
 """Diversity of outputs over weeks: entropy and Gini coefficient of exposure, with their linear trends."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -12,8 +12,6 @@ influences of b, s and s_o by entity, and uses Student's t with (entities − 1)
 Sources: Horvitz, Thompson (1952), J. Am. Stat. Assoc. 47, 663–685; Liang, Zeger (1986), Biometrika 73, 13–22.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The dependence of tomorrow's inputs on today's outputs: all inputs of a model, and whether entities return at all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

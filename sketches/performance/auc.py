@@ -16,8 +16,6 @@ Source: DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44, 837–845. The 
 with 7 % positives.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

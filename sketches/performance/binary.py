@@ -12,8 +12,6 @@ f1 is a function of J alone, and J is a proportion: given TP + FP + FN, TP is bi
 linear approximation and is valid at f1 = 0 and 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -8,8 +8,6 @@ A histogram of labelled rows has shape (..., n_bins, 3): n, sum of scores, posit
 (..., n_bins, 2): n, sum of scores. Histograms are additive over panes, slices and days.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit

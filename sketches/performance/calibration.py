@@ -18,8 +18,6 @@ Sources: Naeini, Cooper and Hauskrecht (2015), AAAI 29; bias and its correction:
 39, 655–667; Kumar, Liang and Ma (2019), arXiv 1909.10155.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf

@@ -19,8 +19,6 @@ Sources: the line: Platt (1999); the walk and its λ by marginal likelihood (Lap
 Markov Random Fields.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

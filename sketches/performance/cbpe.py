@@ -10,8 +10,6 @@ decides whether the estimate is trusted.
 Source: the method is NannyML's, confidence-based performance estimation.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

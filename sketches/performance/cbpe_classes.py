@@ -18,8 +18,6 @@ Sources: NannyML's multiclass CBPE; calibration of the predicted class: Gupta an
 calibration.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

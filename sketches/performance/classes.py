@@ -20,8 +20,6 @@ precision 0 in them (NaN by itself). auc_macro is over classes with rows of thei
 Source of the class-wise calibration error: Nixon et al. (2019), arXiv 1904.01685.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -9,8 +9,6 @@ Source: ratio estimator of clusters, Cochran, Sampling Techniques (1977), sectio
 interval, Korn and Graubard (1998), Survey Methodology 24, 193–201.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -5,8 +5,6 @@ n_i (1 − p_i) negatives are expected. A metric is a ratio of sums of these; it
 positive or negative in a bin give its variance for any source of uncertainty in the counts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

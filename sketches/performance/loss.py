@@ -17,8 +17,6 @@ Source: the method is NannyML's, which also trains a regression of the loss; her
 predictions, and the means are learned from the reference.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -14,8 +14,6 @@ Greenwood's; because d ln(1 − h_k) are independent, that of the ratio m is
 Sources: Kaplan and Meier (1958), JASA 53, 457–481; Greenwood (1926).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ All intervals have 95 % confidence. φ, the overdispersion of the traffic, divid
 Sources: Wilson (1927), in `sketches.drift.rates`; MOVER: Zou and Donner (2008), Statistics in Medicine 27, 1693–1702.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -8,8 +8,6 @@
 | error_p50, error_p90, error_p99 | quantiles of |e| | order statistics: the quantiles at p ± 1.96 √(p (1 − p) / n) |
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

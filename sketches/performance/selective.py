@@ -5,8 +5,6 @@ are not the model's performance. This module tests whether label coverage depend
 long as labels are random among rows of one score.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

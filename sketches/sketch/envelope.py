@@ -16,8 +16,6 @@ the same bytes with their own checksums.
 An empty sketch has no envelope: it is `b""`.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from enum import IntEnum

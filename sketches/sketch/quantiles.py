@@ -1,7 +1,5 @@
 """Exact bin edges and quantiles of training values, from the sorted values."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

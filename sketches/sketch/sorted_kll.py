@@ -11,8 +11,6 @@ Source of the format: Apache DataSketches, KLL sketch serial version 1 (all inte
 capacities: k·(2/3)^depth, at least 8, as datasketches rounds them (both are checked against the library by tests).
 """
 
-from __future__ import annotations
-
 import struct
 from functools import lru_cache
 from typing import Any, NamedTuple

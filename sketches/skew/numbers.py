@@ -1,7 +1,5 @@
 """Compare numbers pair by pair and explain the differences."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -3,8 +3,6 @@
 Rules run on distinct pairs of texts with their counts.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """Names of factors and offsets between units of measurement."""
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -1,7 +1,5 @@
 """Rules for pairs of numbers without nulls: offsets, factors, rounding, functions, defaults, limits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -7,8 +7,6 @@ and `apply` have the names of their commands; `backfill` is `barograph load`, `d
 numpy's CPU features, so that all programs compute the same bits.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 from typing import TYPE_CHECKING, Any

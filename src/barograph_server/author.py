@@ -1,7 +1,5 @@
 """Who makes a change that is stored."""
 
-from __future__ import annotations
-
 import getpass
 
 from barograph_server.errors import CommandError

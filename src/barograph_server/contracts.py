@@ -1,7 +1,5 @@
 """Reads the contracts in force from ClickHouse."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Exit codes and errors of commands. The text of an error says what failed, where, and what to do."""
 
-from __future__ import annotations
-
 EXIT_OK = 0
 """Done, or nothing to do."""
 EXIT_FAILED = 1

@@ -1,7 +1,5 @@
 """The result of a check: what it is about, how bad it is, and what to do."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

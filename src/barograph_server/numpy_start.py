@@ -1,7 +1,5 @@
 """Environment variables that numpy reads at its import: the number of threads, and the disabled CPU features."""
 
-from __future__ import annotations
-
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Text output of overdispersion φ in tables."""
 
-from __future__ import annotations
-
 from barograph_server.sketches.baseline.baseline import Phi
 from barograph_server.sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
 

@@ -1,7 +1,5 @@
 """The text of policy files: of promotions, and of the gate of evaluation suites."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from barograph_server.errors import CommandError

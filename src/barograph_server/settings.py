@@ -8,8 +8,6 @@ Each setting is declared once, by the annotation of a dataclass field here, in `
 docs/commands.md are derived from these annotations.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import socket

@@ -1,7 +1,5 @@
 """Ends commands that run until Ctrl-C or SIGTERM."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

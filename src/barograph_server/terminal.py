@@ -5,8 +5,6 @@ sequence that sets the window title, moves the cursor over earlier output or wri
 here shows such characters as visible symbols. Colors appear only on a terminal.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

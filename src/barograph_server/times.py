@@ -1,7 +1,5 @@
 """Parses times and ages on the command line."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from barograph.contract import parse_duration

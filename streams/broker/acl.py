@@ -4,8 +4,6 @@ They are minimal: Kafka's own rules make Read, Write and Alter on a resource imp
 DescribeConfigs, and Write on a topic imply idempotent writes.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal

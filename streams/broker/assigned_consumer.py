@@ -1,7 +1,5 @@
 """The consume loop of the sketcher and the recorder: assigned partitions, their positions, and buffered messages."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

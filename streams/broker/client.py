@@ -1,7 +1,5 @@
 """Kafka clients as all processors use them: configuration, topic metadata, and errors with advice."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping

@@ -4,8 +4,6 @@ All writers share one transactional id: a new one fences the one before, even if
 A writer reads the topic to its end after it has fenced the others, so that it decides from all that they wrote.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace

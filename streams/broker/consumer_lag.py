@@ -1,7 +1,5 @@
 """Lag of a group's committed offsets, measured from outside the group, and for how long they have been stalled."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ listed here: a secret that a later librdkafka adds is rejected without a change 
 contain any property whose name does not sound like a secret.
 """
 
-from __future__ import annotations
-
 _GUARDED_FAMILIES = ("sasl", "ssl", "https")
 _SECRET_WORDS = ("password", "passphrase", "secret", "credential", "token", "jaas", "private", "pem")
 _PUBLIC = frozenset(

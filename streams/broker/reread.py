@@ -1,7 +1,5 @@
 """Rereads offset ranges outside any consumer group, for dead letters and for recounts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

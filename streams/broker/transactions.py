@@ -1,7 +1,5 @@
 """Kafka transactions: messages and input offsets are committed together, or not at all."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

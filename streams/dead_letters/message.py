@@ -3,8 +3,6 @@
 Contracts allow such text in raw predictions only. Bytes that cannot be read, and may contain it, are not kept.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any

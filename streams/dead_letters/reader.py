@@ -1,7 +1,5 @@
 """Reads the dead-letter topics and the resolutions of dead letters, up to their current ends."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain

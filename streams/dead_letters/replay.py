@@ -8,8 +8,6 @@ and fences a predecessor that is still running. The resolutions are read after t
 else can add to them. So a run that is killed at any point and started again sends no dead letter twice and omits none.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections import Counter

@@ -5,8 +5,6 @@ and publishers cannot read it from either topic. So a message is a replay if and
 token. Ordinary messages carry no token and cost nothing here.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """The evaluators in force: built from contracts and files, and rebuilt when either changes."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

@@ -1,7 +1,5 @@
 """Runs of judges on their anchors, on the schedule of the contract, beside the evaluation of answers."""
 
-from __future__ import annotations
-
 import threading
 import time
 import traceback

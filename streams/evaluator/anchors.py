@@ -1,7 +1,5 @@
 """Anchors of a judge: answers whose class people have decided, in a file with one JSON object in each line."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Answers of language models, as events of the topic `predictions` contain them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field

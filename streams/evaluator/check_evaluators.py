@@ -1,7 +1,5 @@
 """Evaluators by rules: a check with its documents, schema or pattern."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

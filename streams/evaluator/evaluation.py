@@ -1,7 +1,5 @@
 """Evaluations of answers, and their events."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any

@@ -1,7 +1,5 @@
 """Evaluators that are language models: a rubric, and an endpoint of the settings."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Entry point of the evaluator's process."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from functools import partial
 from pathlib import Path

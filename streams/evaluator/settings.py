@@ -1,7 +1,5 @@
 """Settings of `barograph run evaluator`: the files of evaluators, and the endpoints of judges."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated

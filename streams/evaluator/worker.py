@@ -5,8 +5,6 @@ evaluation of each evaluator, whatever is killed. A call of a judge is not part 
 calls of the uncommitted transaction are repeated, and only the repeated ones are recorded.
 """
 
-from __future__ import annotations
-
 import hashlib
 import threading
 import time

@@ -4,8 +4,6 @@ The batches are not combined into a table: building one compares the schema of e
 reading most columns, and it would join columns that nothing reads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@ that a stream claims are read from its metadata before Arrow allocates anything 
 share is measured in the columns, which are not expanded (arrow_sizes.py).
 """
 
-from __future__ import annotations
-
 import struct
 from collections import deque
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ in the body, and may be compressed. Sizes here count every copy. This code only 
 when it opens the stream, and a stream that is invalid gives any sizes, or an error.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ up, one array per level, without expanding anything. Sums are floats, since a bi
 overflow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

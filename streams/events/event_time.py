@@ -1,7 +1,5 @@
 """Parsing and checking of event times."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any

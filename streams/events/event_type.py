@@ -4,8 +4,6 @@ The type has only the members that the model's contract and baselines watch. The
 creating objects for them.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

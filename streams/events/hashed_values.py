@@ -1,7 +1,5 @@
 """Values of fields that the contract hashes. One that is no hash was published in plain text and must not be stored."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Sequence
 from itertools import chain, starmap

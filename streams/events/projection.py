@@ -1,7 +1,5 @@
 """Projection of a model's events onto the sources that the summaries need: its fields and its slices."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from barograph.contract import CONFIDENCE, Contract, Field, FieldType

@@ -4,8 +4,6 @@ A page in a browser can make its host name resolve to this address (DNS rebindin
 browser still sends that name as Host, so the endpoint answers only to IP addresses and to names that it knows.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Collection, Iterable

@@ -5,8 +5,6 @@ consuming without an error. The watchdog checks the heartbeat of the loop and th
 broker. The supervisor restarts an ended process, which loads its state and continues.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ exception; under `at_least_once` Faust reads uncommitted records unless its cons
 `stream_wait_empty` a rebalance waits for acknowledgements that are withheld on purpose.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ It does not use Kafka: records come in with their offsets, and rows go out. All 
 the rows in the warehouse, so a crash at any point leads to the same rows.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

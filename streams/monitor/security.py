@@ -5,8 +5,6 @@ This module translates them for Python's TLS and Faust's credentials. It rejects
 consumer that is less protected than the settings state would be worse than none.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import ssl

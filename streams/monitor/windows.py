@@ -1,7 +1,5 @@
 """Window arithmetic: where windows end, which panes they contain, and by which steps they are summed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from math import gcd
 

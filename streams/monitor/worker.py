@@ -1,7 +1,5 @@
 """Handles records of `partials` one after another on one thread and writes the results; Faust only delivers them."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Collection

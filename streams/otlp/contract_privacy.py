@@ -1,7 +1,5 @@
 """Protection of personal data in predictions from telemetry, as the contract of their model says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Features and content of text in predictions from telemetry, as the contract of their model says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import msgspec

@@ -1,7 +1,5 @@
 """The table of attribute names (`conventions.yaml`), indexed for decoding and mapping."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from enum import Enum

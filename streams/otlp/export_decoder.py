@@ -1,7 +1,5 @@
 """What both encodings of an export request share: which attributes of a span are kept, counted or dropped."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Export requests → predictions: decoding, reading, nesting, mapping, and a count of everything that is left out."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol

@@ -1,7 +1,5 @@
 """Metrics and log messages of an ingest: what counted, what did not, and why."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable

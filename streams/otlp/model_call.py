@@ -4,8 +4,6 @@ A value has three states: a number, zero, or not observed, which is the absence 
 read counts as not observed, with a reason.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any

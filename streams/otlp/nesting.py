@@ -13,8 +13,6 @@ Memory is bounded by the number of spans: the oldest traces are forgotten first.
 trace is remembered does not count again.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable

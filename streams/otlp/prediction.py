@@ -1,7 +1,5 @@
 """Model calls → predictions of the topic `predictions`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any

@@ -3,8 +3,6 @@
 The Collector's encoding `otlp_proto` writes `TracesData`, which has the same bytes as `ExportTraceServiceRequest`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from google.protobuf.message import DecodeError

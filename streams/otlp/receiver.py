@@ -6,8 +6,6 @@ process's memory: if they end with it, the exporter sends them again. What is se
 are remembered.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter

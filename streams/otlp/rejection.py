@@ -1,7 +1,5 @@
 """Why an export request, a span or a value of a span is not used: closed sets of reasons, which are counted."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

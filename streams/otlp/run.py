@@ -1,7 +1,5 @@
 """Entry point of the OTLP receiver's process."""
 
-from __future__ import annotations
-
 import gc
 import threading
 from collections.abc import Callable

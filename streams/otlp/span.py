@@ -3,8 +3,6 @@
 Text of prompts and answers is gone, unless the contract of the span's model has a section `text`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

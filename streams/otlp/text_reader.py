@@ -1,7 +1,5 @@
 """Reads the user's last message and the answer from content attributes of a span."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

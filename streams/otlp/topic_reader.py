@@ -7,8 +7,6 @@ recognized only while this process remembers the first.
 The exporter writes one export request per message, without key and headers, so a topic has one encoding.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """Values of attributes: one reader per form of the table of conventions."""
 
-from __future__ import annotations
-
 import math
 import ntpath
 import re

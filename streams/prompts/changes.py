@@ -1,7 +1,5 @@
 """What a command adds to the registry: new versions, and changes of labels. Without I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The topic `prompts`: read by anyone, written by one command at any time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ A change is possible only if the label points to the version that does harm, and
 evidence. So one piece of evidence moves a label at most once, and never undoes a later decision of a person.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from barograph.contract import PREVIOUS

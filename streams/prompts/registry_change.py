@@ -1,7 +1,5 @@
 """A change of the registry of prompts: in Kafka, which clients follow, and then in ClickHouse."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ the first message that Kafka received after that time. It is complete if the log
 retention never deleted any.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ Raw rows hold slightly less than the original events: a flag in place of a numbe
 invalid score is missing. So a rebuild compares the counts from raw rows with the old ones, and refuses lower counts.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

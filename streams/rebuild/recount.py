@@ -5,8 +5,6 @@ the range, merges all events at the monitor's current `record_seq`, and applies 
 the last window that overlaps the range. Panes before and after come from the warehouse.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 

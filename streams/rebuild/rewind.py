@@ -5,8 +5,6 @@ older than the offsets, and the messages in between would never be read again. R
 rows are idempotent by their keys and `record_seq`. So each group is reset to a little before the end of its rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A rebuild: its preconditions, which are checked before it starts and before it replaces rows, and its steps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -5,8 +5,6 @@ member until its session times out. The reports in ClickHouse show whether it st
 writing them.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 

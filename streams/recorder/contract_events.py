@@ -4,8 +4,6 @@ The objects of a decoded event take most of its memory: two kilobytes of numbers
 as soon as a few hundred events are decoded, while they are in the CPU cache, and the next events reuse the same memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import compress
 from operator import attrgetter

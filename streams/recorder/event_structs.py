@@ -1,7 +1,5 @@
 """The msgspec struct types that JSON predictions are decoded into for recording."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import compress
 from operator import attrgetter

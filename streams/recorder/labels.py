@@ -5,8 +5,6 @@ JSON and Arrow give the same rows. Rows keep what was sent: the scorer reads eve
 allows, so a corrected contract applies to labels that are recorded already.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import dataclass, field

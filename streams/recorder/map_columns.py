@@ -1,7 +1,5 @@
 """Columns of many events → Arrow map columns, computed in arrays without Python code per value."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -9,8 +9,6 @@ counted once.
 A busy warehouse never loses a batch: the recorder pauses its partitions, keeps polling, and retries the same rows.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter, defaultdict

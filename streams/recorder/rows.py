@@ -5,8 +5,6 @@ contract's `raw` share, sampled by a hash of the id. So all versions and shadows
 together, and a reread makes the same choice. Labels are always kept.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ contains an @), before its first raw row. The epoch is the number of older rows 
 incarnation at the same time write the same row and compute the same epoch.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from barograph_server.warehouse import queries

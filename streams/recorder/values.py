@@ -4,8 +4,6 @@ Raw rows hold events as they were sent. Numbers that are not finite are recorded
 `Infinity` and `-Infinity` spell them. A value that is neither number, flag, text nor null is recorded as its JSON text.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

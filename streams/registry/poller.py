@@ -1,7 +1,5 @@
 """Polls contracts and baselines from ClickHouse; while ClickHouse is down, the last copy stays in force."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import defaultdict

@@ -4,8 +4,6 @@ A version's first baseline is in force for all event times, each later one from 
 boundary, so that two sketchers never bin one pane on different edges.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Retries with exponential, jittered delays."""
 
-from __future__ import annotations
-
 import random
 import threading
 import time

@@ -1,7 +1,5 @@
 """The heartbeat of a processor's loop, and what blocks it."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Host names under which an endpoint answers: a page that rebinds its name to this machine sends that name as Host."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit

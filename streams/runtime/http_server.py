@@ -1,7 +1,5 @@
 """An HTTP server of an ASGI application, on a thread of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

@@ -1,7 +1,5 @@
 """The life cycle of a processor: signals, exit codes, logging, memory settings."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import logging

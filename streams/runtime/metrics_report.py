@@ -1,7 +1,5 @@
 """The metrics of a processor, served at `/metrics` and written to the table `processors` every few seconds."""
 
-from __future__ import annotations
-
 import bisect
 import os
 import socket

@@ -1,7 +1,5 @@
 """Comparison of arms by the hour, by the criteria of a contract's section `rollback`, and proposals to roll back."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -9,8 +9,6 @@ A pass has two phases: `prepare` determines what the pass covers, `advance` foll
 that breaks off in between changes nothing, and the next one covers the same rows again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ windows are wider by this error, or refused if it is larger than `cbpe.TOLERANCE
 the predicted class is the score at or above the threshold, and are refused where the class differs.
 """
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass, replace
 

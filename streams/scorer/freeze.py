@@ -14,8 +14,6 @@ neither a rejection nor a reference is final: when rows of the reference or of a
 again at the first week that changed. It is counted from raw rows. If those are deleted, a reference stays as it is.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Looks at the arms of a prompt after every hour, and the proposals that follow from them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Label delay of one model: the share of labels that has arrived by an age, learned from the model's own labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

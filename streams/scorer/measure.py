@@ -1,7 +1,5 @@
 """Metrics of windows from their counts, one entry per metric and class."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pairs a candidate's predictions with those of the primary, in the score windows that changed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

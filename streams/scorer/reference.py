@@ -7,8 +7,6 @@ between two of `AGES_S`, the same share counts as has arrived in the window (`La
 without labels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Derives from a contract and its baselines how the scorer measures a model."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Iterable
 

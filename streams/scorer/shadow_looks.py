@@ -1,7 +1,5 @@
 """Keeps the looks at a candidate in `shadow_verdicts` equal to what its pairs say."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Splits work into statements, which bounds the memory of each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from barograph.contract import SECONDS_PER_HOUR

@@ -1,7 +1,5 @@
 """The table `evaluation_rates`: rates of faulty answers and the agreement of reviewers, for alert rules."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace

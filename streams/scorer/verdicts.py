@@ -1,7 +1,5 @@
 """Levels of metrics, and the rows of `performance`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

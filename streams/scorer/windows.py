@@ -1,7 +1,5 @@
 """The windows of a model: fixed and disjoint, each a union of score windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

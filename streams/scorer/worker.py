@@ -1,7 +1,5 @@
 """The scorer as a process: passes over all models, retries while ClickHouse is busy, rest between passes."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

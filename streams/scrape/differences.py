@@ -5,8 +5,6 @@ same holds for a series that was not there at the scrape before. The first scrap
 nobody knows over which time its counters grew; nor does the first value of a series after one that could not be read.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

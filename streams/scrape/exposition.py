@@ -4,8 +4,6 @@ The parser is that of `prometheus_client`. It adds `_total` to counters whose na
 that names are without it here (`plain_name`).
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ While ClickHouse is down, the newest rows are retained and the oldest are droppe
 processor is not blocked.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence

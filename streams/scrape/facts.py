@@ -3,8 +3,6 @@
 A fact has three states: a value, zero, or not observed, which is the absence of its row.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """One GET of a metrics endpoint."""
 
-from __future__ import annotations
-
 from barograph_server.streams.runtime.http_exchange import HttpClient, HttpError, HttpFailure
 from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome
 from barograph_server.streams.scrape.settings import ScrapeTarget

@@ -1,7 +1,5 @@
 """Scrapes one target at a fixed interval, on a thread of its own."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

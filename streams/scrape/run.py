@@ -1,7 +1,5 @@
 """Entry point of the process that polls inference servers."""
 
-from __future__ import annotations
-
 import threading
 
 import structlog

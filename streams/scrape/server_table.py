@@ -1,7 +1,5 @@
 """The table of metric names (`servers.yaml`): which metric of which inference server carries which fact."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from functools import cache
 from importlib import resources

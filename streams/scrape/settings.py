@@ -1,7 +1,5 @@
 """Settings of `barograph run scrape`: which endpoints of inference servers are polled, and how often."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit

@@ -4,8 +4,6 @@ Which pane, slice and cell each value belongs to becomes one number, and one `bi
 counts them all. No Python code runs per value.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

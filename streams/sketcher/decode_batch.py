@@ -1,7 +1,5 @@
 """Messages that are decoded and summarised together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder

@@ -1,7 +1,5 @@
 """When each source partition was read to its end."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The content of one flush: summaries, rejected events, event times and offset ranges."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

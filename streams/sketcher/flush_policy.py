@@ -1,7 +1,5 @@
 """When a flush ends."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 
 from barograph_server.streams.registry.registry import Registry

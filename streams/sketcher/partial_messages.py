@@ -1,7 +1,5 @@
 """Encodes pane summaries as records of `partials`, none larger than the limit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

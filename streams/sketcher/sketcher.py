@@ -6,8 +6,6 @@ of `partials`, and the offsets of all assigned partitions. An idle flush commits
 a stale sketcher. Any failure before the commit leaves nothing behind, and reading restarts at the committed offsets.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter

@@ -4,8 +4,6 @@ The members of a crossed value (`JFK * AA`) are looked up source by source: each
 sources before it matched. No texts are concatenated, whatever events contain.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -1,7 +1,5 @@
 """Summarises the events of a flush by model, version, baseline and pane."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

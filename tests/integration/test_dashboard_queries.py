@@ -13,8 +13,7 @@ from barograph_server.dashboards.macros import ALL, TimeRange
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.bins import bin_labels
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, drift_reason, window_seconds
-from barograph_server.warehouse.panels.health import STATE_NUMBERS
+from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, STATE_NUMBERS, drift_reason, window_seconds
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.panel_queries import QUERIES, ask
 from tests.support.two_day_model import (

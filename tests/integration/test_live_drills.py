@@ -35,7 +35,7 @@ from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.history import event_counts
 from barograph_server.warehouse.operations import drill_rows
-from barograph_server.warehouse.panels.fleet import KNOWN_MODELS
+from barograph_server.warehouse.panels.named import constants
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call_json, run
 from tests.support.drill_events import CONTRACT, START_MS, baseline, raw_rows
@@ -276,7 +276,7 @@ def publish_both(since_s: int, pipelines: tuple[Pipeline, Pipeline]) -> dict[boo
             if not listed and pipelines[0].rows(counted) == [(True,)]:
                 with connect(pipelines[0].address) as client:
                     models = {each.model for each in read_status(client).models}
-                listed[True] = models | {model for (model,) in pipelines[0].rows(KNOWN_MODELS)}
+                listed[True] = models | {model for (model,) in pipelines[0].rows(constants("fleet").KNOWN_MODELS)}
             time.sleep(0.2)
     return listed
 
@@ -314,7 +314,7 @@ def rows_of(client: Client) -> set[str]:
 
 def test_lists_leave_models_of_drills_out(drilled: Client) -> None:
     drills = {*OLD, *RUNNING}
-    assert {model for (model,) in drilled.rows(KNOWN_MODELS)} == {"shop"}
+    assert {model for (model,) in drilled.rows(constants("fleet").KNOWN_MODELS)} == {"shop"}
     for view in ("model_freshness", "silence"):
         assert {model for (model,) in drilled.rows(f"SELECT model FROM {view}")} == {"shop"}, view
     assert {each.model for each in event_counts.problems(drilled)} == {"shop"}

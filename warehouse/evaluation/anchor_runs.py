@@ -1,7 +1,5 @@
 """Runs of judges on their anchors, in the table `anchor_runs`, and what they say about drift."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping, Sequence

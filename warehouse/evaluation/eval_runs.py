@@ -1,7 +1,5 @@
 """Runs of evaluation suites: the tables `eval_runs`, `eval_items` and `eval_acceptances`. Rows are never changed."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

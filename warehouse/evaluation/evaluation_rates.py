@@ -1,7 +1,5 @@
 """Rates of faulty answers by evaluator, version and prompt, corrected by the labels of people."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -4,8 +4,6 @@ Labels of the random part are unbiased, so only they count for the rate of fault
 id selects them: the sample is the same for each reviewer and each start, and a larger share contains a smaller one.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Rows of the table `reviews`: labels that people give to evaluated answers."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

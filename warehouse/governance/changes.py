@@ -1,7 +1,5 @@
 """Changes: those that people and deployment jobs report, and those that other tables record."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

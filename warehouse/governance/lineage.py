@@ -1,7 +1,5 @@
 """The lineage of a model: the graph from the sources of its fields to its consumers, as its contract declares it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,7 +1,5 @@
 """Verdicts that became major, and when their fields moved."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The events and the overdispersion of each field, slice and window, as the verdicts of a model record them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING

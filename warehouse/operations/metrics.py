@@ -5,8 +5,6 @@ Prometheus' text format uses the full name. Label values come from closed sets a
 a feature value, a model name or a secret.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The reports of processors: each report as it is, and its metrics per five minutes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

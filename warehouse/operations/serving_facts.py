@@ -1,7 +1,5 @@
 """The table of what inference servers report about themselves."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

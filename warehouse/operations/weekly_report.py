@@ -3,8 +3,6 @@
 Times are half-open: a week holds the panes that start in [start, end), and the windows that end in (start, end].
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime

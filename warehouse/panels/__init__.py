@@ -1,4 +1,4 @@
-"""Named queries of the dashboards, one module per signal, with Grafana's variables and macros.
+"""Named queries of the dashboards, one file of SQL per signal, with Grafana's variables and macros.
 
 Each is a `PanelQuery`. Selected values reach SQL only through `is_selected`.
 """

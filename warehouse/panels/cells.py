@@ -4,8 +4,6 @@ The names are those of `sketches.baseline.bins.bin_labels`, which verdicts use f
 training are `other`, as in the PSI, together with values that do not occur in training.
 """
 
-from __future__ import annotations
-
 from barograph_server.warehouse.panels.fragments import MODEL
 
 _EDGE_TEXTS = """if(

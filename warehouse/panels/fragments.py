@@ -1,13 +1,24 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
-from __future__ import annotations
-
 LEVELS = ("stable", "insufficient", "minor", "major")
 """Levels from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst window, and a
 window without enough data must not look healthy."""
 
 LEVEL_NUMBERS = {level: number for number, level in enumerate(LEVELS, 1)}
 """The number of each level in panels; 0 means no verdict."""
+
+STATES = ("healthy", "no record", "unknown", "degraded")
+"""States from best to worst. `no record`: the guard did not write; serving then sees `unknown`."""
+
+STATE_NUMBERS = {state: number for number, state in enumerate(STATES, 1)}
+"""The number of each state in panels."""
+
+OUTCOMES = ("promote", "insufficient", "hold", "keep", "roll back")
+"""Decisions about a candidate, from best to worst, then those about a new primary."""
+OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(OUTCOMES, 1)}
+"""The number of each decision in panels."""
+ARC = "arc__"
+"""Prefix of the columns from which a node graph draws the ring of a node: shares of the ring, one column per colour."""
 
 _LEVEL_NAMES = "['" + "', '".join(LEVELS) + "']"
 

@@ -1,7 +1,5 @@
 """Queries of panels, variables and annotations."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 

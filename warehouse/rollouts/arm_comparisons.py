@@ -1,7 +1,5 @@
 """Comparison of arms by the hour: the criteria of a contract's section `rollback`, and the table `arm_comparisons`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Daily sums of two arms of an A/B test from `arm_counts`, by the local days of the model's users."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

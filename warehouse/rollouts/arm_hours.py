@@ -1,7 +1,5 @@
 """Hourly sums of two arms from `arm_counts`, and how many units they have had."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

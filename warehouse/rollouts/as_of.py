@@ -1,7 +1,5 @@
 """Queries for the state of pairs as of Kafka offsets: which score windows changed since, and the rows up to them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from barograph_server.warehouse.client import Client

@@ -1,7 +1,5 @@
 """Latencies by hour of the day, rank correlation of scores, and errors by kind, from the histograms of pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

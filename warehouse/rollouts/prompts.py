@@ -1,7 +1,5 @@
 """The tables of prompts: what the topic `prompts` holds, for SQL. Rows are never changed or deleted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any

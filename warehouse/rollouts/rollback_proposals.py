@@ -1,7 +1,5 @@
 """Proposals to roll a prompt back: one for each model, label, version and control, at the first harm."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The table `shadow_verdicts`: the looks at a candidate that are stored, and their rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

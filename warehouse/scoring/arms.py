@@ -5,8 +5,6 @@ Units are hashed into buckets, whose sums show how much the assignment of units 
 counts. With 256 bits, errors of numbers below 10^60 fit; larger ones are not scored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from barograph_server.warehouse.client import Client

@@ -5,8 +5,6 @@ row. Sums use whole numbers (values times 2^50), so they do not depend on the or
 rows give bit-identical state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -16,8 +16,6 @@ The columns of the result:
 | early, corrections, late, wrong_type, undeclared_label | labels of these kinds |
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

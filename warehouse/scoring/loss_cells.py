@@ -1,7 +1,5 @@
 """The bin of a prediction's expected |error|, as SQL: what `sketches.baseline.loss_trees` computes from arrays."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from barograph_server.sketches.baseline.loss_trees import LOSS_ZERO, MAX_STEPS, NO_CELL, SCORE, LossFeature, LossTrees

@@ -5,8 +5,6 @@ two weeks creates two parts, and a replica fetches parts in any order. So the ch
 scorer rereads the rows between a checkpoint and the newest row, and skips hours whose rows are unchanged (`HourRows`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

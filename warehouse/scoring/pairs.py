@@ -7,8 +7,6 @@ window on, a request of the primary that has no pair is counted by the reason. S
 scored. A pair belongs to the score window and to the slices of the primary.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Results of scoring: performance and its revisions, references, label delay curves, and the status of models."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The state of score windows: recomputed from raw rows, and read as longer windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

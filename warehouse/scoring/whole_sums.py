@@ -1,7 +1,5 @@
 """Sums of numbers with decimals, as SQL: whole numbers are added up, so any order of addition gives the same bits."""
 
-from __future__ import annotations
-
 SCALE = 2**50
 """Factor of the numbers while they are added up."""
 

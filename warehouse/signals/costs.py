@@ -1,7 +1,5 @@
 """Signals of language models: use of the budget, and shares of tokens and calls that fall."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from barograph_server.warehouse.signals.literals import literal

@@ -1,7 +1,5 @@
 """Signal: how long the drills of a model have not all passed."""
 
-from __future__ import annotations
-
 from barograph_server.warehouse.signals.literals import literal
 from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 

@@ -1,7 +1,5 @@
 """Signals of the quality of a language model's answers: rates of evaluators, and runs of suites."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from barograph_server.warehouse.evaluation.anchor_runs import RUN

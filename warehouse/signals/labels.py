@@ -1,7 +1,5 @@
 """Signals from the scorer: performance at mature labels, label-free estimates, and missing labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """String literals for SQL that Grafana expands before ClickHouse reads it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

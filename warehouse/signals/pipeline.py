@@ -1,7 +1,5 @@
 """Signals from the reports of processors, and from the records of the guard."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from barograph_server.warehouse.drill_models import NO_DRILLS

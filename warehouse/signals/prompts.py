@@ -1,7 +1,5 @@
 """Signal of an arm that serves a version of a prompt and is worse than the control."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from barograph_server.warehouse.signals.literals import literal

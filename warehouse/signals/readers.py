@@ -1,7 +1,5 @@
 """Signal: readers that no contract declares, as `barograph consumers --store` observed them."""
 
-from __future__ import annotations
-
 from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
 REACH_S = 3 * 86_400

@@ -1,7 +1,5 @@
 """Signals of a candidate beside the primary: events that stop, missing pairs, harm in slices, and the decision."""
 
-from __future__ import annotations
-
 from barograph_server.sketches.rollout.shadow_days import PLANNED
 from barograph_server.warehouse.signals.literals import literal, literals
 from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal

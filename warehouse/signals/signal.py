@@ -17,8 +17,6 @@ cap, for messages:
 | `AMPLE` | enough data for a window to decide alone | the value |
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

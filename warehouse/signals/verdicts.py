@@ -1,7 +1,5 @@
 """Signals from the monitor's verdicts: drift, rates, lost events, and the age of the newest verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

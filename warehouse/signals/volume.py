@@ -1,7 +1,5 @@
 """Signals from counted predictions: breaches of the latency and error objectives, and silence."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from barograph.contract import format_duration

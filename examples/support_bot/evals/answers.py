@@ -3,8 +3,6 @@
 Each item has a fact of the document. An answer passes if it contains the fact, whatever else it says.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

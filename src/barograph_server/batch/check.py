@@ -1,7 +1,5 @@
 """Reads a file in batches and checks every row, or a sample of rows, against the contract."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path

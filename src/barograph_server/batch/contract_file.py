@@ -1,7 +1,5 @@
 """A contract, or the path of its file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from barograph.contract import Contract

@@ -1,7 +1,5 @@
 """`rates` for notebooks and `barograph evaluations`: how many answers are faulty, by checks and judges."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """The HTTP hook of `barograph changes serve`: deployment jobs post changes to it."""
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Reads explored predictions and exposures of a model, and measures its loop."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -6,8 +6,6 @@ drops the path of a URL without a trailing slash, turns a POST into a GET on a r
 raises exceptions of its HTTP library when a connection is refused.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Errors of Grafana, with texts that say what to do and never contain the token."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, field
 

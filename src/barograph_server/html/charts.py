@@ -3,8 +3,6 @@
 A level has a color and a height, so that it can be read without colors. Each mark has its text as a tooltip.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Every value that a template writes is escaped, on one line, with control characters as symbols.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ that are no event only the shape is shown: alphabetic characters become x and di
 stay visible.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

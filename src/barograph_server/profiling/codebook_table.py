@@ -1,7 +1,5 @@
 """The input files of `codebook`: texts, their vectors, and names of topics."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

@@ -1,7 +1,5 @@
 """Detects how a CSV file is written: its encoding, its separator and its decimal point."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

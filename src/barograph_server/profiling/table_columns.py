@@ -1,7 +1,5 @@
 """Names of columns in a model's tables → members of events, by `columns` in the contract."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 

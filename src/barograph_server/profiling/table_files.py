@@ -1,7 +1,5 @@
 """Table files in Parquet, CSV and Arrow: format detection, the CSV reader and checks that all commands share."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """`barograph plan` and `barograph apply`: deploy tables, topics, contracts, baselines and Grafana resources."""
 
-from __future__ import annotations
-
 from barograph_server.errors import ApplyError
 from barograph_server.provisioning.plan import Plan, apply_all, plan_all
 

@@ -1,7 +1,5 @@
 """A new baseline from production: its request, checks and rows."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Contracts and baselines: which ones change, whether they fit together, and when they take effect."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

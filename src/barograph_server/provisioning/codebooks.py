@@ -1,7 +1,5 @@
 """Codebooks of topics: their files next to contracts, and which ones `apply` stores."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """`plan` and `apply` for notebooks and the commands: from files of contracts, baselines and codebooks."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path

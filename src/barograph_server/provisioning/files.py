@@ -1,7 +1,5 @@
 """The input files of `plan` and `apply`: contracts, and the baselines next to them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Who is affected by a change of a contract: the readers of fields that it removes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

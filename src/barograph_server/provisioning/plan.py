@@ -5,8 +5,6 @@ interrupted one. Baselines come before contracts: a contract registers its model
 events on the bins of a baseline. Grafana, if configured, comes last, because its panels query the rest.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ With `promotion: required` this is evidence about the new version beside the old
 the new version in each of these evaluation suites. A reason and a name override both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

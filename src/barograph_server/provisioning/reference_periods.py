@@ -1,7 +1,5 @@
 """The periods that can be the reference of a version, the one in force, and the choice of a person."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Kafka topics: their specifications, the differences from the broker, and the changes that `apply` makes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

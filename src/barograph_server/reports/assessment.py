@@ -1,7 +1,5 @@
 """Answers whether a week was healthy, and names what limits the answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from barograph.contract import Slo

@@ -1,7 +1,5 @@
 """The debts of a model at the end of a week, as lines of text."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from barograph.contract import Contract

@@ -1,7 +1,5 @@
 """The report of a week as HTML: one page without scripts and without references to other files."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The report of a week as Markdown with GitHub's tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Reads the report of a week from ClickHouse."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence

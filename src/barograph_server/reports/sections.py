@@ -1,7 +1,5 @@
 """The sections of the report, which HTML and Markdown write in their own ways. All texts are unescaped."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the report about one week of one model states, independent of how it is written."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta

@@ -1,7 +1,5 @@
 """The evaluation of an arm of an A/B test against its control, and the decision about it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The state of a candidate at one look: its contract, daily sums and decision."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """`decide` for notebooks, `barograph promote` and `barograph shadow`: the decision about a candidate or an arm."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload

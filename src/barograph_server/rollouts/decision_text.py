@@ -1,7 +1,5 @@
 """Text and JSON output of a decision."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Policies: what a promotion needs beyond the decision, as a YAML file that a whole organization can share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

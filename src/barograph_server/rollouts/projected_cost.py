@@ -1,7 +1,5 @@
 """Cost of both versions at full traffic, from the costs of pairs."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

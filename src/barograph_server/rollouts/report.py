@@ -3,8 +3,6 @@
 The same daily sums give the same page: it states no time of its creation.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any

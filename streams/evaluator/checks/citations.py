@@ -4,8 +4,6 @@ It compares text, numbers and negations, not meaning: it detects a quote that th
 not judge a paraphrase.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What an answer claims about its sources: quotes, and references to documents."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Differences between a quote and the passage that it quotes, without those that change no meaning."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

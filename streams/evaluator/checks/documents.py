@@ -1,7 +1,5 @@
 """Documents that answers cite, prepared for search."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set

@@ -1,7 +1,5 @@
 """Checks the form of an answer: a pattern, or JSON that satisfies a schema."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

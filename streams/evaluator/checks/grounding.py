@@ -1,7 +1,5 @@
 """The share of an answer whose words are in the context, in the same order."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Every keyword outside the subset is an error of the schema, so that no rule is s
 of steps: `jsonschema-rs` lists the violations of a recursive schema in exponential time.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks that an answer has the language of its question."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from barograph.text.language import UNKNOWN, LanguageDetector

@@ -1,7 +1,5 @@
 """Passages of documents, and how far a text overlaps with each of them."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import defaultdict

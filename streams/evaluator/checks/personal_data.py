@@ -1,7 +1,5 @@
 """Finds personal data and secrets in an answer that neither the question nor the context contains."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Text in one Unicode form, with the position of each character in the original."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from bisect import bisect_right

@@ -1,7 +1,5 @@
 """Detects answers that refuse, by phrases at their start."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Words with a meaning for the checks: negations, number words, units, months."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 _NEGATIONS = """

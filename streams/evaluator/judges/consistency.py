@@ -4,8 +4,6 @@ Agreement works for short answers, the mean log-probability for prose. Which of 
 depends on the model; measure it with labels before you alert on it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The context of an answer from documents: those that it cites, or the passages that overlap with it most."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 

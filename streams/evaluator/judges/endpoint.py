@@ -1,7 +1,5 @@
 """Any endpoint with the chat API of OpenAI."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

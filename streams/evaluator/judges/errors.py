@@ -1,7 +1,5 @@
 """Why a judge returned no result."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

@@ -1,7 +1,5 @@
 """Judges one answer by the majority of votes of one or several models."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Sequence

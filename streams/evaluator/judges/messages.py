@@ -3,8 +3,6 @@
 Untrusted text stands in blocks: lines with a random token begin and end each of them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Compares two answers in both orders. Many judges prefer a position, so only a preference in both orders counts."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace

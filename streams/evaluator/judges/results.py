@@ -1,7 +1,5 @@
 """Reads the result in a judge's answer. Nothing is searched in prose: a judge may quote a result from the answer."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

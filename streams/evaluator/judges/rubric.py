@@ -1,7 +1,5 @@
 """Rubrics: what a judge decides, by which scale, in a YAML file."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass, field

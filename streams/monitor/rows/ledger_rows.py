@@ -1,7 +1,5 @@
 """Rows of `offset_ledger`, `losses` and `progress`: how far one partition of `partials` is."""
 
-from __future__ import annotations
-
 from barograph_server.streams.monitor.state.commit_rows import Row
 from barograph_server.streams.monitor.state.model import ModelState
 from barograph_server.streams.monitor.state.offset_ledger import END_OF_TIME_MS, Loss, OffsetLedger

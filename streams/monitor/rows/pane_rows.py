@@ -1,7 +1,5 @@
 """Columns of `panes`, `rollups`, `volume` and `new_categories`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from functools import partial
 

@@ -4,8 +4,6 @@ A rollup is written when all of its panes are sealed, and again when a late even
 panes; days from hours, those of the current commit and those in the warehouse.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial, reduce
 

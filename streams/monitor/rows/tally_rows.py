@@ -1,7 +1,5 @@
 """Rows of errors, producers, their heartbeats and dead letters, each of one record: a redelivery replaces them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Columns of `violations`: values that violate the contract, per pane and field of the slice `all`."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field

@@ -1,7 +1,5 @@
 """A store for state that stays in memory: comparisons in one process, and measurements without ClickHouse."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from barograph_server.streams.monitor.state.commit_rows import CommitRows

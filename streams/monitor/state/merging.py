@@ -1,7 +1,5 @@
 """Merges panes and hours that are added one after another and not needed afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

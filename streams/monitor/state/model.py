@@ -1,7 +1,5 @@
 """State of one model: its series, how far they are sealed, and which verdicts and rollups are due again."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 

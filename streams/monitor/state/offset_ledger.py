@@ -1,7 +1,5 @@
 """The durable offset ledger: per source partition the covered offsets, the watermarks and the losses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import msgspec

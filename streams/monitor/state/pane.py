@@ -1,7 +1,5 @@
 """Panes: merged counts, moments and sketches of one series in one interval of event time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -4,8 +4,6 @@ Panes load on demand and are evicted if they exceed the budget. Reads of evicted
 another and are not cached; only panes that are about to change are loaded back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple

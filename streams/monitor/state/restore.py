@@ -1,7 +1,5 @@
 """Restores panes from rows of `panes`, `rollups` and `volume`, by array operations on all rows of a pane at once."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterator, Mapping
 
 import numpy as np

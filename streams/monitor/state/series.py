@@ -1,7 +1,5 @@
 """State of one (model, version, baseline): its panes and hourly sums."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Opens and merges the encoded sketches of one series."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from barograph.contract import Contract

@@ -1,7 +1,5 @@
 """Loads the monitor's state from ClickHouse and writes commits in an order that makes a crash at any point harmless."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime

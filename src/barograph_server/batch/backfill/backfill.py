@@ -1,7 +1,5 @@
 """`backfill` for notebooks and `barograph load`: sends files through the publisher, and accounts for their events."""
 
-from __future__ import annotations
-
 import time as clock
 import warnings
 from collections import Counter

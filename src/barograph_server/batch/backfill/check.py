@@ -1,7 +1,5 @@
 """Checks the columns of a file before its first event is published."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

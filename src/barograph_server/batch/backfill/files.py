@@ -1,7 +1,5 @@
 """Files of events in Parquet, CSV or Arrow, read in batches of bounded size."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path

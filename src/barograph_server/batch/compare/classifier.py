@@ -5,8 +5,6 @@ the AUC of these scores has DeLong's interval: 0.5 if the joint distributions ar
 apart. A field is important if AUC falls when its values are permuted among the rows of a fold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

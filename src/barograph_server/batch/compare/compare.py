@@ -1,7 +1,5 @@
 """Compares production with training: infers contract and baseline, counts, judges and measures in this process."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

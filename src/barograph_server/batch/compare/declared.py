@@ -1,7 +1,5 @@
 """A contract that exists: the roles of its columns in training, and the baseline of its fields."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

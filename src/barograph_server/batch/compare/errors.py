@@ -1,7 +1,5 @@
 """Errors of `barograph compare`."""
 
-from __future__ import annotations
-
 from barograph_server.errors import CommandError
 
 

@@ -4,8 +4,6 @@ Rows of production have no counterpart in training, so a hint follows from the d
 cause and proves nothing; `barograph skew` compares values of the same ids.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The report as HTML: one page without scripts and without references to other files, for light and dark screens."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ summary becomes partials, and the monitor's cache merges these into the panes of
 several threads and merged in the order of the rows.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Performance of each period compared with training, and its estimate from outputs where labels are missing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

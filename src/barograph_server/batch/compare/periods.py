@@ -1,7 +1,5 @@
 """Calendar periods of the production data, in UTC, and the windows by which they are judged."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """One pass over the production rows: panes, outcomes, and a sample for the classifier."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The result of a comparison: verdicts of all periods, their summary per field, and their JSON form."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

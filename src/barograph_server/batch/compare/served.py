@@ -1,7 +1,5 @@
 """Reads production rows in the form of events, as the publisher and the sketcher's decoder do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Summaries of the verdicts per field, worst first, and hints from the values of production."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What the terminal, the HTML page and the weekly report say of a comparison."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Compares two tables field by field. Memory holds the pairs of rows and the values of one field at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Pairs the columns of the two sides by field, and reads their values for comparison."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

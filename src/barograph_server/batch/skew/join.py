@@ -1,7 +1,5 @@
 """Joins two tables by the prediction's id."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`skew` for notebooks and the command: a file or a model's predictions in ClickHouse, and a file of training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Which judge a command is about, and what its runs on anchors say."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs of a judge on its anchors that a person asks for."""
 
-from __future__ import annotations
-
 import threading
 import uuid
 from collections import Counter

@@ -1,7 +1,5 @@
 """`evaluate` for notebooks and `barograph eval gate`: whether a candidate is worse than the accepted runs."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The gate: a candidate's run of each suite, compared with the run that was accepted last."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

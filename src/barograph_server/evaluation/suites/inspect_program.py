@@ -1,7 +1,5 @@
 """inspect-ai as a program in an environment of its own, which uv creates from a lock file with hashes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

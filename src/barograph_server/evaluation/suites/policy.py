@@ -1,7 +1,5 @@
 """Policies of the gate: for each suite, how much worse a candidate may be, as a YAML file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

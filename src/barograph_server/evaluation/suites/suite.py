@@ -1,7 +1,5 @@
 """Suites that `eval run` runs: a task of inspect-ai, the model and its limits, in YAML."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

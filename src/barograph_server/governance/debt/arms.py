@@ -1,7 +1,5 @@
 """Arms that receive no units or no labels, and arms whose difference is known to be small."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 

@@ -1,7 +1,5 @@
 """Fields whose events all have one value, or none."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta

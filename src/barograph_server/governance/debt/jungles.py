@@ -1,7 +1,5 @@
 """Features with unclear origin: sources that share a field or have no owner, producers that differ, duplicates."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """When the SQL of a user, dashboard or alert rule last contained the name of a field or slice."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The list of checks, their run over all models, and an estimate of the rows and bytes that a finding takes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Versions that make no predictions, slices without events, and fields and slices that nobody reads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from barograph.contract import Contract

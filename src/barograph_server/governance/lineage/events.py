@@ -1,7 +1,5 @@
 """OpenLineage events that describe a model and its consumers as jobs, and sources as datasets; sends them."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 from collections.abc import Iterator, Sequence

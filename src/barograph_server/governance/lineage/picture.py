@@ -1,7 +1,5 @@
 """The lineage of a model as a picture: an SVG document that needs nothing else."""
 
-from __future__ import annotations
-
 from barograph_server.html.page import render
 from barograph_server.warehouse.governance.lineage import LINEAGE_KINDS, LineageGraph
 

@@ -1,7 +1,5 @@
 """A reader that was observed, and how it compares with the contracts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Dashboards and alert rules of Grafana, other than Barograph's own, whose SQL reads the tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Reads all readers from Kafka, ClickHouse and Grafana, and stores them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args

@@ -1,7 +1,5 @@
 """The guard of `barograph dev`: it evaluates the rules, sends notifications and publishes the models' states."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

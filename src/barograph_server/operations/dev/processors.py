@@ -1,7 +1,5 @@
 """The processors of `barograph dev`, as child processes of the command."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Restarts child processes that end, after a pause that doubles with each consecutive end."""
 
-from __future__ import annotations
-
 import json
 import random
 import time

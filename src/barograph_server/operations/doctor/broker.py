@@ -1,7 +1,5 @@
 """Checks of the Kafka brokers: whether they answer, support transactions, and have a safe configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 

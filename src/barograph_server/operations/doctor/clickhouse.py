@@ -1,7 +1,5 @@
 """Checks of ClickHouse: version, migrations, privileges, disks and replicas."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Set
 
 from barograph_server.finding import Finding, error, ok, unknown, warning

@@ -5,8 +5,6 @@ own clock, but never later than the time of Kafka's record. So a sketcher whose 
 difference, and a broker whose clock is wrong causes valid events to be dead-lettered.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks of contracts, baselines and processors as ClickHouse records them."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator, Mapping
 
 from barograph.contract import Contract

@@ -1,7 +1,5 @@
 """Checks of what becomes of events: dead letters, invalid values, and labels that are not measured."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """Checks of Grafana: whether it answers, accepts the token, has the plugin, and has what was applied."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from barograph.contract import Contract

@@ -1,7 +1,5 @@
 """Runs all checks. A component that does not answer does not prevent the other checks."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Checks of topics (partitions, settings, replicas) and of consumer groups."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition

@@ -1,7 +1,5 @@
 """`barograph simulate --live`: evaluates the rules of the contracts in force continuously."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -1,7 +1,5 @@
 """Inputs of simulations: the alert rules, and the range of recorded history."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

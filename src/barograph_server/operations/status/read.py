@@ -1,7 +1,5 @@
 """Reads the state of models and processors from ClickHouse, and replays the alert rules for open incidents."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Reads the panes of a field from ClickHouse, with the contract and the baseline that they are judged by."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

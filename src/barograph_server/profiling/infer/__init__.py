@@ -1,7 +1,5 @@
 """`barograph infer`: contract and baseline from a training table."""
 
-from __future__ import annotations
-
 from barograph_server.profiling.infer.errors import ExistsError, InferError, OptionError, TableError
 from barograph_server.profiling.infer.files import WrittenFiles
 from barograph_server.profiling.infer.infer import Decision, InferOptions, InferResult, infer_file

@@ -1,7 +1,5 @@
 """Proposes critical fields: the features that explain most of a model's outputs on the training rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

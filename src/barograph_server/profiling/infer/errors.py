@@ -1,7 +1,5 @@
 """Errors of `barograph infer`; each text says what is wrong, where, and what to do."""
 
-from __future__ import annotations
-
 from barograph_server.errors import CommandError
 
 

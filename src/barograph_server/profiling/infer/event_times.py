@@ -1,7 +1,5 @@
 """Event times of training rows in ascending order, and how many events windows of a length have."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Converts one column of a training table to a field, or explains why it is ignored."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Writes contract and baseline, and protects existing files."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Training rows by hour of the week: the counts stored in a baseline, and the counts of windows per hour."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Infers contract and baseline from a training table, with the decision on each column and its reason."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """The label column of a training table: its type, its classes, and how it fits the score and the predicted class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

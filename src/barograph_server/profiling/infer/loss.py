@@ -5,8 +5,6 @@ labels (`sketches.performance.loss`). For rows that trees were trained on, the o
 they get the result of trees that were trained on the other folds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

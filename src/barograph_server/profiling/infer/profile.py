@@ -3,8 +3,6 @@
 This module uses only names and column types; `profiling.infer.fields` decides on the values (ids, high cardinality).
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Slice dimensions of a training table: their values and the slice of each row."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

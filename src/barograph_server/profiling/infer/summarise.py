@@ -4,8 +4,6 @@ The bins are fixed from all values. The functions that count live events then co
 the training data again gives the same counts.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`infer` for notebooks and the command: a file or a table in memory, with options as on the command line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack

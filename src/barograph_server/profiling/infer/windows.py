@@ -1,7 +1,5 @@
 """Proposes panes, windows and the minimum of slice events from the traffic in the training data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd

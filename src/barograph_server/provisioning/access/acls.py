@@ -1,7 +1,5 @@
 """The minimal ACLs of Kafka as `kafka-acls.sh` commands: `plan --acls`."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

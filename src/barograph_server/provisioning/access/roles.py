@@ -1,7 +1,5 @@
 """The minimal roles of ClickHouse as SQL: `plan --roles`."""
 
-from __future__ import annotations
-
 from barograph_server.warehouse.roles import statements
 
 _HEADER = """\

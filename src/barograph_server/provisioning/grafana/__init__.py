@@ -1,7 +1,5 @@
 """Deployment to a running Grafana: folders, data source, alerting, dashboards."""
 
-from __future__ import annotations
-
 from barograph_server.grafana.client import Grafana
 from barograph_server.grafana.errors import GrafanaError
 from barograph_server.provisioning.grafana.apply import apply_grafana, check_grafana

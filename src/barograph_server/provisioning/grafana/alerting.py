@@ -5,8 +5,6 @@ as it does for resources from files: change the contract instead. The tree of no
 other users and keeps its provenance.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import ClassVar
 

@@ -4,8 +4,6 @@ Each write replaces a whole object, so it can be repeated. An object that somebo
 overwritten if Grafana has versions of its kind: Grafana then rejects the write.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

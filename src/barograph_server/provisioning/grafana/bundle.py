@@ -1,7 +1,5 @@
 """The desired Grafana resources, in the JSON of Grafana's HTTP API."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 

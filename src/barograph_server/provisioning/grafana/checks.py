@@ -1,7 +1,5 @@
 """Checks before the first write: Grafana's version, the plugin, and the token's permissions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Set
 

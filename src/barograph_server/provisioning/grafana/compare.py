@@ -4,8 +4,6 @@ Grafana returns objects in its own notation: it drops or adds keys without a val
 prepare both sides with `drop_empty` and `duration_s` before they compare.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ Grafana made of it. Resources that are not in the record belong to somebody else
 Grafana adds from an edit, and notices a changed secret, which cannot be read back.
 """
 
-from __future__ import annotations
-
 import hmac
 import json
 from collections.abc import Iterator, Mapping, Sequence

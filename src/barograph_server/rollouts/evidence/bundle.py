@@ -4,8 +4,6 @@ The same parts give the same bytes: an archive is not compressed, its parts have
 is read into memory, and only parts with the names of `PARTS` are read, so a name in an archive is never a path.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The parts of an evidence bundle: what a decision rests on, and from which rows and code it was computed."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import platform

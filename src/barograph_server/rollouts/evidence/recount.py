@@ -5,8 +5,6 @@ are counted again from the raw rows up to the offsets; all others are as they we
 sums, as long as the raw rows of changed windows exist.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime

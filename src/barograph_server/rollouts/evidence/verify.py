@@ -1,7 +1,5 @@
 """Verification of an evidence bundle: its digests, and everything in it that the warehouse can compute again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

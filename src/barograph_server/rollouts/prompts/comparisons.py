@@ -1,7 +1,5 @@
 """The comparison of arms that serve versions of a prompt: its output."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 

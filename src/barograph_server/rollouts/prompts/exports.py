@@ -4,8 +4,6 @@ Names and versions stay as they are. What a template of ours cannot express is a
 references of Langfuse, and templates of Jinja.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

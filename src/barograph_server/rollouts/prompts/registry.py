@@ -1,7 +1,5 @@
 """Changes of the registry in Kafka and ClickHouse, and the files that `prompts register` reads."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

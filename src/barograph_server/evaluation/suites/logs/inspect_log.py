@@ -1,7 +1,5 @@
 """Logs of inspect-ai, version 2 of its format: a JSON file, or a zip file that ends with `.eval`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Values of JSON logs, checked for their type; errors name the file and the place."""
 
-from __future__ import annotations
-
 import json
 import math
 from datetime import datetime

@@ -3,8 +3,6 @@
 lm-eval writes the samples only with `--log_samples`. It gives items a number; an item whose data has an `id` keeps it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

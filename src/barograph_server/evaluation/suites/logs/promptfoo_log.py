@@ -5,8 +5,6 @@ of its variables; with `--repeat` it occurs several times. promptfoo has no vers
 tests.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Reads a log of any known format."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Members of zip files that are compressed with zstd (method 93), which Python's `zipfile` reads only from 3.14 on."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from contextlib import ExitStack

@@ -1,0 +1,69 @@
+{# Costs of the selected model: against its budget, and by version, prompt and user. #}
+
+{% set _RANGE %}$__timeFilter(call.hour){% endset %}
+{% set _END %}toUnixTimestamp($__toTime){% endset %}
+{% set _TOTAL %}spent + newest.one.3{% endset %}
+{% set _BUDGET_COLUMNS -%}
+newest.one.2 AS spent, if(isNaN({{ _TOTAL }}), NULL, {{ _TOTAL }}) AS forecast, if(isNaN({{ _TOTAL }}), NULL, greatest(spent, {{ _TOTAL }} - newest.one.4)) AS "at least", if(isNaN({{ _TOTAL }}), NULL, {{ _TOTAL }} + newest.one.4) AS "at most", if(isNaN(setting.budget), NULL, setting.budget) AS budget, newest.one.6 / nullIf(newest.one.5, 0) AS "calls with cost"
+{%- endset %} {# Columns of a row of `budget_numbers_sql`, for people; NULL for what is not known. #}
+
+{# Return the query for the newest whole hour of a period: spent, forecast and budget. #}
+{% macro _budget(period) %}
+{% set numbers = budget_numbers_sql(MODEL, "(" ~ _END ~ " - 86400)", _END) %}
+{% call table("costs." ~ period, "spent | forecast | at least | at most | budget | calls with cost", grain_s=HOUR_S) %}
+SELECT {{ _BUDGET_COLUMNS }}
+FROM ({{ numbers }}) AS newest
+CROSS JOIN
+(
+    SELECT argMax(budget_{{ period }}, applied_at) AS budget FROM cost_settings WHERE {{ MODEL }}
+) AS setting
+WHERE newest.one.1 = '{{ period }}'
+ORDER BY newest.until DESC
+LIMIT 1
+{% endcall %}
+{% endmacro %}
+
+{{ _budget("day") }}
+{{ _budget("month") }}
+
+{% macro _over_time(name, key) %}
+{% call hourly("costs." ~ name, name ~ ":text | cost") %}
+SELECT $__timeInterval(call.hour) AS time, {{ key }} AS {{ name }}, sum(call.cost) AS cost
+FROM model_costs AS call
+WHERE {{ MODEL }} AND {{ _RANGE }}
+GROUP BY time, {{ name }}
+ORDER BY time, {{ name }}
+{% endcall %}
+{% endmacro %}
+
+{{ _over_time("version", "call.version") }}
+{{ _over_time("prompt", "if(call.prompt = '', 'no prompt', call.prompt)") }}
+
+{% call hourly("costs.per_call", "version:text | cost") %}
+SELECT $__timeInterval(call.hour) AS time, call.version AS version,
+    sum(call.cost) / nullIf(sum(call.with_cost), 0) AS cost
+FROM model_costs AS call
+WHERE {{ MODEL }} AND {{ _RANGE }}
+GROUP BY time, version
+ORDER BY time, version
+{% endcall %}
+
+{% call hourly("costs.coverage", "with cost | with tokens") %}
+SELECT $__timeInterval(call.hour) AS time,
+    sum(call.with_cost) / nullIf(sum(call.answered), 0) AS "with cost",
+    sum(call.with_tokens) / nullIf(sum(call.answered), 0) AS "with tokens"
+FROM model_costs AS call
+WHERE {{ MODEL }} AND {{ _RANGE }}
+GROUP BY time
+ORDER BY time
+{% endcall %}
+
+{% call table("costs.users", "user:text | cost | calls | calls with cost", grain_s=HOUR_S) %}
+SELECT call.user AS user, sum(call.cost) AS cost, sum(call.calls) AS calls,
+    sum(call.with_cost) / nullIf(sum(call.answered), 0) AS "calls with cost"
+FROM user_costs AS call
+WHERE {{ MODEL }} AND {{ _RANGE }}
+GROUP BY user
+ORDER BY cost DESC, user
+LIMIT 50
+{% endcall %}
