@@ -181,7 +181,8 @@ def _in_daily_rhythm(columns: Callable[[FloatArray, Rng], dict[str, pa.Array]]) 
     def draw(first_day: int, days: int, n: int, rng: Rng) -> pa.Table:
         u = np.linspace(0.0, 1.0, 97)
         share = u - 0.6 * np.sin(2 * np.pi * u) / (2 * np.pi)
-        at = np.sort(first_day + rng.integers(days, size=n) + np.minimum(np.interp(rng.random(n), share, u), 1 - 1e-6))
+        day = (first_day + rng.integers(days, size=n)).astype(np.float64)
+        at = np.sort(day + np.minimum(np.interp(rng.random(n), share, u), 1 - 1e-6))
         return _events(at, columns(at, rng))
 
     return draw
