@@ -1,6 +1,6 @@
 """Error rates of the comparison of a candidate with its primary, by simulation with fixed seeds.
 
-`python -m tests.reference.shadow_errors` prints the tables of docs/statistics.md in less than a minute of one core;
+`python -m tests.reference.shadow_errors` prints the tables of docs/statistics.md in about a minute of one core;
 `tests/property/test_shadow_errors.py` checks them.
 
 The pairs are those of two classifiers of the flights example (`tests.reference.flight_pairs`). An A/A test swaps the
