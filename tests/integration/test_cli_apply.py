@@ -29,7 +29,7 @@ from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import connect
 from tests.support.command_line import run
-from tests.support.environment import enter_folder
+from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
@@ -44,17 +44,9 @@ TICKS = itertools.count()
 
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
-    address = engine.address(topic_prefix.rstrip("-"))
-    yield Settings(
-        bootstrap_servers=broker.bootstrap_servers,
-        warehouse=address,
-        topic_prefix=topic_prefix,
-        predictions_partitions=2,
-        labels_partitions=3,
-        partials_partitions=2,
-    )
-    with connect(dataclasses.replace(address, database="default")) as client:
-        client.command(f"DROP DATABASE IF EXISTS {address.database}")
+    partitions = {"predictions_partitions": 2, "labels_partitions": 3, "partials_partitions": 2}
+    with installation(broker, engine, topic_prefix, **partitions) as settings:
+        yield settings
 
 
 CONTRACT = simple_contract()
@@ -205,7 +197,7 @@ def test_predictions_get_partitions_labels_and_partials_keep_theirs(settings: Se
 
 @pytest.fixture
 def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
+    servers = kafka_lines(settings.bootstrap_servers, settings.topic_prefix)
     enter_folder(tmp_path, monkeypatch, settings.warehouse, servers)
     (tmp_path / "toy.yaml").write_text(dump_contract(CONTRACT))
     (tmp_path / "toy.1.baseline.json").write_bytes(dump_baseline(BASELINE))

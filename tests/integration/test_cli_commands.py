@@ -1,12 +1,12 @@
 """`load`, `status` and `query` against a real broker and a real engine."""
 
-import dataclasses
 import io
 import json
 import re
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.retention import apply_ttls
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
-from tests.support.environment import enter_folder
+from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.pipeline import Pipeline, read_topic, simple_baseline, simple_contract
 from tests.support.warehouse import row
 
@@ -39,48 +39,35 @@ CONTRACT = simple_contract()
 NOW_S, DAY_S = int(time.time()) // 3600 * 3600, 86_400
 
 
-def make_pipeline(broker: LocalKafka, engine: LocalClickHouse, database: str, prefix: str) -> Settings:
-    settings = Settings(
-        bootstrap_servers=broker.bootstrap_servers,
-        topic_prefix=prefix,
-        warehouse=engine.address(database),
-        predictions_partitions=2,
-        labels_partitions=2,
-    )
-    apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
-    return settings
+@contextmanager
+def applied(broker: LocalKafka, engine: LocalClickHouse, prefix: str) -> Iterator[Settings]:
+    with installation(broker, engine, prefix, predictions_partitions=2, labels_partitions=2) as settings:
+        apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
+        yield settings
 
 
 def enter(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Change to a folder with a contract, whose settings configure the pipeline."""
-    servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
+    servers = kafka_lines(settings.bootstrap_servers, settings.topic_prefix)
     enter_folder(folder, monkeypatch, settings.warehouse, servers)
     Path("toy.yaml").write_text(dump_contract(CONTRACT))
 
 
 @pytest.fixture
 def settings(
-    broker: LocalKafka,
-    engine: LocalClickHouse,
-    topic_prefix: str,
-    database: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Settings:
+    broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
     """An applied pipeline of the test's own, configured in the current folder."""
-    settings = make_pipeline(broker, engine, database, topic_prefix)
-    enter(settings, tmp_path, monkeypatch)
-    return settings
+    with applied(broker, engine, topic_prefix) as settings:
+        enter(settings, tmp_path, monkeypatch)
+        yield settings
 
 
 @pytest.fixture(scope="module")
 def shared(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
     """An applied pipeline for read-only tests."""
-    name = f"t{uuid.uuid4().hex[:10]}"
-    settings = make_pipeline(broker, engine, name, f"{name}-")
-    yield settings
-    with connect(dataclasses.replace(settings.warehouse, database="default")) as client:
-        client.command(f"DROP DATABASE {name}")
+    with applied(broker, engine, f"t{uuid.uuid4().hex[:10]}-") as settings:
+        yield settings
 
 
 @pytest.fixture

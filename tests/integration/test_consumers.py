@@ -35,7 +35,7 @@ from barograph_server.warehouse.governance.lineage import build_lineage
 from barograph_server.warehouse.governance.query_log import read_users, users_of_field
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import run
-from tests.support.environment import write_settings
+from tests.support.environment import installation, kafka_lines, write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.stub_grafana import StubGrafana, serving
@@ -62,18 +62,9 @@ def consumed(**changes: Any) -> Contract:
 
 @pytest.fixture(scope="module")
 def settings(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
-    name = f"t{uuid.uuid4().hex[:10]}"
-    warehouse = engine.address(name)
-    result = Settings(
-        bootstrap_servers=broker.bootstrap_servers,
-        warehouse=warehouse,
-        topic_prefix=f"{name}-",
-        predictions_partitions=2,
-    )
-    apply_all(result, [(consumed(), dump_contract(consumed()))], [simple_baseline()], reason="a test")
-    yield result
-    with connect(replace(warehouse, database="default")) as client:
-        client.command(f"DROP DATABASE IF EXISTS {warehouse.database}")
+    with installation(broker, engine, f"t{uuid.uuid4().hex[:10]}-", predictions_partitions=2) as settings:
+        apply_all(settings, [(consumed(), dump_contract(consumed()))], [simple_baseline()], reason="a test")
+        yield settings
 
 
 def read_topic(settings: Settings, group: str, *, commits: bool) -> Consumer:
@@ -288,18 +279,14 @@ def applied(
     broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, Client]]:
     """The path of the settings, and a connection, after two contracts were applied one after the other."""
-    address = engine.address(topic_prefix.rstrip("-"))
-    settings = Settings(bootstrap_servers=broker.bootstrap_servers, warehouse=address, topic_prefix=topic_prefix)
-    without = contract(consumers={})
-    apply_all(settings, [(without, dump_contract(without))])
-    apply_all(settings, [(contract(), dump_contract(contract()))])
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
-    kafka = f'bootstrap_servers = "{broker.bootstrap_servers}"'
-    config = write_settings(tmp_path / "barograph.toml", address, kafka)
-    with connect(address) as client:
-        yield config, client
-    with connect(replace(address, database="default")) as client:
-        client.command(f"DROP DATABASE {address.database}")
+    with installation(broker, engine, topic_prefix) as settings:
+        for applied in (contract(consumers={}), contract()):
+            apply_all(settings, [(applied, dump_contract(applied))])
+        monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", settings.warehouse.password)
+        kafka = kafka_lines(broker.bootstrap_servers, topic_prefix)
+        config = write_settings(tmp_path / "barograph.toml", settings.warehouse, kafka)
+        with connect(settings.warehouse) as client:
+            yield config, client
 
 
 @pytest.mark.broker

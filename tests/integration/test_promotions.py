@@ -1,6 +1,5 @@
 """`apply` of a new serving version with `promotion: required`: refused without evidence, stored with it."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.evaluation.eval_runs import EvalItem, EvalRun, read_runs, store_acceptances, store_run
 from tests.integration.test_promote import CONTRACT, write_days
 from tests.support.command_line import call as call_main
-from tests.support.environment import write_settings
+from tests.support.environment import installation, kafka_lines, write_settings
 
 FIRST = msgspec.structs.replace(CONTRACT, serving="3", promotion="required")
 MARGINS = {"accuracy": 0.02}
@@ -41,8 +40,8 @@ def call(
     """Run a command on an installation that does not exist yet, with a contract if one is given."""
     where = engine.address(topic_prefix.rstrip("-"))
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    lines = f'bootstrap_servers = "{broker.bootstrap_servers}"', f'topic_prefix = "{topic_prefix}"'
-    config = write_settings(tmp_path / "barograph.toml", where, *lines)
+    lines = kafka_lines(broker.bootstrap_servers, topic_prefix)
+    config = write_settings(tmp_path / "barograph.toml", where, lines)
 
     def run(*words: str, contract: Contract | None = None) -> tuple[int, str, str]:
         path = tmp_path / "m.yaml"
@@ -50,9 +49,8 @@ def call(
             path.write_text(dump_contract(contract))
         return call_main(capsys, *words, *([path] if contract is not None else []), "--config", config)
 
-    yield run
-    with connect(dataclasses.replace(where, database="default")) as client:
-        client.command(f"DROP DATABASE IF EXISTS {where.database}")
+    with installation(broker, engine, topic_prefix):
+        yield run
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.tables import insert_rows
 from tests.support import command_line
 from tests.support.command_line import call, run
-from tests.support.environment import enter_folder, write_settings
+from tests.support.environment import enter_folder, installation, kafka_lines, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.stub_grafana import StubGrafana, serving
@@ -174,21 +174,12 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer", "guard")
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
     """An applied installation with a reporting processor of each kind."""
-    address = engine.address(topic_prefix.rstrip("-"))
-    settings = Settings(
-        bootstrap_servers=broker.bootstrap_servers,
-        warehouse=address,
-        topic_prefix=topic_prefix,
-        predictions_partitions=2,
-        labels_partitions=1,
-        partials_partitions=2,
-    )
-    apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
-    with connect(address) as client:
-        insert_rows(client, "processors", [report(kind, 0) for kind in KINDS])
-    yield settings
-    with connect(dataclasses.replace(address, database="default")) as client:
-        client.command(f"DROP DATABASE IF EXISTS {address.database}")
+    partitions = {"predictions_partitions": 2, "labels_partitions": 1, "partials_partitions": 2}
+    with installation(broker, engine, topic_prefix, **partitions) as settings:
+        apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
+        with connect(settings.warehouse) as client:
+            insert_rows(client, "processors", [report(kind, 0) for kind in KINDS])
+        yield settings
 
 
 def report(kind: str, ago_s: int) -> dict[str, object]:
@@ -256,7 +247,7 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
 def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    servers = f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"'
+    servers = kafka_lines(settings.bootstrap_servers, settings.topic_prefix)
     partitions = "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2"
     enter_folder(tmp_path, monkeypatch, settings.warehouse, servers, partitions)
 

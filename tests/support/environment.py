@@ -1,13 +1,19 @@
 """The environment of commands under test."""
 
+import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.kafka_jars import cache_dir
-from barograph_server.settings import CONFIG_VARIABLE, KEYS, OTHER_VARIABLES
-from barograph_server.warehouse.client import Address
+from barograph_server.settings import CONFIG_VARIABLE, KEYS, OTHER_VARIABLES, Settings
+from barograph_server.warehouse.client import Address, connect
 
 
 def unset_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +48,16 @@ def write_settings(path: Path, where: Address, *lines: str, sections: str = "") 
         "\n".join([*lines, "[clickhouse]", *(f"{key} = {getattr(where, key)!r}" for key in keys), sections])
     )
     return str(path)
+
+
+def kafka_lines(bootstrap: str, prefix: str) -> str:
+    return f'bootstrap_servers = "{bootstrap}"\ntopic_prefix = "{prefix}"'
+
+
+@contextmanager
+def installation(broker: LocalKafka, engine: LocalClickHouse, prefix: str, **settings: Any) -> Iterator[Settings]:
+    """Yield the settings of an installation that does not exist yet; delete its database afterwards."""
+    address = engine.address(prefix.rstrip("-"))
+    yield Settings(bootstrap_servers=broker.bootstrap_servers, warehouse=address, topic_prefix=prefix, **settings)
+    with connect(dataclasses.replace(address, database="default")) as client:
+        client.command(f"DROP DATABASE IF EXISTS {address.database}")
