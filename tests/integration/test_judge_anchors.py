@@ -1,6 +1,6 @@
 """Anchors of judges on real ClickHouse: scheduled runs, judges that become worse or change, an endpoint that fails.
 
-The schedule runs in this process on a manual clock, without Kafka; `test_evaluator_judges.py` runs it in an evaluator.
+The schedule runs in this process on a manual clock, without Kafka; `test_evaluator.py` runs it in an evaluator.
 """
 
 import json
