@@ -5,8 +5,6 @@ The background is opaque, so that a chart is readable on light and dark pages. m
 `bench`; only this module imports it, and only when it draws.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each runs in a process of its own, so that its CPU time (user and system, all th
 can be separated.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

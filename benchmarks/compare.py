@@ -5,8 +5,6 @@ label; 10 million rows of production by default), runs the command in a process 
 CPU time and peak memory.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import resource

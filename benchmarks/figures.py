@@ -1,7 +1,5 @@
 """The figures of a run by section, as JSON and as Markdown tables."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence

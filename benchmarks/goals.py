@@ -3,8 +3,6 @@
 A goal refers to a figure by section and name; its limit is the only number.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

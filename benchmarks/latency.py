@@ -3,8 +3,6 @@
 Events are published at half the maximum rate of all processes together on this machine, which a flood determines first.
 """
 
-from __future__ import annotations
-
 import time
 from functools import partial
 from statistics import median

@@ -1,7 +1,5 @@
 """Description of the machine: hardware, load, versions, commit."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

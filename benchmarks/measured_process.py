@@ -3,8 +3,6 @@
 The programs of the peers import it in their own environments.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -3,8 +3,6 @@
 Measures CPU time of the thread, because wall times depend on the load of the machine.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The tables and charts of docs/performance.md, which come from docs/performance.json, and a comparison of two runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from benchmarks import goals, rates

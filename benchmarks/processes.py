@@ -4,8 +4,6 @@ The topic is filled in one transaction while the sketchers wait with their parti
 visible at once, and joining the group is not measured.
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

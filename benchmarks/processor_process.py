@@ -1,7 +1,5 @@
 """Processors as in production, as child processes: their samples and their logs."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

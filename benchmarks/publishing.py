@@ -1,7 +1,5 @@
 """Cost of publishing in the serving process, and the traffic for the latency benchmark."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

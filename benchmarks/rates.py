@@ -4,8 +4,6 @@ The library rates are librdkafka fetching messages, msgspec decoding them, and n
 program that uses these libraries and processes every event and every value can be faster.
 """
 
-from __future__ import annotations
-
 import time
 import uuid
 from functools import cache

@@ -4,8 +4,6 @@ The exports repeat the model calls of a recorded dump of OpenTelemetry's own ins
 with new ids, 512 spans per request as the SDK's batch processor sends them. CPU time is that of the whole process.
 """
 
-from __future__ import annotations
-
 import base64
 import copy
 import itertools

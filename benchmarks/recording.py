@@ -1,7 +1,5 @@
 """Rows per CPU-second of the recorder with JSON and Arrow, and its cost with a smaller `raw: share`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from barograph_server.streams.recorder.recorder import GROUP

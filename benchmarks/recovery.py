@@ -4,8 +4,6 @@ Processors run in live mode with default settings, including the session timeout
 ten minutes are published at once, in flushes of the size that they would have had.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from functools import partial

@@ -6,8 +6,6 @@ run, by default the published one. Rates are per CPU-second of the measured proc
 alternately, so that their ratios depend less on the machine than the rates.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

@@ -4,8 +4,6 @@
 this module are planning assumptions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

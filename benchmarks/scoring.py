@@ -7,8 +7,6 @@ delay of twelve hours on average (exponential); a tenth of the labels never arri
 corrected to the opposite value.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

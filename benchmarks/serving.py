@@ -5,8 +5,6 @@ shadow's `submit` follows, as in docs/serving.md. A server that sends the answer
 `submit` out of its latency.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ The base is one model of 20 numeric features and a score without slices, in JSON
 by more than some of these factors.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import harmonic_mean
 from typing import Any

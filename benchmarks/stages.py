@@ -3,8 +3,6 @@
 The rest of the time of an event over Kafka is for fetching, sorting messages by partition and offset, and commits.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from statistics import median

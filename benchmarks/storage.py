@@ -4,8 +4,6 @@ Partials go through the state of a partition into the engine. Then every table i
 disk come from `system.parts`.
 """
 
-from __future__ import annotations
-
 from barograph_server.streams.monitor.partition import PartitionState
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.warehouse.client import Client

@@ -3,8 +3,6 @@
 Run it on one core without other load; `docs/llm.md` quotes it.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Sequence

@@ -6,8 +6,6 @@ ClickHouse engine, over which the rule `psi-major` is replayed with its SQL, pen
 is one draw; their shifts start at different times of the day.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import tempfile

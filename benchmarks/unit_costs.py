@@ -4,8 +4,6 @@ CPU time and bytes of an event, a row, a pane and a record, and the CPU time of 
 features and a score, without slices.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

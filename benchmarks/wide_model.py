@@ -4,8 +4,6 @@ Partials are written to `partials` in the sketcher's format. A monitor with the 
 them and writes its panes to ClickHouse; its process is sampled from outside.
 """
 
-from __future__ import annotations
-
 import time
 
 import msgspec

@@ -5,8 +5,6 @@ The base, of which benchmarks change one factor at a time, is one model of 20 nu
 slices; its JSON events have about 700 bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,8 +4,6 @@ The packages of uv.lock are given to pip-audit with their hashes, so nothing is 
 no advisory applies, with 1 if one does, and with 2 if the database did not answer for every package.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

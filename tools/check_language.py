@@ -13,8 +13,6 @@ Exit status: 0 if nothing is reported, 1 otherwise, 2 for wrong arguments. Stand
 (docs/decisions/0034-language-check.md).
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import io

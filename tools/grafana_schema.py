@@ -6,8 +6,6 @@ Writes tests/golden/grafana-13.2.3.schema.json: the classic dashboard, and the o
 configuration of each panel type. Needs node and npm; the packages below are installed into a temporary folder.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import tempfile

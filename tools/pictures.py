@@ -7,8 +7,6 @@ pictures of the runbooks: the panel to which the link of each alert leads. Needs
 chromium). The dates in the pictures depend on the day.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys

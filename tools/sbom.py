@@ -4,8 +4,6 @@ uv exports the packages of uv.lock, each with the hashes of its files. The jars 
 local/kafka-jars.txt.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

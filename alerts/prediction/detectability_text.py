@@ -1,7 +1,5 @@
 """Sentences and sizes of changes that are detected, for people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

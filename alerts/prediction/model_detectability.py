@@ -1,7 +1,5 @@
 """Computes what the rules and windows of a model detect, at the traffic of the last week."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The time from a change of a field to the page of each rule that reads it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The smallest change of a field that is detected within a time."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

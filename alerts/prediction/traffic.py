@@ -1,7 +1,5 @@
 """The traffic of a model, from which the events of each window follow."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Detection curves of one window of a contract, at a field's traffic and overdispersion."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 

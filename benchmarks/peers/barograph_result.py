@@ -1,7 +1,5 @@
 """The result of the sketcher, read from its committed partials, in the format of the peers' results."""
 
-from __future__ import annotations
-
 import uuid
 from collections import Counter
 from collections.abc import Iterator

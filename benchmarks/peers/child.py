@@ -3,8 +3,6 @@
 It runs in the environment of every peer and therefore uses the standard library only.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from importlib.metadata import version

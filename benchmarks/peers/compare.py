@@ -1,7 +1,5 @@
 """Check the result of a program: quantiles within the error that its sketch states, events per minute exactly."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Environments and processes of the peers. Each peer is installed from its own lock file into its own folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

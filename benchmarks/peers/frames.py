@@ -1,7 +1,5 @@
 """DataFrames for the peers that process them, split into minutes before the clock starts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -6,8 +6,6 @@ with their labels. NannyML, which is installed into an environment of its own, s
 made by a program, 60,000 to learn from and ten chunks of 6,000. `--no-peer` leaves both out.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from collections.abc import Sequence

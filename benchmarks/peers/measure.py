@@ -1,7 +1,5 @@
 """Measure the sketcher and its peers alternately on the same events, and compare their results."""
 
-from __future__ import annotations
-
 import sys
 from statistics import median
 

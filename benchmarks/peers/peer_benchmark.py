@@ -1,7 +1,5 @@
 """Topics and DataFrames for the sketcher and its peers, and single measurements with their comparisons."""
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Iterable

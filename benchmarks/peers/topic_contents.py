@@ -1,7 +1,5 @@
 """The contents of a topic, recorded while it is written: exact data for comparisons, and DataFrames."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`make scoreboard`: scores all faults, and writes docs/scoreboard.json and docs/scoreboard.md."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -4,8 +4,6 @@ Every stream has three numeric fields and one category field. The first numeric 
 faults.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """Plants faults in a stream: one class of fault at several magnitudes, several times each."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """docs/scoreboard.md, whose tables are generated from docs/scoreboard.json."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

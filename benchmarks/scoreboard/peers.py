@@ -5,8 +5,6 @@ columns that it calls drifted in each day; River's detectors read all events in 
 is up to the users of a peer.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """Counts a stream into panes, judges its windows with the monitor's code, and replays the rules over the verdicts."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The results of the scoreboard: cells, streams without faults, and peers."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

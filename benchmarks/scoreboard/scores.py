@@ -1,7 +1,5 @@
 """Scores one stream: recall, time to page against its prediction, and pages without a cause."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ that occurs in the window once, however often the stream repeats it, and compare
 shares the bins with the product, and neither its statistics nor its thresholds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Cells of a field are numbered as its columns lie in `sketches.baseline.layout`: 
 `null`, and after them, at index `n_cells`, `invalid`. So one `bincount` gives a field's columns up to `invalid`.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ A field's counts lie in one row: its cells (bins, or categories and `unseen`; th
 something else per field, add a member to `FieldColumn` and count it in `sketches.baseline.cells`.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 

@@ -3,8 +3,6 @@
 Such a baseline would not match hashed events anyway: all of them would be unseen.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -4,8 +4,6 @@ A group is one field in one slice; for rates also one kind of rate. A field with
 group: there is nothing to compare it with.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import chain

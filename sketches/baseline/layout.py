@@ -7,8 +7,6 @@ Columns: the header `[events, errors, timed, slow]`, then for each field its cel
 `null`; see `sketches.baseline.baseline.FieldBaseline.n_cells`), then its tail (`sketches.baseline.columns`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """The four levels of a verdict, and the reasons for the level `insufficient`."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 

@@ -6,8 +6,6 @@ learned from labels (`sketches.performance.loss`). The scorer evaluates the same
 (`warehouse.scoring.loss_cells`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -7,8 +7,6 @@ Categories always align: a category has its own bin if all baselines keep it, ev
 `sketches.baseline.bins`, categories of under 0.5 % of the reference's training rows are `other` too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ Source: means, Welch (1947), Biometrika 34, 28–35; rates, Newcombe (1998), Sta
 differences combined in the same way, Zou & Donner (2008), Statistics in Medicine 27, 1693–1702.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

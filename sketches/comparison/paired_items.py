@@ -8,8 +8,6 @@ item differs.
 Source: Bonett and Price (2012), Journal of Educational and Behavioral Statistics 37, 479–488.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from dataclasses import dataclass

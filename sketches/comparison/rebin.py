@@ -11,8 +11,6 @@ That is the mean over sketches. A baseline keeps the error of a single sketch, w
 With 110,000/(B + 1) and 15,000/(B + 1) at most one baseline in fifty has an error that gives large windows p < 0.05.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

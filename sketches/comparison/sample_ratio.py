@@ -17,8 +17,6 @@ Only independently assigned units count. Requests are not: those of one user all
 Source: Lindon & Malek, "Anytime-Valid Inference For Multinomial Count Data", NeurIPS 2022 (arXiv 2011.03567).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

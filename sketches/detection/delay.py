@@ -1,7 +1,5 @@
 """Time from a change to its detection, from the probability of detection by the share of a window that it fills."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ quantiles, each weighted so that the unchanged points have exactly the shares of
 shift, a factor, a constant) has shares on the bins of any field, at a resolution of about 10⁻³ of the rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ The model has one change: the panes before it share one distribution over the ce
 sets for the timing of structural breaks", Quantitative Economics 6, 2015, 463-497).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ follows χ²_df(λ = n′·PSI(f)) (`sketches.drift.psi`), so that a verdict exc
 P(f) is then at most the probability of the interval with its widening for drift in rare bins.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -8,8 +8,6 @@ where k* is the least count that the rule calls too large. φ divides the events
 for k* takes milliseconds, and a map of what is detected asks for the same one many times, so results are kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

@@ -22,8 +22,6 @@ stated error of rank:
   equal, 1 if no bin holds both. For small shifts its square times ln 2 is nearly PSI/8.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -11,8 +11,6 @@ Sources: Benjamini, Hochberg (1995), J. R. Stat. Soc. B 57, 289–300; the weigh
 Biometrika 93, 509–524.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -5,8 +5,6 @@ quantile is F⁻¹(U), with U of the Beta distribution of that order statistic. 
 only in the worst case, so that F is the distribution of χ²₁, whatever the degrees of freedom by which φ̂ was divided.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from barograph.contract import PhiChoice, Thresholds
 from numpy.typing import ArrayLike, NDArray

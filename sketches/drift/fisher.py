@@ -9,8 +9,6 @@ The relative error is below 10⁻⁹ against exact arithmetic. Tables with more 
 mode (both samples in the millions, or p = 0 in practice) use the tails of the likelihood instead: within 2 %.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, ndtr

@@ -16,8 +16,6 @@ values (lognormal, σ 1) at n = 50; that of the ratio 95 to 97 %, up to 100 % fo
 Sources: Welch (1947), Biometrika 34, 28–35; Bonett (2006), Computational Statistics & Data Analysis 50, 775–782.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

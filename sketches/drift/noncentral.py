@@ -9,8 +9,6 @@ there: λ is analytic where it leaves zero, and g(0) = −2·Φ⁻¹(probability
 bound. 256 cubics per curve keep |error of λ| below 10⁻⁷·max(1, λ) (largest observed for df 1 to 2,000: 1.3·10⁻⁸).
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass

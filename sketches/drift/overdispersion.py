@@ -11,8 +11,6 @@ tenth of such windows, the mean of a true 2 is 4.8, φ̂ is 2.5. From 100 window
 at df 9, with a relative standard deviation of 6 %, and 9 % at df 1, with 19 %.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

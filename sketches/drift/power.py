@@ -1,7 +1,5 @@
 """Statistical power: the amount of data that a level needs, and the smallest shift that a window detects."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

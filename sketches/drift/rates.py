@@ -8,8 +8,6 @@ null in 1,000 against 0 of 10⁵.
 Source: Wilson (1927); Newcombe (1998), Statistics in Medicine 17, 873–890, method 10.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -31,8 +31,6 @@ these expectations from windows that are excluded from them, accounts for it.
 Results do not depend on the rest of the batch: a window alone gives the same bits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What windows of training tell of later windows: overdispersion of all groups of a baseline, and of its rates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

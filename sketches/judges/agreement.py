@@ -15,8 +15,6 @@ Source: Krippendorff (2011), Computing Krippendorff's Alpha-Reliability; jackkni
 Statistics 9, 586–596.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

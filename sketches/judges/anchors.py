@@ -18,8 +18,6 @@ If one run of the bank is used again and again, its chance errors stay in all pa
 A judge that is deterministic needs no test: a verdict that changed is drift.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

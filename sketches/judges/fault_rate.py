@@ -1,7 +1,5 @@
 """Rates of faults with intervals, and the reasons for which one is no basis for a decision."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 

@@ -15,8 +15,6 @@ Source: Hui and Walter (1980), Biometrics 36, 167–171; Rogan and Gladen (1978)
 71–76.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -14,8 +14,6 @@ the rate of gold alone then has no meaning, and is NaN: Fisher's exact test comp
 Source: MOVER, Zou and Donner (2008), Statistics in Medicine 27, 1693–1702; Wilson in `sketches.drift.rates`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -4,8 +4,6 @@ The statistic is AUROC: the share of pairs of a sound and a faulty answer in whi
 ties counting half. 0.5 is chance. Its interval is that of `sketches.performance.auc`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -26,8 +26,6 @@ The sequence is asymptotic: the first look needs a number of events in each arm,
 with the default `LEAST_EVENTS` (`tests/reference/prompt_arms`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -11,8 +11,6 @@ estimated from a few swings (`tests/reference/shadow_errors`).
 Source: Marriott and Pope (1954), Biometrika 41, 390–402.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Canaries: after a promotion, the version that was replaced is the shadow of the new primary."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from barograph.contract import ShadowTest

@@ -17,8 +17,6 @@ Only days whose labels are mature count. A day's counts must not change afterwar
 Source: DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44, 837–845; Obuchowski (1997), Biometrics 53, 567–578.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The criteria of a contract's `shadow` section, as daily differences."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

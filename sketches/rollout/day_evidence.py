@@ -15,8 +15,6 @@ for an interval keep their evidence: κ of the burn-in is then large.
 Source: de la Peña (1999), Annals of Probability 27, 537–564.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

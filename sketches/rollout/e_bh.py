@@ -7,8 +7,6 @@ e-process over its looks is no e-value.
 Source: Wang and Ramdas (2022), Journal of the Royal Statistical Society B 84, 822–852, arXiv 2009.02824.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

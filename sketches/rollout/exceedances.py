@@ -10,8 +10,6 @@ For display, a quantile is read as the geometric middle of its bucket, so its re
 2^(1/16) − 1 = 4.4 %.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

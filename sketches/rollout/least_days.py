@@ -9,8 +9,6 @@ candidate loses less than m before
 b is the contract's `worst_day`: an assumption that no data replaces.
 """
 
-from __future__ import annotations
-
 import math
 
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS

@@ -1,7 +1,5 @@
 """Looks: the decision about a candidate at the end of each local day, from the days up to it."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 The criteria judge the candidate. A canary asks the same of the new primary, compared with the version that it replaced.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

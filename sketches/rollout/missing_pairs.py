@@ -14,8 +14,6 @@ as the logarithm of latency, has only that criterion.
 Source: Manski (1990), American Economic Review 80, 319–323.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -11,8 +11,6 @@ less than a copy would. For other qualities, the interval of copy − primary sh
 A deterministic primary has no floor, and nothing is divided by it.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

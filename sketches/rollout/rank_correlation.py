@@ -6,8 +6,6 @@ log-odds have a standard deviation of 1, and by 0.01 if it is 2. For numbers in 
 two thirds of them lie within a factor of 2. Tests check these limits with normal log-odds and logarithms.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

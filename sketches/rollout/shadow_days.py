@@ -1,7 +1,5 @@
 """Daily sums of the pairs of a candidate and its primary, by the local days of the model's users."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

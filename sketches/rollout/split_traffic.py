@@ -18,8 +18,6 @@ A variance from 64 buckets is itself uncertain, and more so if few units make mo
 2 (Σ R²)²/Σ (R² − mean of R²)². All of it holds for hours as for days (`sketches.rollout.arm_looks`).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

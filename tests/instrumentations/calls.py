@@ -5,8 +5,6 @@ OTEL_EXPORTER_OTLP_ENDPOINT. It runs in the environment of the project NAME, bec
 instrument a client, and because they need different versions of it.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Verdicts on correlated traffic keep their promises: a short form of the tables of docs/statistics.md."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

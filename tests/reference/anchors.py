@@ -6,8 +6,6 @@ judges have the same probability for all anchors, so that their verdicts vary as
 `usual` judges are Beta distributed: they repeat most verdicts, and vary on a few difficult anchors.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Literal, get_args
 

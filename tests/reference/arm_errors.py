@@ -8,8 +8,6 @@ A/A test both arms have the same model. Arms are assigned to predictions, or to 
 whole test or again on each day. Generated users differ more in how often they return, and there are fewer of them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

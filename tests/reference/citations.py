@@ -8,8 +8,6 @@ checks/test_citations.py` runs a smaller number.
 Each quote is verbatim before the change; paraphrases are not covered.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import sys

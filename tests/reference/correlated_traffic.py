@@ -5,8 +5,6 @@ an hour are drawn from a distribution that follows the hour's level, in ten equa
 independent streams, each with a baseline of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ compares it with the nominal rates. Each baseline and window, or pair of samples
 are multinomial, sketches are filled value by value.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache

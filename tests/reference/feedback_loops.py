@@ -6,8 +6,6 @@ is explored, with propensities that depend on the input; the policy decides the 
 of the aircraft is shifted by strength × output, in its standard deviations; the other inputs are not.
 """
 
-from __future__ import annotations
-
 import sys
 from functools import cache
 

@@ -3,8 +3,6 @@
 The primary has no weather features. Weather makes the pairs of a day alike, and the days correlated.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

@@ -7,8 +7,6 @@ windows, and Newcombe's interval for rates.
 Source: Yurdakul (2018), Western Michigan University dissertation 3208; Newcombe (1998), Statistics in Medicine 17.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal

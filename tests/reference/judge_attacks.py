@@ -7,8 +7,6 @@ flip is a verdict `sound` for a changed answer that is `faulty` unchanged. Token
 between runs. A larger judge behaves differently.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from collections import Counter

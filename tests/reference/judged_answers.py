@@ -10,8 +10,6 @@ gold labels of 100 of them. It prints how often the interval of the corrected ra
 the judges and for the grounding check, whose verdicts are computed.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

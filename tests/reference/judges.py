@@ -5,8 +5,6 @@
 runs with an interval.
 """
 
-from __future__ import annotations
-
 import sys
 from itertools import product
 from typing import Any, NamedTuple

@@ -8,8 +8,6 @@ of independent ones. At a random moment of an hour all later events follow the c
 with the first window whose verdict is `major`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

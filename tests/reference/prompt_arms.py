@@ -7,8 +7,6 @@ In an A/A test both arms have the same prompt; a proposal to roll back is then f
 hour, and counts as false if any look excludes 0. Requests follow a rhythm of the day, in number and in their means.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -9,8 +9,6 @@ correlation. Centered days have no mean difference, and are drawn by a stationar
 average, so that the correlation between days remains as well.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

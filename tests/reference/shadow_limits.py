@@ -4,8 +4,6 @@
 `tests/property/test_shadow_errors.py` checks them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """Pairs of a candidate and the primary in plain Python, from raw events, and their comparison with `shadow_pairs`."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter, defaultdict

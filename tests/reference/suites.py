@@ -4,8 +4,6 @@ Items have a probability of a right answer from a beta distribution with mean p 
 again.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

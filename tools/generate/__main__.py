@@ -1,7 +1,5 @@
 """Write or check the generated files that are checked in: `python -m tools.generate --check | --write`."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import sys

@@ -1,7 +1,5 @@
 """docs/client.md, from the client's docstrings."""
 
-from __future__ import annotations
-
 import ast
 import enum
 import inspect

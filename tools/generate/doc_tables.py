@@ -4,8 +4,6 @@ docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/command
 docs/prompts.md the keys of the contract file and of the prompt file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """docs/metrics.md, from the declared metrics."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from barograph_server.warehouse.operations.metrics import BUCKETS_S, METRICS, PARTITION, MetricFamily, MetricLabel

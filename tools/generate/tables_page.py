@@ -3,8 +3,6 @@
 The migrations run in a scratch engine inside this process, so no server is needed.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

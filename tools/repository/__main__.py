@@ -4,8 +4,6 @@ Reads and parses every file once, runs all checks (or the named ones), and print
 prints the values that have a budget. Exit status: 0 if nothing is wrong, 1 otherwise, 2 for a name that no check has.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The code contains no construct that loses events, executes data, or gives one name to two things."""
 
-from __future__ import annotations
-
 import ast
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Committed files contain no forbidden text, and pages refer only to existing things."""
 
-from __future__ import annotations
-
 import ast
 import posixpath
 import re

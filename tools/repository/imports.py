@@ -1,7 +1,5 @@
 """Imports point one way, form no cycles, respect private names, and use only the libraries of their package."""
 
-from __future__ import annotations
-
 import ast
 import posixpath
 import re

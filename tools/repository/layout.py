@@ -1,7 +1,5 @@
 """The tree, the map in docs/architecture.md, and the tests of the threat model agree."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

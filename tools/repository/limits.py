@@ -1,7 +1,5 @@
 """Values of the repository stay within `tools/budgets.toml`; `python -m tools.repository` prints them."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping

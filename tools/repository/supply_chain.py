@@ -1,7 +1,5 @@
 """Everything that is installed is verified by a hash of this repository."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

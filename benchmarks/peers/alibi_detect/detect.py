@@ -1,7 +1,5 @@
 """alibi-detect's test of tables with its default settings: one test per day against the training rows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

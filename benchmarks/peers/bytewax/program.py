@@ -1,7 +1,5 @@
 """Bytewax: windows that fold single events, or windows that fold the sketches of batches."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Evidently's drift detection with its default settings: one report per day against the training rows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

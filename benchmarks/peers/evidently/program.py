@@ -1,7 +1,5 @@
 """Evidently on prepared DataFrames: the PSI of every column of a minute against the training table."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

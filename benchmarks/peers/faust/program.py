@@ -4,8 +4,6 @@ The state is a dictionary and not a Faust table, which would write each of twent
 event. The event loop is uvloop, as with `faust --loop uvloop`.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from typing import Any

@@ -1,7 +1,5 @@
 """The table of used cars that NannyML ships, as Parquet: predictions of prices, their labels and features."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here

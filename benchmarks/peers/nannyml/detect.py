@@ -1,7 +1,5 @@
 """NannyML's univariate drift detection with its default settings, in chunks of a day."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here

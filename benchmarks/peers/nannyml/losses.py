@@ -1,7 +1,5 @@
 """NannyML's direct loss estimation (DLE) with its default settings: mae and rmse of each chunk without labels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Quix Streams: tumbling windows, or a stateless function that sketches batches."""
 
-from __future__ import annotations
-
 import tempfile
 from datetime import timedelta
 from typing import Any

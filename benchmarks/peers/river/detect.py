@@ -1,7 +1,5 @@
 """River's change detectors with their default settings, event by event in order of arrival."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

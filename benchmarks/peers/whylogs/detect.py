@@ -1,7 +1,5 @@
 """whylogs' drift scores with their default algorithms and thresholds: one profile per day against that of training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """whylogs on prepared DataFrames: with default settings, or with a schema of only what is compared."""
 
-from __future__ import annotations
-
 from functools import reduce
 from pathlib import Path
 from typing import Any

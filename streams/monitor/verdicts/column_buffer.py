@@ -1,7 +1,5 @@
 """Concatenates columns of one table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@ edges, the counts of the older one are estimated from its sketch, and the sketch
 Every row depends on its own window alone: the other windows that are judged together do not change a bit of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Columns of `comparisons` from the differences of one pair in its windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Describes windows of one series by sketches and moments, as columns of `distances`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Judges, describes and compares the windows of a model that are due."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 

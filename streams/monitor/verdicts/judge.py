@@ -1,7 +1,5 @@
 """Judges windows of one series, as columns of `drift` and `rates`: all fields and slices of many windows at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any

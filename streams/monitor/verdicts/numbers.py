@@ -1,7 +1,5 @@
 """Numbers of one side of a comparison in one window, pooled from one or several series."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

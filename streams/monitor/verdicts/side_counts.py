@@ -1,7 +1,5 @@
 """Events, counts on shared bins and numbers of one side of a comparison in its windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

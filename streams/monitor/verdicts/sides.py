@@ -1,7 +1,5 @@
 """Which sides are compared: consecutive versions, and each arm with the control."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Counts of windows, summed from panes or hours, and their expectations by hours of the week."""
 
-from __future__ import annotations
-
 import numpy as np
 from barograph.contract import Window
 

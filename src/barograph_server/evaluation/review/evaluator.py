@@ -1,7 +1,5 @@
 """Which evaluator is reviewed, and who reviews."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from barograph.contract import Contract

@@ -1,7 +1,5 @@
 """`barograph review export` and `import`: between files and the table `reviews`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime

@@ -4,8 +4,6 @@
 id and time, so it counts once.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

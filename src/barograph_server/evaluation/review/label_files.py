@@ -1,7 +1,5 @@
 """Labels as files: CSV, and the JSON of Label Studio."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

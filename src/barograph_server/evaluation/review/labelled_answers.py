@@ -1,7 +1,5 @@
 """Labels in files: what one entry holds, and which entries can be imported."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The page for reviewers on loopback: one answer at a time, labelled with single keys."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import importlib.resources

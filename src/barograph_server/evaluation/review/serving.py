@@ -1,7 +1,5 @@
 """Messages of `barograph review serve`."""
 
-from __future__ import annotations
-
 from barograph_server.errors import CommandError
 from barograph_server.evaluation.review.gold_labels import GoldLabels
 from barograph_server.terminal import Terminal, plural

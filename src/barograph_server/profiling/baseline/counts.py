@@ -1,7 +1,5 @@
 """Sums over panes as arrays on the layout, for a range and for each of its windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

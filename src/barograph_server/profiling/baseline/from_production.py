@@ -1,7 +1,5 @@
 """Learns a baseline from accepted production panes: exact counts on the bins of their baseline, or new bins."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

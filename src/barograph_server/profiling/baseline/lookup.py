@@ -1,7 +1,5 @@
 """Lookup of stored baselines: all of them, or one by the start of its id."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from barograph_server.errors import CommandError

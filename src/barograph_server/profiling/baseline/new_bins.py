@@ -1,7 +1,5 @@
 """New bins for numeric fields whose rows have moved into few of the old bins, from the sketches of accepted panes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import msgspec

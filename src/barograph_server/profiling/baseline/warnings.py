@@ -1,7 +1,5 @@
 """Warnings about a baseline learned from production: a range that is too short or partly empty."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import numpy as np

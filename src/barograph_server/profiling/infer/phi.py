@@ -5,8 +5,6 @@ length since 1970; only windows wholly inside the period count. Each is compared
 bins as live windows. With a season, each is compared with the counts of its hours of the week, excluding its own rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec

@@ -1,7 +1,5 @@
 """Predicted times to the pages of a contract's rules."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

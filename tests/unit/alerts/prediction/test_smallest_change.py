@@ -1,7 +1,5 @@
 """The smallest change that is detected within a time."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

@@ -1,7 +1,5 @@
 """New bins of a field whose rows have moved: balanced, sensitive again, and only where the old ones are too coarse."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

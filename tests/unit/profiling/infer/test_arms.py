@@ -1,7 +1,5 @@
 """The arms of an A/B test, which the training data does not contain."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Critical fields by their importance for the outputs, with the reason and what pages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`infer` compares score, class and label, and says what does not fit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

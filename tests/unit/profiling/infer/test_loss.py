@@ -1,7 +1,5 @@
 """Trees of the expected error: estimates follow features that predictions do not show."""
 
-from __future__ import annotations
-
 import sys
 
 import msgspec

@@ -1,7 +1,5 @@
 """Options, file names and displayed names of `infer`."""
 
-from __future__ import annotations
-
 from barograph.contract import Window
 
 from barograph_server.profiling.infer.files import escape_name

@@ -1,7 +1,5 @@
 """φ learned from training windows: equal to an independent computation, and 1 for independent events."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pytest

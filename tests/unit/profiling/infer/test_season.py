@@ -1,7 +1,5 @@
 """Seasons in `infer`: counts by hour of the week, and φ with a season."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo

@@ -1,7 +1,5 @@
 """Columns summarised by `infer`: moments, categories, counts per slice."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Panes and windows that `infer` proposes from the traffic in the training data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

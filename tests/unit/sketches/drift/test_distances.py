@@ -1,7 +1,5 @@
 """KS, Wasserstein and Jensen–Shannon against scipy on raw data, within the stated error; and false alarms."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Shifts of mean and standard deviation against plain numpy and scipy, and the coverage of their intervals."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import kurtosis as sample_kurtosis

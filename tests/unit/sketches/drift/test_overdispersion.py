@@ -1,7 +1,5 @@
 """φ from known-good windows: the estimate, and which window length's is taken."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Fisher's exact test against exact arithmetic and scipy, and q-values over the fields of a window."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from math import comb
 

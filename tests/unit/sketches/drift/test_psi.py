@@ -1,7 +1,5 @@
 """PSI by definition, the rule of levels, and edge cases."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The tabulated inverse of the non-central χ² against scipy's own."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np

@@ -4,8 +4,6 @@ Every window has a baseline of its own, drawn from the same shares. A bound is t
 errors of the simulation.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

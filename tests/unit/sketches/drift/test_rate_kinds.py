@@ -1,7 +1,5 @@
 """A kind of rate is declared once, and each list of kinds has it; baselines older than a kind are not judged on it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rates: intervals, the rule of levels, overdispersion, and rates without events."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

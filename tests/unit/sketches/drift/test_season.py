@@ -1,7 +1,5 @@
 """Hour-of-week expectations: by hand, without a season, with a strong one, and over summer time."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 

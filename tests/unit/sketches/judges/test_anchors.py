@@ -1,7 +1,5 @@
 """Drift of judges on frozen anchors."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

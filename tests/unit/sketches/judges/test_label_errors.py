@@ -1,7 +1,5 @@
 """Errors of people from two labels of the same answers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Rates of faults from verdicts and random gold."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """AUROC of evaluators against labels."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The hourly comparison of two arms: golden values, exact variances, and what it must not depend on."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Differences of AUC with days as clusters, and the bounds of declared looks."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

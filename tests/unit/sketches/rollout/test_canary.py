@@ -1,7 +1,5 @@
 """A candidate is a canary if the contracts exchanged it with the primary, and a roll back ends that."""
 
-from __future__ import annotations
-
 from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 

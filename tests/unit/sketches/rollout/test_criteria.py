@@ -1,7 +1,5 @@
 """Criteria of a candidate from daily sums."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

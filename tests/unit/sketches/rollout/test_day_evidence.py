@@ -1,7 +1,5 @@
 """E-processes of day blocks, the confidence sequence of sums of days, and false discoveries of e-values."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Decisions about a candidate: promote, hold, insufficient; and days before a margin can be shown."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

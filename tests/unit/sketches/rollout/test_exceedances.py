@@ -1,7 +1,5 @@
 """Exceedances over frozen limits and quantiles, from histograms of buckets."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """With the sides exchanged, the criteria judge the new primary."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Disagreement of a candidate and of a copy of the primary."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rank correlations from joint counts of bins."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Arms of an A/B test: daily differences and the variance by the assignment of units. Bounds with missing answers."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

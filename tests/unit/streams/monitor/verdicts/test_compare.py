@@ -1,7 +1,5 @@
 """Rows of `comparisons` and pooled numbers equal figures computed from the events by numpy and scipy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

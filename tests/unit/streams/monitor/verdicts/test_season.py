@@ -1,7 +1,5 @@
 """Windows are judged by their hours of the week, if the contract requests it and the baseline has them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
