@@ -110,7 +110,7 @@ def arm_looks(
     freedom = np.full_like(variance, np.inf)
     cumulated = np.cumsum(n, axis=-2)
     if by_unit:
-        of_units, freedom = assignment_variance(n_k, s_k, difference, scale)
+        of_units, freedom = assignment_variance(n_k, s_k, difference, scale, with_pooled=True)
         variance = np.fmax(variance, of_units)
     t = total * of_events / np.where(variance > 0.0, variance, np.inf)
     enough = (

@@ -31,8 +31,7 @@ PRECISIONS = np.array([1.0, 4.0, 16.0])
 LEAST_SCALE = 0.5
 """Least s₀, in events."""
 ERRORS = 0.5
-"""Standard errors of r₁ that κ of the burn-in adds. κ stays the same at all looks, so that fewer are enough than for an
-interval."""
+"""Standard errors of r₁ that κ of the burn-in adds: half of those of an interval, as κ stays the same later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,7 @@ from barograph_server.sketches.rollout.planned_auc import planned_auc, planned_d
 FloatArray = NDArray[np.float64]
 
 DECISION_RULES = 2
-"""Number of these rules. It rises when the same days may give another decision; 2: κ by r₁, days too alike, Student's t
-for units."""
+"""Number of these rules. It rises when the same days may give another decision."""
 ALPHA = 0.05
 """Error rate of each criterion."""
 SLICE_ALPHA = 0.1

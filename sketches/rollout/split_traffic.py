@@ -9,10 +9,12 @@ confounded with a change of the shares, as the difference of the means of all da
 Units, such as users, stay in their arm. Their differences do not average out over days: with other users in the arms,
 the mean difference would be another one. Units are hashed into K buckets. With the mean M of both arms and δ = ΣD/Σw,
 an event of an arm is expected at M ± xδ, x being the share of the other arm. The sums R of the residuals of each bucket
-of an arm over all days give the variance of ΣD by the assignment of units. It is the larger of
+of an arm over all days give two estimates of the variance of ΣD by the assignment of units:
 
-- Σ (R weighted by x)² K/(K − 1), which allows each arm a variance of its own, and
-- q(1 − q) Σ R² K/(K − 1), with one variance for both arms and the share q of the arm: exact without any effect.
+- Σ (R weighted by x)² K/(K − 1), which allows each arm a variance of its own. Days use it, as an arm that is better
+  often varies less.
+- q(1 − q) Σ R² K/(K − 1), with one variance for both arms and the share q of the arm: exact without any effect. Hours
+  use the larger of both, as few events may all be alike.
 
 A variance from 64 buckets is itself uncertain, and more so if few units make most requests: its degrees of freedom are
 2 (Σ R²)²/Σ (R² − mean of R²)². All of it holds for hours as for days (`sketches.rollout.arm_looks`).
@@ -58,13 +60,18 @@ def unit_variances(sums: ArrayLike, counts: ArrayLike) -> tuple[FloatArray, Floa
     differences, weights = arm_differences(s.sum(axis=-1), n.sum(axis=-1))
     weight = np.cumsum(weights, axis=-1)
     safe = np.where(weight > 0.0, weight, 1.0)
-    variance, freedom = assignment_variance(n, s, np.cumsum(differences, axis=-1) / safe)
+    variance, freedom = assignment_variance(n, s, np.cumsum(differences, axis=-1) / safe, with_pooled=False)
     is_known = (weight > 0.0) & (freedom > 1.0)
     return np.where(is_known, variance / safe**2, np.inf), np.maximum(freedom, 1.0)
 
 
 def assignment_variance(
-    events: FloatArray, sums: FloatArray, difference: FloatArray, scale: FloatArray | float = 1.0
+    events: FloatArray,
+    sums: FloatArray,
+    difference: FloatArray,
+    scale: FloatArray | float = 1.0,
+    *,
+    with_pooled: bool,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the variance of ΣD by the assignment of units at every look, and its degrees of freedom.
 
@@ -75,6 +82,7 @@ def assignment_variance(
         sums: of a number, of the same shape.
         difference: ΣD/Σw at every look, (..., t).
         scale: factor of the control's residuals at every look.
+        with_pooled: whether one variance for both arms counts if it is larger.
     """
     n = events.sum(axis=-1)
     both = np.maximum(n.sum(axis=-1), 1.0)
@@ -84,17 +92,17 @@ def assignment_variance(
     own, pooled, buckets = _of_arm(events[..., 0, :], sums[..., 0, :], mean, other[..., 0], difference)
     arm_own, arm_pooled, arm_buckets = _of_arm(events[..., 1, :], sums[..., 1, :], mean, other[..., 1], -difference)
     by = scale**2
-    total = np.cumsum(n, axis=-2)
-    both_shares = total[..., 0] * total[..., 1] / np.maximum(total.sum(axis=-1), 1.0) ** 2
-    of_arms, of_both = own.square * by + arm_own.square, pooled.square + arm_pooled.square
+    variance = own.square * by + arm_own.square
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = np.minimum(
-            2.0 * of_arms**2 / (own.spread * (by * by) + arm_own.spread),
-            2.0 * of_both**2 / (pooled.spread + arm_pooled.spread),
-        )
+        freedom = 2.0 * variance**2 / (own.spread * (by * by) + arm_own.spread)
+        if with_pooled:
+            of_both = pooled.square + arm_pooled.square
+            freedom = np.minimum(freedom, 2.0 * of_both**2 / (pooled.spread + arm_pooled.spread))
+            total = np.cumsum(n, axis=-2)
+            shares = total[..., 0] * total[..., 1] / np.maximum(total.sum(axis=-1), 1.0) ** 2
+            variance = np.maximum(variance, shares * of_both)
     is_known = np.minimum(buckets, arm_buckets) >= 2.0
-    variance = np.where(is_known, np.maximum(of_arms, both_shares * of_both), np.nan)
-    return variance, np.where(is_known & np.isfinite(freedom), freedom, 0.0)
+    return np.where(is_known, variance, np.nan), np.where(is_known & np.isfinite(freedom), freedom, 0.0)
 
 
 class _Residuals(NamedTuple):

@@ -27,12 +27,13 @@ def test_golden_differences() -> None:
 
 
 def test_golden_variance_of_units() -> None:
-    # One day, three buckets: R = S_k − n_k S/n of each arm, and one variance for both arms is the larger one.
+    # One day, three buckets: R = S_k − n_k S/n of each arm.
     sums, counts = np.array([[[6.0, 2.0, 4.0], [5.0, 5.0, 11.0]]]), np.array([[[10.0, 4.0, 6.0], [8.0, 12.0, 20.0]]])
     residuals = [(6 - 10 * 0.6), (2 - 4 * 0.6), (4 - 6 * 0.6), (5 - 8 * 0.525), (5 - 12 * 0.525), (11 - 20 * 0.525)]
     variance, degrees = unit_variances(sums, counts)
-    assert variance.tolist() == [pytest.approx(1.5 * sum(each**2 for each in residuals) / (20 * 40))]
-    assert degrees.tolist() == [pytest.approx(33.5962005090)]
+    weights = np.repeat([20.0, 40.0], 3) ** -2
+    assert variance.tolist() == [pytest.approx(1.5 * float(np.square(residuals) @ weights))]
+    assert degrees.tolist() == [pytest.approx(48.4989632059)]
     # Two equal days weigh the effects of a bucket together: they do not average out.
     both, freedom = unit_variances(np.repeat(sums, 2, 0), np.repeat(counts, 2, 0))
     assert both[1] == pytest.approx(both[0])
