@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)\nENGINE", re.DOTALL)
 _VIEW = re.compile(r"CREATE OR REPLACE VIEW (\w+)\n\(\n(.*?)\n\)\n(DEFINER [^\n]*\n)?(.*)\n(COMMENT '.*)", re.DOTALL)
 _ALTER = re.compile(
-    r"ALTER TABLE (\w+) (ADD|COMMENT|MODIFY|DROP|RENAME|CLEAR) COLUMN (?:IF (?:NOT )?EXISTS )?(.*)", re.DOTALL
+    r"ALTER TABLE\s+(\w+)\s+(ADD|COMMENT|MODIFY|DROP|RENAME|CLEAR)\s+COLUMN\s+(?:IF (?:NOT )?EXISTS )?(.*)", re.DOTALL
 )
 _COLUMN = re.compile(
     r"(?P<name>\w+)(?: (?P<type>[A-Z]\w+(?:\((?:[^()]|\([^()]*\))*\))?)(?= |$))??"

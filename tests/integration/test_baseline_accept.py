@@ -21,6 +21,7 @@ from barograph_server.sketches.baseline.baseline import HOUR_NAMES, Baseline, Sl
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
+from barograph_server.sketches.drift.few_windows import exceeding_share
 from barograph_server.sketches.drift.overdispersion import learn_phi, sparse_inflation
 from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 from barograph_server.streams.hour_of_week import compute_hours_of_week
@@ -326,9 +327,12 @@ def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_
             of_window = [event for event in events if start_s * 1000 <= event.at_ms < end_s * 1000]
             counts = x_cells([event for event in of_window if name == "all" or event.region == "north"], edges)
             base = new.fields[0].slices[name]
-            expected = psi_verdicts(base.cells, counts, [0], phi=base.phi[window].value, noise=base.noise)
+            phi = base.phi[window]
+            expected = psi_verdicts(base.cells, counts, [0], phi=phi.value, nu=phi.nu or np.inf, noise=base.noise)
             level = LEVEL_NAMES[int(expected.level.item())]
-            assert verdict == [expected.psi.item(), expected.low.item(), expected.p_value.item(), level, sum(counts)], (
+            few = exceeding_share(expected.n_h * expected.psi, phi.windows, expected.df)
+            assert verdict[2] in (expected.p_value.item(), few.item())
+            assert [*verdict[:2], *verdict[3:]] == [expected.psi.item(), expected.low.item(), level, sum(counts)], (
                 "the monitor's verdict is that of a recount, to the bit"
             )
             levels.setdefault("quiet" if end_s <= T0_S + 16 * DAY_S else "shifted", set()).add(level)

@@ -198,7 +198,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     name = f"{topics.predictions_dead}/{back.partition()}/{back.offset()}"
     shown = run(capsys, "show", name)
     assert "once upon a time" in shown
-    assert f"replay of    {topics.predictions_dead}/0/{first.offset()}" in shown
+    assert ["replay", "of", f"{topics.predictions_dead}/0/{first.offset()}"] in map(str.split, shown.splitlines())
     # No contract covers these bytes: only their shape is shown.
     assert "Jane" not in run(capsys, "show", "--reason", "not-json")
     assert '{"xxxxx": "xxx", "xx": xxxx' in run(capsys, "show", "--reason", "not-json")

@@ -86,8 +86,9 @@ def test_a_second_migration_adds_a_column_to_tables_and_views(
             insert("rollups", name=name, pane_start=start_s, pane_s=length_s, **panes, **extra)
         insert("rates", name=name, window_start=start_s, **verdict, **({"tested": False} if added else {}))
 
+    later = f"{len(first):04}_more"
     insert_all("old", 0)
-    (tmp_path / "migrations" / "0002_more.sql").write_text(
+    (tmp_path / "migrations" / f"{later}.sql").write_text(
         "".join(
             f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column};\n"
             for tables, column in ADDED.items()
@@ -98,9 +99,9 @@ def test_a_second_migration_adds_a_column_to_tables_and_views(
     panes_view.write_text(panes_view.read_text().replace("    pane_s, n, nulls,", "    pane_s, n, nulls, negative,", 1))
     verdicts_view.write_text(verdicts_view.read_text().replace("kind, window,", "kind, tested, window,", 1))
     second = migrate.load(tmp_path)
-    assert [str(migration) for migration in migrate.pending(empty, second)] == ["0002_more", "views"]
+    assert [str(migration) for migration in migrate.pending(empty, second)] == [later, "views"]
     insert_all("between", 0)
-    assert [str(migration) for migration in migrate.apply(empty, second)] == ["0002_more", "views"]
+    assert [str(migration) for migration in migrate.apply(empty, second)] == [later, "views"]
     assert migrate.apply(empty, second) == []
     with pytest.raises(WarehouseError, match="this program does not know"):
         migrate.pending(empty, first)
