@@ -8,7 +8,7 @@ only in the worst case, so that F is the distribution of χ²₁, whatever the d
 import numpy as np
 from barograph.contract import PhiChoice, Thresholds
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, chdtrc, chdtri
+from scipy.special import betaincinv, chdtri, erfc
 
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import IntArray
@@ -113,9 +113,11 @@ def exceeding_share(t: ArrayLike, windows: ArrayLike, df: ArrayLike) -> FloatArr
         df: degrees of freedom at which φ̂ was learned.
     """
     scaled = np.asarray(t, np.float64) / chdtri(np.asarray(df, np.float64), 1.0 - _UPPER)
-    k = np.asarray(windows, np.float64)
-    drawn = chdtri(1.0, 1.0 - betaincinv(*_order(k[..., None]), _POINTS))
-    return np.asarray(chdtrc(1.0, scaled[..., None] * drawn).mean(axis=-1), np.float64)
+    counts, of_group = np.unique(np.asarray(windows, np.float64), return_inverse=True)
+    quantiles = chdtri(1.0, 1.0 - betaincinv(*_order(counts[:, None]), _POINTS))
+    drawn = quantiles[of_group.reshape(np.shape(windows))]
+    # χ²₁ exceeds x with probability erfc(√(x/2)), which costs a fiftieth of the general χ².
+    return np.asarray(erfc(np.sqrt(0.5 * scaled[..., None] * drawn)).mean(axis=-1), np.float64)
 
 
 def _order(k: FloatArray) -> tuple[FloatArray, FloatArray]:
