@@ -71,7 +71,8 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 ),
                 description=(
                     f"In the {last_part(short)} the rate of {what} exceeds the rate in training by more than "
-                    f"{threshold:.3%}, with its whole 95 % interval and p < {RATE_P:g}. Clears below {clear:.3%}."
+                    f"{threshold:.3%}, with its whole 95 % interval and p < {RATE_P:g}, and by more "
+                    f"than it repeatedly did in training (`training_delta`). Clears below {clear:.3%}."
                 ),
                 signal=rate(factory.contract.model, fields, kinds, factory.of(short), factory.pane, threshold),
                 about="inputs",
