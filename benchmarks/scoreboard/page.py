@@ -35,8 +35,19 @@ Record = dict[str, Any]
 
 def write_page(record: Record) -> None:
     """Write the record and the page."""
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    RECORD.write_text(_a_line_each(record), encoding="utf-8")
     PAGE.write_text(render_page(record), encoding="utf-8")
+
+
+def _a_line_each(record: Record) -> str:
+    """Return the record as JSON with a line for each entry of its lists, so that a diff shows the cells that moved."""
+
+    def text(value: Any) -> str:
+        if not isinstance(value, list):
+            return json.dumps(value)
+        return "[\n" + ",\n".join(f"  {json.dumps(each)}" for each in value) + "\n ]"
+
+    return "{\n" + ",\n".join(f" {json.dumps(name)}: {text(value)}" for name, value in record.items()) + "\n}\n"
 
 
 def render_page(record: Record) -> str:
