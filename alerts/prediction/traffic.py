@@ -29,11 +29,13 @@ class Traffic:
             contract: windows, the length of panes, and whether φ or its upper limit counts.
         """
         counts = baseline.slices[ALL]
+        # Rare categories share a bin, so that there are fewer bins than cells.
+        of_bins = max(1, baseline.bin_of_cell()[-1])
         result = {}
         for window in contract.windows:
             length_s = typical_length_s(window, contract.pane_s, self.events_per_s)
             learned = counts.phi.get(window.name, Phi())
             nu = learned.nu or math.inf
-            phi = chosen_phi(learned.value, learned.windows, min(nu, max(1, len(counts.cells) - 1)), contract.phi)
+            phi = chosen_phi(learned.value, learned.windows, min(nu, of_bins), contract.phi)
             result[window.name] = WindowTraffic(window, length_s, self.events_per_s * length_s, float(phi), nu)
         return result

@@ -10,8 +10,18 @@ from barograph.contract.alerts import AlertRule
 from barograph_server.alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
 from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, TrainingRate
+from barograph_server.sketches.baseline.baseline import (
+    ALL,
+    Baseline,
+    FieldBaseline,
+    Phi,
+    SliceCounts,
+    TrainingRate,
+)
+from barograph_server.sketches.baseline.bins import PsiBins
+from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.detection.effects import FieldShares, shifted, with_rate
+from barograph_server.sketches.drift.few_windows import phi_of_verdicts
 from tests.unit.sketches.test_detection import normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -81,6 +91,17 @@ def test_overdispersion_delays_and_hides() -> None:
     later = of_rule(predict_pages(upper, correlated, shifted(FIELD, 1.0), QUICK), "psi-major")
     sooner = of_rule(predict_pages(ONE_DAY, correlated, shifted(FIELD, 1.0), QUICK), "psi-major")
     assert sooner.median_s < later.median_s < math.inf
+
+
+def test_the_upper_limit_of_phi_is_that_of_the_monitors_bins() -> None:
+    """Rare categories share a bin."""
+    names = tuple(f"{i:03}" for i in range(200))
+    counts = SliceCounts(cells=(50_000, *[100] * 199, 0, 0), phi={"1d": Phi(value=3.0, windows=30, flag="ok")})
+    field = FieldBaseline(name="c", kind="category", categories=names, slices={ALL: counts})
+    rows = sum(counts.cells)
+    bins = PsiBins(Layout(Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=(field,))))
+    upper = msgspec.structs.replace(ONE_DAY, phi="upper")
+    assert QUICK.windows(upper, field)["1d"].phi == phi_of_verdicts(bins, "1d", "upper").item()
 
 
 def test_too_few_independent_events_predict_nothing() -> None:
