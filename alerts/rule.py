@@ -27,6 +27,7 @@ SHOWN_LENGTHS = 3
 CAUSES = {
     "psi-major": "drift",
     "psi-minor": "drift",
+    "mean-shift": "drift",
     "output-shift": "drift",
     "range-rate": "drift",
     "unseen-rate": "drift",

@@ -31,6 +31,7 @@ from barograph_server.terminal import (
 from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.operations.status import DriftRow, ProcessorRow, RateRow, is_silent
 from barograph_server.warehouse.queries import PromotionRow
+from barograph_server.warehouse.signals.verdicts import UNLIKE
 
 MAX_MAJOR = 20
 """Major verdicts that the table lists."""
@@ -178,6 +179,13 @@ def _major_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
 
 def _reason_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
     for model in models:
+        for row in model.unlike[:MAX_MAJOR]:
+            verdict = (
+                f"{row.field}, {row.window} to {utc_minute(row.window_end)}: mean rank {row.mean_rank:.2f} instead of "
+                f"0.50 (p {row.mean_p:.2g}); a level needs {row.readings_needed:,.0f} independent readings, the window "
+                f"has {row.readings:,.0f}"
+            )
+            yield SafeText(f"{UNLIKE}  {row.model} {row.version}  {verdict}", style=LEVEL_STYLES["minor"])
         if model.reasons:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in model.reasons.items())
             yield SafeText(

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, OUTCOME_NUMBERS, STATE_NUMBERS
+from barograph_server.warehouse.signals.verdicts import LIKE, UNLIKE
 
 GRAFANA_VERSION = "13.2.3"
 PLUGIN = "grafana-clickhouse-datasource"
@@ -46,7 +47,7 @@ class Style(NamedTuple):
     units: Units = Units()
     datasource_variable: str = "datasource"
     level_colours: Mapping[str, str] = MappingProxyType(
-        {"stable": GOOD, "insufficient": INSUFFICIENT, "minor": MINOR, "major": MAJOR}
+        {"stable": GOOD, LIKE: BOUND, "insufficient": INSUFFICIENT, UNLIKE: NOW, "minor": MINOR, "major": MAJOR}
     )
     word_colours: Mapping[str, str] = MappingProxyType(
         {

@@ -10,7 +10,7 @@ from barograph_server.alerts.templates.costs import cost_rules
 from barograph_server.alerts.templates.drills import drill_rules
 from barograph_server.alerts.templates.evaluations import evaluation_rules, judge_rules
 from barograph_server.alerts.templates.factory import RuleFactory
-from barograph_server.alerts.templates.fields import drift_rules, output_rules, rate_rules
+from barograph_server.alerts.templates.fields import drift_rules, mean_rules, output_rules, rate_rules
 from barograph_server.alerts.templates.labels import label_rules
 from barograph_server.alerts.templates.prompts import prompt_rules
 from barograph_server.alerts.templates.readers import reader_rules
@@ -24,7 +24,7 @@ def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule
     """Generate every rule of a contract."""
     factory = RuleFactory(contract, settings)
     templates = (
-        *(drift_rules, rate_rules, output_rules, label_rules),
+        *(drift_rules, mean_rules, rate_rules, output_rules, label_rules),
         *(traffic_rules, pipeline_rules, shadow_rules, prompt_rules, drill_rules, cost_rules),
         evaluation_rules,
         judge_rules,

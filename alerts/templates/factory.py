@@ -132,7 +132,7 @@ class RuleFactory:
         override = self.override(name).severity
         if override in ("page", "ticket"):
             return override
-        return "page" if field.critical and name != "psi-minor" else "ticket"
+        return "page" if field.critical and name not in ("psi-minor", "mean-shift") else "ticket"
 
     def per_field(self) -> dict[str, Any]:
         """Attributes of rules with one instance per field: the link to the page Field, as the message describes it."""

@@ -18,7 +18,16 @@ from barograph_server.alerts.templates.factory import (
 from barograph_server.alerts.text import LabelRef, NumberRef, Text
 from barograph_server.dashboards.uids import panel_link
 from barograph_server.sketches.drift.rates import RATE_KINDS
-from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS, RATE_P, psi, rate
+from barograph_server.warehouse.signals.verdicts import (
+    ALONE_EVENTS,
+    LIKE_P,
+    RATE_P,
+    UNLIKE_P,
+    UNLIKE_RANK,
+    mean_shift,
+    psi,
+    rate,
+)
 
 WEEK_S = 7 * DAY_S
 FIELD: Text = (LabelRef("field"),)
@@ -52,6 +61,38 @@ def output_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on drift of scores and classes."""
     panel = {"about": "outputs", "panel": panel_link("model", "score")}
     yield from _psi(factory, "output-shift", factory.contract.thresholds.major, "outputs shift", (True, False), **panel)
+
+
+def mean_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Rules on the mean ranks of fields on which PSI cannot decide."""
+    threshold, clear = factory.threshold("mean-shift", UNLIKE_RANK)
+    long, _ = factory.windows("mean-shift")
+    for severity, fields in factory.by_field("mean-shift"):
+        yield from factory.rule(
+            "mean-shift",
+            severity,
+            headline=f"inputs are unlike training ({severity})",
+            summary=(
+                *("Values of ", *FIELD, " are higher or lower than in windows of training: their mean rank is "),
+                *(NumberRef("E", "number"), " away from one half", *IN_WINDOW_OF_VERSION),
+                *(f"; the threshold is {threshold:g}. PSI has too few independent readings to decide.", CAUSE),
+            ),
+            description=(
+                f"In the {last_part(long)} the mean rank of a field's values among those of training is more than "
+                f"{threshold:g} away from one half, with p < {UNLIKE_P:g} by its variation in training. PSI "
+                "has too little independent data for a level. Clears if it has one, or with "
+                f"p > {LIKE_P:g}."
+            ),
+            signal=mean_shift(factory.contract.model, fields, factory.of(long), factory.pane, threshold),
+            about="inputs",
+            form="number",
+            has_bounds=False,
+            clear=clear,
+            long_s=long.length_s,
+            short_s=long.length_s,
+            panel=panel_link("model", "fields"),
+            **factory.per_field(),
+        )
 
 
 def rate_rules(factory: RuleFactory) -> Iterator[Rule]:

@@ -1,4 +1,4 @@
-"""What windows of training tell of later windows: overdispersion of all groups of a baseline, and of its rates."""
+"""What windows of training tell of later windows: overdispersion of all groups and rates, and how mean ranks varied."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +12,7 @@ from barograph_server.sketches.baseline.baseline import FieldBaseline, Phi, Trai
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.groups import FloatArray, VerdictGroups, reference_slices
 from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.drift.mean_rank import MeanRanks, learn_memory, mean_ranks
 from barograph_server.sketches.drift.overdispersion import (
     ROUGH_WINDOWS,
     SURE_WINDOWS,
@@ -62,7 +63,7 @@ class TrainingLength:
 def learn_variation(
     bins: PsiBins, season: Season | None, lengths: Iterable[TrainingLength]
 ) -> tuple[FieldBaseline, ...]:
-    """Return the fields of a baseline with what its windows tell: φ and ν of the bins, and `TrainingRate` of rates.
+    """Return the fields of a baseline with what its windows tell: `Phi` of the bins, and `TrainingRate` of rates.
 
     Each window is compared with the other rows of the baseline. Compared with rows that include its own, n of m, a
     window would be too similar: T is (m − n)/(m + n) of the T of a later window.
@@ -81,8 +82,11 @@ def learn_variation(
     shorter: tuple[Overdispersion | None, _Rates] = None, _Rates(np.ones(rates.n_groups), np.zeros(rates.n_groups))
     for length in lengths:
         scores, rate_scores = [], []
+        ranks: list[MeanRanks] = []
         for counts in length.counts:
-            scores.append(psi_values(bins.base_bins, bins.window_bins(counts), bins.starts))
+            window_bins = bins.window_bins(counts)
+            scores.append(psi_values(bins.base_bins, window_bins, bins.starts))
+            ranks.append(mean_ranks(bins, window_bins))
             rows = np.stack(
                 [counts[..., layout.event_cells(i)].sum(axis=-1) for i in range(len(layout.fields))], axis=-1
             )
@@ -90,8 +94,12 @@ def learn_variation(
         learned = _learn_bins(bins, scores, season, length.hours, shorter[0])
         of_bins = np.where(bins_of_rates < 0, 1.0, np.append(learned.of_bins, 1.0)[bins_of_rates])
         shorter = learned, _learn_rates(rates, rate_scores, of_bins, shorter[1])
+        mean_sd, memory = learn_memory(bins, ranks)
         for group, field, slice_name in _groups(bins):
-            phi.setdefault((slice_name, field), {})[length.name] = learned.of(group)
+            sd = float(mean_sd[group])
+            phi.setdefault((slice_name, field), {})[length.name] = msgspec.structs.replace(
+                learned.of(group), mean_sd=None if math.isnan(sd) else sd, mean_memory=float(memory[group])
+            )
         for group, field, slice_name in _groups(rates):
             of_length = varied.setdefault((slice_name, field), {}).setdefault(length.name, {})
             rate = shorter[1].of(group)

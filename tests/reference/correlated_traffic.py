@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from barograph.contract import PhiChoice, Thresholds
+from barograph.contract import PhiChoice, Thresholds, Window
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import norm
@@ -19,11 +19,12 @@ from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.drift.few_windows import false_major_share, phi_of_verdicts
+from barograph_server.sketches.drift.mean_rank import mean_rank_p, mean_ranks
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
 from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.rates import rate_verdicts
 from barograph_server.sketches.drift.window_phi import TrainingLength, learn_variation
-from barograph_server.warehouse.signals.verdicts import RATE_P
+from barograph_server.warehouse.signals.verdicts import RATE_P, UNLIKE_P
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -103,6 +104,8 @@ class Kind:
 
 WEEKS: tuple[tuple[int, PhiChoice], ...] = ((8, "estimate"), (8, "upper"), (26, "estimate"), (26, "upper"))
 """Number of training weeks, and the φ of their verdicts."""
+
+WINDOWS = {length: Window(3600 * length, 3600 * length) for length in (1, DAY, 7 * DAY)}
 
 KINDS = (
     Kind("independent"),
@@ -187,6 +190,16 @@ def weeks(kind: Kind, training: int, choice: PhiChoice, streams: int) -> tuple[N
     verdicts = judged(bins, summed(kind.hours(rng, streams, 8 * week, 0.0, edges), week), "7d", choice)
     stated = false_major_share(verdicts, bins, "7d", phi_of_verdicts(bins, "7d", choice), THRESHOLDS)
     return verdicts.level == Level.major, stated
+
+
+def mean_p_values(kind: Kind, length: int, shift: float, streams: int) -> FloatArray:
+    """Return p of the mean ranks of 8 later weeks of each stream after 8 weeks of training, (W, streams)."""
+    rng = np.random.default_rng([6, KINDS.index(kind)])
+    edges, weeks = kind.edges(), 8 * 7 * DAY
+    hours = kind.hours(rng, streams, weeks, 0.0, edges)
+    bins = learned({window.name: summed(hours, of) for of, window in WINDOWS.items()})
+    later = bins.window_bins(on_layout(bins.layout, summed(kind.hours(rng, streams, weeks, shift, edges), length)))
+    return mean_rank_p(bins, mean_ranks(bins, later), WINDOWS[length], tuple(WINDOWS.values()))
 
 
 # ---------------------------------------------------------------------------------------------------- rates
@@ -281,6 +294,14 @@ def rows(streams: int = 400) -> Iterator[str]:
         pages = [false_pages(name, length, streams) for length in (1, DAY)]
         texts = [f"{each.mean():.2f} ± {each.std() / np.sqrt(len(each)):.2f}" for each in pages]
         yield f"| {name} | " + " | ".join(texts) + " |"
+    yield ""
+    yield "| traffic | 1h | 1d | 7d | 7d, p < .001 | 7d, shift .5, p < .001 |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for kind in KINDS:
+        *shorter, quiet = (mean_p_values(kind, length, 0.0, streams // 4) for length in WINDOWS)
+        drift = mean_p_values(kind, 7 * DAY, 0.5, streams // 4)
+        cells = [*(each < 0.05 for each in (*shorter, quiet)), quiet < UNLIKE_P, drift < UNLIKE_P]
+        yield f"| {kind.name} | " + " | ".join(map(percent, cells)) + " |"
 
 
 if __name__ == "__main__":

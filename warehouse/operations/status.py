@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, UNLIKE, UNLIKE_P, UNLIKE_RANK
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -97,10 +99,22 @@ class DriftRow:
     expected_share: float
     actual_share: float
     visible_shift: float
+    readings: float
+    readings_needed: float
+    mean_rank: float
+    mean_p: float
+    false_major: float
     completeness: float
     judged_at: datetime
     revisions: int
     record_seq: int
+
+    @property
+    def compared(self) -> str:
+        """`LIKE` or `UNLIKE` if the level is insufficient and the window can be compared with training; else empty."""
+        if self.reason not in FEW_READINGS or math.isnan(self.mean_p):
+            return ""
+        return UNLIKE if self.mean_p < UNLIKE_P and abs(self.mean_rank - 0.5) > UNLIKE_RANK else LIKE
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ SELECT
     graph.kind AS detail__kind,
     graph.owner AS detail__owner
 FROM latest_lineage AS graph
-LEFT JOIN (SELECT field, toString(last.2) AS level FROM ({{ LAST_VERDICTS }})) AS verdict
+LEFT JOIN (SELECT field, toString(last.14) AS level FROM ({{ LAST_VERDICTS }})) AS verdict
     ON verdict.field = if(graph.kind IN ('field', 'output'), graph.title, '')
 WHERE {{ is_selected("model", "graph.model") }}
 ORDER BY graph.position

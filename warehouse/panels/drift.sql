@@ -13,8 +13,8 @@ a panel shows its worst verdict. #}
 {% macro _worst(fields) -%}
 {%- set judged %}ranked.level != 'insufficient'{% endset %}
 SELECT field FROM latest_drift AS ranked WHERE {{ _MODEL }} GROUP BY field
-ORDER BY maxIf({{ level_number("ranked.level") }}, {{ judged }}) DESC,
-    maxIf(ifNotFinite(ranked.psi, -1), {{ judged }}) DESC, field
+ORDER BY max({{ level_number(drift_level("ranked")) }}) DESC, maxIf(ifNotFinite(ranked.psi, -1), {{ judged }}) DESC,
+    min(ifNotFinite(ranked.mean_p, 1)), field
 LIMIT {{ fields }}
 {%- endmacro %}
 
@@ -52,7 +52,7 @@ ORDER BY time
 WITH (SELECT groupArray(field) FROM ({{ _worst(SHOWN_FIELDS) }})) AS worst
 SELECT
     $__timeInterval(window_end) AS time, leftPad(toString(indexOf(worst, field)), 2, '0') AS drift_rank, field,
-    max({{ level_number("verdict.level") }}) AS level
+    max({{ level_number(drift_level("verdict")) }}) AS level
 FROM latest_drift AS verdict
 WHERE {{ _MODEL }} AND has(worst, field)
 GROUP BY time, field
@@ -62,8 +62,8 @@ ORDER BY time, drift_rank
 {# The latest verdict of each field in the range, in one pass over the table; record_seq selects the revision. #}
 
 {% set LAST_VERDICTS -%}
-SELECT field, argMax((window_end, level, psi, psi_low, psi_high, q_value, n, top_bin, expected_share, actual_share,
-    completeness, reason, readings, readings_needed, p_value), (window_end, record_seq)) AS last
+SELECT field, argMax((window_end, {{ drift_level("drift") }}, psi, psi_low, psi_high, q_value, n, top_bin, expected_share,
+    actual_share, completeness, {{ drift_reason("drift") }}, mean_p, level), (window_end, record_seq)) AS last
 FROM drift
 WHERE {{ _MODEL }}
 GROUP BY field
@@ -75,7 +75,7 @@ SELECT max({{ level_number("last.2") }}) AS level FROM ({{ LAST_VERDICTS }})
 
 {# With little data a PSI is large by chance. #}
 
-{% set _CLEAREST %}ORDER BY last.2 = 'insufficient', isNaN(last.3), last.3 DESC, field{% endset %}
+{% set _CLEAREST %}ORDER BY last.14 = 'insufficient', isNaN(last.3), last.3 DESC, field{% endset %}
 
 {% call table("drift.worst_psi", "psi | field:text") %}
 SELECT {{ finite("last.3") }} AS psi, field FROM ({{ LAST_VERDICTS }}) {{ _CLEAREST }} LIMIT 1
@@ -94,7 +94,7 @@ SELECT field FROM ({{ LAST_VERDICTS }}) {{ _CLEAREST }} LIMIT {{ COMPARED_FIELDS
 SELECT
     field,
     last.2 AS level,
-    {{ drift_reason("last.12", "last.13", "last.14", "last.15") }} AS reason,
+    last.12 AS reason,
     {{ finite("last.3") }} AS "PSI",
     {{ interval("last.4", "last.5") }} AS "95 % CI",
     last.8 AS "top cell",
@@ -105,7 +105,7 @@ SELECT
     {{ finite("last.11") }} AS completeness,
     last.1 AS "window end"
 FROM ({{ LAST_VERDICTS }})
-ORDER BY {{ level_number("last.2") }} DESC, last.3 DESC, field
+ORDER BY {{ level_number("last.2") }} DESC, if(last.14 = 'insufficient', ifNotFinite(last.13, 1), -last.3), field
 LIMIT 500
 {% endcall %}
 
@@ -114,14 +114,14 @@ LIMIT 500
 SELECT
     slice,
     {{ level_name("max(number)") }} AS level,
-    countIf(number = 4) AS "major fields",
-    countIf(number = 3) AS "minor fields",
-    countIf(number = 2) AS "insufficient fields",
+    countIf(number = {{ LEVEL_NUMBERS["major"] }}) AS "major fields",
+    countIf(number = {{ LEVEL_NUMBERS["minor"] }}) AS "minor fields",
+    countIf(last.3 = 'insufficient') AS "insufficient fields",
     argMax(field, (number, if(isNaN(psi), -1, psi))) AS "worst field",
     {{ finite("argMax(psi, (number, if(isNaN(psi), -1, psi)))") }} AS "PSI"
 FROM
 (
-    SELECT slice, field, argMax(({{ level_number() }}, drift.psi), (window_end, record_seq)) AS last,
+    SELECT slice, field, argMax(({{ level_number(drift_level("drift")) }}, drift.psi, level), (window_end, record_seq)) AS last,
         last.1 AS number, last.2 AS psi
     FROM drift
     WHERE {{ MODEL }} AND {{ VERSION }} AND {{ WINDOW }} AND {{ _RANGE }}
@@ -133,7 +133,7 @@ LIMIT 200
 {% endcall %}
 
 {% call table("drift.field_level", "level") %}
-SELECT argMax({{ level_number() }}, (window_end, record_seq)) AS level FROM drift WHERE {{ _FIELD }} HAVING count() > 0
+SELECT argMax({{ level_number(drift_level()) }}, (window_end, record_seq)) AS level FROM drift WHERE {{ _FIELD }} HAVING count() > 0
 {% endcall %}
 
 {% call series("drift.field_psi", "psi | at least | at most | minor threshold | major threshold") %}
@@ -163,8 +163,8 @@ FROM
     "window end:time | level:text | reason:text | PSI | 95 % CI:text | minor threshold | major threshold | top cell:text | baseline share | window share | detectable shift | events | completeness | reference:text | revisions") %}
 SELECT
     window_end AS "window end",
-    level,
-    {{ drift_reason("verdict.reason", "readings", "readings_needed", "p_value") }} AS reason,
+    {{ drift_level("verdict") }} AS level,
+    {{ drift_reason("verdict") }} AS reason,
     {{ finite("psi") }} AS "PSI",
     {{ interval("psi_low", "psi_high") }} AS "95 % CI",
     threshold_minor AS "minor threshold",
@@ -196,7 +196,7 @@ FROM
 (
     SELECT
         slice,
-        argMax(({{ level_number() }}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, record_seq)) AS last
+        argMax(({{ level_number(drift_level()) }}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, record_seq)) AS last
     FROM drift
     WHERE {{ MODEL }} AND {{ VERSION }} AND {{ FIELD }} AND {{ WINDOW }} AND {{ _RANGE }}
     GROUP BY slice

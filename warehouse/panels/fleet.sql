@@ -33,7 +33,7 @@ FROM
     (
         SELECT
             model, version, field, window,
-            argMax(({{ level_number() }}, ifNotFinite({{ psi }}, -1)), record_seq) AS verdict
+            argMax(({{ level_number(drift_level("drift")) }}, ifNotFinite({{ psi }}, -1)), record_seq) AS verdict
         FROM drift
         WHERE slice = 'all' AND {{ _LAST_WINDOWS }}
         GROUP BY model, version, field, window
@@ -70,7 +70,7 @@ SELECT count() AS models FROM ({{ KNOWN_MODELS }}) /* no range: a model is known
 {% endcall %}
 
 {% call table("fleet.in_breach", "breach") %}
-{{ _count_of("breach", 4) }}
+{{ _count_of("breach", LEVEL_NUMBERS["major"]) }}
 {% endcall %}
 
 {% call table("fleet.insufficient", "insufficient") %}

@@ -1,10 +1,14 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
-LEVELS = ("stable", "insufficient", "minor", "major")
-"""Levels from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst window, and a
-window without enough data must not look healthy."""
+from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, UNLIKE, is_unlike
 
-LEVEL_NUMBERS = {level: number for number, level in enumerate(LEVELS, 1)}
+LEVELS = ("stable", "insufficient", "minor", "major")
+"""Levels of verdicts from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst
+window, and a window without enough data must not look healthy."""
+
+LEVEL_NUMBERS = {
+    level: number for number, level in enumerate(("stable", LIKE, "insufficient", UNLIKE, "minor", "major"), 1)
+}
 """The number of each level in panels; 0 means no verdict."""
 
 STATES = ("healthy", "no record", "unknown", "degraded")
@@ -20,7 +24,7 @@ OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(OUTCOMES, 1)
 ARC = "arc__"
 """Prefix of the columns from which a node graph draws the ring of a node: shares of the ring, one column per colour."""
 
-_LEVEL_NAMES = "['" + "', '".join(LEVELS) + "']"
+_LEVEL_NAMES = "['" + "', '".join(LEVEL_NUMBERS) + "']"
 
 
 def level_number(level: str = "level") -> str:
@@ -86,20 +90,27 @@ def interval(low: str, high: str) -> str:
     return f"if(isNaN({low}) OR isNaN({high}), '', concat({texts[0]}, ' – ', {texts[1]}))"
 
 
-def drift_reason(reason: str, readings: str, needed: str, p_value: str) -> str:
-    """Return the expression for why a verdict on drift is insufficient, and what its window does tell; else empty.
-
-    Args:
-        readings: independent events of the window.
-        needed: independent events that a level needs.
-        p_value: of the hypothesis that the window is like those of training.
-    """
-    windows = f"concat(', about ', toString(ceil({needed} / {readings})), ' such windows')"
-    compared = f"if({p_value} < 0.01, '; unlike training', '; no more different than windows of training')"
+def drift_level(verdict: str = "") -> str:
+    """Return the expression for the level that panels show of a verdict on drift: its own, `LIKE`, or `UNLIKE`."""
+    of = f"{verdict}." if verdict else ""
     return (
-        f"if({reason} IN ('correlated events', 'too few events') AND {readings} >= 1, concat({reason}, ': ', "
-        f"toString(round({readings})), ' of ', toString(ceil({needed})), ' independent readings', {windows}, "
-        f"{compared}, ' (p ', printf('%.2g', {p_value}), ')'), {reason})"
+        f"multiIf({of}level != 'insufficient' OR isNaN({of}mean_p) OR {of}reason NOT IN {FEW_READINGS}, {of}level, "
+        f"{is_unlike(of)}, '{UNLIKE}', '{LIKE}')"
+    )
+
+
+def drift_reason(verdict: str = "") -> str:
+    """Return the expression for why a verdict on drift is insufficient, and what its window does tell; else empty."""
+    of = f"{verdict}." if verdict else ""
+    readings, needed = f"{of}readings", f"{of}readings_needed"
+    windows = f"concat(', about ', toString(ceil({needed} / {readings})), ' such windows')"
+    compared = (
+        f"if(isNaN({of}mean_p), '', concat('; mean rank ', printf('%.2f', {of}mean_rank), ' instead of 0.50 (p ', "
+        f"printf('%.2g', {of}mean_p), '): ', if({is_unlike(of)}, '{UNLIKE}', '{LIKE}')))"
+    )
+    return (
+        f"if({of}reason IN {FEW_READINGS} AND {readings} >= 1, concat({of}reason, ': ', toString(round({readings})), "
+        f"' of ', toString(ceil({needed})), ' independent readings', {windows}, {compared}), {of}reason)"
     )
 
 

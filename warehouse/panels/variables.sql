@@ -37,7 +37,7 @@ FROM latest_drift AS verdict
 WHERE {{ MODEL }} AND {{ VERSION }} AND {{ SLICE }}
     AND {{ in_range_or_last("drift", "window_end", MODEL ~ " AND " ~ VERSION ~ " AND " ~ SLICE) }}
 GROUP BY field
-ORDER BY max({{ level_number("verdict.level") }}) DESC, max(if(isNaN(verdict.psi), -1, verdict.psi)) DESC, field
+ORDER BY max({{ level_number(drift_level("verdict")) }}) DESC, max(if(isNaN(verdict.psi), -1, verdict.psi)) DESC, field
 LIMIT 1000
 {% endcall %}
 

@@ -35,6 +35,25 @@ RATE_P = 1e-4
 A rule reads a window per field and hop, 96 a day and field by default, so that the 95 % interval alone lies above the
 threshold by chance every few days if a window has few events."""
 
+LIKE, UNLIKE = "like training", "unlike training"
+"""What is shown in place of `insufficient` for a window that has too few independent readings for a level of drift, but
+can be compared with windows of training."""
+FEW_READINGS = ("correlated events", "too few events")
+"""Reasons of insufficient verdicts on drift whose windows can be compared with those of training all the same."""
+UNLIKE_P, UNLIKE_RANK, LIKE_P = 1e-3, 0.1, 0.05
+"""A window is unlike those of training if the p of its mean rank is below the first, and the rank is farther from one
+half than the second. With a p above the third, it ends an alert."""
+
+
+def is_unlike(of: str = "", rank: float = UNLIKE_RANK) -> str:
+    """Return the condition that a verdict on drift is of a window unlike those of training.
+
+    Args:
+        of: qualifier of the columns, with its dot.
+        rank: distance of the mean rank from one half that is exceeded.
+    """
+    return f"{of}mean_p < {UNLIKE_P!r} AND abs({of}mean_rank - 0.5) > {float(rank)!r}"
+
 
 @dataclass(frozen=True, slots=True)
 class PaneTiming:
@@ -146,6 +165,25 @@ def rate(
 
     facts = Facts(select, pane.stale_s(window.hop_s), window.name)
     return Signal("field", tuple(fields), threshold, facts, causes=_causes(model, kinds))
+
+
+def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: PaneTiming, threshold: float) -> Signal:
+    """Return the signal of the distance of the mean rank from one half, of windows on which PSI cannot decide."""
+
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
+        is_undecided = f"level = 'insufficient' AND reason IN {FEW_READINGS}"
+        is_sure = f"level != 'insufficient' OR {is_undecided} AND ({is_unlike(rank=threshold)} OR mean_p > {LIKE_P!r})"
+        state = f"multiIf(n = 0, {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
+        value = f"if({is_undecided} AND mean_p <= {LIKE_P!r}, abs(mean_rank - 0.5), 0.)"
+        return (
+            "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
+            f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
+            f"tuple(toUInt8({state}), {value}, nan, nan, 0.) AS verdict FROM drift "
+            f"WHERE {_where(model, window, period)} AND field IN {literals(fields)}"
+        )
+
+    facts = Facts(select, pane.stale_s(window.hop_s), window.name)
+    return Signal("field", tuple(fields), threshold, facts, causes=_causes(model, (PSI,)))
 
 
 def _causes(model: str, kinds: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ CREATE OR REPLACE VIEW latest_drift
 (
     model, version, baseline_id, slice, field, window, window_start, window_end, n, psi, psi_low, psi_high, js, p_value,
     q_value, df, phi, season, level, reason, threshold_minor, threshold_major, top_bin, top_bin_index, expected_share,
-    actual_share, visible_shift, readings, readings_needed, false_major, completeness, judged_at,
+    actual_share, visible_shift, readings, readings_needed, mean_rank, mean_p, false_major, completeness, judged_at,
     revisions UInt64 COMMENT 'Number of verdicts on the window; more than one if late events arrived',
     record_seq
 )

@@ -14,6 +14,7 @@ from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES,
 from barograph_server.sketches.drift.distances import jensen_shannon
 from barograph_server.sketches.drift.fdr import q_values
 from barograph_server.sketches.drift.few_windows import false_major_share, p_values, phi_of_verdicts
+from barograph_server.sketches.drift.mean_rank import base_window, mean_rank_p, mean_ranks
 from barograph_server.sketches.drift.psi import Expectation, psi_verdicts
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, rate_verdicts
 from barograph_server.streams.monitor.state.commit_rows import Columns
@@ -213,7 +214,9 @@ class _WindowBatch:
             return {}
         thresholds = self.series.contract.thresholds
         # Computed for all groups, so that the groups chosen from them do not compute it again.
-        all_bins.trained(self.window.name)
+        windows = self.series.contract.windows
+        for window in (self.window, base_window(self.window, windows)):
+            all_bins.trained(window.name)
         chosen = slices[all_bins.slice_index]
         bins = all_bins.select(chosen)
         if not bins.n_groups:
@@ -244,6 +247,7 @@ class _WindowBatch:
             compared=has_row & verdicts.enough & (self.gaps == InsufficientReason.none)[:, None],
         )
         js = jensen_shannon(bins.base_bins if expected is None else expected.share, window_bins, bins.starts)
+        ranks = mean_ranks(bins, window_bins)
         where = np.nonzero(has_row)
         w, g = where
         top = verdicts.top_bin[where]
@@ -275,6 +279,8 @@ class _WindowBatch:
             "visible_shift": verdicts.visible_shift[where],
             "readings": verdicts.n_h[where],
             "readings_needed": verdicts.n_star[where],
+            "mean_rank": ranks.d[where] + 0.5,
+            "mean_p": mean_rank_p(bins, ranks, self.window, windows)[where],
             "false_major": false_major_share(verdicts, bins, self.window.name, phi, thresholds)[where],
         }
         return columns

@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS drift
     visible_shift Float64 COMMENT 'Minimum detectable shift of the mean at 80 % power, in standard deviations' CODEC(ZSTD(1)),
     readings Float64 COMMENT 'Independent events of the window: n and the rows of training, combined and divided by phi' CODEC(ZSTD(1)),
     readings_needed Float64 COMMENT 'readings from which the level follows from the thresholds alone' CODEC(ZSTD(1)),
+    mean_rank Float64 COMMENT 'Mean rank of the values among those of training: the probability that a value is above one of training; categories have the order of the bins; 0.5 without values' CODEC(ZSTD(1)),
+    mean_p Float64 COMMENT 'Probability of a mean rank this far from 0.5 without drift, from its variation between windows of training; NaN if training had fewer than five' CODEC(ZSTD(1)),
     false_major Float64 COMMENT 'Share of windows without drift that would be major, at most, if phi was learned from 5 to 19 windows; else 0' CODEC(ZSTD(1)),
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window; 1 if complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'Time of the verdict, by the monitor''s clock' CODEC(Delta, ZSTD(1)),

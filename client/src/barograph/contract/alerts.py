@@ -18,6 +18,7 @@ Severity = Literal["page", "ticket", "none"]
 RULES: dict[str, str] = {
     "psi-major": "PSI of a feature exceeds `thresholds.psi.major`.",
     "psi-minor": "PSI of a critical feature exceeds `thresholds.psi.minor`.",
+    "mean-shift": "The values of a field are higher or lower than in windows of training, where PSI cannot decide.",
     "null-rate": "More nulls than in training, significantly by more than `thresholds.rates.major`.",
     "invalid-rate": "More invalid values than in training, as for `null-rate`.",
     "unseen-rate": "More values of unseen categories than expected, as for `null-rate`.",
@@ -60,7 +61,7 @@ RULES: dict[str, str] = {
 """Every alert rule with the condition that fires it."""
 
 FIELD_RULES = frozenset(
-    {"psi-major", "psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "output-shift"}
+    {"psi-major", "psi-minor", "mean-shift", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "output-shift"}
 )
 """Rules with an instance per field."""
 THRESHOLD_RULES = (

@@ -24,6 +24,7 @@ from barograph_server.warehouse.operations import status
 from barograph_server.warehouse.operations.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 from barograph_server.warehouse.queries import PromotionRow
 from barograph_server.warehouse.signals.recorded_history import read_recorded_history
+from barograph_server.warehouse.signals.verdicts import UNLIKE
 
 FORGOTTEN_S = 86_400
 """Seconds after which a silent processor is no longer listed: it was removed on purpose."""
@@ -48,6 +49,8 @@ class ModelStatus:
     """Number of `insufficient` verdicts among them per reason, the most frequent first."""
     major: tuple[DriftRow | RateRow, ...]
     """The major ones among these verdicts."""
+    unlike: tuple[DriftRow, ...] = ()
+    """The insufficient ones whose windows are unlike those of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,11 @@ def is_never(at: datetime) -> bool:
     return at <= _NEVER
 
 
+def _reason(row: DriftRow | RateRow) -> str:
+    compared = row.compared if isinstance(row, DriftRow) else ""
+    return f"{row.reason}, {compared}" if compared else row.reason
+
+
 def _model_status(
     model: str, version: str, freshness: FreshnessRow | None, verdicts: list[DriftRow | RateRow]
 ) -> ModelStatus:
@@ -105,7 +113,8 @@ def _model_status(
         freshness=freshness,
         completeness=min((row.completeness for row in verdicts), default=None),
         levels={level: counts[level] for level in LEVEL_NAMES},
-        reasons=dict(Counter(row.reason for row in verdicts if row.reason).most_common()),
+        reasons=dict(Counter(map(_reason, filter(lambda row: row.reason, verdicts))).most_common()),
+        unlike=tuple(row for row in verdicts if isinstance(row, DriftRow) and row.compared == UNLIKE),
         major=tuple(row for row in verdicts if row.level == "major"),
     )
 
