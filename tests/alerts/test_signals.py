@@ -20,6 +20,7 @@ from barograph_server.warehouse.signals.verdicts import (
     HoppingWindow,
     PaneTiming,
     loss,
+    mean_shift,
     psi,
     rate,
     verdict_age,
@@ -39,6 +40,7 @@ SIGNALS: dict[str, Signal] = {
     "psi": psi(ODD, ["temp", "dewp", "never judged"], WEEK, DAY, PANE, 0.2),
     "fast psi": psi(ODD, ["temp", "dewp"], WEEK, DAY, PANE, 0.2, fast=[HOUR], fast_threshold=0.3),
     "psi of one window": psi(ODD, ["temp"], DAY, DAY, PANE, 0.1),
+    "mean shift": mean_shift(ODD, ["temp", "dewp"], DAY, PANE, 0.1),
     "rate": rate(ODD, ["temp", "dewp"], ["below", "above"], DAY, PANE, 0.05),
     "loss": loss(ODD, DAY, PANE, 0.01),
     "verdict age": verdict_age(ODD, DAY, 7200),
@@ -95,10 +97,13 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
                     for field in ("temp", "dewp"):
                         value = rng.random() / 2
                         observed = {"n": n, "psi": value, "psi_low": value / 2, "psi_high": value * 2, "level": level}
+                        observed |= {"reason": "correlated events" if level == "insufficient" else ""}
+                        observed |= {"mean_rank": 2 * value, "mean_p": rng.choice([1e-9, 0.01, 0.5])}
                         drift.append(row("drift", field=field, **at, **who, **position, **observed))
                     for field, kind in (("temp", "above"), ("temp", "below"), ("dewp", "above"), ("events", "error")):
                         delta = rng.random() / 5
                         observed = {"n": n, "delta": delta, "delta_low": delta - 0.05, "delta_high": delta + 0.05}
+                        observed["training_delta"] = 0.0
                         observed["p_value"] = rng.choice([0.01, 1e-9])
                         judged = {"kind": kind, "level": level, "completeness": rng.choice([1, 1, rng.random()])}
                         rates.append(row("rates", field=field, **at, **who, **position, **observed, **judged))
@@ -454,3 +459,25 @@ def test_a_rate_exceeds_its_threshold_only_with_its_whole_interval_and_a_small_p
     assert rate_at(client, 0.06, 0.051, p_value=2e-4) == 0.05, "it may be chance"
     assert rate_at(client, 0.03, 0.01) == 0.03
     assert rate_at(client, 0.0, -1.0, "insufficient", 0) == 0.05, "no events, so the rate is unknown"
+
+
+@pytest.mark.parametrize(
+    ("judged", "value"),
+    [
+        ({"mean_p": 9e-4}, 0.2),
+        ({"mean_p": 2e-3}, 0.1),
+        ({"mean_p": 0.06}, 0.0),
+        ({"mean_p": 9e-4, "mean_rank": 0.42}, 0.08),
+        ({"mean_p": 9e-4, "reason": "lost events"}, 0.1),
+        ({"mean_p": math.nan}, 0.1),
+        ({"mean_p": 1e-9, "level": "stable", "reason": ""}, 0.0),
+    ],
+    ids=("unlike training", "may be chance", "like training", "small", "lost events", "unknown", "PSI decides"),
+)
+def test_the_mean_rank_decides_where_psi_cannot(client: Client, judged: dict[str, Any], value: float) -> None:
+    end = T0 + DAY_S
+    verdict = {"mean_rank": 0.7, "level": "insufficient", "reason": "correlated events", "n": 99} | judged
+    at = {"model": ODD, "version": "1", "slice": "all", "field": "x", "window": "1d", "window_end": end}
+    insert_rows(client, "drift", [row("drift", **at, **verdict, window_start=T0, judged_at=end * 1000)])
+    signal = mean_shift(ODD, ["x"], DAY, PANE, 0.1)
+    assert client.rows(point_sql(signal, at=str(end + 60))) == [("x", pytest.approx(value))]

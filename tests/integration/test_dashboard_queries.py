@@ -13,7 +13,13 @@ from barograph_server.dashboards.macros import ALL, TimeRange
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.bins import bin_labels
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.panels.fragments import LEVEL_NUMBERS, STATE_NUMBERS, drift_reason, window_seconds
+from barograph_server.warehouse.panels.fragments import (
+    LEVEL_NUMBERS,
+    STATE_NUMBERS,
+    drift_level,
+    drift_reason,
+    window_seconds,
+)
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.panel_queries import QUERIES, ask
 from tests.support.two_day_model import (
@@ -126,7 +132,9 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(empty: Clie
         judged("o", "1d", END_S - HOUR_S, 0.01, "stable", "y"),
     ]
     insert_rows(empty, "drift", verdicts)
-    assert [row[1:] for row in ask(empty, "fleet.levels")] == [("n", 3), ("o", 2), ("m", 1)]
+    assert [row[1:] for row in ask(empty, "fleet.levels")] == [
+        (model, LEVEL_NUMBERS[level]) for model, level in (("n", "minor"), ("o", "insufficient"), ("m", "stable"))
+    ]
     worst = [row[1:] for row in ask(empty, "fleet.worst_psi_over_time")]
     assert worst == [("n", 0.15), ("o", None), ("m", 0.05)]
 
@@ -236,15 +244,25 @@ def test_too_little_data_is_never_stable(client: Client) -> None:
 
 
 def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
-    reason = drift_reason("reason", "readings", "needed", "p")
-    rows = "('correlated events', 12.3, 367.2, 0.43), ('too few events', 90, 368, 1e-4), ('', 9, 4, 1)"
-    values = f"values('reason String, readings Float64, needed Float64, p Float64', {rows})"
-    reasons = client.rows(f"SELECT {reason} FROM {values}")
-    assert [text for (text,) in reasons] == [
-        "correlated events: 12 of 368 independent readings, about 30 such windows; no more different than windows of "
-        "training (p 0.43)",
-        "too few events: 90 of 368 independent readings, about 5 such windows; unlike training (p 0.0001)",
-        "",
+    names = ("level String", "reason String", *(f"{name} Float64" for name in ("readings", "readings_needed")))
+    rows = (
+        "('insufficient', 'correlated events', 12.3, 367.2, 0.54, 0.43), ('stable', '', 9, 4, 0.5, 1), "
+        "('insufficient', 'too few events', 90, 368, 0.7, 1e-4), ('insufficient', 'too few events', 90, 368, 0.7, nan)"
+    )
+    values = f"values('{', '.join(names)}, mean_rank Float64, mean_p Float64', {rows})"
+    assert client.rows(f"SELECT {drift_level()}, {drift_reason()} FROM {values}") == [
+        (
+            "like training",
+            "correlated events: 12 of 368 independent readings, about 30 such windows; mean rank 0.54 instead of 0.50 "
+            "(p 0.43): like training",
+        ),
+        ("stable", ""),
+        (
+            "unlike training",
+            "too few events: 90 of 368 independent readings, about 5 such windows; mean rank 0.70 instead of 0.50 "
+            "(p 0.0001): unlike training",
+        ),
+        ("insufficient", "too few events: 90 of 368 independent readings, about 5 such windows"),
     ]
     by_slice = {row[0]: row[1] for row in ask(client, "drift.slices", model="fraud")}
     assert by_slice == {"all": "major", "arm=a": "major", "arm=b": "insufficient"}

@@ -13,7 +13,8 @@ a panel shows its worst verdict. #}
 {% macro _worst(fields) -%}
 {%- set judged %}ranked.level != 'insufficient'{% endset %}
 SELECT field FROM latest_drift AS ranked WHERE {{ _MODEL }} GROUP BY field
-ORDER BY max({{ level_number(drift_level("ranked")) }}) DESC, maxIf(ifNotFinite(ranked.psi, -1), {{ judged }}) DESC,
+ORDER BY maxIf({{ level_number(drift_level("ranked")) }} AS number, number != {{ LEVEL_NUMBERS["insufficient"] }}) DESC,
+    maxIf(ifNotFinite(ranked.psi, -1), {{ judged }}) DESC,
     min(ifNotFinite(ranked.mean_p, 1)), field
 LIMIT {{ fields }}
 {%- endmacro %}
@@ -105,7 +106,7 @@ SELECT
     {{ finite("last.11") }} AS completeness,
     last.1 AS "window end"
 FROM ({{ LAST_VERDICTS }})
-ORDER BY {{ level_number("last.2") }} DESC, if(last.14 = 'insufficient', ifNotFinite(last.13, 1), -last.3), field
+ORDER BY {{ level_number("last.2") }} DESC, if(last.14 = 'insufficient', ifNotFinite(last.13, 1), 0), last.3 DESC, field
 LIMIT 500
 {% endcall %}
 

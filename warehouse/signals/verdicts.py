@@ -172,9 +172,11 @@ def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: P
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         is_undecided = f"level = 'insufficient' AND reason IN {FEW_READINGS}"
-        is_sure = f"level != 'insufficient' OR {is_undecided} AND ({is_unlike(rank=threshold)} OR mean_p > {LIKE_P!r})"
+        is_like = f"level != 'insufficient' OR {is_undecided} AND mean_p > {LIKE_P!r}"
+        is_sure = f"{is_like} OR {is_undecided} AND {is_unlike(rank=threshold)}"
         state = f"multiIf(n = 0, {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
-        value = f"if({is_undecided} AND mean_p <= {LIKE_P!r}, abs(mean_rank - 0.5), 0.)"
+        unknown = f"isNaN(mean_p) OR reason NOT IN {FEW_READINGS}, {float(threshold)!r}"
+        value = f"multiIf({is_like}, 0., {unknown}, abs(mean_rank - 0.5))"
         return (
             "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "

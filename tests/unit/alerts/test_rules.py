@@ -26,6 +26,7 @@ def rules_by_name(text: str) -> dict[tuple[str, str, str], Rule]:
 def test_a_contract_has_the_rules_that_apply_to_it() -> None:
     assert {(name, severity) for name, severity, _ in rules_by_name(BINARY)} == {
         *(("psi-major", "page"), ("psi-major", "ticket"), ("psi-minor", "ticket")),
+        ("mean-shift", "ticket"),
         *(("null-rate", "page"), ("null-rate", "ticket"), ("invalid-rate", "page"), ("invalid-rate", "ticket")),
         *(("unseen-rate", "page"), ("unseen-rate", "ticket"), ("range-rate", "page"), ("range-rate", "ticket")),
         *(("output-shift", "ticket"), ("performance", "ticket"), ("cbpe-drop", "ticket"), ("label-stop", "ticket")),

@@ -179,7 +179,8 @@ def test_without_request_or_hours_the_whole_week_judges(missing: str) -> None:
             assert (row["season"], other["season"]) == ("hour_of_week", "none")
         else:
             # Slices and fields without a season are judged by the whole week in any case; q depends on all fields.
-            same = {"baseline_id": "", "q_value": 0.0}
+            same = {"baseline_id": "", "q_value": 0.0, "mean_p": 0.0}
+            np.testing.assert_equal(row["mean_p"], other["mean_p"])
             assert {**row, **same} == {**other, **same}
             assert row["season"] == "none"
     window_bins = bins.window_bins(
