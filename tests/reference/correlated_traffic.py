@@ -18,7 +18,7 @@ from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBase
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.baseline.levels import Level
-from barograph_server.sketches.drift.few_windows import false_major_share, phi_of_verdicts
+from barograph_server.sketches.drift.few_windows import false_major_share, p_values, phi_of_verdicts
 from barograph_server.sketches.drift.mean_rank import mean_rank_p, mean_ranks
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
 from barograph_server.sketches.drift.rate_cells import RateCells
@@ -192,14 +192,16 @@ def weeks(kind: Kind, training: int, choice: PhiChoice, streams: int) -> tuple[N
     return verdicts.level == Level.major, stated
 
 
-def mean_p_values(kind: Kind, length: int, shift: float, streams: int) -> FloatArray:
-    """Return p of the mean ranks of 8 later weeks of each stream after 8 weeks of training, (W, streams)."""
+def p_of_windows(kind: Kind, length: int, shift: float, streams: int) -> tuple[FloatArray, FloatArray]:
+    """Return p of the mean ranks and of PSI, of 8 weeks after 8 weeks of training, (W, streams)."""
     rng = np.random.default_rng([6, KINDS.index(kind)])
     edges, weeks = kind.edges(), 8 * 7 * DAY
     hours = kind.hours(rng, streams, weeks, 0.0, edges)
     bins = learned({window.name: summed(hours, of) for of, window in WINDOWS.items()})
-    later = bins.window_bins(on_layout(bins.layout, summed(kind.hours(rng, streams, weeks, shift, edges), length)))
-    return mean_rank_p(bins, mean_ranks(bins, later), WINDOWS[length], tuple(WINDOWS.values()))
+    later = summed(kind.hours(rng, streams, weeks, shift, edges), length)
+    ranks, name = mean_ranks(bins, bins.window_bins(on_layout(bins.layout, later))), WINDOWS[length].name
+    of_psi = p_values(judged(bins, later, name), bins, name, phi_of_verdicts(bins, name, "estimate"))
+    return mean_rank_p(bins, ranks, WINDOWS[length], tuple(WINDOWS.values())), of_psi
 
 
 # ---------------------------------------------------------------------------------------------------- rates
@@ -295,12 +297,12 @@ def rows(streams: int = 400) -> Iterator[str]:
         texts = [f"{each.mean():.2f} ± {each.std() / np.sqrt(len(each)):.2f}" for each in pages]
         yield f"| {name} | " + " | ".join(texts) + " |"
     yield ""
-    yield "| traffic | 1h | 1d | 7d | 7d, p < .001 | 7d, shift .5, p < .001 |"
-    yield "|---|--:|--:|--:|--:|--:|"
+    yield "| traffic | 1h | 1d | 7d | 7d, p < .001 | 7d, shift .5, p < .001 | the same, p of PSI |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
     for kind in KINDS:
-        *shorter, quiet = (mean_p_values(kind, length, 0.0, streams // 4) for length in WINDOWS)
-        drift = mean_p_values(kind, 7 * DAY, 0.5, streams // 4)
-        cells = [*(each < 0.05 for each in (*shorter, quiet)), quiet < UNLIKE_P, drift < UNLIKE_P]
+        *shorter, quiet = (p_of_windows(kind, length, 0.0, streams // 4)[0] for length in WINDOWS)
+        drift = (p < UNLIKE_P for p in p_of_windows(kind, 7 * DAY, 0.5, streams // 4))
+        cells = [*(each < 0.05 for each in (*shorter, quiet)), quiet < UNLIKE_P, *drift]
         yield f"| {kind.name} | " + " | ".join(map(percent, cells)) + " |"
 
 
