@@ -1,5 +1,3 @@
-"""Invariants of performance metrics for any counts."""
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,5 +1,3 @@
-"""Invariants of verdicts for any counts."""
-
 from dataclasses import fields
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Files and API of Grafana: rules and the lint of them, times of notifications, and requests to contact points."""
-
 import copy
 import json
 import re

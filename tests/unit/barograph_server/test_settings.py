@@ -1,5 +1,3 @@
-"""Settings, and the start of the command: its API, processor features, signals and terminal."""
-
 import ast
 import io
 import json

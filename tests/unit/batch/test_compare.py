@@ -1,5 +1,3 @@
-"""`barograph compare`: what it reports about known changes and outcomes, its command line, and its errors."""
-
 import json
 import re
 from dataclasses import replace

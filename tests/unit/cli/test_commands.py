@@ -1,5 +1,3 @@
-"""What commands accept and print."""
-
 import dataclasses
 import json
 import math

@@ -1,5 +1,3 @@
-"""Events: their schema, checks and tables."""
-
 import enum
 import json
 import math

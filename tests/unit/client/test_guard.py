@@ -1,5 +1,3 @@
-"""The guard in clients: its states, functions that run at changes, metrics, and OpenFeature."""
-
 import itertools
 import logging
 import os

@@ -1,5 +1,3 @@
-"""Prompts: files, rendering and assignment."""
-
 import logging
 import math
 import os

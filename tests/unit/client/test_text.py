@@ -1,5 +1,3 @@
-"""Content, languages, codebooks, features and redaction of texts."""
-
 import inspect
 import io
 import itertools

@@ -1,5 +1,3 @@
-"""Deployed files, and the start of Grafana."""
-
 import re
 import tomllib
 from collections.abc import Iterator

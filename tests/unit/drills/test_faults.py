@@ -1,5 +1,3 @@
-"""Faults of drills: what each does to events, and where it is injected."""
-
 import re
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""What a drill compares and reports: times of its events, states, notifications, and whether it passed."""
-
 import random
 import socket
 import time

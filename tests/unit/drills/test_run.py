@@ -1,5 +1,3 @@
-"""Plans, files and live checks of drills."""
-
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,5 +1,3 @@
-"""Files of labels, and the page for reviewers."""
-
 import csv
 import io
 import json

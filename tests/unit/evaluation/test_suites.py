@@ -1,5 +1,3 @@
-"""Logs of inspect-ai, lm-eval and promptfoo, as the programs wrote them and damaged; the suite of the example."""
-
 import json
 import shutil
 import socket

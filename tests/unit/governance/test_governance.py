@@ -1,5 +1,3 @@
-"""Debt and lineage."""
-
 import json
 from datetime import UTC, date, datetime
 from typing import Any

@@ -1,5 +1,3 @@
-"""Requests to the read-only gateway: bodies and statements."""
-
 import gzip
 import io
 import tracemalloc

@@ -1,5 +1,3 @@
-"""The preview: its server, pages, frames and ranges."""
-
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime

@@ -1,5 +1,3 @@
-"""The local stack: its state and the jars of Kafka."""
-
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,3 @@
-"""Policies, projected costs and the report of a candidate; the decision about an arm."""
-
 import dataclasses
 import math
 import re

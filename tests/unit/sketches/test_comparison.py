@@ -1,5 +1,3 @@
-"""Comparisons of two samples, paired items and counts of arms."""
-
 import numpy as np
 import pytest
 from barograph.contract import SketchKind

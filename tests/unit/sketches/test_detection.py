@@ -1,5 +1,3 @@
-"""Effects of changes, their power, and their onset."""
-
 import math
 from collections.abc import Callable
 from functools import partial

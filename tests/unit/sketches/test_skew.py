@@ -1,5 +1,3 @@
-"""Skew of served and recomputed fields: numbers, texts, and rules about their history."""
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,5 +1,3 @@
-"""Clients of Kafka: properties, errors and assigned partitions."""
-
 from __future__ import annotations
 
 import ctypes

@@ -1,5 +1,3 @@
-"""Rows of JSON events, of tables and of labels, and what the recorder commits."""
-
 import json
 import math
 import threading

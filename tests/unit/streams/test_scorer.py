@@ -1,5 +1,3 @@
-"""The loop of the scorer, its counts of windows, and its checkpoints."""
-
 import math
 import threading
 from itertools import pairwise

@@ -1,5 +1,3 @@
-"""Tallies apart from panes: errors by kind, arrivals per producer, dead letters, and their limits."""
-
 import json
 from collections import Counter
 from typing import Any

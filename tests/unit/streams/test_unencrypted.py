@@ -1,5 +1,3 @@
-"""Warnings about credentials that leave the machine without encryption."""
-
 import json
 from pathlib import Path
 from unittest.mock import Mock

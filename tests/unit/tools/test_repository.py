@@ -1,5 +1,3 @@
-"""The checks of the repository, and the bill of materials."""
-
 import json
 import re
 import tomllib

@@ -1,5 +1,3 @@
-"""Changes and lineage in the warehouse."""
-
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 

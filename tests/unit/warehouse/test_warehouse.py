@@ -1,5 +1,3 @@
-"""Tables, migrations, roles and errors of the warehouse."""
-
 import re
 from datetime import UTC, datetime
 from typing import Any, cast

@@ -1,5 +1,3 @@
-"""Predicted page times, and the smallest change that pages."""
-
 import math
 
 import msgspec

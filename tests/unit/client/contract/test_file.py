@@ -1,5 +1,3 @@
-"""Contract files: their meaning, messages about invalid ones, their schema, and writing them."""
-
 import json
 import math
 import re

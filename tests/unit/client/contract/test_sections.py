@@ -1,5 +1,3 @@
-"""Sections of contracts: reading, writing and messages."""
-
 import re
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""A publisher and shadows for the tests, with a clock that the test sets."""
-
 import time
 from collections.abc import Callable, Iterator
 from typing import Any

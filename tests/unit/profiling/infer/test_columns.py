@@ -1,5 +1,3 @@
-"""What `infer` reads from columns: summaries, labels, critical fields, arms, losses."""
-
 import sys
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""φ, seasons and windows that training data gives."""
-
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo

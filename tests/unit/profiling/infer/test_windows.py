@@ -1,5 +1,3 @@
-"""Panes and windows that `infer` proposes from the traffic in the training data."""
-
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Baselines: their JSON, layout and personal data."""
-
 import enum
 import json
 from typing import Any

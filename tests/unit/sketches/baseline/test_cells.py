@@ -1,5 +1,3 @@
-"""Cells: by example, against a plain reference, and their frozen edges."""
-
 import math
 from collections.abc import Callable
 from itertools import pairwise

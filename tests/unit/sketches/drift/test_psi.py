@@ -1,5 +1,3 @@
-"""PSI by definition, its interval, the rule of levels, and edge cases."""
-
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 

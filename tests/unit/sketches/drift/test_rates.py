@@ -1,5 +1,3 @@
-"""Rates: intervals, levels, overdispersion, exact tests and q-values; each list of kinds has each kind."""
-
 from fractions import Fraction
 from math import comb
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Judges: agreement of reviewers, drift on anchors, errors of people, rates of faults, and trust."""
-
 import math
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""The curve of label delays, and labels that arrive more often for some scores: detection and correction."""
-
 import numpy as np
 import pytest
 from scipy.stats import CensoredData, chi2_contingency, ecdf, expon

@@ -1,5 +1,3 @@
-"""Errors of numbers before labels, and rates of clustered events."""
-
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Metrics of models with two and more classes, and of numbers, against scikit-learn and numpy on raw data."""
-
 import warnings
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Criteria of a candidate from daily sums, with the sides exchanged, and beyond the disagreement of a copy."""
-
 import math
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""Decisions about candidates: evidence of days, the variance of units, bounds with missing answers, and canaries."""
-
 import math
 from collections.abc import Sequence
 

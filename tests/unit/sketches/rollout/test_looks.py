@@ -1,5 +1,3 @@
-"""Looks: of shadow days, of AUC with days as clusters, and the hourly comparison of two arms."""
-
 import dataclasses
 import itertools
 import math

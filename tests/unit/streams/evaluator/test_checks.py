@@ -1,5 +1,3 @@
-"""Checks of answers."""
-
 import time
 from importlib import resources
 from typing import Any

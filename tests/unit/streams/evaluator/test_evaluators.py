@@ -1,5 +1,3 @@
-"""Evaluators with checks and with judges: files, anchors, sampling and answers."""
-
 import io
 import json
 import re

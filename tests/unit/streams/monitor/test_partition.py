@@ -1,5 +1,3 @@
-"""The partition state: silence, late events, losses, changes of baselines, and rejected records."""
-
 import math
 
 import msgspec

@@ -1,5 +1,3 @@
-"""Rows that the monitor writes: rollups, tallies and violations."""
-
 from typing import Any
 
 import msgspec

@@ -1,5 +1,3 @@
-"""The HTTP endpoint and the decoders of export requests."""
-
 import gzip
 import json
 import socket

@@ -1,5 +1,3 @@
-"""Spans become events: recorded and invented ones, bad ones, and nested calls."""
-
 import itertools
 import random
 import re

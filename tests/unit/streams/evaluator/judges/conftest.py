@@ -1,5 +1,3 @@
-"""Servers of one test, and a rubric."""
-
 from collections.abc import Callable, Iterator
 
 import pytest

@@ -1,5 +1,3 @@
-"""Judges: rubrics, prompts, endpoints, retries and consistency."""
-
 import json
 import re
 import traceback

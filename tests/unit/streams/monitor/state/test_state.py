@@ -1,5 +1,3 @@
-"""State of the monitor: cached panes, offsets, merged ranges, revisions and commits."""
-
 from typing import Any
 
 import msgspec
