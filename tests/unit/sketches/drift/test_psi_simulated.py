@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import chi2, ncx2, poisson
 
 from barograph_server.sketches.baseline.levels import Level
+from barograph_server.sketches.comparison.two_sample import PsiDifferences
 from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
 
@@ -71,7 +72,7 @@ def drifted(target: float, direction: FloatArray, p: FloatArray = TEN) -> FloatA
     return tilted(brentq(lambda strength: psi(p, tilted(strength)) - target, 0.0, 20.0))
 
 
-def alarms(verdicts: PsiVerdicts) -> tuple[int, int, int, int]:
+def alarms(verdicts: PsiVerdicts | PsiDifferences) -> tuple[int, int, int, int]:
     """How many have p < 0.05, p < 0.001, are minor, are major."""
     p, level = verdicts.p_value, verdicts.level
     return tuple(int(hits.sum()) for hits in (p < 0.05, p < 0.001, level == Level.minor, level == Level.major))  # type: ignore[return-value]
