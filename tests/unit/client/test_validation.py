@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def test_valid_features_have_no_violations() -> None:
 def test_each_value_has_the_expected_kind() -> None:
     values: list[tuple[str, object, str | None]] = [
         ("temp", 130, None),
+        ("temp", Decimal("1.5"), None),
         ("temp", None, None),
         ("temp", 130.0001, "above"),
         ("temp", math.nan, "not-finite"),
@@ -86,6 +88,7 @@ def test_each_value_has_the_expected_kind() -> None:
         ("weekend", np.bool_(False), None),
         ("weekend", 2, "type"),
         ("booked_at", NOW, None),
+        ("booked_at", np.datetime64(NOW.replace(tzinfo=None)), None),
         ("booked_at", NOW.isoformat(), None),
         ("booked_at", NOW - timedelta(days=1, seconds=1), "above"),
         ("booked_at", NOW + timedelta(seconds=1), "below"),

@@ -239,8 +239,10 @@ def test_another_host_name_or_content_type_is_rejected(server: ReviewServer) -> 
 def test_labels_of_another_shape_are_explained(server: ReviewServer) -> None:
     bodies: list[tuple[Any, int]] = [
         ({}, 404),
+        ({"id": ["a1"], "version": "1"}, 404),
         ({"id": "a2", "version": "1", "label": "faulty"}, 404),
         ({**KEY, "label": "wrong"}, 400),
+        ({**KEY, "label": ["faulty"]}, 400),
         ({**KEY, "label": "faulty", "note": "x" * 2001}, 400),
         ({**KEY, "label": "faulty", "note": "half a pair: \ud800"}, 400),
         ({**KEY, "label": "faulty", "note": "x" * 70_000}, 413),

@@ -134,7 +134,9 @@ TOTAL = ("results", "scores", 0, "metrics", "accuracy", "value")
         (set_in("samples", 3, "output", "model", value="other"), "are of several models, other, smollm2-135m"),
         (set_in(*SCORE, value="perhaps"), "sample 1: the score 'perhaps' is neither a number nor"),
         (set_in(*SCORE, value=7), "sample 1: the score is 7.0; only scores from 0 to 1"),
+        (set_in("samples", 0, value=5), "sample 1: is not an object"),
         (set_in("samples", 0, "epoch", value=2**31 + 1), "sample 1: the epoch is 2147483649; epochs from 0"),
+        (set_in("metadata", value="support-bot"), "`metadata` is str"),
     ],
 )
 def test_damaged_logs_of_inspect(change: Change, text: str, tmp_path: Path) -> None:

@@ -317,6 +317,7 @@ FEATURES: dict[str, tuple[pa.Array, Any]] = {
     "date": (pa.array([date(1970, 1, 2), None]), 86_400_000.0),
     "text": (pa.array(["red", None]), "red"),
     "spelled": (pa.array(["NaN", None]), "NaN"),
+    "view": (pa.array(["red", None], pa.string_view()), "red"),
     "dictionary": (pa.array(["red", None]).dictionary_encode(), "red"),
     "list": (pa.array([[1, 2], None]), "[1, 2]"),
     "struct": (pa.array([{"a": 1}, None]), '{"a": 1}'),
@@ -480,6 +481,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "a time without zone": ({**LABEL, "at": "2026-09-21T14:13:20"}, "bad-time"),
     "the future": ({**LABEL, "at": NOW_MS + 301_000}, "future-time"),
     "no label": ({"model": "toy", "id": "a", "at": NOW_MS}, "wrong-type"),
+    "a label that is a list": ({**LABEL, "label": [1]}, "wrong-type"),
     "a label that is NaN": ({**LABEL, "label": math.nan}, "wrong-type"),
 }
 

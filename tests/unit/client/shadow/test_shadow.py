@@ -365,8 +365,6 @@ def test_threads_that_report_at_the_same_time_settle_each_request_once(serving: 
 def test_a_forked_child_starts_over_and_leaves_pending_requests_to_its_parent() -> None:
     script = """
     import os, threading
-    from barograph import Contract, Shadow
-    from tests.support.scripted_kafka import ScriptedPublisher
 
     opened, started = threading.Event(), threading.Event()
     def candidate(features):
@@ -398,8 +396,6 @@ def test_a_forked_child_starts_over_and_leaves_pending_requests_to_its_parent() 
 @pytest.mark.parametrize("form", ["threads", "coroutines", "processes"])
 def test_a_candidate_that_forks_answers_once(form: str) -> None:
     script = """
-    from barograph import Contract, Shadow
-    from tests.support.scripted_kafka import ScriptedPublisher
     from tests.support.shadow_candidates import fork_and_return, fork_and_return_async
 
     if __name__ == "__main__":
@@ -431,9 +427,7 @@ def test_requests_from_an_event_loop_do_not_block_it(make_shadow: MakeShadow, ga
 def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_closes() -> None:
     script = """
     import atexit, time
-    from barograph import Contract, Shadow
     from barograph.publisher import lifetime
-    from tests.support.scripted_kafka import ScriptedPublisher
 
     serving = ScriptedPublisher(Contract(model="m"))
     # Exit handlers run in reverse order, so this one sees what is left after the publisher was closed.
@@ -446,9 +440,12 @@ def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_cl
     assert run_script(script) == "[('a', 0.5)]\n"
 
 
+SCRIPT = "from barograph import Contract, Shadow\nfrom tests.support.scripted_kafka import ScriptedPublisher\n"
+
+
 def run_script(script: str) -> str:
     process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", SCRIPT + textwrap.dedent(script)],
         cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,

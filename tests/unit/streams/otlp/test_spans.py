@@ -344,7 +344,9 @@ def only(attributes: dict[str, Any], **members: Any) -> tuple[dict[str, Any], di
     [
         ("gen_ai.usage.input_tokens", "25", "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.input_tokens", True, "input_tokens", ValueReason.WRONG_TYPE),
+        ("gen_ai.usage.input_tokens", [25], "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.input_tokens", 2.5, "input_tokens", ValueReason.WRONG_TYPE),
+        ("gen_ai.usage.input_tokens", {}, "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.cost", {"doubleValue": "Infinity"}, "cost_usd", ValueReason.NOT_FINITE),
         ("gen_ai.usage.cost", -0.5, "cost_usd", ValueReason.NEGATIVE),
         ("gen_ai.usage.output_tokens", 10_000_001, "output_tokens", ValueReason.TOO_LARGE),
