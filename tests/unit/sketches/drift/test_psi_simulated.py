@@ -121,8 +121,8 @@ COVERAGE: dict[str, tuple[FloatArray, FloatArray, int, int]] = {
 @pytest.mark.parametrize("name", COVERAGE)
 def test_interval_covers_the_true_value(name: str, draws: int) -> None:
     """It covers less where a rare bin vanishes."""
-    p, q, *sizes = COVERAGE[name]
-    verdicts = simulate(p, q, *sizes, draws=draws)
+    p, q, m, n = COVERAGE[name]
+    verdicts = simulate(p, q, m, n, draws=draws)
     inside = (verdicts.low <= psi(p, q)) & (psi(p, q) <= verdicts.high)
     least, most = (0.78, 0.91) if "vanishes" in name else (0.92, 0.98)
     assert least <= inside.mean() <= most
