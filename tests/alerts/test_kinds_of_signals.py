@@ -1,5 +1,3 @@
-"""Signals of costs, evaluations, ages and candidates, live and over history."""
-
 import math
 import random
 import time

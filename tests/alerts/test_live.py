@@ -72,17 +72,9 @@ def settings() -> AlertSettings:
 def verdict(end: int, psi: float, record_seq: int) -> dict[str, Any]:
     return row(
         "drift",
-        **{
-            "model": "m",
-            "version": "1",
-            "slice": "all",
-            "field": "temp",
-            "window": "1h",
-            "n": 5000,
-            "record_seq": record_seq,
-        },
+        **{"model": "m", "version": "1", "slice": "all", "field": "temp", "window": "1h", "n": 5000},
         **{"window_start": end - HOUR_S, "window_end": end, "psi": psi, "psi_low": psi, "psi_high": psi},
-        **{"level": "major" if psi > 0.2 else "stable", "judged_at": end * 1000},
+        **{"level": "major" if psi > 0.2 else "stable", "judged_at": end * 1000, "record_seq": record_seq},
     )
 
 

@@ -1,6 +1,7 @@
-"""The panel that a rule links to shows the value and the threshold of the rule."""
+"""Panels and queries of rules: the same value and threshold, on the real engine and in the form of Grafana's plugin."""
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from barograph_server.alerts import Rule, rules_for
+from barograph_server.alerts import Rule, rules_for, to_files
+from barograph_server.alerts.example import RUNBOOKS
 from barograph_server.dashboards.macros import TimeRange, expand, expand_backend
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.signals import point_sql
+from barograph_server.warehouse.signals import DETAILS, literal, panel_sql, point_sql
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
@@ -91,3 +93,84 @@ def test_a_panel_shows_the_value_and_the_threshold_of_its_rule(
     result = shown(client, rule, window)
     assert [value for value in result[line] if math.isfinite(value)] == [rule.threshold]
     assert result[series] == [pytest.approx(number(client, rule, key))]
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+LAST_MINUTES = TimeRange(round(NOW.timestamp() - 600) * 1000, round(NOW.timestamp()) * 1000)
+IN_FILES = {
+    rule["uid"]: rule
+    for content in to_files(RULES, installation()).values()
+    for group in content.get("groups", [])
+    for rule in group["rules"]
+}
+QUESTIONS = [
+    (path.stem, sql)
+    for path in sorted(RUNBOOKS.glob("*.md"))
+    for sql in re.findall(r"```sql\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+]
+
+
+@pytest.fixture(scope="module")
+def emptied_client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as built:
+        now_s = int(NOW.timestamp())
+        end = now_s // 3600 * 3600
+        known = {"model": ODD, "version": "1", "slice": "all", "field": "it's $odd", "n": 1000, "level": "major"}
+        known |= {"window_start": end - 3600, "window_end": end, "judged_at": now_s * 1000}
+        observed = {"psi": 0.5, "psi_low": 0.4, "psi_high": 0.6}
+        insert_rows(built, "drift", [row("drift", **known, **observed, window=window) for window in ("1h", "1d")])
+        yield built
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.uid}")
+def test_the_queries_of_a_rule_return_alert_instances(emptied_client: Client, rule: Rule) -> None:
+    keys = []
+    for query in IN_FILES[rule.uid]["data"][:-1]:
+        sql = expand_backend(query["model"]["rawSql"], LAST_MINUTES, query["model"]["intervalMs"])
+        kinds = [kind for _, kind, *_ in emptied_client.rows(f"DESCRIBE ({sql})")]
+        n_keys = bool(rule.signal.label)
+        n_labels = {"A": (n_keys,), "E": (n_keys + 2, n_keys + 2 + len(DETAILS))}[query["refId"]]
+        assert kinds in [["String"] * n + ["Float64"] for n in n_labels]
+        rows = emptied_client.rows(sql)
+        details = [dict(zip(DETAILS, row[n_keys:-3], strict=True)) for row in rows if len(row) > n_keys + 3]
+        optional = {"reason", "cause"} | (set() if rule.signal.short.window else {"window"})
+        assert all(text or name in optional for row in details for name, text in row.items())
+        keys.append([row[:n_keys] for row in rows])
+    assert keys[0], "a rule has its rows always"
+    # Grafana matches results of which one has all labels of the other.
+    assert all(each == keys[0] for each in keys), "the observed number has the labels of the number"
+
+
+def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(emptied_client: Client) -> None:
+    (rule,) = (each for each in RULES if each.name == "psi-major" and each.model == ODD and each.severity == "page")
+    result = IN_FILES[rule.uid]
+    number, observed = (
+        emptied_client.rows(expand_backend(query["model"]["rawSql"], LAST_MINUTES)) for query in result["data"][:2]
+    )
+    assert number == [("amount", 0.2), ("it's $odd", 0.5)]
+    # The message prints the interval as it stands in the labels.
+    assert observed[1][-3:] == ("0.400", "0.600", 0.5)
+    assert "[{{ $$values.E.Labels.low }}, {{ $$values.E.Labels.high }}]" in result["annotations"]["summary"]
+
+
+def test_literals_mean_the_same_after_grafana_and_clickhouse(emptied_client: Client) -> None:
+    for text in (ODD, "plain-name", "a--b", "\x07", "ünï 名", "'; DROP TABLE drift; --", "\\", "{a:String}"):
+        sql = expand_backend(f"SELECT {literal(text)}", LAST_MINUTES)
+        assert emptied_client.rows(sql) == [(text,)]
+
+
+def test_panels_of_the_same_signal_have_a_time_and_a_number(emptied_client: Client) -> None:
+    for name, rule in {rule.name: rule for rule in RULES}.items():
+        sql = expand_backend(
+            panel_sql(rule.signal), TimeRange(LAST_MINUTES.to_ms - 86_400_000, LAST_MINUTES.to_ms), 3_600_000
+        )
+        kinds = [kind for _, kind, *_ in emptied_client.rows(f"DESCRIBE ({sql})")]
+        assert kinds == ["DateTime", *(["String"] if rule.signal.label else []), "Float64"], name
+        times = [at for at, *_ in emptied_client.rows(sql)]
+        assert times == sorted(times), name
+        assert times, name
+
+
+@pytest.mark.parametrize(("page", "sql"), QUESTIONS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(QUESTIONS)])
+def test_queries_of_runbooks_are_valid(emptied_client: Client, page: str, sql: str) -> None:
+    emptied_client.rows(sql)

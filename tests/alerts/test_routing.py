@@ -117,7 +117,6 @@ def test_labels_are_routed_to_their_receiver(amtool: str, config: Path) -> None:
         ({"source": "barograph", "route": "platform", "severity": "page"}, "platform"),
         ({"source": "barograph", "severity": "page"}, "tickets"),
         ({"source": "barograph", "route": "#risk", "severity": "page", "alertname": "DatasourceError"}, "platform"),
-        ({"source": "barograph", "route": "#risk", "severity": "page", "alertname": "DatasourceNoData"}, "platform"),
         ({"source": "else", "severity": "page"}, OTHERS),
     ):
         assert routed(amtool, config, labels) == receiver, labels

@@ -1,27 +1,39 @@
-"""Each line of the table of bad input in docs/events.md matches the sketcher's decoders."""
+"""What publishers send, the table of bad input, and values of hashed fields, as the sketcher reads them."""
 
 import dataclasses
+import itertools
 import json
+import math
 import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph import Contract, Reason
-from barograph.contract import Field
+from barograph import Contract, Publisher, Reason, Validator
+from barograph.contract import Field, FieldType, Slice
 from barograph.events import encode_arrow
+from barograph.publisher.pii import FieldHash
 
+from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.columns import FieldColumn
+from barograph_server.sketches.sketch.categorical import UnseenCategories
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
-from barograph_server.streams.events.arrow_message import MAX_ROWS, MAX_UNPACKED_BYTES
+from barograph_server.streams.events.arrow_message import MAX_ROWS, MAX_UNPACKED_BYTES, open_message
 from barograph_server.streams.events.batch import Decoded, MessageBatch
 from barograph_server.streams.events.columns import INVALID_TEXT
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.recorder.arrow_rows import ArrowRows
 from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
-from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from barograph_server.streams.sketcher.partial_messages import encode_partials
+from barograph_server.streams.sketcher.summarise import FlushSummaries
+from tests.support.scripted_kafka import RecordingProducer
 
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
 NOW_MS = 1_700_000_000_000
@@ -197,3 +209,281 @@ def test_a_bad_row_is_dead_lettered_alone() -> None:
 
 def test_every_reason_is_in_the_documentation() -> None:
     assert [reason for reason in Reason if f"`{reason}`" not in DOCS] == []
+
+
+KEY, NEXT_KEY = b"a key of sixteen bytes", b"another key of sixteen"
+CONTRACT = Contract(
+    model="m",
+    fields=(
+        Field(name="x", type="float", source="features.x"),
+        Field(name="email", type="category", source="features.email", pii="hash"),
+        Field(name="payer", type="category", source="context.payer", pii="hash"),
+    ),
+    slices=(Slice(name="payer", source="context.payer"),),
+)
+EMAIL, PAYER = FieldHash(KEY, "m", "features.email"), FieldHash(KEY, "m", "context.payer")
+KNOWN = EMAIL("known@example.com")
+TEXTS = ("ann@example.com", "Ann", "", KNOWN.upper(), KNOWN[7:], f"{KNOWN}\n", f"{KNOWN[:-1]}é")
+PLAIN_VALUES = (*TEXTS, 4930123456, True, ["ann"])
+"""Values of a hashed field that are no hash: texts of other lengths and characters, and values of other types."""
+SECRETS = ("ann", "4930123456", "é")
+
+
+def category(name: str, value: str) -> FieldBaseline:
+    return FieldBaseline(name=name, kind="category", categories=(value,), slices={"all": SliceCounts(cells=(1, 0, 0))})
+
+
+BASELINE = Baseline(
+    model="m",
+    version="1",
+    rows=1,
+    slice_rows={"all": 1},
+    dimensions=(SliceValues(name="payer", source="context.payer", values=(PAYER("p"),), trained=False),),
+    fields=(category("email", KNOWN), category("payer", PAYER("p"))),
+)
+HASHED = build_registry([(CONTRACT, 1)], [])
+
+
+def as_json(emails: list[Any], **members: Any) -> list[bytes | None]:
+    return [
+        json.dumps(
+            {
+                **{"model": "m", "version": "1", "id": f"e{i}", "at": NOW_MS, **members},
+                **{"features": {"x": 1.0, "email": email}, "context": {"payer": email}},
+            }
+        ).encode()
+        for i, email in enumerate(emails)
+    ]
+
+
+def as_arrow(emails: list[Any]) -> list[bytes | None]:
+    return [
+        encode_arrow(
+            pa.table(
+                {
+                    **{"model": ["m"], "version": ["1"], "id": [f"e{i}"], "at": [NOW_MS], "features.x": [1.0]},
+                    **{"features.email": [email], "context.payer": [email]},
+                }
+            )
+        )
+        for i, email in enumerate(emails)
+    ]
+
+
+def as_dictionaries(emails: list[Any]) -> list[bytes | None]:
+    texts = pa.array(emails, pa.string()).dictionary_encode()
+    n = len(emails)
+    columns: dict[str, Any] = {"model": ["m"] * n, "version": ["1"] * n, "id": [f"e{i}" for i in range(n)]}
+    columns |= {"at": [NOW_MS] * n, "features.x": [1.0] * n, "features.email": texts, "context.payer": texts}
+    return [encode_arrow(pa.table(columns))]
+
+
+def as_open(emails: list[Any]) -> list[bytes | None]:
+    """Events with an unknown member, which the recorder decodes on its open path."""
+    return as_json(emails, later=1)
+
+
+def as_malformed(emails: list[Any]) -> list[bytes | None]:
+    """Events with a bare NaN, which the recorder decodes on its lenient path."""
+    return as_json(emails, score=float("nan"))
+
+
+ENCODINGS: dict[str, Callable[[list[Any]], list[bytes | None]]] = {
+    "contract": as_json,
+    "open": as_open,
+    "lenient": as_malformed,
+    "arrow": as_arrow,
+    "dictionary": as_dictionaries,
+}
+
+
+def decode(encoding: str, values: list[bytes | None]) -> Decoded:
+    decoder = ArrowDecoder(HASHED) if encoding in ("arrow", "dictionary") else JsonDecoder(HASHED)
+    return decoder.decode(batch(values))
+
+
+def record(encoding: str, values: list[bytes | None]) -> list[dict[str, Any]]:
+    rows = ArrowRows(HASHED) if encoding in ("arrow", "dictionary") else JsonRows(HASHED)
+    return sorted(pa.concat_tables(rows.rows(batch(values))).to_pylist(), key=lambda row: str(row["id"]))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_values_that_are_no_hash_are_invalid_and_stored_nowhere(encoding: str) -> None:
+    plain = list(TEXTS if encoding == "dictionary" else PLAIN_VALUES)
+    values = ENCODINGS[encoding](plain)
+    summaries = FlushSummaries(build_registry([(CONTRACT, 1)], [RegisteredBaseline(BASELINE, "b", 0, 1)]))
+    decoded = decode(encoding, values)
+    assert decoded.rejected == []
+    for events in decoded.events:
+        summaries.add(events)
+    partials = [data for key, pane in summaries.panes.items() for data in encode_partials(key, pane, "t", [])]
+    (pane,) = summaries.panes.values()
+    for i, field in enumerate(("email", "payer")):
+        counts = pane.counts[0, pane.layout.span(i, i + 1)]
+        assert counts[pane.layout.fields[i].n_cells + FieldColumn.INVALID] == len(plain), field
+        assert counts.sum() == len(plain), field
+    assert not any(isinstance(sketch, UnseenCategories) for sketch in pane.sketches)
+    rows = record(encoding, values)
+    assert len(rows) == len(plain)
+    assert all(dict(row["strings"])["email"] == dict(row["context"])["payer"] == "not-hashed" for row in rows)
+    stored = json.dumps([{**row, "at": 0, "received_at": 0} for row in rows], ensure_ascii=False)
+    for secret in (*SECRETS, KNOWN[7:]):
+        assert secret not in stored
+        assert all(secret.encode() not in data for data in partials)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_hashes_of_any_key_and_nulls_are_counted_and_stored_unchanged(encoding: str) -> None:
+    emails = [KNOWN, None, FieldHash(NEXT_KEY, "m", "features.email")("known@example.com")]
+    values = ENCODINGS[encoding](emails)
+    events = decode(encoding, values).events
+    texts = {
+        (int(offset), int(index)): text
+        for each in events
+        for offset, index, text in zip(each.offset, each.index, each.texts["features.email"].to_pylist(), strict=True)
+    }
+    assert [texts[position] for position in sorted(texts)] == emails
+    recorded = [dict(row["strings"]).get("email") for row in record(encoding, values)]
+    assert recorded == emails
+
+
+PUBLISHED_CONTRACT = Contract(
+    model="m",
+    fields=(
+        Field(name="temp", type="float", source="features.temp"),
+        Field(name="seats", type="int", source="features.seats"),
+        Field(name="weekend", type="bool", source="features.weekend"),
+        Field(name="carrier", type="category", source="features.carrier"),
+        Field(name="booked_at", type="timestamp", source="features.booked_at"),
+        Field(name="tokens", type="int", source="metrics.tokens"),
+        Field(name="score", type="float", source="score"),
+        Field(name="class", type="category", source="class"),
+    ),
+    slices=(Slice(name="origin", source="context.origin"), Slice(name="arm", source="arm")),
+)
+PUBLISHED_REGISTRY = Registry(contracts={"m": PUBLISHED_CONTRACT})
+BOOKED = datetime(2023, 11, 1, tzinfo=UTC)
+COLUMNS: dict[str, list[Any]] = {
+    "id": ["a", "b", "c", "d"],
+    "at": [NOW_MS, NOW_MS - 1, NOW_MS - 2, NOW_MS - 3],
+    "features.temp": [71.5, None, math.nan, -math.inf],
+    "features.seats": [189, None, 0, -1],
+    "features.weekend": [True, None, False, False],
+    "features.carrier": ["B6", None, "größe", ""],
+    "features.booked_at": [BOOKED, None, BOOKED, BOOKED],
+    "metrics.tokens": [3, None, 4, 5],
+    "score": [0.25, None, math.inf, 1.0],
+    "class": ["late", None, "on time", "late"],
+    "context.origin": ["JFK", None, "LGA", "EWR"],
+    "arm": ["a", None, "b", "a"],
+    "error": [None, "TimeoutError", None, None],
+}
+
+
+class PublishedEvents(RecordingProducer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.publisher = Publisher(PUBLISHED_CONTRACT, "3", self.outbox())
+
+    def batch(self) -> MessageBatch:
+        n = len(self.values)
+        return MessageBatch([*self.values], np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+
+
+@pytest.fixture
+def published() -> Iterator[PublishedEvents]:
+    events = PublishedEvents()
+    yield events
+    events.publisher.close(0)
+
+
+def one_by_one(published: PublishedEvents) -> Decoded:
+    for i in range(len(COLUMNS["id"])):
+        row = {name: values[i] for name, values in COLUMNS.items()}
+        members: dict[str, Any] = {"features": {}, "context": {}, "metrics": {}}
+        for name, value in row.items():
+            map_name, dot, member = name.partition(".")
+            if dot:
+                members[map_name][member] = value
+            else:
+                members["class_" if name == "class" else name] = value
+        published.publisher.prediction(**members)
+    return JsonDecoder(PUBLISHED_REGISTRY).decode(published.batch())
+
+
+def as_table(published: PublishedEvents) -> Decoded:
+    assert published.publisher.predictions(pa.table(COLUMNS)) == 4
+    return ArrowDecoder(PUBLISHED_REGISTRY).decode(published.batch())
+
+
+@pytest.mark.parametrize("publish", [one_by_one, as_table])
+def test_every_value_arrives(publish: Any, published: PublishedEvents) -> None:
+    decoded = publish(published)
+    assert decoded.rejected == []
+    (events,) = decoded.events
+    nan, invalid = math.nan, math.inf
+    booked_ms = BOOKED.timestamp() * 1000
+    expected = {
+        "features.temp": [71.5, nan, invalid, invalid],
+        "features.seats": [189, nan, 0, -1],
+        "features.weekend": [1, nan, 0, 0],
+        "features.booked_at": [booked_ms, nan, booked_ms, booked_ms],
+        "metrics.tokens": [3, nan, 4, 5],
+        "score": [0.25, nan, invalid, 1.0],
+    }
+    assert set(events.numbers) == set(expected)
+    for source, values in expected.items():
+        np.testing.assert_array_equal(np.abs(events.numbers[source]), np.abs(values), err_msg=source)
+    assert {source: column.to_pylist() for source, column in events.texts.items()} == {
+        source: COLUMNS[source] for source in ("features.carrier", "class", "context.origin", "arm")
+    }
+    assert events.at_ms.tolist() == COLUMNS["at"]
+    assert events.errors.tolist() == [False, True, False, False]
+    assert (events.versions, events.version_code.tolist()) == (("3",), [0, 0, 0, 0])
+
+
+def test_messages_of_wide_tables_are_within_the_limits_of_the_reader(published: PublishedEvents) -> None:
+    """2,000 flags in 1,000 rows take 250 kB in a message, and 16 MB with eight bytes per value."""
+    flags = pa.array([True, False] * 500)
+    table = pa.table({"id": [str(i) for i in range(1_000)], **{f"features.f{i}": flags for i in range(2_000)}})
+    assert published.publisher.predictions(table) == 1_000
+    assert sum(batch.num_rows for value in published.values for batch in open_message(value).batches) == 1_000
+
+
+TYPES: tuple[FieldType, ...] = ("float", "int", "bool", "category", "timestamp")
+VALIDATED = Contract(model="m", fields=tuple(Field(name=t, type=t, source=f"features.{t}") for t in TYPES))
+VALUES: list[Any] = [
+    *(None, 0, 1, 2.0, 71.5, np.float64(3), np.int32(4), np.bool_(True), Decimal("1.5"), True),
+    *("", "71.5", "2013-08-22T12:00:00Z", "2013-08-22T12:00:00", datetime(2013, 8, 22, tzinfo=UTC)),
+    *(math.nan, math.inf, np.float32("-inf"), 10**400, [1], {"a": 1}, object()),
+]
+STRICTER: dict[tuple[str, str | None], set[tuple[str, str]]] = {
+    # `int` requires whole numbers.
+    ("int", "type"): {("int", "71.5"), ("int", "Decimal('1.5')")},
+    # These are sent as text and counted as unseen categories.
+    ("category", "not-finite"): {("category", repr(value)) for value in (math.nan, math.inf, np.float32("-inf"))},
+    ("category", "type"): {("category", repr(datetime(2013, 8, 22, tzinfo=UTC)))},
+}
+"""Values that validation rejects and the sketcher accepts, by type and kind."""
+
+
+def test_validation_and_the_sketcher_agree() -> None:
+    producer = RecordingProducer()
+    publisher, validator = Publisher(VALIDATED, "3", producer.outbox()), Validator(VALIDATED)
+    decoder = JsonDecoder(Registry(contracts={"m": VALIDATED}))
+    for kind, value in itertools.product(TYPES, VALUES):
+        producer.messages.clear()
+        publisher.prediction(id="a", at=NOW_MS, features={kind: value})
+        batch = MessageBatch([*producer.values], np.zeros(1, np.int32), np.arange(1), np.full(1, NOW_MS))
+        decoded = decoder.decode(batch)
+        assert not decoded.rejected
+        (events,) = decoded.events
+        source = f"features.{kind}"
+        if kind == "category":
+            is_invalid = events.texts[source].to_pylist() == [INVALID_TEXT]
+        else:
+            is_invalid = bool(np.isinf(events.numbers[source][0]))
+        field = next((each.kind for each in validator.check({kind: value}) if each.field == kind), None)
+        is_stricter = (kind, repr(value)) in STRICTER.get((kind, field), ())
+        assert is_invalid == (field in ("type", "not-finite") and not is_stricter), (kind, value)
+    publisher.close(0)

@@ -40,7 +40,7 @@ from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract,
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import row
-from tests.unit.warehouse.test_governance import contract
+from tests.unit.governance.test_governance import contract
 
 RULE = "undeclared-reader"
 LOG = "recorded_queries"

@@ -8,22 +8,14 @@ from tests.reference.anchors import PAIRINGS, RATES, SOON, first_tickets
 from tests.reference.anchors import RUNS as ANCHOR_RUNS
 from tests.reference.judges import ALL_CELLS, CELLS, ONE_SIDED, SYMMETRIC, Cell, LabelCell, coverage, label_coverage
 
-GOLDEN: dict[str, tuple[float, float]] = {
-    "gold alone": (0.925, 0.1014151766247319),
-    "strata": (0.85, 0.0949396421077589),
-}
-"""The same of the first cell, in 40 runs of our own."""
-GOLDEN_TICKETS: list[int] = [0, 100]
-"""Of 100 judges, those that are found without drift, and within 20 runs of a loss of 5 %."""
 
-
-def test_golden_coverage_and_tickets() -> None:
+def test_a_few_intervals_cover_and_judges_without_drift_are_hardly_reported() -> None:
     results = coverage(CELLS[0], 40)
-    assert {name: (results[name].coverage, results[name].width) for name in GOLDEN} == {
-        name: pytest.approx(golden, abs=1e-9) for name, golden in GOLDEN.items()
-    }
+    assert min(results[name].coverage for name in ("gold alone", "strata")) >= 0.85
+    assert results["strata"].width < 0.95 * results["gold alone"].width
     quiet, worse = (first_tickets("usual", 0.9, drop, judges=100) for drop in (0.0, 0.05))
-    assert [int((quiet <= ANCHOR_RUNS).sum()), int((worse <= SOON).sum())] == GOLDEN_TICKETS
+    assert not (quiet <= ANCHOR_RUNS).any()
+    assert (worse <= SOON).all()
 
 
 @pytest.mark.long

@@ -1,5 +1,3 @@
-"""Files and API of Grafana: rules and the lint of them, times of notifications, and requests to contact points."""
-
 import copy
 import json
 import re
@@ -167,28 +165,19 @@ def route_tree(content: dict[str, Any]) -> dict[str, Any]:
 FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no wait": (lambda files: rule_of(files).update({"for": "0s"}), "pages at its first evaluation"),
     "no state": (lambda files: rule_of(files).pop("noDataState"), ".noDataState: is missing"),
-    "runbook": (
-        lambda files: rule_of(files)["annotations"].update(runbook_url="https://x/y.md"),
-        "its runbook_url leads to 'y.md', which is not a runbook",
-    ),
+    "runbook": (lambda files: rule_of(files)["annotations"].update(runbook_url="https://x/y.md"), "is not a runbook"),
     "panel": (lambda files: rule_of(files)["annotations"].update(__panelId__="999"), "links to panel 999"),
     "team": (lambda files: rule_of(files)["labels"].pop("team"), "has no label team, which routing needs"),
     "severity": (lambda files: rule_of(files)["labels"].update(severity="high"), "'high', neither page nor ticket"),
     "summary": (lambda files: rule_of(files)["annotations"].pop("summary"), "has no summary"),
-    "variable": (
-        lambda files: model(files).update(rawSql="SELECT '' WHERE m = $model"),
-        "$model is a dashboard variable",
-    ),
+    "variable": (lambda files: model(files).update(rawSql="SELECT '' = $model"), "$model is a dashboard variable"),
     "macro": (lambda files: model(files).update(rawSql="SELECT $__lttb(1)"), "$__lttb is not a macro"),
     "format": (lambda files: model(files).update(format=0), "query A has format 0; rules need format 1"),
     "no format": (lambda files: model(files).pop("format"), "query A.format: is missing"),
     "interval": (lambda files: model(files).update(intervalMs=1000), "has an interval of 1000 ms"),
     "source": (lambda files: model(files)["datasource"].update(uid="x"), "query A names two data sources"),
     "condition": (lambda files: rule_of(files).update(condition="Z"), "its condition Z is not one of its queries"),
-    "expression": (
-        lambda files: model(files, -1).update(expression="Z"),
-        "evaluates Z, which is not one of its queries",
-    ),
+    "expression": (lambda files: model(files, -1).update(expression="Z"), "Z, which is not one of its queries"),
     "refs": (lambda files: rule_of(files)["data"][1].update(refId="A"), "two of its queries share a refId"),
     "no hysteresis": (lambda files: model(files, -1)["conditions"][0].pop("unloadEvaluator"), "so it flaps"),
     "long title": (lambda files: rule_of(files).update(title="x" * 191), "is longer than 190 characters"),
@@ -202,10 +191,7 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "receiver": (lambda files: route_tree(files).update(receiver="x"), "the contact point 'x' is not defined"),
     "timing": (lambda files: files.pop("mute-timings.yaml"), "the mute timing 'retraining' is not defined"),
-    "no branch": (
-        lambda files: route_tree(files)["object_matchers"].append(["team", "=", "x"]),
-        "no policy matches it",
-    ),
+    "no branch": (lambda files: route_tree(files)["object_matchers"].append(["a", "=", "x"]), "no policy matches it"),
     "no route": (lambda files: route_tree(files)["routes"].pop(), "no policy matches its route and severity"),
 }
 
@@ -263,7 +249,6 @@ def test_a_fault_says_where_it_is() -> None:
         ({**VALID, "name": 3}, ".name: is 3, no str"),
         ({**VALID, "limit": True}, ".limit: is True, no int"),
         ({**VALID, "ratio": "0.5"}, ".ratio: is '0.5', no number"),
-        ({**VALID, "ratio": True}, ".ratio: is True, no number"),
         ({**VALID, "rules": {}}, ".rules: is no list"),
         ({**VALID, "rules": [{"labels": []}]}, ".rules[0].labels: is no object"),
         ({**VALID, "rules": [{"labels": {"model": 1}}]}, ".rules[0].labels.model: is 1, no str"),

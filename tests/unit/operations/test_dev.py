@@ -1,5 +1,3 @@
-"""The supervisor of `barograph dev` with a simulated clock, the settings of its processors, and its checks."""
-
 import dataclasses
 import json
 import socket

@@ -1,5 +1,3 @@
-"""Files of tables: damaged Arrow files, CSV of any usual dialect, and columns."""
-
 import random
 import subprocess
 import sys

@@ -97,17 +97,9 @@ def test_topics_whose_times_count_have_broker_timestamps_and_all_topics_the_pref
         Settings(topic_prefix="eu-", predictions_partitions=6, labels_partitions=5, partials_partitions=3)
     )
     by_name = {spec.name: spec for spec in specs}
-    assert {name: spec.partitions for name, spec in by_name.items()} == {
-        "eu-predictions": 6,
-        "eu-labels": 5,
-        "eu-partials": 3,
-        "eu-predictions.dead": 1,
-        "eu-labels.dead": 1,
-        "eu-partials.dead": 1,
-        "eu-dead-letters": 1,
-        "eu-model-health": 1,
-        "eu-prompts": 1,
-    }
+    single = ("predictions.dead", "labels.dead", "partials.dead", "dead-letters", "model-health", "prompts")
+    partitions = {"predictions": 6, "labels": 5, "partials": 3, **dict.fromkeys(single, 1)}
+    assert {name: spec.partitions for name, spec in by_name.items()} == {f"eu-{k}": n for k, n in partitions.items()}
     timed = {name for name, spec in by_name.items() if spec.enforced.get("message.timestamp.type") == "LogAppendTime"}
     assert timed == {f"eu-{name}" for name in ("predictions", "labels", "partials", "model-health", "prompts")}
 

@@ -1,5 +1,3 @@
-"""Sketches: numbers, categories, merges and envelopes."""
-
 import zlib
 from collections.abc import Iterable
 

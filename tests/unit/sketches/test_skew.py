@@ -1,5 +1,3 @@
-"""Skew of served and recomputed fields: numbers, texts, and rules about their history."""
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,7 +57,6 @@ PLANTS: list[tuple[str, str, Plant]] = [
     ("constant factor", "served = recomputed × 1.609344 (miles → kilometres)", lambda x: x * 1.609344),
     ("constant factor", "served = recomputed × 1.609 (about miles → kilometres)", lambda x: x * 1.609),
     ("constant factor", "served = recomputed × 1000 (thousandths: kilo–, milli–)", lambda x: x * 1000),
-    ("constant factor", "served = recomputed × 3600 (hours → seconds)", lambda x: x * 3600),
     ("constant factor", "served = recomputed × −1 (the sign)", lambda x: -x),
     ("constant factor", "served = recomputed × 1.23", lambda x: x * 1.23),
     (
@@ -72,9 +69,7 @@ PLANTS: list[tuple[str, str, Plant]] = [
     ("rounding", "served = recomputed rounded to whole numbers", np.round),
     ("rounding", "served = recomputed rounded to 1 digit", lambda x: np.round(x, 1)),
     ("rounding", "served = recomputed rounded down to whole numbers", np.floor),
-    ("rounding", "served = recomputed rounded up to whole numbers", np.ceil),
     ("transformed", "served = ln(1 + recomputed)", np.log1p),
-    ("transformed", "served = √recomputed", np.sqrt),
     ("transformed", "served = recomputed²", np.square),
     ("limited", "served is at most 50", lambda x: np.minimum(x, 50.0)),
     ("limited", "served is at least 90", lambda x: np.maximum(x, 90.0)),
@@ -216,9 +211,7 @@ def test_known_units_are_named() -> None:
     assert name_linear(1.8, 32.0).endswith("(degrees Celsius → degrees Fahrenheit)")
     assert name_linear(2.0, -1.0) == "2 · recomputed − 1"
     assert name_span(90_000) == "+ 1.5 min"
-    assert name_span(-2.5) == "− 2.5 ms"
     assert name_wrap(23, 24) == "− 1, wrapping at 24 (-1 h: another time zone?)"
-    assert name_wrap(1, 7) == "+ 1, wrapping at 7"
 
 
 def test_the_first_named_rule_wins_unless_a_later_one_explains_the_rest() -> None:
@@ -260,7 +253,6 @@ def test_equal_texts_have_no_skew() -> None:
 def test_spelling_is_named(share: float) -> None:
     spellings: tuple[tuple[str, Callable[[str], str]], ...] = (
         ("case", str.upper),
-        ("case", str.casefold),
         ("spaces", lambda text: f" {text} "),
         ("spaces", lambda text: text.replace(" ", "  ") + "\t"),
         ("accents", lambda text: text.replace("ã", "a").replace("ö", "o")),

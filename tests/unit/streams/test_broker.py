@@ -1,5 +1,3 @@
-"""Clients of Kafka: properties, errors and assigned partitions."""
-
 from __future__ import annotations
 
 import ctypes
@@ -37,15 +35,20 @@ from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assign
 from tests.support.pipeline import wait_for
 
 
-class FakeAdminClient:
-    """Stands for librdkafka's client: each poll takes a second, and reports one error or completes the request."""
+class FakeAdmin:
+    """An admin and its client of librdkafka: a poll takes a second, and reports one error or completes the request."""
 
-    def __init__(self, clock: Clock, admin: Admin, *steps: Any) -> None:
-        self.clock, self.admin, self.steps = clock, admin, list(steps)
-        self.future: Future[str] = Future()
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.admin = Admin("127.0.0.1:1", {}, monotonic=lambda: self.now_s)
+        self.admin.client = cast(Any, self)
+
+    def request(self, *steps: Any) -> str:
+        self.steps, self.future = list(steps), Future[str]()
+        return str(self.admin.result(self.future, "describe topic t"))
 
     def poll(self, _timeout_s: float) -> None:
-        self.clock.now_s += 1.0
+        self.now_s += 1.0
         if not self.steps:
             return
         step = self.steps.pop(0)
@@ -57,26 +60,9 @@ class FakeAdminClient:
             self.future.set_result(step)
 
 
-class Clock:
-    """Seconds that only polls move."""
-
-    now_s = 0.0
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def admin(clock: Clock) -> Admin:
-    return Admin("127.0.0.1:1", {}, monotonic=lambda: clock.now_s)
-
-
-def request(clock: Clock, admin: Admin, *steps: Any) -> str:
-    client: Any = FakeAdminClient(clock, admin, *steps)
-    admin.client = client
-    return str(admin.result(client.future, "describe topic t"))
+def admin() -> FakeAdmin:
+    return FakeAdmin()
 
 
 WRONG_PASSWORD = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication failed")
@@ -93,18 +79,18 @@ DOWN = KafkaError(KafkaError._TRANSPORT, "refused")
     ],
 )
 def test_failed_authentication_is_reported_before_and_after_the_request_times_out(
-    clock: Clock, admin: Admin, steps: list[Any], advice: str
+    admin: FakeAdmin, steps: list[Any], advice: str
 ) -> None:
     with pytest.raises(ProcessorError, match=advice):
-        request(clock, admin, *steps)
+        admin.request(*steps)
 
 
-def test_an_earlier_failure_does_not_concern_a_later_request(clock: Clock, admin: Admin) -> None:
-    assert request(clock, admin, NO_TLS, "answer") == "answer"
-    assert request(clock, admin, DOWN, DOWN, DOWN, DOWN, DOWN, "slow") == "slow"
+def test_an_earlier_failure_does_not_concern_a_later_request(admin: FakeAdmin) -> None:
+    assert admin.request(NO_TLS, "answer") == "answer"
+    assert admin.request(DOWN, DOWN, DOWN, DOWN, DOWN, "slow") == "slow"
     missing = KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
     with pytest.raises(KafkaException) as caught:
-        request(clock, admin, NO_TLS, missing)
+        admin.request(NO_TLS, missing)
     assert caught.value is missing
 
 

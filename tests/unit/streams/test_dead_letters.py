@@ -1,5 +1,3 @@
-"""Reading, masking, filtering and rebuilding of dead letters, and the verification of replays."""
-
 import json
 from collections.abc import Collection
 from typing import Any

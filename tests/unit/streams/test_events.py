@@ -1,5 +1,3 @@
-"""Events: limits of Arrow messages, fields and roles."""
-
 import json
 import tracemalloc
 from collections.abc import Callable, Sequence

@@ -1,5 +1,3 @@
-"""Rows of JSON events, of tables and of labels, and what the recorder commits."""
-
 import json
 import math
 import threading
@@ -258,10 +256,6 @@ ODD: dict[str, tuple[bytes, dict[str, Any]]] = {
     "invalid UTF-8 in a member that no field needs": (b'"context":{"q":"\xff"}', {"context": {"q": "�"}}),
     "half a surrogate pair": (b'"status":"\\ud800"', {"status": "?"}),
     "half a surrogate pair in a key": (b'"context":{"\\ud800":"x"}', {"context": {"?": "x"}}),
-    "half a surrogate pair in a list": (
-        b'"features":{"more":["\\ud800"]}',
-        {"strings": {"more": '["?"]'}, "unknown": 1},
-    ),
     "a number of thousands of digits": (
         b'"features":{"x":1,"more":' + b"1" * 5000 + b"}",
         {"numbers": {"x": 1.0}, "strings": {"more": "1" * 5000}, "unknown": 1},
@@ -456,7 +450,6 @@ def label_rows(decoded: DecodedLabels) -> list[dict[str, Any]]:
         (True, "true", "bool"),
         (1, "1", "number"),
         (1.0, "1", "number"),
-        (-0.25, "-0.25", "number"),
         (1e300, "1e+300", "number"),
         (2**62, "4611686018427387904", "number"),
         ("late", "late", "string"),

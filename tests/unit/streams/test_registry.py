@@ -1,5 +1,3 @@
-"""The registry of contracts and baselines, and how a processor follows it."""
-
 import math
 import threading
 from datetime import UTC, datetime

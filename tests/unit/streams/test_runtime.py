@@ -1,5 +1,3 @@
-"""What every processor runs: HTTP, metrics, backoff, periods and its end."""
-
 import gzip
 import logging
 import math

@@ -1,5 +1,3 @@
-"""The loop of the scorer, its counts of windows, and its checkpoints."""
-
 import math
 import threading
 from itertools import pairwise
@@ -214,7 +212,6 @@ def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, l
         ("auc", metric(0.06, 0.04, 0.08), 0.8, "stable"),
         ("mae", metric(0.6, 0.4, 0.8), 10.0, "major"),
         ("mae", metric(0.06, 0.04, 0.08), 10.0, "stable"),
-        ("rmse", metric(-3.0, -4.0, -2.0), 10.0, "stable"),
         ("bias", metric(-0.9, -1.0, -0.8), 10.0, "major"),
         ("auc", metric(-0.5, -0.6, -0.4, enough=False), 0.8, "insufficient"),
         ("auc", metric(math.nan, math.nan, math.nan), math.nan, "insufficient"),

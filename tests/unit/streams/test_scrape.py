@@ -1,5 +1,3 @@
-"""Scrapes of servers: golden texts, differenced counters, hostile texts and targets."""
-
 import math
 import re
 from collections.abc import Callable, Iterator, MutableMapping, Sequence

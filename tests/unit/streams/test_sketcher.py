@@ -1,5 +1,3 @@
-"""How a sketcher reads, counts slices and flushes."""
-
 from typing import Any
 
 import msgspec

@@ -1,5 +1,3 @@
-"""Tallies apart from panes: errors by kind, arrivals per producer, dead letters, and their limits."""
-
 import json
 from collections import Counter
 from typing import Any
@@ -189,15 +187,11 @@ def test_errors_are_counted_by_kind_for_all_and_per_arm_and_pane() -> None:
     assert (tally.model, tally.topic, tally.source_topic_id, tally.pane_s) == ("m", "predictions", "t", 3600)
     result = {(e.slice, e.kind, e.pane_start_s): e.n for e in tally.errors}
     assert {(e.version, e.baseline_id) for e in tally.errors} == {("1", key.baseline_id)}
+    per_arm = {("TimeoutError", T0_S): 2, ("ValueError", T0_S): 1}
     assert result == {
-        ("all", "TimeoutError", T0_S): 4,
-        ("all", "ValueError", T0_S): 2,
-        ("arm=b", "TimeoutError", T0_S): 2,
-        ("arm=b", "ValueError", T0_S): 1,
-        ("arm=other", "TimeoutError", T0_S): 2,
-        ("arm=other", "ValueError", T0_S): 1,
-        ("all", "ValueError", T0_S + 3600): 1,
-        ("arm=other", "ValueError", T0_S + 3600): 1,
+        **{("all", *key): 2 * n for key, n in per_arm.items()},
+        **{(arm, *key): n for arm in ("arm=b", "arm=other") for key, n in per_arm.items()},
+        **{(name, "ValueError", T0_S + 3600): 1 for name in ("all", "arm=other")},
     }
     assert len(tally.errors) == len(result), "each once"
     assert list(summarise([event()]).tallies.tallies("predictions", "t", [], [])) == []

@@ -1,11 +1,12 @@
-"""The programs in tools: checks of the repository and of its language, generated files, audits."""
-
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from barograph_server.local.kafka_jars import JAR_LIST, parse_jar_list
 from tools.audit import CLEAN, UNAVAILABLE, VULNERABLE, conclude
 from tools.check_language import check_python, phrases_in
 from tools.generate import __main__ as command
@@ -13,9 +14,11 @@ from tools.repository.__main__ import main
 from tools.repository.code import SECTIONS
 from tools.repository.limits import BUDGETS, limits, limits_hold
 from tools.repository.tree import CHECKS, LINKED, PACKAGES, Repository
+from tools.sbom import main as write_sbom
 
 ROOT = Path(__file__).resolve().parents[3]
 FAUST, CLI, MAKEFILE, SECURITY = "streams/monitor/app.py", "cli/main.py", "Makefile", "docs/security.md"
+CI, ELEMENTS = ".github/workflows/ci.yml", "local/preview/static/elements.js"
 
 FAULTS: list[tuple[str, str, str, str]] = [
     ("the_monitor_reads_streams_only_in_the_safe_way", FAUST, "", "async def a(s):\n    async for v in s: pass"),
@@ -25,7 +28,6 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("no_program_reads_formats_that_execute_code", CLI, "", "import pickle"),
     ("no_program_reads_formats_that_execute_code", CLI, "", "pd.read_pickle(x)"),
     ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.load(text)"),
-    ("yaml_is_loaded_safely_everywhere", CLI, "", "yaml.unsafe_load(text)"),
     ("a_key_of_the_contract_is_named_once", "client/src/barograph/contract/dump.py", "", "x = 'anchors_every'"),
     ("a_class_name_stands_for_one_thing", CLI, "", "def f():\n    class LazyGroup: ..."),
     ("every_package_has_a_level", "pyproject.toml", 'packages = ["src/', 'packages = ["sketches", "src/'),
@@ -34,12 +36,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("imports_point_one_way", "streams/__init__.py", "", "from barograph_server.sketches.sketch import _private"),
     ("imports_point_one_way", "streams/__init__.py", "", "from . import run"),
     ("no_modules_import_each_other_in_a_cycle", "streams/topics.py", "", "import barograph_server.streams.settings"),
-    (
-        "no_modules_import_each_other_in_a_cycle",
-        "local/preview/static/elements.js",
-        "",
-        'import {\n  size,\n} from "./panels.js";',
-    ),
+    ("no_modules_import_each_other_in_a_cycle", ELEMENTS, "", 'import {\n  size,\n} from "./panels.js";'),
     ("sketches_use_no_io_and_no_clock", "sketches/__init__.py", "", "from time import time"),
     ("the_client_needs_only_its_own_dependencies", "client/src/barograph/__init__.py", "", "import requests"),
     ("a_library_stays_where_it_belongs", CLI, "", "import grafana_client"),
@@ -66,15 +63,10 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("uv_is_installed_by_its_hash_and_is_new_enough", "tools/uv", "MINIMUM=0.13.0", "MINIMUM=0.12.9"),
     ("uv_is_installed_by_its_hash_and_is_new_enough", "Dockerfile", "--require-hashes", ""),
     ("modules_and_packages_for_tests_have_hashes", MAKEFILE, "npm ci --ignore-scripts", "npm install"),
-    ("workflows_pin_actions_by_commit_and_get_no_more_than_read_access", ".github/workflows/ci.yml", "read", "write"),
-    (
-        "workflows_pin_actions_by_commit_and_get_no_more_than_read_access",
-        ".github/workflows/ci.yml",
-        "checkout@",
-        "c@v",
-    ),
+    ("workflows_pin_actions_by_commit_and_get_no_more_than_read_access", CI, "read", "write"),
+    ("workflows_pin_actions_by_commit_and_get_no_more_than_read_access", CI, "checkout@", "c@v"),
     ("installations_use_the_lock_file_unchanged", MAKEFILE, "sync --locked", "sync"),
-    ("the_workflow_runs_every_supported_python", ".github/workflows/ci.yml", '"3.12"', '"3.10"'),
+    ("the_workflow_runs_every_supported_python", CI, '"3.12"', '"3.10"'),
 ]
 """Check, file, text to replace (empty: append) and the fault in its place."""
 
@@ -239,3 +231,47 @@ def test_no_report_means_that_nothing_was_audited() -> None:
     code, text = conclude("", "Failed to resolve the host")
     assert code == UNAVAILABLE
     assert "did not answer for any package (Failed to resolve the host)" in text
+
+
+SHA_256 = re.compile(r"[0-9a-f]{64}")
+OWN = {"barograph", "barograph-server"}
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("sbom") / "new" / "sbom.json"
+    assert write_sbom([str(path)]) == 0
+    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return written
+
+
+def hashes_of(component: dict[str, Any]) -> set[str]:
+    """The SHA-256 hashes of a component, or of the files that its references name."""
+    entries = component.get("hashes", []) + [
+        entry for reference in component.get("externalReferences", []) for entry in reference.get("hashes", [])
+    ]
+    return {entry["content"] for entry in entries if entry["alg"] == "SHA-256"}
+
+
+def test_every_locked_package_is_listed_with_the_hashes_of_the_lock(document: dict[str, Any]) -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    listed = {(each["name"], each["version"]): hashes_of(each) for each in document["components"]}
+    locked = {
+        (each["name"], each["version"]): {
+            file["hash"].removeprefix("sha256:")
+            for file in [*each.get("wheels", []), *filter(None, [each.get("sdist")])]
+        }
+        for each in lock["package"]
+        if each["name"] not in OWN
+    }
+    assert len(locked) > 50
+    assert {name: listed.get(name) for name in locked} == locked
+
+
+def test_every_jar_is_listed_with_its_hash(document: dict[str, Any]) -> None:
+    jars = parse_jar_list(JAR_LIST.read_text(encoding="utf-8"))
+    listed = {each["purl"]: hashes_of(each) for each in document["components"] if "purl" in each}
+    assert len(jars) > 50
+    for jar in jars:
+        assert listed[f"pkg:maven/{jar.group}/{jar.artifact}@{jar.version}"] == {jar.sha256}
+        assert SHA_256.fullmatch(jar.sha256)

@@ -1,5 +1,3 @@
-"""`barograph skew`: joining, file formats, output, exit codes."""
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,5 +1,3 @@
-"""Sections of contracts: reading, writing and messages."""
-
 import re
 from typing import Any
 
@@ -183,14 +181,8 @@ def test_problems_are_named() -> None:
         ("a: {check: citations}", ".a.documents: is missing; the check citations needs it"),
         ("a: {check: refusal, schema: s}", ".a.schema: has no effect with the check refusal; remove it"),
         ("a: {check: refusal, budget: {calls: 1}}", ".a.budget: has no effect with a check, which calls"),
-        (
-            "a: {check: refusal, anchors: a.jsonl}",
-            ".a.anchors: has no effect with a check, whose rules do not drift; remove it",
-        ),
-        (
-            "a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}",
-            ".a.anchors: has no effect with self-consistency, which has no rubric; remove it",
-        ),
+        ("a: {check: refusal, anchors: a.jsonl}", ".a.anchors: has no effect with a check, whose rules do not drift"),
+        ("a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}", ".a.anchors: has no effect with self-co"),
         ("a: {judge: a.yaml, endpoint: e, anchors_every: 1h}", ".a.anchors_every: has no effect without anchors"),
         ("a: {check: json, schema: ../s.json}", ".a.schema: '../s.json' is outside of"),
         ("a b: {check: refusal}", "['a b']: 'a b' is not a name of an evaluator"),

@@ -1,5 +1,3 @@
-"""Publishers on scripted producers, for the tests of the publisher and of its outbox."""
-
 from collections.abc import Iterator
 
 import pytest

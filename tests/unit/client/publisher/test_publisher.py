@@ -1,5 +1,3 @@
-"""The publisher and its outbox on scripted producers: messages, counts, replacement after errors."""
-
 import gc
 import json
 import logging

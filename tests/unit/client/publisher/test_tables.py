@@ -1,5 +1,3 @@
-"""Tables of events, and personal data, which does not leave the process."""
-
 import hashlib
 import hmac
 import json

@@ -97,43 +97,21 @@ class DeskModel:
 
 
 STEPS = st.one_of(
-    st.just(("submit",)),
-    st.just(("submit",)),
-    st.just(("begin",)),
-    st.just(("begin",)),
-    st.just(("refuse",)),
-    st.just(("expire",)),
-    st.just(("fail_to_queue",)),
+    *(st.just((name,)) for name in ("submit", "submit", "begin", "begin", "refuse", "expire", "fail_to_queue")),
     st.tuples(st.just("finish"), st.sampled_from([ANSWER, ANSWER, WRONG, RAISED]), st.integers(0, 2)),
     st.tuples(st.just("advance"), st.sampled_from([0.5, TIMEOUT_S, 3.0])),
 )
+OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    **{"n_workers": st.integers(1, 3), "max_pending": st.integers(1, 5), "ends_calls": st.booleans()},
+    **{"failure_calls": st.integers(1, 3), "per_minute": st.sampled_from([None, 60.0])},
+}
 
 
-@given(
-    steps=st.lists(STEPS, max_size=60),
-    after_close=st.lists(STEPS, max_size=20),
-    n_workers=st.integers(1, 3),
-    max_pending=st.integers(1, 5),
-    ends_calls=st.booleans(),
-    failure_calls=st.integers(1, 3),
-    per_minute=st.sampled_from([None, 60.0]),
-)
+@given(st.lists(STEPS, max_size=60), st.lists(STEPS, max_size=20), st.fixed_dictionaries(OPTIONS))
 def test_every_interleaving_gives_each_request_exactly_one_outcome(
-    steps: list[tuple[Any, ...]],
-    after_close: list[tuple[Any, ...]],
-    n_workers: int,
-    max_pending: int,
-    ends_calls: bool,
-    failure_calls: int,
-    per_minute: float | None,
+    steps: list[tuple[Any, ...]], after_close: list[tuple[Any, ...]], options: dict[str, Any]
 ) -> None:
-    model = DeskModel(
-        n_workers=n_workers,
-        max_pending=max_pending,
-        ends_calls=ends_calls,
-        failure_calls=failure_calls,
-        per_minute=per_minute,
-    )
+    model = DeskModel(**options)
     for name, *arguments in [*steps, ("close",), *after_close]:
         if name == "advance":
             model.now_s += arguments[0]

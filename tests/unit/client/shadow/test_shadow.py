@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,7 +32,78 @@ from barograph.shadow.answer import WrongOutput, call_candidate, read_answer
 from barograph_server.streams.recorder.rows import hash_ids
 from tests.support.scripted_kafka import ScriptedPublisher
 from tests.support.shadow_candidates import answer_or_fail, leak
-from tests.unit.client.shadow.conftest import TIMEOUT_S, ScriptedShadow, wait_until
+
+TIMEOUT_S = 3_600.0
+"""The time-out of the tests: only the manual clock reaches it."""
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+
+
+class ScriptedShadow:
+    """A shadow of version 4 of a scripted publisher's version 3."""
+
+    def __init__(self, serving: ScriptedPublisher, candidate: Callable[[Any], Any], **options: Any) -> None:
+        self.serving = serving
+        self.shadow = Shadow(
+            serving.publisher,
+            candidate,
+            version="4",
+            of="3",
+            **{
+                "timeout_ms": TIMEOUT_S * 1000,
+                "clock": lambda: serving.now_s,
+                "wall_clock_ns": lambda: serving.now_ns,
+                **options,
+            },
+        )
+
+    def advance(self, seconds: float) -> str:
+        self.serving.now_s += seconds
+        self.shadow._service.expire()
+        return self.shadow.state
+
+    def submit(self, *ids: str, features: Any = None) -> None:
+        for id in ids:
+            self.shadow.submit(id=id, features={"x": 0.5} if features is None else features)
+
+    def events(self) -> dict[str, dict[str, Any]]:
+        events = self.serving.flush_events()
+        assert len({event["id"] for event in events}) == len(events)
+        return {event["id"]: event for event in events}
+
+    def errors(self) -> dict[str, str | None]:
+        return {id: event.get("error") for id, event in self.events().items()}
+
+    def outcomes(self) -> dict[str, int]:
+        stats = self.shadow.stats
+        assert stats.submitted == stats.pending + sum(stats.outcomes.values())
+        return {outcome: n for outcome, n in stats.outcomes.items() if n}
+
+
+@pytest.fixture
+def serving() -> Iterator[ScriptedPublisher]:
+    scripted = ScriptedPublisher(Contract(model="m"))
+    yield scripted
+    scripted.publisher.close()
+
+
+@pytest.fixture
+def make_shadow(serving: ScriptedPublisher) -> Iterator[Callable[..., ScriptedShadow]]:
+    shadows: list[ScriptedShadow] = []
+
+    def make(candidate: Callable[[Any], Any], **options: Any) -> ScriptedShadow:
+        shadows.append(ScriptedShadow(serving, candidate, **options))
+        return shadows[-1]
+
+    yield make
+    for scripted in shadows:
+        scripted.shadow.close(0)
+
 
 MakeShadow = Callable[..., ScriptedShadow]
 
@@ -293,8 +365,6 @@ def test_threads_that_report_at_the_same_time_settle_each_request_once(serving: 
 def test_a_forked_child_starts_over_and_leaves_pending_requests_to_its_parent() -> None:
     script = """
     import os, threading
-    from barograph import Contract, Shadow
-    from tests.support.scripted_kafka import ScriptedPublisher
 
     opened, started = threading.Event(), threading.Event()
     def candidate(features):
@@ -326,8 +396,6 @@ def test_a_forked_child_starts_over_and_leaves_pending_requests_to_its_parent() 
 @pytest.mark.parametrize("form", ["threads", "coroutines", "processes"])
 def test_a_candidate_that_forks_answers_once(form: str) -> None:
     script = """
-    from barograph import Contract, Shadow
-    from tests.support.scripted_kafka import ScriptedPublisher
     from tests.support.shadow_candidates import fork_and_return, fork_and_return_async
 
     if __name__ == "__main__":
@@ -359,9 +427,7 @@ def test_requests_from_an_event_loop_do_not_block_it(make_shadow: MakeShadow, ga
 def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_closes() -> None:
     script = """
     import atexit, time
-    from barograph import Contract, Shadow
     from barograph.publisher import lifetime
-    from tests.support.scripted_kafka import ScriptedPublisher
 
     serving = ScriptedPublisher(Contract(model="m"))
     # Exit handlers run in reverse order, so this one sees what is left after the publisher was closed.
@@ -374,9 +440,12 @@ def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_cl
     assert run_script(script) == "[('a', 0.5)]\n"
 
 
+SCRIPT = "from barograph import Contract, Shadow\nfrom tests.support.scripted_kafka import ScriptedPublisher\n"
+
+
 def run_script(script: str) -> str:
     process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", SCRIPT + textwrap.dedent(script)],
         cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,

@@ -113,11 +113,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
         ("mlflow", 3, "entry 2: is no object"),
         ("langfuse", {"name": "a", "versions": [1], "labels": []}, "has no member prompt; export single versions"),
         ("langfuse", langfuse(prompt=[{"type": "placeholder", "name": "history"}]), "message placeholder 'history'"),
-        (
-            "langfuse",
-            langfuse(prompt=[{"role": "narrator", "content": "x"}]),
-            "has the role 'narrator'; known are system",
-        ),
+        ("langfuse", langfuse(prompt=[{"role": "narrator", "content": "x"}]), "the role 'narrator'; known are system"),
         ("langfuse", langfuse(prompt="@@@langfusePrompt:name=a|label=b@@@"), "refers to another prompt"),
         ("langfuse", langfuse(prompt="x" * 200_001), "is too long; at most 200,000 characters"),
     ],

@@ -14,8 +14,6 @@ from tests.support.performance import drawn, measured, score_histogram
 
 THRESHOLD = 0.4
 EDGES = score_edges(THRESHOLD)
-GOLDEN_COVERAGE = (39, 37, 38, 38, 38)
-"""Of 40 intervals, those that contain the value from labels, in the order of `ESTIMATED`."""
 MEAN, SPREAD = -1.0, 1.5
 """Log-odds of the reference's scores."""
 ESTIMATED = ("accuracy", "precision", "recall", "f1", "auc")
@@ -89,14 +87,10 @@ def covering(references: int, rows: int) -> dict[str, int]:
     return inside
 
 
-def test_golden_coverage() -> None:
-    assert tuple(covering(2, 5_000).values()) == GOLDEN_COVERAGE
-
-
-@pytest.mark.long
-def test_intervals_cover_the_values_from_labels() -> None:
-    for name, inside in covering(30, 20_000).items():
-        assert inside / (30 * 20) >= 0.91, name
+@pytest.mark.parametrize(("references", "rows"), [(2, 5_000), pytest.param(30, 20_000, marks=pytest.mark.long)])
+def test_intervals_cover_the_values_from_labels(references: int, rows: int) -> None:
+    for name, inside in covering(references, rows).items():
+        assert inside / (references * 20) >= 0.91, name
 
 
 def errors(drift: float) -> dict[str, MetricEstimate]:

@@ -1,5 +1,3 @@
-"""Errors of numbers before labels, and rates of clustered events."""
-
 from typing import Any
 
 import numpy as np
@@ -87,10 +85,6 @@ def test_few_labels_and_wrong_shapes_are_rejected() -> None:
         loss_metrics([1, 2], [5.0], learned(np.random.default_rng(8), 100))
 
 
-GOLDEN_COVERAGE = [95, 95, 95, 92]
-"""Of 100 intervals for each of `CASES`."""
-
-
 def test_the_interval_is_wilsons_of_the_effective_answers() -> None:
     # By hand: p = 2/3, Σ(s − 2p)² = 10/3, variance 6/5 · (10/3) / 144 = 1/36, φ = (1/36) · 12 / (2/9) = 1.5: 8 answers.
     # The golden values are Wilson's formula written out with these numbers.
@@ -127,15 +121,7 @@ def covering(runs: int, items: int, epochs: int, p: float) -> int:
     return inside
 
 
-CASES = ((50, 1, 0.5), (50, 4, 0.5), (50, 4, 0.9), (100, 4, 0.9))
-"""Items, epochs, mean."""
-
-
-def test_golden_coverage() -> None:
-    assert [covering(100, *case) for case in CASES] == GOLDEN_COVERAGE
-
-
-@pytest.mark.long
-def test_intervals_cover_the_mean_of_new_items() -> None:
-    for case in CASES:
-        assert covering(1000, *case) >= 915, case
+@pytest.mark.parametrize(("runs", "least"), [(100, 0.92), pytest.param(1000, 0.915, marks=pytest.mark.long)])
+def test_intervals_cover_the_mean_of_new_items(runs: int, least: float) -> None:
+    for case in ((50, 1, 0.5), (50, 4, 0.5), (50, 4, 0.9), (100, 4, 0.9)):  # items, epochs, mean
+        assert covering(runs, *case) >= least * runs, case

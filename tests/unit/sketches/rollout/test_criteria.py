@@ -1,16 +1,35 @@
-"""Criteria of a candidate from daily sums."""
-
+import math
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from barograph.contract import ShadowTest
+from scipy.stats import spearmanr
 
-from barograph_server.sketches.rollout.criteria import criterion_days, daily_costs, decision, differences
+from barograph_server.sketches.rollout.criteria import (
+    SLICED,
+    criterion_days,
+    daily_costs,
+    decision,
+    differences,
+    missing_answers,
+)
+from barograph_server.sketches.rollout.day_interval import day_interval
 from barograph_server.sketches.rollout.decision import AucDays, CriterionDays, Outcome
-from barograph_server.sketches.rollout.exceedances import BUCKETS
-from barograph_server.sketches.rollout.shadow_days import COUNTED, SLO_TIMED, ShadowDays
+from barograph_server.sketches.rollout.exceedances import (
+    BUCKETS,
+    FIRST_BUCKET,
+    bucket_histogram,
+    bucket_quantiles,
+    edge,
+    exceedances,
+    frozen_limit,
+)
+from barograph_server.sketches.rollout.mirror import mirrored, mirrored_prices
+from barograph_server.sketches.rollout.noise_floor import noise_floor
+from barograph_server.sketches.rollout.rank_correlation import binned_rank_correlation
+from barograph_server.sketches.rollout.shadow_days import COUNTED, HISTOGRAMS, SLO_TIMED, ShadowDays
 
 T = 60
 ONE = np.ones(T)
@@ -144,3 +163,180 @@ def test_harm_of_errors_is_found_in_any_unit(unit: float) -> None:
     shadow = msgspec.structs.replace(TEST, margins={"mae": 5 * unit}, worst_day=10 * unit)
     result = decision(shadow, [shadow_days(sums=counts), shadow_days("country=de", sums=counts)])
     assert [each.criterion for each in result.harmed_slices] == ["mae"]
+
+
+SHADOW = ShadowTest(
+    candidate="3", of="4", margins={"cost": 0.1}, prices={"in": 2.0}, candidate_prices={"in": 1.0, "out": 3.0}
+)
+
+
+def made_days() -> ShadowDays:
+    rng = np.random.default_rng(5)
+    sums = {name: rng.integers(50, 100, 3).astype(float) for name in (*COUNTED, SLO_TIMED)} | {
+        "requests": np.full(3, 200.0)
+    }
+    missing = {"primary-failed": np.array([1.0, 0.0, 2.0]), "timeout": np.array([4.0, 5.0, 6.0])}
+    return ShadowDays(
+        slice="all",
+        days=("a", "b", "c"),
+        ended=np.ones(3, bool),
+        mature=np.ones(3, bool),
+        sums=sums,
+        missing=missing,
+        histograms={name: rng.random((3, BUCKETS)) for name in HISTOGRAMS},
+        spent_primary={"in": rng.random(3), "out": rng.random(3)},
+        spent_candidate={"in": rng.random(3), "out": rng.random(3)},
+    )
+
+
+@pytest.mark.parametrize("name", [*SLICED, "latency", "latency_slo"])
+def test_differences_change_their_sign(name: str) -> None:
+    days = made_days()
+    sums, pairs = differences(name, days, SHADOW)
+    other_sums, other_pairs = differences(name, mirrored(days), SHADOW)
+    assert np.any(sums != 0.0)
+    np.testing.assert_array_equal(other_sums, -sums)
+    np.testing.assert_array_equal(other_pairs, pairs)
+
+
+def test_only_failures_of_the_new_primary_count_against_it() -> None:
+    sums, requests = missing_answers(mirrored(made_days()))
+    assert sums.tolist() == [-1.0, 0.0, -2.0]
+    assert requests.tolist() == [196.0, 195.0, 194.0]
+
+
+def test_a_shadow_without_an_answer_is_no_loss_of_the_new_primary() -> None:
+    other = mirrored(made_days())
+    assert not other.sums["missing_labelled"].any()
+    assert not other.sums["missing_right"].any()
+
+
+def test_histograms_costs_and_prices_change_sides_and_agreement_stays() -> None:
+    days = made_days()
+    other = mirrored(days)
+    for name in HISTOGRAMS:
+        opposite = name.replace("primary", "*").replace("candidate", "primary").replace("*", "candidate")
+        np.testing.assert_array_equal(other.histograms[name], days.histograms[opposite])
+    primary, candidate, pairs = daily_costs(SHADOW, days)
+    other_costs = daily_costs(mirrored_prices(SHADOW), other)
+    np.testing.assert_array_equal(other_costs, (candidate, primary, pairs))
+    for shadow in (SHADOW, msgspec.structs.replace(SHADOW, copy="4b")):
+        np.testing.assert_array_equal(differences("agreement", other, shadow), differences("agreement", days, shadow))
+
+
+T_FLOOR = 40
+ENDED = np.arange(T_FLOOR) < T_FLOOR - 1
+COMPARED = np.where(ENDED, 200.0, 7.0)
+OF_CANDIDATE = np.random.default_rng(1).poisson(30, T_FLOOR).astype(float)
+OF_COPY = np.random.default_rng(2).poisson(10, T_FLOOR).astype(float)
+
+
+def made_days_of_floor(
+    of_copy: np.ndarray = OF_COPY, *, compared: np.ndarray = COMPARED, t: int = T_FLOOR
+) -> ShadowDays:
+    sums = dict.fromkeys(COUNTED, np.zeros(t)) | {
+        "copy_compared": compared[:t],
+        "copy_candidate_agreed": (compared - OF_CANDIDATE)[:t],
+        "copy_agreed": (compared - of_copy)[:t],
+    }
+    return ShadowDays("all", tuple(f"day {i}" for i in range(t)), ENDED[:t], ENDED[:t], sums, {})
+
+
+def test_shares_and_their_difference_are_those_of_the_ended_days() -> None:
+    floor = noise_floor(made_days_of_floor())
+    assert floor is not None
+    n = int(COMPARED[ENDED].sum())
+    assert floor.compared == n
+    assert (floor.candidate, floor.copy) == (OF_CANDIDATE[ENDED].sum() / n, OF_COPY[ENDED].sum() / n)
+    interval = day_interval((OF_CANDIDATE - OF_COPY)[ENDED], COMPARED[ENDED])
+    assert (floor.low, floor.high) == pytest.approx((float(interval.low), float(interval.high)))
+    assert 0.0 < floor.low < floor.candidate - floor.copy < floor.high
+
+
+def test_a_deterministic_primary_has_no_floor_and_few_days_have_no_interval() -> None:
+    deterministic = noise_floor(made_days_of_floor(np.zeros(T_FLOOR)))
+    assert deterministic is not None
+    assert deterministic.copy == 0.0
+    for each in (deterministic, noise_floor(made_days_of_floor(t=1)), noise_floor(made_days_of_floor(t=9))):
+        assert each is not None
+        assert (each.low, each.high) == (-math.inf, math.inf)
+
+
+def test_without_a_copy_there_is_nothing_to_compare() -> None:
+    assert noise_floor(made_days_of_floor(compared=np.zeros(T_FLOOR))) is None
+
+
+def histogram(values: np.ndarray) -> np.ndarray:
+    return bucket_histogram(np.floor(8 * np.log2(values)), np.ones(len(values)))
+
+
+def test_exceedances_are_exact_at_every_edge_and_add_up() -> None:
+    values = np.random.default_rng(3).lognormal(3.0, 1.0, 2_000)
+    counts = exceedances(histogram(values), np.arange(BUCKETS))
+    for index in range(120, 260):
+        assert counts[index] == np.count_nonzero(values >= edge(index))
+    assert exceedances(histogram(values), BUCKETS) == 0.0
+    days = np.stack([histogram(np.array([1.0, 2.0, 4.0])), histogram(np.array([2.0, 3.0]))])
+    limit = -FIRST_BUCKET + 8
+    assert edge(limit) == 2.0
+    assert exceedances(days, limit).tolist() == [2.0, 2.0]
+    assert exceedances(days.sum(axis=0), limit) == 4.0
+
+
+def test_the_limit_has_the_share_nearest_to_the_quantile() -> None:
+    values = np.random.default_rng(4).lognormal(3.0, 1.0, 10_000)
+    for rank in (0.5, 0.95, 0.99):
+        limit = frozen_limit(histogram(values), rank)
+        distances = [abs(np.mean(values >= edge(index)) - (1 - rank)) for index in (limit - 1, limit, limit + 1)]
+        assert distances[1] == min(distances)
+        assert edge(limit) == pytest.approx(np.quantile(values, rank), rel=2 ** (1 / 8) - 1)
+    # That of constant latencies is above them.
+    constant = histogram(np.full(100, 5.0))
+    limit = frozen_limit(constant, 0.5)
+    assert exceedances(constant, np.array([limit, limit - 1])).tolist() == [0.0, 100.0]
+
+
+def test_quantiles_have_the_stated_relative_error() -> None:
+    values = np.random.default_rng(5).lognormal(2.0, 2.0, 20_000)
+    ranks = np.array([0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0])
+    exact = np.quantile(values, ranks, method="inverted_cdf")
+    assert np.max(np.abs(bucket_quantiles(histogram(values), ranks) / exact - 1.0)) <= 2 ** (1 / 16) - 1 + 1e-12
+    both = bucket_quantiles(np.stack([histogram(values), np.zeros(BUCKETS)]), [0.5])
+    assert both.shape == (2, 1)
+    assert math.isnan(both[1, 0])
+
+
+def test_limits_need_values_and_ranks_inside() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        frozen_limit(np.zeros(BUCKETS), 0.5)
+    with pytest.raises(ValueError, match="ranks"):
+        frozen_limit(np.ones(BUCKETS), 1.0)
+    with pytest.raises(ValueError, match="buckets must lie"):
+        bucket_histogram([400], [1])
+
+
+def cells(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pairs, counts = np.unique(np.stack([left, right]), axis=1, return_counts=True)
+    return pairs[0], pairs[1], counts
+
+
+def test_the_correlation_is_spearmans_of_the_bins() -> None:
+    rng = np.random.default_rng(1)
+    left = rng.integers(-5, 5, 500)
+    right = left + rng.integers(-3, 4, 500)
+    expected = spearmanr(left, right).statistic
+    assert binned_rank_correlation(*cells(left, right)) == pytest.approx(expected, abs=1e-12)
+    assert binned_rank_correlation(*cells(left, -left)) == pytest.approx(-1.0)
+    assert math.isnan(binned_rank_correlation([1], [2], [10]))
+    assert math.isnan(binned_rank_correlation([], [], []))
+
+
+def test_the_error_of_bins_is_within_the_stated_limit() -> None:
+    for step, spread, limit in ((0.5, 1.0, 0.025), (0.5, 2.0, 0.01), (np.log(2) / 8, 0.35, 0.01)):
+        for noise in (0.1, 0.3, 1.0, 3.0):
+            rng = np.random.default_rng(2)
+            left = rng.normal(-2.0, spread, 20_000)
+            right = left + rng.normal(0.0, noise * spread, 20_000)
+            binned = (np.floor(each / step) for each in (left, right))
+            error = binned_rank_correlation(*cells(*binned)) - spearmanr(left, right).statistic
+            assert -limit <= error <= 0.005, (step, spread, noise)

@@ -1,17 +1,22 @@
-"""Decisions about a candidate: promote, hold, insufficient; and days before a margin can be shown."""
-
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from barograph.contract import Contract, ShadowTest
+from barograph.contract.file import dump_contract
 
 from barograph_server.rollouts.decision_text import state_text
+from barograph_server.sketches.rollout.autocorrelation import autocorrelations, first_lag_factor, variance_factor
+from barograph_server.sketches.rollout.canary import is_canary
 from barograph_server.sketches.rollout.day_evidence import day_evidence
-from barograph_server.sketches.rollout.day_interval import day_interval
+from barograph_server.sketches.rollout.day_interval import day_interval, mean_radius
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
+from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
 from barograph_server.sketches.rollout.least_days import days_left, least_days, rare_harm_days, unseen_loss
-from barograph_server.sketches.rollout.missing_pairs import MissingPairs
+from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
+from barograph_server.sketches.rollout.noise_floor import disagreement_beyond_copy
+from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variances
 from tests.support.shadow import DIFFERENCES, PAIRS
 
 ACCURACY = Criterion("accuracy", 0.02)
@@ -226,3 +231,212 @@ def test_the_loss_that_stays_possible_is_the_inverse() -> None:
     assert days_left(40, 0.0, 0.02, 0.01) == pytest.approx(120.0)
     assert days_left(40, 0.01, 0.01, 0.01) == 0.0
     assert days_left(40, -0.01, 0.02, 0.01) == math.inf
+
+
+BETS = [5, -1, 6, 2, 4, -3, 5, 3, 2, 6]
+FIRST = [4, -2, 3, 1]
+SECOND = [4, -2, 3, 1, 0, -3, 2]
+
+
+def test_golden_evidence() -> None:
+    for kappa, golden in (
+        (1.0, (1.05468513907, 1.72215125594, -1.9269821125)),
+        (1.6, (0.233338535505, 0.870206106809, -1.97894510689)),
+    ):
+        evidence = day_evidence(FIRST + BETS, 100, burn_in=4, kappa=kappa)
+        assert evidence.different.shape == (10,)
+        last = (evidence.different[-1], evidence.better[-1], evidence.worse[-1])
+        assert last == pytest.approx(golden, abs=1e-9)
+    days = SECOND + 3 * BETS
+    for kappa, log_e in ((1.0, 5.54442125886), (1.5, 3.14812321601)):
+        assert day_evidence(days, 100, burn_in=7, kappa=kappa).different[-1] == pytest.approx(log_e, abs=1e-9)
+    with pytest.raises(ValueError, match="burn-in"):
+        day_evidence(BETS, 100, burn_in=10)
+
+
+SERIES = [3, 5, 2, -1, -2, 1, 4, 6, 3, 0, -3, -1, 2, 4, 5, 1, -2, -4, -1, 2, 3, 6, 4, 1, 0, -2, 1, 3]
+
+
+def test_golden_interval() -> None:
+    interval = day_interval(DIFFERENCES, PAIRS)
+    assert float(interval.value) == pytest.approx(0.0285714285714, abs=1e-9)
+    assert float(interval.kappa) == pytest.approx(14.8218449368, abs=1e-9)
+    assert float(interval.half) == pytest.approx(0.0650464661387, abs=1e-9)
+    assert float(day_interval(DIFFERENCES, PAIRS, alpha=0.025).half) == pytest.approx(0.0701668678336, abs=1e-9)
+    # 28 days with κ = 14.8 are worth two: too few for an interval, unless their correlation is smaller.
+    assert (bool(interval.enough), bool(interval.too_alike), float(interval.low)) == (False, True, -np.inf)
+    mixed = np.ravel(np.stack((DIFFERENCES[:14], -DIFFERENCES[14:]), axis=1))
+    assert float(variance_factor(mixed - mixed.mean())) == pytest.approx(1.57165381478, abs=1e-9)
+    assert bool(day_interval(mixed, 100.0).enough)
+    z = DIFFERENCES - float(interval.value) * PAIRS
+    assert autocorrelations(z, 1)[0] == pytest.approx(0.586099585062, abs=1e-9)
+    assert (z**2).sum() == pytest.approx(236.08163265306, abs=1e-9)
+    series = np.array(SERIES, np.float64) - np.mean(SERIES)
+    assert autocorrelations(series, 1)[0] == pytest.approx(0.553496712493, abs=1e-9)
+    assert float(first_lag_factor(series)) == pytest.approx(11.3074237337, abs=1e-9)
+    radii = [float(mean_radius(days, alpha)) for days, alpha in ((30, 0.05), (60, 0.05), (153, 0.05), (153, 0.01))]
+    golden = [0.560487231888, 0.391874444749, 0.249866035813, 0.292590863866]
+    assert radii == pytest.approx(golden, abs=1e-9)
+
+
+def test_without_enough_data_the_interval_is_open() -> None:
+    few = (DIFFERENCES[:27], PAIRS[:27])
+    for differences, pairs in (few, (DIFFERENCES, PAIRS / 3), (np.zeros(28), PAIRS), (0.1 * PAIRS, PAIRS)):
+        interval = day_interval(differences, pairs)
+        assert not bool(interval.enough | interval.too_alike)
+        assert (float(interval.low), float(interval.high)) == (-np.inf, np.inf)
+    # Two days are the least.
+    assert np.isfinite(day_interval([1.0, 2.0], [100, 100]).half)
+    with pytest.raises(ValueError, match="two days"):
+        day_interval([1.0], [100])
+
+
+def test_days_without_pairs_are_rejected() -> None:
+    for pairs in ([100, 0], [100, -1], [100, np.nan]):
+        with pytest.raises(ValueError, match="leave out days without pairs"):
+            day_interval([1.0, 2.0], pairs)
+    with pytest.raises(ValueError, match="α"):
+        day_interval([1.0, 2.0], [5, 5], alpha=0.0)
+
+
+GOLDEN = np.log([900, 400, 130, 61, 20, 8, 3, 1, 0.5, 0.1])
+
+
+def test_golden_rejections() -> None:
+    for alpha, rejections in ((0.1, 5), (0.05, 4)):
+        np.testing.assert_array_equal(e_bh(GOLDEN, alpha), np.arange(10) < rejections)
+    # Families are separate; e-values may be huge, zero, or none.
+    assert e_bh(np.stack([GOLDEN, np.zeros(10)])).sum(axis=1).tolist() == [5, 0]
+    np.testing.assert_array_equal(e_bh([5_000.0, -np.inf]), [True, False])
+    assert float(log_mean_e([5_000.0, -np.inf])) == pytest.approx(5_000.0 - np.log(2.0))
+    assert e_bh([]).shape == (0,)
+    assert float(log_mean_e([])) == 0.0
+
+
+def test_invalid_arguments_are_rejected() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        e_bh([1.0, np.nan])
+    with pytest.raises(ValueError, match="α"):
+        e_bh([1.0], 0.0)
+
+
+SUMS = np.array([[80.0, 90.0], [3.0, 0.0], [10.0, 40.0]])
+COUNTS = np.array([[100.0, 100.0], [5.0, 0.0], [20.0, 60.0]])
+
+
+def test_golden_differences() -> None:
+    differences, weights = arm_differences(SUMS, COUNTS)
+    np.testing.assert_allclose(weights, [50.0, 0.0, 15.0], rtol=1e-12)
+    np.testing.assert_allclose(differences, [5.0, 0.0, 2.5], rtol=1e-12)
+    swapped, same = arm_differences(SUMS[:, ::-1], COUNTS[:, ::-1])
+    np.testing.assert_array_equal(swapped, -differences)
+    np.testing.assert_array_equal(same, weights)
+    # Both arms have the same mean on each day, but most events of b are of the better day: no difference.
+    counts = np.array([[900.0, 100.0], [100.0, 900.0]])
+    differences, _ = arm_differences(counts * [[0.5], [0.9]], counts)
+    np.testing.assert_allclose(differences, 0.0, atol=1e-12)
+
+
+def test_golden_variance_of_units() -> None:
+    # One day, three buckets: R = S_k − n_k S/n of each arm.
+    sums, counts = np.array([[[6.0, 2.0, 4.0], [5.0, 5.0, 11.0]]]), np.array([[[10.0, 4.0, 6.0], [8.0, 12.0, 20.0]]])
+    residuals = [(6 - 10 * 0.6), (2 - 4 * 0.6), (4 - 6 * 0.6), (5 - 8 * 0.525), (5 - 12 * 0.525), (11 - 20 * 0.525)]
+    variance, degrees = unit_variances(sums, counts)
+    weights = np.repeat([20.0, 40.0], 3) ** -2
+    assert variance.tolist() == [pytest.approx(1.5 * float(np.square(residuals) @ weights))]
+    assert degrees.tolist() == [pytest.approx(48.4989632059)]
+    # Two equal days weigh the effects of a bucket together: they do not average out.
+    both, freedom = unit_variances(np.repeat(sums, 2, 0), np.repeat(counts, 2, 0))
+    assert both[1] == pytest.approx(both[0])
+    assert freedom[1] == pytest.approx(freedom[0])
+    # It is unknown without two buckets, or without a day of both arms.
+    one = np.zeros((3, 2, 64))
+    one[:, :, 5] = 10.0
+    assert unit_variances(one, one)[0].tolist() == [math.inf] * 3
+    one[:, 1] = 0.0
+    assert unit_variances(one, one)[0].tolist() == [math.inf] * 3
+
+
+def test_the_variance_of_units_is_that_of_the_assignment() -> None:
+    rng = np.random.default_rng(2)
+    quality = rng.normal(0.7, 0.2, 4_000)
+    means, variances = [], []
+    for _ in range(300):
+        arm, bucket = rng.integers(2, size=4_000), rng.integers(64, size=4_000)
+        cell = arm * 64 + bucket
+        counts = np.bincount(cell, minlength=128).reshape(1, 2, 64) * np.ones((30, 1, 1))
+        sums = np.bincount(cell, quality, 128).reshape(1, 2, 64) * np.ones((30, 1, 1))
+        differences, weights = arm_differences(sums.sum(axis=-1), counts.sum(axis=-1))
+        means.append(differences.sum() / weights.sum())
+        variances.append(unit_variances(sums, counts)[0][-1])
+    assert math.sqrt(np.mean(variances)) == pytest.approx(np.std(means), rel=0.1)
+
+
+def test_other_shapes_and_negative_counts_are_errors() -> None:
+    with pytest.raises(ValueError, match="need one shape"):
+        arm_differences(np.zeros((3, 2)), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="need one shape"):
+        unit_variances(np.zeros((3, 3, 4)), np.zeros((3, 3, 4)))
+    with pytest.raises(ValueError, match="negative"):
+        arm_differences(np.zeros((3, 2)), np.full((3, 2), -1.0))
+
+
+def test_golden_bounds() -> None:
+    observed = 520 - 430
+    bounds = bounded_sums(observed, 9_700, MissingPairs(candidate=300, primary_quality=240))
+    assert observed / 9_700 == pytest.approx(0.00927835051546, abs=1e-9)
+    assert float(bounds.pairs) == 10_000
+    assert float(bounds.low / bounds.pairs) == pytest.approx(-0.015, abs=1e-9)
+    assert float(bounds.high / bounds.pairs) == pytest.approx(0.015, abs=1e-9)
+
+
+def test_bounds_are_reached_by_the_worst_and_the_best_answers() -> None:
+    rng = np.random.default_rng(1)
+    primary, candidate = rng.integers(0, 2, (2, 40))
+    no_candidate, no_primary, neither = slice(0, 10), slice(10, 17), slice(17, 20)
+    missing = MissingPairs(10, primary[no_candidate].sum(), 7, candidate[no_primary].sum(), 3)
+    bounds = bounded_sums((candidate - primary)[20:].sum(), 20, missing)
+    for answer, end in ((0, bounds.low), (1, bounds.high)):
+        completed_candidate, completed_primary = candidate.copy(), primary.copy()
+        completed_candidate[no_candidate] = completed_candidate[neither] = answer
+        completed_primary[no_primary] = completed_primary[neither] = 1 - answer
+        assert float(end) == (completed_candidate - completed_primary).sum()
+
+
+@pytest.mark.parametrize("missing", [MissingPairs(-1, 0), MissingPairs(2, 3), MissingPairs(0, 0, 1, 1.5)])
+def test_impossible_counts_are_rejected(missing: MissingPairs) -> None:
+    with pytest.raises(ValueError):
+        bounded_sums(0, 10, missing)
+
+
+def test_a_deterministic_primary_has_no_floor() -> None:
+    assert disagreement_beyond_copy([3, 4], [0, 0]) is None
+    floor = disagreement_beyond_copy([3, 4], [1, 6])
+    assert floor is not None
+    assert floor.tolist() == [-2.0, 2.0]
+
+
+def applied(versions: str) -> str:
+    """Make the text of a contract from its versions: `43` names candidate 4 beside 3; empty names no candidate."""
+    if versions == "unreadable":
+        return "not: [a contract"
+    return dump_contract(Contract(model="m", shadow=made_shadow(versions) if versions else None))
+
+
+def made_shadow(versions: str) -> ShadowTest:
+    return ShadowTest(candidate=versions[0], of=versions[1], margins={"missing": 0.1})
+
+
+def test_history_of_contracts_decides() -> None:
+    for name, history, expected in (
+        ("first", ["43"], False),
+        ("promoted", ["43", "34"], True),
+        ("contracts without a candidate between", ["43", "", "unreadable", "34"], True),
+        ("rolled back", ["43", "34", "43"], False),
+        ("promoted again", ["43", "34", "43", "34"], True),
+        ("another pair between", ["43", "54", "34"], False),
+        ("another candidate", ["43", "53"], False),
+        ("applied again", ["43", "34", "34"], True),
+    ):
+        assert is_canary(made_shadow(history[-1]), map(applied, history)) is expected, name
+        assert is_canary(made_shadow(history[-1]), map(applied, [*history, "65"])) is expected, f"{name}, then another"

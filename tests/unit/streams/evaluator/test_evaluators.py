@@ -1,5 +1,3 @@
-"""Evaluators with checks and with judges: files, anchors, sampling and answers."""
-
 import io
 import json
 import re
@@ -38,6 +36,7 @@ from tests.support.judge_server import JudgeServer, always, chat, send
 from tests.support.scripted_http import Exchange
 
 DOCUMENT = "Customers may return goods within 30 days of delivery. Call +49 30 1234567."
+QUESTION = "How many days do I have to return an order of mine?"
 SETTINGS = {
     "citations": Evaluator(check="citations", documents="documents"),
     "json": Evaluator(check="json", schema="schema.json"),
@@ -57,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def answer(text: str, question: str | None = "How many days do I have to return an order of mine?") -> Answer:
+def answer(text: str, question: str | None = QUESTION) -> Answer:
     return Answer("bot", "1", "a", 0, text, question)
 
 
@@ -111,7 +110,6 @@ def test_the_version_changes_with_what_decides(folder: Path) -> None:
     [
         (Evaluator(check="citations", documents="none"), "none cannot be read"),
         (Evaluator(check="json", schema="documents/returns.md"), "is not JSON"),
-        (Evaluator(check="json", schema="none.json"), "none.json cannot be read"),
         (Evaluator(check="pattern", pattern="("), "cannot be set up"),
         (Evaluator(check="later"), "is unknown to this release"),
     ],
@@ -141,7 +139,6 @@ inputs: [prompt, context, answer]
 SOUND = json.dumps({"reason": "It does.", "class": "sound"})
 AGREES = Evaluator(consistency=4, endpoint="small", at_least=0.5, compare="normalized")
 JUDGE = Evaluator(judge="faithful.yaml", endpoint="small", documents="documents")
-QUESTION = "How long may I return goods?"
 Start = Callable[[ServerAnswer], "Judges"]
 
 
@@ -181,18 +178,14 @@ def rubrics(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def returned(text: str, question: str | None = QUESTION) -> Answer:
-    return Answer("bot", "1", "a", 0, text, question)
-
-
 def test_a_judge_with_documents_receives_those_the_answer_cites_or_is_not_called(start: Start, rubrics: Path) -> None:
     judges = start(always(SOUND))
     evaluate, first = judges.build(JUDGE)
-    result = evaluate(returned("60 days [returns]."))
+    result = evaluate(answer("60 days [returns]."))
     assert (result.is_faulty, result.error) == (False, None)
     message = judges.server.bodies[0]["messages"][-1]["content"]
     assert "[returns]\nCustomers may return goods within 30 days.\n" in message
-    result = evaluate(returned("Hello!", "Who are you?"))
+    result = evaluate(answer("Hello!", "Who are you?"))
     assert (result.is_faulty, result.error, result.metrics) == (None, "judge-missing-input", {"calls": 0.0})
     assert len(judges.server.bodies) == 1
     # The version depends on the documents.
@@ -208,7 +201,7 @@ def test_self_consistency_compares_further_answers_with_the_answer(start: Start)
 
     judges = start(respond)
     evaluate, _ = judges.build(AGREES)
-    result = evaluate(returned("30 days"))
+    result = evaluate(answer("30 days"))
     assert (result.is_faulty, result.score, result.error) == (False, 0.5, None)
     assert result.metrics == {
         **{"input_tokens": 55.0, "output_tokens": 35.0, "cost_usd": pytest.approx((55 + 2 * 35) / 1e6)},
@@ -216,12 +209,12 @@ def test_self_consistency_compares_further_answers_with_the_answer(start: Start)
     }
     assert all(each["messages"] == [{"role": "user", "content": QUESTION}] for each in judges.server.bodies)
     assert {(each["temperature"], each["max_tokens"]) for each in judges.server.bodies} == {(0.8, 1_000), (0.0, 1_000)}
-    faulty = evaluate(returned("In an hour"))
+    faulty = evaluate(answer("In an hour"))
     assert (faulty.is_faulty, faulty.score) == (True, 0.0)
     # Log probabilities are requested once of a server without them.
     judges = start(always("30 days"))
     evaluate, _ = judges.build(AGREES)
-    first, second = evaluate(returned("30 days")), evaluate(returned("30 days"))
+    first, second = evaluate(answer("30 days")), evaluate(answer("30 days"))
     assert (first.score, first.metrics["calls"], second.score, second.metrics["calls"]) == (1.0, 5.0, 1.0, 4.0)
     assert "mean_logprob" not in first.metrics
     assert sum("logprobs" in body for body in judges.server.bodies) == 1
@@ -230,12 +223,10 @@ def test_self_consistency_compares_further_answers_with_the_answer(start: Start)
 def test_self_consistency_without_a_result(start: Start) -> None:
     judges = start(lambda handler, body, number: send(handler, chat("30 days", finish_reason="length")))
     evaluate, _ = judges.build(AGREES)
-    assert (
-        evaluate(returned("30 days", None)).error == evaluate(returned("30 days", "How" + CUT)).error == "no-question"
-    )
-    assert evaluate(returned("30" + CUT)).error == "answer-cut"
+    assert evaluate(answer("30 days", None)).error == evaluate(answer("30 days", "How" + CUT)).error == "no-question"
+    assert evaluate(answer("30" + CUT)).error == "answer-cut"
     assert not judges.server.bodies
-    result = evaluate(returned("30 days"))
+    result = evaluate(answer("30 days"))
     assert (result.is_faulty, result.score, result.error) == (None, None, "judge-cut")
     assert (result.metrics["calls"], result.metrics["output_tokens"]) == (1.0, 7.0)
 
@@ -284,12 +275,8 @@ def test_endpoints_that_cannot_be_read_are_errors_without_secrets() -> None:
     for text, message in (
         ("small", "write a map"),
         ("{small: {model: m}}", "small.url: is missing; write url: http://HOST:PORT/v1"),
-        (
-            "{small: {model: m, url: 'ftp://host/v1'}}",
-            "small.url: is no address of http or https; write http://HOST:PO",
-        ),
+        ("{small: {model: m, url: 'ftp://host/v1'}}", "small.url: is no address of http or https; write http://HOST"),
         ("{small: {model: m, url: 'http://host:port/v1'}}", "small.url: is no valid address"),
-        ("{small: {model: m, url: 'http://[::1'}}", "small.url: is no valid address"),
         ("{small: {model: m, url: 'http://host/v1#1/2'}}", "small.url: has a part after #; remove it"),
         ("{small: {model: m, url: 'http://user:secret-1@host/v1'}}", "small.url: holds a user name or a password"),
         ("{small: {model: m, url: 'http://host/v1', output: -2}}", "small.output: -2 is out of range"),
@@ -526,7 +513,6 @@ ODD = '{"id": "x", "prompt": "p", "answer": "a"}'
     [
         ("no JSON", "FILE cannot be used:\nline 21: JSON is malformed"),
         (ODD, "line 21: Object missing required field `class`; write"),
-        (ODD.replace("}", ', "class": "good"}'), "line 21: Invalid enum value 'good'"),
         (ODD.replace("}", ', "class": "sound", "note": ""}'), "unknown field `note`"),
         (json.dumps(lines()[3]), "line 21: the id 'a3' is in line 4 too; rename one"),
     ],
@@ -613,7 +599,6 @@ SAMPLED = Contract(
         ({"land": "de"}, 0.5),
         ({"country": "de"}, 0.1),
         ({"prompt": "answer@8"}, 0.6),
-        ({"prompt": "answer@8", "land": "de"}, 0.6),
         ({"prompt": "answer@9", "land": "de"}, 0.5),
     ],
 )

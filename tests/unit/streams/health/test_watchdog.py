@@ -1,5 +1,3 @@
-"""The watchdog: stalls of a group or a loop, the resulting health, and the end of the process."""
-
 import math
 from collections.abc import Collection
 from types import SimpleNamespace

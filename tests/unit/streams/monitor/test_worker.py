@@ -1,5 +1,3 @@
-"""The worker of the monitor: records, pieces of a replay, windows and retries."""
-
 import itertools
 import random
 from collections.abc import Iterator

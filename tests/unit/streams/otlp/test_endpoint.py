@@ -1,5 +1,3 @@
-"""The HTTP endpoint and the decoders of export requests."""
-
 import gzip
 import json
 import socket
@@ -110,10 +108,8 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
     ("body", "content_type", "headers", "status", "text"),
     [
         (b"{", "application/json", {}, 400, "not OTLP/JSON"),
-        (b"\xff\xff", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
         (b"{}", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
         (b"{}", "text/plain", {}, 415, "application/x-protobuf or application/json"),
-        (b"{}", None, {}, 415, "application/x-protobuf or application/json"),
         (b"{}", "application/json", {"Content_Encoding": "zstd"}, 415, "gzip"),
         (b"{}", "application/json", GZIP, 400, "gzip"),
         (gzip.compress(b"{}" * 99, mtime=0)[:-5], "application/json", GZIP, 400, "cut off"),
@@ -122,13 +118,7 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
         (bytes(MAX_REQUEST_BYTES + 1), PROTOBUF, {}, 413, "batch size"),
         (b'{"resourceSpans":[{}%s]}' % (b",{}" * 10_000), "application/json", {}, 400, "10,001 resources"),
         (b"\x0a\x00" * 10_001, PROTOBUF, {}, 400, "10,001 resources"),
-        (
-            b'{"resourceSpans":[{"scopeSpans":[' + b"{}," * 10_000 + b"{}]}]}",
-            "application/json",
-            {},
-            400,
-            "10,001 scopes",
-        ),
+        (b'{"resourceSpans":[{"scopeSpans":[%s{}]}]}' % (b"{}," * 10_000), "application/json", {}, 400, "10,001 scope"),
         (b"{}", "application/json", {"Host": "evil.example"}, 421, "otlp.names"),
         (b"{}", "application/json", {"Origin": "http://127.0.0.1"}, 403, "browsers"),
         (b"{}", "application/json", {"path": "/v1/logs"}, 404, "OTEL_LOGS_EXPORTER=none"),

@@ -1,5 +1,3 @@
-"""Spans become events: recorded and invented ones, bad ones, and nested calls."""
-
 import itertools
 import random
 import re
@@ -351,14 +349,12 @@ def only(attributes: dict[str, Any], **members: Any) -> tuple[dict[str, Any], di
         ("gen_ai.usage.input_tokens", {}, "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.cost", {"doubleValue": "Infinity"}, "cost_usd", ValueReason.NOT_FINITE),
         ("gen_ai.usage.cost", -0.5, "cost_usd", ValueReason.NEGATIVE),
-        ("gen_ai.usage.input_tokens", -1, "input_tokens", ValueReason.NEGATIVE),
         ("gen_ai.usage.output_tokens", 10_000_001, "output_tokens", ValueReason.TOO_LARGE),
         ("gen_ai.usage.output_tokens", {"doubleValue": "NaN"}, "output_tokens", ValueReason.NOT_FINITE),
         ("gen_ai.response.time_to_first_chunk", "soon", "ttft_ms", ValueReason.WRONG_TYPE),
         ("gen_ai.response.time_to_first_chunk", 5.0, "ttft_ms", ValueReason.AFTER_END),
         ("gen_ai.request.stream", "maybe", "is_stream", ValueReason.WRONG_TYPE),
         ("gen_ai.response.finish_reasons", "[broken", "finish_reasons", ValueReason.WRONG_TYPE),
-        ("gen_ai.response.finish_reasons", 7, "finish_reasons", ValueReason.WRONG_TYPE),
         ("gen_ai.response.model", "two words", "response_model", ValueReason.NOT_A_NAME),
         ("gen_ai.response.model", "m" * 201, "response_model", ValueReason.NOT_A_NAME),
         ("langfuse.observation.completion_start_time", "yesterday", "first_token_at", ValueReason.WRONG_TYPE),

@@ -1,5 +1,3 @@
-"""Changes of the registry: versions that never change, labels in order, and rollbacks by hand and by proposal."""
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any

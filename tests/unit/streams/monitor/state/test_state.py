@@ -1,5 +1,3 @@
-"""State of the monitor: cached panes, offsets, merged ranges, revisions and commits."""
-
 from typing import Any
 
 import msgspec
@@ -8,12 +6,13 @@ import pytest
 from barograph.contract import Contract, Window
 from scipy.stats import ks_2samp
 
-from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.sketches.baseline.baseline import Baseline, for_counting, for_judging
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.drift.distances import STEP_ERROR
 from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, Columns, CommitRows
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline, training_references
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
 from barograph_server.streams.monitor.state.model import ModelState, RevisionQueue
 from barograph_server.streams.monitor.state.offset_ledger import (
@@ -31,8 +30,10 @@ from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.windows import described_every_s, merged_range_lengths, merged_range_s
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
+from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.memory_warehouse import MemoryWarehouse
 from tests.support.merged_panes import merge
+from tests.support.messages import NOW_MS, batch_of
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S, baseline, contract
 from tests.support.pipeline import simple_baseline, simple_contract
@@ -592,3 +593,44 @@ def test_lazy_columns_are_made_when_they_are_read_and_tables_have_their_order() 
     commit.add_rows("progress", [{"record_seq": 1}])
     assert commit.rows("progress") == [{"record_seq": 1}]
     assert commit.rows("losses") == []
+
+
+def test_judging_baseline_has_the_same_quantiles() -> None:
+    packed = for_judging(BASELINE)
+    assert [tuple(field.quantiles) for field in packed.fields] == [field.quantiles for field in BASELINE.fields]
+    original, restored = (training_references(simple_contract(), each.fields) for each in (BASELINE, packed))
+    assert any(reference.table is not None for reference in original)
+    for one, other in zip(original, restored, strict=True):
+        assert (one.field_index, one.m, one.mean, one.std) == (other.field_index, other.m, other.mean, other.std)
+        assert (one.table is None) == (other.table is None)
+        if one.table is not None and other.table is not None:
+            assert (one.table.steps == other.table.steps).all()
+
+
+def test_counting_baseline_has_less_and_gives_the_same_layout_and_counts() -> None:
+    for field in for_counting(BASELINE).fields:
+        assert (field.quantiles, field.hours_of_week, field.slices) == ((), {}, {}), "nothing that only judging reads"
+    whole, less = Layout(BASELINE), Layout(for_counting(BASELINE))
+    assert (less.slices, less.n_fields, less.width) == (whole.slices, whole.n_fields, whole.width)
+    for name in ("starts", "n_cells"):
+        assert (getattr(less, name) == getattr(whole, name)).all()
+    rng = np.random.default_rng(1)
+    events = []
+    for i in range(500):
+        features = {"x": rng.normal(), "k": int(rng.integers(0, 9)), "colour": "red" if i % 3 else "mauve"}
+        context = {"region": "north" if i % 2 else "west"}
+        head = {"model": "toy", "version": "1", "id": str(i), "at": NOW_MS}
+        events.append(msgspec.json.encode(head | {"features": features, "context": context}))
+    results = []
+    for each in (BASELINE, for_counting(BASELINE)):
+        registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(each, BASELINE.id, 0, 0)])
+        summaries = FlushSummaries(registry)
+        for columns in JsonDecoder(registry).decode(batch_of(*events)).events:
+            summaries.add(columns)
+        results.append(summaries.panes)
+    original, stripped = results
+    assert original.keys() == stripped.keys()
+    assert len(original) == 1
+    for key, pane in original.items():
+        assert (pane.counts == stripped[key].counts).all()
+        assert (pane.moments == stripped[key].moments).all()

@@ -1,4 +1,4 @@
-"""Windows are judged by their hours of the week, if the contract requests it and the baseline has them."""
+"""Windows are judged by their hours of the week, and the verdict on a range equals that on a window of its panes."""
 
 from datetime import datetime
 from typing import Any
@@ -6,14 +6,19 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from barograph.contract import Contract, Field, Slice, Window
 
+from barograph_server.profiling.distribution.compute import DistributionQuery, compute_distribution
+from barograph_server.profiling.distribution.read import FieldPanes, PaneSelection
 from barograph_server.sketches.baseline.baseline import (
     ALL,
     HOUR_NAMES,
     Baseline,
     FieldBaseline,
+    Phi,
     SliceCounts,
     SliceValues,
 )
@@ -21,10 +26,12 @@ from barograph_server.sketches.baseline.layout import EVENTS, Layout
 from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.season import Season
 from barograph_server.streams.hour_of_week import compute_hours_of_week
+from barograph_server.streams.monitor.rows.pane_rows import pane_columns
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.judge import judge
+from barograph_server.warehouse.tables import table_of
 
 ZONE = "Europe/Berlin"
 HOUR_S, DAY_S = 3_600, 86_400
@@ -41,36 +48,16 @@ def shares() -> np.ndarray:
 def make_baseline() -> Baseline:
     rng = np.random.default_rng(1)
     x = rng.multinomial(900 + 50 * (np.arange(168) % 7), shares())
-    y = rng.multinomial(x.sum(axis=1), [0.5, 0.45, 0.05])
+    y = rng.multinomial(x.sum(axis=1), [0.5, 0.45, 0.05]).sum(axis=0)
+    whole, rows = x.sum(axis=0), int(x.sum())
+    north = int((whole // 2).sum())
 
-    def field(name: str, hours_of_week: np.ndarray) -> FieldBaseline:
-        whole = hours_of_week.sum(axis=0)
-        north = whole // 2
-        return FieldBaseline(
-            name=name,
-            kind="numeric",
-            edges=(0.0,),
-            hours_of_week={HOUR_NAMES[s]: tuple(row) for s, row in enumerate(hours_of_week.tolist())}
-            if name == "x"
-            else {},
-            slices={
-                name_: SliceCounts(cells=tuple(counts.tolist()))
-                for name_, counts in ((ALL, whole), ("region=north", north), ("region=other", whole - north))
-            },
-        )
+    def field(name: str, of_all: np.ndarray, of_north: np.ndarray, **hours: Any) -> FieldBaseline:
+        counts = {ALL: of_all, "region=north": of_north, "region=other": of_all - of_north}
+        slices = {name_: SliceCounts(cells=tuple(cells.tolist())) for name_, cells in counts.items()}
+        return FieldBaseline(name=name, kind="numeric", edges=(0.0,), slices=slices, **hours)
 
-    fields = (field("x", x), field("y", y))
-    rows = int(x.sum())
-    north = sum(fields[0].slices["region=north"].cells)
-    balanced = SliceCounts(cells=(north - 20, 20, 0))
-    rest = fields[1].slices[ALL].cells
-    other = SliceCounts(cells=tuple(a - b for a, b in zip(rest, balanced.cells, strict=True)))
-    fields = (
-        fields[0],
-        msgspec.structs.replace(
-            fields[1], slices={ALL: fields[1].slices[ALL], "region=north": balanced, "region=other": other}
-        ),
-    )
+    hours = {HOUR_NAMES[s]: tuple(row) for s, row in enumerate(x.tolist())}
     return Baseline(
         model="m",
         version="1",
@@ -78,7 +65,10 @@ def make_baseline() -> Baseline:
         slice_rows={ALL: rows, "region=north": north, "region=other": rows - north},
         dimensions=(SliceValues(name="region", source="context.region", values=("north",), trained=True),),
         timezone=ZONE,
-        fields=fields,
+        fields=(
+            field("x", whole, whole // 2, hours_of_week=hours),
+            field("y", y, np.array([north // 2, north - north // 2, 0])),
+        ),
     )
 
 
@@ -167,8 +157,7 @@ def test_without_request_or_hours_the_whole_week_judges(missing: str) -> None:
     if missing == "the request in the contract":
         plain = make_series(600, (window,), baseline, season="none")
     else:
-        bare = tuple(msgspec.structs.replace(field, hours_of_week={}) for field in baseline.fields)
-        plain = make_series(600, (window,), msgspec.structs.replace(baseline, fields=bare, timezone=""))
+        plain = make_series(600, (window,), without_hours(baseline))
     ends = list(range(FROM_S + HOUR_S, FROM_S + DAY_S, 600))
     by_hour, whole = rows(seasonal, window, ends), rows(plain, window, ends)
     bins = seasonal.compiled.bins
@@ -191,3 +180,65 @@ def test_without_request_or_hours_the_whole_week_judges(missing: str) -> None:
     assert [whole["x", ALL, end]["psi"] for end in ends] == direct.psi[:, group].tolist()
     assert {row["level"] for key, row in whole.items() if key[:2] == ("x", ALL)} >= {"major"}
     assert "major" not in {row["level"] for key, row in by_hour.items() if key[:2] == ("x", ALL)}
+
+
+def without_hours(baseline: Baseline) -> Baseline:
+    bare = tuple(msgspec.structs.replace(field, hours_of_week={}) for field in baseline.fields)
+    return msgspec.structs.replace(baseline, fields=bare, timezone="")
+
+
+def with_phi(baseline: Baseline) -> Baseline:
+    x, y = baseline.fields
+    counts = msgspec.structs.replace(x.slices[ALL], phi={"1d": Phi(3.5, 40, "ok"), "6h": Phi(1.5, 40, "ok")})
+    return msgspec.structs.replace(baseline, fields=(msgspec.structs.replace(x, slices=x.slices | {ALL: counts}), y))
+
+
+def field_panes(series: Series, start_s: int, end_s: int) -> FieldPanes:
+    panes = [pane for start, pane in sorted(series.panes.items()) if start_s <= start < end_s]
+    columns = pane_columns(series, panes, 0, series.contract.pane_s, np.ones(len(panes), bool), range(1))
+    table = table_of("panes", columns)
+    at = table.schema.get_field_index("pane_start")
+    table = table.set_column(at, "pane_start", table.column(at).cast(pa.int64()).cast(pa.uint32()))
+    table = table.filter(pc.equal(table["field"].cast(pa.string()), "x"))
+    return FieldPanes(
+        PaneSelection("m", "x", start_s, end_s), "1", series.baseline_id, series.contract, series.layout, 0, 0, table
+    )
+
+
+@pytest.mark.parametrize("hours_of_week", [True, False])
+@pytest.mark.parametrize("season", ["hour_of_week", "none"])
+@pytest.mark.parametrize(("pane_s", "window"), [(600, Window(6 * HOUR_S, HOUR_S)), CASES[2]])
+def test_psi_of_a_range_equals_the_monitors(pane_s: int, window: Window, season: str, hours_of_week: bool) -> None:
+    baseline = with_phi(make_baseline() if hours_of_week else without_hours(make_baseline()))
+    series = make_series(pane_s, (window,), baseline, season=season)
+    ends = list(range(FROM_S + window.length_s, FROM_S + HOURS * HOUR_S + 1, 7 * HOUR_S))
+    judged = rows(series, window, ends)
+    for end in ends:
+        psi = compute_distribution(field_panes(series, end - window.length_s, end), DistributionQuery()).psi
+        assert psi is not None
+        row = judged["x", ALL, end]
+        assert (psi.psi, psi.low, psi.high) == (row["psi"], row["psi_low"], row["psi_high"])
+        assert (psi.level, psi.df, psi.phi, psi.phi_window) == (row["level"], row["df"], row["phi"], window.name)
+        assert psi.is_seasonal == (hours_of_week and season == "hour_of_week")
+
+
+def test_other_ranges_use_the_phi_of_the_nearest_length() -> None:
+    windows = (Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S), Window(9 * DAY_S, DAY_S, last=500))
+    series = make_series(HOUR_S, windows, with_phi(make_baseline()))
+    for length_s, window in ((HOUR_S, "6h"), (11 * HOUR_S, "6h"), (12 * HOUR_S, "1d"), (9 * DAY_S, "1d")):
+        psi = compute_distribution(field_panes(series, FROM_S, FROM_S + length_s), DistributionQuery()).psi
+        assert psi is not None
+        assert (psi.phi_window, psi.phi) == (window, {"6h": 1.5, "1d": 3.5}[window])
+
+
+def test_a_gap_in_the_range_is_noted() -> None:
+    for silent, notes in (
+        (range(5, 9), ["there are no events from 2026-10-24T03:00Z to 2026-10-24T07:00Z"]),
+        (range(5, 6), []),
+        (range(4), ["there are no events in the range before its first pane"]),
+    ):
+        series = make_series(HOUR_S, (Window(DAY_S, HOUR_S),), make_baseline())
+        for hour in silent:
+            del series.panes[FROM_S + hour * HOUR_S]
+        distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + HOURS * HOUR_S), DistributionQuery())
+        assert distribution.notes == (*notes, "no pane has a readable sketch, so there are no quantiles")

@@ -1,15 +1,127 @@
-"""Labels that arrive more often for some scores: detection and correction."""
-
 import numpy as np
 import pytest
-from scipy.stats import chi2_contingency
+from scipy.stats import CensoredData, chi2_contingency, ecdf, expon
 
 from barograph_server.sketches.performance.bins import score_edges
 from barograph_server.sketches.performance.calibration import merge_groups
 from barograph_server.sketches.performance.calibration_map import learn_calibration
+from barograph_server.sketches.performance.maturity import age_edges, learn_maturity
 from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.sketches.performance.selective import corrected_metrics, selective
 from tests.support.performance import BoolArray, FloatArray, covered, drawn, measured, score_histogram
+
+HORIZON = 30 * 86_400.0
+AGES = age_edges(HORIZON)
+BINS = AGES.size - 1
+
+
+def counted(present_s: FloatArray, label_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Predictions by current age, and labels by current age and delay (∞: never), (..., rows) each."""
+    windows = present_s.shape[:-1]
+    count = int(np.prod(windows, dtype=np.int64))
+    now = np.searchsorted(AGES, present_s, "right") - 1
+    then = np.searchsorted(AGES, label_s, "right") - 1
+    came = (label_s <= present_s) & (label_s < HORIZON)
+    row = np.arange(count).reshape(*windows, 1)
+    predictions = np.bincount((row * (BINS + 1) + now).ravel(), minlength=count * (BINS + 1))
+    cells = ((row * (BINS + 1) + now) * BINS + np.where(came, then, 0))[came]
+    labels = np.bincount(cells, minlength=count * (BINS + 1) * BINS)
+    shape = (*windows, BINS + 1)
+    return predictions.reshape(shape).astype(np.float64), labels.reshape(*shape, BINS).astype(np.float64)
+
+
+def delays(seed: int, shape: tuple[int, ...], oldest_s: float, coverage: float = 0.7) -> tuple[FloatArray, FloatArray]:
+    """Present ages up to the oldest, and labels after a day or so (exponential), for a part of all."""
+    rng = np.random.default_rng(seed)
+    ever = rng.random(shape) < coverage
+    return rng.uniform(0.0, oldest_s, shape), np.where(ever, rng.exponential(86_400.0, shape), np.inf)
+
+
+def test_age_edges() -> None:
+    assert (AGES[0], AGES[1], AGES[-1]) == (0.0, 60.0, HORIZON)
+    assert (np.diff(AGES) > 0.0).all()
+    assert (np.rint(AGES) == AGES).all()
+    assert 40 < AGES.size < 60
+    assert age_edges(90.0).tolist() == [0.0, 60.0, 73.0, 90.0]
+    with pytest.raises(ValueError, match="horizon"):
+        age_edges(60.0)
+
+
+def test_the_curve_while_labels_arrive() -> None:
+    learned = learn_maturity(*counted(*delays(1, (200_000,), 2 * HORIZON)), AGES)
+    assert learned.coverage.value == pytest.approx(0.7, abs=0.005)
+    assert learned.share.value == pytest.approx(expon(scale=86_400).cdf(AGES), abs=0.005)
+    days = np.array([[0.25, 1.0], [2.0, 40.0]]) * 86_400.0
+    assert learned.maturity(days).value == pytest.approx(expon(scale=86_400).cdf(days), abs=0.006)
+    assert learned.mature_age(0.95).item() == pytest.approx(expon(scale=86_400).ppf(0.95), rel=0.03)
+    assert learned.share.enough.all()
+    assert learned.maturity(0.0).value == 0.0
+    assert learned.maturity(HORIZON).value == 1.0
+    # Most predictions may be young.
+    rng = np.random.default_rng(2)
+    present = np.concatenate((rng.uniform(0.0, 43_200.0, 90_000), rng.uniform(0.0, 2 * HORIZON, 10_000)))
+    young = learn_maturity(*counted(present, rng.exponential(86_400.0, present.size)), AGES)
+    assert young.maturity(86_400.0).value == pytest.approx(expon(scale=86_400).cdf(86_400.0), abs=0.01)
+
+
+def test_kaplan_meier_of_scipy_on_the_same_bins() -> None:
+    """Ages at the ends of their bins, so that binning is exact."""
+    rng = np.random.default_rng(3)
+    present = rng.integers(1, BINS + 1, 3_000)
+    label = np.where(rng.random(3_000) < 0.6, rng.integers(0, BINS, 3_000), BINS + 5)
+    came = label < present
+    survival = ecdf(CensoredData(uncensored=label[came] + 1.0, right=present[~came].astype(float))).cdf
+    learned = learn_maturity(*counted(AGES[present], np.append(AGES[:-1], [np.inf] * 6)[label]), AGES)
+    expected = survival.evaluate(np.arange(BINS + 1))
+    assert learned.coverage.value == pytest.approx(expected[-1], abs=1e-12)
+    assert learned.share.value == pytest.approx(expected / expected[-1], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("phi", "repetitions"), [(1.0, 10), *(pytest.param(phi, 200, marks=pytest.mark.long) for phi in (1.0, 4.0))]
+)
+def test_intervals_cover(phi: float, repetitions: int) -> None:
+    """With φ = 4 each row represents four identical ones; shares between 5 and 95 % count."""
+    predictions, labels = counted(*delays(4, (repetitions, 600), 1.5 * HORIZON))
+    learned = learn_maturity(phi * predictions, phi * labels, AGES, phi=phi)
+    assert covered(learned.coverage, 0.7) >= 0.90
+    truth = expon(scale=86_400).cdf(AGES)
+    observed = (learned.share.low <= truth) & (truth <= learned.share.high)
+    assert (observed[:, (truth > 0.05) & (truth < 0.95)].mean(axis=0) >= 0.90).all()
+
+
+def test_before_the_horizon_is_reached_nothing_is_mature() -> None:
+    """A day of traffic: labels so far differ from later ones."""
+    learned = learn_maturity(*counted(*delays(5, (20_000,), 86_400.0)), AGES)
+    assert not learned.coverage.enough
+    assert learned.coverage.value < 0.5
+    assert learned.coverage.high == 1.0
+    assert learned.mature_age(0.95) == np.inf
+    truth = expon(scale=86_400).cdf(43_200.0)
+    half_day = learned.maturity(43_200.0)
+    assert half_day.low < truth < half_day.value
+    assert not half_day.enough
+
+
+def test_no_predictions_and_no_labels() -> None:
+    for predictions in (np.zeros(BINS + 1), np.full(BINS + 1, 50.0)):
+        learned = learn_maturity(predictions, np.zeros((BINS + 1, BINS)), AGES)
+        assert np.isnan(learned.share.value).all()
+        assert not learned.share.enough.any()
+        assert learned.mature_age(0.5) == np.inf
+        assert np.isnan(learned.maturity(60.0).value)
+        assert learned.coverage.low <= learned.coverage.value <= learned.coverage.high
+
+
+def test_invalid_arguments_are_rejected() -> None:
+    with pytest.raises(ValueError, match="age bins"):
+        learn_maturity(np.zeros(BINS), np.zeros((BINS, BINS)), AGES)
+    with pytest.raises(ValueError, match="more labels than predictions"):
+        learn_maturity(np.zeros(BINS + 1), np.ones((BINS + 1, BINS)), AGES)
+    learned = learn_maturity(*counted(*delays(7, (2_000,), 2 * HORIZON)), AGES)
+    with pytest.raises(ValueError, match="share"):
+        learned.mature_age(1.2)
+
 
 THRESHOLD = 0.4
 EDGES = score_edges(THRESHOLD)
