@@ -103,7 +103,6 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
                     for field, kind in (("temp", "above"), ("temp", "below"), ("dewp", "above"), ("events", "error")):
                         delta = rng.random() / 5
                         observed = {"n": n, "delta": delta, "delta_low": delta - 0.05, "delta_high": delta + 0.05}
-                        observed["training_delta"] = 0.0
                         observed["p_value"] = rng.choice([0.01, 1e-9])
                         judged = {"kind": kind, "level": level, "completeness": rng.choice([1, 1, rng.random()])}
                         rates.append(row("rates", field=field, **at, **who, **position, **observed, **judged))

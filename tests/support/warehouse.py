@@ -93,6 +93,9 @@ def row(table: str, **values: Any) -> dict[str, Any]:
             defaults[field.name] = []
         else:
             defaults[field.name] = {"double": math.nan, "bool": False, "binary": b""}.get(kind, 0)
+    if table == "rates":
+        # The monitor always knows it; a comparison with NaN has no fixed result.
+        defaults["training_delta"] = 0.0
     unknown = values.keys() - defaults.keys()
     assert not unknown, unknown
     return defaults | values
