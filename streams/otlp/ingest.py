@@ -14,7 +14,7 @@ from barograph_server.streams.otlp.nesting import Candidate, NestedCalls
 from barograph_server.streams.otlp.prediction import PredictionMapper
 from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
 from barograph_server.streams.otlp.rejection import SpanReason
-from barograph_server.streams.otlp.settings import SERVICE_NAME, MappingOptions
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
 
 
@@ -26,10 +26,6 @@ class CallText(Protocol):
 
     def observe(self, model: str, calls: Sequence[ModelCall]) -> None:
         """Set `observed` of calls that have text."""
-
-
-RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
-"""Attributes of a resource that are read."""
 
 
 class AddedRequest(NamedTuple):
@@ -49,7 +45,7 @@ class Ingest:
     def __init__(
         self,
         conventions: Conventions,
-        options: MappingOptions,
+        otlp: OtlpSettings,
         *,
         producer: str | None,
         seq: Iterator[int | None],
@@ -63,19 +59,18 @@ class Ingest:
         Args:
             producer: the id of the publishing process; None if events have none.
             seq: numbers the events of this process from 0, or repeats None.
-            nested: decides which of nested calls count; by default with the default limits.
+            nested: decides which of nested calls count.
             retention_ms: age at receipt from which a model call is rejected.
             steps: change each prediction (`QuickPrediction`) as the model's contract says, in this order; the last
                 one removes personal data.
             text: computes features of text; None if all text is dropped.
         """
-        names = RESOURCE_NAMES | {options.model_attribute}
-        self.json = JsonExportDecoder(conventions, names, self._reads_text)
-        self.protobuf = ProtobufExportDecoder(conventions, names, self._reads_text)
-        self._reader = CallReader(conventions, prefers_request_model=options.prefers_request_model)
-        self._mapper = PredictionMapper(conventions, options.models, options.model_attribute)
+        self.json = JsonExportDecoder(conventions, otlp, self._reads_text)
+        self.protobuf = ProtobufExportDecoder(conventions, otlp, self._reads_text)
+        self._reader = CallReader(conventions, otlp)
+        self._mapper = PredictionMapper(conventions, otlp)
         self._producer, self._seq = producer, seq
-        self.nested = nested or NestedCalls()
+        self.nested = nested or NestedCalls(otlp)
         self._retention_ms, self._steps, self._text = retention_ms, steps, text
         self.rejected: Counter[SpanReason] = Counter()
         """Rejected spans."""

@@ -19,9 +19,8 @@ from barograph_server.streams.events.event_time import DAY_MS
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.otlp.contract_text import ContractText
 from barograph_server.streams.otlp.conventions import load_conventions
-from barograph_server.streams.otlp.http_endpoint import STORE_S, OtlpEndpoint
+from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
 from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.nesting import NestedCalls
 from barograph_server.streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.topic_reader import GROUP, OtlpTopicReader
@@ -48,7 +47,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
         make_ingest = partial(
             Ingest,
             load_conventions(),
-            otlp.mapping(),
+            otlp,
             retention_ms=settings.retention_days * DAY_MS,
             steps=(
                 ContractCosts(registry).add_cost,
@@ -61,7 +60,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
         if topics:
             require_acls(settings, "otlp")
             ingest = make_ingest(producer=None, seq=repeat(None))
-            reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
+            reader = OtlpTopicReader(settings, otlp, ingest, services.report)
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
         require_acls(settings, "otlp-http")
@@ -91,9 +90,9 @@ def receive(
         },
         wait=False,
     )
-    ingest = make_ingest(producer=outbox.producer_id, seq=outbox.seq, nested=NestedCalls(wait_s=otlp.wait_s))
+    ingest = make_ingest(producer=outbox.producer_id, seq=outbox.seq)
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)
-    endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port, otlp.wait_s + STORE_S, otlp.names)
+    endpoint = OtlpEndpoint(receiver, otlp)
     # What exists now lives as long as the process; the garbage collector need not visit it at each request.
     gc.collect()
     gc.freeze()
