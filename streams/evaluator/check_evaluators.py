@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from barograph.contract.evaluators import Evaluator
+from barograph.contract.evaluators import Evaluator, purposes
 from barograph.text.errors import TextError
 from barograph.text.language import LanguageDetector
 
@@ -42,7 +42,12 @@ def build_check(evaluator: Evaluator, folder: Path, languages: Sequence[str] = (
         languages: the expected languages of texts; empty for any.
     """
     digest = hashlib.sha256()
-    decisive = {name: getattr(evaluator, name) for name in ("check", "pattern", "at_least")}
+    own = [
+        name
+        for name, purpose in purposes().items()
+        if evaluator.check in (*purpose.needed, *purpose.allowed) and not purpose.by_content
+    ]
+    decisive = {name: getattr(evaluator, name) for name in ("check", *own)}
     digest.update(msgspec.json.encode([RULES_VERSION, decisive, list(languages)]))
     try:
         check = _check(evaluator, folder, languages, digest.update)
