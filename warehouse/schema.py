@@ -92,7 +92,7 @@ def _alter(relations: Relations, table: str, verb: str, declaration: str) -> Non
     columns = relations[table]
     names = [each.name for each in columns]
 
-    def place(name: str) -> int:
+    def position_of(name: str) -> int:
         if name not in names:
             raise ValueError(f"{table} has no column {name}; write one of {', '.join(names)}")
         return names.index(name)
@@ -100,10 +100,10 @@ def _alter(relations: Relations, table: str, verb: str, declaration: str) -> Non
     if verb == "ADD":
         column, after = _column(declaration)
         if column.name not in names:
-            columns.insert(len(columns) if after is None else place(after) + 1 if after else 0, column)
+            columns.insert(len(columns) if after is None else position_of(after) + 1 if after else 0, column)
     elif verb == "COMMENT":
         name, comment = declaration.split(" ", 1)
-        columns[place(name)] = replace(columns[place(name)], comment=comment[1:-1])
+        columns[position_of(name)] = replace(columns[position_of(name)], comment=comment[1:-1])
     else:
         raise ValueError("migrations only add columns and comment on them")
 
