@@ -36,7 +36,6 @@ def decision(shadow: ShadowTest, slices: Sequence[ShadowDays]) -> ShadowDecision
     """Decide about a candidate.
 
     Args:
-        shadow: the contract's section.
         slices: the daily sums of the slices, `all` among them.
     """
     (whole,) = (each for each in slices if each.slice == ALL)
@@ -55,7 +54,6 @@ def criterion_days(name: str, margin: float, shadow: ShadowTest, days: ShadowDay
 
     Args:
         margin: the contract's margin; of `latency` a ratio.
-        shadow: the contract's section.
         days: the daily sums of the slice `all`.
     """
     used = days.ended & days.mature if name in LABELLED else days.ended

@@ -15,10 +15,9 @@ from barograph_server.streams.evaluator.answer import Answer
 from barograph_server.streams.evaluator.checks.citations import CitationStatus, check_answer_citations
 from barograph_server.streams.evaluator.checks.documents import DocumentSet
 from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
-from barograph_server.streams.evaluator.checks.format_checks import check_json, check_pattern
+from barograph_server.streams.evaluator.checks.format_checks import check_json, check_language, check_pattern
 from barograph_server.streams.evaluator.checks.grounding import GroundingContext, measure_grounding
 from barograph_server.streams.evaluator.checks.json_schema import AnswerPattern, AnswerSchema
-from barograph_server.streams.evaluator.checks.language_match import check_language
 from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
 from barograph_server.streams.evaluator.checks.refusals import check_refusal
 from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, failed

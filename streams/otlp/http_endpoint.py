@@ -27,8 +27,7 @@ from barograph_server.streams.otlp.receiver import ExportResult, QueueFull, Rece
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
 from barograph_server.streams.otlp.settings import Encoding, OtlpSettings
 from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, check_size
-from barograph_server.streams.runtime.host_names import is_known, known_names
-from barograph_server.streams.runtime.http_server import HttpServer
+from barograph_server.streams.runtime.http_server import HttpServer, is_known, known_names
 
 PATH = "/v1/traces"
 RETRY_AFTER_S = 5

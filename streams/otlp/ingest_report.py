@@ -19,11 +19,7 @@ class IngestReport:
     """Reports an ingest; not safe to share between threads."""
 
     def __init__(self, ingest: Ingest, report: Report, *, clock: Callable[[], float] = time.time) -> None:
-        """Start with what the ingest has counted so far.
-
-        Args:
-            clock: Unix seconds.
-        """
+        """Start with what the ingest has counted so far."""
         self._ingest, self._report, self._clock = ingest, report, clock
         self._requests: Counter[RequestReason] = Counter()
         self._reported: Counter[str] = Counter()

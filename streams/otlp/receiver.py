@@ -65,9 +65,7 @@ class Receiver:
 
         Args:
             ingest: turns requests into predictions.
-            report: counts events and spans.
             max_pending: predictions that wait, beyond which requests are refused.
-            clock: Unix seconds.
         """
         self._ingest, self._outbox, self._topic = ingest, outbox, topic
         self._report, self._max_pending, self._clock = report, max_pending, clock

@@ -133,11 +133,7 @@ class ContractCosts:
     """Adds the cost to predictions whose instrumentation reports none."""
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
-        """Start without contracts.
-
-        Args:
-            registry: returns the contracts in force.
-        """
+        """Start without contracts."""
         self._registry = registry
 
     def add_cost(self, prediction: Any) -> None:
@@ -168,11 +164,7 @@ class FeedbackClass:
     """
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
-        """Start without contracts.
-
-        Args:
-            registry: returns the contracts in force.
-        """
+        """Start without contracts."""
         self._registry = registry
 
     def set_class(self, prediction: Any) -> None:

@@ -47,8 +47,6 @@ class OtlpTopicReader:
 
         Args:
             ingest: turns export requests into predictions.
-            report: counts events and retries.
-            monotonic: seconds that never go back.
         """
         self._topics, self._ingest, self._report = otlp.encodings(), ingest, report
         self._predictions = settings.topics.predictions

@@ -42,7 +42,6 @@ class ArmCounting:
         """Count the arms in the windows that changed, and return whether there were any.
 
         Args:
-            rules: the model's scoring rules.
             this: the pass; its changed windows are those with new predictions or labels, and those still open.
             check_stop: called between statements; it raises to break off.
         """

@@ -45,7 +45,6 @@ class Pairing:
         """Count the pairs of the windows that changed, and return the number of shadows read.
 
         Args:
-            rules: the model's scoring rules.
             this: the pass; its changed windows are those with new predictions or labels, and those still open.
             read_range: the rows to read; None if the model has no rows after the checkpoint.
             check_stop: called between statements; it raises to break off.

@@ -40,7 +40,6 @@ class TargetPoller:
         Args:
             fetch: returns the body of its answer.
             interval_s: seconds between two scrapes.
-            clock: Unix seconds.
         """
         self._target, self._fetch, self._buffer, self._report = target, fetch, buffer, report
         self._interval_s, self._clock = interval_s, clock

@@ -63,10 +63,6 @@ class Sketcher:
         """Create the consumer and the producer; nothing is read before `run` or `flush_once`.
 
         Args:
-            registry: returns the contracts and baselines in force.
-            report: counts events, dead letters and retries.
-            clock: Unix seconds.
-            monotonic: seconds that never go back.
             consumer: reads `predictions`; None creates one.
             topics: describes topics; None asks the broker.
         """

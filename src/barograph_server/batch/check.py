@@ -45,7 +45,6 @@ def check(
     """Check a Parquet, CSV or Arrow file against a contract. Needs memory for one batch of rows.
 
     Args:
-        contract: the contract, or the path of its file.
         time: the column of event times; by default `at` if the file has it.
         id: the column of ids; this and the following by default as in the contract's `columns`.
         class_: the column of the predicted class.

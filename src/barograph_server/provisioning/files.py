@@ -10,7 +10,7 @@ from barograph.text.codebook import Codebook
 from barograph_server.errors import ApplyError
 from barograph_server.provisioning.codebooks import read_codebooks
 from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
-from barograph_server.warehouse.drill_models import PREFIX, is_drill
+from barograph_server.warehouse.queries import PREFIX, is_drill
 
 BASELINE_ENDING = ".baseline.json"
 

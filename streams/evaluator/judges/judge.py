@@ -76,7 +76,6 @@ class Judge:
         Args:
             models: each gives `votes` votes.
             votes: votes of one model; the seed of each is one higher. With the temperature 0 they hardly differ.
-            clock: seconds that never go back.
 
         Raises:
             JudgeSettingsError: there is no vote, or there are more than `MAX_VOTES`.

@@ -54,7 +54,6 @@ def compare_pair(
     Args:
         rubric: what is judged. Its examples are of single answers, and are not used.
         texts: the first answer, with the other inputs.
-        clock: seconds that never go back.
     """
     began_s = clock()
     as_given = _compare(rubric, model, texts, other)

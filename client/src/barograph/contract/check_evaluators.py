@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from barograph.contract import Contract
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
-_KINDS = ("documents", "schema", "pattern", "at_least", "endpoint", "compare", "temperature", "max_tokens")
 _KINDS = ("check", "judge", "consistency")
 _EVALUATOR = Evaluator()
 

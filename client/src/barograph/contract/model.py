@@ -16,9 +16,10 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from barograph.contract.alerts import RULES, Alerts
-from barograph.contract.durations import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
 from barograph.contract.evaluators import Evaluator
 from barograph.contract.kinds import (
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
     ChoiceKind,
     Diagnostics,
     EventValueKind,
@@ -28,6 +29,7 @@ from barograph.contract.kinds import (
     NumberKind,
     Path,
     Unreadable,
+    format_duration,
 )
 from barograph.contract.problems import quoted
 from barograph.contract.sections import (

@@ -100,7 +100,6 @@ def backfill(
 
     Args:
         files: Parquet, CSV or Arrow files, in the order of publication.
-        contract: the contract, or the path of its file.
         version: the version that made the predictions; required without a column `version`.
         end: whether to write end markers finally.
         wait: whether to wait until the processors have taken the events.
@@ -111,7 +110,6 @@ def backfill(
         label_time: the column of the times at which labels became known.
         label_delay: how long after their prediction labels in a table of predictions became known, such as `7d`.
         shift_to_now: whether to move all times by weeks, so that the newest is in the last week.
-        settings: the settings, or their file.
 
     Raises:
         RefusedLoad: processors would reject the events, so nothing was sent.

@@ -163,9 +163,6 @@ def compare_tables(
 ) -> CompareReport:
     """Compare two open tables.
 
-    Args:
-        on_step: called with a description of each step.
-
     Raises:
         CompareError: the tables cannot be compared.
         InferError: a table cannot be read, or an option does not fit.

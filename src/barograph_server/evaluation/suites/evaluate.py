@@ -30,7 +30,6 @@ def evaluate(
         policy: the rules of each suite, or the path of their file.
         accept: whether to record the runs of an accepted candidate, so that later ones are compared with it.
         by: who accepts; by default the user of this machine.
-        settings: the settings, or their file.
 
     Raises:
         ContractError: the policy is not valid.

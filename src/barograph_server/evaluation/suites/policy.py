@@ -10,7 +10,7 @@ from barograph.contract.sections import PositiveShare, SectionKind, Share
 from barograph.contract.yaml_nodes import MappingNode
 from barograph.contract.yaml_tree import read_tree
 
-from barograph_server.policy_file import read_policy_text
+from barograph_server.contracts import read_policy_text
 from barograph_server.sketches.comparison.paired_items import least_items_to_accept
 from barograph_server.warehouse.configuration import read_value
 

@@ -36,7 +36,6 @@ def read_consumers(
 
     Args:
         settings: where Kafka, ClickHouse and Grafana are.
-        client: the connection to ClickHouse.
         since: start of the range of queries.
     """
     observed, notes = read_groups(settings.processor())

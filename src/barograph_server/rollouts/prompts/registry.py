@@ -49,10 +49,8 @@ def change_registry(
     """Change the registry, as `streams.prompts.registry_change.change_registry` does.
 
     Args:
-        settings: where Kafka and ClickHouse are.
         plan: returns the records to write; it may raise.
         by: who makes the change; None for the user of the operating system.
-        clock: the current time, Unix seconds.
     """
     author = Author(author_name(by), int(clock() * 1000))
     return registry_change.change_registry(
