@@ -40,8 +40,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from barograph_server.local.child_process import LocalStackError
-from barograph_server.local.clickhouse import PID_HEADER
-from barograph_server.local.credentials import FULL_USER, READER, create_passwords, read_passwords
+from barograph_server.local.clickhouse import FULL_USER, PID_HEADER, READER, create_passwords, read_passwords
 from barograph_server.local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
 from barograph_server.local.private_files import make_private
 from barograph_server.local.request_body import RequestError, read_body

@@ -29,8 +29,7 @@ from barograph_server.streams.runtime.lifecycle import freeze_heap
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.sketcher.decode_batch import DecodeBatch
-from barograph_server.streams.sketcher.end_probe import EndProbe
-from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.flush import EndProbe, Flush
 from barograph_server.streams.sketcher.flush_policy import FlushPolicy
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries

@@ -19,7 +19,7 @@ from barograph.text.codebook import Codebook
 from barograph_server.errors import ApplyError
 from barograph_server.provisioning import catalogue
 from barograph_server.provisioning.catalogue import BaselineChange, Catalogue, ContractChange
-from barograph_server.provisioning.codebooks import plan_codebooks, store_codebooks
+from barograph_server.provisioning.files import plan_codebooks, store_codebooks
 from barograph_server.provisioning.grafana import (
     Grafana,
     GrafanaError,

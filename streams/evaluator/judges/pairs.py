@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from barograph_server.streams.evaluator.judges.chat import ChatModel
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.judge import Preference, read_preference
 from barograph_server.streams.evaluator.judges.messages import pair_request
-from barograph_server.streams.evaluator.judges.results import Preference, read_preference
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric
 
 

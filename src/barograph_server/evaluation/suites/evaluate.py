@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from barograph_server.author import author_name
-from barograph_server.evaluation.suites.gate import GateDecision, decide_gate
-from barograph_server.evaluation.suites.policy import SuiteRules, load_gate_policy
+from barograph_server.evaluation.suites.gate import GateDecision, SuiteRules, decide_gate, load_gate_policy
 from barograph_server.settings import SettingsOrPath, open_settings
 from barograph_server.sketches.comparison.paired_items import SuiteOutcome
 from barograph_server.warehouse.client import connect

@@ -7,11 +7,18 @@ from datetime import datetime, timedelta
 
 from barograph.contract import Contract, Field
 
-from barograph_server.governance.debt.arms import dead_arms, decided_arms, unlabelled_arms
 from barograph_server.governance.debt.jungles import declared_sources, differing_producers, duplicate_features
 from barograph_server.governance.debt.name_reads import read_names
 from barograph_server.governance.debt.scope import DebtFinding, DebtReport, DebtScope, Outcome, declared_names
-from barograph_server.governance.debt.unused import READER_DAYS, silent_slices, silent_versions, unread_names
+from barograph_server.governance.debt.unused import (
+    READER_DAYS,
+    dead_arms,
+    decided_arms,
+    silent_slices,
+    silent_versions,
+    unlabelled_arms,
+    unread_names,
+)
 from barograph_server.settings import Settings
 from barograph_server.terminal import listed
 from barograph_server.warehouse.client import Client

@@ -16,8 +16,7 @@ from barograph_server.errors import CommandError
 from barograph_server.settings import Settings
 from barograph_server.streams.prompts import registry_change
 from barograph_server.streams.prompts.changes import Author, Draft
-from barograph_server.streams.prompts.prompt_log import PromptLog
-from barograph_server.streams.prompts.registry_change import RegistryOutcome
+from barograph_server.streams.prompts.registry_change import PromptLog, RegistryOutcome
 from barograph_server.warehouse.client import connect
 
 Clock = Callable[[], float]

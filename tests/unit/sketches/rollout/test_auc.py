@@ -5,10 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from barograph_server.sketches.rollout.clustered_auc import auc_difference
 from barograph_server.sketches.rollout.decision import AucDays, Criterion, Outcome, decide
-from barograph_server.sketches.rollout.least_days import unseen_loss
-from barograph_server.sketches.rollout.planned_auc import look_bounds, planned_auc, planned_days
+from barograph_server.sketches.rollout.planned_auc import (
+    auc_difference,
+    look_bounds,
+    planned_auc,
+    planned_days,
+    unseen_loss,
+)
 from tests.support.performance import score_histogram
 
 BOUNDS = [4.87688494879, 3.35701192157, 2.68028006454, 2.28981676771, 2.03103204331]

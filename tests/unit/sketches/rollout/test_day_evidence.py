@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from barograph_server.sketches.rollout.autocorrelation import autocorrelations, first_lag_factor, variance_factor
 from barograph_server.sketches.rollout.day_evidence import day_evidence
-from barograph_server.sketches.rollout.day_interval import day_interval, mean_radius
+from barograph_server.sketches.rollout.day_interval import (
+    autocorrelations,
+    day_interval,
+    first_lag_factor,
+    mean_radius,
+    variance_factor,
+)
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
 from tests.support.shadow import DIFFERENCES, PAIRS
 

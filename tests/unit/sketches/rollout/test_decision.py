@@ -10,8 +10,8 @@ from barograph_server.rollouts.decision_text import state_text
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import day_interval
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
-from barograph_server.sketches.rollout.least_days import days_left, least_days, rare_harm_days, unseen_loss
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs
+from barograph_server.sketches.rollout.planned_auc import days_left, least_days, rare_harm_days, unseen_loss
 from tests.support.shadow import DIFFERENCES, PAIRS
 
 ACCURACY = Criterion("accuracy", 0.02)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from barograph_server.sketches.rollout.criteria import noise_floor
 from barograph_server.sketches.rollout.day_interval import day_interval
-from barograph_server.sketches.rollout.noise_floor import noise_floor
 from barograph_server.sketches.rollout.shadow_days import COUNTED, ShadowDays
 
 T = 40

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from barograph_server.sketches.rollout.criteria import disagreement_beyond_copy
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
-from barograph_server.sketches.rollout.noise_floor import disagreement_beyond_copy
 from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variances
 
 SUMS = np.array([[80.0, 90.0], [3.0, 0.0], [10.0, 40.0]])

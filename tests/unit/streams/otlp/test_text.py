@@ -10,12 +10,11 @@ from barograph.contract import Arms, Field, LabelSpec, Slice, Text
 from barograph.values import QuickPrediction
 
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
-from barograph_server.streams.otlp.contract_text import ContractText
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.model_call import ModelCall
 from barograph_server.streams.otlp.nesting import NestedCalls
 from barograph_server.streams.otlp.rejection import ExportError
-from barograph_server.streams.otlp.run import FeedbackClass
+from barograph_server.streams.otlp.run import ContractText, FeedbackClass
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.registry.registry import Registry, build_registry
 from tests.support.otlp import (

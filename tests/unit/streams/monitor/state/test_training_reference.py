@@ -6,7 +6,7 @@ import numpy as np
 from barograph_server.sketches.baseline.baseline import for_counting, for_judging
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.monitor.state.compiled_baseline import training_references
+from barograph_server.streams.monitor.state.series import training_references
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.messages import NOW_MS, batch_of
