@@ -1,7 +1,7 @@
 """The ClickHouse engine as a child process behind ClickHouse's HTTP interface. Its data persist between runs.
 
 The child is `local.http_gateway`. Only one process can open the engine (chDB), so that process serves all others. Its
-passwords are in `data_dir`; see `local.credentials`.
+passwords are in `data_dir`; see `local.clickhouse`.
 """
 
 import netrc

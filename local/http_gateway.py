@@ -6,7 +6,7 @@ compress replies and cannot cancel a query.
 
 Other users of the machine can reach loopback, and a browser can on behalf of any page or link. Before it reads a body,
 the gateway therefore rejects requests that name a host other than this machine, that a browser sends, or that lack the
-password of one of the two users in their headers (`local.credentials`). It accepts no password in a URL, since a link
+password of one of the two users in their headers (`local.clickhouse`). It accepts no password in a URL, since a link
 can carry one. It never answers with `WWW-Authenticate`, so that no browser asks for a password and then sends it with
 every link.
 

@@ -28,7 +28,7 @@ class StackAddresses:
     Attributes:
         bootstrap_servers: Kafka's address for its clients.
         clickhouse_port: The port of ClickHouse's HTTP interface.
-        passwords: The password of each user of ClickHouse (`local.credentials`).
+        passwords: The password of each user of ClickHouse (`local.clickhouse`).
     """
 
     bootstrap_servers: str

@@ -8,7 +8,7 @@ With the differences D and the pairs n of t days, z = D − δ̂·n and κ of `v
 ρ² makes the sequence narrowest at about 60 days. It is asymptotic: sums of days must be near normal, which needs blocks
 of about 200 pairs, and a first look after 28 days. It widens for correlation between days (κ), and there is none if the
 days are too alike to know κ. It does not see harm that occurs on rare days of which none has been observed
-(`sketches.rollout.least_days`).
+(`sketches.rollout.planned_auc`).
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2021), arXiv 2103.06476; κ and the limits are by simulation
 (docs/statistics.md).

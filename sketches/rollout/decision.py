@@ -1,7 +1,7 @@
 """Decision about a candidate from the daily sums of its shadow: promote, hold or insufficient.
 
 `promote` if every criterion is met and e-BH names no slice. A criterion with margin m is met from day
-max(28, T) on (`sketches.rollout.least_days`) while the 95 % confidence sequence of its difference is above −m, also if
+max(28, T) on (`sketches.rollout.planned_auc`) while the 95 % confidence sequence of its difference is above −m, also if
 missing answers are counted at their worst. Since all criteria must be met, no correction for their number is needed.
 
 `hold` if, after the burn-in, one of K criteria is harmed: the confidence sequence at α/K is below 0, or the e-process

@@ -2,10 +2,10 @@
 
 The looks are after 1/5, 2/5, … of the planned days with mature labels, rounded up, but not before the burn-in has
 ended. Each look uses exactly the first days up to it, so it does not change afterwards. Its interval is the difference
-± bound × standard error, with the bounds below and the error of `sketches.rollout.clustered_auc`, κ included. All
+± bound × standard error, with the bounds below and the error of `sketches.rollout.planned_auc`, κ included. All
 intervals together hold with probability 1 − α. If both models rank all rows of all days alike, there is no error to
 estimate, and the half-width is the loss that remains possible on days that have not occurred
-(`sketches.rollout.least_days`). A look whose days are too alike (`sketches.rollout.autocorrelation`) has no interval.
+(`sketches.rollout.planned_auc`). A look whose days are too alike (`sketches.rollout.day_interval`) has no interval.
 
 At the share t of the planned data, each side has spent f(t) = 2(1 − Φ(z/√t)) of the error rate, z the upper α/4
 point of the normal distribution. Bounds follow by recursive integration of the density of the process within earlier

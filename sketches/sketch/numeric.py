@@ -3,7 +3,7 @@
 Guarantees, each with 99 % confidence, for any order of the values and any tree of merges:
 
 - KLL, k = 200: the error of a rank is at most 1.33 % of n, that of an interval's share at most 1.65 %; 2–5 KB. Many
-  values at once are sampled from their sorted order (`sketches.sketch.sorted_kll`), with a smaller error.
+  values at once are sampled from their sorted order (`sketches.sketch.numeric`), with a smaller error.
   Source: Karnin, Lang, Liberty, "Optimal Quantile Approximation in Streams", FOCS 2016 (arXiv 1603.05346).
 - REQ, k = 12, accurate at high ranks: the error shrinks towards the top, 2.1 % at the bottom, 1.6 % at the median,
   0.03 % at rank 0.99, 0.003 % at 0.999; 6 KB. For fields that are read at p99 and beyond.

@@ -84,7 +84,6 @@ class CallReader:
     """Reads model calls from spans."""
 
     def __init__(self, conventions: Conventions, otlp: OtlpSettings) -> None:
-        """Prepare the reader, with the table of names, of model calls and of trust."""
         self._conventions = conventions
         self._lookup = conventions.attribute
         first, second = "response_model", "request_model"

@@ -98,7 +98,6 @@ class NestedCalls:
         max_waiting: int = MAX_WAITING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start without any span."""
         self._wait_s, self._max_spans, self._max_waiting = otlp.wait_s, max_spans, max_waiting
         self._clock = clock
         self._traces: OrderedDict[bytes, _Trace] = OrderedDict()

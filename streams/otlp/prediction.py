@@ -22,7 +22,6 @@ class PredictionMapper:
     """Makes predictions of model calls."""
 
     def __init__(self, conventions: Conventions, otlp: OtlpSettings) -> None:
-        """Prepare the mapper."""
         units = {name: each.unit for name, each in conventions.meanings.items()} | {"ttft_ms" + ESTIMATED: "s"}
         estimated = {name: name + ESTIMATED for name, unit in units.items() if unit in ("token", "USD")}
         self._metric_names = {name: name for name, unit in units.items() if unit}

@@ -16,8 +16,7 @@ from functools import partial
 from barograph.publisher.outbox import Outbox
 from confluent_kafka import KafkaError
 
-from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.ingest_report import IngestReport
+from barograph_server.streams.otlp.ingest import Ingest, IngestReport
 from barograph_server.streams.otlp.rejection import ExportError, SpanReason
 from barograph_server.streams.otlp.settings import Encoding
 from barograph_server.streams.runtime.metrics_report import Report

@@ -139,7 +139,6 @@ class ContractCosts:
     """Adds the cost to predictions whose instrumentation reports none."""
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
-        """Start without contracts."""
         self._registry = registry
 
     def add_cost(self, prediction: Any) -> None:
@@ -170,7 +169,6 @@ class FeedbackClass:
     """
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
-        """Start without contracts."""
         self._registry = registry
 
     def set_class(self, prediction: Any) -> None:

@@ -17,8 +17,7 @@ import structlog
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from barograph_server.streams.broker.client import PartitionId
 from barograph_server.streams.broker.transactions import Transactions
-from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.ingest_report import IngestReport
+from barograph_server.streams.otlp.ingest import Ingest, IngestReport
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.runtime.metrics_report import Report

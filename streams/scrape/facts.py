@@ -10,8 +10,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from barograph_server.streams.scrape.exposition import Exposition, ExpositionSample
-from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, ServerMetric, ServerTable
+from barograph_server.streams.scrape.exposition import (
+    Exposition,
+    ExpositionSample,
+    ScrapeError,
+    ScrapeOutcome,
+    ServerMetric,
+    ServerTable,
+)
 from barograph_server.warehouse.operations.serving_facts import ServingFact
 
 MAX_FACT_LABELS = 20

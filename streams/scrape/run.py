@@ -13,10 +13,9 @@ from barograph_server.streams.runtime.http_exchange import HttpClient, HttpError
 from barograph_server.streams.runtime.lifecycle import ShutdownSignal
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.runtime.periodic import Periodic
-from barograph_server.streams.scrape.exposition import parse_exposition
+from barograph_server.streams.scrape.exposition import ScrapeError, ScrapeOutcome, load_server_table, parse_exposition
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.facts import UP, FactReader, ScrapedFacts
-from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, load_server_table
 from barograph_server.streams.scrape.settings import ScrapeSettings, ScrapeTarget
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.unencrypted import is_loopback

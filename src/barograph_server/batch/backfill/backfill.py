@@ -15,7 +15,7 @@ from barograph_server.batch.backfill.account import Account, Accountant, Rejecte
 from barograph_server.batch.backfill.check import EventSource, LabelTime, inspect_files, n_shadows, read_blocks
 from barograph_server.batch.backfill.files import EventFile, csv_types
 from barograph_server.batch.backfill.times import check_times, read_times, shift_rows, shift_to_now_ms
-from barograph_server.batch.contract_file import ContractOrPath, contract_of
+from barograph_server.batch.check import ContractOrPath, contract_of
 from barograph_server.errors import CommandError
 from barograph_server.profiling.table_columns import with_columns
 from barograph_server.settings import Settings, SettingsOrPath, open_settings

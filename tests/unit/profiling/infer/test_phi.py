@@ -6,10 +6,10 @@ import pytest
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.phi import TrainingWindows
 from barograph_server.profiling.infer.slices import SliceDimension
 from barograph_server.profiling.infer.summarise import FieldSummary, summarise_numbers
+from barograph_server.profiling.infer.windows import OrderedTimes
 from barograph_server.sketches.baseline.baseline import Phi, SliceValues
 from tests.reference.flights_reference import DAY_S, WEEK_S, reference_field
 

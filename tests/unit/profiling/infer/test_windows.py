@@ -11,12 +11,12 @@ from barograph.contract.check import check_contract
 from numpy.typing import NDArray
 
 from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer_file
-from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.windows import (
     LEAST_SLICE_N,
     PROPOSALS,
     QUIET_SHARE,
     ROWS_PER_EVENT,
+    OrderedTimes,
     Proposal,
     events_for_a_level,
     pane_for,
