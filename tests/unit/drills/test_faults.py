@@ -70,7 +70,7 @@ def skewed(n_other: int) -> tuple[EventTables, Baseline]:
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
 def test_a_fault_of_skewed_events_changes_some_or_names_the_problem(name: str) -> None:
-    names = [field.name for field in CONTRACT.fields if field.type in find_fault(name).types]
+    names: list[str | None] = [field.name for field in CONTRACT.fields if field.type in find_fault(name).types]
     for n_other in (0, 1, 18, 90):
         events, trained = skewed(n_other)
         problems = []
