@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from barograph_server.local.child_process import choose_port
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.settings import MappingOptions
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.warehouse import migrate
 from benchmarks.figures import Figures
 from benchmarks.processor_process import ProcessorProcess, terminating
@@ -108,7 +108,7 @@ def make_export(seed: int) -> Export:
 
 def predictions_per_request() -> int:
     """Return how many predictions one request yields: nested calls do not count."""
-    ingest = Ingest(load_conventions(), MappingOptions(), producer="benchmark", seq=itertools.count())
+    ingest = Ingest(load_conventions(), OtlpSettings(), producer="benchmark", seq=itertools.count())
     events = ingest.add(ingest.json.decode(_as_json(make_export(0))), time.time_ns() // 1_000_000).events
     return len(events) + len(ingest.release())
 

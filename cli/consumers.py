@@ -8,8 +8,7 @@ import typer
 from barograph_server.cli.options import Connection, Opt, Output
 from barograph_server.contracts import read_contracts
 from barograph_server.errors import EXIT_FAILED
-from barograph_server.governance.readers.comparison import ConsumerReport, Reader
-from barograph_server.governance.readers.read import store_readers
+from barograph_server.governance.readers.read import ConsumerReport, Reader, store_readers
 from barograph_server.terminal import TableColumn, Terminal, listed, utc_minute
 from barograph_server.times import parse_since
 from barograph_server.warehouse.client import connect

@@ -7,8 +7,14 @@ import typer
 
 from barograph_server.cli.options import CommandGroup, Connection, Model, Opt, Output
 from barograph_server.errors import CommandError
-from barograph_server.evaluation.judges.anchor_state import AnchorState, exit_code, find_judge, read_state
-from barograph_server.evaluation.judges.judging import collect_reasons, make_runs
+from barograph_server.evaluation.judges.judging import (
+    AnchorState,
+    collect_reasons,
+    exit_code,
+    find_judge,
+    make_runs,
+    read_state,
+)
 from barograph_server.plain_values import plain
 from barograph_server.sketches.judges.anchors import LEAST_BANK, TICKET_E_VALUE
 from barograph_server.terminal import TableColumn, Terminal, listed, picked, plural, utc_minute

@@ -31,10 +31,10 @@ def report_command(
         barograph report --model flight-delay --week 2026-W47 --output week.html
         barograph report --model flight-delay --output - | mail -s "flight-delay" team@example.com
     """
-    from barograph_server.reports.debts import debt_lines
     from barograph_server.reports.html import render_html
     from barograph_server.reports.markdown import render_markdown
     from barograph_server.reports.read import read_report
+    from barograph_server.reports.sections import debt_lines
     from barograph_server.reports.weekly_report import parse_week
 
     path = None if output in (None, "-") else Path(str(output))

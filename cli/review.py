@@ -131,10 +131,15 @@ def serve_command(
         barograph review serve --model support-bot --evaluator cited --as ana
         barograph review serve --model support-bot --evaluator cited --as ana --for learning --documents documents/
     """
-    from barograph_server.evaluation.review.evaluator import check_reviewer, check_share, find_evaluator
+    from barograph_server.evaluation.review.evaluator import (
+        check_reviewer,
+        check_share,
+        find_evaluator,
+        print_sending,
+        print_start,
+    )
     from barograph_server.evaluation.review.gold_labels import GoldLabels
     from barograph_server.evaluation.review.server import ReviewServer
-    from barograph_server.evaluation.review.serving import print_sending, print_start
     from barograph_server.streams.evaluator.check_evaluators import read_documents
     from barograph_server.streams.evaluator.checks.documents import DocumentSet
 

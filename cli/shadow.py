@@ -12,7 +12,7 @@ from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.decision_text import criteria_table, decision_line, pair_lines, title
 from barograph_server.rollouts.evidence.bundle import EvidenceBundle
 from barograph_server.rollouts.projected_cost import projected_cost
-from barograph_server.sketches.rollout.noise_floor import noise_floor
+from barograph_server.sketches.rollout.criteria import noise_floor
 from barograph_server.terminal import Terminal, iso_utc, picked, plural, utc_minute
 from barograph_server.warehouse.rollouts.pair_histograms import LATENCY_RANKS, PairHistograms
 

@@ -13,7 +13,7 @@ from barograph_server.alerts.text import words
 from barograph_server.cli.options import Connection, OnlyModel, Opt, Options, Output
 from barograph_server.contracts import contracts_in_force
 from barograph_server.errors import CommandError
-from barograph_server.operations.simulation.read import HistoryRange, KnownOption, resolve_history, select_rules
+from barograph_server.operations.simulation.live import HistoryRange, KnownOption, resolve_history, select_rules
 from barograph_server.terminal import SafeText, TableColumn, Terminal, picked, plural, utc_minute
 from barograph_server.warehouse.client import Client, connect
 

@@ -5,7 +5,7 @@ from barograph.contract import Contract, Rollback
 
 from barograph_server.drills.errors import DrillError
 from barograph_server.sketches.baseline.baseline import Baseline
-from barograph_server.warehouse.drill_models import PREFIX, is_drill
+from barograph_server.warehouse.queries import PREFIX, is_drill
 
 
 def drill_name(model: str, drill_id: str) -> str:

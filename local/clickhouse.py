@@ -1,18 +1,20 @@
 """The ClickHouse engine as a child process behind ClickHouse's HTTP interface. Its data persist between runs.
 
 The child is `local.http_gateway`. Only one process can open the engine (chDB), so that process serves all others. Its
-passwords are in `data_dir`; see `local.credentials`.
+passwords are in `data_dir`; see `local.clickhouse`.
 """
 
+import netrc
 import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from barograph_server.local.child_process import LOOPBACK, LocalStackError
-from barograph_server.local.credentials import FULL_USER, READER, create_passwords, read_passwords
 from barograph_server.local.managed_server import LocalServer
+from barograph_server.local.private_files import write_private
 from barograph_server.streams.runtime.http_exchange import HttpError, exchange_once
 from barograph_server.warehouse.client import Address
 
@@ -82,3 +84,49 @@ def gateway_pid(port: int, data_dir: Path) -> int | None:
     except (HttpError, LocalStackError):
         return None
     return int(pid) if pid.isdigit() else None
+
+
+# The passwords are random and persist with the data, so that a data source of Grafana and a waiting processor keep
+# theirs when the server restarts. curl takes them from the files too: `curl --netrc-file
+# .barograph/clickhouse/reader.netrc`.
+FULL_USER = "default"
+"""May run every statement."""
+READER = "reader"
+"""May only read."""
+USERS = (FULL_USER, READER)
+
+_PASSWORD_BYTES = 32
+
+
+def create_passwords(folder: Path) -> None:
+    """Create the password files that are missing in `folder`, which must exist."""
+    for user in USERS:
+        path = netrc_path(folder, user)
+        if not path.exists():
+            login = f"login {user} password {secrets.token_urlsafe(_PASSWORD_BYTES)}"
+            write_private(path, f"machine {LOOPBACK} {login}\nmachine localhost {login}\n")
+
+
+def read_passwords(folder: Path) -> Mapping[str, str]:
+    """Read the password of each of `USERS`."""
+    return {user: _read_password(netrc_path(folder, user)) for user in USERS}
+
+
+def netrc_path(folder: Path, user: str) -> Path:
+    """The password file of a user."""
+    return folder / f"{user}.netrc"
+
+
+def _read_password(path: Path) -> str:
+    try:
+        entry = netrc.netrc(path).authenticators(LOOPBACK)
+    except OSError as error:
+        raise LocalStackError(f"The password file {path} cannot be read: {error.strerror}.") from error
+    except (netrc.NetrcParseError, UnicodeDecodeError):
+        entry = None
+    if entry is None or not entry[2]:
+        # Without the cause, which would show a part of the file.
+        raise LocalStackError(
+            f"The password file {path} is damaged: delete it and start the local stack again."
+        ) from None
+    return entry[2]

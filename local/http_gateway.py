@@ -6,7 +6,7 @@ compress replies and cannot cancel a query.
 
 Other users of the machine can reach loopback, and a browser can on behalf of any page or link. Before it reads a body,
 the gateway therefore rejects requests that name a host other than this machine, that a browser sends, or that lack the
-password of one of the two users in their headers (`local.credentials`). It accepts no password in a URL, since a link
+password of one of the two users in their headers (`local.clickhouse`). It accepts no password in a URL, since a link
 can carry one. It never answers with `WWW-Authenticate`, so that no browser asks for a password and then sends it with
 every link.
 
@@ -40,8 +40,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from barograph_server.local.child_process import LocalStackError
-from barograph_server.local.clickhouse import PID_HEADER
-from barograph_server.local.credentials import FULL_USER, READER, create_passwords, read_passwords
+from barograph_server.local.clickhouse import FULL_USER, PID_HEADER, READER, create_passwords, read_passwords
 from barograph_server.local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
 from barograph_server.local.private_files import make_private
 from barograph_server.local.request_body import RequestError, read_body

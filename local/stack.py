@@ -12,8 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from barograph_server.local.child_process import LOOPBACK, LocalStackError, OwnerLock
-from barograph_server.local.clickhouse import LocalClickHouse, gateway_pid
-from barograph_server.local.credentials import FULL_USER, READER, read_passwords
+from barograph_server.local.clickhouse import FULL_USER, READER, LocalClickHouse, gateway_pid, read_passwords
 from barograph_server.local.kafka import DEV_OPTIONS, LocalKafka, broker_answers
 from barograph_server.local.private_files import make_private, write_private
 from barograph_server.warehouse.client import Address
@@ -29,7 +28,7 @@ class StackAddresses:
     Attributes:
         bootstrap_servers: Kafka's address for its clients.
         clickhouse_port: The port of ClickHouse's HTTP interface.
-        passwords: The password of each user of ClickHouse (`local.credentials`).
+        passwords: The password of each user of ClickHouse (`local.clickhouse`).
     """
 
     bootstrap_servers: str

@@ -97,18 +97,31 @@ def load(root: Traversable | None = None) -> tuple[Migration, ...]:
     texts = {entry.name: _text(entry) for entry in root.joinpath("migrations").iterdir()}
     migrations = in_order(parse(name, text) for name, text in texts.items() if text)
     relations = relations_of(migrations)
-    views = tuple(declare(view, relations) for view in _statements("views", _text(root.joinpath("views"))))
+    views = _declare_all("views", _statements("views", _text(root.joinpath("views"))), relations)
     return *migrations, Migration(VIEWS, "views", views, _checksum("\n".join(views)))
 
 
 def relations_of(migrations: Iterable[Migration]) -> Relations:
-    """Return the columns of all tables that migrations create and alter."""
+    """Return the columns of all tables that migrations create and alter.
+
+    Raises:
+        ValueError: the columns of a statement cannot be read; the message says which statement, and what to write.
+    """
     relations: Relations = {}
     for migration in migrations:
         if migration.number != VIEWS:
-            for statement in migration.statements:
-                declare(statement, relations)
+            _declare_all(str(migration), migration.statements, relations)
     return relations
+
+
+def _declare_all(where: str, statements: Iterable[str], relations: Relations) -> tuple[str, ...]:
+    declared = []
+    for i, statement in enumerate(statements, start=1):
+        try:
+            declared.append(declare(statement, relations))
+        except ValueError as error:
+            raise ValueError(f"{where}, statement {i}, {statement.splitlines()[0].strip()!r}: {error}") from error
+    return tuple(declared)
 
 
 def _text(entry: Traversable) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pyarrow as pa
 
 from barograph_server.warehouse.client import identifier
-from barograph_server.warehouse.drill_models import NO_DRILLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -353,3 +352,13 @@ def _condition(
         conditions.append("pane_s = {pane_s:UInt32}")
         parameters["pane_s"] = pane_s
     return " AND ".join(conditions), parameters
+
+
+PREFIX = "drill."
+"""Begins the name of each model of a drill; no other model may have such a name."""
+NO_DRILLS = f"NOT startsWith(model, '{PREFIX}')"
+"""SQL condition on the column `model`."""
+
+
+def is_drill(model: str) -> bool:
+    return model.startswith(PREFIX)

@@ -7,7 +7,7 @@ A view is written as its columns, what follows `SELECT …` in it, and its comme
         model,                                                   the type and the comment of the table's column
         hour COMMENT 'Start of the hour',                        its type
         age UInt32 ALIAS hour - start COMMENT 'Age in seconds',  the expression that the view selects
-        LIKE other                                               all columns of another view, with their expressions
+        LIKE other                                               all columns of a table or view, with their expressions
     )
     FROM readings FINAL
     COMMENT 'The latest reading of each model.'
@@ -31,6 +31,11 @@ _COLUMN = re.compile(
     r"(?: (?P<default>DEFAULT|MATERIALIZED|ALIAS) (?P<expression>.*?))?(?: COMMENT '(?P<comment>(?:[^']|'')*)')?"
     r"(?: CODEC\(.*\))?(?: (?P<order>FIRST|AFTER (?P<after>\w+)))?",
     re.DOTALL,
+)
+_DECLARES = re.compile(r"\s*(CREATE\s+(OR\s+REPLACE\s+)?(TABLE|VIEW)|ALTER\s+TABLE\b[^']*?\bCOLUMN)\b", re.IGNORECASE)
+_FORMS = (
+    "write CREATE TABLE IF NOT EXISTS or CREATE OR REPLACE VIEW with a list of columns in lines of its own, or ALTER "
+    "TABLE name ADD COLUMN … or COMMENT COLUMN …, one column per statement, in capitals"
 )
 _SOURCE = re.compile(r"\b(?:FROM|JOIN) (\w+)")
 _SEPARATOR = re.compile(r"'(?:[^'\\]|''|\\.)*'|[()\[\],]")
@@ -63,7 +68,7 @@ def declare(statement: str, relations: Relations) -> str:
         declared = (each for each in _split(table[2]) if not each.startswith(("INDEX ", "PROJECTION ")))
         relations[table[1]] = [column for column, _ in map(_column, declared)]
     elif alter := _ALTER.match(statement):
-        _alter(relations[alter[1]], alter[2], alter[3], statement)
+        _alter(relations, *alter.groups())
     elif view := _VIEW.fullmatch(statement):
         name, entries, definer, body, comment = view.groups()
         columns = relations[name] = list(_view_columns(name, entries, body, relations))
@@ -71,25 +76,36 @@ def declare(statement: str, relations: Relations) -> str:
         if not body.startswith("AS"):
             body = "AS\nSELECT\n" + ",\n".join(map(_selected, columns)) + f"\n{body}"
         return f"CREATE OR REPLACE VIEW {name}\n(\n{listed}\n)\n{definer or ''}{body}\n{comment}"
+    elif _DECLARES.match(statement):
+        raise ValueError(f"its columns cannot be read; {_FORMS}")
     return statement
 
 
 def _selected(column: DeclaredColumn) -> str:
     # A join may name a column `table.column`, so each expression has its name.
-    return f"    {column.expression} AS {column.name}" if column.expression else f"    {column.name}"
+    return f"    {column.expression} AS {column.name}" if column.default == "ALIAS" else f"    {column.name}"
 
 
-def _alter(columns: list[DeclaredColumn], verb: str, declaration: str, statement: str) -> None:
+def _alter(relations: Relations, table: str, verb: str, declaration: str) -> None:
+    if table not in relations:
+        raise ValueError(f"no earlier statement creates the table {table}; write the name of one that exists")
+    columns = relations[table]
     names = [each.name for each in columns]
+
+    def position_of(name: str) -> int:
+        if name not in names:
+            raise ValueError(f"{table} has no column {name}; write one of {', '.join(names)}")
+        return names.index(name)
+
     if verb == "ADD":
         column, after = _column(declaration)
         if column.name not in names:
-            columns.insert(len(columns) if after is None else names.index(after) + 1 if after else 0, column)
+            columns.insert(len(columns) if after is None else position_of(after) + 1 if after else 0, column)
     elif verb == "COMMENT":
         name, comment = declaration.split(" ", 1)
-        columns[names.index(name)] = replace(columns[names.index(name)], comment=comment[1:-1])
+        columns[position_of(name)] = replace(columns[position_of(name)], comment=comment[1:-1])
     else:
-        raise ValueError(f"{statement.splitlines()[0]}: migrations only add columns and comment on them")
+        raise ValueError("migrations only add columns and comment on them")
 
 
 def _view_columns(view: str, entries: str, body: str, relations: Relations) -> Iterator[DeclaredColumn]:

@@ -33,8 +33,8 @@ from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client, connect
-from barograph_server.warehouse.drill_models import is_drill
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
+from barograph_server.warehouse.queries import is_drill
 
 GROUP = "guard"
 SESSION_TIMEOUT_S = 10.0

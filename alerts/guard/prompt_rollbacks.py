@@ -15,9 +15,8 @@ from barograph.prompts.records import PromptLabel
 
 from barograph_server.alerts.guard.background_task import BackgroundTask
 from barograph_server.streams.prompts.changes import Author
-from barograph_server.streams.prompts.prompt_log import PromptLog
 from barograph_server.streams.prompts.proposed_rollback import decide_rollback
-from barograph_server.streams.prompts.registry_change import change_registry
+from barograph_server.streams.prompts.registry_change import PromptLog, change_registry
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.errors import WarehouseError

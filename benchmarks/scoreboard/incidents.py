@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
 
-from barograph_server.drills.faults.catalogue import find_fault
+from barograph_server.drills.faults import find_fault
 from barograph_server.drills.faults.fault import EventTables, FaultPeriod
 from barograph_server.drills.faults.injection import InjectionRequest, plan_injection
 from barograph_server.sketches.baseline.baseline import Baseline

@@ -21,8 +21,7 @@ from barograph_server.sketches.baseline.cells import FieldCells, category_cells,
 from barograph_server.sketches.baseline.columns import TAIL, FieldColumn
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
 from barograph_server.streams.monitor.state.commit_rows import Columns
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts.judge import judge
 from barograph_server.streams.monitor.windows import ends_between
 from barograph_server.warehouse.client import Client

@@ -61,11 +61,15 @@ def most_frequent(injection: Injection) -> str:
 
 
 def rising_category(injection: Injection) -> str:
-    """Return the least frequent category of training that has at least 5 % of its rows, if any has."""
+    """Return the least frequent category of training that has at least 5 % of its rows, else the second most frequent.
+
+    It is never the most frequent one, which most events have already.
+    """
     trained = injection.baseline
     cells = np.array(trained.slices["all"].cells[: len(trained.categories)])
-    is_common = cells >= _COMMON * cells.sum()
-    return trained.categories[int(np.argmin(np.where(is_common, cells, cells.max() + 1)))]
+    others = np.argsort(-cells, kind="stable")[1:]
+    common = others[cells[others] >= _COMMON * cells.sum()]
+    return trained.categories[int(common[-1] if len(common) else others[0])]
 
 
 def _unseen(injection: Injection) -> tuple[ExpectedRule, ...]:

@@ -139,7 +139,14 @@ class Injection:
             )
         if not self.period.mask(events.predictions).any():
             raise DrillError(f"There are no predictions in the period of the fault {self.fault.name}.")
-        return self.fault.transform(events, self)
+        faulty = self.fault.transform(events, self)
+        if faulty == events:
+            what = "the events" if self.affected is None else f"the values of {self.affected.name}"
+            raise DrillError(
+                f"The fault {self.fault.name} changes nothing in its period: {what} are already what it makes of them. "
+                "Choose another field, magnitude or rate, or a range with other events."
+            )
+        return faulty
 
     def rows(self, table: pa.Table) -> Mask:
         """Return the affected rows of a table, shape (n_rows,).

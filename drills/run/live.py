@@ -62,7 +62,6 @@ def run_live_drills(
     Args:
         run_id: names the control.
         source: the model; its events have the times at which they are published.
-        on_step: called with the name of each step.
     """
     problems: list[str] = []
     try:

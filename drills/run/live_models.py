@@ -12,8 +12,8 @@ from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, st
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import explain
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.drill_models import PREFIX
 from barograph_server.warehouse.operations import drill_rows
+from barograph_server.warehouse.queries import PREFIX
 from barograph_server.warehouse.tables import insert_rows
 
 FLUSH_S = 30.0

@@ -10,10 +10,10 @@ from barograph_server.alerts.rules import rules_for
 from barograph_server.alerts.settings import AlertsError, AlertSettings
 from barograph_server.drills.derived_model import derive_baseline, derive_contract, drill_name
 from barograph_server.drills.errors import DrillError
-from barograph_server.drills.expectation import DrillExpectation, expect
 from barograph_server.drills.faults import EventTables, FaultPeriod, Injection, InjectionRequest, plan_injection
 from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.prediction import predict_page
+from barograph_server.drills.report import DrillExpectation, expect
 from barograph_server.sketches.baseline.baseline import Baseline
 
 DrillMode = Literal["fast", "live"]

@@ -62,7 +62,6 @@ def run_drills(
 
     Args:
         run_id: names the scratch namespace.
-        on_step: called with the name of each step.
     """
     control = control_model(source.contract, source.baseline, run_id, settings.alerts)
     models = [control, *(plan.model for plan in plans)]

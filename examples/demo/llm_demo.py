@@ -35,7 +35,7 @@ from barograph_server.provisioning import apply_all
 from barograph_server.rollouts.prompts.registry import change_registry, read_prompt_files
 from barograph_server.settings import Settings, variable_of
 from barograph_server.streams.broker.client import consumer_config
-from barograph_server.streams.broker.reread import reread
+from barograph_server.streams.broker.compacted_log import reread
 from barograph_server.streams.prompts.changes import Author, move_label, register_versions
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.operations.server import tables

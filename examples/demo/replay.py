@@ -16,8 +16,8 @@ import pyarrow as pa
 from barograph import Publisher
 
 from barograph_server.examples.demo.base import POLL_S, Demo, DemoError
+from barograph_server.examples.demo.base import POLL_S as APPLIED_S
 from barograph_server.examples.demo.findings import Findings
-from barograph_server.examples.demo.fresh_start import POLL_S as APPLIED_S
 from barograph_server.examples.flights.contract import VERSION
 from barograph_server.warehouse.client import connect
 

@@ -67,7 +67,6 @@ class PreviewServer(LoopbackServer):
             address: address of ClickHouse, with a user who may only read.
             port: port to listen on; 0 means any free port.
             incidents: called for the incidents at the end of the range whenever a page is shown.
-            clock: returns Unix seconds.
         """
         self._pages = {page["uid"]: page for page in pages}
         self.address = address

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from barograph_server.sketches.rollout.autocorrelation import first_lag_factor
-from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, checked_days
+from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, checked_days, first_lag_factor
 
 FloatArray = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """Decision about a candidate from the daily sums of its shadow: promote, hold or insufficient.
 
 `promote` if every criterion is met and e-BH names no slice. A criterion with margin m is met from day
-max(28, T) on (`sketches.rollout.least_days`) while the 95 % confidence sequence of its difference is above −m, also if
+max(28, T) on (`sketches.rollout.planned_auc`) while the 95 % confidence sequence of its difference is above −m, also if
 missing answers are counted at their worst. Since all criteria must be met, no correction for their number is needed.
 
 `hold` if, after the burn-in, one of K criteria is harmed: the confidence sequence at α/K is below 0, or the e-process
@@ -29,13 +29,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from barograph_server.sketches.rollout.autocorrelation import LEAST_INDEPENDENT_DAYS
 from barograph_server.sketches.rollout.day_evidence import DayEvidence, day_evidence
-from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, LEAST_PAIRS, day_interval
+from barograph_server.sketches.rollout.day_interval import (
+    BURN_IN_DAYS,
+    LEAST_INDEPENDENT_DAYS,
+    LEAST_PAIRS,
+    day_interval,
+)
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
-from barograph_server.sketches.rollout.least_days import WORST_DAY, days_left, least_days, unseen_loss
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
-from barograph_server.sketches.rollout.planned_auc import planned_auc, planned_days
+from barograph_server.sketches.rollout.planned_auc import (
+    WORST_DAY,
+    days_left,
+    least_days,
+    planned_auc,
+    planned_days,
+    unseen_loss,
+)
 
 FloatArray = NDArray[np.float64]
 

@@ -34,7 +34,6 @@ def look_days(
     """Return the days with a look, in order: the days of the slice `all` that have ended.
 
     Args:
-        shadow: the contract's section.
         basis: the hash of the scoring rules.
         slices: the daily sums of the slices, `all` among them.
         is_canary: whether their candidate is the new primary.

@@ -39,7 +39,7 @@ class ShadowDays:
     missing: dict[str, FloatArray]
     """Requests without a pair by reason, each of shape (t,)."""
     histograms: dict[str, FloatArray] = field(default_factory=dict)
-    """By name of `HISTOGRAMS`: labelled rows of (t, bins, 3), as in `sketches.rollout.clustered_auc`, with 0 for the
+    """By name of `HISTOGRAMS`: labelled rows of (t, bins, 3), as in `sketches.rollout.planned_auc`, with 0 for the
     sum of scores; latencies of (t, 481), as in `sketches.rollout.exceedances`. Empty without any, and for slices."""
     spent_primary: dict[str, FloatArray] = field(default_factory=dict)
     """Sums of the primary's metrics that have a price, over costed pairs, each of shape (t,)."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
@@ -9,8 +10,7 @@ from barograph.contract.file import parse_contract
 
 from barograph_server.errors import CommandError
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.drill_models import is_drill
-from barograph_server.warehouse.queries import contracts
+from barograph_server.warehouse.queries import contracts, is_drill
 
 
 def read_contracts(client: Client) -> dict[str, Contract]:
@@ -66,3 +66,12 @@ def require_evaluators(contract: Contract) -> list[str]:
             "and start `barograph run evaluator`."
         )
     return [evaluator_model(contract.model, name) for name in contract.evaluators]
+
+
+def read_policy_text(path: Path) -> bytes:
+    """Read the file of a policy."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CommandError(f"{path}: cannot be read: {reason}; give the path of a policy.") from error

@@ -81,7 +81,6 @@ class AssignedConsumer:
         Args:
             group: the group, without the prefix.
             topics: topic → its label in metrics.
-            report: counts retries and lost offsets, and owns the heartbeat.
             poll_messages: messages fetched at once; may be changed between reads.
             reports_ends: whether a position moves to a partition's end once it is reached, past transaction markers
                 and aborted messages, which the consumer never returns.

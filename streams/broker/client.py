@@ -143,7 +143,6 @@ class Admin:
 
         Args:
             log_level: of librdkafka; 0 logs nothing.
-            monotonic: seconds that never go back.
         """
         self._failure = _AuthFailure(monotonic)
         config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}

@@ -4,17 +4,22 @@ All writers share one transactional id: a new one fences the one before, even if
 A writer reads the topic to its end after it has fenced the others, so that it decides from all that they wrote.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from barograph_server.streams.broker.acl import LEADER, KafkaRole, denied
-from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, explain, transactional_producer
-from barograph_server.streams.broker.reread import reread
+from barograph_server.streams.broker.client import (
+    TIMEOUT_S,
+    TopicMetadata,
+    consumer_config,
+    explain,
+    transactional_producer,
+)
 from barograph_server.streams.broker.transactions import end_transaction, send
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.settings import ProcessorSettings
@@ -107,3 +112,66 @@ class CompactedLog:
         self._producer = None
         with suppress(KafkaException):
             producer.abort_transaction(1.0)
+
+
+class OvertakenError(ProcessorError):
+    """Retention deleted offsets that are still to be read."""
+
+
+def reread(
+    settings: ProcessorSettings,
+    name: str,
+    topic: str,
+    ranges: Mapping[int, tuple[int, int]],
+    *,
+    poll_messages: int,
+    poll_s: float,
+) -> Iterator[list[Any]]:
+    """Yield the committed messages of offset ranges in batches of at least one.
+
+    Args:
+        name: group id, which shows in the broker's log; the group is never joined, and nothing is committed.
+        ranges: partition → offsets [start, end).
+        poll_messages: messages fetched at once, at most.
+        poll_s: how long one fetch waits for that many.
+
+    Raises:
+        OvertakenError: retention deleted some of the offsets.
+    """
+    ends = {partition: end for partition, (start, end) in ranges.items() if start < end}
+    consumer = Consumer(consumer_config(settings, name) | {"enable.partition.eof": True})
+    try:
+        consumer.assign([TopicPartition(topic, partition, ranges[partition][0]) for partition in ends])
+        while ends:
+            messages = []
+            for message in consumer.consume(poll_messages, poll_s):
+                error, partition, offset = message.error(), message.partition(), message.offset()
+                if error is not None:
+                    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                        # librdkafka looks for the group's coordinator, which no read needs.
+                        continue
+                    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                        raise OvertakenError(
+                            f"Retention deleted offsets of {topic} while they were read: run the command again."
+                        )
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    # The offsets left before the end are markers and aborted messages, which are never returned.
+                    assert partition is not None, "the end is that of a partition"
+                    ends.pop(partition, None)
+                    continue
+                assert partition is not None, "a consumed message has a partition"
+                assert offset is not None, "a consumed message has an offset"
+                end = ends.get(partition)
+                if end is None:
+                    continue
+                if offset < end:
+                    messages.append(message)
+                if offset >= end - 1:
+                    del ends[partition]
+            if messages:
+                yield messages
+    except KafkaException as error:
+        raise explain(error, f"read {topic}") from error
+    finally:
+        consumer.close()

@@ -61,7 +61,6 @@ class LagMonitor:
             sources: the topics that the processor reads.
             assigned_partitions: returns the partitions that this processor must move now; None while the group
                 rebalances, when every partition of the topics counts.
-            clock: seconds that never go back.
         """
         self._sources = {source.name: source for source in sources}
         self._report, self._assigned_partitions, self._clock = report, assigned_partitions, clock

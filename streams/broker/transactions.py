@@ -74,7 +74,6 @@ class Transactions:
         Args:
             stuck_s: how long a call may hang before the process ends; None for `STUCK_S`, or the transaction timeout
                 if that is shorter.
-            monotonic: seconds that never go back.
         """
         self._settings, self._name = settings, name
         self._stuck_s = min(STUCK_S, settings.transaction_timeout_s) if stuck_s is None else stuck_s

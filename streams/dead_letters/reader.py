@@ -9,7 +9,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
-from barograph_server.streams.broker.reread import reread
+from barograph_server.streams.broker.compacted_log import reread
 from barograph_server.streams.dead_letters.dead_letter import (
     DeadLetter,
     DeadLetterPosition,

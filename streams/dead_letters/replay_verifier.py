@@ -57,7 +57,6 @@ class ReplayVerifier:
 
         Args:
             name: of the processor, for its log.
-            monotonic: seconds that never go back.
             make_consumer: creates a confluent-kafka consumer from its configuration.
             end_offsets: returns the end of each partition of `dead-letters`, resolutions of open transactions included;
                 None asks the broker.

@@ -148,12 +148,7 @@ class ActiveEvaluators:
         build_judge: BuildJudge,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Describe the source of evaluators; nothing is read before `refresh`.
-
-        Args:
-            registry: returns the contracts in force.
-            monotonic: seconds that never go back.
-        """
+        """Describe the source of evaluators; nothing is read before `refresh`."""
         self._registry, self._folder, self._build_judge, self._monotonic = registry, folder, build_judge, monotonic
         self._files: list[tuple[str, int, int]] = []
         self._files_at_s = -FILES_S

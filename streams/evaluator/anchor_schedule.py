@@ -77,7 +77,6 @@ class AnchorSchedule:
 
         Args:
             is_responsible: whether this process is the one that judges anchors.
-            clock: the current time, Unix seconds.
         """
         self._evaluators, self._connect, self._is_responsible = evaluators, connect, is_responsible
         self._stop, self._clock = stop, clock

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from barograph.contract.evaluators import Evaluator
+from barograph.contract.evaluators import Evaluator, purposes
 from barograph.text.errors import TextError
 from barograph.text.language import LanguageDetector
 
@@ -15,10 +15,9 @@ from barograph_server.streams.evaluator.answer import Answer
 from barograph_server.streams.evaluator.checks.citations import CitationStatus, check_answer_citations
 from barograph_server.streams.evaluator.checks.documents import DocumentSet
 from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
-from barograph_server.streams.evaluator.checks.format_checks import check_json, check_pattern
+from barograph_server.streams.evaluator.checks.format_checks import check_json, check_language, check_pattern
 from barograph_server.streams.evaluator.checks.grounding import GroundingContext, measure_grounding
 from barograph_server.streams.evaluator.checks.json_schema import AnswerPattern, AnswerSchema
-from barograph_server.streams.evaluator.checks.language_match import check_language
 from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
 from barograph_server.streams.evaluator.checks.refusals import check_refusal
 from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, failed
@@ -42,7 +41,12 @@ def build_check(evaluator: Evaluator, folder: Path, languages: Sequence[str] = (
         languages: the expected languages of texts; empty for any.
     """
     digest = hashlib.sha256()
-    decisive = {name: getattr(evaluator, name) for name in ("check", "pattern", "at_least")}
+    own = [
+        name
+        for name, purpose in purposes().items()
+        if evaluator.check in (*purpose.needed, *purpose.allowed) and not purpose.by_content
+    ]
+    decisive = {name: getattr(evaluator, name) for name in ("check", *own)}
     digest.update(msgspec.json.encode([RULES_VERSION, decisive, list(languages)]))
     try:
         check = _check(evaluator, folder, languages, digest.update)

@@ -75,11 +75,8 @@ class EvaluatorProcessor:
         """Create the consumer and the producer; nothing is read before `run`.
 
         Args:
-            report: counts evaluations and retries.
             parallel: calls of judges at the same time.
             lag_s: age since receipt at which judges skip an answer.
-            monotonic: seconds that never go back.
-            clock: the current time, Unix seconds.
         """
         self._evaluators, self._report = evaluators, report
         self._predictions = settings.topics.predictions

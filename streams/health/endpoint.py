@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.health.watchdog import Health
-from barograph_server.streams.runtime.host_names import is_known, known_names
+from barograph_server.streams.runtime.http_server import is_known, known_names
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.operations.metrics import BUCKETS_S, PREFIX, MetricFamily

@@ -13,10 +13,15 @@ import structlog
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from barograph_server.streams.monitor.rows.ledger_rows import ledger_rows, loss_rows, progress_rows
 from barograph_server.streams.monitor.rows.pane_rows import silent_columns
 from barograph_server.streams.monitor.rows.rollups import Rollups, mark_late, mark_sealed
-from barograph_server.streams.monitor.rows.tally_rows import changed_panes, tally_rows
+from barograph_server.streams.monitor.rows.tally_rows import (
+    changed_panes,
+    ledger_rows,
+    loss_rows,
+    progress_rows,
+    tally_rows,
+)
 from barograph_server.streams.monitor.state.commit_rows import CommitRows, VerdictColumns
 from barograph_server.streams.monitor.state.model import ModelState, SeriesKey
 from barograph_server.streams.monitor.state.offset_ledger import ENDED_MS, make_record_seq, offset_of
@@ -78,7 +83,6 @@ class PartitionState:
             n_partitions: number of partitions of `partials`.
             partials_topic_id: Kafka's id of the topic.
             store: loads and writes the state.
-            registry: returns the contracts and baselines in force.
             live: whether an idle source partition counts as read to the wall clock.
             write_s: time between two writes of unsealed panes.
             revise_s: shortest time between two revisions of one window.

@@ -115,12 +115,9 @@ class Worker:
 
         Args:
             store: loads and writes the state.
-            registry: returns the contracts and baselines in force.
             refresh: reads the registry again; called for partials of unknown models.
             partials_topic: Kafka's id of the topic `partials`, and its number of partitions.
-            report: counts and times what the worker does.
             first_retry_s: nominal delay before the first retry of a call to the warehouse.
-            clock: Unix seconds.
             monotonic_clock: seconds that never go back.
         """
         self._settings, self._registry, self._refresh = settings, registry, refresh

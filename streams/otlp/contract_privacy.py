@@ -30,11 +30,6 @@ class ContractPrivacy:
     """Hashes, truncates or drops members of maps, like the publisher of a serving system."""
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
-        """Start without contracts.
-
-        Args:
-            registry: returns the contracts in force.
-        """
         self._registry = registry
         self._rules: dict[str, _Rules] = {}
         self._unknown: set[str] = set()

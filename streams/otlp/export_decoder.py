@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from barograph_server.streams.otlp.conventions import ContentForm, Conventions, Use
-from barograph_server.streams.otlp.rejection import SpanReason
+from barograph_server.streams.otlp.rejection import MAX_ATTRIBUTES, SpanReason
+from barograph_server.streams.otlp.settings import SERVICE_NAME, OtlpSettings
 from barograph_server.streams.otlp.span import (
     EXCEPTION_EVENT,
     EXCEPTION_TYPE,
-    MAX_ATTRIBUTES,
     DecodedRequest,
     InstrumentationScope,
     Span,
@@ -21,6 +21,8 @@ from barograph_server.streams.otlp.span import (
 )
 from barograph_server.streams.otlp.text_reader import TextReader
 
+RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
+"""Attributes of a resource that are kept, beside that of `otlp.model_attribute`."""
 _VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
 
 
@@ -30,18 +32,17 @@ class ExportDecoder(ABC):
     def __init__(
         self,
         conventions: Conventions,
-        resource_names: frozenset[str],
+        otlp: OtlpSettings,
         reads_text: Callable[[Mapping[str, str]], bool] = lambda resource: False,
     ) -> None:
         """Prepare the decoder.
 
         Args:
-            resource_names: attributes of resources that are kept.
             reads_text: returns whether text of a resource's spans is read, by the attributes of the resource.
         """
         self._lookup = conventions.attribute
         self._first_token_events = conventions.first_token_events
-        self._resource_names, self._reads_text = resource_names, reads_text
+        self._resource_names, self._reads_text = RESOURCE_NAMES | {otlp.model_attribute}, reads_text
 
     @abstractmethod
     def decode(self, data: bytes) -> DecodedRequest:

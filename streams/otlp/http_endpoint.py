@@ -25,10 +25,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.otlp.receiver import ExportResult, QueueFull, Receiver
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
-from barograph_server.streams.otlp.settings import Encoding
+from barograph_server.streams.otlp.settings import Encoding, OtlpSettings
 from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, check_size
-from barograph_server.streams.runtime.host_names import is_known, known_names
-from barograph_server.streams.runtime.http_server import HttpServer
+from barograph_server.streams.runtime.http_server import HttpServer, is_known, known_names
 
 PATH = "/v1/traces"
 RETRY_AFTER_S = 5
@@ -59,15 +58,14 @@ _STATUS_CODES = {404: _NOT_FOUND, 405: _UNIMPLEMENTED, 413: _EXHAUSTED, 429: _UN
 class OtlpEndpoint(HttpServer):
     """The HTTP server, on a thread of its own."""
 
-    def __init__(self, receiver: Receiver, host: str, port: int, limit_s: float, names: str = "") -> None:
+    def __init__(self, receiver: Receiver, otlp: OtlpSettings, store_s: float = STORE_S) -> None:
         """Bind the port; requests are answered after `start`.
 
         Args:
-            port: 0 for any free one.
-            limit_s: how long an answer waits until Kafka has the predictions.
-            names: further host names, separated by commas.
+            store_s: how long an answer waits until Kafka has the predictions, after the wait for parents.
         """
-        self._receiver, self._limit_s, self._names = receiver, limit_s, known_names(host, names)
+        self._receiver, self._names = receiver, known_names(otlp.host, otlp.names)
+        self._limit_s = otlp.wait_s + store_s
         self._turn = asyncio.Lock()
         """Held while a body is unpacked and read: unpacked bodies are in memory one at a time."""
         self._has_read_large = False
@@ -81,8 +79,8 @@ class OtlpEndpoint(HttpServer):
         try:
             super().__init__(
                 app,
-                host,
-                port,
+                otlp.host,
+                otlp.port,
                 "otlp",
                 log_level="critical",
                 http=_LimitedHeaders,
@@ -92,8 +90,8 @@ class OtlpEndpoint(HttpServer):
             )
         except OSError as error:
             raise ProcessorError(
-                f"OTLP exports cannot be received at {host}:{port}: {error.strerror}. Set otlp.host and otlp.port to a "
-                "free address."
+                f"OTLP exports cannot be received at {otlp.host}:{otlp.port}: {error.strerror}. Set otlp.host and "
+                "otlp.port to a free address."
             ) from error
 
     def stop(self, timeout_s: float = 3.0) -> None:

@@ -1,9 +1,11 @@
 """Export requests → predictions: decoding, reading, nesting, mapping, and a count of everything that is left out."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import structlog
 from barograph.values import encode_event
 
 from barograph_server.streams.events.event_time import FUTURE_MS, RETENTION_MS
@@ -13,9 +15,11 @@ from barograph_server.streams.otlp.model_call import CallReader, ModelCall
 from barograph_server.streams.otlp.nesting import Candidate, NestedCalls
 from barograph_server.streams.otlp.prediction import PredictionMapper
 from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
-from barograph_server.streams.otlp.rejection import SpanReason
-from barograph_server.streams.otlp.settings import SERVICE_NAME, MappingOptions
+from barograph_server.streams.otlp.rejection import RequestReason, SpanReason
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.operations import metrics
 
 
 class CallText(Protocol):
@@ -26,10 +30,6 @@ class CallText(Protocol):
 
     def observe(self, model: str, calls: Sequence[ModelCall]) -> None:
         """Set `observed` of calls that have text."""
-
-
-RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
-"""Attributes of a resource that are read."""
 
 
 class AddedRequest(NamedTuple):
@@ -49,7 +49,7 @@ class Ingest:
     def __init__(
         self,
         conventions: Conventions,
-        options: MappingOptions,
+        otlp: OtlpSettings,
         *,
         producer: str | None,
         seq: Iterator[int | None],
@@ -63,19 +63,18 @@ class Ingest:
         Args:
             producer: the id of the publishing process; None if events have none.
             seq: numbers the events of this process from 0, or repeats None.
-            nested: decides which of nested calls count; by default with the default limits.
+            nested: decides which of nested calls count.
             retention_ms: age at receipt from which a model call is rejected.
             steps: change each prediction (`QuickPrediction`) as the model's contract says, in this order; the last
                 one removes personal data.
             text: computes features of text; None if all text is dropped.
         """
-        names = RESOURCE_NAMES | {options.model_attribute}
-        self.json = JsonExportDecoder(conventions, names, self._reads_text)
-        self.protobuf = ProtobufExportDecoder(conventions, names, self._reads_text)
-        self._reader = CallReader(conventions, prefers_request_model=options.prefers_request_model)
-        self._mapper = PredictionMapper(conventions, options.models, options.model_attribute)
+        self.json = JsonExportDecoder(conventions, otlp, self._reads_text)
+        self.protobuf = ProtobufExportDecoder(conventions, otlp, self._reads_text)
+        self._reader = CallReader(conventions, otlp)
+        self._mapper = PredictionMapper(conventions, otlp)
         self._producer, self._seq = producer, seq
-        self.nested = nested or NestedCalls()
+        self.nested = nested or NestedCalls(otlp)
         self._retention_ms, self._steps, self._text = retention_ms, steps, text
         self.rejected: Counter[SpanReason] = Counter()
         """Rejected spans."""
@@ -160,3 +159,69 @@ class Ingest:
         for name, n in unknown.items():
             known = name if name in self.unknown or len(self.unknown) < MAX_UNKNOWN_NAMES else OTHER
             self.unknown[known] += n
+
+
+LOG_INTERVAL_S = 60.0
+"""Shortest time between two log messages about the same kind of loss."""
+
+
+class IngestReport:
+    """Reports an ingest; not safe to share between threads."""
+
+    def __init__(self, ingest: Ingest, report: Report, *, clock: Callable[[], float] = time.time) -> None:
+        """Start with what the ingest has counted so far."""
+        self._ingest, self._report, self._clock = ingest, report, clock
+        self._requests: Counter[RequestReason] = Counter()
+        self._reported: Counter[str] = Counter()
+        self._logged: dict[str, tuple[float, int]] = {}
+        self._known_names: set[str] = set()
+        self._log = structlog.get_logger().bind(processor="otlp", instance=report.instance)
+
+    def count_request(self, reason: RequestReason) -> None:
+        """Count a request that could not be read."""
+        self._requests[reason] += 1
+
+    def update(self) -> None:
+        """Add what changed since the last call to the metrics, and log what is new."""
+        self._count()
+        self._log_findings()
+
+    def _count(self) -> None:
+        ingest = self._ingest
+        totals: Counter[str] = Counter({outcome.value: n for outcome, n in ingest.nested.outcomes.items()})
+        totals.update({reason.value: n for reason, n in ingest.rejected.items()})
+        for outcome, n in totals.items():
+            if n > self._reported[outcome]:
+                self._report.add(metrics.SPANS, n - self._reported[outcome], outcome)
+                self._reported[outcome] = n
+        for reason, total in self._by_reason().items():
+            key = f"value {reason}"
+            if total > self._reported[key]:
+                self._report.add(metrics.NOT_OBSERVED, total - self._reported[key], reason)
+                self._reported[key] = total
+
+    def _by_reason(self) -> Counter[str]:
+        by_reason: Counter[str] = Counter()
+        for (_, reason), n in self._ingest.not_observed.items():
+            by_reason[reason.value] += n
+        return by_reason
+
+    def _log_findings(self) -> None:
+        ingest = self._ingest
+        for title, names in (
+            ("unknown attribute names", ingest.unknown),
+            ("scopes without an entry in the table of trust", ingest.unlisted),
+        ):
+            new = sorted(name for name in names if f"{title} {name}" not in self._known_names)
+            if new:
+                self._known_names.update(f"{title} {name}" for name in new)
+                self._log.info(title, names=new)
+        losses = {f"requests rejected: {reason}": n for reason, n in self._requests.items()}
+        losses |= {f"spans rejected: {reason}": n for reason, n in ingest.rejected.items()}
+        losses |= {f"{meaning} not observed: {reason}": n for (meaning, reason), n in ingest.not_observed.items()}
+        now_s = self._clock()
+        for text, n in losses.items():
+            last_s, logged = self._logged.get(text, (float("-inf"), 0))
+            if n > logged and now_s - last_s >= LOG_INTERVAL_S:
+                self._logged[text] = now_s, n
+                self._log.warning(text, so_far=n)

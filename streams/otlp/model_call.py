@@ -13,6 +13,7 @@ from barograph.text.features import ObservedText
 
 from barograph_server.streams.otlp.conventions import Conventions, ScopeTrust
 from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import NS_PER_MS, OTHER, InstrumentationScope, Span, SpanText
 from barograph_server.streams.otlp.values import (
     MAX_DURATION_MS,
@@ -82,18 +83,11 @@ class ReadCounts:
 class CallReader:
     """Reads model calls from spans."""
 
-    def __init__(self, conventions: Conventions, *, prefers_request_model: bool = False) -> None:
-        """Prepare the reader.
-
-        Args:
-            conventions: the table of names, of model calls and of trust.
-            prefers_request_model: whether the version of a call is the requested model, rather than the one that
-                answered.
-        """
+    def __init__(self, conventions: Conventions, otlp: OtlpSettings) -> None:
         self._conventions = conventions
         self._lookup = conventions.attribute
         first, second = "response_model", "request_model"
-        self._version_order = (second, first) if prefers_request_model else (first, second)
+        self._version_order = (second, first) if otlp.version == "request" else (first, second)
         self._trust: dict[str, ScopeTrust | None] = {}
         self.counts = ReadCounts()
 

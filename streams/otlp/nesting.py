@@ -23,7 +23,7 @@ import msgspec
 from barograph.text.content import ANSWER_HASH, PROMPT_HASH
 
 from barograph_server.streams.otlp.model_call import ModelCall
-from barograph_server.streams.otlp.settings import WAIT_S
+from barograph_server.streams.otlp.settings import OtlpSettings
 
 MAX_REMEMBERED_SPANS = 100_000
 """Spans that are remembered: at most 120 MB."""
@@ -92,19 +92,13 @@ class NestedCalls:
 
     def __init__(
         self,
+        otlp: OtlpSettings,
         *,
-        wait_s: float = WAIT_S,
         max_spans: int = MAX_REMEMBERED_SPANS,
         max_waiting: int = MAX_WAITING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start without any span.
-
-        Args:
-            wait_s: how long a call waits for its parents.
-            clock: seconds that never go back.
-        """
-        self._wait_s, self._max_spans, self._max_waiting = wait_s, max_spans, max_waiting
+        self._wait_s, self._max_spans, self._max_waiting = otlp.wait_s, max_spans, max_waiting
         self._clock = clock
         self._traces: OrderedDict[bytes, _Trace] = OrderedDict()
         self._deadlines: deque[tuple[float, bytes, bytes]] = deque()

@@ -9,7 +9,7 @@ from barograph.values import QuickPrediction
 from barograph_server.streams.otlp.contract_privacy import IDENTITIES
 from barograph_server.streams.otlp.conventions import Conventions
 from barograph_server.streams.otlp.model_call import ESTIMATED, ModelCall
-from barograph_server.streams.otlp.settings import SERVICE_NAME
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import NS_PER_MS
 from barograph_server.streams.otlp.values import is_name
 from barograph_server.warehouse.scoring.arms import REFUSALS
@@ -21,22 +21,14 @@ CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "promp
 class PredictionMapper:
     """Makes predictions of model calls."""
 
-    def __init__(
-        self, conventions: Conventions, models: Mapping[str, str], model_attribute: str = SERVICE_NAME
-    ) -> None:
-        """Prepare the mapper.
-
-        Args:
-            models: name of an application in its telemetry → name of the model in Barograph, where they differ.
-            model_attribute: the attribute of the resource that names the application.
-        """
+    def __init__(self, conventions: Conventions, otlp: OtlpSettings) -> None:
         units = {name: each.unit for name, each in conventions.meanings.items()} | {"ttft_ms" + ESTIMATED: "s"}
         estimated = {name: name + ESTIMATED for name, unit in units.items() if unit in ("token", "USD")}
         self._metric_names = {name: name for name, unit in units.items() if unit}
         """Meaning → metric."""
         self._estimated_names = self._metric_names | estimated
         """The same for a call whose tokens the instrumentation counted."""
-        self._models, self._model_attribute = models, model_attribute
+        self._models, self._model_attribute = otlp.model_names(), otlp.model_attribute
         self._last: tuple[Mapping[str, str], str | None] = ({}, None)
         """The last resource and its model: calls of one resource arrive together."""
 

@@ -16,8 +16,7 @@ from functools import partial
 from barograph.publisher.outbox import Outbox
 from confluent_kafka import KafkaError
 
-from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.ingest_report import IngestReport
+from barograph_server.streams.otlp.ingest import Ingest, IngestReport
 from barograph_server.streams.otlp.rejection import ExportError, SpanReason
 from barograph_server.streams.otlp.settings import Encoding
 from barograph_server.streams.runtime.metrics_report import Report
@@ -65,9 +64,7 @@ class Receiver:
 
         Args:
             ingest: turns requests into predictions.
-            report: counts events and spans.
             max_pending: predictions that wait, beyond which requests are refused.
-            clock: Unix seconds.
         """
         self._ingest, self._outbox, self._topic = ingest, outbox, topic
         self._report, self._max_pending, self._clock = report, max_pending, clock
@@ -196,15 +193,4 @@ def rejection_text(rejected: Counter[SpanReason]) -> str:
     """Say why spans of a request were rejected."""
     if not rejected:
         return ""
-    return "Rejected: " + "; ".join(f"{n} × {reason}: {_ADVICE[reason]}" for reason, n in rejected.most_common())
-
-
-_ADVICE = {
-    SpanReason.BAD_ID: "trace and span ids must have 16 and 8 bytes, in JSON as 32 and 16 hexadecimal digits",
-    SpanReason.TOO_MANY_ATTRIBUTES: "a span may have 10,000 attributes and 10,000 events",
-    SpanReason.BAD_TIME: "a model call needs a start time",
-    SpanReason.FUTURE_TIME: "a model call starts more than five minutes in the future; correct the host's clock",
-    SpanReason.TOO_OLD: "a model call started before the time that predictions are kept (retention_days)",
-    SpanReason.MISSING_MODEL: "the resource has no service.name without spaces; set OTEL_SERVICE_NAME",
-    SpanReason.MISSING_VERSION: "a model call names no model; it needs gen_ai.request.model or gen_ai.response.model",
-}
+    return "Rejected: " + "; ".join(f"{n} × {reason}: {reason.advice}" for reason, n in rejected.most_common())

@@ -1,6 +1,10 @@
 """Why an export request, a span or a value of a span is not used: closed sets of reasons, which are counted."""
 
 from enum import StrEnum
+from typing import Self
+
+MAX_ATTRIBUTES = 10_000
+"""Most attributes and most events of a span; OpenInference writes several attributes per message of a conversation."""
 
 
 class RequestReason(StrEnum):
@@ -25,41 +29,81 @@ class RequestReason(StrEnum):
 class SpanReason(StrEnum):
     """Why a span is rejected."""
 
-    BAD_ID = "bad-id"
-    """The trace id or the span id is missing, all zeros or has the wrong length; in JSON, ids are hexadecimal."""
-    TOO_MANY_ATTRIBUTES = "too-many-attributes"
-    """The span has more attributes or events than the limit."""
-    BAD_TIME = "bad-time"
-    """A model call has no start time, or one that is not a whole number."""
-    FUTURE_TIME = "future-time"
-    """A model call starts more than five minutes after its receipt: the clock of its host is wrong."""
-    TOO_OLD = "too-old"
-    """A model call started longer ago than predictions are kept."""
-    MISSING_MODEL = "missing-model"
-    """The resource of a model call has no `service.name`."""
-    MISSING_VERSION = "missing-version"
-    """A model call names no model, neither that of the request nor that of the response."""
+    cause: str
+    """What the documentation says."""
+    advice: str
+    """What the answer to the exporter says."""
+
+    def __new__(cls, reason: str, cause: str, advice: str) -> Self:
+        member = str.__new__(cls, reason)
+        member._value_, member.cause, member.advice = reason, cause, advice
+        return member
+
+    BAD_ID = (
+        "bad-id",
+        "a trace or span id that is missing, all zeros or of the wrong length; in JSON, not hexadecimal",
+        "trace and span ids must have 16 and 8 bytes, in JSON as 32 and 16 hexadecimal digits",
+    )
+    TOO_MANY_ATTRIBUTES = (
+        "too-many-attributes",
+        f"more than {MAX_ATTRIBUTES:,} attributes or events",
+        f"a span may have {MAX_ATTRIBUTES:,} attributes and {MAX_ATTRIBUTES:,} events",
+    )
+    BAD_TIME = (
+        "bad-time",
+        "a model call without start, or with one that is not a whole number",
+        "a model call needs a start time",
+    )
+    FUTURE_TIME = (
+        "future-time",
+        "a start more than 5 minutes after the receipt: the clock of its host is wrong",
+        "a model call starts more than five minutes in the future; correct the host's clock",
+    )
+    TOO_OLD = (
+        "too-old",
+        "a start longer ago than predictions are kept (`retention_days`)",
+        "a model call started before the time that predictions are kept (retention_days)",
+    )
+    MISSING_MODEL = (
+        "missing-model",
+        "no `service.name`",
+        "the resource has no service.name without spaces; set OTEL_SERVICE_NAME",
+    )
+    MISSING_VERSION = (
+        "missing-version",
+        "no model, neither that of the request nor that of the response",
+        "a model call names no model; it needs gen_ai.request.model or gen_ai.response.model",
+    )
 
 
 class ValueReason(StrEnum):
     """Why a value of a model call counts as not observed."""
 
-    WRONG_TYPE = "wrong-type"
-    """Text where a number belongs, a number where a text belongs, an unreadable JSON text."""
-    NEGATIVE = "negative"
-    """A negative count, cost or time."""
-    TOO_LARGE = "too-large"
-    """More than ten million tokens, a duration of more than a day, a cost of more than a million dollars."""
-    NOT_FINITE = "not-finite"
-    """NaN or an infinity."""
-    NOT_A_NAME = "not-a-name"
-    """A text that does not look like a name: it could be text of a prompt or an error message."""
-    AFTER_END = "after-end"
-    """The first token is later than the end of the span, or before its start."""
-    INSTRUMENTATION_ERROR = "instrumentation-error"
-    """An error of the instrumentation's own code, listed in the table of trust: the call itself did not fail."""
-    NO_END = "no-end"
-    """The span has no end time."""
+    cause: str
+    """What the documentation says."""
+
+    def __new__(cls, reason: str, cause: str) -> Self:
+        member = str.__new__(cls, reason)
+        member._value_, member.cause = reason, cause
+        return member
+
+    WRONG_TYPE = (
+        "wrong-type",
+        "text or a flag where a number belongs, a number where a text belongs, a broken JSON text",
+    )
+    NEGATIVE = "negative", "a negative count, cost or time"
+    TOO_LARGE = (
+        "too-large",
+        "more than 10 million tokens, a duration of more than a day, a cost of more than a million dollars",
+    )
+    NOT_FINITE = "not-finite", "NaN, infinity"
+    NOT_A_NAME = "not-a-name", "a text that does not look like a name: it could be of a prompt or an error message"
+    AFTER_END = "after-end", "a first token before the start or after the end"
+    INSTRUMENTATION_ERROR = (
+        "instrumentation-error",
+        "an error of the instrumentation's own code, listed in the table of trust: the call itself did not fail",
+    )
+    NO_END = "no-end", "no end: the latency is not observed"
 
 
 class ExportError(Exception):

@@ -1,7 +1,6 @@
 """Settings of the OTLP receiver."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from barograph.contract.kinds import ChoiceKind, IntegerKind, NumberKind, TextKind
@@ -18,21 +17,9 @@ DEFAULT_PORT = 4318
 """The port of OTLP over HTTP."""
 
 
-@dataclass(frozen=True, slots=True)
-class MappingOptions:
-    """How names of telemetry become names of Barograph."""
-
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Name of an application in its telemetry → name of the model, where they differ."""
-    model_attribute: str = SERVICE_NAME
-    """The attribute of the resource that names the application."""
-    prefers_request_model: bool = False
-    """Whether the version is the requested model, rather than the one that answered."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtlpSettings:
-    """The section `otlp`."""
+    """The section `otlp`, which every part of the receiver gets whole."""
 
     host: Annotated[
         str, Setting(TextKind(), "host that `barograph run otlp` listens on for exports; it has no authentication")
@@ -90,10 +77,9 @@ class OtlpSettings:
             encodings[topic] = "json" if encoding == "json" else "protobuf"
         return encodings
 
-    def mapping(self) -> MappingOptions:
-        """Return how names are mapped."""
-        models = _pairs("otlp.models", "APPLICATION=MODEL", self.models)
-        return MappingOptions(models, self.model_attribute, self.version == "request")
+    def model_names(self) -> dict[str, str]:
+        """Return the name of the model of each application whose telemetry has another name."""
+        return _pairs("otlp.models", "APPLICATION=MODEL", self.models)
 
 
 def _pairs(key: str, form: str, text: str) -> dict[str, str]:

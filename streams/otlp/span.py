@@ -16,8 +16,6 @@ MAX_REQUEST_BYTES = 5 << 20
 """Largest export request, packed and unpacked: a hostile one of this size takes 440 MB while it is decoded."""
 MAX_SPANS = 10_000
 """Most spans, resources and scopes of one export request; the Collector's batches have 8,192 by default."""
-MAX_ATTRIBUTES = 10_000
-"""Most attributes and most events of a span; OpenInference writes several attributes per message of a conversation."""
 MAX_JSON_TEXT = 64 << 10
 """Longest JSON text, in characters, whose members are read."""
 MAX_UNKNOWN_NAMES = 200

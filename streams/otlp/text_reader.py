@@ -20,7 +20,6 @@ class TextReader:
     __slots__ = ("_answers", "_inputs", "_numbered", "_roles")
 
     def __init__(self) -> None:
-        """Start without text."""
         self._inputs: list[str] = []
         """Prompts of attributes that hold a whole conversation, or one text."""
         self._answers: list[str] = []

@@ -9,7 +9,7 @@ The exporter writes one export request per message, without key and headers, so 
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import structlog
@@ -17,10 +17,9 @@ import structlog
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from barograph_server.streams.broker.client import PartitionId
 from barograph_server.streams.broker.transactions import Transactions
-from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.ingest_report import IngestReport
+from barograph_server.streams.otlp.ingest import Ingest, IngestReport
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
-from barograph_server.streams.otlp.settings import Encoding
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 
@@ -37,26 +36,23 @@ class OtlpTopicReader:
     def __init__(
         self,
         settings: ProcessorSettings,
-        topics: Mapping[str, Encoding],
+        otlp: OtlpSettings,
         ingest: Ingest,
         report: Report,
         *,
-        wait_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create the consumer and the producer; nothing is read before `run`.
 
         Args:
             ingest: turns export requests into predictions.
-            report: counts events and retries.
-            wait_s: longest time between two transactions, and so the longest wait of a call for its parents.
-            monotonic: seconds that never go back.
         """
-        self._topics, self._ingest, self._report = topics, ingest, report
+        self._topics, self._ingest, self._report = otlp.encodings(), ingest, report
         self._predictions = settings.topics.predictions
-        self._wait_s, self._monotonic = wait_s, monotonic
+        self._wait_s, self._monotonic = otlp.wait_s, monotonic
+        """`otlp.wait_s` is also the longest time between two transactions."""
         self._consumer = AssignedConsumer(
-            settings, GROUP, dict.fromkeys(topics, "spans"), report, poll_messages=POLL_MESSAGES
+            settings, GROUP, dict.fromkeys(self._topics, "spans"), report, poll_messages=POLL_MESSAGES
         )
         self._transactions = Transactions(settings, GROUP, report)
         self._findings = IngestReport(ingest, report)

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
-from barograph_server.streams.broker.reread import OvertakenError, reread
+from barograph_server.streams.broker.compacted_log import OvertakenError, reread
 from barograph_server.streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import portion_size, sort_messages

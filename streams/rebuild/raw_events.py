@@ -22,8 +22,7 @@ from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
 from barograph_server.streams.rebuild.stopped_check import RebuildError
-from barograph_server.streams.recorder.recorder import GROUP
-from barograph_server.streams.recorder.topic_epoch import known_epoch
+from barograph_server.streams.recorder.recorder import GROUP, known_epoch
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Client

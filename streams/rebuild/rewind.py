@@ -23,7 +23,7 @@ from barograph_server.streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS,
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.rebuild.stopped_check import wait_until_stopped
 from barograph_server.streams.recorder.recorder import GROUP as RECORDER
-from barograph_server.streams.recorder.topic_epoch import known_epoch
+from barograph_server.streams.recorder.recorder import known_epoch
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.history.raw_rows import newest_offsets
@@ -53,9 +53,7 @@ def rewind(
     """Reset the groups of monitors and recorders to the end of the tables.
 
     Args:
-        settings: where Kafka and ClickHouse are.
         dry_run: whether to change nothing.
-        on_step: called with a description of each step.
     """
     with connect(settings.warehouse) as client:
         if not dry_run:

@@ -59,12 +59,10 @@ def rebuild(
     """Recount and judge again a past time range of a model, and replace its rows.
 
     Args:
-        settings: where Kafka and ClickHouse are.
         from_s: start of the range, event time.
         to_s: end of the range.
         source: where events come from: `kafka` or `raw` rows. With `panes` the existing panes are judged again.
         dry_run: whether to compare only, and replace nothing.
-        on_step: called with a description of each step.
     """
     poller = RegistryPoller(settings.warehouse, settings.registry_poll_s, retention_ms=settings.retention_days * DAY_MS)
     try:

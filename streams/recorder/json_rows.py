@@ -29,14 +29,15 @@ from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.event_time import rejected_times, times_ms
 from barograph_server.streams.events.event_type import is_nameable, replace_surrogates
 from barograph_server.streams.events.json_decoder import JsonDecoder, union_decoder
-from barograph_server.streams.recorder.contract_events import CONTRACT_CHUNK, ContractEvents
-from barograph_server.streams.recorder.event_structs import (
+from barograph_server.streams.recorder.contract_events import (
+    CONTRACT_CHUNK,
     FORMAT_ERRORS,
     MAPS,
     NAMES,
     NUMBERS,
     PLAIN,
     TEXTS,
+    ContractEvents,
     OpenEvents,
     event_type,
     id_type,

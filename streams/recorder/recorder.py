@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import methodcaller
 from typing import Any, Final
 
@@ -33,7 +34,6 @@ from barograph_server.streams.recorder.arrow_rows import ArrowRows
 from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from barograph_server.streams.recorder.rows import by_role
-from barograph_server.streams.recorder.topic_epoch import epoch_of
 from barograph_server.streams.records import Tally
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
@@ -42,10 +42,11 @@ from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.tallies import count_dead, encode_tally
 from barograph_server.streams.topics import partials_partition
+from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
-from barograph_server.warehouse.tables import insert_arrow
+from barograph_server.warehouse.tables import insert_arrow, insert_rows
 
 GROUP: Final = "recorder"
 POLL_MESSAGES = 10_000
@@ -107,14 +108,7 @@ class Recorder:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create the consumer and the producer; nothing is read before `run` or `record_once`.
-
-        Args:
-            registry: returns the contracts and baselines in force.
-            report: counts rows, dead letters and retries.
-            clock: Unix seconds.
-            monotonic: seconds that never go back.
-        """
+        """Create the consumer and the producer; nothing is read before `run` or `record_once`."""
         self._settings, self._registry, self._report = settings, registry, report
         self._connect, self._clock, self._monotonic = connect_to, clock, monotonic
         self._client: Client | None = None
@@ -303,3 +297,42 @@ class Recorder:
             partition = partials_partition(model, self._partials_partitions)
             for data in encode_tally(Tally(model=model, topic=LABELS_TOPIC, dead=counts)):
                 yield topics.partials, {"value": data, "partition": partition}
+
+
+# A topic that is deleted and recreated counts its offsets from 0 again, so without an epoch new rows would replace old
+# ones. The recorder writes a row for each incarnation to the table `topics`, named `TOPIC@TOPIC_ID` (no topic name
+# contains an @), before its first raw row. The epoch is the number of older rows of the topic. Recorders that meet a
+# new incarnation at the same time write the same row and compute the same epoch.
+def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms: int) -> int:
+    """Return the epoch of a topic's current incarnation, and record a new incarnation.
+
+    Args:
+        topic_id: Kafka's id of the topic.
+        now_ms: Unix milliseconds, for a new incarnation.
+    """
+    name = f"{topic}@{topic_id}"
+    incarnations = _incarnations(client, topic)
+    if name not in incarnations:
+        # A slow clock must not put this incarnation before an older one.
+        after_ms = max((round(moment.timestamp() * 1000) for moment in incarnations.values()), default=0) + 1
+        row = {"name": name, "topic_id": topic_id, "partitions": partitions, "recorded_at": max(now_ms, after_ms)}
+        insert_rows(client, "topics", [row])
+        incarnations = _incarnations(client, topic)
+    return _epoch(incarnations, name)
+
+
+def known_epoch(client: Client, topic: str, topic_id: str) -> int | None:
+    """Return the epoch of a topic's incarnation, or None if the recorder never wrote a row of it."""
+    incarnations = _incarnations(client, topic)
+    name = f"{topic}@{topic_id}"
+    return _epoch(incarnations, name) if name in incarnations else None
+
+
+def _epoch(incarnations: dict[str, datetime], name: str) -> int:
+    return sorted(incarnations, key=lambda each: (incarnations[each], each)).index(name)
+
+
+def _incarnations(client: Client, topic: str) -> dict[str, datetime]:
+    """Return when each incarnation of a topic was recorded, by name."""
+    queries.sync_replicas(client, "topics")
+    return {row.name: row.recorded_at for row in queries.topics(client) if row.name.startswith(f"{topic}@")}

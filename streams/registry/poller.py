@@ -52,7 +52,6 @@ class RegistryPoller:
                 1,000 quantiles.
             retention_ms: age at receipt from which events are rejected.
             with_codebooks: whether the codebooks that contracts name are read too.
-            monotonic: seconds that never go back.
         """
         self._address, self._counting_only = address, counting_only
         self._connect, self._monotonic = connect_to, monotonic

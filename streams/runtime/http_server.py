@@ -1,9 +1,12 @@
 """An HTTP server of an ASGI application, on a thread of its own."""
 
 import asyncio
+import ipaddress
 import socket
 import threading
+from collections.abc import Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -50,3 +53,25 @@ class HttpServer:
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve([self._socket]))
+
+
+def known_names(host: str, further: str) -> frozenset[str]:
+    """Return `localhost`, the name that an endpoint listens on, and further ones, separated by commas."""
+    return frozenset({"localhost", _plain(host), *map(_plain, further.split(","))} - {""})
+
+
+def is_known(host: str, names: Collection[str]) -> bool:
+    """Return whether a Host header contains an IP address or a known name."""
+    try:
+        name = _plain(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in names
+    return True
+
+
+def _plain(name: str) -> str:
+    return name.strip().rstrip(".").lower()

@@ -26,7 +26,6 @@ def statement_chunks(
     """Group score windows (starts) by statement, each with one set of baselines.
 
     Args:
-        rules: the model's scoring rules.
         windows: the windows; those without rows are left out.
         baseline_changes: times at which a baseline takes effect.
         count_rows: counts the rows that a statement joins, by hour.

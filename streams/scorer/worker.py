@@ -60,9 +60,6 @@ class Scorer:
         """Configure the scorer. It reads nothing before `run` or `score_once`.
 
         Args:
-            registry: returns the contracts and baselines in force.
-            clock: Unix seconds.
-            monotonic: seconds that never go back.
             grace_s: how long rows must be visible before the checkpoint advances past them; 0 if every insert is
                 visible at once.
         """

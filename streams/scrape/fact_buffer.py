@@ -31,7 +31,6 @@ class FactBuffer:
         """Prepare the buffer; nothing is written before `start`.
 
         Args:
-            report: counts rows, retries and dropped rows.
             max_rows: rows that wait, beyond which the oldest are dropped.
         """
         self._connect, self._report, self._max_rows = connect, report, max_rows

@@ -29,8 +29,7 @@ from barograph_server.streams.runtime.lifecycle import freeze_heap
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.sketcher.decode_batch import DecodeBatch
-from barograph_server.streams.sketcher.end_probe import EndProbe
-from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.flush import EndProbe, Flush
 from barograph_server.streams.sketcher.flush_policy import FlushPolicy
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
@@ -63,10 +62,6 @@ class Sketcher:
         """Create the consumer and the producer; nothing is read before `run` or `flush_once`.
 
         Args:
-            registry: returns the contracts and baselines in force.
-            report: counts events, dead letters and retries.
-            clock: Unix seconds.
-            monotonic: seconds that never go back.
             consumer: reads `predictions`; None creates one.
             topics: describes topics; None asks the broker.
         """

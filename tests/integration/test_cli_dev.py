@@ -19,11 +19,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from barograph_server.cli.main import COMMANDS, import_command
 from barograph_server.cli.run import ProcessorKind
 from barograph_server.dashboards.uids import DASHBOARDS
-from barograph_server.examples.demo.fresh_start import fresh_settings, wipe
+from barograph_server.examples.demo.base import fresh_settings, wipe
 from barograph_server.examples.flights.contract import MODEL
 from barograph_server.local.child_process import started_at
-from barograph_server.local.clickhouse import LocalClickHouse
-from barograph_server.local.credentials import read_passwords
+from barograph_server.local.clickhouse import LocalClickHouse, read_passwords
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.stack import StackAddresses
 from barograph_server.provisioning import apply_all

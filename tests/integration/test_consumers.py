@@ -24,8 +24,7 @@ from barograph_server.alerts.settings import AlertSettings
 from barograph_server.cli.apply import plan_lines
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.governance.readers import read
-from barograph_server.governance.readers.comparison import ConsumerReport
-from barograph_server.governance.readers.read import store_readers
+from barograph_server.governance.readers.read import ConsumerReport, store_readers
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning import apply_all, impact, plan_all

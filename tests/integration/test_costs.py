@@ -12,7 +12,7 @@ from barograph import parse_contract
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.run import ContractCosts
-from barograph_server.streams.otlp.settings import MappingOptions
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.serving_facts import (
@@ -126,9 +126,9 @@ def test_the_queries_of_the_page_run(client: Client) -> None:
 def received(text: str, attributes: dict[str, Any], scope: str = "my.client") -> dict[str, Any]:
     """Publish one span with the prices of a contract, and return the event."""
     registry = Registry(contracts={"answers": parse_contract(text)})
-    options = MappingOptions({"bot": "answers"})
+    otlp = OtlpSettings(models="bot=answers")
     costs = ContractCosts(lambda: registry)
-    ingest = Ingest(load_conventions(), options, producer=None, seq=iter([None] * 9), steps=[costs.add_cost])
+    ingest = Ingest(load_conventions(), otlp, producer=None, seq=iter([None] * 9), steps=[costs.add_cost])
     call = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4", **attributes}
     export = export_of(span(attributes=call), service="bot", scope=scope)
     events, rejected, _ = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)

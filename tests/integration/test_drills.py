@@ -14,8 +14,7 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from barograph_server.drills.errors import DrillError
-from barograph_server.drills.faults import EventTables, InjectionRequest
-from barograph_server.drills.faults.catalogue import find_fault
+from barograph_server.drills.faults import EventTables, InjectionRequest, find_fault
 from barograph_server.drills.recorded_events import newest_event, read_events
 from barograph_server.drills.run.plan import DrillRequest, plan_drill
 from barograph_server.drills.run.run import DrillInput, DrillOptions, run_drills

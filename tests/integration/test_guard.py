@@ -24,8 +24,7 @@ from barograph_server.alerts.guard.health_log import HealthLog
 from barograph_server.alerts.guard.prompt_rollbacks import PromptRollbacks
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.prompts.changes import Author, Draft, move_label, register_version
-from barograph_server.streams.prompts.prompt_log import PromptLog
-from barograph_server.streams.prompts.registry_change import change_registry
+from barograph_server.streams.prompts.registry_change import PromptLog, change_registry
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client, connect

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from barograph_server.local.language_model import MODEL, LocalLanguageModel
-from barograph_server.streams.scrape.exposition import parse_exposition
+from barograph_server.streams.scrape.exposition import load_server_table, parse_exposition
 from barograph_server.streams.scrape.facts import FactReader
-from barograph_server.streams.scrape.server_table import load_server_table
 from tests.support.http import request
 from tests.support.instrumentations import install, make_calls
 from tests.support.otlp_receiver import published, start

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from barograph_server.local.child_process import ChildProcess, LocalStackError, OwnerLock, started_at, wait_until
-from barograph_server.local.credentials import create_passwords, read_passwords
+from barograph_server.local.clickhouse import create_passwords, read_passwords
 from barograph_server.local.kafka_jars import Jar, kafka_jars
 from barograph_server.local.stack import LocalStack, find_stack
 from barograph_server.warehouse.client import connect

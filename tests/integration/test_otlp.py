@@ -18,7 +18,7 @@ from barograph.text.embedding import SentenceEncoder
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from barograph_server.local.child_process import choose_port
-from barograph_server.provisioning.codebooks import store_codebooks
+from barograph_server.provisioning.files import store_codebooks
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.metrics_report import Report

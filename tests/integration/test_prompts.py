@@ -16,7 +16,7 @@ from barograph_server.author import author_name
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning.topics import TopicAdmin, topic_specs
 from barograph_server.settings import Settings, load_settings
-from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.prompts.registry_change import PromptLog
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Client
 from tests.support.command_line import call

@@ -12,8 +12,7 @@ import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from confluent_kafka.admin import AdminClient
 
-from barograph_server.streams.recorder.recorder import Recorder
-from barograph_server.streams.recorder.topic_epoch import epoch_of
+from barograph_server.streams.recorder.recorder import Recorder, epoch_of
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for

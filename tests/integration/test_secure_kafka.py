@@ -37,7 +37,7 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord, Worker
 from barograph_server.streams.prompts.changes import Author, Draft, register_version
-from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.prompts.registry_change import PromptLog
 from barograph_server.streams.records import Progress, encode
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.lifecycle import EXIT_STOPPED

@@ -20,10 +20,9 @@ from barograph_server.sketches.sketch.merge import NumberSummary
 from barograph_server.sketches.sketch.numeric import FloatArray, numeric_sketch
 from barograph_server.streams import tallies
 from barograph_server.streams.monitor.rows.pane_rows import pane_columns
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.restore import restore_panes
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.records import (
     MAX_BODY_BYTES,
     MAX_RECORD_BYTES,

@@ -9,7 +9,7 @@ import pytest
 from barograph_server.examples.flights.contract import SHADOW
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
-from barograph_server.sketches.rollout.least_days import least_days
+from barograph_server.sketches.rollout.planned_auc import least_days
 from tests.reference.false_alarms import at_most
 from tests.reference.shadow_decisions import (
     MOVES,

@@ -19,8 +19,14 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.sketch.categorical import LG_MAX_K, UnseenCategories
 from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal
-from barograph_server.sketches.sketch.numeric import KLL_K, FloatArray, NumericSketch
-from barograph_server.sketches.sketch.sorted_kll import MIN_VALUES, _capacities, sorted_kll
+from barograph_server.sketches.sketch.numeric import (
+    KLL_K,
+    MIN_VALUES,
+    FloatArray,
+    NumericSketch,
+    _capacities,
+    sorted_kll,
+)
 
 Sketch = TypeVar("Sketch", NumericSketch, UnseenCategories)
 MARGIN = 1.5

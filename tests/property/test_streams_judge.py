@@ -19,9 +19,8 @@ from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
 from barograph_server.streams.monitor.state.commit_rows import Columns
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
 from barograph_server.streams.monitor.state.pane import narrowest
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts import judge as judging
 from barograph_server.streams.monitor.verdicts.judge import judge
 from barograph_server.streams.monitor.verdicts.window_counts import window_counts

@@ -20,8 +20,8 @@ from barograph_server.local.language_model import MODEL, LocalLanguageModel
 from barograph_server.streams.evaluator.judges.chat import ChatModel, ChatRequest
 from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from barograph_server.streams.evaluator.judges.errors import JudgeError
+from barograph_server.streams.evaluator.judges.judge import read_result
 from barograph_server.streams.evaluator.judges.messages import judge_request
-from barograph_server.streams.evaluator.judges.results import read_result
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden/judges"

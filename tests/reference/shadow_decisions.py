@@ -21,7 +21,7 @@ from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, LEAST_PAIRS, mean_radius
 from barograph_server.sketches.rollout.decision import ALPHA, SLICE_ALPHA
 from barograph_server.sketches.rollout.e_bh import e_bh
-from barograph_server.sketches.rollout.least_days import least_days
+from barograph_server.sketches.rollout.planned_auc import least_days
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, flight_pairs
 from tests.reference.shadow_errors import (
     Draws,

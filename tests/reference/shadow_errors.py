@@ -19,10 +19,9 @@ import numpy as np
 
 from barograph_server.sketches.comparison.sample_ratio import anytime_p
 from barograph_server.sketches.performance.bins import score_edges
-from barograph_server.sketches.rollout.clustered_auc import auc_difference
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, day_interval
-from barograph_server.sketches.rollout.planned_auc import look_bounds
+from barograph_server.sketches.rollout.planned_auc import auc_difference, look_bounds
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs, flight_pairs
 from tests.support.performance import score_histogram
 

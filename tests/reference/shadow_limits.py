@@ -12,7 +12,7 @@ import numpy as np
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
-from barograph_server.sketches.rollout.least_days import rare_harm_days
+from barograph_server.sketches.rollout.planned_auc import rare_harm_days
 from tests.reference import shadow_decisions
 from tests.reference.flight_pairs import BoolArray, FloatArray, flight_pairs
 from tests.reference.shadow_decisions import format_day, quantiles

@@ -11,9 +11,8 @@ from barograph_server.sketches.sketch.merge import NumberSummary
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.commit_rows import Columns
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts.compare import WindowSet, compare
 from barograph_server.streams.monitor.verdicts.sides import SeriesSlice, arm_sides, sort_series, version_sides
 from barograph_server.streams.records import Partial, decode

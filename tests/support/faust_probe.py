@@ -15,9 +15,8 @@ from barograph_server.streams.health import watchdog
 from barograph_server.streams.health.endpoint import Endpoint
 from barograph_server.streams.monitor import app
 from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord
-from barograph_server.streams.runtime.heartbeat import Heartbeat
 from barograph_server.streams.runtime.lifecycle import configure_logging
-from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.metrics_report import Heartbeat, Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Address

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.settings import MappingOptions
+from barograph_server.streams.otlp.settings import OtlpSettings
 from tests.support.http import request
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
@@ -71,8 +71,8 @@ def spans_of(export: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def make_ingest(**options: Any) -> Ingest:
-    mapping = options.pop("mapping", MappingOptions())
-    return Ingest(load_conventions(), mapping, producer="test", seq=itertools.count(), **options)
+    otlp = options.pop("otlp", OtlpSettings())
+    return Ingest(load_conventions(), otlp, producer="test", seq=itertools.count(), **options)
 
 
 def predictions(

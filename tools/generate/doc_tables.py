@@ -1,7 +1,7 @@
 """The generated tables of docs/.
 
 docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/contract.md and
-docs/prompts.md the keys of the contract file and of the prompt file.
+docs/prompts.md the keys of the contract file and of the prompt file, docs/llm.md the reasons of the OTLP receiver.
 """
 
 from collections.abc import Callable
@@ -36,6 +36,7 @@ from barograph_server.drills.run.suite import DRILL, SUITE
 from barograph_server.drills.run.text import fault_table
 from barograph_server.settings import KEYS, OTHER_VARIABLES, SettingKey
 from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
+from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.roles import ROLES, Role
 from tools.generate import DOCS
@@ -153,6 +154,13 @@ def _part(struct: type[msgspec.Struct], name: str) -> RecordKind:
     return kind
 
 
+def reason_table() -> str:
+    """Write why the OTLP receiver rejects spans, or does not observe values, as Markdown."""
+    lines = ["| input | outcome |", "|---|---|"]
+    lines += [f"| {reason.cause} | the span is rejected: `{reason}` |" for reason in SpanReason]
+    return "\n".join([*lines, *(f"| {reason.cause} | not observed: `{reason}` |" for reason in ValueReason)])
+
+
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "field": Field, "slice": Slice, "window": Window, "label": LabelSpec, "arms": Arms, "shadow": ShadowTest,
     "text": Text, "rollback": Rollback, "prices": TokenPrice, "budget": Budget, "deployments": Deployment,
@@ -178,6 +186,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "keys of a suite": partial(key_table, SUITE),
         "keys of a drill": partial(key_table, DRILL),
     },
+    "llm.md": {"reasons": reason_table},
     "contract.md": {f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
 }
 """The generated tables of each page, by the names in their markers."""

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.drill_models import NO_DRILLS
-from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.queries import NO_DRILLS, rows_of
 from barograph_server.warehouse.tables import insert_records
 
 MAX_TEXT_CHARS = 2_000

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from barograph_server.warehouse.drill_models import NO_DRILLS
-from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.queries import NO_DRILLS, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from barograph_server.warehouse.client import identifier
-from barograph_server.warehouse.drill_models import PREFIX
+from barograph_server.warehouse.queries import PREFIX
 from barograph_server.warehouse.signals.literals import literals
 
 if TYPE_CHECKING:

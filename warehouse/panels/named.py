@@ -10,11 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES
 from barograph_server.sketches.judges import trust
-from barograph_server.warehouse.drill_models import NO_DRILLS
 from barograph_server.warehouse.operations.metrics import metrics_of_panel
 from barograph_server.warehouse.operations.processor_reports import BUCKET_S
 from barograph_server.warehouse.panels import cells, fragments, label_intervals, query
 from barograph_server.warehouse.panels.query import PanelQuery
+from barograph_server.warehouse.queries import NO_DRILLS
 from barograph_server.warehouse.rollouts import arm_comparisons
 from barograph_server.warehouse.signals.costs import budget_numbers_sql
 from barograph_server.warehouse.signals.labels import MAIN_METRICS

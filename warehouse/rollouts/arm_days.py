@@ -10,9 +10,9 @@ from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.days import matured_until
 from barograph_server.warehouse.scoring.arms import PREDICTION
+from barograph_server.warehouse.scoring.cell_counts import unscaled, whole
 from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
 from barograph_server.warehouse.scoring.rules import ArmTest
-from barograph_server.warehouse.scoring.whole_sums import unscaled, whole
 from barograph_server.warehouse.tables import SCHEMAS
 
 FloatArray = NDArray[np.float64]

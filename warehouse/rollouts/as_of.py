@@ -94,7 +94,6 @@ def changed_windows(
     """Return the windows (starts) whose pairs may have been changed by rows after the offsets, or by other settings.
 
     Args:
-        rules: the model's scoring rules.
         parameters: `model`, `candidate`, `of`, `basis` and `settings`.
         offsets: the last offsets that count.
         since_s: the start of the first window, Unix seconds.
@@ -130,7 +129,6 @@ def expired_windows(client: Client, rules: Rules, parameters: Mapping[str, objec
     Requests and events of the candidate expire independently.
 
     Args:
-        rules: the model's scoring rules.
         parameters: `model`, `candidate`, `of` and `basis`.
         windows: the windows (starts).
     """

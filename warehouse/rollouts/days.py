@@ -20,8 +20,8 @@ from barograph_server.sketches.rollout.shadow_days import (
     ShadowDays,
 )
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.scoring.cell_counts import SCALE, whole
 from barograph_server.warehouse.scoring.pairs import OF_PAIRS
-from barograph_server.warehouse.scoring.whole_sums import SCALE, whole
 from barograph_server.warehouse.tables import SCHEMAS
 
 _SETTINGS_SUMS = (*COPY_SUMS, "slow_primary", "slow_candidate", "costed")

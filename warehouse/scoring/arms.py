@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring import cell_counts, label_join
+from barograph_server.warehouse.scoring.cell_counts import sum_if, unscaled
 from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
-from barograph_server.warehouse.scoring.whole_sums import sum_if, unscaled
 from barograph_server.warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["arm_counts"].names)

@@ -11,8 +11,26 @@ from typing import Any
 from barograph_server.sketches.baseline.loss_trees import NO_CELL
 from barograph_server.warehouse.scoring import label_join
 from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
-from barograph_server.warehouse.scoring.whole_sums import SCALE, sum_if, unscaled
 from barograph_server.warehouse.tables import SCHEMAS
+
+SCALE = 2**50
+"""Factor of the numbers while they are added up."""
+
+
+def whole(value: str, integer: str = "toInt128") -> str:
+    """Return a value as a whole number; `integer` is the SQL function that converts it."""
+    return f"{integer}(round({value} * {SCALE}))"
+
+
+def sum_if(value: str, condition: str = "1", integer: str = "toInt128") -> str:
+    """Return a sum in whole numbers; the value is finite under the condition."""
+    return f"sum({whole(f'if({condition}, {value}, 0.)', integer)})"
+
+
+def unscaled(total: str) -> str:
+    """Return a sum in whole numbers as a number with decimals."""
+    return f"toFloat64({total}) / {SCALE}"
+
 
 SCORE_FLOOR = 2.0**-52
 """Minimum probability in the log loss; the same as in `sketches.performance.binary`."""

@@ -48,7 +48,6 @@ def join_query(
     """Return the query.
 
     Args:
-        rules: the model's scoring rules.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
         extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`, `status_text`,
             `loss_cell`; with `rules.arms` also `arm_name`, `arm_unit`, `unit_bucket`.

@@ -121,7 +121,6 @@ def read_new_predictions(
     """Count a model's predictions after a checkpoint, by hour.
 
     Args:
-        rules: the model's scoring rules.
         start: the current checkpoint of the predictions.
     """
     rows = client.rows(
@@ -152,7 +151,6 @@ def assign_earlier_labels(
     Call it after `index_hours`.
 
     Args:
-        rules: the model's scoring rules.
         start: the current checkpoint of the predictions.
         detected_on: the day (since 1970) to store with duplicates.
 
@@ -219,7 +217,6 @@ def assign_new_labels(
     If a model records a share of predictions, labels of unrecorded ids are ignored.
 
     Args:
-        rules: the model's scoring rules.
         start: the current checkpoint of the labels.
         assigned: the labels after this checkpoint that are already assigned; if they are unchanged, nothing is written.
     """

@@ -13,8 +13,8 @@ from typing import Any
 
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring import cell_counts, label_join
+from barograph_server.warehouse.scoring.cell_counts import sum_if, unscaled, whole
 from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
-from barograph_server.warehouse.scoring.whole_sums import sum_if, unscaled, whole
 from barograph_server.warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["shadow_pairs"].names)
@@ -97,7 +97,6 @@ def uncounted_hours(client: Client, rules: Rules, first_s: float) -> set[int]:
     all belong to others has no row either: counting it again changes nothing.
 
     Args:
-        rules: the model's scoring rules.
         first_s: the candidate's first window (start, Unix seconds); infinite for none.
     """
     if math.isinf(first_s):

@@ -175,7 +175,6 @@ def reference_rows(rules: Rules, version: str, counts: pa.Table, columns: Mappin
     """Build rows of `performance_reference` from the counts of `state.count_reference`, summed by slice.
 
     Args:
-        rules: the model's scoring rules.
         version: the version; rows of other versions are ignored.
         counts: the concatenated counts, in a fixed order, so that sums are bit-identical.
         columns: age_s, from_time and to_time in Unix seconds, and `chosen`.

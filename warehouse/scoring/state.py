@@ -44,7 +44,6 @@ def count_reference(
     """Count score windows as one, without labels that took longer than an age; writes nothing.
 
     Args:
-        rules: the model's scoring rules.
         windows: the score windows (starts, Unix seconds).
         age_s: the largest label age to count.
         has_repeats: the result of `has_repeated_ids` for the windows.
@@ -61,7 +60,6 @@ def window_sums(client: Client, rules: Rules, length_s: int, windows: Sequence[i
     """Read windows of one length (starts, Unix seconds) as sums of their score windows.
 
     Args:
-        rules: the model's scoring rules.
         length_s: length of the windows, a multiple of the score window.
         windows: their starts. They differ from `origin_s` by multiples of the length.
         origin_s: start of any window, in whole score windows.

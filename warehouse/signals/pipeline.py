@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from barograph_server.warehouse.drill_models import NO_DRILLS
+from barograph_server.warehouse.queries import NO_DRILLS
 from barograph_server.warehouse.signals.literals import literals
 from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 

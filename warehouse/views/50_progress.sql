@@ -37,7 +37,7 @@ COMMENT 'Freshness of each model that has a contract or has been read, models of
 
 CREATE OR REPLACE VIEW model_freshness
 (
-    model, version, last_traffic_at, last_counted_at, watermark, sealed_until, traffic_age_s, sealed_age_s, updated_at
+    LIKE all_model_freshness
 )
 AS SELECT * FROM all_model_freshness WHERE NOT startsWith(model, 'drill.')
 COMMENT 'Freshness of each model that has a contract or has been read, without models of drills. Times are 1970 until data arrives.';

@@ -6,11 +6,8 @@
 
 CREATE OR REPLACE VIEW latest_drift
 (
-    model, version, baseline_id, slice, field, window, window_start, window_end, n, psi, psi_low, psi_high, js, p_value,
-    q_value, df, phi, season, level, reason, threshold_minor, threshold_major, top_bin, top_bin_index, expected_share,
-    actual_share, visible_shift, readings, readings_needed, mean_rank, mean_p, false_major, completeness, judged_at,
-    revisions UInt64 COMMENT 'Number of verdicts on the window; more than one if late events arrived',
-    record_seq
+    LIKE drift,
+    revisions UInt64 COMMENT 'Number of verdicts on the window; more than one if late events arrived'
 )
 FROM
 (
@@ -23,10 +20,8 @@ COMMENT 'Drift verdicts on the distribution of each field per window: the latest
 
 CREATE OR REPLACE VIEW latest_rates
 (
-    model, version, baseline_id, slice, field, kind, window, window_start, window_end, n, k, rate, baseline_rate, delta,
-    delta_low, delta_high, p_value, phi, training_delta, level, reason, threshold_minor, threshold_major, completeness, judged_at,
-    revisions UInt64 COMMENT 'Number of verdicts on the window; more than one if late events arrived',
-    record_seq
+    LIKE rates,
+    revisions UInt64 COMMENT 'Number of verdicts on the window; more than one if late events arrived'
 )
 FROM
 (
@@ -39,11 +34,8 @@ COMMENT 'Verdicts on the rates of nulls, invalid, out-of-range and unseen values
 
 CREATE OR REPLACE VIEW latest_distances
 (
-    model, version, baseline_id, slice, field, window, window_start, window_end, n, phi, ks, ks_error, ks_threshold,
-    ks_rejects, w1, mean, mean_shift, mean_shift_low, mean_shift_high, std_ratio, std_ratio_low, std_ratio_high, p05, p25,
-    p50, p75, p95, p99, completeness, judged_at,
-    revisions UInt64 COMMENT 'Number of revisions; more than one if late events arrived',
-    record_seq
+    LIKE distances,
+    revisions UInt64 COMMENT 'Number of revisions; more than one if late events arrived'
 )
 FROM
 (

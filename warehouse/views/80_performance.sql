@@ -1,11 +1,7 @@
 CREATE OR REPLACE VIEW latest_performance
 (
-    model, version, slice, metric, class, window, window_start, window_end, value, low, high, sufficient, n, predictions,
-    coverage, maturity, mature, level, reason, promise, reference, difference, difference_low, difference_high, selective,
-    selective_p, corrected, corrected_low, corrected_high, cbpe, cbpe_low, cbpe_high, cbpe_error, cbpe_reason, raw_share,
-    revised_at,
-    revisions UInt64 COMMENT 'Number of revisions',
-    revision
+    LIKE performance,
+    revisions UInt64 COMMENT 'Number of revisions'
 )
 FROM
 (

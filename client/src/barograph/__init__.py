@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from barograph.publisher.observation import Observation
     from barograph.publisher.outbox import PublishError, Stats
     from barograph.publisher.publisher import Publisher
-    from barograph.shadow.pending_requests import ShadowStats
+    from barograph.shadow.request_tracker import ShadowStats
     from barograph.shadow.shadow import Shadow
     from barograph.validation.rows import ContractViolation, Validator, Violation
     from barograph.validation.tables import TableViolation, validate_table
@@ -42,7 +42,7 @@ else:
         "Reason": "events",
         "Shadow": "shadow.shadow",
         "ShadowReason": "events",
-        "ShadowStats": "shadow.pending_requests",
+        "ShadowStats": "shadow.request_tracker",
         "Stats": "publisher.outbox",
         "TableViolation": "validation.tables",
         "Validator": "validation.rows",

@@ -1,5 +1,7 @@
 """Reads a file in batches and checks every row, or a sample of rows, against the contract."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import Contract
+from barograph.contract.file import load_contract
 from barograph.validation.tables import TableChecker, TableViolation, source_columns, unknown_columns
 from numpy.typing import NDArray
 
 from barograph_server.batch.backfill.files import EventFile, LoadError
-from barograph_server.batch.contract_file import ContractOrPath, contract_of
 from barograph_server.profiling.table_columns import with_columns
 
 
@@ -45,7 +47,6 @@ def check(
     """Check a Parquet, CSV or Arrow file against a contract. Needs memory for one batch of rows.
 
     Args:
-        contract: the contract, or the path of its file.
         time: the column of event times; by default `at` if the file has it.
         id: the column of ids; this and the following by default as in the contract's `columns`.
         class_: the column of the predicted class.
@@ -119,3 +120,15 @@ def _sample_rows(start: int, length: int, n_rows: int, sample: int) -> NDArray[n
     first = -(-start * sample // n_rows)
     last = -(-(start + length) * sample // n_rows)
     return np.arange(first, last, dtype=np.int64) * n_rows // sample
+
+
+ContractOrPath = Contract | str | Path
+
+
+def contract_of(contract: ContractOrPath) -> Contract:
+    """Return a contract, or read it from its file.
+
+    Raises:
+        ContractError: the file is not a contract.
+    """
+    return contract if isinstance(contract, Contract) else load_contract(Path(contract))

@@ -38,7 +38,6 @@ def rates(model: str, *, by: By = "prompt", since: str = "30d", settings: Settin
     Args:
         by: what divides answers into groups, besides the evaluator and its version.
         since: the start of the answers' event time: a time, or how long ago.
-        settings: the settings, or their file.
 
     Raises:
         ContractError: the contract cannot be read.

@@ -31,7 +31,6 @@ def plan(
         codebooks: files of codebooks; by default those next to the contracts.
         effective: event time from which a replacement baseline applies, such as `2026-03-01T00:00:00Z`.
         overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
-        settings: the settings, or their file.
     """
     inputs = read_inputs(_paths(contracts), _paths(baselines), _paths(codebooks))
     return plan_all(
@@ -70,7 +69,6 @@ def apply(
         override: why a new serving version is applied without evidence; stored.
         by: who overrides; stored.
         overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
-        settings: the settings, or their file.
         on_warning: receives a warning about each connection without encryption, before the first change.
     """
     inputs = read_inputs(_paths(contracts), _paths(baselines), _paths(codebooks))

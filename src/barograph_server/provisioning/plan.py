@@ -19,7 +19,7 @@ from barograph.text.codebook import Codebook
 from barograph_server.errors import ApplyError
 from barograph_server.provisioning import catalogue
 from barograph_server.provisioning.catalogue import BaselineChange, Catalogue, ContractChange
-from barograph_server.provisioning.codebooks import plan_codebooks, store_codebooks
+from barograph_server.provisioning.files import plan_codebooks, store_codebooks
 from barograph_server.provisioning.grafana import (
     Grafana,
     GrafanaError,
@@ -117,12 +117,9 @@ def plan_all(
     Args:
         settings: connections to Kafka, ClickHouse and optionally Grafana, and the partition counts of the topics.
         contracts: the contracts, each with the text of its file.
-        baselines: the baselines to apply.
-        codebooks: the codebooks to apply.
         effective_s: event time (Unix seconds) from which a replacement baseline applies; by default the start of the
             next pane that is at least `MIN_LEAD_S` ahead.
         overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
-        clock: the current time, Unix seconds.
 
     Raises:
         ApplyError: contracts and baselines do not fit each other or the current state, or Grafana cannot be deployed

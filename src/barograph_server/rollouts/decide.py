@@ -79,7 +79,6 @@ def decide(
         arm: decide about this arm instead.
         policy: what a promotion needs beyond the decision, or the path of its file.
         with_histograms: whether to read the histograms of the report: errors, hours and ranks of latency.
-        settings: the settings, or their file.
 
     Raises:
         ContractError: the contract or the policy cannot be read.

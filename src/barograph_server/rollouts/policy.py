@@ -13,7 +13,7 @@ from barograph.contract.sections import At, Positive, SectionKind, Share
 from barograph.contract.yaml_nodes import MappingNode, Node
 from barograph.contract.yaml_tree import read_tree
 
-from barograph_server.policy_file import read_policy_text
+from barograph_server.contracts import read_policy_text
 from barograph_server.sketches.rollout.criteria import missing_answers
 from barograph_server.sketches.rollout.decision import ShadowDecision
 from barograph_server.sketches.rollout.shadow_days import ShadowDays

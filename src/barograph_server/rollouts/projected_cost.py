@@ -32,7 +32,6 @@ def projected_cost(shadow: ShadowTest, whole: ShadowDays, raw_share: float = 1.0
     """Project the costs of pairs to all requests; None if no ended day has pairs with a cost.
 
     Args:
-        shadow: the contract's section.
         whole: the daily sums of the slice `all`.
         raw_share: share of the predictions that is recorded; requests are divided by it.
     """

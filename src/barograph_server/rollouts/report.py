@@ -16,12 +16,11 @@ from barograph_server.html.page import badge, html_page, render
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.decision_text import REASON_TEXTS, decision_line, number, state_text, title
 from barograph_server.rollouts.projected_cost import ProjectedCost, projected_cost
-from barograph_server.sketches.rollout.criteria import criterion_days
+from barograph_server.sketches.rollout.criteria import criterion_days, noise_floor
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, day_interval
 from barograph_server.sketches.rollout.decision import AucDays, CriterionVerdict, Outcome, SliceVerdict
 from barograph_server.sketches.rollout.exceedances import bucket_quantiles
 from barograph_server.sketches.rollout.mirror import mirrored_prices
-from barograph_server.sketches.rollout.noise_floor import noise_floor
 from barograph_server.sketches.rollout.planned_auc import planned_auc, planned_days
 from barograph_server.sketches.rollout.shadow_days import FloatArray, ShadowDays
 from barograph_server.terminal import percentage, ratio

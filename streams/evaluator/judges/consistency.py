@@ -76,7 +76,6 @@ def sample_answers(
         logprob: whether one more answer at temperature 0 measures the log-probability. If it fails, the samples are
             complete all the same.
         limit_s: seconds for all requests together; None: no limit beside those of each request.
-        clock: seconds that never go back.
     """
     calls = _Calls(model, None if limit_s is None else clock() + limit_s, clock)
     texts: list[str] = []

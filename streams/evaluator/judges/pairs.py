@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from barograph_server.streams.evaluator.judges.chat import ChatModel
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from barograph_server.streams.evaluator.judges.judge import Preference, read_preference
 from barograph_server.streams.evaluator.judges.messages import pair_request
-from barograph_server.streams.evaluator.judges.results import Preference, read_preference
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric
 
 
@@ -54,7 +54,6 @@ def compare_pair(
     Args:
         rubric: what is judged. Its examples are of single answers, and are not used.
         texts: the first answer, with the other inputs.
-        clock: seconds that never go back.
     """
     began_s = clock()
     as_given = _compare(rubric, model, texts, other)

@@ -48,7 +48,6 @@ class RetryingEndpoint:
             breaker: the breaker of the endpoint; None for one with default settings.
             sleep: waits for a number of seconds and returns whether it was interrupted: pass `stop.wait` to end calls
                 when `stop` is set. By default nothing interrupts it.
-            clock: seconds that never go back.
         """
         self._endpoint, self._retries = endpoint, retries
         self.breaker = breaker or EndpointBreaker()
@@ -130,7 +129,6 @@ class EndpointBreaker:
             failure_share: it opens if at least this share of the latest requests failed.
             n_calls: how many requests these are.
             pause_s: seconds from its opening to one trial.
-            clock: seconds that never go back.
         """
         self._breaker = CircuitBreaker(failure_share, n_calls, pause_s)
         self._pause_s, self._clock = pause_s, clock

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
 from barograph_server.streams.monitor.state.model import ModelState, SeriesKey
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.restore import restore_panes, restore_volume
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.state.store import Store
 from barograph_server.streams.monitor.windows import merged_range_s, reach_s, step_s, uses_hours
 from barograph_server.streams.records import Partial

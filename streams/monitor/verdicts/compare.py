@@ -34,8 +34,7 @@ from barograph_server.streams.monitor.verdicts.comparison_rows import (
     comparison_columns,
 )
 from barograph_server.streams.monitor.verdicts.judge import ERROR_FIELD
-from barograph_server.streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
-from barograph_server.streams.monitor.verdicts.side_counts import SideCounts
+from barograph_server.streams.monitor.verdicts.side_counts import PooledMoments, ReadNumbers, SideCounts
 from barograph_server.streams.monitor.verdicts.sides import (
     ComparedPair,
     ComparedSide,

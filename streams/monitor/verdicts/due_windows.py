@@ -18,7 +18,7 @@ from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.compare import WindowSet, compare
 from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.verdicts.judge import judge
-from barograph_server.streams.monitor.verdicts.numbers import number_reader
+from barograph_server.streams.monitor.verdicts.side_counts import number_reader
 from barograph_server.streams.monitor.verdicts.sides import arm_sides, compared_ends, sort_series, version_sides
 from barograph_server.streams.monitor.windows import TAIL, fixed_starts, judged_until_s, starts_of_last
 from barograph_server.streams.registry.registry import Registry

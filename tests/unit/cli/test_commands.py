@@ -251,7 +251,7 @@ def test_every_program_that_writes_to_kafka_has_a_user() -> None:
     writers = {
         *("alerts/guard/health_log", "drills/run/live_models", "drills/run/live", "streams/evaluator/worker"),
         *("src/barograph_server/batch/backfill/backfill", "src/barograph_server/evaluation/review/gold_labels"),
-        *("streams/monitor/worker", "streams/otlp/run", "streams/otlp/topic_reader", "streams/prompts/prompt_log"),
+        *("streams/monitor/worker", "streams/otlp/run", "streams/otlp/topic_reader", "streams/prompts/registry_change"),
         *("streams/recorder/recorder", "streams/sketcher/sketcher"),
         *("drills/run/run", "src/barograph_server/operations/doctor/clocks"),
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from barograph import Guard
-from barograph.guard.change_notifier import HealthChange
+from barograph.guard.guard import HealthChange
 from barograph.guard.health import HealthReason, HealthState, ModelHealth
 from barograph.guard.openfeature import GuardProvider
 from barograph.publisher.observation import Observation

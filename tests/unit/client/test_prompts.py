@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from barograph import Prompt, PromptError, Prompts, load_prompt
-from barograph.prompts.assignment import check_shares, choose_arm
 from barograph.prompts.content import (
     MAX_TEMPLATE_CHARS,
     PromptContent,
@@ -20,6 +19,7 @@ from barograph.prompts.content import (
 from barograph.prompts.errors import PromptFileError
 from barograph.prompts.file import parse_content
 from barograph.prompts.prompt import fallback_prompt, parse_prompt_id
+from barograph.prompts.prompts import check_shares, choose_arm
 from barograph.prompts.records import PromptLabel, PromptRecord, PromptVersion, encode_prompt_record
 from hypothesis import given
 from hypothesis import strategies as st

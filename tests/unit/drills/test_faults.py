@@ -22,9 +22,9 @@ from barograph_server.drills.faults import (
     find_fault,
     plan_injection,
 )
-from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.faults.fault import epoch_ms, replace_column
 from barograph_server.drills.prediction import PagePrediction, count_values, predict_page
-from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline, SliceCounts
 from barograph_server.sketches.baseline.columns import FieldColumn
 from tests.support.drill_events import CONTRACT, DAY_MS, HOUR_MS, PERIOD, START_MS, baseline, make_events, without
 
@@ -55,6 +55,51 @@ def test_a_fault_repeats_exactly_and_changes_something_within_the_period_only(na
             same = before.filter(pa.array(~PERIOD.mask(before)))
             rows = changed.filter(pc.is_in(changed["id"], value_set=same["id"].combine_chunks()))
             assert by_id(rows).select(before.column_names) == by_id(same), changed.column_names
+
+
+USUAL: dict[str, Any] = {"x": 0.0, "y": 1.0, "k": 0, "flag": True, "colour": "red", "score": 0.0}
+OTHER: dict[str, Any] = {"x": 40.0, "y": -3.0, "k": 7, "flag": False, "colour": "blue", "score": 0.9}
+
+
+def skewed(n_other: int) -> tuple[EventTables, Baseline]:
+    """Return events most of whose values are equal, and the baseline that they would have."""
+    events, fields = make_events(), {field.name: field for field in BASELINE.fields}
+    table = events.predictions
+    is_other = pa.array(np.random.default_rng(3).permutation(table.num_rows) < n_other)
+    for name, value in USUAL.items():
+        column = name if name == "score" else f"features.{name}"
+        table = replace_column(table, column, pc.if_else(is_other, pa.scalar(OTHER[name]), pa.scalar(value)))
+        changes: dict[str, Any] = {"slices": {"all": SliceCounts(cells=(9800, 0, 200, 0, 0))}}
+        if name != "colour":
+            values = table[column].cast(pa.float64()).to_numpy()
+            ranks = np.quantile(values, np.linspace(0, 1, QUANTILE_RANKS))
+            changes = {"std": float(values.std()), "quantiles": tuple(ranks.tolist())}
+        fields[name] = msgspec.structs.replace(fields[name], **changes)
+    return EventTables(table, events.labels), msgspec.structs.replace(BASELINE, fields=tuple(fields.values()))
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_a_fault_of_skewed_events_changes_some_or_names_the_problem(name: str) -> None:
+    names: list[str | None] = [field.name for field in CONTRACT.fields if field.type in find_fault(name).types]
+    for n_other in (0, 1, 18, 90):
+        events, trained = skewed(n_other)
+        problems = []
+        for field in names or [None]:
+            try:
+                injection = plan_injection(InjectionRequest(find_fault(name), field=field), CONTRACT, trained, PERIOD)
+                assert injection.apply(events) != events, field
+            except DrillError as error:
+                problems.append(str(error))
+        assert len(problems) < len(names or [None]) or n_other < 18, problems
+
+
+def test_the_category_that_rises_is_not_the_one_that_most_events_have() -> None:
+    events, trained = skewed(18)
+    request = InjectionRequest(find_fault("category-shift"))
+    after = plan_injection(request, CONTRACT, trained, PERIOD).apply(events).predictions["features.colour"]
+    before = events.predictions["features.colour"]
+    inside = int(PERIOD.mask(events.predictions).sum())
+    assert pc.sum(pc.not_equal(before, after)).as_py() > 0.25 * inside
 
 
 def test_other_columns_stay() -> None:

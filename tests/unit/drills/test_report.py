@@ -26,12 +26,19 @@ from barograph_server.alerts.simulator import Simulation
 from barograph_server.alerts.wall_clock import LiveInstance
 from barograph_server.drills.derived_model import derive_baseline, derive_contract, drill_name
 from barograph_server.drills.errors import DrillError
-from barograph_server.drills.expectation import DrillExpectation, expect
 from barograph_server.drills.faults import EventTables, FaultPeriod, InjectionRequest, find_fault, plan_injection
 from barograph_server.drills.faults.fault import epoch_ms
 from barograph_server.drills.guard_states import guard_states
 from barograph_server.drills.live_times import label_arrivals, move_to, prediction_arrivals
-from barograph_server.drills.report import DrillObservations, DrillReport, GuardObservation, recovery_s, report
+from barograph_server.drills.report import (
+    DrillExpectation,
+    DrillObservations,
+    DrillReport,
+    GuardObservation,
+    expect,
+    recovery_s,
+    report,
+)
 from barograph_server.drills.run import live_checks
 from barograph_server.drills.run.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
 from barograph_server.drills.run.run import arrival_days, publish

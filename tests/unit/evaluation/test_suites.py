@@ -13,12 +13,12 @@ import pytest
 from barograph.contract.problems import ContractError
 
 from barograph_server.errors import CommandError
+from barograph_server.evaluation.suites.gate import SuiteRules, load_gate_policy
 from barograph_server.evaluation.suites.inspect_program import require_endpoint, run_inspect, run_program, uv_program
 from barograph_server.evaluation.suites.logs import zip_members
 from barograph_server.evaluation.suites.logs.json_values import EvalLogError
 from barograph_server.evaluation.suites.logs.read import read_logs
 from barograph_server.evaluation.suites.logs.zip_members import ZipMembers
-from barograph_server.evaluation.suites.policy import SuiteRules, load_gate_policy
 from barograph_server.evaluation.suites.suite import EvalSuite, read_suite_file
 from barograph_server.warehouse.evaluation.eval_runs import EvalRun
 from tests.support.pipeline import ROOT

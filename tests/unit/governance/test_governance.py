@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, DeclaredConsumer, DeclaredSource, Field
 
-from barograph_server.governance.debt.arms import last_used
-from barograph_server.governance.debt.constant import FieldDay, one_value_days, values_of_day
 from barograph_server.governance.debt.jungles import number_relation, text_relation
+from barograph_server.governance.debt.run_checks import FieldDay, one_value_days, values_of_day
+from barograph_server.governance.debt.unused import last_used
 from barograph_server.governance.lineage.events import event_line, openlineage_events
 from barograph_server.governance.lineage.picture import draw_lineage
 from barograph_server.warehouse.governance.changes import FIRST_YEAR, ChangeError, reported_change

@@ -9,9 +9,9 @@ import pytest
 from barograph.contract import Slo
 from markdown_it import MarkdownIt
 
-from barograph_server.reports.assessment import assess
 from barograph_server.reports.html import render_html
 from barograph_server.reports.markdown import render_markdown
+from barograph_server.reports.read import assess
 from barograph_server.reports.weekly_report import (
     DayVolume,
     FieldWeek,

@@ -28,8 +28,7 @@ from barograph_server.sketches.sketch.merge import (
     merge_sketch,
     recenter_moments,
 )
-from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch, numeric_sketch_type
-from barograph_server.sketches.sketch.sorted_kll import MIN_VALUES
+from barograph_server.sketches.sketch.numeric import MIN_VALUES, NumericSketch, numeric_sketch, numeric_sketch_type
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 

@@ -25,7 +25,7 @@ from barograph_server.streams.broker.client import Admin, fetch
 from barograph_server.streams.broker.properties import may_hold_secret
 from barograph_server.streams.broker.transactions import TransactionDropped, Transactions
 from barograph_server.streams.errors import ProcessorError
-from barograph_server.streams.prompts.prompt_log import PromptLog
+from barograph_server.streams.prompts.registry_change import PromptLog
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings

@@ -37,8 +37,7 @@ from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from barograph_server.streams.recorder.rows import position_columns
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from barograph_server.streams.sketcher.end_probe import EndProbe
-from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.flush import EndProbe, Flush
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.arrow_bombs import KAFKA_BYTES, NULL, TOO_LARGE, encapsulate, field, in_one_list, message, schema
 from tests.support.arrow_types import all_arrays, write

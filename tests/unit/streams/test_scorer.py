@@ -15,8 +15,7 @@ from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.sketches.performance.number import ERROR_RANKS
 from barograph_server.sketches.rollout.looks import LookDay
 from barograph_server.streams.registry.registry import Registry, build_registry
-from barograph_server.streams.runtime.heartbeat import Heartbeat
-from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.metrics_report import Heartbeat, Report
 from barograph_server.streams.scorer.arm_comparison import compare_hours
 from barograph_server.streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan
 from barograph_server.streams.scorer.model import ModelScorer, PassResult

@@ -13,12 +13,17 @@ from barograph_server.errors import SettingsError
 from barograph_server.settings import load_settings
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.streams.scrape.exposition import MAX_LINE_CHARS, MAX_SAMPLES, parse_exposition
+from barograph_server.streams.scrape.exposition import (
+    MAX_LINE_CHARS,
+    MAX_SAMPLES,
+    ScrapeError,
+    ScrapeOutcome,
+    load_server_table,
+    parse_exposition,
+)
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts, quantile_bucket
-from barograph_server.streams.scrape.http_fetch import fetch
-from barograph_server.streams.scrape.poller import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller
-from barograph_server.streams.scrape.server_table import ScrapeError, ScrapeOutcome, load_server_table
+from barograph_server.streams.scrape.run import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller, fetch
 from barograph_server.streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError

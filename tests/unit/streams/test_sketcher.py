@@ -16,8 +16,7 @@ from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import Clock
 from barograph_server.streams.sketcher import decode_batch
-from barograph_server.streams.sketcher.end_probe import EndProbe
-from barograph_server.streams.sketcher.flush import Flush
+from barograph_server.streams.sketcher.flush import EndProbe, Flush
 from barograph_server.streams.sketcher.flush_policy import (
     BOUNDARY_S,
     MAX_PANE_BYTES,

@@ -207,6 +207,37 @@ def test_columns_that_later_migrations_add_have_their_place() -> None:
     for change in ("DROP COLUMN n", "MODIFY COLUMN n UInt8", "RENAME COLUMN n TO m"):
         with pytest.raises(ValueError, match="migrations only add columns"):
             declared(f"ALTER TABLE readings {change}")
+    view = "CREATE OR REPLACE VIEW latest\n(\n    LIKE readings\n)\nFROM readings FINAL\nCOMMENT ''"
+    assert "    late UInt8 COMMENT 'Last'\n)\nAS\nSELECT\n" in declare(view, relations)
+    assert ",\n    late\nFROM readings FINAL\n" in declare(view, relations), "the value, not its default"
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("alter table readings add column x UInt8", "its columns cannot be read; write CREATE TABLE .*ADD COLUMN"),
+        ("ALTER TABLE `readings` ADD COLUMN x UInt8", "its columns cannot be read"),
+        ("ALTER TABLE here.readings ADD COLUMN x UInt8", "its columns cannot be read"),
+        ("ALTER TABLE readings ADD INDEX i n, ADD COLUMN x UInt8", "its columns cannot be read"),
+        ("ALTER TABLE readings MATERIALIZE COLUMN n", "its columns cannot be read"),
+        ("ALTER TABLE readings ADD COLUMN x UInt8, ADD COLUMN y UInt8", "declares no column"),
+        ("ALTER TABLE others ADD COLUMN x UInt8", "no earlier statement creates the table others"),
+        ("ALTER TABLE readings ADD COLUMN x UInt8 AFTER y", "readings has no column y; write one of model, n, extra"),
+        ("ALTER TABLE readings COMMENT COLUMN y 'No'", "readings has no column y"),
+        ("CREATE TABLE copied AS readings", "its columns cannot be read"),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", "its columns cannot be read"),
+        ("ALTER TABLE readings MODIFY COMMENT 'Its COLUMN'", None),
+    ],
+)
+def test_statements_whose_columns_cannot_be_read_are_errors_that_say_where(statement: str, message: str | None) -> None:
+    migrations = [migrate.parse(*each) for each in (("0001_x.sql", f"{TABLE};\n"), ("0002_y.sql", f"{statement};\n"))]
+    if message is None:
+        migrate.relations_of(migrations)
+        return
+    with pytest.raises(
+        ValueError, match=f"0002_y, statement 1, {re.escape(repr(statement.splitlines()[0]))}: .*{message}"
+    ):
+        migrate.relations_of(migrations)
 
 
 def driver_error(code: int, text: str) -> exceptions.DatabaseError:

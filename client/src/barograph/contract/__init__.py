@@ -1,6 +1,6 @@
 """The contract of one model. This package exports the immutable objects; `barograph.contract.file` reads the file."""
 
-from barograph.contract.durations import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration, parse_duration
+from barograph.contract.kinds import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration, parse_duration
 from barograph.contract.model import (
     CONFIDENCE,
     CONSUMER_KINDS,

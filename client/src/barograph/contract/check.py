@@ -26,6 +26,7 @@ from barograph.contract.check_evaluators import evaluator_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
 from barograph.contract.label_values import flag_value, positive_value
 from barograph.contract.problems import ContractError, Problem, quoted
+from barograph.contract.sections import keys_of, written
 from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
 
 TEXT_SOURCES = (f"{CONTEXT}.prompt_text", f"{CONTEXT}.answer_text")
@@ -311,8 +312,11 @@ def _settings(field: Field, path: Path) -> Iterator[CheckFailure]:
         yield CheckFailure((*path, "range"), message, (kind, (*path, "range")))
     elif field.low is not None and field.high is not None and field.low > field.high:
         yield CheckFailure((*path, "range"), f"{field.low:g} is above {field.high:g}; write the smaller limit first")
-    if field.sketch == "req" and field.type not in NUMERIC_TYPES:
-        yield CheckFailure((*path, "sketch"), f"req is for numbers, not {field.type}; remove it", (kind,))
+    for each in keys_of(Field) if field.type not in NUMERIC_TYPES else ():
+        value = getattr(field, each.member)
+        if each.for_numbers and value != each.default:
+            message = f"{written(each.key.kind, value)} is for numbers, not {field.type}; remove it"
+            yield CheckFailure((*path, each.key.name), message, (kind,))
     if field.weight <= 0:
         yield CheckFailure((*path, "weight"), "is not positive; write a number above 0, such as 1")
     pii = (*path, "pii")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from barograph.contract.evaluators import Evaluator, EvaluatorBudget
+from barograph.contract.evaluators import Evaluator, EvaluatorBudget, purposes
 from barograph.contract.kinds import MAX_NAME_CHARS, Path
 from barograph.contract.problems import quoted
 
@@ -15,22 +15,6 @@ if TYPE_CHECKING:
     from barograph.contract import Contract
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
-_NEEDS = {
-    "citations": ("documents",),
-    "json": ("schema",),
-    "pattern": ("pattern",),
-    "grounding": ("documents", "at_least"),
-    "judge": ("endpoint",),
-    "consistency": ("endpoint", "at_least"),
-}
-"""Check, `judge` or `consistency` → the settings that it needs."""
-_ALLOWS = {
-    "personal-data": ("documents",),
-    "judge": ("documents",),
-    "consistency": ("compare", "temperature", "max_tokens"),
-}
-"""The settings that it may have."""
-_OF_KINDS = ("documents", "schema", "pattern", "at_least", "endpoint", "compare", "temperature", "max_tokens")
 _KINDS = ("check", "judge", "consistency")
 _EVALUATOR = Evaluator()
 
@@ -81,13 +65,12 @@ def evaluator_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Pa
 def _setting_failures(path: Path, evaluator: Evaluator) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
     kind = evaluator.check or ("judge" if evaluator.judge else "consistency")
     what = f"the check {kind}" if evaluator.check else "a judge" if evaluator.judge else "self-consistency"
-    needs = _NEEDS.get(kind, ())
     decided_by = tuple((*path, key) for key in _KINDS)
-    for key in _OF_KINDS:
+    for key, purpose in purposes().items():
         is_set = getattr(evaluator, key) not in ("", None)
-        if key in needs and not is_set:
+        if kind in purpose.needed and not is_set:
             yield (*path, key), f"is missing; {what} needs it", decided_by
-        elif is_set and key not in (*needs, *_ALLOWS.get(kind, ())):
+        elif is_set and kind not in (*purpose.needed, *purpose.allowed):
             yield (*path, key), f"has no effect with {what}; remove it", decided_by
     if evaluator.check and evaluator.budget != EvaluatorBudget():
         yield (*path, "budget"), "has no effect with a check, which calls nothing; remove it", ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, get_args
 
 import msgspec
 
@@ -25,6 +26,15 @@ CHECKS: dict[str, str] = {
 
 COMPARISONS = ("exact", "normalized", "tokens")
 """How self-consistency compares two answers."""
+
+
+class For(msgspec.Struct, frozen=True):
+    """What a setting is for: checks, `judge` or `consistency`."""
+
+    needed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    by_content: bool = False
+    """Whether it names files: their content decides an evaluator's version, not the name."""
 
 
 class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,24 +68,37 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
         "How answers are compared: as `exact` texts, `normalized` words and values in their order, or the share of "
         "words and values (`tokens`) in both.",
         "tokens",
+        For(allowed=("consistency",)),
     ] = ""
     temperature: Annotated[
-        float | None, NumberKind(0.0, 2.0, above=True), "The temperature of further answers.", "0.8"
+        float | None,
+        NumberKind(0.0, 2.0, above=True),
+        "The temperature of further answers.",
+        "0.8",
+        For(allowed=("consistency",)),
     ] = None
-    max_tokens: Annotated[int | None, IntegerKind(1, 10**5), "Most tokens of a further answer.", "1000"] = None
-    endpoint: Annotated[Name, "The endpoint of the judge, by its name in the settings.", "none"] = ""
+    max_tokens: Annotated[
+        int | None, IntegerKind(1, 10**5), "Most tokens of a further answer.", "1000", For(allowed=("consistency",))
+    ] = None
+    endpoint: Annotated[
+        Name, For(("judge", "consistency")), "The endpoint of the judge, by its name in the settings.", "none"
+    ] = ""
     documents: Annotated[
         str,
         NameKind("the name of a folder"),
         "The folder of documents that answers cite; of a judge: the `context` of its rubric is selected from them.",
         "none",
+        For(("citations", "grounding"), ("personal-data", "judge"), by_content=True),
     ] = ""
-    schema: Annotated[File, "The file of a JSON Schema.", "none"] = ""
-    pattern: Annotated[Prose, "A regular expression of RE2 that the answer must contain.", "none"] = ""
+    schema: Annotated[File, For(("json",), by_content=True), "The file of a JSON Schema.", "none"] = ""
+    pattern: Annotated[
+        Prose, For(("pattern",)), "A regular expression of RE2 that the answer must contain.", "none"
+    ] = ""
     at_least: Annotated[
         PositiveShare | None,
         "The smallest share of word sequences in one of the documents, or the smallest agreement of answers.",
         "none",
+        For(("grounding", "consistency")),
     ] = None
     share: Annotated[Share, "The share of answers with text that are evaluated, selected by hash of the id."] = 1.0
     prompts: Annotated[dict[str, Share], "Other shares by prompt: `{answer@8: 1}`."] = {}
@@ -98,3 +121,10 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     def kind(self) -> str:
         """`judge` or `check`."""
         return "check" if self.check else "judge"
+
+
+@cache
+def purposes() -> dict[str, For]:
+    """Return what each setting that is for some kinds of evaluators is for."""
+    members = msgspec.structs.fields(Evaluator)
+    return {each.name: mark for each in members for mark in get_args(each.type)[1:] if isinstance(mark, For)}

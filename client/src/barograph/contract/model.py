@@ -16,9 +16,10 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from barograph.contract.alerts import RULES, Alerts
-from barograph.contract.durations import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
 from barograph.contract.evaluators import Evaluator
 from barograph.contract.kinds import (
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
     ChoiceKind,
     Diagnostics,
     EventValueKind,
@@ -28,9 +29,11 @@ from barograph.contract.kinds import (
     NumberKind,
     Path,
     Unreadable,
+    format_duration,
 )
 from barograph.contract.problems import quoted
 from barograph.contract.sections import (
+    FOR_NUMBERS,
     SHOWN,
     At,
     Duration,
@@ -194,7 +197,9 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1.0
     unit: Annotated[Prose, "The unit, for the axes of charts: `°F`, `ms`, `EUR`."] = ""
     description: Annotated[Prose, "What the field means, as text for readers."] = ""
-    sketch: Annotated[SketchKind, "`req` if the tail matters (latency, token counts), otherwise `kll`."] = "kll"
+    sketch: Annotated[
+        SketchKind, FOR_NUMBERS, "`req` if the tail matters (latency, token counts), otherwise `kll`."
+    ] = "kll"
     pii: Annotated[
         Literal["keep", "hash", "drop", "truncate"],
         "What the publisher does before a value leaves the process: `hash` publishes a keyed hash (HMAC-SHA-256 per "

@@ -37,6 +37,8 @@ from barograph.contract.yaml_text import flag_scalar, flow_list, flow_map, numbe
 
 SHOWN: Final = frozenset({"shown"})
 """Marks a key that is written even at its default, so that people see what they can change."""
+FOR_NUMBERS: Final = frozenset({"for numbers"})
+"""Marks a key of a field that only a field of numbers may change."""
 
 Name = Annotated[str, NameKind()]
 File = Annotated[str, NameKind("the name of a file")]
@@ -111,6 +113,7 @@ class MemberKey(msgspec.Struct, frozen=True):
     group: str
     default: Any
     is_shown: bool
+    for_numbers: bool
 
 
 @cache
@@ -132,7 +135,7 @@ def _member_key(member: msgspec.structs.FieldInfo, metadata: tuple[Any, ...]) ->
     is_required = default is msgspec.NODEFAULT
     words = texts[1] if len(texts) > 1 else "" if is_required else written(kind, default)
     key = Key(at.key or name, kind, texts[0], words, is_required)
-    return MemberKey(member.name, key, at.group, default, SHOWN in metadata)
+    return MemberKey(member.name, key, at.group, default, SHOWN in metadata, FOR_NUMBERS in metadata)
 
 
 def default_of(member: msgspec.structs.FieldInfo) -> Any:

@@ -21,8 +21,7 @@ from openfeature.exception import FlagNotFoundError, TypeMismatchError
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from barograph.guard.change_notifier import HealthChange
-from barograph.guard.guard import Guard
+from barograph.guard.guard import Guard, HealthChange
 
 T = TypeVar("T")
 

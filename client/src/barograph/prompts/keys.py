@@ -26,8 +26,14 @@ from barograph.contract.kinds import (
     named_pairs,
 )
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
-from barograph.prompts.content import MAX_TEMPLATE_CHARS, Role, VariableType, prompt_name_fault
-from barograph.prompts.template import VARIABLE_NAME, template_faults
+from barograph.prompts.content import (
+    MAX_TEMPLATE_CHARS,
+    VARIABLE_NAME,
+    Role,
+    VariableType,
+    prompt_name_fault,
+    template_faults,
+)
 
 MAX_VERSION = 1_000_000_000
 

@@ -17,9 +17,10 @@ from barograph.prompts.content import (
     PromptVariable,
     content_hash,
     derived_variables,
+    fill,
+    template_faults,
 )
 from barograph.prompts.errors import PromptError
-from barograph.prompts.template import fill, template_faults
 
 PromptSource = Literal["registry", "stale", "cache", "fallback", "file"]
 

@@ -16,9 +16,8 @@ from barograph.publisher.lifetime import EXIT_FLUSH_S
 from barograph.publisher.publisher import Publisher, version_fault
 from barograph.shadow.answer import CandidateResult, error_name
 from barograph.shadow.breaker import BreakerState, CircuitBreaker
-from barograph.shadow.pending_requests import ShadowStats
 from barograph.shadow.request import ShadowRequest, Workers
-from barograph.shadow.request_tracker import RequestBudget, RequestTracker
+from barograph.shadow.request_tracker import RequestBudget, RequestTracker, ShadowStats
 from barograph.shadow.service import ShadowService
 from barograph.shadow.threads import ThreadWorkers
 from barograph.values import event_id

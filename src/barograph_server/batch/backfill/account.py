@@ -193,7 +193,6 @@ class Accountant:
         The wait ends early if a processor that has to do something does not report.
 
         Args:
-            monotonic: seconds that never go back.
             sleep: waits for some seconds.
         """
         start_s = monotonic()

@@ -15,7 +15,7 @@ from barograph_server.batch.backfill.account import Account, Accountant, Rejecte
 from barograph_server.batch.backfill.check import EventSource, LabelTime, inspect_files, n_shadows, read_blocks
 from barograph_server.batch.backfill.files import EventFile, csv_types
 from barograph_server.batch.backfill.times import check_times, read_times, shift_rows, shift_to_now_ms
-from barograph_server.batch.contract_file import ContractOrPath, contract_of
+from barograph_server.batch.check import ContractOrPath, contract_of
 from barograph_server.errors import CommandError
 from barograph_server.profiling.table_columns import with_columns
 from barograph_server.settings import Settings, SettingsOrPath, open_settings
@@ -100,7 +100,6 @@ def backfill(
 
     Args:
         files: Parquet, CSV or Arrow files, in the order of publication.
-        contract: the contract, or the path of its file.
         version: the version that made the predictions; required without a column `version`.
         end: whether to write end markers finally.
         wait: whether to wait until the processors have taken the events.
@@ -111,7 +110,6 @@ def backfill(
         label_time: the column of the times at which labels became known.
         label_delay: how long after their prediction labels in a table of predictions became known, such as `7d`.
         shift_to_now: whether to move all times by weeks, so that the newest is in the last week.
-        settings: the settings, or their file.
 
     Raises:
         RefusedLoad: processors would reject the events, so nothing was sent.

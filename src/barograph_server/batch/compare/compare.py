@@ -17,6 +17,7 @@ from barograph.values import InvalidEvent
 
 from barograph_server.batch.backfill.check import describe_unread
 from barograph_server.batch.backfill.files import csv_types
+from barograph_server.batch.check import ContractOrPath, contract_of
 from barograph_server.batch.compare.classifier import MISSING, MultivariateDrift, classify, common_categories
 from barograph_server.batch.compare.declared import complete_roles, declared_roles, rename_baseline
 from barograph_server.batch.compare.errors import CompareError
@@ -43,7 +44,6 @@ from barograph_server.batch.compare.served import (
     source_columns_of,
 )
 from barograph_server.batch.compare.summaries import summarise_fields, value_hints
-from barograph_server.batch.contract_file import ContractOrPath, contract_of
 from barograph_server.profiling.infer.errors import OptionError
 from barograph_server.profiling.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
 from barograph_server.profiling.infer.loss import LearnedLoss
@@ -162,9 +162,6 @@ def compare_tables(
     training: Table, production: Table, options: CompareOptions, on_step: Callable[[str], None] = lambda step: None
 ) -> CompareReport:
     """Compare two open tables.
-
-    Args:
-        on_step: called with a description of each step.
 
     Raises:
         CompareError: the tables cannot be compared.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from barograph.contract import Contract
 
-from barograph_server.batch.contract_file import ContractOrPath, contract_of
+from barograph_server.batch.check import ContractOrPath, contract_of
 from barograph_server.batch.skew.compare import SkewOptions, SkewReport, compare
 from barograph_server.batch.skew.sources import CLICKHOUSE, ProductionSource, SkewError, open_file, open_production
 from barograph_server.contracts import read_contract

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from barograph_server.author import author_name
-from barograph_server.evaluation.suites.gate import GateDecision, decide_gate
-from barograph_server.evaluation.suites.policy import SuiteRules, load_gate_policy
+from barograph_server.evaluation.suites.gate import GateDecision, SuiteRules, decide_gate, load_gate_policy
 from barograph_server.settings import SettingsOrPath, open_settings
 from barograph_server.sketches.comparison.paired_items import SuiteOutcome
 from barograph_server.warehouse.client import connect
@@ -30,7 +29,6 @@ def evaluate(
         policy: the rules of each suite, or the path of their file.
         accept: whether to record the runs of an accepted candidate, so that later ones are compared with it.
         by: who accepts; by default the user of this machine.
-        settings: the settings, or their file.
 
     Raises:
         ContractError: the policy is not valid.

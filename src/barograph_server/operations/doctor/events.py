@@ -33,7 +33,6 @@ def check_events(client: Client, clock: Callable[[], float] = time.time) -> Iter
     """Check for recent events that are not counted or not measured.
 
     Args:
-        client: the connection to ClickHouse.
         clock: this machine's clock, Unix seconds.
     """
     totals = event_counts.totals(client)

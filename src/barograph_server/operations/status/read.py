@@ -13,7 +13,7 @@ from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import simulate
 from barograph_server.contracts import read_contracts
 from barograph_server.errors import CommandError
-from barograph_server.operations.simulation.read import resolve_history
+from barograph_server.operations.simulation.live import resolve_history
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client

@@ -83,10 +83,8 @@ def learn(
     sketches.
 
     Args:
-        client: the connection to ClickHouse.
         panes: whole, sealed panes, all counted on one baseline.
         source: description of the source, stored in the baseline.
-        on_step: called with the name of each step.
     """
     layout = Layout(old)
     range_ = RangeCounts(client, panes, layout)
@@ -288,7 +286,6 @@ def _renew_bins(
     """Give new bins to the fields whose bins have become too coarse; fields without sketches keep theirs.
 
     Args:
-        client: the connection to ClickHouse.
         baseline: the baseline on the old bins, complete.
     """
     edges: dict[str, tuple[float, ...]] = {}

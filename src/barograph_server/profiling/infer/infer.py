@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from barograph_server.profiling.infer.columns import read_times_ms
 from barograph_server.profiling.infer.critical import TrainingOutputs, propose_critical
 from barograph_server.profiling.infer.errors import OptionError, TableError
-from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.fields import (
     ID_REASON,
     MANY_VALUES_REASON,
@@ -38,7 +37,7 @@ from barograph_server.profiling.infer.profile import (
 )
 from barograph_server.profiling.infer.slices import SliceDimension, arm_slice, arm_values, read_dimension
 from barograph_server.profiling.infer.tables import Table, open_table
-from barograph_server.profiling.infer.windows import ROWS_PER_EVENT, Proposal, pane_for, propose
+from barograph_server.profiling.infer.windows import ROWS_PER_EVENT, OrderedTimes, Proposal, pane_for, propose
 from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
 from barograph_server.sketches.baseline.layout import IntArray
 from barograph_server.sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.hours import TrainingHours
 from barograph_server.profiling.infer.slices import SliceDimension
 from barograph_server.profiling.infer.summarise import CellArray, FieldSummary
+from barograph_server.profiling.infer.windows import OrderedTimes
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.cells import count_cells

@@ -10,9 +10,14 @@ from dataclasses import replace
 from barograph_server.grafana.client import Grafana
 from barograph_server.grafana.errors import GrafanaBusy, GrafanaError
 from barograph_server.provisioning.grafana.alerting import RuleGroup
-from barograph_server.provisioning.grafana.checks import check_permissions
 from barograph_server.provisioning.grafana.compare import differences
-from barograph_server.provisioning.grafana.plan import GrafanaChange, GrafanaPlan, digest, plan_grafana
+from barograph_server.provisioning.grafana.plan import (
+    GrafanaChange,
+    GrafanaPlan,
+    check_permissions,
+    digest,
+    plan_grafana,
+)
 from barograph_server.provisioning.grafana.resources import CurrentResource, DataSource, Resource
 
 

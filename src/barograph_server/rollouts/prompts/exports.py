@@ -20,9 +20,9 @@ from barograph.prompts.content import (
     content_bytes,
     derived_variables,
     prompt_name_fault,
+    template_faults,
 )
 from barograph.prompts.errors import PromptFileError
-from barograph.prompts.template import template_faults
 
 from barograph_server.streams.prompts.changes import Draft
 

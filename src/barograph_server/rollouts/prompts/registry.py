@@ -16,8 +16,7 @@ from barograph_server.errors import CommandError
 from barograph_server.settings import Settings
 from barograph_server.streams.prompts import registry_change
 from barograph_server.streams.prompts.changes import Author, Draft
-from barograph_server.streams.prompts.prompt_log import PromptLog
-from barograph_server.streams.prompts.registry_change import RegistryOutcome
+from barograph_server.streams.prompts.registry_change import PromptLog, RegistryOutcome
 from barograph_server.warehouse.client import connect
 
 Clock = Callable[[], float]
@@ -49,10 +48,8 @@ def change_registry(
     """Change the registry, as `streams.prompts.registry_change.change_registry` does.
 
     Args:
-        settings: where Kafka and ClickHouse are.
         plan: returns the records to write; it may raise.
         by: who makes the change; None for the user of the operating system.
-        clock: the current time, Unix seconds.
     """
     author = Author(author_name(by), int(clock() * 1000))
     return registry_change.change_registry(

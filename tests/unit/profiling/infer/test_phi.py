@@ -11,7 +11,6 @@ from barograph.contract.check import check_contract
 from numpy.typing import NDArray
 
 from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer_file
-from barograph_server.profiling.infer.event_times import OrderedTimes
 from barograph_server.profiling.infer.phi import TrainingWindows
 from barograph_server.profiling.infer.slices import SliceDimension
 from barograph_server.profiling.infer.summarise import FieldSummary, summarise_numbers
@@ -20,6 +19,7 @@ from barograph_server.profiling.infer.windows import (
     PROPOSALS,
     QUIET_SHARE,
     ROWS_PER_EVENT,
+    OrderedTimes,
     Proposal,
     events_for_a_level,
     pane_for,

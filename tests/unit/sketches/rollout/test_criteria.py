@@ -14,6 +14,7 @@ from barograph_server.sketches.rollout.criteria import (
     decision,
     differences,
     missing_answers,
+    noise_floor,
 )
 from barograph_server.sketches.rollout.day_interval import day_interval
 from barograph_server.sketches.rollout.decision import AucDays, CriterionDays, Outcome
@@ -27,7 +28,6 @@ from barograph_server.sketches.rollout.exceedances import (
     frozen_limit,
 )
 from barograph_server.sketches.rollout.mirror import mirrored, mirrored_prices
-from barograph_server.sketches.rollout.noise_floor import noise_floor
 from barograph_server.sketches.rollout.rank_correlation import binned_rank_correlation
 from barograph_server.sketches.rollout.shadow_days import COUNTED, HISTOGRAMS, SLO_TIMED, ShadowDays
 

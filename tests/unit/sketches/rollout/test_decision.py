@@ -7,15 +7,20 @@ from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 
 from barograph_server.rollouts.decision_text import state_text
-from barograph_server.sketches.rollout.autocorrelation import autocorrelations, first_lag_factor, variance_factor
 from barograph_server.sketches.rollout.canary import is_canary
+from barograph_server.sketches.rollout.criteria import disagreement_beyond_copy
 from barograph_server.sketches.rollout.day_evidence import day_evidence
-from barograph_server.sketches.rollout.day_interval import day_interval, mean_radius
+from barograph_server.sketches.rollout.day_interval import (
+    autocorrelations,
+    day_interval,
+    first_lag_factor,
+    mean_radius,
+    variance_factor,
+)
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
-from barograph_server.sketches.rollout.least_days import days_left, least_days, rare_harm_days, unseen_loss
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
-from barograph_server.sketches.rollout.noise_floor import disagreement_beyond_copy
+from barograph_server.sketches.rollout.planned_auc import days_left, least_days, rare_harm_days, unseen_loss
 from barograph_server.sketches.rollout.split_traffic import arm_differences, unit_variances
 from tests.support.shadow import DIFFERENCES, PAIRS
 

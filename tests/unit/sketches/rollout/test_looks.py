@@ -9,11 +9,15 @@ import pytest
 from barograph.contract import ShadowTest
 
 from barograph_server.sketches.rollout.arm_looks import LEAST_EVENTS, ArmLooks, arm_looks
-from barograph_server.sketches.rollout.clustered_auc import auc_difference
 from barograph_server.sketches.rollout.decision import AucDays, Criterion, Outcome, decide
-from barograph_server.sketches.rollout.least_days import unseen_loss
 from barograph_server.sketches.rollout.looks import decide_at, look_days
-from barograph_server.sketches.rollout.planned_auc import look_bounds, planned_auc, planned_days
+from barograph_server.sketches.rollout.planned_auc import (
+    auc_difference,
+    look_bounds,
+    planned_auc,
+    planned_days,
+    unseen_loss,
+)
 from barograph_server.sketches.rollout.shadow_days import COUNTED, ShadowDays
 from tests.support.performance import score_histogram
 

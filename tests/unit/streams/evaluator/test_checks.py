@@ -24,7 +24,12 @@ from barograph_server.streams.evaluator.checks.claims import (
 from barograph_server.streams.evaluator.checks.differences import DifferenceKind
 from barograph_server.streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
-from barograph_server.streams.evaluator.checks.format_checks import MAX_FORMATTED_CHARS, check_json, check_pattern
+from barograph_server.streams.evaluator.checks.format_checks import (
+    MAX_FORMATTED_CHARS,
+    check_json,
+    check_language,
+    check_pattern,
+)
 from barograph_server.streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, GroundingContext, measure_grounding
 from barograph_server.streams.evaluator.checks.json_schema import (
     MAX_PATTERN_CHARS,
@@ -32,7 +37,6 @@ from barograph_server.streams.evaluator.checks.json_schema import (
     AnswerPattern,
     AnswerSchema,
 )
-from barograph_server.streams.evaluator.checks.language_match import check_language
 from barograph_server.streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, PassageIndex, divide
 from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
 from barograph_server.streams.evaluator.checks.refusals import START_CHARS, check_refusal

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Slice, Text
-from barograph.contract.evaluators import CHECKS, Evaluator, EvaluatorBudget
+from barograph.contract.evaluators import CHECKS, Evaluator, EvaluatorBudget, purposes
 from barograph.text.content import CUT
 from structlog.testing import capture_logs
 
@@ -46,6 +46,17 @@ SETTINGS = {
     "personal-data": Evaluator(check="personal-data", documents="documents"),
     "grounding": Evaluator(check="grounding", documents="documents", at_least=0.5),
 }
+
+VERSIONS = {
+    "citations": "35a4921a5b2f",
+    "json": "226fefe1fd0b",
+    "pattern": "adf5aa81dd50",
+    "refusal": "9a4d1370bee7",
+    "language": "7101bddeb789",
+    "personal-data": "f90cce8d747d",
+    "grounding": "a7ee295a5a8b",
+}
+"""A version that changes divides the history of all models with the check: change one only with its rules."""
 
 
 @pytest.fixture
@@ -97,12 +108,18 @@ def test_what_cannot_be_decided_has_a_reason(folder: Path) -> None:
 
 def test_the_version_changes_with_what_decides(folder: Path) -> None:
     versions = {check: build_check(each, folder)[1] for check, each in SETTINGS.items()}
-    assert len(set(versions.values())) == len(SETTINGS)
+    assert versions == VERSIONS
     assert build_check(Evaluator(check="refusal", share=0.5), folder)[1] == versions["refusal"]
     (folder / "documents" / "returns.md").write_text(DOCUMENT.replace("30", "60"), encoding="utf-8")
     changed = {check for check, each in SETTINGS.items() if build_check(each, folder)[1] != versions[check]}
     assert changed == {"citations", "grounding", "personal-data"}
     assert set(SETTINGS) == set(CHECKS)
+    other = {"pattern": "(?i)you", "at_least": 0.6}
+    for name, purpose in purposes().items():
+        for check in {*purpose.needed, *purpose.allowed} & set(CHECKS):
+            if not purpose.by_content:
+                changed_setting = msgspec.structs.replace(SETTINGS[check], **{name: other[name]})
+                assert build_check(changed_setting, folder)[1] != build_check(SETTINGS[check], folder)[1], (check, name)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +252,8 @@ def test_the_version_of_self_consistency_depends_on_all_that_decides_it(start: S
     judges = start(always("x"))
     changes: list[dict[str, Any]] = [{}, {"consistency": 5}, {"at_least": 0.6}, {"compare": "exact"}]
     changes += [{"temperature": 1.0}, {"max_tokens": 20}]
+    own = {name for name, purpose in purposes().items() if "consistency" in (*purpose.needed, *purpose.allowed)}
+    assert own - {"endpoint"} <= {name for change in changes for name in change}
     versions = {judges.build(msgspec.structs.replace(AGREES, **change))[1] for change in changes}
     assert len(versions) == len(changes)
     same: list[dict[str, Any]] = [{"share": 0.5}, {"temperature": 0.8}, {"max_tokens": 1_000}]

@@ -9,9 +9,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from barograph_server.streams.broker import consumer_lag as offsets_module
 from barograph_server.streams.broker.consumer_lag import LagMonitor, SourceTopic
 from barograph_server.streams.health.watchdog import StallTimeouts, Watchdog
-from barograph_server.streams.runtime.heartbeat import Heartbeat
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
-from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.metrics_report import Heartbeat, Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.operations import metrics

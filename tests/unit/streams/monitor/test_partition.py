@@ -7,11 +7,10 @@ from barograph.contract import Contract, Field, LabelSpec, Window
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.layout import Layout
-from barograph_server.streams.monitor.rows.violation_rows import violation_columns
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
+from barograph_server.streams.monitor.rows.tally_rows import violation_columns
 from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
 from barograph_server.streams.monitor.state.pane import Pane
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.records import (
     DeadCount,
     ErrorCount,

@@ -27,8 +27,7 @@ from barograph_server.streams.monitor.windows import (
 from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, Tally, decode, encode
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from barograph_server.streams.runtime.heartbeat import Heartbeat
-from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.streams.runtime.metrics_report import Heartbeat, Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries

@@ -20,9 +20,9 @@ from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
 from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
 from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
 from barograph_server.streams.otlp.receiver import Receiver
-from barograph_server.streams.otlp.rejection import ExportError, RequestReason, SpanReason
+from barograph_server.streams.otlp.rejection import MAX_ATTRIBUTES, ExportError, RequestReason, SpanReason
 from barograph_server.streams.otlp.settings import OtlpSettings
-from barograph_server.streams.otlp.span import MAX_ATTRIBUTES, MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
+from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
 from barograph_server.streams.runtime.metrics_report import Report, memory_bytes
 from barograph_server.warehouse.operations import metrics
 from tests.support.otlp import (
@@ -55,7 +55,7 @@ class Served:
         self.ingest = make_ingest()
         limits: dict[str, Any] = {"max_pending": 50, "clock": lambda: RECEIVED_MS / 1e3}
         self.receiver = Receiver(self.ingest, self.outbox, "predictions", self.report, **limits)
-        self.endpoint = OtlpEndpoint(self.receiver, "127.0.0.1", 0, limit_s=0.1)
+        self.endpoint = OtlpEndpoint(self.receiver, OtlpSettings(port=0, wait_s=0), 0.1)
         self.endpoint.start()
 
     def post(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
@@ -175,7 +175,7 @@ def test_memory_and_ports_are_limited_and_requests_refused_while_kafka_is_unavai
     assert served.outbox.stats.dropped == {}
     assert served.ingest.nested.remembered == 50, "a refused request is not read"
     with pytest.raises(ProcessorError, match=r"otlp\.host and otlp\.port"):
-        OtlpEndpoint(served.receiver, "127.0.0.1", served.endpoint.port, 1)
+        OtlpEndpoint(served.receiver, OtlpSettings(port=served.endpoint.port))
 
 
 def test_calls_that_wait_for_parents_are_pending_and_a_preflight_of_a_browser_allows_nothing(served: Served) -> None:
@@ -207,11 +207,10 @@ def test_repeated_and_left_out_spans_are_in_the_metrics(served: Served) -> None:
 
 
 def test_models_of_applications() -> None:
-    options = OtlpSettings(models=" web = support-bot,shop=shop-bot, ", version="request").mapping()
-    assert options.models == {"web": "support-bot", "shop": "shop-bot"}
-    assert options.prefers_request_model
+    names = OtlpSettings(models=" web = support-bot,shop=shop-bot, ").model_names()
+    assert names == {"web": "support-bot", "shop": "shop-bot"}
     with pytest.raises(ProcessorError, match="'web' is no entry"):
-        OtlpSettings(models="web").mapping()
+        OtlpSettings(models="web").model_names()
 
 
 def test_a_request_that_takes_long_does_not_stop_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,10 +254,9 @@ def test_headers_that_do_not_arrive_end_the_connection(served: Served, monkeypat
             assert slow.recv(1) == b""
 
 
-RESOURCE = frozenset(("service.name",))
 JSON_DECODER, PROTOBUF_DECODER = (
-    JsonExportDecoder(load_conventions(), RESOURCE),
-    ProtobufExportDecoder(load_conventions(), RESOURCE),
+    JsonExportDecoder(load_conventions(), OtlpSettings()),
+    ProtobufExportDecoder(load_conventions(), OtlpSettings()),
 )
 
 

@@ -13,7 +13,7 @@ from barograph_server.streams.otlp.conventions import Conventions, Use, load_con
 from barograph_server.streams.otlp.model_call import CallReader, ModelCall
 from barograph_server.streams.otlp.nesting import Candidate, NestedCalls, SpanOutcome
 from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
-from barograph_server.streams.otlp.settings import MappingOptions
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import Span
 from barograph_server.warehouse.operations.metrics import SPAN_OUTCOME, VALUE_REASON
 from tests.support.otlp import (
@@ -166,10 +166,7 @@ def test_the_table_of_trust_is_the_conventions() -> None:
     assert rows_of("trust") == expected
 
 
-def test_every_reason_is_documented_and_a_label_of_its_metric() -> None:
-    for reason in (*SpanReason, *ValueReason):
-        if reason not in (ValueReason.NOT_A_NAME, ValueReason.INSTRUMENTATION_ERROR):
-            assert f"`{reason}`" in PAGE, reason
+def test_every_reason_is_a_label_of_its_metric() -> None:
     assert {reason.value for reason in SpanReason} <= set(SPAN_OUTCOME.values)
     assert {reason.value for reason in ValueReason} == set(VALUE_REASON.values)
 
@@ -483,9 +480,9 @@ def test_mlflow_langfuse_and_options_of_the_mapping() -> None:
         expected = {"input_tokens": 5, "output_tokens": 6, "cost_usd": 0.3}
         assert event["metrics"] | expected == event["metrics"]
     assert event["metrics"]["ttft_ms"] == 40
-    options = MappingOptions(models={"support-bot": "answers"}, prefers_request_model=True)
+    options = OtlpSettings(models="support-bot=answers", version="request")
     export = export_of(span(attributes=CALL | {"gen_ai.response.model": "m-2"}))
-    (event,) = predictions([export], ingest=make_ingest(mapping=options))
+    (event,) = predictions([export], ingest=make_ingest(otlp=options))
     assert (event["model"], event["version"]) == ("answers", "m")
 
 
@@ -566,7 +563,7 @@ def test_of_several_attempts_inside_only_the_outer_call_counts() -> None:
 
 def test_a_call_waits_for_its_parent_and_then_counts() -> None:
     now_s = [0.0]
-    ingest = make_ingest(nested=NestedCalls(wait_s=10, clock=lambda: now_s[0]))
+    ingest = make_ingest(nested=NestedCalls(OtlpSettings(wait_s=10), clock=lambda: now_s[0]))
     events = ingest.add(ingest.json.decode(as_json(export_of(span("02", "01")))), RECEIVED_MS).events
     assert events == ingest.expire() == []
     now_s[0] = 9.9
@@ -581,7 +578,7 @@ def test_a_call_waits_for_its_parent_and_then_counts() -> None:
 
 def test_a_late_chain_between_two_calls_does_not_make_them_count_twice() -> None:
     now_s = [0.0]
-    ingest = make_ingest(nested=NestedCalls(wait_s=10, clock=lambda: now_s[0]))
+    ingest = make_ingest(nested=NestedCalls(OtlpSettings(wait_s=10), clock=lambda: now_s[0]))
     arrivals = [export_of(span("01", duration_ms=300), scope="a"), export_of(span("03", "02", start_ms=50), scope="b")]
     events = [each for export in arrivals for each in ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)[0]]
     now_s[0] = 11
@@ -594,7 +591,7 @@ def test_a_late_chain_between_two_calls_does_not_make_them_count_twice() -> None
 def test_an_inner_call_that_counted_suppresses_only_what_is_around_it() -> None:
     """The outer call arrives after one of its two inner calls counted: the inner ones count, the outer does not."""
     now_s = [0.0]
-    ingest = make_ingest(nested=NestedCalls(wait_s=10, clock=lambda: now_s[0]))
+    ingest = make_ingest(nested=NestedCalls(OtlpSettings(wait_s=10), clock=lambda: now_s[0]))
     ingest.add(ingest.json.decode(as_json(export_of(span("02", "01")))), RECEIVED_MS)
     now_s[0] = 11
     assert len(ingest.expire()) == 1
@@ -644,13 +641,13 @@ def call_of(trace: int, span_id: int, parent: int = 0) -> Candidate:
     built = span(f"{span_id:x}", f"{parent:x}" if parent else "", trace_id=f"{trace:x}")
     (decoded,) = make_ingest().json.decode(as_json(export_of(built))).spans
     assert isinstance(decoded, Span)
-    call = CallReader(load_conventions()).read(decoded)
+    call = CallReader(load_conventions(), OtlpSettings()).read(decoded)
     assert isinstance(call, ModelCall)
     return Candidate(call.trace_id, call.span_id, call.parent_id, call)
 
 
 def test_memory_is_bounded_evicted_calls_count_and_a_circle_of_parents_ends() -> None:
-    nested = NestedCalls(max_spans=10)
+    nested = NestedCalls(OtlpSettings(), max_spans=10)
     counted = []
     for trace in range(1, 31):
         counted += nested.add([call_of(trace, 2, parent=1)])
@@ -659,10 +656,10 @@ def test_memory_is_bounded_evicted_calls_count_and_a_circle_of_parents_ends() ->
     counted += nested.release()
     assert len(counted) == 30
     assert nested.waiting == 0
-    nested = NestedCalls(max_waiting=5)
+    nested = NestedCalls(OtlpSettings(), max_waiting=5)
     oldest = [call for trace in range(1, 9) for call in nested.add([call_of(trace, 2, parent=1)])]
     assert [int(call.trace_id.hex(), 16) for call in oldest] == [1, 2, 3]
     assert nested.waiting == 5
-    nested = NestedCalls()
+    nested = NestedCalls(OtlpSettings())
     assert len(nested.add([call_of(1, 2, parent=3), call_of(1, 3, parent=2)])) <= 2
     assert nested.waiting == 0

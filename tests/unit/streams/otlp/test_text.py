@@ -10,12 +10,12 @@ from barograph.contract import Arms, Field, LabelSpec, Slice, Text
 from barograph.values import QuickPrediction
 
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
-from barograph_server.streams.otlp.contract_text import ContractText
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.model_call import ModelCall
 from barograph_server.streams.otlp.nesting import NestedCalls
 from barograph_server.streams.otlp.rejection import ExportError
-from barograph_server.streams.otlp.run import FeedbackClass
+from barograph_server.streams.otlp.run import ContractText, FeedbackClass
+from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.registry.registry import Registry, build_registry
 from tests.support.otlp import (
     CALL,
@@ -154,7 +154,7 @@ def test_features_of_an_inner_call_are_taken_over_and_its_sampled_text_is_not() 
 @pytest.mark.parametrize("n_inner", [0, 6])
 def test_text_that_waits_is_counted_and_released_and_calls_inside_of_it_hold_none(n_inner: int) -> None:
     current = registry(content="keep", sample=1.0)
-    waiting = NestedCalls()
+    waiting = NestedCalls(OtlpSettings())
     ingest = make_ingest(text=ContractText(lambda: current), nested=waiting)
     inner = [span(f"{i:02x}", "02", attributes=CALL | QUESTION) for i in range(3, 3 + n_inner)]
     body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION), *inner))

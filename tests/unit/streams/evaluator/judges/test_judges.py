@@ -27,7 +27,7 @@ from barograph_server.streams.evaluator.judges.consistency import (
 from barograph_server.streams.evaluator.judges.context import MAX_CONTEXT_CHARS, OMISSION, DocumentContext
 from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
-from barograph_server.streams.evaluator.judges.judge import Judge, JudgeVerdict, JudgeVote, combine_votes
+from barograph_server.streams.evaluator.judges.judge import Judge, JudgeResult, JudgeVerdict, JudgeVote, combine_votes
 from barograph_server.streams.evaluator.judges.messages import (
     MAX_JUDGED_CHARS,
     data_message,
@@ -39,7 +39,6 @@ from barograph_server.streams.evaluator.judges.messages import (
     verdict_schema,
 )
 from barograph_server.streams.evaluator.judges.pairs import compare_pair
-from barograph_server.streams.evaluator.judges.results import JudgeResult
 from barograph_server.streams.evaluator.judges.retries import CallRetries, EndpointBreaker, RetryingEndpoint
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
 from barograph_server.streams.runtime.backoff import RetryInterrupted

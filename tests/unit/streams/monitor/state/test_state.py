@@ -12,7 +12,6 @@ from barograph_server.sketches.drift.distances import STEP_ERROR
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, Columns, CommitRows
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline, training_references
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
 from barograph_server.streams.monitor.state.model import ModelState, RevisionQueue
 from barograph_server.streams.monitor.state.offset_ledger import (
@@ -24,7 +23,7 @@ from barograph_server.streams.monitor.state.offset_ledger import (
 )
 from barograph_server.streams.monitor.state.pane import Pane, SliceSketch
 from barograph_server.streams.monitor.state.pane_cache import PaneCache
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series, training_references
 from barograph_server.streams.monitor.state.store import SeriesPanes, WarehouseStore
 from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.windows import described_every_s, merged_range_lengths, merged_range_s

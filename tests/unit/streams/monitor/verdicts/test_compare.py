@@ -13,7 +13,7 @@ from barograph_server.sketches.baseline.levels import InsufficientReason
 from barograph_server.sketches.sketch.merge import NumberSummary
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 from barograph_server.streams.monitor.verdicts.compare import is_output
-from barograph_server.streams.monitor.verdicts.numbers import PooledMoments
+from barograph_server.streams.monitor.verdicts.side_counts import PooledMoments
 from barograph_server.streams.monitor.verdicts.sides import arm_sides, compared_ends
 from tests.support.comparison_builder import MergedEvents, Row, one
 from tests.support.outputs import CLASSES, class_field, numeric_field, output_baseline, output_contract, output_events

@@ -28,8 +28,7 @@ from barograph_server.sketches.drift.season import Season
 from barograph_server.streams.hour_of_week import compute_hours_of_week
 from barograph_server.streams.monitor.rows.pane_rows import pane_columns
 from barograph_server.streams.monitor.state.commit_rows import Columns
-from barograph_server.streams.monitor.state.compiled_baseline import CompiledBaseline
-from barograph_server.streams.monitor.state.series import Series
+from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts.judge import judge
 from barograph_server.warehouse.tables import table_of
 
