@@ -12,9 +12,8 @@ from barograph.contract import Window
 from barograph_server.streams.sketcher.sketcher import GROUP
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures, quantile
-from benchmarks.processor_process import ProcessorProcess, terminating
-from benchmarks.publishing import publish_flood, publish_steadily
-from benchmarks.stack import Child, Testbed, wait_until
+from benchmarks.publishing import publish_live
+from benchmarks.stack import Child, Testbed, terminating, wait_until
 from benchmarks.workload import Workload, make_workload
 
 LATENCY = "From the last event of a pane to its verdict"
@@ -38,15 +37,15 @@ def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds
         "windows": [[w.length_s, w.hop_s] for w in WINDOWS],
     }
     starting = (
-        ProcessorProcess(testbed, kind, "live", database=DATABASE, prefix=PREFIX, clock="live")
+        testbed.start_processor(kind, "live", database=DATABASE, prefix=PREFIX, clock="live")
         for kind in ("sketcher", "monitor")
     )
     with terminating(starting) as processes, testbed.client(DATABASE) as client:
         wait_until(partial(_is_running, client, processes), "the monitor has sealed a pane")
-        load = testbed.start_child(publish_flood, seconds=flood_s, **published)
+        load = testbed.start_child(publish_live, seconds=flood_s, **published)
         maximum = _maximum_rate(testbed, topics.predictions, load)
         per_s = int(maximum / 2)
-        load = testbed.start_child(publish_steadily, per_s=per_s, seconds=seconds, **published)
+        load = testbed.start_child(publish_live, per_s=per_s, seconds=seconds, **published)
         began = time.time()
         visible_s = _poll_verdicts(client, seconds + 30, load, began)
         sent = load.finish()
@@ -118,7 +117,7 @@ def _poll_verdicts(client: Client, timeout_s: float, load: Child, began: float) 
     return first_readable_s
 
 
-def _is_running(client: Client, processes: list[ProcessorProcess]) -> bool:
+def _is_running(client: Client, processes: list[Child]) -> bool:
     """Whether the monitor has sealed a pane: the consumer groups are stable and every process is running."""
     for process in processes:
         process.sample()

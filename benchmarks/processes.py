@@ -38,8 +38,7 @@ def measure_processes(testbed: Testbed, figures: Figures, *, events: int, runs: 
         figures.add_runs(PROCESSES, f"{name}: per CPU-second", by_cpu[n], "events", f"{events:,} events each")
         figures.add_runs(PROCESSES, f"{name}: by the wall clock", by_wall[n], "events/s")
     for unit, result in (("per CPU-second", by_cpu), ("by the wall clock", by_wall)):
-        ratios = [two / one for one, two in zip(result[1], result[2], strict=True)]
-        figures.add_runs(PROCESSES, f"2 processes ÷ 1: {unit}", ratios, "×")
+        figures.add_ratios(PROCESSES, f"2 processes ÷ 1: {unit}", result[2], result[1])
 
 
 def _run(testbed: Testbed, workload: Workload, prefix: str, n: int, events: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from barograph import Publisher
 from barograph.contract import Window
 
 from benchmarks.figures import Figures, quantile
-from benchmarks.measured_process import JsonObject, memory_mib, write_result
+from benchmarks.measured_process import JsonObject, sample_process, write_result
 from benchmarks.stack import Testbed
 from benchmarks.workload import CONTEXT, VERSION, Workload, arrow_table, make_workload
 
@@ -63,11 +63,6 @@ def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publ
         topic_prefix=parameters["prefix"],
         on_full=on_full,
     )
-
-
-def _live_workload(parameters: JsonObject) -> Workload:
-    windows = tuple(Window(*window) for window in parameters["windows"])
-    return make_workload(Path(parameters["folder"]), pane_s=parameters["pane_s"], windows=windows)
 
 
 def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
@@ -141,7 +136,7 @@ def publish_without_broker(parameters: JsonObject) -> JsonObject:
     requests, rows = _requests(workload, 10_000), arrow_table(workload, 10_000, now_ms - 600_000, now_ms)
     # Reset the peak.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before_mib, _ = memory_mib()
+    before_mb = sample_process().rss_mb
     publisher = _publisher(parameters, workload, "drop")
     n, deadline = 0, time.monotonic() + parameters["seconds"]
     while time.monotonic() < deadline:
@@ -152,43 +147,33 @@ def publish_without_broker(parameters: JsonObject) -> JsonObject:
         for features, score in requests[:1000]:
             publisher.prediction(id=f"dead-{n}", features=features, score=score, latency_ms=12.375)
             n += 1
-    _, peak_mib = memory_mib()
+    growth_mb = sample_process().peak_mb - before_mb
     dropped = sum(publisher.stats.dropped.values())
     # A regular exit would wait for queued messages.
-    write_result(parameters, {"growth_mb": (peak_mib - before_mib) * 2**20 / 1e6, "events": n, "dropped": dropped})
+    write_result(parameters, {"growth_mb": growth_mb, "events": n, "dropped": dropped})
     os._exit(0)
 
 
-def publish_steadily(parameters: JsonObject) -> JsonObject:
-    """Publish at a steady rate for some seconds; event times are the present."""
-    workload = _live_workload(parameters)
+def publish_live(parameters: JsonObject) -> JsonObject:
+    """Publish for some seconds at a steady rate, or without one as fast as the publisher's buffer allows.
+
+    Event times are the present.
+    """
+    windows = tuple(Window(*window) for window in parameters["windows"])
+    workload = make_workload(Path(parameters["folder"]), pane_s=parameters["pane_s"], windows=windows)
     requests = _requests(workload, 10_000)
-    publisher = _publisher(parameters, workload, "drop")
+    per_s, seconds = parameters.get("per_s"), parameters["seconds"]
+    publisher = _publisher(parameters, workload, "drop" if per_s else "wait")
     began, n = time.monotonic(), 0
-    expected = int(parameters["per_s"] * parameters["seconds"])
-    while n < expected:
-        due = min(expected, int((time.monotonic() - began) * parameters["per_s"]))
+    while (elapsed_s := time.monotonic() - began) < seconds or (per_s and n < int(per_s * seconds)):
+        due = min(int(per_s * seconds), int(elapsed_s * per_s)) if per_s else n + 500
         for i in range(n, due):
             features, score = requests[i % len(requests)]
-            publisher.prediction(id=f"steady-{i}", features=features, score=score, latency_ms=12.375)
+            publisher.prediction(id=f"live-{i}", features=features, score=score, latency_ms=12.375)
         n = due
-        time.sleep(0.005)
+        if per_s:
+            time.sleep(0.005)
     publisher.flush()
     stats = publisher.stats
     publisher.close()
     return {"events": n, "dropped": sum(stats.dropped.values()) + stats.failed}
-
-
-def publish_flood(parameters: JsonObject) -> JsonObject:
-    """Publish as fast as the publisher's buffer allows for some seconds."""
-    workload = _live_workload(parameters)
-    requests = _requests(workload, 10_000)
-    publisher = _publisher(parameters, workload, "wait")
-    n, began = 0, time.monotonic()
-    while time.monotonic() - began < parameters["seconds"]:
-        for features, score in requests[:500]:
-            publisher.prediction(id=f"flood-{n}", features=features, score=score, latency_ms=12.375)
-            n += 1
-    publisher.flush()
-    publisher.close()
-    return {"events": n}

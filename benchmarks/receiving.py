@@ -27,8 +27,7 @@ from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.settings import MappingOptions
 from barograph_server.warehouse import migrate
 from benchmarks.figures import Figures
-from benchmarks.processor_process import ProcessorProcess, terminating
-from benchmarks.stack import Testbed, wait_until
+from benchmarks.stack import Testbed, terminating, wait_until
 
 RECEIVER = "The OTLP receiver"
 DATABASE = "receiving"
@@ -49,13 +48,13 @@ def measure_receiver(testbed: Testbed, figures: Figures, *, requests: int, runs:
     topics = testbed.create_topics("receiving-")
     rates: dict[str, list[float]] = {"protobuf": [], "JSON": []}
     port = choose_port()
-    receiver = ProcessorProcess(
-        testbed, "otlp", "0", database=DATABASE, prefix="receiving-", otlp_port=port, wait_s=WAIT_S
+    receiver = testbed.start_processor(
+        "otlp", "0", database=DATABASE, prefix="receiving-", otlp_port=port, wait_s=WAIT_S
     )
     n_published, seeds = 0, itertools.count()
     per_request = predictions_per_request()
     with terminating([receiver]):
-        receiver.wait_event("receiving", 0.0)
+        receiver.wait_event("receiving")
         # The first run warms up.
         for run in range(runs + 1):
             for encoding in rates:

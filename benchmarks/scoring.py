@@ -20,7 +20,6 @@ from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.rules import dimensions_at, make_rules
 from barograph_server.streams.scorer.statement_chunks import statement_chunks
 from barograph_server.streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
-from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.scoring import pairs, state
@@ -195,7 +194,7 @@ class _Scene:
         self.labels = fill(self.client, self.traffic)
         self._n_corrected = 0
         self._scorer = Scorer(
-            ProcessorSettings(instance="scorer-0", bootstrap_servers="", warehouse=address),
+            testbed.settings(database).processor(instance="scorer-0"),
             lambda: self._registry,
             Report("scorer", "scorer-0"),
             clock=lambda: float(self.traffic.end_s + 2 * HOUR_S),

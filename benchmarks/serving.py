@@ -18,7 +18,6 @@ from barograph import Guard, Publisher, Shadow
 from barograph.guard.health import HealthState, ModelHealth
 
 from barograph_server.alerts.guard.health_log import HealthLog
-from barograph_server.streams.settings import ProcessorSettings
 from benchmarks.figures import Figures, quantile
 from benchmarks.measured_process import Clock, JsonObject
 from benchmarks.stack import Child, Measured, Testbed
@@ -108,8 +107,9 @@ def _add_requests(
             figures.add_runs(section, f"{name}, {names[mode]}", [run[key] for run in of_mode], unit, note)
             note = ""
             if mode != base:
-                ratios = [run[key] / other[key] for run, other in zip(of_mode, runs[base], strict=True)]
-                figures.add_runs(section, f"{name}, {mode} ÷ {base}", ratios, "×", describe_median(ratios))
+                over, under = ([run[key] for run in runs[each]] for each in (mode, base))
+                interval = describe_median([a / b for a, b in zip(over, under, strict=True)])
+                figures.add_ratios(section, f"{name}, {mode} ÷ {base}", over, under, interval)
 
 
 def describe_median(values: list[float]) -> str:
@@ -127,12 +127,8 @@ class Writer:
     """Writes a record of the model every `CHANGE_S` on a thread, with the given states in turn, as a leader does."""
 
     def __init__(self, testbed: Testbed, prefix: str, model: str, states: tuple[HealthState, ...]) -> None:
-        settings = ProcessorSettings(
-            instance="bench",
-            bootstrap_servers=testbed.bootstrap_servers,
-            warehouse=testbed.address("guard"),
-            topics=testbed.create_topics(prefix),
-        )
+        testbed.create_topics(prefix)
+        settings = testbed.settings("guard", prefix).processor(instance="bench")
         self._log, self._model, self._states = HealthLog(settings), model, states
         self.written: list[tuple[str, float, float]] = []
         """State of each record, and the times before and after its transaction (Unix seconds)."""

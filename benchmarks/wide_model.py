@@ -14,8 +14,7 @@ from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures
 from benchmarks.monitor import flushes, recent_hour_s
-from benchmarks.processor_process import ProcessorProcess, terminating
-from benchmarks.stack import Testbed
+from benchmarks.stack import Child, Testbed, terminating
 from benchmarks.workload import CONTEXT, Workload, make_workload
 
 WIDE = "The monitor with 2,000 fields and 100 slices"
@@ -38,7 +37,7 @@ def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limi
     testbed.register(DATABASE, workload)
     topics = testbed.create_topics(PREFIX)
     size, records = _fill(testbed, topics, workload, panes)
-    monitor = ProcessorProcess(testbed, "monitor", "wide", database=DATABASE, prefix=PREFIX, clock="replay")
+    monitor = testbed.start_processor("monitor", "wide", database=DATABASE, prefix=PREFIX, clock="replay")
     with terminating([monitor]), testbed.client(DATABASE) as client:
         sealed, peak_mb, cpu_s = _follow(monitor, client, panes, limit_s)
     slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions)
@@ -84,7 +83,7 @@ def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> t
     return size, records
 
 
-def _follow(monitor: ProcessorProcess, client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
+def _follow(monitor: Child, client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
     """Sample a monitor until it has sealed all panes, or until the limit; return panes, peak (MB) and CPU (s)."""
     began = time.monotonic()
     while True:

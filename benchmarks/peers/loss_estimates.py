@@ -90,7 +90,8 @@ def _car_prices() -> tuple[pa.Table, pa.Table]:
     """Return the tables of car prices that NannyML ships: a reference, and a chunk in each month from March on."""
     environments.install("nannyml")
     with tempfile.TemporaryDirectory() as folder:
-        paths = environments.run("nannyml", {"folder": folder}, "car_prices")["paths"]
+        paths = [f"{folder}/{name}.parquet" for name in ("reference", "later")]
+        environments.run("nannyml", {"car_prices": paths}, "losses")
         tables = [pq.read_table(path) for path in paths]
     year = np.datetime64("2013-01", "M")
     months = [np.repeat(year, tables[0].num_rows), year + 2 + np.arange(tables[1].num_rows) // CAR_CHUNK]

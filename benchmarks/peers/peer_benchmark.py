@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,10 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.children import faust_loop
+from benchmarks.floors import faust_loop
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.barograph_result import read_result
 from benchmarks.peers.child import MINUTE_MS
@@ -27,8 +24,8 @@ from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messa
 
 DATABASE = "peers"
 PREFIX, ARROW_PREFIX = "peers-", "peers-arrow-"
-KEYED = "peers-keyed"
-"""Topic with the first minutes and a key per message: the windows of Quix Streams drop messages without a key."""
+KEYED_PREFIX = "peers-keyed-"
+"""Topics with the first minutes and a key per message: the windows of Quix Streams drop messages without a key."""
 MINUTES = 10
 """Whole minutes of event time over which the events of a topic are spread."""
 FRAMES = 3
@@ -51,7 +48,7 @@ class Peer(NamedTuple):
     brief: bool = False
     """Whether it is measured even if there is only one run."""
     keyed: bool = False
-    """Whether it reads the topic `KEYED`."""
+    """Whether it reads the topics of `KEYED_PREFIX`."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class PeerBenchmark:
         self._testbed.fill(topics.predictions, contents.record(json_events(self._workload, events, *span)))
         # A window closes when the next minute begins.
         subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
-        _fill_keyed(self._testbed.bootstrap_servers, subset)
+        self._testbed.fill(self._testbed.create_topics(KEYED_PREFIX).predictions, subset, key=b"all")
         return Topic(PREFIX, events, contents, topics.partials)
 
     def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
@@ -128,7 +125,7 @@ class PeerBenchmark:
             "way": peer.way,
             "minutes": peer.minutes,
             "bootstrap_servers": self._testbed.bootstrap_servers,
-            "topic": KEYED if peer.keyed else f"{PREFIX}predictions",
+            "topic": f"{KEYED_PREFIX if peer.keyed else PREFIX}predictions",
             "group": f"{peer.name}-{uuid.uuid4().hex[:8]}",
             "folder": str(self._testbed.folder),
             "frame": str(self._frame),
@@ -158,24 +155,6 @@ class PeerBenchmark:
         before = self.compared.get(title)
         if compared is not None and (before is None or "WRONG" not in before):
             self.compared[title] = compared
-
-
-def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    admin.create_topics([NewTopic(KEYED, 1, 1)])[KEYED].result(30)
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "compression.type": "lz4",
-            "linger.ms": 50,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
-    for event in events:
-        producer.produce(KEYED, event, b"all", partition=0)
-        producer.poll(0)
-    if left := producer.flush(120):
-        raise RuntimeError(f"Kafka did not acknowledge {left} messages for {KEYED}")
 
 
 def _training(folder: Path, workload: Workload) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.peers.child import CHUNK
-from benchmarks.peers.environments import PeerError, install, run
+from benchmarks.peers.environments import PeerError, install, run, version
 from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, FEATURES, START_MS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES, Incident, affected_field
 from benchmarks.scoreboard.page import RECORD, write_page
@@ -83,6 +83,7 @@ def main() -> int:
     results = {name: PeerResult() for name in arguments.peer or PEERS}
     for name, result in results.items():
         try:
+            result.version = version(PEERS[name].folder)
             install(PEERS[name].folder)
         except PeerError as error:
             result.failure = str(error)
@@ -104,7 +105,7 @@ def _score(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table], result:
     began = time.monotonic()
     try:
         score = score_events if peer.detector else score_days
-        quiet, cells, result.version = score(peer, streams, faulty)
+        quiet, cells = score(peer, streams, faulty)
         result.quiet.append(quiet)
         result.cells += cells
     except PeerError as error:
@@ -125,7 +126,7 @@ def _store(name: str, result: PeerResult) -> None:
     write_page(record)
 
 
-def score_days(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
+def score_days(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell]]:
     """Score a peer that compares days with training: it detects at the end of a day."""
     quiet_days = range(TRAINING_DAYS, TRAINING_DAYS + peer.quiet_days)
     incidents = {fault: _first(peer, streams, fault) for fault in peer.faults}
@@ -144,10 +145,10 @@ def score_days(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> 
         hours = [_first_hours(each, (end for end in ends_s if end in overlapping[each])) for each in incidents[fault]]
         cells += _cells(peer, streams, fault, incidents[fault], hours)
         first += n
-    return PeerQuiet(peer.name, streams.data_set.name, len(quiet), sum(map(bool, quiet))), cells, _version(result)
+    return PeerQuiet(peer.name, streams.data_set.name, len(quiet), sum(map(bool, quiet))), cells
 
 
-def score_events(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
+def score_events(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell]]:
     """Score a peer that reads event by event; it does not follow columns of texts."""
     result = _detect(peer, streams, streams.quiet)
     number = day_numbers(streams.quiet)
@@ -164,7 +165,7 @@ def score_events(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -
         incidents = _first(peer, streams, fault)
         hours = [_first_hours(each, (at for at in times_s if each.start_s <= at < each.end_s)) for each in incidents]
         cells += _cells(peer, streams, fault, incidents, hours)
-    return PeerQuiet(peer.name, streams.data_set.name, peer.quiet_days, n_quiet), cells, _version(result)
+    return PeerQuiet(peer.name, streams.data_set.name, peer.quiet_days, n_quiet), cells
 
 
 def _first(peer: Peer, streams: Streams, fault: str) -> list[Incident]:
@@ -198,11 +199,6 @@ def _detect(peer: Peer, streams: Streams, table: pa.Table) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         parameters = write_rows(Path(folder), streams.training, table)
         return run(peer.folder, {**parameters, "detector": peer.detector}, "detect", TIMEOUT_S)
-
-
-def _version(result: dict[str, Any]) -> str:
-    [version] = result["versions"].values()
-    return str(version)
 
 
 def write_rows(folder: Path, training: pa.Table, stream: pa.Table) -> dict[str, Any]:
