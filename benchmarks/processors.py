@@ -165,19 +165,10 @@ class _MeasuredProcessor:
         self.report: Report = SamplingReport(kind, settings.instance)
 
     def run(self, processor: Any) -> None:
-        """Start the clock, and run a processor until it is done; under cProfile if the parameters name a file."""
+        """Start the clock, and run a processor until it is done."""
         threading.Thread(target=self._watch_stop_file, daemon=True).start()
         self._clock = Clock()
-        if not self._parameters.get("profile"):
-            processor.run(self._stop)
-            return
-        import cProfile
-        import pstats
-
-        profile = cProfile.Profile()
-        profile.runcall(processor.run, self._stop)
-        with Path(self._parameters["profile"]).open("w", encoding="utf-8") as out:
-            pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
+        processor.run(self._stop)
 
     def _add_sample(self, events: int) -> None:
         memory = sample_process()._asdict()

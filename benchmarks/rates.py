@@ -3,7 +3,6 @@
 import time
 import uuid
 from functools import cache
-from pathlib import Path
 from statistics import harmonic_mean, mean
 from typing import Any, Literal
 
@@ -153,7 +152,6 @@ def run_sketcher(
     *,
     at_once: bool = True,
     database: str = DATABASE,
-    profile: Path | None = None,
 ) -> dict[str, Any]:
     """Run a new sketcher on a topic from its start, with one flush or with the default flush interval."""
     testbed.forget_group(f"{prefix}{GROUP}")
@@ -164,7 +162,6 @@ def run_sketcher(
         events=events,
         **({"flush_s": FLUSH_S, "flush_events": events} if at_once else {}),
         warm=next(json_events(workload, 1, *span())).decode(),
-        profile=str(profile) if profile else "",
     )
 
 

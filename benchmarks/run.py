@@ -23,9 +23,8 @@ from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
 from benchmarks.peers.measure import measure_peers
-from benchmarks.processes import measure_processes
 from benchmarks.publishing import measure_publisher
-from benchmarks.rates import base_workload, measure_memory, measure_rates, run_sketcher, span
+from benchmarks.rates import measure_memory, measure_rates
 from benchmarks.receiving import measure_receiver
 from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
@@ -35,7 +34,7 @@ from benchmarks.shapes import HEADLINES, measure_shapes
 from benchmarks.stack import Testbed
 from benchmarks.storage import measure_storage
 from benchmarks.wide_model import measure_wide_monitor
-from benchmarks.workload import SEED, json_events
+from benchmarks.workload import SEED
 
 
 class Section(NamedTuple):
@@ -65,7 +64,6 @@ SECTIONS = {
     ),
     # With one run, one implementation of each peer is measured, and none of Evidently.
     "peers": Section(measure_peers, {"events": 400_000, "runs": 5}, {"events": 300_000, "runs": 1}, in_short=True),
-    "processes": Section(measure_processes, {"events": 600_000, "runs": 5}, {"events": 300_000, "runs": 1}),
     "publisher": Section(
         measure_publisher,
         {"calls": 100_000, "rows": 1_000_000, "dead_s": 10.0},
@@ -127,9 +125,6 @@ def main() -> int:
         folder = Path(name)
         with LocalStack(folder / "stack", kafka_port=0, clickhouse_port=0, jvm_options=FAST_OPTIONS) as stack:
             testbed = Testbed(stack, folder)
-            if arguments.cprofile:
-                _profile(testbed, arguments.cprofile)
-                return 0
             in_profile = [name for name, each in SECTIONS.items() if (each.in_full if is_full else each.in_short)]
             failed = _measure(testbed, figures, arguments.only or in_profile, arguments.json, is_full=is_full)
     figures.about["took"] = f"{time.monotonic() - began:.0f} s"
@@ -155,7 +150,6 @@ def _parse_arguments() -> argparse.Namespace:
     file: dict[str, Any] = {"type": Path, "metavar": "FILE"}
     parser.add_argument("--json", **file, help="also write the figures to this file, after each section")
     parser.add_argument("--against", **file, default=page.PUBLISHED, help="a file of --json to compare ratios with")
-    parser.add_argument("--cprofile", **file, help="only profile the sketcher and write the profile to this file")
     parser.add_argument("--redraw", action="store_true", help="only rewrite pages and charts from the JSON files")
     return parser.parse_args()
 
@@ -189,15 +183,6 @@ def _measure(
         if path is not None:
             figures.write(path)
     return failed
-
-
-def _profile(testbed: Testbed, path: Path) -> None:
-    """Run the sketcher on JSON events under cProfile."""
-    workload, events = base_workload(testbed), 600_000
-    topics = testbed.create_topics("profile-")
-    testbed.fill(topics.predictions, json_events(workload, events, *span()))
-    run_sketcher(testbed, workload, "profile-", events, profile=path)
-    print(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -107,14 +107,8 @@ class Testbed:
         headers: list[tuple[str, bytes]] | None = None,
         *,
         key: bytes | None = None,
-        partitions: int = 1,
-        at_once: bool = False,
     ) -> tuple[int, int]:
-        """Write messages to partitions in turn, as the publisher does (lz4, 50 ms batches); return number and bytes.
-
-        `at_once` writes one transaction, so that consumers of committed messages see all of them at one moment.
-        """
-        transaction: dict[str, Any] = {"transactional.id": f"fill-{topic}", "transaction.timeout.ms": 600_000}
+        """Write messages to the first partition as the publisher does (lz4, 50 ms batches); return number and bytes."""
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -122,17 +116,13 @@ class Testbed:
                 "linger.ms": 50,
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": 200_000,
-                **(transaction if at_once else {}),
             }
         )
-        if at_once:
-            producer.init_transactions(60)
-            producer.begin_transaction()
         n = size = 0
         for message in messages:
             while True:
                 try:
-                    producer.produce(topic, message, key, partition=n % partitions, headers=list(headers or ()))
+                    producer.produce(topic, message, key, partition=0, headers=list(headers or ()))
                     break
                 except BufferError:
                     producer.poll(0.1)
@@ -141,8 +131,6 @@ class Testbed:
                 producer.poll(0)
         if left := producer.flush(120):
             raise RuntimeError(f"Kafka did not acknowledge {left} messages for {topic}")
-        if at_once:
-            producer.commit_transaction(60)
         return n, size
 
     def end_offset(self, topic: str) -> int:
@@ -156,17 +144,13 @@ class Testbed:
         folders = self.folder.rglob(f"{topic}-*")
         return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.glob("*.log"))
 
-    def committed(self, group: str, topic: str, partitions: int = 1) -> int:
-        """Messages of a topic that a group has committed, all partitions together."""
-        expected = [TopicPartition(topic, p) for p in range(partitions)]
-        requested = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, expected)])
-        result = requested[group].result(30).topic_partitions
-        return sum(max(0, at.offset) for at in result)
-
-    def shares(self, group: str) -> list[int]:
-        """Number of partitions of each member of a group."""
-        result = self._admin.describe_consumer_groups([group])[group].result(30)
-        return [len(member.assignment.topic_partitions) for member in result.members]
+    def committed(self, group: str, topic: str) -> int:
+        """Messages of a topic's only partition that a group has committed."""
+        requested = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])]
+        )
+        [at] = requested[group].result(30).topic_partitions
+        return max(0, int(at.offset))
 
     def forget_group(self, group: str) -> None:
         """Delete a group, so that its next member reads from the start."""
