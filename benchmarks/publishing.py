@@ -55,7 +55,8 @@ def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: i
         figures.add(PUBLISHER, name, dead["growth_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
 
-def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publisher:
+def open_publisher(parameters: JsonObject, workload: Workload, on_full: Any = "drop") -> Publisher:
+    """A publisher of the workload's model."""
     return Publisher.from_contract(
         workload.contract,
         version=VERSION,
@@ -63,6 +64,14 @@ def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publ
         topic_prefix=parameters["prefix"],
         on_full=on_full,
     )
+
+
+def close(publisher: Publisher) -> int:
+    """Close a publisher, and return the number of events that it lost."""
+    publisher.flush()
+    stats = publisher.stats
+    publisher.close()
+    return sum(stats.dropped.values()) + stats.failed
 
 
 def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
@@ -80,7 +89,7 @@ def time_calls(parameters: JsonObject) -> JsonObject:
     """Time each call, paced in small bursts."""
     workload = make_workload(Path(parameters["folder"]))
     requests = _requests(workload, 10_000)
-    publisher = _publisher(parameters, workload, "drop")
+    publisher = open_publisher(parameters, workload)
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
     wall_ns: list[int] = []
     thread_ns: list[int] = []
@@ -100,14 +109,13 @@ def time_calls(parameters: JsonObject) -> JsonObject:
             time.sleep(max(0.0, began + i / PACE_PER_S - time.monotonic()))
     publisher.flush()
     cpu_us = (time.process_time() - cpu_before) / parameters["calls"] * 1e6
-    stats = publisher.stats
-    publisher.close()
+    dropped = close(publisher)
     shares = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
     return {
         "wall": {name: quantile(wall_ns, share) / 1000 for name, share in shares.items()},
         "thread": {name: quantile(thread_ns, share) / 1000 for name, share in shares.items()},
         "cpu_us": cpu_us,
-        "dropped": sum(stats.dropped.values()) + stats.failed,
+        "dropped": dropped,
     }
 
 
@@ -116,7 +124,7 @@ def publish_table(parameters: JsonObject) -> JsonObject:
     workload = make_workload(Path(parameters["folder"]))
     now_ms = int(time.time() * 1000)
     rows = arrow_table(workload, parameters["rows"], now_ms - 600_000, now_ms)
-    publisher = _publisher(parameters, workload, "wait")
+    publisher = open_publisher(parameters, workload, "wait")
     # Imports at the first use of libraries do not count.
     publisher.predictions(rows.slice(0, 1000))
     publisher.flush()
@@ -137,7 +145,7 @@ def publish_without_broker(parameters: JsonObject) -> JsonObject:
     # Reset the peak.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before_mb = sample_process().rss_mb
-    publisher = _publisher(parameters, workload, "drop")
+    publisher = open_publisher(parameters, workload)
     n, deadline = 0, time.monotonic() + parameters["seconds"]
     while time.monotonic() < deadline:
         if parameters["kind"] == "tables":
@@ -163,7 +171,7 @@ def publish_live(parameters: JsonObject) -> JsonObject:
     workload = make_workload(Path(parameters["folder"]), pane_s=parameters["pane_s"], windows=windows)
     requests = _requests(workload, 10_000)
     per_s, seconds = parameters.get("per_s"), parameters["seconds"]
-    publisher = _publisher(parameters, workload, "drop" if per_s else "wait")
+    publisher = open_publisher(parameters, workload, "drop" if per_s else "wait")
     began, n = time.monotonic(), 0
     while (elapsed_s := time.monotonic() - began) < seconds or (per_s and n < int(per_s * seconds)):
         due = min(int(per_s * seconds), int(elapsed_s * per_s)) if per_s else n + 500
@@ -173,7 +181,4 @@ def publish_live(parameters: JsonObject) -> JsonObject:
         n = due
         if per_s:
             time.sleep(0.005)
-    publisher.flush()
-    stats = publisher.stats
-    publisher.close()
-    return {"events": n, "dropped": sum(stats.dropped.values()) + stats.failed}
+    return {"events": n, "dropped": close(publisher)}

@@ -101,8 +101,8 @@ def measure_rates(
             rate(testbed.run_child(faust_loop, topic=topics.predictions, messages=faust_events, group=group))
         )
         result["arrow"].append(rate(run_sketcher(testbed, workload, "arrow-", arrow_events)))
-        json_stages.append(stages.time_json(workload, sample))
-        arrow_stages.append(stages.time_arrow(workload, batches))
+        json_stages.append(stages.time_stages(workload, sample, "json"))
+        arrow_stages.append(stages.time_stages(workload, batches, "arrow"))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
     read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}

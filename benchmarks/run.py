@@ -118,7 +118,7 @@ def main() -> int:
     is_full = arguments.profile == "full"
     figures = Figures(describe_machine())
     figures.about["seed"] = str(SEED)
-    figures.about["command"] = _command(arguments)
+    figures.about["command"] = " ".join(["python -m benchmarks", *sys.argv[1:]])
     other = Figures.read(arguments.against)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barograph-bench-") as name:
@@ -152,13 +152,6 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--against", **file, default=page.PUBLISHED, help="a file of --json to compare ratios with")
     parser.add_argument("--redraw", action="store_true", help="only rewrite pages and charts from the JSON files")
     return parser.parse_args()
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    if arguments.only:
-        short = ["--short"] if arguments.profile == "short" else []
-        return " ".join(["python -m benchmarks", *short, *(f"--only {name}" for name in arguments.only)])
-    return "make bench" + (" PROFILE=short" if arguments.profile == "short" else "")
 
 
 def _measure(

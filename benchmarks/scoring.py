@@ -138,8 +138,6 @@ def measure_scoring(testbed: Testbed, figures: Figures, *, predictions: int) -> 
         figures.add(SCORING, "the first pass", full_s, "s", f"{whole}; {outcome.revised:,} figures written")
         rows = predictions + scene.labels
         figures.add(SCORING, "the first pass", rows / full_s, "rows/s", "predictions and labels, everything included")
-        join_s = scene.time_join()
-        figures.add(SCORING, "of it the join and its counts", rows / join_s, "rows/s", "timed again")
         for hours in CORRECTED_HOURS:
             corrected = scene.correct_labels(hours)
             took_s, outcome = scene.time_pass()
@@ -212,17 +210,6 @@ class _Scene:
         began = time.perf_counter()
         outcome = self._scorer.score_once()
         return time.perf_counter() - began, outcome
-
-    def time_join(self) -> float:
-        """Time to count every hour again, in statements of two million predictions as in the scorer (s)."""
-        rules = make_rules(self._contract, self._registry)
-        size = -(-len(self.hours) // max(1, -(-self.traffic.n // 2_000_000)))
-        began = time.perf_counter()
-        for i in range(0, len(self.hours), size):
-            windows = self.hours[i : i + size]
-            dimensions = dimensions_at(self._contract, self._registry, windows[0])
-            state.score_windows(self.client, rules, dimensions, windows, 0)
-        return time.perf_counter() - began
 
     def time_pairing(self, windows: Sequence[int]) -> float:
         """Time to pair windows (starts, Unix seconds) again, in the statements of the scorer (s)."""

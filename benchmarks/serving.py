@@ -14,12 +14,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from barograph import Guard, Publisher, Shadow
+from barograph import Guard, Shadow
 from barograph.guard.health import HealthState, ModelHealth
 
 from barograph_server.alerts.guard.health_log import HealthLog
 from benchmarks.figures import Figures, quantile
 from benchmarks.measured_process import Clock, JsonObject
+from benchmarks.publishing import close, open_publisher
 from benchmarks.stack import Child, Measured, Testbed
 from benchmarks.workload import SEED, VERSION, Workload, make_workload
 
@@ -189,7 +190,8 @@ class LayeredModel:
 
 def serve_with_shadow(parameters: JsonObject) -> JsonObject:
     """Answer requests: the primary's prediction, its event, and the shadow's request."""
-    workload, publisher = _open(parameters)
+    workload = make_workload(Path(parameters["folder"]))
+    publisher = open_publisher(parameters, workload)
     names = tuple(workload.numbers)
     primary = LayeredModel(names, 1)
     candidate = LayeredModel(names, 2).predict if parameters["mode"] == "on" else _hang
@@ -209,15 +211,13 @@ def serve_with_shadow(parameters: JsonObject) -> JsonObject:
     if shadow is not None:
         shadow.close(1.0)
         outcomes = shadow.stats.outcomes
-    publisher.flush()
-    stats = publisher.stats
-    publisher.close()
-    return {**result, "dropped": sum(stats.dropped.values()) + stats.failed, "outcomes": outcomes}
+    return {**result, "dropped": close(publisher), "outcomes": outcomes}
 
 
 def serve_with_guard(parameters: JsonObject) -> JsonObject:
     """Answer requests by the primary or the fallback, and publish the event of the prediction."""
-    workload, publisher = _open(parameters)
+    workload = make_workload(Path(parameters["folder"]))
+    publisher = open_publisher(parameters, workload)
     primary = LayeredModel(tuple(workload.numbers), 1).predict
     guard = None if parameters["mode"] == "without" else _open_guard(parameters, workload.contract.model)
     predict = primary if guard is None else guard.use(primary, _average)
@@ -232,17 +232,6 @@ def serve_with_guard(parameters: JsonObject) -> JsonObject:
         guard.close()
     publisher.close()
     return result
-
-
-def _open(parameters: JsonObject) -> tuple[Workload, Publisher]:
-    workload = make_workload(Path(parameters["folder"]))
-    publisher = Publisher.from_contract(
-        workload.contract,
-        version=VERSION,
-        bootstrap_servers=parameters["bootstrap_servers"],
-        topic_prefix=parameters["prefix"],
-    )
-    return workload, publisher
 
 
 def _serve(
@@ -272,14 +261,11 @@ def _serve(
         answered_by = "fallback" if score == 0.5 else "primary"
         if not switches or switches[-1][0] != answered_by:
             switches.append((answered_by, time.time()))
-    return {
-        "cpu_us": usage.read()["cpu_s"] / parameters["calls"] * 1e6,
-        "median_us": quantile(answer_ns[WARM_UP:], 0.5) / 1000,
-        "p99_us": quantile(answer_ns[WARM_UP:], 0.99) / 1000,
-        "request_median_us": quantile(request_ns[WARM_UP:], 0.5) / 1000,
-        "request_p99_us": quantile(request_ns[WARM_UP:], 0.99) / 1000,
-        "switches": switches,
-    }
+    result = {"cpu_us": usage.read()["cpu_s"] / parameters["calls"] * 1e6, "switches": switches}
+    for prefix, times_ns in (("", answer_ns), ("request_", request_ns)):
+        for name, share in (("median", 0.5), ("p99", 0.99)):
+            result[f"{prefix}{name}_us"] = quantile(times_ns[WARM_UP:], share) / 1000
+    return result
 
 
 def read_guard(parameters: JsonObject) -> JsonObject:

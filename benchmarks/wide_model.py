@@ -5,6 +5,7 @@ them and writes its panes to ClickHouse; its process is sampled from outside.
 """
 
 import time
+from dataclasses import replace
 
 import msgspec
 from barograph.contract import SECONDS_PER_HOUR, Slice
@@ -60,14 +61,9 @@ def _wide(workload: Workload) -> Workload:
     }
     slices = tuple(Slice(name=n, source=f"context.{n}", top=VALUES, values=v) for n, v in values.items())
     dimensions = tuple(SliceValues(name=n, source=f"context.{n}", values=v, trained=False) for n, v in values.items())
-    return Workload(
-        msgspec.structs.replace(workload.contract, slices=slices),
-        msgspec.structs.replace(workload.baseline, dimensions=dimensions),
-        workload.numbers,
-        workload.texts,
-        workload.dimensions,
-        choices=values,
-    )
+    contract = msgspec.structs.replace(workload.contract, slices=slices)
+    baseline = msgspec.structs.replace(workload.baseline, dimensions=dimensions)
+    return replace(workload, contract=contract, baseline=baseline, choices=values)
 
 
 def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
