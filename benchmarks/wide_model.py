@@ -43,11 +43,8 @@ def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limi
         sealed, peak_mb, cpu_s = _follow(monitor, client, panes, limit_s)
     slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions)
     note = f"{len(workload.baseline.fields):,} fields × {slices} slices; {sealed} panes judged"
-    note += (
-        ", including the end of an hour"
-        if sealed >= panes - OPEN_PANES
-        else "; the time limit preceded the end of the hour"
-    )
+    has_hour = sealed >= panes - OPEN_PANES
+    note += ", including the end of an hour" if has_hour else "; the time limit preceded the end of the hour"
     figures.add(WIDE, PEAK, peak_mb, "MB", note)
     figures.add(WIDE, "CPU time per pane", cpu_s / sealed, "s", f"includes its start; {size / panes / 1e6:.1f} MB")
     figures.add(WIDE, "records in partials per pane", records / panes, "records")
@@ -81,14 +78,11 @@ def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> t
 
 def _follow(monitor: Child, client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
     """Sample a monitor until it has sealed all panes, or until the limit; return panes, peak (MB) and CPU (s)."""
-    began = time.monotonic()
-    while True:
-        sample = monitor.sample()
-        result = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
-        sealed = int(result[0][0])
-        if sealed >= max(1, panes - OPEN_PANES) or time.monotonic() - began > limit_s:
-            break
+    deadline, sealed = time.monotonic() + limit_s, 0
+    while sealed < max(1, panes - OPEN_PANES) and time.monotonic() < deadline:
         time.sleep(POLL_INTERVAL_S)
+        sample = monitor.sample()
+        [(sealed,)] = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
     if not sealed:
         raise RuntimeError(f"no pane was judged within {limit_s:.0f} s, so that there are no figures")
     return sealed, sample.peak_mb, sample.cpu_s
