@@ -100,10 +100,9 @@ def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None
         took: dict[str, float] = {}
 
         def all_caught_up() -> bool:
-            for kind, is_done in waits.items():
-                if kind not in took and is_done():
-                    took[kind] = time.monotonic() - began
-            return took.keys() == waits.keys()
+            done = [kind for kind, is_done in waits.items() if kind not in took and is_done()]
+            took.update(dict.fromkeys(done, time.monotonic() - began))
+            return len(took) == len(waits)
 
         wait_until(all_caught_up, "recorder and monitor have caught up")
     for kind, spent_s in took.items():

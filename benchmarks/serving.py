@@ -8,7 +8,7 @@ shadow's `submit` follows, as in docs/serving.md. A server that sends the answer
 import threading
 import time
 from collections.abc import Callable, Mapping
-from math import comb
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from barograph import Guard, Shadow
 from barograph.guard.health import HealthState, ModelHealth
+from scipy.stats import quantile_test
 
 from barograph_server.alerts.guard.health_log import HealthLog
 from benchmarks.figures import Figures, quantile
@@ -51,8 +52,7 @@ def measure_shadow(testbed: Testbed, figures: Figures, *, rounds: int, calls: in
     """Time requests without a shadow, with one, and with one that hangs."""
     testbed.create_topics("shadow-")
     runs = _alternate(testbed, serve_with_shadow, SHADOW_MODES, rounds, prefix="shadow-", calls=calls)
-    names = {mode: f"shadow {mode}" for mode in SHADOW_MODES}
-    _add_requests(figures, SHADOW, (*ANSWER, *REQUEST, CPU), runs, names, calls)
+    _add_requests(figures, SHADOW, (*ANSWER, *REQUEST, CPU), runs, "shadow {}", calls)
     for mode in SHADOW_MODES[1:]:
         kinds = sorted({kind for run in runs[mode] for kind, n in run["outcomes"].items() if n})
         outcomes = {kind: median(run["outcomes"].get(kind, 0) for run in runs[mode]) for kind in kinds}
@@ -71,8 +71,7 @@ def measure_guard(testbed: Testbed, figures: Figures, *, rounds: int, calls: int
         note = "quantile of the batches' means"
         figures.add_runs(GUARD, "reading guard.state, p99", [run["p99_ns"] for run in runs], "ns", note)
         served = _alternate(testbed, serve_with_guard, GUARD_MODES, rounds, prefix="guard-", calls=calls)
-        names = {mode: f"{mode} guard.use" for mode in GUARD_MODES}
-        _add_requests(figures, GUARD, (*ANSWER, CPU), served, names, calls)
+        _add_requests(figures, GUARD, (*ANSWER, CPU), served, "{} guard.use", calls)
     finally:
         steady.close()
     changing = Writer(testbed, "guard-changes-", model, ("healthy", "degraded"))
@@ -97,7 +96,7 @@ def _add_requests(
     section: str,
     kinds: tuple[tuple[str, str, str], ...],
     runs: Runs,
-    names: dict[str, str],
+    name_of_mode: str,
     calls: int,
 ) -> None:
     """Add the figures of each mode, and their ratios to the first mode in the same round."""
@@ -105,7 +104,7 @@ def _add_requests(
     base = next(iter(runs))
     for mode, of_mode in runs.items():
         for name, key, unit in kinds:
-            figures.add_runs(section, f"{name}, {names[mode]}", [run[key] for run in of_mode], unit, note)
+            figures.add_runs(section, f"{name}, {name_of_mode.format(mode)}", [run[key] for run in of_mode], unit, note)
             note = ""
             if mode != base:
                 over, under = ([run[key] for run in runs[each]] for each in (mode, base))
@@ -115,13 +114,10 @@ def _add_requests(
 
 def describe_median(values: list[float]) -> str:
     """Describe an interval of at least 95% for the median, by the sign test; it needs six values."""
-    n = len(values)
-    # The median lies outside the interval between the k-th values from both ends with probability 2 P(Binomial < k).
-    k = max((k for k in range(1, n // 2 + 1) if 2 * sum(comb(n, i) for i in range(k)) / 2**n <= 0.05), default=0)
-    if not k:
+    interval: Any = quantile_test(values).confidence_interval()
+    if not interval.high < inf:
         return ""
-    ordered = sorted(values)
-    return f"95% interval of the median {ordered[k - 1]:.3f} to {ordered[n - k]:.3f}"
+    return f"95% interval of the median {interval.low:.3f} to {interval.high:.3f}"
 
 
 class Writer:

@@ -29,12 +29,8 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
     with testbed.client(DATABASE) as client:
         sizes: list[int] = []
         first_s, store = recent_hour_s(), WarehouseStore(client)
-
-        def now_s() -> float:
-            """The time of the next flush, by which the monitor writes rollups."""
-            return first_s + len(sizes) * 60 / FLUSHES_PER_PANE
-
-        feed = PartitionFeed(workload, store, store.write, clock=now_s)
+        # The monitor writes rollups by the time of the next flush.
+        feed = PartitionFeed(workload, store, store.write, clock=lambda: first_s + len(sizes) * 60 / FLUSHES_PER_PANE)
         # Some panes more than whole hours: the monitor rolls up an hour once its last pane is sealed.
         for partials, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
             sizes.append(sum(map(len, partials)))

@@ -6,12 +6,12 @@ them and writes its panes to ClickHouse; its process is sampled from outside.
 
 import time
 from dataclasses import replace
+from itertools import chain
 
 import msgspec
 from barograph.contract import SECONDS_PER_HOUR, Slice
 
 from barograph_server.sketches.baseline.baseline import SliceValues
-from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures
 from benchmarks.monitor import flushes, recent_hour_s
@@ -37,7 +37,10 @@ def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limi
     workload = _wide(make_workload(testbed.folder, numbers=NUMBERS, dimensions=4, training_rows=4_000))
     testbed.register(DATABASE, workload)
     topics = testbed.create_topics(PREFIX)
-    size, records = _fill(testbed, topics, workload, panes)
+    # The panes are placed so that an hour ends before the last sealed pane.
+    first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
+    written = flushes(workload, panes, EVENTS_PER_PANE, first_s)
+    records, size = testbed.fill(topics.partials, chain.from_iterable([*each, progress] for each, progress in written))
     monitor = testbed.start_processor("monitor", "wide", database=DATABASE, prefix=PREFIX, clock="replay")
     with terminating([monitor]), testbed.client(DATABASE) as client:
         sealed, peak_mb, cpu_s = _follow(monitor, client, panes, limit_s)
@@ -61,19 +64,6 @@ def _wide(workload: Workload) -> Workload:
     contract = msgspec.structs.replace(workload.contract, slices=slices)
     baseline = msgspec.structs.replace(workload.baseline, dimensions=dimensions)
     return replace(workload, contract=contract, baseline=baseline, choices=values)
-
-
-def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
-    """Write the records of all flushes; return their size in bytes and their number.
-
-    The panes are placed so that an hour ends before the last sealed pane.
-    """
-    size = records = 0
-    first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
-    for partials, progress in flushes(workload, panes, EVENTS_PER_PANE, first_s):
-        n, written = testbed.fill(topics.partials, [*partials, progress])
-        size, records = size + written, records + n
-    return size, records
 
 
 def _follow(monitor: Child, client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:

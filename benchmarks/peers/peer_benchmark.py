@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -68,8 +69,13 @@ class PeerBenchmark:
         self._testbed, self._workload = testbed, workload
         first_ms = (int(time.time() * 1000) // MINUTE_MS - MINUTES - 1) * MINUTE_MS
         span = first_ms, first_ms + MINUTES * MINUTE_MS - 1
-        self.json = self._fill_json(events, span)
-        self.arrow = self._fill_arrow(ARROW_TIMES * events, span)
+        self.json = self._fill(PREFIX, events, TopicContents.record, json_events(workload, events, *span))
+        n = ARROW_TIMES * events
+        messages = arrow_messages(workload, n, *span)
+        self.arrow = self._fill(ARROW_PREFIX, n, TopicContents.record_batches, messages, ARROW_HEADERS)
+        # A window closes when the next minute begins.
+        subset = islice(json_events(workload, events, *span), events // MINUTES + 1_000)
+        testbed.fill(testbed.create_topics(KEYED_PREFIX).predictions, subset, key=b"all")
         starts = list(self.json.contents.minutes())
         self._frame, self._reference = testbed.folder / "peers-frame.npz", testbed.folder / "peers-reference.npz"
         self.json.contents.write(self._frame, starts[:FRAMES])
@@ -79,21 +85,10 @@ class PeerBenchmark:
         self.compared: dict[str, str] = {}
         """Title → description of the errors of its results."""
 
-    def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
-        topics = self._testbed.create_topics(PREFIX)
-        contents = TopicContents(self._workload.numbers)
-        self._testbed.fill(topics.predictions, contents.record(json_events(self._workload, events, *span)))
-        # A window closes when the next minute begins.
-        subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
-        self._testbed.fill(self._testbed.create_topics(KEYED_PREFIX).predictions, subset, key=b"all")
-        return Topic(PREFIX, events, contents, topics.partials)
-
-    def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
-        topics = self._testbed.create_topics(ARROW_PREFIX)
-        contents = TopicContents(self._workload.numbers)
-        messages = contents.record_batches(arrow_messages(self._workload, events, *span))
-        self._testbed.fill(topics.predictions, messages, ARROW_HEADERS)
-        return Topic(ARROW_PREFIX, events, contents, topics.partials)
+    def _fill(self, prefix: str, events: int, record: Any, messages: Iterator[bytes], headers: Any = None) -> Topic:
+        topics, contents = self._testbed.create_topics(prefix), TopicContents(self._workload.numbers)
+        self._testbed.fill(topics.predictions, record(contents, messages), headers)
+        return Topic(prefix, events, contents, topics.partials)
 
     def sketch(self, title: str, topic: Topic) -> None:
         """Run a new sketcher on a topic from its start, and compare its committed partials."""

@@ -20,8 +20,8 @@ def run(parameters: JsonObject) -> JsonObject:
 
     def metrics(frame: pd.DataFrame) -> list[dict[str, Any]]:
         result = report.run(Dataset.from_pandas(frame[columns], data_definition=definition), reference)
-        found: list[dict[str, Any]] = result.dict()["metrics"]
-        return found
+        rows: list[dict[str, Any]] = result.dict()["metrics"]
+        return rows
 
     # The imports of the first report do not count.
     metrics(next(iter(frames.values())).head(100))
@@ -31,10 +31,10 @@ def run(parameters: JsonObject) -> JsonObject:
     psi = {
         start: {
             metric["config"]["column"]: float(metric["value"])
-            for metric in found
+            for metric in rows
             if metric["config"]["type"].endswith(":ValueDrift")
         }
-        for start, found in results.items()
+        for start, rows in results.items()
     }
     minutes = {str(start): len(frame) for start, frame in frames.items()}
     return {"events": sum(minutes.values()), "minutes": minutes, "psi": psi, **spent}
