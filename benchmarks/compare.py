@@ -27,25 +27,20 @@ DAYS, DAY_S = 90, 86_400
 
 def make_table(rng: np.random.Generator, first_s: int, seconds: int, rows: int, shift: float) -> pa.Table:
     """Generate rows in order of time; `shift` moves every fifth number, in standard deviations."""
-    columns: dict[str, pa.Array] = {
-        "at": pa.array((first_s + np.sort(rng.random(rows)) * seconds) * 1000, pa.float64())
-        .cast(pa.int64(), safe=False)
-        .cast(pa.timestamp("ms", "UTC"))
-    }
+    at_ms = ((first_s + np.sort(rng.random(rows)) * seconds) * 1000).astype("datetime64[ms]")
+    columns = {"at": pa.array(at_ms, pa.timestamp("ms", "UTC"))}
     for i in range(NUMBERS):
         values = rng.standard_normal(rows) + (shift if i % 5 == 0 else 0.0)
         if i % 3 == 1:
             values = np.round(np.exp(values) * 100)
         null = rng.random(rows) < 0.02 if i % 4 == 0 else None
         columns[f"x{i}"] = pa.array(values, mask=null)
+    names = pa.array([f"v{code}" for code in range(1_000)])
     for i in range(CATEGORIES):
         codes = np.minimum(rng.zipf(1.5, rows), 5 * 4**i % 900 + 3).astype(np.int32) - 1
-        names = pa.array([f"v{code}" for code in range(1_000)])
-        columns[f"c{i}"] = pa.DictionaryArray.from_arrays(pa.array(codes), names).cast(pa.string())
+        columns[f"c{i}"] = names.take(pa.array(codes))
     score = rng.beta(2, 5, rows)
-    columns["score"] = pa.array(score)
-    columns["label"] = pa.array(rng.random(rows) < score)
-    return pa.table(columns)
+    return pa.table({**columns, "score": score, "label": rng.random(rows) < score})
 
 
 def write_file(path: Path, rows: int, first_s: int, shift: float) -> None:

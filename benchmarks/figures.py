@@ -43,6 +43,12 @@ class Figures:
         notes = "; ".join(filter(None, (note, spread(values) if len(values) > 1 else "")))
         self._append(Figure(section, name, median(values), unit, notes, min(values), max(values)))
 
+    def add_ratios(
+        self, section: str, name: str, over: Sequence[float], under: Sequence[float], note: str = ""
+    ) -> None:
+        """Add the ratio of two alternatives in each repetition."""
+        self.add_runs(section, name, [a / b for a, b in zip(over, under, strict=True)], "×", note)
+
     def _append(self, figure: Figure) -> None:
         self.entries.append(figure)
         print(f"  {figure.section}: {figure.name}: {number(figure.value)} {figure.unit}  {figure.note}", flush=True)

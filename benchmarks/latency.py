@@ -3,6 +3,7 @@
 Events are published at half the maximum rate of all processes together on this machine, which a flood determines first.
 """
 
+import math
 import time
 from functools import partial
 from statistics import median
@@ -12,10 +13,9 @@ from barograph.contract import Window
 from barograph_server.streams.sketcher.sketcher import GROUP
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures, quantile
-from benchmarks.processor_process import ProcessorProcess, terminating
-from benchmarks.publishing import publish_flood, publish_steadily
-from benchmarks.stack import Child, Testbed, wait_until
-from benchmarks.workload import Workload, make_workload
+from benchmarks.publishing import publish_live
+from benchmarks.stack import Child, Testbed, terminating, wait_until
+from benchmarks.workload import make_workload
 
 LATENCY = "From the last event of a pane to its verdict"
 GREATEST = "the greatest live rate of everything on this machine"
@@ -29,24 +29,22 @@ POLL_INTERVAL_S = 0.05
 
 def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds: int) -> None:
     """Find the maximum rate, publish steadily at half of it, and measure when the verdict of each pane is readable."""
-    workload = live_workload(testbed)
+    # Panes of a few seconds; otherwise the workload of the rate benchmarks.
+    keys = {"lateness_s": LATENESS_S, "out_of_order_s": OUT_OF_ORDER_S}
+    workload = make_workload(testbed.folder, pane_s=PANE_S, windows=WINDOWS, **keys)
     topics = testbed.create_topics(PREFIX)
     testbed.register(DATABASE, workload)
-    published = {
-        "prefix": PREFIX,
-        "pane_s": PANE_S,
-        "windows": [[w.length_s, w.hop_s] for w in WINDOWS],
-    }
+    published = {"prefix": PREFIX, "pane_s": PANE_S, "windows": [[w.length_s, w.hop_s] for w in WINDOWS]}
     starting = (
-        ProcessorProcess(testbed, kind, "live", database=DATABASE, prefix=PREFIX, clock="live")
+        testbed.start_processor(kind, "live", database=DATABASE, prefix=PREFIX, clock="live")
         for kind in ("sketcher", "monitor")
     )
     with terminating(starting) as processes, testbed.client(DATABASE) as client:
         wait_until(partial(_is_running, client, processes), "the monitor has sealed a pane")
-        load = testbed.start_child(publish_flood, seconds=flood_s, **published)
+        load = testbed.start_child(publish_live, seconds=flood_s, **published)
         maximum = _maximum_rate(testbed, topics.predictions, load)
         per_s = int(maximum / 2)
-        load = testbed.start_child(publish_steadily, per_s=per_s, seconds=seconds, **published)
+        load = testbed.start_child(publish_live, per_s=per_s, seconds=seconds, **published)
         began = time.time()
         visible_s = _poll_verdicts(client, seconds + 30, load, began)
         sent = load.finish()
@@ -77,17 +75,6 @@ def _maximum_rate(testbed: Testbed, topic: str, load: Child) -> float:
     return (measured[-1][1] - measured[0][1]) / (measured[-1][0] - measured[0][0])
 
 
-def live_workload(testbed: Testbed) -> Workload:
-    """The workload of the rate benchmarks with panes of a few seconds."""
-    return make_workload(
-        testbed.folder,
-        pane_s=PANE_S,
-        windows=WINDOWS,
-        lateness_s=LATENESS_S,
-        out_of_order_s=OUT_OF_ORDER_S,
-    )
-
-
 _VISIBLE = (
     "SELECT DISTINCT toUnixTimestamp(window_end) FROM drift "
     "WHERE slice = 'all' AND window = {name:String} AND n > 0 AND window_end > toDateTime({after:UInt32})"
@@ -101,24 +88,20 @@ _JUDGED = (
 def _poll_verdicts(client: Client, timeout_s: float, load: Child, began: float) -> dict[int, float]:
     """Window end → when its verdict was first readable (Unix s); polls until the load has ended and all are judged."""
     first_readable_s: dict[int, float] = {}
-    deadline = time.monotonic() + timeout_s
-    ended_at = None
+    deadline, ended_at = began + timeout_s, math.inf
     after = int(began)
-    while time.monotonic() < deadline:
+    while after < ended_at and time.time() < deadline:
         rows = client.rows(_VISIBLE, {"name": WINDOWS[0].name, "after": after})
         now = time.time()
-        for (end,) in rows:
-            first_readable_s.setdefault(int(end), now)
+        first_readable_s |= {int(end): now for (end,) in rows}
         after = max([after, *first_readable_s])
-        if ended_at is None and load.process.poll() is not None:
-            ended_at = now
-        if ended_at is not None and after >= ended_at:
-            break
+        if load.process.poll() is not None:
+            ended_at = min(ended_at, now)
         time.sleep(POLL_INTERVAL_S)
     return first_readable_s
 
 
-def _is_running(client: Client, processes: list[ProcessorProcess]) -> bool:
+def _is_running(client: Client, processes: list[Child]) -> bool:
     """Whether the monitor has sealed a pane: the consumer groups are stable and every process is running."""
     for process in processes:
         process.sample()
@@ -139,10 +122,7 @@ def _show(figures: Figures, visible_s: dict[int, float], judged_s: dict[int, flo
         ("verdict judged", [judged_s[end] - end for end in ends if end in judged_s]),
         ("row can be read in ClickHouse", [visible_s[end] - end for end in ends]),
     ):
-        figures.add(
-            LATENCY, f"{name}, median", median(result), "s", f"{len(result)} panes; the contract sets {wait_s} s"
-        )
-        figures.add(LATENCY, f"{name}, p99", quantile(result, 0.99), "s", f"the greatest is {max(result):.2f} s")
-        beyond = [spent - wait_s for spent in result]
-        figures.add(LATENCY, f"{name}, beyond lateness, median", median(beyond), "s")
-        figures.add(LATENCY, f"{name}, beyond lateness, p99", quantile(beyond, 0.99), "s")
+        panes, greatest = f"{len(result)} panes; the contract sets {wait_s} s", f"the greatest is {max(result):.2f} s"
+        for text, without_s, notes in (("", 0, (panes, greatest)), (", beyond lateness", wait_s, ("", ""))):
+            figures.add(LATENCY, f"{name}{text}, median", median(result) - without_s, "s", notes[0])
+            figures.add(LATENCY, f"{name}{text}, p99", quantile(result, 0.99) - without_s, "s", notes[1])

@@ -2,10 +2,13 @@
 
 import os
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+from barograph_server.local.kafka_jars import KAFKA_VERSION
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = (
@@ -23,33 +26,19 @@ _PACKAGES = (
 
 def describe_machine() -> dict[str, str]:
     """The facts that a reader needs to compare figures, by name."""
+    cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     without = os.environ.get("NPY_DISABLE_CPU_FEATURES", "")
     return {
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
-        "cpu": f"{_cpu()}, {os.cpu_count()} seen by the system",
+        "cpu": f"{cpu[1] if cpu else platform.processor()}, {os.cpu_count()} seen by the system",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "load before the start": f"{os.getloadavg()[0]:.1f} over the last minute",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "broker": f"Apache Kafka {_kafka()}, on the same machine, compiler and collector as the JVM chooses them",
+        "broker": f"Apache Kafka {KAFKA_VERSION}, on the same machine, compiler and collector as the JVM chooses them",
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
         **({"numpy": f"without {without}, for all that was measured (docs/decisions/0030)"} if without else {}),
     }
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
-def _kafka() -> str:
-    for line in (_ROOT / "local" / "kafka-jars.txt").read_text(encoding="utf-8").splitlines():
-        for word in line.split():
-            if "kafka_2.13" in word:
-                return word.rstrip(".jar").rpartition(":" if ":" in word else "-")[2]
-    return "unknown"
 
 
 def _commit() -> str:

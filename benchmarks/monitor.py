@@ -5,11 +5,13 @@ Measures CPU time of the thread, because wall times depend on the load of the ma
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from statistics import mean
 
 from barograph_server.streams.monitor.partition import PartitionState
 from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, CommitRows
 from barograph_server.streams.monitor.state.empty_store import EmptyStore
+from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
@@ -39,63 +41,70 @@ def measure_monitor(testbed: Testbed, figures: Figures, *, panes: int) -> None:
 
 
 def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> None:
+    def build_rows(commit: CommitRows) -> None:
+        for table in COLUMN_TABLES:
+            deque(commit.columns(table), maxlen=0)
+
+    feed = PartitionFeed(workload, EmptyStore(), build_rows)
     all_flushes = list(flushes(workload, panes))
-    registry = workload.registry()
-    state = PartitionState(0, 1, TOPIC_ID, EmptyStore(), lambda: registry, live=False, clock=lambda: 0.0)
-    merge_ms, seal_ms, sizes, offset = [], [], [], 0
-    for partials, progress in all_flushes:
+    seal_ms = [feed.apply_s[-1] * 1000 for partials, progress in all_flushes if feed.flush(partials, progress)]
+    merge_ms = [each * 1000 for each in feed.merge_s]
+    slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions) + 1
+    shape = f"{len(workload.baseline.fields)} fields × {slices} slices, {mean(feed.sizes) / 1024:.0f} KiB"
+    for name, times_ms, note in (
+        ("a partial", merge_ms, f"{shape}, {len(feed.sizes) / len(all_flushes):.2g} partials per flush"),
+        ("sealing and judging a pane", seal_ms, f"{len(seal_ms)} panes of a minute, windows of 15 m, 1 h and 1 d"),
+    ):
+        p99 = f"p99 {quantile(times_ms, 0.99):.3g} ms"
+        figures.add(MONITOR, f"{title}: {name}, median", quantile(times_ms, 0.5), "ms CPU", f"{p99}; {note}")
+
+
+class PartitionFeed:
+    """The state of a partition, and what encoded records cost in it: CPU time of the thread, and bytes."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        store: EmptyStore | WarehouseStore,
+        write: Callable[[CommitRows], None],
+        *,
+        live: bool = False,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        registry = workload.registry()
+        self._state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=live, clock=clock)
+        self._write, self._offset = write, 0
+        self.sizes: list[int] = []
+        """Of each partial (bytes)."""
+        self.merge_s: list[float] = []
+        """Decoding and merging each partial."""
+        self.apply_s: list[float] = []
+        """Applying each progress record, and writing what it seals."""
+
+    def flush(self, partials: Iterable[bytes], progress: bytes) -> int:
+        """Take the records of a flush, and return the number of verdicts.
+
+        Raises:
+            RuntimeError: the monitor rejects a partial.
+        """
         for data in partials:
             began = time.thread_time()
-            merge(state, data, offset)
-            merge_ms.append((time.thread_time() - began) * 1000)
-            sizes.append(len(data))
-            offset += 1
+            partial = decode(data)
+            assert isinstance(partial, Partial)
+            if (dead := self._state.merge_partial(partial, self._offset)) is not None:
+                raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
+            self.merge_s.append(time.thread_time() - began)
+            self.sizes.append(len(data))
+            self._offset += 1
         began = time.thread_time()
-        commit = apply(state, progress, offset)
+        record = decode(progress)
+        assert isinstance(record, Progress)
+        commit, _ = self._state.apply_progress(record, self._offset)
+        self._offset += 1
         if commit is not None:
-            for table in COLUMN_TABLES:
-                deque(commit.columns(table), maxlen=0)
-        if commit is not None and commit.n_verdicts:
-            seal_ms.append((time.thread_time() - began) * 1000)
-        offset += 1
-    slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions) + 1
-    fields = len(workload.baseline.fields)
-    per_flush = len(sizes) / len(all_flushes)
-    figures.add(
-        MONITOR,
-        f"{title}: a partial, median",
-        quantile(merge_ms, 0.5),
-        "ms CPU",
-        f"p99 {quantile(merge_ms, 0.99):.3g} ms; {fields} fields × {slices} slices, "
-        f"{sum(sizes) / len(sizes) / 1024:.0f} KiB, {per_flush:.2g} partials per flush",
-    )
-    figures.add(
-        MONITOR,
-        f"{title}: sealing and judging a pane, median",
-        quantile(seal_ms, 0.5),
-        "ms CPU",
-        f"p99 {quantile(seal_ms, 0.99):.3g} ms; {len(seal_ms)} panes of a minute, windows of 15 m, 1 h and 1 d",
-    )
-
-
-def merge(state: PartitionState, data: bytes, offset: int) -> None:
-    """Merge an encoded partial.
-
-    Raises:
-        RuntimeError: the monitor rejects it.
-    """
-    partial = decode(data)
-    assert isinstance(partial, Partial)
-    if (dead := state.merge_partial(partial, offset)) is not None:
-        raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
-
-
-def apply(state: PartitionState, data: bytes, offset: int) -> CommitRows | None:
-    """Apply an encoded progress record, and return the rows to write."""
-    progress = decode(data)
-    assert isinstance(progress, Progress)
-    commit, _ = state.apply_progress(progress, offset)
-    return commit
+            self._write(commit)
+        self.apply_s.append(time.thread_time() - began)
+        return commit.n_verdicts if commit is not None else 0
 
 
 def flushes(

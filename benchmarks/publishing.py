@@ -10,7 +10,7 @@ from barograph import Publisher
 from barograph.contract import Window
 
 from benchmarks.figures import Figures, quantile
-from benchmarks.measured_process import JsonObject, memory_mib, write_result
+from benchmarks.measured_process import JsonObject, sample_process, write_result
 from benchmarks.stack import Testbed
 from benchmarks.workload import CONTEXT, VERSION, Workload, arrow_table, make_workload
 
@@ -55,7 +55,8 @@ def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: i
         figures.add(PUBLISHER, name, dead["growth_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
 
-def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publisher:
+def open_publisher(parameters: JsonObject, workload: Workload, on_full: Any = "drop") -> Publisher:
+    """A publisher of the workload's model."""
     return Publisher.from_contract(
         workload.contract,
         version=VERSION,
@@ -65,9 +66,12 @@ def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publ
     )
 
 
-def _live_workload(parameters: JsonObject) -> Workload:
-    windows = tuple(Window(*window) for window in parameters["windows"])
-    return make_workload(Path(parameters["folder"]), pane_s=parameters["pane_s"], windows=windows)
+def close(publisher: Publisher) -> int:
+    """Close a publisher, and return the number of events that it lost."""
+    publisher.flush()
+    stats = publisher.stats
+    publisher.close()
+    return sum(stats.dropped.values()) + stats.failed
 
 
 def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
@@ -85,7 +89,7 @@ def time_calls(parameters: JsonObject) -> JsonObject:
     """Time each call, paced in small bursts."""
     workload = make_workload(Path(parameters["folder"]))
     requests = _requests(workload, 10_000)
-    publisher = _publisher(parameters, workload, "drop")
+    publisher = open_publisher(parameters, workload)
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
     wall_ns: list[int] = []
     thread_ns: list[int] = []
@@ -105,14 +109,13 @@ def time_calls(parameters: JsonObject) -> JsonObject:
             time.sleep(max(0.0, began + i / PACE_PER_S - time.monotonic()))
     publisher.flush()
     cpu_us = (time.process_time() - cpu_before) / parameters["calls"] * 1e6
-    stats = publisher.stats
-    publisher.close()
+    dropped = close(publisher)
     shares = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
     return {
         "wall": {name: quantile(wall_ns, share) / 1000 for name, share in shares.items()},
         "thread": {name: quantile(thread_ns, share) / 1000 for name, share in shares.items()},
         "cpu_us": cpu_us,
-        "dropped": sum(stats.dropped.values()) + stats.failed,
+        "dropped": dropped,
     }
 
 
@@ -121,7 +124,7 @@ def publish_table(parameters: JsonObject) -> JsonObject:
     workload = make_workload(Path(parameters["folder"]))
     now_ms = int(time.time() * 1000)
     rows = arrow_table(workload, parameters["rows"], now_ms - 600_000, now_ms)
-    publisher = _publisher(parameters, workload, "wait")
+    publisher = open_publisher(parameters, workload, "wait")
     # Imports at the first use of libraries do not count.
     publisher.predictions(rows.slice(0, 1000))
     publisher.flush()
@@ -141,8 +144,8 @@ def publish_without_broker(parameters: JsonObject) -> JsonObject:
     requests, rows = _requests(workload, 10_000), arrow_table(workload, 10_000, now_ms - 600_000, now_ms)
     # Reset the peak.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before_mib, _ = memory_mib()
-    publisher = _publisher(parameters, workload, "drop")
+    before_mb = sample_process().rss_mb
+    publisher = open_publisher(parameters, workload)
     n, deadline = 0, time.monotonic() + parameters["seconds"]
     while time.monotonic() < deadline:
         if parameters["kind"] == "tables":
@@ -152,43 +155,30 @@ def publish_without_broker(parameters: JsonObject) -> JsonObject:
         for features, score in requests[:1000]:
             publisher.prediction(id=f"dead-{n}", features=features, score=score, latency_ms=12.375)
             n += 1
-    _, peak_mib = memory_mib()
+    growth_mb = sample_process().peak_mb - before_mb
     dropped = sum(publisher.stats.dropped.values())
     # A regular exit would wait for queued messages.
-    write_result(parameters, {"growth_mb": (peak_mib - before_mib) * 2**20 / 1e6, "events": n, "dropped": dropped})
+    write_result(parameters, {"growth_mb": growth_mb, "events": n, "dropped": dropped})
     os._exit(0)
 
 
-def publish_steadily(parameters: JsonObject) -> JsonObject:
-    """Publish at a steady rate for some seconds; event times are the present."""
-    workload = _live_workload(parameters)
+def publish_live(parameters: JsonObject) -> JsonObject:
+    """Publish for some seconds at a steady rate, or without one as fast as the publisher's buffer allows.
+
+    Event times are the present.
+    """
+    windows = tuple(Window(*window) for window in parameters["windows"])
+    workload = make_workload(Path(parameters["folder"]), pane_s=parameters["pane_s"], windows=windows)
     requests = _requests(workload, 10_000)
-    publisher = _publisher(parameters, workload, "drop")
+    per_s, seconds = parameters.get("per_s"), parameters["seconds"]
+    publisher = open_publisher(parameters, workload, "drop" if per_s else "wait")
     began, n = time.monotonic(), 0
-    expected = int(parameters["per_s"] * parameters["seconds"])
-    while n < expected:
-        due = min(expected, int((time.monotonic() - began) * parameters["per_s"]))
+    while (elapsed_s := time.monotonic() - began) < seconds or (per_s and n < int(per_s * seconds)):
+        due = min(int(per_s * seconds), int(elapsed_s * per_s)) if per_s else n + 500
         for i in range(n, due):
             features, score = requests[i % len(requests)]
-            publisher.prediction(id=f"steady-{i}", features=features, score=score, latency_ms=12.375)
+            publisher.prediction(id=f"live-{i}", features=features, score=score, latency_ms=12.375)
         n = due
-        time.sleep(0.005)
-    publisher.flush()
-    stats = publisher.stats
-    publisher.close()
-    return {"events": n, "dropped": sum(stats.dropped.values()) + stats.failed}
-
-
-def publish_flood(parameters: JsonObject) -> JsonObject:
-    """Publish as fast as the publisher's buffer allows for some seconds."""
-    workload = _live_workload(parameters)
-    requests = _requests(workload, 10_000)
-    publisher = _publisher(parameters, workload, "wait")
-    n, began = 0, time.monotonic()
-    while time.monotonic() - began < parameters["seconds"]:
-        for features, score in requests[:500]:
-            publisher.prediction(id=f"flood-{n}", features=features, score=score, latency_ms=12.375)
-            n += 1
-    publisher.flush()
-    publisher.close()
-    return {"events": n}
+        if per_s:
+            time.sleep(0.005)
+    return {"events": n, "dropped": close(publisher)}

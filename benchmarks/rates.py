@@ -1,23 +1,16 @@
-"""Rates of the sketcher, of Faust's empty loop and of the libraries on the same topic; memory of the sketcher.
-
-The library rates are librdkafka fetching messages, msgspec decoding them, and numpy sorting the fields: no Python
-program that uses these libraries and processes every event and every value can be faster.
-"""
+"""Rates of the sketcher, of Faust's empty loop and of the floors on the same topic; memory of the sketcher."""
 
 import time
 import uuid
 from functools import cache
-from pathlib import Path
-from statistics import harmonic_mean
-from typing import Any
-
-import msgspec
-import numpy as np
+from statistics import harmonic_mean, mean
+from typing import Any, Literal
 
 from barograph_server.streams.sketcher.sketcher import GROUP
+from barograph_server.streams.topics import Topics
 from benchmarks import stages
-from benchmarks.children import consume, faust_loop
 from benchmarks.figures import Figures
+from benchmarks.floors import bare_decode, bare_sort, consume, faust_loop
 from benchmarks.processors import sketcher
 from benchmarks.stack import Testbed
 from benchmarks.workload import (
@@ -29,6 +22,8 @@ from benchmarks.workload import (
     make_workload,
 )
 
+Form = Literal["json", "arrow"]
+"""Encoding of predictions."""
 RATES = "Rate per CPU-second"
 JSON_RATE, ARROW_RATE = "sketcher, JSON", "sketcher, Arrow batches"
 FAUST = "Faust, empty loop"
@@ -46,11 +41,8 @@ _RATES = {
 MEMORY = "The sketcher's memory"
 WIDE = "50 models of 100 fields, peak"
 DATABASE, WIDE_DATABASE = "rates", "wide"
-MB_OF_MIB = 2**20 / 1e6
 SPAN_MS = 600_000
 """Range of event times of a topic: the ten minutes before it is written."""
-FLOOR_PASSES = 5
-"""Passes over the sample of 100,000 events for the library rates without Kafka."""
 FLUSH_S = 8.0
 """Longer than most measured processes run: they flush once, after all events, so that the number of commits does not
 depend on the speed of the machine. A pane that ends meanwhile causes a second flush."""
@@ -70,19 +62,29 @@ def base_workload(testbed: Testbed) -> Workload:
     return workload
 
 
+def fill_topic(testbed: Testbed, workload: Workload, prefix: str, form: Form, n: int) -> Topics:
+    """Create the topics of a prefix, and write n predictions of the last ten minutes."""
+    topics = testbed.create_topics(prefix)
+    if form == "arrow":
+        testbed.fill(topics.predictions, arrow_messages(workload, n, *span()), ARROW_HEADERS)
+    else:
+        testbed.fill(topics.predictions, json_events(workload, n, *span()))
+    return topics
+
+
 def measure_rates(
     testbed: Testbed, figures: Figures, *, events: int, faust_events: int, arrow_events: int, runs: int
 ) -> None:
     """Measure the sketcher with JSON and Arrow, Faust and the library rates alternately."""
     workload = base_workload(testbed)
-    topics, arrow = testbed.create_topics("rate-"), testbed.create_topics("arrow-")
-    n, size = testbed.fill(topics.predictions, json_events(workload, events, *span()))
-    testbed.fill(arrow.predictions, arrow_messages(workload, arrow_events, *span()), ARROW_HEADERS)
+    topics = fill_topic(testbed, workload, "rate-", "json", events)
+    arrow = fill_topic(testbed, workload, "arrow-", "arrow", arrow_events)
+    sample = list(json_events(workload, 100_000, *span()))
+    size = f"{mean(map(len, sample)):.0f}"
     figures.about["events"] = (
-        f"{size / n:.0f} bytes of JSON on average, {len(workload.numbers)} numeric features and a score, no slices, "
+        f"{size} bytes of JSON on average, {len(workload.numbers)} numeric features and a score, no slices, "
         f"one model, one partition, lz4; Arrow batches of {arrow_rows(workload):,}"
     )
-    sample = list(json_events(workload, 100_000, *span()))
     result: dict[str, list[float]] = {name: [] for name in _RATES}
     batches = list(arrow_messages(workload, 400_000, *span()))
     json_stages: list[dict[str, float]] = []
@@ -99,8 +101,8 @@ def measure_rates(
             rate(testbed.run_child(faust_loop, topic=topics.predictions, messages=faust_events, group=group))
         )
         result["arrow"].append(rate(run_sketcher(testbed, workload, "arrow-", arrow_events)))
-        json_stages.append(stages.time_json(workload, sample))
-        arrow_stages.append(stages.time_arrow(workload, batches))
+        json_stages.append(stages.time_stages(workload, sample, "json"))
+        arrow_stages.append(stages.time_stages(workload, batches, "arrow"))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
     read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
@@ -114,7 +116,7 @@ def measure_rates(
         ("arrow", "sort", "sketcher, Arrow ÷ numpy's sort alone"),
         ("arrow", "sketcher", "sketcher, Arrow ÷ JSON"),
     ):
-        figures.add_runs(RATES, title, [a / b for a, b in zip(result[over], result[under], strict=True)], "×")
+        figures.add_ratios(RATES, title, result[over], result[under])
     stages.add_stages(figures, stages.JSON_STAGES, json_stages, result["sketcher"])
     stages.add_stages(figures, stages.ARROW_STAGES, arrow_stages, result["arrow"])
 
@@ -122,26 +124,24 @@ def measure_rates(
 def measure_memory(testbed: Testbed, figures: Figures, *, events: int, wide_events: int) -> None:
     """Measure memory of a sketcher with default settings over many events, and of one with many fields and models."""
     workload = base_workload(testbed)
-    topics = testbed.create_topics("memory-")
-    testbed.fill(topics.predictions, json_events(workload, events, *span()))
+    topics = fill_topic(testbed, workload, "memory-", "json", events)
     result = run_sketcher(testbed, workload, "memory-", events, at_once=False)
     testbed.delete_topics(topics)
     samples = result["samples"]
     for target in range(1_000_000, events + 1, 1_000_000):
         sample = next(s for s in samples if s["events"] >= target)
         name = f"after {target / 1e6:.2g} M events"
-        figures.add(MEMORY, name, sample["rss_mib"] * MB_OF_MIB, "MB", f"peak {sample['peak_mib'] * MB_OF_MIB:.0f} MB")
+        figures.add(MEMORY, name, sample["rss_mb"], "MB", f"peak {sample['peak_mb']:.0f} MB")
     by_wall = result["events"] / result["wall_s"]
     figures.add(MEMORY, "rate meanwhile, by the wall clock", by_wall, "events/s", "includes joining the group")
     many = make_workload(testbed.folder, numbers=99, models=50)
     testbed.register(WIDE_DATABASE, many)
-    topics = testbed.create_topics("wide-")
-    testbed.fill(topics.predictions, json_events(many, wide_events, *span()))
+    topics = fill_topic(testbed, many, "wide-", "json", wide_events)
     result = run_sketcher(testbed, many, "wide-", wide_events, at_once=False, database=WIDE_DATABASE)
     testbed.delete_topics(topics)
     panes = SPAN_MS // 60_000
     note = f"{wide_events:,} events over {panes} panes of each model, default settings"
-    figures.add(MEMORY, WIDE, result["peak_mib"] * MB_OF_MIB, "MB", note)
+    figures.add(MEMORY, WIDE, result["peak_mb"], "MB", note)
 
 
 def run_sketcher(
@@ -152,7 +152,6 @@ def run_sketcher(
     *,
     at_once: bool = True,
     database: str = DATABASE,
-    profile: Path | None = None,
 ) -> dict[str, Any]:
     """Run a new sketcher on a topic from its start, with one flush or with the default flush interval."""
     testbed.forget_group(f"{prefix}{GROUP}")
@@ -163,36 +162,9 @@ def run_sketcher(
         events=events,
         **({"flush_s": FLUSH_S, "flush_events": events} if at_once else {}),
         warm=next(json_events(workload, 1, *span())).decode(),
-        profile=str(profile) if profile else "",
     )
 
 
 def rate(result: dict[str, Any]) -> float:
     """Events per CPU-second of the result of a measured process."""
     return float(result["events"] / result["cpu_s"])
-
-
-def bare_decode(workload: Workload, sample: list[bytes]) -> float:
-    """Events per second when msgspec decodes each event into a struct with only the contract's members."""
-    features: list[tuple[str, Any, Any]] = [(name, float | None, None) for name in workload.numbers]
-    features += [(name, str | None, None) for name in workload.texts]
-    inner: Any = msgspec.defstruct("Features", features, gc=False)
-    members: list[Any] = [("model", str), ("version", str), ("id", str), ("at", int)]
-    outer: Any = msgspec.defstruct("Event", [*members, ("features", inner), ("score", float | None, None)], gc=False)
-    decode = msgspec.json.Decoder(outer).decode
-    began = time.process_time()
-    for _ in range(FLOOR_PASSES):
-        for event in sample:
-            decode(event)
-    return FLOOR_PASSES * len(sample) / (time.process_time() - began)
-
-
-def bare_sort(workload: Workload, n: int) -> float:
-    """Events per second when numpy sorts every numeric field of n events in blocks of 20,000."""
-    columns = [values.astype(np.float64) for values in workload.columns(n, 3).values() if values.dtype.kind != "O"]
-    began = time.process_time()
-    for _ in range(FLOOR_PASSES):
-        for start in range(0, n, 20_000):
-            for values in columns:
-                np.sort(values[start : start + 20_000])
-    return FLOOR_PASSES * n / (time.process_time() - began)

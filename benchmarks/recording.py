@@ -5,9 +5,9 @@ from typing import Any
 from barograph_server.streams.recorder.recorder import GROUP
 from benchmarks.figures import Figures
 from benchmarks.processors import recorder
-from benchmarks.rates import span
+from benchmarks.rates import fill_topic, span
 from benchmarks.stack import Testbed, wait_until
-from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
+from benchmarks.workload import Workload, json_events, make_workload
 
 RECORDER = "The recorder"
 JSON_ROWS, ARROW_ROWS_RATE = "JSON: rows per CPU-second", "Arrow batches: rows per CPU-second"
@@ -21,9 +21,8 @@ def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_e
     for share, workload in workloads.items():
         testbed.register(_database(share), workload)
     base = workloads[1.0]
-    topics, arrow = testbed.create_topics("record-"), testbed.create_topics("record-arrow-")
-    testbed.fill(topics.predictions, json_events(base, events, *span()))
-    testbed.fill(arrow.predictions, arrow_messages(base, arrow_events, *span()), ARROW_HEADERS)
+    topics = fill_topic(testbed, base, "record-", "json", events)
+    arrow = fill_topic(testbed, base, "record-arrow-", "arrow", arrow_events)
     result: dict[float, list[dict[str, Any]]] = {share: [] for share in SHARES}
     batches = []
     for _ in range(runs):
@@ -35,9 +34,9 @@ def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_e
     for name, outcomes, n in ((JSON_ROWS, result[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
         figures.add_runs(RECORDER, name, [one["events"] / one["cpu_s"] for one in outcomes], "rows", f"{n:,} events")
     for share in SHARES[1:]:
-        pairs = list(zip(result[share], result[1.0], strict=True))
-        figures.add_runs(RECORDER, KEPT.format(share=share), [a["events"] / b["events"] for a, b in pairs], "×")
-        figures.add_runs(RECORDER, COST.format(share=share), [a["cpu_s"] / b["cpu_s"] for a, b in pairs], "×")
+        for name, key in ((KEPT, "events"), (COST, "cpu_s")):
+            over, under = ([run[key] for run in result[each]] for each in (share, 1.0))
+            figures.add_ratios(RECORDER, name.format(share=share), over, under)
 
 
 def _database(share: float) -> str:

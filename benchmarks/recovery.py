@@ -14,9 +14,8 @@ from barograph.events import MARK_HEADER
 
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures, spread
-from benchmarks.processor_process import ProcessorProcess, terminating
-from benchmarks.production import SESSION_S
-from benchmarks.stack import Testbed, wait_until
+from benchmarks.processors import SESSION_S
+from benchmarks.stack import Testbed, terminating, wait_until
 from benchmarks.workload import json_events, make_workload
 
 RECOVERY = "After a kill -9"
@@ -32,16 +31,13 @@ def measure_recovery(testbed: Testbed, figures: Figures, *, models: int, fields:
     measure_outage(testbed, figures, outage_s=outage_s)
 
 
-# ------------------------------------------------------------------------------------------------------ kills
-
-
 def measure_kills(testbed: Testbed, figures: Figures, *, models: int, fields: int, runs: int) -> None:
     """Kill sketcher and monitor while panes of many models are open."""
     database, prefix = "kills", "kills-"
     workload = make_workload(testbed.folder, numbers=fields, models=models)
     topics = testbed.create_topics(prefix)
     testbed.register(database, workload)
-    create = partial(ProcessorProcess, testbed, database=database, prefix=prefix)
+    create = partial(testbed.start_processor, database=database, prefix=prefix)
     with terminating(create(kind, "one") for kind in ("sketcher", "monitor")) as running:
         for process in running:
             process.wait_assigned()
@@ -50,14 +46,27 @@ def measure_kills(testbed: Testbed, figures: Figures, *, models: int, fields: in
         with testbed.client(database) as client:
             _wait_sketched(client, n)
         end = testbed.end_offset(topics.partials)
-        note = f"{models} models of {fields} fields with open panes; {runs} kills"
-        sketcher_s = [_restart(running, 0, create) for _ in range(runs)]
+
+        def restart(index: int, kind: str, **parameters: Any) -> float:
+            """Kill a processor and restart it; return the seconds until it works again."""
+            running[index].kill()
+            began = time.time()
+            running[index] = create(kind, "one", **parameters)
+            at = running[index].wait_event("reached") if parameters else running[index].wait_assigned()
+            return at - began
+
+        sketcher_s = [restart(0, "sketcher") for _ in range(runs)]
         name = "sketcher started again, until it reads"
         figures.add(RECOVERY, name, median(sketcher_s), "s", f"to be under 5; {spread(sketcher_s)}")
-        monitor_s = [_restart(running, 1, create, until=end) for _ in range(runs)]
+        monitor_s = [restart(1, "monitor", until=end) for _ in range(runs)]
         name = "monitor started again, until it holds its open panes"
+        note = f"{models} models of {fields} fields with open panes; {runs} kills"
         figures.add(RECOVERY, name, median(monitor_s), "s", f"to be under 10; {note}; {spread(monitor_s)}")
-        spent_s = _hand_over(running, create)
+        running.append(create("sketcher", "two"))
+        running[-1].wait_assigned(0)
+        killed = time.time()
+        running[0].kill()
+        spent_s = running[-1].wait_assigned(after=killed) - killed
         message = f"to be under {SESSION_S + 5:.0f}, since sessions last {SESSION_S:.0f} s; 1 kill"
         figures.add(RECOVERY, "sketcher not started again, until another reads for it", spent_s, "s", message)
 
@@ -66,35 +75,6 @@ def _wait_sketched(client: Client, n: int) -> None:
     """Wait until the sketcher has reported n events."""
     query = "SELECT max(events) FROM processors WHERE kind = 'sketcher'"
     wait_until(lambda: int(client.rows(query)[0][0]) >= n, f"the sketcher has counted {n:,} events")
-
-
-def _restart(
-    running: list[ProcessorProcess], index: int, create: Callable[..., ProcessorProcess], until: int | None = None
-) -> float:
-    """Kill a processor and restart it; return the seconds until it works again."""
-    running[index].kill()
-    began = time.time()
-    running[index] = create(running[index].kind, "one", until=until)
-    if until is None:
-        return running[index].wait_event("assigned", began, _has_partitions) - began
-    return running[index].wait_event("reached", began) - began
-
-
-def _hand_over(running: list[ProcessorProcess], create: Callable[..., ProcessorProcess]) -> float:
-    """Kill a sketcher beside an idle one; return the seconds until the idle one is assigned its partition."""
-    began = time.time()
-    running.append(create("sketcher", "two"))
-    running[-1].wait_event("assigned", began)
-    killed = time.time()
-    running[0].kill()
-    return running[-1].wait_event("assigned", killed, _has_partitions) - killed
-
-
-def _has_partitions(assigned: dict[str, Any]) -> bool:
-    return bool(assigned["partitions"])
-
-
-# ------------------------------------------------------------------------------------------------------ outage
 
 
 def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None:
@@ -108,7 +88,7 @@ def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None
     testbed.fill(topics.predictions, json_events(workload, n, now_ms - outage_s * 1000, now_ms))
     testbed.fill(topics.predictions, [b""], [(MARK_HEADER, b"end")])
     replay: dict[str, Any] = {"clock": "replay", "flush_events": LIVE_PER_S * 15, "flush_s": 15.0}
-    create = partial(ProcessorProcess, testbed, instance="one", database=database, prefix=prefix, **replay)
+    create = partial(testbed.start_processor, instance="one", database=database, prefix=prefix, **replay)
     with terminating([create(kind="sketcher")]) as running, testbed.client(database) as client:
         _wait_sketched(client, n)
         began = time.monotonic()
@@ -120,10 +100,9 @@ def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None
         took: dict[str, float] = {}
 
         def all_caught_up() -> bool:
-            for kind, is_done in waits.items():
-                if kind not in took and is_done():
-                    took[kind] = time.monotonic() - began
-            return took.keys() == waits.keys()
+            done = [kind for kind, is_done in waits.items() if kind not in took and is_done()]
+            took.update(dict.fromkeys(done, time.monotonic() - began))
+            return len(took) == len(waits)
 
         wait_until(all_caught_up, "recorder and monitor have caught up")
     for kind, spent_s in took.items():

@@ -49,27 +49,6 @@ LOADS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """The capacity that a load needs; traffic in MB a second, storage in GB a day."""
-
-    sketchers: int
-    recorders: int
-    monitors: int
-    source_partitions: int
-    partials_partitions: int
-    engines: int
-    cores: dict[str, float]
-    """Cores of all processes by stage."""
-    kafka_in: float
-    """From producers and sketchers, before replication."""
-    raw_rows: float
-    panes: float
-    """Panes, verdicts, volume and rollups."""
-    kafka_log: float
-    """Predictions and partials, all replicas."""
-
-
 class Costs:
     """The formula. Sizes and shares follow from unit costs, which `python -m benchmarks --only scale` measures."""
 
@@ -112,8 +91,8 @@ class Costs:
         progress = sketchers * partials / FLUSH_S * self.progress_s(sources, load.models / partials)
         return merging + judging + progress
 
-    def needs(self, load: Load) -> Needs:
-        """Compute the needs of a load."""
+    def needs(self, load: Load) -> dict[str, float | str]:
+        """Compute the capacity that a load needs, by the columns of the table."""
         units = self._units
         sketchers = _count(load.events_per_s / self.sketcher_rate(load), units["sketcher_idle"])
         recorders = _count(load.events_per_s / self.recorder_rate(load), units["recorder_idle"])
@@ -130,24 +109,28 @@ class Costs:
         engine += recorders * units["engine_insert_ms"] / 1e3 + load.models * units["engine_pane_ms"] / 1e3 / PANE_S
         events = load.events_per_s * units[f"kafka_{load.form}_bytes"] / 1e6
         kafka_in = events + sketchers * self.partials_per_s(load) * units["partial_bytes"] / 1e6
-        return Needs(
-            sketchers,
-            recorders,
-            monitors,
-            sources,
-            partials,
-            math.ceil(engine / (ENGINE_CORES * UTILIZATION)),
-            {
-                "sketchers": load.events_per_s / self.sketcher_rate(load) + sketchers * units["sketcher_idle"],
-                "recorders": load.events_per_s / self.recorder_rate(load) + recorders * units["recorder_idle"],
-                "ClickHouse": engine,
-                "monitors": judging + monitors * units["monitor_idle"],
-            },
-            kafka_in,
-            load.events_per_s * load.raw_share * units[f"row_{load.form}_bytes"] * DAY_S / 1e9,
-            load.models * units["pane_bytes"] * DAY_S / PANE_S / 1e9,
-            REPLICAS * kafka_in * DAY_S / 1e3,
-        )
+        cores = {
+            "sketchers": load.events_per_s / self.sketcher_rate(load) + sketchers * units["sketcher_idle"],
+            "recorders": load.events_per_s / self.recorder_rate(load) + recorders * units["recorder_idle"],
+            "ClickHouse": engine,
+            "monitors": judging + monitors * units["monitor_idle"],
+        }
+        raw_rows = load.events_per_s * load.raw_share * units[f"row_{load.form}_bytes"]
+        return {
+            "Sketchers": sketchers,
+            "Recorders": recorders,
+            "Monitors": monitors,
+            "Partitions: predictions": sources,
+            "partials": partials,
+            "ClickHouse nodes": math.ceil(engine / (ENGINE_CORES * UTILIZATION)),
+            "Cores in all": sum(cores.values()),
+            "most of them": max(cores, key=lambda stage: cores[stage]),
+            # From producers and sketchers, before replication.
+            "Kafka in, MB/s": kafka_in,
+            "Raw rows, GB a day": raw_rows * DAY_S / 1e9,
+            "Panes and verdicts, GB a day": load.models * units["pane_bytes"] * DAY_S / PANE_S / 1e9,
+            "Kafka's log, GB a day": REPLICAS * kafka_in * DAY_S / 1e3,
+        }
 
 
 def _count(cores: float, idle: float) -> int:
@@ -162,18 +145,12 @@ def blocks(figures: Figures) -> dict[str, str]:
     """The generated blocks of the page by name."""
     units = {each.name: each.value for each in figures.of(UNITS)}
     costs = Costs(units)
-    head = ["Events/s", "Format", "Models", "`raw: share`", "Sketchers", "Recorders", "Monitors"]
-    head += ["Partitions: predictions", "partials", "ClickHouse nodes", "Cores in all", "most of them"]
-    head += ["Kafka in, MB/s", "Raw rows, GB a day", "Panes and verdicts, GB a day", "Kafka's log, GB a day"]
     rows = []
     for load in LOADS:
         needs = costs.needs(load)
         cells = [number(load.events_per_s), NAMES[load.form], str(load.models), f"{load.raw_share:g}"]
-        cells += [f"{n:,}" for n in (needs.sketchers, needs.recorders, needs.monitors)]
-        cells += [f"{n:,}" for n in (needs.source_partitions, needs.partials_partitions, needs.engines)]
-        cells += [number(sum(needs.cores.values())), max(needs.cores, key=lambda stage: needs.cores[stage])]
-        cells += [number(each) for each in (needs.kafka_in, needs.raw_rows, needs.panes, needs.kafka_log)]
-        rows.append(cells)
+        rows.append([*cells, *(each if isinstance(each, str) else number(each) for each in needs.values())])
+    head = ["Events/s", "Format", "Models", "`raw: share`", *needs]
     limits = []
     for form in NAMES:
         load = Load(1.0, form=form)  # type: ignore[arg-type]

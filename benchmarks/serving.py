@@ -8,19 +8,20 @@ shadow's `submit` follows, as in docs/serving.md. A server that sends the answer
 import threading
 import time
 from collections.abc import Callable, Mapping
-from math import comb
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from barograph import Guard, Publisher, Shadow
+from barograph import Guard, Shadow
 from barograph.guard.health import HealthState, ModelHealth
+from scipy.stats import quantile_test
 
 from barograph_server.alerts.guard.health_log import HealthLog
-from barograph_server.streams.settings import ProcessorSettings
 from benchmarks.figures import Figures, quantile
 from benchmarks.measured_process import Clock, JsonObject
+from benchmarks.publishing import close, open_publisher
 from benchmarks.stack import Child, Measured, Testbed
 from benchmarks.workload import SEED, VERSION, Workload, make_workload
 
@@ -51,8 +52,7 @@ def measure_shadow(testbed: Testbed, figures: Figures, *, rounds: int, calls: in
     """Time requests without a shadow, with one, and with one that hangs."""
     testbed.create_topics("shadow-")
     runs = _alternate(testbed, serve_with_shadow, SHADOW_MODES, rounds, prefix="shadow-", calls=calls)
-    names = {mode: f"shadow {mode}" for mode in SHADOW_MODES}
-    _add_requests(figures, SHADOW, (*ANSWER, *REQUEST, CPU), runs, names, calls)
+    _add_requests(figures, SHADOW, (*ANSWER, *REQUEST, CPU), runs, "shadow {}", calls)
     for mode in SHADOW_MODES[1:]:
         kinds = sorted({kind for run in runs[mode] for kind, n in run["outcomes"].items() if n})
         outcomes = {kind: median(run["outcomes"].get(kind, 0) for run in runs[mode]) for kind in kinds}
@@ -71,8 +71,7 @@ def measure_guard(testbed: Testbed, figures: Figures, *, rounds: int, calls: int
         note = "quantile of the batches' means"
         figures.add_runs(GUARD, "reading guard.state, p99", [run["p99_ns"] for run in runs], "ns", note)
         served = _alternate(testbed, serve_with_guard, GUARD_MODES, rounds, prefix="guard-", calls=calls)
-        names = {mode: f"{mode} guard.use" for mode in GUARD_MODES}
-        _add_requests(figures, GUARD, (*ANSWER, CPU), served, names, calls)
+        _add_requests(figures, GUARD, (*ANSWER, CPU), served, "{} guard.use", calls)
     finally:
         steady.close()
     changing = Writer(testbed, "guard-changes-", model, ("healthy", "degraded"))
@@ -97,7 +96,7 @@ def _add_requests(
     section: str,
     kinds: tuple[tuple[str, str, str], ...],
     runs: Runs,
-    names: dict[str, str],
+    name_of_mode: str,
     calls: int,
 ) -> None:
     """Add the figures of each mode, and their ratios to the first mode in the same round."""
@@ -105,34 +104,28 @@ def _add_requests(
     base = next(iter(runs))
     for mode, of_mode in runs.items():
         for name, key, unit in kinds:
-            figures.add_runs(section, f"{name}, {names[mode]}", [run[key] for run in of_mode], unit, note)
+            figures.add_runs(section, f"{name}, {name_of_mode.format(mode)}", [run[key] for run in of_mode], unit, note)
             note = ""
             if mode != base:
-                ratios = [run[key] / other[key] for run, other in zip(of_mode, runs[base], strict=True)]
-                figures.add_runs(section, f"{name}, {mode} ÷ {base}", ratios, "×", describe_median(ratios))
+                over, under = ([run[key] for run in runs[each]] for each in (mode, base))
+                interval = describe_median([a / b for a, b in zip(over, under, strict=True)])
+                figures.add_ratios(section, f"{name}, {mode} ÷ {base}", over, under, interval)
 
 
 def describe_median(values: list[float]) -> str:
     """Describe an interval of at least 95% for the median, by the sign test; it needs six values."""
-    n = len(values)
-    # The median lies outside the interval between the k-th values from both ends with probability 2 P(Binomial < k).
-    k = max((k for k in range(1, n // 2 + 1) if 2 * sum(comb(n, i) for i in range(k)) / 2**n <= 0.05), default=0)
-    if not k:
+    interval: Any = quantile_test(values).confidence_interval()
+    if not interval.high < inf:
         return ""
-    ordered = sorted(values)
-    return f"95% interval of the median {ordered[k - 1]:.3f} to {ordered[n - k]:.3f}"
+    return f"95% interval of the median {interval.low:.3f} to {interval.high:.3f}"
 
 
 class Writer:
     """Writes a record of the model every `CHANGE_S` on a thread, with the given states in turn, as a leader does."""
 
     def __init__(self, testbed: Testbed, prefix: str, model: str, states: tuple[HealthState, ...]) -> None:
-        settings = ProcessorSettings(
-            instance="bench",
-            bootstrap_servers=testbed.bootstrap_servers,
-            warehouse=testbed.address("guard"),
-            topics=testbed.create_topics(prefix),
-        )
+        testbed.create_topics(prefix)
+        settings = testbed.settings("guard", prefix).processor(instance="bench")
         self._log, self._model, self._states = HealthLog(settings), model, states
         self.written: list[tuple[str, float, float]] = []
         """State of each record, and the times before and after its transaction (Unix seconds)."""
@@ -193,7 +186,8 @@ class LayeredModel:
 
 def serve_with_shadow(parameters: JsonObject) -> JsonObject:
     """Answer requests: the primary's prediction, its event, and the shadow's request."""
-    workload, publisher = _open(parameters)
+    workload = make_workload(Path(parameters["folder"]))
+    publisher = open_publisher(parameters, workload)
     names = tuple(workload.numbers)
     primary = LayeredModel(names, 1)
     candidate = LayeredModel(names, 2).predict if parameters["mode"] == "on" else _hang
@@ -213,15 +207,13 @@ def serve_with_shadow(parameters: JsonObject) -> JsonObject:
     if shadow is not None:
         shadow.close(1.0)
         outcomes = shadow.stats.outcomes
-    publisher.flush()
-    stats = publisher.stats
-    publisher.close()
-    return {**result, "dropped": sum(stats.dropped.values()) + stats.failed, "outcomes": outcomes}
+    return {**result, "dropped": close(publisher), "outcomes": outcomes}
 
 
 def serve_with_guard(parameters: JsonObject) -> JsonObject:
     """Answer requests by the primary or the fallback, and publish the event of the prediction."""
-    workload, publisher = _open(parameters)
+    workload = make_workload(Path(parameters["folder"]))
+    publisher = open_publisher(parameters, workload)
     primary = LayeredModel(tuple(workload.numbers), 1).predict
     guard = None if parameters["mode"] == "without" else _open_guard(parameters, workload.contract.model)
     predict = primary if guard is None else guard.use(primary, _average)
@@ -236,17 +228,6 @@ def serve_with_guard(parameters: JsonObject) -> JsonObject:
         guard.close()
     publisher.close()
     return result
-
-
-def _open(parameters: JsonObject) -> tuple[Workload, Publisher]:
-    workload = make_workload(Path(parameters["folder"]))
-    publisher = Publisher.from_contract(
-        workload.contract,
-        version=VERSION,
-        bootstrap_servers=parameters["bootstrap_servers"],
-        topic_prefix=parameters["prefix"],
-    )
-    return workload, publisher
 
 
 def _serve(
@@ -276,14 +257,11 @@ def _serve(
         answered_by = "fallback" if score == 0.5 else "primary"
         if not switches or switches[-1][0] != answered_by:
             switches.append((answered_by, time.time()))
-    return {
-        "cpu_us": usage.read()["cpu_s"] / parameters["calls"] * 1e6,
-        "median_us": quantile(answer_ns[WARM_UP:], 0.5) / 1000,
-        "p99_us": quantile(answer_ns[WARM_UP:], 0.99) / 1000,
-        "request_median_us": quantile(request_ns[WARM_UP:], 0.5) / 1000,
-        "request_p99_us": quantile(request_ns[WARM_UP:], 0.99) / 1000,
-        "switches": switches,
-    }
+    result = {"cpu_us": usage.read()["cpu_s"] / parameters["calls"] * 1e6, "switches": switches}
+    for prefix, times_ns in (("", answer_ns), ("request_", request_ns)):
+        for name, share in (("median", 0.5), ("p99", 0.99)):
+            result[f"{prefix}{name}_us"] = quantile(times_ns[WARM_UP:], share) / 1000
+    return result
 
 
 def read_guard(parameters: JsonObject) -> JsonObject:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from statistics import harmonic_mean
 from typing import Any
 
-from barograph_server.streams.topics import Topics
 from benchmarks.figures import Figures
-from benchmarks.rates import rate, run_sketcher, span
+from benchmarks.rates import Form, fill_topic, rate, run_sketcher
 from benchmarks.stack import Testbed
-from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
+from benchmarks.workload import ARROW_ROWS, arrow_rows, make_workload
 
 JSON_COST, ARROW_COST = "Cost of a JSON event by shape", "Cost of an event in Arrow batches by shape"
 BASE = "base: 20 fields, no slices, 1 model, 700 bytes"
@@ -47,16 +46,27 @@ HEADLINES = (BASE, SLICES_2, FIELDS_200)
 """The shapes with goals, which the short profile measures."""
 
 
-@dataclass(frozen=True, slots=True)
 class _ShapeTopic:
-    """A topic of events of one shape and encoding."""
+    """A topic of events of one shape and encoding, and its results: rates, and costs relative to the base."""
 
-    shape: Shape
-    workload: Workload
-    prefix: str
-    database: str
-    events: int
-    arrow: bool
+    def __init__(self, testbed: Testbed, i: int, form: Form, events: int) -> None:
+        self.shape, self.form, self.workload = SHAPES[i], form, make_workload(testbed.folder, **SHAPES[i].parameters)
+        rows = arrow_rows(self.workload) if form == "arrow" else 1
+        self.events = int(events / self.shape.weight) // rows * rows
+        self.note = f"{self.events:,} events"
+        if form == "arrow" and rows != ARROW_ROWS:
+            self.note += f" in batches of {rows}, for a message is at most 1 MiB"
+        self._testbed, self._database, self._prefix = testbed, f"shape_{i}_{form}", f"shape-{i}-{form}-"
+        testbed.register(self._database, self.workload)
+        self.topics = fill_topic(testbed, self.workload, self._prefix, form, self.events)
+        self.rates: list[float] = []
+        self.costs: list[float] = []
+
+    def measure(self) -> float:
+        """Run the sketcher on the topic; return its rate."""
+        result = run_sketcher(self._testbed, self.workload, self._prefix, self.events, database=self._database)
+        self.rates.append(rate(result))
+        return self.rates[-1]
 
 
 def measure_shapes(
@@ -69,51 +79,24 @@ def measure_shapes(
     names: tuple[str, ...] | None = None,
 ) -> None:
     """Measure the sketcher on topics of different shapes, and on the base before and after each."""
-    cells = []
-    for i, shape in enumerate(SHAPES):
-        if names is None or shape.name in names:
-            workload = make_workload(testbed.folder, **shape.parameters)
-            database = f"shape_{i}"
-            testbed.register(database, workload)
-            cells.append(_fill(testbed, shape, workload, i, database, events, arrow=False))
-            if shape.arrow:
-                cells.append(_fill(testbed, shape, workload, i, database, arrow_events, arrow=True))
-    rates: dict[tuple[str, bool], list[float]] = {}
-    costs: dict[tuple[str, bool], list[float]] = {}
-    for base in [cell for cell in cells if cell.shape.name == BASE]:
-        others = [cell for cell in cells if cell.arrow == base.arrow and cell is not base]
-        before = _measure(testbed, base, rates)
+    forms: tuple[tuple[Form, int], ...] = (("json", events), ("arrow", arrow_events))
+    cells = [
+        _ShapeTopic(testbed, i, form, n)
+        for i, shape in enumerate(SHAPES)
+        for form, n in forms
+        if (names is None or shape.name in names) and (shape.arrow or form == "json")
+    ]
+    for form, _ in forms:
+        base, *others = (cell for cell in cells if cell.form == form)
+        before = base.measure()
         for cell in others * runs:
-            own = _measure(testbed, cell, rates)
-            after = _measure(testbed, base, rates)
-            costs.setdefault((cell.shape.name, cell.arrow), []).append(harmonic_mean([before, after]) / own)
+            own = cell.measure()
+            after = base.measure()
+            cell.costs.append(harmonic_mean([before, after]) / own)
             before = after
     for cell in cells:
-        testbed.delete_topics(Topics(cell.prefix))
-        section, key = ARROW_COST if cell.arrow else JSON_COST, (cell.shape.name, cell.arrow)
-        note = f"{cell.events:,} events"
-        if cell.arrow and arrow_rows(cell.workload) != arrow_rows(cells[0].workload):
-            note += f" in batches of {arrow_rows(cell.workload)}, for a message is at most 1 MiB"
-        if key in costs:
-            figures.add_runs(section, cell.shape.name, costs[key], "×", note)
-        figures.add_runs(section, f"{cell.shape.name}: rate", rates[key], "events per CPU-second", note)
-
-
-def _measure(testbed: Testbed, cell: _ShapeTopic, rates: dict[tuple[str, bool], list[float]]) -> float:
-    result = run_sketcher(testbed, cell.workload, cell.prefix, cell.events, database=cell.database)
-    rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(result))
-    return rate(result)
-
-
-def _fill(
-    testbed: Testbed, shape: Shape, workload: Workload, i: int, database: str, events: int, *, arrow: bool
-) -> _ShapeTopic:
-    prefix = f"shape-{i}-{'arrow' if arrow else 'json'}-"
-    topics = testbed.create_topics(prefix)
-    n = int(events / shape.weight)
-    if arrow:
-        n = n // arrow_rows(workload) * arrow_rows(workload)
-        testbed.fill(topics.predictions, arrow_messages(workload, n, *span()), ARROW_HEADERS)
-    else:
-        testbed.fill(topics.predictions, json_events(workload, n, *span()))
-    return _ShapeTopic(shape, workload, prefix, database, n, arrow)
+        testbed.delete_topics(cell.topics)
+        section = ARROW_COST if cell.form == "arrow" else JSON_COST
+        if cell.costs:
+            figures.add_runs(section, cell.shape.name, cell.costs, "×", cell.note)
+        figures.add_runs(section, f"{cell.shape.name}: rate", cell.rates, "events per CPU-second", cell.note)

@@ -1,4 +1,4 @@
-"""The testbed of the benchmarks: broker and engine, topics, registered models, measured child processes."""
+"""The testbed of the benchmarks: broker and engine, topics, registered models, child processes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from barograph.contract.file import dump_contract
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from barograph_server.drills.run.live_models import register
+from barograph_server.drills.run.plan import DrillModel
 from barograph_server.local.stack import LocalStack
-from barograph_server.sketches.baseline.baseline import dump_baseline
+from barograph_server.provisioning.topics import TopicAdmin, topic_specs
+from barograph_server.settings import Settings
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Address, Client, connect
-from barograph_server.warehouse.tables import insert_rows
-from benchmarks.measured_process import PASSWORD_VARIABLE
-from benchmarks.process_stats import sample_process
+from benchmarks.measured_process import PASSWORD_VARIABLE, ProcessSample, sample_process
+from benchmarks.processors import run_processor
 from benchmarks.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD_TIMEOUT_S = 600.0
 TIMEOUT_S = 240.0
 """How long a benchmark waits for a processor."""
+SETTLE_S = 3.0
+"""Time for one-time work after a processor has been assigned its partitions."""
 
 
 Measured = Callable[[dict[str, Any]], dict[str, Any]]
@@ -60,25 +65,27 @@ class Testbed:
         """A client of a database."""
         return connect(self.address(database), create=True)
 
+    def settings(self, database: str = "default", prefix: str = "") -> Settings:
+        """The settings of commands and processors."""
+        return Settings(bootstrap_servers=self.bootstrap_servers, warehouse=self.address(database), topic_prefix=prefix)
+
     def engine_cpu_s(self) -> float:
         """CPU time of the engine's process so far, user and system."""
         return sample_process(self.engine_pid).cpu_s
 
     def create_topics(self, prefix: str, partitions: int = 1, *, partials: int = 1) -> Topics:
         """Create the topics of a prefix as `barograph apply` does; `partitions` are those of the topics of events."""
-        topics = Topics(prefix)
-        source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
-        compacted = {"cleanup.policy": "compact"}
-        dead = topics.predictions_dead, topics.labels_dead, topics.partials_dead
-        expected = [
-            *(NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)),
-            NewTopic(topics.partials, partials, 1),
-            *(NewTopic(name, 1, 1) for name in dead),
-            *(NewTopic(name, 1, 1, config=compacted) for name in (topics.model_health, topics.prompts)),
-        ]
-        for future in self._admin.create_topics(expected).values():
-            future.result(60)
-        return topics
+        settings = replace(
+            self.settings("default", prefix),
+            predictions_partitions=partitions,
+            labels_partitions=partitions,
+            partials_partitions=partials,
+        )
+        admin, specs = TopicAdmin(settings), topic_specs(settings)
+        for spec in specs:
+            admin.create(spec)
+        admin.wait(specs)
+        return settings.topics
 
     def delete_topics(self, topics: Topics) -> None:
         """Delete topics, so that a run needs no more disk space than its largest measurement."""
@@ -89,20 +96,9 @@ class Testbed:
 
     def register(self, database: str, workload: Workload) -> None:
         """Create a database with the contracts and baselines of a workload's models."""
-        now = int(time.time() * 1000)
-        contracts = [
-            {"model": each.model, "contract_id": each.id, "yaml": dump_contract(each), "applied_at": now}
-            for each, _ in workload.each()
-        ]
-        baselines = [
-            {"model": each.model, "version": each.version, "baseline_id": each.id, "body": dump_baseline(each).decode()}
-            | {"effective_from": 0, "reason": "benchmark", "accepted_at": now}
-            for _, each in workload.each()
-        ]
         with self.client(database) as client:
             migrate.apply(client)
-            insert_rows(client, "contracts", contracts)
-            insert_rows(client, "baselines", baselines)
+            register(client, [DrillModel(contract, baseline, ()) for contract, baseline in workload.each()])
 
     def fill(
         self,
@@ -110,14 +106,9 @@ class Testbed:
         messages: Iterable[bytes],
         headers: list[tuple[str, bytes]] | None = None,
         *,
-        partitions: int = 1,
-        at_once: bool = False,
+        key: bytes | None = None,
     ) -> tuple[int, int]:
-        """Write messages to partitions in turn, as the publisher does (lz4, 50 ms batches); return number and bytes.
-
-        `at_once` writes one transaction, so that consumers of committed messages see all of them at one moment.
-        """
-        transaction: dict[str, Any] = {"transactional.id": f"fill-{topic}", "transaction.timeout.ms": 600_000}
+        """Write messages to the first partition as the publisher does (lz4, 50 ms batches); return number and bytes."""
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -125,17 +116,13 @@ class Testbed:
                 "linger.ms": 50,
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": 200_000,
-                **(transaction if at_once else {}),
             }
         )
-        if at_once:
-            producer.init_transactions(60)
-            producer.begin_transaction()
         n = size = 0
         for message in messages:
             while True:
                 try:
-                    producer.produce(topic, message, partition=n % partitions, headers=list(headers or ()))
+                    producer.produce(topic, message, key, partition=0, headers=list(headers or ()))
                     break
                 except BufferError:
                     producer.poll(0.1)
@@ -144,8 +131,6 @@ class Testbed:
                 producer.poll(0)
         if left := producer.flush(120):
             raise RuntimeError(f"Kafka did not acknowledge {left} messages for {topic}")
-        if at_once:
-            producer.commit_transaction(60)
         return n, size
 
     def end_offset(self, topic: str) -> int:
@@ -159,17 +144,13 @@ class Testbed:
         folders = self.folder.rglob(f"{topic}-*")
         return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.glob("*.log"))
 
-    def committed(self, group: str, topic: str, partitions: int = 1) -> int:
-        """Messages of a topic that a group has committed, all partitions together."""
-        expected = [TopicPartition(topic, p) for p in range(partitions)]
-        requested = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, expected)])
-        result = requested[group].result(30).topic_partitions
-        return sum(max(0, at.offset) for at in result)
-
-    def shares(self, group: str) -> list[int]:
-        """Number of partitions of each member of a group."""
-        result = self._admin.describe_consumer_groups([group])[group].result(30)
-        return [len(member.assignment.topic_partitions) for member in result.members]
+    def committed(self, group: str, topic: str) -> int:
+        """Messages of a topic's only partition that a group has committed."""
+        requested = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])]
+        )
+        [at] = requested[group].result(30).topic_partitions
+        return max(0, int(at.offset))
 
     def forget_group(self, group: str) -> None:
         """Delete a group, so that its next member reads from the start."""
@@ -203,23 +184,28 @@ class Testbed:
             "out": str(out),
             "stop": str(out.with_suffix(".stop")),
         }
-        log = out.with_suffix(".log")
-        return Child(
-            name, start("benchmarks.children", name, json.dumps({**shared_parameters, **parameters}), log=log), out, log
-        )
+        command = [sys.executable, "-m", "benchmarks.measured_process", name]
+        with out.with_suffix(".log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, json.dumps({**shared_parameters, **parameters})], cwd=ROOT, stdout=log, stderr=log
+            )
+        return Child(" ".join(filter(None, (name, parameters.get("kind")))), process, out)
+
+    def start_processor(self, kind: str, instance: str, **parameters: Any) -> Child:
+        """Start a processor as in production; `database` and `prefix` are parameters that it needs."""
+        return self.start_child(run_processor, kind=kind, instance=instance, **parameters)
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running measured process."""
+    """A running process."""
 
     name: str
     process: subprocess.Popen[bytes]
     out: Path
-    log: Path
 
     def stop(self) -> None:
-        """Create the stop file, at which processors exit."""
+        """Create the stop file, at which measured processors exit."""
         self.out.with_suffix(".stop").touch()
 
     def finish(self) -> dict[str, Any]:
@@ -228,23 +214,69 @@ class Child:
         Raises:
             RuntimeError: the process failed; the message has the end of its log.
         """
-        try:
-            code = self.process.wait(CHILD_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        if code or not self.out.exists():
-            raise RuntimeError(
-                f"{self.name} exited with status {code}:\n{self.log.read_text(encoding='utf-8')[-3000:]}"
-            )
+        self.wait(CHILD_TIMEOUT_S)
+        if self.process.returncode or not self.out.exists():
+            raise RuntimeError(f"{self.name} exited with status {self.process.returncode}:\n{self._log()[-3000:]}")
         result: dict[str, Any] = json.loads(self.out.read_text(encoding="utf-8"))
         return result
 
+    def sample(self) -> ProcessSample:
+        """Sample the process from outside.
 
-def start(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a module of this repository as a process."""
-    with log.open("ab") as out:
-        return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out)
+        Raises:
+            RuntimeError: the process has ended; the message has the end of its log.
+        """
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended: {self._log()[-2000:]}")
+        return sample_process(self.process.pid)
+
+    def wait_event(
+        self, event: str, after: float = 0.0, condition: Callable[[dict[str, Any]], bool] = lambda message: True
+    ) -> float:
+        """Wait until it logs an event after a moment, and return when (both Unix s)."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            for line in self._log().splitlines():
+                if f'"{event}"' in line and line.endswith("}"):
+                    message = json.loads(line)
+                    at = datetime.fromisoformat(message["timestamp"]).timestamp()
+                    if message["event"] == event and at > after and condition(message):
+                        return at
+            self.sample()
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.name} did not log {event!r} within {TIMEOUT_S:.0f} s: {self._log()[-2000:]}")
+
+    def wait_assigned(self, partitions: int = 1, after: float = 0.0) -> float:
+        """Wait until it logs after a moment that it has at least that many partitions; return when (both Unix s)."""
+        return self.wait_event("assigned", after, lambda message: len(message["partitions"]) >= partitions)
+
+    def kill(self) -> None:
+        """Send SIGKILL, and wait for the exit."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for the exit, and kill the process after a time-out."""
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _log(self) -> str:
+        return self.out.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def terminating(children: Iterable[Child]) -> Iterator[list[Child]]:
+    """Terminate the processes of the list at the end of the block."""
+    running = list(children)
+    try:
+        yield running
+    finally:
+        for child in running:
+            child.process.terminate()
+        for child in running:
+            child.wait(60)
 
 
 def wait_until(

@@ -6,13 +6,13 @@ The rest of the time of an event over Kafka is for fetching, sorting messages by
 import time
 from collections.abc import Sequence
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import MAX_ARROW_MESSAGES, MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.sketcher.sketcher import POLL_MESSAGES
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from benchmarks.figures import Figures
@@ -20,24 +20,14 @@ from benchmarks.workload import Workload
 
 JSON_STAGES = "Where the sketcher's time goes"
 ARROW_STAGES = "Where the sketcher's time goes, Arrow batches"
+JSON_DECODER = "JSON into columns (streams/events/json_decoder.py)"
+ARROW_DECODER = "Arrow into columns (streams/events/arrow_decoder.py)"
 SUMMARISE = "columns into counts and sketches (streams/sketcher/summarise.py)"
 REST = "fetching, sorting, commits: the rest"
 TURN_EVENTS = 50_000
 """JSON events that are summarized together: about as many as a sketcher reads in `BATCH_S`."""
 TURN_BATCHES = 100
 """Arrow messages of 1,000 rows that are summarized together: `BATCH_BYTES` of columns."""
-
-
-def time_json(workload: Workload, events: Sequence[bytes]) -> dict[str, float]:
-    """CPU time of JSON events by stage (µs per event)."""
-    registry, title = workload.registry(), "JSON into columns (streams/events/json_decoder.py)"
-    return _time(registry, JsonDecoder(registry), title, events, turn=TURN_EVENTS, poll=POLL_MESSAGES)
-
-
-def time_arrow(workload: Workload, messages: Sequence[bytes]) -> dict[str, float]:
-    """CPU time of Arrow messages by stage (µs per event)."""
-    registry, title = workload.registry(), "Arrow into columns (streams/events/arrow_decoder.py)"
-    return _time(registry, ArrowDecoder(registry), title, messages, turn=TURN_BATCHES, poll=MAX_ARROW_MESSAGES)
 
 
 def add_stages(figures: Figures, section: str, runs: Sequence[dict[str, float]], rates: Sequence[float]) -> None:
@@ -50,21 +40,19 @@ def add_stages(figures: Figures, section: str, runs: Sequence[dict[str, float]],
     figures.add(section, REST, left_us, "µs/event", f"of {whole_us:.2f} in all")
 
 
-def _time(
-    registry: Registry,
-    decoder: JsonDecoder | ArrowDecoder,
-    title: str,
-    messages: Sequence[bytes],
-    *,
-    turn: int,
-    poll: int,
-) -> dict[str, float]:
-    """CPU time of decoding, under `title`, and of summarizing (µs per event).
+def time_stages(workload: Workload, messages: Sequence[bytes], form: Literal["json", "arrow"]) -> dict[str, float]:
+    """CPU time of decoding and of summarizing by stage (µs per event).
 
     As in the sketcher, messages are decoded a poll at a time and are in the CPU cache because they were just copied,
     and `turn` messages are summarized together.
     """
+    registry = workload.registry()
     summaries = FlushSummaries(registry)
+    decoder: JsonDecoder | ArrowDecoder
+    if form == "json":
+        decoder, title, turn, poll = JsonDecoder(registry), JSON_DECODER, TURN_EVENTS, POLL_MESSAGES
+    else:
+        decoder, title, turn, poll = ArrowDecoder(registry), ARROW_DECODER, TURN_BATCHES, MAX_ARROW_MESSAGES
     now_ms = int(time.time() * 1000)
     decode_s = summarise_s = 0.0
     counted = 0

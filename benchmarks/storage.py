@@ -4,11 +4,10 @@ Partials go through the state of a partition into the engine. Then every table i
 disk come from `system.parts`.
 """
 
-from barograph_server.streams.monitor.partition import PartitionState
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures
-from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, apply, flushes, merge, recent_hour_s
+from benchmarks.monitor import FLUSHES_PER_PANE, PartitionFeed, flushes, recent_hour_s
 from benchmarks.stack import Testbed
 from benchmarks.workload import make_workload
 
@@ -19,7 +18,7 @@ DATABASE = "storage"
 KB = 1_000
 EVENTS_PER_PANE = 20_000
 """Enough for every sketch to reach its maximum size; a model with fewer events needs less space."""
-_RESULTS = ("panes", "rollups", "drift", "rates", "distances", "volume")
+RESULTS = ("panes", "rollups", "drift", "rates", "distances", "volume")
 
 
 def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
@@ -27,21 +26,15 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
     # The score is the twentieth field.
     workload = make_workload(testbed.folder, numbers=19)
     testbed.register(DATABASE, workload)
-    registry = workload.registry()
     with testbed.client(DATABASE) as client:
         sizes: list[int] = []
-        offset, first_s = 0, recent_hour_s()
-
-        def now_s() -> float:
-            """The time of the next flush, by which the monitor writes rollups."""
-            return first_s + len(sizes) * 60 / FLUSHES_PER_PANE
-
-        store = WarehouseStore(client)
-        state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=False, clock=now_s)
+        first_s, store = recent_hour_s(), WarehouseStore(client)
+        # The monitor writes rollups by the time of the next flush.
+        feed = PartitionFeed(workload, store, store.write, clock=lambda: first_s + len(sizes) * 60 / FLUSHES_PER_PANE)
         # Some panes more than whole hours: the monitor rolls up an hour once its last pane is sealed.
         for partials, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
             sizes.append(sum(map(len, partials)))
-            offset = _take(state, store, partials, progress, offset)
+            feed.flush(partials, progress)
         figures.add_runs(
             STORAGE, FLUSH, [size / KB for size in sizes], "kB", f"{EVENTS_PER_PANE // FLUSHES_PER_PANE:,} events each"
         )
@@ -54,19 +47,10 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
             n = int(client.rows(f"SELECT uniqExact(pane_start) FROM {table}")[0][0])
             figures.add(STORAGE, name, bytes_on_disk(client, table) / n / KB, "kB", f"{n} of {note}")
         covered = int(client.rows("SELECT uniqExact(pane_start) FROM panes")[0][0])
-        stored_bytes = sum(bytes_on_disk(client, table) for table in _RESULTS)
+        stored_bytes = sum(bytes_on_disk(client, table) for table in RESULTS)
         figures.add(
-            STORAGE, DAY, stored_bytes / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}"
+            STORAGE, DAY, stored_bytes / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(RESULTS)}"
         )
-
-
-def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], progress: bytes, offset: int) -> int:
-    for at, data in enumerate(partials, offset):
-        merge(state, data, at)
-    offset += len(partials)
-    if (commit := apply(state, progress, offset)) is not None:
-        store.write(commit)
-    return offset + 1
 
 
 def bytes_on_disk(client: Client, table: str) -> int:

@@ -5,26 +5,26 @@ features and a score, without slices.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
+from statistics import mean
 
 import numpy as np
 
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
-from barograph_server.streams.monitor.partition import PartitionState
 from barograph_server.streams.monitor.state.empty_store import EmptyStore
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.records import PartitionProgress, Progress, encode
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from benchmarks.figures import Figures
-from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, apply, flushes, merge, recent_hour_s
-from benchmarks.processor_process import SETTLE_S, ProcessorProcess, terminating
-from benchmarks.rates import run_sketcher, span
+from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, PartitionFeed, flushes, recent_hour_s
+from benchmarks.rates import Form, fill_topic, run_sketcher, span
 from benchmarks.recording import run_recorder
-from benchmarks.stack import Testbed
-from benchmarks.storage import bytes_on_disk
-from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
+from benchmarks.stack import SETTLE_S, Testbed, terminating
+from benchmarks.storage import RESULTS, bytes_on_disk
+from benchmarks.workload import Workload, json_events, make_workload
 
 UNITS = "Unit costs"
 RAW_SHARE = 0.1
@@ -53,13 +53,9 @@ def measure_unit_costs(testbed: Testbed, figures: Figures, *, events: int, arrow
     _measure_records(testbed, figures)
 
 
-def _measure_events(testbed: Testbed, figures: Figures, workload: Workload, form: str, n: int) -> None:
+def _measure_events(testbed: Testbed, figures: Figures, workload: Workload, form: Form, n: int) -> None:
     """CPU time and bytes of an event, in full batches over Kafka."""
-    topics = testbed.create_topics(f"unit-{form}-")
-    if form == "json":
-        testbed.fill(topics.predictions, json_events(workload, n, *span()))
-    else:
-        testbed.fill(topics.predictions, arrow_messages(workload, n, *span()), ARROW_HEADERS)
+    topics = fill_topic(testbed, workload, f"unit-{form}-", form, n)
     figures.add(UNITS, f"kafka_{form}_bytes", testbed.log_bytes(topics.predictions) / n, "bytes")
     sketcher = run_sketcher(testbed, workload, f"unit-{form}-", n, database="unit_all")
     figures.add(UNITS, f"sketcher_{form}_us", 1e6 * sketcher["cpu_s"] / n, "µs")
@@ -85,30 +81,25 @@ def _measure_events(testbed: Testbed, figures: Figures, workload: Workload, form
 
 def _measure_models(testbed: Testbed, figures: Figures) -> None:
     """CPU time that each further model costs in a poll, whatever the number of its events."""
-    spent: dict[tuple[str, int], float] = {}
-    for models in (1, MODELS):
-        workload = make_workload(testbed.folder, models=models)
-        registry = workload.registry()
-        values = list(json_events(workload, FEW_EVENTS, *span()))
-        now_ms = np.full(FEW_EVENTS, time.time_ns() // 1_000_000)
-        batch = MessageBatch(list(values), np.zeros(FEW_EVENTS, np.int32), np.arange(FEW_EVENTS), now_ms)
-        decoder, rows, summaries = JsonDecoder(registry), JsonRows(registry), FlushSummaries(registry)
-
-        def sketch(decoder: JsonDecoder = decoder, into: FlushSummaries = summaries, of: MessageBatch = batch) -> None:
-            for columns in decoder.decode(of).events:
-                into.add(columns)
-
-        def record(rows: JsonRows = rows, of: MessageBatch = batch) -> None:
-            rows.rows(of)
-
-        spent["sketcher", models] = _cpu_ms(sketch)
-        spent["recorder", models] = _cpu_ms(record)
-    for kind in ("sketcher", "recorder"):
-        of_model = (spent[kind, MODELS] - spent[kind, 1]) / (MODELS - 1)
+    one, many = (_poll_ms(make_workload(testbed.folder, models=models)) for models in (1, MODELS))
+    for kind in one:
+        of_model = (many[kind] - one[kind]) / (MODELS - 1)
         figures.add(UNITS, f"{kind}_model_ms", max(0.0, of_model), "ms", "for each model in a poll")
 
 
-def _cpu_ms(work: Callable[[], None]) -> float:
+def _poll_ms(workload: Workload) -> dict[str, float]:
+    """CPU time of a poll with few events, by processor."""
+    registry, now_ms = workload.registry(), np.full(FEW_EVENTS, time.time_ns() // 1_000_000)
+    values = list(json_events(workload, FEW_EVENTS, *span()))
+    batch = MessageBatch(list(values), np.zeros(FEW_EVENTS, np.int32), np.arange(FEW_EVENTS), now_ms)
+    decoder, rows, summaries = JsonDecoder(registry), JsonRows(registry), FlushSummaries(registry)
+    return {
+        "sketcher": _cpu_ms(lambda: deque(map(summaries.add, decoder.decode(batch).events))),
+        "recorder": _cpu_ms(lambda: rows.rows(batch)),
+    }
+
+
+def _cpu_ms(work: Callable[[], object]) -> float:
     work()
     began = time.process_time()
     for _ in range(PASSES):
@@ -119,48 +110,33 @@ def _cpu_ms(work: Callable[[], None]) -> float:
 def _measure_panes(testbed: Testbed, figures: Figures, workload: Workload) -> None:
     """CPU time and bytes of a model's pane in monitor and engine."""
     with testbed.client("unit_panes") as client:
-        registry, store = workload.registry(), WarehouseStore(client)
-        state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=False, clock=lambda: 0.0)
-        merged_s = judged_s = engine_s = 0.0
-        size = offset = n = 0
+        store = WarehouseStore(client)
+        feed = PartitionFeed(workload, store, store.write)
         for i, (partials, progress) in enumerate(flushes(workload, WARM_UP + PANES, first_s=recent_hour_s())):
             if i == WARM_UP * FLUSHES_PER_PANE:
-                merged_s = judged_s = 0.0
-                size = n = 0
+                for each in (feed.sizes, feed.merge_s, feed.apply_s):
+                    each.clear()
                 engine_s = testbed.engine_cpu_s()
-            began = time.thread_time()
-            for data in partials:
-                merge(state, data, offset)
-                size, n, offset = size + len(data), n + 1, offset + 1
-            merged_s += time.thread_time() - began
-            began = time.thread_time()
-            if (commit := apply(state, progress, offset)) is not None:
-                store.write(commit)
-            judged_s += time.thread_time() - began
-            offset += 1
+            feed.flush(partials, progress)
         engine_s = testbed.engine_cpu_s() - engine_s
-        figures.add(UNITS, "partial_bytes", size / n, "bytes")
-        figures.add(UNITS, "monitor_partial_ms", 1e3 * merged_s / n, "ms", "decoding and merging")
-        figures.add(UNITS, "monitor_pane_ms", 1e3 * judged_s / PANES, "ms", "sealing, judging and writing")
+        figures.add(UNITS, "partial_bytes", mean(feed.sizes), "bytes")
+        figures.add(UNITS, "monitor_partial_ms", 1e3 * mean(feed.merge_s), "ms", "decoding and merging")
+        figures.add(UNITS, "monitor_pane_ms", 1e3 * sum(feed.apply_s) / PANES, "ms", "sealing, judging and writing")
         figures.add(UNITS, "engine_pane_ms", 1e3 * engine_s / PANES, "ms")
-        tables = ("panes", "rollups", "drift", "rates", "distances", "volume")
-        stored = sum(bytes_on_disk(client, table) for table in tables)
-        figures.add(UNITS, "pane_bytes", stored / (WARM_UP + PANES), "bytes", f"merged; {', '.join(tables)}")
+        stored = sum(bytes_on_disk(client, table) for table in RESULTS)
+        figures.add(UNITS, "pane_bytes", stored / (WARM_UP + PANES), "bytes", f"merged; {', '.join(RESULTS)}")
 
 
 def _measure_progress(testbed: Testbed, figures: Figures) -> None:
     """CPU time of a progress record that seals nothing, for which watermarks of all sources and models are compared."""
-    registry = make_workload(testbed.folder, models=SOURCE_MODELS).registry()
+    workload = make_workload(testbed.folder, models=SOURCE_MODELS)
     cost_us = []
     for sources in (1, SOURCES):
-        state = PartitionState(0, 1, TOPIC_ID, EmptyStore(), lambda: registry, live=True, clock=lambda: 0.0)
+        feed = PartitionFeed(workload, EmptyStore(), lambda commit: None, live=True)
         at_ms = recent_hour_s() * 1000
-        records = [_progress(i % sources, i // sources, sources, at_ms + i) for i in range(sources + 200)]
-        for i, data in enumerate(records):
-            if i == sources:
-                began = time.thread_time()
-            apply(state, data, i)
-        cost_us.append(1e6 * (time.thread_time() - began) / 200)
+        for i in range(sources + 200):
+            feed.flush((), _progress(i % sources, i // sources, sources, at_ms + i))
+        cost_us.append(1e6 * mean(feed.apply_s[sources:]))
     of_source = (cost_us[1] - cost_us[0]) / (SOURCES - 1) / SOURCE_MODELS
     figures.add(UNITS, "monitor_progress_us", cost_us[0], "µs", "a progress record")
     figures.add(UNITS, "monitor_source_us", max(0.0, of_source), "µs", "more for each source partition and model")
@@ -176,18 +152,18 @@ def _progress(source: int, start: int, sources: int, at_ms: int) -> bytes:
 def _measure_idle(testbed: Testbed, figures: Figures) -> None:
     """CPU time of processes without events."""
     testbed.create_topics("idle-", IDLE_PARTITIONS, partials=IDLE_PARTITIONS)
+    kinds = "sketcher", "recorder", "monitor"
     with terminating(
-        ProcessorProcess(testbed, kind, "idle", database="unit_all", prefix="idle-")
-        for kind in ("sketcher", "recorder", "monitor")
+        testbed.start_processor(kind, "idle", database="unit_all", prefix="idle-") for kind in kinds
     ) as processes:
         for process in processes:
             process.wait_assigned(IDLE_PARTITIONS)
         time.sleep(SETTLE_S)
         engine_s, before = testbed.engine_cpu_s(), [process.sample().cpu_s for process in processes]
         time.sleep(IDLE_S)
-        for process, began_s in zip(processes, before, strict=True):
+        for kind, process, began_s in zip(kinds, processes, before, strict=True):
             share = (process.sample().cpu_s - began_s) / IDLE_S
-            figures.add(UNITS, f"{process.kind}_idle", share, "cores", f"{IDLE_PARTITIONS} partitions, no events")
+            figures.add(UNITS, f"{kind}_idle", share, "cores", f"{IDLE_PARTITIONS} partitions, no events")
         of_process = (testbed.engine_cpu_s() - engine_s) / IDLE_S / len(processes)
         figures.add(UNITS, "engine_idle", of_process, "cores", "for each process, its reports and queries")
 
@@ -195,7 +171,7 @@ def _measure_idle(testbed: Testbed, figures: Figures) -> None:
 def _measure_records(testbed: Testbed, figures: Figures) -> None:
     """CPU time of the monitor's process for one record beyond the work on it: fetching, Faust, acknowledging."""
     topics = testbed.create_topics("records-")
-    with terminating([ProcessorProcess(testbed, "monitor", "records", database="unit_all", prefix="records-")]) as (
+    with terminating([testbed.start_processor("monitor", "records", database="unit_all", prefix="records-")]) as (
         monitor,
     ):
         monitor.wait_assigned()

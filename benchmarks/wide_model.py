@@ -5,17 +5,17 @@ them and writes its panes to ClickHouse; its process is sampled from outside.
 """
 
 import time
+from dataclasses import replace
+from itertools import chain
 
 import msgspec
 from barograph.contract import SECONDS_PER_HOUR, Slice
 
 from barograph_server.sketches.baseline.baseline import SliceValues
-from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Client
 from benchmarks.figures import Figures
 from benchmarks.monitor import flushes, recent_hour_s
-from benchmarks.processor_process import ProcessorProcess, terminating
-from benchmarks.stack import Testbed
+from benchmarks.stack import Child, Testbed, terminating
 from benchmarks.workload import CONTEXT, Workload, make_workload
 
 WIDE = "The monitor with 2,000 fields and 100 slices"
@@ -37,17 +37,17 @@ def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limi
     workload = _wide(make_workload(testbed.folder, numbers=NUMBERS, dimensions=4, training_rows=4_000))
     testbed.register(DATABASE, workload)
     topics = testbed.create_topics(PREFIX)
-    size, records = _fill(testbed, topics, workload, panes)
-    monitor = ProcessorProcess(testbed, "monitor", "wide", database=DATABASE, prefix=PREFIX, clock="replay")
+    # The panes are placed so that an hour ends before the last sealed pane.
+    first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
+    written = flushes(workload, panes, EVENTS_PER_PANE, first_s)
+    records, size = testbed.fill(topics.partials, chain.from_iterable([*each, progress] for each, progress in written))
+    monitor = testbed.start_processor("monitor", "wide", database=DATABASE, prefix=PREFIX, clock="replay")
     with terminating([monitor]), testbed.client(DATABASE) as client:
         sealed, peak_mb, cpu_s = _follow(monitor, client, panes, limit_s)
     slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions)
     note = f"{len(workload.baseline.fields):,} fields × {slices} slices; {sealed} panes judged"
-    note += (
-        ", including the end of an hour"
-        if sealed >= panes - OPEN_PANES
-        else "; the time limit preceded the end of the hour"
-    )
+    has_hour = sealed >= panes - OPEN_PANES
+    note += ", including the end of an hour" if has_hour else "; the time limit preceded the end of the hour"
     figures.add(WIDE, PEAK, peak_mb, "MB", note)
     figures.add(WIDE, "CPU time per pane", cpu_s / sealed, "s", f"includes its start; {size / panes / 1e6:.1f} MB")
     figures.add(WIDE, "records in partials per pane", records / panes, "records")
@@ -61,39 +61,18 @@ def _wide(workload: Workload) -> Workload:
     }
     slices = tuple(Slice(name=n, source=f"context.{n}", top=VALUES, values=v) for n, v in values.items())
     dimensions = tuple(SliceValues(name=n, source=f"context.{n}", values=v, trained=False) for n, v in values.items())
-    return Workload(
-        msgspec.structs.replace(workload.contract, slices=slices),
-        msgspec.structs.replace(workload.baseline, dimensions=dimensions),
-        workload.numbers,
-        workload.texts,
-        workload.dimensions,
-        choices=values,
-    )
+    contract = msgspec.structs.replace(workload.contract, slices=slices)
+    baseline = msgspec.structs.replace(workload.baseline, dimensions=dimensions)
+    return replace(workload, contract=contract, baseline=baseline, choices=values)
 
 
-def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
-    """Write the records of all flushes; return their size in bytes and their number.
-
-    The panes are placed so that an hour ends before the last sealed pane.
-    """
-    size = records = 0
-    first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
-    for partials, progress in flushes(workload, panes, EVENTS_PER_PANE, first_s):
-        n, written = testbed.fill(topics.partials, [*partials, progress])
-        size, records = size + written, records + n
-    return size, records
-
-
-def _follow(monitor: ProcessorProcess, client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
+def _follow(monitor: Child, client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
     """Sample a monitor until it has sealed all panes, or until the limit; return panes, peak (MB) and CPU (s)."""
-    began = time.monotonic()
-    while True:
-        sample = monitor.sample()
-        result = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
-        sealed = int(result[0][0])
-        if sealed >= max(1, panes - OPEN_PANES) or time.monotonic() - began > limit_s:
-            break
+    deadline, sealed = time.monotonic() + limit_s, 0
+    while sealed < max(1, panes - OPEN_PANES) and time.monotonic() < deadline:
         time.sleep(POLL_INTERVAL_S)
+        sample = monitor.sample()
+        [(sealed,)] = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
     if not sealed:
         raise RuntimeError(f"no pane was judged within {limit_s:.0f} s, so that there are no figures")
     return sealed, sample.peak_mb, sample.cpu_s

@@ -6,7 +6,7 @@ slices; its JSON events have about 700 bytes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stre
                     "id": f"7f3a9c20-5b1e-4d87-{stream:04x}-{seq:012x}",
                     "at": first_ms + int(seq * step),
                     "arm": "treatment",
-                    "context": {**dict(zip(members, context, strict=True)), **notes[seq % _NOTES]},
+                    "context": {**dict(zip(members, context, strict=True)), **notes[seq % len(notes)]},
                     "features": dict(zip(names, values, strict=True)),
                     "score": scores[i],
                     "latency_ms": 12.375,
@@ -172,18 +172,13 @@ def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stre
 def _notes(workload: Workload) -> list[dict[str, str]]:
     """`_NOTES` different sets of context members that pad an event to `event_bytes`."""
     if not workload.event_bytes:
-        return [{}] * _NOTES
-    bare = Workload(workload.contract, workload.baseline, workload.numbers, workload.texts)
-    missing = workload.event_bytes - len(next(json_events(bare, 1, 0, 0)))
+        return [{}]
+    missing = workload.event_bytes - len(next(json_events(replace(workload, event_bytes=0), 1, 0, 0)))
     # `"note_00":"…",` is 13 characters around each text.
     length = 100
-    rng = np.random.default_rng([SEED, 2])
+    names, rng = [f"note_{k:02}" for k in range(max(0, round(missing / length)))], np.random.default_rng([SEED, 2])
     return [
-        {
-            f"note_{k:02}": rng.choice(_ALPHABET, length - 13).tobytes().decode("ascii")
-            for k in range(max(0, round(missing / length)))
-        }
-        for _ in range(_NOTES)
+        {name: rng.choice(_ALPHABET, length - 13).tobytes().decode("ascii") for name in names} for _ in range(_NOTES)
     ]
 
 

@@ -1,13 +1,11 @@
 """The result of the sketcher, read from its committed partials, in the format of the peers' results."""
 
-import uuid
 from collections import Counter
-from collections.abc import Iterator
-
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from itertools import chain
 
 from barograph_server.sketches.baseline.layout import EVENTS, Layout
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.streams.broker.compacted_log import reread
 from barograph_server.streams.records import Partial, decode
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.child import RANKS
@@ -24,7 +22,11 @@ def read_result(testbed: Testbed, workload: Workload, topic: str, start: int) ->
     layout = Layout(workload.baseline)
     minutes: Counter[int] = Counter()
     sketches: dict[str, NumericSketch] = {}
-    for partial in _partials(testbed, topic, start):
+    ranges = {0: (start, testbed.end_offset(topic))}
+    batches = reread(testbed.settings().processor(), "read-partials", topic, ranges, poll_messages=100, poll_s=1.0)
+    for partial in (decode(message.value()) for message in chain.from_iterable(batches)):
+        if not isinstance(partial, Partial):
+            continue
         minutes[partial.pane_start_s * 1000] += int(partial.counts[0, EVENTS])
         for field, data in zip(layout.fields[partial.field_from : partial.field_to], partial.sketches, strict=True):
             if data:
@@ -38,30 +40,3 @@ def read_result(testbed: Testbed, workload: Workload, topic: str, start: int) ->
         "rank_error": max(sketch.rank_error for sketch in sketches.values()),
         "quantiles": {name: sketch.quantiles(RANKS).tolist() for name, sketch in sketches.items()},
     }
-
-
-def _partials(testbed: Testbed, topic: str, start: int) -> Iterator[Partial]:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": testbed.bootstrap_servers,
-            "group.id": f"read-{uuid.uuid4().hex[:8]}",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-    )
-    consumer.assign([TopicPartition(topic, 0, start)])
-    try:
-        while True:
-            message = consumer.poll(30)
-            if message is None:
-                raise RuntimeError(f"{topic} could not be read to its end")
-            if (error := message.error()) is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    return
-                raise RuntimeError(f"{topic}: {error}")
-            record = decode(message.value())
-            if isinstance(record, Partial):
-                yield record
-    finally:
-        consumer.close()

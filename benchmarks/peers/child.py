@@ -1,11 +1,12 @@
-"""What the programs of the peers share: constants, reading their parameters and printing their result.
+"""Runs a peer's program in the environment of the peer: `python -m benchmarks.peers.child NAME.PROGRAM JSON`.
 
-It runs in the environment of every peer and therefore uses the standard library only.
+It therefore uses the standard library only. The program is a module of the peer's folder with a function `run`, which
+takes the parameters and returns the result.
 """
 
 import json
 import sys
-from importlib.metadata import version
+from importlib import import_module
 
 from benchmarks.measured_process import JsonObject
 
@@ -16,12 +17,10 @@ CHUNK = "chunk"
 """Name of the column with the day of each row, which `benchmarks.scoreboard.peers` writes."""
 
 
-def read_parameters() -> JsonObject:
-    """Read the only argument of the command line, a JSON object."""
-    result: JsonObject = json.loads(sys.argv[1])
-    return result
+def print_result(result: JsonObject) -> None:
+    """Print the result as a line of JSON, the last one of the output."""
+    print("\n" + json.dumps(result), flush=True)
 
 
-def print_result(result: JsonObject, *packages: str) -> None:
-    """Print the result and the versions of some packages as one line of JSON, the last one of the output."""
-    print("\n" + json.dumps({**result, "versions": {name: version(name) for name in packages}}), flush=True)
+if __name__ == "__main__":
+    print_result(import_module(f"benchmarks.peers.{sys.argv[1]}").run(json.loads(sys.argv[2])))

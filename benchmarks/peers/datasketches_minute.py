@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -10,8 +11,8 @@ import datasketches
 import msgspec
 import numpy as np
 
-from benchmarks.measured_process import JsonObject
-from benchmarks.peers.child import MINUTE_MS, RANKS
+from benchmarks.measured_process import Clock, JsonObject
+from benchmarks.peers.child import MINUTE_MS, RANKS, print_result
 
 K = 200
 
@@ -52,13 +53,21 @@ class Minute:
 
 
 class Minutes:
-    """The sketches of all minutes so far, by start (Unix ms)."""
+    """The events of a program in sketches of minutes, by start (Unix ms), and the clock of the program."""
 
     def __init__(self, parameters: JsonObject) -> None:
         self.numbers: list[str] = parameters["numbers"]
         self.n_minutes: int = parameters["minutes"]
         self.events = 0
         self.by_start: dict[int, Minute] = {}
+        self.clock: Clock | None = None
+        self._row = row_decoder(self.numbers)
+
+    def decode(self, data: bytes) -> Row:
+        """Decode an event, the first of which starts the clock."""
+        if self.clock is None:
+            self.clock = Clock()
+        return self._row(data)
 
     def new(self) -> Minute:
         """An empty minute."""
@@ -73,27 +82,35 @@ class Minutes:
         return minute
 
     def add(self, row: Row) -> None:
-        """Sketch one event."""
+        """Sketch one event, and end the program if a minute after the requested ones has begun.
+
+        Events are in order of time.
+        """
         self.events += 1
         self.at(row[0]).add(row[1])
+        if len(self.by_start) > self.n_minutes:
+            self.end()
 
     def add_batch(self, rows: Sequence[Row]) -> None:
-        """Sketch many events, by minute."""
+        """Sketch many events by minute, and end the program as `add` does."""
         self.events += len(rows)
         for start, subset in by_minute(rows).items():
             self.at(start).add_rows(row[1] for row in subset)
+        if len(self.by_start) > self.n_minutes:
+            self.end()
 
-    def complete(self) -> bool:
-        """Whether a minute after the requested ones has begun; events are in order of time."""
-        return len(self.by_start) > self.n_minutes
+    def end(self) -> None:
+        """Print quantiles of all requested minutes together and the number of events per minute; end the process.
 
-    def result(self) -> JsonObject:
-        """Quantiles of all requested minutes together, and the number of events per minute."""
+        A regular shutdown would wait for the consumer group, or continue to the end of the topic.
+        """
+        assert self.clock is not None
+        spent = self.clock.read()
         starts = sorted(self.by_start)[: self.n_minutes]
         whole = self.new()
         for start in starts:
             whole.merge(self.by_start[start])
-        return {
+        result = {
             "events": self.events,
             "minutes": {str(start): self.by_start[start].n for start in starts},
             "ranks": RANKS,
@@ -103,6 +120,8 @@ class Minutes:
                 for name, sketch in zip(self.numbers, whole.sketches, strict=True)
             },
         }
+        print_result({**result, **spent})
+        os._exit(0)
 
 
 def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:

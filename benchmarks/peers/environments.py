@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,20 @@ def install(name: str) -> None:
         raise PeerError(f"does not install: {error}") from None
 
 
+def version(name: str) -> str:
+    """Return the version of a peer, which its project requires first."""
+    project = tomllib.loads((FOLDER / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["dependencies"][0].rpartition("=")[2])
+
+
 def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: float = RUN_TIMEOUT_S) -> JsonObject:
     """Run a program of a peer, a module of its folder, and return its result.
 
     Raises:
         PeerError: the program failed or printed no result.
     """
-    module = f"benchmarks.peers.{name}.{program}"
-    command = ("run", "--locked", "--quiet", "python", "-m", module, json.dumps(parameters))
+    module = f"{name}.{program}"
+    command = ("run", "--locked", "--quiet", "python", "-m", "benchmarks.peers.child", module, json.dumps(parameters))
     try:
         lines = run_uv(FOLDER / name, *command, environ=NO_TELEMETRY, timeout_s=timeout_s).splitlines()
         result: Any = json.loads(lines[-1]) if lines else None

@@ -3,10 +3,9 @@
 Two models each predict the air time and the arrival delay of flights from New York in 2013, and are trained on January
 and February. What errors mean is learned from March and April, and the months from May on are estimated and compared
 with their labels. NannyML, which is installed into an environment of its own, ships one more table: car prices,
-made by a program, 60,000 to learn from and ten chunks of 6,000. `--no-peer` leaves both out.
+made by a program, 60,000 to learn from and ten chunks of 6,000.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,10 +31,8 @@ METRICS = ("mae", "rmse")
 
 def main() -> None:
     """Print the mean absolute error of the estimates of eight months, by model, metric and method."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--no-peer", action="store_true")
-    has_peer = not parser.parse_args().no_peer
-    methods = ("reference", "predictions", "features", *(("nannyml",) if has_peer else ()))
+    environments.install("nannyml")
+    methods = "reference", "predictions", "features", "nannyml"
     print(f"{'':18}" + "".join(f"{name:>24}" for name in methods) + "   (mae, rmse)")
     totals: list[FloatArray] = []
     inside = {"weeks": 0, "nannyml": 0}
@@ -49,21 +46,19 @@ def main() -> None:
             first = rows.filter(pa.array(months == 3))
             spread = _week_error(first, rows.filter(pa.array(months == 4)))
             inside["weeks"] += sum(abs(estimates["features"][m][0] - labels[m][0]) <= 1.96 * spread for m in labels)
-            if has_peer:
-                bands = _nannyml(reference, stream, TEXTS)
-                estimates["nannyml"] = {month: bands[month][:, 0] for month in labels}
-                inside["nannyml"] += sum(bands[m][0, 1] <= labels[m][0] <= bands[m][0, 2] for m in labels)
+            bands = _nannyml(reference, stream, TEXTS)
+            estimates["nannyml"] = {month: bands[month][:, 0] for month in labels}
+            inside["nannyml"] += sum(bands[m][0, 1] <= labels[m][0] <= bands[m][0, 2] for m in labels)
             totals.append(_errors(estimates, labels))
             _print_line(f"{target} {model}", totals[-1])
     _print_line("mean", np.mean(totals, axis=0))
     n_months = len(totals) * len(labels)
     print(f"mae within 1.96 times the error of held-out weeks: {inside['weeks']} of {n_months} months")
-    if has_peer:
-        print(f"mae within NannyML's band: {inside['nannyml']} of {n_months} months")
-        reference, stream = _car_prices()
-        estimates = _estimated(reference, stream)
-        estimates["nannyml"] = {m: each[:, 0] for m, each in _nannyml(reference, stream, CAR_TEXTS).items()}
-        _print_line("car prices", _errors(estimates, _labels(stream)))
+    print(f"mae within NannyML's band: {inside['nannyml']} of {n_months} months")
+    reference, stream = _car_prices()
+    estimates = _estimated(reference, stream)
+    estimates["nannyml"] = {m: each[:, 0] for m, each in _nannyml(reference, stream, CAR_TEXTS).items()}
+    _print_line("car prices", _errors(estimates, _labels(stream)))
 
 
 def _estimated(reference: pa.Table, stream: pa.Table) -> dict[str, dict[int, FloatArray]]:
@@ -88,9 +83,9 @@ def _errors(estimates: dict[str, dict[int, FloatArray]], labels: dict[int, Float
 
 def _car_prices() -> tuple[pa.Table, pa.Table]:
     """Return the tables of car prices that NannyML ships: a reference, and a chunk in each month from March on."""
-    environments.install("nannyml")
     with tempfile.TemporaryDirectory() as folder:
-        paths = environments.run("nannyml", {"folder": folder}, "car_prices")["paths"]
+        paths = [f"{folder}/{name}.parquet" for name in ("reference", "later")]
+        environments.run("nannyml", {"car_prices": paths}, "losses")
         tables = [pq.read_table(path) for path in paths]
     year = np.datetime64("2013-01", "M")
     months = [np.repeat(year, tables[0].num_rows), year + 2 + np.arange(tables[1].num_rows) // CAR_CHUNK]
@@ -157,7 +152,6 @@ def _compared(reference: pa.Table, stream: pa.Table, by: Any) -> dict[str, Float
 
 def _nannyml(reference: pa.Table, stream: pa.Table, texts: Sequence[str]) -> dict[int, FloatArray]:
     """Return value, low and high of mae and rmse of each month, shape (2, 3)."""
-    environments.install("nannyml")
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
         for name, rows in (("reference", reference), ("stream", stream.filter(pc.less(pc.year(stream["at"]), 2014)))):

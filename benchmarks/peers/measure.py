@@ -1,6 +1,5 @@
 """Measure the sketcher and its peers alternately on the same events, and compare their results."""
 
-import sys
 from statistics import median
 
 from benchmarks.figures import Figures, spread
@@ -34,49 +33,36 @@ def measure_peers(testbed: Testbed, figures: Figures, *, events: int, runs: int)
     """
     workload = make_workload(testbed.folder)
     testbed.register(DATABASE, workload)
-    missing: dict[Peer, str] = {}
-    installed: dict[str, str] = {}
-    for peer in PEERS:
-        if peer.name not in installed:
-            try:
-                install(peer.name)
-                installed[peer.name] = ""
-            except PeerError as error:
-                installed[peer.name] = str(error)
-        if installed[peer.name]:
-            missing[peer] = installed[peer.name]
-    bench = PeerBenchmark(testbed, workload, events)
     requested = [peer for peer in PEERS if runs > 1 or peer.brief]
+    missing: dict[str, str] = {}
+    """Title → why there is no rate."""
+    for name in dict.fromkeys(peer.name for peer in requested):
+        try:
+            install(name)
+        except PeerError as error:
+            missing |= {peer.title: str(error) for peer in requested if peer.name == name}
+    bench = PeerBenchmark(testbed, workload, events)
     bench.sketch(SKETCHER, bench.json)
     bench.sketch(ARROW, bench.arrow)
     for _ in range(runs):
         bench.empty_loop()
         bench.sketch(SKETCHER, bench.json)
-        for peer in requested:
-            if peer in missing:
-                continue
+        for peer in (each for each in requested if each.title not in missing):
             try:
                 bench.measure(peer)
             except PeerError as error:
-                missing[peer] = str(error)
+                missing[peer.title] = str(error)
                 continue
             bench.sketch(SKETCHER, bench.json)
             if peer.title == WHYLOGS:
                 bench.sketch(ARROW, bench.arrow)
-    for title in (SKETCHER, ARROW, EMPTY, *(peer.title for peer in requested if peer not in missing)):
-        note = spread(bench.rates(title))
-        if title in bench.compared:
-            note += f"; {bench.compared[title]}"
+    measured = [EMPTY, *(peer.title for peer in requested if peer.title not in missing)]
+    for title in (SKETCHER, ARROW, *measured):
+        note = "; ".join(filter(None, (spread(bench.rates(title)), bench.compared.get(title))))
         figures.add(RATES, title, median(bench.rates(title)), "events", note)
-    for peer in requested:
-        if peer in missing:
-            figures.add(RATES, peer.title, 0, "runs", f"**{missing[peer]}**")
-            print(f"{peer.title} {missing[peer]}", file=sys.stderr)
-    _add_ratios(bench, figures, [EMPTY, *(peer.title for peer in requested if peer not in missing)])
-
-
-def _add_ratios(bench: PeerBenchmark, figures: Figures, peers: list[str]) -> None:
-    for over, under in (*((SKETCHER, peer) for peer in peers), (ARROW, WHYLOGS)):
-        if under in peers:
+    for title, reason in missing.items():
+        figures.add(RATES, title, 0, "runs", f"**{reason}**")
+    for over, under in (*((SKETCHER, title) for title in measured), (ARROW, WHYLOGS)):
+        if under in measured:
             ratios = bench.ratios(over, under)
             figures.add(RATIOS, f"{over} ÷ {under}", median(ratios), "×", spread(ratios))

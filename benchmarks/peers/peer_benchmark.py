@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.children import faust_loop
+from benchmarks.floors import faust_loop
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.barograph_result import read_result
 from benchmarks.peers.child import MINUTE_MS
@@ -27,8 +25,8 @@ from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messa
 
 DATABASE = "peers"
 PREFIX, ARROW_PREFIX = "peers-", "peers-arrow-"
-KEYED = "peers-keyed"
-"""Topic with the first minutes and a key per message: the windows of Quix Streams drop messages without a key."""
+KEYED_PREFIX = "peers-keyed-"
+"""Topics with the first minutes and a key per message: the windows of Quix Streams drop messages without a key."""
 MINUTES = 10
 """Whole minutes of event time over which the events of a topic are spread."""
 FRAMES = 3
@@ -51,7 +49,7 @@ class Peer(NamedTuple):
     brief: bool = False
     """Whether it is measured even if there is only one run."""
     keyed: bool = False
-    """Whether it reads the topic `KEYED`."""
+    """Whether it reads the topics of `KEYED_PREFIX`."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,13 @@ class PeerBenchmark:
         self._testbed, self._workload = testbed, workload
         first_ms = (int(time.time() * 1000) // MINUTE_MS - MINUTES - 1) * MINUTE_MS
         span = first_ms, first_ms + MINUTES * MINUTE_MS - 1
-        self.json = self._fill_json(events, span)
-        self.arrow = self._fill_arrow(ARROW_TIMES * events, span)
+        self.json = self._fill(PREFIX, events, TopicContents.record, json_events(workload, events, *span))
+        n = ARROW_TIMES * events
+        messages = arrow_messages(workload, n, *span)
+        self.arrow = self._fill(ARROW_PREFIX, n, TopicContents.record_batches, messages, ARROW_HEADERS)
+        # A window closes when the next minute begins.
+        subset = islice(json_events(workload, events, *span), events // MINUTES + 1_000)
+        testbed.fill(testbed.create_topics(KEYED_PREFIX).predictions, subset, key=b"all")
         starts = list(self.json.contents.minutes())
         self._frame, self._reference = testbed.folder / "peers-frame.npz", testbed.folder / "peers-reference.npz"
         self.json.contents.write(self._frame, starts[:FRAMES])
@@ -82,21 +85,10 @@ class PeerBenchmark:
         self.compared: dict[str, str] = {}
         """Title → description of the errors of its results."""
 
-    def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
-        topics = self._testbed.create_topics(PREFIX)
-        contents = TopicContents(self._workload.numbers)
-        self._testbed.fill(topics.predictions, contents.record(json_events(self._workload, events, *span)))
-        # A window closes when the next minute begins.
-        subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
-        _fill_keyed(self._testbed.bootstrap_servers, subset)
-        return Topic(PREFIX, events, contents, topics.partials)
-
-    def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
-        topics = self._testbed.create_topics(ARROW_PREFIX)
-        contents = TopicContents(self._workload.numbers)
-        messages = contents.record_batches(arrow_messages(self._workload, events, *span))
-        self._testbed.fill(topics.predictions, messages, ARROW_HEADERS)
-        return Topic(ARROW_PREFIX, events, contents, topics.partials)
+    def _fill(self, prefix: str, events: int, record: Any, messages: Iterator[bytes], headers: Any = None) -> Topic:
+        topics, contents = self._testbed.create_topics(prefix), TopicContents(self._workload.numbers)
+        self._testbed.fill(topics.predictions, record(contents, messages), headers)
+        return Topic(prefix, events, contents, topics.partials)
 
     def sketch(self, title: str, topic: Topic) -> None:
         """Run a new sketcher on a topic from its start, and compare its committed partials."""
@@ -128,7 +120,7 @@ class PeerBenchmark:
             "way": peer.way,
             "minutes": peer.minutes,
             "bootstrap_servers": self._testbed.bootstrap_servers,
-            "topic": KEYED if peer.keyed else f"{PREFIX}predictions",
+            "topic": f"{KEYED_PREFIX if peer.keyed else PREFIX}predictions",
             "group": f"{peer.name}-{uuid.uuid4().hex[:8]}",
             "folder": str(self._testbed.folder),
             "frame": str(self._frame),
@@ -158,24 +150,6 @@ class PeerBenchmark:
         before = self.compared.get(title)
         if compared is not None and (before is None or "WRONG" not in before):
             self.compared[title] = compared
-
-
-def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    admin.create_topics([NewTopic(KEYED, 1, 1)])[KEYED].result(30)
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "compression.type": "lz4",
-            "linger.ms": 50,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
-    for event in events:
-        producer.produce(KEYED, event, b"all", partition=0)
-        producer.poll(0)
-    if left := producer.flush(120):
-        raise RuntimeError(f"Kafka did not acknowledge {left} messages for {KEYED}")
 
 
 def _training(folder: Path, workload: Workload) -> dict[str, Any]:

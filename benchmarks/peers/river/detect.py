@@ -5,24 +5,23 @@ from typing import Any
 import numpy as np
 from river import drift
 
-from benchmarks.peers.child import print_result, read_parameters
+from benchmarks.measured_process import JsonObject
 
 DETECTORS = {"ADWIN": drift.ADWIN, "PageHinkley": drift.PageHinkley}
 
 
-def main() -> None:
-    """Print the indices of the events at which a detector of a column reports a change.
+def run(parameters: JsonObject) -> JsonObject:
+    """Return the indices of the events at which a detector of a column reports a change.
 
     The detectors take numbers only, so columns of texts are not followed. A null is skipped. Values are standardized by
     mean and deviation of the training rows, because the default threshold of PageHinkley has the unit of the values.
     """
-    parameters = read_parameters()
     with np.load(parameters["reference"]) as reference, np.load(parameters["stream"]) as stream:
         changes = {
             name: _changes(DETECTORS[parameters["detector"]](), reference[name], stream[name])
             for name in parameters["numbers"]
         }
-    print_result({"changes": changes}, "river")
+    return {"changes": changes}
 
 
 def _changes(detector: Any, reference: np.ndarray[Any, Any], stream: np.ndarray[Any, Any]) -> list[int]:
@@ -36,7 +35,3 @@ def _changes(detector: Any, reference: np.ndarray[Any, Any], stream: np.ndarray[
         if detector.drift_detected:
             result.append(i)
     return result
-
-
-if __name__ == "__main__":
-    main()

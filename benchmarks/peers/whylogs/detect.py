@@ -1,32 +1,23 @@
 """whylogs' drift scores with their default algorithms and thresholds: one profile per day against that of training."""
 
-from pathlib import Path
-from typing import Any
-
+import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
 import whylogs as why
 from whylogs.viz.drift.column_drift_algorithms import calculate_drift_scores
 
-from benchmarks.peers.child import CHUNK, print_result, read_parameters
-from benchmarks.peers.frames import read_features
+from benchmarks.measured_process import JsonObject
+from benchmarks.peers.frames import Detect, detect_days
 
 
-def main() -> None:
-    """Print the columns of the category DRIFT in each chunk."""
-    parameters = read_parameters()
-    texts = parameters["texts"]
-    columns = [*parameters["numbers"], *texts]
-    reference = why.log(read_features(Path(parameters["reference"]), texts)[columns]).view()
-    stream = read_features(Path(parameters["stream"]), texts)
-    drifted = {
-        str(chunk): _drifted(calculate_drift_scores(why.log(rows[columns]).view(), reference, with_thresholds=True))
-        for chunk, rows in stream.groupby(CHUNK)
-    }
-    print_result({"drifted": drifted}, "whylogs")
+def run(parameters: JsonObject) -> JsonObject:
+    """Return the columns of the category DRIFT in each chunk."""
+    return detect_days(parameters, _prepare)
 
 
-def _drifted(scores: dict[str, dict[str, Any] | None]) -> list[str]:
-    return [name for name, score in scores.items() if score and score["drift_category"] == "DRIFT"]
+def _prepare(training: pd.DataFrame, _numbers: list[str], _texts: list[str]) -> Detect:
+    reference = why.log(training).view()
 
+    def detect(rows: pd.DataFrame) -> list[str]:
+        scores = calculate_drift_scores(why.log(rows).view(), reference, with_thresholds=True)
+        return [name for name, score in scores.items() if score and score["drift_category"] == "DRIFT"]
 
-if __name__ == "__main__":
-    main()
+    return detect

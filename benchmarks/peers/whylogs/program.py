@@ -1,7 +1,6 @@
 """whylogs on prepared DataFrames: with default settings, or with a schema of only what is compared."""
 
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import whylogs as why
@@ -12,7 +11,7 @@ from whylogs.core.resolvers import MetricSpec, ResolverSpec
 from whylogs.core.schema import DeclarativeSchema
 
 from benchmarks.measured_process import Clock, JsonObject
-from benchmarks.peers.child import RANKS, print_result, read_parameters
+from benchmarks.peers.child import RANKS
 from benchmarks.peers.frames import by_minute, read_frame
 
 LEAN = MetricConfig(large_kll_k=False, kll_k=200)
@@ -29,20 +28,15 @@ def lean_schema() -> DeclarativeSchema:
     )
 
 
-def main() -> None:
-    """Profile frame by frame and print the merged profile."""
-    parameters = read_parameters()
-    frames = by_minute(read_frame(Path(parameters["frame"])), parameters["minutes"])
+def run(parameters: JsonObject) -> JsonObject:
+    """Profile frame by frame and return the merged profile."""
+    frames = by_minute(read_frame(parameters["frame"]), parameters["minutes"])
     schema = {"default": lambda: None, "lean": lean_schema}[parameters["way"]]
     # The imports of the first profile do not count.
     why.log(next(iter(frames.values())).head(10), schema=schema()).view()
     clock = Clock()
     views = {start: why.log(frame, schema=schema()).view() for start, frame in frames.items()}
     spent = clock.read()
-    print_result({**_result(parameters, frames, views), **spent}, "whylogs", "whylogs-sketching", "pandas", "numpy")
-
-
-def _result(parameters: JsonObject, frames: dict[int, Any], views: dict[int, Any]) -> JsonObject:
     whole = reduce(lambda one, other: one.merge(other), views.values())
     first = parameters["numbers"][0]
     sketches = {name: _sketch(whole, name) for name in parameters["numbers"]}
@@ -52,12 +46,9 @@ def _result(parameters: JsonObject, frames: dict[int, Any], views: dict[int, Any
         "ranks": RANKS,
         "rank_error": float(sketches[first].normalized_rank_error(False)),
         "quantiles": {name: list(map(float, sketch.get_quantiles(RANKS))) for name, sketch in sketches.items()},
+        **spent,
     }
 
 
 def _sketch(view: Any, name: str) -> Any:
     return view.get_column(name).get_metric("distribution").kll.value
-
-
-if __name__ == "__main__":
-    main()
