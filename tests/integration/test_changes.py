@@ -27,7 +27,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.changes import read_changes
 from barograph_server.warehouse.governance.query_log import last_reads
 from barograph_server.warehouse.tables import insert_columns, insert_rows
-from tests.support.command_line import call, run
+from tests.support.command_line import OutputOf, call
 from tests.support.http import request
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.warehouse import columns, row
@@ -76,16 +76,16 @@ def write_move(client: Client) -> None:
 
 
 def test_a_reported_change_is_ranked_first_and_reaches_the_message(
-    client: Client, engine: LocalClickHouse, config: str, capsys: pytest.CaptureFixture[str]
+    client: Client, engine: LocalClickHouse, config: str, output_of: OutputOf
 ) -> None:
     write_move(client)
     at = MOVED + timedelta(minutes=20)
     for source, subject in (("fleet", "fleet-job"), ("weather", "weather-job")):
         words = ("--kind", "deploy", "--subject", subject, "--source", source, "--owner", "ana", "--after", "4f2a")
-        assert run("changes", "add", *words, "--at", at.isoformat(), "--config", config) == 0
-    capsys.readouterr()
-    assert run("changes", "explain", "--model", "toy", "--since", "2d", "--format", "json", "--config", config) == 0
-    (explained,) = json.loads(capsys.readouterr().out)
+        output_of(0, "changes", "add", *words, "--at", at.isoformat(), "--config", config)
+    (explained,) = json.loads(
+        output_of(0, "changes", "explain", "--model", "toy", "--since", "2d", "--format", "json", "--config", config)
+    )
     assert (explained["verdict"]["field"], explained["verdict"]["window_end"]) == ("x", (MOVED + HOUR).isoformat())
     ranked = [(each["change"]["subject"], each["likelihood"]) for each in explained["ranked"]]
     assert ranked == [("fleet-job", "likely"), ("weather-job", "unlikely")]
@@ -464,27 +464,10 @@ def record(client: Client, exploration: float) -> None:
     insert_rows(client, "contracts", [row("contracts", model="feed", contract_id="c", yaml=CONTRACT)])
 
 
-def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planted_loop_is_likely(client: Client, config: str, output_of: OutputOf) -> None:
     record(client, exploration=0.5)
-    assert (
-        run(
-            "loops",
-            "--model",
-            "feed",
-            "--config",
-            config,
-            "--entity",
-            "context:user_id",
-            "--output",
-            "class=b",
-            "--lag",
-            "23h",
-            "--format",
-            "json",
-        )
-        == 1
-    )
-    report = json.loads(capsys.readouterr().out)
+    words = ("--entity", "context:user_id", "--output", "class=b", "--lag", "23h", "--format", "json")
+    report = json.loads(output_of(1, *LOOPS, config, *words))
     effect = report["measurement"]["effects"]["late_aircraft"]
     assert report["measurement"]["verdict"] == {"name": "likely", "reason": "", "fields": ["late_aircraft"]}
     assert effect["low"] < 0.6 < effect["high"]
@@ -496,28 +479,25 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
     assert report["exposures"]["items"] == 2
     assert sum(report["exposures"]["exposures"]) == USERS * DAYS - 1
     words = ("--entity", "user", "--items", "genre", "--field", "late_aircraft", "--output", "class=b")
-    assert run(*LOOPS, config, *words, "--lag", "23h") == 1
-    text = capsys.readouterr().out
+    text = output_of(1, *LOOPS, config, *words, "--lag", "23h")
     assert text.startswith(f"loop: likely (late_aircraft: {effect['value']:+.2f} [")
     assert "unreadable propensity" in text
     assert "week of genre" in text
     assert "seats" not in text
 
 
-def test_nothing_is_claimed_without_exploring(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_claimed_without_exploring(client: Client, config: str, output_of: OutputOf) -> None:
     record(client, exploration=0.0)
-    assert run(*LOOPS, config, "--entity", "context.user_id") == 2
-    text = capsys.readouterr().out
+    text = output_of(2, *LOOPS, config, "--entity", "context.user_id")
     assert text.startswith("loop: cannot tell (no exploration)\n")
     assert "Trend of entropy" in text
 
 
-def test_errors_say_what_to_do(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_say_what_to_do(client: Client, config: str, output_of: OutputOf) -> None:
     record(client, exploration=0.5)
     for words, message in (
         (("--entity", "tail"), "No prediction that succeeded has a value of --entity tail"),
         (("--entity", "user", "--field", "late_aircrat"), "did you mean 'late_aircraft'?"),
         (("--entity", "user", "--output", "class"), "write class=NAME, score>=NUMBER or score"),
     ):
-        assert run(*LOOPS, config, *words) == 3, words
-        assert message in " ".join(capsys.readouterr().err.split())
+        assert message in " ".join(output_of(3, *LOOPS, config, *words).split())

@@ -1,5 +1,6 @@
 """Drills through the real path: publisher, Kafka, processors, rules and webhook; and the replays of the scoreboard."""
 
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.tables import insert_rows
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.scores import make_streams
-from tests.support.command_line import call_json, run
+from tests.support.command_line import OutputOf
 from tests.support.drill_events import raw_rows
 from tests.support.drill_model import SHOP_ROUTES, DrilledModel, make_model
 from tests.support.environment import write_settings
@@ -41,15 +42,12 @@ COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in 
 
 @dataclass
 class Installation:
-    """An installation with a model and the file of its settings."""
-
     settings: Settings
     config: Path
     model: DrilledModel
     folder: Path
 
     def leftovers(self) -> list[str]:
-        """Databases and topics of drills."""
         with connect(self.settings.warehouse) as client:
             databases = [name for (name,) in client.rows("SELECT name FROM system.databases")]
         topics = Admin(self.settings.bootstrap_servers, {}).client.list_topics(timeout=10).topics
@@ -79,7 +77,7 @@ def installation(
 
 @pytest.mark.long
 def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, output_of: OutputOf
 ) -> None:
     suite = installation.folder / "drills.yaml"
     suite.write_text(
@@ -92,9 +90,8 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
     )
     junit = installation.folder / "junit.xml"
     arguments = ("--from", installation.model.predictions_file, "--format", "json", "--junit", junit)
-    code, result = call_json(capsys, "drill", "suite", suite, *arguments, "--config", installation.config)
-    *passed, broken = result["results"]
-    assert code == 1, "the last route is broken"
+    result = json.loads(output_of(1, "drill", "suite", suite, *arguments, "--config", installation.config))
+    *passed, broken = result["results"]  # the last route is broken
     assert not broken["passed"]
     assert "the route 'nowhere' is not known here" in broken["report"]["checks"][0]["observed"]
     assert [each["passed"] for each in passed] == [True] * 4, result
@@ -130,9 +127,9 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
 
 
 def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, output_of: OutputOf
 ) -> None:
-    check_clean(installation, capsys)
+    check_clean(installation, output_of)
     rows = installation.model.events.predictions.slice(0, 200)
     contract = installation.model.contract
     with connect(installation.settings.warehouse) as client:
@@ -158,7 +155,7 @@ def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
             newest_event(client, other.model)
 
 
-def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def check_clean(installation: Installation, output_of: OutputOf) -> None:
     settings = installation.settings
     with connect(settings.warehouse) as client:
         client.command(f"CREATE DATABASE {database_prefix(settings)}1")
@@ -167,11 +164,9 @@ def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) 
     for done in admin.client.create_topics([NewTopic(name, 1, 1)]).values():
         admin.result(done, "create a topic")
     wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
-    run("drill", "clean", "--config", installation.config)
-    assert capsys.readouterr().out == "1: removed.\n2: removed.\n"
+    assert output_of(0, "drill", "clean", "--config", installation.config) == "1: removed.\n2: removed.\n"
     wait_for(lambda: installation.leftovers() == [], "the removal", 30)
-    run("drill", "clean", "--config", installation.config)
-    assert capsys.readouterr().out == "There is nothing to remove.\n"
+    assert output_of(0, "drill", "clean", "--config", installation.config) == "There is nothing to remove.\n"
 
 
 BAD_INPUT = (
@@ -183,12 +178,11 @@ BAD_INPUT = (
 
 
 def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as_failed(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, output_of: OutputOf
 ) -> None:
     for words, message in BAD_INPUT:
         named = [installation.model.predictions_file if word == "FILE" else word for word in words.split()]
-        assert run("drill", "run", *named, "--config", installation.config) == 1, words
-        error = capsys.readouterr().err
+        error = output_of(1, "drill", "run", *named, "--config", installation.config)
         assert message in error, words
         assert "bug" not in error, words
     assert installation.leftovers() == []
@@ -200,8 +194,7 @@ def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as
         "  - {fault: null-rise, field: z, rate: 0.5}\n"
     )
     arguments = ("--from", installation.model.predictions_file, "--format", "json", "--config", installation.config)
-    code, result = call_json(capsys, "drill", "suite", suite, *arguments)
-    assert code == 1
+    result = json.loads(output_of(1, "drill", "suite", suite, *arguments))
     with connect(installation.settings.warehouse) as client:
         query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"
         rows = client.rows(query)

@@ -357,8 +357,6 @@ def test_a_name_that_grafana_cannot_take_is_rejected(changes: dict[str, Any], se
         bundle(**changes)
 
 
-# ---------------------------------------------------------------------------------- what contracts and settings ask for
-
 ENVIRON = {
     "SLACK_WEBHOOK_URL": "https://slack.invalid/s3cret",
     "PAGERDUTY_INTEGRATION_KEY": "pd-s3cret",

@@ -182,7 +182,6 @@ def move(settings: ProcessorSettings, version: int, ago: timedelta = timedelta(0
 
 
 def changes_of(settings: ProcessorSettings) -> list[tuple[int, str]]:
-    """Every change of the label that the topic has."""
     log = PromptLog(settings)
     log.read()
     return [(each.version, each.changed_by) for each in log.records if isinstance(each, PromptLabel)]

@@ -197,7 +197,6 @@ def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | Non
 
 
 def slice_values(table: pa.Table, cut: str) -> list[str | None]:
-    """Return the slice name of each row; None if a value is null or contains the separator."""
     columns = [table[name].to_pylist() for name in cut.split(CROSS)]
     result: list[str | None] = []
     for row in zip(*columns, strict=True):

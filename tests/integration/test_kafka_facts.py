@@ -119,9 +119,6 @@ def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -
     assert sum(text.startswith("aborted") for _, text in uncommitted()) == 6
 
 
-# ------------------------------------------------------------------------------------------- a stale flush
-
-
 class Driven:
     """A sketcher that is driven step by step instead of by its loop."""
 
@@ -140,7 +137,6 @@ class Driven:
         return [partition for _, partition in self.assigned.assigned_partitions()]
 
     def open(self) -> Flush:
-        """Begin a flush as `flush_once` does."""
         flush, _ = self.sketcher.open()
         return flush
 
@@ -154,7 +150,6 @@ class Driven:
         wait_for(reached, f"positions {positions}")
 
     def set_positions(self, positions: dict[int, int]) -> None:
-        """Take partitions as assigned, whatever the group has assigned."""
         self.assigned.positions = {(self.topic, partition): offset for partition, offset in positions.items()}
 
     def flush_until(self, done: Callable[[], bool]) -> None:
@@ -234,9 +229,6 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(pipeline: Pipeline, d
     slow.assigned.restart()
     slow.flush_until(lambda: committed(quick) == {0: 150, 1: 150})
     assert counted_in_parts(pipeline) == 300
-
-
-# ------------------------------------------------------------------------------- a partition is added
 
 
 @pytest.mark.long
@@ -338,8 +330,7 @@ def join(pipeline: Pipeline, instance: str) -> Consumer:
 
 @pytest.mark.long
 def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     with open_sketcher(pipeline, session_timeout_s=SESSION_S, flush_s=0.5) as sketcher:
 
         def flush() -> bool:

@@ -61,8 +61,7 @@ def write_config(pipeline: Pipeline, path: Path) -> Path:
 def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     pipeline.clock, pipeline.partials_partitions = "live", 1
-    pipeline.create(1)
-    pipeline.register(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
+    pipeline.prepare(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
     return pipeline
 
 
@@ -85,8 +84,7 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     production: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     record(production, 200)
-    for kind in PROCESSORS:
-        production.start(kind)
+    production.start_all(*PROCESSORS)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--format", "json")
@@ -110,8 +108,7 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
 @pytest.mark.parametrize("how", ["signal", "clean"])
 def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_path: Path, how: str) -> None:
     record(production, 200)
-    for kind in PROCESSORS:
-        production.start(kind)
+    production.start_all(*PROCESSORS)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("drill", "run", "mean-shift", "--model", "shop", "--field", "x", "--route", "shop", *TIMES)
@@ -159,8 +156,6 @@ COMPARED = {
 
 @dataclass
 class Installation:
-    """One of two installations that get the same events at the same times."""
-
     pipeline: Pipeline
 
     def start(self) -> None:

@@ -156,7 +156,6 @@ def rows(client: Client, name: str, time_range: TimeRange = RANGE) -> list[tuple
 
 
 def numbers(client: Client, name: str) -> dict[str, float]:
-    """The last column by the one before it."""
     return {row[-2]: row[-1] for row in rows(client, name)}
 
 

@@ -81,8 +81,7 @@ def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
 
 @pytest.mark.smoke
 def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=3)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare(source_partitions=3)
     n_json, n = 6_000, 9_000
     pipeline.produce(json_events(range(n_json), partitions=3))
     pipeline.produce(arrow_events(range(start, start + 1000), start % 3) for start in range(n_json, n, 1000))
@@ -122,8 +121,7 @@ def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: P
 
 
 def test_invalid_labels_are_dead_lettered_and_invalid_predictions_left_to_the_sketcher(pipeline: Pipeline) -> None:
-    pipeline.create()
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     predictions: list[Message] = []
     rows = 0
     for i, kind in enumerate(KINDS):
@@ -195,8 +193,7 @@ def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     names = list(pipeline.topics.all)
     for done in (10, 20):
-        pipeline.create()
-        pipeline.register(simple_contract(), [simple_baseline()])
+        pipeline.prepare()
         pipeline.produce(json_events(range(10)))
         pipeline.produce(((0, json.dumps(label(i)).encode(), None) for i in range(10)), pipeline.topics.labels)
         pipeline.start("recorder")
@@ -214,8 +211,7 @@ def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
 
 
 def test_a_missing_table_stops_the_recorder_with_advice(pipeline: Pipeline) -> None:
-    pipeline.create()
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     with pipeline.client as client:
         client.command("DROP TABLE predictions")
     pipeline.produce(json_events(range(3)))

@@ -173,7 +173,6 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer", "guard")
 
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
-    """An applied installation with a reporting processor of each kind."""
     partitions = {"predictions_partitions": 2, "labels_partitions": 1, "partials_partitions": 2}
     with installation(broker, engine, topic_prefix, **partitions) as settings:
         apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
@@ -196,7 +195,6 @@ def with_status(findings: list[Finding], *statuses: FindingLevel) -> list[Findin
 
 
 def the(findings: list[Finding], text: str) -> Finding:
-    """Return the only finding with a text in its message."""
     (one,) = [finding for finding in findings if text in finding.message]
     return one
 

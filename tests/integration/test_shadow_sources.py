@@ -89,8 +89,7 @@ def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
         {**mirror, "id": "own version", "version": "3"},
         {**mirror, "id": "without primary"},
     ]
-    pipeline.create()
-    pipeline.register(BINARY, [])
+    pipeline.prepare(BINARY, [])
     pipeline.start("recorder")
     pipeline.start("scorer", score_s=0.5)
     topics = pipeline.topics

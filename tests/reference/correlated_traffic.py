@@ -78,13 +78,11 @@ class Kind:
     """Events of one user, which have the same value."""
 
     def edges(self) -> FloatArray:
-        """Return the deciles of the values of a long stream."""
         rng = np.random.default_rng(1)
         level, spread = self.level(rng, 40, 300 * DAY), self.spread(rng, 40, 300 * DAY)
         return np.quantile(level + np.exp(spread) * rng.normal(size=level.shape), np.arange(1, BINS) / BINS)
 
     def hours(self, rng: Rng, streams: int, hours: int, shift: float, edges: FloatArray) -> IntArray:
-        """Return counts of hours, (streams, hours, bins)."""
         counts = np.empty((streams, hours, BINS), np.int64)
         for stream in range(streams):
             shares = self.shares(rng, 1, hours, shift, edges)[0]
@@ -160,7 +158,6 @@ def judged(bins: PsiBins, counts: IntArray, window: str, choice: PhiChoice = "es
 
 
 def summed(hours: IntArray, length: int) -> IntArray:
-    """Sum hours to windows of a length, (streams, W, bins)."""
     result: IntArray = hours.reshape(len(hours), -1, length, BINS).sum(axis=2)
     return result
 
@@ -187,9 +184,6 @@ def weeks(kind: Kind, training: int, choice: PhiChoice, streams: int) -> tuple[N
     verdicts = judged(bins, summed(kind.hours(rng, streams, 8 * week, 0.0, edges), week), "7d", choice)
     stated = false_major_share(verdicts, bins, "7d", phi_of_verdicts(bins, "7d", choice), THRESHOLDS)
     return verdicts.level == Level.major, stated
-
-
-# ---------------------------------------------------------------------------------------------------- rates
 
 
 def varying(mean: float, rho: float, sd: float) -> Draw:
@@ -247,9 +241,6 @@ def false_pages(name: str, length: int, streams: int) -> IntArray:
     begins[1:] &= ~fires[:-1]
     count: IntArray = begins.sum(axis=0)
     return count
-
-
-# ---------------------------------------------------------------------------------------------------- tables
 
 
 def percent(each: NDArray[np.bool_]) -> str:

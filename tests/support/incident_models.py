@@ -66,8 +66,6 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class PlantedIncident:
-    """One incident: the rule that fires, and the panel that shows its number."""
-
     rule: str
     model: str
     key: str
@@ -322,7 +320,6 @@ def _drills(client: Client, model: str) -> None:
 
 
 def _health(client: Client, model: str) -> None:
-    """The states of two days: degraded for three hours, unknown for one, and no guard for two."""
     states = {15: "degraded", 16: "degraded", 17: "degraded", 30: "unknown"}
     reasons = {
         "healthy": ([], [], []),
@@ -425,7 +422,6 @@ def _fields(
 
 
 def _judged(ends: Array, length: int) -> dict[str, Any]:
-    """Columns of windows that end so many hours after the start."""
     end_s = START_S + ends * HOUR_S
     return {
         "window_start": end_s - length * HOUR_S, "window_end": end_s, "judged_at": (end_s + JUDGED_AFTER_S) * 1000,

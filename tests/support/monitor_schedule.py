@@ -350,9 +350,6 @@ def numbered(model: str, events: list[Event]) -> Iterator[ProducerArrivals]:
     )
 
 
-# ------------------------------------------------------------------------------------------------- the monitor
-
-
 class Crash(Exception):
     """The process died."""
 
@@ -522,16 +519,12 @@ class Run:
             self.warehouse.insert(*queue.popleft())
 
 
-# ------------------------------------------------------------------------------------------------- expected counts
-
-
 def pane_of(history: History, event: Event) -> int:
     pane_s = history.registry.contracts[event.model].pane_s
     return event.at_ms // 1000 // pane_s * pane_s
 
 
 def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Count events one by one, by (model, version, slice, pane start)."""
     counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
         for name in slices_of(event):
@@ -540,7 +533,6 @@ def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
 
 
 def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Count events one by one, by (model, version, slice, start of the day)."""
     counts: Counter[tuple[str, str, str, int]] = Counter()
     for (model, version, name, pane), n in expected_volume(history).items():
         counts[model, version, name, pane // 86_400 * 86_400] += n

@@ -14,7 +14,6 @@ CLASSES = ("no", "perhaps", "yes")
 
 
 def output_contract(**changes: Any) -> Contract:
-    """Score, class, latency and a metric; hourly panes, windows of 3 h and a day; arms a (control) and b."""
     contract = Contract(
         model="toy",
         pane_s=3600,

@@ -110,6 +110,16 @@ class Pipeline:
             insert_rows(client, "contracts", [applied | {"applied_at": now}])
             insert_rows(client, "baselines", [baseline_row(each, 0, now + i) for i, each in enumerate(baselines)])
 
+    def prepare(
+        self, contract: Contract | None = None, baselines: Iterable[Baseline] | None = None, source_partitions: int = 1
+    ) -> None:
+        self.create(source_partitions)
+        self.register(contract or simple_contract(), [simple_baseline()] if baselines is None else baselines)
+
+    def start_all(self, *kinds: str, **settings: Any) -> None:
+        for kind in kinds:
+            self.start(kind, **settings)
+
     def start(self, kind: str, instance: str | None = None, **settings: Any) -> Running:
         name = instance or f"{kind}-0"
         arguments: dict[str, Any] = {

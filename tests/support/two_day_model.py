@@ -66,7 +66,6 @@ class Watched:
 
 
 def watched(kind: str, name: str) -> Watched:
-    """Make a model; nothing is written."""
     fields = FIELDS[kind]
     contract = output_contract(
         model=name,
