@@ -23,6 +23,7 @@ from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
 from tests.support.scoring import DAY_MS, START_MS, Score
 from tests.support.shop_model import Shop, make_shop, run_shop
+from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import migrated
 
 
@@ -45,6 +46,12 @@ def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch:
 @pytest.fixture
 def output_of(capsys: pytest.CaptureFixture[str]) -> OutputOf:
     return partial(command_line.output_of, capsys)
+
+
+@pytest.fixture
+def stub() -> Iterator[StubGrafana]:
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support.command_line import OutputOf, call
 from tests.support.http import request
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
-from tests.support.warehouse import columns, row
+from tests.support.warehouse import add_row, add_rows, columns, insert, row
 
 HOUR = timedelta(hours=1)
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
@@ -66,12 +66,9 @@ def write_move(client: Client) -> None:
                     **{"psi_low": 0.6, "psi_high": 0.8, "judged_at": start + HOUR, "record_seq": hour + 1},
                 )
             )
-    insert_rows(client, "panes", panes)
-    insert_rows(client, "drift", verdicts)
-    insert_rows(
-        client,
-        "contracts",
-        [row("contracts", model="toy", contract_id="1", yaml=dump_contract(contract()), applied_at=END - 72 * HOUR)],
+    insert(client, panes=panes, drift=verdicts)
+    add_row(
+        client, "contracts", model="toy", contract_id="1", yaml=dump_contract(contract()), applied_at=END - 72 * HOUR
     )
 
 
@@ -125,7 +122,7 @@ def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
         assert (code, answer["stored"]) == (201, 2)
         (note,) = answer["notes"]
         assert note.startswith("No contract declares the source fleet")
-        insert_rows(client, "lineage", [row("lineage", model="toy", node="source:fleet", kind="source", title="fleet")])
+        add_row(client, "lineage", model="toy", node="source:fleet", kind="source", title="fleet")
         assert post(hook, change)[1]["notes"] == []
     clock[0] += CHECK_S
 
@@ -179,17 +176,15 @@ def test_changes_that_other_tables_record(client: Client) -> None:
         )
         insert_rows(client, "contracts", [contract_row])
     promotion = {"replaced": "1", "serving": "2", "override_reason": "urgent", "override_by": "ana"}
-    insert_rows(client, "promotions", [row("promotions", model="toy", contract_id="1", applied_at=END, **promotion)])
+    add_row(client, "promotions", model="toy", contract_id="1", applied_at=END, **promotion)
     baselines = [{"version": "1", "effective_from": 0}, {"version": "2", "effective_from": MOVED}]
-    insert_rows(
-        client, "baselines", [row("baselines", model="toy", baseline_id="b", accepted_at=END, **b) for b in baselines]
-    )
+    add_rows(client, "baselines", baselines, model="toy", baseline_id="b", accepted_at=END)
     volume = {"model": "toy", "slice": "all", "pane_s": 60, "n": 5, "version": "2"}
     insert_rows(client, "volume", [row("volume", **volume, pane_start=MOVED + n * HOUR) for n in range(3)])
     arm = {"model": "toy", "slice": "all", "arm": "b", "predictions": 3, "window_start": MOVED}
-    insert_rows(client, "arm_counts", [row("arm_counts", **arm)])
+    add_row(client, "arm_counts", **arm)
     fact = {"model": "toy", "instance": "gpu:8000", "name": "restarts", "value": 1.0, "server": "vllm", "at": END}
-    insert_rows(client, "serving_facts", [row("serving_facts", **fact)])
+    add_row(client, "serving_facts", **fact)
 
     of_drill = row("changes", kind="deploy", subject="job", model="drill.toy.1", changed_at=END)
     insert_rows(client, "changes", [of_drill, of_drill | {"model": "toy"}])
@@ -239,7 +234,7 @@ def test_a_cause_ends_with_the_major_level(client: Client) -> None:
     assert has_cause()
     verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
     times = {"window_start": END - 3 * HOUR, "window_end": END, "judged_at": END, "record_seq": 1000}
-    insert_rows(client, "drift", [row("drift", **verdict, **times, level="stable", psi=0.01, n=300)])
+    add_row(client, "drift", **verdict, **times, level="stable", psi=0.01, n=300)
     assert not has_cause()
 
 
@@ -461,7 +456,7 @@ def record(client: Client, exploration: float) -> None:
         "error": ["Timeout" if i == 2 else "" for i in range(n)],
     }
     insert_columns(client, "predictions", columns("predictions", n, **values))
-    insert_rows(client, "contracts", [row("contracts", model="feed", contract_id="c", yaml=CONTRACT)])
+    add_row(client, "contracts", model="feed", contract_id="c", yaml=CONTRACT)
 
 
 def test_a_planted_loop_is_likely(client: Client, config: str, output_of: OutputOf) -> None:

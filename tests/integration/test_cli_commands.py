@@ -33,7 +33,7 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import OutputOf, run
 from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.pipeline import Pipeline, read_topic, simple_baseline, simple_contract
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, insert, row
 
 CONTRACT = simple_contract()
 NOW_S, DAY_S = int(time.time()) // 3600 * 3600, 86_400
@@ -258,10 +258,10 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
         insert_rows(client, "rates", [row("rates", **rate | own) for own in ({"level": "major"}, error_rate)])
         reports = [processor("sketcher", 5), processor("monitor", 95, lag=-1, last_commit_at=0)]
         insert_rows(client, "processors", reports)
-        insert_rows(client, "progress", [row("progress", **progress)])
+        add_row(client, "progress", **progress)
         pane = {"pane_start": NOW_S - 3600, "pane_s": 3600, "n": 900, "sealed": True}
-        insert_rows(client, "volume", [row("volume", **counted, **pane)])
-        insert_rows(client, "losses", [row("losses", **lost, **lost_at)])
+        add_row(client, "volume", **counted, **pane)
+        add_row(client, "losses", **lost, **lost_at)
 
     output = output_of(EXIT_OK, "status")
     words = [line.split() for line in output.splitlines()]
@@ -296,7 +296,7 @@ def test_status_replays_each_model_to_its_own_end_from_before_its_incidents(
     moved = {"ended": NOW_S - 150 * DAY_S, "newer": NOW_S - 75 * DAY_S}
     for model, since in moved.items():
         written = {"contract_id": "1", "yaml": dump_contract(simple_contract(model=model)), "applied_at": 0}
-        insert_rows(client, "contracts", [row("contracts", model=model, **written)])
+        add_row(client, "contracts", model=model, **written)
         drift, rates = [], []
         for at in range(since - 5 * DAY_S, NOW_S - 100 * DAY_S * (model == "ended"), 10_800):
             common = {"model": model, "version": "1", "baseline_id": "b", "slice": "all", "window_end": at, "n": 900}
@@ -304,8 +304,7 @@ def test_status_replays_each_model_to_its_own_end_from_before_its_incidents(
             value = {"psi": 0.7, "psi_low": 0.6, "level": "major"} if at >= since else {"psi": 0.01, "level": "stable"}
             drift += [row("drift", **common, field="x", window=window, **value) for window in ("3h", "1d")]
             rates.append(row("rates", **common, field="events", kind="error", window="1d", level="stable"))
-        insert_rows(client, "drift", drift)
-        insert_rows(client, "rates", rates)
+        insert(client, drift=drift, rates=rates)
     incidents = json.loads(output_of(EXIT_OK, "status", "--format", "json", "--config", config))["incidents"]
     opened = {each["model"]: each["opened_at"] for each in incidents if each["model"]}
     assert opened == {model: pytest.approx(since, abs=DAY_S) for model, since in moved.items()}
@@ -441,12 +440,8 @@ def test_without_processors_the_account_says_what_is_not_known(
     not_judged = "not yet known: performance with these labels: the scorer has counted them and judges the windows."
     assert not_judged not in errors
     with pipeline.client as client:
-        insert_rows(
-            client,
-            "performance_state",
-            [row("performance_state", model="toy", window_start=int(time.time()), scored_at=2_000)],
-        )
+        add_row(client, "performance_state", model="toy", window_start=int(time.time()), scored_at=2_000)
         assert not_judged in load(output_of, EXIT_FAILED, "l.parquet", "--timeout", "0")
-        insert_rows(client, "scorer_models", [row("scorer_models", model="toy", state="scored", updated_at=2_000)])
+        add_row(client, "scorer_models", model="toy", state="scored", updated_at=2_000)
         assert not_judged not in load(output_of, EXIT_FAILED, "l.parquet", "--timeout", "0")
     assert "what became of the events is not known" in load(output_of, EXIT_OK, "p.parquet", "--no-wait")

@@ -29,7 +29,7 @@ from tests.support.two_day_model import (
     fill_pipeline,
     watched,
 )
-from tests.support.warehouse import emptied, migrated
+from tests.support.warehouse import emptied, insert, migrated
 from tests.support.warehouse import row as table_row
 
 ODD = "it's \\ $model"
@@ -166,9 +166,7 @@ def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> N
             known = {"model": "p", "version": version, "slice": "all", "window": window, "window_end": end_s}
             rates.append(table_row("rates", **known, field="events", kind="error", level="stable"))
         emptied(empty)
-        insert_rows(empty, "drift", drift)
-        insert_rows(empty, "rates", rates)
-        insert_rows(empty, "progress", [table_row("progress", model="p")])
+        insert(empty, drift=drift, rates=rates, progress=[table_row("progress", model="p")])
         (row,) = ask(empty, "fleet.levels_now", time_range=TimeRange.between(hours_before(range_h), END))
         before, _, hours_text = since.rpartition(" ")
         shown = hours_before(int(hours_text)).strftime("%Y-%m-%d %H:%M") if since else ""

@@ -21,7 +21,6 @@ from barograph_server.drills.recorded_events import newest_event, read_events
 from barograph_server.drills.run.plan import DrillRequest, plan_drill
 from barograph_server.drills.run.run import DrillInput, DrillOptions, run_drills
 from barograph_server.drills.run.scratch import database_prefix, topics_prefix
-from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning import apply_all
 from barograph_server.settings import Settings, load_settings
@@ -33,7 +32,7 @@ from benchmarks.scoreboard.scores import make_streams
 from tests.support.command_line import OutputOf
 from tests.support.drill_events import raw_rows
 from tests.support.drill_model import SHOP_ROUTES, DrilledModel, make_model
-from tests.support.environment import write_settings
+from tests.support.environment import kafka_lines
 from tests.support.pipeline import wait_for
 
 HOUR_S = 3600
@@ -56,18 +55,14 @@ class Installation:
 
 
 @pytest.fixture
-def installation(
-    broker: LocalKafka,
-    engine: LocalClickHouse,
-    database: str,
-    topic_prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Installation:
-    where = engine.address(database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    lines = f'bootstrap_servers = "{broker.bootstrap_servers}"', f'topic_prefix = "{topic_prefix}"'
-    config = Path(write_settings(tmp_path / "barograph.toml", where, *lines, sections=SHOP_ROUTES))
+def config(broker: LocalKafka, client: Client, topic_prefix: str, config: str) -> Path:
+    path = Path(config)
+    path.write_text(f"{kafka_lines(broker.bootstrap_servers, topic_prefix)}\n{path.read_text()}{SHOP_ROUTES}")
+    return path
+
+
+@pytest.fixture
+def installation(config: Path, tmp_path: Path) -> Installation:
     settings = load_settings(config)
     model = make_model(tmp_path, int(time.time() * 1000))
     text = model.contract_file.read_text()
@@ -229,19 +224,8 @@ CELLS = (
 
 
 @pytest.mark.long
-def test_kafka_gives_the_pages_of_the_replay(
-    broker: LocalKafka,
-    engine: LocalClickHouse,
-    client: Client,
-    database: str,
-    topic_prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    where = engine.address(database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    lines = f'bootstrap_servers = "{broker.bootstrap_servers}"', f'topic_prefix = "{topic_prefix}"'
-    settings = load_settings(Path(write_settings(tmp_path / "barograph.toml", where, *lines)))
+def test_kafka_gives_the_pages_of_the_replay(client: Client, config: Path) -> None:
+    settings = load_settings(config)
     streams = make_streams("diabetes", 60.0, 1, ["mean-shift"], 7)
     contract, baseline = streams.contract, streams.baseline
     first_days = streams.quiet["at"][0].as_py() + timedelta(days=12)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,10 +153,7 @@ class Driven:
 
     def flush_until(self, done: Callable[[], bool]) -> None:
         def flushed() -> bool:
-            try:
-                self.sketcher.flush_once(threading.Event())
-            except Rebalanced:
-                self.assigned.restart()
+            flush_once(self.sketcher)
             return done()
 
         wait_for(flushed, "a flush")
@@ -171,9 +167,6 @@ class Driven:
 
         return check
 
-    def close(self) -> None:
-        self.consumer.close()
-
 
 @pytest.fixture
 def drive(pipeline: Pipeline) -> Iterator[Callable[[str], Driven]]:
@@ -185,7 +178,7 @@ def drive(pipeline: Pipeline) -> Iterator[Callable[[str], Driven]]:
 
     yield start
     for driven in created:
-        driven.close()
+        driven.consumer.close()
 
 
 def send(pipeline: Pipeline, n: int, partitions: int = 2, at_ms: int = START_MS) -> None:

@@ -43,7 +43,7 @@ from tests.support.drill_model import SHOP_ROUTES
 from tests.support.environment import write_settings
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import ROOT, Pipeline
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row
 
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 WAIT_S = 240.0
@@ -285,17 +285,11 @@ def drilled(client: Client) -> Client:
     """The tables of production with its model, an old drill that was killed, and one that runs."""
     now_s = int(time.time())
     for model in ("shop", *OLD, *RUNNING):
-        insert_rows(
-            client, "progress", [row("progress", model=model, sealed_until=now_s * 1000, watermark=now_s * 1000)]
-        )
-        insert_rows(
-            client, "volume", [row("volume", model=model, version="1", slice="all", pane_start=now_s, pane_s=60, n=5)]
-        )
-        insert_rows(
-            client, "violations", [row("violations", model=model, field="x", kind="invalid", pane_start=now_s, n=3)]
-        )
+        add_row(client, "progress", model=model, sealed_until=now_s * 1000, watermark=now_s * 1000)
+        add_row(client, "volume", model=model, version="1", slice="all", pane_start=now_s, pane_s=60, n=5)
+        add_row(client, "violations", model=model, field="x", kind="invalid", pane_start=now_s, n=3)
     for model in OLD:
-        insert_rows(client, "model_health", [row("model_health", model=model, at=(now_s - 3600) * 1000)])
+        add_row(client, "model_health", model=model, at=(now_s - 3600) * 1000)
     settings = Settings()
     models = [derive_model(CONTRACT, baseline(), name, settings.alerts) for name in RUNNING]
     live_models.register(client, models)

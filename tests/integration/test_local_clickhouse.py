@@ -318,19 +318,12 @@ def test_a_stranger_is_answered_before_the_body(engine: LocalClickHouse, strange
 
 
 def test_an_odd_framing_is_a_bad_request(engine: LocalClickHouse, full: Address) -> None:
+    """`tests/unit/local/test_gateway.py` has all of them."""
     for headers, body in (
         (["Content-Length: ²"], b"SELECT 7"),
-        (["Content-Length: x"], b"SELECT 7"),
-        (["Content-Length: +8"], b"SELECT 7"),
-        (["Content-Length: -1"], b"SELECT 7"),
-        (["Content-Length: 8", "Content-Length: 8"], b"SELECT 7"),
         (["Content-Length: 8", "Content-Length: 9"], b"SELECT 7"),
         (["Content-Length: 8", "Transfer-Encoding: chunked"], b"8\r\nSELECT 7\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: gzip, chunked"], b"8\r\nSELECT 7\r\n0\r\n\r\n"),
-        *(
-            (["Transfer-Encoding: chunked"], length + b"\r\nSELECT 7\r\n0\r\n\r\n")
-            for length in (b"-1", b"+8", b"0x8", b"1_0", b"zz")
-        ),
+        (["Transfer-Encoding: chunked"], b"zz\r\nSELECT 7\r\n0\r\n\r\n"),
         (["no colon", "Content-Length: 8"], b"SELECT 7"),
         (["Content-Length: 4", "Content-Encoding: gzip"], b"nope"),
         (["Content-Length: 8", "Content-Encoding: br"], b"SELECT 7"),

@@ -14,10 +14,9 @@ from barograph.contract import Contract, LabelSpec, ShadowTest
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.command_line import OutputOf
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, insert, row
 
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
@@ -65,8 +64,7 @@ def write_days(
             measured = {"model": "m", "version": of, "slice": "all", "metric": "accuracy", "window": "1h", **ends}
             measured |= {"mature": day < matured, "predictions": 1, "revision": 1}
             performance.append(row("performance", **measured))
-    insert_rows(client, "shadow_pairs", pairs)
-    insert_rows(client, "performance", performance)
+    insert(client, shadow_pairs=pairs, performance=performance)
 
 
 SUMS = (
@@ -132,7 +130,7 @@ def test_only_days_that_are_over_and_have_mature_labels_count(client: Client, pr
     assert datetime.fromtimestamp(start, UTC).hour == 4
     own = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "slice": "all", "window_s": 3600}
     own |= {"window_start": int(start), "requests": 9, "pairs": 9, "timed": 9, **dict.fromkeys(SUMS, 0.0)}
-    insert_rows(client, "shadow_pairs", [row("shadow_pairs", **own)])
+    add_row(client, "shadow_pairs", **own)
     report = json.loads(promote(2, "--format", "json"))
     assert report["outcome"] == "insufficient"
     assert "too few days: 20 of 28" in promote(2)

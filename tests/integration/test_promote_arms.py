@@ -17,10 +17,9 @@ from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_days import COUNTED, arm_days
 from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, ArmUnits, write_ratio
-from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.command_line import OutputOf
-from tests.support.warehouse import row
+from tests.support.warehouse import insert, row
 
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
@@ -63,8 +62,7 @@ def write_days(client: Client, n_days: int, *, better: float, matured: int = 10*
             ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
             shown = {"version": "3", "slice": "all", "metric": "accuracy", "window": "1h", "mature": day < matured}
             performance.append(row("performance", model="m", **shown, predictions=1, revision=1, **ends))
-    insert_rows(client, "arm_counts", rows)
-    insert_rows(client, "performance", performance)
+    insert(client, arm_counts=rows, performance=performance)
     return counts
 
 

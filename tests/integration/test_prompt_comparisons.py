@@ -14,7 +14,7 @@ from barograph_server.warehouse.signals import point_sql
 from barograph_server.warehouse.signals.prompts import prompt_harm
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import OutputOf
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, row
 
 HOUR_S = 3600
 NOW_S = int(time.time()) // HOUR_S * HOUR_S
@@ -68,7 +68,7 @@ def test_the_command_prints_one_table(filled: Client, config: str, output_of: Ou
     insert_rows(filled, "contracts", [applied])
     own = {"model": "m", "prompt": "answer", "label": "production", "version": 8, "control": "answer@7"}
     what = {"arm": "answer@8", "target": "previous", "mode": "propose", "at": NOW_S, "reason": "worse"}
-    insert_rows(filled, "rollback_proposals", [row("rollback_proposals", **own, **what, proposed_at=NOW_S * 1000)])
+    add_row(filled, "rollback_proposals", **own, **what, proposed_at=NOW_S * 1000)
     lines = [" ".join(line.split()) for line in output_of(0, *words, "m").splitlines()]
     assert lines[0] == "m: prompt answer, compared with answer@7"
     at = datetime.fromtimestamp(NOW_S - HOUR_S, UTC).strftime("%Y-%m-%d %H:%M")

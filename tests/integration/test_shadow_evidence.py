@@ -22,13 +22,14 @@ from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.rollouts import as_of
 from barograph_server.warehouse.rollouts.days import read_totals
+from barograph_server.warehouse.tables import insert_rows
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
 from tests.support.command_line import run
 from tests.support.environment import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import snapshot
+from tests.support.warehouse import insert, snapshot
 
 Rows = list[dict[str, Any]]
 DAYS = 3
@@ -119,8 +120,7 @@ def fill(client: Client, n: int = 200) -> dict[str, Rows]:
         for table, own in shifted(raw_rows(rng, n), day).items():
             limit_ms = START_MS + (DAYS - 1) * DAY_MS + 9 * HOUR_MS
             all_rows[table] += [each for each in own if table == "labels" or each["at"] < limit_ms]
-    for table, own in all_rows.items():
-        scoring.insert(client, table, own)
+    insert(client, **all_rows)
     return all_rows
 
 
@@ -150,8 +150,7 @@ def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(evidence: Evi
     assert evidence.recounted() == 0
     # Rows that arrive later change pairs of the exported days, and the next export.
     before = pairs(client)
-    for table, own in later_rows(evidence.rows).items():
-        scoring.insert(client, table, own)
+    insert(client, **later_rows(evidence.rows))
     evidence.score()
     assert pairs(client) != before
     assert evidence.recounted() > 0
@@ -177,7 +176,7 @@ def test_the_same_rows_give_the_same_bytes(evidence: Evidence, tmp_path: Path) -
     # A day that is not over, and other models, change nothing.
     rows = shifted(raw_rows(random.Random(13), 50), DAYS - 1)
     more = [each for each in rows["predictions"] if each["at"] > START_MS + (DAYS - 1) * DAY_MS + 9 * HOUR_MS]
-    scoring.insert(
+    insert_rows(
         client, "predictions", [{**each, "id": f"x{each['id']}", "offset": LATER + i} for i, each in enumerate(more)]
     )
     evidence.score()
@@ -209,7 +208,7 @@ def test_a_change_in_the_warehouse_is_named_and_deleted_rows_prevent_a_verdict(e
         client.command(f"TRUNCATE TABLE {table}")
         evidence.verified(0)
         evidence.restore()
-        scoring.insert(client, "labels", later_rows(evidence.rows)["labels"])
+        insert_rows(client, "labels", later_rows(evidence.rows)["labels"])
         evidence.score()
         client.command(f"TRUNCATE TABLE {table}")
         assert "cannot be verified: days.json: rows of " in evidence.verified(2)
@@ -226,7 +225,7 @@ def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
 
     def count_then_read(*arguments: Any) -> Any:
         for table in list(later):
-            scoring.insert(evidence.client, table, later.pop(table))
+            insert_rows(evidence.client, table, later.pop(table))
             evidence.score()
         return read_totals(*arguments)
 

@@ -41,7 +41,7 @@ from barograph_server.warehouse.scoring.rules import ShadowVersions
 from barograph_server.warehouse.tables import SCHEMAS, insert_rows, ragged, table_of
 from tests.support.outputs import class_field, numeric_field
 from tests.support.two_day_model import fill_pipeline
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, row
 
 HOUR_S, DAY_S = 3600, 86_400
 DAYS, SILENT_DAYS = 150, 2
@@ -316,7 +316,7 @@ def _drills(client: Client, model: str) -> None:
         start_s = END_S - (6 - number) * DAY_S
         period = {"fault_start": start_s * 1000, "fault_end": (start_s + DAY_S) * 1000, "at": (NOW_S - number) * 1000}
         ran = {"drill_id": f"drill-{number}", "model": model, "version": VERSION, "mode": "fast"}
-        insert_rows(client, "drills", [row("drills", **ran, **period, **drill)])
+        add_row(client, "drills", **ran, **period, **drill)
 
 
 def _health(client: Client, model: str) -> None:

@@ -525,11 +525,11 @@ def pane_of(history: History, event: Event) -> int:
 
 
 def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
-    counts: Counter[tuple[str, str, str, int]] = Counter()
-    for event in history.counted:
-        for name in slices_of(event):
-            counts[event.model, event.version, name, pane_of(history, event)] += 1
-    return counts
+    return Counter(
+        (event.model, event.version, name, pane_of(history, event))
+        for event in history.counted
+        for name in slices_of(event)
+    )
 
 
 def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
@@ -541,11 +541,11 @@ def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
 
 def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
     """Count events with a color that no baseline has, by (model, version, color, start of the hour)."""
-    counts: Counter[tuple[str, str, str, int]] = Counter()
-    for event in history.counted:
-        if event.colour == COLOURS[2]:
-            counts[event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600] += 1
-    return counts
+    return Counter(
+        (event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600)
+        for event in history.counted
+        if event.colour == COLOURS[2]
+    )
 
 
 def slices_of(event: Event) -> list[str]:
