@@ -255,9 +255,7 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
     assert "revenue" not in note
 
 
-def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
-    observed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(observed: Settings, tmp_path: Path) -> None:
     where = observed.warehouse
     lines = f'bootstrap_servers = "{observed.bootstrap_servers}"', f'topic_prefix = "{observed.topic_prefix}"'
     config = write_settings(tmp_path / "barograph.toml", where, *lines)

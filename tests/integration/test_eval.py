@@ -76,7 +76,7 @@ def test_a_log_is_stored_once_with_its_items(client: Client, command: OutputOf, 
         store_run(client, replace(run, scorer="other"), 2_000)
 
 
-def test_logs_of_all_programs_are_one_series(client: Client, command: OutputOf) -> None:
+def test_logs_of_all_programs_are_one_series(command: OutputOf) -> None:
     results = next((LOGS / "lm_eval").glob("results_*.json"))
     paths = (INSPECT, LOGS / "inspect.eval", LOGS / "promptfoo.json", results)
     assert command(0, "import", *paths, "--model", "support-bot").count("+ support-bot") == 4

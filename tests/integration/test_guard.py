@@ -34,6 +34,7 @@ from barograph_server.warehouse.rollouts.rollback_proposals import RollbackPropo
 from barograph_server.warehouse.tables import insert_records
 from tests.support.guards import WAIT_S, FastClock, insert_verdict, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for
+from tests.support.scoring import Killed
 
 HOSTILE = (
     b"no JSON",
@@ -256,9 +257,6 @@ def test_several_guards_at_once_move_the_label_once(pipeline: Pipeline, settings
 def test_a_killed_guard_is_continued(
     pipeline: Pipeline, settings: ProcessorSettings, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        """Nothing catches it."""
-
     publish = PromptLog.publish
 
     def mortal(log: PromptLog, records: Any) -> None:

@@ -18,6 +18,7 @@ from barograph_server.streams.rebuild.run import RebuildResult, rebuild
 from barograph_server.streams.rebuild.stopped_check import RebuildError
 from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.scoring import Killed
 from tests.support.sketching import settings_of
 from tests.support.toy_events import HOUR_S, START_S, messages, toy_events
 
@@ -95,10 +96,6 @@ def damage_again(pipeline: Pipeline) -> None:
             )
 
 
-class Died(BaseException):
-    """Simulates a kill."""
-
-
 def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
     """Return a `Client.command` that attaches partitions a number of times and then dies."""
     attached = 0
@@ -107,7 +104,7 @@ def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
         nonlocal attached
         attached += "ATTACH PARTITION" in sql
         if attached > steps and "ATTACH PARTITION" in sql:
-            raise Died
+            raise Killed
         real(client, sql, parameters)
 
     return command
@@ -156,7 +153,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     # Kill it when some of the tables are replaced, and run it again.
     with monkeypatch.context() as patch:
         patch.setattr(Client, "command", dying_after(2, Client.command))
-        with pytest.raises(Died):
+        with pytest.raises(Killed):
             run(pipeline)
     before, reader, after = Reader(pipeline), Reader(pipeline), Reader(pipeline)
     before.query()

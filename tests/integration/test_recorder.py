@@ -18,6 +18,7 @@ from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS
+from tests.support.scoring import Killed, MortalClient
 from tests.support.sketching import settings_of, toy_registry
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
@@ -54,28 +55,11 @@ def label(i: int) -> dict[str, Any]:
     return {"model": "toy", "id": f"e{i}", "label": i % 3 == 0, "at": NOW_MS + i}
 
 
-class CrashAfterInsert(Exception):
-    """Simulates a kill between the insert and the commit."""
-
-
-class CrashingClient:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def insert(self, table: str, rows: pa.Table) -> None:
-        self._client.insert(table, rows)
-        if table == "labels":
-            raise CrashAfterInsert
-
-
 def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
     settings = settings_of(pipeline, instance="recorder-0")
-    crashing: Any = lambda address: CrashingClient(connect(address))  # noqa: E731
+    crashing: Any = lambda address: MortalClient(connect(address), 1, ("labels",))  # noqa: E731
     recorder = Recorder(settings, toy_registry, Report("recorder", "recorder-0"), connect_to=crashing)
-    with pytest.raises(CrashAfterInsert):
+    with pytest.raises(Killed):
         recorder.run(threading.Event())
 
 
