@@ -22,8 +22,6 @@ CellKey = tuple[str, str, str, str, int, str]
 
 @dataclass
 class Count:
-    """Counts of one field in one pane and slice."""
-
     n: int = 0
     nulls: int = 0
     invalid: int = 0
@@ -38,8 +36,6 @@ class EffectiveBaseline:
 
 @dataclass
 class Expected:
-    """Everything that the warehouse and the dead-letter topics must hold."""
-
     volume: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
     """Number of events by model, version, slice and start of the pane."""
     panes: dict[PaneKey, Count] = field(default_factory=lambda: defaultdict(Count))

@@ -59,7 +59,6 @@ class Fleet:
             del self.pipeline.processes[name]
 
     def add(self, kind: str, name: str, **settings: Any) -> None:
-        """Add and start a processor, which the supervisor then keeps running."""
         with self._lock:
             self.members[name] = Member(kind, settings)
             self._start(name)

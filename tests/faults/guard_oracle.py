@@ -31,8 +31,6 @@ class Planted:
 
 @dataclass(frozen=True)
 class Limits:
-    """The times that the product states, in seconds."""
-
     every_s: float
     """The interval of the rules: a change in ClickHouse is seen after at most so long."""
     blind_after_s: float

@@ -27,8 +27,6 @@ _MONOTONIC = {
 
 
 class Observer:
-    """Queries the engine periodically, in its own thread and without the proxy."""
-
     def __init__(self, pipeline: Pipeline, *, live: bool) -> None:
         self._pipeline, self._live = pipeline, live
         self._latest: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = {table: {} for table in _MONOTONIC}

@@ -46,7 +46,6 @@ SHORT = Scale(kills=8, rounds=0, unreachable_s=5.0, outage_s=2.0)
 
 
 def make_plan(seed: int, scale: Scale) -> list[tuple[float, Fault]]:
-    """Draw the faults of a storm in order, each with the pause before it in seconds."""
     rng = random.Random(seed)
     points = [(kind, point) for kind, names in KILL_POINTS.items() for point in names]
     rng.shuffle(points)

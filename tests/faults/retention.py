@@ -86,7 +86,6 @@ def _finish(world: World, lost: dict[int, set[int]], ranges: list[tuple[int, int
 
 
 def _check_completeness(verdict: Verdict, world: World, expected: Expected) -> None:
-    """No verdict says of a window that more of it was there than was."""
     sent: Counter[int] = Counter()
     for (model, _, slice_, start), n in expected.volume.items():
         if (model, slice_) == (world.contract.model, "all"):

@@ -79,7 +79,6 @@ def read_outcomes(folder: Path) -> dict[int, dict[str, int]]:
 
 
 def serve(options: dict[str, Any], folder: Path) -> int:
-    """Serve requests until SIGTERM; `start_ms` is the event time of the first one."""
     stop = threading.Event()
     set_on_signal(stop)
     done = read_journal(folder)

@@ -126,8 +126,6 @@ class Source:
             }
         )
 
-    # ------------------------------------------------------------------------------------------ sending
-
     def start(self) -> None:
         self._thread.start()
 
@@ -226,8 +224,6 @@ class Source:
     def _delivered(self, error: Any, _: Any) -> None:
         if error is not None:
             self.failures.append(f"a message of the source was not delivered: {error}")
-
-    # -------------------------------------------------------------------------------- construction
 
     def _event(self, at_ms: int, *, model: str | None = None) -> Event:
         rng = self.rng

@@ -33,7 +33,6 @@ def apply_plan(world: World, plan: Plan, began_s: float, budget_s: float, is_ove
 def run_storm(
     world: World, plan: Plan, counts: dict[str, int] | None = None, budget_s: float = float("inf")
 ) -> Verdict:
-    """Run the faults of a plan for `budget_s`, wait until all data has arrived, and compare it with the source data."""
     began = time.monotonic()
     announce(world, plan)
     world.begin(counts or COUNTS)

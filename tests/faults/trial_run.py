@@ -140,7 +140,6 @@ class World:
         return verdict
 
     def positions(self) -> list[str]:
-        """Return where groups and partitions stand, and the last lines of each processor's log."""
         try:
             lines = positions(self.pipeline.bootstrap, self.pipeline.prefix)
         except Exception as error:

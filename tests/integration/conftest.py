@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.language_model import LocalLanguageModel
 from barograph_server.warehouse.client import Client
-from tests.support import scoring
+from tests.support import command_line, scoring
 from tests.support.browser import chromium
+from tests.support.command_line import OutputOf
 from tests.support.environment import write_settings
 from tests.support.missing_dependencies import skip_without
 from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
 from tests.support.scoring import DAY_MS, START_MS, Score
 from tests.support.shop_model import Shop, make_shop, run_shop
+from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import migrated
 
 
@@ -35,15 +38,24 @@ def pipeline(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, tmp
 
 @pytest.fixture
 def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The path of a settings file that names the test's own database."""
     where = engine.address(client.database)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
     return write_settings(tmp_path / "barograph.toml", where)
 
 
+@pytest.fixture
+def output_of(capsys: pytest.CaptureFixture[str]) -> OutputOf:
+    return partial(command_line.output_of, capsys)
+
+
+@pytest.fixture
+def stub() -> Iterator[StubGrafana]:
+    with serving() as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Three days of a model with known changes."""
     return make_shop(tmp_path_factory.mktemp("shop"))
 
 
@@ -62,7 +74,6 @@ def shop_pipeline(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a page."""
     with chromium() as browser:
         yield browser
 

@@ -42,8 +42,7 @@ LARGE = {"megabyte string": 5, "deep": 5, "ten thousand keys": 10, "too many row
     "bad", [pytest.param(680, marks=pytest.mark.smoke), pytest.param(10_000, marks=pytest.mark.long)]
 )
 def test_every_malformed_event_is_accounted_for(pipeline: Pipeline, bad: int) -> None:
-    pipeline.create(1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     kinds = [kind for kind in KINDS for _ in range(LARGE.get(kind.name, bad // (len(KINDS) - len(LARGE)) + 1))]
     assert len(kinds) >= bad
     assert len({kind.name for kind in kinds}) >= 15
@@ -61,8 +60,7 @@ def test_every_malformed_event_is_accounted_for(pipeline: Pipeline, bad: int) ->
             counted += kind.good_rows + (kind.reason is None)
             invalid.update(kind.invalid)
             sent.append((0, value, kind.headers))
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.start_all("sketcher", "monitor")
     pipeline.produce(sent)
     pipeline.end(1)
     pipeline.wait_rows(f"SELECT sum(n) = {counted} FROM volume FINAL WHERE slice = 'all'", f"{counted} events counted")
@@ -87,8 +85,7 @@ def events_of(decoder: ArrowDecoder, value: bytes) -> int:
 
 
 def test_every_fuzzing_input_is_accounted_for(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     arrow = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
     inputs = {name: [*seeds()[name], *read_corpus(name)] for name in seeds()}
     for topic, kind in ((pipeline.topics.predictions, "predictions"), (pipeline.topics.labels, "labels")):
@@ -102,8 +99,7 @@ def test_every_fuzzing_input_is_accounted_for(pipeline: Pipeline) -> None:
     registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
     decoder = ArrowDecoder(registry)
     n = len(plain) + sum(events_of(decoder, data) for data in [*inputs["predictions-arrow"], *plain]) + 1
-    for kind in ("sketcher", "monitor", "recorder"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "monitor", "recorder")
     dead = "(SELECT sum(n) FROM dead_letters WHERE topic = 'predictions')"
     pipeline.wait_rows(
         f"SELECT sum(n) + {dead} = {n} FROM volume FINAL WHERE slice = 'all'", f"{n} events counted or dead-lettered"
@@ -145,8 +141,7 @@ COUNTED = WIDE + EACH_OWN + LONG
 
 @pytest.mark.long
 def test_floods_are_accounted_for_in_bounded_memory(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     kinds = ("sketcher", "recorder", "monitor")
     # A forked process would also hold the modules of all other processors.
     pipeline.fresh_interpreter = True
@@ -306,8 +301,6 @@ def many_probabilities() -> tuple[Contract, Baseline]:
 
 
 class Inputs:
-    """Predictions and labels of the models, numbered in order."""
-
     def __init__(self) -> None:
         self.predictions: list[Event] = []
         self.labels: list[Event] = []
@@ -357,7 +350,6 @@ def make_inputs() -> Inputs:
 
 
 def counts(pipeline: Pipeline, sql: str) -> dict[tuple[Any, ...], int]:
-    """Return a query's last column by its other columns."""
     return {tuple(key): n for *key, n in pipeline.rows(sql)}
 
 
@@ -370,8 +362,7 @@ def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
     pipeline.create()
     for contract, baseline in (one_probability(), many_probabilities()):
         pipeline.register(contract, [baseline])
-    for kind in ("sketcher", "monitor", "recorder"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "monitor", "recorder")
     pipeline.start("scorer", score_s=0.5)
     pipeline.produce(messages(inputs.labels), pipeline.topics.labels)
     pipeline.produce(messages(inputs.predictions))

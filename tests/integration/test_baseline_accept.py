@@ -192,9 +192,6 @@ def x_cells(events: list[Event], edges: Sequence[float] = OLD.fields[0].edges) -
     return counted
 
 
-# ---------------------------------------------------------------------------------------------------- contents
-
-
 def test_counts_moments_and_new_bins_are_those_of_the_events(fresh: World) -> None:
     accepted = accept_range(fresh)
     new = accepted.learned.baseline
@@ -350,9 +347,6 @@ def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_
         assert list(x.slices["all"].cells) == x_cells([event for event in events if event.at_ms < to_s * 1000], edges)
 
 
-# ---------------------------------------------------------------------------------------------------- effective time
-
-
 def test_it_takes_effect_at_the_next_pane_after_the_lead_time(fresh: World) -> None:
     assert accept_range(fresh, dry_run=True).change is not None
     assert [row.baseline_id for row in queries.baselines(fresh.client, "m")] == [OLD.id]
@@ -371,9 +365,6 @@ def test_it_takes_effect_at_the_next_pane_after_the_lead_time(fresh: World) -> N
     later = accept_range(fresh, from_s=FROM_S + DAY_S, effective_s=expected + HOUR_S)
     assert later.change is not None
     assert later.change.replaces == second.baseline_id
-
-
-# ---------------------------------------------------------------------------------------------------- rejected requests
 
 
 def test_an_impossible_request_is_rejected_with_an_explanation(fresh: World) -> None:
@@ -438,9 +429,6 @@ def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(e
     assert (x.edges, x.has_sketched_bins) == (OLD.fields[0].edges, False)
     counted = [event for i, event in enumerate(EVENTS) if FROM_S <= event.at_ms // 1000 < to_s and i not in lost]
     assert list(x.slices["all"].cells) == x_cells(counted)
-
-
-# ---------------------------------------------------------------------------------------------------- commands
 
 
 Run = Callable[..., str]

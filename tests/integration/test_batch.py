@@ -26,7 +26,7 @@ from tests.support import scoring
 from tests.support.command_line import run
 from tests.support.environment import enter_folder
 from tests.support.scoring import DAY_MS, START_MS
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import add_row, insert, migrated, row
 
 N, DAYS = 3_000, 2
 CLASSES = ("cat", "dog", "fish")
@@ -95,8 +95,7 @@ def test_metrics_equal_those_of_the_scorer(engine: LocalClickHouse, kind: str) -
         if value is not None
     ]
     with migrated(engine) as client:
-        scoring.insert(client, "predictions", rows)
-        scoring.insert(client, "labels", label_rows)
+        insert(client, predictions=rows, labels=label_rows)
         address = engine.address(client.database)
         now_ms = START_MS + 10 * DAY_MS
         scoring.scorer(client, address, contract, clock=lambda: now_ms / 1000).score_once()
@@ -194,7 +193,7 @@ def skew(
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, dict[str, Any], str]]:
     enter_folder(tmp_path, monkeypatch, engine.address(client.database))
-    insert_rows(client, "contracts", [row("contracts", model=MODEL, contract_id="c", yaml=CONTRACT)])
+    add_row(client, "contracts", model=MODEL, contract_id="c", yaml=CONTRACT)
     pq.write_table(pa.table(TRAIN), "train.parquet")
 
     def compared(events: list[dict[str, Any]], *words: str, served: str = f"clickhouse:{MODEL}") -> Any:

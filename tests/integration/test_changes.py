@@ -27,10 +27,10 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.changes import read_changes
 from barograph_server.warehouse.governance.query_log import last_reads
 from barograph_server.warehouse.tables import insert_columns, insert_rows
-from tests.support.command_line import call, run
+from tests.support.command_line import OutputOf, call
 from tests.support.http import request
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
-from tests.support.warehouse import columns, row
+from tests.support.warehouse import add_row, add_rows, columns, insert, row
 
 HOUR = timedelta(hours=1)
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
@@ -66,26 +66,23 @@ def write_move(client: Client) -> None:
                     **{"psi_low": 0.6, "psi_high": 0.8, "judged_at": start + HOUR, "record_seq": hour + 1},
                 )
             )
-    insert_rows(client, "panes", panes)
-    insert_rows(client, "drift", verdicts)
-    insert_rows(
-        client,
-        "contracts",
-        [row("contracts", model="toy", contract_id="1", yaml=dump_contract(contract()), applied_at=END - 72 * HOUR)],
+    insert(client, panes=panes, drift=verdicts)
+    add_row(
+        client, "contracts", model="toy", contract_id="1", yaml=dump_contract(contract()), applied_at=END - 72 * HOUR
     )
 
 
 def test_a_reported_change_is_ranked_first_and_reaches_the_message(
-    client: Client, engine: LocalClickHouse, config: str, capsys: pytest.CaptureFixture[str]
+    client: Client, engine: LocalClickHouse, config: str, output_of: OutputOf
 ) -> None:
     write_move(client)
     at = MOVED + timedelta(minutes=20)
     for source, subject in (("fleet", "fleet-job"), ("weather", "weather-job")):
         words = ("--kind", "deploy", "--subject", subject, "--source", source, "--owner", "ana", "--after", "4f2a")
-        assert run("changes", "add", *words, "--at", at.isoformat(), "--config", config) == 0
-    capsys.readouterr()
-    assert run("changes", "explain", "--model", "toy", "--since", "2d", "--format", "json", "--config", config) == 0
-    (explained,) = json.loads(capsys.readouterr().out)
+        output_of(0, "changes", "add", *words, "--at", at.isoformat(), "--config", config)
+    (explained,) = json.loads(
+        output_of(0, "changes", "explain", "--model", "toy", "--since", "2d", "--format", "json", "--config", config)
+    )
     assert (explained["verdict"]["field"], explained["verdict"]["window_end"]) == ("x", (MOVED + HOUR).isoformat())
     ranked = [(each["change"]["subject"], each["likelihood"]) for each in explained["ranked"]]
     assert ranked == [("fleet-job", "likely"), ("weather-job", "unlikely")]
@@ -125,7 +122,7 @@ def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
         assert (code, answer["stored"]) == (201, 2)
         (note,) = answer["notes"]
         assert note.startswith("No contract declares the source fleet")
-        insert_rows(client, "lineage", [row("lineage", model="toy", node="source:fleet", kind="source", title="fleet")])
+        add_row(client, "lineage", model="toy", node="source:fleet", kind="source", title="fleet")
         assert post(hook, change)[1]["notes"] == []
     clock[0] += CHECK_S
 
@@ -179,17 +176,15 @@ def test_changes_that_other_tables_record(client: Client) -> None:
         )
         insert_rows(client, "contracts", [contract_row])
     promotion = {"replaced": "1", "serving": "2", "override_reason": "urgent", "override_by": "ana"}
-    insert_rows(client, "promotions", [row("promotions", model="toy", contract_id="1", applied_at=END, **promotion)])
+    add_row(client, "promotions", model="toy", contract_id="1", applied_at=END, **promotion)
     baselines = [{"version": "1", "effective_from": 0}, {"version": "2", "effective_from": MOVED}]
-    insert_rows(
-        client, "baselines", [row("baselines", model="toy", baseline_id="b", accepted_at=END, **b) for b in baselines]
-    )
+    add_rows(client, "baselines", baselines, model="toy", baseline_id="b", accepted_at=END)
     volume = {"model": "toy", "slice": "all", "pane_s": 60, "n": 5, "version": "2"}
     insert_rows(client, "volume", [row("volume", **volume, pane_start=MOVED + n * HOUR) for n in range(3)])
     arm = {"model": "toy", "slice": "all", "arm": "b", "predictions": 3, "window_start": MOVED}
-    insert_rows(client, "arm_counts", [row("arm_counts", **arm)])
+    add_row(client, "arm_counts", **arm)
     fact = {"model": "toy", "instance": "gpu:8000", "name": "restarts", "value": 1.0, "server": "vllm", "at": END}
-    insert_rows(client, "serving_facts", [row("serving_facts", **fact)])
+    add_row(client, "serving_facts", **fact)
 
     of_drill = row("changes", kind="deploy", subject="job", model="drill.toy.1", changed_at=END)
     insert_rows(client, "changes", [of_drill, of_drill | {"model": "toy"}])
@@ -239,7 +234,7 @@ def test_a_cause_ends_with_the_major_level(client: Client) -> None:
     assert has_cause()
     verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
     times = {"window_start": END - 3 * HOUR, "window_end": END, "judged_at": END, "record_seq": 1000}
-    insert_rows(client, "drift", [row("drift", **verdict, **times, level="stable", psi=0.01, n=300)])
+    add_row(client, "drift", **verdict, **times, level="stable", psi=0.01, n=300)
     assert not has_cause()
 
 
@@ -461,30 +456,13 @@ def record(client: Client, exploration: float) -> None:
         "error": ["Timeout" if i == 2 else "" for i in range(n)],
     }
     insert_columns(client, "predictions", columns("predictions", n, **values))
-    insert_rows(client, "contracts", [row("contracts", model="feed", contract_id="c", yaml=CONTRACT)])
+    add_row(client, "contracts", model="feed", contract_id="c", yaml=CONTRACT)
 
 
-def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planted_loop_is_likely(client: Client, config: str, output_of: OutputOf) -> None:
     record(client, exploration=0.5)
-    assert (
-        run(
-            "loops",
-            "--model",
-            "feed",
-            "--config",
-            config,
-            "--entity",
-            "context:user_id",
-            "--output",
-            "class=b",
-            "--lag",
-            "23h",
-            "--format",
-            "json",
-        )
-        == 1
-    )
-    report = json.loads(capsys.readouterr().out)
+    words = ("--entity", "context:user_id", "--output", "class=b", "--lag", "23h", "--format", "json")
+    report = json.loads(output_of(1, *LOOPS, config, *words))
     effect = report["measurement"]["effects"]["late_aircraft"]
     assert report["measurement"]["verdict"] == {"name": "likely", "reason": "", "fields": ["late_aircraft"]}
     assert effect["low"] < 0.6 < effect["high"]
@@ -496,28 +474,25 @@ def test_a_planted_loop_is_likely(client: Client, config: str, capsys: pytest.Ca
     assert report["exposures"]["items"] == 2
     assert sum(report["exposures"]["exposures"]) == USERS * DAYS - 1
     words = ("--entity", "user", "--items", "genre", "--field", "late_aircraft", "--output", "class=b")
-    assert run(*LOOPS, config, *words, "--lag", "23h") == 1
-    text = capsys.readouterr().out
+    text = output_of(1, *LOOPS, config, *words, "--lag", "23h")
     assert text.startswith(f"loop: likely (late_aircraft: {effect['value']:+.2f} [")
     assert "unreadable propensity" in text
     assert "week of genre" in text
     assert "seats" not in text
 
 
-def test_nothing_is_claimed_without_exploring(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_claimed_without_exploring(client: Client, config: str, output_of: OutputOf) -> None:
     record(client, exploration=0.0)
-    assert run(*LOOPS, config, "--entity", "context.user_id") == 2
-    text = capsys.readouterr().out
+    text = output_of(2, *LOOPS, config, "--entity", "context.user_id")
     assert text.startswith("loop: cannot tell (no exploration)\n")
     assert "Trend of entropy" in text
 
 
-def test_errors_say_what_to_do(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_say_what_to_do(client: Client, config: str, output_of: OutputOf) -> None:
     record(client, exploration=0.5)
     for words, message in (
         (("--entity", "tail"), "No prediction that succeeded has a value of --entity tail"),
         (("--entity", "user", "--field", "late_aircrat"), "did you mean 'late_aircraft'?"),
         (("--entity", "user", "--output", "class"), "write class=NAME, score>=NUMBER or score"),
     ):
-        assert run(*LOOPS, config, *words) == 3, words
-        assert message in " ".join(capsys.readouterr().err.split())
+        assert message in " ".join(output_of(3, *LOOPS, config, *words).split())

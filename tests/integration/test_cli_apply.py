@@ -28,7 +28,7 @@ from barograph_server.sketches.baseline.baseline import Baseline, dump_baseline
 from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import connect
-from tests.support.command_line import run
+from tests.support.command_line import OutputOf
 from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
@@ -206,22 +206,23 @@ def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
-def test_plan_apply_and_plan_again(folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("plan", "toy.yaml") == EXIT_CHANGES
-    assert "Nothing was changed." in capsys.readouterr().out
-    assert run("apply", "toy.yaml", "--reason", "first") == EXIT_OK
-    assert f"+ baseline {BASELINE.id} of toy version 1" in capsys.readouterr().out
-    assert run("plan", "toy.yaml") == EXIT_OK
-    assert "Nothing to do" in capsys.readouterr().out
+def test_plan_apply_and_plan_again(folder: Path, settings: Settings, output_of: OutputOf) -> None:
+    assert "Nothing was changed." in output_of(EXIT_CHANGES, "plan", "toy.yaml")
+    assert f"+ baseline {BASELINE.id} of toy version 1" in output_of(EXIT_OK, "apply", "toy.yaml", "--reason", "first")
+    assert "Nothing to do" in output_of(EXIT_OK, "plan", "toy.yaml")
     with connect(settings.warehouse) as client:
         assert [(row.model, row.reason) for row in queries.baselines(client)] == [("toy", "first")]
     (folder / "toy.1.baseline.json").write_bytes(dump_baseline(other_baseline()))
-    assert run("apply", "toy.yaml", "--effective", "2026-01-01T00:30:00Z") == EXIT_FAILED
-    assert "is not the start of a pane of toy" in capsys.readouterr().err
-    assert run("apply", "toy.yaml", "--effective", "noon") == EXIT_FAILED
-    assert "write date, time in whole seconds and offset" in capsys.readouterr().err
-    assert run("apply", "toy.yaml", "--baseline", "nix.json") == EXIT_FAILED
-    assert capsys.readouterr().err == "The baseline nix.json cannot be read: no such file or directory.\n"
+    assert "is not the start of a pane of toy" in output_of(
+        EXIT_FAILED, "apply", "toy.yaml", "--effective", "2026-01-01T00:30:00Z"
+    )
+    assert "write date, time in whole seconds and offset" in output_of(
+        EXIT_FAILED, "apply", "toy.yaml", "--effective", "noon"
+    )
+    assert (
+        output_of(EXIT_FAILED, "apply", "toy.yaml", "--baseline", "nix.json")
+        == "The baseline nix.json cannot be read: no such file or directory.\n"
+    )
 
 
 @pytest.fixture
@@ -234,13 +235,11 @@ def grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafa
 
 
 def test_the_commands_deploy_to_grafana_and_report_edits(
-    folder: Path, grafana: StubGrafana, settings: Settings, capsys: pytest.CaptureFixture[str]
+    folder: Path, grafana: StubGrafana, settings: Settings, output_of: OutputOf
 ) -> None:
-    assert run("plan", "toy.yaml") == EXIT_CHANGES
-    assert "+ Grafana: folder Barograph" in capsys.readouterr().out
+    assert "+ Grafana: folder Barograph" in output_of(EXIT_CHANGES, "plan", "toy.yaml")
     assert grafana.writes == []
-    assert run("apply", "toy.yaml") == EXIT_OK
-    assert "+ Grafana: data source Barograph" in capsys.readouterr().out
+    assert "+ Grafana: data source Barograph" in output_of(EXIT_OK, "apply", "toy.yaml")
     source = grafana.state.sources["barograph"]["jsonData"]
     assert (source["host"], source["port"]) == (settings.warehouse.host, settings.warehouse.port)
     assert (source["defaultDatabase"], source["username"]) == (settings.warehouse.database, "grafana")
@@ -248,45 +247,32 @@ def test_the_commands_deploy_to_grafana_and_report_edits(
     assert {title.split(" (")[0] for _, title in grafana.state.groups} == {CONTRACT.model, "Pipeline"}
     written = len(grafana.writes)
     for words in (["plan"], ["apply"], ["plan", "toy.yaml"], ["apply", "toy.yaml"]):
-        assert run(*words) == EXIT_OK
-        assert "Nothing to do" in capsys.readouterr().out
+        assert "Nothing to do" in output_of(EXIT_OK, *words)
     assert grafana.since(written) == []
     grafana.state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
     for words in (["plan"], ["apply"]):
-        assert run(*words) == EXIT_FAILED
-        assert "The data source Barograph in Grafana reads another ClickHouse" in capsys.readouterr().err
-    assert run("apply", "--overwrite-grafana") == EXIT_OK
-    assert "~ Grafana: data source Barograph" in capsys.readouterr().out
-    assert run("plan") == EXIT_OK
-    capsys.readouterr()
+        assert "The data source Barograph in Grafana reads another ClickHouse" in output_of(EXIT_FAILED, *words)
+    assert "~ Grafana: data source Barograph" in output_of(EXIT_OK, "apply", "--overwrite-grafana")
+    output_of(EXIT_OK, "plan")
     written = len(grafana.writes)
     source = grafana.state.sources["barograph"]["jsonData"]
     del source["barograph"]["dashboard/barograph-fleet"]
     grafana.state.edit_dashboard("barograph-fleet", lambda board: board.update(title="Ships"))
-    assert run("plan") == EXIT_CHANGES
-    output = capsys.readouterr()
-    assert "! Grafana: dashboard Barograph / Fleet exists and was not applied from here (by anna" in output.out
-    assert "`barograph apply` would not change these objects." in output.out
-    assert run("apply") == EXIT_FAILED
-    output = capsys.readouterr()
-    assert "Applied" not in output.out
-    assert output.err.startswith(
-        "Skipped: Grafana: dashboard Barograph / Fleet exists and was not applied from here (by anna"
-    )
-    assert output.err.endswith("--overwrite-grafana takes it over.\n")
+    output = output_of(EXIT_CHANGES, "plan")
+    assert "! Grafana: dashboard Barograph / Fleet exists and was not applied from here (by anna" in output
+    assert "`barograph apply` would not change these objects." in output
+    output = output_of(EXIT_FAILED, "apply")
+    assert "Applied" not in output
+    assert "Skipped: Grafana: dashboard Barograph / Fleet exists and was not applied from here (by anna" in output
+    assert output.endswith("--overwrite-grafana takes it over.\n")
     assert grafana.since(written) == []
 
 
 def test_an_unusable_grafana_stops_apply_before_any_change(
-    folder: Path,
-    grafana: StubGrafana,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    folder: Path, grafana: StubGrafana, settings: Settings, monkeypatch: pytest.MonkeyPatch, output_of: OutputOf
 ) -> None:
     def assert_stopped(text: str) -> None:
-        assert run("apply", "toy.yaml") == EXIT_FAILED
-        assert text in capsys.readouterr().err
+        assert text in output_of(EXIT_FAILED, "apply", "toy.yaml")
         assert not TopicAdmin(settings).read([settings.topics.predictions])
         assert grafana.writes == []
 
@@ -298,7 +284,7 @@ def test_an_unusable_grafana_stops_apply_before_any_change(
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
     assert_stopped("contact points need variables that are not set: ALERTS_WEBHOOK_URL")
     monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", "")
-    assert run("apply", "toy.yaml") == EXIT_OK
+    output_of(EXIT_OK, "apply", "toy.yaml")
 
 
 def _codebook(topic: str = "t0") -> Codebook:

@@ -30,10 +30,10 @@ from barograph_server.streams.topics import partials_partition
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.retention import apply_ttls
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.command_line import run
+from tests.support.command_line import OutputOf, run
 from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.pipeline import Pipeline, read_topic, simple_baseline, simple_contract
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, insert, row
 
 CONTRACT = simple_contract()
 NOW_S, DAY_S = int(time.time()) // 3600 * 3600, 86_400
@@ -47,7 +47,6 @@ def applied(broker: LocalKafka, engine: LocalClickHouse, prefix: str) -> Iterato
 
 
 def enter(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change to a folder with a contract, whose settings configure the pipeline."""
     servers = kafka_lines(settings.bootstrap_servers, settings.topic_prefix)
     enter_folder(folder, monkeypatch, settings.warehouse, servers)
     Path("toy.yaml").write_text(dump_contract(CONTRACT))
@@ -65,7 +64,6 @@ def settings(
 
 @pytest.fixture(scope="module")
 def shared(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
-    """An applied pipeline for read-only tests."""
     with applied(broker, engine, f"t{uuid.uuid4().hex[:10]}-") as settings:
         yield settings
 
@@ -98,17 +96,17 @@ def write_predictions(path: str, n: int = 2500, **columns: Any) -> pa.Table:
     return pa.table(rows)
 
 
-def test_load_publishes_each_row_once_and_then_end_markers(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def load(output_of: OutputOf, code: int, *words: str, version: str = "1") -> str:
+    # On a machine that runs other tests, counting takes longer than a user would wait.
+    patience = () if "--timeout" in words or "--no-wait" in words else ("--timeout", "280")
+    return output_of(code, "load", *words, *patience, "--contract", "toy.yaml", "--version", version)
+
+
+def test_load_publishes_each_row_once_and_then_end_markers(settings: Settings, output_of: OutputOf) -> None:
     write_predictions("p.parquet", region=["north"] * 2500)
     labels = pa.table({"id": [f"r{i}" for i in range(0, 2500, 2)], "label": [True] * 1250})
     pq.write_table(labels, "l.parquet")
-    assert (
-        run("load", "p.parquet", "l.parquet", "--contract", "toy.yaml", "--version", "7", "--end", "--no-wait")
-        == EXIT_OK
-    )
-    errors = capsys.readouterr().err
+    errors = load(output_of, EXIT_OK, "p.parquet", "l.parquet", "--end", "--no-wait", version="7")
     assert "p.parquet: missing columns, counted as null: features.k, features.flag" in errors
     assert "p.parquet: published 2,500 predictions in" in errors
     assert "l.parquet: published 1,250 labels in" in errors
@@ -122,30 +120,25 @@ def test_load_publishes_each_row_once_and_then_end_markers(
     assert sorted(row["id"] for row in rows) == sorted(labels.column("id").to_pylist())
 
 
-def test_invalid_rows_are_skipped_and_an_invalid_file_stops_the_load(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_rows_are_skipped_and_an_invalid_file_stops_the_load(settings: Settings, output_of: OutputOf) -> None:
     write_predictions("p.parquet")
     pq.write_table(pa.table({"id": ["a"]}), "q.parquet")
-    assert run("load", "p.parquet", "q.parquet", "--contract", "toy.yaml", "--version", "7") == EXIT_FAILED
-    assert "q.parquet has no column at" in capsys.readouterr().err
-    assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "a\nb") == EXIT_FAILED
-    assert "Version 'a\\nb' contains a control character or a line break; remove it.\n" in capsys.readouterr().err
+    assert "q.parquet has no column at" in load(output_of, EXIT_FAILED, "p.parquet", "q.parquet")
+    errors = load(output_of, EXIT_FAILED, "p.parquet", version="a\nb")
+    assert "Version 'a\\nb' contains a control character or a line break; remove it.\n" in errors
     assert read_topic(settings.bootstrap_servers, settings.topics.predictions) == []
     write_predictions("p.parquet", 3, id=["a", None, ""])
-    assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "7", "--no-wait") == EXIT_FAILED
-    assert "Skipped 2 rows without id, time or label." in capsys.readouterr().err
+    assert "Skipped 2 rows without id, time or label." in load(output_of, EXIT_FAILED, "p.parquet", "--no-wait")
     rows, markers = events(read_topic(settings.bootstrap_servers, settings.topics.predictions))
     assert ([each["id"] for each in rows], markers) == (["a"], 0)
     config = Path("barograph.toml").read_text()
     Path("other.toml").write_text(config.replace(settings.topic_prefix, "never-applied-"))
-    words = ("load", "p.parquet", "--contract", "toy.yaml", "--version", "7", "--config", "other.toml")
-    assert run(*words) == EXIT_FAILED
-    assert "the topic never-applied-predictions does not exist" in capsys.readouterr().err
+    errors = load(output_of, EXIT_FAILED, "p.parquet", "--config", "other.toml")
+    assert "the topic never-applied-predictions does not exist" in errors
 
 
 def test_an_interrupted_load_says_what_went_out(
-    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_predictions("p.parquet")
     write_predictions("q.parquet")
@@ -157,9 +150,7 @@ def test_an_interrupted_load_says_what_went_out(
         yield from read_all(source, *arguments)
 
     monkeypatch.setattr("barograph_server.batch.backfill.backfill.read_blocks", interrupt)
-    words = ("load", "p.parquet", "q.parquet", "--contract", "toy.yaml", "--version", "7", "--no-wait")
-    assert run(*words) == EXIT_INTERRUPTED
-    errors = capsys.readouterr().err
+    errors = load(output_of, EXIT_INTERRUPTED, "p.parquet", "q.parquet", "--no-wait")
     assert "2,500 predictions were read from the files; Kafka acknowledged 2,500 events, 0 were not" in errors
     named = re.findall(r"predictions partition (\d): offsets (\d+) to (\d+)", errors)
     sent = read_topic(settings.bootstrap_servers, settings.topics.predictions)
@@ -168,11 +159,6 @@ def test_an_interrupted_load_says_what_went_out(
         for partition in (0, 1)
         if (offsets := [message.offset() for message in sent if message.partition() == partition])
     }
-
-
-def query(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert run("query", *words) == EXIT_OK
-    return capsys.readouterr().out
 
 
 def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -193,7 +179,7 @@ def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary:
     assert table.column("text").to_pylist() == ["é"]
 
 
-def test_query_cannot_change_anything(pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_query_cannot_change_anything(pipeline_settings: Settings, output_of: OutputOf) -> None:
     """`test_local_read_only` has the statements that only the local ClickHouse must refuse."""
     with connect(pipeline_settings.warehouse) as client:
         before = client.rows("SELECT * FROM topics ORDER BY name")
@@ -206,14 +192,13 @@ def test_query_cannot_change_anything(pipeline_settings: Settings, capsys: pytes
             "SELECT 1; DROP TABLE topics",
             "SELECT * FROM file('/etc/hostname', LineAsString)",
         ):
-            assert run("query", sql) == EXIT_FAILED, sql
-            assert capsys.readouterr().err.count("\n") == 1, sql
+            assert output_of(EXIT_FAILED, "query", sql).count("\n") == 1, sql
             assert client.rows("SELECT * FROM topics ORDER BY name") == before, sql
         assert client.rows("EXISTS TABLE mine") == [(0,)]
 
 
 def test_an_error_of_clickhouse_is_one_line(
-    pipeline_settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    pipeline_settings: Settings, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("barograph_server.cli.query.LIMITS", {**LIMITS, "max_execution_time": 1, "max_block_size": 1})
     for sql, message in (
@@ -223,26 +208,24 @@ def test_an_error_of_clickhouse_is_one_line(
         ("SELECT 1 INTO OUTFILE 'x'", "does not allow INTO OUTFILE. (code 164). `barograph query` is read-only."),
         ("SELECT sleepEachRow(0.5) FROM numbers(10)", "took too long"),
     ):
-        assert run("query", sql) == EXIT_FAILED
-        output, errors = capsys.readouterr()
-        assert output == ""
+        errors = output_of(EXIT_FAILED, "query", sql)
         assert message in errors
         assert errors.count("\n") == 1
         assert len(errors) < 500
 
 
 def test_an_unreachable_server_and_a_missing_database_are_explained(
-    pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]
+    pipeline_settings: Settings, output_of: OutputOf
 ) -> None:
     config = Path("barograph.toml").read_text()
     port = pipeline_settings.warehouse.port
     Path("away.toml").write_text(config.replace(f"port = {port}", f"port = {choose_port()}"))
     Path("missing.toml").write_text(config.replace(pipeline_settings.warehouse.database, "never_applied"))
     for command in (("status",), ("query", "SELECT 1")):
-        assert run(*command, "--config", "away.toml") == EXIT_FAILED
-        assert "check that the server runs" in capsys.readouterr().err
-        assert run(*command, "--config", "missing.toml") == EXIT_FAILED
-        assert "has no database 'never_applied'. Run `barograph apply`" in capsys.readouterr().err
+        assert "check that the server runs" in output_of(EXIT_FAILED, *command, "--config", "away.toml")
+        assert "has no database 'never_applied'. Run `barograph apply`" in output_of(
+            EXIT_FAILED, *command, "--config", "missing.toml"
+        )
 
 
 def processor(kind: str, age_s: float, **changes: Any) -> dict[str, Any]:
@@ -251,7 +234,7 @@ def processor(kind: str, age_s: float, **changes: Any) -> dict[str, Any]:
     return row("processors", kind=kind, at=at_ms, **reported | {"last_commit_at": at_ms - 5000} | changes)
 
 
-def test_status_shows_models_processors_and_losses(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_models_processors_and_losses(settings: Settings, output_of: OutputOf) -> None:
     """Of a model with verdicts, a reporting and a silent processor, and a lost range."""
     at_ms = NOW_S * 1000
     counted = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "record_seq": 10}
@@ -275,13 +258,12 @@ def test_status_shows_models_processors_and_losses(settings: Settings, capsys: p
         insert_rows(client, "rates", [row("rates", **rate | own) for own in ({"level": "major"}, error_rate)])
         reports = [processor("sketcher", 5), processor("monitor", 95, lag=-1, last_commit_at=0)]
         insert_rows(client, "processors", reports)
-        insert_rows(client, "progress", [row("progress", **progress)])
+        add_row(client, "progress", **progress)
         pane = {"pane_start": NOW_S - 3600, "pane_s": 3600, "n": 900, "sealed": True}
-        insert_rows(client, "volume", [row("volume", **counted, **pane)])
-        insert_rows(client, "losses", [row("losses", **lost, **lost_at)])
+        add_row(client, "volume", **counted, **pane)
+        add_row(client, "losses", **lost, **lost_at)
 
-    assert run("status") == EXIT_OK
-    output = capsys.readouterr().out
+    output = output_of(EXIT_OK, "status")
     words = [line.split() for line in output.splitlines()]
     sealed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(NOW_S))
     (model,) = [line for line in words if line[:2] == ["toy", "1"]]
@@ -298,8 +280,7 @@ def test_status_shows_models_processors_and_losses(settings: Settings, capsys: p
     assert re.search(r"never silent for \d+ s", monitor)
     assert "2,500 offsets of the source topic lost." in output
 
-    assert run("status", "--format", "json") == EXIT_OK
-    status = json.loads(capsys.readouterr().out)
+    status = json.loads(output_of(EXIT_OK, "status", "--format", "json"))
     (facts,) = status["models"]
     assert facts["levels"] == {"stable": 2, "minor": 1, "major": 2, "insufficient": 1}
     assert facts["reasons"] == {"too few events": 1}
@@ -310,12 +291,12 @@ def test_status_shows_models_processors_and_losses(settings: Settings, capsys: p
 
 
 def test_status_replays_each_model_to_its_own_end_from_before_its_incidents(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+    client: Client, config: str, output_of: OutputOf
 ) -> None:
     moved = {"ended": NOW_S - 150 * DAY_S, "newer": NOW_S - 75 * DAY_S}
     for model, since in moved.items():
         written = {"contract_id": "1", "yaml": dump_contract(simple_contract(model=model)), "applied_at": 0}
-        insert_rows(client, "contracts", [row("contracts", model=model, **written)])
+        add_row(client, "contracts", model=model, **written)
         drift, rates = [], []
         for at in range(since - 5 * DAY_S, NOW_S - 100 * DAY_S * (model == "ended"), 10_800):
             common = {"model": model, "version": "1", "baseline_id": "b", "slice": "all", "window_end": at, "n": 900}
@@ -323,17 +304,14 @@ def test_status_replays_each_model_to_its_own_end_from_before_its_incidents(
             value = {"psi": 0.7, "psi_low": 0.6, "level": "major"} if at >= since else {"psi": 0.01, "level": "stable"}
             drift += [row("drift", **common, field="x", window=window, **value) for window in ("3h", "1d")]
             rates.append(row("rates", **common, field="events", kind="error", window="1d", level="stable"))
-        insert_rows(client, "drift", drift)
-        insert_rows(client, "rates", rates)
-    assert run("status", "--format", "json", "--config", config) == EXIT_OK
-    incidents = json.loads(capsys.readouterr().out)["incidents"]
+        insert(client, drift=drift, rates=rates)
+    incidents = json.loads(output_of(EXIT_OK, "status", "--format", "json", "--config", config))["incidents"]
     opened = {each["model"]: each["opened_at"] for each in incidents if each["model"]}
     assert opened == {model: pytest.approx(since, abs=DAY_S) for model, since in moved.items()}
 
 
-def test_status_lists_a_model_without_events(pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("status") == EXIT_OK
-    output = capsys.readouterr().out
+def test_status_lists_a_model_without_events(pipeline_settings: Settings, output_of: OutputOf) -> None:
+    output = output_of(EXIT_OK, "status")
     (model,) = [line.split() for line in output.splitlines() if line.startswith("toy")]
     assert model == ["toy", "none", "yet", "never", "never", "0", "0", "0", "0"]
     assert "No processor has reported yet" in output
@@ -372,14 +350,8 @@ def write_labels(path: str, ids: range, at_ms: np.ndarray, label: list[Any]) -> 
     pq.write_table(pa.table({"id": [f"e{i}" for i in ids], "label": label, "at": pa.array(at_ms + 60_000)}), path)
 
 
-def load(*words: str) -> int:
-    # On a machine that runs other tests, counting takes longer than a user would wait.
-    patience = () if "--timeout" in words or "--no-wait" in words else ("--timeout", "280")
-    return run("load", *words, *patience, "--contract", "toy.yaml", "--version", "1")
-
-
 def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
-    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_of: OutputOf
 ) -> None:
     contract = simple_contract(label=LABEL)
     enter_pipeline(pipeline, tmp_path, monkeypatch, contract)
@@ -387,17 +359,14 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
 
     # Before the contract is applied every event would become a dead letter: nothing is sent.
     at_ms = write_recent("good.parquet", range(N))
-    assert load("good.parquet") == EXIT_USAGE
-    assert "The contract of toy is not applied" in capsys.readouterr().err
+    assert "The contract of toy is not applied" in load(output_of, EXIT_USAGE, "good.parquet")
     assert pipeline.read_all(pipeline.topics.predictions) == []
     pipeline.register(contract, [simple_baseline()])
-    for kind in ("sketcher", "recorder", "monitor"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "recorder", "monitor")
     pipeline.start("scorer", score_s=0.5)
     write_labels("labels.parquet", range(N // 2), at_ms[: N // 2], [i % 3 == 0 for i in range(N // 2)])
     write_recent("shadows.parquet", range(40), role=["shadow"] * 40)
-    assert load("good.parquet", "shadows.parquet", "labels.parquet") == EXIT_OK
-    errors = capsys.readouterr().err
+    errors = load(output_of, EXIT_OK, "good.parquet", "shadows.parquet", "labels.parquet")
     assert "shadows: 40 sent, 40 stored (they never count for the model)\n" in errors
     assert "predictions: 2,000 sent = 2,000 counted + 0 dead-lettered\n" in errors
     assert "labels: 1,000 sent = 1,000 matched + 0 unmatched + 0 dead-lettered\n" in errors
@@ -410,8 +379,7 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     ids = range(N, 2 * N)
     at_ms = write_recent("bad.parquet", ids, x=["n/a"] * N)
     write_labels("bad-labels.parquet", range(N + 100, 2 * N + 100), at_ms, ["paid"] * N)
-    assert load("bad.parquet", "bad-labels.parquet") == EXIT_FAILED
-    errors = capsys.readouterr().err
+    errors = load(output_of, EXIT_FAILED, "bad.parquet", "bad-labels.parquet")
     assert "The contract of toy in force differs from this file" in errors
     assert "predictions: 2,000 sent = 2,000 counted + 0 dead-lettered\n" in errors
     assert "  x: 2,000 invalid values, 100% of the predictions\n" in errors
@@ -421,9 +389,10 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     assert "5.00%: 100 labels without a prediction. See:" in errors
     assert "Exit code 1: more than 0.01 of the events (--max-rejected)." in errors
     # The commands that show why can be run as they are printed.
+    output = ""
     for sql in re.findall(r'    barograph query "(.*)"', errors):
-        assert run("query", sql) == EXIT_OK
-    assert "string" in capsys.readouterr().out
+        output += output_of(EXIT_OK, "query", sql)
+    assert "string" in output
 
     # A dead letter is named by its reason, in `load`, `status` and `doctor`.
     in_2000 = pa.array(np.arange(N) + 946_684_800_000)
@@ -432,21 +401,17 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     monkeypatch.setenv("BAROGRAPH_RETENTION_DAYS", "10000")
     with pipeline.client as client:
         apply_ttls(client, 10_000)
-    assert load("old.parquet") == EXIT_FAILED
-    errors = capsys.readouterr().err
+    errors = load(output_of, EXIT_FAILED, "old.parquet")
     assert "predictions: 2,000 sent = 0 counted + 2,000 dead-lettered (too-old 2,000)\n" in errors
     assert "    barograph dead-letters show --model toy --topic predictions --since 1h\n" in errors
-    assert run("status") == EXIT_OK
-    assert re.search(r"toy +dead letters, predictions too-old +2,000 +20\d\d-", capsys.readouterr().out)
-    assert run("doctor") in (EXIT_OK, EXIT_FAILED)
-    assert "toy: 2,000 dead letters (predictions too-old) since 20" in capsys.readouterr().out
+    assert re.search(r"toy +dead letters, predictions too-old +2,000 +20\d\d-", output_of(EXIT_OK, "status"))
+    assert "toy: 2,000 dead letters (predictions too-old) since 20" in output_of((EXIT_OK, EXIT_FAILED), "doctor")
 
     # A table of predictions with labels is both; a null is a label that is not known yet.
     Path("toy.yaml").write_text(dump_contract(contract))
     outcome = [None if i % 4 == 0 else i % 3 == 0 for i in range(100)]
     write_recent("both.parquet", range(3 * N, 3 * N + 100), outcome=outcome)
-    assert load("both.parquet", "--label", "outcome", "--label-delay", "90s") == EXIT_OK
-    errors = capsys.readouterr().err
+    errors = load(output_of, EXIT_OK, "both.parquet", "--label", "outcome", "--label-delay", "90s")
     assert "the column outcome has the labels of 75 of 100 rows, which are sent with the time of the" in errors
     assert "predictions: 100 sent = 100 counted + 0 dead-lettered\n" in errors
     assert "labels: 75 sent = 75 matched + 0 unmatched + 0 dead-lettered\n" in errors
@@ -457,17 +422,15 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
 
 
 def test_without_processors_the_account_says_what_is_not_known(
-    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_of: OutputOf
 ) -> None:
     contract = simple_contract(label=LABEL)
     enter_pipeline(pipeline, tmp_path, monkeypatch, contract)
-    pipeline.create()
-    pipeline.register(contract, [simple_baseline()])
+    pipeline.prepare(contract, [simple_baseline()])
     assert partials_partition("toy", pipeline.partials_partitions) in range(2)
     at_ms = write_recent("p.parquet", range(10))
     write_labels("l.parquet", range(10), at_ms, [True] * 10)
-    assert load("p.parquet", "l.parquet", "--timeout", "0.5") == EXIT_FAILED
-    errors = capsys.readouterr().err
+    errors = load(output_of, EXIT_FAILED, "p.parquet", "l.parquet", "--timeout", "0.5")
     assert "predictions: 10 sent = 0 counted + 0 dead-lettered\n" in errors
     assert "not yet known: 1 message of predictions not yet counted by sketcher and monitor.\n" in errors
     assert "not yet known: 10 labels not yet recorded.\n" in errors
@@ -477,15 +440,8 @@ def test_without_processors_the_account_says_what_is_not_known(
     not_judged = "not yet known: performance with these labels: the scorer has counted them and judges the windows."
     assert not_judged not in errors
     with pipeline.client as client:
-        insert_rows(
-            client,
-            "performance_state",
-            [row("performance_state", model="toy", window_start=int(time.time()), scored_at=2_000)],
-        )
-        assert load("l.parquet", "--timeout", "0") == EXIT_FAILED
-        assert not_judged in capsys.readouterr().err
-        insert_rows(client, "scorer_models", [row("scorer_models", model="toy", state="scored", updated_at=2_000)])
-        assert load("l.parquet", "--timeout", "0") == EXIT_FAILED
-        assert not_judged not in capsys.readouterr().err
-    assert load("p.parquet", "--no-wait") == EXIT_OK
-    assert "what became of the events is not known" in capsys.readouterr().err
+        add_row(client, "performance_state", model="toy", window_start=int(time.time()), scored_at=2_000)
+        assert not_judged in load(output_of, EXIT_FAILED, "l.parquet", "--timeout", "0")
+        add_row(client, "scorer_models", model="toy", state="scored", updated_at=2_000)
+        assert not_judged not in load(output_of, EXIT_FAILED, "l.parquet", "--timeout", "0")
+    assert "what became of the events is not known" in load(output_of, EXIT_OK, "p.parquet", "--no-wait")

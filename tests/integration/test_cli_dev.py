@@ -36,8 +36,6 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 
 class Dev:
-    """The command in a temporary folder."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.output_path = folder / "output.txt"

@@ -31,7 +31,6 @@ PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 
 @pytest.fixture(scope="module")
 def validator() -> Path:
-    """The validator of the Compose Specification, which `make compose-validator` builds."""
     path = ROOT / ".cache/go/bin/cmd"
     if not path.exists():
         if os.environ.get("CI"):

@@ -33,7 +33,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.lineage import build_lineage
 from barograph_server.warehouse.governance.query_log import read_users, users_of_field
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.command_line import run
+from tests.support.command_line import OutputOf
 from tests.support.environment import installation, kafka_lines, write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
@@ -254,9 +254,7 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
     assert "revenue" not in note
 
 
-def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
-    observed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(observed: Settings, tmp_path: Path) -> None:
     where = observed.warehouse
     lines = f'bootstrap_servers = "{observed.bootstrap_servers}"', f'topic_prefix = "{observed.topic_prefix}"'
     config = write_settings(tmp_path / "barograph.toml", where, *lines)
@@ -290,35 +288,30 @@ def applied(
 
 @pytest.mark.broker
 def test_apply_stores_the_graph_that_is_shown_and_sent(
-    applied: tuple[str, Client], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    applied: tuple[str, Client], output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, client = applied
     graph = build_lineage(contract())
     rows = client.rows("SELECT node, detail, owner, upstream FROM latest_lineage WHERE model = 'toy' ORDER BY position")
     assert rows == [(node.id, node.detail, node.owner, list(node.upstream)) for node in graph.nodes]
     assert len(client.rows("SELECT DISTINCT contract_id FROM lineage")) == 2
-    assert run("lineage", "--model", "toy", "--config", config) == 0
-    assert "gates" in capsys.readouterr().out
-    assert run("lineage", "--model", "toy", "--format", "json", "--config", config) == 0
-    assert [tuple(edge) for edge in json.loads(capsys.readouterr().out)["edges"]] == list(graph.edges)
-    assert run("lineage", "--model", "toy", "--format", "svg", "--config", config) == 0
-    assert capsys.readouterr().out.startswith("<svg ")
-    assert run("lineage", "--model", "toy", "--format", "openlineage", "--config", config) == 0
-    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    words = ("lineage", "--model", "toy", "--config", config)
+    assert "gates" in output_of(0, *words)
+    assert [tuple(edge) for edge in json.loads(output_of(0, *words, "--format", "json"))["edges"]] == list(graph.edges)
+    assert output_of(0, *words, "--format", "svg").startswith("<svg ")
+    printed = [json.loads(line) for line in output_of(0, *words, "--format", "openlineage").splitlines()]
     jobs = ["toy", "toy.gates", "toy.audit"]
     assert [event["job"]["name"] for event in printed] == jobs
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
     with ScriptedServer(reply(status=201)) as catalogue:
         url = catalogue.url
-        assert run("lineage", "--model", "toy", "--send", url, "--config", config) == 0
-        assert capsys.readouterr().out == f"Sent 3 events to {url}.\n"
+        assert output_of(0, *words, "--send", url) == f"Sent 3 events to {url}.\n"
         catalogue.answer = reply(status=403)
-        assert run("lineage", "--model", "toy", "--send", url, "--config", config) == 1
+        error = " ".join(output_of(1, *words, "--send", url).split())
     accepted = catalogue.requests[:3]
     assert [request.json()["job"]["name"] for request in accepted] == jobs
     assert {(request.path, request.headers["Authorization"]) for request in accepted} == {
         ("/api/v1/lineage", "Bearer secret")
     }
-    error = " ".join(capsys.readouterr().err.split())
     assert f"The catalogue at {url} did not take event 1 of 3: 403" in error
-    assert run("lineage", "--model", "toy", "--send", url, "--format", "svg", "--config", config) == 1
+    output_of(1, *words, "--send", url, "--format", "svg")

@@ -35,7 +35,7 @@ from tests.support.two_day_model import (
     fill_pipeline,
     watched,
 )
-from tests.support.warehouse import emptied, migrated
+from tests.support.warehouse import emptied, insert, migrated
 from tests.support.warehouse import row as table_row
 
 ODD = "it's \\ $model"
@@ -45,7 +45,6 @@ MODELS = {name: watched(kind, name) for name, kind in KINDS.items()}
 
 @pytest.fixture(scope="module")
 def client(engine: LocalClickHouse) -> Iterator[Client]:
-    """A database with the four models."""
     with migrated(engine) as client:
         for model in MODELS.values():
             fill(client, model)
@@ -68,9 +67,6 @@ def hours_before(hours: float) -> datetime:
     return END - timedelta(hours=hours)
 
 
-# ----------------------------------------------------------------------------------------------- what can be chosen
-
-
 def test_the_values_of_variables(client: Client) -> None:
     assert [row[0] for row in ask(client, "variables.models")] == sorted(MODELS)
     assert ask(client, "variables.versions", model=ODD)[0][0] == "2"
@@ -86,9 +82,6 @@ def test_a_window_of_the_last_events_counts_as_the_longest(client: Client) -> No
         {"names": names},
     )
     assert [name for (name,) in rows] == ["last 500", "1d", "1h", "15m"]
-
-
-# ------------------------------------------------------------------------------------------------------------ fleet
 
 
 def test_the_fleet_has_every_model_with_its_levels(client: Client) -> None:
@@ -117,7 +110,6 @@ def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> No
 
 
 def judged(model: str, window: str, end_s: int, psi: float, level: str, field: str = "x") -> dict[str, Any]:
-    """A verdict on a field of version 1."""
     known = {"model": model, "version": "1", "baseline_id": "b", "slice": "all", "n": 1, "record_seq": 1}
     return table_row("drift", **known, field=field, window=window, window_end=end_s, psi=psi, level=level)
 
@@ -182,16 +174,11 @@ def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> N
             known = {"model": "p", "version": version, "slice": "all", "window": window, "window_end": end_s}
             rates.append(table_row("rates", **known, field="events", kind="error", level="stable"))
         emptied(empty)
-        insert_rows(empty, "drift", drift)
-        insert_rows(empty, "rates", rates)
-        insert_rows(empty, "progress", [table_row("progress", model="p")])
+        insert(empty, drift=drift, rates=rates, progress=[table_row("progress", model="p")])
         (row,) = ask(empty, "fleet.levels_now", time_range=TimeRange.between(hours_before(range_h), END))
         before, _, hours_text = since.rpartition(" ")
         shown = hours_before(int(hours_text)).strftime("%Y-%m-%d %H:%M") if since else ""
         assert row[1:3] == ("major", f"{before} {shown}".strip()), story
-
-
-# ------------------------------------------------------------------------------------------------------------ model
 
 
 def test_after_silent_days_a_page_keeps_its_variables_and_judges_nothing(client: Client) -> None:
@@ -314,9 +301,6 @@ def test_an_estimate_continues_the_main_metric_before_labels(empty: Client) -> N
     assert shown == [(0.7, None), (0.8, 0.75), (None, 0.75), (None, 0.75)]
 
 
-# ------------------------------------------------------------------------------------------------------------ field
-
-
 @pytest.mark.parametrize(("model", "field"), [("fraud", "x"), ("fraud", "tokens"), (ODD, "x"), ("triage", "class")])
 def test_the_last_window_against_training(client: Client, model: str, field: str) -> None:
     one = MODELS[model]
@@ -353,9 +337,6 @@ def test_verdicts_and_rates_of_a_field_with_their_intervals_and_thresholds(clien
     assert {row[1:] for row in rows("rates.outside_thresholds")} == {(0.01, 0.05)}
     for name, rate in (("nulls", 0.04), ("unseen", 0.001), ("range", 0.001)):
         assert rows(f"rates.{name}_now") == [pytest.approx((rate, 0.001))]
-
-
-# --------------------------------------------------------------------------------------------------------- pipeline
 
 
 def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
@@ -409,18 +390,12 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
     }
 
 
-# ------------------------------------------------------------------------------------------------ state for serving
-
-
 def test_the_states_for_serving_and_their_reasons(client: Client) -> None:
     rows = ask(client, "health.states", model=ODD)
     assert rows == [(hours_before(2), STATE_NUMBERS["degraded"]), (hours_before(1), STATE_NUMBERS["healthy"])]
     ((*reason, first, last, text),) = ask(client, "health.reasons", model=ODD)
     assert (reason, text) == (["errors", "", "degraded"], "errors 59")
     assert (first, last) == (hours_before(2), hours_before(2) + timedelta(minutes=59))
-
-
-# ------------------------------------------------------------------------------------------------- changes, lineage
 
 
 def test_the_change_before_a_major_verdict(client: Client) -> None:

@@ -217,8 +217,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
 
 
 def test_an_end_marker_on_the_live_clock_is_a_dead_letter_and_ends_no_model(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     topics, end = pipeline.topics, [(MARK_HEADER, END_MARK)]
     pipeline.produce([(0, event(0), None), (0, b"", end), (0, event(1), None)])
     pipeline.produce([(0, b"", end)], topics.labels)

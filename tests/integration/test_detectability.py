@@ -23,7 +23,7 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support import command_line
 from tests.support.guards import running
 from tests.support.pipeline import Pipeline, wait_for
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, row
 from tests.unit.sketches.test_detection import category_field, normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -65,12 +65,12 @@ def write_model(client: Client) -> None:
     """Write a contract, a baseline and a week of verdicts: `x` with φ 213 in a day, `quiet` with φ 1."""
     contract, baseline = make_model()
     yaml = dump_contract(contract)
-    insert_rows(client, "contracts", [row("contracts", model="m", contract_id=contract.id, yaml=yaml, applied_at=1)])
+    add_row(client, "contracts", model="m", contract_id=contract.id, yaml=yaml, applied_at=1)
     body = dump_baseline(baseline).decode()
     applied = {"model": "m", "version": "1", "baseline_id": baseline.id, "effective_from": 0, "accepted_at": 1}
-    insert_rows(client, "baselines", [row("baselines", **applied, body=body)])
+    add_row(client, "baselines", **applied, body=body)
     sealed = {"model": "m", "watermark": END_S * 1000, "sealed_until": END_S * 1000, "updated_at": END_S * 1000}
-    insert_rows(client, "progress", [row("progress", **sealed, record_seq=1)])
+    add_row(client, "progress", **sealed, record_seq=1)
     rows: list[dict[str, Any]] = []
     common = {"model": "m", "baseline_id": baseline.id, "judged_at": END_S * 1000, "record_seq": 1, "level": "stable"}
     for hour in range(9 * 24):

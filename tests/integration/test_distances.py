@@ -21,7 +21,6 @@ N = 24_000
 
 
 def trained_x() -> NDArray[np.float64]:
-    """Return the values that `simple_baseline` draws for the field `x`."""
     rng = np.random.default_rng(1)
     rng.integers(0, 2, 10_000)
     return rng.normal(size=10_000)
@@ -41,8 +40,7 @@ def test_distances_of_a_shifted_field_match_scipy(pipeline: Pipeline) -> None:
         (i % 2, json.dumps(event(i, int(at_s[i]), float(x[i]), int(k[i]))).encode(), None) for i in range(N)
     )
     pipeline.end(2)
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.start_all("sketcher", "monitor")
     pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
     pipeline.wait_settled()
     check_distances(pipeline, at_s, x)

@@ -117,12 +117,10 @@ def test_any_window_equals_the_events_sent(
 
 
 def fill(pipeline: Pipeline, built: list[dict[str, Any]]) -> None:
-    pipeline.create(source_partitions=1)
-    pipeline.register(contract(), [baseline()])
+    pipeline.prepare(contract(), [baseline()])
     pipeline.produce(messages(built))
     pipeline.end(1)
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.start_all("sketcher", "monitor")
     pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
     pipeline.wait_settled()
     rolled = f"countIf(pane_s = 3600) = {HOURS} AND countIf(pane_s = 86400) > 0"

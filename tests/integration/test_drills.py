@@ -1,5 +1,6 @@
 """Drills through the real path: publisher, Kafka, processors, rules and webhook; and the replays of the scoreboard."""
 
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from barograph_server.drills.recorded_events import newest_event, read_events
 from barograph_server.drills.run.plan import DrillRequest, plan_drill
 from barograph_server.drills.run.run import DrillInput, DrillOptions, run_drills
 from barograph_server.drills.run.scratch import database_prefix, topics_prefix
-from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning import apply_all
 from barograph_server.settings import Settings, load_settings
@@ -28,10 +28,10 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.tables import insert_rows
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.scores import make_streams
-from tests.support.command_line import call_json, run
+from tests.support.command_line import OutputOf
 from tests.support.drill_events import raw_rows
 from tests.support.drill_model import SHOP_ROUTES, DrilledModel, make_model
-from tests.support.environment import write_settings
+from tests.support.environment import kafka_lines
 from tests.support.pipeline import wait_for
 
 HOUR_S = 3600
@@ -40,15 +40,12 @@ COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in 
 
 @dataclass
 class Installation:
-    """An installation with a model and the file of its settings."""
-
     settings: Settings
     config: Path
     model: DrilledModel
     folder: Path
 
     def leftovers(self) -> list[str]:
-        """Databases and topics of drills."""
         with connect(self.settings.warehouse) as client:
             databases = [name for (name,) in client.rows("SELECT name FROM system.databases")]
         topics = Admin(self.settings.bootstrap_servers, {}).client.list_topics(timeout=10).topics
@@ -57,18 +54,14 @@ class Installation:
 
 
 @pytest.fixture
-def installation(
-    broker: LocalKafka,
-    engine: LocalClickHouse,
-    database: str,
-    topic_prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Installation:
-    where = engine.address(database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    lines = f'bootstrap_servers = "{broker.bootstrap_servers}"', f'topic_prefix = "{topic_prefix}"'
-    config = Path(write_settings(tmp_path / "barograph.toml", where, *lines, sections=SHOP_ROUTES))
+def config(broker: LocalKafka, client: Client, topic_prefix: str, config: str) -> Path:
+    path = Path(config)
+    path.write_text(f"{kafka_lines(broker.bootstrap_servers, topic_prefix)}\n{path.read_text()}{SHOP_ROUTES}")
+    return path
+
+
+@pytest.fixture
+def installation(config: Path, tmp_path: Path) -> Installation:
     settings = load_settings(config)
     model = make_model(tmp_path, int(time.time() * 1000))
     text = model.contract_file.read_text()
@@ -78,7 +71,7 @@ def installation(
 
 @pytest.mark.long
 def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, output_of: OutputOf
 ) -> None:
     suite = installation.folder / "drills.yaml"
     suite.write_text(
@@ -91,9 +84,8 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
     )
     junit = installation.folder / "junit.xml"
     arguments = ("--from", installation.model.predictions_file, "--format", "json", "--junit", junit)
-    code, result = call_json(capsys, "drill", "suite", suite, *arguments, "--config", installation.config)
-    *passed, broken = result["results"]
-    assert code == 1, "the last route is broken"
+    result = json.loads(output_of(1, "drill", "suite", suite, *arguments, "--config", installation.config))
+    *passed, broken = result["results"]  # the last route is broken
     assert not broken["passed"]
     assert "the route 'nowhere' is not known here" in broken["report"]["checks"][0]["observed"]
     assert [each["passed"] for each in passed] == [True] * 4, result
@@ -129,9 +121,9 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
 
 
 def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, output_of: OutputOf
 ) -> None:
-    check_clean(installation, capsys)
+    check_clean(installation, output_of)
     rows = installation.model.events.predictions.slice(0, 200)
     contract = installation.model.contract
     with connect(installation.settings.warehouse) as client:
@@ -157,7 +149,7 @@ def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
             newest_event(client, other.model)
 
 
-def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def check_clean(installation: Installation, output_of: OutputOf) -> None:
     settings = installation.settings
     with connect(settings.warehouse) as client:
         client.command(f"CREATE DATABASE {database_prefix(settings)}1")
@@ -166,11 +158,9 @@ def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) 
     for done in admin.client.create_topics([NewTopic(name, 1, 1)]).values():
         admin.result(done, "create a topic")
     wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
-    run("drill", "clean", "--config", installation.config)
-    assert capsys.readouterr().out == "1: removed.\n2: removed.\n"
+    assert output_of(0, "drill", "clean", "--config", installation.config) == "1: removed.\n2: removed.\n"
     wait_for(lambda: installation.leftovers() == [], "the removal", 30)
-    run("drill", "clean", "--config", installation.config)
-    assert capsys.readouterr().out == "There is nothing to remove.\n"
+    assert output_of(0, "drill", "clean", "--config", installation.config) == "There is nothing to remove.\n"
 
 
 BAD_INPUT = (
@@ -182,12 +172,11 @@ BAD_INPUT = (
 
 
 def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as_failed(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, output_of: OutputOf
 ) -> None:
     for words, message in BAD_INPUT:
         named = [installation.model.predictions_file if word == "FILE" else word for word in words.split()]
-        assert run("drill", "run", *named, "--config", installation.config) == 1, words
-        error = capsys.readouterr().err
+        error = output_of(1, "drill", "run", *named, "--config", installation.config)
         assert message in error, words
         assert "bug" not in error, words
     assert installation.leftovers() == []
@@ -199,8 +188,7 @@ def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as
         "  - {fault: null-rise, field: z, rate: 0.5}\n"
     )
     arguments = ("--from", installation.model.predictions_file, "--format", "json", "--config", installation.config)
-    code, result = call_json(capsys, "drill", "suite", suite, *arguments)
-    assert code == 1
+    result = json.loads(output_of(1, "drill", "suite", suite, *arguments))
     with connect(installation.settings.warehouse) as client:
         query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"
         rows = client.rows(query)
@@ -235,19 +223,8 @@ CELLS = (
 
 
 @pytest.mark.long
-def test_kafka_gives_the_pages_of_the_replay(
-    broker: LocalKafka,
-    engine: LocalClickHouse,
-    client: Client,
-    database: str,
-    topic_prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    where = engine.address(database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    lines = f'bootstrap_servers = "{broker.bootstrap_servers}"', f'topic_prefix = "{topic_prefix}"'
-    settings = load_settings(Path(write_settings(tmp_path / "barograph.toml", where, *lines)))
+def test_kafka_gives_the_pages_of_the_replay(client: Client, config: Path) -> None:
+    settings = load_settings(config)
     streams = make_streams("diabetes", 60.0, 1, ["mean-shift"], 7)
     contract, baseline = streams.contract, streams.baseline
     first_days = streams.quiet["at"][0].as_py() + timedelta(days=12)

@@ -12,7 +12,7 @@ from barograph.prompts.records import PromptVersion
 from barograph_server.local.language_model import MODEL, LocalLanguageModel
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.prompts import store_missing
-from tests.support.command_line import call
+from tests.support.command_line import OutputOf
 
 pytestmark = pytest.mark.llm
 BOT = Path(__file__).parents[2] / "examples" / "support_bot"
@@ -23,12 +23,15 @@ PROMPTS = {1: "answer_verbose.yaml", 2: "answer.yaml"}
 
 
 def test_the_gate_holds_the_worse_prompt_back(
-    client: Client, config: str, language_model: LocalLanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    client: Client,
+    config: str,
+    language_model: LocalLanguageModel,
+    tmp_path: Path,
+    output_of: OutputOf,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def run(*words: str | Path, code: int = 0) -> str:
-        ended, out, err = call(capsys, "eval", *words, "--config", config)
-        assert ended == code, (out, err)
-        return out + err
+        return output_of(code, "eval", *words, "--config", config)
 
     for version, name in PROMPTS.items():
         content = load_content(BOT / "prompts" / name)

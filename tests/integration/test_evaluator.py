@@ -120,8 +120,7 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     ]
     pipeline.produce(((0, label.encode(), None) for label in labels), pipeline.topics.labels)
     pipeline.end(1)
-    for kind in ("sketcher", "recorder", "monitor"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "recorder", "monitor")
     counted = pipeline.wait_rows(
         "SELECT * FROM (SELECT model, sum(all_volume.n) AS total, sum(total) OVER () AS grand_total "
         "FROM all_volume WHERE model LIKE 'toy.%' AND slice = 'all' "

@@ -87,8 +87,7 @@ def test_a_month_of_flights_is_counted_and_judged_exactly(
     pipeline: Pipeline, flights: Flights, expected: Expected, partitions: int
 ) -> None:
     """In order on one partition; with a tenth of the events delayed on three, by two sketchers."""
-    pipeline.create(partitions)
-    pipeline.register(flights.contract, [flights.baseline])
+    pipeline.prepare(flights.contract, [flights.baseline], source_partitions=partitions)
     events = as_events(flights.month(MONTH))
     for i in range(min(partitions, 2)):
         pipeline.start("sketcher", f"sketcher-{i}")

@@ -4,7 +4,7 @@ import copy
 import importlib.util
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from barograph.contract import Contract
 
 from barograph_server.alerts.example import example_contracts, example_settings
 from barograph_server.cli.apply import grafana_lines
-from barograph_server.cli.main import main
 from barograph_server.errors import EXIT_INTERRUPTED, ApplyError
 from barograph_server.grafana.client import Grafana
 from barograph_server.grafana.errors import GrafanaBusy
@@ -23,6 +22,7 @@ from barograph_server.provisioning.grafana.alerting import RuleGroup
 from barograph_server.provisioning.grafana.resources import Resource
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.warehouse.client import Address
+from tests.support.command_line import OutputOf
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import (
     FLEET,
@@ -44,12 +44,6 @@ from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, los
 RECORD = "PUT datasources/uid/barograph"
 """The last write of an apply."""
 GROUP = f"model {ODD_NAME}"
-
-
-@pytest.fixture
-def stub() -> Iterator[StubGrafana]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture
@@ -357,8 +351,6 @@ def test_a_name_that_grafana_cannot_take_is_rejected(changes: dict[str, Any], se
         bundle(**changes)
 
 
-# ---------------------------------------------------------------------------------- what contracts and settings ask for
-
 ENVIRON = {
     "SLACK_WEBHOOK_URL": "https://slack.invalid/s3cret",
     "PAGERDUTY_INTEGRATION_KEY": "pd-s3cret",
@@ -417,7 +409,8 @@ def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
     assert folder.name == "Modelle"
 
 
-def smoke(stub: StubGrafana) -> int:
+def smoke(stub: StubGrafana, capsys: pytest.CaptureFixture[str], code: int) -> str:
+    """Run the script, which must return this code; return what it prints."""
     spec = importlib.util.spec_from_file_location("smoke", SMOKE)
     assert spec is not None
     assert spec.loader is not None
@@ -425,19 +418,18 @@ def smoke(stub: StubGrafana) -> int:
     spec.loader.exec_module(module)
     main: Callable[..., int] = module.main
     environ = {"BAROGRAPH_GRAFANA_URL": stub.url, "BAROGRAPH_GRAFANA_TOKEN": TOKEN}
-    return main(environ, patience_s=0.0, pause_s=0.01)
+    assert main(environ, patience_s=0.0, pause_s=0.01) == code
+    return capsys.readouterr().out
 
 
 def test_the_smoke_script_reports_what_is_deployed_and_broken(
     stub: StubGrafana, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert smoke(stub) == 1
-    output = capsys.readouterr().out
+    output = smoke(stub, capsys, 1)
     assert "FAIL data source: 404" in output
     assert "FAIL keep_firing_for: no rule of ours" in output
     apply(stub, example_bundle())
-    assert smoke(stub) == 0
-    output = capsys.readouterr().out
+    output = smoke(stub, capsys, 0)
     assert "FAIL" not in output
     assert "ok   dashboard fleet: " in output
     assert "ok   notification policy: tickets" in output
@@ -449,18 +441,15 @@ def test_the_smoke_script_reports_what_is_deployed_and_broken(
         rules[1]["uid"]: {"health": "unknown"},
         rules[2]["uid"]: {"state": "firing"},
     }
-    assert smoke(stub) == 1
-    output = capsys.readouterr().out
+    output = smoke(stub, capsys, 1)
     assert f"FAIL rule {rules[0]['title']}: Unknown table" in output
     assert f"FAIL rule {rules[1]['title']}: not evaluated yet" in output
     assert f"ok   rules: 1 firing, {len(rules) - 1} inactive" in output
     stub.state.evaluations = {}
     stub.state.source_problem = "connection refused"
-    assert smoke(stub) == 1
-    assert "FAIL data source: 400" in capsys.readouterr().out
+    assert "FAIL data source: 400" in smoke(stub, capsys, 1)
     stub.token = "another"
-    assert smoke(stub) == 1
-    assert "FAIL data source: 401" in capsys.readouterr().out
+    assert "FAIL data source: 401" in smoke(stub, capsys, 1)
 
 
 def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
@@ -470,16 +459,14 @@ def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
     state, rules = stub.state, [rule for group in stub.state.groups.values() for rule in group["rules"]]
     texts = {"page": f"{stub.url}/d/x", "runbook_url": f"{stub.url}/api/health", "summary": "PSI is 0.3"}
     state.evaluations = {rules[0]["uid"]: {"alerts": [{"annotations": texts}]}}
-    assert smoke(stub) == 0
-    assert "ok   messages: 1 rendered" in capsys.readouterr().out
+    assert "ok   messages: 1 rendered" in smoke(stub, capsys, 0)
     state.points = [point for point in state.points if point["name"] != "oncall"]
     state.folders["another"] = {"uid": "another", "title": "Barograph"}
     del rules[1]["keep_firing_for"]
     broken = {"page": "/d/x", "runbook_url": f"{stub.url}/missing.md", "summary": "PSI is [no value]"}
     state.evaluations[rules[1]["uid"]] = {"alerts": [{"annotations": broken}]}
     state.evaluations[rules[2]["uid"]] = {"alerts": [{"annotations": {**texts, "page": "/d/x"}}]}
-    assert smoke(stub) == 1
-    output = capsys.readouterr().out
+    output = smoke(stub, capsys, 1)
     for line in (
         "FAIL contact points: not defined: oncall",
         "FAIL folders: two with the title Barograph",
@@ -622,17 +609,11 @@ def test_an_unavailable_server_is_tried_three_times(stub: StubGrafana) -> None:
 
 
 def test_an_interrupt_reports_the_completed_writes(
-    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, output_of: OutputOf
 ) -> None:
     killing(monkeypatch, 4, before=True, error=KeyboardInterrupt)
 
-    def run(**_: Any) -> None:
-        apply(stub)
-
-    monkeypatch.setattr("barograph_server.cli.main.app", run)
-    with pytest.raises(SystemExit) as caught:
-        main(["apply"])
-    assert caught.value.code == EXIT_INTERRUPTED
-    error = capsys.readouterr().err
+    monkeypatch.setattr("barograph_server.cli.main.app", lambda **_: apply(stub))
+    error = output_of(EXIT_INTERRUPTED, "apply")
     assert error.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")
     assert "Not written: contact point pager" in error

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,7 @@ from tests.support.grafana_bundle import bundle
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.scripted_http import Answer as HttpAnswer
 from tests.support.scripted_http import Exchange, reply
-from tests.support.stub_grafana import TOKEN, StubGrafana, failing, hanging, serving
-
-
-@pytest.fixture
-def stub() -> Iterator[StubGrafana]:
-    with serving() as server:
-        yield server
+from tests.support.stub_grafana import TOKEN, StubGrafana, failing, hanging
 
 
 def plan_error(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:

@@ -33,6 +33,7 @@ from barograph_server.warehouse.rollouts.rollback_proposals import RollbackPropo
 from barograph_server.warehouse.tables import insert_records
 from tests.support.guards import WAIT_S, FastClock, insert_verdict, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for
+from tests.support.scoring import Killed
 
 HOSTILE = (
     b"no JSON",
@@ -181,7 +182,6 @@ def move(settings: ProcessorSettings, version: int, ago: timedelta = timedelta(0
 
 
 def changes_of(settings: ProcessorSettings) -> list[tuple[int, str]]:
-    """Every change of the label that the topic has."""
     log = PromptLog(settings)
     log.read()
     return [(each.version, each.changed_by) for each in log.records if isinstance(each, PromptLabel)]
@@ -256,9 +256,6 @@ def test_several_guards_at_once_move_the_label_once(pipeline: Pipeline, settings
 def test_a_killed_guard_is_continued(
     pipeline: Pipeline, settings: ProcessorSettings, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        """Nothing catches it."""
-
     publish = PromptLog.publish
 
     def mortal(log: PromptLog, records: Any) -> None:

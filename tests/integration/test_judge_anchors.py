@@ -27,7 +27,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import point_sql
 from tests.integration.test_evaluator import RUBRIC
 from tests.support import scoring
-from tests.support.command_line import run
+from tests.support.command_line import OutputOf
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import simple_contract
 from tests.support.scripted_http import Exchange
@@ -74,7 +74,7 @@ class Anchors:
     folder: Path
     config: str
     server: JudgeServer
-    capture: pytest.CaptureFixture[str]
+    output_of: OutputOf
     contract: Contract = field(default_factory=simple_contract)
     now_s: float = 1000.0 * HOUR_S
     opened: list[JudgeEvaluators] = field(default_factory=list)
@@ -100,15 +100,12 @@ class Anchors:
             clock=lambda: self.now_s,
         )
 
-    def command(self, *options: str) -> tuple[int, str]:
-        """Run `barograph judges anchors --model toy --evaluator faithful`; return its exit code and both outputs."""
-        self.capture.readouterr()
-        code = run("judges", "anchors", "--model", "toy", "--evaluator", "faithful", *options, "--config", self.config)
-        output = self.capture.readouterr()
-        return code, output.out + output.err
+    def command(self, code: int | tuple[int, ...], *options: str) -> str:
+        words = ("--model", "toy", "--evaluator", "faithful", *options, "--config", self.config)
+        return self.output_of(code, "judges", "anchors", *words)
 
     def state(self) -> dict[str, Any]:
-        result: dict[str, Any] = json.loads(self.command("--format", "json")[1])
+        result: dict[str, Any] = json.loads(self.command((0, 1, 2), "--format", "json"))
         return result
 
     def stored(self) -> list[tuple[Any, ...]]:
@@ -132,9 +129,7 @@ def judge() -> AnchorJudge:
 
 
 @pytest.fixture
-def anchors(
-    client: Client, config: str, judge: AnchorJudge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Anchors]:
+def anchors(client: Client, config: str, judge: AnchorJudge, tmp_path: Path, output_of: OutputOf) -> Iterator[Anchors]:
     (tmp_path / "faithful.yaml").write_text(RUBRIC, encoding="utf-8")
     lines = [
         {"id": f"n{i}", "prompt": "Why?", "answer": f"Anchor {i} ends.", "class": "sound" if i % 2 else "faulty"}
@@ -147,7 +142,7 @@ def anchors(
             f'[evaluator]\nfolder = "{tmp_path}"\n'
             f'[evaluator.endpoints.small]\nmodel = "judge-1"\nurl = "{server.url}"\n'
         )
-    anchors = Anchors(client, tmp_path, config, server, capsys)
+    anchors = Anchors(client, tmp_path, config, server, output_of)
     yield anchors
     for each in anchors.opened:
         each.close()
@@ -165,9 +160,7 @@ def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors, jud
     anchors.register(budget=EvaluatorBudget(calls=36_000))
     (line,) = advance(anchors.schedule())
     assert line == "anchors are not judged Run `barograph judges anchors --model toy --evaluator faithful --bank 60`."
-    code, output = anchors.command("--bank", "6")
-    assert code == 0, output
-    assert "Bank: 6 runs" in output
+    assert "Bank: 6 runs" in anchors.command(0, "--bank", "6")
     assert advance(anchors.schedule(is_responsible=False)) == []
     assert len(anchors.server.bodies) == 6 * N, "another process of the group judges the anchors"
     # A process that ends within the run loses its verdicts; its successor judges all anchors.
@@ -184,43 +177,35 @@ def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors, jud
     anchors.now_s += HOUR_S
     assert advance(anchors.schedule()) == ["anchors judged"]
     assert len({run_id, *(each[0] for each in anchors.stored())}) == 2
-    assert anchors.command()[0] == 0
+    anchors.command(0)
 
 
 def test_a_judge_that_worsens_is_found_and_a_changed_one_is_another_series(
     anchors: Anchors, judge: AnchorJudge
 ) -> None:
     anchors.register()
-    assert anchors.command("--bank", "20")[0] == 0
+    anchors.command(0, "--bank", "20")
     assert anchors.findings() == {"faithful has drifted": 0.0, "faithful has used up its bank": 0.0}
     schedule = anchors.schedule()
     for _ in range(3):
         assert advance(schedule) == ["anchors judged"]
         anchors.now_s += HOUR_S
-    assert anchors.command()[0] == 0
+    anchors.command(0)
     judge.lost = {3, 4, 8, 9, 12}
     while "judge has drifted" not in advance(schedule):
         anchors.now_s += HOUR_S
         assert len(anchors.stored()) < 12, "found soon"
-    code, output = anchors.command()
-    assert code == 1
-    assert "Drift since" in output
+    assert "Drift since" in anchors.command(1)
     state = anchors.state()
     assert (state["outcome"], state["bank"], state["is_deterministic"]) == ("drifted", 20, False)
     assert list(state["log_e"].values())[-1] > 3.9
     assert anchors.findings() == {"faithful has drifted": 1.0, "faithful has used up its bank": 0.0}
-    code, output = anchors.command("--bank", "5")
-    assert code == 3
-    assert "The judge has drifted" in output
+    assert "The judge has drifted" in anchors.command(3, "--bank", "5")
     # Another rubric is another judge.
     anchors.edit("faithful.yaml", "right?", "correct?")
-    code, output = anchors.command()
-    assert code == 2
-    assert "The judge or its anchors changed" in output
-    code, output = anchors.command("--run")
-    assert code == 3
-    assert "cannot be compared" in output
-    assert anchors.command("--bank", "5")[0] == 0
+    assert "The judge or its anchors changed" in anchors.command(2)
+    assert "cannot be compared" in anchors.command(3, "--run")
+    anchors.command(0, "--bank", "5")
     assert anchors.state()["evaluator_version"] != state["evaluator_version"]
     assert anchors.findings()["faithful has drifted"] == 0.0
 
@@ -229,36 +214,32 @@ def test_an_endpoint_that_is_down_counts_for_nothing_and_a_bank_is_used_up(
     anchors: Anchors, judge: AnchorJudge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anchors.register()
-    assert anchors.command("--bank", "5")[0] == 0
+    anchors.command(0, "--bank", "5")
     judge.is_down = True
     with monkeypatch.context() as patched:
         # No retry begins after this time.
         patched.setenv("BAROGRAPH_EVALUATOR_TIMEOUT_S", "0.4")
-        code, output = anchors.command("--run")
-    assert code == 3
+        output = anchors.command(3, "--run")
     assert "No anchor has a verdict: " in output
     assert "judge-overloaded: The endpoint answers with status 503" in output
     assert "run on anchors left out of the evidence" in advance(anchors.schedule())
     assert anchors.state()["incomplete"] >= 1
-    code, output = anchors.command()
-    assert code == 2
-    assert "left out, because anchors have no verdict" in output
+    assert "left out, because anchors have no verdict" in anchors.command(2)
     judge.is_down = False
     anchors.now_s += HOUR_S
     assert advance(anchors.schedule()) == ["anchors judged"]
     assert [no_result for *_, no_result in anchors.stored()] == [N, 0]
     assert anchors.state()["outcome"] == "no drift"
     while anchors.state()["outcome"] != "bank used up":
-        assert anchors.command("--run")[0] in (0, 2)
-    code, output = anchors.command("--run")
-    assert (code, "The bank is used up" in output) == (3, True)
+        anchors.command((0, 2), "--run")
+    assert "The bank is used up" in anchors.command(3, "--run")
     assert anchors.findings()["faithful has used up its bank"] == 1.0
 
 
 def test_anchors_wait_for_the_budget_and_must_be_readable(anchors: Anchors) -> None:
     # 10 calls at once and 2 in a minute: a run of 24 calls takes longer than an hour of this clock.
     anchors.register(budget=EvaluatorBudget(calls=120))
-    assert anchors.command("--bank", "5")[0] == 0
+    anchors.command(0, "--bank", "5")
     called = len(anchors.server.bodies)
     schedule = anchors.schedule()
     assert advance(schedule) == []
@@ -269,6 +250,4 @@ def test_anchors_wait_for_the_budget_and_must_be_readable(anchors: Anchors) -> N
     )
     assert anchors.stored() == []
     (anchors.folder / "anchors.jsonl").write_text('{"id": 1}', encoding="utf-8")
-    code, output = anchors.command("--bank", "5")
-    assert code == 3
-    assert "line 1:" in output
+    assert "line 1:" in anchors.command(3, "--bank", "5")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,9 +118,6 @@ def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -
     assert sum(text.startswith("aborted") for _, text in uncommitted()) == 6
 
 
-# ------------------------------------------------------------------------------------------- a stale flush
-
-
 class Driven:
     """A sketcher that is driven step by step instead of by its loop."""
 
@@ -140,7 +136,6 @@ class Driven:
         return [partition for _, partition in self.assigned.assigned_partitions()]
 
     def open(self) -> Flush:
-        """Begin a flush as `flush_once` does."""
         flush, _ = self.sketcher.open()
         return flush
 
@@ -154,15 +149,11 @@ class Driven:
         wait_for(reached, f"positions {positions}")
 
     def set_positions(self, positions: dict[int, int]) -> None:
-        """Take partitions as assigned, whatever the group has assigned."""
         self.assigned.positions = {(self.topic, partition): offset for partition, offset in positions.items()}
 
     def flush_until(self, done: Callable[[], bool]) -> None:
         def flushed() -> bool:
-            try:
-                self.sketcher.flush_once(threading.Event())
-            except Rebalanced:
-                self.assigned.restart()
+            flush_once(self.sketcher)
             return done()
 
         wait_for(flushed, "a flush")
@@ -176,9 +167,6 @@ class Driven:
 
         return check
 
-    def close(self) -> None:
-        self.consumer.close()
-
 
 @pytest.fixture
 def drive(pipeline: Pipeline) -> Iterator[Callable[[str], Driven]]:
@@ -190,7 +178,7 @@ def drive(pipeline: Pipeline) -> Iterator[Callable[[str], Driven]]:
 
     yield start
     for driven in created:
-        driven.close()
+        driven.consumer.close()
 
 
 def send(pipeline: Pipeline, n: int, partitions: int = 2, at_ms: int = START_MS) -> None:
@@ -234,9 +222,6 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(pipeline: Pipeline, d
     slow.assigned.restart()
     slow.flush_until(lambda: committed(quick) == {0: 150, 1: 150})
     assert counted_in_parts(pipeline) == 300
-
-
-# ------------------------------------------------------------------------------- a partition is added
 
 
 @pytest.mark.long
@@ -338,8 +323,7 @@ def join(pipeline: Pipeline, instance: str) -> Consumer:
 
 @pytest.mark.long
 def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     with open_sketcher(pipeline, session_timeout_s=SESSION_S, flush_s=0.5) as sketcher:
 
         def flush() -> bool:

@@ -43,7 +43,7 @@ from tests.support.drill_model import SHOP_ROUTES
 from tests.support.environment import write_settings
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import ROOT, Pipeline
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row
 
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 WAIT_S = 240.0
@@ -61,8 +61,7 @@ def write_config(pipeline: Pipeline, path: Path) -> Path:
 def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     pipeline.clock, pipeline.partials_partitions = "live", 1
-    pipeline.create(1)
-    pipeline.register(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
+    pipeline.prepare(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
     return pipeline
 
 
@@ -85,8 +84,7 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     production: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     record(production, 200)
-    for kind in PROCESSORS:
-        production.start(kind)
+    production.start_all(*PROCESSORS)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--format", "json")
@@ -110,8 +108,7 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
 @pytest.mark.parametrize("how", ["signal", "clean"])
 def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_path: Path, how: str) -> None:
     record(production, 200)
-    for kind in PROCESSORS:
-        production.start(kind)
+    production.start_all(*PROCESSORS)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("drill", "run", "mean-shift", "--model", "shop", "--field", "x", "--route", "shop", *TIMES)
@@ -159,8 +156,6 @@ COMPARED = {
 
 @dataclass
 class Installation:
-    """One of two installations that get the same events at the same times."""
-
     pipeline: Pipeline
 
     def start(self) -> None:
@@ -290,17 +285,11 @@ def drilled(client: Client) -> Client:
     """The tables of production with its model, an old drill that was killed, and one that runs."""
     now_s = int(time.time())
     for model in ("shop", *OLD, *RUNNING):
-        insert_rows(
-            client, "progress", [row("progress", model=model, sealed_until=now_s * 1000, watermark=now_s * 1000)]
-        )
-        insert_rows(
-            client, "volume", [row("volume", model=model, version="1", slice="all", pane_start=now_s, pane_s=60, n=5)]
-        )
-        insert_rows(
-            client, "violations", [row("violations", model=model, field="x", kind="invalid", pane_start=now_s, n=3)]
-        )
+        add_row(client, "progress", model=model, sealed_until=now_s * 1000, watermark=now_s * 1000)
+        add_row(client, "volume", model=model, version="1", slice="all", pane_start=now_s, pane_s=60, n=5)
+        add_row(client, "violations", model=model, field="x", kind="invalid", pane_start=now_s, n=3)
     for model in OLD:
-        insert_rows(client, "model_health", [row("model_health", model=model, at=(now_s - 3600) * 1000)])
+        add_row(client, "model_health", model=model, at=(now_s - 3600) * 1000)
     settings = Settings()
     models = [derive_model(CONTRACT, baseline(), name, settings.alerts) for name in RUNNING]
     live_models.register(client, models)

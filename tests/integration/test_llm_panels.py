@@ -16,7 +16,6 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates, read_evaluator_trust
-from barograph_server.warehouse.tables import insert_rows
 from tests.support.language_model import (
     EVALUATED,
     EVALUATION_BEGIN,
@@ -31,7 +30,7 @@ from tests.support.language_model import (
 from tests.support.panel_queries import RANGE, ask
 from tests.support.pipeline import simple_contract
 from tests.support.two_day_model import END
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import add_row, migrated
 
 MODEL = "support.bot"
 
@@ -123,7 +122,7 @@ def test_the_command_prints_rates(client: Client, config: str, capsys: pytest.Ca
     evaluators = {"faithful": Evaluator(judge="f.yaml", endpoint="e"), "cited": Evaluator(check="refusal")}
     contract = simple_contract(model=MODEL, text=Text(content="keep", sample=1.0), evaluators=evaluators)
     own = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
-    insert_rows(client, "contracts", [row("contracts", model=MODEL, **own)])
+    add_row(client, "contracts", model=MODEL, **own)
 
     def run(*arguments: str) -> str:
         with pytest.raises(SystemExit) as ended:
@@ -156,7 +155,6 @@ def rows(client: Client, name: str, time_range: TimeRange = RANGE) -> list[tuple
 
 
 def numbers(client: Client, name: str) -> dict[str, float]:
-    """The last column by the one before it."""
     return {row[-2]: row[-1] for row in rows(client, name)}
 
 

@@ -99,25 +99,6 @@ def test_transactions_carry_offsets_exactly_once(broker: LocalKafka, topic_prefi
     assert read_all(servers, f"{topic_prefix}check", f"{topic_prefix}out", 1000) == list(range(1000))
 
 
-@pytest.mark.long
-def test_a_dead_members_partitions_move_within_its_session(broker: LocalKafka, topic_prefix: str) -> None:
-    servers, topic = broker.bootstrap_servers, f"{topic_prefix}in"
-    make_topics(servers, topic, partitions=2)
-    first = make_consumer(servers, f"{topic_prefix}g", topic)
-    assert wait_until(lambda: first.poll(0.1) is None and len(first.assignment()) == 2, PATIENCE_S)
-    second = make_consumer(servers, f"{topic_prefix}g", topic)
-
-    def shared() -> bool:
-        for consumer in (first, second):
-            consumer.poll(0.1)
-        return len(first.assignment()) == len(second.assignment()) == 1
-
-    assert wait_until(shared, PATIENCE_S)
-    first.close()
-    assert wait_until(lambda: second.poll(0.1) is None and len(second.assignment()) == 2, PATIENCE_S)
-    second.close()
-
-
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalKafka]:
     """A broker that the test may hurt, in a folder whose name the locale cannot write."""

@@ -95,11 +95,9 @@ BEGIN_S = int(time.time()) // HOUR_S * HOUR_S - 30 * HOUR_S
 
 @pytest.fixture
 def run(pipeline: Pipeline) -> Pipeline:
-    """The path with events of such names counted, judged, recorded and scored."""
     contract = parse_contract(dump_contract(contract_of()))
     assert contract == contract_of(), "YAML gives the names back"
-    pipeline.create(source_partitions=1)
-    pipeline.register(contract, [baseline_of()])
+    pipeline.prepare(contract, [baseline_of()])
     with Publisher.from_contract(
         contract, version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix, on_full="wait"
     ) as publisher:
@@ -115,8 +113,7 @@ def run(pipeline: Pipeline) -> Pipeline:
             )
             publisher.label(id=f"{CATEGORIES[i % 8]}{i}", label=i % 3 == 0, at=at + 1000)
         publisher.publish_end_marker()
-    for kind in ("sketcher", "recorder", "monitor", "scorer"):
-        pipeline.start(kind, score_s=1.0)
+    pipeline.start_all("sketcher", "recorder", "monitor", "scorer", score_s=1.0)
     pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
     pipeline.wait_rows(f"SELECT count() = {N} FROM labels FINAL", "labels")
     pipeline.wait_rows("SELECT count() > 0 FROM latest_performance", "performance")

@@ -56,8 +56,7 @@ def send(pipeline: Pipeline, n: int) -> None:
 def start_all(pipeline: Pipeline, **settings: Any) -> None:
     # These tests are about how a process starts, its memory, and how it stops.
     pipeline.fresh_interpreter = True
-    for kind in KINDS:
-        pipeline.start(kind, score_s=1.0, **settings)
+    pipeline.start_all(*KINDS, score_s=1.0, **settings)
 
 
 @pytest.mark.long
@@ -68,8 +67,7 @@ def test_every_processor_reports_its_health_and_stops_under_load(
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    pipeline.create()
-    pipeline.register(CONTRACT, [simple_baseline()])
+    pipeline.prepare(CONTRACT, [simple_baseline()])
     start_all(pipeline, flush_s=2.0)
     where = {kind: address(pipeline, f"{kind}-0") for kind in KINDS}
     assert len(set(where.values())) == len(KINDS), "four processors on one machine are not in each other's way"
@@ -160,9 +158,6 @@ def test_the_watchdog_ends_a_process_whose_loop_hangs(broker: LocalKafka, topic_
         process.kill()
 
 
-# ------------------------------------------------------------------------------------------------------- stopping
-
-
 class Producing:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -195,8 +190,7 @@ def own_servers(tmp_path: Path) -> Iterator[tuple[Pipeline, LocalKafka, LocalCli
     with LocalKafka(tmp_path / "kafka", port=0) as kafka, LocalClickHouse(tmp_path / "engine", port=0) as engine:
         address = engine.address("own")
         pipeline = Pipeline(kafka.bootstrap_servers, address, "own-", tmp_path)
-        pipeline.create()
-        pipeline.register(CONTRACT, [simple_baseline()])
+        pipeline.prepare(CONTRACT, [simple_baseline()])
         yield pipeline, kafka, engine
         for process in pipeline.processes.values():
             process.kill()
@@ -263,8 +257,7 @@ def test_a_processor_that_waits_for_clickhouse_at_its_start_stops_at_once(
     pipeline = Pipeline(
         broker.bootstrap_servers, Address("127.0.0.1", 1, "none"), topic_prefix, tmp_path, fresh_interpreter=True
     )
-    for kind in KINDS:
-        pipeline.start(kind)
+    pipeline.start_all(*KINDS)
     for kind in KINDS:
         where = address(pipeline, f"{kind}-0")
         assert health(where)[1]["status"] == "starting"

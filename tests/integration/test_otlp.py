@@ -286,7 +286,6 @@ def codebook() -> Codebook:
 
 
 def prepare(pipeline: Pipeline) -> None:
-    """Register a model for each setting of `content`."""
     pipeline.create()
     pipeline.environ[KEY_VARIABLE] = "a key of sixteen bytes"
     book = codebook()
@@ -343,8 +342,7 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     metrics_port = choose_port()
     pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5}, metrics_port=metrics_port)
     pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
-    for kind in ("sketcher", "recorder", "monitor"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "recorder", "monitor")
     port = port_of(pipeline)
     answers: list[bytes] = []
     for i, mode in enumerate(SECRETS):

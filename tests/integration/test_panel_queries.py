@@ -94,7 +94,6 @@ def kind_of(engine_type: str) -> str:
 
 
 def faults_of(query: PanelQuery, result: QueryResult) -> Iterator[str]:
-    """What Grafana would not show as intended."""
     columns = list(zip(result.names, map(kind_of, result.types), strict=True))
     # The driver returns no columns without rows.
     if columns and columns != list(query.columns):

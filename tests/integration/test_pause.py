@@ -14,7 +14,7 @@ from barograph_server.streams.events.batch import MAX_ARROW_MESSAGES
 from barograph_server.streams.records import Partial, Progress, decode
 from barograph_server.streams.sketcher.flush import Flush
 from barograph_server.streams.sketcher.sketcher import MAX_AHEAD_MS
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.pipeline import Pipeline, wait_for
 from tests.support.sketching import flush_until, open_sketcher
 from tests.support.toy_events import START_MS, messages, toy_event
 
@@ -48,9 +48,6 @@ def test_a_paused_partition_is_read_later_and_after_the_next_assignment(pipeline
         flush_until(pipeline, sketcher, {0: 60_000, 1: 510})
 
 
-# --------------------------------------------------------------------------------------- ClickHouse is down
-
-
 INTERVAL_S = 6.0
 """`max.poll.interval.ms`, set low: a member that does not poll for so long is removed from its group."""
 RECORDS = 6_000
@@ -64,10 +61,8 @@ def test_long_outage_of_clickhouse_removes_no_processor_from_its_group(
     with LocalClickHouse(tmp_path / "engine", port=0) as engine:
         port, address = engine.port, engine.address("away")
         pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path, partials_partitions=1)
-        pipeline.create()
-        pipeline.register(simple_contract(), [simple_baseline()])
-        for kind in ("recorder", "monitor"):
-            pipeline.start(kind, max_poll_interval_s=INTERVAL_S)
+        pipeline.prepare()
+        pipeline.start_all("recorder", "monitor", max_poll_interval_s=INTERVAL_S)
         for kind in ("recorder", "monitor"):
             wait_for(partial(logged, pipeline, f"{kind}-0", "assigned"), f"partitions of the {kind}")
     try:

@@ -15,8 +15,9 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.terminal import utc_second
 from barograph_server.warehouse.client import Client
 from tests.support import scoring
-from tests.support.command_line import call
+from tests.support.command_line import OutputOf
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
+from tests.support.warehouse import insert
 
 DAYS, PER_DAY = 37, 250
 COLLAPSE_DAY, STORM_DAYS = 21, (15, 16)
@@ -100,8 +101,7 @@ def test_a_collapse_is_major_and_pages_after_three_days_without_a_written_target
 ) -> None:
     contract = parse_contract(text)
     predictions, labels = traffic(contract, 1)
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
+    insert(client, predictions=predictions, labels=labels)
     address, now_s = engine.address(client.database), START_MS / 1000 + (DAYS + 1.5) * 86400
     scoring.scorer(client, address, contract, clock=lambda: now_s).score_once()
     levels = client.rows(
@@ -134,23 +134,20 @@ def day(number: int) -> str:
 @pytest.fixture
 def config(config: str, client: Client) -> str:
     predictions, labels = traffic(CONTRACT, 1)
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
+    insert(client, predictions=predictions, labels=labels)
     scoring.register(client, CONTRACT)
     return config
 
 
 @pytest.mark.long
 def test_a_person_lists_the_weeks_and_chooses_another_period(
-    client: Client, engine: LocalClickHouse, config: str, capsys: pytest.CaptureFixture[str]
+    client: Client, engine: LocalClickHouse, config: str, output_of: OutputOf
 ) -> None:
     address = engine.address(client.database)
     words = ("--model", "m", "--config", config)
 
     def listed() -> list[dict[str, Any]]:
-        code, out, err = call(capsys, "reference", "list", "--format", "json", *words)
-        assert (code, err) == (0, "")
-        return list(json.loads(out))
+        return list(json.loads(output_of(0, "reference", "list", "--format", "json", *words)))
 
     def score() -> None:
         scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_S).score_once()
@@ -162,9 +159,7 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
             if each["in_force"]
         ]
 
-    code, _, err = call(capsys, "reference", "list", *words)
-    assert code == 1
-    assert "The scorer has not measured m under its contract yet" in err
+    assert "The scorer has not measured m under its contract yet" in output_of(1, "reference", "list", *words)
     working = scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_S)
     working.score_once()
     weeks = listed()
@@ -179,7 +174,7 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
 
     # The collapse is the new normal.
     span = ("--version", "1", "--from", day(22), "--to", day(32), "--reason", "accepted")
-    assert call(capsys, "reference", "set", *span, *words)[0] == 0
+    output_of(0, "reference", "set", *span, *words)
     assert next(each["reason"] for each in listed() if utc_second(each["from_s"]) == day(22)).endswith(
         "has not counted it yet"
     )
@@ -199,8 +194,7 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     client.command("TRUNCATE TABLE scorer_models")
     score()
     assert [(first, end) for first, end, _ in in_force()] == [(day(22), day(32))]
-    code, _, err = call(capsys, "reference", "set", "--version", "1", "--automatic", "--reason", "a mistake", *words)
-    assert (code, err) == (0, "")
+    output_of(0, "reference", "set", "--version", "1", "--automatic", "--reason", "a mistake", *words)
     working = scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_S)
     working.score_once()
     assert in_force() == [(day(0), day(7), "first good week")]
@@ -209,15 +203,13 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
 
 
 def test_a_period_that_cannot_be_a_reference_is_rejected(
-    client: Client, engine: LocalClickHouse, config: str, capsys: pytest.CaptureFixture[str]
+    client: Client, engine: LocalClickHouse, config: str, output_of: OutputOf
 ) -> None:
     scoring.scorer(client, engine.address(client.database), CONTRACT, clock=lambda: NOW_S).score_once()
 
     def rejection(version: str, first: int, end: int) -> str:
         words = ("--from", day(first), "--to", day(end), "--reason", "r", "--model", "m", "--config", config)
-        code, _, err = call(capsys, "reference", "set", "--version", version, *words)
-        assert code == 1
-        return err
+        return " ".join(output_of(1, "reference", "set", "--version", version, *words).split())
 
     for version, span, message in (
         ("9", (0, 7), "Version 9 of m has no measured predictions; versions that have some: 1."),

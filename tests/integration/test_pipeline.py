@@ -23,8 +23,7 @@ X = simple_baseline().fields[0]
 
 @pytest.mark.smoke
 def test_every_event_is_counted_once_and_judged_over_a_restart(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=2)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare(source_partitions=2)
     events = toy_events(6000, hours=HOURS)
     send(pipeline, events[:2500])
     # The processors stop amid panes that are not sealed and windows that are not judged.
@@ -47,8 +46,7 @@ def test_every_event_is_counted_once_and_judged_over_a_restart(pipeline: Pipelin
 
 
 def send(pipeline: Pipeline, events: list[dict[str, Any]]) -> None:
-    for kind in ("sketcher", "monitor"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "monitor")
     pipeline.produce(messages(events, partitions=2))
 
 
@@ -90,8 +88,7 @@ def test_silent_panes_are_sealed_with_zero_events(pipeline: Pipeline) -> None:
     pipeline.create(2)
     contract = simple_contract(pane_s=2, lateness_s=1, out_of_order_s=1, windows=(Window(10, 2),))
     pipeline.register(contract, [simple_baseline()])
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.start_all("sketcher", "monitor")
     # Before any event: a registered model without requests has silent panes.
     pipeline.wait_rows("SELECT count() >= 2 FROM volume FINAL WHERE n = 0 AND sealed", "silence before the first event")
     for batch in range(5):
@@ -129,11 +126,9 @@ def send_month(pipeline: Pipeline, first: int, n: int) -> None:
 
 
 def test_offsets_deleted_by_retention_are_reported_as_lost(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     send_month(pipeline, 0, 300)
-    for kind in ("monitor", "sketcher", "recorder"):
-        pipeline.start(kind)
+    pipeline.start_all("monitor", "sketcher", "recorder")
     pipeline.wait_rows("SELECT sum(n) = 300 FROM volume FINAL WHERE slice = 'all'", "300 events")
     pipeline.wait_rows("SELECT max(events) = 300 FROM processors WHERE kind = 'recorder'", "300 raw rows")
     pipeline.stop()
@@ -142,8 +137,7 @@ def test_offsets_deleted_by_retention_are_reported_as_lost(pipeline: Pipeline) -
     first_kept = TopicPartition(pipeline.topics.predictions, 0, 450)
     for future in admin.delete_records([first_kept]).values():
         future.result(30)
-    for kind in ("monitor", "sketcher", "recorder"):
-        pipeline.start(kind)
+    pipeline.start_all("monitor", "sketcher", "recorder")
     pipeline.end(1)
     pipeline.wait_rows("SELECT sum(n) = 450 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "the rest")
     pipeline.wait_settled()

@@ -89,11 +89,9 @@ def test_true_causes_rank_first_and_others_are_not_accused(pipeline: Pipeline, f
         flights.contract,
         declared_sources={name: DeclaredSource(owner=name, fields=fields) for name, fields in SOURCES.items()},
     )
-    pipeline.create(1)
-    pipeline.register(contract, [flights.baseline])
+    pipeline.prepare(contract, [flights.baseline])
     events = as_events(table)
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.start_all("sketcher", "monitor")
     pipeline.produce(messages(events, 1))
     pipeline.end(1)
     pipeline.wait_rows(

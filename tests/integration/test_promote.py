@@ -1,7 +1,6 @@
 """`barograph promote` on real ClickHouse: the decision, its exit code, and which days count."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from barograph.contract import Contract, LabelSpec, ShadowTest
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
-from tests.support.command_line import call
-from tests.support.warehouse import row
+from tests.support.command_line import OutputOf
+from tests.support.warehouse import add_row, insert, row
 
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
@@ -66,8 +64,7 @@ def write_days(
             measured = {"model": "m", "version": of, "slice": "all", "metric": "accuracy", "window": "1h", **ends}
             measured |= {"mature": day < matured, "predictions": 1, "revision": 1}
             performance.append(row("performance", **measured))
-    insert_rows(client, "shadow_pairs", pairs)
-    insert_rows(client, "performance", performance)
+    insert(client, shadow_pairs=pairs, performance=performance)
 
 
 SUMS = (
@@ -76,34 +73,25 @@ SUMS = (
 )
 
 
-Promote = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def promote(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> Promote:
-    """Run `barograph promote` on a registered model; return its exit code, output, and errors on one line."""
-
-    def run(*words: str, model: str = "m") -> tuple[int, str, str]:
-        return call(capsys, "promote", "--model", model, "--config", config, *words)
+def promote(client: Client, config: str, output_of: OutputOf) -> OutputOf:
 
     scoring.register(client, CONTRACT)
-    return run
+    return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())
 
 
 def test_a_better_candidate_is_promoted_unless_policy_wants_more(
-    client: Client, promote: Promote, tmp_path: Path
+    client: Client, promote: OutputOf, tmp_path: Path
 ) -> None:
     write_days(client, 60, better=0.04)
-    code, out, err = promote()
-    assert (code, err) == (0, ""), out
+    out = promote(0)
     assert "m: version 4 beside version 3" in out
     ((requests,),) = client.rows("SELECT sum(requests) FROM shadow_pairs")
     assert f"{requests:,} requests = 24,000 pairs" in out
     assert f"+ {requests - 24_000} candidate time-outs" in out
     assert "decision: promote" in out
-    code, out, _ = promote("--format", "json")
-    report = json.loads(out)
-    assert (code, report["outcome"]) == (0, "promote")
+    report = json.loads(promote(0, "--format", "json"))
+    assert report["outcome"] == "promote"
     by_name = {each["criterion"]["name"]: each for each in report["criteria"]}
     assert by_name["accuracy"]["value"] == pytest.approx(0.04, abs=0.01)
     assert by_name["accuracy"]["least_value"] == pytest.approx(by_name["accuracy"]["value"])
@@ -111,57 +99,50 @@ def test_a_better_candidate_is_promoted_unless_policy_wants_more(
     assert by_name["latency"]["criterion"]["margin"] == pytest.approx(np.log(1.2))
     assert by_name["missing"]["value"] == pytest.approx((24_000 - requests) / requests)
     assert all(each["is_met"] and each["days"] == 60 for each in report["criteria"])
-    assert promote("--candidate", "4")[0] == 0
-    code, _, err = promote("--candidate", "5")
-    assert (code, "The candidate of m is version 4, not 5" in err) == (3, True)
+    promote(0, "--candidate", "4")
+    assert "The candidate of m is version 4, not 5" in promote(3, "--candidate", "5")
     policy = tmp_path / "policy.yaml"
 
-    def with_policy(text: str, *words: str) -> tuple[int, str, str]:
+    def with_policy(code: int, text: str, *words: str) -> str:
         policy.write_text(text)
-        return promote("--policy", str(policy), *words)
+        return promote(code, "--policy", str(policy), *words)
 
-    assert with_policy("days: 60\ncriteria: {accuracy: 0.05, latency: 0.2}\nmissing_share: 0.05\n")[0] == 0
-    code, out, _ = with_policy("days: 90\nmissing_share: 0.01\n", "--format", "json")
-    report = json.loads(out)
-    assert (code, report["outcome"], report["decision"]) == (2, "insufficient", {"outcome": "promote"})
+    with_policy(0, "days: 60\ncriteria: {accuracy: 0.05, latency: 0.2}\nmissing_share: 0.05\n")
+    report = json.loads(with_policy(2, "days: 90\nmissing_share: 0.01\n", "--format", "json"))
+    assert (report["outcome"], report["decision"]) == ("insufficient", {"outcome": "promote"})
     assert [text.split(";")[0] for text in report["policy"]["unmet"]] == [
         *["The policy requires 90 days"] * 3,
         "The policy allows at most 1.00% of the requests without an answer of the candidate",
     ]
-    code, _, err = with_policy("days: 28\n\ncriteria: {acuracy: 0.1}\n")
-    assert code == 3
+    err = with_policy(3, "days: 28\n\ncriteria: {acuracy: 0.1}\n")
     assert "policy.yaml:3: criteria.acuracy: is not a criterion; did you mean accuracy?" in err
 
 
-def test_missing_answers_can_prevent_a_promotion(client: Client, promote: Promote) -> None:
+def test_missing_answers_can_prevent_a_promotion(client: Client, promote: OutputOf) -> None:
     write_days(client, 60, better=0.0, lost_right=8)
-    code, out, _ = promote()
-    assert code == 2
-    assert "met, unless missing answers were wrong" in out
+    assert "met, unless missing answers were wrong" in promote(2)
 
 
-def test_only_days_that_are_over_and_have_mature_labels_count(client: Client, promote: Promote) -> None:
+def test_only_days_that_are_over_and_have_mature_labels_count(client: Client, promote: OutputOf) -> None:
     write_days(client, 60, better=0.04, matured=20)
     # A window of the next local day, which in UTC is the same day as the last window.
     start = FIRST.timestamp() + 60 * 86_400
     assert datetime.fromtimestamp(start, UTC).hour == 4
     own = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "slice": "all", "window_s": 3600}
     own |= {"window_start": int(start), "requests": 9, "pairs": 9, "timed": 9, **dict.fromkeys(SUMS, 0.0)}
-    insert_rows(client, "shadow_pairs", [row("shadow_pairs", **own)])
-    code, out, _ = promote("--format", "json")
-    report = json.loads(out)
-    assert (code, report["outcome"]) == (2, "insufficient")
-    assert "too few days: 20 of 28" in promote()[1]
+    add_row(client, "shadow_pairs", **own)
+    report = json.loads(promote(2, "--format", "json"))
+    assert report["outcome"] == "insufficient"
+    assert "too few days: 20 of 28" in promote(2)
     days = {each["criterion"]["name"]: each["days"] for each in report["criteria"]}
     assert days == {"accuracy": 20, "latency": 60, "missing": 60}
     assert report["days_left"] >= 8
 
 
-def test_a_model_without_a_candidate_or_pairs_says_what_to_do(client: Client, promote: Promote) -> None:
-    code, _, err = promote()
-    assert (code, "No request of m version 3 has been counted" in err) == (3, True)
+def test_a_model_without_a_candidate_or_pairs_says_what_to_do(client: Client, promote: OutputOf) -> None:
+    assert "No request of m version 3 has been counted" in promote(3)
     scoring.register(client, Contract(model="n"))
-    assert "names no candidate: add `shadow`" in promote(model="n")[2]
+    assert "names no candidate: add `shadow`" in promote(3, "--model", "n")
 
 
 @pytest.mark.parametrize(
@@ -172,18 +153,17 @@ def test_a_model_without_a_candidate_or_pairs_says_what_to_do(client: Client, pr
     ],
 )
 def test_after_a_promotion_the_old_version_is_the_canary(
-    client: Client, promote: Promote, tmp_path: Path, old_better: float, expected: int, text: str
+    client: Client, promote: OutputOf, tmp_path: Path, old_better: float, expected: int, text: str
 ) -> None:
     assert CONTRACT.shadow is not None
     swapped = msgspec.structs.replace(CONTRACT.shadow, candidate="3", of="4")
     scoring.register(client, msgspec.structs.replace(CONTRACT, shadow=swapped), applied_at=2)
     write_days(client, 60, better=old_better, candidate="3", of="4")
-    code, out, _ = promote()
-    assert (code, text in out) == (expected, True), out
+    out = promote(expected)
+    assert text in out
     assert "m: version 4 replaced version 3, which is now its shadow" in out
     if expected == 0:
         # A policy is about the new primary.
         policy = tmp_path / "policy.yaml"
         policy.write_text("criteria: {accuracy: 0.01}\n")
-        code, out, _ = promote("--policy", str(policy))
-        assert (code, "with the policy: roll back to version 3" in out) == (1, True)
+        assert "with the policy: roll back to version 3" in promote(1, "--policy", str(policy))

@@ -1,7 +1,6 @@
 """`barograph promote --arm` on real ClickHouse: the decision, its exit code, and what stands against it."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,10 +17,9 @@ from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_days import COUNTED, arm_days
 from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, ArmUnits, write_ratio
-from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
-from tests.support.command_line import call
-from tests.support.warehouse import row
+from tests.support.command_line import OutputOf
+from tests.support.warehouse import insert, row
 
 ZONE = ZoneInfo("America/New_York")
 FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
@@ -38,7 +36,6 @@ CONTRACT = Contract(
         margins={"accuracy": 0.03, "brier": 0.03, "latency": 0.2, "errors": 0.02},
     ),
 )
-Promote = Callable[..., tuple[int, str, str]]
 RULES = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
 
 
@@ -65,8 +62,7 @@ def write_days(client: Client, n_days: int, *, better: float, matured: int = 10*
             ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
             shown = {"version": "3", "slice": "all", "metric": "accuracy", "window": "1h", "mature": day < matured}
             performance.append(row("performance", model="m", **shown, predictions=1, revision=1, **ends))
-    insert_rows(client, "arm_counts", rows)
-    insert_rows(client, "performance", performance)
+    insert(client, arm_counts=rows, performance=performance)
     return counts
 
 
@@ -81,14 +77,10 @@ def check_ratio(client: Client, contract: Contract, level: Level = Level.stable,
 
 
 @pytest.fixture
-def promote(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> Promote:
-    """Run `barograph promote` on a registered model; return its exit code, output, and errors on one line."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        return call(capsys, "promote", "--model", "m", "--config", config, *words)
+def promote(client: Client, config: str, output_of: OutputOf) -> OutputOf:
 
     scoring.register(client, CONTRACT)
-    return run
+    return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())
 
 
 def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
@@ -105,17 +97,15 @@ def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
         assert whole.sums[name].sum() == pytest.approx(counts[..., i].sum())
 
 
-def test_an_equal_arm_is_promoted(client: Client, promote: Promote) -> None:
+def test_an_equal_arm_is_promoted(client: Client, promote: OutputOf) -> None:
     counts = write_days(client, 60, better=0.01)
     check_ratio(client, CONTRACT)
-    code, out, err = promote("--arm", "b")
-    assert (code, err) == (0, ""), out
+    out = promote(0, "--arm", "b")
     assert "m: arm b compared with arm a" in out
     assert f"a: {60 * 8 * (PER_BUCKET + 1):,} predictions of 5,000 units, versions 3" in out
     assert "decision: promote" in out
-    code, out, _ = promote("--arm", "b", "--format", "json")
-    report = json.loads(out)
-    assert (code, report["outcome"], report["obstacles"]) == (0, "promote", [])
+    report = json.loads(promote(0, "--arm", "b", "--format", "json"))
+    assert (report["outcome"], report["obstacles"]) == ("promote", [])
     assert report["versions"] == {"a": ["3"], "b": ["4"]}
     accuracy = report["criteria"][0]
     right, labelled = (counts[..., COUNTED.index(name)] for name in ("right", "labelled"))
@@ -125,23 +115,20 @@ def test_an_equal_arm_is_promoted(client: Client, promote: Promote) -> None:
     assert {each["days"] for each in report["criteria"]} == {60}
 
 
-def test_the_ratio_of_the_arms_can_prevent_a_decision(client: Client, promote: Promote) -> None:
+def test_the_ratio_of_the_arms_can_prevent_a_decision(client: Client, promote: OutputOf) -> None:
     write_days(client, 60, better=0.01)
-    code, out, _ = promote("--arm", "b")
-    assert code == 2
-    assert "not decided: the ratio of the arms has not been checked yet" in out
+    assert "not decided: the ratio of the arms has not been checked yet" in promote(2, "--arm", "b")
     check_ratio(client, CONTRACT, Level.major)
-    code, out, _ = promote("--arm", "b")
-    assert code == 2
+    out = promote(2, "--arm", "b")
     assert "ratio of the arms: major (p = 0.0004)" in out
     assert "not decided: the arms have other shares of units than the contract states" in out
     assert "decision: insufficient" in out
 
 
-def test_what_cannot_be_decided_says_what_to_do(client: Client, promote: Promote) -> None:
-    assert "No prediction of the arms a and b of m has been counted" in promote("--arm", "b")[2]
-    assert "a is not an arm that is compared with a: choose one of b." in promote("--arm", "a")[2]
-    both = promote("--arm", "b", "--candidate", "4")[2]
+def test_what_cannot_be_decided_says_what_to_do(client: Client, promote: OutputOf) -> None:
+    assert "No prediction of the arms a and b of m has been counted" in promote(3, "--arm", "b")
+    assert "a is not an arm that is compared with a: choose one of b." in promote(3, "--arm", "a")
+    both = promote(3, "--arm", "b", "--candidate", "4")
     assert "leave them out with --arm" in both
     scoring.register(client, msgspec.structs.replace(CONTRACT, arms=None), applied_at=5)
-    assert "does not say how its arms are judged: add `arms`" in promote("--arm", "b")[2]
+    assert "does not say how its arms are judged: add `arms`" in promote(3, "--arm", "b")

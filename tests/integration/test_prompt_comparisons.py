@@ -13,8 +13,8 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import point_sql
 from barograph_server.warehouse.signals.prompts import prompt_harm
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.command_line import call
-from tests.support.warehouse import row
+from tests.support.command_line import OutputOf
+from tests.support.warehouse import add_row, row
 
 HOUR_S = 3600
 NOW_S = int(time.time()) // HOUR_S * HOUR_S
@@ -62,27 +62,22 @@ def test_the_signal_is_above_0_at_harm_alone(filled: Client) -> None:
     assert values(NOW_S + 6 * HOUR_S) == dict.fromkeys(signal.keys, 0.0), "the looks have expired"
 
 
-def test_the_command_prints_one_table(filled: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def run(*words: str, code: int = 0) -> tuple[str, str]:
-        ended, out, err = call(capsys, "prompts", "compare", *words, "--config", config)
-        assert ended == code, (out, err)
-        return out, err
-
+def test_the_command_prints_one_table(filled: Client, config: str, output_of: OutputOf) -> None:
+    words = ("prompts", "compare", "--config", config, "--model")
     applied = row("contracts", model="m", contract_id=CONTRACT.id, yaml=dump_contract(CONTRACT), applied_at=1000)
     insert_rows(filled, "contracts", [applied])
     own = {"model": "m", "prompt": "answer", "label": "production", "version": 8, "control": "answer@7"}
     what = {"arm": "answer@8", "target": "previous", "mode": "propose", "at": NOW_S, "reason": "worse"}
-    insert_rows(filled, "rollback_proposals", [row("rollback_proposals", **own, **what, proposed_at=NOW_S * 1000)])
-    out, _ = run("--model", "m")
-    lines = [" ".join(line.split()) for line in out.splitlines()]
+    add_row(filled, "rollback_proposals", **own, **what, proposed_at=NOW_S * 1000)
+    lines = [" ".join(line.split()) for line in output_of(0, *words, "m").splitlines()]
     assert lines[0] == "m: prompt answer, compared with answer@7"
     at = datetime.fromtimestamp(NOW_S - HOUR_S, UTC).strftime("%Y-%m-%d %H:%M")
     assert f"answer@8 errors +3.00 points +2.00 to +4.00 1 1,000 and 990 1,000 and 990 {at} harm" in lines
     assert f"answer@8 ttft +0.00 % -5.00 to +5.00 10 1,000 and 990 1,000 and 990 {at} no harm" in lines
     assert lines[-1].endswith("roll answer:production back from 8 to the version before (propose): worse")
-    shown = json.loads(run("--model", "m", "--format", "json")[0])
+    shown = json.loads(output_of(0, *words, "m", "--format", "json"))
     assert [each["outcome"] for each in shown["looks"]] == ["harm", "no-harm", "undecided"]
     assert shown["proposals"][0]["version"] == 8
-    assert "has no contract of 'x'" in run("--model", "x", code=1)[1]
+    assert "has no contract of 'x'" in output_of(1, *words, "x")
     filled.command("TRUNCATE TABLE arm_comparisons")
-    assert "No hour of m has predictions of answer@7 and another arm yet" in run("--model", "m", code=1)[1]
+    assert "No hour of m has predictions of answer@7 and another arm yet" in output_of(1, *words, "m")

@@ -18,6 +18,7 @@ from barograph_server.streams.rebuild.run import RebuildResult, rebuild
 from barograph_server.streams.rebuild.stopped_check import RebuildError
 from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.scoring import Killed
 from tests.support.sketching import settings_of
 from tests.support.toy_events import HOUR_S, START_S, messages, toy_events
 
@@ -95,10 +96,6 @@ def damage_again(pipeline: Pipeline) -> None:
             )
 
 
-class Died(BaseException):
-    """Simulates a kill."""
-
-
 def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
     """Return a `Client.command` that attaches partitions a number of times and then dies."""
     attached = 0
@@ -107,7 +104,7 @@ def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
         nonlocal attached
         attached += "ATTACH PARTITION" in sql
         if attached > steps and "ATTACH PARTITION" in sql:
-            raise Died
+            raise Killed
         real(client, sql, parameters)
 
     return command
@@ -122,8 +119,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     bad = [{**event, "id": ""} for event in events[1500:1505]]
     pipeline.produce(messages([*events[:2000], *bad, *events[2000:]], partitions=2))
     pipeline.end(2)
-    pipeline.start("sketcher")
-    pipeline.start("recorder")
+    pipeline.start_all("sketcher", "recorder")
     pipeline.start("monitor", report_s=0.5)
     pipeline.wait_rows("SELECT sum(n) = 4000 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
     pipeline.wait_settled()
@@ -157,7 +153,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     # Kill it when some of the tables are replaced, and run it again.
     with monkeypatch.context() as patch:
         patch.setattr(Client, "command", dying_after(2, Client.command))
-        with pytest.raises(Died):
+        with pytest.raises(Killed):
             run(pipeline)
     before, reader, after = Reader(pipeline), Reader(pipeline), Reader(pipeline)
     before.query()
@@ -194,8 +190,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     # The monitor continues from the rebuilt rows: a late event is merged into them once.
     late = {**events[0], "id": "late", "at": (FROM_S + HOUR_S) * 1000}
     pipeline.produce(messages([late]))
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.start_all("sketcher", "monitor")
     pipeline.wait_rows("SELECT sum(n) = 4001 AND sum(late) = 1 FROM volume FINAL WHERE slice = 'all'", "the late event")
     n = 1 + sum(FROM_S <= event["at"] // 1000 < FROM_S + 3 * HOUR_S for event in events)
     pipeline.wait_rows(
@@ -222,14 +217,12 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
 
 
 def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     events = toy_events(500, hours=10)
     pipeline.produce(messages(events[:300]))
     with pytest.raises(RebuildError, match="Nothing of model toy is sealed"):
         run(pipeline)
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.start_all("sketcher", "monitor")
     pipeline.wait_rows("SELECT sum(n) = 300 FROM volume FINAL WHERE slice = 'all'", "the first events")
     stopped = pipeline.processes.pop("sketcher-0")
     stopped.terminate()
@@ -302,11 +295,9 @@ def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int
 @pytest.mark.long
 def test_a_backup_in_operation_gives_the_same_rows(pipeline: Pipeline, engine: LocalClickHouse, tmp_path: Path) -> None:
     database = pipeline.address.database
-    pipeline.create(source_partitions=1)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     events = toy_events(ALL, hours=30)
-    for kind in ("sketcher", "recorder", "monitor"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "recorder", "monitor")
     pipeline.produce(messages(events[:FIRST]))
     labels = [{"model": "toy", "id": e["id"], "label": True, "at": e["at"]} for e in events[:LABELS]]
     pipeline.produce(messages(labels), pipeline.topics.labels)
@@ -358,8 +349,7 @@ def test_a_backup_in_operation_gives_the_same_rows(pipeline: Pipeline, engine: L
         # The second run finds nothing to do.
         assert all(move.target == move.committed for move in rewind(settings_of(restored)))
         try:
-            for kind in ("sketcher", "recorder", "monitor"):
-                restored.start(kind)
+            restored.start_all("sketcher", "recorder", "monitor")
             restored.wait_rows(whole, "sealed volume after the restore")
             restored.wait_rows(raw, "raw rows after the restore")
             restored.wait_settled()

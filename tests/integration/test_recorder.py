@@ -17,6 +17,7 @@ from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.warehouse.client import Client, connect
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS
+from tests.support.scoring import Killed, MortalClient
 from tests.support.sketching import settings_of, toy_registry
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
@@ -53,35 +54,17 @@ def label(i: int) -> dict[str, Any]:
     return {"model": "toy", "id": f"e{i}", "label": i % 3 == 0, "at": NOW_MS + i}
 
 
-class CrashAfterInsert(Exception):
-    """Simulates a kill between the insert and the commit."""
-
-
-class CrashingClient:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def insert(self, table: str, rows: pa.Table) -> None:
-        self._client.insert(table, rows)
-        if table == "labels":
-            raise CrashAfterInsert
-
-
 def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
     settings = settings_of(pipeline, instance="recorder-0")
-    crashing: Any = lambda address: CrashingClient(connect(address))  # noqa: E731
+    crashing: Any = lambda address: MortalClient(connect(address), 1, ("labels",))  # noqa: E731
     recorder = Recorder(settings, toy_registry, Report("recorder", "recorder-0"), connect_to=crashing)
-    with pytest.raises(CrashAfterInsert):
+    with pytest.raises(Killed):
         recorder.run(threading.Event())
 
 
 @pytest.mark.smoke
 def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: Pipeline) -> None:
-    pipeline.create(source_partitions=3)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare(source_partitions=3)
     n_json, n = 6_000, 9_000
     pipeline.produce(json_events(range(n_json), partitions=3))
     pipeline.produce(arrow_events(range(start, start + 1000), start % 3) for start in range(n_json, n, 1000))
@@ -121,8 +104,7 @@ def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: P
 
 
 def test_invalid_labels_are_dead_lettered_and_invalid_predictions_left_to_the_sketcher(pipeline: Pipeline) -> None:
-    pipeline.create()
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     predictions: list[Message] = []
     rows = 0
     for i, kind in enumerate(KINDS):
@@ -194,8 +176,7 @@ def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     names = list(pipeline.topics.all)
     for done in (10, 20):
-        pipeline.create()
-        pipeline.register(simple_contract(), [simple_baseline()])
+        pipeline.prepare()
         pipeline.produce(json_events(range(10)))
         pipeline.produce(((0, json.dumps(label(i)).encode(), None) for i in range(10)), pipeline.topics.labels)
         pipeline.start("recorder")
@@ -213,8 +194,7 @@ def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
 
 
 def test_a_missing_table_stops_the_recorder_with_advice(pipeline: Pipeline) -> None:
-    pipeline.create()
-    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.prepare()
     with pipeline.client as client:
         client.command("DROP TABLE predictions")
     pipeline.produce(json_events(range(3)))

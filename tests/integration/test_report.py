@@ -36,13 +36,12 @@ from barograph_server.reports.weekly_report import week_of
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.tables import insert_rows
-from tests.support import command_line
-from tests.support.command_line import call, run
+from tests.support.command_line import OutputOf, run
 from tests.support.environment import enter_folder, installation, kafka_lines, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.stub_grafana import StubGrafana, serving
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import add_row, migrated, row
 
 [MODEL] = ONE_MODEL
 WEEK = week_of(datetime.fromtimestamp(END_S - 1, UTC).date(), "UTC")
@@ -67,10 +66,10 @@ def planted(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
         fill(client, ONE_MODEL)
         at = (END_S - 6 * 3600) * 1000
         drill = {"drill_id": "d", "fault": "null-rise", "mode": "fast", "expected": ["a page"], "observed": ["no page"]}
-        insert_rows(client, "drills", [row("drills", model=MODEL, at=at, passed=False, met=[False], **drill)])
+        add_row(client, "drills", model=MODEL, at=at, passed=False, met=[False], **drill)
         contract = contract_of(MODEL)
         applied = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": at}
-        insert_rows(client, "contracts", [row("contracts", model=MODEL, **applied)])
+        add_row(client, "contracts", model=MODEL, **applied)
         where = engine.address(client.database)
         config = write_settings(folder / "barograph.toml", where)
         patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
@@ -124,10 +123,10 @@ def test_printed_queries_repeat_the_figures(planted: PlantedWeek) -> None:
     ]
 
 
-def test_incidents_are_those_of_simulate(planted: PlantedWeek, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incidents_are_those_of_simulate(planted: PlantedWeek, output_of: OutputOf) -> None:
     since = (WEEK.start - timedelta(days=28)).isoformat()
     period = ("--since", since, "--until", min(WEEK.end, datetime.now(UTC)).isoformat(), "--format", "json")
-    _, out, _ = call(capsys, "simulate", "--model", MODEL, *period, "--config", planted.config)
+    out = output_of(0, "simulate", "--model", MODEL, *period, "--config", planted.config)
     expected = [
         (each["title"], each["severity"])
         for each in json.loads(out)["incidents"]
@@ -142,27 +141,24 @@ def test_incidents_are_those_of_simulate(planted: PlantedWeek, capsys: pytest.Ca
     assert planted.values["answer"] == "unhealthy"
 
 
-def test_wrong_models_weeks_and_files_are_errors(planted: PlantedWeek, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_models_weeks_and_files_are_errors(planted: PlantedWeek, output_of: OutputOf) -> None:
     for words, text in (
         (("--model", MODEL, "--week", "2020-W01"), "was counted in 2020-W01: choose a --week from "),
         (("--model", MODEL, "--output", "/nowhere/week.md", "--week", WEEK.name), "cannot be written"),
     ):
-        code, _, err = call(capsys, "report", *words, "--config", planted.config)
-        assert (code, text in err) == (1, True), err
+        assert text in " ".join(output_of(1, "report", *words, "--config", planted.config).split())
 
 
-def test_traffic_without_verdicts_and_labels_is_not_healthy(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_traffic_without_verdicts_and_labels_is_not_healthy(client: Client, config: str, output_of: OutputOf) -> None:
     contract = contract_of("churn")
     applied = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 0}
-    insert_rows(client, "contracts", [row("contracts", model="churn", **applied)])
+    add_row(client, "contracts", model="churn", **applied)
     words = ("report", "--model", "churn", "--week", WEEK.name, "--config", config, "--output", "-")
-    assert "Nothing of 'churn' has been counted yet" in call(capsys, *words)[2]
+    assert "Nothing of 'churn' has been counted yet" in output_of(1, *words)
     pane = {"pane_start": int(WEEK.start.timestamp()), "pane_s": 3600, "n": 5, "sealed": True, "slice": "all"}
-    insert_rows(client, "volume", [row("volume", model="churn", version="1", **pane)])
-    code, shown, _ = call(capsys, *words)
-    assert (code, "**uncertain**" in shown) == (0, True)
+    add_row(client, "volume", model="churn", version="1", **pane)
+    shown = output_of(0, *words)
+    assert "**uncertain**" in shown
     for limit in ("only 1 of 168 hours are counted", "no verdicts", "no labels have arrived", "incidents are unknown"):
         assert limit in shown.split("## Compared")[0]
 
@@ -173,7 +169,6 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer", "guard")
 
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
-    """An applied installation with a reporting processor of each kind."""
     partitions = {"predictions_partitions": 2, "labels_partitions": 1, "partials_partitions": 2}
     with installation(broker, engine, topic_prefix, **partitions) as settings:
         apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
@@ -196,7 +191,6 @@ def with_status(findings: list[Finding], *statuses: FindingLevel) -> list[Findin
 
 
 def the(findings: list[Finding], text: str) -> Finding:
-    """Return the only finding with a text in its message."""
     (one,) = [finding for finding in findings if text in finding.message]
     return one
 
@@ -245,27 +239,19 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
 
 
 def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output_of: OutputOf
 ) -> None:
     servers = kafka_lines(settings.bootstrap_servers, settings.topic_prefix)
     partitions = "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2"
     enter_folder(tmp_path, monkeypatch, settings.warehouse, servers, partitions)
-
-    def run(*words: str) -> tuple[int, str]:
-        code = command_line.run("doctor", *words)
-        output = capsys.readouterr()
-        assert "Traceback" not in output.err + output.out
-        return code, output.out
-
-    code, out = run()
-    assert code == EXIT_OK
+    out = output_of(EXIT_OK, "doctor")
+    assert "Traceback" not in out
     assert "0 errors, " in out
     assert " ok, 1 unknown." in out, "checks that were not possible are counted: no Grafana is configured"
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.delete_topics([settings.topics.labels])[settings.topics.labels].result(30)
-    code, out = run("--format", "json")
-    assert code == EXIT_FAILED
-    (wrong,) = [finding for finding in json.loads(out) if finding["level"] == "error"]
+    findings = json.loads(output_of(EXIT_FAILED, "doctor", "--format", "json"))
+    (wrong,) = [finding for finding in findings if finding["level"] == "error"]
     assert (wrong["subject"], wrong["action"]) == ("Topics", "Run `barograph apply`.")
     assert wrong["message"] == f"The topic {settings.topics.labels} is missing."
 
@@ -330,7 +316,7 @@ def test_migrations_contracts_baselines_and_processors(settings: Settings) -> No
         bare = dump_contract(simple_contract(model="bare"))
         insert_rows(client, "contracts", [contract("torn", "model: ["), contract("bare", bare)])
         torn = {"model": "toy", "version": "2", "baseline_id": "b", "body": "{", "accepted_at": 1}
-        insert_rows(client, "baselines", [row("baselines", **torn)])
+        add_row(client, "baselines", **torn)
         client.command("TRUNCATE TABLE processors")
         insert_rows(client, "processors", [report("sketcher", 0), report("monitor", 100)])
     findings = run_doctor(settings)

@@ -30,7 +30,7 @@ from barograph_server.warehouse.evaluation.reviews import (
     unsent_gold,
 )
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.command_line import run
+from tests.support.command_line import OutputOf
 from tests.support.environment import enter_folder
 from tests.support.http import request
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
@@ -65,8 +65,7 @@ def reviews() -> list[Review]:
 
 @pytest.fixture
 def installed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pipeline:
-    pipeline.create()
-    pipeline.register(contract(), [simple_baseline()])
+    pipeline.prepare(contract(), [simple_baseline()])
     with pipeline.client as client:
         store(client, rows())
     lines = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.topics.prefix}"'
@@ -81,25 +80,21 @@ def published(pipeline: Pipeline) -> set[tuple[str, bool, int]]:
 
 
 @pytest.mark.parametrize("file_format", ["csv", "label-studio"])
-def test_export_and_import_are_a_round_trip(
-    installed: Pipeline, capsys: pytest.CaptureFixture[str], file_format: str
-) -> None:
+def test_export_and_import_are_a_round_trip(installed: Pipeline, output_of: OutputOf, file_format: str) -> None:
     with installed.client as client:
         store_reviews(client, reviews())
     words = ("labels", "--model", MODEL, "--evaluator", "cited", "--format", file_format)
-    assert run("review", "export", *words, "--share", "1") == 0
-    assert "labels: 7 labels" in capsys.readouterr().out
+    assert "labels: 7 labels" in output_of(0, "review", "export", *words, "--share", "1")
     exported = Path("labels").read_bytes()
     with installed.client as client:
         before = read_reviews(client, EVALUATOR)
         client.command("TRUNCATE TABLE reviews")
-        assert run("review", "import", *words) == 0
+        output = output_of(0, "review", "import", *words)
         assert read_reviews(client, EVALUATOR) == before == reviews()
-    assert "labels: 7 labels stored, 6 gold labels sent to Kafka." in capsys.readouterr().out
+    assert "labels: 7 labels stored, 6 gold labels sent to Kafka." in output
     gold = {(each.id, each.label == "faulty", round(each.at.timestamp() * 1000)) for each in reviews() if each.is_gold}
     assert published(installed) == gold
-    assert run("review", "import", *words) == 0
-    output = capsys.readouterr().out
+    output = output_of(0, "review", "import", *words)
     assert "labels: 0 labels stored" in output
     assert "7 stored already" in output
     assert published(installed) == gold
@@ -108,19 +103,18 @@ def test_export_and_import_are_a_round_trip(
         # a5 has no label, and further answers need a second one.
         entries = collect_entries(client, SOURCE, "gold", 1.0)
         assert ("a5", "=SUM(5)") in [(each.id, each.answer) for each in entries if not each.label]
-    assert run("review", "export", *words, "--share", "1") == 0
+    output_of(0, "review", "export", *words, "--share", "1")
     assert Path("labels").read_bytes() == exported
 
 
-def test_agreement_lists_answers(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("review", "agreement", "--model", MODEL, "--evaluator", "cited") == 0
-    output = capsys.readouterr().out
+def test_agreement_lists_answers(installed: Pipeline, output_of: OutputOf) -> None:
+    words = ("review", "agreement", "--model", MODEL, "--evaluator", "cited")
+    output = output_of(0, *words)
     assert "No answer has two labels yet" in output
     assert "bot.cited: labels of people count as truth in rates. Two people labelled 0 answers" in output
     with installed.client as client:
         store_reviews(client, reviews())
-    assert run("review", "agreement", "--model", MODEL, "--evaluator", "cited", "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(output_of(0, *words, "--format", "json"))
     assert (result["labels"], result["agreement"]["items"]) == (7, 2)
     # Two pairs, one of which differs: 1 − 3·2/(16 − 10).
     assert result["agreement"]["alpha"] == pytest.approx(0.0)

@@ -22,9 +22,10 @@ from barograph_server.sketches.performance.metric import MetricEstimate, differe
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts
+from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, expected, label, prediction, shown, stored
-from tests.support.warehouse import emptied
+from tests.support.warehouse import emptied, insert
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -186,8 +187,7 @@ def binary_truth(decided: list[tuple[bool, Any]], scores: list[tuple[bool, float
 @pytest.mark.smoke
 def test_all_counts_and_metrics_of_two_classes(client: Client, score: Score) -> None:
     predictions, labels = binary_rows(random.Random(1))
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
+    insert(client, predictions=predictions, labels=labels)
     score(BINARY).score_once()
     targets = expected(BINARY, predictions, labels, binary_slices)
     compare_counts(client, targets)
@@ -256,8 +256,7 @@ def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEsti
 def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(client: Client, score: Score, seed: int) -> None:
     rng = random.Random(seed)
     predictions, labels = binary_rows(rng, 400)
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
+    insert(client, predictions=predictions, labels=labels)
     score(BINARY).score_once()
     once = scoring.everything(client)
     emptied(client)
@@ -276,8 +275,7 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(client: Clien
     halves = [(predictions[:100], labels[:60]), (predictions[100:], labels[60:])]
 
     def fill(half: int) -> None:
-        scoring.insert(client, "predictions", halves[half][0])
-        scoring.insert(client, "labels", halves[half][1])
+        insert(client, predictions=halves[half][0], labels=halves[half][1])
 
     fill(0)
     score(whole).score_once()
@@ -302,13 +300,13 @@ def test_a_row_that_is_inserted_again_while_its_window_is_counted_counts_once(
     client: Client, score: Score, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [prediction(i, START_MS, 2 * i, score=0.5) for i in range(4)]
-    scoring.insert(client, "predictions", rows)
+    insert_rows(client, "predictions", rows)
     query = client.rows
 
     def repeats(sql: str, *arguments: Any) -> Any:
         result = query(sql, *arguments)
         if sql.startswith("SELECT 1 FROM (SELECT hash FROM (SELECT version"):
-            scoring.insert(client, "predictions", rows[:1])
+            insert_rows(client, "predictions", rows[:1])
         return result
 
     monkeypatch.setattr(client, "rows", repeats)
@@ -325,16 +323,16 @@ def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_read(cl
         return client.rows("SELECT sum(predictions), sum(labelled) FROM performance_state FINAL WHERE slice = 'all'")[0]
 
     at_ms = START_MS + HOUR_MS
-    scoring.insert(client, "predictions", [prediction(i, at_ms, 2 * i, score=0.5) for i in (1, 2, 4, 5)])
+    insert_rows(client, "predictions", [prediction(i, at_ms, 2 * i, score=0.5) for i in (1, 2, 4, 5)])
     working.score_once()
     assert counted() == (4, 0)
     now_s += 30
-    scoring.insert(client, "predictions", [prediction(3, at_ms, 6, score=0.5)])
-    scoring.insert(client, "labels", [label(3 * i, at_ms, i, "true") for i in (0, 2)])
+    insert_rows(client, "predictions", [prediction(3, at_ms, 6, score=0.5)])
+    insert_rows(client, "labels", [label(3 * i, at_ms, i, "true") for i in (0, 2)])
     assert working.score_once().scored == 1
     assert counted() == (5, 0)
     now_s += 31  # the marks come to the end of the first pass, and later ones of it are looked at again
-    scoring.insert(client, "labels", [label(3, at_ms, 1, "true")])
+    insert_rows(client, "labels", [label(3, at_ms, 1, "true")])
     assert working.score_once().scored == 1
     assert counted() == (5, 1)
     for _ in range(4):
@@ -348,7 +346,7 @@ def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_read(cl
 
 def test_a_label_waits_for_its_prediction_and_counts_once_it_arrives(client: Client, score: Score) -> None:
     at_ms = START_MS + HOUR_MS
-    scoring.insert(client, "labels", [label(i, at_ms + i, i, "true") for i in range(5)])
+    insert_rows(client, "labels", [label(i, at_ms + i, i, "true") for i in range(5)])
     working = score(BINARY)
     working.score_once()
     assert client.rows("SELECT model, labels FROM unmatched_labels") == [("m", 5)]
@@ -360,7 +358,7 @@ def test_a_label_waits_for_its_prediction_and_counts_once_it_arrives(client: Cli
         return of_load.recorded, of_load.matched, of_load.unmatched
 
     assert outcomes() == (5, 0, 5)
-    scoring.insert(client, "predictions", [prediction(i, at_ms + 3, i, score=0.9) for i in range(3)])
+    insert_rows(client, "predictions", [prediction(i, at_ms + 3, i, score=0.9) for i in range(3)])
     # Until the next pass, the account of a load says neither matched nor unmatched.
     assert outcomes() == (5, 0, 2)
     working.score_once()
@@ -368,7 +366,7 @@ def test_a_label_waits_for_its_prediction_and_counts_once_it_arrives(client: Cli
     assert outcomes() == (5, 3, 2)
     # A version that responds later, in another hour, has the same labels.
     late = [prediction(1, at_ms + 2 * HOUR_MS, 10, score=0.1, version="2")]
-    scoring.insert(client, "predictions", late)
+    insert_rows(client, "predictions", late)
     working.score_once()
     rows = (
         "SELECT version, sum(n) FROM label_counts WHERE kind = {kind:String} AND version != '' "
@@ -420,8 +418,7 @@ def class_rows(rng: random.Random, n: int = 900) -> tuple[list[dict[str, Any]], 
 
 def test_all_counts_and_metrics_of_three_classes(client: Client, score: Score) -> None:
     predictions, labels = class_rows(random.Random(3))
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
+    insert(client, predictions=predictions, labels=labels)
     score(MANY).score_once()
 
     def slices(event: Any) -> tuple[str, ...]:
@@ -496,8 +493,7 @@ def test_all_metrics_of_numbers(client: Client, score: Score) -> None:
             labels.append(label(i, at_ms + 1000, len(labels), repr(truth), "number"))
             if not math.isnan(guess):
                 errors.append(guess - truth)
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
+    insert(client, predictions=predictions, labels=labels)
     score(NUMBER).score_once()
     compare_counts(client, expected(NUMBER, predictions, labels))
     e = np.array(errors)
@@ -530,7 +526,7 @@ def test_numbers_count_in_the_bins_of_the_error_that_trees_expect(client: Client
     numbers = [{} if np.isnan(value) else {"a": value} for value in a.tolist()]
     rows = [prediction(i, START_MS + i, i, **outputs[i], numbers=numbers[i]) for i in range(n)]
     # A repeated id is counted by another query.
-    scoring.insert(client, "predictions", [*rows, prediction(0, START_MS, n, score=0.0)])
+    insert_rows(client, "predictions", [*rows, prediction(0, START_MS, n, score=0.0)])
     score(NUMBER, baselines=[RegisteredBaseline(baseline, baseline.id, 0, 1)]).score_once()
     [(bins, counts)] = client.rows("SELECT bins, bin_predictions FROM performance_state FINAL WHERE slice = 'all'")
     counted = {number: rows for number, rows in zip(bins, counts, strict=True) if number > LOSS_ZERO - MAX_STEPS}
@@ -542,10 +538,10 @@ def test_numbers_count_in_the_bins_of_the_error_that_trees_expect(client: Client
 def test_a_flag_label_means_the_named_positive_class(client: Client, score: Score) -> None:
     contract = Contract(model="m", label=LabelSpec(type="bool", positive="late", horizon_s=86400))
     answers = [("late", "true")] * 5 + [("late", "false")] * 3 + [("on time", "true")] * 2 + [("on time", "false")] * 7
-    scoring.insert(
+    insert_rows(
         client, "predictions", [prediction(i, START_MS + i, i, **{"class": c}) for i, (c, _) in enumerate(answers)]
     )
-    scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, answer) for i, (_, answer) in enumerate(answers)])
+    insert_rows(client, "labels", [label(i, START_MS + HOUR_MS, i, answer) for i, (_, answer) in enumerate(answers)])
     score(contract).score_once()
     [(result,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
     assert result == [5, 3, 2, 7]  # tp, fp, fn, tn
@@ -571,8 +567,8 @@ def test_every_form_of_a_label_and_of_a_class_counts(client: Client, score: Scor
         predicted = [*is_true[1:], is_true[0]]
         emptied(client)
         events = [prediction(i, START_MS + i, i, **{"class": each}) for i, each in enumerate(classes)]
-        scoring.insert(client, "predictions", events)
-        scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, *form) for i, form in enumerate(forms)])
+        insert_rows(client, "predictions", events)
+        insert_rows(client, "labels", [label(i, START_MS + HOUR_MS, i, *form) for i, form in enumerate(forms)])
         score(Contract(model="m", label=spec)).score_once()
         [(result,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
         outcomes = Counter(zip(predicted, is_true, strict=True))
@@ -584,9 +580,9 @@ def test_every_form_of_a_label_and_of_a_class_counts(client: Client, score: Scor
 
 def test_numbers_as_text_and_integers_as_classes_count(client: Client, score: Score) -> None:
     number = Contract(model="m", label=LabelSpec(type="float", horizon_s=86400))
-    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=2.0) for i in range(3)])
+    insert_rows(client, "predictions", [prediction(i, START_MS + i, i, score=2.0) for i in range(3)])
     answers = [("2", "number"), ("4", "string"), ("true", "bool")]
-    scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, *answer) for i, answer in enumerate(answers)])
+    insert_rows(client, "labels", [label(i, START_MS + HOUR_MS, i, *answer) for i, answer in enumerate(answers)])
     score(number).score_once()
     kinds = "SELECT kind, sum(n) FROM label_counts WHERE kind IN ('labelled', 'wrong_type') GROUP BY 1 ORDER BY 1"
     assert client.rows(kinds) == [("labelled", 2), ("wrong_type", 1)]
@@ -601,8 +597,7 @@ def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: 
     sampled = [i for i in range(1000) if zlib.crc32(f"e{i}".encode()) < 0.3 * 2**32]
     predictions = [prediction(i, START_MS + i, i, score=(i % 100) / 100) for i in sampled]
     labels = [label(i, START_MS + i + 5, i, "true" if i % 100 > 50 else "false") for i in range(1000)]
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
+    insert(client, predictions=predictions, labels=labels)
     score(contract).score_once()
     rows = client.rows(
         "SELECT value, n, predictions, coverage, raw_share FROM latest_performance WHERE metric = 'accuracy'"
@@ -615,7 +610,7 @@ def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: 
 
 def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Score) -> None:
     long = prediction(1, START_MS, 1, score=0.5, context={"country": "d" * 1_000_000}, strings={"k": "1" * 1_000_000})
-    scoring.insert(client, "predictions", [long, prediction(2, START_MS, 2, score=0.5, context={"country": "de"})])
+    insert_rows(client, "predictions", [long, prediction(2, START_MS, 2, score=0.5, context={"country": "de"})])
     score(BINARY).score_once()
     slices = {name: each["predictions"] for (_, name, _), each in stored(client).items()}
     assert slices["country=other"] == slices["country=de"] == 1
@@ -628,7 +623,7 @@ def test_an_unmeasurable_model_is_skipped_with_a_reason(client: Client, score: S
         (msgspec.structs.replace(BINARY, label=None), "names no label"),
         (msgspec.structs.replace(BINARY, label=LabelSpec(type="category")), "without `positive`"),
     ):
-        scoring.insert(emptied(client), "predictions", [prediction(1, START_MS, 1, score=0.5)])
+        insert_rows(emptied(client), "predictions", [prediction(1, START_MS, 1, score=0.5)])
         score(contract).score_once()
         ((state, reason),) = client.rows("SELECT state, reason FROM scorer_models FINAL")
         assert (state, why in reason) == ("skipped", True), why
@@ -640,13 +635,13 @@ def test_rows_that_arrive_while_the_contract_cannot_be_read_are_scored_once_it_c
 ) -> None:
     contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
     window = "1", "all", "accuracy", "", "1h", START_MS // 1000
-    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(50)])
-    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(20)])
+    insert_rows(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(50)])
+    insert_rows(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(20)])
     score(contract).score_once()
     older = score(contract)
     monkeypatch.setattr(older, "_registry", lambda: Registry(unreadable={"m": "unknown key"}))
-    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(50, 100)])
-    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(20, 80)])
+    insert_rows(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(50, 100)])
+    insert_rows(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(20, 80)])
     older.score_once()
     (state, reason) = client.rows("SELECT state, reason FROM scorer_models FINAL")[0]
     assert state == "skipped"
@@ -659,8 +654,8 @@ def test_rows_that_arrive_while_the_contract_cannot_be_read_are_scored_once_it_c
 
 def test_a_contract_with_other_rules_recounts_everything(client: Client, score: Score) -> None:
     contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
-    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=i / 100) for i in range(100)])
-    scoring.insert(client, "labels", [label(i, START_MS + i, i, "true") for i in range(100)])
+    insert_rows(client, "predictions", [prediction(i, START_MS + i, i, score=i / 100) for i in range(100)])
+    insert_rows(client, "labels", [label(i, START_MS + i, i, "true") for i in range(100)])
     score(contract).score_once()
     assert shown(client)["1", "all", "recall", "", "1h", START_MS // 1000] == 0.6
     assert contract.label is not None
@@ -674,7 +669,7 @@ def test_a_contract_with_other_rules_recounts_everything(client: Client, score: 
 def test_a_window_is_measured_when_it_has_ended(client: Client, score: Score) -> None:
     now_s = START_MS / 1000 + 1800
     working = score(BINARY, clock=lambda: now_s)
-    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.5) for i in range(10)])
+    insert_rows(client, "predictions", [prediction(i, START_MS + i, i, score=0.5) for i in range(10)])
     assert working.score_once().scored == 0
     now_s += 1800
     assert working.score_once().scored == 1
@@ -690,9 +685,9 @@ def test_on_the_replay_clock_a_window_ends_with_later_events_or_the_end_of_the_r
     client: Client, score: Score
 ) -> None:
     working = score(BINARY, clock_kind="replay")
-    scoring.insert(client, "predictions", [prediction(1, START_MS + 1, 1, score=0.5)])
+    insert_rows(client, "predictions", [prediction(1, START_MS + 1, 1, score=0.5)])
     assert working.score_once().scored == 0
-    scoring.insert(client, "predictions", [prediction(2, START_MS + HOUR_MS + 1, 2, score=0.5)])
+    insert_rows(client, "predictions", [prediction(2, START_MS + HOUR_MS + 1, 2, score=0.5)])
     assert working.score_once().scored == 1
     done = working.score_once()
     assert (done.scored, {key[4] for key in shown(client)}) == (1, {"1h", "1d", "7d"})

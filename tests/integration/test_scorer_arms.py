@@ -11,8 +11,8 @@ from barograph.contract import Arms, Contract, LabelSpec, Slice
 
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
-from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, expected, label, prediction
+from tests.support.warehouse import insert
 
 THRESHOLD = 0.4
 ARMS = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user", margins={"accuracy": 0.01, "latency": 0.1, "errors": 0.1})
@@ -163,11 +163,6 @@ def compare(client: Client, contract: Contract, rows: Rows) -> None:
             assert stored[key][name] == pytest.approx(values[name], rel=1e-12, abs=1e-9), (key, name)
 
 
-def insert(client: Client, rows: Rows) -> None:
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
-
-
 @pytest.mark.parametrize(
     "contract", [BINARY, MANY, UNLABELLED, NUMBER], ids=["two classes", "three classes", "without labels", "numbers"]
 )
@@ -175,12 +170,12 @@ def insert(client: Client, rows: Rows) -> None:
 def test_counts_of_arms(client: Client, score: Score, contract: Contract) -> None:
     """Margins that the contract states later count the past, and rows that arrive later are counted again."""
     rows = raw_rows(random.Random(1), 500, contract)
-    insert(client, {name: own[: len(own) // 2] for name, own in rows.items()})
+    insert(client, **{name: own[: len(own) // 2] for name, own in rows.items()})
     score(without_margins(contract)).score_once()
     assert client.rows("SELECT count() FROM arm_counts") == [(0,)]
     working = score(contract)
     working.score_once()
-    insert(client, {name: own[len(own) // 2 :] for name, own in rows.items()})
+    insert(client, **{name: own[len(own) // 2 :] for name, own in rows.items()})
     working.score_once()
     compare(client, contract, rows)
     units = client.rows("SELECT DISTINCT unit FROM arm_counts")

@@ -24,10 +24,9 @@ from barograph_server.streams.scorer.stored_rates import (
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.evaluation.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
 from barograph_server.warehouse.evaluation.reviews import RANDOM, UNCERTAIN, Review, store_reviews
-from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.pipeline import simple_contract
-from tests.support.warehouse import row
+from tests.support.warehouse import insert, row
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 EVALUATOR = "toy.faithful"
@@ -57,8 +56,7 @@ def plant(
             value = {"label": "faulty" if is_faulty else "sound", "label_type": "string", "offset": next(OFFSETS)}
             at = {"at": NOW.timestamp() * 1000, "received_at": NOW.timestamp() * 1000}
             labels.append(row("labels", model=EVALUATOR, id=answer["id"], **value, **at))
-    insert_rows(client, "predictions", rows)
-    insert_rows(client, "labels", labels)
+    insert(client, predictions=rows, labels=labels)
 
 
 def by_name(rows: list[StoredRate]) -> dict[str, StoredRate]:

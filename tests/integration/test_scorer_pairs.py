@@ -21,6 +21,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.days import days_of, read_totals
 from barograph_server.warehouse.rollouts.pair_histograms import latency_by_hour, rank_correlation
 from barograph_server.warehouse.scoring.pairs import first_window
+from barograph_server.warehouse.tables import insert_rows
 from tests.reference.shadow_pairs import (
     BINARY,
     METRICS,
@@ -35,6 +36,7 @@ from tests.reference.shadow_pairs import (
 )
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, Score, label, prediction
+from tests.support.warehouse import insert
 
 
 def raw_rows(rng: random.Random, n: int) -> dict[str, list[dict[str, Any]]]:
@@ -105,8 +107,7 @@ def halves(rows: Rows) -> tuple[Rows, Rows]:
 
 
 def fill(client: Client, rows: Rows) -> Rows:
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
+    insert(client, **rows)
     return rows
 
 
@@ -135,17 +136,17 @@ def test_requests_before_the_first_event_of_a_candidate_do_not_count(client: Cli
     rows = raw_rows(random.Random(7), 300)
     noon_ms = START_MS + 12 * HOUR_MS
     rows["shadow_predictions"] = [each for each in rows["shadow_predictions"] if each["at"] >= noon_ms]
-    scoring.insert(client, "predictions", rows["predictions"])
+    insert_rows(client, "predictions", rows["predictions"])
     third = len(rows["labels"]) // 3
-    scoring.insert(client, "labels", rows["labels"][:third])
+    insert_rows(client, "labels", rows["labels"][:third])
     score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
-    scoring.insert(client, "labels", rows["labels"][third : 2 * third])  # of the hours before the candidate, too
+    insert_rows(client, "labels", rows["labels"][third : 2 * third])  # of the hours before the candidate, too
     scorer = score(BINARY)
     scorer.score_once()
     assert stored(client) == {}
-    scoring.insert(client, "shadow_predictions", rows["shadow_predictions"])
+    insert_rows(client, "shadow_predictions", rows["shadow_predictions"])
     scorer.score_once()
-    scoring.insert(client, "labels", rows["labels"][2 * third :])
+    insert_rows(client, "labels", rows["labels"][2 * third :])
     scorer.score_once()
     compare(client, rows)
     assert min(start for _, start in stored(client)) == noon_ms // 1000
@@ -155,7 +156,7 @@ def test_requests_before_the_first_event_of_a_candidate_do_not_count(client: Cli
     earlier = {**rows["shadow_predictions"][0], "id": "earlier", "at": START_MS + 8 * HOUR_MS, "version": "4"}
     earlier["offset"] = 10**7
     rows["shadow_predictions"].append(earlier)
-    scoring.insert(client, "shadow_predictions", [earlier])
+    insert_rows(client, "shadow_predictions", [earlier])
     scorer.score_once()
     compare(client, rows)
     assert min(start for _, start in stored(client)) == first_window(client, rules) == earlier["at"] // 1000
@@ -245,13 +246,13 @@ def test_numbers_add_up_in_any_unit_and_what_is_too_large_does_not_count(client:
     for i, outputs in enumerate(sizes):
         for side, (table, version) in enumerate((("predictions", "3"), ("shadow_predictions", "4"))):
             event = prediction(i, START_MS, 2 * i + side, version=version, score=outputs[side])
-            scoring.insert(client, table, [event | {"context": {"country": "de"}}])
-        scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, "0", "number")])
+            insert_rows(client, table, [event | {"context": {"country": "de"}}])
+        insert_rows(client, "labels", [label(i, START_MS + HOUR_MS, i, "0", "number")])
     # Three hours later, without a label: a latency that is none, and a difference whose square is large.
     for table, version, value in (("predictions", "3", 0.0), ("shadow_predictions", "4", 1e20)):
         event = prediction(9, START_MS + 3 * HOUR_MS, 99, version=version, score=value)
         event |= {"latency_ms": math.inf if value else 3.0, "context": {"country": "de"}}
-        scoring.insert(client, table, [event])
+        insert_rows(client, table, [event])
     score(contract).score_once()
     first, later = client.rows(
         "SELECT pairs, timed, scored, score_pairs, score_difference, score_difference_2, error_primary, "

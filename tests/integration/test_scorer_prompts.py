@@ -103,7 +103,7 @@ def test_numbers_are_counted_if_they_are_observed(client: Client, score: Score) 
                 own["with_cost" if column == "micro_cost" else f"with_{column}"] += 1
                 own[column] += value * factor
                 own[squares] += (value * factor) ** 2
-    scoring.insert(client, "predictions", rows)
+    insert_rows(client, "predictions", rows)
     score().score_once()
     names = sorted(own)
     totals = ", ".join(f"sum(counts.{name})" for name in names)
@@ -113,7 +113,7 @@ def test_numbers_are_counted_if_they_are_observed(client: Client, score: Score) 
 
 def test_a_worse_prompt_is_proposed_once(client: Client, score: Score) -> None:
     rows = planted(1, 1.5)
-    scoring.insert(client, "predictions", rows)
+    insert_rows(client, "predictions", rows)
     score().score_once()
     (proposal,) = read_proposals(client)
     assert (proposal.prompt, proposal.label, proposal.version, proposal.target) == (
@@ -134,7 +134,7 @@ def test_a_worse_prompt_is_proposed_once(client: Client, score: Score) -> None:
     assert looks["ttft"].control_units + looks["ttft"].arm_units == len({row["context"]["user"] for row in rows})
     # More hours, and a scorer that starts again, add looks and no proposal.
     before = client.rows("SELECT * FROM arm_comparisons FINAL ORDER BY ALL")
-    scoring.insert(client, "predictions", later_hours(1.5))
+    insert_rows(client, "predictions", later_hours(1.5))
     score().score_once()
     after = client.rows("SELECT * FROM arm_comparisons FINAL ORDER BY ALL")
     assert set(before) < set(after)
@@ -145,7 +145,7 @@ def test_a_worse_prompt_is_proposed_once(client: Client, score: Score) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("table", ["arm_comparisons", "rollback_proposals"])
 def test_a_killed_scorer_loses_no_look_and_no_proposal(client: Client, score: Score, table: str) -> None:
-    scoring.insert(client, "predictions", planted(1, 1.5))
+    insert_rows(client, "predictions", planted(1, 1.5))
     mortal: Any = MortalClient(client, 1, (table,))
     with pytest.raises(Killed):
         score(connect_to=lambda _address: mortal).score_once()
@@ -159,10 +159,10 @@ def test_arms_in_other_shares_than_planned_are_not_rolled_back(client: Client, s
     assert CONTRACT.arms is not None
     shares = {"answer@7": 0.9, "answer@8": 0.1}
     contract = msgspec.structs.replace(CONTRACT, arms=msgspec.structs.replace(CONTRACT.arms, shares=shares))
-    scoring.insert(client, "predictions", planted(1, 1.0))
+    insert_rows(client, "predictions", planted(1, 1.0))
     score(contract).score_once()
     assert client.rows("SELECT DISTINCT level FROM arm_ratios") == [("major",)]
-    scoring.insert(client, "predictions", later_hours(2.0))
+    insert_rows(client, "predictions", later_hours(2.0))
     score(contract).score_once()
     assert {each.criterion: each.outcome for each in last_comparisons(client, "m")}["ttft"] == "harm"
     assert read_proposals(client) == []
@@ -191,7 +191,7 @@ def test_prompts_are_compared_by_evaluations(
         metrics = {} if rng.random() < 0.1 else {"faulty": float(is_faulty), "calls": 1.0}
         class_ = "" if not metrics else "faulty" if is_faulty else "sound"
         rows.append(event | {"model": derived.model, "metrics": metrics, "class": class_, "error": ""})
-    scoring.insert(client, "predictions", rows)
+    insert_rows(client, "predictions", rows)
     score(derived).score_once()
     (comparison,) = last_comparisons(client, "m.faithful")
     assert (comparison.criterion, comparison.outcome) == ("faulty", outcome)

@@ -22,7 +22,7 @@ from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Score, label, prediction
-from tests.support.warehouse import columns, emptied, migrated, row, snapshot
+from tests.support.warehouse import columns, emptied, insert, migrated, row, snapshot
 
 DAYS = 12
 PER_DAY = 4_000
@@ -348,8 +348,7 @@ def weeks(days: int, *, labelled_from: int = 0, wrong_until: int = 0) -> Rows:
 
 
 def fill(client: Client, rows: Rows) -> None:
-    scoring.insert(client, "predictions", rows[0])
-    scoring.insert(client, "labels", rows[1])
+    insert(client, predictions=rows[0], labels=rows[1])
 
 
 def known(client: Client) -> dict[str, list[Any]]:
@@ -409,10 +408,10 @@ def test_the_same_rows_give_the_same_reference_in_any_order_of_rows_passes_and_r
             elif step == "restart":
                 working = score(20, contract, clock_kind=clock)
             elif waiting[step]:
-                scoring.insert(client, step, waiting[step].pop(0))
+                insert_rows(client, step, waiting[step].pop(0))
     for table, left in waiting.items():
         for part in left:
-            scoring.insert(client, table, part)
+            insert_rows(client, table, part)
     working.score_once()
     working.score_once()
     result = references_in_verdicts(client)

@@ -52,10 +52,8 @@ def infer_baseline(folder: Path) -> InferResult:
 def test_nights_are_stable_and_a_shift_within_an_hour_is_detected(pipeline: Pipeline, tmp_path: Path) -> None:
     result = infer_baseline(tmp_path)
     assert result.baseline.fields[0].slices["all"].phi["1h"].value < 1.1
-    pipeline.create(2)
-    pipeline.register(result.contract, [result.baseline])
-    pipeline.start("sketcher")
-    pipeline.start("monitor")
+    pipeline.prepare(result.contract, [result.baseline], source_partitions=2)
+    pipeline.start_all("sketcher", "monitor")
     rng = np.random.default_rng(2)
     at_s = LIVE_S + np.sort(rng.integers(0, DAYS * DAY_S, DAYS * 24 * PER_HOUR))
     x = values(at_s, rng)

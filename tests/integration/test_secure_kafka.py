@@ -203,15 +203,12 @@ MALFORMED = 4
 
 @dataclass(frozen=True)
 class Run:
-    """What two batches of events by several users have left."""
-
     pipeline: Pipeline
     logs: Path
 
 
 @pytest.fixture(scope="module")
 def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """All processors, by password, and one after the other by certificate."""
     topics, servers, folder = deployment.topics, kafka.sasl_servers, tmp_path_factory.mktemp("run")
     pipeline = Pipeline(kafka.broker.bootstrap_servers, deployment.address, topics.prefix, folder)
     by_password = {"sketcher": "SCRAM-SHA-256", "monitor": "SCRAM-SHA-512"}

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 from barograph.contract import Contract
 
-from barograph_server.cli.main import main
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.rollouts.evidence import recount
 from barograph_server.rollouts.evidence.bundle import read_bundle, write_bundle
@@ -23,12 +22,14 @@ from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.rollouts import as_of
 from barograph_server.warehouse.rollouts.days import read_totals
+from barograph_server.warehouse.tables import insert_rows
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
+from tests.support.command_line import run
 from tests.support.environment import write_settings
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import snapshot
+from tests.support.warehouse import insert, snapshot
 
 Rows = list[dict[str, Any]]
 DAYS = 3
@@ -55,28 +56,25 @@ class Evidence:
         for _ in range(2):
             worker.score_once()
 
-    def call(self, *words: str) -> tuple[int, str, str]:
-        """Run `barograph shadow`; return its exit code, its output, and its errors on one line."""
+    def call(self, code: int, *words: object) -> str:
+        """Run `barograph shadow`, which must exit with this code; return its output, and its errors on one line."""
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-            main(["shadow", *words, "--config", self.config])
-        return int(end.value.code or 0), out.getvalue(), " ".join(err.getvalue().split())
+        with redirect_stdout(out), redirect_stderr(err):
+            ended = run("shadow", *words, "--config", self.config)
+        assert ended == code, (out.getvalue(), err.getvalue())
+        return out.getvalue() + " ".join(err.getvalue().split())
 
-    def verified(self, path: Path | None = None) -> tuple[int, str]:
-        """Verify a bundle, by default the exported one; return the exit code and the output."""
-        code, out, _ = self.call("verify", str(path or self.path))
-        return code, out
+    def verified(self, code: int, path: Path | None = None) -> str:
+        return self.call(code, "verify", path or self.path)
 
-    def verified_report(self) -> tuple[bool, int]:
-        """Verify the exported bundle; return whether it is equal, and the number of windows that were recounted."""
-        code, out, err = self.call("verify", str(self.path), "--format", "json")
-        report = json.loads(out)
-        assert code == 1 - report["is_equal"], (out, err)
-        return report["is_equal"], report["recounted_windows"]
+    def recounted(self) -> int:
+        """Verify that the exported bundle is equal; return the number of windows that were recounted."""
+        report = json.loads(self.call(0, "verify", self.path, "--format", "json"))
+        assert report["is_equal"]
+        return int(report["recounted_windows"])
 
-    def export(self, path: Path) -> tuple[int, str]:
-        code, _, err = self.call("export", "--model", "m", "--out", str(path))
-        return code, err
+    def export(self, code: int, path: Path) -> str:
+        return self.call(code, "export", "--model", "m", "--out", path)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +88,7 @@ def exported(
         patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
         result = Evidence(client, address, config, folder / "evidence.zip", rows, lambda: None)
         result.score()
-        code, out, err = result.call("export", "--model", "m", "--out", str(result.path))
-        assert (code, err) == (0, ""), out
-        assert "digest " in out
+        assert "digest " in result.export(0, result.path)
         with snapshot(client) as restore:
             result.restore = restore
             yield result
@@ -124,8 +120,7 @@ def fill(client: Client, n: int = 200) -> dict[str, Rows]:
         for table, own in shifted(raw_rows(rng, n), day).items():
             limit_ms = START_MS + (DAYS - 1) * DAY_MS + 9 * HOUR_MS
             all_rows[table] += [each for each in own if table == "labels" or each["at"] < limit_ms]
-    for table, own in all_rows.items():
-        scoring.insert(client, table, own)
+    insert(client, **all_rows)
     return all_rows
 
 
@@ -152,21 +147,18 @@ def pairs(client: Client) -> list[Any]:
 @pytest.mark.long
 def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(evidence: Evidence, tmp_path: Path) -> None:
     client, path = evidence.client, evidence.path
-    assert evidence.verified_report() == (True, 0)
+    assert evidence.recounted() == 0
     # Rows that arrive later change pairs of the exported days, and the next export.
     before = pairs(client)
-    for table, own in later_rows(evidence.rows).items():
-        scoring.insert(client, table, own)
+    insert(client, **later_rows(evidence.rows))
     evidence.score()
     assert pairs(client) != before
-    is_equal, recounted = evidence.verified_report()
-    assert is_equal
-    assert recounted > 0
+    assert evidence.recounted() > 0
     other = tmp_path / "other"
-    assert evidence.export(other)[0] == 0
+    evidence.export(0, other)
     with zipfile.ZipFile(path) as archive:
         assert archive.read("days.json") != (other / "days.json").read_bytes()
-    assert evidence.verified(other)[0] == 0
+    evidence.verified(0, other)
 
     # A scorer that counts everything again, from the first row.
     for table in (
@@ -175,8 +167,8 @@ def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(evidence: Evi
     ):
         client.command(f"TRUNCATE TABLE {table}")
     evidence.score()
-    assert evidence.verified_report()[0]
-    assert evidence.verified(other)[0] == 0
+    evidence.recounted()
+    evidence.verified(0, other)
 
 
 def test_the_same_rows_give_the_same_bytes(evidence: Evidence, tmp_path: Path) -> None:
@@ -184,21 +176,19 @@ def test_the_same_rows_give_the_same_bytes(evidence: Evidence, tmp_path: Path) -
     # A day that is not over, and other models, change nothing.
     rows = shifted(raw_rows(random.Random(13), 50), DAYS - 1)
     more = [each for each in rows["predictions"] if each["at"] > START_MS + (DAYS - 1) * DAY_MS + 9 * HOUR_MS]
-    scoring.insert(
+    insert_rows(
         client, "predictions", [{**each, "id": f"x{each['id']}", "offset": LATER + i} for i, each in enumerate(more)]
     )
     evidence.score()
     again = tmp_path / "again.zip"
-    assert evidence.export(again)[0] == 0
+    evidence.export(0, again)
     assert again.read_bytes() == path.read_bytes()
     days = json.loads(zipfile.ZipFile(path).read("days.json"))
     ((dates,),) = client.rows("SELECT groupUniqArray(toString(toDate(window_start))) FROM shadow_pairs")
     assert days[0]["days"] == sorted(dates)[:-1]
-    code, err = evidence.export(again)
-    assert (code, "again.zip exists" in err) == (1, True)
+    assert "again.zip exists" in evidence.export(1, again)
     client.command("TRUNCATE TABLE scorer_checkpoints")
-    code, err = evidence.export(tmp_path / "early.zip")
-    assert (code, "checkpoint has not passed the first rows" in err) == (1, True)
+    assert "checkpoint has not passed the first rows" in evidence.export(1, tmp_path / "early.zip")
     assert not (tmp_path / "early.zip").exists()
 
 
@@ -210,23 +200,21 @@ def test_a_change_in_the_warehouse_is_named_and_deleted_rows_prevent_a_verdict(e
         "INSERT INTO shadow_pairs SELECT * REPLACE (agreed + 1 AS agreed, records + 1 AS records) "
         f"FROM shadow_pairs FINAL WHERE {changed} ORDER BY window_start LIMIT 1"
     )
-    code, out = evidence.verified()
-    assert code == 1
+    out = evidence.verified(1)
     assert f"differs: days.json: slice country=de, {day}, sums.agreed: bundle " in out
     assert out.count("differs:") == 1
     for table in ("predictions", "shadow_predictions"):
         evidence.restore()
         client.command(f"TRUNCATE TABLE {table}")
-        assert evidence.verified()[0] == 0, "pairs that did not change need no raw rows"
+        evidence.verified(0)
         evidence.restore()
-        scoring.insert(client, "labels", later_rows(evidence.rows)["labels"])
+        insert_rows(client, "labels", later_rows(evidence.rows)["labels"])
         evidence.score()
         client.command(f"TRUNCATE TABLE {table}")
-        code, out = evidence.verified()
-        assert (code, "cannot be verified: days.json: rows of " in out) == (2, True), out
+        assert "cannot be verified: days.json: rows of " in evidence.verified(2)
     client.command("TRUNCATE TABLE predictions")
     client.command("TRUNCATE TABLE shadow_pairs")
-    assert evidence.verified()[0] == 2
+    evidence.verified(2)
 
 
 @pytest.mark.long
@@ -237,18 +225,16 @@ def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
 
     def count_then_read(*arguments: Any) -> Any:
         for table in list(later):
-            scoring.insert(evidence.client, table, later.pop(table))
+            insert_rows(evidence.client, table, later.pop(table))
             evidence.score()
         return read_totals(*arguments)
 
     monkeypatch.setattr(recount, "read_totals", count_then_read)
-    is_equal, recounted = evidence.verified_report()
-    assert (is_equal, later) == (True, {})
-    assert recounted > 0
+    assert evidence.recounted() > 0
+    assert later == {}
     numbers = count(1)
     monkeypatch.setattr(as_of, "changed_windows", lambda *_: [3600 * i for i in range(next(numbers))])
-    code, out = evidence.verified()
-    assert code == 2, out
+    out = evidence.verified(2)
     assert "The scorer changed pairs of m during each of 5 reads: try again" in " ".join(out.split())
 
 
@@ -256,40 +242,33 @@ def test_a_bundle_edited_by_hand_with_new_digests_is_found(evidence: Evidence, t
     bundle = read_bundle(evidence.path)
     edited = tmp_path / "edited.zip"
 
-    def verified(**parts: Any) -> tuple[int, str]:
-        """Verify the bundle with other content of some parts."""
+    def verified(code: int, **parts: Any) -> str:
         edited.unlink(missing_ok=True)
         contents = {f"{name}.json": msgspec.json.encode(value) for name, value in parts.items()}
         write_bundle(edited, {**bundle.parts, **contents})
-        return evidence.verified(edited)
+        return evidence.verified(code, edited)
 
     decision = json.loads(bundle.parts["decision.json"]) | {"outcome": "promote"}
-    code, out = verified(decision=decision)
-    assert code == 1
+    out = verified(1, decision=decision)
     assert "differs: decision.json: outcome: bundle 'promote', warehouse 'insufficient'" in out
-    code, _, err = evidence.call("verify", str(edited), "--digest", bundle.digest)
-    assert (code, "it is another bundle, or was changed" in err) == (1, True)
+    assert "it is another bundle, or was changed" in evidence.call(1, "verify", edited, "--digest", bundle.digest)
     days = json.loads(bundle.parts["days.json"])
     days[0]["sums"]["agreed"].append(1.0)
-    code, out = verified(days=days)
-    assert code == 1
-    assert "differs: days.json: slice all, , sums.agreed: bundle 1.0, warehouse None" in out
+    assert "differs: days.json: slice all, , sums.agreed: bundle 1.0, warehouse None" in verified(1, days=days)
     provenance = json.loads(bundle.parts["provenance.json"])
     other = {"version": "3", "baseline_id": "b9", "effective_from": "2026-01-01T00:00:00+00:00"}
-    code, out = verified(provenance={**provenance, "baselines": [*provenance["baselines"], other]})
-    assert code == 1
+    out = verified(1, provenance={**provenance, "baselines": [*provenance["baselines"], other]})
     assert "the baseline b9 of version 3 from 2026-01-01T00:00:00+00:00 is not in the warehouse" in out
-    code, out = verified(provenance={**provenance, "code": {"release": "0.0.1"}})
-    assert (code, out.splitlines()[-1]) == (0, "equal to the bit")
-    code, out = verified(provenance={**provenance, "decision_rules": 1})
-    assert (code, "cannot be verified: decision.json: the decision rules 1 made it" in out) == (2, True), out
+    out = verified(0, provenance={**provenance, "code": {"release": "0.0.1"}})
+    assert out.splitlines()[-1] == "equal to the bit"
+    out = verified(2, provenance={**provenance, "decision_rules": 1})
+    assert "cannot be verified: decision.json: the decision rules 1 made it" in out
 
 
 def test_status_and_report(evidence: Evidence, tmp_path: Path) -> None:
-    code, out, _ = evidence.call("status", "--model", "m")
-    assert code == 0
+    out = evidence.call(0, "status", "--model", "m")
     for text in ("m: version 4 beside version 3", "3 over, 3 of them with mature labels", "too few days: 2 of 29"):
         assert text in out
     page = tmp_path / "page.html"
-    assert evidence.call("report", "--model", "m", "--out", str(page))[0] == 0
+    evidence.call(0, "report", "--model", "m", "--out", page)
     assert "<h2>Latency by hour of the day</h2>" in page.read_text()

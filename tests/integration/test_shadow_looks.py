@@ -16,9 +16,10 @@ from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
+from tests.integration.test_promote import SUMS
 from tests.support import scoring
 from tests.support.scoring import Killed, MortalClient, Score
-from tests.support.warehouse import row
+from tests.support.warehouse import insert, row
 
 FIRST_S = int(datetime(2026, 5, 1, 4, tzinfo=UTC).timestamp())
 """Midnight in New York."""
@@ -38,10 +39,6 @@ FEWER = msgspec.structs.replace(
 )
 BASIS = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], [])).basis
 VERSIONS: dict[str, Any] = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "window_s": 3600}
-SUMS = (
-    *("loss_primary", "loss_candidate", "brier_primary", "brier_candidate", "error_primary", "error_candidate"),
-    *("score_difference", "log_latency"),
-)
 KEY = ("day", "slice", "criterion")
 
 
@@ -178,8 +175,7 @@ def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels
     score().score_once()
     assert repr(stored(client)) == repr(before), "looks that did not change are not written again"
     days[30] = pair_rows(30, seed=1, records=2)
-    insert_rows(client, "shadow_pairs", days[30])
-    insert_rows(client, "performance", [performance_row(MATURE_DAYS, mature=True, revision=2)])
+    insert(client, shadow_pairs=days[30], performance=[performance_row(MATURE_DAYS, mature=True, revision=2)])
     score().score_once()
     compare(client, days, MATURE_DAYS + 1)
     changed = {key[0] for key, own in stored(client).items() if own["judged_ms"] != before[key]["judged_ms"]}

@@ -11,12 +11,12 @@ from barograph import Contract, Shadow
 
 from barograph_server.warehouse.client import Client
 from tests.reference.shadow_pairs import BINARY, differences, joined, read_topics, stored
-from tests.support import scoring
 from tests.support.pipeline import ROOT, Pipeline, wait_for
 from tests.support.query_page import WRITTEN_MONDAY, questions
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 from tests.support.scripted_http import Exchange, ScriptedServer, hang
 from tests.support.scripted_kafka import ScriptedPublisher
+from tests.support.warehouse import insert
 
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 
@@ -89,8 +89,7 @@ def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
         {**mirror, "id": "own version", "version": "3"},
         {**mirror, "id": "without primary"},
     ]
-    pipeline.create()
-    pipeline.register(BINARY, [])
+    pipeline.prepare(BINARY, [])
     pipeline.start("recorder")
     pipeline.start("scorer", score_s=0.5)
     topics = pipeline.topics
@@ -159,8 +158,7 @@ def test_each_kind_of_pair_has_the_five_that_differ_most(client: Client) -> None
     rows["shadow_predictions"].append(prediction(201, HOUR_START_MS, 201, version="2", error="shadow-timeout"))
     rows["predictions"].append(prediction(202, HOUR_START_MS, 202, score=0.0))
     rows["shadow_predictions"].append(prediction(202, HOUR_START_MS, 202, version="3", score=1.0))
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
+    insert(client, **rows)
     result = sample(client)
     assert len(expected) == 5
     assert Counter(row[0] for row in result) == {kind: min(5, len(own)) for kind, own in expected.items()}

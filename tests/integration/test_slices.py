@@ -113,8 +113,7 @@ def panes_of(table: pa.Table, length_s: int) -> np.ndarray:
 def test_slices_scores_categories_and_days_equal_the_source(pipeline: Pipeline, tmp_path: Path) -> None:
     contract, baseline = learn(tmp_path)
     assert baseline.dimensions[1].source == "features.origin * features.carrier"
-    pipeline.create(PARTITIONS)
-    pipeline.register(contract, [baseline])
+    pipeline.prepare(contract, [baseline], source_partitions=PARTITIONS)
     table = make_table(np.random.default_rng(2), ROWS, serving=True)
     served = as_served(table, contract)
     # Half goes as Arrow, half as JSON.

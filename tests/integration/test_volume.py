@@ -69,7 +69,6 @@ class Injected:
         self.n = 0
 
     def publish(self, publisher: Publisher, count: int, *, late: bool = False) -> None:
-        """Publish events, a second apart or late ones of the first; of 20 one is dropped, one repeated, four fail."""
         producer = publisher._outbox.producer_id
         for _ in range(count):
             self.n += 1
@@ -85,7 +84,6 @@ class Injected:
                 self._count(producer, event, late=late)
 
     def refuse(self, publisher: Publisher, count: int) -> None:
-        """Publish events of tomorrow, which are dead-lettered and not lost."""
         for i in range(count):
             publisher.prediction(id=f"tomorrow {i}", features={"x": 1.0}, at=int(time.time() * 1000) + 86_400_000)
             self.received[publisher._outbox.producer_id] += 1
@@ -159,11 +157,9 @@ def check(pipeline: Pipeline, injected: Injected) -> None:
 
 @pytest.mark.smoke
 def test_figures_of_every_view_equal_the_injected_numbers(pipeline: Pipeline) -> None:
-    pipeline.create(PARTITIONS)
-    pipeline.register(signal_contract(), [signal_baseline()])
+    pipeline.prepare(signal_contract(), [signal_baseline()], source_partitions=PARTITIONS)
     injected = Injected()
-    for kind in ("sketcher", "monitor", "recorder"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "monitor", "recorder")
     with publishing(pipeline) as first, publishing(pipeline) as second:
         injected.publish(first, 300)
         # The events of the second are later: they must not overtake those of the first.

@@ -20,7 +20,7 @@ from barograph_server.warehouse.migrate import MigrationState
 from barograph_server.warehouse.operations import status
 from barograph_server.warehouse.tables import SCHEMAS, insert_rows, schemas_of
 from tests.support.grafana_provisioning import ROOT
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, row
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ HOUR = timedelta(hours=1)
 def test_the_contract_in_force_is_the_last_applied(client: Client) -> None:
     for model, contract_id, hours in ((ODD, "a", 1), (ODD, "b", 2), (ODD, "a", 3), ("m", "c", 1)):
         values = {"model": model, "contract_id": contract_id, "yaml": f"{contract_id} at {hours}"}
-        insert_rows(client, "contracts", [row("contracts", **values, applied_at=NOW + hours * HOUR)])
+        add_row(client, "contracts", **values, applied_at=NOW + hours * HOUR)
     assert queries.contracts(client) == [
         queries.ContractRow(ODD, "a", "a at 3", NOW + 3 * HOUR),
         queries.ContractRow("m", "c", "c at 1", NOW + HOUR),
@@ -296,7 +296,7 @@ def test_baselines_come_in_the_order_in_which_they_take_effect(client: Client) -
     ]
     for model, version, baseline_id, since, order in reversed(applied):
         values = {"model": model, "version": version, "baseline_id": baseline_id, "effective_from": since}
-        insert_rows(client, "baselines", [row("baselines", **values, body="{}", accepted_at=NOW + order * HOUR)])
+        add_row(client, "baselines", **values, body="{}", accepted_at=NOW + order * HOUR)
     result = [(b.version, b.baseline_id, b.effective_from) for b in queries.baselines(client, "m")]
     assert result == [("1", "a", first), ("1", "b", NOW), ("1", "c", NOW), ("1", "a", NOW + HOUR), ("2", "d", first)]
     assert [b.baseline_id for b in queries.baselines(client, ODD)] == ["e"]
@@ -309,9 +309,9 @@ def test_the_stamp_changes_with_every_application_and_with_nothing_else(client: 
     insert_rows(client, "contracts", [contract])
     stamps.append(queries.registry_stamp(client))
     # From a machine with a slow clock.
-    insert_rows(client, "baselines", [row("baselines", model="m", version="1", accepted_at=NOW)])
+    add_row(client, "baselines", model="m", version="1", accepted_at=NOW)
     stamps.append(queries.registry_stamp(client))
-    insert_rows(client, "baselines", [row("baselines", model="m", version="2", accepted_at=NOW - HOUR)])
+    add_row(client, "baselines", model="m", version="2", accepted_at=NOW - HOUR)
     stamps.append(queries.registry_stamp(client))
     assert len(set(stamps)) == 4
     insert_rows(client, "contracts", [contract])
@@ -325,16 +325,16 @@ def test_state_of_a_partition_of_partials(client: Client) -> None:
         values |= {"source_topic_id": "source", "partials_topic_id": "parts", "epoch": 1, "end_offset": end}
         for partials_partition in (3, 4):
             key = {"partials_partition": partials_partition, "source_partition": 0, "record_seq": 2**48 + record_seq}
-            insert_rows(client, "offset_ledger", [row("offset_ledger", **values | key)])
+            add_row(client, "offset_ledger", **values | key)
     assert queries.offset_ledger(client, 3) == [ledger]
     assert queries.offset_ledger(client, 5) == []
     values = {"partials_partition": 3, "source_partition": 1, "start_offset": 5, "end_offset": 9, "from_time": NOW}
     values |= {"to_time": NOW + HOUR, "reason": ODD, "recorded_at": NOW}
     for record_seq in (2**48 + 1, 2**48 + 1, 2**48 + 3, 2 * 2**48):
-        insert_rows(client, "losses", [row("losses", **values, record_seq=record_seq)])
+        add_row(client, "losses", **values, record_seq=record_seq)
     assert [(loss.epoch, loss.record_seq) for loss in queries.losses(client, 3)] == [(1, 2**48 + 3), (2, 2 * 2**48)]
     assert queries.losses(client, 3)[0].reason == ODD
-    insert_rows(client, "losses", [row("losses", **values | {"partials_partition": 4}, record_seq=2**48)])
+    add_row(client, "losses", **values | {"partials_partition": 4}, record_seq=2**48)
     assert [(lost.epoch, lost.offsets) for lost in status.lost_ranges(client)] == [(1, 4), (2, 4)]
 
 
@@ -371,11 +371,11 @@ def test_freshness_is_queried_and_not_inferred(client: Client) -> None:
     panes = [("1", 0, 5), ("1", 1, 0), ("1", 2, 0), ("2", 0, 0)]
     for version, hours, n in panes:
         values = {"model": "m", "version": version, "slice": "all", "pane_s": 3600, "n": n, "record_seq": 1}
-        insert_rows(client, "volume", [row("volume", **values, pane_start=start + hours * HOUR)])
+        add_row(client, "volume", **values, pane_start=start + hours * HOUR)
     for record_seq, hours in ((1, 1), (2, 3)):
         values = {"model": "m", "watermark": start, "sealed_until": start + hours * HOUR, "updated_at": NOW}
-        insert_rows(client, "progress", [row("progress", **values, record_seq=record_seq)])
-    insert_rows(client, "progress", [row("progress", model="quiet", record_seq=1)])
+        add_row(client, "progress", **values, record_seq=record_seq)
+    add_row(client, "progress", model="quiet", record_seq=1)
     insert_rows(client, "contracts", [row("contracts", model="applied"), row("contracts", model="m")])
     applied, one, two, quiet = status.freshness(client)
     assert (applied.model, applied.version, applied.sealed_until.year) == ("applied", "", 1970)
@@ -392,7 +392,7 @@ def test_the_last_report_of_each_processor(client: Client) -> None:
     for instance, ago_s, events in (("a", 100, 5), ("a", 10, 7), ("b", 40, 1)):
         values = {"kind": "sketcher", "instance": instance, "events": events, "details": {"flush_s": 0.5}}
         at = datetime.now(UTC) - timedelta(seconds=ago_s)
-        insert_rows(client, "processors", [row("processors", **values, at=at)])
+        add_row(client, "processors", **values, at=at)
     a, b = status.processors(client)
     assert (a.instance, a.events, a.details, b.instance, b.events) == ("a", 7, {"flush_s": 0.5}, "b", 1)
     assert 9 <= a.silent_s < b.silent_s < 100
@@ -414,7 +414,7 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
         times = {"window_start": end + (hours - 1) * HOUR, "window_end": end + hours * HOUR}
         values = {"field": field, "window": window, "record_seq": record_seq, "level": level}
         insert_rows(client, table, [row(table, **key, **values, **times)])
-    insert_rows(client, "progress", [row("progress", model=ODD, sealed_until=end + HOUR, record_seq=1)])
+    add_row(client, "progress", model=ODD, sealed_until=end + HOUR, record_seq=1)
     result = [(v.field, v.window, v.level, v.revisions) for v in read(client, ODD)]
     assert result == [("x", "1d", "stable", 1), ("x", "1h", "major", 2), ("y", "1h", "insufficient", 1)]
     assert read(client, "m") == []

@@ -15,7 +15,7 @@ from barograph.contract.file import dump_contract
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, insert, row
 
 HOUR_S, DAY_S = 3600, 86_400
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -137,24 +137,18 @@ def test_a_replay_over_many_weeks_of_receipt_is_one_insert(client: Client) -> No
 def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) -> None:
     values = np.array([12.0, 9.5, 30.0, 11.25])
     body = '{"id": "b", "baseline": {"fields": [{"name": "x", "mean": 10.5}, {"name": "y", "mean": -1}]}}'
-    insert_rows(
-        client,
-        "baselines",
-        [row("baselines", model="m", version="1", baseline_id="b", body=body, accepted_at=at) for at in (1, 2)],
-    )
+    rows = [row("baselines", model="m", version="1", baseline_id="b", body=body, accepted_at=at) for at in (1, 2)]
+    insert_rows(client, "baselines", rows)
     shift = values - 10.5
     moments = {"shift_sum": shift.sum(), "shift_square_sum": (shift**2).sum()}
     extremes = {"minimum": values.min(), "maximum": values.max()}
-    insert_rows(
-        client,
-        "panes",
-        [
-            pane(1, n=6, nulls=2, **moments, **extremes),
-            pane(1, pane_start=START_S + 60, n=2, nulls=2, minimum=math.inf, maximum=-math.inf),
-            pane(1, slice="country=DE", n=2),
-            pane(1, baseline_id="unknown", n=6, nulls=2, **moments, **extremes),
-        ],
-    )
+    rows = [
+        pane(1, n=6, nulls=2, **moments, **extremes),
+        pane(1, pane_start=START_S + 60, n=2, nulls=2, minimum=math.inf, maximum=-math.inf),
+        pane(1, slice="country=DE", n=2),
+        pane(1, baseline_id="unknown", n=6, nulls=2, **moments, **extremes),
+    ]
+    insert_rows(client, "panes", rows)
     [full, empty] = client.rows(
         "SELECT mean, stddev, minimum, maximum FROM all_panes "
         "WHERE slice = 'all' AND baseline_id = 'b' ORDER BY pane_start"
@@ -185,17 +179,14 @@ def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> No
         arguments = {"label": value, "label_type": "string", "received_at": received}
         return row("labels", model=model, id=id_, offset=offset, at=at + later_ms, **arguments)
 
-    insert_rows(
-        client,
-        "labels",
-        [
-            label("a", "later time", 1, 5),
-            label("a", "later offset", 2, 0),
-            label("b", "first", 3, 0),
-            label("b", "second", 4, 0),
-            label("c", "of another model", 5, 0, model="other"),
-        ],
-    )
+    rows = [
+        label("a", "later time", 1, 5),
+        label("a", "later offset", 2, 0),
+        label("b", "first", 3, 0),
+        label("b", "second", 4, 0),
+        label("c", "of another model", 5, 0, model="other"),
+    ]
+    insert_rows(client, "labels", rows)
     built = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")]
     insert_rows(
         client, "predictions", [prediction(i, NOW, id=id_, version=version) for i, (id_, version) in enumerate(built)]
@@ -211,13 +202,12 @@ def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> No
 
 
 def test_conditions_reach_the_index_through_the_views(client: Client) -> None:
-    insert_rows(client, "drift", [verdict("drift", 1, 1)])
-    insert_rows(client, "rates", [verdict("rates", 1, 1, kind="null")])
+    insert(client, drift=[verdict("drift", 1, 1)], rates=[verdict("rates", 1, 1, kind="null")])
     insert_rows(client, "panes", [pane(1, pane_s=HOUR_S)])
-    insert_rows(client, "volume", [row("volume", model="m", slice="all", pane_start=START_S, record_seq=1)])
+    add_row(client, "volume", model="m", slice="all", pane_start=START_S, record_seq=1)
     insert_rows(client, "predictions", [prediction(1, NOW, id="a")])
     received = int(NOW.timestamp() * 1000)
-    insert_rows(client, "labels", [row("labels", model="m", id="a", at=received, received_at=received)])
+    add_row(client, "labels", model="m", id="a", at=received, received_at=received)
     time = f"toDateTime({START_S - 1}, 'UTC')"
     for view, conditions, keys in (
         ("latest_drift", f"field = 'x' AND window = '1h' AND window_end > {time}", "model field window window_end"),
@@ -255,16 +245,13 @@ def test_days_and_hours_are_separate_and_include_panes_of_their_length(client: C
     hours = [pane(1, pane_s=HOUR_S, pane_start=START_S + i * HOUR_S, n=i) for i in range(24)]
     days = [pane(1, pane_s=DAY_S, n=276), pane(2, pane_s=DAY_S, n=277)]
     insert_rows(client, "rollups", hours + days)
-    insert_rows(
-        client,
-        "panes",
-        [
-            pane(1, n=1),
-            pane(1, pane_s=HOUR_S, n=5, field="y"),
-            pane(1, pane_s=DAY_S, n=7, field="z"),
-            pane(1, pane_s=7 * DAY_S, n=8, field="w"),
-        ],
-    )
+    rows = [
+        pane(1, n=1),
+        pane(1, pane_s=HOUR_S, n=5, field="y"),
+        pane(1, pane_s=DAY_S, n=7, field="z"),
+        pane(1, pane_s=7 * DAY_S, n=8, field="w"),
+    ]
+    insert_rows(client, "panes", rows)
     result = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM days ORDER BY field")
     assert result == [("w", 8, START_S + 7 * DAY_S), ("x", 277, START_S + DAY_S), ("z", 7, START_S + DAY_S)]
     by_field = client.rows("SELECT field, count(), sum(n) FROM hours GROUP BY field ORDER BY field")
@@ -274,22 +261,19 @@ def test_days_and_hours_are_separate_and_include_panes_of_their_length(client: C
 
 
 def test_new_categories_are_counted_by_their_last_reading(client: Client) -> None:
-    insert_rows(
-        client,
-        "new_categories",
-        [
-            # An hour that was read twice: categories that dropped out of the fifty are not counted.
-            named("pink", 0, 5, 10),
-            named("mauve", 0, 4, 10),
-            named("pink", 0, 6, 20),
-            named("lime", 0, 7, 20),
-            named("pink", 5, 1, 30),
-            # The same value in another version, model and field.
-            named("pink", 6, 2, 40, version="2"),
-            named("pink", 7, 9, 40, model="other"),
-            named("pink", 8, 9, 40, field="flag"),
-        ],
-    )
+    rows = [
+        # An hour that was read twice: categories that dropped out of the fifty are not counted.
+        named("pink", 0, 5, 10),
+        named("mauve", 0, 4, 10),
+        named("pink", 0, 6, 20),
+        named("lime", 0, 7, 20),
+        named("pink", 5, 1, 30),
+        # The same value in another version, model and field.
+        named("pink", 6, 2, 40, version="2"),
+        named("pink", 7, 9, 40, model="other"),
+        named("pink", 8, 9, 40, field="flag"),
+    ]
+    insert_rows(client, "new_categories", rows)
     result = client.rows(
         "SELECT category, toUnixTimestamp(first_seen), toUnixTimestamp(last_seen), n, n_high FROM unseen_categories "
         "WHERE model = 'm' AND field = 'colour' ORDER BY category"
@@ -353,7 +337,7 @@ def volume(pane_start: int, n: int, **values: Any) -> dict[str, Any]:
 
 def applied(client: Client, model: str, raw_share: float = 1.0) -> None:
     yaml = dump_contract(Contract(model=model, raw_share=raw_share))
-    insert_rows(client, "contracts", [row("contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000)])
+    add_row(client, "contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000)
 
 
 def test_kinds_of_errors_add_up_over_records_and_not_over_repeats(client: Client) -> None:
@@ -389,18 +373,15 @@ def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -
 
 
 def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) -> None:
-    write(
-        client,
-        "volume",
-        [
-            volume(RECENT_S, 10, errors=1, timed=8, slow=2, late=1, record_seq=1),
-            volume(RECENT_S, 12, errors=1, timed=10, slow=2, late=3, record_seq=2),
-            volume(RECENT_S + 60, 4, timed=2, slow=1, baseline_id="c"),
-            volume(RECENT_S + 120, 0, sealed=False),
-            volume(RECENT_S + 3600, 0),
-            volume(RECENT_S, 9, slice="arm=a"),
-        ],
-    )
+    rows = [
+        volume(RECENT_S, 10, errors=1, timed=8, slow=2, late=1, record_seq=1),
+        volume(RECENT_S, 12, errors=1, timed=10, slow=2, late=3, record_seq=2),
+        volume(RECENT_S + 60, 4, timed=2, slow=1, baseline_id="c"),
+        volume(RECENT_S + 120, 0, sealed=False),
+        volume(RECENT_S + 3600, 0),
+        volume(RECENT_S, 9, slice="arm=a"),
+    ]
+    write(client, "volume", rows)
     result = client.rows(
         "SELECT toUnixTimestamp(hour), requests, errors, error_rate, timed, slow, slow_share, late, sealed "
         "FROM volume_by_hour WHERE model = 'm' AND slice = 'all' ORDER BY hour"
@@ -454,11 +435,8 @@ def test_a_producer_older_than_retention_is_counted_from_its_first_number(client
 
 def test_sequence_numbers_across_models_count_no_loss_of_one_model(client: Client) -> None:
     long_ago = arrived("p", RECENT_S - 31 * DAY_S, 1, 2, 2, 1, model="o")
-    write(
-        client,
-        "producers",
-        [arrived("p", RECENT_S, 1, 0, 0, 1), arrived("p", RECENT_S, 1, 1, 1, 1, model="n"), long_ago],
-    )
+    rows = [arrived("p", RECENT_S, 1, 0, 0, 1), arrived("p", RECENT_S, 1, 1, 1, 1, model="n"), long_ago]
+    write(client, "producers", rows)
     assert gaps(client) == {("m", "p"): (1, 0, 0, 0, None, None, 2, 0), ("n", "p"): (1, 0, 1, 1, None, None, 2, 0)}
 
 

@@ -76,7 +76,6 @@ class ArmDraws:
 
     @property
     def unit_half(self) -> FloatArray:
-        """Half-width by the assignment of units, (RUNS, looks)."""
         return np.asarray(-stdtrit(self.freedom, ALPHA / 4.0) * np.sqrt(self.unit_variances), np.float64)
 
 
@@ -117,7 +116,6 @@ def _test(pairs: Pairs, assignment: Assignment, control: FloatArray, candidate: 
 
 
 def _summary(sums: FloatArray, squares: FloatArray, counts: FloatArray) -> tuple[FloatArray, ...]:
-    """Return the arrays of `ArmDraws` of one test; arguments are (days, 2, buckets)."""
     n, s, s2 = (np.cumsum(each.sum(axis=-1), axis=0) for each in (counts, sums, squares))
     means = s / n
     variance = np.sum((s2 / n - means**2) / n, axis=-1)

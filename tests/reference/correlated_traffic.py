@@ -79,13 +79,11 @@ class Kind:
     """Events of one user, which have the same value."""
 
     def edges(self) -> FloatArray:
-        """Return the deciles of the values of a long stream."""
         rng = np.random.default_rng(1)
         level, spread = self.level(rng, 40, 300 * DAY), self.spread(rng, 40, 300 * DAY)
         return np.quantile(level + np.exp(spread) * rng.normal(size=level.shape), np.arange(1, BINS) / BINS)
 
     def hours(self, rng: Rng, streams: int, hours: int, shift: float, edges: FloatArray) -> IntArray:
-        """Return counts of hours, (streams, hours, bins)."""
         counts = np.empty((streams, hours, BINS), np.int64)
         for stream in range(streams):
             shares = self.shares(rng, 1, hours, shift, edges)[0]
@@ -163,7 +161,6 @@ def judged(bins: PsiBins, counts: IntArray, window: str, choice: PhiChoice = "es
 
 
 def summed(hours: IntArray, length: int) -> IntArray:
-    """Sum hours to windows of a length, (streams, W, bins)."""
     result: IntArray = hours.reshape(len(hours), -1, length, BINS).sum(axis=2)
     return result
 
@@ -202,9 +199,6 @@ def p_of_windows(kind: Kind, length: int, shift: float, streams: int) -> tuple[F
     ranks, name = mean_ranks(bins, bins.window_bins(on_layout(bins.layout, later))), WINDOWS[length].name
     of_psi = p_values(judged(bins, later, name), bins, name, phi_of_verdicts(bins, name, "estimate"))
     return mean_rank_p(bins, ranks, WINDOWS[length], tuple(WINDOWS.values())), of_psi
-
-
-# ---------------------------------------------------------------------------------------------------- rates
 
 
 def varying(mean: float, rho: float, sd: float) -> Draw:
@@ -262,9 +256,6 @@ def false_pages(name: str, length: int, streams: int) -> IntArray:
     begins[1:] &= ~fires[:-1]
     count: IntArray = begins.sum(axis=0)
     return count
-
-
-# ---------------------------------------------------------------------------------------------------- tables
 
 
 def percent(each: NDArray[np.bool_]) -> str:

@@ -86,8 +86,6 @@ def at_most(rate: float, draws: int) -> float:
     return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / draws))
 
 
-# ---------------------------------------------------------------------------------------------------- PSI
-
 TEN = np.array([*[0.099] * 10, 0.01])
 """Shares of deciles, and one per cent null."""
 ZIPF = 1.0 / np.arange(1, 1_001)
@@ -146,9 +144,6 @@ def psi_by_the_hour(rng: Rng, n: int) -> Alarms:
     events = np.add.reduceat(windows, bins.starts, axis=1)[:, None, season.groups]
     result = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation([NIGHT], events))
     return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
-
-
-# ---------------------------------------------------------------------------------------------------- rates
 
 
 def rate(share: float) -> Callable[[Rng, int], Alarms]:
@@ -210,9 +205,6 @@ def unseen(values: int, exponent: float) -> Callable[[Rng, int], Alarms]:
         return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
     return draw
-
-
-# ---------------------------------------------------------------------------------------------------- sketches
 
 
 Values = Callable[[Rng, int], NDArray[np.float32]]
@@ -313,9 +305,6 @@ def cdf_of_tailed(values: FloatArray) -> FloatArray:
     return np.asarray(ndtr(np.log(values)), np.float64)
 
 
-# ---------------------------------------------------------------------------------------------------- two samples
-
-
 def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
     def draw(rng: Rng, n: int) -> Alarms:
         left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
@@ -367,9 +356,6 @@ def ratio(rng: Rng, n: int) -> Alarms:
     units = np.stack([left, n // checks * np.arange(1, checks + 1) - left], axis=-1)
     least = anytime_p(units, [0.5, 0.5]).min(axis=1)
     return Alarms(least <= 0.05, least <= MINOR_ALPHA)
-
-
-# ---------------------------------------------------------------------------------------------------- performance
 
 
 EDGES = score_edges(0.5)
@@ -441,9 +427,6 @@ def selection(rng: Rng, n: int) -> Alarms:
         EDGES,
     )
     return Alarms(result.p_value < 0.05, result.selective)
-
-
-# ---------------------------------------------------------------------------------------------------- all of them
 
 
 KINDS = (

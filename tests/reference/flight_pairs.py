@@ -22,8 +22,6 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Every labelled flight of the replayed months, scored by both models, in order of time."""
-
     label: BoolArray
     primary: FloatArray
     """Scores of the model without weather."""

@@ -45,7 +45,6 @@ class Change:
 
 
 def deciles(shift: float = 0.0, scale: float = 1.0) -> FloatArray:
-    """Return the shares of a changed normal field on the deciles of the standard normal distribution."""
     return np.diff(ndtr((EDGES - shift) / scale), prepend=0.0, append=1.0)
 
 

@@ -41,7 +41,6 @@ def _all_in_one_view(values: pa.Array, n: int) -> pa.Array:
 
 
 def _nulls(n: int) -> pa.Array:
-    """Return n nulls; `pa.nulls` would allocate a bitmap."""
     return pa.Array.from_buffers(pa.null(), n, [None])
 
 
@@ -50,7 +49,6 @@ def _empty_structs(n: int) -> pa.Array:
 
 
 def _same(value: Any, n: int) -> pa.Array:
-    """Return a dictionary array of n rows that all have the same value; an array is the dictionary itself."""
     values = value if isinstance(value, pa.Array) else pa.array([value])
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int8)), values)
 

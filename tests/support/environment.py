@@ -17,7 +17,6 @@ from barograph_server.warehouse.client import Address, connect
 
 
 def unset_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unset the settings in the environment, so that a command reads those of the test alone."""
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
 

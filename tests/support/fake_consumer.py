@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer
 from barograph_server.streams.runtime.metrics_report import Report
@@ -14,39 +14,19 @@ from barograph_server.warehouse.client import Address
 TOPIC = "predictions"
 
 
-@dataclass(frozen=True)
-class FakeMessage:
-    offset_: int
-    value_: bytes | None = b"x"
-    partition_: int = 0
-    topic_: str = TOPIC
-    error_: KafkaError | None = None
-    headers_: list[tuple[str, bytes]] | None = None
-    key_: bytes | None = None
-
-    def error(self) -> KafkaError | None:
-        return self.error_
-
-    def topic(self) -> str:
-        return self.topic_
-
-    def partition(self) -> int:
-        return self.partition_
-
-    def offset(self) -> int:
-        return self.offset_
-
-    def key(self) -> bytes | None:
-        return self.key_
-
-    def value(self) -> bytes | None:
-        return self.value_
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        return self.headers_
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1_000_000
+class FakeMessage(Message):
+    def __init__(
+        self,
+        offset_: int,
+        value_: bytes | None = b"x",
+        partition_: int = 0,
+        topic_: str = TOPIC,
+        error_: KafkaError | None = None,
+        headers_: list[tuple[str, bytes]] | None = None,
+        key_: bytes | None = None,
+    ) -> None:
+        content: dict[str, Any] = {"value": value_, "key": key_, "headers": headers_, "error": error_}
+        super().__init__(topic=topic_, partition=partition_, offset=offset_, timestamp=(1, 1_000_000), **content)
 
 
 def failure(code: int, partition: int = 0, offset: int = -1, text: str = "") -> FakeMessage:

@@ -17,15 +17,11 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Offsets:
-    """A vector of objects; one object may be there many times."""
-
     objects: Sequence[Text | Table]
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """A vector of structs of two 64-bit integers."""
-
     values: Sequence[tuple[int, int]]
 
 

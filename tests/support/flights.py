@@ -113,7 +113,6 @@ def as_events(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def delayed(events: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """Return the events in order of arrival, where a tenth of them arrives up to three hours late."""
     rng = random.Random(seed)
     arrival = [event["at"] + (rng.randrange(3 * 3_600_000) if rng.random() < 0.1 else 0) for event in events]
     return [events[i] for i in np.argsort(arrival, kind="stable").tolist()]

@@ -13,30 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Running(Protocol):
-    @property
-    def pid(self) -> int:
-        """Its id."""
-
-    def poll(self) -> int | None:
-        """Exit code, negative for a signal; None while it runs."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; raise `subprocess.TimeoutExpired` after the timeout."""
-
-    def send_signal(self, sig: int) -> None:
-        """Send a signal; do nothing if the process has ended."""
-
-    def terminate(self) -> None:
-        """Send it SIGTERM."""
-
-    def kill(self) -> None:
-        """Send it SIGKILL."""
 
 
 class Forked:
@@ -67,6 +45,10 @@ class Forked:
 
     def kill(self) -> None:
         self._process.kill()
+
+
+Running = Forked | subprocess.Popen[bytes]
+"""Started by `fork` or in a fresh interpreter."""
 
 
 def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, environ: Mapping[str, str]) -> Forked:

@@ -27,7 +27,6 @@ def plan(stub: StubGrafana, desired: Sequence[Resource] | None = None, *, overwr
 
 
 def assert_settled(stub: StubGrafana, desired: Sequence[Resource] | None = None) -> None:
-    """Another apply changes nothing and writes nothing."""
     before = len(stub.writes)
     assert apply(stub, desired).is_empty
     assert stub.since(before) == []

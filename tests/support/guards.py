@@ -15,9 +15,8 @@ from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client, connect
-from barograph_server.warehouse.tables import insert_rows
 from tests.support.pipeline import Pipeline
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row
 
 HOUR_S = 3600
 
@@ -55,18 +54,13 @@ def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
 
 
 def insert_verdict(client: Client, at: int, psi: float, record_seq: int) -> None:
-    insert_rows(
+    add_row(
         client,
         "drift",
-        [
-            row(
-                "drift",
-                **{"model": "m", "version": "1", "slice": "all", "field": "temp", "window": "1h", "n": 5000},
-                **{"record_seq": record_seq, "window_start": at - HOUR_S, "window_end": at},
-                **{"psi": psi, "psi_low": psi, "psi_high": psi, "level": "major" if psi > 0.2 else "stable"},
-                judged_at=at * 1000,
-            )
-        ],
+        **{"model": "m", "version": "1", "slice": "all", "field": "temp", "window": "1h", "n": 5000},
+        **{"record_seq": record_seq, "window_start": at - HOUR_S, "window_end": at},
+        **{"psi": psi, "psi_low": psi, "psi_high": psi, "level": "major" if psi > 0.2 else "stable"},
+        judged_at=at * 1000,
     )
 
 

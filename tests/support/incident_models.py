@@ -41,7 +41,7 @@ from barograph_server.warehouse.scoring.rules import ShadowVersions
 from barograph_server.warehouse.tables import SCHEMAS, insert_rows, ragged, table_of
 from tests.support.outputs import class_field, numeric_field
 from tests.support.two_day_model import fill_pipeline
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, row
 
 HOUR_S, DAY_S = 3600, 86_400
 DAYS, SILENT_DAYS = 150, 2
@@ -66,8 +66,6 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class PlantedIncident:
-    """One incident: the rule that fires, and the panel that shows its number."""
-
     rule: str
     model: str
     key: str
@@ -318,11 +316,10 @@ def _drills(client: Client, model: str) -> None:
         start_s = END_S - (6 - number) * DAY_S
         period = {"fault_start": start_s * 1000, "fault_end": (start_s + DAY_S) * 1000, "at": (NOW_S - number) * 1000}
         ran = {"drill_id": f"drill-{number}", "model": model, "version": VERSION, "mode": "fast"}
-        insert_rows(client, "drills", [row("drills", **ran, **period, **drill)])
+        add_row(client, "drills", **ran, **period, **drill)
 
 
 def _health(client: Client, model: str) -> None:
-    """The states of two days: degraded for three hours, unknown for one, and no guard for two."""
     states = {15: "degraded", 16: "degraded", 17: "degraded", 30: "unknown"}
     reasons = {
         "healthy": ([], [], []),
@@ -425,7 +422,6 @@ def _fields(
 
 
 def _judged(ends: Array, length: int) -> dict[str, Any]:
-    """Columns of windows that end so many hours after the start."""
     end_s = START_S + ends * HOUR_S
     return {
         "window_start": end_s - length * HOUR_S, "window_end": end_s, "judged_at": (end_s + JUDGED_AFTER_S) * 1000,

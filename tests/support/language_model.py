@@ -20,7 +20,7 @@ from barograph_server.warehouse.operations.serving_facts import (
 )
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.two_day_model import DAY_S, END, END_S, HOUR_S
-from tests.support.warehouse import row
+from tests.support.warehouse import add_row, insert, row
 
 SECRET = "jane@example.org"
 """Stands in every text of the model; no panel may show it."""
@@ -72,23 +72,19 @@ def fill_serving(client: Client, model: str) -> None:
         ("v1", {"cost_usd": 3.0}, {"prompt": "a@2", "user": "bob"}),
         ("v2", {}, {"user": "ann"}),
     ]
-    insert_rows(
-        client,
-        "predictions",
-        [
-            _prediction(model, version, f"i{i}", at, context=context, metrics=_TOKENS | cost)
-            for i, (version, cost, context) in enumerate(calls)
-        ],
-    )
+    rows = [
+        _prediction(model, version, f"i{i}", at, context=context, metrics=_TOKENS | cost)
+        for i, (version, cost, context) in enumerate(calls)
+    ]
+    insert_rows(client, "predictions", rows)
     known = {"model": model, "version": "v1", "slice": "all"}
     window = {"window": "1h", "window_start": END_S - 2 * HOUR_S, "window_end": END_S - HOUR_S, "n": 120}
     windows = {"ttft_ms": (40.0, 90.0), "time_per_output_token_ms": (5.0, 9.0), "output_tokens": (30.0, 60.0)}
     windows["latency_ms"] = (200.0, 400.0)
-    insert_rows(
-        client,
-        "distances",
-        [row("distances", **known, **window, field=name, mean=mean, p95=p95) for name, (mean, p95) in windows.items()],
-    )
+    rows = [
+        row("distances", **known, **window, field=name, mean=mean, p95=p95) for name, (mean, p95) in windows.items()
+    ]
+    insert_rows(client, "distances", rows)
     pane = {"pane_start": END_S - HOUR_S, "pane_s": 60, "n": 10}
     panes = [row("panes", **known, **pane, field=name, nulls=n) for name, n in (("output_tokens", 1), ("cost_usd", 4))]
     insert_rows(client, "panes", panes)
@@ -113,7 +109,7 @@ def fill_topics(client: Client, model: str) -> None:
         )
     )
     baseline = Baseline(model=model, version="1", fields=fields, rows=1000, slice_rows={"all": 1000})
-    insert_rows(client, "baselines", [row("baselines", **known, body=dump_baseline(baseline).decode())])
+    add_row(client, "baselines", **known, body=dump_baseline(baseline).decode())
     predictions = [
         _prediction(
             model,
@@ -138,7 +134,7 @@ def fill_topics(client: Client, model: str) -> None:
     statistics = [row("distances", **known, **window, field=name, p50=0.2) for name in ("code_share", "topic_distance")]
     insert_rows(client, "distances", statistics)
     unseen = {"kind": "unseen", "k": 2, "rate": 0.2, "baseline_rate": 0.01, "threshold_minor": 0.05}
-    insert_rows(client, "rates", [row("rates", **known, **window, **unseen, field="topic")])
+    add_row(client, "rates", **known, **window, **unseen, field="topic")
 
 
 def fill_evaluations(client: Client, model: str) -> None:
@@ -164,9 +160,9 @@ def fill_evaluations(client: Client, model: str) -> None:
     runs = ((model, "answer@7"), (model, "answer@8"), (f"{model}t", "answer@9"))
     for number, (name, prompt) in enumerate(runs):
         own = {"run_id": f"{name} {number}", "model": name, "prompt": prompt, "started_at": begin_ms + 1}
-        insert_rows(client, "eval_runs", [row("eval_runs", **result, **own)])
+        add_row(client, "eval_runs", **result, **own)
     accepted = {"model": model, "run_id": f"{model} 0", "suite": "answers", "accepted_at": begin_ms + 2}
-    insert_rows(client, "eval_acceptances", [row("eval_acceptances", **accepted)])
+    add_row(client, "eval_acceptances", **accepted)
     rate = {"evaluator": "faithful", "evaluator_version": FAITHFUL, "rate": 0.2, "low": 0.1, "high": 0.3}
     times = {"at": begin_ms // 1000 + 60, "newest_at": begin_ms}
     stored = [row("evaluation_rates", model=model, prompt=prompt, **times, **rate) for prompt in ("*", "answer@7")]
@@ -206,8 +202,7 @@ def _evaluations(client: Client, model: str) -> None:
     # Neither another model whose name begins in the same way, nor one without evaluators.
     rows.append(_evaluation(1, f"{model}t.faithful", "d", **{"class": "faulty"}))
     rows.append(_prediction(model, "1", "g1", end_ms - 9, context={"kind": "x"}))
-    insert_rows(client, "predictions", rows)
-    insert_rows(client, "labels", labels)
+    insert(client, predictions=rows, labels=labels)
 
 
 def _evaluation(i: int, model: str, version: str, **columns: Any) -> dict[str, Any]:

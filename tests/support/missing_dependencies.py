@@ -9,7 +9,6 @@ from barograph_server.local.child_process import PartMissingError
 
 
 def skip_without(error: PartMissingError) -> NoReturn:
-    """Skip the test for a missing part of the local stack."""
     skip_or_fail(f"a part of the local stack is missing: {error}")
 
 

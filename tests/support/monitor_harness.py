@@ -41,8 +41,6 @@ def make_partials(registry: Registry, events: list[Event], covered: OffsetRange)
 
 
 class MonitorHarness:
-    """One partition state and its rows; tests change the time of all clocks and, before `restart`, the options."""
-
     def __init__(self, registry: Registry, *, live: bool, topic: str = PARTIALS_TOPIC, **options: Any) -> None:
         self.registry, self.live, self.topic = registry, live, topic
         self.options = {"write_s": 0.0, "revise_s": 0.0, **options}

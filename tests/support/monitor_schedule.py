@@ -350,9 +350,6 @@ def numbered(model: str, events: list[Event]) -> Iterator[ProducerArrivals]:
     )
 
 
-# ------------------------------------------------------------------------------------------------- the monitor
-
-
 class Crash(Exception):
     """The process died."""
 
@@ -522,25 +519,20 @@ class Run:
             self.warehouse.insert(*queue.popleft())
 
 
-# ------------------------------------------------------------------------------------------------- expected counts
-
-
 def pane_of(history: History, event: Event) -> int:
     pane_s = history.registry.contracts[event.model].pane_s
     return event.at_ms // 1000 // pane_s * pane_s
 
 
 def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Count events one by one, by (model, version, slice, pane start)."""
-    counts: Counter[tuple[str, str, str, int]] = Counter()
-    for event in history.counted:
-        for name in slices_of(event):
-            counts[event.model, event.version, name, pane_of(history, event)] += 1
-    return counts
+    return Counter(
+        (event.model, event.version, name, pane_of(history, event))
+        for event in history.counted
+        for name in slices_of(event)
+    )
 
 
 def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Count events one by one, by (model, version, slice, start of the day)."""
     counts: Counter[tuple[str, str, str, int]] = Counter()
     for (model, version, name, pane), n in expected_volume(history).items():
         counts[model, version, name, pane // 86_400 * 86_400] += n
@@ -549,11 +541,11 @@ def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
 
 def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
     """Count events with a color that no baseline has, by (model, version, color, start of the hour)."""
-    counts: Counter[tuple[str, str, str, int]] = Counter()
-    for event in history.counted:
-        if event.colour == COLOURS[2]:
-            counts[event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600] += 1
-    return counts
+    return Counter(
+        (event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600)
+        for event in history.counted
+        if event.colour == COLOURS[2]
+    )
 
 
 def slices_of(event: Event) -> list[str]:

@@ -69,7 +69,6 @@ def wait_total(where: str, least: float, name: str, **labels: str) -> None:
 
 @contextmanager
 def held_up(pid: int | None) -> Iterator[None]:
-    """A server that neither answers nor closes the connection."""
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -56,7 +56,6 @@ def as_protobuf(export: dict[str, Any]) -> bytes:
 def post(
     port: int, body: bytes, content_type: str | None = "application/json", path: str = "/v1/traces", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    """Send a request to a receiver, and return status, headers in lower case, and body."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     if content_type is not None:
         names["Content-Type"] = content_type

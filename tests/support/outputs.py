@@ -5,35 +5,26 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from barograph.contract import Arms, Contract, Field, Slice, Slo, Window
+from barograph.contract import Arms, Contract, Field, Slice, Slo
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from tests.support.pipeline import simple_contract
 
 CLASSES = ("no", "perhaps", "yes")
 
 
 def output_contract(**changes: Any) -> Contract:
-    """Score, class, latency and a metric; hourly panes, windows of 3 h and a day; arms a (control) and b."""
-    contract = Contract(
-        model="toy",
-        pane_s=3600,
-        lateness_s=600,
-        out_of_order_s=600,
-        windows=(Window(3 * 3600, 3600), Window(86400, 3 * 3600)),
-        slice_min_n=1,
-        fields=(
-            Field(name="x", type="float", source="features.x"),
-            Field(name="score", type="float", source="score"),
-            Field(name="class", type="category", source="class"),
-            Field(name="latency_ms", type="float", source="latency_ms", sketch="req"),
-            Field(name="tokens", type="int", source="metrics.tokens"),
-        ),
-        slices=(Slice(name="arm", source="arm", values=("a", "b"), sketches=("score", "latency_ms")),),
-        arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user"),
-        slo=Slo(latency_ms=100.0),
+    fields = (
+        Field(name="x", type="float", source="features.x"),
+        Field(name="score", type="float", source="score"),
+        Field(name="class", type="category", source="class"),
+        Field(name="latency_ms", type="float", source="latency_ms", sketch="req"),
+        Field(name="tokens", type="int", source="metrics.tokens"),
     )
-    return msgspec.structs.replace(contract, **changes)
+    slices = (Slice(name="arm", source="arm", values=("a", "b"), sketches=("score", "latency_ms")),)
+    arms, slo = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user"), Slo(latency_ms=100.0)
+    return simple_contract(**{"fields": fields, "slices": slices, "arms": arms, "slo": slo, **changes})
 
 
 def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0) -> Baseline:

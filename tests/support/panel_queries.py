@@ -17,6 +17,5 @@ QUERIES = named_queries()
 def ask(
     client: Client, name: str, *, time_range: TimeRange = RANGE, interval_s: int = HOUR_S, **chosen: Value
 ) -> list[tuple[Any, ...]]:
-    """Run a query by name; the defaults of the variables are those of most pages."""
     variables: dict[str, Value] = {"version": "1", "slice": "all", "window": "1d", **chosen}
     return client.rows(expand(QUERIES[name].sql, time_range, variables, interval_ms=interval_s * 1000))

@@ -54,13 +54,11 @@ def class_confusion(true: IntArray, predicted: IntArray, classes: int) -> FloatA
 
 
 def sums(values: FloatArray) -> FloatArray:
-    """Return n, Σx and Σx² over the last axis."""
     rows = np.full(values.shape[:-1], float(values.shape[-1]))
     return np.stack((rows, values.sum(axis=-1), (values**2).sum(axis=-1)), axis=-1)
 
 
 def error_sums(errors: FloatArray) -> FloatArray:
-    """Return n, Σe, Σ|e|, Σe² and Σe⁴ over the last axis."""
     rows = np.full(errors.shape[:-1], float(errors.shape[-1]))
     parts = (errors, np.abs(errors), errors**2, errors**4)
     return np.stack((rows, *(part.sum(axis=-1) for part in parts)), axis=-1)

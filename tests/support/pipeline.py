@@ -110,6 +110,16 @@ class Pipeline:
             insert_rows(client, "contracts", [applied | {"applied_at": now}])
             insert_rows(client, "baselines", [baseline_row(each, 0, now + i) for i, each in enumerate(baselines)])
 
+    def prepare(
+        self, contract: Contract | None = None, baselines: Iterable[Baseline] | None = None, source_partitions: int = 1
+    ) -> None:
+        self.create(source_partitions)
+        self.register(contract or simple_contract(), [simple_baseline()] if baselines is None else baselines)
+
+    def start_all(self, *kinds: str, **settings: Any) -> None:
+        for kind in kinds:
+            self.start(kind, **settings)
+
     def start(self, kind: str, instance: str | None = None, **settings: Any) -> Running:
         name = instance or f"{kind}-0"
         arguments: dict[str, Any] = {
@@ -282,9 +292,12 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
     }
     edges = {"x": tuple(np.quantile(x, np.arange(1, 10) / 10).tolist()), "k": (0.5, 1.5, 2.5, 3.5), "flag": (0.5,)}
 
+    def counts(cells: np.ndarray, n: int) -> dict[str, SliceCounts]:
+        return {
+            name: SliceCounts(cells=tuple(np.bincount(cells[m], minlength=n).tolist())) for name, m in masks.items()
+        }
+
     def numeric(name: str, values: np.ndarray) -> FieldBaseline:
-        cells = np.searchsorted(edges[name], values, side="right")
-        n = len(edges[name]) + 2
         return FieldBaseline(
             name=name,
             kind="numeric",
@@ -295,30 +308,19 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
             mean=float(values.mean()),
             std=float(values.std()),
             quantiles=tuple(exact_quantiles(np.sort(values), np.linspace(0.0, 1.0, QUANTILE_RANKS)).tolist()),
-            slices={s: SliceCounts(cells=tuple(np.bincount(cells[m], minlength=n).tolist())) for s, m in masks.items()},
+            slices=counts(np.searchsorted(edges[name], values, side="right"), len(edges[name]) + 2),
         )
 
     retained = ("red", "green", "blue")
     codes = np.array([retained.index(c) for c in colour])
+    colours = FieldBaseline(name="colour", kind="category", categories=retained, slices=counts(codes, 5))
     return Baseline(
         model="toy",
         version="1",
         rows=rows,
         slice_rows={s: int(m.sum()) for s, m in masks.items()},
         dimensions=(SliceValues(name="region", source="context.region", values=("north", "south"), trained=True),),
-        fields=(
-            numeric("x", x),
-            numeric("k", k),
-            numeric("flag", flag),
-            FieldBaseline(
-                name="colour",
-                kind="category",
-                categories=retained,
-                slices={
-                    s: SliceCounts(cells=tuple(np.bincount(codes[m], minlength=5).tolist())) for s, m in masks.items()
-                },
-            ),
-        ),
+        fields=(numeric("x", x), numeric("k", k), numeric("flag", flag), colours),
     )
 
 

@@ -12,18 +12,14 @@ _QUESTION = re.compile(r"^### (\d+)\. (.+?)\n(.*?)^```sql\n(.*?)^```", re.MULTIL
 
 
 class Question(NamedTuple):
-    """A question of the page."""
-
     number: int
     title: str
     sql: str
 
     def in_week(self, monday: date) -> str:
-        """The query with its dates moved to another week."""
         shift = monday - WRITTEN_MONDAY
         return re.sub(r"\d{4}-\d\d-\d\d", lambda match: (date.fromisoformat(match[0]) + shift).isoformat(), self.sql)
 
 
 def questions() -> list[Question]:
-    """Read the questions of the page in order."""
     return [Question(int(n), title, sql) for n, title, _, sql in _QUESTION.findall(PAGE.read_text("utf-8"))]

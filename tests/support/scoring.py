@@ -15,7 +15,7 @@ from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import row, snapshot
 
@@ -225,9 +225,9 @@ def arrive(client: Client, rng: random.Random, rows: Mapping[str, Sequence[Mappi
     while any(waiting.values()):
         table = rng.choice([name for name, left in waiting.items() if left])
         batch = waiting[table].pop(0)
-        insert(client, table, batch)
+        insert_rows(client, table, batch)
         if rng.random() < 0.2:  # read again
-            insert(client, table, batch)
+            insert_rows(client, table, batch)
         now_s += rng.choice([1, 20, 70])
         if rng.random() < 0.5:
             working.score_once()
@@ -253,13 +253,6 @@ def kill_everywhere(client: Client, score: Score, check: Callable[[], None], tab
     return kills
 
 
-def insert(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    insert_rows(client, table, rows)
-
-
 def register(client: Client, contract: Contract, *, applied_at: int = 1) -> None:
     columns = {"model": contract.model, "contract_id": contract.id, "yaml": dump_contract(contract)}
     insert_rows(client, "contracts", [columns | {"applied_at": applied_at}])
-
-
-__all__ = ["connect", "everything", "expected", "shown", "stored"]

@@ -63,10 +63,6 @@ def leak(features: dict[str, Any]) -> Any:
     return {"score": 0.5, "metrics": {"leaked_mb": sum(map(len, _LEAKED)) >> 20}}
 
 
-def answer_niceness(_features: Any) -> int:
-    return os.nice(0)
-
-
 def fork_and_return(features: dict[str, int]) -> int:
     child = os.fork()
     if child:

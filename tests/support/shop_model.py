@@ -166,16 +166,14 @@ def _learned(folder: Path, rng: np.random.Generator) -> tuple[Contract, Baseline
 
 
 def run_shop(pipeline: Pipeline, shop: Shop) -> None:
-    pipeline.create(source_partitions=2)
-    pipeline.register(shop.contract, [shop.baseline])
+    pipeline.prepare(shop.contract, [shop.baseline], source_partitions=2)
     with Publisher.from_contract(
         shop.contract, version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix, on_full="wait"
     ) as publisher:
         publisher.predictions(shop.table)
         publisher.labels(shop.labels)
         publisher.publish_end_marker()
-    for kind in ("sketcher", "recorder", "monitor"):
-        pipeline.start(kind)
+    pipeline.start_all("sketcher", "recorder", "monitor")
     pipeline.wait_rows(
         f"SELECT sum(n) = {shop.n} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume"
     )

@@ -6,7 +6,6 @@ is 0.05 before and 0.35 then; all others stay at 0.02. The slice `arm=b` never h
 """
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -21,9 +20,8 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.lineage import store_lineage
 from barograph_server.warehouse.operations.metrics import METRICS as OF_PROCESSORS
 from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
-from barograph_server.warehouse.tables import insert_rows
 from tests.support.outputs import output_baseline, output_contract
-from tests.support.warehouse import row
+from tests.support.warehouse import add_rows
 
 HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
 END_S = int(datetime.now(UTC).timestamp()) // HOUR_S * HOUR_S - HOUR_S
@@ -66,7 +64,6 @@ class Watched:
 
 
 def watched(kind: str, name: str) -> Watched:
-    """Make a model; nothing is written."""
     fields = FIELDS[kind]
     contract = output_contract(
         model=name,
@@ -116,22 +113,18 @@ def fill(client: Client, model: Watched) -> None:
     _prompts(client, model)
 
 
-def _insert(client: Client, table: str, rows: Iterable[Mapping[str, Any]], **common: Any) -> None:
-    insert_rows(client, table, [row(table, **{**common, **each}) for each in rows])
-
-
 def _catalogue(client: Client, model: Watched) -> None:
     applied = {"contract_id": model.contract.id, "yaml": dump_contract(model.contract), "applied_at": START_S * 1000}
-    _insert(client, "contracts", [applied], model=model.name)
+    add_rows(client, "contracts", [applied], model=model.name)
     store_lineage(client, [model.contract], START_S * 1000)
     accepted = {"baseline_id": model.baseline.id, "accepted_at": START_S * 1000}
     baselines = [
         {"version": version, "effective_from": effective_s, "reason": reason}
         for version, effective_s, reason in (("1", 0, ""), ("2", 0, ""), ("2", END_S - 3 * HOUR_S, "retrained"))
     ]
-    _insert(client, "baselines", baselines, model=model.name, body=dump_baseline(model.baseline).decode(), **accepted)
+    add_rows(client, "baselines", baselines, model=model.name, body=dump_baseline(model.baseline).decode(), **accepted)
     times = dict.fromkeys(("watermark", "sealed_until", "updated_at"), END_S * 1000)
-    _insert(client, "progress", [times], model=model.name, record_seq=1)
+    add_rows(client, "progress", [times], model=model.name, record_seq=1)
 
 
 def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range) -> None:
@@ -146,12 +139,12 @@ def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range)
                 cells = cells[::-1]
             panes.append({**start, "slice": slice_name, "field": field.name, "n": sum(cells), "counts": cells})
     common = {**known, "pane_s": HOUR_S, "record_seq": 1}
-    _insert(client, "volume", volume, **common, sealed=True)
-    _insert(client, "panes", panes, **common)
-    _insert(client, "errors", starts, **common, slice="all", kind="timeout", n=ERRORS)
-    _insert(client, "violations", starts, **common, field="x", kind="above", n=3, total=REQUESTS, policy="flag")
+    add_rows(client, "volume", volume, **common, sealed=True)
+    add_rows(client, "panes", panes, **common)
+    add_rows(client, "errors", starts, **common, slice="all", kind="timeout", n=ERRORS)
+    add_rows(client, "violations", starts, **common, field="x", kind="above", n=3, total=REQUESTS, policy="flag")
     new = {"field": model.fields[0].name, "category": "never seen", "pane_start": MOVED_S, "n_low": 7, "n_high": 9}
-    _insert(client, "new_categories", [new], **common)
+    add_rows(client, "new_categories", [new], **common)
 
 
 def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: range) -> None:
@@ -182,11 +175,11 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
             distances += [{**judged, "field": field.name} for field in model.fields if field.kind == "numeric"]
     thresholds = {"threshold_minor": 0.1, "threshold_major": 0.2, "season": "none", "q_value": 0.5, "completeness": 1.0}
     shares = {"top_bin": "null", "expected_share": 0.1, "actual_share": 0.2}
-    _insert(client, "drift", drift, **known, n=REQUESTS, **thresholds, **shares)
+    add_rows(client, "drift", drift, **known, n=REQUESTS, **thresholds, **shares)
     thresholds = {"threshold_minor": 0.01, "threshold_major": 0.05, "baseline_rate": 0.001}
-    _insert(client, "rates", rates, **known, n=REQUESTS, **thresholds, record_seq=2)
+    add_rows(client, "rates", rates, **known, n=REQUESTS, **thresholds, record_seq=2)
     moments = {"ks": 0.1, "ks_threshold": 0.2, "w1": 0.3, "mean": 2.5, "mean_shift": 0.1, "std_ratio": 1.1}
-    _insert(client, "distances", distances, **known, slice="all", n=REQUESTS, **quantiles, **moments, record_seq=2)
+    add_rows(client, "distances", distances, **known, slice="all", n=REQUESTS, **quantiles, **moments, record_seq=2)
 
 
 def _performance(client: Client, model: Watched, version: str) -> None:
@@ -201,7 +194,7 @@ def _performance(client: Client, model: Watched, version: str) -> None:
     judged = {"maturity": 0.9, "mature": True, "level": "stable", "promise": 0.65, "reference": 0.71}
     estimated = {"cbpe": 0.69, "cbpe_low": 0.6, "cbpe_high": 0.8, "raw_share": 1.0, "difference": -0.01}
     common = {"model": model.name, "version": version, "metric": METRICS[model.kind], "revised_at": END_S * 1000}
-    _insert(client, "performance", windows, **common, **measured, **judged, **estimated, revision=1)
+    add_rows(client, "performance", windows, **common, **measured, **judged, **estimated, revision=1)
     for hour in (0, 30):
         client.command(
             "INSERT INTO performance_state (model, version, basis, slice, window_start, window_s, predictions, "
@@ -214,10 +207,10 @@ def _performance(client: Client, model: Watched, version: str) -> None:
 
 def _labels(client: Client, model: Watched) -> None:
     scored = {"state": "scored", "basis": "basis", "kind": model.kind, "raw_share": 1.0, "updated_at": END_S * 1000}
-    _insert(client, "scorer_models", [scored], model=model.name)
+    add_rows(client, "scorer_models", [scored], model=model.name)
     curve = {"ages_s": [60.0, 7200.0, 864_000.0], "shares": [0.1, 0.6, 1.0], "learned_at": MOVED_S * 1000}
     bounds = {"shares_low": [0.0, 0.5, 0.9], "shares_high": [0.2, 0.7, 1.0], "basis": "basis", "coverage": 0.5}
-    _insert(client, "maturity", [curve], model=model.name, **bounds, mature_age_s=864_000.0)
+    add_rows(client, "maturity", [curve], model=model.name, **bounds, mature_age_s=864_000.0)
     client.command(
         "INSERT INTO pending_labels (model, hash, id, at, received_at) "
         "VALUES ({model:String}, 1, 'x', {at:UInt32}, {at:UInt32})",
@@ -234,16 +227,16 @@ def _comparisons(client: Client, model: Watched) -> None:
     window = {"field": "x", "window": "1d", "window_start": END_S - DAY_S, "window_end": END_S, "completeness": 1.0}
     values = {"n_left": 10, "n_right": 10, "left_value": 1.0, "right_value": 1.5}
     ends = {"difference": 0.5, "difference_low": 0.1, "difference_high": 0.9, "judged_at": END_S * 1000}
-    _insert(client, "comparisons", compared, model=model.name, **window, **values, **ends, record_seq=2)
+    add_rows(client, "comparisons", compared, model=model.name, **window, **values, **ends, record_seq=2)
     check = {"unit": "prediction", "since": START_S * 1000, "at": END_S * 1000, "level": "stable"}
     shares = {"units": 500, "share": 0.5, "expected_share": 0.5, "p_value": 1.0}
-    _insert(client, "arm_ratios", [{"arm": "a"}, {"arm": "b"}], model=model.name, **check, **shares)
+    add_rows(client, "arm_ratios", [{"arm": "a"}, {"arm": "b"}], model=model.name, **check, **shares)
 
 
 def _drill(client: Client, model: Watched) -> None:
     at_ms = (END_S - HOUR_S) * 1000
     fault = {"fault": "silence", "mode": "fast", "fault_start": at_ms - 7200_000, "fault_end": at_ms - 3600_000}
-    _insert(client, "drills", [fault], drill_id=model.name, at=at_ms, model=model.name, passed=True)
+    add_rows(client, "drills", [fault], drill_id=model.name, at=at_ms, model=model.name, passed=True)
 
 
 def _health(client: Client, model: Watched) -> None:
@@ -255,7 +248,7 @@ def _health(client: Client, model: Watched) -> None:
         state = "degraded" if minute < 60 else "healthy"
         times = {"at": at_ms, "since": at_ms, "evaluated_at": at_ms, "sequence": minute}
         records.append({"state": state, **reasons, **times})
-    _insert(client, "model_health", records, model=model.name)
+    add_rows(client, "model_health", records, model=model.name)
 
 
 def _detectability(client: Client, model: Watched) -> None:
@@ -267,7 +260,7 @@ def _detectability(client: Client, model: Watched) -> None:
         for at_s in (END_S - DAY_S, END_S)
         for rule, window, text in (("psi-major", "", "a sentence"), ("", "1h", ""))
     ]
-    _insert(client, "detectability", computed, **common, **sizes, field=model.fields[0].name)
+    add_rows(client, "detectability", computed, **common, **sizes, field=model.fields[0].name)
 
 
 def _causes(client: Client, model: Watched) -> None:
@@ -275,13 +268,13 @@ def _causes(client: Client, model: Watched) -> None:
     change = {"kind": "deploy", "subject": "job", "before": "", "after": "abc", "source": "fleet", "owner": "ana"}
     at_ms = MOVED_S * 1000
     of_any_model = {**change, "kind": "upgrade"}
-    _insert(client, "changes", [{**change, "model": model.name}, of_any_model], changed_at=at_ms, reason="faster")
+    add_rows(client, "changes", [{**change, "model": model.name}, of_any_model], changed_at=at_ms, reason="faster")
     times = {"onset": MOVED_S, "onset_low": MOVED_S - 60, "onset_high": MOVED_S + 60, "changed_at": at_ms}
     verdict = {"field": "x", "signal": "psi", "window": "6h", "window_end": MOVED_S + HOUR_S, "version": "2"}
     evidence = {"relation": "own source", "timing": "at onset", "likelihood": "likely", "text": "Likely cause: job."}
     # The second is the row of a rank without a change, which is not shown.
     causes: list[dict[str, Any]] = [{**times, **change, **evidence, "rank": 1}, {"rank": 2}]
-    _insert(client, "suspected_causes", causes, model=model.name, **verdict)
+    add_rows(client, "suspected_causes", causes, model=model.name, **verdict)
 
 
 def _prompts(client: Client, model: Watched) -> None:
@@ -289,10 +282,10 @@ def _prompts(client: Client, model: Watched) -> None:
     counts = {"control_events": 900, "arm_events": 100, "control_units": 90, "arm_units": 10, "control_value": 0.01}
     ends = {"value": 0.05, "low": 0.02, "high": 0.08, "margin": 0.01, "outcome": "harm", "compared_at": END_S * 1000}
     looks = [{"at": END_S - hours * HOUR_S} for hours in (2, 1)]
-    _insert(client, "arm_comparisons", looks, **arms, **counts, **ends)
+    add_rows(client, "arm_comparisons", looks, **arms, **counts, **ends)
     change = {"kind": "prompt-rollback", "subject": "answer:production", "before": "8", "after": "7"}
     at_ms = (END_S - HOUR_S) * 1000
-    _insert(client, "changes", [change], changed_at=at_ms, reason="errors", changed_by="guard")
+    add_rows(client, "changes", [change], changed_at=at_ms, reason="errors", changed_by="guard")
 
 
 def _shadow(client: Client, model: Watched) -> None:
@@ -306,7 +299,7 @@ def _shadow(client: Client, model: Watched) -> None:
     hours = [
         {"slice": name, "window_start": START_S + hour * HOUR_S} for hour in range(HOURS) for name in ("all", "arm=a")
     ]
-    _insert(client, "shadow_pairs", hours, **versions, **counts, window_s=HOUR_S)
+    add_rows(client, "shadow_pairs", hours, **versions, **counts, window_s=HOUR_S)
     outcome = "hold" if model.kind == "classes" else "insufficient"
     plan = {"outcome": outcome, "days": 40, "least_days": 59, "days_left": 19.0, "judged_at": END_S * 1000}
     ends = {"value": -0.01, "low": -0.03, "high": 0.01, "least_low": -0.03, "margin": 0.02}
@@ -322,7 +315,7 @@ def _shadow(client: Client, model: Watched) -> None:
             {"slice": name, "criterion": criterion, "state": state, "evidence": evidence}
             for name, criterion, state, evidence in criteria
         ]
-        _insert(
+        add_rows(
             client, "shadow_verdicts", looks, **versions, **plan, **ends, day=day, day_end=day_end_s, inputs=str(day)
         )
 
@@ -371,12 +364,12 @@ def fill_pipeline(client: Client, model: str, end_s: int = END_S, length_s: int 
     ]
     insert_reports(client, reports)
     dead = {"topic": "predictions", "reason": "malformed", "hour": end_s - 2 * HOUR_S, "record_seq": 1}
-    _insert(client, "dead_letter_counts", [{"model": "", "n": 2}, {"model": model, "n": 3}], **dead)
+    add_rows(client, "dead_letter_counts", [{"model": "", "n": 2}, {"model": model, "n": 3}], **dead)
     lost_ms = (end_s - DAY_S) * 1000
     offsets = {"start_offset": 10, "end_offset": 30, "from_time": lost_ms, "to_time": lost_ms + 1}
-    _insert(client, "losses", [offsets], reason="retention", recorded_at=end_s * 1000, record_seq=1)
+    add_rows(client, "losses", [offsets], reason="retention", recorded_at=end_s * 1000, record_seq=1)
     numbers = {"n": 8, "first_seq": 0, "last_seq": 9, "pane_start": end_s - HOUR_S, "pane_s": HOUR_S, "record_seq": 1}
-    _insert(client, "producers", [numbers], model=model, producer="p")
+    add_rows(client, "producers", [numbers], model=model, producer="p")
     at_ms = (end_s - HOUR_S + 60) * 1000
     ids = [{"id": f"e{i % 4}", "offset": i} for i in range(5)]
-    _insert(client, "predictions", ids, model=model, version="1", at=at_ms, received_at=at_ms)
+    add_rows(client, "predictions", ids, model=model, version="1", at=at_ms, received_at=at_ms)

@@ -2,14 +2,14 @@
 
 import math
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Address, Client, connect
-from barograph_server.warehouse.tables import SCHEMAS, TEXT
+from barograph_server.warehouse.tables import SCHEMAS, TEXT, insert_rows
 
 
 def login(address: Address) -> dict[str, Any]:
@@ -99,6 +99,20 @@ def row(table: str, **values: Any) -> dict[str, Any]:
     unknown = values.keys() - defaults.keys()
     assert not unknown, unknown
     return defaults | values
+
+
+def add_row(client: Client, table: str, **values: Any) -> None:
+    add_rows(client, table, [values])
+
+
+def add_rows(client: Client, table: str, rows: Iterable[Mapping[str, Any]], **common: Any) -> None:
+    insert_rows(client, table, [row(table, **{**common, **each}) for each in rows])
+
+
+def insert(client: Client, **rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows by the names of their tables."""
+    for table, own in rows.items():
+        insert_rows(client, table, own)
 
 
 def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
