@@ -10,18 +10,16 @@ from barograph_server.alerts.templates.factory import (
     CAUSE,
     DAY_S,
     IN_WINDOW_OF_VERSION,
-    INTERVAL,
     REASON,
     RuleFactory,
     last_part,
 )
-from barograph_server.alerts.text import LabelRef, NumberRef, Text
+from barograph_server.alerts.text import LabelRef, NumberRef, percent
 from barograph_server.dashboards.uids import panel_link
 from barograph_server.sketches.drift.rates import RATE_KINDS
 from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS, RATE_P, psi, rate
 
 WEEK_S = 7 * DAY_S
-FIELD: Text = (LabelRef("field"),)
 FALSE_SHARE = 3e-4
 """Upper bound on the share of windows without drift beyond the threshold, at 50 independent events.
 
@@ -43,14 +41,14 @@ RATE_RULES = {
 def drift_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on drift of features."""
     thresholds = factory.contract.thresholds
-    panel = {"about": "inputs", "panel": panel_link("model", "psi")}
+    panel = {"about": "inputs", "panel": panel_link("field", "psi")}
     yield from _psi(factory, "psi-major", thresholds.major, "inputs drift", (True, False), **panel)
     yield from _psi(factory, "psi-minor", thresholds.minor, "critical inputs start to drift", (True,), **panel)
 
 
 def output_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on drift of scores and classes."""
-    panel = {"about": "outputs", "panel": panel_link("model", "score")}
+    panel = {"about": "outputs", "panel": panel_link("field", "psi")}
     yield from _psi(factory, "output-shift", factory.contract.thresholds.major, "outputs shift", (True, False), **panel)
 
 
@@ -65,23 +63,21 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 severity,
                 headline=f"more {what} ({severity})",
                 summary=(
-                    *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("E", "percent")),
-                    *INTERVAL["percent"],
-                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:.3%}.", CAUSE),
+                    *(f"More {what} in ", LabelRef("field"), " than in training, by ", NumberRef("E", "percent")),
+                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {percent(threshold)}.", CAUSE),
                 ),
                 description=(
                     f"In the {last_part(short)} the rate of {what} exceeds the rate in training by more than "
-                    f"{threshold:.3%}, with its whole 95 % interval and p < {RATE_P:g}, and by more "
-                    f"than it repeatedly did in training (`training_delta`). Clears below {clear:.3%}."
+                    f"{percent(threshold)}, with its whole 95 % interval and p < {RATE_P:g}, and by more "
+                    f"than it repeatedly did in training (`training_delta`). Clears below {percent(clear)}."
                 ),
                 signal=rate(factory.contract.model, fields, kinds, factory.of(short), factory.pane, threshold),
                 about="inputs",
                 form="percent",
-                has_bounds=True,
                 clear=clear,
                 long_s=short.length_s,
                 short_s=short.length_s,
-                panel=panel_link("model", "rates"),
+                panel=panel_link("field", "nulls" if name == "null-rate" else "range"),
                 **factory.per_field(),
             )
 
@@ -111,11 +107,7 @@ def _psi(
             severity,
             headline=f"{what} ({severity})",
             summary=(
-                "PSI of ",
-                *FIELD,
-                " is ",
-                NumberRef("E", "number"),
-                *INTERVAL["number"],
+                *("PSI of ", LabelRef("field"), " is ", NumberRef("E", "number")),
                 *(*IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:g}.", REASON, CAUSE),
             ),
             description=(
@@ -125,7 +117,6 @@ def _psi(
             ),
             signal=signal,
             form="number",
-            has_bounds=True,
             clear=clear,
             long_s=long.length_s,
             short_s=short.length_s,

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 UID = "barograph"
-DASHBOARDS = ("fleet", "model", "field", "shadow", "pipeline")
+DASHBOARDS = ("fleet", "model", "field", "shadow", "llm", "pipeline")
 PATIENCE_S = 300.0
 PAUSE_S = 5.0
 TIMEOUT_S = 30

@@ -34,7 +34,7 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
             for field in ("amount", "score"):
                 insert_rows(built, "drift", [row("drift", field=field, **known, **start, **judged, **observed)])
             lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
-            rate = {"field": "amount", "kind": "null", "rate": 0.4, "p_value": 0}
+            rate = {"field": "amount", "kind": "null", "rate": 0.4, "baseline_rate": 0, "p_value": 0}
             rate |= {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5}
             insert_rows(built, "rates", [row("rates", **known, **start, **lines, **rate)])
         figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
@@ -49,12 +49,12 @@ def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from panels(panel)
 
 
-def shown(client: Client, rule: Rule, window: str) -> dict[str, list[Any]]:
+def shown(client: Client, rule: Rule, window: str, field: str) -> dict[str, list[Any]]:
     (page,) = (page for page in dashboards().values() if page["uid"] == rule.panel.dashboard_uid)
     (panel,) = (panel for panel in panels(page) if panel["id"] == rule.panel.panel_id)
     result: dict[str, list[Any]] = {}
     for target in panel["targets"]:
-        variables = {"model": ODD, "version": "1", "slice": "all", "window": window, "field": "amount"}
+        variables = {"model": ODD, "version": "1", "slice": "all", "window": window, "field": field}
         sql = expand(target["rawSql"], RANGE, variables, interval_ms=3_600_000)
         names = [name for name, *_ in client.rows(f"DESCRIBE ({sql})")]
         for record in client.rows(sql):
@@ -74,9 +74,9 @@ def number(client: Client, rule: Rule, key: str) -> float:
 @pytest.mark.parametrize(
     ("name", "part", "key", "window", "series", "line"),
     [
-        ("psi-major", "", "amount", "1h", "amount psi", "major threshold"),
-        ("output-shift", "", "score", "1h", "score psi", "major threshold"),
-        ("null-rate", "", "amount", "1h", "amount: null delta", "major threshold"),
+        ("psi-major", "", "amount", "1h", "psi", "major threshold"),
+        ("output-shift", "", "score", "1h", "psi", "major threshold"),
+        ("null-rate", "", "amount", "1h", "rate", "major threshold"),
         ("performance", "auc", "", "1d", "auc value", "auc SLO SLO"),
     ],
 )
@@ -88,6 +88,6 @@ def test_a_panel_shows_the_value_and_the_threshold_of_its_rule(
         for rule in RULES
         if (rule.name, rule.part, rule.model) == (name, part, ODD) and (not key or key in rule.signal.keys)
     )
-    result = shown(client, rule, window)
+    result = shown(client, rule, window, key)
     assert [value for value in result[line] if math.isfinite(value)] == [rule.threshold]
     assert result[series] == [pytest.approx(number(client, rule, key))]

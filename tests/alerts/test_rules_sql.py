@@ -8,6 +8,7 @@ import pytest
 
 from barograph_server.alerts import Rule, rules_for, to_files
 from barograph_server.alerts.example import RUNBOOKS
+from barograph_server.alerts.rule import HIDDEN
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse.client import Client
@@ -51,10 +52,11 @@ def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: Rule
         sql = expand_backend(query["model"]["rawSql"], RANGE, query["model"]["intervalMs"])
         kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
         n_keys = bool(rule.signal.label)
-        n_labels = {"A": (n_keys,), "E": (n_keys + 2, n_keys + 2 + len(DETAILS))}[query["refId"]]
-        assert kinds in [["String"] * n + ["Float64"] for n in n_labels]
+        has_details, has_ends = "AS `cause`" in sql, "AS low, toDecimalString" in sql
+        n_labels = n_keys + len(DETAILS) * has_details + 2 * has_ends
+        assert kinds == ["String"] * n_labels + ["Float64"]
         rows = client.rows(sql)
-        details = [dict(zip(DETAILS, row[n_keys:-3], strict=True)) for row in rows if len(row) > n_keys + 3]
+        details = [dict(zip(DETAILS, row[n_keys:], strict=False)) for row in rows if has_details]
         optional = {"reason", "cause"} | (set() if rule.signal.short.window else {"window"})
         assert all(text or name in optional for row in details for name, text in row.items())
         keys.append([row[:n_keys] for row in rows])
@@ -68,9 +70,34 @@ def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(client: Client) ->
     result = IN_FILES[rule.uid]
     number, observed = (client.rows(expand_backend(query["model"]["rawSql"], RANGE)) for query in result["data"][:2])
     assert number == [("amount", 0.2), ("it's $odd", 0.5)]
-    # The message prints the interval as it stands in the labels.
-    assert observed[1][-3:] == ("0.400", "0.600", 0.5)
-    assert "[{{ $$values.E.Labels.low }}, {{ $$values.E.Labels.high }}]" in result["annotations"]["summary"]
+    end = datetime.fromtimestamp(int(NOW.timestamp()) // 3600 * 3600, UTC)
+    assert observed[1][-2:] == (f" Drifting since {end:%Y-%m-%d %H:%M} UTC.", 0.5)
+    assert '{{ printf "%.2f" $$values.E.Value }}' in result["annotations"]["summary"]
+
+
+def test_an_outage_of_the_pipeline_is_one_page_and_no_gap_hides_nothing(client: Client) -> None:
+    def numbers(at: int) -> dict[str, float]:
+        reads = TimeRange((at - 600) * 1000, at * 1000)
+        return {
+            rule.name: client.rows(expand_backend(rule.queries["A"], reads))[0][-1] - rule.threshold
+            for rule in RULES
+            if rule.name in (*HIDDEN, "processor-gone") and rule.model in ("", "price")
+        }
+
+    start = int(NOW.timestamp()) // 60 * 60 - 40_000
+    began = (start - 3600) * 1000
+    insert_rows(client, "contracts", [row("contracts", model="price", applied_at=began)])
+    insert_rows(client, "baselines", [row("baselines", model="price", accepted_at=began)])
+    health = [row("model_health", model="price", at=(start + 60 * i) * 1000) for i in range(10)]
+    insert_rows(client, "model_health", health)
+    reports = [start + 60 * i for i in range(10)] + [start + 30_000 + 60 * i for i in range(100)]
+    kinds = ("sketcher", "recorder", "monitor", "scorer")
+    insert_rows(client, "processors", [row("processors", kind=each, at=at * 1000) for each in kinds for at in reports])
+    during, after = numbers(start + 20_000), numbers(start + 30_000 + 1800)
+    assert {name for name, number in during.items() if number > 0} == {"processor-gone"}
+    assert not any(number > 0 for number in after.values()), "the pipeline catches up"
+    late = {name for name, number in numbers(start + 30_000 + 5000).items() if number > 0}
+    assert late == {"guard-silent", "pipeline-lag"}, "what did not recover is reported"
 
 
 def test_literals_mean_the_same_after_grafana_and_clickhouse(client: Client) -> None:
