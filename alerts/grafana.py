@@ -132,16 +132,7 @@ def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str,
         AlertsError: variables of contact points are not set; the message names all of them.
     """
     rules = list(rules)
-    missing = sorted(
-        {
-            variable
-            for integrations in settings.contact_points.values()
-            for each in integrations
-            for variable in each.variables
-            if not environ.get(variable)
-        }
-    )
-    if missing:
+    if missing := settings.missing_variables(environ):
         raise AlertsError(f"contact points need variables that are not set: {', '.join(missing)}; export them")
     return ApiAlerting(
         folder_uid=FOLDER_UID,

@@ -68,7 +68,7 @@ def _rule(rule: Json, runbooks: Collection[str]) -> Iterator[str]:
         yield f"its severity is {labels.get('severity')!r}, neither page nor ticket"
     if not annotations.get("summary"):
         yield "has no summary"
-    runbook = annotations.get("runbook_url", "").rpartition("/")[2]
+    runbook = re.split("[/=]", annotations.get("runbook_url", ""))[-1]
     if runbook not in runbooks:
         yield f"its runbook_url leads to {runbook!r}, which is not a runbook"
     yield from _panel(rule)

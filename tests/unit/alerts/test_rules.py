@@ -180,6 +180,7 @@ def test_runbooks_are_links_or_paths_in_grafana() -> None:
 
     assert runbook("https://r.example/books/") == "https://r.example/books/latency.md"
     assert runbook("/public/runbooks", "https://g.example/sub") == "https://g.example/sub/public/runbooks/latency.md"
+    assert runbook("https://r.example/show?page=") == "https://r.example/show?page=latency.md"
     assert runbook("/public/runbooks") == '{{ reReplaceAll "/$" "" externalURL }}/public/runbooks/latency.md'
 
 
