@@ -100,6 +100,18 @@ def test_an_outage_of_the_pipeline_is_one_page_and_no_gap_hides_nothing(client: 
     assert late == {"guard-silent", "pipeline-lag"}, "what did not recover is reported"
 
 
+def test_a_page_and_a_ticket_about_nulls_of_one_feed_name_each_other(client: Client) -> None:
+    end = int(NOW.timestamp()) // 3600 * 3600
+    known = {"model": ODD, "version": "1", "slice": "all", "kind": "null", "window": "1h", "n": 900, "p_value": 0}
+    known |= {"window_start": end - 3600, "window_end": end, "level": "major", "delta": 0.9, "delta_low": 0.8}
+    insert_rows(client, "rates", [row("rates", field=field, **known) for field in ("amount", "country")])
+    for severity, field, other in (("page", "amount", "country"), ("ticket", "country", "amount")):
+        (rule,) = (r for r in RULES if (r.name, r.model, r.severity) == ("null-rate", ODD, severity))
+        rows = {each[0]: each[-2] for each in client.rows(expand_backend(rule.queries["E"], RANGE))}
+        at = f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC"
+        assert rows[field] == f" So since {at}. Since about then also {other}."
+
+
 def test_literals_mean_the_same_after_grafana_and_clickhouse(client: Client) -> None:
     for text in (ODD, "plain-name", "a--b", "\x07", "ünï 名", "'; DROP TABLE drift; --", "\\", "{a:String}"):
         sql = expand_backend(f"SELECT {literal(text)}", RANGE)
