@@ -32,12 +32,27 @@ RANGE_S = 600
 ORG = 1
 EXTERNAL_URL = '{{ reReplaceAll "/$" "" externalURL }}'
 """Grafana's own address (`root_url`) without the slash at its end, as an action of a template."""
-SLACK_TEXT = (
-    '{{ range .Alerts }}• {{ if eq .Status "resolved" }}resolved: {{ end }}{{ .Annotations.summary }} '
-    'Since {{ .StartsAt.UTC.Format "2006-01-02 15:04" }} UTC. {{ .Annotations.page }} {{ .Annotations.runbook_url }}\n'
-    "{{ end }}"
+_SUMMARY = (
+    "{{ if .Annotations.Error }}{{ .Labels.rulename }} cannot be evaluated: {{ .Annotations.Error }}"
+    "{{ else }}{{ .Annotations.summary }}{{ end }}"
 )
-"""The text of a Slack message. Grafana's default text does not contain the start of an alert."""
+"""The summary of one alert; Grafana adds the annotation `Error` to a rule that cannot be evaluated."""
+_FIRST = "{{ range $i, $alert := .Alerts.%s }}{{ if eq $i 0 }}" + _SUMMARY + "{{ end }}{{ end }}"
+HEADLINE = (
+    f"{{{{ if .Alerts.Firing }}}}{_FIRST % 'Firing'}"
+    "{{ if gt (len .Alerts.Firing) 1 }} (one of {{ len .Alerts.Firing }}){{ end }}"
+    f"{{{{ else }}}}Resolved: {_FIRST % 'Resolved'}{{{{ end }}}}"
+)
+"""The first line of a message: the summary of the first alert that fires. Grafana's own has only labels."""
+TEXT = (
+    '{{ range .Alerts }}• {{ if eq .Status "resolved" }}resolved: {{ end }}'
+    f"{{{{ if gt (len $.Alerts) 1 }}}}{_SUMMARY} {{{{ end }}}}"
+    "{{ .Annotations.advice }} "
+    'Firing since {{ .StartsAt.UTC.Format "2006-01-02 15:04" }} UTC. LINKS\n{{ end }}'
+)
+"""The text of a message, with a line for each alert."""
+SLACK_TEXT = TEXT.replace("LINKS", "<{{ .Annotations.page }}|panel> <{{ .Annotations.runbook_url }}|runbook>")
+PLAIN_TEXT = TEXT.replace("LINKS", "Panel: {{ .Annotations.page }} Runbook: {{ .Annotations.runbook_url }}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +132,7 @@ def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str,
         AlertsError: variables of contact points are not set; the message names all of them.
     """
     rules = list(rules)
-    missing = sorted(
-        {
-            variable
-            for integrations in settings.contact_points.values()
-            for each in integrations
-            for variable in each.variables
-            if not environ.get(variable)
-        }
-    )
-    if missing:
+    if missing := settings.missing_variables(environ):
         raise AlertsError(f"contact points need variables that are not set: {', '.join(missing)}; export them")
     return ApiAlerting(
         folder_uid=FOLDER_UID,
@@ -193,7 +199,8 @@ def _rule(rule: Rule, settings: AlertSettings, text: Any) -> Json:
 def annotation_templates(rule: Rule, settings: AlertSettings) -> dict[str, str]:
     """Annotations of a rule, as Grafana templates."""
     return {
-        "summary": template(rule.summary),
+        "summary": template(rule.message),
+        "advice": template((rule.advice,)),
         "description": template((rule.description,)),
         "runbook_url": _absolute((settings.runbook(rule.runbook),), settings),
         "page": _absolute(rule.page_path, settings),
@@ -284,11 +291,12 @@ def _integration(name: str, integration: Integration, environ: Mapping[str, str]
     secret = environ[integration.variable]
     settings: Json
     if integration.kind == "pagerduty":
-        settings = {"integrationKey": secret, "severity": "critical"}
+        details = {"alerts": text(PLAIN_TEXT)}
+        settings = {"integrationKey": secret, "severity": "critical", "summary": text(HEADLINE), "details": details}
     elif integration.kind == "slack":
-        settings = {"url": secret, "title": text('{{ template "default.title" . }}'), "text": text(SLACK_TEXT)}
+        settings = {"url": secret, "title": text(HEADLINE), "text": text(SLACK_TEXT)}
     else:
-        settings = {"url": secret, "httpMethod": "POST"}
+        settings = {"url": secret, "httpMethod": "POST", "title": text(HEADLINE), "message": text(PLAIN_TEXT)}
         if integration.bearer_variable:
             settings |= {
                 "authorization_scheme": "Bearer",

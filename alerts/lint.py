@@ -1,5 +1,6 @@
 """Lint rules for alerting files. Grafana rejects little and silently ignores much, so these checks run first."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -8,10 +9,20 @@ from barograph_server.alerts.grafana import DATASOURCE, EXPRESSION, Json
 from barograph_server.alerts.rule import TITLE_CHARS
 from barograph_server.alerts.schema import FILE, QUERY_MODEL, THRESHOLD_MODEL, faults
 from barograph_server.dashboards.macros import MacroError, TimeRange, expand_backend
-from barograph_server.dashboards.page_files import panel_ids
+from barograph_server.dashboards.page_files import panel_ids, read_rows
 from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.warehouse.panels.named import named_queries
 
 INTERVAL_MS = 60_000
+RESERVED = ("alertname", "grafana_folder", "rulename", "datasource_uid", "ref_id", "incident")
+"""Labels that Grafana, or we, set besides those of a rule."""
+OTHER_TABLES = frozenset(
+    {"label-stop", "undeclared-reader", "guard-silent", "field-slo", "reviewer-agreement", "gold-labels", "judge-drift"}
+)
+"""Rules whose panel shows what they are about from other tables; their number is in the message."""
+_KEY = re.compile(r"\w+ key AS (\w+), ")
+_WITH = re.compile(r"(\w+) AS \(")
+_FROM = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")
 _SOME_HOUR = TimeRange(1_767_222_000_000, 1_767_225_600_000)
 
 
@@ -57,11 +68,14 @@ def _rule(rule: Json, runbooks: Collection[str]) -> Iterator[str]:
         yield f"its severity is {labels.get('severity')!r}, neither page nor ticket"
     if not annotations.get("summary"):
         yield "has no summary"
-    runbook = annotations.get("runbook_url", "").rpartition("/")[2]
+    runbook = re.split("[/=]", annotations.get("runbook_url", ""))[-1]
     if runbook not in runbooks:
         yield f"its runbook_url leads to {runbook!r}, which is not a runbook"
     yield from _panel(rule)
     refs = [query["refId"] for query in rule["data"]]
+    key = _KEY.match(rule["data"][0]["model"].get("rawSql", ""))
+    if key and key[1] in {*labels, *RESERVED}:
+        yield f"the label {key[1]} of its query is also one of its own, which hides it, so that instances become one"
     if rule["condition"] not in refs:
         yield f"its condition {rule['condition']} is not one of its queries"
     if len(set(refs)) < len(refs):
@@ -76,6 +90,22 @@ def _panel(rule: Json) -> Iterator[str]:
     page = {uid: page for page, uid in DASHBOARDS.items()}.get(str(uid))
     if page is None or panel is None or int(panel) not in panel_ids(page).values():
         yield f"links to panel {panel} of dashboard {uid}, which does not exist"
+        return
+    if f"/d/{uid}?viewPanel={panel}" not in annotations.get("page", ""):
+        yield f"its message links {annotations.get('page')!r}, not panel {panel} of dashboard {uid}"
+    queries = (
+        query for row in read_rows(page) for each in row.panels if each.id == int(panel) for query in each.queries
+    )
+    shown = set().union(*(_sources(named_queries()[query].sql) for query in queries))
+    read = _sources(next((query["model"].get("rawSql", "") for query in rule["data"]), ""))
+    if read.isdisjoint(shown) and rule["labels"].get("rule") not in OTHER_TABLES:
+        yield f"panel {panel} of dashboard {uid} reads {', '.join(sorted(shown))}, the rule {', '.join(sorted(read))}"
+
+
+def _sources(sql: str) -> set[str]:
+    """The tables and views that a query reads; of `latest_drift` and `drift`, both read the table `drift`."""
+    named = {*_FROM.findall(sql)} - {*_WITH.findall(sql)}
+    return {name.removeprefix("latest_").removeprefix("all_") for name in named}
 
 
 def _query(query: Json, refs: Collection[str]) -> Iterator[str]:

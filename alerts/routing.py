@@ -69,13 +69,19 @@ def _route(route: str, severity: str, rules: Sequence[Rule], settings: AlertSett
     here = [rule for rule in rules if rule.labels.get("route", "") == route and rule.severity == severity]
     # Only mute timings that the installation defines can be used; without alert settings there are none.
     muted = sorted({(rule.labels["mute"], rule.mute) for rule in here if "mute" in rule.labels})
+    point = settings.route(route).point(severity)
+    # An outage of Kafka delays the verdicts of every model: one page of the pipeline.
+    outage = [Policy((("signal", "=", "pipeline"),), point, group_by=("signal",))] if severity == "page" else []
     return Policy(
         (("route", "=", route), ("severity", "=", severity)),
-        settings.route(route).point(severity),
+        point,
         repeat_s=PAGE_REPEAT_S if severity == "page" else TICKET_REPEAT_S,
-        routes=tuple(
-            Policy((("mute", "=", label),), settings.route(route).point(severity), mute=known)
-            for label, names in muted
-            if (known := tuple(name for name in names if name in settings.mute_timings))
+        routes=(
+            *outage,
+            *(
+                Policy((("mute", "=", label),), point, mute=known)
+                for label, names in muted
+                if (known := tuple(name for name in names if name in settings.mute_timings))
+            ),
         ),
     )

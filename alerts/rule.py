@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
-from barograph_server.alerts.text import Form, LabelRef, Ref, Text, digest, shortened
+import yaml
+
+from barograph_server.alerts.text import Form, LabelRef, NumberRef, Ref, Text, digest, shortened
 from barograph_server.dashboards.uids import PanelLink
 from barograph_server.warehouse.signals import Signal, point_sql
+from barograph_server.warehouse.signals.pipeline import hidden_in_outage
 
 Severity = Literal["page", "ticket"]
 GoldenSignal = Literal["volume", "inputs", "outputs", "performance", "pipeline"]
@@ -21,6 +26,9 @@ MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
 _COLUMNS: dict[Ref, str] = {"A": "value", "B": "low", "C": "high", "E": "observed"}
 _BOUND_DIGITS: dict[Form, int] = {"number": 3, "count": 0, "percent": 8, "duration": 8}
 """Digits of the ends of an interval in labels: as in messages, or enough for Grafana to format shares and seconds."""
+HIDDEN = frozenset({"guard-silent", "silence", "pipeline-lag", "label-stop"})
+"""Rules that an outage of the pipeline would fire for each model. Grafana has no inhibition in files: their queries do
+not exceed the threshold while `processor-gone` explains it, whose message says so."""
 SHOWN_LENGTHS = 3
 """Range of the page that a message links to, in lengths of the rule's longest window."""
 
@@ -59,12 +67,11 @@ class Rule:
     headline: str
     """Short title without the model name."""
     summary: Text
-    description: str
     signal: Signal
     about: GoldenSignal
     form: Form
     """Format of the number."""
-    has_bounds: bool
+    has_bounds: bool = True
     """Whether the rule also queries the observed number with its interval, the signal's `low` and `high`."""
     clear: float
     for_s: int
@@ -74,12 +81,28 @@ class Rule:
     exec_err: ExecErr = "Error"
     panel: PanelLink
     mute: tuple[str, ...] = ()
-    page_path: Text = ()
-    """Path of the page with details, relative to Grafana's address."""
+    description: str
+    page_query: Text
+    """What the link to the panel selects besides: variables and the range, each as `&name=value`."""
     long_s: int = 0
     """Length of the longest window that the rule reads, in seconds; 0 for rules without windows."""
     short_s: int = 0
     """Length of its short window, in seconds; windows that page alone for a large shift may be shorter."""
+
+    @property
+    def page_path(self) -> Text:
+        """Path of the panel that shows the number, relative to Grafana's address."""
+        return (f"/d/{self.panel.dashboard_uid}?viewPanel={self.panel.panel_id}", *self.page_query)
+
+    @property
+    def message(self) -> Text:
+        """The summary with the name of the model, which is the headline of a message."""
+        return (f"{self.model}: ", *self.summary) if self.model else self.summary
+
+    @property
+    def advice(self) -> str:
+        """What the alert means for users, and the first step."""
+        return " ".join(texts(self.name)[:2])
 
     @property
     def shown_s(self) -> int:
@@ -144,10 +167,12 @@ class Rule:
 
     @property
     def queries(self) -> dict[Ref, str]:
-        """The queries of Grafana's rule, which reads one number from each; the interval is in the labels of E."""
-        queries: dict[Ref, str] = {"A": point_sql(self.signal)}
-        if self.has_bounds:
-            digits = _BOUND_DIGITS[self.form]
+        """The queries of Grafana's rule, which reads one number from each; labels of E are details for its message."""
+        column = hidden_in_outage(self.threshold) if self.name in HIDDEN else "value"
+        queries: dict[Ref, str] = {"A": point_sql(self.signal, column)}
+        refs = {part.ref for part in self.summary if isinstance(part, NumberRef)} - {"A"}
+        if self.has_bounds and (refs or self._details_s is not None):
+            digits = _BOUND_DIGITS[self.form] if refs & {"B", "C"} else None
             queries["E"] = point_sql(self.signal, _COLUMNS["E"], shown_s=self._details_s, bound_digits=digits)
         return queries
 
@@ -183,6 +208,17 @@ class Rule:
         if self.mute and self.about in MUTED:
             labels["mute"] = ", ".join(self.mute)
         return {name: value for name, value in labels.items() if value}
+
+
+@cache
+def _advice() -> dict[str, list[str]]:
+    read: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("advice.yaml").read_text("utf-8"))
+    return read
+
+
+def texts(name: str) -> list[str]:
+    """Consequence and first step of a rule and, if it is the same for all contracts, its description."""
+    return _advice()[name]
 
 
 def definitions(rules: Iterable[Rule]) -> list[tuple[object, ...]]:

@@ -75,7 +75,10 @@ API_RULE: Shape = _RULE | {
 _RECEIVER_SETTINGS = {
     **{key: str for key in ("*url", "*title", "*text", "*recipient", "*token")},  # slack
     **{key: str for key in ("*integrationKey", "*severity", "*summary", "*client")},  # pagerduty
-    **{key: str for key in ("*httpMethod", "*authorization_scheme", "*authorization_credentials")},  # webhook
+    "*details": {"": str},  # pagerduty
+    **{
+        key: str for key in ("*message", "*httpMethod", "*authorization_scheme", "*authorization_credentials")
+    },  # webhook
 }
 """Keys of the integrations that we write; each integration ignores those of the others."""
 _RECEIVER = {

@@ -110,16 +110,22 @@ class AlertSettings:
     datasource: str = "barograph"
     """UID of the data source."""
     runbooks: str = "docs/runbooks"
-    """URL of the folder of runbooks, or a path in Grafana with a leading slash; by default one in this repository."""
+    """URL of the folder of runbooks, or a path in Grafana with a leading slash; by default one in this repository. The
+    name of a page follows after a slash, or after a `=` at its end."""
     grafana_url: str = ""
     """Address of Grafana without a trailing slash, for links in messages. If it is empty, Grafana uses its own address,
     and links in other messages are relative."""
     configured: bool = False
     """Whether the settings have the section. Without it every route leads to the default."""
 
+    def missing_variables(self, environ: Mapping[str, str]) -> list[str]:
+        """The variables of contact points that an environment does not set."""
+        integrations = [each for point in self.contact_points.values() for each in point]
+        return sorted({name for each in integrations for name in each.variables if not environ.get(name)})
+
     def runbook(self, name: str) -> str:
         """The address of a runbook, or its path in Grafana."""
-        return f"{self.runbooks.rstrip('/')}/{name}"
+        return self.runbooks + name if self.runbooks.endswith("=") else f"{self.runbooks.rstrip('/')}/{name}"
 
     def route(self, name: str) -> Route:
         """Find the contact points of a route.

@@ -40,7 +40,7 @@ Text = tuple[str | LabelRef | NumberRef, ...]
 """Sequence of plain text, label references and number references."""
 
 _FUNCTIONS: dict[Form, str] = {
-    "number": 'printf "%.3f" ',
+    "number": 'printf "%.2f" ',
     "count": 'printf "%.0f" ',
     "percent": "humanizePercentage ",
     "duration": "humanizeDuration ",
@@ -98,10 +98,15 @@ def duration(seconds: float) -> str:
     return ("-" if seconds < 0 else "") + (" ".join(written[:2]) or "0s")
 
 
+def percent(share: float) -> str:
+    """Format a share with three digits: `12.3%`."""
+    return f"{float(f'{100 * share:.3g}'):g}%"
+
+
 FORMS: dict[Form, Callable[[float], str]] = {
-    "number": lambda value: f"{value:.3f}",
+    "number": lambda value: f"{value:.2f}",
     "count": lambda value: f"{value:.0f}",
-    "percent": lambda value: f"{100 * value:.4g}%",
+    "percent": percent,
     "duration": duration,
 }
 

@@ -217,15 +217,16 @@ class LiveAlerts:
         key = labels.get(rule.signal.label, "") if rule.signal.label else ""
         if labels.get("alertname") == BROKEN:
             error = rule_state.error
-            summary = f"cannot be evaluated: {error}" if error else "can be evaluated again"
+            summary = f"{rule.title} " + (f"cannot be evaluated: {error}" if error else "can be evaluated again")
         else:
-            summary = self._summary(rule_state, key)
+            summary = self._words(rule_state, key, rule.message)
             if is_active and self._incidents.incident_of(rule, key) is None:
                 summary += " It no longer fires; its incident is still open."
         return AlertMessage(
             alert,
             rule.title,
             summary,
+            rule.advice,
             rule.description,
             self.settings.grafana_url + self._words(rule_state, key, rule.page_path),
             (self.settings.grafana_url if self.settings.runbooks.startswith("/") else "")

@@ -40,6 +40,9 @@ class AlertMessage:
     alert: Alert
     title: str
     summary: str
+    """One sentence or two, with the name of the model."""
+    advice: str
+    """What it means for users, and the first step."""
     description: str
     page_url: str
     """The page with details; a path if the address of Grafana is not known."""
@@ -159,14 +162,15 @@ def webhook_body(notification: Notification, alerts: Sequence[AlertMessage]) -> 
         "receiver": notification.point,
         "status": "firing" if notification.firing else "resolved",
         "groupLabels": dict(notification.group),
-        "title": title(notification),
-        "message": "\n".join(each.summary for each in alerts),
+        "title": headline(notification, alerts),
+        "message": "\n".join(f"{each.summary} {each.advice}" for each in alerts),
         "alerts": [
             {
                 "status": "firing" if each.alert in notification.firing else "resolved",
                 "labels": each.alert.label_map,
                 "annotations": {
                     "summary": each.summary,
+                    "advice": each.advice,
                     "description": each.description,
                     "page": each.page_url,
                     "runbook_url": each.runbook_url,
@@ -182,12 +186,13 @@ def webhook_body(notification: Notification, alerts: Sequence[AlertMessage]) -> 
 
 
 def slack_body(notification: Notification, alerts: Sequence[AlertMessage]) -> Json:
-    lines = [f"*{_escaped(title(notification))}*"]
+    lines = [f"*{_escaped(headline(notification, alerts))}*"]
     for each in alerts:
         mark = "" if each.alert in notification.firing else "resolved: "
-        page = f" <{each.page_url}|page>" if "://" in each.page_url else ""
-        text = f"{_escaped(each.title)}: {_escaped(each.summary)} {_since(each.alert)}"
-        lines.append(f"• {mark}{text}{page} <{each.runbook_url}|runbook>")
+        page = f" <{each.page_url}|panel>" if "://" in each.page_url else ""
+        summary = f"{_escaped(each.summary)} " if len(alerts) > 1 else ""
+        text = f"{mark}{summary}{_escaped(each.advice)} {_since(each.alert)}"
+        lines.append(f"• {text}{page} <{each.runbook_url}|runbook>")
     return {"text": "\n".join(lines)}
 
 
@@ -200,21 +205,19 @@ def pagerduty_body(notification: Notification, alerts: Sequence[AlertMessage], k
     }
     if notification.firing:
         body["payload"] = {
-            "summary": title(notification)[:1024],
+            "summary": headline(notification, alerts)[:1024],
             "source": "barograph",
             "severity": "critical",
-            "custom_details": {each.title: f"{each.summary} {_since(each.alert)}" for each in alerts},
+            "custom_details": {each.title: f"{each.summary} {each.advice} {_since(each.alert)}" for each in alerts},
         }
         body["links"] = [{"href": each.page_url, "text": each.title} for each in alerts if "://" in each.page_url]
     return body
 
 
-def title(notification: Notification) -> str:
-    """One-line title of a notification."""
-    who = ", ".join(value for _, value in notification.group if value) or "barograph"
-    if notification.firing:
-        return f"[FIRING:{len(notification.firing)}] {who}"
-    return f"[RESOLVED] {who}"
+def headline(notification: Notification, alerts: Sequence[AlertMessage]) -> str:
+    """The first line: the summary of the first alert. Alerts that fire come first."""
+    n = len(notification.firing)
+    return f"{'' if n else 'Resolved: '}{alerts[0].summary}{f' (one of {n})' if n > 1 else ''}"
 
 
 def _escaped(text: str) -> str:
@@ -222,7 +225,7 @@ def _escaped(text: str) -> str:
 
 
 def _since(alert: Alert) -> str:
-    return f"Since {datetime.fromtimestamp(alert.start, UTC):%Y-%m-%d %H:%M} UTC."
+    return f"Firing since {datetime.fromtimestamp(alert.start, UTC):%Y-%m-%d %H:%M} UTC."
 
 
 def _iso(at: int) -> str:

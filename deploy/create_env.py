@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _REQUIRED = re.compile(r"\$\{(\w+):\?")
+_RECEIVERS = re.compile(r"\$\{(\w+):-[^}]*not-set\}")
 _BYTES = 24
 
 
@@ -31,6 +32,9 @@ def main(folder: Path = ROOT) -> int:
             env.write("\n")
         env.writelines(f"{name}={secrets.token_urlsafe(_BYTES)}\n" for name in missing)
     sys.stdout.write(f"{path}: added {len(missing)} passwords, kept {len(names)} variables.\n")
+    unset = ", ".join(name for name in _RECEIVERS.findall(compose) if name not in names)
+    if unset:
+        sys.stdout.write(f"Alerts for these receivers go nowhere until {path} has their addresses: {unset}.\n")
     return 0
 
 

@@ -171,7 +171,8 @@ def _message(simulation: Simulation, alert: Alert, at: int, settings: AlertSetti
     return AlertMessage(
         alert,
         rule.title,
-        words(rule.summary, details, numbers),
+        words(rule.message, details, numbers),
+        rule.advice,
         rule.description,
         settings.grafana_url + words(rule.page_path, details, numbers),
         settings.runbook(rule.runbook),

@@ -50,7 +50,7 @@ class Changes:
             return {}
         row: dict[str, Any] = self.texts.slice(self.index(at), 1).to_pylist()[0]
         end = row.pop("end")
-        return row | {"until": f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M:%S} UTC" if end else "now"}
+        return row | {"until": f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC" if end else "now"}
 
 
 @dataclass(frozen=True, slots=True)

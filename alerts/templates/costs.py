@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from barograph_server.alerts.rule import Rule
-from barograph_server.alerts.templates.factory import INTERVAL, REASON, RuleFactory
-from barograph_server.alerts.text import LabelRef, NumberRef
+from barograph_server.alerts.templates.factory import REASON, RuleFactory
+from barograph_server.alerts.text import LabelRef, NumberRef, percent
 from barograph_server.dashboards.uids import panel_link
 from barograph_server.warehouse.signals.costs import Period, budget_use, cache_hit_fall, token_coverage_fall
 
@@ -15,7 +15,7 @@ COVERAGE_FALL = 0.05
 """Default threshold of the rule token-coverage."""
 COST_EVERY_S = 600
 """Shortest evaluation interval: the numbers change by the hour."""
-_SHARED: dict[str, Any] = {"about": "volume", "form": "percent", "has_bounds": True, "every_s": COST_EVERY_S}
+_SHARED: dict[str, Any] = {"about": "volume", "form": "percent", "every_s": COST_EVERY_S}
 """Arguments that all rules of this module share."""
 
 
@@ -37,28 +37,28 @@ def cost_rules(factory: RuleFactory) -> Iterator[Rule]:
 
 def _budget_rule(factory: RuleFactory, budgets: dict[Period, float]) -> Iterator[Rule]:
     threshold, clear = factory.threshold("cost-budget", 1.0)
-    amounts = " and ".join(f"{value:g} US dollars per {period}" for period, value in budgets.items())
-    yield from factory.rule(
-        "cost-budget",
-        "ticket",
-        headline="the budget is exceeded",
-        summary=(
-            "Cost of the ",
-            LabelRef("period"),
-            ", spent or forecast: ",
-            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
-            f" of the budget; the threshold is {threshold:.0%}.",
-            REASON,
-        ),
-        description=(
-            f"The budget is {amounts}, in UTC. Fires if more than {threshold:.0%} of it is spent, or if the 95 % "
-            f"interval of the forecast is above. Clears below {clear:.0%}, at the latest in the next period."
-        ),
-        signal=budget_use(factory.contract.model, budgets, threshold),
-        clear=clear,
-        **_SHARED,
-        panel=panel_link("llm", "cost_day"),
-    )
+    for period, value in budgets.items():
+        yield from factory.rule(
+            "cost-budget",
+            "ticket",
+            part=period,
+            headline=f"the budget of the {period} is exceeded",
+            summary=(
+                f"Cost of the {period}, spent or forecast: ",
+                NumberRef("E", "percent"),
+                f" of the budget of {value:g} US dollars; the threshold is {threshold:.0%}.",
+                REASON,
+            ),
+            description=(
+                f"The budget is {value:g} US dollars per {period}, in UTC. Fires if more than {threshold:.0%} of it is "
+                f"spent, or if the 95 % interval of the forecast is above. Clears below {clear:.0%}, at the latest in "
+                "the next period."
+            ),
+            signal=budget_use(factory.contract.model, {period: value}, threshold),
+            clear=clear,
+            **_SHARED,
+            panel=panel_link("llm", f"cost_{period}"),
+        )
 
 
 def _cache_rule(factory: RuleFactory) -> Iterator[Rule]:
@@ -69,19 +69,19 @@ def _cache_rule(factory: RuleFactory) -> Iterator[Rule]:
         headline="fewer input tokens come from the cache",
         summary=(
             "The share of input tokens that were read from a cache fell by ",
-            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
+            NumberRef("A", "percent"),
             " points according to ",
-            LabelRef("source"),
-            f"; the threshold is {threshold:.1%}.",
+            LabelRef("counted_by"),
+            f"; the threshold is {percent(threshold)}.",
         ),
         description=(
             "The share of the last day is compared with that of the week before, in the spans of calls and in the "
-            f"metrics of inference servers. Clears when the fall is below {clear:.1%}."
+            f"metrics of inference servers. Clears when the fall is below {percent(clear)}."
         ),
         signal=cache_hit_fall(factory.contract.model, threshold),
         clear=clear,
         **_SHARED,
-        panel=panel_link("llm", "tokens"),
+        panel=panel_link("llm", "cache_hits"),
     )
 
 
@@ -93,12 +93,12 @@ def _coverage_rule(factory: RuleFactory) -> Iterator[Rule]:
         headline="tokens of fewer calls are observed",
         summary=(
             "The share of answered calls with observed tokens fell by ",
-            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
-            f" points; the threshold is {threshold:.1%}.",
+            NumberRef("A", "percent"),
+            f" points; the threshold is {percent(threshold)}.",
         ),
         description=(
             "The share of the last day is compared with that of the week before. Costs and token counts now cover "
-            f"fewer calls. Clears when the fall is below {clear:.1%}."
+            f"fewer calls. Clears when the fall is below {percent(clear)}."
         ),
         signal=token_coverage_fall(factory.contract.model, threshold),
         clear=clear,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.templates.factory import DAY_S, RuleFactory
 from barograph_server.alerts.text import NumberRef, duration, in_url
-from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.dashboards.uids import panel_link
 from barograph_server.warehouse.signals.drills import drills_overdue
 
 NAME = "drills-overdue"
@@ -36,5 +36,5 @@ def drill_rules(factory: RuleFactory) -> Iterator[Rule]:
         clear=float(at_least_s),
         every_s=DRILLS_EVERY_S,
         panel=panel_link("fleet", "drills"),
-        page_path=(f"/d/{DASHBOARDS['fleet']}?var-model={in_url(contract.model)}&from=now-604800s&to=now",),
+        page_query=(f"&var-model={in_url(contract.model)}&from=now-604800s&to=now",),
     )

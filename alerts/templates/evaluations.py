@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from barograph_server.alerts.rule import Rule
-from barograph_server.alerts.templates.factory import DAY_S, INTERVAL, REASON, RuleFactory
-from barograph_server.alerts.text import FORMS, LabelRef, NumberRef, duration, in_url
-from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.alerts.templates.factory import DAY_S, REASON, RuleFactory
+from barograph_server.alerts.text import LabelRef, NumberRef, duration, in_url, percent
+from barograph_server.dashboards.uids import panel_link
 from barograph_server.warehouse.signals.evaluations import (
     LEAST_CALLS,
     judge_findings,
@@ -34,12 +34,13 @@ def evaluation_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on evaluators and, for contracts with text, prices or the rule's key, on suites."""
     contract = factory.contract
     keys, promises = contract.alerts.rules, {name: each.promise for name, each in contract.evaluators.items()}
-    path = f"/d/{DASHBOARDS['llm']}?var-model={in_url(contract.model)}&from=now-{WEEK_S}s&to=now"
-    shared: dict[str, Any] = {"about": "performance", "page_path": (path,)}
+    query = f"&var-model={in_url(contract.model)}&from=now-{WEEK_S}s&to=now"
+    shared: dict[str, Any] = {"about": "performance", "page_query": (query,)}
     of_rates = shared | {"every_s": RATES_EVERY_S, "panel": panel_link("llm", "fault_rates")}
     for name, promise in promises.items():
         if promise is not None:
-            yield from _promise_rule(factory, name, promise, of_rates)
+            shown = {"panel": panel_link("llm", "stored_rates")}
+            yield from _promise_rule(factory, name, promise, of_rates | shown)
     labelled = [name for name, promise in promises.items() if promise is not None or "gold-labels" in keys]
     if labelled:
         yield from _labels_rule(factory, labelled, of_rates)
@@ -60,18 +61,11 @@ def _promise_rule(factory: RuleFactory, name: str, promise: float, shared: dict[
         part=name,
         headline=f"more faulty answers than promised by {name}",
         summary=(
-            *(NumberRef("E", "percent"), *INTERVAL["percent"], " of the answers of seven days are faulty"),
-            *(*_BY, f", corrected by labels of people; the promise is {FORMS['percent'](promise)}."),
-        ),
-        description=(
-            "The whole 95 % interval of the rate of some prompt, or of all together, is above the promise of the "
-            "contract. Labels of people count as truth until two people have labelled 20 answers. Only versions of the "
-            "evaluator and prompts with evaluations in the last day count. Clears when the rate is below the promise. "
-            "An insufficient rate neither fires nor clears."
+            *(NumberRef("E", "percent"), " of the answers of seven days are faulty"),
+            *(*_BY, f", corrected by labels of people; the promise is {percent(promise)}."),
         ),
         signal=rate_above_promise(factory.contract.model, name, promise),
         form="percent",
-        has_bounds=True,
         clear=promise,
         **shared,
     )
@@ -96,7 +90,6 @@ def _labels_rule(factory: RuleFactory, names: list[str], shared: dict[str, Any])
         ),
         signal=missing_labels(factory.contract.model, names),
         form="count",
-        has_bounds=True,
         clear=0.5,
         for_s=wait_s,
         **shared,
@@ -111,17 +104,11 @@ def _agreement_rule(factory: RuleFactory, names: list[str], shared: dict[str, An
         "ticket",
         headline="reviewers disagree",
         summary=(
-            *("Labels of reviewers for ", LabelRef("evaluator"), " agree with an alpha of ", NumberRef("E", "number")),
-            *(*INTERVAL["number"], f"; the threshold is {threshold:g}. The rates that they correct are doubtful."),
-        ),
-        description=(
-            "The whole 95 % interval of Krippendorff's alpha is below the threshold, for the labels of the last 28 "
-            "days of answers that were chosen at random. It needs ten answers about which reviewers differ. Clears "
-            "when alpha is above the threshold."
+            *("Labels of reviewers for ", LabelRef("evaluator"), " agree with an alpha of ", NumberRef("A", "number")),
+            f"; the threshold is {threshold:g}.",
         ),
         signal=reviewer_agreement(factory.contract.model, names, threshold),
         form="number",
-        has_bounds=True,
         clear=threshold,
         **shared,
     )
@@ -166,7 +153,6 @@ def _regression_rule(factory: RuleFactory, shared: dict[str, Any]) -> Iterator[R
         ),
         signal=suite_regression(factory.contract.model),
         form="percent",
-        has_bounds=True,
         clear=0.0,
         **shared,
     )
@@ -187,11 +173,6 @@ def judge_rules(factory: RuleFactory) -> Iterator[Rule]:
         "ticket",
         headline="a judge does not judge as at its release",
         summary=("The judge ", LabelRef("finding"), "."),
-        description=(
-            "A judge that has drifted finds fewer right verdicts on its frozen anchors than at its release; of judges "
-            "without drift, at most 2 % are ever reported. One that has used up its bank is not tested any more. "
-            "Clears with the bank of a changed judge, or with further runs of the bank."
-        ),
         signal=judge_findings(contract.model, judges),
         about="performance",
         form="number",

@@ -8,10 +8,9 @@ from barograph.contract import Contract, Field, Window, format_duration
 from barograph.contract.alerts import FAST_RATIO, FAST_RULES, AlertRule
 from barograph.contract.check_alerts import applies_to
 
-from barograph_server.alerts.rule import SHOWN_LENGTHS, Rule, Severity
+from barograph_server.alerts.rule import SHOWN_LENGTHS, Rule, Severity, texts
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.alerts.text import LabelRef, NumberRef, Text, in_url
-from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.alerts.text import LabelRef, Text, in_url
 from barograph_server.warehouse.signals.verdicts import HoppingWindow, PaneTiming
 
 DAY_S = 86_400
@@ -22,12 +21,7 @@ IN_WINDOW_OF_VERSION: Text = (*IN_WINDOW, ", version ", LabelRef("version", is_d
 REASON = LabelRef("reason", is_detail=True)
 """A sentence with the reason if data are insufficient, with a space before it."""
 CAUSE = LabelRef("cause", is_detail=True)
-"""A sentence with the most likely cause, with a space before it; empty if none is known."""
-INTERVAL = {
-    "number": (" [", NumberRef("B", "number"), ", ", NumberRef("C", "number"), "]"),
-    "percent": (" [", NumberRef("B", "percent"), ", ", NumberRef("C", "percent"), "]"),
-}
-"""The interval of a number in summaries."""
+"""Sentences on a change, with a space before: since when, which other fields, the most likely cause; or empty."""
 
 
 def last_part(window: Window) -> str:
@@ -115,7 +109,8 @@ class RuleFactory:
             "for_s": max(every_s, 300) if for_s is None else for_s,
             "keep_firing_for_s": max(3 * every_s, 900) if keep_s is None else keep_s,
             "mute": alerts.mute,
-            "page_path": self._model_page(arguments),
+            "description": texts(name)[-1],
+            "page_query": self._query(arguments),
         }
         yield Rule(**shared | arguments)
 
@@ -135,10 +130,9 @@ class RuleFactory:
         return "page" if field.critical and name not in ("psi-minor", "mean-shift") else "ticket"
 
     def per_field(self) -> dict[str, Any]:
-        """Attributes of rules with one instance per field: the link to the page Field, as the message describes it."""
-        path = f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-field="
+        """Attributes of rules with one instance per field: the link selects what the message describes."""
         details = {"from": "from", "to": "to", "var-window": "window", "var-version": "version"}
-        return {"page_path": (path, LabelRef("field", in_url=True), *_in_query(details))}
+        return {"page_query": (f"{self._of_model}&var-field=", LabelRef("field", in_url=True), *_in_query(details))}
 
     def per_version(self, length_s: int) -> dict[str, Any]:
         """Attributes of rules on performance: the link sets the version, and the window if the contract has it.
@@ -148,19 +142,22 @@ class RuleFactory:
         name = format_duration(length_s)
         is_known = any(window.name == name for window in self.contract.windows)
         details = {"from": "from", "to": "to"} | ({"var-window": "window"} if is_known else {})
-        path = f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}"
-        return {"page_path": (path, *_in_query(details | {"var-version": "version"}))}
+        return {"page_query": (self._of_model, *_in_query(details | {"var-version": "version"}))}
 
-    def _model_page(self, arguments: Mapping[str, Any]) -> Text:
-        """The link of a rule to the page Model, with the window that the rule reads and the time that it describes.
+    @property
+    def _of_model(self) -> str:
+        return f"&var-model={in_url(self.contract.model)}"
+
+    def _query(self, arguments: Mapping[str, Any]) -> Text:
+        """What a link selects: the model, the window that the rule reads, and the time that it describes.
 
         The range of a rule without an interval, or without a window, ends when the page is opened.
         """
-        path = f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}"
+        path = self._of_model
         long_s = arguments.get("long_s", 0)
         names = [window.name for window in self.contract.windows if window.length_s == arguments.get("short_s")]
         path += "".join(f"&var-window={in_url(name)}" for name in names[:1])
-        if arguments["has_bounds"] and long_s:
+        if arguments.get("has_bounds", True) and long_s:
             return (path, *_in_query({"from": "from", "to": "to"}))
         return (f"{path}&from=now-{SHOWN_LENGTHS * (long_s or DAY_S)}s&to=now",)
 

@@ -10,12 +10,11 @@ from barograph_server.alerts.templates.factory import (
     CAUSE,
     DAY_S,
     IN_WINDOW_OF_VERSION,
-    INTERVAL,
     REASON,
     RuleFactory,
     last_part,
 )
-from barograph_server.alerts.text import LabelRef, NumberRef, Text
+from barograph_server.alerts.text import LabelRef, NumberRef, percent
 from barograph_server.dashboards.uids import panel_link
 from barograph_server.sketches.drift.rates import RATE_KINDS
 from barograph_server.warehouse.signals.verdicts import (
@@ -30,7 +29,6 @@ from barograph_server.warehouse.signals.verdicts import (
 )
 
 WEEK_S = 7 * DAY_S
-FIELD: Text = (LabelRef("field"),)
 FALSE_SHARE = 3e-4
 """Upper bound on the share of windows without drift beyond the threshold, at 50 independent events.
 
@@ -52,14 +50,14 @@ RATE_RULES = {
 def drift_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on drift of features."""
     thresholds = factory.contract.thresholds
-    panel = {"about": "inputs", "panel": panel_link("model", "psi")}
+    panel = {"about": "inputs", "panel": panel_link("field", "psi")}
     yield from _psi(factory, "psi-major", thresholds.major, "inputs drift", (True, False), **panel)
     yield from _psi(factory, "psi-minor", thresholds.minor, "critical inputs start to drift", (True,), **panel)
 
 
 def output_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on drift of scores and classes."""
-    panel = {"about": "outputs", "panel": panel_link("model", "score")}
+    panel = {"about": "outputs", "panel": panel_link("field", "psi")}
     yield from _psi(factory, "output-shift", factory.contract.thresholds.major, "outputs shift", (True, False), **panel)
 
 
@@ -73,7 +71,11 @@ def mean_rules(factory: RuleFactory) -> Iterator[Rule]:
             severity,
             headline=f"inputs are unlike training ({severity})",
             summary=(
-                *("Values of ", *FIELD, " are higher or lower than in windows of training: their mean rank is "),
+                *(
+                    "Values of ",
+                    LabelRef("field"),
+                    " are higher or lower than in windows of training: their mean rank is ",
+                ),
                 *(NumberRef("E", "number"), " away from one half", *IN_WINDOW_OF_VERSION),
                 *(f"; the threshold is {threshold:g}. PSI has too few independent readings to decide.", CAUSE),
             ),
@@ -86,11 +88,10 @@ def mean_rules(factory: RuleFactory) -> Iterator[Rule]:
             signal=mean_shift(factory.contract.model, fields, factory.of(long), factory.pane, threshold),
             about="inputs",
             form="number",
-            has_bounds=False,
             clear=clear,
             long_s=long.length_s,
             short_s=long.length_s,
-            panel=panel_link("model", "fields"),
+            panel=panel_link("field", "verdicts"),
             **factory.per_field(),
         )
 
@@ -106,23 +107,21 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 severity,
                 headline=f"more {what} ({severity})",
                 summary=(
-                    *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("E", "percent")),
-                    *INTERVAL["percent"],
-                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:.3%}.", CAUSE),
+                    *(f"More {what} in ", LabelRef("field"), " than in training, by ", NumberRef("E", "percent")),
+                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {percent(threshold)}.", CAUSE),
                 ),
                 description=(
                     f"In the {last_part(short)} the rate of {what} exceeds the rate in training by more than "
-                    f"{threshold:.3%}, with its whole 95 % interval and p < {RATE_P:g}, and by more "
-                    f"than it repeatedly did in training (`training_delta`). Clears below {clear:.3%}."
+                    f"{percent(threshold)}, with its whole 95 % interval and p < {RATE_P:g}, and by more "
+                    f"than it repeatedly did in training (`training_delta`). Clears below {percent(clear)}."
                 ),
                 signal=rate(factory.contract.model, fields, kinds, factory.of(short), factory.pane, threshold),
                 about="inputs",
                 form="percent",
-                has_bounds=True,
                 clear=clear,
                 long_s=short.length_s,
                 short_s=short.length_s,
-                panel=panel_link("model", "rates"),
+                panel=panel_link("field", "nulls" if name == "null-rate" else "range"),
                 **factory.per_field(),
             )
 
@@ -152,11 +151,7 @@ def _psi(
             severity,
             headline=f"{what} ({severity})",
             summary=(
-                "PSI of ",
-                *FIELD,
-                " is ",
-                NumberRef("E", "number"),
-                *INTERVAL["number"],
+                *("PSI of ", LabelRef("field"), " is ", NumberRef("E", "number")),
                 *(*IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:g}.", REASON, CAUSE),
             ),
             description=(
@@ -166,7 +161,6 @@ def _psi(
             ),
             signal=signal,
             form="number",
-            has_bounds=True,
             clear=clear,
             long_s=long.length_s,
             short_s=short.length_s,

@@ -7,7 +7,7 @@ from barograph.contract.alerts import LARGE_DROP_RATIO
 from barograph.contract.check import label_kind
 
 from barograph_server.alerts.rule import Rule
-from barograph_server.alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory
+from barograph_server.alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, REASON, RuleFactory
 from barograph_server.alerts.text import Form, LabelRef, NumberRef, duration
 from barograph_server.dashboards.uids import panel_link
 from barograph_server.warehouse.signals.labels import (
@@ -62,7 +62,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             part=metric,
             headline=f"{metric} violates its SLO",
             summary=(
-                *(f"{metric} with mature labels is ", NumberRef("E", "number"), *INTERVAL["number"]),
+                *(f"{metric} with mature labels is ", NumberRef("E", "number")),
                 *IN_WINDOW_OF_VERSION,
                 *(f"; the SLO is {'at least' if of == 'least' else 'at most'} {promise:g}.", REASON),
             ),
@@ -73,7 +73,6 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             signal=signal,
             about="performance",
             form="number",
-            has_bounds=True,
             clear=promise,
             long_s=window,
             short_s=window,
@@ -89,11 +88,8 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
         "ticket",
         headline="labels have stopped",
         summary=(
-            "No label for ",
-            NumberRef("A", "number"),
-            " times the usual maximum (",
-            NumberRef("C", "duration"),
-            ").",
+            *("No label for ", NumberRef("A", "number")),
+            *(" times the usual maximum (", NumberRef("C", "duration"), ")."),
         ),
         description=(
             f"No label has arrived for longer than the second longest gap of the last 15 days, and for more than "
@@ -102,7 +98,6 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
         signal=label_age(factory.contract.model, at_least_s),
         about="performance",
         form="number",
-        has_bounds=True,
         clear=1.0,
         every_s=LABELS_EVERY_S,
         panel=panel_link("model", "label_coverage"),
@@ -141,7 +136,7 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             if form == "number"
             else "errors grow",
             summary=(
-                *(LabelRef("metric"), " with mature labels is ", NumberRef("E", form), *INTERVAL[form]),
+                *(LabelRef("metric"), " with mature labels is ", NumberRef("E", form)),
                 *(" worse than in the reference", *IN_WINDOW_OF_VERSION, f"; the margin is {shown}.", REASON),
             ),
             description=(
@@ -160,7 +155,6 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             ),
             about="performance",
             form=form,
-            has_bounds=True,
             clear=round(margin * clear_points / points, 12),
             long_s=window,
             short_s=window,
@@ -182,8 +176,6 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
     shown = f"{100 * threshold:.3g} %" if is_number else f"{threshold:g}"
     source, side = ("features and predictions", "above") if is_number else ("scores", "below")
     meaning = "how large errors are for the same features" if is_number else "what scores mean"
-    # An estimate of errors has no interval.
-    interval = () if is_number else INTERVAL[form]
     surely = "" if is_number else f", with its whole interval {side} the reference"
     window = factory.measured_s("cbpe-drop")
     yield from factory.rule(
@@ -191,7 +183,7 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
         "ticket",
         headline="estimated errors grow" if is_number else "estimated performance falls",
         summary=(
-            *(f"Estimated from {source}, ", LabelRef("metric"), " is ", NumberRef("E", form), *interval),
+            *(f"Estimated from {source}, ", LabelRef("metric"), " is ", NumberRef("E", form)),
             *(f" {side} the reference", *IN_WINDOW_OF_VERSION, f"; the threshold is {shown}."),
         ),
         description=(
@@ -204,7 +196,6 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
         ),
         about="performance",
         form=form,
-        has_bounds=True,
         clear=factor * clear_points,
         long_s=window,
         short_s=window,

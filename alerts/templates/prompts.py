@@ -41,16 +41,9 @@ def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
             ": at least ",
             *(NumberRef("E", "percent"), f" beyond the margin. {act}"),
         ),
-        description=(
-            "The interval of the difference holds at every look, and its lower end is beyond the margin of the "
-            "contract. Shares differ in percentage points, other numbers in percent of the control. The table "
-            "`arm_comparisons` has all looks. Clears at a look whose interval includes the margin, or six hours after "
-            "the last hour with both arms."
-        ),
         signal=prompt_harm(contract.model, control, others, tuple(own_margins(rollback))),
         about="performance",
         form="percent",
-        has_bounds=True,
         clear=0.0,
         panel=panel_link("llm", "prompt_comparisons"),
         every_s=EVERY_S,

@@ -25,11 +25,6 @@ def reader_rules(factory: RuleFactory) -> Iterator[Rule]:
         "ticket",
         headline="a reader that no contract declares",
         summary=("No contract declares ", LabelRef("reader"), ", which reads topics or tables of Barograph."),
-        description=(
-            "At the last run of `barograph consumers --store`, a consumer group, user, dashboard, alert rule or caller "
-            "read that no contract declares. A change of the model can break it. Clears when a contract declares it, "
-            "or three days after it was last observed."
-        ),
         signal=undeclared_readers(),
         about="inputs",
         form="number",

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from barograph_server.alerts.rule import Rule
-from barograph_server.alerts.templates.factory import INTERVAL, RuleFactory
-from barograph_server.alerts.text import LabelRef, NumberRef, duration, in_url
-from barograph_server.dashboards.uids import DASHBOARDS, panel_link
+from barograph_server.alerts.templates.factory import RuleFactory
+from barograph_server.alerts.text import LabelRef, NumberRef, duration, in_url, percent
+from barograph_server.dashboards.uids import panel_link
 from barograph_server.sketches.rollout.decision import HARM_E_VALUE
 from barograph_server.warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
 
@@ -26,8 +26,8 @@ def shadow_rules(factory: RuleFactory) -> Iterator[Rule]:
     if shadow is None:
         return
     versions = {"model": factory.contract.model, "candidate": shadow.candidate, "of": shadow.of}
-    path = f"/d/{DASHBOARDS['shadow']}?var-model={in_url(versions['model'])}&var-candidate={in_url(shadow.candidate)}"
-    shared: dict[str, Any] = {"every_s": SHADOW_EVERY_S, "page_path": (f"{path}&{SHOWN}",)}
+    query = f"&var-model={in_url(versions['model'])}&var-candidate={in_url(shadow.candidate)}&{SHOWN}"
+    shared: dict[str, Any] = {"every_s": SHADOW_EVERY_S, "page_query": (query,)}
     candidate = f"version {shadow.candidate} beside version {shadow.of}"
     horizon_s = 0 if factory.contract.label is None else factory.contract.label.horizon_s
     at_least_s = factory.override("shadow-lag").at_least_s or LAG_S
@@ -54,18 +54,17 @@ def shadow_rules(factory: RuleFactory) -> Iterator[Rule]:
         "ticket",
         headline="pairs are missing",
         summary=(
-            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
-            f" of the requests of the last day have no pair with {candidate}; the threshold is {threshold:.3%}.",
+            NumberRef("A", "percent"),
+            f" of the requests of the last day have no pair with {candidate}; the threshold is {percent(threshold)}.",
         ),
         description=(
-            f"In the last day more requests have no pair than {threshold:.3%}, by a statistically significant margin. "
-            "Requests outside the sample, and those that failed in the primary, do not count. Clears below "
-            f"{clear:.3%}."
+            f"In the last day more requests have no pair than {percent(threshold)}, by a statistically significant "
+            "margin. Requests outside the sample, and those that failed in the primary, do not count. Clears below "
+            f"{percent(clear)}."
         ),
         signal=missing_share(**versions, threshold=threshold),
         about="volume",
         form="percent",
-        has_bounds=True,
         clear=clear,
         panel=panel_link("shadow", "missing"),
         **shared,
@@ -98,11 +97,6 @@ def shadow_rules(factory: RuleFactory) -> Iterator[Rule]:
         "ticket",
         headline="the test of the candidate is decided",
         summary=(f"The decision about {candidate} is ", LabelRef("decision"), "."),
-        description=(
-            "The evidence is complete: promote the candidate, or correct it; after a promotion, keep the new "
-            "primary, or roll back. Clears when the contract names another candidate, or when the decision is open "
-            "again."
-        ),
         signal=decided(**versions, horizon_s=horizon_s),
         about="performance",
         form="number",

@@ -5,19 +5,16 @@ from typing import Any, Literal
 
 from barograph.contract import format_duration
 
-from barograph_server.alerts.rule import Rule
+from barograph_server.alerts.rule import Rule, texts
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory, last_part
-from barograph_server.alerts.text import LabelRef, NumberRef, Text, duration
-from barograph_server.dashboards.uids import DASHBOARDS, panel_link
-from barograph_server.warehouse.signals.pipeline import processor_age, record_age
+from barograph_server.alerts.templates.factory import IN_WINDOW, RuleFactory, last_part
+from barograph_server.alerts.text import LabelRef, NumberRef, Text, duration, percent
+from barograph_server.dashboards.uids import panel_link
+from barograph_server.warehouse.signals.pipeline import GONE_S, PROCESSORS, processor_age, record_age
 from barograph_server.warehouse.signals.signal import Signal
 from barograph_server.warehouse.signals.verdicts import loss, verdict_age
 from barograph_server.warehouse.signals.volume import broken_share, out_of_range, silence
 
-PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
-PROCESSOR_GONE_S = 120.0
-"""A processor reports every ten seconds; after two minutes its supervisor has not restarted it."""
 GUARD_SILENT_S = 180.0
 """The guard stores the state of each model every minute."""
 LOSS_THRESHOLD = 0.01
@@ -34,17 +31,16 @@ def _broken(
         "page",
         headline=f"too many predictions {what}",
         summary=(
-            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
-            *(f" of predictions {what}", *IN_WINDOW, f", over all versions; the threshold is {threshold:.3%}."),
+            NumberRef("E", "percent"),
+            *(f" of predictions {what}", *IN_WINDOW, f", over all versions; the threshold is {percent(threshold)}."),
         ),
         description=(
-            f"In the last {length} more predictions {what} than the contract allows ({threshold:.3%}), by a "
-            f"statistically significant margin. Clears below {clear:.3%}."
+            f"In the last {length} more predictions {what} than the contract allows ({percent(threshold)}), by a "
+            f"statistically significant margin. Clears below {percent(clear)}."
         ),
         signal=broken_share(factory.contract.model, name, short.length_s, factory.pane, threshold),
         about="volume",
         form="percent",
-        has_bounds=True,
         clear=clear,
         long_s=short.length_s,
         short_s=short.length_s,
@@ -62,17 +58,16 @@ def _out_of_range(factory: RuleFactory, name: str, allowed: float) -> Iterator[R
         part=name,
         headline=f"too many values of {name} are out of range",
         summary=(
-            *(NumberRef("E", "percent"), *INTERVAL["percent"], " of the values of ", LabelRef("field")),
-            *(*IN_WINDOW, f", over all versions, are not in the range {bounds}; the SLO allows {allowed:.3%}."),
+            *(NumberRef("E", "percent"), " of the values of ", LabelRef("field")),
+            *(*IN_WINDOW, f", over all versions, are not in the range {bounds}; the SLO allows {percent(allowed)}."),
         ),
         description=(
             f"In the {last_part(short)} more values of {name} are out of the range {bounds} than the contract allows "
-            f"({allowed:.3%}), by a statistically significant margin. Nulls do not count."
+            f"({percent(allowed)}), by a statistically significant margin. Nulls do not count."
         ),
         signal=out_of_range(factory.contract.model, name, short.length_s, factory.pane, allowed),
         about="outputs",
         form="percent",
-        has_bounds=True,
         clear=round(allowed * factory.clear_share, 12),
         long_s=short.length_s,
         short_s=short.length_s,
@@ -96,11 +91,8 @@ def traffic_rules(factory: RuleFactory) -> Iterator[Rule]:
         "page",
         headline="no predictions",
         summary=(
-            "No prediction for ",
-            NumberRef("B", "duration"),
-            "; the usual maximum is ",
-            NumberRef("C", "duration"),
-            ".",
+            *("No prediction for ", NumberRef("B", "duration")),
+            *("; the usual maximum is ", NumberRef("C", "duration"), "."),
         ),
         description=(
             "No prediction has arrived for longer than the second longest gap of the last 15 days, and for more than "
@@ -109,7 +101,6 @@ def traffic_rules(factory: RuleFactory) -> Iterator[Rule]:
         signal=silence(factory.contract.model, factory.pane, at_least_s),
         about="volume",
         form="number",
-        has_bounds=True,
         clear=1.0,
         no_data="Alerting",
         panel=panel_link("model", "requests"),
@@ -131,8 +122,8 @@ def pipeline_rules(factory: RuleFactory) -> Iterator[Rule]:
             f" of the events of the {last_part(short)} were lost before they were counted.",
         ),
         description=(
-            f"More than {threshold:.3%} of the source offsets of the {last_part(short)} are in no pane. Verdicts on "
-            "these windows cover only the remaining events."
+            f"More than {percent(threshold)} of the source offsets of the {last_part(short)} are in no pane. Verdicts "
+            "on these windows cover only the remaining events."
         ),
         signal=loss(factory.contract.model, factory.of(short), factory.pane, threshold),
         form="percent",
@@ -169,11 +160,10 @@ def processor_rule(settings: AlertSettings) -> Rule:
     return _installation_rule(
         settings,
         "processor-gone",
-        PROCESSOR_GONE_S,
+        GONE_S,
         headline="a processor is gone",
         summary=("No ", LabelRef("kind"), " has reported for ", NumberRef("A", "duration"), "."),
-        description="At least one processor of each kind should report every ten seconds.",
-        signal=processor_age(PROCESSORS, PROCESSOR_GONE_S),
+        signal=processor_age(PROCESSORS, GONE_S),
     )
 
 
@@ -185,10 +175,6 @@ def guard_rule(settings: AlertSettings) -> Rule:
         GUARD_SILENT_S,
         headline="the guard is silent",
         summary=("The guard has published no state of a model for ", NumberRef("A", "duration"), "."),
-        description=(
-            "The guard publishes the state of each model every ten seconds and stores it every minute. Serving "
-            "processes now see the state unknown. Clears with the next record."
-        ),
         signal=record_age(GUARD_SILENT_S),
     )
 
@@ -200,7 +186,6 @@ def _installation_rule(
     *,
     headline: str,
     summary: Text,
-    description: str,
     signal: Signal,
 ) -> Rule:
     """Return the rule that pages the platform team if a part of the installation is silent for `silent_s` seconds."""
@@ -212,7 +197,7 @@ def _installation_rule(
         route=settings.platform,
         headline=headline,
         summary=summary,
-        description=description,
+        description=texts(name)[-1],
         signal=signal,
         about="pipeline",
         form="duration",
@@ -222,5 +207,5 @@ def _installation_rule(
         keep_firing_for_s=300,
         every_s=60,
         panel=panel_link("pipeline", "silent"),
-        page_path=(f"/d/{DASHBOARDS['pipeline']}?from=now-3h&to=now",),
+        page_query=("&from=now-3h&to=now",),
     )

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 UID = "barograph"
-DASHBOARDS = ("fleet", "model", "field", "shadow", "pipeline")
+DASHBOARDS = ("fleet", "model", "field", "shadow", "llm", "pipeline")
 PATIENCE_S = 300.0
 PAUSE_S = 5.0
 TIMEOUT_S = 30
@@ -129,11 +129,12 @@ def _messages(rules: list[dict[str, Any]]) -> Iterator[Check]:
         if wrong or not page.startswith(("http://", "https://")):
             n_bad += 1
             yield False, f"message of {name}: {f'contains {wrong}' if wrong else f'the link {page!r} is relative'}"
-        runbooks[runbook.rpartition("/")[2]] = runbook
+        runbooks[runbook.replace("=", "/").rpartition("/")[2]] = runbook
     if not n_bad:
         yield True, f"messages: {len(alerts)} rendered" if alerts else "messages: not checked, no rule has an instance"
     for name, runbook in sorted(runbooks.items()):
-        problem = _unreadable(runbook)
+        shown_by, _, page = runbook.partition("?page=")
+        problem = _unreadable(runbook) or (page and _unreadable(f"{shown_by.rpartition('/')[0]}/{page}"))
         yield not problem, f"runbook {name}: {problem or runbook}"
 
 

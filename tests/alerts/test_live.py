@@ -89,18 +89,17 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     start = int(time.time()) // 60 * 60
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
     messages = {at: live.step(client, at) for at in range(start, start + 100, 10)}
-    assert reports[:2] == [
-        f"{state}: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the 1h window until "
-        f"{datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M:%S} UTC, version 1; the threshold is 0.2."
-        for state in ("Pending", "Alerting")
-    ]
+    at = f"{datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M} UTC"
+    summary = f"PSI of temp is 0.50 in the 1h window until {at}, version 1; the threshold is 0.2. Drifting since {at}."
+    assert reports[:2] == [f"{state}: m: inputs drift (page) temp: {summary}" for state in ("Pending", "Alerting")]
     assert [at - start for at, messages in messages.items() if messages] == [90]
     ((message, alerts),) = messages[start + 90]
     assert message.point == "hook"
-    assert alerts[0].summary.startswith("PSI of temp is 0.500")
+    assert alerts[0].summary == f"m: {summary}"
+    assert alerts[0].advice.startswith("Predictions for these inputs may be wrong. First: ")
     assert alerts[0].runbook_url.endswith("/psi-major.md")
     assert alerts[0].page_url == (
-        "https://grafana.example/d/barograph-field?var-model=m&var-field=temp"
+        "https://grafana.example/d/barograph-field?viewPanel=21&var-model=m&var-field=temp"
         f"&from={(start - 3 * HOUR_S) * 1000}&to={start * 1000}&var-window=1h&var-version=1"
     )
     insert_rows(client, "drift", [verdict(start + 60, 0.01, 2)])
@@ -142,13 +141,15 @@ def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(cl
     unavailable: Any = UnavailableClient()
     steps = [each for at in range(start + 120, start + 260, 10) for each in live.step(unavailable, at)]
     assert [messages.point for messages, _ in steps] == ["platform"]
-    assert steps[0][1][0].summary == "cannot be evaluated: ClickHouse at nowhere does not answer."
+    assert (
+        steps[0][1][0].summary == "m: inputs drift (page) cannot be evaluated: ClickHouse at nowhere does not answer."
+    )
     assert sum("cannot be evaluated" in line for line in reports) == 1, "logged once, not on every retry"
     assert not any(line.startswith("Normal") for line in reports)
     back = [each for at in range(start + 300, start + 700, 10) for each in live.step(client, at)]
     assert [(messages.point, len(messages.resolved)) for messages, _ in back if messages.resolved] == [("platform", 1)]
     ((_, recovered),) = [each for each in back if each[0].resolved]
-    assert recovered[0].summary == "can be evaluated again"
+    assert recovered[0].summary == "m: inputs drift (page) can be evaluated again"
 
 
 # ------------------------------------------------------------------------------------------------ sending
@@ -162,7 +163,7 @@ def message(point: str, *, firing: bool = True) -> tuple[Notification, list[Aler
     first, second = ((alert,), ()) if firing else ((), (alert,))
     messages = Notification(1_790_000_030, point, (("model", "m"),), first, second, False)
     numbers = {"A": 0.5, "B": float("nan")}
-    texts = ("m: inputs <drift>", "PSI is 0.5.", "why", PAGE, "https://runbooks/x.md")
+    texts = ("m: inputs <drift>", "PSI is 0.5.", "First: look.", "why", PAGE, "https://runbooks/x.md")
     return messages, [AlertMessage(alert, *texts, numbers)]
 
 
@@ -299,4 +300,4 @@ def test_the_command_follows_contracts_and_sends_until_it_is_stopped(
     assert alert["labels"]["field"] == "temp"
     out = "".join(outputs)
     assert "1 rule of 1 model." in out
-    assert "Alerting: m: inputs drift (page) temp: PSI of temp is 0.500" in out
+    assert "Alerting: m: inputs drift (page) temp: PSI of temp is 0.50" in out

@@ -11,6 +11,7 @@ import pytest
 
 from barograph_server.alerts import Rule, rules_for, to_files
 from barograph_server.alerts.example import RUNBOOKS
+from barograph_server.alerts.rule import HIDDEN
 from barograph_server.dashboards.macros import TimeRange, expand, expand_backend
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.local.clickhouse import LocalClickHouse
@@ -36,7 +37,7 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
             for field in ("amount", "score"):
                 insert_rows(built, "drift", [row("drift", field=field, **known, **start, **judged, **observed)])
             lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
-            rate = {"field": "amount", "kind": "null", "rate": 0.4, "p_value": 0}
+            rate = {"field": "amount", "kind": "null", "rate": 0.4, "baseline_rate": 0, "p_value": 0}
             rate |= {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5}
             insert_rows(built, "rates", [row("rates", **known, **start, **lines, **rate)])
         figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
@@ -51,12 +52,12 @@ def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from panels(panel)
 
 
-def shown(client: Client, rule: Rule, window: str) -> dict[str, list[Any]]:
+def shown(client: Client, rule: Rule, window: str, field: str) -> dict[str, list[Any]]:
     (page,) = (page for page in dashboards().values() if page["uid"] == rule.panel.dashboard_uid)
     (panel,) = (panel for panel in panels(page) if panel["id"] == rule.panel.panel_id)
     result: dict[str, list[Any]] = {}
     for target in panel["targets"]:
-        variables = {"model": ODD, "version": "1", "slice": "all", "window": window, "field": "amount"}
+        variables = {"model": ODD, "version": "1", "slice": "all", "window": window, "field": field}
         sql = expand(target["rawSql"], RANGE, variables, interval_ms=3_600_000)
         names = [name for name, *_ in client.rows(f"DESCRIBE ({sql})")]
         for record in client.rows(sql):
@@ -76,9 +77,9 @@ def number(client: Client, rule: Rule, key: str) -> float:
 @pytest.mark.parametrize(
     ("name", "part", "key", "window", "series", "line"),
     [
-        ("psi-major", "", "amount", "1h", "amount psi", "major threshold"),
-        ("output-shift", "", "score", "1h", "score psi", "major threshold"),
-        ("null-rate", "", "amount", "1h", "amount: null delta", "major threshold"),
+        ("psi-major", "", "amount", "1h", "psi", "major threshold"),
+        ("output-shift", "", "score", "1h", "psi", "major threshold"),
+        ("null-rate", "", "amount", "1h", "rate", "major threshold"),
         ("performance", "auc", "", "1d", "auc value", "auc SLO SLO"),
     ],
 )
@@ -90,7 +91,7 @@ def test_a_panel_shows_the_value_and_the_threshold_of_its_rule(
         for rule in RULES
         if (rule.name, rule.part, rule.model) == (name, part, ODD) and (not key or key in rule.signal.keys)
     )
-    result = shown(client, rule, window)
+    result = shown(client, rule, window, key)
     assert [value for value in result[line] if math.isfinite(value)] == [rule.threshold]
     assert result[series] == [pytest.approx(number(client, rule, key))]
 
@@ -129,10 +130,11 @@ def test_the_queries_of_a_rule_return_alert_instances(emptied_client: Client, ru
         sql = expand_backend(query["model"]["rawSql"], LAST_MINUTES, query["model"]["intervalMs"])
         kinds = [kind for _, kind, *_ in emptied_client.rows(f"DESCRIBE ({sql})")]
         n_keys = bool(rule.signal.label)
-        n_labels = {"A": (n_keys,), "E": (n_keys + 2, n_keys + 2 + len(DETAILS))}[query["refId"]]
-        assert kinds in [["String"] * n + ["Float64"] for n in n_labels]
+        has_details, has_ends = "AS `cause`" in sql, "AS low, toDecimalString" in sql
+        n_labels = n_keys + len(DETAILS) * has_details + 2 * has_ends
+        assert kinds == ["String"] * n_labels + ["Float64"]
         rows = emptied_client.rows(sql)
-        details = [dict(zip(DETAILS, row[n_keys:-3], strict=True)) for row in rows if len(row) > n_keys + 3]
+        details = [dict(zip(DETAILS, row[n_keys:], strict=False)) for row in rows if has_details]
         optional = {"reason", "cause"} | (set() if rule.signal.short.window else {"window"})
         assert all(text or name in optional for row in details for name, text in row.items())
         keys.append([row[:n_keys] for row in rows])
@@ -148,9 +150,46 @@ def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(emptied_client: Cl
         emptied_client.rows(expand_backend(query["model"]["rawSql"], LAST_MINUTES)) for query in result["data"][:2]
     )
     assert number == [("amount", 0.2), ("it's $odd", 0.5)]
-    # The message prints the interval as it stands in the labels.
-    assert observed[1][-3:] == ("0.400", "0.600", 0.5)
-    assert "[{{ $$values.E.Labels.low }}, {{ $$values.E.Labels.high }}]" in result["annotations"]["summary"]
+    end = datetime.fromtimestamp(int(NOW.timestamp()) // 3600 * 3600, UTC)
+    assert observed[1][-2:] == (f" Drifting since {end:%Y-%m-%d %H:%M} UTC.", 0.5)
+    assert '{{ printf "%.2f" $$values.E.Value }}' in result["annotations"]["summary"]
+
+
+def test_an_outage_of_the_pipeline_is_one_page_and_no_gap_hides_nothing(client: Client) -> None:
+    def numbers(at: int) -> dict[str, float]:
+        reads = TimeRange((at - 600) * 1000, at * 1000)
+        return {
+            rule.name: client.rows(expand_backend(rule.queries["A"], reads))[0][-1] - rule.threshold
+            for rule in RULES
+            if rule.name in (*HIDDEN, "processor-gone") and rule.model in ("", "price")
+        }
+
+    start = int(NOW.timestamp()) // 60 * 60 - 40_000
+    began = (start - 3600) * 1000
+    insert_rows(client, "contracts", [row("contracts", model="price", applied_at=began)])
+    insert_rows(client, "baselines", [row("baselines", model="price", accepted_at=began)])
+    health = [row("model_health", model="price", at=(start + 60 * i) * 1000) for i in range(10)]
+    insert_rows(client, "model_health", health)
+    reports = [start + 60 * i for i in range(10)] + [start + 30_000 + 60 * i for i in range(100)]
+    kinds = ("sketcher", "recorder", "monitor", "scorer")
+    insert_rows(client, "processors", [row("processors", kind=each, at=at * 1000) for each in kinds for at in reports])
+    during, after = numbers(start + 20_000), numbers(start + 30_000 + 1800)
+    assert {name for name, number in during.items() if number > 0} == {"processor-gone"}
+    assert not any(number > 0 for number in after.values()), "the pipeline catches up"
+    late = {name for name, number in numbers(start + 30_000 + 5000).items() if number > 0}
+    assert late == {"guard-silent", "pipeline-lag"}, "what did not recover is reported"
+
+
+def test_a_page_and_a_ticket_about_nulls_of_one_feed_name_each_other(client: Client) -> None:
+    end = int(NOW.timestamp()) // 3600 * 3600
+    known = {"model": ODD, "version": "1", "slice": "all", "kind": "null", "window": "1h", "n": 900, "p_value": 0}
+    known |= {"window_start": end - 3600, "window_end": end, "level": "major", "delta": 0.9, "delta_low": 0.8}
+    insert_rows(client, "rates", [row("rates", field=field, **known) for field in ("amount", "country")])
+    for severity, field, other in (("page", "amount", "country"), ("ticket", "country", "amount")):
+        (rule,) = (r for r in RULES if (r.name, r.model, r.severity) == ("null-rate", ODD, severity))
+        rows = {each[0]: each[-2] for each in client.rows(expand_backend(rule.queries["E"], RANGE))}
+        at = f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC"
+        assert rows[field] == f" So since {at}. Since about then also {other}."
 
 
 def test_literals_mean_the_same_after_grafana_and_clickhouse(emptied_client: Client) -> None:

@@ -332,7 +332,7 @@ def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drif
 
 
 def test_messages_on_verdicts_name_what_decides_and_the_reason_of_insufficient_data(client: Client) -> None:
-    until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC"
     span = (str((T0 - HOUR_S) * 1000), str(T0 * 1000))
     calm = [verdict("7d", T0, 0.05, version="2"), verdict("1d", T0, 0.05, version="2")]
     drifted = [verdict("7d", T0, 0.9), verdict("1d", T0, 0.5)]
@@ -375,7 +375,7 @@ def test_messages_on_performance_name_the_window_the_version_and_the_reason(clie
 
 
 def test_messages_on_traffic_name_the_window(client: Client) -> None:
-    until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC"
     counts = {"n": 100, "timed": 100, "errors": 30, "slow": 40, "sealed": True, "pane_s": HOUR_S}
     panes = [row("volume", model=ODD, version=v, slice="all", pane_start=T0 - HOUR_S, **counts) for v in ("1", "2")]
     for name, observed in (("errors", 0.3), ("latency", 0.4)):

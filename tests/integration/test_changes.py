@@ -100,7 +100,7 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
     (rule,) = (each for each in rules_for([contract()], AlertSettings()) if each.name == "psi-major")
     sql = expand_backend(rule.queries["E"], TimeRange.between(END - HOUR, END))
     message = next(text for values in client.rows(sql) for text in values if "It moved" in str(text))
-    assert message.startswith(" It moved between ")
+    assert message.startswith(f" Drifting since {MOVED + HOUR:%Y-%m-%d %H:%M} UTC. It moved between ")
     assert f"Likely cause: deploy fleet-job 4f2a at {at:%Y-%m-%d %H:%M} UTC, owner ana." in message
 
 

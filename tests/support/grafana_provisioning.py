@@ -69,7 +69,7 @@ def mounted_files(volumes: list[str]) -> Mounted:
             path = ROOT / source
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
-                    files[PurePosixPath(target) / file.relative_to(path)] = file.read_text("utf-8")
+                    files[PurePosixPath(target) / file.relative_to(path)] = file.read_text("utf-8", "replace")
     return files
 
 

@@ -58,6 +58,14 @@ GROUP BY time
 ORDER BY time
 {% endcall %}
 
+{% call hourly("costs.cached", "calls") %}
+SELECT $__timeInterval(call.hour) AS time, sum(call.cached_input_tokens) / nullIf(sum(call.cacheable_tokens), 0) AS calls
+FROM model_costs AS call
+WHERE {{ MODEL }} AND {{ _RANGE }}
+GROUP BY time
+ORDER BY time
+{% endcall %}
+
 {% call table("costs.users", "user:text | cost | calls | calls with cost", grain_s=HOUR_S) %}
 SELECT call.user AS user, sum(call.cost) AS cost, sum(call.calls) AS calls,
     sum(call.with_cost) / nullIf(sum(call.answered), 0) AS "calls with cost"

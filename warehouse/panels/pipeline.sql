@@ -184,10 +184,11 @@ ORDER BY time, processor
 if(toUnixTimestamp64Milli({{ time }}) = 0, NULL, greatest(0, dateDiff('second', {{ time }}, {{ _END }})))
 {%- endmacro %}
 
-{% call table("pipeline.sealed_age", "model:text | last pane sealed | events read up to | last progress") %}
+{% call table("pipeline.sealed_age", "model:text | last pane sealed | newest verdict | events read up to | last progress") %}
 SELECT
     model,
     {{ _before_end("position.2") }} AS "last pane sealed",
+    {{ _before_end("judged_until") }} AS "newest verdict",
     {{ _before_end("position.1") }} AS "events read up to",
     dateDiff('second', position.3, now('UTC')) AS "last progress"
 FROM
@@ -197,6 +198,13 @@ FROM
     WHERE {{ _MODEL }}
     GROUP BY model
 )
+LEFT JOIN
+(
+    SELECT model, toDateTime64(max(window_end), 3, 'UTC') AS judged_until
+    FROM rates AS verdict
+    WHERE {{ _MODEL }} AND slice = 'all' AND kind = 'error'
+    GROUP BY model
+) AS judged USING (model)
 ORDER BY 2 DESC, model
 LIMIT 200
 /* no range: each model has one row, its latest */

@@ -132,7 +132,7 @@ def cache_hit_fall(model: str, threshold: float) -> Signal:
         "spans": (_calls(model, "sum(cached_input_tokens)", "sum(cacheable_tokens)"), "hour"),
         "servers": (servers, "at"),
     }
-    return _share_fall("source", sources, threshold)
+    return _share_fall("counted_by", sources, threshold)
 
 
 def token_coverage_fall(model: str, threshold: float) -> Signal:

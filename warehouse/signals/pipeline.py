@@ -10,6 +10,33 @@ REACH_S = 86_400
 """Age of the latest report or record, in seconds, after which a processor kind, or the guard, counts as removed."""
 
 
+PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
+GONE_S = 120.0
+"""A processor reports every ten seconds; after two minutes its supervisor has not restarted it."""
+AFTER_S = 3600
+"""How long after an outage the pipeline may take to catch up, in seconds."""
+
+
+def hidden_in_outage(threshold: float) -> str:
+    """Return the expression for a value that does not exceed its threshold in an outage of the pipeline.
+
+    An outage is a gap of `GONE_S` in the reports of some kind of processor now, or one of twice that length, which
+    `processor-gone` has paged about, that ended in the last `AFTER_S`. A kind without reports in a day does not count.
+    """
+    now = "toUnixTimestamp($__toTime)"
+    reports = (
+        f"SELECT kind, toUInt32(toUnixTimestamp(toDateTime(at))) AS at FROM processors WHERE kind IN "
+        f"{literals(PROCESSORS)} AND at > toDateTime64({now} - {REACH_S}, 3) AND at <= toDateTime64({now}, 3)"
+    )
+    gaps = (
+        f"SELECT arraySort(arrayPushBack(groupUniqArray(at), toUInt32({now}))) AS times, "
+        f"arrayExists((gap, end) -> gap > {GONE_S} * if(end = {now}, 1, 2) AND end > {now} - {AFTER_S}, "
+        "arrayDifference(times), times) AS gone "
+        f"FROM ({reports}) GROUP BY kind"
+    )
+    return f"if((SELECT max(gone) FROM ({gaps})) > 0, least(value, {float(threshold)!r}), value) AS number"
+
+
 def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
     """Return the signal of the seconds since the latest report of each processor kind.
 

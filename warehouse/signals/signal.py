@@ -26,8 +26,8 @@ from barograph_server.warehouse.signals.literals import literal
 EMPTY, RENEWED, UNSURE, SURE, AMPLE = range(5)
 DETAILS = ("version", "window", "until", "from", "to", "reason", "cause")
 """Labels of the observed value, for messages and links: the version and the window that decide, the end of this window,
-a range in milliseconds for Grafana's URLs, a sentence with the reason if data are insufficient, and a sentence with the
-most likely cause (`Signal.causes`)."""
+a range in milliseconds for Grafana's URLs, a sentence with the reason if data are insufficient, and sentences on the
+change (`Signal.changes`)."""
 
 FactTime = Literal["now", "ended", "judged"]
 """The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert
@@ -97,9 +97,9 @@ class Signal:
     """Whether values below the threshold breach it. Such signals have no `fast_threshold`."""
     has_versions: bool = True
     """Whether facts have versions; otherwise `version` is empty, and the query is cheaper."""
-    causes: str = ""
-    """The query for the columns `key` and `cause`: a sentence on what changed before the key moved, with a space before
-    it. Empty: none is known."""
+    changes: str = ""
+    """The query for the columns `key` and `change`: sentences on a key beyond the threshold, with a space before: since
+    when, which other keys are, and the most likely cause. Empty: nothing is known."""
     has_further_keys: bool = False
     """Whether facts have keys besides `keys`, which have a row for as long as they have a fact within `reach_s`. Such
     signals have `has_versions`."""
@@ -131,7 +131,7 @@ def point_sql(
     details = "" if shown_s is None else f"{_details_sql(signal, shown_s)}, "
     if bound_digits is not None:
         details += "".join(f"toDecimalString({bound}, {bound_digits}) AS {bound}, " for bound in ("low", "high"))
-    causes = f"\nLEFT ANY JOIN (\n{signal.causes}\n) AS causes USING (key)" if signal.causes and shown_s else ""
+    causes = f"\nLEFT ANY JOIN (\n{signal.changes}\n) AS changes USING (key)" if signal.changes and shown_s else ""
     return f"SELECT {label}{details}{column}\nFROM (\n{states}\n) AS states{causes}\nORDER BY key"
 
 
@@ -225,10 +225,10 @@ def _reason_sql(name: str) -> str:
 def _details_sql(signal: Signal, shown_s: int) -> str:
     """Return the expressions of `DETAILS`; without a fact, the range ends now."""
     texts = {
-        "until": "if(end = 0, 'now', concat(toString(toDateTime(end, 'UTC')), ' UTC'))",
+        "until": "if(end = 0, 'now', formatDateTime(toDateTime(end, 'UTC'), '%F %H:%i UTC'))",
         "from": f"if(end = 0, 'now-{shown_s}s', toString((toInt64(end) - {shown_s}) * 1000))",
         "to": "if(end = 0, 'now', toString(toInt64(end) * 1000))",
-        "cause": "cause" if signal.causes else "''",
+        "cause": "change" if signal.changes else "''",
     }
     return ", ".join(f"{texts.get(name, name)} AS `{name}`" for name in DETAILS)
 

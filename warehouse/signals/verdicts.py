@@ -22,6 +22,10 @@ PSI = "psi"
 """Signal of the verdicts on distributions in the table of causes."""
 CAUSE_REACH_S = 7 * 86_400
 """Age up to which the cause of a verdict is shown: an alert may fire for days."""
+ONSET_REACH_S = 35 * 86_400
+"""How far back the onset of a change is looked for."""
+SHOWN_OTHERS = 5
+"""Most fields that a message names besides its own."""
 ALONE_EVENTS = 500
 """Events that a window needs to page alone.
 
@@ -103,6 +107,7 @@ def psi(
         fast: further windows shorter than `long`.
         fast_threshold: at least `threshold`; None: no window suffices alone.
     """
+    changes = _changes(model, (PSI,), f"psi > {float(threshold)!r}", "Drifting")
 
     def facts(window: HoppingWindow) -> Facts:
         def select(period: EventTimeRange, fact_time: FactTime) -> str:
@@ -123,12 +128,12 @@ def psi(
         return Facts(select, pane.stale_s(window.hop_s), window.name, has_reason=True)
 
     if long.name == short.name:
-        return Signal("field", tuple(fields), threshold, facts(short), causes=_causes(model, (PSI,)))
+        return Signal("field", tuple(fields), threshold, facts(short), changes=changes)
     return Signal(
         *("field", tuple(fields), threshold, facts(short), facts(long)),
         fast=tuple(map(facts, fast)),
         fast_threshold=fast_threshold,
-        causes=_causes(model, (PSI,)),
+        changes=changes,
     )
 
 
@@ -164,7 +169,8 @@ def rate(
         )
 
     facts = Facts(select, pane.stale_s(window.hop_s), window.name)
-    return Signal("field", tuple(fields), threshold, facts, causes=_causes(model, kinds))
+    changes = _changes(model, kinds, f"delta > {float(threshold)!r}", "So")
+    return Signal("field", tuple(fields), threshold, facts, changes=changes)
 
 
 def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: PaneTiming, threshold: float) -> Signal:
@@ -185,31 +191,50 @@ def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: P
         )
 
     facts = Facts(select, pane.stale_s(window.hop_s), window.name)
-    return Signal("field", tuple(fields), threshold, facts, causes=_causes(model, (PSI,)))
+    changes = _changes(
+        model, (PSI,), is_unlike(rank=threshold), "So", f"reason IN ('', {FEW_READINGS[0]!r}, {FEW_READINGS[1]!r})"
+    )
+    return Signal("field", tuple(fields), threshold, facts, changes=changes)
 
 
-def _causes(model: str, kinds: Sequence[str]) -> str:
-    """Return the query for the cause of the newest verdict of each field that became major and still is.
+def _changes(
+    model: str, kinds: Sequence[str], is_beyond: str, since: str, is_known: str = "level != 'insufficient'"
+) -> str:
+    """Return the query for sentences on each field that is beyond a threshold: since when, which others, and why.
 
-    The guard writes causes up to a minute after the verdict, so the first message may lack them.
+    A window with insufficient data ends no change. Others are the fields that went beyond the same threshold within a
+    day of this one. The guard writes causes up to a minute after the verdict, so the first message may lack them.
+
+    Args:
+        is_beyond: the condition of a verdict beyond the threshold.
+        since: the start of the first sentence.
+        is_known: the condition of a verdict that counts.
     """
-    is_psi = tuple(kinds) == (PSI,)
-    recent = f"model = {literal(model)} AND window_end > now() - {CAUSE_REACH_S}"
+    table, of_kinds, kind = "rates", f" AND kind IN {literals(kinds)}", ", kind"
+    if tuple(kinds) == (PSI,):
+        table, of_kinds, kind = "drift", "", ""
+    runs = (
+        "SELECT field, maxIf(window_end, NOT beyond) AS last_ok, maxIf(window_end, beyond) AS last_beyond, "
+        "arrayMin(arrayFilter(at -> at > last_ok, groupArrayIf(window_end, beyond))) AS start "
+        f"FROM (SELECT *, {is_beyond} AS beyond FROM {table} WHERE model = {literal(model)} AND slice = 'all' "
+        f"AND {is_known} AND window_end > now() - {ONSET_REACH_S}{of_kinds}) "
+        f"GROUP BY field, version, window{kind} "
+        f"HAVING last_beyond > last_ok AND last_beyond > now() - {CAUSE_REACH_S}"
+    )
     causes = (
-        "SELECT field, signal, version, window, window_end, text FROM likely_causes "
-        f"WHERE {recent} AND signal IN {literals(kinds)} AND rank = 1"
+        f"SELECT field, toUnixTimestamp(window_end) AS at, text FROM likely_causes WHERE model = {literal(model)} "
+        f"AND window_end > now() - {CAUSE_REACH_S} AND signal IN {literals(kinds)} AND rank = 1"
     )
-    # Verdicts are read only of what has a cause, which is nothing for most models at most times.
-    ended = (
-        f"SELECT field, {literal(PSI) if is_psi else 'kind'} AS signal, version, window, max(window_end) AS ended_at "
-        f"FROM {'drift' if is_psi else 'rates'} WHERE {recent} AND slice = 'all' AND level IN ('stable', 'minor') "
-        "AND (field, version, window) IN (SELECT field, version, window FROM causes) "
-        "GROUP BY field, signal, version, window"
-    )
+    others = "arrayFilter(other -> other.1 != field AND abs(other.2 - start) <= 86400, everywhere)"
     return (
-        f"WITH causes AS ({causes}) SELECT field AS key, concat(' ', argMax(text, window_end)) AS cause "
-        f"FROM causes LEFT JOIN ({ended}) AS ended USING (field, signal, version, window) "
-        "WHERE ended_at <= window_end GROUP BY field"
+        f"WITH starts AS (SELECT field, toUnixTimestamp(min(start)) AS start FROM ({runs}) GROUP BY field), "
+        f"(SELECT groupArray((field, start)) FROM (SELECT * FROM starts ORDER BY field)) AS everywhere "
+        f"SELECT field AS key, concat({literal(f' {since} since ')}, formatDateTime(toDateTime(start, 'UTC'), "
+        "'%F %H:%i UTC'), '.') AS onset, "
+        f"arrayStringConcat(arrayMap(other -> other.1, arraySlice({others}, 1, {SHOWN_OTHERS})), ', ') AS named, "
+        f"concat(onset, if(named = '', '', concat(' Since about then also ', named, '.')), "
+        "argMaxIf(concat(' ', text), at, at >= start AND text != '')) AS change "
+        f"FROM starts LEFT JOIN ({causes}) AS causes USING (field) GROUP BY field, start"
     )
 
 

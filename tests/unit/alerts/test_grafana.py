@@ -167,6 +167,20 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no state": (lambda files: rule_of(files).pop("noDataState"), ".noDataState: is missing"),
     "runbook": (lambda files: rule_of(files)["annotations"].update(runbook_url="https://x/y.md"), "is not a runbook"),
     "panel": (lambda files: rule_of(files)["annotations"].update(__panelId__="999"), "links to panel 999"),
+    "other panel": (
+        lambda files: rule_of(files)["annotations"].update(page="/d/barograph-model?var-model=m"),
+        "its message links '/d/barograph-model?var-model=m', not panel",
+    ),
+    "other number": (
+        lambda files: rule_of(files)["annotations"].update(
+            __dashboardUid__="barograph-model", __panelId__="12", page="/d/barograph-model?viewPanel=12"
+        ),
+        "panel 12 of dashboard barograph-model reads ",
+    ),
+    "hidden label": (
+        lambda files: model(files).update(rawSql=model(files)["rawSql"].replace("key AS field", "key AS source")),
+        "the label source of its query is also one of its own",
+    ),
     "team": (lambda files: rule_of(files)["labels"].pop("team"), "has no label team, which routing needs"),
     "severity": (lambda files: rule_of(files)["labels"].update(severity="high"), "'high', neither page nor ticket"),
     "summary": (lambda files: rule_of(files)["annotations"].pop("summary"), "has no summary"),
@@ -301,6 +315,13 @@ def test_an_alert_that_is_resolved_within_the_wait_is_not_sent_and_a_group_start
     assert [at for at, *_ in sent(alert(0, HOUR), alert(DAY, DAY + HOUR))] == [30, HOUR + 30, DAY + 30, DAY + HOUR + 30]
 
 
+def test_late_verdicts_of_all_models_and_missing_processors_are_one_page() -> None:
+    late = {"signal": "pipeline", "cause": "pipeline-lag", "route": "platform"}
+    alerts = [alert(10 * i, None, model=f"m{i}", **late) for i in range(3)]
+    missing = alert(0, None, **{**late, "model": "", "cause": "processor-gone"})
+    assert sent(missing, *alerts, until=60) == [(30, "platform", 4, 0, False)]
+
+
 def test_a_mute_timing_holds_back_until_it_ends() -> None:
     sunday = int(datetime(2026, 3, 8, 1, 30, tzinfo=BERLIN).timestamp()) - T0
     end = int(datetime(2026, 3, 8, 5, tzinfo=BERLIN).timestamp()) - T0
@@ -347,7 +368,7 @@ ENDED = Alert((("field", "y"), ("model", "m")), 1_767_225_600, 1_767_229_200)
 
 
 def message(alert: Alert, page_url: str = "https://grafana.example/d/field?var-model=m") -> AlertMessage:
-    texts = ("PSI <major>", "PSI of x is 0.3", "text", page_url, "https://runbook.example/psi")
+    texts = ("PSI <major>", "m: PSI of x is 0.3 <", "First: look.", "text", page_url, "https://runbook.example/psi")
     return AlertMessage(alert, *texts, {"A": 0.3, "B": float("nan")})
 
 
@@ -369,7 +390,11 @@ def test_a_webhook_gets_every_alert_and_the_bearer_token() -> None:
     assert sent.headers["Authorization"] == "Bearer swordfish"
     assert "swordfish" not in repr(sent)
     parsed = body(sent)
-    assert (parsed["status"], parsed["title"], parsed["groupLabels"]) == ("firing", "[FIRING:1] m", {"model": "m"})
+    assert (parsed["status"], parsed["title"], parsed["groupLabels"]) == (
+        "firing",
+        "m: PSI of x is 0.3 <",
+        {"model": "m"},
+    )
     assert [(each["status"], each["endsAt"]) for each in parsed["alerts"]] == [
         ("firing", None),
         ("resolved", "2026-01-01T01:00:00+00:00"),
@@ -384,8 +409,10 @@ def test_pagerduty_closes_the_incident_that_it_opened() -> None:
     assert (opened["event_action"], closed["event_action"]) == ("trigger", "resolve")
     assert opened["dedup_key"] == closed["dedup_key"]
     assert opened["routing_key"] == "k" * 32
-    assert opened["payload"]["summary"] == "[FIRING:1] m"
-    assert opened["payload"]["custom_details"] == {"PSI <major>": "PSI of x is 0.3 Since 2026-01-01 00:00 UTC."}
+    assert opened["payload"]["summary"] == "m: PSI of x is 0.3 <"
+    assert opened["payload"]["custom_details"] == {
+        "PSI <major>": "m: PSI of x is 0.3 < First: look. Firing since 2026-01-01 00:00 UTC."
+    }
     assert opened["links"] == [{"href": "https://grafana.example/d/field?var-model=m", "text": "PSI <major>"}]
     assert "payload" not in closed
 
@@ -393,11 +420,13 @@ def test_pagerduty_closes_the_incident_that_it_opened() -> None:
 def test_slack_text_is_escaped_and_links_only_to_absolute_urls() -> None:
     (text,) = body(request(SLACK, message(ALERT), message(ENDED, "/d/field?var-model=m"))).values()
     heading, firing, resolved = text.splitlines()
-    assert heading == "*[FIRING:1] m*"
-    page = "<https://grafana.example/d/field?var-model=m|page> <https://runbook.example/psi|runbook>"
-    assert firing == f"• PSI &lt;major&gt;: PSI of x is 0.3 Since 2026-01-01 00:00 UTC. {page}"
+    assert heading == "*m: PSI of x is 0.3 &lt;*"
+    page = "<https://grafana.example/d/field?var-model=m|panel> <https://runbook.example/psi|runbook>"
+    assert firing == f"• m: PSI of x is 0.3 &lt; First: look. Firing since 2026-01-01 00:00 UTC. {page}"
+    (alone,) = body(request(SLACK, message(ALERT))).values()
+    assert alone.splitlines()[1].startswith("• First: look."), "the summary is the heading"
     assert resolved.startswith("• resolved: ")
-    assert "|page>" not in resolved
+    assert "|panel>" not in resolved
 
 
 def test_a_missing_variable_and_what_is_no_url_are_named_and_not_quoted() -> None:

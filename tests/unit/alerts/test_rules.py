@@ -62,7 +62,8 @@ def test_a_candidate_has_rules_of_its_own_and_only_harm_pages() -> None:
     assert rules["shadow-decided"].signal.keys == ("hold", "keep", "promote", "roll back")
     for rule in rules.values():
         assert rule.page_path == (
-            "/d/barograph-shadow?var-model=species&var-candidate=it%27s%20%242&from=now-7776000s&to=now",
+            f"/d/barograph-shadow?viewPanel={rule.panel.panel_id}",
+            "&var-model=species&var-candidate=it%27s%20%242&from=now-7776000s&to=now",
         )
     softer = MANY + "alerts: {rules: {shadow-harm: {severity: ticket}, shadow-lag: {at_least: 6h}}}"
     assert ("shadow-harm", "ticket", "") in rules_by_name(softer)
@@ -178,6 +179,7 @@ def test_runbooks_are_links_or_paths_in_grafana() -> None:
 
     assert runbook("https://r.example/books/") == "https://r.example/books/latency.md"
     assert runbook("/public/runbooks", "https://g.example/sub") == "https://g.example/sub/public/runbooks/latency.md"
+    assert runbook("https://r.example/show?page=") == "https://r.example/show?page=latency.md"
     assert runbook("/public/runbooks") == '{{ reReplaceAll "/$" "" externalURL }}/public/runbooks/latency.md'
 
 
@@ -337,10 +339,10 @@ def test_texts_become_templates_and_words() -> None:
         "{{ $values.E.Labels.low }}, {{ humanizeDuration $values.E.Labels.high }}"
     )
     assert template(text) == (
-        '{{ "{{" }} a }} of {{ $labels.field }} is {{ printf "%.3f" $values.A.Value }} '
+        '{{ "{{" }} a }} of {{ $labels.field }} is {{ printf "%.2f" $values.A.Value }} '
         "[{{ humanizePercentage $values.E.Labels.low }}]"
     )
-    assert words(text, {"field": "x"}, {"A": 0.25, "B": 0.125}) == "{{ a }} of x is 0.250 [12.5%]"
+    assert words(text, {"field": "x"}, {"A": 0.25, "B": 0.125}) == "{{ a }} of x is 0.25 [12.5%]"
     assert words((NumberRef("C", "duration"), " to ", NumberRef("E", "duration")), {}, {"C": 12_000}) == (
         "3h 20m to unknown"
     )

@@ -216,7 +216,7 @@ def test_notifications_arrive_at_the_contact_points_of_the_routes() -> None:
     ]
     assert (deliveries.alerts[0].at_s, deliveries.alerts[0].since_s) == (10 * HOUR_S + 30, 10 * HOUR_S)
     assert [body["status"] for body in bodies] == ["firing", "resolved", "firing", "resolved"]
-    assert bodies[0]["alerts"][0]["annotations"]["summary"].startswith("PSI of x is 1")
+    assert bodies[0]["alerts"][0]["annotations"]["summary"].startswith("shop: PSI of x is 1")
 
 
 def test_nobody_is_paged() -> None:

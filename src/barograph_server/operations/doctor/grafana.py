@@ -1,5 +1,6 @@
 """Checks of Grafana: whether it answers, accepts the token, has the plugin, and has what was applied."""
 
+import os
 from collections.abc import Iterator, Mapping
 
 from barograph.contract import Contract
@@ -24,6 +25,13 @@ def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -
     """
     if settings.grafana is None:
         yield unknown(COMPONENT, "No Grafana is configured (grafana.url).")
+        missing = ", ".join(settings.alerts.missing_variables(os.environ)) if settings.alerts.configured else ""
+        if missing:
+            yield warning(
+                COMPONENT,
+                f"Contact points need variables that are not set here: {missing}. Without them Grafana sends nothing.",
+                "Set them where Grafana runs, for `docker compose` in .env.",
+            )
         return
     try:
         with Grafana(settings.grafana, timeout_s=TIMEOUT_S, pause_s=0.2) as grafana:
