@@ -33,8 +33,8 @@ from barograph.events import (
     Label,
     Role,
 )
-from barograph.publisher.batches import send_label
 from barograph.publisher.heartbeats import STATE_VARIABLE
+from barograph.publisher.label_events import send_label
 from barograph.publisher.lifetime import EXIT_FLUSH_S
 from barograph.publisher.observation import Observation
 from barograph.publisher.outbox import Outbox, PublishError, Stats, kafka_settings
