@@ -197,7 +197,7 @@ FROM
     FROM progress AS state
     WHERE {{ _MODEL }}
     GROUP BY model
-)
+) AS positions
 LEFT JOIN
 (
     SELECT model, toDateTime64(max(window_end), 3, 'UTC') AS judged_until
