@@ -348,10 +348,10 @@ def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
     assert ask(client, "pipeline.completeness", model=ALL) == [(0.99,)]
     assert ask(client, "pipeline.duplicates", model="fraud") == [(0.2,)]
     assert len(ask(client, "pipeline.sealed_age", model=ALL)) == len(MODELS)
-    [(_, sealed_s, read_s, _)] = ask(client, "pipeline.sealed_age", model="fraud")
+    [(_, sealed_s, _, read_s, _)] = ask(client, "pipeline.sealed_age", model="fraud")
     assert (sealed_s, read_s) == (0, 0)
     yesterday = TimeRange.between(hours_before(47), END - timedelta(hours=24, minutes=20))
-    [(_, sealed_s, read_s, _)] = ask(client, "pipeline.sealed_age", model="fraud", time_range=yesterday)
+    [(_, sealed_s, _, read_s, _)] = ask(client, "pipeline.sealed_age", model="fraud", time_range=yesterday)
     assert (sealed_s, read_s) == (0, 0), "times after the range count as its end"
 
 
