@@ -62,7 +62,8 @@ class Page:
 
 def pages() -> list[Page]:
     """All pages, from overview to detail."""
-    one = (variables.datasource(), variables.model(), variables.version(), variables.slice_of_events())
+    chosen = (variables.version(), variables.slice_of_events())
+    one = (variables.datasource(), variables.model(), *chosen)
     return [
         Page(
             "fleet",
@@ -86,14 +87,19 @@ def pages() -> list[Page]:
         Page(
             "shadow",
             "May the candidate replace the primary, and if not, why and when?",
-            (variables.datasource(), variables.model(), variables.candidate(), variables.criterion()),
+            (
+                variables.datasource(),
+                variables.model(query="models_with_candidate"),
+                variables.candidate(),
+                variables.criterion(),
+            ),
             "now-90d",
             refresh="1h",
         ),
         Page(
             "llm",
             "Is a language model slower, dearer or worse, and have the questions changed?",
-            (*one, variables.window()),
+            (variables.datasource(), variables.model(query="language_models"), *chosen, variables.window()),
             "now-7d",
         ),
         Page(

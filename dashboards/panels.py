@@ -1,4 +1,4 @@
-"""Constructors for the eight panel types that the pages use, in one style.
+"""Constructors for the nine panel types that the pages use, in one style.
 
 Panels contain no transformations and override only the name, colour, unit and links of single series and columns.
 Everything that a page shows is therefore in its queries, and any reader of the JSON can draw it.
@@ -33,12 +33,12 @@ from barograph_server.dashboards.page_files import PanelEntry
 from barograph_server.dashboards.query import DATASOURCE, Query
 from barograph_server.dashboards.style import LEAST_PSI, STYLE
 from barograph_server.sketches.rollout import decision
-from barograph_server.warehouse.panels import PanelQuery
+from barograph_server.warehouse.panels import TIME_SERIES, PanelQuery
 from barograph_server.warehouse.panels.fragments import ARC
 from barograph_server.warehouse.panels.named import constants, named_queries
 from barograph_server.warehouse.panels.query import DAY_S
 
-PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "nodeGraph", "text")
+PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "nodeGraph", "text", "alertlist")
 
 AnyPanel = (
     timeseries.Panel
@@ -49,18 +49,9 @@ AnyPanel = (
     | barchart.Panel
     | nodegraph.Panel
     | text.Panel
+    | build.Panel
 )
-PanelT = TypeVar(
-    "PanelT",
-    timeseries.Panel,
-    stat.Panel,
-    table.Panel,
-    statetimeline.Panel,
-    heatmap.Panel,
-    barchart.Panel,
-    nodegraph.Panel,
-    text.Panel,
-)
+PanelT = TypeVar("PanelT", bound=AnyPanel)
 
 
 def time_series(
@@ -69,6 +60,7 @@ def time_series(
     stacked: bool = False,
     counted: bool = False,
     at_least: float | None = None,
+    at_most: float | None = None,
     logarithmic: bool = False,
     repeat: str | None = None,
 ) -> timeseries.Panel:
@@ -96,6 +88,8 @@ def time_series(
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     if at_least is not None:
         panel.min(at_least)
+    if at_most is not None:
+        panel.max(at_most)
     if logarithmic:
         panel.min(LEAST_PSI)
         panel.scale_distribution(common.ScaleDistributionConfig().type(kinds.ScaleDistribution.LOG).log(10))
@@ -150,8 +144,12 @@ def stat_panel(
     return _linked(_plain_text(panel, query), entry)
 
 
-def table_panel(entry: PanelEntry, query: PanelQuery) -> table.Panel:
-    """A table panel. Words for levels and states are coloured in every column."""
+def table_panel(entry: PanelEntry, query: PanelQuery, *, widths: Mapping[str, int] | None = None) -> table.Panel:
+    """A table panel. Words for levels and states are coloured in every column.
+
+    Args:
+        widths: of columns, in pixels; the others share what is left.
+    """
     panel = (
         _with_queries(table.Panel(), entry, (query,))
         .show_header(True)
@@ -171,6 +169,8 @@ def table_panel(entry: PanelEntry, query: PanelQuery) -> table.Panel:
         )
     )
     _units(panel, entry)
+    for name, width in (widths or {}).items():
+        panel.override_by_name(name, [models.DynamicConfigValue("custom.width", width)])
     return _linked(_plain_text(panel, query), entry)
 
 
@@ -193,7 +193,7 @@ def timeline(entry: PanelEntry, query: PanelQuery, *, words: Mapping[str, tuple[
 
 
 def heatmap_panel(entry: PanelEntry, query: PanelQuery) -> heatmap.Panel:
-    """A heatmap of shares per cell over time; one row per cell, in the order of the names."""
+    """A heatmap of differences per cell over time, red above and blue below; one row per cell, in their order."""
     return (
         _names(_with_queries(heatmap.Panel(), entry, (query,)), (query,))
         .calculate(False)
@@ -201,11 +201,12 @@ def heatmap_panel(entry: PanelEntry, query: PanelQuery) -> heatmap.Panel:
         .color(
             HeatmapColorOptions()
             .mode(HeatmapColorMode.SCHEME)
-            .scheme("Blues")
+            .scheme("RdBu")
+            .reverse(True)
             .steps(32)
-            .scale(HeatmapColorScale.EXPONENTIAL)
-            .exponent(0.5)
-            .fill(style.NOW)
+            .scale(HeatmapColorScale.LINEAR)
+            .min(-0.1)
+            .max(0.1)
         )
         .show_legend()
         .y_axis(YAxisConfig().axis_placement(kinds.AxisPlacement.LEFT))
@@ -255,6 +256,11 @@ def text_panel(entry: PanelEntry) -> text.Panel:
     return _with_queries(text.Panel(), entry, ()).mode(TextMode.MARKDOWN).content(entry.text)
 
 
+def alert_list(entry: PanelEntry, **options: Any) -> build.Panel:
+    """Grafana's list of alerts, for which the SDK has no builder and Grafana publishes no types."""
+    return _with_queries(build.Panel(), entry, ()).type("alertlist").options(options)
+
+
 KINDS: Mapping[str, Callable[..., AnyPanel]] = {
     "chart": time_series,
     "stat": stat_panel,
@@ -266,6 +272,7 @@ KINDS: Mapping[str, Callable[..., AnyPanel]] = {
     "bars": bar_chart,
     "graph": node_graph,
     "text": text_panel,
+    "alerts": alert_list,
 }
 """Kinds of panels in the files of pages."""
 
@@ -385,10 +392,17 @@ def _gaps(panel: timeseries.Panel | statetimeline.Panel, queries: Sequence[Panel
 
 
 def _colours(panel: timeseries.Panel | barchart.Panel, queries: Sequence[PanelQuery]) -> None:
-    for name in dict.fromkeys(name for query in queries for name in query.names):
+    for name in dict.fromkeys(name for query in queries for name in query.names if not _is_split(query, name)):
         if name in STYLE.series_colours:
             fixed = {"mode": "fixed", "fixedColor": STYLE.series_colours[name]}
             panel.override_by_name(name, [models.DynamicConfigValue("color", fixed)])
+
+
+def _is_split(query: PanelQuery, name: str) -> bool:
+    """Return whether a query has a series of a number for each version or model, whose colours must differ."""
+    is_limit = STYLE.series_colours.get(name) in (style.LIMIT_LINE, style.WARNING_LINE)
+    has_labels = query.format == TIME_SERIES and any(column.kind == "text" for column in query.columns)
+    return has_labels and not is_limit and sum(column.kind == "number" for column in query.columns) == 1
 
 
 def _units(panel: timeseries.Panel | table.Panel, entry: PanelEntry) -> None:

@@ -33,12 +33,13 @@ class Units:
 
 TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "#c7d0d9", "#808080"
 TRAINING, NOW, BOUND, MIDDLE = "blue", "orange", "light-blue", "dark-blue"
+WARNING_LINE, LIMIT_LINE = "dark-yellow", "dark-red"  # Grafana's palette of series has neither, but `red`.
 DEPLOYMENT, NEW_BASELINE, DRILL, PROMPT_CHANGE = "blue", "purple", "orange", "dark-blue"
 """Names in Grafana's palette, which has light and dark variants."""
 
 
-LEAST_PSI = 0.001
-"""Lower end of logarithmic axes of PSI. Smaller values lie on the edge of the panel."""
+LEAST_PSI = 0.00001
+"""Lower end of logarithmic axes of PSI: that of a window of a million events without drift is above it."""
 
 
 class Style(NamedTuple):
@@ -53,7 +54,6 @@ class Style(NamedTuple):
         {
             "no verdict": NOTHING,
             "silent": MAJOR,
-            "active": GOOD,
             "reports": GOOD,
             "insufficient": TEXT,
             "maturing": TEXT,
@@ -69,10 +69,10 @@ class Style(NamedTuple):
     )
     series_colours: Mapping[str, str] = MappingProxyType(
         {
-            "minor threshold": MINOR,
-            "major threshold": MAJOR,
-            "SLO": MAJOR,
-            "ks threshold": MAJOR,
+            "minor threshold": WARNING_LINE,
+            "major threshold": LIMIT_LINE,
+            "SLO": LIMIT_LINE,
+            "ks threshold": LIMIT_LINE,
             "baseline": TRAINING,
             "reference": TRAINING,
             "measured": NOW,
@@ -86,19 +86,17 @@ class Style(NamedTuple):
             "p50": MIDDLE,
             "p75": TRAINING,
             "p95": BOUND,
-            "p99": MAJOR,
+            "p99": NOW,
             "mean": NOW,
-            "mean score": TRAINING,
-            "observed rate": NOW,
             "difference": NOW,
-            "margin": MAJOR,
+            "margin": LIMIT_LINE,
             "no difference": GOOD,
             "requests": TRAINING,
             "pairs": NOW,
             "primary p50": TRAINING,
             "candidate p50": NOW,
             "primary p99": MIDDLE,
-            "candidate p99": MAJOR,
+            "candidate p99": "dark-orange",
         }
     )
     """Colours of series that have the same meaning on every panel."""

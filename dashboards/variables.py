@@ -21,9 +21,9 @@ def datasource() -> build.DatasourceVariable:
     )
 
 
-def model(*, all_models: bool = False) -> build.QueryVariable:
-    """One model; with `all_models`, also the choice All."""
-    variable = _of("model", "Model", "The model name from the contract", "variables.models")
+def model(*, all_models: bool = False, query: str = "models") -> build.QueryVariable:
+    """One model, the worst first, of those that a query lists; with `all_models`, also the choice All."""
+    variable = _of("model", "Model", "The model name from the contract, worst first", f"variables.{query}")
     if all_models:
         everything = VariableOption(selected=True, text="All", value="$__all")
         variable.include_all(True).current(everything)

@@ -100,6 +100,7 @@ _NAMED_BY_GRAFANA = (
         "processors",
         "producer_totals",
         "progress",
+        "rate_levels",
         "rates",
         "readers",
         "shadow_pairs",
@@ -325,7 +326,7 @@ ROLES: tuple[Role, ...] = (
         "barograph_guard",
         "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "
         "rolls prompts back",
-        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rate_levels", "rollback_proposals"})),
+        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rollback_proposals"})),
         (*_GUARDED, *_PROMPTS, *_REPORTED),
         _SYNC,
     ),

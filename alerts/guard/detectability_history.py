@@ -1,4 +1,4 @@
-"""Writes what each model's rules and windows detect to the table `detectability`, which the page Model shows.
+"""Writes what each model's rules and windows detect to the table `detectability`.
 
 A computation takes tenths of a second for each field, slice and window, so a thread does it, model by model. It is due
 a day after the last one in the table, so a restart neither repeats nor omits it, and again after a change of the

@@ -57,7 +57,7 @@ def _budget_rule(factory: RuleFactory, budgets: dict[Period, float]) -> Iterator
             signal=budget_use(factory.contract.model, {period: value}, threshold),
             clear=clear,
             **_SHARED,
-            panel=panel_link("llm", f"cost_{period}"),
+            panel=panel_link("llm", "cost_day"),
         )
 
 

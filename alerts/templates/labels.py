@@ -77,7 +77,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             long_s=window,
             short_s=window,
             every_s=LABELS_EVERY_S,
-            panel=panel_link("model", "performance" if of == "least" else "performance_errors"),
+            panel=panel_link("model", "performance" if of == "least" else "metrics"),
             **factory.per_version(window),
         )
     yield from _drops(factory, label_kind(label), label.horizon_s)
@@ -159,7 +159,7 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             long_s=window,
             short_s=window,
             every_s=LABELS_EVERY_S,
-            panel=panel_link("model", "performance_errors" if form == "percent" else "performance"),
+            panel=panel_link("model", "metrics" if form == "percent" else "performance"),
             **factory.per_version(window),
         )
 

@@ -6,6 +6,7 @@ rejected.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
 import queue
 import time
@@ -44,8 +45,11 @@ CLIENTS = 4
 READ_ONLY: dict[str, str | int] = {"readonly": 2, "max_execution_time": 30, "max_result_rows": 200_000}
 _STATIC = importlib.resources.files("barograph_server.local.preview") / "static"
 
-Incidents = Callable[[int, int], Sequence[Mapping[str, Any]]]
-"""Returns the incidents at the end of a range (Unix milliseconds), as `operations.dev.page` describes them."""
+Incidents = Callable[[int, int, str], Sequence[Mapping[str, Any]]]
+"""Returns the incidents at the end of a range (Unix milliseconds) of one model, or of all if it is empty, as
+`operations.dev.page` describes them."""
+INCIDENTS_S = 60.0
+"""How long a page waits for incidents. Rules of many models over weeks take longer; the next page shows the result."""
 
 
 class PreviewServer(LoopbackServer):
@@ -57,7 +61,7 @@ class PreviewServer(LoopbackServer):
         address: Address,
         *,
         port: int = 0,
-        incidents: Incidents = lambda from_ms, to_ms: (),
+        incidents: Incidents = lambda from_ms, to_ms, model: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Describe it; nothing is started.
@@ -66,12 +70,13 @@ class PreviewServer(LoopbackServer):
             pages: dashboard JSON; the first is the start page.
             address: address of ClickHouse, with a user who may only read.
             port: port to listen on; 0 means any free port.
-            incidents: called for the incidents at the end of the range whenever a page is shown.
+            incidents: called for the incidents of a panel with the list of alerts.
         """
         self._pages = {page["uid"]: page for page in pages}
         self.address = address
         self._clients = _Clients(address)
         self._incidents, self._clock = incidents, clock
+        self._replays: dict[tuple[int, str], asyncio.Future[Sequence[Mapping[str, Any]]]] = {}
         super().__init__("preview page", port)
 
     def app(self) -> Starlette:
@@ -152,8 +157,18 @@ class PreviewServer(LoopbackServer):
         return json_response(await run_in_threadpool(work))
 
     async def _open_incidents(self, request: Request) -> Response:
-        time_range = self._time_range(await _arguments(request))
-        return json_response(list(await run_in_threadpool(self._incidents, time_range.from_ms, time_range.to_ms)))
+        arguments = await _arguments(request)
+        time_range, model = self._time_range(arguments), str(arguments.variables.get("model", ""))
+        key = time_range.to_ms // 60_000, model
+        if key not in self._replays:
+            replay = run_in_threadpool(self._incidents, time_range.from_ms, time_range.to_ms, model)
+            self._replays[key] = asyncio.ensure_future(replay)
+        replayed = self._replays[key]
+        if not (await asyncio.wait([replayed], timeout=INCIDENTS_S))[0]:
+            text = f"Rules are being replayed, which takes more than {INCIDENTS_S:g} s. Show this range again later."
+            return json_response({"error": text}, 503)
+        self._replays.pop(key, None)
+        return json_response(list(await replayed))
 
     def _requested_page(self, request: Request) -> Mapping[str, Any]:
         uid = request.path_params["uid"]

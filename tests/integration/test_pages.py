@@ -102,8 +102,8 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
     model = shop.contract.model
     # What processors wrote is found: France's amounts are judged, and the page does not call that no verdict.
-    assert "no verdict" not in preview.page.inner_text(f'[data-panel="{panel_link("fleet", "levels").panel_id}"]')
-    follow(preview, f'[data-panel="{panel_link("fleet", "levels").panel_id}"] td a span:text-is("{model}")')
+    assert "no verdict" not in preview.page.inner_text(f'[data-panel="{panel_link("fleet", "models_now").panel_id}"]')
+    follow(preview, f'[data-panel="{panel_link("fleet", "models_now").panel_id}"] td a span:text-is("{model}")')
     assert urlparse(preview.page.url).path == f"/d/{DASHBOARDS['model']}"
     assert chosen(preview)["var-model"] == model
     assert chosen(preview)["from"] == str(ms(shop, 0))
@@ -155,18 +155,21 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
     assert max(at for at, _ in again) <= ms(shop, 48)
 
 
+INCIDENTS_PANEL = f'[data-panel="{panel_link("fleet", "incidents").panel_id}"]'
+
+
 def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
     """From Tuesday noon on a tenth of the ages are null, which opens an incident; none is about ages before."""
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
-    preview.page.wait_for_selector("#incidents[data-state=drawn]")
     of_age = re.compile(r"\bage\b")
-    assert preview.page.locator("#incidents a", has_text=of_age).count() == 0
+    assert preview.page.locator(f"{INCIDENTS_PANEL} a", has_text=of_age).count() == 0
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
-    preview.page.wait_for_selector("#incidents[data-state=drawn]")
     # Pages are above tickets.
-    kinds = [line.get_attribute("class") or "" for line in preview.page.query_selector_all("#incidents > details")]
+    kinds = [
+        line.get_attribute("class") or "" for line in preview.page.query_selector_all(f"{INCIDENTS_PANEL} details")
+    ]
     assert kinds == sorted(kinds, key=["page", "ticket", "pending"].index)
-    incident = preview.page.locator("#incidents > details:is(.page, .ticket)", has_text=of_age).first
+    incident = preview.page.locator(f"{INCIDENTS_PANEL} details:is(.page, .ticket)", has_text=of_age).first
     since = re.search(r"since (before )?([\d-]+ [\d:]+)", incident.locator("summary").inner_text())
     assert since is not None
     opened = datetime.strptime(since[2], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)

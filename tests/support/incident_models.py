@@ -4,7 +4,6 @@ All figures are planted: hourly counts per cell are drawn around known shares, a
 changes begin two days before `END_S`. Then all models are silent for two days, until `NOW_S`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import (
+    Budget,
     Contract,
     DeclaredConsumer,
     DeclaredSource,
@@ -27,10 +27,6 @@ from barograph.contract import (
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
-from barograph_server.alerts.guard.detectability_history import store_detectability
-from barograph_server.alerts.prediction.model_detectability import ModelDetectability
-from barograph_server.alerts.prediction.smallest_change import Detectability
-from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.sketches.baseline.baseline import Baseline, SliceValues, dump_baseline
 from barograph_server.sketches.rollout.looks import decide_at, look_days
 from barograph_server.warehouse.client import Client
@@ -86,14 +82,13 @@ INCIDENTS = (
     PlantedIncident("performance", "credit-limit", "", "model", "performance"),
     PlantedIncident("label-stop", "returns", "", "model", "label_coverage"),
 )
-HEALTHY = (
-    "demand-forecast",
-    "recommendations-for-signed-in-visitors-of-the-mobile-app-in-europe",
-    "spam",
-    "support-triage",
-)
+SHORT_DRIFT, COST, PROMPT = "demand-forecast", "support-triage", "spam"
+"""Models of which a field drifts in the shorter windows only, that spend too much, and with a harmful prompt."""
+HEALTHY = "recommendations-for-signed-in-visitors-of-the-mobile-app-in-europe"
+SILENT_HOURS = 6
+"""How long before the others one model falls silent."""
 ONE_MODEL = (INCIDENTS[0].model,)
-TWELVE_MODELS = (*(incident.model for incident in INCIDENTS), *HEALTHY)
+TWELVE_MODELS = (*(incident.model for incident in INCIDENTS), SHORT_DRIFT, HEALTHY, PROMPT, COST)
 
 
 def contract_of(model: str) -> Contract:
@@ -124,6 +119,7 @@ def contract_of(model: str) -> Contract:
         },
         slices=(Slice(name="country", source="features.country", values=COUNTRIES),),
         label=LabelSpec(type="bool", positive=True),
+        budget=Budget(day=10.0 if model == COST else None),
         slo=Slo(latency_ms=250.0, latency_share=0.98, error_rate=0.01, performance={"auc": 0.7}),
     )
 
@@ -200,15 +196,20 @@ def fill(client: Client, models: Sequence[str]) -> None:
         known = {"model": model, "version": VERSION, "baseline_id": baseline.id}
         daily = 1 + 0.5 * np.sin(2 * np.pi * (np.arange(HOURS) % 24 - 9) / 24)
         n = rng.poisson(300 * (1 + number % 4) * daily)
+        if _is(model, "silence"):
+            n[-SILENT_HOURS:] = 0
         _traffic(tables, model, known, n)
         _fields(tables, model, known, baseline, n, rng)
         _labels(tables, model, n, rng)
+        if model == COST:
+            _costs(tables, model)
+        if model == PROMPT:
+            _prompt(tables, model)
     tables.insert(client)
     store_lineage(client, [contract_of(model) for model in models], START_S * 1000)
     _shadow(client, models[0])
     _drills(client, models[0])
     _health(client, models[0])
-    _detectability(client, models[0])
     fill_pipeline(client, models[0], END_S, DAY_S, 60)
 
 
@@ -231,27 +232,6 @@ def _catalogue(tables: _Tables, model: str, baseline: Baseline) -> None:
     tables.add(
         "baselines", 1, **catalogue["baselines"] | {"effective_from": END_S - 20 * DAY_S, "reason": "autumn"},
     )  # fmt: skip
-
-
-def _detectability(client: Client, model: str) -> None:
-    """A blind spot by correlated traffic, one by the rule's windows, and the windows of each country."""
-    contract = contract_of(model)
-    short, long = contract.windows
-    day, week = WindowTraffic(short, DAY_S, 60_000.0, 213.0), WindowTraffic(long, 7 * DAY_S, 420_000.0, 1.0)
-    never = math.inf
-    rules = (
-        Detectability("amount", "shift", "psi-major", "", "all", day, (never, 0.54, 0.4)),
-        Detectability("device", "moved", "psi-major", "", "all", week, (never, 0.4, 0.24)),
-        Detectability("amount", "nulls", "null-rate", "", "all", None, (never, never, never)),
-        Detectability("device", "nulls", "null-rate", "", "all", week, (0.067, 0.058, 0.05)),
-    )
-    windows = tuple(
-        Detectability("amount", "shift", "", traffic.window.name, f"country={country}", traffic, (never, size, 0.3))
-        for country in COUNTRIES
-        for traffic, size in ((day, 0.6), (week, never))
-    )
-    result = ModelDetectability(model, VERSION, "baseline", rules, windows, {"amount": 17.0})
-    store_detectability(client, contract, result, NOW_S)
 
 
 def _shadow(client: Client, model: str) -> None:
@@ -317,6 +297,28 @@ def _drills(client: Client, model: str) -> None:
         period = {"fault_start": start_s * 1000, "fault_end": (start_s + DAY_S) * 1000, "at": (NOW_S - number) * 1000}
         ran = {"drill_id": f"drill-{number}", "model": model, "version": VERSION, "mode": "fast"}
         add_row(client, "drills", **ran, **period, **drill)
+
+
+def _costs(tables: _Tables, model: str) -> None:
+    """A budget, and calls of half an hour that spend more."""
+    tables.add("cost_settings", 1, model=model, budget_day=10.0, budget_month=np.nan, applied_at=START_S * 1000)
+    calls, at_ms = np.arange(30), (END_S + 60 * np.arange(30)) * 1000
+    metrics = [{"cost_usd": 0.5, "input_tokens": 900.0, "output_tokens": 80.0}] * len(calls)
+    tables.add(
+        "predictions", len(calls), model=model, version=VERSION, id=[f"{call}" for call in calls], at=at_ms,
+        received_at=at_ms, offset=calls, metrics=metrics,
+    )  # fmt: skip
+
+
+def _prompt(tables: _Tables, model: str) -> None:
+    """An arm that is worse than the control by more than its margin since four hours."""
+    low = np.array([-0.03, -0.01, 0.01, 0.03, 0.04, 0.05, 0.05])
+    looks = END_S - HOUR_S * np.arange(len(low))[::-1]
+    tables.add(
+        "arm_comparisons", len(low), model=model, control="answer@7", arm="answer@8", criterion="faulty", at=looks,
+        value=low + 0.03, low=low, high=low + 0.06, margin=0.02, unit="share", outcome="harm",
+        compared_at=looks * 1000, control_events=900, arm_events=900, control_units=900, arm_units=900,
+    )  # fmt: skip
 
 
 def _health(client: Client, model: str) -> None:
@@ -391,6 +393,8 @@ def _fields(
         moved = hours >= MOVED
         if _is(model, "psi-major") and field.name == "amount":
             shares[moved, :-1] = shares[moved, -2::-1] * np.linspace(0.1, 1.9, len(cells) - 1) ** 3
+        if model == SHORT_DRIFT and field.name == "age":
+            shares[-16:, :-1] = shares[-16:, -2::-1] * np.linspace(0.1, 1.9, len(cells) - 1) ** 3
         if _is(model, "null-rate") and field.name == "age":
             shares[moved] = 0.7 * shares[moved] + 0.3 * (np.arange(len(cells)) == len(cells) - 1)
         if _is(model, "unseen-rate") and field.name == "device":

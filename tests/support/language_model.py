@@ -39,7 +39,6 @@ CONTRACT = """contract: 1
 model: answers
 budget: {day: 100}
 user: context.user
-deployments: {v1: {quantisation: INT4, gpu: 1 x L4}}
 """
 _offsets = count()
 
@@ -56,12 +55,6 @@ def fill_serving(client: Client, model: str) -> None:
         ServingFact(*one, "kv_cache_use", "", at, "vllm", "gauge", "share", 0.4),
         ServingFact(*one, "prefix_cache_hits", "", at, "vllm", "ratio", "share", 0.5, 100, 50, 15),
         ServingFact(*one, "prefix_cache_hits", "", at + 1, "vllm", "ratio", "share", 1, 300, 300, 15),
-        ServingFact(*one, "draft_acceptance", "", at, "sglang", "gauge", "share", 0.6),
-        ServingFact(*one, "preemptions", "", at, "vllm", "counter", "requests", 2),
-        ServingFact(*one, "failed_requests", "overloaded", at, "tgi", "counter", "requests", 1),
-        ServingFact(*one, "queue_ms", "", at, "vllm", "histogram", "ms", 10, 10, 100, 15),
-        ServingFact(*other, "queue_ms", "", at, "vllm", "histogram", "ms", 40, 30, 1200, 15),
-        ServingFact(*one, "ttft_ms", "", at, "vllm", "histogram", "ms", 65, 20, 1300, 15),
         ServingFact(*one, "up", "", at, "vllm", "gauge", "", 1),
         ServingFact(*other, "up", "", at, "vllm", "gauge", "", 1),
         ServingFact(*other, "up", "", at + 1, "", "gauge", "", 0),
@@ -80,7 +73,6 @@ def fill_serving(client: Client, model: str) -> None:
     known = {"model": model, "version": "v1", "slice": "all"}
     window = {"window": "1h", "window_start": END_S - 2 * HOUR_S, "window_end": END_S - HOUR_S, "n": 120}
     windows = {"ttft_ms": (40.0, 90.0), "time_per_output_token_ms": (5.0, 9.0), "output_tokens": (30.0, 60.0)}
-    windows["latency_ms"] = (200.0, 400.0)
     rows = [
         row("distances", **known, **window, field=name, mean=mean, p95=p95) for name, (mean, p95) in windows.items()
     ]
@@ -90,7 +82,7 @@ def fill_serving(client: Client, model: str) -> None:
     insert_rows(client, "panes", panes)
 
 
-_TOKENS = {"input_tokens": 10.0, "output_tokens": 1.0, "queue_ms": 5.0}
+_TOKENS = {"input_tokens": 10.0, "output_tokens": 1.0}
 
 
 def _prediction(model: str, version: str, id_: str, at_ms: int, **values: Any) -> dict[str, Any]:
@@ -138,24 +130,13 @@ def fill_topics(client: Client, model: str) -> None:
 
 
 def fill_evaluations(client: Client, model: str) -> None:
-    """Write evaluations of a day with their labels, reviews, stored rates, and runs of a suite.
+    """Write evaluations of a day with their labels, stored rates, and runs of a suite.
 
     `faithful` flags 80 % of the faulty answers and 30 % of the sound ones. `agrees` has scores: version d the right
     ones, e their negatives, g one for all; `unlabelled` has no label.
     """
     begin_ms = _milliseconds(EVALUATION_BEGIN.timestamp())
     _evaluations(client, model)
-    selected = {"version": "1", "at": begin_ms + 1, "reason": "random", "probability": 1.0}
-    reviews = (
-        *(("g0", "r1", "faulty"), ("g0", "r2", "faulty"), ("g1", "r1", "sound"), ("g1", "r2", "faulty")),
-        *(("g2", "r1", "unsure"), ("g3", "r1", "sound"), ("g4", "r2", "")),
-    )
-    rows = [
-        row("reviews", **selected, evaluator_model=f"{model}.faithful", id=id_, reviewer=reviewer, label=label)
-        for id_, reviewer, label in reviews
-    ]
-    rows.append(row("reviews", **selected, evaluator_model=f"{model}t.faithful", id="g1", label="faulty"))
-    insert_rows(client, "reviews", rows)
     result = {"suite": "answers", "version": "1", "items": 60, "mean": 0.5, "low": 0.4, "high": 0.6}
     runs = ((model, "answer@7"), (model, "answer@8"), (f"{model}t", "answer@9"))
     for number, (name, prompt) in enumerate(runs):

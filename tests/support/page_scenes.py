@@ -29,6 +29,7 @@ from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client
 from tests.support.browser import PreviewPage
 from tests.support.incident_models import (
+    COST,
     DAY_S,
     END_S,
     NOW_S,
@@ -68,15 +69,22 @@ class Scene:
         return f"{self.page}-{self.span}-{self.models}-{self.width}"
 
     @property
+    def model(self) -> str:
+        return COST if (self.page, self.models) == ("llm", "twelve") else ONE_MODEL[0]
+
+    @property
     def path(self) -> str:
         start_s, end_s = SPANS[self.span]
-        model = "" if self.page == "pipeline" else f"&var-model={ONE_MODEL[0]}"
+        model = "" if self.page == "pipeline" else f"&var-model={self.model}"
         query = urlencode({"from": start_s * 1000, "to": end_s * 1000, "open": open_rows(self.page)})
         return f"/d/{DASHBOARDS[self.page]}?{query}{model}"
 
     def open(self, screen: PreviewPage, served: ServedModels) -> None:
         """Show the page on a screen of its width, with its incidents."""
         served.now_s, served.lists_incidents = NOW_S, True
+        if self.page in ("fleet", "model"):
+            # A page waits a minute for the replay of rules, and that of twelve models takes longer.
+            served.incidents(0, SPANS[self.span][1] * 1000, self.model if self.page == "model" else "")
         screen.page.set_default_timeout(REPLAY_TIMEOUT_MS)
         screen.page.set_viewport_size({"width": self.width, "height": 1000})
         screen.open(self.path)
@@ -95,22 +103,23 @@ class ServedModels:
         """Serve the models of the client's database; the caller starts the server."""
         self.client, self.now_s, self.lists_incidents = client, NOW_S, False
         self._settings = Settings(warehouse=engine.address(client.database))
-        self._replayed: dict[int, Sequence[Json]] = {}
+        self._replayed: dict[tuple[int, str], Sequence[Json]] = {}
         self._lock = threading.Lock()
         self.server = PreviewServer(
             [*dashboards().values()],
             engine.reader_address(client.database),
-            incidents=self._incidents,
+            incidents=self.incidents,
             clock=lambda: self.now_s,
         )
 
-    def _incidents(self, from_ms: int, to_ms: int) -> Sequence[Json]:
+    def incidents(self, from_ms: int, to_ms: int, model: str) -> Sequence[Json]:
         if not self.lists_incidents:
             return ()
         with self._lock:
-            if to_ms not in self._replayed:
-                self._replayed[to_ms] = open_incidents(self._settings, from_ms, to_ms)
-            return self._replayed[to_ms]
+            key = to_ms, model
+            if key not in self._replayed:
+                self._replayed[key] = open_incidents(self._settings, from_ms, to_ms, model)
+            return self._replayed[key]
 
 
 @contextmanager

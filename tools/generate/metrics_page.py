@@ -41,7 +41,7 @@ def generate() -> tuple[dict[Path, str], list[str]]:
             metric.help + _unit(metric),
             ", ".join(f"`{label.name}`" for label in metric.labels),
             "all" if len(metric.processors) == 4 else ", ".join(metric.processors),
-            f"`{metric.panel}`",
+            f"`{metric.panel}`" if metric.panel else "",
             f"`{metric.column}`" if metric.column else "",
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -88,7 +88,7 @@ class MetricFamily:
     help: str
     processors: tuple[Processor, ...]
     panel: str
-    """Panel of the dashboard Pipeline that shows the metric."""
+    """Panel of the dashboard Pipeline that shows the metric; empty if none does."""
     labels: tuple[MetricLabel, ...] = ()
     column: str = ""
     """Column of `processors` with the sum over all labels; empty if there is none."""
@@ -174,7 +174,7 @@ REGISTRY_READABLE = MetricFamily(
     "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its "
     "last readable copy, or is not monitored.",
     ALL,
-    "healthy",
+    "",
 )
 EVENTS = MetricFamily(
     "events_total",
@@ -184,7 +184,7 @@ EVENTS = MetricFamily(
     "(scorer), published (otlp), rows stored (scrape), dead (dead-lettered). After a restart the monitor rereads "
     "uncommitted records and counts them again.",
     ALL,
-    "events",
+    "",
     (OUTCOME,),
 )
 DEAD_LETTERS = MetricFamily(
@@ -223,7 +223,7 @@ SPANS = MetricFamily(
     "Spans of OTLP exports: model calls that counted, nested ones that did not, duplicates, spans that are no model "
     "calls, and rejected spans by reason.",
     ("otlp",),
-    "events",
+    "",
     (SPAN_OUTCOME,),
 )
 NOT_OBSERVED = MetricFamily(
@@ -241,7 +241,7 @@ SCRAPES = MetricFamily(
     "",
     "Scrapes of metrics endpoints of inference servers, by outcome.",
     ("scrape",),
-    "events",
+    "",
     (SCRAPE_OUTCOME,),
 )
 FACTS_NOT_OBSERVED = MetricFamily(
@@ -308,7 +308,7 @@ INSERTED = MetricFamily(
     "rows",
     "Rows inserted into ClickHouse, by table.",
     ("recorder", "monitor", "scorer", "scrape"),
-    "inserted",
+    "",
     (TABLE,),
 )
 PARTIAL = MetricFamily(
@@ -345,7 +345,7 @@ STARTED = MetricFamily(
     "processors",
     column="started_at",
 )
-HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, else 0.", ALL, "healthy")
+HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, else 0.", ALL, "")
 
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),

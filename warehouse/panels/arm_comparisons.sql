@@ -48,17 +48,6 @@ ORDER BY time
 
 {% set _OUTCOMES = {NO_HARM: LEVEL_NUMBERS["stable"], UNDECIDED: LEVEL_NUMBERS["insufficient"], INSUFFICIENT: LEVEL_NUMBERS["insufficient"], HARM: LEVEL_NUMBERS["major"]} %}
 
-{% call series("arm_comparisons.outcomes", "judged:text | state", grain_s=HOUR_S) %}
-SELECT
-    $__timeInterval(look.at) AS time,
-    concat(arm, ': ', criterion) AS judged,
-    argMax(transform(look.outcome, {{ _OUTCOMES | list }}, {{ _OUTCOMES.values() | list }}, 0), look.at) AS state
-FROM arm_comparisons AS look FINAL
-WHERE {{ _LOOKS }}
-GROUP BY time, judged
-ORDER BY time, judged
-{% endcall %}
-
 {% call table("arm_comparisons.changes",
     "time:time | kind:text | subject:text | before:text | after:text | reason:text | changed by:text") %}
 SELECT changed_at AS time, kind, subject, before, after, reason, changed_by AS "changed by"

@@ -22,7 +22,6 @@ LIMIT 200
 {% endcall %}
 {% endmacro %}
 
-{{ _last("versions", "version_comparison", "previous", "version", VERSION) }}
 {{ _last("arms", "arm_comparison", "control", "arm", "1 = 1") }}
 
 {% call table("comparisons.arm_ratio",
@@ -38,21 +37,3 @@ LIMIT 50
 
 {% set _MEASURED %}{{ MODEL }} AND {{ VERSION }} AND $__timeFilter(measured.window_end){% endset %}
 
-{# Performance has its own windows: the selected one if it is among them, else the longest. #}
-
-{% call table("comparisons.arm_performance",
-    "arm:text | other arm:text | metric:text | value | other value | difference | 95 % CI:text | labels:text | window:text | window end:time") %}
-SELECT
-    arm, other_arm AS "other arm", if(class = '', metric, concat(metric, ' of ', class)) AS metric,
-    {{ finite("value") }} AS value, {{ finite("other_value") }} AS "other value", {{ finite("difference") }} AS difference,
-    {{ interval("difference_low", "difference_high") }} AS "95 % CI",
-    multiIf(NOT sufficient, 'insufficient', mature, 'mature', 'maturing') AS labels,
-    window, window_end AS "window end"
-FROM arm_performance AS measured
-WHERE {{ _MEASURED }} AND window =
-(
-    SELECT argMax(window, ({{ WINDOW }}, {{ window_seconds() }})) FROM arm_performance AS measured WHERE {{ _MEASURED }}
-)
-ORDER BY window_end DESC, metric, arm, other_arm
-LIMIT 100
-{% endcall %}

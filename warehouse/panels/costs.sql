@@ -7,24 +7,19 @@
 newest.one.2 AS spent, if(isNaN({{ _TOTAL }}), NULL, {{ _TOTAL }}) AS forecast, if(isNaN({{ _TOTAL }}), NULL, greatest(spent, {{ _TOTAL }} - newest.one.4)) AS "at least", if(isNaN({{ _TOTAL }}), NULL, {{ _TOTAL }} + newest.one.4) AS "at most", if(isNaN(setting.budget), NULL, setting.budget) AS budget, newest.one.6 / nullIf(newest.one.5, 0) AS "calls with cost"
 {%- endset %} {# Columns of a row of `budget_numbers_sql`, for people; NULL for what is not known. #}
 
-{# Return the query for the newest whole hour of a period: spent, forecast and budget. #}
-{% macro _budget(period) %}
-{% set numbers = budget_numbers_sql(MODEL, "(" ~ _END ~ " - 86400)", _END) %}
-{% call table("costs." ~ period, "spent | forecast | at least | at most | budget | calls with cost", grain_s=HOUR_S) %}
-SELECT {{ _BUDGET_COLUMNS }}
-FROM ({{ numbers }}) AS newest
-CROSS JOIN
-(
-    SELECT argMax(budget_{{ period }}, applied_at) AS budget FROM cost_settings WHERE {{ MODEL }}
-) AS setting
-WHERE newest.one.1 = '{{ period }}'
-ORDER BY newest.until DESC
-LIMIT 1
-{% endcall %}
-{% endmacro %}
+{# The newest whole hour of the day and of the month: spent, forecast and budget. #}
 
-{{ _budget("day") }}
-{{ _budget("month") }}
+{% call table("costs.budget", "period:text | spent | forecast | at least | at most | budget | calls with cost", grain_s=HOUR_S) %}
+SELECT if(newest.one.1 = 'day', 'today', 'this month') AS period, {{ _BUDGET_COLUMNS }}
+FROM ({{ budget_numbers_sql(MODEL, "(" ~ _END ~ " - 86400)", _END) }}) AS newest
+INNER JOIN
+(
+    SELECT arrayJoin(['day', 'month']) AS key, argMax(if(key = 'day', budget_day, budget_month), applied_at) AS budget
+    FROM cost_settings WHERE {{ MODEL }} GROUP BY key
+) AS setting ON setting.key = newest.one.1
+ORDER BY newest.until DESC, period DESC
+LIMIT 2
+{% endcall %}
 
 {% macro _over_time(name, key) %}
 {% call hourly("costs." ~ name, name ~ ":text | cost") %}
@@ -37,16 +32,6 @@ ORDER BY time, {{ name }}
 {% endmacro %}
 
 {{ _over_time("version", "call.version") }}
-{{ _over_time("prompt", "if(call.prompt = '', 'no prompt', call.prompt)") }}
-
-{% call hourly("costs.per_call", "version:text | cost") %}
-SELECT $__timeInterval(call.hour) AS time, call.version AS version,
-    sum(call.cost) / nullIf(sum(call.with_cost), 0) AS cost
-FROM model_costs AS call
-WHERE {{ MODEL }} AND {{ _RANGE }}
-GROUP BY time, version
-ORDER BY time, version
-{% endcall %}
 
 {% call hourly("costs.coverage", "with cost | with tokens") %}
 SELECT $__timeInterval(call.hour) AS time,

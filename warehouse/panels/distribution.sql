@@ -43,13 +43,14 @@ LIMIT {{ SHOWN_CELLS }}
 
 {# The plugin orders series by their labels, so the position comes first, also in the alphabet. #}
 
-{% call hourly("distribution.heatmap", "bin_position:text | cell:text | share") %}
+{% call hourly("distribution.heatmap", "bin_position:text | cell:text | difference") %}
 SELECT
     time, leftPad(toString(cell_index), 3, '0') AS bin_position, name AS cell,
-    {{ finite("n / sum(n) OVER (PARTITION BY time)") }} AS share
+    {{ finite("n / sum(n) OVER (PARTITION BY time) - baseline") }} AS difference
 FROM
 (
-    SELECT $__timeInterval(pane_start) AS time, indexOf(names, name) AS cell_index, name, sum(count) AS n
+    SELECT $__timeInterval(pane_start) AS time, indexOf(names, name) AS cell_index, name, sum(count) AS n,
+        any(expected[indexOf(names, name)]) AS baseline
     FROM hours AS hour
     INNER JOIN ({{ _CELLS }}) AS cells ON hour.baseline_id = cells.baseline_id
     ARRAY JOIN names AS name, counts AS count
@@ -84,17 +85,3 @@ SELECT
 {{ _DISTANCES }}
 {% endcall %}
 
-{% call hourly("distribution.class_shares", "class:text | share") %}
-SELECT time, name AS class, {{ finite("n / sum(n) OVER (PARTITION BY time)") }} AS share
-FROM
-(
-    SELECT $__timeInterval(pane_start) AS time, name, sum(count) AS n
-    FROM hours AS hour
-    INNER JOIN ({{ cells_of("'class'", selected("slice")) }}) AS cells ON hour.baseline_id = cells.baseline_id
-    ARRAY JOIN names AS name, counts AS count
-    WHERE {{ MODEL }} AND {{ VERSION }} AND {{ SLICE }} AND field = 'class' AND $__timeFilter(pane_start)
-        AND length(names) = length(counts)
-    GROUP BY time, name
-)
-ORDER BY time, class
-{% endcall %}

@@ -4,6 +4,7 @@ The variable `version` separates versions that ran side by side. A verdict is dr
 a panel shows its worst verdict. #}
 
 {% set _RANGE %}$__timeFilter(window_end){% endset %}
+{% set _ALL_WINDOWS %}{{ MODEL }} AND {{ VERSION }} AND {{ SLICE }} AND {{ _RANGE }}{% endset %}
 {% set _MODEL %}{{ MODEL }} AND {{ VERSION }} AND {{ SLICE }} AND {{ WINDOW }} AND {{ _RANGE }}{% endset %}
 {% set _FIELD %}{{ MODEL }} AND {{ VERSION }} AND {{ SLICE }} AND {{ FIELD }} AND {{ WINDOW }} AND {{ _RANGE }}{% endset %}
 {% set SHOWN_FIELDS = 20 %} {# Maximum number of fields in a panel with a row per field. Tables show all fields. #}
@@ -47,15 +48,32 @@ ORDER BY time
 
 {{ psi_thresholds("drift.psi_thresholds", _MODEL) }}
 
+{# Levels of drift, and of rates that are beyond a threshold, in all windows: one with too little data hides no other. #}
+
+{% set _LEVELS -%}
+SELECT window_end, field, {{ level_number(drift_level("verdict")) }} AS number,
+    if(verdict.level = 'insufficient', -1, ifNotFinite(verdict.psi, -1)) AS size
+FROM latest_drift AS verdict
+WHERE {{ _ALL_WINDOWS }}
+UNION ALL
+SELECT window_end, field, {{ level_number("verdict.level") }} AS number, -1 AS size
+FROM latest_rates AS verdict
+WHERE {{ _ALL_WINDOWS }} AND kind != 'error' AND verdict.level IN ('minor', 'major')
+{%- endset %}
+{% set _LEVEL %}if(max(number) > {{ LEVEL_NUMBERS["insufficient"] }}, max(number), min(number)){% endset %}
+
 {# The plugin orders series by their labels, so the rank comes first, also in the alphabet. #}
 
 {% call series("drift.levels", "drift_rank:text | field:text | level") %}
-WITH (SELECT groupArray(field) FROM ({{ _worst(SHOWN_FIELDS) }})) AS worst
+WITH (SELECT groupArray(field) FROM (
+    SELECT field FROM ({{ _LEVELS }}) GROUP BY field
+    ORDER BY maxIf(number, number != {{ LEVEL_NUMBERS["insufficient"] }}) DESC, max(size) DESC, field LIMIT {{ SHOWN_FIELDS }}
+)) AS worst
 SELECT
     $__timeInterval(window_end) AS time, leftPad(toString(indexOf(worst, field)), 2, '0') AS drift_rank, field,
-    max({{ level_number(drift_level("verdict")) }}) AS level
-FROM latest_drift AS verdict
-WHERE {{ _MODEL }} AND has(worst, field)
+    {{ _LEVEL }} AS level
+FROM ({{ _LEVELS }})
+WHERE has(worst, field)
 GROUP BY time, field
 ORDER BY time, drift_rank
 {% endcall %}
@@ -70,17 +88,9 @@ WHERE {{ _MODEL }}
 GROUP BY field
 {%- endset %}
 
-{% call table("drift.worst_level", "level") %}
-SELECT max({{ level_number("last.2") }}) AS level FROM ({{ LAST_VERDICTS }})
-{% endcall %}
-
 {# With little data a PSI is large by chance. #}
 
 {% set _CLEAREST %}ORDER BY last.14 = 'insufficient', isNaN(last.3), last.3 DESC, field{% endset %}
-
-{% call table("drift.worst_psi", "psi | field:text") %}
-SELECT {{ finite("last.3") }} AS psi, field FROM ({{ LAST_VERDICTS }}) {{ _CLEAREST }} LIMIT 1
-{% endcall %}
 
 {% set COMPARED_FIELDS = 3 %} {# Number of fields whose last window is shown beside the baseline. #}
 

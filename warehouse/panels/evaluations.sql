@@ -46,87 +46,10 @@ ORDER BY evaluator, newest DESC, version, prompt
 LIMIT 100
 {% endcall %}
 
-{% call table("evaluations.agreement",
-    "evaluator:text | version:text | faulty, flagged | faulty, missed | sound, accepted | sound, flagged | sensitivity, %:text | specificity, %:text") %}
-SELECT
-    evaluator,
-    evaluator_version AS version,
-    sumIf(n, label = 'faulty' AND class = 'faulty') AS "faulty, flagged",
-    sumIf(n, label = 'faulty' AND class = 'sound') AS "faulty, missed",
-    sumIf(n, label = 'sound' AND class = 'sound') AS "sound, accepted",
-    sumIf(n, label = 'sound' AND class = 'faulty') AS "sound, flagged",
-    {{ share_interval('"faulty, flagged"', '"faulty, missed"') }} AS "sensitivity, %",
-    {{ share_interval('"sound, accepted"', '"sound, flagged"') }} AS "specificity, %"
-FROM {{ _COUNTS }} AND label != '' AND class != ''
-GROUP BY evaluator, evaluator_version
-ORDER BY evaluator, max(hour) DESC, evaluator_version
-LIMIT 100
-{% endcall %}
-
 {# The columns `n_sound` and `n_faulty` are of one score, `sound` and `faulty` of one version of an evaluator. #}
 
 {% set _BY_SCORE %}PARTITION BY evaluator, evaluator_version ORDER BY value{% endset %}
 {% set _BY_VERSION %}PARTITION BY evaluator, evaluator_version{% endset %}
-
-{% call table("evaluations.trust",
-    "evaluator:text | version:text | measured by:text | faulty | sound | AUROC | interval:text | not trusted:text") %}
-SELECT
-    evaluator,
-    evaluator_version AS version,
-    if(by_score, 'score', 'verdict') AS "measured by",
-    faulty,
-    sound,
-    {{ finite("auroc") }} AS AUROC,
-    if(isNaN(auroc), '', {{ interval("low", "high") }}) AS interval,
-    multiIf(rows < {{ LEAST_LABELS }}, '{{ FEW_LABELS }}', low <= {{ CHANCE }} AND high >= {{ CHANCE }}, '{{ NO_BETTER }}',
-        high < {{ CHANCE }}, '{{ WORSE }}', '') AS "not trusted"
-FROM
-(
-    SELECT
-        evaluator, evaluator_version, any(has_scores) AS by_score, max(newest) AS newest_of_all,
-        any(all_faulty) AS faulty, any(all_sound) AS sound, least(faulty, sound) AS rows,
-        if(rows = 0, nan, any(mean)) AS auroc,
-        sum(n_sound * pow(faulty_below - mean, 2)) / greatest(sound - 1, 1) / sound
-            + sum(n_faulty * pow(sound_below - (1 - mean), 2)) / greatest(faulty - 1, 1) / faulty AS variance,
-        {{ auroc_end("-") }} AS low,
-        {{ auroc_end("+") }} AS high
-    FROM
-    (
-        SELECT
-            evaluator, evaluator_version, has_scores, newest, n_sound, n_faulty, all_sound, all_faulty,
-            sound_below, faulty_below,
-            sum(n_sound * faulty_below) OVER ({{ _BY_VERSION }}) / all_sound AS mean
-        FROM
-        (
-            SELECT
-                evaluator, evaluator_version, has_scores, newest, n_sound, n_faulty,
-                sum(n_sound) OVER ({{ _BY_VERSION }}) AS all_sound,
-                sum(n_faulty) OVER ({{ _BY_VERSION }}) AS all_faulty,
-                (sum(n_sound) OVER ({{ _BY_SCORE }}) - n_sound / 2) / all_sound AS sound_below,
-                (sum(n_faulty) OVER ({{ _BY_SCORE }}) - n_faulty / 2) / all_faulty AS faulty_below
-            FROM
-            (
-                SELECT
-                    evaluator, evaluator_version, has_scores, if(has_scores, score, class = 'sound') AS value,
-                    max(hour) AS newest,
-                    sumIf(n, label = 'sound' AND NOT isNaN(value)) AS n_sound,
-                    sumIf(n, label = 'faulty' AND NOT isNaN(value)) AS n_faulty
-                FROM
-                (
-                    SELECT
-                        evaluator, evaluator_version, hour, class, score, label, n,
-                        max(NOT isNaN(score)) OVER ({{ _BY_VERSION }}) AS has_scores
-                    FROM {{ _COUNTS }} AND class != ''
-                )
-                GROUP BY evaluator, evaluator_version, has_scores, value
-            )
-        )
-    )
-    GROUP BY evaluator, evaluator_version
-)
-ORDER BY evaluator, newest_of_all DESC, version
-LIMIT 100
-{% endcall %}
 
 {% macro _hourly(name, key, value, condition="1") %}
 {% call hourly("evaluations." ~ name, "of_evaluator:text | " ~ name) %}
@@ -140,29 +63,6 @@ ORDER BY time, of_evaluator
 {% set _VERSION %}concat(evaluator, ' ', left(evaluator_version, 6)){% endset %}
 
 {{ _hourly("flagged", _VERSION, "sumIf(n, class = 'faulty') / sum(n)", "class != ''") }}
-{{ _hourly("without_result", "concat(evaluator, ': ', error)", "sum(n)", "error != ''") }}
-{{ _hourly("cost", _VERSION, "sum(cost_usd)", "kind = 'judge'") }}
-
-{% call hourly("evaluations.latency", "of_evaluator:text | latency") %}
-SELECT
-    $__timeInterval(hour) AS time, {{ _VERSION }} AS of_evaluator, quantileExactWeighted(0.95)(ms, answers) AS latency
-FROM (SELECT hour, evaluator, evaluator_version, latencies FROM {{ _COUNTS }} AND kind = 'judge')
-ARRAY JOIN mapKeys(latencies) AS ms, mapValues(latencies) AS answers
-GROUP BY time, of_evaluator
-ORDER BY time, of_evaluator
-{% endcall %}
-
-{% call hourly("evaluations.citation_faults", "fault:text | total") %}
-SELECT
-    $__timeInterval(hour) AS time,
-    concat(evaluator, ': ', replaceAll(status, '_', ' ')) AS fault,
-    sum(claimed) AS total
-FROM (SELECT hour, evaluator, claims FROM {{ _COUNTS }})
-ARRAY JOIN mapKeys(claims) AS status, mapValues(claims) AS claimed
-WHERE status != 'supported'
-GROUP BY time, fault
-ORDER BY time, fault
-{% endcall %}
 
 {% call hourly("evaluations.stored_rates", "of_rate:text | faulty") %}
 SELECT
@@ -193,22 +93,3 @@ ORDER BY suite, started DESC, run.run_id
 LIMIT 100
 {% endcall %}
 
-{% call table("reviews.agreement",
-    "evaluator:text | people | answers | gold | not sure | labelled twice | agree | newest:time") %}
-SELECT
-    substring(evaluator_model, length({{ _MODEL }}) + 2) AS evaluator,
-    uniqExactArray(review.people) AS people,
-    sum(review.answers) AS answers,
-    sum(review.gold) AS gold,
-    sum(unsure) AS "not sure",
-    sum(labelled_twice) AS "labelled twice",
-    {{ finite("sum(agreed) / sum(labelled_twice)") }} AS agree,
-    max(hour) AS newest
-FROM review_counts AS review
-WHERE startsWith(evaluator_model, concat({{ _MODEL }}, '.'))
-    AND position(substring(evaluator_model, length({{ _MODEL }}) + 2), '.') = 0
-    AND $__timeFilter(hour)
-GROUP BY evaluator_model
-ORDER BY evaluator
-LIMIT 100
-{% endcall %}

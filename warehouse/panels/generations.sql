@@ -41,12 +41,9 @@ ORDER BY time, tokens
 
 {{ window_statistics("generations.first_token", "ttft_ms", *_QUANTILES) }}
 {{ window_statistics("generations.per_token", "time_per_output_token_ms", *_QUANTILES) }}
-{{ window_statistics("generations.total", "latency_ms", *_QUANTILES) }}
 {{ _last("first_token_now", "ttft_ms", "stats.p95") }}
 {{ _last("per_token_now", "time_per_output_token_ms", "stats.p95") }}
-{{ _last("output_tokens_now", "output_tokens", "stats.mean") }}
 {{ _tokens("per_generation", "stats.mean") }}
-{{ _tokens("per_minute", "stats.mean * stats.n / " ~ window_seconds("stats.window") ~ " * 60") }}
 
 {% call series("generations.coverage", "value:text | observed", period_s=HOUR_S) %}
 SELECT
@@ -59,8 +56,3 @@ GROUP BY time, value
 ORDER BY time, value
 {% endcall %}
 
-{% call table("generations.tokens_observed", "tokens_observed") %}
-SELECT {{ finite("1 - sum(pane.nulls) / sum(pane.n)") }} AS tokens_observed
-FROM all_panes AS pane
-WHERE {{ _coverage(["output_tokens"]) }}
-{% endcall %}

@@ -25,27 +25,6 @@ GROUP BY time
 ORDER BY time
 {% endcall %}
 
-{% call table("health.reasons", "rule:text | field:text | state:text | first record:time | last record:time | text:text") %}
-SELECT
-    reason.1 AS rule, reason.2 AS field, argMax(state, at) AS state, min(at) AS "first record",
-    max(at) AS "last record", argMax(reason.3, at) AS text
-FROM model_health
-ARRAY JOIN arrayZip(rules, fields, texts) AS reason
-WHERE {{ MODEL }} AND $__timeFilter(at)
-GROUP BY rule, field
-ORDER BY "last record" DESC, rule, field
-LIMIT 200
-{% endcall %}
-
-{# The age is relative to the end of the range, so that a page of last week shows its state at that time. #}
-
-{% call table("freshness.sealed_age", "age") %}
-SELECT greatest(0, dateDiff('second', max(pane_start + pane_s), least($__toTime, now('UTC')))) AS age
-FROM volume
-WHERE {{ MODEL }} AND slice = 'all' AND sealed AND pane_start <= $__toTime
-HAVING count() > 0
-{% endcall %}
-
 {% call table("freshness.completeness", "completeness") %}
 SELECT {{ finite("min(last)") }} AS completeness
 FROM

@@ -1,6 +1,4 @@
-"""Expressions for the intervals of rates and AUROC that labels of people give."""
-
-from barograph_server.warehouse.panels.fragments import interval
+"""Expressions for the intervals of rates that labels of people give."""
 
 _Z = 1.959963984540054
 
@@ -25,18 +23,3 @@ def rate_end(sign: str) -> str:
     share = f"pow({_Z} * (p1 - p0), 2) * q * (1 - q) / judged"
     half = f"sqrt(pow(q * ({flagged}), 2) + pow((1 - q) * ({unflagged}), 2) + {share})"
     return f"greatest(0, rate - {half})" if sign == "-" else f"least(1, rate + {half})"
-
-
-def share_interval(part: str, other: str) -> str:
-    """Return the expression for Wilson's interval of `part` among both, in percent."""
-    whole = f"({part} + {other})"
-    ends = (f"100 * {_wilson(part, whole, sign)}" for sign in "-+")
-    return f"if({whole} = 0, '', {interval(*ends)})"
-
-
-def auroc_end(sign: str) -> str:
-    """Return the expression for an end of the interval of `sketches.judges.trust`."""
-    half = f"{_Z} * sqrt(variance) / (auroc * (1 - auroc))"
-    inside = f"1 / (1 + exp(-(log(auroc / (1 - auroc)) {sign} {half})))"
-    beyond = f"{'least' if sign == '-' else 'greatest'}(auroc, {_wilson('(auroc * rows)', 'rows', sign)})"
-    return f"if(auroc > 0 AND auroc < 1 AND variance > 0, {inside}, {beyond})"

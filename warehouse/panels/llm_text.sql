@@ -30,7 +30,6 @@ ORDER BY time, {{ field }}
 {% endmacro %}
 
 {{ _shares("topics", "topic") }}
-{{ _shares("languages", "language") }}
 
 {% call hourly("llm_text.new", "new") %}
 SELECT $__timeInterval(hour) AS time, sumIf(n, topic = 'new') / sum(n) AS "new"
@@ -52,5 +51,34 @@ GROUP BY time
 ORDER BY time
 {% endcall %}
 
-{{ window_statistics("llm_text.code_share", "code_share", "p50", "p95", "mean") }}
-{{ window_statistics("llm_text.distance", "topic_distance", "p50", "p95", "mean") }}
+{# The shares of languages and the means of numbers in the first and in the last day of the range. #}
+
+{% set _IS_LAST %}window_end > $__toTime - INTERVAL 1 DAY{% endset %}
+{% set _IS_FIRST %}window_end <= $__fromTime + INTERVAL 1 DAY{% endset %}
+
+{% call table("llm_text.text", "text:text | first day | last day", grain_s=HOUR_S) %}
+SELECT text, {{ finite("before") }} AS "first day", {{ finite("now") }} AS "last day"
+FROM
+(
+    SELECT concat('language: ', name) AS text, sumIf(count, {{ _IS_FIRST }}) AS first, sumIf(count, {{ _IS_LAST }}) AS last,
+        first / sum(first) OVER () AS before, last / sum(last) OVER () AS now
+    FROM
+    (
+        SELECT pane_start AS window_end, name, count
+        FROM hours AS hour
+        INNER JOIN ({{ cells_of("'language'", selected("slice")) }}) AS cells ON hour.baseline_id = cells.baseline_id
+        ARRAY JOIN names AS name, counts AS count
+        WHERE {{ MODEL }} AND {{ VERSION }} AND {{ SLICE }} AND field = 'language' AND $__timeFilter(pane_start)
+            AND length(names) = length(counts) AND count > 0
+    )
+    GROUP BY name
+    UNION ALL
+    SELECT if(field = 'code_share', 'share of code', 'distance to topic') AS text, 0 AS first, 0 AS last,
+        avgIf(stats.mean, {{ _IS_FIRST }}) AS before, avgIf(stats.mean, {{ _IS_LAST }}) AS now
+    FROM latest_distances AS stats
+    WHERE {{ ALL_EVENTS }} AND field IN ('code_share', 'topic_distance')
+    GROUP BY field
+)
+ORDER BY now DESC, text
+LIMIT 30
+{% endcall %}

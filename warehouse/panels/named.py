@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES
-from barograph_server.sketches.judges import trust
 from barograph_server.warehouse.operations.metrics import metrics_of_panel
 from barograph_server.warehouse.operations.processor_reports import BUCKET_S
 from barograph_server.warehouse.panels import cells, fragments, label_intervals, query
@@ -51,7 +50,7 @@ def _environment() -> Environment:
     )
     for module in (fragments, cells, label_intervals):
         environment.globals |= {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    for module in (query, trust, arm_comparisons):
+    for module in (query, arm_comparisons):
         environment.globals |= {name: value for name, value in vars(module).items() if name.isupper()}
     environment.globals |= {
         "table": _block(query.table),

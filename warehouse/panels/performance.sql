@@ -39,8 +39,6 @@ ORDER BY time, measured
 
 {{ _measured("measured", _IS_SHARE) }}
 {{ _promises("promises", _IS_SHARE) }}
-{{ _measured("errors", "NOT " ~ _IS_SHARE) }}
-{{ _promises("error_promises", "NOT " ~ _IS_SHARE) }}
 
 {# The model has the metrics of one kind, and the panel shows the first of them. #}
 
@@ -110,18 +108,6 @@ GROUP BY time, measured
 ORDER BY time, measured
 {% endcall %}
 
-{% call table("performance.calibration", "scores:text | mean score | observed rate", grain_s=HOUR_S) %}
-SELECT
-    concat(leftPad(toString(tenth * 10), 2, '0'), '–', toString(tenth * 10 + 10), ' %') AS scores,
-    {{ finite("sum(curve.score_sum) / sum(curve.n)") }} AS "mean score",
-    {{ finite("sum(curve.positives) / sum(curve.n)") }} AS "observed rate"
-FROM calibration_curve AS curve
-WHERE {{ MODEL }} AND {{ VERSION }} AND {{ SLICE }} AND $__timeFilter(window_start)
-GROUP BY least(9, toInt32(floor(curve.score * 10))) AS tenth
-ORDER BY tenth
-LIMIT 10
-{% endcall %}
-
 {% set _COUNTS %}FROM label_counts AS counted WHERE {{ MODEL }} AND {{ VERSION }} AND $__timeFilter(hour){% endset %}
 
 {% call hourly("performance.label_coverage", "labelled") %}
@@ -131,15 +117,6 @@ SELECT
 {{ _COUNTS }}
 GROUP BY time
 ORDER BY time
-{% endcall %}
-
-{% call table("performance.label_counts", "kind:text | n", grain_s=HOUR_S) %}
-SELECT kind, sum(counted.n) AS n
-{{ _COUNTS }} AND kind NOT IN ('predictions', 'labelled')
-GROUP BY kind
-HAVING n > 0
-ORDER BY n DESC, kind
-LIMIT 20
 {% endcall %}
 
 {# A curve over label ages, not over time. #}

@@ -125,9 +125,9 @@ GROUP BY at, kind, instance, started_at, step
 {%- endmacro %}
 
 {# Return the query for the gauges of a panel, by processor and metric. #}
-{% macro _gauges(panel, column, number="max(sample.maximum)") %}
+{% macro _gauges(panel, column) %}
 {% call series("pipeline." ~ panel, "metric_name:text | " ~ column, grain_s=REPORTS_S, period_s=MINUTE_S) %}
-SELECT $__timeInterval(at) AS time, concat({{ _PROCESSOR }}, ': ', {{ _NAME }}) AS metric_name, {{ number }} AS {{ column }}
+SELECT $__timeInterval(at) AS time, concat({{ _PROCESSOR }}, ': ', {{ _NAME }}) AS metric_name, max(sample.maximum) AS {{ column }}
 FROM ({{ _details(panel) }}) AS sample
 GROUP BY time, metric_name
 ORDER BY time, metric_name
@@ -159,12 +159,9 @@ ORDER BY time, metric_name
 {{ _gauges("insert_times", "seconds") }}
 {{ _gauges("committed_age", "seconds") }}
 {{ _gauges("waiting", "seconds") }}
-{{ _gauges("healthy", "healthy", "min(sample.minimum)") }}
 {{ _gauges("memory", "bytes") }}
-{{ _counters("events", "events") }}
 {{ _counters("rejected", "events") }}
 {{ _none("none_rejected", _REPORTED, "SELECT sum(growth) FROM (" ~ _growths("rejected") ~ ")", grain_s=REPORTS_S, period_s=MINUTE_S) }}
-{{ _counters("inserted", "rows") }}
 {{ _counters("scored", "windows") }}
 {{ _counters("cpu", "share", " / $__interval_s") }}
 
@@ -197,7 +194,7 @@ FROM
     FROM progress AS state
     WHERE {{ _MODEL }}
     GROUP BY model
-) AS positions
+) AS read
 LEFT JOIN
 (
     SELECT model, toDateTime64(max(window_end), 3, 'UTC') AS judged_until

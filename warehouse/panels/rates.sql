@@ -31,17 +31,6 @@ ORDER BY time
 
 {{ _thresholds("thresholds", _MODEL) }}
 
-{% call table("rates.violations", "field:text | kind:text | values | share in affected panes | last seen:time | policy:text") %}
-SELECT
-    field, kind, sum(violation.n) AS values, sum(violation.n) / sum(violation.total) AS "share in affected panes",
-    max(pane_end) AS "last seen", argMax(violation.policy, pane_end) AS policy
-FROM all_violations AS violation
-WHERE {{ MODEL }} AND {{ VERSION }} AND $__timeFilter(pane_start)
-GROUP BY field, kind
-ORDER BY values DESC, field, kind
-LIMIT 200
-{% endcall %}
-
 {% call series("rates.nulls", "rate | baseline | minor threshold | major threshold") %}
 SELECT
     $__timeInterval(window_end) AS time,

@@ -42,47 +42,8 @@ ORDER BY time, state
 
 {{ _gauges("kv_cache", "kv_cache_use", "share") }}
 {{ _shares("cache_hits", "prefix_cache_hits") }}
-{{ _shares("drafts", "draft_acceptance") }}
-
-{% call series("serving.counts", "what:text | events", grain_s=SCRAPE_S, period_s=MINUTE_S) %}
-SELECT $__timeInterval(fact.at) AS time,
-    if(fact.label = '', replaceOne(fact.name, '_', ' '), concat(replaceOne(fact.name, '_', ' '), ': ', fact.label))
-        AS what,
-    sum(fact.value) AS events
-FROM serving_facts AS fact FINAL
-WHERE {{ MODEL }} AND fact.name IN ('preemptions', 'failed_requests', 'restarts') AND {{ _RANGE }}
-GROUP BY time, what
-ORDER BY time, what
-{% endcall %}
 
 {% set _PARTS = ("queue_ms", "prefill_ms", "decode_ms") %}
-
-{% call series("serving.server_times", "part:text | milliseconds", grain_s=SCRAPE_S, period_s=MINUTE_S) %}
-SELECT $__timeInterval(fact.at) AS time, replaceOne(fact.name, '_ms', '') AS part,
-    sum(fact.total) / sum(fact.n) AS milliseconds
-FROM serving_facts AS fact FINAL
-WHERE {{ MODEL }} AND fact.name IN {{ _PARTS }} AND fact.n > 0 AND {{ _RANGE }}
-GROUP BY time, part
-ORDER BY time, part
-{% endcall %}
-
-{% call series("serving.span_times", "part:text | milliseconds", grain_s=3600, period_s=3600) %}
-SELECT $__timeInterval(call.hour) AS time, call.part AS part, sum(call.total_ms) / sum(call.n) AS milliseconds
-FROM call_times AS call
-WHERE {{ MODEL }} AND $__timeFilter(call.hour) AND call.part IN ('queue', 'prefill', 'decode')
-GROUP BY time, part
-ORDER BY time, part
-{% endcall %}
-
-{% call series("serving.first_token", "what:text | milliseconds", grain_s=SCRAPE_S, period_s=MINUTE_S) %}
-SELECT $__timeInterval(fact.at) AS time,
-    concat(replaceOne(fact.name, '_ms', ''), ', ', fact.instance) AS what,
-    sum(fact.total) / sum(fact.n) AS milliseconds
-FROM serving_facts AS fact FINAL
-WHERE {{ MODEL }} AND fact.name IN ('ttft_ms', 'time_per_output_token_ms') AND fact.n > 0 AND {{ _RANGE }}
-GROUP BY time, what
-ORDER BY time, what
-{% endcall %}
 
 {% call table("serving.instances",
     "instance:text | server:text | state:text | scrapes read | restarts | finished | last scrape:time") %}
@@ -101,15 +62,3 @@ ORDER BY instance
 LIMIT 100
 {% endcall %}
 
-{% call table("serving.deployments",
-    "version:text | quantisation:text | speculative decoding:text | continuous batching:text | gpu:text | engine:text | notes:text") %}
-SELECT
-    described.version AS version, described.quantisation AS quantisation,
-    described.speculative_decoding AS "speculative decoding",
-    described.continuous_batching AS "continuous batching",
-    described.gpu AS gpu, described.engine AS engine, described.notes AS notes
-FROM latest_deployments AS described
-WHERE {{ MODEL }} /* no range: the contract in effect */
-ORDER BY version
-LIMIT 200
-{% endcall %}

@@ -28,10 +28,6 @@ GROUP BY time, version
 ORDER BY time, version
 {% endcall %}
 
-{% call table("traffic.requests_now", "requests") %}
-SELECT sum(pane.n) AS requests FROM all_volume AS pane WHERE {{ _VERSION }}
-{% endcall %}
-
 {% call series("traffic.errors", "version:text | errors", period_s=HOUR_S) %}
 SELECT
     $__timeInterval(pane_start) AS time, version, {{ finite("sum(pane.errors) / sum(pane.n)") }} AS errors
@@ -43,8 +39,11 @@ ORDER BY time, version
 
 {{ _objective("errors_slo", "error_rate") }}
 
-{% call table("traffic.errors_now", "errors") %}
-SELECT {{ finite("sum(pane.errors) / sum(pane.n)") }} AS errors FROM all_volume AS pane WHERE {{ _VERSION }}
+{% call table("traffic.errors_now", "errors | SLO") %}
+SELECT {{ finite("sum(pane.errors) / sum(pane.n)") }} AS errors,
+    toFloat64OrNull(extract({{ _CONTRACT }}, '\\berror_rate:\\s*([0-9.eE+-]+)')) AS "SLO"
+FROM all_volume AS pane
+WHERE {{ _VERSION }}
 {% endcall %}
 
 {% call series("traffic.error_kinds", "kind:text | errors", period_s=HOUR_S) %}
@@ -83,4 +82,3 @@ ORDER BY time
 {% endcall %}
 
 {{ _objective("latency_slo", "latency_ms") }}
-{{ window_statistics("traffic.score", "score", "p05", "p25", "p50", "p75", "p95") }}

@@ -1,11 +1,29 @@
 {# Values of the dashboard variables. The first row is the default. #}
 
+{# The worst model comes first. #}
+
+{% from "states.sql" import by_state %}
+
 {% call table("variables.models", "model:text") %}
-SELECT DISTINCT model FROM (SELECT model FROM contracts UNION ALL SELECT model FROM progress)
-WHERE {{ NO_DRILLS }}
-ORDER BY model
-LIMIT 1000
-/* no range: a model is known as soon as it has a contract */
+{{ by_state() }}
+{% endcall %}
+
+{% call table("variables.models_with_candidate", "model:text") %}
+{{ by_state("model IN (SELECT model FROM shadow_pairs)") }}
+{% endcall %}
+
+{# What is scraped, compares prompts, or names metrics, evaluators or a budget in its contract. #}
+
+{% set _IS_LANGUAGE_MODEL -%}
+model IN (
+    SELECT model FROM serving_facts UNION DISTINCT SELECT model FROM arm_comparisons UNION DISTINCT
+    SELECT model FROM contracts GROUP BY model
+    HAVING match(argMax(yaml, applied_at), '\\b(input_tokens|output_tokens|ttft_ms|cost_usd|topic|evaluators|budget)\\b')
+)
+{%- endset %}
+
+{% call table("variables.language_models", "model:text") %}
+{{ by_state(_IS_LANGUAGE_MODEL) }}
 {% endcall %}
 
 {% set _WITH_TRAFFIC %}{{ MODEL }} AND slice = 'all' AND n > 0{% endset %}

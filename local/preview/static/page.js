@@ -107,18 +107,10 @@ function drawPages(pages, state) {
 
 const TITLES = { page: "Page", ticket: "Ticket", pending: "Pending" };
 
-// Beside the panels, not before them: rules are replayed for it, which takes a moment.
-async function drawIncidents(state) {
-  const holder = byId("incidents");
-  try {
-    const incidents = await request("/api/incidents", queryBody(state));
-    for (const incident of incidents) holder.append(incidentLine(incident));
-    if (incidents.length === 0) holder.append(element("span", "No incident at the end of this range.", { class: "none" }));
-    holder.dataset.state = "drawn";
-  } catch (error) {
-    holder.append(element("span", error.message, { class: "error" }));
-    holder.dataset.state = "failed";
-  }
+async function drawIncidents(body, panel, state) {
+  const incidents = await request("/api/incidents", queryBody(state));
+  for (const incident of incidents) body.append(incidentLine(incident));
+  if (incidents.length === 0) body.append(element("p", panel.fieldConfig.defaults.noValue, { class: "none" }));
 }
 
 function incidentLine(incident) {
@@ -154,10 +146,13 @@ async function drawPanel(panel, state, notes, down) {
   card.append(title, body);
   byId("panels").append(card);
   try {
-    const draw = RENDERERS[panel.type];
-    if (!draw) throw new Error(`Panels of type ${panel.type} are not drawn here.`);
-    const { frames } = panel.targets?.length ? await request(`/api/pages/${encodeURIComponent(uid)}/panels/${panel.id}`, queryBody(state)) : { frames: [] };
-    draw(body, panel, decoded(frames), state, notes);
+    if (panel.type === "alertlist") await drawIncidents(body, panel, state);
+    else {
+      const draw = RENDERERS[panel.type];
+      if (!draw) throw new Error(`Panels of type ${panel.type} are not drawn here.`);
+      const { frames } = panel.targets?.length ? await request(`/api/pages/${encodeURIComponent(uid)}/panels/${panel.id}`, queryBody(state)) : { frames: [] };
+      draw(body, panel, decoded(frames), state, notes);
+    }
     card.dataset.state = "drawn";
   } catch (error) {
     body.replaceChildren(element("p", error.message, { class: "failed" }));
@@ -225,7 +220,6 @@ async function show() {
   drawPages(pages, state);
   const notes = await request(`/api/pages/${encodeURIComponent(uid)}/annotations`, queryBody(state));
   await drawPanels(page.panels, state, notes);
-  await drawIncidents(state);
 }
 
 show().then(

@@ -374,7 +374,7 @@ function drawHeatmap(body, panel, frames, state) {
   });
   const { config } = rows[0];
   drawChart(body, [{
-    type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "Blues", reversescale: true,
+    type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "RdBu", zmin: panel.options.color.min, zmax: panel.options.color.max,
     customdata: z.map((values) => values.map((value) => written(value, config, "number"))),
     hovertemplate: "%{x|%Y-%m-%d %H:%M:%S}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
   }], { margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true } }, false);

@@ -195,9 +195,9 @@ def samples(report: Report) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_every_metric_is_on_the_pipeline_page() -> None:
+def test_the_pipeline_page_shows_the_metrics_of_its_panels() -> None:
     queries = named_queries()
-    for metric in METRICS:
+    for metric in filter(lambda metric: metric.panel, METRICS):
         assert metric.panel in panel_ids("pipeline"), metric.short
         assert (metric.column or metric.short) in queries[f"pipeline.{metric.panel}"].sql
 

@@ -37,8 +37,8 @@ def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewS
     from barograph_server.local.child_process import choose_port
     from barograph_server.local.preview import PreviewServer
 
-    def incidents(from_ms: int, to_ms: int) -> list[dict[str, Any]]:
-        return open_incidents(settings, from_ms, to_ms)
+    def incidents(from_ms: int, to_ms: int, model: str) -> list[dict[str, Any]]:
+        return open_incidents(settings, from_ms, to_ms, model)
 
     pages = [*dashboards().values()]
     return PreviewServer(pages, reader, port=port or choose_port(PAGE_PORT), incidents=incidents)
@@ -51,8 +51,11 @@ def page_address(root: str, end: datetime, days: int = 150) -> str:
     return f"{root}d/{DASHBOARDS['fleet']}?{urlencode(parameters)}"
 
 
-def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+def open_incidents(settings: Settings, from_ms: int, to_ms: int, model: str = "") -> list[dict[str, Any]]:
     """Replay the rules, and list the incidents at the end of a range, pages first, and alerts that are pending.
+
+    Args:
+        model: only its incidents; empty: those of all models and of the pipeline.
 
     Returns:
         Each has `severity` (`page`, `ticket` or `pending`), `title`, `since` (milliseconds since 1970), `before`
@@ -68,13 +71,13 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[st
 
     with connect(settings.warehouse) as client:
         try:
-            contracts = contracts_in_force(client, None)
+            contracts = contracts_in_force(client, model or None)
         except CommandError:
             return []
         history = read_recorded_history(client, [contract.model for contract in contracts])
         if history is None:
             return []
-        rules = rules_for(contracts, settings.alerts)
+        rules = [rule for rule in rules_for(contracts, settings.alerts) if not model or rule.model == model]
         # Replayed history ends with its last window: missing events after it are not silence.
         until = min(to_ms // 1000, int(history.last.timestamp())) if history.was_replayed else to_ms // 1000
         known: FactTime = "ended" if history.was_replayed else "judged"
