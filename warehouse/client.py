@@ -100,7 +100,6 @@ class Client:
         """Wrap a client of clickhouse-connect whose database exists.
 
         Args:
-            driver: the client from `clickhouse_connect.get_client`.
             where: the server's address, for messages.
         """
         self._driver = driver
@@ -205,8 +204,6 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
     """Connect to ClickHouse's HTTP interface.
 
     Args:
-        address: the server and the database.
-        timeout_s: the time limit of one request, in seconds.
         create: whether to create a missing database.
     """
     database = identifier(address.database)

@@ -236,8 +236,6 @@ def panes(
     """Read the panes of a model that start in [start_s, end_s), each once in its latest state.
 
     Args:
-        start_s: the start of the range, Unix seconds.
-        end_s: the end of the range, exclusive.
         sketches: whether to read the column `sketch`, which is most of the bytes.
 
     Returns:

@@ -104,7 +104,6 @@ class Demo(ABC):
 
         Args:
             root: the folder of the local stack, by default that of `barograph dev`.
-            terminal: the output.
             stack: receives everything that must be stopped; the caller closes it.
         """
         self.local = LocalStack(root)
@@ -238,7 +237,6 @@ class Demo(ABC):
 
         Args:
             kinds: as `barograph run` names them.
-            variables: further variables of their environment.
         """
         path, password = self.folder / "processors.toml", self.settings.warehouse.password
         write_settings(path, self.settings)

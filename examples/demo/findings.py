@@ -63,7 +63,6 @@ class Findings:
         """Read the file.
 
         Args:
-            client: connected to the demo's database.
             demo: its name in the file.
         """
         everything = msgspec.convert(yaml.safe_load(FILE.read_text(encoding="utf-8")), dict[str, DemoQueries])
@@ -96,7 +95,6 @@ class Findings:
         """Print all findings, each with a command that shows it again.
 
         Args:
-            terminal: the output.
             command: the start of this command: `barograph` with the demo's database.
         """
         for each in self._own.findings:

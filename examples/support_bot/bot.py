@@ -128,8 +128,6 @@ class Bot:
         """Describe the bot.
 
         Args:
-            options: of the process.
-            prompts: the registry.
             record: receives one JSON line per call.
         """
         self._options, self._prompts, self._record = options, prompts, record

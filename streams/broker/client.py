@@ -205,7 +205,6 @@ def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> l
     Args:
         consumer: its rebalance callbacks run during the call.
         messages: fetched at most.
-        timeout_s: how long the call waits for them.
         action: the action, as it follows "failed to".
     """
     fetched: list[Any] = consumer.consume(messages, timeout_s)

@@ -48,7 +48,6 @@ class PredictionMapper:
 
         Args:
             producer: the id of the publishing process.
-            seq: the number of the event in this process.
         """
         values = call.values
         return QuickPrediction(

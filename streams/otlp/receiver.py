@@ -63,7 +63,6 @@ class Receiver:
         """Assemble the receiver.
 
         Args:
-            ingest: turns requests into predictions.
             max_pending: predictions that wait, beyond which requests are refused.
         """
         self._ingest, self._outbox, self._topic = ingest, outbox, topic

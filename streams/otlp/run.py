@@ -42,11 +42,7 @@ FLUSH_S = 4.0
 
 
 def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
-    """Run an OTLP receiver until SIGTERM or SIGINT; return the exit code.
-
-    Args:
-        otlp: address of the endpoint, and how names are mapped.
-    """
+    """Run an OTLP receiver until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         registry = services.registry

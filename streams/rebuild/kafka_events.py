@@ -43,7 +43,6 @@ class KafkaEvents:
 
         Args:
             ledger: the monitor's position in each source partition.
-            from_s: start of the range, event time.
         """
         topic_id, _ = TopicMetadata(self._settings).describe(self._topic)
         consumer = Consumer(consumer_config(self._settings, "rebuild"))

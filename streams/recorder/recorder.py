@@ -307,7 +307,6 @@ def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms:
     """Return the epoch of a topic's current incarnation, and record a new incarnation.
 
     Args:
-        topic_id: Kafka's id of the topic.
         now_ms: Unix milliseconds, for a new incarnation.
     """
     name = f"{topic}@{topic_id}"

@@ -60,7 +60,6 @@ def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedE
     """Learn from one window with labels; None if it has too few.
 
     Args:
-        rules: how the model is measured.
         row: index of the window.
     """
     edges = np.array(rules.edges)
@@ -102,7 +101,6 @@ def estimated_metrics(
     """Estimate the metrics of some windows without their labels; those of `LearnedEstimate.refusals` are NaN.
 
     Args:
-        rules: how the model is measured.
         learned: result of `learn_estimates` for the same rules.
     """
     refused = [learned.refusals(each) for each in class_differs(rules, counts)[rows].tolist()]

@@ -53,8 +53,6 @@ class FactReader:
         """Prepare the reader.
 
         Args:
-            model: the model that the target serves.
-            instance: the target's address.
             labels: only series with these labels count.
         """
         self._table, self._model, self._instance = table, model, instance

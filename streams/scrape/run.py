@@ -28,11 +28,7 @@ FLUSH_S = 4.0
 
 
 def run_scrape(settings: ProcessorSettings, scrape: ScrapeSettings) -> int:
-    """Poll inference servers until SIGTERM or SIGINT; return the exit code.
-
-    Args:
-        scrape: the targets and the interval.
-    """
+    """Poll inference servers until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         poll_targets(settings, scrape, services.report, shutdown.requested)
@@ -142,7 +138,6 @@ class TargetPoller:
 
         Args:
             fetch: returns the body of its answer.
-            interval_s: seconds between two scrapes.
         """
         self._target, self._fetch, self._buffer, self._report = target, fetch, buffer, report
         self._interval_s, self._clock = interval_s, clock

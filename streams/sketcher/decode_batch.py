@@ -27,7 +27,6 @@ class DecodeBatch:
 
         Args:
             replay: whether the sketcher runs on the replay clock.
-            monotonic: seconds that never go back.
         """
         self._replay, self._monotonic = replay, monotonic
         self._json, self._counted_json = from_json.accumulator(), from_json.accumulator()

@@ -77,7 +77,6 @@ def sample_ratio(client: Client, contract: Contract, at_ms: int | None = None) -
     """Check the sample ratio of a contract's arms; `write_ratio` stores the result, which the next check builds on.
 
     Args:
-        contract: the model's contract in effect.
         at_ms: the time of the check in Unix milliseconds; now by default.
 
     Returns:

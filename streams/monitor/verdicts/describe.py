@@ -52,7 +52,6 @@ def describe(
         whole: whether the history of this series covers the whole window, shape (len(ends_s),); if not, the window is
             never reported as different.
         record_seq: of the progress record that triggers the verdicts.
-        judged_ms: Unix ms.
         merge_window: merges the window of the series that ends at a time.
         starts_s: starts of the windows, shape (len(ends_s),); by default one length before the ends.
 

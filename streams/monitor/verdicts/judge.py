@@ -64,7 +64,6 @@ def judge(
         whole: whether the history of this series covers the whole window, shape (len(ends_s),). If not, the level is
             `insufficient`, whatever the PSI: a morning does not compare with whole days.
         record_seq: of the progress record that triggers the verdicts.
-        judged_ms: Unix ms.
         always: which windows get verdicts even without events, shape (len(ends_s),).
         gaps: why windows are not whole, numbers of `InsufficientReason`, shape (len(ends_s),); `partly_recorded` if
             None.

@@ -95,7 +95,6 @@ class HealthReader:
 
         Args:
             settings: librdkafka settings with `bootstrap.servers`.
-            model: The model whose records are read.
             on_record: Called with each record, and whether it was written after the reader had caught up.
             on_tick: Called several times a second while Kafka answers, and every few seconds while it does not.
         """
@@ -185,8 +184,6 @@ class Guard:
             topic_prefix: Precedes the topic's name.
             stale_s: Age of the newest record at which the state becomes `unknown` (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
-            monotonic: Returns seconds that never go back.
-            wall_clock: Returns Unix seconds.
 
         Raises:
             ValueError: No Kafka is found, or `stale_s` is not above 0.

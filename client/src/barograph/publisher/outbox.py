@@ -140,7 +140,6 @@ class Outbox:
             settings: librdkafka settings: those of `kafka_settings` and the caller's.
             wait: Block while the queue is full, and raise `PublishError` after a failure.
             factory: Creates a Kafka producer from settings.
-            poll_interval_s: Time between two rounds of the background thread.
             clock: Returns seconds that never go back.
             uniform: Draws a retry delay between two bounds.
         """
@@ -197,7 +196,6 @@ class Outbox:
         """Begin to report the last sequence number while events wait and at the end; not of a batch job.
 
         Args:
-            now_ms: Returns milliseconds since the Unix epoch.
             folder: The state folder, in which the number survives a kill; None for none.
         """
         self._identity = None if self._wait else (topic, model, now_ms, folder)
@@ -277,7 +275,6 @@ class Outbox:
         """Queue one message and return whether it was accepted.
 
         Args:
-            n_events: How many events the message holds.
             on_delivery: Called from any thread once Kafka has the message (None), or with the error if it failed.
             options: Further arguments of `Producer.produce`: key, partition, headers.
 
@@ -350,7 +347,6 @@ class Outbox:
         """Count events that are not sent, and return False for the caller to return.
 
         Args:
-            cause: Why the events are dropped.
             detail: The reason for the log, without values of the events.
 
         Raises:
@@ -377,11 +373,7 @@ class Outbox:
                 self._violations[field, kind] += 1
 
     def skip_sequence_numbers(self, n_events: int) -> None:
-        """Advance the sequence number over events that are not sent, so that consumers can detect the loss.
-
-        Args:
-            n_events: How many numbers to skip.
-        """
+        """Advance the sequence number over events that are not sent, so that consumers can detect the loss."""
         deque(itertools.islice(self.seq, n_events), maxlen=0)
 
     def warn(self, message: str, detail: str) -> None:
@@ -490,9 +482,6 @@ class Outbox:
 
     def fetch_partition_count(self, topic: str, timeout_s: float = METADATA_TIMEOUT_S) -> int:
         """Request a topic's number of partitions from the broker; retries an unknown topic for up to 5 s.
-
-        Args:
-            timeout_s: The longest wait for an answer.
 
         Raises:
             PublishError: No broker answers, the topic does not exist, or access to it is denied.
@@ -716,9 +705,6 @@ class Outbox:
 
         Messages that are queued after the timeout are discarded. Then one more second may pass, for answers to messages
         in flight and for the farewell.
-
-        Args:
-            timeout_s: The longest wait for queued messages.
         """
         if self._closed:
             return 0
@@ -775,8 +761,6 @@ def kafka_settings(
     Args:
         bootstrap_servers: Kafka's addresses, as `host:port,…`.
         on_full: Whether events are dropped or calls wait while the queue is full.
-        max_queued: The most messages in a producer's queue.
-        max_queued_bytes: The most bytes in a producer's queue.
     """
     return {
         "bootstrap.servers": bootstrap_servers,

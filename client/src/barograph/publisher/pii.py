@@ -123,11 +123,7 @@ class Pii:
     """The protected members of one contract and the action on each."""
 
     def __init__(self, contract: Contract, key: bytes) -> None:
-        """Index the contract's protected members.
-
-        Args:
-            key: The secret for hashes.
-        """
+        """Index the contract's protected members."""
         self._actions: dict[str, dict[str, PiiAction]] = {}
         for field in contract.fields:
             map_name, _, name = field.source.partition(".")

@@ -85,8 +85,6 @@ class Publisher:
         """Assemble a publisher from its parts; use `from_contract`.
 
         Args:
-            key: The secret for hashed fields.
-            state_dir: The state folder; None for none.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the default time of events.
             timer_ns: Returns nanoseconds that never go back; measures latency in `observe`.
         """

@@ -30,11 +30,7 @@ class CandidateResult(NamedTuple):
 
 
 def call_candidate(candidate: Callable[[Any], Any], features: Any, timer_ns: Callable[[], int]) -> CandidateResult:
-    """Call a candidate and read its answer. Every exception becomes a result, SystemExit and KeyboardInterrupt too.
-
-    Args:
-        timer_ns: Returns nanoseconds that never go back.
-    """
+    """Call a candidate and read its answer. Every exception becomes a result, SystemExit and KeyboardInterrupt too."""
     process_id, start_ns = os.getpid(), timer_ns()
     members: dict[str, Any] = {}
     error = None

@@ -64,11 +64,7 @@ class RequestTracker:
         self._logged_state: BreakerState = breaker.state
 
     def admit(self, request: ShadowRequest, features: Any) -> bool:
-        """Make a request pending, so that workers may begin it; otherwise settle it, and return False.
-
-        Args:
-            features: The candidate's input.
-        """
+        """Make a request pending, so that workers may begin it; otherwise settle it, and return False."""
         with self._lock:
             reason = self._refusal()
             self._requests.submitted += 1
@@ -199,9 +195,6 @@ class RequestTracker:
     def close(self, timeout_s: float) -> list[ShadowRequest]:
         """Refuse further requests, wait for the pending ones, and settle those that are left.
 
-        Args:
-            timeout_s: The longest wait (s).
-
         Returns:
             The requests that were left.
         """
@@ -249,11 +242,7 @@ class RequestBudget:
     """
 
     def __init__(self, max_per_minute: float, now_s: float) -> None:
-        """Fill the bucket.
-
-        Args:
-            max_per_minute: Tokens that are added per minute.
-        """
+        """Fill the bucket."""
         self._per_s = max_per_minute / 60
         self._capacity = max(1.0, self._per_s)
         self._tokens, self._filled_s = self._capacity, now_s

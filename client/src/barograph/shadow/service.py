@@ -43,11 +43,7 @@ class ShadowService:
         self._workers: Workers | None = None
 
     def submit(self, request: ShadowRequest, features: Any) -> None:
-        """Queue a request if the tracker admits it.
-
-        Args:
-            features: The candidate's input.
-        """
+        """Queue a request if the tracker admits it."""
         tracker = self.tracker
         if tracker.admit(request, features):
             try:
@@ -91,11 +87,7 @@ class ShadowService:
                     workers.abandon(request)
 
     def close(self, timeout_s: float) -> int:
-        """Wait for pending requests, settle the others, end the workers, and return how many were left. Idempotent.
-
-        Args:
-            timeout_s: The longest wait (s).
-        """
+        """Wait for pending requests, settle the others, end the workers, and return how many were left. Idempotent."""
         if self._is_closed:
             return 0
         self._is_closed = True

@@ -27,7 +27,6 @@ class ThreadWorkers:
 
         Args:
             tracker: Where the threads fetch input and hand in results.
-            timer_ns: Returns nanoseconds that never go back.
         """
         self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns
         self._queue: SimpleQueue[ShadowRequest | None] = SimpleQueue()

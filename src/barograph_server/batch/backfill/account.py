@@ -191,9 +191,6 @@ class Accountant:
         """Wait until the processors have processed everything, and return the account.
 
         The wait ends early if a processor that has to do something does not report.
-
-        Args:
-            sleep: waits for some seconds.
         """
         start_s = monotonic()
         while True:

@@ -64,7 +64,6 @@ def read_times(
     """Read the times of all files that have times.
 
     Args:
-        now_ms: the current time, Unix ms.
         retention_days: the age from which processors reject events.
     """
     oldest_accepted_ms = now_ms - retention_days * DAY_MS + MARGIN_MS
@@ -109,9 +108,7 @@ def check_times(ranges: Sequence[FileTimes], now_ms: int, retention_days: int, *
 
     Args:
         ranges: the times, after the shift if there is one.
-        now_ms: the current time, Unix ms.
         retention_days: the age from which processors reject events.
-        is_shifted: whether the times were shifted to now.
 
     Raises:
         RefusedTimes: they would reject some. The message says what to do.

@@ -37,7 +37,6 @@ def read_consumers(
     """Read who reads, and compare with the contracts.
 
     Args:
-        settings: where Kafka, ClickHouse and Grafana are.
         since: start of the range of queries.
     """
     observed, notes = read_groups(settings.processor())

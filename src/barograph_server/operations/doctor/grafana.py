@@ -19,7 +19,6 @@ def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -
     """Check Grafana.
 
     Args:
-        settings: the settings, with or without a Grafana.
         in_force: the contracts by model; None if ClickHouse did not return them.
     """
     if settings.grafana is None:

@@ -86,7 +86,6 @@ def arm_slice(arms: Arms | None, fields: Iterable[tuple[FieldPlan, str]]) -> tup
     """Return the dimension of the arms for the contract; none without arms.
 
     Args:
-        arms: The arms of the A/B test.
         fields: The monitored fields, each with the reason.
     """
     if arms is None:
