@@ -52,7 +52,7 @@ class ComparedPair:
 
 
 def compared_ends(window: Window, ends_s: Iterable[int]) -> list[int]:
-    """Return the ends at which outputs are compared: those of the described windows."""
+    """Return the ends of the windows that are described, and whose outputs are compared."""
     every_s = described_every_s(window)
     return [end for end in ends_s if end % every_s == 0]
 
