@@ -110,11 +110,7 @@ class LossRow:
 
 
 def contracts(client: Client, *, drills: bool = False) -> list[ContractRow]:
-    """Read the contract in effect of each model, by model name.
-
-    Args:
-        drills: whether models of drills are included.
-    """
+    """Read the contract in effect of each model (with `drills`, of drills too), by model name."""
     condition = "" if drills else f"WHERE {NO_DRILLS} "
     return rows_of(
         client, ContractRow, f"FROM contracts FINAL {condition}ORDER BY model, applied_at DESC LIMIT 1 BY model"

@@ -233,11 +233,7 @@ class Demo(ABC):
         return written
 
     def start_processors(self, kinds: Sequence[str] = KINDS, variables: Mapping[str, str] | None = None) -> None:
-        """Start processors as child processes.
-
-        Args:
-            kinds: as `barograph run` names them.
-        """
+        """Start processors, of kinds as in `barograph run`, as child processes."""
         path, password = self.folder / "processors.toml", self.settings.warehouse.password
         write_settings(path, self.settings)
         run_dir, log_dir = self.local.root / "run", self.local.log_dir

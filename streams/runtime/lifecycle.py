@@ -87,11 +87,7 @@ class ShutdownSignal:
         end: Callable[[int], None] = os._exit,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Install the handlers; call this in the main thread.
-
-        Args:
-            stop_s: how long the work may take to stop.
-        """
+        """Install the handlers; call this in the main thread."""
         self.requested = threading.Event()
         """Set once the process is requested to stop."""
         self._log = structlog.get_logger().bind(processor=kind, instance=instance)

@@ -57,11 +57,7 @@ class LearnedEstimate:
 
 
 def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedEstimate | None:
-    """Learn from one window with labels; None if it has too few.
-
-    Args:
-        row: index of the window.
-    """
+    """Learn from the window with the index `row`; None if it has too few labels."""
     edges = np.array(rules.edges)
     # Too few labels raise ValueError.
     with contextlib.suppress(ValueError):

@@ -134,11 +134,7 @@ class TargetPoller:
         interval_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare the poller.
-
-        Args:
-            fetch: returns the body of its answer.
-        """
+        """Prepare the poller; `fetch` returns the body of an answer."""
         self._target, self._fetch, self._buffer, self._report = target, fetch, buffer, report
         self._interval_s, self._clock = interval_s, clock
         self._reader = FactReader(load_server_table(), target.model, target.instance, target.labels)

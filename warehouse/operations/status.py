@@ -137,11 +137,7 @@ class RateRow(VerdictRow):
 
 
 def freshness(client: Client, *, drills: bool = False) -> list[FreshnessRow]:
-    """Read the freshness of each version of each model, by model and version.
-
-    Args:
-        drills: whether models of drills are included, which the view leaves out.
-    """
+    """Read the freshness of each version of each model (with `drills`, of drills too), by model and version."""
     view = "all_model_freshness" if drills else "model_freshness"
     return rows_of(client, FreshnessRow, f"FROM {view} ORDER BY model, version")
 

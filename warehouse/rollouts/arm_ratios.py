@@ -133,11 +133,7 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
 
 
 def last_check(client: Client, contract: Contract) -> ArmRatio | None:
-    """Read the last stored check of a contract's test; None if there is none.
-
-    Args:
-        contract: the model's contract in effect, with arms.
-    """
+    """Read the last stored check of a contract's test of arms; None if there is none."""
     assert contract.arms is not None
     unit, since_ms = contract.arms.unit or PREDICTION, assignment_since_ms(client, contract)
     rows = client.rows(

@@ -185,11 +185,7 @@ def volume_columns(series: Series, panes: list[Pane], partials_partition: int, s
 
 
 def silent_columns(series: Series, starts_s: list[int], partials_partition: int, record_seq: int) -> Columns:
-    """Return rows of `volume` of sealed panes without events: silence is a result.
-
-    Args:
-        record_seq: of the progress record that sealed the panes.
-    """
+    """Return rows of `volume` of panes without events that a progress record sealed: silence is a result."""
     n = len(starts_s)
     zeros = np.zeros(n, dtype=np.int64)
     return {

@@ -24,11 +24,7 @@ _DEAD = ("topic", "model", "reason", "hour", "n", "record_seq")
 
 
 def tally_rows(tallies: Sequence[tuple[Tally, int]], partials_partition: int) -> Iterator[TableColumns]:
-    """Yield the rows of tallies, as columns per table.
-
-    Args:
-        tallies: each with the `record_seq` of its record.
-    """
+    """Yield the rows of tallies, each with the `record_seq` of its record, as columns per table."""
     errors = [
         (tally.model, e.version, e.baseline_id, e.slice, e.kind, e.pane_start_s, tally.pane_s, e.n, record_seq)
         for tally, record_seq in tallies

@@ -203,11 +203,7 @@ class _WindowBatch:
         return dictionary_column(chosen, _SEASONS)
 
     def drift(self, slices: NDArray[np.bool_]) -> Columns:
-        """Return rows of `drift`.
-
-        Args:
-            slices: which slices, shape (n_slices,).
-        """
+        """Return rows of `drift` of some slices, a mask of shape (n_slices,)."""
         all_bins = self.series.compiled.bins
         if not all_bins.n_groups:
             return {}
@@ -285,11 +281,7 @@ class _WindowBatch:
         return columns
 
     def rates(self, slices: NDArray[np.bool_]) -> Columns:
-        """Return rows of `rates`, those of errors excepted.
-
-        Args:
-            slices: which slices, shape (n_slices,).
-        """
+        """Return rows of `rates` of some slices, a mask of shape (n_slices,); those of errors excepted."""
         all_cells = self.series.compiled.rates
         # Computed for all groups, so that the groups chosen from them do not compute it again.
         all_cells.trained(self.window.name)

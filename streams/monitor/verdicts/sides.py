@@ -88,11 +88,7 @@ def version_sides(series: Sequence[Series]) -> list[ComparedSide]:
 
 
 def arm_sides(contract: Contract, series: Sequence[Series]) -> list[ComparedSide]:
-    """Return a side per arm, the control first; none if the contract has no slice by arm.
-
-    Args:
-        series: sorted.
-    """
+    """Return a side per arm of the sorted series, the control first; none if the contract has no slice by arm."""
     names = list(contract.arms.names) if contract.arms else []
     for dimension in contract.slices:
         if not names and dimension.source == ARM:

@@ -35,11 +35,7 @@ class ChangeNotifier:
     """
 
     def __init__(self, callback: Callable[[HealthChange], object]) -> None:
-        """Start the thread.
-
-        Args:
-            callback: The function. Its exceptions are logged.
-        """
+        """Start the thread. Exceptions of the callback are logged."""
         self._callback = callback
         self._start()
 

@@ -26,11 +26,7 @@ _HEADERS = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 
 
 def send_predictions(outbox: Outbox, topic: str, rows: pa.RecordBatch) -> int:
-    """Queue predictions, each with its producer and sequence number, and return how many were accepted.
-
-    Args:
-        rows: Predictions as `PredictionTables` prepares them.
-    """
+    """Queue prepared predictions, each with producer and sequence number, and return how many were accepted."""
     n = rows.num_rows
     seqs = pa.array(islice(outbox.seq, n), pa.int64(), size=n)
     columns = [*rows.columns, constant_column(outbox.producer_id, n), seqs]

@@ -361,11 +361,7 @@ class Outbox:
         return False
 
     def count_violations(self, violations: Iterable[tuple[str, str]]) -> None:
-        """Count contract violations.
-
-        Args:
-            violations: A field and a kind for each violation.
-        """
+        """Count contract violations, each a field and a kind."""
         with self._lock:
             for field, kind in violations:
                 if len(self._violations) >= MAX_VIOLATIONS and (field, kind) not in self._violations:
@@ -377,11 +373,7 @@ class Outbox:
         deque(itertools.islice(self.seq, n_events), maxlen=0)
 
     def warn(self, message: str, detail: str) -> None:
-        """Log a warning, at most once a minute per message.
-
-        Args:
-            detail: Text after the warning; the latest one is logged.
-        """
+        """Log a warning, at most once a minute per message, with its latest detail."""
         with self._lock:
             self._warnings[message] += 1
             self._detail[message] = detail

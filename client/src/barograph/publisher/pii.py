@@ -50,11 +50,7 @@ class FieldHash:
     """
 
     def __init__(self, key: bytes, model: str, source: str) -> None:
-        """Derive the field's key.
-
-        Args:
-            source: The field's source, such as `features.email`.
-        """
+        """Derive the key of a field's source, such as `features.email`."""
         self._prefix = f"{key_id(key)}:"
         self._key = hmac.digest(key, _encode("field", model, source), "sha256")
 

@@ -69,11 +69,7 @@ def as_table(data: Any) -> pa.Table:
 
 
 def count_texts(rows: pa.RecordBatch) -> dict[str, int]:
-    """Count texts in columns whose values are numbers: score, latency, scores and metrics.
-
-    Args:
-        rows: Predictions as `PredictionTables` prepares them.
-    """
+    """Count texts in the numeric columns of prepared predictions: score, latency, scores and metrics."""
     numbers = [
         name for name in rows.schema.names if name in _NUMBER_MEMBERS or name.startswith(("scores.", "metrics."))
     ]

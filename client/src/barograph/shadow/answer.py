@@ -64,11 +64,7 @@ def _end_forked_child(process_id: int) -> None:
 
 
 def failed_call(error: str) -> CandidateResult:
-    """Return the result of a request for which the candidate was not called, or did not return.
-
-    Args:
-        error: The `error` of its prediction.
-    """
+    """Return the result, with this `error`, of a request for which the candidate was not called, or did not return."""
     return CandidateResult({}, error, None)
 
 

@@ -94,11 +94,7 @@ class RequestTracker:
         return None
 
     def refuse(self, request: ShadowRequest, error: str) -> None:
-        """Settle a new request that is not for the candidate.
-
-        Args:
-            error: Why not: the `error` of its prediction.
-        """
+        """Settle a new request that is not for the candidate; the `error` of its prediction says why."""
         with self._lock:
             if self._closed:
                 error = ShadowReason.CLOSED.value
@@ -118,11 +114,7 @@ class RequestTracker:
             return features
 
     def finish(self, request: ShadowRequest, result: CandidateResult) -> None:
-        """Settle a request by the result of its call. A result that is late is counted and dropped.
-
-        Args:
-            request: A request that was admitted, begun or not.
-        """
+        """Settle an admitted request by the result of its call. A result that is late is counted and dropped."""
         with self._lock:
             self._n_in_workers -= 1
             self._n_hung -= request.is_hung
@@ -193,11 +185,7 @@ class RequestTracker:
                     self._lock.notify_all()
 
     def close(self, timeout_s: float) -> list[ShadowRequest]:
-        """Refuse further requests, wait for the pending ones, and settle those that are left.
-
-        Returns:
-            The requests that were left.
-        """
+        """Refuse further requests, wait for the pending ones, settle those that are left, and return these."""
         with self._lock:
             self._closed = True
             # The publisher may be closed next, so that a request which is settled must be published, too.
@@ -292,11 +280,7 @@ class PendingRequests:
         self._pending[request.number] = request
 
     def settle(self, request: ShadowRequest, error: str | None) -> bool:
-        """Give a pending request its outcome, and return False if it has one already.
-
-        Args:
-            error: The `error` of its prediction; None if it was answered.
-        """
+        """Give a pending request its outcome (no error: answered), and return False if it has one already."""
         if not self.is_pending(request):
             return False
         del self._pending[request.number]
@@ -305,11 +289,7 @@ class PendingRequests:
         return True
 
     def count(self, error: str | None) -> None:
-        """Count an outcome, directly for a request that is never pending.
-
-        Args:
-            error: The `error` of its prediction; None if it was answered.
-        """
+        """Count an outcome (no error: answered), directly for a request that is never pending."""
         outcome = ANSWERED if error is None else error if error in _RESERVED else ERROR
         self._outcomes[outcome] += 1
 

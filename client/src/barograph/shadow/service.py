@@ -25,11 +25,7 @@ class ShadowService:
     def __init__(
         self, make_tracker: Callable[[], RequestTracker], start_workers: Callable[[RequestTracker], Workers]
     ) -> None:
-        """Prepare the service.
-
-        Args:
-            make_tracker: Creates the tracker of this process, and again in a forked child.
-        """
+        """Prepare the service; `make_tracker` is called again in a forked child."""
         self._make_tracker, self._start_workers = make_tracker, start_workers
         self._is_closed = False
         self._reset()

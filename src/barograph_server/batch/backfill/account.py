@@ -127,11 +127,7 @@ class RejectedShare:
     """The topic of dead letters, or the field of values."""
 
     def command(self, model_name: str, check: str) -> str:
-        """Return the command that shows the events or the cause.
-
-        Args:
-            check: the command that checks the loaded file against the contract.
-        """
+        """Return the command that shows the events or the cause."""
         match self.kind:
             case "dead-letter":
                 return f"barograph dead-letters show --model {model_name} --topic {self.name} --since 1h"

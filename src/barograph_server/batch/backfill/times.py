@@ -61,11 +61,7 @@ def read_times(
     retention_days: int,
     shift_ms: int = 0,
 ) -> list[FileTimes]:
-    """Read the times of all files that have times.
-
-    Args:
-        retention_days: the age from which processors reject events.
-    """
+    """Read the times of all files that have times; processors reject events older than the retention."""
     oldest_accepted_ms = now_ms - retention_days * DAY_MS + MARGIN_MS
     ranges = []
     for source in sources:

@@ -216,11 +216,7 @@ class ReviewServer(LoopbackServer):
 
 
 def describe_citations(answer: str, documents: DocumentSet) -> list[dict[str, str]]:
-    """Return the claims of an answer with the passages of documents, as text for people.
-
-    Args:
-        documents: the documents that it may cite.
-    """
+    """Return the claims of an answer with the passages of documents, as text for people."""
     return [_citation(result, documents) for result in check_answer_citations(answer, documents).results]
 
 

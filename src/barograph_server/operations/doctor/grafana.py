@@ -16,11 +16,7 @@ TIMEOUT_S = 5.0
 
 
 def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -> Iterator[Finding]:
-    """Check Grafana.
-
-    Args:
-        in_force: the contracts by model; None if ClickHouse did not return them.
-    """
+    """Check Grafana against the contracts in force; None if ClickHouse did not return them."""
     if settings.grafana is None:
         yield unknown(COMPONENT, "No Grafana is configured (grafana.url).")
         return
