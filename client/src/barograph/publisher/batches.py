@@ -15,10 +15,8 @@ from barograph.events import (
     MAX_EVENT_BYTES,
     Label,
     encode_arrow,
-    encode_json,
-    label_key,
 )
-from barograph.publisher.outbox import Outbox
+from barograph.publisher.outbox import Outbox, send_label
 from barograph.publisher.tables import by_partition, constant_column
 from barograph.values import epoch_ms
 
@@ -72,11 +70,3 @@ def _send(outbox: Outbox, topic: str, rows: pa.RecordBatch, partition: int) -> i
     is_accepted = outbox.send(topic, data, n_events=n, partition=partition, headers=_HEADERS)
     outbox.poll()
     return n if is_accepted else 0
-
-
-def send_label(outbox: Outbox, topic: str, label: Label) -> bool:
-    """Queue one label as JSON and return whether it was accepted."""
-    data = encode_json(label)
-    if len(data) > MAX_EVENT_BYTES:
-        return outbox.drop("too-large", 1, f"a label has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are sent")
-    return outbox.send(topic, data, key=label_key(label.model, label.id))

@@ -34,7 +34,7 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from barograph.events import PublisherHeartbeat
+from barograph.events import MAX_EVENT_BYTES, Label, PublisherHeartbeat, encode_json, label_key
 from barograph.publisher import lifetime
 from barograph.publisher.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
 from barograph.publisher.kafka_errors import hide_config
@@ -781,3 +781,11 @@ def _drop_cause(error: Exception) -> DropCause:
     if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return "too-large"
     return "error"
+
+
+def send_label(outbox: Outbox, topic: str, label: Label) -> bool:
+    """Queue one label as JSON and return whether it was accepted."""
+    data = encode_json(label)
+    if len(data) > MAX_EVENT_BYTES:
+        return outbox.drop("too-large", 1, f"a label has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are sent")
+    return outbox.send(topic, data, key=label_key(label.model, label.id))

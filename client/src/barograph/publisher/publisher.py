@@ -33,11 +33,10 @@ from barograph.events import (
     Label,
     Role,
 )
-from barograph.publisher.batches import send_label
 from barograph.publisher.heartbeats import STATE_VARIABLE
 from barograph.publisher.lifetime import EXIT_FLUSH_S
 from barograph.publisher.observation import Observation
-from barograph.publisher.outbox import Outbox, PublishError, Stats, kafka_settings
+from barograph.publisher.outbox import Outbox, PublishError, Stats, kafka_settings, send_label
 from barograph.publisher.pii import Pii, read_key
 from barograph.publisher.servers import find_bootstrap_servers
 from barograph.validation.rows import Validator, Violation, rejection
