@@ -66,11 +66,7 @@ BASELINES = (
 
 
 def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline, field: str | None = None) -> None:
-    """Print a baseline: its fields with φ, its slices, and the bins with their rows in the slice `all`.
-
-    Args:
-        field: the only field to show; None for all.
-    """
+    """Print a baseline: its fields with φ (or one), its slices, and the bins with their rows in the slice `all`."""
     hours = f", seasonal by hour of the week in {baseline.timezone}" if baseline.timezone else ""
     lines = [
         f"baseline {entry.row.baseline_id} of {baseline.model} version {baseline.version}: {baseline.rows:,} rows, "

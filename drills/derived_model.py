@@ -26,7 +26,6 @@ def derive_contract(contract: Contract, name: str, route: str | None = None) -> 
     because labels are joined to them. A candidate has no predictions in a drill, and text is not evaluated.
 
     Args:
-        name: the name of the drill's model.
         route: replaces all routes; None keeps them.
     """
     fields = tuple(

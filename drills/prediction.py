@@ -50,8 +50,6 @@ def predict_page(
     The fault is taken as lasting, and the traffic as that of its period.
 
     Args:
-        contract: of the drill's model.
-        baseline: of the drill's model.
         live: whether the drill runs on the wall clock.
     """
     if not injection.fires:

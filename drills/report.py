@@ -291,12 +291,7 @@ class DrillExpectation:
 def expect(
     injection: Injection, contract: Contract, rules: Sequence[Rule], settings: AlertSettings
 ) -> DrillExpectation:
-    """State what must happen.
-
-    Args:
-        contract: the contract of the drill's model.
-        settings: routes and contact points of the installation.
-    """
+    """State what must happen."""
     alerts = tuple(_alert(each, rules, settings) for each in injection.fires)
 
     def degrades(expected: ExpectedRule) -> bool:

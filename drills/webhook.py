@@ -106,7 +106,6 @@ class WebhookDelivery:
         """Check the address; nothing is sent yet.
 
         Args:
-            settings: contact points and routes of the installation.
             receiver: the webhook's recorder; None if the webhook is another server, whose answers then decide.
         """
         check_address(url)

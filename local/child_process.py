@@ -298,11 +298,7 @@ class ChildProcess:
         return "\n".join(f"  {line}" for line in lines[-count:]) or "  (empty)"
 
     def terminate(self, timeout_s: float) -> bool:
-        """Send SIGTERM to the child, and SIGKILL if it has not exited after `timeout_s`.
-
-        Returns:
-            Whether it exited before SIGKILL.
-        """
+        """Send SIGTERM to the child, and SIGKILL after `timeout_s`; return whether it exited before that."""
         self._signal(signal.SIGTERM, group=False)
         ended = self._wait_gone(timeout_s)
         self.kill()

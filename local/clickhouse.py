@@ -45,15 +45,8 @@ class LocalClickHouse(LocalServer):
         """The address of its HTTP interface."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def address(self, database: str = "default") -> Address:
-        """The address of a database, with the user who may run every statement."""
-        return self._address(database, FULL_USER)
-
-    def reader_address(self, database: str = "default") -> Address:
-        """The address of a database, with the user who may only read."""
-        return self._address(database, READER)
-
-    def _address(self, database: str, user: str) -> Address:
+    def address(self, database: str = "default", user: str = "default") -> Address:
+        """The address of a database, with one of `USERS`."""
         return Address(self.host, self.port, database, user, read_passwords(self.data_dir)[user])
 
     def _prepare(self, state: dict[str, Any]) -> None:

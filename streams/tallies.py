@@ -76,7 +76,6 @@ class FlushTallies:
 
         Args:
             series: model, version and baseline id.
-            pane_s: the length of the model's panes.
             at_ms: event times, shape (n,).
             kinds: the kind of each event, shape (n,); never null.
             dimensions: dimensions counted besides the slice `all`.

@@ -97,12 +97,7 @@ class Client:
     """
 
     def __init__(self, driver: DriverClient, where: str) -> None:
-        """Wrap a client of clickhouse-connect whose database exists.
-
-        Args:
-            driver: the client from `clickhouse_connect.get_client`.
-            where: the server's address, for messages.
-        """
+        """Wrap a client of clickhouse-connect whose database exists; messages name the server as `where`."""
         self._driver = driver
         self.where = where
         self.on_insert: OnInsert | None = None
@@ -202,13 +197,7 @@ class Client:
 
 
 def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: bool = False) -> Client:
-    """Connect to ClickHouse's HTTP interface.
-
-    Args:
-        address: the server and the database.
-        timeout_s: the time limit of one request, in seconds.
-        create: whether to create a missing database.
-    """
+    """Connect to ClickHouse's HTTP interface; `create` makes a missing database."""
     database = identifier(address.database)
     # The driver logs a warning for each failed request, which an exception reports already.
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)

@@ -78,7 +78,6 @@ def translate(error: exceptions.ClickHouseError, action: str, where: str) -> War
     """Convert a driver error into a `WarehouseBusy` or `WarehouseError` with a readable message.
 
     Args:
-        error: the error from clickhouse-connect.
         action: the attempted action, to follow "could not", such as "write 20 rows to panes".
         where: the server's address, such as `127.0.0.1:8123`.
     """

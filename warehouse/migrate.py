@@ -75,7 +75,6 @@ def parse(name: str, text: str) -> Migration:
     """Parse one migration.
 
     Args:
-        name: the name of its file or folder.
         text: the text of the file, or of all files of the folder in order.
 
     Raises:

@@ -110,11 +110,7 @@ class LossRow:
 
 
 def contracts(client: Client, *, drills: bool = False) -> list[ContractRow]:
-    """Read the contract in effect of each model, by model name.
-
-    Args:
-        drills: whether models of drills are included.
-    """
+    """Read the contract in effect of each model (with `drills`, of drills too), by model name."""
     condition = "" if drills else f"WHERE {NO_DRILLS} "
     return rows_of(
         client, ContractRow, f"FROM contracts FINAL {condition}ORDER BY model, applied_at DESC LIMIT 1 BY model"
@@ -236,8 +232,6 @@ def panes(
     """Read the panes of a model that start in [start_s, end_s), each once in its latest state.
 
     Args:
-        start_s: the start of the range, Unix seconds.
-        end_s: the end of the range, exclusive.
         sketches: whether to read the column `sketch`, which is most of the bytes.
 
     Returns:

@@ -75,11 +75,7 @@ class ServingLoad:
     """Answers requests in a thread while this context manager is open."""
 
     def __init__(self, answer: Callable[[], str]) -> None:
-        """Describe the load.
-
-        Args:
-            answer: answers one request, and returns who answered.
-        """
+        """Describe the load; `answer` answers one request, and returns who answered."""
         self._answer = answer
         self._changes = threading.Condition()
         self._last, self._since_s = "", 0.0

@@ -58,11 +58,7 @@ def run_drills(
     options: DrillOptions,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> list[DrillReport]:
-    """Run drills of one model side by side, with one control: the same events without a fault.
-
-    Args:
-        run_id: names the scratch namespace.
-    """
+    """Run drills of one model side by side in the scratch namespace `run_id`, with one control without a fault."""
     control = control_model(source.contract, source.baseline, run_id, settings.alerts)
     models = [control, *(plan.model for plan in plans)]
     tables = [source.events, *(plan.events for plan in plans)]

@@ -65,11 +65,7 @@ spec:
 
 
 def schedule_text(kind: str, suite: Path, model: str, image: str) -> str:
-    """Write the entry.
-
-    Args:
-        image: the container image, for `kubernetes`.
-    """
+    """Write the entry; only `kubernetes` needs the image."""
     texts = {"cron": _CRON, "systemd": _SYSTEMD, "kubernetes": _KUBERNETES}
     if kind not in texts:
         raise CommandError(f"--for {kind}: write one of {', '.join(KINDS)}.")

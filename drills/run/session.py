@@ -66,11 +66,7 @@ class DrillSession:
     """One call."""
 
     def __init__(self, config: Path | None, model: str, options: SessionOptions, *, quiet: bool = False) -> None:
-        """Load the settings.
-
-        Args:
-            quiet: whether to print nothing but errors, because the caller prints JSON.
-        """
+        """Load the settings; with `quiet`, only errors are printed, because the caller prints JSON."""
         drill_name(model, "check")
         if options.webhook is not None:
             check_address(options.webhook)

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from barograph.contract.kinds import DurationKind, IntegerKind, Key, ListKind, NameKind, NumberKind, RecordKind
-from barograph.contract.yaml_tree import read_tree
 
-from barograph_server.drills.errors import DrillError
+from barograph_server.contracts import read_suite_values
 from barograph_server.drills.faults import InjectionRequest, find_fault
 from barograph_server.drills.run.plan import DrillRequest
-from barograph_server.warehouse.configuration import read_value
 
 FORMAT = 1
 DRILL = RecordKind(
@@ -53,19 +51,8 @@ class DrillSuite:
 
 
 def read_suite(path: Path) -> DrillSuite:
-    """Read a suite.
-
-    Raises:
-        ContractError: a key is unknown, missing or has a wrong value; the text has a line per problem.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "the text is not UTF-8"
-        raise DrillError(f"The suite {path} cannot be read: {reason}.") from error
-    if not text.strip():
-        raise DrillError(f"The suite {path} is empty; write the keys suite, model and drills, as docs/drills.md shows.")
-    values: dict[str, Any] = read_value(SUITE, read_tree(text, str(path)), (), str(path))
+    """Read a suite. Errors are those of `read_suite_values`."""
+    values = read_suite_values(path, SUITE, "suite, model and drills, as docs/drills.md")
     return DrillSuite(
         values["model"],
         values.get("version"),

@@ -104,7 +104,6 @@ class Demo(ABC):
 
         Args:
             root: the folder of the local stack, by default that of `barograph dev`.
-            terminal: the output.
             stack: receives everything that must be stopped; the caller closes it.
         """
         self.local = LocalStack(root)
@@ -234,12 +233,7 @@ class Demo(ABC):
         return written
 
     def start_processors(self, kinds: Sequence[str] = KINDS, variables: Mapping[str, str] | None = None) -> None:
-        """Start processors as child processes.
-
-        Args:
-            kinds: as `barograph run` names them.
-            variables: further variables of their environment.
-        """
+        """Start processors, of kinds as in `barograph run`, as child processes."""
         path, password = self.folder / "processors.toml", self.settings.warehouse.password
         write_settings(path, self.settings)
         run_dir, log_dir = self.local.root / "run", self.local.log_dir

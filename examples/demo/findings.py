@@ -60,12 +60,7 @@ class Findings:
     """The findings of one demo, read from its database."""
 
     def __init__(self, client: Client, demo: str) -> None:
-        """Read the file.
-
-        Args:
-            client: connected to the demo's database.
-            demo: its name in the file.
-        """
+        """Read the findings of a demo from the file."""
         everything = msgspec.convert(yaml.safe_load(FILE.read_text(encoding="utf-8")), dict[str, DemoQueries])
         self._client, self._own = client, everything[demo]
         self.facts: dict[str, Any] = {}
@@ -96,7 +91,6 @@ class Findings:
         """Print all findings, each with a command that shows it again.
 
         Args:
-            terminal: the output.
             command: the start of this command: `barograph` with the demo's database.
         """
         for each in self._own.findings:

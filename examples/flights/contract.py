@@ -97,7 +97,6 @@ def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None =
     """Edit the inferred contract as its owner would: confirm the positive class, set SLO and unit, declare lineage.
 
     Args:
-        inferred: the contract from `infer`.
         arms: whether the A/B test of version 2 has started.
         shadow: the candidate; None without one.
     """

@@ -186,11 +186,7 @@ def training_table(training: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
 
 
 def answers(model: DelayModel, rows: pa.Table) -> tuple[FloatArray, FloatArray]:
-    """Score rows in order of `at`, with one call per day (UTC).
-
-    Returns:
-        Scores and latencies in milliseconds, each of shape (n_rows,).
-    """
+    """Score rows in order of `at`, one call per day (UTC): scores and latencies (ms), each of shape (n_rows,)."""
     day = rows["at"].cast(pa.int64()).to_numpy() // DAY_MS
     starts = np.flatnonzero(np.diff(day, prepend=-1))
     scores, latency_ms = np.empty(rows.num_rows), np.empty(rows.num_rows)

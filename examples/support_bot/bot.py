@@ -125,13 +125,7 @@ class Bot:
     """Answers questions in threads until it is stopped."""
 
     def __init__(self, options: BotOptions, prompts: Prompts, record: IO[str]) -> None:
-        """Describe the bot.
-
-        Args:
-            options: of the process.
-            prompts: the registry.
-            record: receives one JSON line per call.
-        """
+        """Describe the bot; `record` receives one JSON line per call."""
         self._options, self._prompts, self._record = options, prompts, record
         self._client = openai.OpenAI(base_url=options.base_url, api_key="none", max_retries=0)
         self._mix, self._candidate_share = even_mix(), 0.0

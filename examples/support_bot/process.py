@@ -22,9 +22,7 @@ class BotProcess:
         """Start the process.
 
         Args:
-            name: the name of the service.
             options: those of `examples.support_bot.bot.BotOptions`; `record` is the file of its calls.
-            log: the file for its output.
         """
         self._record, self._log = Path(options["record"]), log
         self._record.write_text("", encoding="utf-8")

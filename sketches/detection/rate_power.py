@@ -64,11 +64,7 @@ def least_paging_count(
 
 
 def count_exceedance(least: int | None, n_eff: int, rate: float) -> float:
-    """Return the probability that at least `least` of n′ events count; 0 for None.
-
-    Args:
-        rate: share of the events that count.
-    """
+    """Return the probability that at least `least` of n′ events count; 0 for None."""
     if least is None:
         return 0.0
     return 1.0 if least <= 0 else float(bdtrc(least - 1, n_eff, min(1.0, max(0.0, rate))))

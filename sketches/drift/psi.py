@@ -230,11 +230,8 @@ def psi_levels(
 
     Args:
         psi: PSI; all arguments have its shape.
-        low: lower end of its interval.
         known: whether both sides have events.
         enough: whether there is enough data, which implies `known`.
-        minors: thresholds of `minor`.
-        majors: thresholds of `major`.
     """
     level = np.full(psi.shape, Level.insufficient, np.int8)
     level[enough] = Level.stable

@@ -33,11 +33,7 @@ LATENCY_RANKS = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
 def decision(shadow: ShadowTest, slices: Sequence[ShadowDays]) -> ShadowDecision:
-    """Decide about a candidate.
-
-    Args:
-        slices: the daily sums of the slices, `all` among them.
-    """
+    """Decide about a candidate from the daily sums of its slices, `all` among them."""
     (whole,) = (each for each in slices if each.slice == ALL)
     days = [criterion_days(name, margin, shadow, whole) for name, margin in shadow.margins.items()]
     parts = []

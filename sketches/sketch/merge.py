@@ -46,7 +46,6 @@ def recenter_moments(moments: FloatArray, n: int, shift: float) -> FloatArray:
 
     Args:
         moments: shape (N_MOMENTS,), of n values.
-        n: how many values they are of.
         shift: the old center less the new one.
     """
     recentered = moments.copy()
@@ -105,7 +104,6 @@ class NumberSummary:
         Args:
             n: number of valid values according to the exact counts.
             moments: shape (N_MOMENTS,).
-            sketch: None if there is none.
         """
         return cls(moments, sketch, complete=(0 if sketch is None else sketch.n) == n)
 

@@ -1,15 +1,19 @@
-"""Reads the contracts in force from ClickHouse."""
+"""Reads the contracts in force from ClickHouse, and the files of policies and suites."""
 
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 from barograph.contract.file import parse_contract
+from barograph.contract.kinds import RecordKind
+from barograph.contract.yaml_tree import read_tree
 
 from barograph_server.errors import CommandError
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.configuration import read_value
 from barograph_server.warehouse.queries import contracts, is_drill
 
 
@@ -75,3 +79,20 @@ def read_policy_text(path: Path) -> bytes:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CommandError(f"{path}: cannot be read: {reason}; give the path of a policy.") from error
+
+
+def read_suite_values(path: Path, suite: RecordKind, keys: str) -> dict[str, Any]:
+    """Read the values of a suite; `keys` says what to write into an empty file.
+
+    Raises:
+        ContractError: a key is unknown, missing or has a wrong value; the text has a line per problem.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "the text is not UTF-8"
+        raise CommandError(f"The suite {path} cannot be read: {reason}.") from error
+    if not text.strip():
+        raise CommandError(f"The suite {path} is empty; write the keys {keys} shows.")
+    values: dict[str, Any] = read_value(suite, read_tree(text, str(path)), (), str(path))
+    return values

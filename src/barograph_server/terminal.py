@@ -85,11 +85,7 @@ class AlignedTable(Table):
     """A table without borders. Columns of numbers are aligned to the right; long cells wrap."""
 
     def __init__(self, *columns: str, numbers: Collection[str] = (), header_style: str = "bold") -> None:
-        """Define the columns.
-
-        Args:
-            numbers: the headings of the columns that hold numbers.
-        """
+        """Define the columns; `numbers` are the headings of those with numbers."""
         super().__init__(box=None, header_style=header_style, pad_edge=False)
         for column in columns:
             self.add_column(SafeText(column), justify="right" if column in numbers else "left", overflow="fold")
@@ -242,11 +238,7 @@ def listed(names: Sequence[str], most: int = 5) -> str:
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
-    """Write a count with its noun: `1 rule`, `1,200 rules`.
-
-    Args:
-        nouns: the plural, by default the singular with an s.
-    """
+    """Write a count with its noun, whose plural has an s by default: `1 rule`, `1,200 rules`."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
@@ -284,20 +276,12 @@ def picked(value: Any, *attributes: str) -> dict[str, Any]:
 
 
 def utc_minute(at: float | datetime) -> str:
-    """Write a time to the minute, in UTC: `2026-03-01 12:00`.
-
-    Args:
-        at: the time, as Unix seconds if it is a number.
-    """
+    """Write a time (a number is Unix seconds) to the minute, in UTC: `2026-03-01 12:00`."""
     return f"{_utc(at):%Y-%m-%d %H:%M}"
 
 
 def utc_second(at: float | datetime) -> str:
-    """Write a time to the second, in UTC: `2026-03-01 12:00:00Z`.
-
-    Args:
-        at: the time, as Unix seconds if it is a number.
-    """
+    """Write a time (a number is Unix seconds) to the second, in UTC: `2026-03-01 12:00:00Z`."""
     return f"{_utc(at):%Y-%m-%d %H:%M:%SZ}"
 
 

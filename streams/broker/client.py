@@ -139,11 +139,7 @@ class Admin:
         log_level: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create the client.
-
-        Args:
-            log_level: of librdkafka; 0 logs nothing.
-        """
+        """Create the client; at level 0, librdkafka logs nothing."""
         self._failure = _AuthFailure(monotonic)
         config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}
         try:
@@ -205,7 +201,6 @@ def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> l
     Args:
         consumer: its rebalance callbacks run during the call.
         messages: fetched at most.
-        timeout_s: how long the call waits for them.
         action: the action, as it follows "failed to".
     """
     fetched: list[Any] = consumer.consume(messages, timeout_s)
@@ -239,11 +234,7 @@ class TopicMetadata:
         return str(description.topic_id), len(description.partitions)
 
     def describe_unchanged(self, topic: str, topic_id: str) -> tuple[str, int]:
-        """Describe a topic that is being read, and check that it is still the same one.
-
-        Args:
-            topic_id: its id when reading began.
-        """
+        """Describe a topic that is being read, and check that it still has the id that it had when reading began."""
         current_id, partitions = self.describe(topic)
         if current_id != topic_id:
             raise ProcessorError(

@@ -132,7 +132,6 @@ def reread(
     Args:
         name: group id, which shows in the broker's log; the group is never joined, and nothing is committed.
         ranges: partition → offsets [start, end).
-        poll_messages: messages fetched at once, at most.
         poll_s: how long one fetch waits for that many.
 
     Raises:

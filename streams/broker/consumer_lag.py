@@ -58,7 +58,6 @@ class LagMonitor:
 
         Args:
             group: the consumer group, without the prefix.
-            sources: the topics that the processor reads.
             assigned_partitions: returns the partitions that this processor must move now; None while the group
                 rebalances, when every partition of the topics counts.
         """

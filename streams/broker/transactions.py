@@ -37,11 +37,7 @@ def send(producer: Producer, topic: str, message: dict[str, Any]) -> None:
 
 
 def end_transaction(producer: Producer, on_retry: Callable[[], None] = lambda: None) -> None:
-    """Commit a transaction, retrying retriable errors.
-
-    Args:
-        on_retry: called before each retry.
-    """
+    """Commit a transaction, retrying retriable errors."""
     for attempt in range(COMMIT_ATTEMPTS):
         try:
             producer.commit_transaction(TIMEOUT_S)
@@ -93,7 +89,6 @@ class Transactions:
         """Write messages and the consumer group's offsets together.
 
         Args:
-            messages: written in their order.
             offsets: of all assigned partitions, moved or not: that is what fences a stale consumer.
             metadata: of the group, captured before the first covered message was read.
 

@@ -56,7 +56,6 @@ class ReplayVerifier:
         """Prepare; nothing is read before the first token.
 
         Args:
-            name: of the processor, for its log.
             make_consumer: creates a confluent-kafka consumer from its configuration.
             end_offsets: returns the end of each partition of `dead-letters`, resolutions of open transactions included;
                 None asks the broker.

@@ -73,11 +73,7 @@ class AnchorSchedule:
         stop: threading.Event,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Describe the schedule; nothing runs before `start`.
-
-        Args:
-            is_responsible: whether this process is the one that judges anchors.
-        """
+        """Describe the schedule, of which only the responsible process judges anchors; nothing runs before `start`."""
         self._evaluators, self._connect, self._is_responsible = evaluators, connect, is_responsible
         self._stop, self._clock = stop, clock
         self._client: Client | None = None

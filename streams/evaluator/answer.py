@@ -65,9 +65,6 @@ def read_answers(value: bytes | None, models: Collection[str], *, is_arrow: bool
     """Read the answers with text of some models from one message.
 
     What is not such an event gives none: the sketcher reports invalid events.
-
-    Args:
-        is_arrow: whether it is an Arrow batch.
     """
     if not value or _ANSWER_BYTES not in value:
         return []

@@ -35,11 +35,7 @@ class SetupError(ValueError):
 
 
 def build_check(evaluator: Evaluator, folder: Path, languages: Sequence[str] = ()) -> tuple[Check, str]:
-    """Build a check, and return it with its version: 12 hexadecimal digits.
-
-    Args:
-        languages: the expected languages of texts; empty for any.
-    """
+    """Build a check for texts in the expected languages (none: any), with its version: 12 hexadecimal digits."""
     digest = hashlib.sha256()
     own = [
         name

@@ -73,7 +73,6 @@ def evaluation_event(
     Args:
         version: the hash of what decides the result.
         share: the probability with which the answer was chosen.
-        latency_ms: how long the evaluation took.
     """
     context = {
         "version": answer.version[:MAX_MEMBER_CHARS],
@@ -122,6 +121,5 @@ def is_chosen(evaluator: str, event_id: str, share: float) -> bool:
 
     Args:
         evaluator: the name of its model.
-        share: from 0 to 1.
     """
     return is_in_share(share, "evaluation", evaluator, event_id)

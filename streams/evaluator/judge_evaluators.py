@@ -51,11 +51,7 @@ class JudgeEvaluators:
                 self._log.warning("judge is not encrypted", endpoint=endpoint.name, action=action)
 
     def build(self, evaluator: Evaluator, folder: Path) -> tuple[Check, str]:
-        """Build a judge, and return it with its version.
-
-        Args:
-            evaluator: the judge in the contract, or self-consistency.
-        """
+        """Build a judge of the contract, or self-consistency, and return it with its version."""
         path = folder / evaluator.judge
         try:
             if evaluator.consistency:

@@ -28,11 +28,7 @@ def hashed_sources(contract: Contract) -> frozenset[str]:
 
 
 def plain_values(texts: pa.Array) -> NDArray[np.bool_] | None:
-    """Return a mask of the values that are neither null nor a hash, shape (n,); None if there are none.
-
-    Args:
-        texts: an Arrow string column.
-    """
+    """Return a mask of the values that are neither null nor a hash, shape (n,); None if there are none."""
     present = texts.drop_null()
     if all(_are_hashes(present.slice(start, CHUNK)) for start in range(0, len(present), CHUNK)):
         return None
@@ -42,11 +38,7 @@ def plain_values(texts: pa.Array) -> NDArray[np.bool_] | None:
 
 
 def replace_plain_values(texts: pa.Array, replacement: str) -> pa.Array:
-    """Replace the values that are neither null nor a hash.
-
-    Args:
-        texts: an Arrow string column.
-    """
+    """Replace the values that are neither null nor a hash."""
     plain = plain_values(texts)
     return texts if plain is None else pc.if_else(pa.array(plain), pa.scalar(replacement, pa.string()), texts)
 

@@ -77,7 +77,6 @@ class Endpoint:
 
         Args:
             settings: address and port. Port None means that of `DEFAULT_PORTS`, or a free one if it is in use.
-            health: returns the processor's health.
         """
         registry = CollectorRegistry(auto_describe=False)
         registry.register(ReportCollector(report))

@@ -69,7 +69,6 @@ class Watchdog:
         """Create the thread; nothing is checked before `start`.
 
         Args:
-            report: of the processor, with its heartbeat.
             offsets: measures the lag of its group; None for a processor that reads no topic.
             timeouts: how long a stall is tolerated; None for the defaults.
         """

@@ -102,11 +102,7 @@ class SignalFreeWorker(faust.Worker):  # type: ignore[misc]
 
 
 def make_app(settings: ProcessorSettings, worker: Worker, security: Security = PLAINTEXT) -> Any:
-    """Create the Faust app of a monitor.
-
-    Args:
-        security: how the consumer connects to Kafka.
-    """
+    """Create the Faust app of a monitor."""
     app = DisklessApp(
         f"{settings.topics.prefix}{GROUP}",
         broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
@@ -197,7 +193,6 @@ def run_app(
     """Run until an error or a request to stop; return the exit code (0 on request, 1 otherwise).
 
     Args:
-        security: how the consumer connects to Kafka.
         shutdown: requests the stop; None if Faust handles SIGTERM and SIGINT itself.
     """
     app = make_app(settings, worker, security)

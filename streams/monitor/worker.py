@@ -114,11 +114,9 @@ class Worker:
         """Create the producer of dead letters; no state is loaded yet.
 
         Args:
-            store: loads and writes the state.
             refresh: reads the registry again; called for partials of unknown models.
             partials_topic: Kafka's id of the topic `partials`, and its number of partitions.
             first_retry_s: nominal delay before the first retry of a call to the warehouse.
-            monotonic_clock: seconds that never go back.
         """
         self._settings, self._registry, self._refresh = settings, registry, refresh
         self._store = _RetryingStore(store, self._retry)

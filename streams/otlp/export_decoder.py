@@ -92,12 +92,10 @@ class ExportDecoder(ABC):
         """Add a span to a request, or count why it is rejected.
 
         Args:
-            request: what was decoded so far.
             span: with `name`, `attributes` and `events`.
             parent_id: of its parent; empty for a root.
             start_ns: Unix nanoseconds; 0 if it is missing.
             end_ns: Unix nanoseconds; 0 if it is missing.
-            failed: whether the status is `ERROR`.
         """
         if not (is_trace_id(trace_id) and is_span_id(span_id) and is_parent_id(parent_id)):
             request.rejected[SpanReason.BAD_ID] += 1

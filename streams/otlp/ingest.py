@@ -86,11 +86,7 @@ class Ingest:
         """Instrumentation scopes without an entry in the table of trust."""
 
     def add(self, request: DecodedRequest, received_ms: int) -> AddedRequest:
-        """Add a request.
-
-        Args:
-            received_ms: when it was received, Unix milliseconds.
-        """
+        """Add a request."""
         rejected = Counter(request.rejected)
         candidates: list[Candidate] = []
         for span in request.spans:

@@ -44,12 +44,7 @@ class PredictionMapper:
         return self._last[1]
 
     def prediction(self, model: str, call: ModelCall, producer: str | None, seq: int | None) -> Any:
-        """Return the event (`QuickPrediction`) of a model call.
-
-        Args:
-            producer: the id of the publishing process.
-            seq: the number of the event in this process.
-        """
+        """Return the event (`QuickPrediction`) of a model call, with the producer's id and its number `seq`."""
         values = call.values
         return QuickPrediction(
             model,

@@ -60,12 +60,7 @@ class Receiver:
         max_pending: int = MAX_PENDING,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Assemble the receiver.
-
-        Args:
-            ingest: turns requests into predictions.
-            max_pending: predictions that wait, beyond which requests are refused.
-        """
+        """Assemble the receiver; beyond `max_pending` waiting predictions, it refuses requests."""
         self._ingest, self._outbox, self._topic = ingest, outbox, topic
         self._report, self._max_pending, self._clock = report, max_pending, clock
         self._lock = threading.Lock()

@@ -42,11 +42,7 @@ FLUSH_S = 4.0
 
 
 def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
-    """Run an OTLP receiver until SIGTERM or SIGINT; return the exit code.
-
-    Args:
-        otlp: address of the endpoint, and how names are mapped.
-    """
+    """Run an OTLP receiver until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         registry = services.registry
@@ -183,11 +179,7 @@ class ContractText:
     """Computes what predictions contain of texts; a part that cannot be computed is left out and logged once."""
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
-        """Start without contracts.
-
-        Args:
-            registry: returns the contracts in force, and their codebooks.
-        """
+        """Start without contracts; `registry` returns those in force, with their codebooks."""
         self._registry = registry
         self._observers: dict[str, tuple[Contract, bytes | None, TextObserver | None]] = {}
         """Model → its contract, the codebook that it names, and what observes its texts."""
@@ -199,11 +191,7 @@ class ContractText:
         return contract is not None and contract.text is not None
 
     def observe(self, model: str, calls: Sequence[ModelCall]) -> None:
-        """Set `observed` of calls that have text, if the contract says so.
-
-        Args:
-            calls: the calls, whose texts are embedded at once.
-        """
+        """Set `observed` of the calls that have text, all embedded at once, if the contract says so."""
         contract = self._registry().contracts.get(model)
         observer = None if contract is None or contract.text is None else self._observer(contract)
         if observer is None:

@@ -31,7 +31,6 @@ class TextReader:
         """Add a content attribute.
 
         Args:
-            attribute: what the name means.
             tree: text, or lists and maps of texts; of messages what `parse_messages` returns.
         """
         form, is_input = attribute.content_form, attribute.content == _INPUT

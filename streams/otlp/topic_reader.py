@@ -42,11 +42,7 @@ class OtlpTopicReader:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create the consumer and the producer; nothing is read before `run`.
-
-        Args:
-            ingest: turns export requests into predictions.
-        """
+        """Create the consumer and the producer; nothing is read before `run`."""
         self._topics, self._ingest, self._report = otlp.encodings(), ingest, report
         self._predictions = settings.topics.predictions
         self._wait_s, self._monotonic = otlp.wait_s, monotonic

@@ -25,11 +25,7 @@ class RollbackDecision:
 
 
 def decide_rollback(catalogue: PromptCatalogue, proposal: RollbackProposal, author: Author) -> RollbackDecision:
-    """Decide about a proposal.
-
-    Args:
-        author: who rolls back, and when.
-    """
+    """Decide about a proposal."""
     name, label = proposal.prompt, proposal.label
     try:
         require_name(catalogue, name)

@@ -45,7 +45,6 @@ def change_registry(
 
     Args:
         plan: returns the records to write, from all that is registered; it may raise.
-        author: who makes the change, and when.
     """
     log = PromptLog(settings)
     try:

@@ -39,12 +39,7 @@ class KafkaEvents:
         self._topic = settings.topics.predictions
 
     def offset_ranges(self, ledger: OffsetLedger, from_s: int) -> list[OffsetRange]:
-        """Determine the offsets to reread.
-
-        Args:
-            ledger: the monitor's position in each source partition.
-            from_s: start of the range, event time.
-        """
+        """Determine the offsets to reread, from the monitor's position in each source partition."""
         topic_id, _ = TopicMetadata(self._settings).describe(self._topic)
         consumer = Consumer(consumer_config(self._settings, "rebuild"))
         try:

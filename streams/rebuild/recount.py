@@ -136,7 +136,6 @@ def recount(
     """Count, seal and judge a time range again.
 
     Args:
-        registry: contracts and baselines in force.
         events: the events of its model and range.
 
     Returns:

@@ -50,11 +50,7 @@ class OffsetReset:
 def rewind(
     settings: ProcessorSettings, *, dry_run: bool = False, on_step: Callable[[str], None] = lambda _: None
 ) -> list[OffsetReset]:
-    """Reset the groups of monitors and recorders to the end of the tables.
-
-    Args:
-        dry_run: whether to change nothing.
-    """
+    """Reset the groups of monitors and recorders to the end of the tables, unless `dry_run`."""
     with connect(settings.warehouse) as client:
         if not dry_run:
             wait_until_stopped(settings, client, [MONITOR, RECORDER], on_step)

@@ -59,8 +59,6 @@ def rebuild(
     """Recount and judge again a past time range of a model, and replace its rows.
 
     Args:
-        from_s: start of the range, event time.
-        to_s: end of the range.
         source: where events come from: `kafka` or `raw` rows. With `panes` the existing panes are judged again.
         dry_run: whether to compare only, and replace nothing.
     """

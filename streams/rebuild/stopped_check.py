@@ -38,7 +38,6 @@ def wait_until_stopped(
         settings: where Kafka is. The session time-out bounds the wait.
         client: the warehouse, with the processors' reports.
         groups: the groups' names without the prefix, which are also the kinds of processors.
-        sleep: waits for a number of seconds.
     """
     kinds = sorted(groups)
     admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)

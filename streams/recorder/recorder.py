@@ -304,12 +304,7 @@ class Recorder:
 # contains an @), before its first raw row. The epoch is the number of older rows of the topic. Recorders that meet a
 # new incarnation at the same time write the same row and compute the same epoch.
 def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms: int) -> int:
-    """Return the epoch of a topic's current incarnation, and record a new incarnation.
-
-    Args:
-        topic_id: Kafka's id of the topic.
-        now_ms: Unix milliseconds, for a new incarnation.
-    """
+    """Return the epoch of a topic's current incarnation, and record a new incarnation."""
     name = f"{topic}@{topic_id}"
     incarnations = _incarnations(client, topic)
     if name not in incarnations:

@@ -51,11 +51,7 @@ class HttpError(Exception):
     """An exchange without an answer that can be used; its text is a sentence about the endpoint."""
 
     def __init__(self, kind: HttpFailure, text: str, reason: str) -> None:
-        """Describe the failure.
-
-        Args:
-            reason: the system's text, or the name of the error.
-        """
+        """Describe the failure by the system's text, or the name of the error."""
         super().__init__(text)
         self.kind, self.reason = kind, reason
 

@@ -22,7 +22,6 @@ class HttpServer:
 
         Args:
             port: 0 for any free one.
-            name: name of the thread.
             options: of `uvicorn.Config`.
 
         Raises:

@@ -87,13 +87,7 @@ class ShutdownSignal:
         end: Callable[[int], None] = os._exit,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Install the handlers; call this in the main thread.
-
-        Args:
-            kind: `sketcher`, `recorder`, `monitor` or `scorer`.
-            stop_s: how long the work may take to stop.
-            sleep: waits for a number of seconds.
-        """
+        """Install the handlers; call this in the main thread."""
         self.requested = threading.Event()
         """Set once the process is requested to stop."""
         self._log = structlog.get_logger().bind(processor=kind, instance=instance)
@@ -136,7 +130,6 @@ def run_until_signal(kind: str, instance: str, work: Callable[[ShutdownSignal], 
     """Run a processor until SIGTERM or SIGINT, and return its exit code.
 
     Args:
-        kind: `sketcher`, `recorder`, `monitor` or `scorer`.
         work: runs until a stop is requested; raises to stop with a non-zero exit code, or returns one.
     """
     log = structlog.get_logger().bind(processor=kind, instance=instance)

@@ -51,11 +51,7 @@ class Report:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the report.
-
-        Args:
-            kind: `sketcher`, `recorder`, `monitor` or `scorer`.
-        """
+        """Start the report."""
         self._clock, self._monotonic = clock, monotonic
         self.kind, self.instance = kind, instance
         self.started_ms = int(self._clock() * 1000)

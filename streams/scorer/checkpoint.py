@@ -91,7 +91,6 @@ class Checkpoint:
         Args:
             ends: the rows after the checkpoint per topic and partition, queried before the pass reads any row. So the
                 pass sees all rows up to these offsets.
-            now_s: Unix seconds.
         """
         visible = {topic: _newest(self.offsets[topic], ends[topic]) for topic in TOPICS}
         candidate = self._candidate

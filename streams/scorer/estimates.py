@@ -57,12 +57,7 @@ class LearnedEstimate:
 
 
 def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedEstimate | None:
-    """Learn from one window with labels; None if it has too few.
-
-    Args:
-        rules: how the model is measured.
-        row: index of the window.
-    """
+    """Learn from the window with the index `row`; None if it has too few labels."""
     edges = np.array(rules.edges)
     # Too few labels raise ValueError.
     with contextlib.suppress(ValueError):
@@ -102,7 +97,6 @@ def estimated_metrics(
     """Estimate the metrics of some windows without their labels; those of `LearnedEstimate.refusals` are NaN.
 
     Args:
-        rules: how the model is measured.
         learned: result of `learn_estimates` for the same rules.
     """
     refused = [learned.refusals(each) for each in class_differs(rules, counts)[rows].tolist()]

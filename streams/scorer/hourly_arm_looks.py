@@ -46,7 +46,6 @@ class HourlyArmLooks:
         Proposals are written first: after a pass that broke off, the next one computes the same looks and finds them.
 
         Args:
-            now_ms: the scorer's clock, Unix milliseconds.
             check_stop: called between arms; it raises to break off.
             has_changed: whether the pass counted arms.
         """

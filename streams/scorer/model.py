@@ -241,7 +241,6 @@ class ModelScorer:
 
         Args:
             read_range: the rows to read; None if the model has no rows after the checkpoint.
-            now_ms: the scorer's clock.
         """
         changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, now_ms)
         touched = self.rules.windows_of(changed) | self.open_windows

@@ -51,7 +51,6 @@ class ShadowLooks:
         continued by the next one, and unchanged looks are not written again.
 
         Args:
-            now_ms: the scorer's clock, in Unix milliseconds.
             check_stop: called between looks; it raises to break off.
             has_changed: whether the pass counted pairs or measured windows.
         """

@@ -38,7 +38,6 @@ class PerformanceJudge:
 
         Args:
             state: rows of `warehouse.scoring.state.window_sums`.
-            now_ms: the scorer's clock.
         """
         n = state.num_rows
         if n == 0:

@@ -180,7 +180,6 @@ class Scorer:
         """Do one model's pass.
 
         Args:
-            registry: the contracts and baselines in force.
             newest_ms: the newest event time of the model's rows after the checkpoint; None if there are none.
         """
         contract = registry.contracts[rules.model]

@@ -28,11 +28,7 @@ class FactBuffer:
     """Retains rows until ClickHouse has them; safe to share between threads."""
 
     def __init__(self, connect: Callable[[], Client], report: Report, *, max_rows: int = MAX_ROWS) -> None:
-        """Prepare the buffer; nothing is written before `start`.
-
-        Args:
-            max_rows: rows that wait, beyond which the oldest are dropped.
-        """
+        """Prepare the buffer of `max_rows`, beyond which the oldest are dropped; nothing is written before `start`."""
         self._connect, self._report, self._max_rows = connect, report, max_rows
         self._rows: deque[ServingFact] = deque()
         self._lock = threading.Lock()

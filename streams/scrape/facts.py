@@ -50,13 +50,7 @@ class FactReader:
     """Reads the facts of one target, and follows its counters."""
 
     def __init__(self, table: ServerTable, model: str, instance: str, labels: Mapping[str, str] | None = None) -> None:
-        """Prepare the reader.
-
-        Args:
-            model: the model that the target serves.
-            instance: the target's address.
-            labels: only series with these labels count.
-        """
+        """Prepare the reader of the series with these labels."""
         self._table, self._model, self._instance = table, model, instance
         self._labels = labels or {}
         self._history = CounterHistory()

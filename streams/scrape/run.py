@@ -28,11 +28,7 @@ FLUSH_S = 4.0
 
 
 def run_scrape(settings: ProcessorSettings, scrape: ScrapeSettings) -> int:
-    """Poll inference servers until SIGTERM or SIGINT; return the exit code.
-
-    Args:
-        scrape: the targets and the interval.
-    """
+    """Poll inference servers until SIGTERM or SIGINT; return the exit code."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         poll_targets(settings, scrape, services.report, shutdown.requested)
@@ -138,12 +134,7 @@ class TargetPoller:
         interval_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare the poller.
-
-        Args:
-            fetch: returns the body of its answer.
-            interval_s: seconds between two scrapes.
-        """
+        """Prepare the poller; `fetch` returns the body of an answer."""
         self._target, self._fetch, self._buffer, self._report = target, fetch, buffer, report
         self._interval_s, self._clock = interval_s, clock
         self._reader = FactReader(load_server_table(), target.model, target.instance, target.labels)

@@ -27,7 +27,6 @@ class DecodeBatch:
 
         Args:
             replay: whether the sketcher runs on the replay clock.
-            monotonic: seconds that never go back.
         """
         self._replay, self._monotonic = replay, monotonic
         self._json, self._counted_json = from_json.accumulator(), from_json.accumulator()
@@ -42,11 +41,7 @@ class DecodeBatch:
         self._counted_arrow.add(messages.counted_arrow)
 
     def is_full(self, max_events: int) -> bool:
-        """Return whether the batch is to be summarised now.
-
-        Args:
-            max_events: events that still fit into the flush.
-        """
+        """Return whether the batch is to be summarised now, while `max_events` still fit into the flush."""
         accumulators = self._json, self._counted_json, self._arrow, self._counted_arrow
         return (
             sum(each.messages for each in accumulators) >= (REPLAY_BATCH_MESSAGES if self._replay else BATCH_MESSAGES)

@@ -108,7 +108,6 @@ class Flush:
         """Summarise decoded events. Of shadows it counts only the arrival: no pane of the model includes them.
 
         Args:
-            decoded: what a decoder returned.
             arrivals_counted: whether the producer numbers were counted before, as those of replayed dead letters.
         """
         self.reject(decoded.rejected)
@@ -147,7 +146,6 @@ class Flush:
         Args:
             offsets: the range of the source partition.
             partials_topic_partition: the partition of `partials` that the record goes to.
-            n_partitions: how many partitions `partials` has.
         """
         return PartitionProgress(
             partition=offsets.partition,

@@ -33,7 +33,6 @@ class FlushPolicy:
             settings: the sketcher's limits, and whether it runs on the live or the replay clock.
             registry: its contracts say when panes end and when they are sealed.
             clock: Unix seconds.
-            monotonic: seconds that never go back.
         """
         self._settings, self._clock, self._monotonic = settings, clock, monotonic
         self._opened_s = monotonic()

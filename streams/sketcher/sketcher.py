@@ -190,11 +190,7 @@ class Sketcher:
     # ------------------------------------------------------------------------------------------ the transaction
 
     def commit(self, flush: Flush, counted_ms: int) -> None:
-        """Write the flush and its offsets in one transaction.
-
-        Args:
-            counted_ms: when it was counted, Unix ms.
-        """
+        """Write the flush and its offsets in one transaction."""
         self._consumer.commit(self._transactions, self._messages(flush, counted_ms), flush.membership)
         self._report.count_committed(
             flush.events, "counted", Counter(rejected.reason.value for rejected in flush.rejected)

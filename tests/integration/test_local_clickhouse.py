@@ -19,7 +19,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from barograph_server.local.child_process import LocalStackError
-from barograph_server.local.clickhouse import PID_HEADER, LocalClickHouse, gateway_pid
+from barograph_server.local.clickhouse import PID_HEADER, READER, LocalClickHouse, gateway_pid
 from barograph_server.local.read_only import LIMITS
 from barograph_server.warehouse.client import Address, connect
 from barograph_server.warehouse.errors import WarehouseError
@@ -240,7 +240,7 @@ def test_every_request_needs_a_password(engine: LocalClickHouse, stranger: Addre
 
 
 def test_the_headers_of_clickhouse_hold_user_and_password(engine: LocalClickHouse, full: Address) -> None:
-    stranger, reader = Address(engine.host, engine.port), engine.reader_address()
+    stranger, reader = Address(engine.host, engine.port), engine.address(user=READER)
     path = "/?query=SELECT%207"
     for headers in (
         [basic(f"default:{full.password}")],
@@ -252,7 +252,7 @@ def test_the_headers_of_clickhouse_hold_user_and_password(engine: LocalClickHous
 
 
 def test_a_wrong_password_is_rejected_wherever_it_is(engine: LocalClickHouse, full: Address, stranger: Address) -> None:
-    password, reader = full.password, engine.reader_address().password
+    password, reader = full.password, engine.address(user=READER).password
     for headers in (
         [basic("default:")],
         [basic(f"default:{password[:-1]}")],
@@ -365,7 +365,7 @@ def test_no_password_is_logged_or_on_a_command_line(engine: LocalClickHouse, ful
     exchange(engine, raw_request(stranger, "GET", f"/?password={full.password}"))
     text = engine.log_path.read_text() + Path(f"/proc/{pid}/cmdline").read_text()
     assert "barograph_server.local.http_gateway" in text
-    for password in (full.password, engine.reader_address().password):
+    for password in (full.password, engine.address(user=READER).password):
         assert password not in text
 
 
@@ -513,7 +513,7 @@ ATTACKS = [
 
 @pytest.mark.parametrize("way", ["reader", "GET", "readonly"])
 def test_a_read_only_request_has_no_effect_and_reads_no_file(world: World, way: str) -> None:
-    reader, full = world.engine.reader_address(), world.engine.address()
+    reader, full = world.engine.address(user=READER), world.engine.address()
     for sql in ATTACKS:
         match way:
             case "reader":
@@ -541,15 +541,15 @@ def test_settings_and_parameters_reach_no_file(world: World) -> None:
         {"param_t": "default.`/etc/hostname`"},
     ):
         sql = "SELECT * FROM {{t:Identifier}}" if "param_t" in arguments else "SELECT 1"
-        status, code, answer = world.ask(world.engine.reader_address(), "POST", sql, **arguments)
+        status, code, answer = world.ask(world.engine.address(user=READER), "POST", sql, **arguments)
         assert (status, code) == (403, READONLY), (arguments, answer)
 
 
 def test_several_statements_run_none(world: World) -> None:
     for sql in ("SELECT 1; DROP TABLE {t}", "SELECT ';'; DROP TABLE {t};", "SELECT 1 /*;*/ ; DROP TABLE {t}"):
-        assert world.ask(world.engine.reader_address(), "POST", sql)[:2] == (400, "62")
+        assert world.ask(world.engine.address(user=READER), "POST", sql)[:2] == (400, "62")
         assert world.untouched()
-    assert world.ask(world.engine.reader_address(), "POST", "SELECT 1;")[2] == "1\n"
+    assert world.ask(world.engine.address(user=READER), "POST", "SELECT 1;")[2] == "1\n"
 
 
 READS = [
@@ -575,13 +575,13 @@ READS = [
 
 
 def test_reads_are_answered(world: World) -> None:
-    for user, method in ((world.engine.reader_address(), "POST"), (world.engine.address(), "GET")):
+    for user, method in ((world.engine.address(user=READER), "POST"), (world.engine.address(), "GET")):
         for sql, answer in READS:
             assert world.ask(user, method, sql) == (200, "", answer), sql
 
 
 def test_reads_have_parameters_settings_and_a_database(world: World) -> None:
-    reader = world.engine.reader_address()
+    reader = world.engine.address(user=READER)
     sql = "SELECT a + {{n:UInt8}}, {{s:String}} FROM {{name:Identifier}}"
     arguments = {"database": world.database, "param_n": "2", "param_s": "it's x", "param_name": "t"}
     arguments |= {"max_execution_time": "30", "readonly": "1", "session_id": "s"}
@@ -593,7 +593,7 @@ def test_reads_have_parameters_settings_and_a_database(world: World) -> None:
 
 
 def test_readers_have_limits_that_they_cannot_lift(world: World) -> None:
-    reader = world.engine.reader_address()
+    reader = world.engine.address(user=READER)
     assert world.ask(reader, "POST", "SELECT length(groupArray(number)) FROM numbers(400000000)")[1] == "241"
     for name, most in LIMITS.items():
         for value, code in ((f"{most}", ""), ("0", "164"), (f"{most + 1}", "164"), ("1e99", "164")):

@@ -20,7 +20,7 @@ from barograph_server.dashboards.uids import DASHBOARDS, panel_link
 from barograph_server.evaluation.review.gold_labels import GoldLabels
 from barograph_server.evaluation.review.server import ReviewServer
 from barograph_server.local.child_process import choose_port
-from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import READER, LocalClickHouse
 from barograph_server.local.preview import PreviewServer
 from barograph_server.operations.dev.page import open_page
 from barograph_server.settings import Settings
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def server(shop_pipeline: Pipeline, engine: LocalClickHouse) -> Iterator[PreviewServer]:
     settings = Settings(bootstrap_servers=shop_pipeline.bootstrap, warehouse=shop_pipeline.address)
-    reader = engine.reader_address(shop_pipeline.address.database)
+    reader = engine.address(shop_pipeline.address.database, READER)
     with open_page(settings, reader, choose_port()) as server:
         yield server
 

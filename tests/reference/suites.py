@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barograph_server.sketches.comparison.paired_items import SuiteOutcome, judge_difference, paired_difference
-from barograph_server.sketches.performance.clustered_rate import clustered_rate
+from barograph_server.sketches.performance.metric import clustered_rate
 
 RUNS = 2000
 MARGIN = 0.1

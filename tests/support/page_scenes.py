@@ -22,7 +22,7 @@ from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.dashboards.uids import DASHBOARDS
-from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.local.clickhouse import READER, LocalClickHouse
 from barograph_server.local.preview import PreviewServer
 from barograph_server.operations.dev.page import open_incidents
 from barograph_server.settings import Settings
@@ -107,7 +107,7 @@ class ServedModels:
         self._lock = threading.Lock()
         self.server = PreviewServer(
             [*dashboards().values()],
-            engine.reader_address(client.database),
+            engine.address(client.database, READER),
             incidents=self.incidents,
             clock=lambda: self.now_s,
         )

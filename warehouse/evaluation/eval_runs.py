@@ -8,8 +8,7 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
-from barograph_server.sketches.performance.clustered_rate import clustered_rate
-from barograph_server.sketches.performance.metric import MetricEstimate
+from barograph_server.sketches.performance.metric import MetricEstimate, clustered_rate
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseError
 from barograph_server.warehouse.tables import insert_rows
@@ -215,11 +214,7 @@ def accepted_runs(client: Client, model: str, version: str | None = None) -> dic
 
 
 def store_acceptances(client: Client, runs: Sequence[tuple[StoredRun, str]], by: str, at_ms: int) -> None:
-    """Record that runs are accepted, each with the reason.
-
-    Args:
-        at_ms: time of the decision, Unix ms.
-    """
+    """Record that runs are accepted at a time (Unix ms), each with the reason."""
     rows = [
         {
             "model": run.model,

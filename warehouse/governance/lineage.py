@@ -101,10 +101,6 @@ def is_input(field: Field) -> bool:
 def store_lineage(client: Client, contracts: Sequence[Contract], applied_ms: int) -> None:
     """Store the graphs of contracts that are applied, with the time of their rows in `contracts`.
 
-    Args:
-        client: the connection to insert through.
-        applied_ms: the time, Unix milliseconds.
-
     Raises: as `insert_columns`.
     """
     insert_rows(

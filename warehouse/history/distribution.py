@@ -59,11 +59,7 @@ class CountedRange:
 
 
 def counted_ranges(client: Client, model: str, start_s: int, end_s: int) -> list[CountedRange]:
-    """List the ranges in which a model's versions were counted, by version, then time.
-
-    Args:
-        start_s: the start of the requested range, Unix seconds.
-    """
+    """List the ranges in which a model's versions were counted, by version, then time."""
     return rows_of(
         client,
         CountedRange,
@@ -95,7 +91,6 @@ def pane_rows(
     panes. A late event may take a minute to reach its day.
 
     Args:
-        start_s: the start of the range, Unix seconds.
         days: whether to use daily rollups; otherwise no row is longer than an hour or a pane.
 
     Returns:

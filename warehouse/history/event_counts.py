@@ -123,11 +123,7 @@ def merged_offsets(client: Client, partials_partition: int) -> dict[int, int]:
 
 
 def recorded_predictions(client: Client, model: str, ranges: Offsets, since: datetime) -> int:
-    """Count a model's raw predictions in offset ranges.
-
-    Args:
-        since: a lower bound of the received time.
-    """
+    """Count a model's raw predictions in offset ranges, none of which was received before `since`."""
     return _recorded(client, "predictions", model, ranges, since)
 
 

@@ -97,8 +97,6 @@ def pane_sums(
         panes: the version and baseline; the range of `panes` is ignored.
         by_s: bucket lengths in seconds; buckets start at multiples of the length since 1970.
         only: one slice; empty for all.
-        start_s: the start of the range, Unix seconds.
-        end_s: the end of the range, exclusive.
 
     Returns:
         Columns `bucket_0` and so on (the number of the bucket, one column per length), `slice`, `field`, `counts`,

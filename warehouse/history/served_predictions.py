@@ -32,8 +32,6 @@ def served_features(
     """Read the served values of a model's predictions in [start, end), one hour of event time at a time.
 
     Args:
-        start: the start of the event-time range.
-        end: its end, exclusive.
         columns: name → source and member: a feature in `numbers` or `strings`, a member of `context`, or `score` or
             `class` (whose member is ignored).
 

@@ -50,10 +50,6 @@ _CONTEXT = "context."
 def store_serving_sections(client: Client, contracts: Sequence[Contract], applied_ms: int) -> None:
     """Store the sections of contracts that are applied, with the time of their rows in `contracts`.
 
-    Args:
-        client: the connection to insert through.
-        applied_ms: the time, Unix milliseconds.
-
     Raises: as `insert_columns`.
     """
     shared = [(contract, {"contract_id": contract.id, "applied_at": applied_ms}) for contract in contracts]

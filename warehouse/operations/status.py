@@ -72,8 +72,8 @@ class LostRange:
 
 
 @dataclass(frozen=True, slots=True)
-class DriftRow:
-    """The latest revision of a drift verdict; see the view `latest_drift`."""
+class VerdictRow:
+    """What the latest revisions of verdicts on drift and on rates have in common."""
 
     model: str
     version: str
@@ -84,16 +84,26 @@ class DriftRow:
     window_start: datetime
     window_end: datetime
     n: int
-    psi: float
-    psi_low: float
-    psi_high: float
     p_value: float
-    df: float
     phi: float
     level: str
     reason: str
     threshold_minor: float
     threshold_major: float
+    completeness: float
+    judged_at: datetime
+    revisions: int
+    record_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow(VerdictRow):
+    """The latest revision of a drift verdict; see the view `latest_drift`."""
+
+    psi: float
+    psi_low: float
+    psi_high: float
+    df: float
     top_bin: str
     top_bin_index: int
     expected_share: float
@@ -104,10 +114,6 @@ class DriftRow:
     mean_rank: float
     mean_p: float
     false_major: float
-    completeness: float
-    judged_at: datetime
-    revisions: int
-    record_seq: int
 
     @property
     def compared(self) -> str:
@@ -118,43 +124,20 @@ class DriftRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RateRow:
+class RateRow(VerdictRow):
     """The latest revision of a verdict on a rate; see the view `latest_rates`."""
 
-    model: str
-    version: str
-    baseline_id: str
-    slice: str
-    field: str
     kind: str
-    window: str
-    window_start: datetime
-    window_end: datetime
-    n: int
     k: int
     rate: float
     baseline_rate: float
     delta: float
     delta_low: float
     delta_high: float
-    p_value: float
-    phi: float
-    level: str
-    reason: str
-    threshold_minor: float
-    threshold_major: float
-    completeness: float
-    judged_at: datetime
-    revisions: int
-    record_seq: int
 
 
 def freshness(client: Client, *, drills: bool = False) -> list[FreshnessRow]:
-    """Read the freshness of each version of each model, by model and version.
-
-    Args:
-        drills: whether models of drills are included, which the view leaves out.
-    """
+    """Read the freshness of each version of each model (with `drills`, of drills too), by model and version."""
     view = "all_model_freshness" if drills else "model_freshness"
     return rows_of(client, FreshnessRow, f"FROM {view} ORDER BY model, version")
 

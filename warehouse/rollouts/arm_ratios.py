@@ -77,7 +77,6 @@ def sample_ratio(client: Client, contract: Contract, at_ms: int | None = None) -
     """Check the sample ratio of a contract's arms; `write_ratio` stores the result, which the next check builds on.
 
     Args:
-        contract: the model's contract in effect.
         at_ms: the time of the check in Unix milliseconds; now by default.
 
     Returns:
@@ -134,11 +133,7 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
 
 
 def last_check(client: Client, contract: Contract) -> ArmRatio | None:
-    """Read the last stored check of a contract's test; None if there is none.
-
-    Args:
-        contract: the model's contract in effect, with arms.
-    """
+    """Read the last stored check of a contract's test of arms; None if there is none."""
     assert contract.arms is not None
     unit, since_ms = contract.arms.unit or PREDICTION, assignment_since_ms(client, contract)
     rows = client.rows(

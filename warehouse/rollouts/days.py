@@ -123,11 +123,7 @@ def read_totals(
 
 
 def days_of(totals: PairTotals, matured_s: int) -> list[ShadowDays]:
-    """Return the daily sums of every slice, `all` first.
-
-    Args:
-        matured_s: the time up to which labels are mature, Unix seconds.
-    """
+    """Return the daily sums of every slice, `all` first, with labels mature until `matured_s` (Unix seconds)."""
     by_slice: dict[str, list[tuple[Any, ...]]] = {}
     for (name, day), row in sorted(totals.rows.items(), key=lambda item: (item[0][0] != ALL, item[0])):
         by_slice.setdefault(name, []).append((day, *row))

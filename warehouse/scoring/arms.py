@@ -100,7 +100,6 @@ def count_arms(
 
     Args:
         rules: the model's scoring rules; they have arms.
-        now_ms: the scorer's clock.
         has_repeats: the result of `warehouse.scoring.state.has_repeated_ids` for the windows.
     """
     test = rules.arms

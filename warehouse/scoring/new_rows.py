@@ -118,11 +118,7 @@ def read_new_predictions(
     next_start: Offsets,
     table: Literal["predictions", "shadow_predictions"] = "predictions",
 ) -> NewRows:
-    """Count a model's predictions after a checkpoint, by hour.
-
-    Args:
-        start: the current checkpoint of the predictions.
-    """
+    """Count a model's predictions after a checkpoint, by hour."""
     rows = client.rows(
         f"SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, {_row_counts(next_start)} FROM {table} "
         f"WHERE model = {{model:String}} AND {is_after(start)} GROUP BY hour",

@@ -46,7 +46,6 @@ def pair_windows(
 
     Args:
         rules: the model's scoring rules; they name a candidate.
-        now_ms: the scorer's clock.
         has_repeats: the result of `warehouse.scoring.state.has_repeated_ids` for the windows.
     """
     counts, parameters = pairs_query(rules, dimensions, windows, now_ms, has_repeats=has_repeats)

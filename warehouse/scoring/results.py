@@ -219,7 +219,6 @@ def write_references(client: Client, rows: Sequence[Mapping[str, Any]], now_ms: 
 
     Args:
         rows: all rows of one version, without `frozen_at`.
-        now_ms: the scorer's clock.
     """
     [(last_ms,)] = client.rows(
         "SELECT toUnixTimestamp64Milli(max(frozen_at)) FROM performance_reference "

@@ -15,7 +15,6 @@ def drills_overdue(model: str, rule: str, threshold_s: float) -> Signal:
 
     Args:
         rule: the rule's name, which the text of the contract contains.
-        threshold_s: the threshold in seconds.
     """
     counted_s = round(3 * threshold_s)
 

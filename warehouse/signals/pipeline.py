@@ -38,11 +38,7 @@ def hidden_in_outage(threshold: float) -> str:
 
 
 def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
-    """Return the signal of the seconds since the latest report of each processor kind.
-
-    Args:
-        threshold: the threshold in seconds.
-    """
+    """Return the signal of the seconds since the latest report of each processor kind."""
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         # Reports use wall-clock time, so they do not apply to replayed history.
@@ -58,11 +54,7 @@ def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
 
 
 def record_age(threshold: float) -> Signal:
-    """Return the signal of the seconds since the guard wrote the state of any model.
-
-    Args:
-        threshold: the threshold in seconds.
-    """
+    """Return the signal of the seconds since the guard wrote the state of any model."""
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         condition = "0" if fact_time == "ended" else "1"

@@ -102,7 +102,6 @@ def psi(
 
     Args:
         short: the short window; equal to `long` if there is only one.
-        pane: the timing of the model's panes.
         threshold: PSI that both windows exceed.
         fast: further windows shorter than `long`.
         fast_threshold: at least `threshold`; None: no window suffices alone.
@@ -153,7 +152,6 @@ def rate(
     Args:
         kinds: `null`, `invalid`, `below`, `above`, `unseen`.
         window: the only window that is read.
-        pane: the timing of the model's panes.
         threshold: the increase, as a share.
     """
 

@@ -47,8 +47,6 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
     Args:
         counts: `pane_k` and `pane_n` as aggregates, with their table.
         field: the field whose panes count; empty for a table without fields.
-        window_s: the length of the window in seconds.
-        pane: the panes of the model.
     """
     of_field = f" AND field = {literal(field)}" if field else ""
 

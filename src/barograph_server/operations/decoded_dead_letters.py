@@ -32,7 +32,6 @@ def decode_text(
     Args:
         contract: the contract of its model; None if there is none or it cannot be read.
         partials_topic: the name of the topic `partials`, whose records are not events.
-        unmasked: whether to show all values.
     """
     if dead_letter.source_topic == partials_topic:
         return _describe_record(dead_letter.value)

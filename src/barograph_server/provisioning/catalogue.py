@@ -130,12 +130,9 @@ def plan_baselines(
     """Find the baselines that are new, and when they take effect.
 
     Args:
-        baselines: the baselines to apply.
         contracts: model → the contract in force after the apply.
-        stored: the stored contracts and baselines.
         effective_s: event time from which a replacement baseline applies, Unix seconds; None for the first pane that
             begins at least `MIN_LEAD_S` from now.
-        now_s: the current time, Unix seconds.
 
     Raises:
         ApplyError: a version is given twice, a baseline has no contract or does not fit it, or `effective_s` is not

@@ -112,8 +112,6 @@ def plan_codebooks(
     """Find the codebooks that are not stored yet.
 
     Args:
-        contracts: the contracts to apply.
-        codebooks: the codebooks to apply.
         stored: the ids of stored codebooks.
 
     Raises:

@@ -348,7 +348,6 @@ def with_evaluators(
     """Add the contracts of the evaluators, each with its text.
 
     Args:
-        contracts: the contracts to apply.
         stored: the contracts in force.
 
     Raises:

@@ -73,11 +73,7 @@ def read_report(
     week: ReportedWeek,
     now: datetime,
 ) -> WeeklyReport:
-    """Read all figures of a week and of the week before it.
-
-    Args:
-        settings: routes and mute timings of the alert rules.
-    """
+    """Read all figures of a week and of the week before it; `settings` has the rules' routes and mute timings."""
     _check_recorded(client, contract.model, week)
     history = read_recorded_history(client, [contract.model])
     before = week_of(_local_day(week.start, week.zone) - timedelta(days=7), week.zone)

@@ -152,11 +152,7 @@ def evaluate(client: Client, model: str, candidate: str | None = None) -> Candid
 
 
 def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> CandidateEvaluation:
-    """Decide about a candidate.
-
-    Args:
-        matured_s: the time up to which labels are mature, Unix seconds.
-    """
+    """Decide about a candidate, with labels that are mature until `matured_s` (Unix seconds)."""
     slices = days_of(totals, matured_s)
     if not slices:
         raise CommandError(

@@ -47,7 +47,6 @@ def render_fragment(evaluation: CandidateEvaluation, histograms: PairHistograms 
     """Render the report for a page that exists, such as a notebook.
 
     Args:
-        evaluation: the decision and its daily sums.
         histograms: those of all pairs. The page of a bundle has none: it shows what the bundle's daily sums give.
     """
     test, whole, decided = evaluation.test, evaluation.whole, evaluation.decision

@@ -68,11 +68,7 @@ class QuoteComparison:
     """Compares a quote with passages of one document."""
 
     def __init__(self, quote: TokenSequence, document: TokenSequence, words: frozenset[str]) -> None:
-        """Set what is compared.
-
-        Args:
-            words: Words that are no typos of others, in lower case.
-        """
+        """Set the words, in lower case, that are no typos of others."""
         self._quote = quote
         self._document = document
         self._words = words

@@ -36,11 +36,6 @@ class PairVerdict:
     latency_ms: float
 
     @property
-    def is_consistent(self) -> bool:
-        """Whether both orders have the same result."""
-        return self.as_given.better is not None and self.as_given.better == self.swapped.better
-
-    @property
     def error(self) -> JudgeErrorCode | None:
         """The first error of the orders."""
         return self.as_given.error or self.swapped.error

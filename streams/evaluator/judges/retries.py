@@ -44,7 +44,6 @@ class RetryingEndpoint:
         """Configure the calls.
 
         Args:
-            retries: how often a call is repeated.
             breaker: the breaker of the endpoint; None for one with default settings.
             sleep: waits for a number of seconds and returns whether it was interrupted: pass `stop.wait` to end calls
                 when `stop` is set. By default nothing interrupts it.

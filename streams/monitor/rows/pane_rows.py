@@ -33,7 +33,6 @@ def pane_pages(
 
     Args:
         panes: panes, or rollups.
-        partials_partition: the partition of `partials` that they come from.
         sealed: which of them are sealed, shape (len(panes),).
     """
     n_slices, width = series.layout.n_slices, series.layout.width
@@ -60,7 +59,6 @@ def pane_columns(
 
     Args:
         panes: panes, or rollups.
-        partials_partition: the partition of `partials` that they come from.
         sealed: which of them are sealed, shape (len(panes),).
         slices: the consecutive slices that get rows; None for all.
     """
@@ -161,7 +159,6 @@ def volume_columns(series: Series, panes: list[Pane], partials_partition: int, s
     """Return rows of `volume`: one per pane and slice with events; the slice `all` has a row in any case.
 
     Args:
-        partials_partition: the partition of `partials` that they come from.
         sealed: which of them are sealed, shape (len(panes),).
     """
     layout = series.layout
@@ -188,12 +185,7 @@ def volume_columns(series: Series, panes: list[Pane], partials_partition: int, s
 
 
 def silent_columns(series: Series, starts_s: list[int], partials_partition: int, record_seq: int) -> Columns:
-    """Return rows of `volume` of sealed panes without events: silence is a result.
-
-    Args:
-        partials_partition: the partition of `partials` that the model belongs to.
-        record_seq: of the progress record that sealed the panes.
-    """
+    """Return rows of `volume` of panes without events that a progress record sealed: silence is a result."""
     n = len(starts_s)
     zeros = np.zeros(n, dtype=np.int64)
     return {

@@ -24,12 +24,7 @@ _DEAD = ("topic", "model", "reason", "hour", "n", "record_seq")
 
 
 def tally_rows(tallies: Sequence[tuple[Tally, int]], partials_partition: int) -> Iterator[TableColumns]:
-    """Yield the rows of tallies, as columns per table.
-
-    Args:
-        tallies: each with the `record_seq` of its record.
-        partials_partition: the partition of `partials` that they come from.
-    """
+    """Yield the rows of tallies, each with the `record_seq` of its record, as columns per table."""
     errors = [
         (tally.model, e.version, e.baseline_id, e.slice, e.kind, e.pane_start_s, tally.pane_s, e.n, record_seq)
         for tally, record_seq in tallies
@@ -73,7 +68,6 @@ def changed_panes(
     Args:
         dirty: the panes that changed, in order.
         sealed_until_s: panes that end by then are sealed.
-        partials_partition: the partition of `partials` that they come from.
     """
     pane_s = series.contract.pane_s
     sealed = np.array([pane.sealed or pane.start_s + pane_s <= sealed_until_s for pane in dirty], dtype=bool)
@@ -92,11 +86,7 @@ CLASS = "class"
 
 
 def violation_columns(series: Series, panes: list[Pane], partials_partition: int) -> Columns | None:
-    """Return rows of `violations`: one per pane, field and kind with violations; None if there are none.
-
-    Args:
-        partials_partition: the partition of `partials` that they come from.
-    """
+    """Return rows of `violations`: one per pane, field and kind with violations; None if there are none."""
     layout, contract = series.layout, series.contract
     declared = {field.name: field for field in contract.fields}
     violations = [
@@ -156,12 +146,7 @@ def _counted_columns(
 
 
 def ledger_rows(ledger: OffsetLedger, partials_partition: int, partials_topic_id: str, epoch: int) -> list[Row]:
-    """Return the rows of `offset_ledger` that changed since the last commit.
-
-    Args:
-        partials_topic_id: Kafka's id of the topic `partials`.
-        epoch: the incarnation of the topic.
-    """
+    """Return the rows of `offset_ledger` that changed since the last commit."""
     return [
         {
             "partials_partition": partials_partition,
@@ -206,9 +191,7 @@ def progress_rows(
 
     Args:
         ledger: has the model's watermark.
-        partials_partition: the model's partition of `partials`.
         record_seq: of the progress record that triggers the commit.
-        now_ms: Unix ms.
     """
     contract = state.contract
     watermark_ms = ledger.watermark_ms(contract.model, contract.out_of_order_s * 1000)

@@ -61,11 +61,6 @@ class CommitRows:
         self.n_verdicts = 0
         """Rows of `drift` and `rates`."""
 
-    @property
-    def has_panes(self) -> bool:
-        """Whether the commit changes panes."""
-        return bool(self._columns.get("panes"))
-
     def add_verdicts(self, verdicts: VerdictColumns) -> None:
         """Add verdicts on some windows."""
         for table, columns in verdicts._asdict().items():

@@ -21,7 +21,7 @@ from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.column_buffer import concat_columns
-from barograph_server.streams.monitor.windows import described_every_s, fixed_starts
+from barograph_server.streams.monitor.windows import fixed_starts
 from barograph_server.warehouse.tables import constant_column, dictionary_column
 
 FloatArray = NDArray[np.float64]
@@ -44,7 +44,7 @@ def describe(
     merge_window: Callable[[int], MergedRange],
     starts_s: IntArray | None = None,
 ) -> Columns | None:
-    """Describe windows of one length; those whose ends are not `described_every_s` apart are left out.
+    """Describe windows of one length.
 
     Args:
         ends_s: ends of the windows, ascending.
@@ -52,34 +52,12 @@ def describe(
         whole: whether the history of this series covers the whole window, shape (len(ends_s),); if not, the window is
             never reported as different.
         record_seq: of the progress record that triggers the verdicts.
-        judged_ms: Unix ms.
         merge_window: merges the window of the series that ends at a time.
         starts_s: starts of the windows, shape (len(ends_s),); by default one length before the ends.
 
     Returns:
         Columns of `distances`, a row per window and numeric field with a valid number; None if there is none.
     """
-    every_s = described_every_s(window)
-    chosen = np.array([end_s % every_s == 0 for end_s in ends_s], dtype=bool)
-    described_s = [end_s for end_s in ends_s if end_s % every_s == 0]
-    starts_s = (fixed_starts(window, ends_s) if starts_s is None else starts_s)[chosen]
-    return describe_windows(
-        series, window, described_s, lost[chosen], whole[chosen], record_seq, judged_ms, merge_window, starts_s
-    )
-
-
-def describe_windows(
-    series: Series,
-    window: Window,
-    ends_s: list[int],
-    lost: NDArray[np.float64],
-    whole: NDArray[np.bool_],
-    record_seq: int,
-    judged_ms: int,
-    merge_window: Callable[[int], MergedRange],
-    starts_s: IntArray | None = None,
-) -> Columns | None:
-    """Describe all windows of a list; the arguments and the result are those of `describe`."""
     chunks: list[Columns] = []
     rows = _DistanceRows(series, window, record_seq, judged_ms)
     firsts_s = (fixed_starts(window, ends_s) if starts_s is None else starts_s).tolist()

@@ -73,7 +73,11 @@ class WindowJudge:
             yield VerdictColumns(drift=drift, rates=rates)
         start_of_end = dict(zip(ends_s, starts_s.tolist(), strict=True))
         merge_window = partial(self._merge_window, state, window, start_of_end, series)
-        distances = describe(series, window, ends_s, lost, whole, record_seq, now_ms, merge_window, starts_s)
+        shown_s = compared_ends(window, ends_s)
+        shown = np.isin(ends_s, shown_s)
+        distances = describe(
+            *(series, window, shown_s, lost[shown], whole[shown], record_seq, now_ms, merge_window, starts_s[shown])
+        )
         yield VerdictColumns(distances=distances)
 
     def compare(

@@ -64,7 +64,6 @@ def judge(
         whole: whether the history of this series covers the whole window, shape (len(ends_s),). If not, the level is
             `insufficient`, whatever the PSI: a morning does not compare with whole days.
         record_seq: of the progress record that triggers the verdicts.
-        judged_ms: Unix ms.
         always: which windows get verdicts even without events, shape (len(ends_s),).
         gaps: why windows are not whole, numbers of `InsufficientReason`, shape (len(ends_s),); `partly_recorded` if
             None.
@@ -204,11 +203,7 @@ class _WindowBatch:
         return dictionary_column(chosen, _SEASONS)
 
     def drift(self, slices: NDArray[np.bool_]) -> Columns:
-        """Return rows of `drift`.
-
-        Args:
-            slices: which slices, shape (n_slices,).
-        """
+        """Return rows of `drift` of some slices, a mask of shape (n_slices,)."""
         all_bins = self.series.compiled.bins
         if not all_bins.n_groups:
             return {}
@@ -286,11 +281,7 @@ class _WindowBatch:
         return columns
 
     def rates(self, slices: NDArray[np.bool_]) -> Columns:
-        """Return rows of `rates`, those of errors excepted.
-
-        Args:
-            slices: which slices, shape (n_slices,).
-        """
+        """Return rows of `rates` of some slices, a mask of shape (n_slices,); those of errors excepted."""
         all_cells = self.series.compiled.rates
         # Computed for all groups, so that the groups chosen from them do not compute it again.
         all_cells.trained(self.window.name)

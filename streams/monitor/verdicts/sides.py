@@ -52,7 +52,7 @@ class ComparedPair:
 
 
 def compared_ends(window: Window, ends_s: Iterable[int]) -> list[int]:
-    """Return the ends at which outputs are compared: those of the described windows."""
+    """Return the ends of the windows that are described, and whose outputs are compared."""
     every_s = described_every_s(window)
     return [end for end in ends_s if end % every_s == 0]
 
@@ -88,11 +88,7 @@ def version_sides(series: Sequence[Series]) -> list[ComparedSide]:
 
 
 def arm_sides(contract: Contract, series: Sequence[Series]) -> list[ComparedSide]:
-    """Return a side per arm, the control first; none if the contract has no slice by arm.
-
-    Args:
-        series: sorted.
-    """
+    """Return a side per arm of the sorted series, the control first; none if the contract has no slice by arm."""
     names = list(contract.arms.names) if contract.arms else []
     for dimension in contract.slices:
         if not names and dimension.source == ARM:

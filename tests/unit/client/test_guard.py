@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from barograph import Guard
 from barograph.guard.guard import HealthChange
-from barograph.guard.health import HealthReason, HealthState, ModelHealth
+from barograph.guard.health import HealthReason, HealthState, ModelHealth, encode_health
 from barograph.guard.openfeature import GuardProvider
 from barograph.publisher.observation import Observation
 from openfeature import api
@@ -18,6 +18,8 @@ from openfeature.client import OpenFeatureClient
 from openfeature.event import EventDetails, ProviderEvent
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
+
+from tests.support.fake_consumer import FakeMessage
 
 REASON = HealthReason(rule="psi-major", field="temp", value=0.5)
 
@@ -44,17 +46,19 @@ class StartStop:
 
 
 class ManualReader(StartStop):
-    def __init__(self, settings: Any, topic: str, model: str, on_record: Any, on_tick: Any) -> None:
-        self.settings, self.topic, self.model = settings, topic, model
-        self.receive: Callable[[ModelHealth, bool], None] = on_record
+    def __init__(self, settings: Any, topic: str, name: str, on_message: Any, on_tick: Any, **_: Any) -> None:
+        self.settings, self.topic, self.on_message = settings, topic, on_message
         self.tick: Callable[[], None] = on_tick
+
+    def receive(self, record: ModelHealth, is_new: bool) -> None:
+        self.on_message(FakeMessage(5, encode_health(record), key_=record.model.encode()), is_new)
 
 
 def open_guard(clock: Clock | None = None, **options: Any) -> tuple[Guard, ManualReader]:
     readers: list[ManualReader] = []
 
-    def make(*arguments: Any) -> Any:
-        readers.append(ManualReader(*arguments))
+    def make(*arguments: Any, **named: Any) -> Any:
+        readers.append(ManualReader(*arguments, **named))
         return readers[0]
 
     guard = Guard(

@@ -27,7 +27,6 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
     can change.
 
     Args:
-        contract: The contract.
         comments: Lines at the top of the file, each written after a `#`.
 
     Raises:

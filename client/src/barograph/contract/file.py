@@ -36,7 +36,6 @@ def parse_contract(text: str | bytes, name: str = "contract.yaml") -> Contract:
     """Read and check the text of a contract file.
 
     Args:
-        text: The text.
         name: The file's name in messages.
 
     Raises:

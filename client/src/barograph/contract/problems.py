@@ -36,7 +36,6 @@ def quoted(text: str, limit_chars: int = 60) -> str:
     """Quote text for a message: on one line, shortened in the middle, without control characters.
 
     Args:
-        text: The text.
         limit_chars: Length above which the middle is omitted.
     """
     if len(text) > limit_chars:

@@ -39,7 +39,6 @@ def read_file(path: str | os.PathLike[str], kind: str) -> bytes:
     """Read a file of YAML, one byte beyond the limit at most.
 
     Args:
-        path: The file.
         kind: What the file is, for the message: "a contract".
 
     Raises:
@@ -58,7 +57,6 @@ def read_tree(text: str | bytes, name: str) -> Node:
     """Read YAML text. An empty text is a null scalar.
 
     Args:
-        text: The text.
         name: The file's name in messages.
 
     Raises:

@@ -35,11 +35,7 @@ class ChangeNotifier:
     """
 
     def __init__(self, callback: Callable[[HealthChange], object]) -> None:
-        """Start the thread.
-
-        Args:
-            callback: The function. Its exceptions are logged.
-        """
+        """Start the thread. Exceptions of the callback are logged."""
         self._callback = callback
         self._start()
 
@@ -80,69 +76,6 @@ class ChangeNotifier:
 _LOG = logging.getLogger("barograph.guard")
 
 
-class HealthReader:
-    """Reads the topic from its beginning and then follows it. No error of Kafka leaves the thread."""
-
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        topic: str,
-        model: str,
-        on_record: Callable[[ModelHealth, bool], None],
-        on_tick: Callable[[], None],
-    ) -> None:
-        """Prepare the reader; `start` starts it.
-
-        Args:
-            settings: librdkafka settings with `bootstrap.servers`.
-            model: The model whose records are read.
-            on_record: Called with each record, and whether it was written after the reader had caught up.
-            on_tick: Called several times a second while Kafka answers, and every few seconds while it does not.
-        """
-        self._topic, self._model, self._on_record = topic, model, on_record
-        self._has_unreadable_record = False
-        self._reader = TopicReader(
-            settings,
-            topic,
-            "barograph-guard",
-            self._receive,
-            on_tick,
-            purpose=f"the state of model {model}",
-            log=_LOG,
-        )
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._reader.start()
-
-    def stop(self, timeout_s: float) -> None:
-        """Stop the thread and wait for it."""
-        self._reader.stop(timeout_s)
-
-    def restart_after_fork(self) -> None:
-        """In a forked child: abandon the parent's consumer and start over."""
-        self._reader.restart_after_fork()
-
-    def _receive(self, message: Any, is_new: bool) -> None:
-        key, value = message.key(), message.value()
-        if key != self._model.encode() or value is None:
-            return
-        try:
-            record = decode_health(value)
-            check_sequence(record.sequence, message)
-            if record.model != self._model:
-                raise ValueError(f"the record is about model {record.model!r}")
-        except ValueError as error:
-            if not self._has_unreadable_record:
-                self._has_unreadable_record = True
-                _LOG.warning(
-                    "an unreadable record of model %s in topic %s is ignored, as are further ones: offset %s: %s",
-                    *(self._model, self._topic, message.offset(), error),
-                )
-            return
-        self._on_record(record, is_new)
-
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -176,7 +109,7 @@ class Guard:
         kafka: Mapping[str, Any] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        reader: Callable[..., HealthReader] = HealthReader,
+        reader: Callable[..., TopicReader] = TopicReader,
     ) -> None:
         """Start to follow the state of a model. The state is `unknown` until Kafka has answered.
 
@@ -185,8 +118,6 @@ class Guard:
             topic_prefix: Precedes the topic's name.
             stale_s: Age of the newest record at which the state becomes `unknown` (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
-            monotonic: Returns seconds that never go back.
-            wall_clock: Returns Unix seconds.
 
         Raises:
             ValueError: No Kafka is found, or `stale_s` is not above 0.
@@ -203,12 +134,16 @@ class Guard:
         self._monotonic, self._wall_clock = monotonic, wall_clock
         self._notifiers: list[ChangeNotifier] = []
         servers = bootstrap_servers or find_bootstrap_servers()
+        self._topic = f"{topic_prefix}{HEALTH_TOPIC}"
+        self._has_unreadable_record = False
         self._reader = reader(
             {"bootstrap.servers": servers, **(kafka or {})},
-            f"{topic_prefix}{HEALTH_TOPIC}",
-            model,
-            self._receive,
+            self._topic,
+            "barograph-guard",
+            self._read,
             self._tick,
+            purpose=f"the state of model {model}",
+            log=_LOG,
         )
         self._reader.start()
         lifetime.register(self)
@@ -261,6 +196,25 @@ class Guard:
         for notifier in self._notifiers:
             notifier.restart_after_fork()
         self._reader.restart_after_fork()
+
+    def _read(self, message: Any, is_new: bool) -> None:
+        key, value = message.key(), message.value()
+        if key != self.model.encode() or value is None:
+            return
+        try:
+            record = decode_health(value)
+            check_sequence(record.sequence, message)
+            if record.model != self.model:
+                raise ValueError(f"the record is about model {record.model!r}")
+        except ValueError as error:
+            if not self._has_unreadable_record:
+                self._has_unreadable_record = True
+                _LOG.warning(
+                    "an unreadable record of model %s in topic %s is ignored, as are further ones: offset %s: %s",
+                    *(self.model, self._topic, message.offset(), error),
+                )
+            return
+        self._receive(record, is_new)
 
     def _receive(self, record: ModelHealth, is_new: bool) -> None:
         """Follow a record.

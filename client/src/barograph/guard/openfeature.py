@@ -32,11 +32,7 @@ class GuardProvider(AbstractProvider):
     """Answers from the attributes of guards, without I/O."""
 
     def __init__(self, guards: Iterable[Guard]) -> None:
-        """Serve the flags of some guards, and announce their changes to OpenFeature.
-
-        Args:
-            guards: One guard per model.
-        """
+        """Serve the flags of guards, one per model, and announce their changes to OpenFeature."""
         super().__init__()
         self._guards = {guard.model: guard for guard in guards}
         for guard in self._guards.values():

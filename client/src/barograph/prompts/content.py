@@ -121,11 +121,7 @@ def placeholders(text: str) -> tuple[str, ...]:
 
 
 def template_faults(text: str) -> list[tuple[int, str]]:
-    """Find what looks like a placeholder or a statement and is none.
-
-    Returns:
-        The line within the text, from 1, and the problem with its remedy.
-    """
+    """Find what looks like a placeholder or statement and is none: its line, from 1, and the problem with a remedy."""
     faults = []
     for match in _BRACES.finditer(text):
         if _PLACEHOLDER.fullmatch(match[0]) is None:

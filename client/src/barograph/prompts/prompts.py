@@ -66,7 +66,6 @@ class Prompts:
                 or a `Prompt` from `load_prompt`.
             stale_s: Time since Kafka's last answer after which the source of prompts is `stale`; at least 10 (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
-            monotonic: Returns seconds that never go back.
 
         Raises:
             ValueError: No Kafka is found, `stale_s` is too small, or a fallback is malformed (`PromptError`).
@@ -144,11 +143,7 @@ class Prompts:
         return prompt if prompt is not None else self._fall_back(key)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until everything has been read from Kafka, and return whether it has; for the start of a process.
-
-        Args:
-            timeout_s: The longest wait (s).
-        """
+        """Wait until everything has been read from Kafka, and return whether it has; for the start of a process."""
         return self._current.wait(timeout_s)
 
     @property
@@ -157,11 +152,7 @@ class Prompts:
         return tuple(sorted({name for name, _ in self._prompts}))
 
     def close(self, timeout_s: float = 1.0) -> int:
-        """Stop following; prompts keep their last versions and labels. Idempotent.
-
-        Args:
-            timeout_s: The longest wait for the thread (s).
-        """
+        """Stop following; prompts keep their last versions and labels. Idempotent."""
         self._reader.stop(timeout_s)
         lifetime.unregister(self)
         return 0

@@ -16,8 +16,7 @@ from barograph.events import (
     Label,
     encode_arrow,
 )
-from barograph.publisher.label_events import send_label
-from barograph.publisher.outbox import Outbox
+from barograph.publisher.outbox import Outbox, send_label
 from barograph.publisher.tables import by_partition, constant_column
 from barograph.values import epoch_ms
 
@@ -25,11 +24,7 @@ _HEADERS = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 
 
 def send_predictions(outbox: Outbox, topic: str, rows: pa.RecordBatch) -> int:
-    """Queue predictions, each with its producer and sequence number, and return how many were accepted.
-
-    Args:
-        rows: Predictions as `PredictionTables` prepares them.
-    """
+    """Queue prepared predictions, each with producer and sequence number, and return how many were accepted."""
     n = rows.num_rows
     seqs = pa.array(islice(outbox.seq, n), pa.int64(), size=n)
     columns = [*rows.columns, constant_column(outbox.producer_id, n), seqs]

@@ -98,7 +98,6 @@ class Heartbeats:
         """Create the state file, if there is a folder for it.
 
         Args:
-            heartbeat: Model, producer and start of the process.
             folder: The state folder; None for none.
             build: Creates a Kafka producer with these settings beside the usual ones.
             clock: Returns seconds that never go back.

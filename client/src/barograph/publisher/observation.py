@@ -40,14 +40,7 @@ class Observation:
         """Prepare the prediction; use `Publisher.observe`.
 
         Args:
-            publish: `Publisher.prediction`.
-            id: The request's id.
-            features: The model's input, by name.
-            arm: The arm of an A/B test.
-            context: Request attributes that are not features.
             at: When the prediction is made; the start of the block by default.
-            wall_clock_ns: Returns nanoseconds since the Unix epoch.
-            timer_ns: Returns nanoseconds that never go back.
         """
         self._publish = publish
         self._wall_clock_ns, self._timer_ns = wall_clock_ns, timer_ns

@@ -34,7 +34,7 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from barograph.events import PublisherHeartbeat
+from barograph.events import MAX_EVENT_BYTES, Label, PublisherHeartbeat, encode_json, label_key
 from barograph.publisher import lifetime
 from barograph.publisher.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
 from barograph.publisher.kafka_errors import hide_config
@@ -140,7 +140,6 @@ class Outbox:
             settings: librdkafka settings: those of `kafka_settings` and the caller's.
             wait: Block while the queue is full, and raise `PublishError` after a failure.
             factory: Creates a Kafka producer from settings.
-            poll_interval_s: Time between two rounds of the background thread.
             clock: Returns seconds that never go back.
             uniform: Draws a retry delay between two bounds.
         """
@@ -197,7 +196,6 @@ class Outbox:
         """Begin to report the last sequence number while events wait and at the end; not of a batch job.
 
         Args:
-            now_ms: Returns milliseconds since the Unix epoch.
             folder: The state folder, in which the number survives a kill; None for none.
         """
         self._identity = None if self._wait else (topic, model, now_ms, folder)
@@ -277,7 +275,6 @@ class Outbox:
         """Queue one message and return whether it was accepted.
 
         Args:
-            n_events: How many events the message holds.
             on_delivery: Called from any thread once Kafka has the message (None), or with the error if it failed.
             options: Further arguments of `Producer.produce`: key, partition, headers.
 
@@ -350,7 +347,6 @@ class Outbox:
         """Count events that are not sent, and return False for the caller to return.
 
         Args:
-            cause: Why the events are dropped.
             detail: The reason for the log, without values of the events.
 
         Raises:
@@ -365,11 +361,7 @@ class Outbox:
         return False
 
     def count_violations(self, violations: Iterable[tuple[str, str]]) -> None:
-        """Count contract violations.
-
-        Args:
-            violations: A field and a kind for each violation.
-        """
+        """Count contract violations, each a field and a kind."""
         with self._lock:
             for field, kind in violations:
                 if len(self._violations) >= MAX_VIOLATIONS and (field, kind) not in self._violations:
@@ -377,19 +369,11 @@ class Outbox:
                 self._violations[field, kind] += 1
 
     def skip_sequence_numbers(self, n_events: int) -> None:
-        """Advance the sequence number over events that are not sent, so that consumers can detect the loss.
-
-        Args:
-            n_events: How many numbers to skip.
-        """
+        """Advance the sequence number over events that are not sent, so that consumers can detect the loss."""
         deque(itertools.islice(self.seq, n_events), maxlen=0)
 
     def warn(self, message: str, detail: str) -> None:
-        """Log a warning, at most once a minute per message.
-
-        Args:
-            detail: Text after the warning; the latest one is logged.
-        """
+        """Log a warning, at most once a minute per message, with its latest detail."""
         with self._lock:
             self._warnings[message] += 1
             self._detail[message] = detail
@@ -490,9 +474,6 @@ class Outbox:
 
     def fetch_partition_count(self, topic: str, timeout_s: float = METADATA_TIMEOUT_S) -> int:
         """Request a topic's number of partitions from the broker; retries an unknown topic for up to 5 s.
-
-        Args:
-            timeout_s: The longest wait for an answer.
 
         Raises:
             PublishError: No broker answers, the topic does not exist, or access to it is denied.
@@ -716,9 +697,6 @@ class Outbox:
 
         Messages that are queued after the timeout are discarded. Then one more second may pass, for answers to messages
         in flight and for the farewell.
-
-        Args:
-            timeout_s: The longest wait for queued messages.
         """
         if self._closed:
             return 0
@@ -775,8 +753,6 @@ def kafka_settings(
     Args:
         bootstrap_servers: Kafka's addresses, as `host:port,…`.
         on_full: Whether events are dropped or calls wait while the queue is full.
-        max_queued: The most messages in a producer's queue.
-        max_queued_bytes: The most bytes in a producer's queue.
     """
     return {
         "bootstrap.servers": bootstrap_servers,
@@ -805,3 +781,11 @@ def _drop_cause(error: Exception) -> DropCause:
     if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return "too-large"
     return "error"
+
+
+def send_label(outbox: Outbox, topic: str, label: Label) -> bool:
+    """Queue one label as JSON and return whether it was accepted."""
+    data = encode_json(label)
+    if len(data) > MAX_EVENT_BYTES:
+        return outbox.drop("too-large", 1, f"a label has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are sent")
+    return outbox.send(topic, data, key=label_key(label.model, label.id))

@@ -50,11 +50,7 @@ class FieldHash:
     """
 
     def __init__(self, key: bytes, model: str, source: str) -> None:
-        """Derive the field's key.
-
-        Args:
-            source: The field's source, such as `features.email`.
-        """
+        """Derive the key of a field's source, such as `features.email`."""
         self._prefix = f"{key_id(key)}:"
         self._key = hmac.digest(key, _encode("field", model, source), "sha256")
 
@@ -123,11 +119,7 @@ class Pii:
     """The protected members of one contract and the action on each."""
 
     def __init__(self, contract: Contract, key: bytes) -> None:
-        """Index the contract's protected members.
-
-        Args:
-            key: The secret for hashes.
-        """
+        """Index the contract's protected members."""
         self._actions: dict[str, dict[str, PiiAction]] = {}
         for field in contract.fields:
             map_name, _, name = field.source.partition(".")

@@ -34,10 +34,9 @@ from barograph.events import (
     Role,
 )
 from barograph.publisher.heartbeats import STATE_VARIABLE
-from barograph.publisher.label_events import send_label
 from barograph.publisher.lifetime import EXIT_FLUSH_S
 from barograph.publisher.observation import Observation
-from barograph.publisher.outbox import Outbox, PublishError, Stats, kafka_settings
+from barograph.publisher.outbox import Outbox, PublishError, Stats, kafka_settings, send_label
 from barograph.publisher.pii import Pii, read_key
 from barograph.publisher.servers import find_bootstrap_servers
 from barograph.validation.rows import Validator, Violation, rejection
@@ -85,8 +84,6 @@ class Publisher:
         """Assemble a publisher from its parts; use `from_contract`.
 
         Args:
-            key: The secret for hashed fields.
-            state_dir: The state folder; None for none.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the default time of events.
             timer_ns: Returns nanoseconds that never go back; measures latency in `observe`.
         """

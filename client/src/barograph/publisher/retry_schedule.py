@@ -25,7 +25,6 @@ class RetrySchedule:
         """Configure the delays.
 
         Args:
-            first_s: The nominal first delay in seconds.
             max_s: The largest nominal delay in seconds; until then each delay is twice the one before.
             clock: Returns seconds that never go back.
             uniform: Draws a delay between two bounds.

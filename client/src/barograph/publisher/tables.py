@@ -69,11 +69,7 @@ def as_table(data: Any) -> pa.Table:
 
 
 def count_texts(rows: pa.RecordBatch) -> dict[str, int]:
-    """Count texts in columns whose values are numbers: score, latency, scores and metrics.
-
-    Args:
-        rows: Predictions as `PredictionTables` prepares them.
-    """
+    """Count texts in the numeric columns of prepared predictions: score, latency, scores and metrics."""
     numbers = [
         name for name in rows.schema.names if name in _NUMBER_MEMBERS or name.startswith(("scores.", "metrics."))
     ]
@@ -96,7 +92,6 @@ class PredictionTables:
 
         Args:
             version: The version of rows that have none.
-            pii: The contract's protection of personal data.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the time of rows that have none.
         """
         self._wall_clock_ns = wall_clock_ns
@@ -275,11 +270,7 @@ def constant_column(text: str, n_rows: int) -> pa.Array:
 
 
 def by_partition(rows: pa.RecordBatch, model: str, n_partitions: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Group rows of labels by the partition of their key: crc32(key) modulo the number of partitions.
-
-    Args:
-        n_partitions: The topic's number of partitions.
-    """
+    """Group rows of labels by the partition of their key: crc32(key) modulo the number of partitions."""
     prefix_crc = zlib.crc32(label_key(model, ""))
     positions: dict[int, list[int]] = {}
     for position, event_id in enumerate(rows.column("id").to_pylist()):

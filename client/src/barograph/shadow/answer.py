@@ -30,11 +30,7 @@ class CandidateResult(NamedTuple):
 
 
 def call_candidate(candidate: Callable[[Any], Any], features: Any, timer_ns: Callable[[], int]) -> CandidateResult:
-    """Call a candidate and read its answer. Every exception becomes a result, SystemExit and KeyboardInterrupt too.
-
-    Args:
-        timer_ns: Returns nanoseconds that never go back.
-    """
+    """Call a candidate and read its answer. Every exception becomes a result, SystemExit and KeyboardInterrupt too."""
     process_id, start_ns = os.getpid(), timer_ns()
     members: dict[str, Any] = {}
     error = None
@@ -68,11 +64,7 @@ def _end_forked_child(process_id: int) -> None:
 
 
 def failed_call(error: str) -> CandidateResult:
-    """Return the result of a request for which the candidate was not called, or did not return.
-
-    Args:
-        error: The `error` of its prediction.
-    """
+    """Return the result, with this `error`, of a request for which the candidate was not called, or did not return."""
     return CandidateResult({}, error, None)
 
 

@@ -39,11 +39,7 @@ class CircuitBreaker:
         return self._has_trial
 
     def record(self, *, failed: bool, is_trial: bool, now_s: float) -> None:
-        """Count the end of a call. Unless the breaker is closed, only the trial counts.
-
-        Args:
-            is_trial: Whether the call was the trial.
-        """
+        """Count the end of a call. Unless the breaker is closed, only the trial counts."""
         if self.state == "closed":
             self._failures.append(failed)
             is_full = len(self._failures) == self._failures.maxlen

@@ -37,7 +37,6 @@ class EventLoopWorkers:
         Args:
             tracker: Where the coroutines fetch input and hand in results.
             n_workers: How many calls are awaited at the same time.
-            timer_ns: Returns nanoseconds that never go back.
         """
         self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns
         self._n_workers = n_workers

@@ -64,11 +64,7 @@ class RequestTracker:
         self._logged_state: BreakerState = breaker.state
 
     def admit(self, request: ShadowRequest, features: Any) -> bool:
-        """Make a request pending, so that workers may begin it; otherwise settle it, and return False.
-
-        Args:
-            features: The candidate's input.
-        """
+        """Make a request pending, so that workers may begin it; otherwise settle it, and return False."""
         with self._lock:
             reason = self._refusal()
             self._requests.submitted += 1
@@ -98,11 +94,7 @@ class RequestTracker:
         return None
 
     def refuse(self, request: ShadowRequest, error: str) -> None:
-        """Settle a new request that is not for the candidate.
-
-        Args:
-            error: Why not: the `error` of its prediction.
-        """
+        """Settle a new request that is not for the candidate; the `error` of its prediction says why."""
         with self._lock:
             if self._closed:
                 error = ShadowReason.CLOSED.value
@@ -122,11 +114,7 @@ class RequestTracker:
             return features
 
     def finish(self, request: ShadowRequest, result: CandidateResult) -> None:
-        """Settle a request by the result of its call. A result that is late is counted and dropped.
-
-        Args:
-            request: A request that was admitted, begun or not.
-        """
+        """Settle an admitted request by the result of its call. A result that is late is counted and dropped."""
         with self._lock:
             self._n_in_workers -= 1
             self._n_hung -= request.is_hung
@@ -197,14 +185,7 @@ class RequestTracker:
                     self._lock.notify_all()
 
     def close(self, timeout_s: float) -> list[ShadowRequest]:
-        """Refuse further requests, wait for the pending ones, and settle those that are left.
-
-        Args:
-            timeout_s: The longest wait (s).
-
-        Returns:
-            The requests that were left.
-        """
+        """Refuse further requests, wait for the pending ones, settle those that are left, and return these."""
         with self._lock:
             self._closed = True
             # The publisher may be closed next, so that a request which is settled must be published, too.
@@ -249,11 +230,7 @@ class RequestBudget:
     """
 
     def __init__(self, max_per_minute: float, now_s: float) -> None:
-        """Fill the bucket.
-
-        Args:
-            max_per_minute: Tokens that are added per minute.
-        """
+        """Fill the bucket."""
         self._per_s = max_per_minute / 60
         self._capacity = max(1.0, self._per_s)
         self._tokens, self._filled_s = self._capacity, now_s
@@ -303,11 +280,7 @@ class PendingRequests:
         self._pending[request.number] = request
 
     def settle(self, request: ShadowRequest, error: str | None) -> bool:
-        """Give a pending request its outcome, and return False if it has one already.
-
-        Args:
-            error: The `error` of its prediction; None if it was answered.
-        """
+        """Give a pending request its outcome (no error: answered), and return False if it has one already."""
         if not self.is_pending(request):
             return False
         del self._pending[request.number]
@@ -316,11 +289,7 @@ class PendingRequests:
         return True
 
     def count(self, error: str | None) -> None:
-        """Count an outcome, directly for a request that is never pending.
-
-        Args:
-            error: The `error` of its prediction; None if it was answered.
-        """
+        """Count an outcome (no error: answered), directly for a request that is never pending."""
         outcome = ANSWERED if error is None else error if error in _RESERVED else ERROR
         self._outcomes[outcome] += 1
 

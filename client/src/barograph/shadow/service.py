@@ -25,11 +25,7 @@ class ShadowService:
     def __init__(
         self, make_tracker: Callable[[], RequestTracker], start_workers: Callable[[RequestTracker], Workers]
     ) -> None:
-        """Prepare the service.
-
-        Args:
-            make_tracker: Creates the tracker of this process, and again in a forked child.
-        """
+        """Prepare the service; `make_tracker` is called again in a forked child."""
         self._make_tracker, self._start_workers = make_tracker, start_workers
         self._is_closed = False
         self._reset()
@@ -43,11 +39,7 @@ class ShadowService:
         self._workers: Workers | None = None
 
     def submit(self, request: ShadowRequest, features: Any) -> None:
-        """Queue a request if the tracker admits it.
-
-        Args:
-            features: The candidate's input.
-        """
+        """Queue a request if the tracker admits it."""
         tracker = self.tracker
         if tracker.admit(request, features):
             try:
@@ -91,11 +83,7 @@ class ShadowService:
                     workers.abandon(request)
 
     def close(self, timeout_s: float) -> int:
-        """Wait for pending requests, settle the others, end the workers, and return how many were left. Idempotent.
-
-        Args:
-            timeout_s: The longest wait (s).
-        """
+        """Wait for pending requests, settle the others, end the workers, and return how many were left. Idempotent."""
         if self._is_closed:
             return 0
         self._is_closed = True

@@ -23,12 +23,7 @@ class ThreadWorkers:
     def __init__(
         self, candidate: Callable[[Any], Any], tracker: RequestTracker, n_workers: int, timer_ns: Callable[[], int]
     ) -> None:
-        """Start the threads.
-
-        Args:
-            tracker: Where the threads fetch input and hand in results.
-            timer_ns: Returns nanoseconds that never go back.
-        """
+        """Start the threads, which fetch input from the tracker and hand in results."""
         self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns
         self._queue: SimpleQueue[ShadowRequest | None] = SimpleQueue()
         self._n_workers = n_workers

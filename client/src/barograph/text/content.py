@@ -65,11 +65,7 @@ class ContentPolicy:
 
 
 def is_sampled(event_id: str, share: float) -> bool:
-    """Return whether a prediction is in the sample of a share: the first 8 bytes of SHA-256 of `text` and its id.
-
-    Args:
-        share: From 0 to 1.
-    """
+    """Return whether a prediction is in the sample of a share: the first 8 bytes of SHA-256 of `text` and its id."""
     return is_in_share(share, "text", event_id)
 
 

@@ -127,11 +127,7 @@ class RejectedShare:
     """The topic of dead letters, or the field of values."""
 
     def command(self, model_name: str, check: str) -> str:
-        """Return the command that shows the events or the cause.
-
-        Args:
-            check: the command that checks the loaded file against the contract.
-        """
+        """Return the command that shows the events or the cause."""
         match self.kind:
             case "dead-letter":
                 return f"barograph dead-letters show --model {model_name} --topic {self.name} --since 1h"
@@ -191,9 +187,6 @@ class Accountant:
         """Wait until the processors have processed everything, and return the account.
 
         The wait ends early if a processor that has to do something does not report.
-
-        Args:
-            sleep: waits for some seconds.
         """
         start_s = monotonic()
         while True:

@@ -275,11 +275,7 @@ def _labels(file: EventFile, contract: Contract, label_time: LabelTime) -> Event
 
 
 def _check_labels(file: EventFile, label: LabelSpec | None) -> tuple[int, int]:
-    """Read all labels and check that each is a form of a value of the contract, if it has a label.
-
-    Returns:
-        The number of known labels, and that of rows.
-    """
+    """Check that each label is a form of a value of the contract, if it has a label; return known labels and rows."""
     refused: Counter[str] = Counter()
     n_known, n = 0, 0
     for batch in file.batches(("label",)):
@@ -294,11 +290,7 @@ def _check_labels(file: EventFile, label: LabelSpec | None) -> tuple[int, int]:
 
 
 def describe_unread(label: LabelSpec, column: str, unread: Counter[str]) -> str:
-    """Describe labels that are not a form of a value of the contract, and what to do.
-
-    Args:
-        unread: the rows of each such value.
-    """
+    """Describe labels that are not a form of a value of the contract, with their rows, and what to do."""
     texts = [f"{value!r} ({plural(count, 'row')})" for value, count in unread.most_common(_MAX_COLUMNS)]
     n_others = len(unread) - _MAX_COLUMNS
     others = f" and {n_others:,} more values ({unread.total():,} rows together)" if n_others > 0 else ""

@@ -45,7 +45,6 @@ class EventFile:
         Args:
             types: the types of columns of a CSV file, by their names in events; the types of other columns are inferred
                 from their values.
-            columns: the contract's names of columns.
         """
         self.path = path
         self._types: dict[str, pa.DataType] = {}

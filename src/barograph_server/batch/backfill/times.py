@@ -61,12 +61,7 @@ def read_times(
     retention_days: int,
     shift_ms: int = 0,
 ) -> list[FileTimes]:
-    """Read the times of all files that have times.
-
-    Args:
-        now_ms: the current time, Unix ms.
-        retention_days: the age from which processors reject events.
-    """
+    """Read the times of all files that have times; processors reject events older than the retention."""
     oldest_accepted_ms = now_ms - retention_days * DAY_MS + MARGIN_MS
     ranges = []
     for source in sources:
@@ -109,9 +104,7 @@ def check_times(ranges: Sequence[FileTimes], now_ms: int, retention_days: int, *
 
     Args:
         ranges: the times, after the shift if there is one.
-        now_ms: the current time, Unix ms.
         retention_days: the age from which processors reject events.
-        is_shifted: whether the times were shifted to now.
 
     Raises:
         RefusedTimes: they would reject some. The message says what to do.

@@ -28,7 +28,7 @@ from barograph_server.streams.monitor.state.model import ModelState
 from barograph_server.streams.monitor.state.pane_cache import PaneCache
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.column_buffer import concat_columns
-from barograph_server.streams.monitor.verdicts.describe import describe_windows
+from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.verdicts.judge import judge
 from barograph_server.streams.monitor.verdicts.window_counts import window_counts
 from barograph_server.streams.records import Partial, decode
@@ -144,7 +144,7 @@ def judge_periods(
             _append(rows["drift"], drift)
             _append(rows["rates"], rates)
         merge_window = partial(_merge_panes, series, window.length_s)
-        _append(rows["distances"], describe_windows(series, window, ends_s, lost, whole, 0, 0, merge_window))
+        _append(rows["distances"], describe(series, window, ends_s, lost, whole, 0, 0, merge_window))
 
     def merged(end_s: int | None) -> MergedRange:
         first_s, last_s = (periods[0].start_s, periods[-1].end_s) if end_s is None else (start_of_end[end_s], end_s)

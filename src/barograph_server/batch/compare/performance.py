@@ -52,7 +52,6 @@ def compare_performance(
     """Measure each period, compare it with training, and estimate it from its outputs.
 
     Args:
-        rules: the scoring rules of the model.
         training: the counts of the training table as one window; None if it has no labels or no scores.
     """
     measured = measure(rules, production)

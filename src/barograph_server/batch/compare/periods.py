@@ -80,7 +80,6 @@ def make_periods(grain: Grain, first_ms: int, last_ms: int, pane_s: int) -> list
 
     Args:
         grain: of the periods. Weeks begin on Mondays; `all` is one period.
-        first_ms: first event time, Unix milliseconds.
         pane_s: length of a pane, to whose multiples the period of `all` is extended.
 
     Raises:

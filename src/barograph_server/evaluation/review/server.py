@@ -63,13 +63,11 @@ class ReviewServer(LoopbackServer):
 
         Args:
             address: ClickHouse, with a user of the role `barograph_review`.
-            source: where the answers come from.
             items: the answers, in the order of the page.
             reviewer: the name that is stored with each label.
             gold: sends gold labels; the server's thread sends, and `stop` sends what waits.
             documents: the documents that answers cite; None: the page shows no passages.
             port: port to listen on; 0 means any free port.
-            now: returns the time of labels.
         """
         super().__init__("review page", port)
         self._address, self._source, self._items = address, source, {(each.id, each.version): each for each in items}
@@ -218,11 +216,7 @@ class ReviewServer(LoopbackServer):
 
 
 def describe_citations(answer: str, documents: DocumentSet) -> list[dict[str, str]]:
-    """Return the claims of an answer with the passages of documents, as text for people.
-
-    Args:
-        documents: the documents that it may cite.
-    """
+    """Return the claims of an answer with the passages of documents, as text for people."""
     return [_citation(result, documents) for result in check_answer_citations(answer, documents).results]
 
 

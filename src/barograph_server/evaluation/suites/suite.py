@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from barograph.contract.kinds import IntegerKind, Key, RecordKind, TextKind
-from barograph.contract.yaml_tree import read_tree
 
+from barograph_server.contracts import read_suite_values
 from barograph_server.errors import CommandError
-from barograph_server.warehouse.configuration import read_value
 
 FORMAT = 1
 LIMITS = RecordKind(
@@ -49,19 +47,8 @@ class EvalSuite:
 
 
 def read_suite_file(path: Path) -> EvalSuite:
-    """Read a suite.
-
-    Raises:
-        ContractError: a key is unknown, missing or has a wrong value; the text has a line per problem.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "the text is not UTF-8"
-        raise CommandError(f"The suite {path} cannot be read: {reason}.") from error
-    if not text.strip():
-        raise CommandError(f"The suite {path} is empty; write the keys suite, task and model, as docs/suites.md shows.")
-    values: dict[str, Any] = read_value(SUITE, read_tree(text, str(path)), (), str(path))
+    """Read a suite. Errors are those of `read_suite_values`."""
+    values = read_suite_values(path, SUITE, "suite, task and model, as docs/suites.md")
     task = (path.parent / values["task"]).resolve()
     if not task.is_file():
         raise CommandError(f"The suite {path} names the task {values['task']}, but there is no file {task}.")

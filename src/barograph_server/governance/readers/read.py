@@ -34,12 +34,7 @@ from barograph_server.warehouse.tables import insert_rows
 def read_consumers(
     settings: Settings, client: Client, contracts: Sequence[Contract], since: datetime
 ) -> ConsumerReport:
-    """Read who reads, and compare with the contracts.
-
-    Args:
-        settings: where Kafka, ClickHouse and Grafana are.
-        since: start of the range of queries.
-    """
+    """Read who reads, and compare with the contracts."""
     observed, notes = read_groups(settings.processor())
     try:
         observed += (

@@ -29,7 +29,6 @@ def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewS
     """Make the server of the dashboards, a context manager that serves them.
 
     Args:
-        settings: ClickHouse and the contact points.
         reader: ClickHouse with the user who may only read; panels use it.
         port: the port; None for `PAGE_PORT`, or a free port if that one is taken.
     """

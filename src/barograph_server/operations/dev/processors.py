@@ -37,7 +37,6 @@ class Processor:
             settings_path: the file that `write_settings` wrote.
             password: the password of ClickHouse, which the file must not hold.
             run_dir: the folder of its PID file.
-            variables: further variables of its environment.
         """
         self.name = kind
         self._settings_path = settings_path

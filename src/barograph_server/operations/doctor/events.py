@@ -30,11 +30,7 @@ _ACTIONS = {
 
 
 def check_events(client: Client, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Check for recent events that are not counted or not measured.
-
-    Args:
-        clock: this machine's clock, Unix seconds.
-    """
+    """Check for recent events, by this machine's clock (Unix seconds), that are not counted or not measured."""
     totals = event_counts.totals(client)
     last_traffic_s: dict[str, float] = {}
     for row in status.freshness(client):

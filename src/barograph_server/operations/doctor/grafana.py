@@ -17,12 +17,7 @@ TIMEOUT_S = 5.0
 
 
 def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -> Iterator[Finding]:
-    """Check Grafana.
-
-    Args:
-        settings: the settings, with or without a Grafana.
-        in_force: the contracts by model; None if ClickHouse did not return them.
-    """
+    """Check Grafana against the contracts in force; None if ClickHouse did not return them."""
     if settings.grafana is None:
         yield unknown(COMPONENT, "No Grafana is configured (grafana.url).")
         missing = ", ".join(settings.alerts.missing_variables(os.environ)) if settings.alerts.configured else ""

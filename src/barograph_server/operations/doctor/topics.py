@@ -26,11 +26,7 @@ _RESTART_BROKERS = "Restart the brokers that hold the replicas, and check their 
 
 
 def check_topics(settings: Settings, broker: Broker, recorded: Mapping[str, TopicRow] | None) -> Iterator[Finding]:
-    """Check every topic.
-
-    Args:
-        recorded: the topics as `apply` recorded them; None if ClickHouse did not return them.
-    """
+    """Check every topic, and against what `apply` recorded; None if ClickHouse did not return it."""
     specs = topic_specs(settings)
     states = TopicAdmin(settings).read([spec.name for spec in specs])
     n_valid = 0

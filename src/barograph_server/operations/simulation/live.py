@@ -47,7 +47,6 @@ def run_live(
     While ClickHouse is unavailable the rules cannot be evaluated, which raises an alert of its own.
 
     Args:
-        settings: ClickHouse and contact points.
         model: the model whose rules to evaluate; None for all.
         names: the names of the rules; empty for all.
         environ: holds the secrets of the contact points.

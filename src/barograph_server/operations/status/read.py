@@ -67,11 +67,7 @@ class PipelineStatus:
 
 
 def read_status(client: Client, *, drills: bool = False) -> PipelineStatus:
-    """Query the state of all models and processors.
-
-    Args:
-        drills: whether models of live drills are included.
-    """
+    """Query the state of all models (with `drills`, those of live drills too) and processors."""
     freshness = {(row.model, row.version): row for row in status.freshness(client, drills=drills)}
     versions = set(freshness)
     for contract in queries.contracts(client, drills=drills):

@@ -65,7 +65,6 @@ class RangeCounts:
         Args:
             fields: the fields, with the counts of the slice `all`, which define the bins.
             season: the seasonal fields among them and the positions of their bins.
-            length_s: length of the windows, in seconds.
             unit_s: length of the units that each lie in one hour of the week, in seconds.
         """
         layout, n_bins = self._layout, len(season.columns)
@@ -96,7 +95,6 @@ class RangeCounts:
         Args:
             fields: the fields, with the counts of the slice `all`, which define the bins.
             unit_s: length of the units that each lie in one hour of the week, in seconds.
-            timezone: time zone of the hours of the week.
         """
         layout, panes = self._layout, self._panes
         cells = np.zeros((HOURS_OF_WEEK, layout.width), np.int64)

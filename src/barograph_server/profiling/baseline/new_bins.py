@@ -28,7 +28,6 @@ def find_new_edges(field: FieldBaseline, sketch: NumericSketch) -> tuple[float, 
 
     Args:
         field: the field on its old bins, with the counts of the slice `all`.
-        sketch: sketch of its valid values.
     """
     bins = np.array(field.slices[ALL].cells[:-1])
     heavy = np.flatnonzero(bins > LARGEST_SHARE * bins.sum())

@@ -23,8 +23,6 @@ def range_warnings(
     """Return warnings about the range that a baseline is learned from.
 
     Args:
-        from_s: start of the range, Unix seconds.
-        to_s: end of the range, Unix seconds.
         first: start of the first pane with predictions.
         last: start of the last pane with predictions.
     """

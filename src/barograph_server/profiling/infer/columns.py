@@ -207,11 +207,7 @@ def count_distinct(ordered: NDArray[np.float64] | NDArray[np.int64]) -> int:
 
 
 def to_numbers(batch: pa.Array) -> FloatArray:
-    """Convert an array as `read_numbers` does.
-
-    Returns:
-        Shape (n,): NaN for null, an infinity for invalid.
-    """
+    """Convert an array as `read_numbers` does: NaN for null, an infinity for invalid, shape (n,)."""
     batch = _decode(batch)
     kind = batch.type
     if pa.types.is_null(kind):

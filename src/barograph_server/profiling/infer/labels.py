@@ -47,7 +47,6 @@ def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> InferredLa
     """Infer the type and the classes of the labels, and compare them with the score and the predicted class.
 
     Args:
-        roles: The columns of label, score and class.
         scores: The classes in the names of the probability columns.
 
     Raises:

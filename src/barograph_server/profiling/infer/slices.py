@@ -83,12 +83,7 @@ SKETCHED = ("score", "latency_ms", "confidence")
 
 
 def arm_slice(arms: Arms | None, fields: Iterable[tuple[FieldPlan, str]]) -> tuple[Slice, ...]:
-    """Return the dimension of the arms for the contract; none without arms.
-
-    Args:
-        arms: The arms of the A/B test.
-        fields: The monitored fields, each with the reason.
-    """
+    """Return the dimension of the arms for the contract; none without arms."""
     if arms is None:
         return ()
     names = {planned.name for planned, _ in fields}

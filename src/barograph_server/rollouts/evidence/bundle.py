@@ -61,11 +61,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def make_bundle(parts: Mapping[str, bytes]) -> tuple[EvidenceBundle, bytes]:
-    """Return a bundle and its manifest.
-
-    Args:
-        parts: the content of every part of `PARTS`.
-    """
+    """Return a bundle of the content of every part of `PARTS`, and its manifest."""
     manifest = encode_json(
         {
             "format": FORMAT_VERSION,

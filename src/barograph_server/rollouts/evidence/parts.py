@@ -128,11 +128,7 @@ def baselines_json(rows: Sequence[BaselineRow]) -> list[dict[str, str]]:
 
 
 def scope_of(provenance: Mapping[str, Any]) -> Scope:
-    """Read the scope from the part `provenance.json`.
-
-    Args:
-        provenance: the content of the part, of the shape that `make_parts` writes.
-    """
+    """Read the scope from the part `provenance.json`, as `make_parts` writes it."""
     topics: tuple[Topic, ...] = ("predictions", "labels", "shadow_predictions")
     offsets = {
         topic: {EpochPartition(each["epoch"], each["partition"]): each["last"] for each in provenance["offsets"][topic]}

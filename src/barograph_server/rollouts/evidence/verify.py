@@ -125,11 +125,7 @@ def print_verification(terminal: Terminal, verification: Verification) -> None:
 
 
 def verify_bundle(client: Client, path: Path, digest: str | None = None) -> Verification:
-    """Check a bundle and compute its content again.
-
-    Args:
-        digest: the expected digest of its manifest; None to accept any.
-    """
+    """Check a bundle, and the digest of its manifest unless None is expected, and compute its content again."""
     bundle = read_bundle(path)
     if digest is not None and digest.lower() != bundle.digest:
         raise BundleError(f"{path} has the digest {bundle.digest}, not {digest}: it is another bundle, or was changed.")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from barograph_server.sketches.performance.clustered_rate import clustered_rate
 from barograph_server.sketches.performance.loss import LossMap, learn_loss, loss_metrics
+from barograph_server.sketches.performance.metric import clustered_rate
 
 FloatArray = NDArray[np.float64]
 BINS = np.arange(-2_000, 2_000)
