@@ -20,11 +20,10 @@ from typing import Any
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
-from tests.faults.faults import DiskFull, Fault, Kill, NoSmallDisk, small_disk
+from tests.faults.faults import LONG, SHORT, STORMS, DiskFull, Fault, Kill, NoSmallDisk, make_plan, small_disk
 from tests.faults.guard import run_guard, run_paused_guard
 from tests.faults.live import COUNTS, live_contract, live_plan
 from tests.faults.oracle import Verdict
-from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.report import Result, table, write_page
 from tests.faults.retention import run_retention
 from tests.faults.sabotage import NO_FENCE, SABOTAGES

@@ -16,8 +16,7 @@ from barograph_server.errors import SettingsError
 from barograph_server.local.child_process import choose_port
 from barograph_server.provisioning.grafana import Grafana, GrafanaError, plan_grafana
 from barograph_server.settings import GrafanaSettings
-from tests.support.grafana_apply import apply, plan
-from tests.support.grafana_bundle import bundle
+from tests.support.grafana_bundle import apply, bundle, plan
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.scripted_http import Answer as HttpAnswer
 from tests.support.scripted_http import Exchange, reply

@@ -1,11 +1,13 @@
-"""Resources of every kind, with names that fail where they are not quoted."""
+"""Resources of every kind, with names that fail where they are not quoted, and their deployment to the stub."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from barograph_server.alerts import ApiAlerting
+from barograph_server.provisioning.grafana import Grafana, GrafanaPlan, apply_grafana, plan_grafana
 from barograph_server.provisioning.grafana.bundle import list_resources
 from barograph_server.provisioning.grafana.resources import Resource
+from tests.support.stub_grafana import StubGrafana
 
 Json = dict[str, Any]
 ODD_NAME = 'it\'s "$5 {{ ${model} }}" · Größe 尺寸 <b>%2F?#&+'
@@ -112,3 +114,28 @@ def bundle(
         policy=route,
     )
     return list_resources(source, folder, dashboards, alerting)
+
+
+TIMEOUT_S = 5.0
+
+
+def apply(
+    stub: StubGrafana,
+    desired: Sequence[Resource] | None = None,
+    *,
+    overwrite: bool = False,
+    timeout_s: float = TIMEOUT_S,
+) -> GrafanaPlan:
+    with Grafana(stub.settings(), timeout_s=timeout_s, pause_s=0) as grafana:
+        return apply_grafana(grafana, desired or bundle(), overwrite=overwrite)
+
+
+def plan(stub: StubGrafana, desired: Sequence[Resource] | None = None, *, overwrite: bool = False) -> GrafanaPlan:
+    with Grafana(stub.settings(), timeout_s=TIMEOUT_S, pause_s=0) as grafana:
+        return plan_grafana(grafana, desired or bundle(), overwrite=overwrite)
+
+
+def assert_settled(stub: StubGrafana, desired: Sequence[Resource] | None = None) -> None:
+    before = len(stub.writes)
+    assert apply(stub, desired).is_empty
+    assert stub.since(before) == []

@@ -7,7 +7,7 @@ is 0.05 before and 0.35 then; all others stay at 0.02. The slice `arm=b` never h
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -15,11 +15,13 @@ import msgspec
 from barograph.contract import Arms, Contract, DeclaredConsumer, DeclaredSource, LabelSpec, Slice, Slo
 from barograph.contract.file import dump_contract
 
+from barograph_server.dashboards.macros import TimeRange, Value, expand
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.lineage import store_lineage
 from barograph_server.warehouse.operations.metrics import METRICS as OF_PROCESSORS
 from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
+from barograph_server.warehouse.panels.named import named_queries
 from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import add_rows
 
@@ -373,3 +375,15 @@ def fill_pipeline(client: Client, model: str, end_s: int = END_S, length_s: int 
     at_ms = (end_s - HOUR_S + 60) * 1000
     ids = [{"id": f"e{i % 4}", "offset": i} for i in range(5)]
     add_rows(client, "predictions", ids, model=model, version="1", at=at_ms, received_at=at_ms)
+
+
+RANGE = TimeRange.between(END - timedelta(hours=47), END)
+QUERIES = named_queries()
+
+
+def ask(
+    client: Client, name: str, *, time_range: TimeRange = RANGE, interval_s: int = HOUR_S, **chosen: Value
+) -> list[tuple[Any, ...]]:
+    """Execute a panel's query as Grafana does."""
+    variables: dict[str, Value] = {"version": "1", "slice": "all", "window": "1d", **chosen}
+    return client.rows(expand(QUERIES[name].sql, time_range, variables, interval_ms=interval_s * 1000))
