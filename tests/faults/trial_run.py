@@ -84,14 +84,8 @@ class World:
         }
         self.fleet = Fleet(self.pipeline, self.folder / "kill-points", self.sabotage)
         self.observer = Observer(self.pipeline, live=self.clock == "live")
-        self.source = Source(
-            broker.bootstrap_servers,
-            self.pipeline.topics,
-            self.seed,
-            self.rate,
-            self.partitions,
-            live=self.clock == "live",
-        )
+        where = broker.bootstrap_servers, self.pipeline.topics
+        self.source = Source(*where, self.seed, self.rate, self.partitions, live=self.clock == "live")
         self.baselines: list[tuple[int, Baseline]] = [(0, simple_baseline())]
         self.damaged: set[int] = set()
         """Numbers of the damaged records that were written to `partials`."""

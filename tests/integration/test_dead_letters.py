@@ -144,7 +144,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     baseline = msgspec.structs.replace(simple_baseline(), model="later")
     pipeline.register(msgspec.structs.replace(contract, model="later"), [baseline])
     for name in ("sketcher-0", "recorder-0"):
-        wait_for(lambda name=name: '"models": 2' in pipeline.log(name), f"the contract in {name}", 60)
+        wait_for(lambda: '"models": 2' in pipeline.log(name), f"the contract in {name}", 60)  # noqa: B023
     pipeline.wait_flushed()
     assert "4 dead letters waiting" in run(capsys, "replay", "--model", "later", "--topic", "predictions", "--dry-run")
     output = run(capsys, "replay", "--model", "later")

@@ -191,10 +191,10 @@ def test_production_is_the_same_with_and_without_a_live_drill(
         listed = publish_both(since_s, both)
         until_s = since_s + STREAM_S
         sealed = f"SELECT max(sealed_until) >= fromUnixTimestamp({until_s}) FROM progress FINAL WHERE model = 'shop'"
-        recorded = f"SELECT count() >= {PER_S * STREAM_S} FROM all_predictions WHERE model = 'shop'"
+        all_rows = f"SELECT count() >= {PER_S * STREAM_S} FROM all_predictions WHERE model = 'shop'"
         for each in both:
             each.wait_rows(sealed, "the end of the stream")
-            each.wait_rows(recorded, "the raw rows")
+            each.wait_rows(all_rows, "the raw rows")
         thread.join(WAIT_S)
         assert not thread.is_alive()
         assert len(outputs) == 1, "the drill failed"

@@ -78,7 +78,7 @@ def test_every_processor_reports_its_health_and_stops_under_load(
         expected = {"recorder": 1000, "scorer": 1}.get(kind, 500)
         wait_total(where[kind], expected, "barograph_events_total", outcome=outcome)
         told_well = (200, {"status": "working", "processor": kind, "instance": f"{kind}-0"})
-        wait_for(lambda kind=kind, told_well=told_well: health(where[kind]) == told_well, f"the {kind} to be healthy")
+        wait_for(lambda: health(where[kind]) == told_well, f"the {kind} to be healthy")  # noqa: B023
     assert total(where["sketcher"], "barograph_dead_letters_total") == 2
     assert total(where["sketcher"], "barograph_dead_letters_total", reason="not-json") == 1
     for kind in KINDS:
@@ -94,7 +94,7 @@ def test_every_processor_reports_its_health_and_stops_under_load(
             for known in ("barograph_lag_messages", "barograph_committed_age_seconds"):
                 wait_total(where[kind], 0, known)
         if kind in ("sketcher", "recorder"):
-            wait_for(lambda kind=kind: total(where[kind], "barograph_lag_messages") == 0, f"the {kind} to catch up")
+            wait_for(lambda: total(where[kind], "barograph_lag_messages") == 0, f"the {kind} to catch up")  # noqa: B023
             assert total(where[kind], "barograph_committed_age_seconds") == 0
         if kind == "monitor":
             assert total(where[kind], "barograph_committed_age_seconds") < 60

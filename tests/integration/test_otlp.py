@@ -242,8 +242,8 @@ def generation(number: int, mode: str) -> dict[str, Any]:
     pairs = [{"key": name, "value": {"stringValue": text}} for name, text in exception.items()]
     body = [{"key": "body", "value": {"stringValue": secrets}}]
     events = [{"name": "exception", "attributes": pairs}, {"name": ELSEWHERE, "attributes": body}]
-    members = {"name": f"chat {ELSEWHERE} x", "status": {"code": 2, "message": ELSEWHERE}, "events": events}
-    return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, **members)
+    members: dict[str, Any] = {"status": {"code": 2, "message": ELSEWHERE}, "events": events}
+    return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, name=f"chat {ELSEWHERE} x", **members)
 
 
 def codebook() -> Codebook:

@@ -305,32 +305,24 @@ def _shadow(client: Client, model: Watched) -> None:
     outcome = "hold" if model.kind == "classes" else "insufficient"
     plan = {"outcome": outcome, "days": 40, "least_days": 59, "days_left": 19.0, "judged_at": END_S * 1000}
     ends = {"value": -0.01, "low": -0.03, "high": 0.01, "least_low": -0.03, "margin": 0.02}
-    criteria = (
-        ("all", "decision", "worse", 1.5),
-        ("all", "accuracy", "open", math.nan),
-        ("all", "missing", "met", math.nan),
-        ("arm=a", "accuracy", "worse", 4.0),
-    )
+    looks: list[dict[str, Any]] = [
+        {"slice": "all", "criterion": "decision", "state": "worse", "evidence": 1.5},
+        {"slice": "all", "criterion": "accuracy", "state": "open", "evidence": math.nan},
+        {"slice": "all", "criterion": "missing", "state": "met", "evidence": math.nan},
+        {"slice": "arm=a", "criterion": "accuracy", "state": "worse", "evidence": 4.0},
+    ]
     for day_end_s in (END_S - DAY_S, END_S - HOUR_S):
         day = datetime.fromtimestamp(day_end_s - 1, UTC).date()
-        looks = [
-            {"slice": name, "criterion": criterion, "state": state, "evidence": evidence}
-            for name, criterion, state, evidence in criteria
-        ]
-        add_rows(
-            client, "shadow_verdicts", looks, **versions, **plan, **ends, day=day, day_end=day_end_s, inputs=str(day)
-        )
+        of_day = {"day": day, "day_end": day_end_s, "inputs": str(day)}
+        add_rows(client, "shadow_verdicts", looks, **versions, **plan, **ends, **of_day)
 
 
 def _details(kind: str, age_s: int) -> dict[str, float]:
     """Return a value of every metric of a processor; counters grow by one each second."""
     details = {}
     for metric in OF_PROCESSORS:
-        if (
-            kind not in metric.processors
-            or (metric.column and not metric.reported_labels)
-            or metric.kind == "histogram"
-        ):
+        is_column = metric.column and not metric.reported_labels
+        if kind not in metric.processors or is_column or metric.kind == "histogram":
             continue
         value = float(age_s) if metric.kind == "counter" else 4.0
         details[metric.key(*(label.values[0] for label in metric.reported_labels))] = value
