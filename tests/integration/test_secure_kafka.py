@@ -323,8 +323,9 @@ def test_each_missing_acl_is_reported(kafka: SecureKafka, deployment: Deployment
 
 
 def test_prompts_are_written_and_followed_with_the_required_acls(kafka: SecureKafka, deployment: Deployment) -> None:
-    users: dict[str, dict[str, str]] = {}
-    for who in ("prompts", "serving"):
+    users: dict[KafkaRole, dict[str, str]] = {}
+    both: tuple[KafkaRole, ...] = ("prompts", "serving")
+    for who in both:
         kafka.grant_acls(deployment.user(who), required_acls(who, deployment.topics))
         users[who] = kafka.add_user(deployment.user(who))
     log = PromptLog(deployment.settings("prompts", users["prompts"]))
