@@ -25,7 +25,7 @@ def dashboard(uid: str, title: str) -> Json:
 def rule(uid: str, title: str, **changes: Any) -> Json:
     model = {"refId": "A", "format": 1, "rawSql": "SELECT 1", "intervalMs": 60000, "maxDataPoints": 100}
     query = {"refId": "A", "relativeTimeRange": {"from": 600, "to": 0}, "datasourceUid": "barograph", "model": model}
-    evaluated = {"condition": "A", "data": [query], "noDataState": "OK", "execErrState": "Error"}
+    evaluated: Json = {"condition": "A", "data": [query], "noDataState": "OK", "execErrState": "Error"}
     evaluated |= {"annotations": {"summary": "PSI of {{ $labels.field }}"}}
     labels = {"model": ODD_NAME, "severity": "page"}
     known = {"uid": uid, "title": title, "folderUID": "barograph-alerts", "for": "90m", "keep_firing_for": "24h"}
