@@ -23,8 +23,7 @@ from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.clickhouse import LocalClickHouse
 from tests.support.browser import COMMANDS, PreviewPage, chromium
 from tests.support.incident_models import INCIDENTS
-from tests.support.page_layout import open_rows
-from tests.support.page_scenes import SCENES, firing_alert, panel_selector, served_models, walk
+from tests.support.page_scenes import SCENES, firing_alert, open_rows, panel_selector, served_models, walk
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 VARIABLES = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
@@ -46,7 +45,7 @@ def open_screen(browser: Browser, root: str, width: int, height: int) -> Iterato
     yield screen
     if faults := [*screen.panels("failed"), *screen.faults]:
         raise RuntimeError(f"{screen.page.url}: {faults[0]}")
-    screen.close()
+    screen.page.close()
 
 
 def capture_demo(browser: Browser, url: str) -> None:

@@ -15,16 +15,16 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
-from tests.faults.faults import DiskFull, Fault, Kill, NoSmallDisk, small_disk
+from tests.faults.faults import LONG, SHORT, STORMS, DiskFull, Fault, Kill, NoSmallDisk, make_plan, small_disk
 from tests.faults.guard import run_guard, run_paused_guard
 from tests.faults.live import COUNTS, live_contract, live_plan
 from tests.faults.oracle import Verdict
-from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.report import Result, table, write_page
 from tests.faults.retention import run_retention
 from tests.faults.sabotage import NO_FENCE, SABOTAGES
@@ -53,10 +53,8 @@ class Harness:
             self.run("storm", lambda world: run_storm(world, plan, budget_s=SHORT_S), rate=100.0)
             return
         for i in self.storms:
-            self._storm(make_plan(self.seed + i, LONG), self.seed + i)
-
-    def _storm(self, plan: list[tuple[float, Fault]], seed: int) -> None:
-        self.run(f"storm {seed - self.seed + 1}", lambda world: run_storm(world, plan), seed=seed, rate=60.0)
+            plan = make_plan(self.seed + i, LONG)
+            self.run(f"storm {i + 1}", partial(run_storm, plan=plan), seed=self.seed + i, rate=60.0)
 
     def live(self) -> None:
         plan = live_plan(self.seed, short=self.short)
@@ -98,22 +96,14 @@ class Harness:
             # The control: without sabotage the trial passes. In the short form the storm is the control.
             self.run("trial", run_trial, rate=200.0)
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(self._sabotaged, SABOTAGES))
-
-    def _sabotaged(self, name: str) -> None:
-        self.run(name, run_trial, sabotage=name, rate=200.0, quiet_s=10.0)
+            list(pool.map(lambda name: self.run(name, run_trial, sabotage=name, rate=200.0, quiet_s=10.0), SABOTAGES))
 
     def run(
-        self,
-        scenario: str,
-        act: Callable[[World], Verdict],
-        servers: Servers | None = None,
-        seed: int | None = None,
-        **settings: Any,
+        self, scenario: str, act: Callable[[World], Verdict], servers: Servers | None = None, **settings: Any
     ) -> None:
         """Run one scenario in its own world and add its result to `results`."""
         began = time.monotonic()
-        seed = self.seed if seed is None else seed
+        seed: int = settings.pop("seed", self.seed)
         say(f"\n=== {scenario}, seed {seed}")
         folder = self.folder / scenario.replace(" ", "-")
         world = World(servers or self.servers, folder, seed, lambda what: say(f"   {scenario}: {what}"), **settings)
@@ -125,18 +115,9 @@ class Harness:
             traceback.print_exc()
         finally:
             world.close()
-        result = Result(
-            scenario,
-            seed,
-            time.monotonic() - began,
-            verdict,
-            world.done,
-            world.kills,
-            world.source.n,
-            world.stops_s,
-            world.fleet.ends,
-            must_fail=bool(world.sabotage),
-        )
+        counted = world.done, world.kills, world.source.n, world.stops_s, world.fleet.ends
+        took_s, must_fail = time.monotonic() - began, bool(world.sabotage)
+        result = Result(scenario, seed, took_s, verdict, *counted, must_fail=must_fail)
         self.results.append(result)
         differences = verdict.summary_lines() if not result.must_fail else verdict.summary_lines()[:2]
         ends = [f"exited by itself {n} times: {end}" for end, n in world.fleet.ends.items()]

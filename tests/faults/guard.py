@@ -13,7 +13,6 @@ from typing import Any
 
 from barograph.guard.health import decode_health
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from barograph_server.alerts.guard.model_guard import BLIND_AFTER_S
 from barograph_server.alerts.guard.processor import QUERY_TIMEOUT_S, REPORT_S, STEP_S
@@ -22,7 +21,7 @@ from tests.faults.guard_oracle import Limits, Planted, Record, check_client, che
 from tests.faults.oracle import Verdict
 from tests.faults.trial_run import World
 from tests.support.guards import contract_every, insert_verdict
-from tests.support.pipeline import wait_for
+from tests.support.pipeline import configure_topic, wait_for
 
 SERVING, GUARDS = "serving-0", ("guard-0", "guard-1")
 POINT = "before-publish"
@@ -82,15 +81,7 @@ class GuardRun:
     def begin(self) -> float:
         pipeline = self.world.pipeline
         pipeline.create(1)
-        resource = ConfigResource(
-            ResourceType.TOPIC,
-            pipeline.topics.model_health,
-            incremental_configs=[
-                ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
-            ],
-        )
-        admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-        admin.incremental_alter_configs([resource])[resource].result(30)
+        configure_topic(pipeline.bootstrap, pipeline.topics.model_health, message_timestamp_type="LogAppendTime")
         pipeline.register(contract_every(EVERY_S, RECOVER_S), [])
         drift_s = self.plant(0.5)
         self.topic = Topic(self.world)

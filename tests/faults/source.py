@@ -203,15 +203,10 @@ class Source:
 
     def _send(self, topic: str, partition: int, message: Sent) -> None:
         self.sent.setdefault((topic, partition), []).append(message)
+        options: dict[str, Any] = {"headers": list(message.headers or ()), "on_delivery": self._delivered}
         while True:
             try:
-                self._producer.produce(
-                    topic,
-                    message.value,
-                    partition=partition,
-                    headers=list(message.headers or ()),
-                    on_delivery=self._delivered,
-                )
+                self._producer.produce(topic, message.value, partition=partition, **options)
                 return
             except BufferError:
                 self._producer.poll(0.1)

@@ -4,13 +4,15 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from barograph.contract import Contract, LabelSpec
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
@@ -19,7 +21,6 @@ from tests.faults import oracle
 from tests.faults.expected import Expected, compute_expected
 from tests.faults.fleet import KINDS, Fleet
 from tests.faults.observer import Observer
-from tests.faults.positions import positions
 from tests.faults.proxy import WarehouseProxy
 from tests.faults.source import LOOSE, STRICT, Source
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
@@ -83,14 +84,8 @@ class World:
         }
         self.fleet = Fleet(self.pipeline, self.folder / "kill-points", self.sabotage)
         self.observer = Observer(self.pipeline, live=self.clock == "live")
-        self.source = Source(
-            broker.bootstrap_servers,
-            self.pipeline.topics,
-            self.seed,
-            self.rate,
-            self.partitions,
-            live=self.clock == "live",
-        )
+        where = broker.bootstrap_servers, self.pipeline.topics
+        self.source = Source(*where, self.seed, self.rate, self.partitions, live=self.clock == "live")
         self.baselines: list[tuple[int, Baseline]] = [(0, simple_baseline())]
         self.damaged: set[int] = set()
         """Numbers of the damaged records that were written to `partials`."""
@@ -225,3 +220,44 @@ class World:
     def _newest_record_seq(self) -> int:
         [(record_seq,)] = self.pipeline.rows("SELECT max(record_seq) FROM progress FINAL")
         return int(record_seq)
+
+
+TIMEOUT_S = 10.0
+
+
+def positions(bootstrap: str, prefix: str) -> list[str]:
+    """Return a line for each group and partition of topics with a prefix: committed, last stable and end offsets."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    topics = admin.list_topics(timeout=TIMEOUT_S).topics
+    partitions = [TopicPartition(name, p) for name in sorted(topics) for p in topics[name].partitions]
+    partitions = [each for each in partitions if each.topic.startswith(prefix)]
+    stable = _offsets(admin, partitions, IsolationLevel.READ_COMMITTED)
+    end = _offsets(admin, partitions, IsolationLevel.READ_UNCOMMITTED)
+    lines = [f"{t} {p}: stable to {stable[t, p]}, end {end[t, p]}" for t, p in stable if stable[t, p] != end[t, p]]
+    groups = [each.group_id for each in admin.list_consumer_groups(request_timeout=TIMEOUT_S).result().valid]
+    for group in sorted(name for name in groups if name.startswith(prefix)):
+        described = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
+        members = {
+            f"{each.group_instance_id or each.client_id}": [
+                (p.topic, p.partition) for p in (each.assignment.topic_partitions if each.assignment else [])
+            ]
+            for each in described.members
+        }
+        lines.append(f"group {group}: {described.state.name.lower()}, members {members}")
+        request = ConsumerGroupTopicPartitions(group)
+        committed = admin.list_consumer_group_offsets([request], request_timeout=TIMEOUT_S)[group].result()
+        lines += [
+            f"group {group}: {each.topic} {each.partition} committed {each.offset} of {end[each.topic, each.partition]}"
+            for each in sorted(committed.topic_partitions)
+            if (each.topic, each.partition) in end and each.offset < end[each.topic, each.partition]
+        ]
+    return lines
+
+
+def _offsets(
+    admin: AdminClient, partitions: Iterable[TopicPartition], isolation: IsolationLevel
+) -> dict[tuple[str, int], int]:
+    latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    queries = dict.fromkeys(partitions, latest)
+    futures = admin.list_offsets(queries, isolation_level=isolation, request_timeout=TIMEOUT_S)
+    return {(each.topic, each.partition): future.result().offset for each, future in futures.items()}

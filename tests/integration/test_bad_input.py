@@ -187,11 +187,8 @@ def test_the_broker_rejects_messages_above_the_limit(pipeline: Pipeline) -> None
     pipeline.create()
     producer = Producer({"bootstrap.servers": pipeline.bootstrap, "message.max.bytes": 8 * MIB})
     refused: list[KafkaError | None] = []
-    producer.produce(
-        pipeline.topics.predictions,
-        b"x" * (MAX_MESSAGE_BYTES + 1),
-        on_delivery=lambda error, _message: refused.append(error),
-    )
+    value = b"x" * (MAX_MESSAGE_BYTES + 1)
+    producer.produce(pipeline.topics.predictions, value, on_delivery=lambda error, _message: refused.append(error))
     producer.flush(30)
     assert [error and error.code() for error in refused] == [KafkaError.MSG_SIZE_TOO_LARGE]
 
@@ -203,14 +200,8 @@ PEAK_MIB = 512
 
 def decode(group: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Decode a group of messages, each with the stated memory; return decoder, message and outcome."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.decoder_memory", group, str(PEAK_MIB)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    words = [sys.executable, "-m", "tests.support.decoder_memory", group, str(PEAK_MIB)]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     decoders = Counter(decoder for decoder, _, _ in outcomes)
@@ -257,16 +248,8 @@ VALUES = np.linspace(0.0, 1.0, 101)
 def make_model(
     name: str, fields: tuple[Field, ...], trained: tuple[FieldBaseline, ...], label: LabelSpec, *slices: Slice
 ) -> tuple[Contract, Baseline]:
-    contract = Contract(
-        model=name,
-        pane_s=3600,
-        windows=(Window(86_400, 3600),),
-        raw_share=1.0,
-        fields=fields,
-        slices=slices,
-        label=label,
-    )
-    n = len(VALUES)
+    windows, n = (Window(86_400, 3600),), len(VALUES)
+    contract = Contract(model=name, pane_s=3600, windows=windows, fields=fields, slices=slices, label=label)
     return contract, Baseline(model=name, version="1", rows=n, slice_rows={"all": n}, dimensions=(), fields=trained)
 
 
@@ -368,11 +351,14 @@ def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
     pipeline.produce(messages(inputs.predictions))
     pipeline.end(1)
     n = Counter(event["model"] for event in inputs.predictions)
+    binary = {"out_of_range": 5, "unscored": 1, "wrong_type": 4, "early": 2, "corrections": 10, "unmatched": 5}
+    classes = {"undeclared_label": 2, "undeclared_class": 4, "invalid_sum": 5, "out_of_range": 2}
+    kinds = {
+        name: own | {"predictions": n[name], "labelled": labelled, "unlabelled": n[name] - labelled}
+        for name, own, labelled in (("binary", binary, 38), ("classes", classes, 20))
+    }
     expected: Mapping[str, dict[tuple[Any, ...], int]] = {
-        "SELECT model, sum(n) FROM volume FINAL WHERE slice = 'all' GROUP BY model": {
-            ("binary",): n["binary"],
-            ("classes",): n["classes"],
-        },
+        "SELECT model, sum(n) FROM volume FINAL WHERE slice = 'all' GROUP BY model": {(name,): n[name] for name in n},
         "SELECT model, field, kind, sum(n) FROM all_violations GROUP BY 1, 2, 3": {
             ("binary", "score", "above"): 3,
             ("binary", "score", "below"): 2,
@@ -382,22 +368,7 @@ def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
             ("classes", "scores.no", "below"): 2,
         },
         "SELECT model, kind, sum(n) AS n FROM label_counts GROUP BY 1, 2 HAVING n > 0": {
-            ("binary", "predictions"): n["binary"],
-            ("binary", "out_of_range"): 5,
-            ("binary", "unscored"): 1,
-            ("binary", "labelled"): 38,
-            ("binary", "unlabelled"): n["binary"] - 38,
-            ("binary", "wrong_type"): 4,
-            ("binary", "early"): 2,
-            ("binary", "corrections"): 10,
-            ("binary", "unmatched"): 5,
-            ("classes", "predictions"): n["classes"],
-            ("classes", "labelled"): 20,
-            ("classes", "unlabelled"): n["classes"] - 20,
-            ("classes", "undeclared_label"): 2,
-            ("classes", "undeclared_class"): 4,
-            ("classes", "invalid_sum"): 5,
-            ("classes", "out_of_range"): 2,
+            (model, kind): count for model, of_model in kinds.items() for kind, count in of_model.items()
         },
         "SELECT topic, model, reason, sum(n) FROM dead_letters GROUP BY 1, 2, 3": {
             ("labels", "", "unknown-model"): 7,

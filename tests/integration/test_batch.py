@@ -168,20 +168,11 @@ def event(i: int, **changes: Any) -> dict[str, Any]:
     strings = {"email": HASH(values["email"]), "postcode": truncate_text(values["postcode"])}
     if values["carrier"] is not None:
         strings["carrier"] = values["carrier"]
-    return row(
-        "predictions",
-        offset=i,
-        model=MODEL,
-        version="3",
-        id=values["id"],
-        at=START + timedelta(minutes=i),
-        received_at=START + timedelta(minutes=i),
-        context=[("region", values["region"])],
-        numbers=list(numbers.items()),
-        strings=list(strings.items()),
-        nulls=[name for name in ("temp", "carrier") if values[name] is None],
-        score=values["score"],
-    )
+    at = START + timedelta(minutes=i)
+    known = {"offset": i, "model": MODEL, "version": "3", "id": values["id"], "at": at, "received_at": at}
+    known |= {"context": [("region", values["region"])], "score": values["score"]}
+    known["nulls"] = [name for name in ("temp", "carrier") if values[name] is None]
+    return row("predictions", **known, numbers=list(numbers.items()), strings=list(strings.items()))
 
 
 @pytest.fixture

@@ -67,9 +67,8 @@ def write_move(client: Client) -> None:
                 )
             )
     insert(client, panes=panes, drift=verdicts)
-    add_row(
-        client, "contracts", model="toy", contract_id="1", yaml=dump_contract(contract()), applied_at=END - 72 * HOUR
-    )
+    yaml = dump_contract(contract())
+    add_row(client, "contracts", model="toy", contract_id="1", yaml=yaml, applied_at=END - 72 * HOUR)
 
 
 def test_a_reported_change_is_ranked_first_and_reaches_the_message(
@@ -171,10 +170,8 @@ def test_a_wrong_request_stores_nothing_and_says_why(client: Client, engine: Loc
 def test_changes_that_other_tables_record(client: Client) -> None:
     texts = "# a comment\nmodel: toy\nslice_min_n: 1\n", "model: toy\nslice_min_n: 2\n"
     for number, text in enumerate(texts):
-        contract_row = row(
-            "contracts", model="toy", contract_id=str(number), yaml=text, applied_at=END + number * timedelta(minutes=1)
-        )
-        insert_rows(client, "contracts", [contract_row])
+        at = END + number * timedelta(minutes=1)
+        add_row(client, "contracts", model="toy", contract_id=str(number), yaml=text, applied_at=at)
     promotion = {"replaced": "1", "serving": "2", "override_reason": "urgent", "override_by": "ana"}
     add_row(client, "promotions", model="toy", contract_id="1", applied_at=END, **promotion)
     baselines = [{"version": "1", "effective_from": 0}, {"version": "2", "effective_from": MOVED}]
@@ -393,25 +390,17 @@ def test_the_command_reports_findings_and_what_it_could_not_evaluate(
     for each in rows["rollups"]:
         each |= {"minimum": 3.0, "maximum": 3.0} if each["field"] == "k" and each["pane_start"] >= ago(30) else {}
     store(client, {**rows, "predictions": []})
-    outputs = []
-    for words in (
-        ["--at", f"{AT:%Y-%m-%d}"],
-        ["--at", f"{AT:%Y-%m-%d}", "--format", "json"],
-        ["--at", f"{ago(1):%Y-%m-%d}"],
-    ):
-        outputs.append(call(capsys, "debt", "--model", "toy", "--config", config, *words)[:2])
-    (code, table), (json_code, text), (healthy_code, line) = outputs
+    ask = partial(call, capsys, "debt", "--model", "toy", "--config", config, "--at")
+    code, table, _ = ask(f"{AT:%Y-%m-%d}")
+    json_code, text, _ = ask(f"{AT:%Y-%m-%d}", "--format", "json")
+    healthy_code, line, _ = ask(f"{ago(1):%Y-%m-%d}")
     assert (code, json_code, healthy_code) == (1, 1, 0)
     assert "3.0 in all 12,000 events" in table
     assert "1 finding of 9 checks" in table
     assert [each["subject"] for each in json.loads(text)["findings"]] == ["k"]
     assert "9 checks found nothing to delete" in line
-    for note in (
-        "Arm p@2 of toy: 0 units",
-        "Labels of arm p@2 of toy: 0 raw",
-        "there is no query log",
-        "keeps no query log",
-    ):
+    notes = ("Arm p@2 of toy: 0 units", "Labels of arm p@2 of toy: 0 raw", "there is no query log")
+    for note in (*notes, "keeps no query log"):
         assert note in line
 
 
@@ -443,8 +432,8 @@ def record(client: Client, exploration: float) -> None:
     context[1] |= {"exploration": "1", "propensity": "half"}
     at = [int((START + timedelta(days=int(d))).timestamp() * 1000) for d in day]
     values: dict[str, Any] = {
-        "model": ["feed"] * n,
-        "version": ["1"] * n,
+        "model": "feed",
+        "version": "1",
         "id": [f"p{i}" for i in range(n)],
         "offset": list(range(n)),
         "at": at,

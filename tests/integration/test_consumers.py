@@ -68,15 +68,8 @@ def settings(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
 
 def read_topic(settings: Settings, group: str, *, commits: bool) -> Consumer:
     """Join a group, and read until a message arrived; the caller closes the consumer."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.bootstrap_servers,
-            "group.id": group,
-            "client.id": f"{group}-1",
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-        }
-    )
+    names = {"bootstrap.servers": settings.bootstrap_servers, "group.id": group, "client.id": f"{group}-1"}
+    consumer = Consumer({**names, "auto.offset.reset": "earliest", "enable.auto.commit": False})
     consumer.subscribe([settings.topics.predictions])
     message: Any = wait_for(lambda: consumer.poll(1.0), f"a message for {group}", PATIENCE_S)
     assert message.error() is None
@@ -123,9 +116,8 @@ def add_dashboard(grafana: StubGrafana, uid: str, sql: str, plugin: str = "grafa
     about = "Counts come from predictions"
     panel = {"description": about, "targets": [{"rawSql": sql, "datasource": {"type": plugin}}]}
     dashboard = {"uid": uid, "title": uid.title(), "panels": [panel]}
-    grafana.state.dashboards[uid] = {
-        **{"dashboard": dashboard, "folder": "", "version": 1, "by": "ana", "provisioned": False}
-    }
+    stored = {"dashboard": dashboard, "folder": "", "version": 1, "by": "ana", "provisioned": False}
+    grafana.state.dashboards[uid] = stored
 
 
 def add_rule(grafana: StubGrafana, uid: str, sql: str, **labels: str) -> None:

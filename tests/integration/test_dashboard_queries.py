@@ -21,7 +21,6 @@ from barograph_server.warehouse.panels.fragments import (
     window_seconds,
 )
 from barograph_server.warehouse.tables import insert_rows
-from tests.support.panel_queries import QUERIES, ask
 from tests.support.two_day_model import (
     END,
     END_S,
@@ -29,8 +28,10 @@ from tests.support.two_day_model import (
     HOUR_S,
     LATE,
     MOVED_S,
+    QUERIES,
     REQUESTS,
     SLOW,
+    ask,
     fill,
     fill_pipeline,
     watched,
@@ -129,51 +130,24 @@ def test_over_time_the_fleet_shows_all_windows_of_each_model(empty: Client) -> N
     }  # fmt: skip
 
 
-# Story → verdicts as version, window, hours before the end, and level; the hours of the range; what is shown as since.
-SINCE: dict[str, tuple[list[tuple[str, str, int, str]], int, str]] = {
-    "a window without enough data ends no drift": (
-        [
-            ("1", "1d", 4, "stable"),
-            ("1", "1d", 3, "insufficient"),
-            ("1", "1d", 2, "minor"),
-            ("1", "1d", 1, "insufficient"),
-            ("1", "1d", 0, "major"),
-        ],
-        47,
-        "2",
-    ),
-    "it drifts from the first window on, before the range": (
-        [("1", "1d", hour, "major") for hour in range(40)],
-        30,
-        "before 39",
-    ),
-    "the version that drifted has no traffic any more": (
-        [
-            *(("1", "1d", hour, "major") for hour in range(15, 9, -1)),
-            *(("2", "1d", hour, "stable") for hour in range(10)),
-        ],
-        47,
-        "",
-    ),
-    "a field without enough data does not make a window unstable": (
-        [
-            *(("1", "1d", 20, "major"), ("1", "1d", 9, "stable"), ("1", "1d", 1, "major"), ("1", "1d", 0, "major")),
-            *(("1", "1d", hour, "insufficient of y") for hour in (20, 9, 1, 0)),
-        ],
-        47,
-        "1",
-    ),
-}
-
-
 def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> None:
-    for story, (verdicts, range_h, since) in SINCE.items():
+    short_of_data = [("1", hour, "insufficient of y") for hour in (20, 9, 1, 0)]
+    ended = [("1", hour, "major") for hour in range(15, 9, -1)] + [("2", hour, "stable") for hour in range(10)]
+    drifts = [("1", 4, "stable"), ("1", 3, "insufficient"), ("1", 2, "minor"), ("1", 1, "insufficient")]
+    again = [("1", 20, "major"), ("1", 9, "stable"), ("1", 1, "major"), ("1", 0, "major")]
+    # Story; verdicts as version, hours before the end, and level; the hours of the range; what is shown as since.
+    for story, verdicts, range_h, since in (
+        ("a window without enough data ends no drift", [*drifts, ("1", 0, "major")], 47, "2"),
+        ("it drifts from before the range on", [("1", hour, "major") for hour in range(40)], 30, "before 39"),
+        ("the version that drifted has no traffic any more", ended, 47, ""),
+        ("a field without enough data does not make a window unstable", again + short_of_data, 47, "1"),
+    ):
         drift, rates = [], []
-        for version, window, hours, text in verdicts:
+        for version, hours, text in verdicts:
             level, _, field = text.partition(" of ")
             end_s = END_S - hours * HOUR_S
-            drift.append(judged("p", window, end_s, 0.3, level, field or "x") | {"version": version})
-            known = {"model": "p", "version": version, "slice": "all", "window": window, "window_end": end_s}
+            drift.append(judged("p", "1d", end_s, 0.3, level, field or "x") | {"version": version})
+            known = {"model": "p", "version": version, "slice": "all", "window": "1d", "window_end": end_s}
             rates.append(table_row("rates", **known, field="events", kind="error", level="stable"))
         emptied(empty)
         insert(empty, drift=drift, rates=rates, progress=[table_row("progress", model="p")])
@@ -238,19 +212,13 @@ def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
         "('insufficient', 'too few events', 90, 368, 0.7, 1e-4), ('insufficient', 'too few events', 90, 368, 0.7, nan)"
     )
     values = f"values('{', '.join(names)}, mean_rank Float64, mean_p Float64', {rows})"
+    like = "correlated events: 12 of 368 independent readings, about 30 such windows; mean rank 0.54 instead of 0.50 "
+    few = "too few events: 90 of 368 independent readings, about 5 such windows"
     assert client.rows(f"SELECT {drift_level()}, {drift_reason()} FROM {values}") == [
-        (
-            "like training",
-            "correlated events: 12 of 368 independent readings, about 30 such windows; mean rank 0.54 instead of 0.50 "
-            "(p 0.43): like training",
-        ),
+        ("like training", f"{like}(p 0.43): like training"),
         ("stable", ""),
-        (
-            "unlike training",
-            "too few events: 90 of 368 independent readings, about 5 such windows; mean rank 0.70 instead of 0.50 "
-            "(p 0.0001): unlike training",
-        ),
-        ("insufficient", "too few events: 90 of 368 independent readings, about 5 such windows"),
+        ("unlike training", f"{few}; mean rank 0.70 instead of 0.50 (p 0.0001): unlike training"),
+        ("insufficient", few),
     ]
     by_slice = {row[0]: row[1] for row in ask(client, "drift.slices", model="fraud")}
     assert by_slice == {"all": "major", "arm=a": "major", "arm=b": "insufficient"}

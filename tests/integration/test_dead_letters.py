@@ -113,15 +113,8 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline.create(source_partitions=1)
     contract = simple_contract()
     pipeline.register(contract, [simple_baseline()])
-    table = pa.table(
-        {
-            "model": ["toy", "later"],
-            "version": ["1", "1"],
-            "id": ["a0", "a1"],
-            "at": [NOW_MS, NOW_MS + 1],
-            "features.x": [0.5, 1.5],
-        }
-    )
+    rows: dict[str, list[Any]] = {"model": ["toy", "later"], "version": ["1", "1"], "id": ["a0", "a1"]}
+    table = pa.table({**rows, "at": [NOW_MS, NOW_MS + 1], "features.x": [0.5, 1.5]})
     messages: list[tuple[int, bytes | None, Any]] = [(0, event(i), None) for i in range(5)]
     messages += [(0, event(i, "later"), None) for i in range(10, 13)]
     messages += [(0, event(5, at="once upon a time"), None), (0, b'{"model": "toy", "id": Jane', None)]
@@ -150,9 +143,8 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     # Fix the cause: apply the model's contract.
     baseline = msgspec.structs.replace(simple_baseline(), model="later")
     pipeline.register(msgspec.structs.replace(contract, model="later"), [baseline])
-    wait_for(
-        lambda: '"models": 2' in pipeline.log("sketcher-0") and '"models": 2' in pipeline.log("recorder-0"), "both", 60
-    )
+    for name in ("sketcher-0", "recorder-0"):
+        wait_for(lambda: '"models": 2' in pipeline.log(name), f"the contract in {name}", 60)  # noqa: B023
     pipeline.wait_flushed()
     assert "4 dead letters waiting" in run(capsys, "replay", "--model", "later", "--topic", "predictions", "--dry-run")
     output = run(capsys, "replay", "--model", "later")
@@ -162,9 +154,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert f"Replayed 1 of {topics.predictions}." in run(capsys, "replay", "--reason", "bad-time")
     pipeline.wait_rows("SELECT count() = 4 FROM all_predictions WHERE model = 'later'", "the events as raw rows", 60)
     pipeline.wait_rows("SELECT count() = 1 FROM labels FINAL WHERE model = 'later'", "the label", 60)
-    wait_for(
-        lambda: len(pipeline.read_all(topics.predictions_dead)) == 7, "the dead letter that was rejected again", 60
-    )
+    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 7, "one that was rejected again", 60)
     wait_for(lambda: counted(pipeline, "later") == (4, 3), "the events in partials")
     # Its number was counted on first receipt.
     assert counted(pipeline, "toy") == (6, 6)
@@ -178,17 +168,8 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     first = next(m for m in pipeline.read_all(topics.predictions_dead) if m.value() == back.value())
     assert dict(back.headers())["replay-of"].decode() == f"{topics.predictions_dead}/0/{first.offset()}"
     assert dict(back.headers())["reason"] == b"bad-time"
-    assert groups(capsys)["predictions", "toy", "bad-time"] | {"first_ms": 0, "last_ms": 0} == {
-        "topic": topics.predictions,
-        "model": "toy",
-        "reason": "bad-time",
-        "waiting": 1,
-        "replayed": 1,
-        "dropped": 0,
-        "rejected_again": 1,
-        "first_ms": 0,
-        "last_ms": 0,
-    }
+    counts = {"topic": topics.predictions, "waiting": 1, "replayed": 1, "dropped": 0, "rejected_again": 1}
+    assert groups(capsys)["predictions", "toy", "bad-time"].items() >= counts.items()
     (resent,) = [m for m in pipeline.read_all(topics.predictions) if m.value() == back.value() and m.headers()]
     assert dict(resent.headers())[TOKEN_HEADER].decode() in {each.token for each in resolutions(pipeline).values()}
     sent = len(pipeline.read_all(topics.predictions))

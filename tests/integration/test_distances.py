@@ -41,8 +41,7 @@ def test_distances_of_a_shifted_field_match_scipy(pipeline: Pipeline) -> None:
     )
     pipeline.end(2)
     pipeline.start_all("sketcher", "monitor")
-    pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
-    pipeline.wait_settled()
+    pipeline.wait_judged(N)
     check_distances(pipeline, at_s, x)
     check_drift(pipeline, at_s, x)
 

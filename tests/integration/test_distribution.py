@@ -121,8 +121,7 @@ def fill(pipeline: Pipeline, built: list[dict[str, Any]]) -> None:
     pipeline.produce(messages(built))
     pipeline.end(1)
     pipeline.start_all("sketcher", "monitor")
-    pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
-    pipeline.wait_settled()
+    pipeline.wait_judged(N)
     rolled = f"countIf(pane_s = 3600) = {HOURS} AND countIf(pane_s = 86400) > 0"
     pipeline.wait_rows(f"SELECT {rolled} FROM rollups FINAL WHERE field = 'x' AND slice = 'all'", "hours and a day")
 

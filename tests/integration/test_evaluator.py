@@ -82,10 +82,8 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     pipeline.create()
     register(pipeline, own)
     n = 60
-    texts = [
-        FALSE if i % 3 == 0 else "I am sorry, but I cannot help with that." if i % 3 == 1 else TRUE for i in range(n)
-    ]
-    events = [answer_event(i, text) for i, text in enumerate(texts)]
+    texts = (FALSE, "I am sorry, but I cannot help with that.", TRUE)
+    events = [answer_event(i, texts[i % 3]) for i in range(n)]
     # Without text, failed, of a shadow, of another model, and no event: none of them is evaluated.
     events += [answer_event(n, None), answer_event(n + 1, error="E"), answer_event(n + 2, role="shadow")]
     events += [answer_event(n + 3, model="unknown"), b'{"answer_text": ', b"answer_text"]
@@ -105,20 +103,14 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
         cited = by_model["cited"][f"a{i}"]
         assert cited["class"] == ("faulty" if i % 3 == 0 else "sound")
         assert cited["at"] == START_MS + 10 * i
-        assert cited["context"] == {
-            **{"version": "1", "kind": "check", "sample": "1"},
-            **{"prompt": "answer@7", "text_sample": "1"},
-        }
+        known = {"version": "1", "kind": "check", "sample": "1"}
+        assert cited["context"] == known | {"prompt": "answer@7", "text_sample": "1"}
         assert by_model["refuses"][f"a{i}"]["class"] == ("faulty" if i % 3 == 1 else "sound")
     assert not any("text" in name for each in events_read for name in each["context"] if name != "text_sample")
     assert len({each["version"] for each in events_read}) == len(EVALUATORS)
-    labels = [
-        json.dumps(
-            {"model": "toy.cited", "id": f"a{i}", "label": "faulty" if i % 2 else "sound", "at": START_MS + 60_000}
-        )
-        for i in range(n)
-    ]
-    pipeline.produce(((0, label.encode(), None) for label in labels), pipeline.topics.labels)
+    label = {"model": "toy.cited", "at": START_MS + 60_000}
+    labels = [{**label, "id": f"a{i}", "label": "faulty" if i % 2 else "sound"} for i in range(n)]
+    pipeline.produce(((0, json.dumps(each).encode(), None) for each in labels), pipeline.topics.labels)
     pipeline.end(1)
     pipeline.start_all("sketcher", "recorder", "monitor")
     counted = pipeline.wait_rows(
@@ -127,19 +119,15 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
         f"GROUP BY model) WHERE grand_total >= {len(events_read)}",
         "panes of evaluations",
     )
-    assert {model: total for model, total, _ in counted} == {
-        "toy.cited": n,
-        "toy.refuses": n,
-        "toy.half": len(by_model["half"]),
-    }
+    totals = {"toy.cited": n, "toy.refuses": n, "toy.half": len(by_model["half"])}
+    assert {model: total for model, total, _ in counted} == totals
     table = pipeline.wait_rows(
         "SELECT * FROM (SELECT class, label, count() AS rows, sum(rows) OVER () AS grand_total FROM predictions "
         f"INNER JOIN labels USING (model, id) WHERE model = 'toy.cited' GROUP BY class, label) WHERE grand_total = {n}",
         "evaluations with labels",
     )
-    assert sorted(row[:3] for row in table) == sorted(
-        [("faulty", "faulty", 10), ("faulty", "sound", 10), ("sound", "faulty", 20), ("sound", "sound", 20)]
-    )
+    pairs = [("faulty", "faulty", 10), ("faulty", "sound", 10), ("sound", "faulty", 20), ("sound", "sound", 20)]
+    assert sorted(row[:3] for row in table) == pairs
     began = datetime.fromtimestamp(START_MS / 1000, UTC)
     with pipeline.client as client:
         rates = read_evaluation_rates(client, ["toy.cited", "toy.refuses"], began, began + timedelta(hours=1))
@@ -237,9 +225,8 @@ def rubrics(tmp_path: Path) -> Path:
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "returns.md").write_text(POLICY, encoding="utf-8")
     (tmp_path / "documents" / "shipping.md").write_text("Parcels arrive within three days.", encoding="utf-8")
-    anchors = [
-        {"id": f"n{i}", "prompt": "Why?", "answer": "No.", "class": ("sound", "faulty")[i % 2]} for i in range(24)
-    ]
+    anchor = {"prompt": "Why?", "answer": "No."}
+    anchors = [{"id": f"n{i}", **anchor, "class": ("sound", "faulty")[i % 2]} for i in range(24)]
     (tmp_path / "anchors.jsonl").write_text("\n".join(map(json.dumps, anchors)), encoding="utf-8")
     return tmp_path
 
@@ -341,9 +328,8 @@ def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
     register(pipeline, own)
     produce(pipeline, range(n))
     start(pipeline, server, rubrics, timeout_s=1.0)
-    outcomes = Counter(
-        (event["model"].removeprefix("toy."), outcome_of(event)) for event in wait_evaluations(pipeline, 3 * n)
-    )
+    events = wait_evaluations(pipeline, 3 * n)
+    outcomes = Counter((event["model"].removeprefix("toy."), outcome_of(event)) for event in events)
     assert outcomes["refuses", "class"] == n
     broken = {outcome for name, outcome in outcomes if name == "broken"}
     # On a busy machine an answer with status 503 may come after the timeout.
@@ -377,19 +363,12 @@ def test_two_processes_share_the_answers_and_one_judges_the_anchors(
 ) -> None:
     pipeline.create(2)
     register(pipeline, judged_contract(faithful=judge("varying", anchors="anchors.jsonl", anchors_every_s=2)))
-    config = write_settings(
-        rubrics / "barograph.toml",
-        pipeline.address,
-        "[evaluator]",
-        f'folder = "{rubrics}"',
-        "[evaluator.endpoints.varying]",
-        'model = "varying"',
-        f'url = "{server.url}"',
-    )
+    endpoint = f'[evaluator.endpoints.varying]\nmodel = "varying"\nurl = "{server.url}"'
+    sections = f'[evaluator]\nfolder = "{rubrics}"', endpoint
+    config = write_settings(rubrics / "barograph.toml", pipeline.address, *sections)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
-    assert (
-        run("judges", "anchors", "--model", "toy", "--evaluator", "faithful", "--bank", "10", "--config", config) == 0
-    )
+    words = ("--model", "toy", "--evaluator", "faithful", "--bank", "10", "--config", config)
+    assert run("judges", "anchors", *words) == 0
     for name in ("evaluator-0", "evaluator-1"):
         start(pipeline, server, rubrics, name)
     runs = "SELECT uniqExact(run_id) FROM anchor_runs WHERE kind = 'run'"

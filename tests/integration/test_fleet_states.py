@@ -6,7 +6,7 @@ from barograph_server.dashboards.macros import TimeRange
 from barograph_server.warehouse.panels.named import named_queries
 from tests.support.incident_models import COST, DAY_S, END_S, HEALTHY, HOUR_S, NOW_S, PROMPT, SHORT_DRIFT, TWELVE_MODELS
 from tests.support.page_scenes import ServedModels
-from tests.support.panel_queries import ask
+from tests.support.two_day_model import ask
 
 AT_S = END_S + 1800
 RANGE = TimeRange((AT_S - 7 * DAY_S) * 1000, AT_S * 1000)

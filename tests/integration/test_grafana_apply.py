@@ -1,11 +1,9 @@
 """Deployment to Grafana: repeated, with changes, foreign objects, and failures at each write."""
 
 import copy
-import importlib.util
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,7 +21,7 @@ from barograph_server.provisioning.grafana.resources import Resource
 from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.warehouse.client import Address
 from tests.support.command_line import OutputOf
-from tests.support.grafana_apply import apply, assert_settled, plan
+from tests.support.deploy_scripts import load_script
 from tests.support.grafana_bundle import (
     FLEET,
     FOLDER,
@@ -33,9 +31,12 @@ from tests.support.grafana_bundle import (
     PAGER,
     ROUTE,
     TICKETS,
+    apply,
+    assert_settled,
     bundle,
     dashboard,
     group,
+    plan,
     rule,
 )
 from tests.support.grafana_state import Answer, GrafanaState
@@ -356,7 +357,6 @@ ENVIRON = {
     "PAGERDUTY_INTEGRATION_KEY": "pd-s3cret",
     "PLATFORM_WEBHOOK_URL": "https://platform.invalid/s3cret",
 }
-SMOKE = Path(__file__).parents[2] / "deploy/grafana/smoke.py"
 
 
 def contracts() -> dict[str, Contract]:
@@ -411,14 +411,8 @@ def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
 
 def smoke(stub: StubGrafana, capsys: pytest.CaptureFixture[str], code: int) -> str:
     """Run the script, which must return this code; return what it prints."""
-    spec = importlib.util.spec_from_file_location("smoke", SMOKE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    main: Callable[..., int] = module.main
     environ = {"BAROGRAPH_GRAFANA_URL": stub.url, "BAROGRAPH_GRAFANA_TOKEN": TOKEN}
-    assert main(environ, patience_s=0.0, pause_s=0.01) == code
+    assert load_script("grafana/smoke.py").main(environ, patience_s=0.0, pause_s=0.01) == code
     return capsys.readouterr().out
 
 
@@ -478,26 +472,21 @@ def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
         assert line in output.splitlines()
 
 
-WRITES = 11
-"""Number of writes of a first apply: one per object, and the final record."""
-CREATES_AGAIN = 4
-"""The write of a contact point: a second one would create a second contact point of the same name."""
 NAMES = [
-    "data source",
-    "folder Models",
-    "folder Alerts",
-    "pager",
-    "tickets",
-    "retraining",
-    "policy",
-    "Fleet",
-    "dashboard Model",
-    "rule group",
+    *("data source", "folder Models", "folder Alerts", "pager", "tickets", "retraining", "policy", "Fleet"),
+    *("dashboard Model", "rule group"),
 ]
-EACH_WRITE = [
-    number if number == CREATES_AGAIN else pytest.param(number, marks=pytest.mark.long)
-    for number in range(1, WRITES + 1)
-]
+"""What the first apply writes, before the final record."""
+
+
+def each_number(last: int, short: int) -> pytest.MarkDecorator:
+    """All numbers of a write; only one of them is in the short run."""
+    others = (pytest.param(number, marks=pytest.mark.long) for number in range(1, last + 1) if number != short)
+    return pytest.mark.parametrize("number", [short, *others])
+
+
+# The fourth creates a contact point: a second one would create a second contact point of the same name.
+each_write = each_number(len(NAMES) + 1, short=4)
 
 
 def assert_whole(stub: StubGrafana) -> None:
@@ -512,7 +501,7 @@ def assert_whole(stub: StubGrafana) -> None:
     assert_settled(stub)
 
 
-@pytest.mark.parametrize("number", EACH_WRITE)
+@each_write
 def test_a_failed_write_is_reported_and_the_next_apply_completes_it(stub: StubGrafana, number: int) -> None:
     stub.faults = {number: failing(500, "database is locked")}
     with pytest.raises(GrafanaError) as caught:
@@ -529,7 +518,7 @@ def test_a_failed_write_is_reported_and_the_next_apply_completes_it(stub: StubGr
     assert_whole(stub)
 
 
-@pytest.mark.parametrize("number", EACH_WRITE)
+@each_write
 def test_a_write_without_an_answer_is_checked_and_completed(number: int) -> None:
     for fault in (losing, cutting, failing(503, "starting")):
         with serving() as stub:
@@ -559,7 +548,7 @@ def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool, error
     monkeypatch.setattr(Grafana, "_exchange", dying)
 
 
-@pytest.mark.parametrize("number", EACH_WRITE)
+@each_write
 def test_a_first_apply_that_is_killed_is_completed_by_the_next(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     for before in (True, False):
         with serving() as stub:
@@ -581,10 +570,7 @@ def changed(number: int) -> tuple[Resource, ...]:
     )
 
 
-EACH_CHANGE = [number if number == 1 else pytest.param(number, marks=pytest.mark.long) for number in range(1, 10)]
-
-
-@pytest.mark.parametrize("number", EACH_CHANGE)
+@each_number(9, short=1)
 def test_a_killed_change_is_completed_or_followed_by_another(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Objects of an interrupted apply are ours, even if the contract changes again."""
     for before, desired in itertools.product((True, False), (changed(2), changed(3), bundle())):

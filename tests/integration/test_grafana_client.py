@@ -16,8 +16,7 @@ from barograph_server.errors import SettingsError
 from barograph_server.local.child_process import choose_port
 from barograph_server.provisioning.grafana import Grafana, GrafanaError, plan_grafana
 from barograph_server.settings import GrafanaSettings
-from tests.support.grafana_apply import apply, plan
-from tests.support.grafana_bundle import bundle
+from tests.support.grafana_bundle import apply, bundle, plan
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.scripted_http import Answer as HttpAnswer
 from tests.support.scripted_http import Exchange, reply
@@ -127,17 +126,15 @@ def echo(exchange: Exchange) -> None:
     exchange.send(json.dumps({"message": message}).encode(), 400, Content_Type="application/json")
 
 
+WEB_PAGE = reply(PAGE, Content_Type="text/html; charset=utf-8")
+ANOTHER = reply(b'{"status": "green"}', Content_Type="application/json")
+
+
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
-        (
-            reply(PAGE, Content_Type="text/html; charset=utf-8"),
-            "returns a web page instead of Grafana's API: set grafana.url to the URL",
-        ),
-        (
-            reply(b'{"status": "green"}', Content_Type="application/json"),
-            "is not Grafana: set grafana.url to the URL of Grafana",
-        ),
+        (WEB_PAGE, "returns a web page instead of Grafana's API: set grafana.url to the URL"),
+        (ANOTHER, "is not Grafana: set grafana.url to the URL of Grafana"),
         (redirect, "redirects to another URL: set grafana.url to that URL"),
         (echo, "refuses to check its health (400: what is Bearer …?)."),
     ],

@@ -7,7 +7,6 @@ import threading
 import time
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,8 @@ from barograph_server.warehouse.panels.named import constants
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call_json, run
 from tests.support.drill_events import CONTRACT, START_MS, baseline, raw_rows
-from tests.support.drill_model import SHOP_ROUTES
+from tests.support.drill_model import LIVE_CONTRACT, PER_S, SHOP_ROUTES, live_events
 from tests.support.environment import write_settings
-from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import ROOT, Pipeline
 from tests.support.warehouse import add_row
 
@@ -62,31 +60,29 @@ def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     pipeline.clock, pipeline.partials_partitions = "live", 1
     pipeline.prepare(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
-    return pipeline
-
-
-def record(pipeline: Pipeline, length_s: int) -> None:
+    length_s = 200
     events = live_events(int(time.time() * 1000) - 1000 * length_s, length_s).predictions
     with connect(pipeline.address) as client:
         insert_rows(client, "predictions", raw_rows(events))
+    pipeline.start_all(*PROCESSORS)
+    pipeline.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
+    return pipeline
 
 
-def models_in_tables(pipeline: Pipeline) -> dict[str, set[str]]:
+def assert_nothing_left(pipeline: Pipeline) -> None:
     tables = pipeline.rows(
         "SELECT DISTINCT table FROM system.columns WHERE database = currentDatabase() AND name = 'model' AND table IN "
         "(SELECT name FROM system.tables WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree'))"
     )
-    return {table: {model for (model,) in pipeline.rows(f"SELECT DISTINCT model FROM {table}")} for (table,) in tables}
+    models = {table: {each for (each,) in pipeline.rows(f"SELECT DISTINCT model FROM {table}")} for (table,) in tables}
+    assert {table: own for table, own in models.items() if own - {"", "shop"}} == {}
 
 
 @pytest.mark.long
 def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     production: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    record(production, 200)
-    production.start_all(*PROCESSORS)
     config = write_config(production, tmp_path / "barograph.toml")
-    production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--format", "json")
     code, result = call_json(capsys, "drill", "run", "mean-shift", *arguments, "--config", config)
     production.alive()
@@ -100,17 +96,13 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     ], result
     assert code == 0, result
     assert production.rows("SELECT model, mode, passed FROM drills") == [("shop", "live", True)]
-    left = {table: models for table, models in models_in_tables(production).items() if models - {"", "shop"}}
-    assert not left
+    assert_nothing_left(production)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["signal", "clean"])
 def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_path: Path, how: str) -> None:
-    record(production, 200)
-    production.start_all(*PROCESSORS)
     config = write_config(production, tmp_path / "barograph.toml")
-    production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
     arguments = ("drill", "run", "mean-shift", "--model", "shop", "--field", "x", "--route", "shop", *TIMES)
     command = [sys.executable, "-m", "barograph_server.cli.main", *arguments, "--config", str(config)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as drill:
@@ -129,8 +121,7 @@ def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_p
     else:
         assert drill.returncode == 1
         assert "were removed by `barograph drill clean --running`." in errors
-    left = {table: models for table, models in models_in_tables(production).items() if models - {"", "shop"}}
-    assert not left
+    assert_nothing_left(production)
     production.alive()
 
 
@@ -154,34 +145,17 @@ COMPARED = {
 """What depends on the events of production alone: not on offsets, and not on when processors wrote it."""
 
 
-@dataclass
-class Installation:
-    pipeline: Pipeline
+def rows_of_stream(pipeline: Pipeline, since_s: int, until_s: int) -> dict[str, list[str]]:
+    period = {"since": datetime.fromtimestamp(since_s, UTC), "until": datetime.fromtimestamp(until_s, UTC)}
+    return {name: sorted(map(repr, pipeline.rows(sql, period))) for name, sql in COMPARED.items()}
 
-    def start(self) -> None:
-        self.pipeline.clock, self.pipeline.partials_partitions = "live", 1
-        self.pipeline.create(1)
-        self.pipeline.register(STREAM_CONTRACT, [baseline(STREAM_CONTRACT)])
-        for kind in (*PROCESSORS, "guard"):
-            self.pipeline.start(kind)
 
-    def wait_ready(self) -> None:
-        self.pipeline.wait_rows("SELECT uniqExact(kind) = 5 FROM processors", "the processors")
-        self.pipeline.wait_rows("SELECT count() > 0 FROM progress WHERE model = 'shop'", "the monitor")
-
-    def rows(self, since_s: int, until_s: int) -> dict[str, list[str]]:
-        period = {"since": datetime.fromtimestamp(since_s, UTC), "until": datetime.fromtimestamp(until_s, UTC)}
-        return {name: sorted(map(repr, self.pipeline.rows(sql, period))) for name, sql in COMPARED.items()}
-
-    def pages(self, since_s: int, until_s: int) -> tuple[list[Any], list[Any]]:
-        with connect(self.pipeline.address) as client:
-            simulation = simulate(client, RULES, AlertSettings(), since_s, until_s, "ended")
-        episodes = [
-            (each.rule.name, each.key, each.start, each.end)
-            for replay in simulation.replays
-            for each in replay.episodes
-        ]
-        return episodes, [(each.at, each.point, each.firing, each.resolved) for each in simulation.notifications]
+def pages(pipeline: Pipeline, since_s: int, until_s: int) -> tuple[list[Any], list[Any]]:
+    with connect(pipeline.address) as client:
+        simulation = simulate(client, RULES, AlertSettings(), since_s, until_s, "ended")
+    episodes = [each for replay in simulation.replays for each in replay.episodes]
+    notifications = [(each.at, each.point, each.firing, each.resolved) for each in simulation.notifications]
+    return [(each.rule.name, each.key, each.start, each.end) for each in episodes], notifications
 
 
 @pytest.mark.long
@@ -192,7 +166,7 @@ def test_production_is_the_same_with_and_without_a_live_drill(
     name = f"t{uuid.uuid4().hex[:10]}"
     (tmp_path / "other").mkdir()
     other = Pipeline(pipeline.bootstrap, engine.address(name), f"{name}-", tmp_path / "other")
-    drilled, plain = Installation(pipeline), Installation(other)
+    both = pipeline, other
     recorded = tmp_path / "recorded.parquet"
     pq.write_table(live_events(START_MS, DRILL_S, seed=4).predictions, recorded)
     outputs: list[DrillOutput] = []
@@ -203,37 +177,36 @@ def test_production_is_the_same_with_and_without_a_live_drill(
         outputs.append(DrillSession(config, "shop", options, quiet=True).run([request], is_suite=False))
 
     try:
-        for each in (drilled, plain):
-            each.start()
+        for each in both:
+            each.clock, each.partials_partitions = "live", 1
+            each.prepare(STREAM_CONTRACT, [baseline(STREAM_CONTRACT)])
+            each.start_all(*PROCESSORS, "guard")
         config = write_config(pipeline, tmp_path / "barograph.toml")
-        for each in (drilled, plain):
-            each.wait_ready()
+        for each in both:
+            each.wait_rows("SELECT uniqExact(kind) = 5 FROM processors", "the processors")
+            each.wait_rows("SELECT count() > 0 FROM progress WHERE model = 'shop'", "the monitor")
         thread = threading.Thread(target=drill)
         thread.start()
         since_s = (int(time.time()) + 5) // 10 * 10
-        listed = publish_both(since_s, (pipeline, other))
+        listed = publish_both(since_s, both)
         until_s = since_s + STREAM_S
-        for each in (drilled, plain):
-            each.pipeline.wait_rows(
-                f"SELECT max(sealed_until) >= fromUnixTimestamp({until_s}) FROM progress FINAL WHERE model = 'shop'",
-                "the end of the stream",
-            )
-            each.pipeline.wait_rows(
-                f"SELECT count() >= {PER_S * STREAM_S} FROM all_predictions WHERE model = 'shop'", "the raw rows"
-            )
+        sealed = f"SELECT max(sealed_until) >= fromUnixTimestamp({until_s}) FROM progress FINAL WHERE model = 'shop'"
+        all_rows = f"SELECT count() >= {PER_S * STREAM_S} FROM all_predictions WHERE model = 'shop'"
+        for each in both:
+            each.wait_rows(sealed, "the end of the stream")
+            each.wait_rows(all_rows, "the raw rows")
         thread.join(WAIT_S)
         assert not thread.is_alive()
         assert len(outputs) == 1, "the drill failed"
         assert listed == {True: {"shop"}}, "production's list of models while the drill's events are counted"
-        with_drill, without = drilled.rows(since_s, until_s), plain.rows(since_s, until_s)
+        with_drill, without = (rows_of_stream(each, since_s, until_s) for each in both)
         for table, rows in without.items():
             assert rows or table == "dead letters", table
             assert with_drill[table] == rows, table
-        pages = plain.pages(since_s, until_s)
-        assert ("psi-major", "x") in {episode[:2] for episode in pages[0]}
-        assert drilled.pages(since_s, until_s) == pages
-        left = {table: models for table, models in models_in_tables(pipeline).items() if models - {"", "shop"}}
-        assert not left
+        paged = pages(other, since_s, until_s)
+        assert ("psi-major", "x") in {episode[:2] for episode in paged[0]}
+        assert pages(pipeline, since_s, until_s) == paged
+        assert_nothing_left(pipeline)
     finally:
         other.stop()
         with connect(pipeline.address) as client:
@@ -290,8 +263,7 @@ def drilled(client: Client) -> Client:
         add_row(client, "violations", model=model, field="x", kind="invalid", pane_start=now_s, n=3)
     for model in OLD:
         add_row(client, "model_health", model=model, at=(now_s - 3600) * 1000)
-    settings = Settings()
-    models = [derive_model(CONTRACT, baseline(), name, settings.alerts) for name in RUNNING]
+    models = [derive_model(CONTRACT, baseline(), name, Settings().alerts) for name in RUNNING]
     live_models.register(client, models)
     return client
 

@@ -9,7 +9,7 @@ from barograph_server.streams.scrape.exposition import load_server_table, parse_
 from barograph_server.streams.scrape.facts import FactReader
 from tests.support.http import request
 from tests.support.instrumentations import install, make_calls
-from tests.support.otlp_receiver import published, start
+from tests.support.otlp import published, start
 from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.llm

@@ -26,9 +26,8 @@ from tests.support.language_model import (
     fill_serving,
     fill_topics,
 )
-from tests.support.panel_queries import RANGE, ask
 from tests.support.pipeline import simple_contract
-from tests.support.two_day_model import END
+from tests.support.two_day_model import END, RANGE, ask
 from tests.support.warehouse import add_row, migrated
 
 MODEL = "support.bot"

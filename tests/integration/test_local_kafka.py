@@ -30,19 +30,10 @@ def produce(servers: str, topic: str, values: range) -> None:
 
 
 def make_consumer(servers: str, group: str, topic: str) -> Consumer:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": group,
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            # The eager protocol, and a dead member noticed within a second.
-            "partition.assignment.strategy": "roundrobin",
-            "session.timeout.ms": 1000,
-            "heartbeat.interval.ms": 300,
-        }
-    )
+    reads = {"auto.offset.reset": "earliest", "enable.auto.commit": False, "isolation.level": "read_committed"}
+    # The eager protocol, and a dead member noticed within a second.
+    joins = {"partition.assignment.strategy": "roundrobin", "session.timeout.ms": 1000, "heartbeat.interval.ms": 300}
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": group, **reads, **joins})
     consumer.subscribe([topic])
     return consumer
 

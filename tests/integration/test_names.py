@@ -16,7 +16,6 @@ from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
-from barograph_server.dashboards.pages import dashboards
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.child_process import choose_port
 from barograph_server.operations.dev.page import open_page
@@ -25,6 +24,7 @@ from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline,
 from tests.support import command_line
 from tests.support.browser import PreviewPage, chromium
 from tests.support.environment import enter_folder
+from tests.support.page_scenes import open_rows
 from tests.support.pipeline import Pipeline
 
 MODEL = """o'dd "m" $__interval ${HOME} {{ .x }} {a:String} %s \\' ; DROP TABLE drift; -- /* <img src=x> # 名"""
@@ -195,18 +195,11 @@ def pages_run_nothing(run: Pipeline) -> None:
         screen.page.on("dialog", dismiss)
         span = {"from": (BEGIN_S - HOUR_S) * 1000, "to": (BEGIN_S + 8 * HOUR_S) * 1000}
         for page in ("fleet", "model", "field"):
-            rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
-            query = {
-                **span,
-                "open": ",".join(map(str, rows)),
-                "var-model": MODEL,
-                "var-field": FIELD,
-                "var-window": "3h",
-            }
-            screen.open(f"/d/{DASHBOARDS[page]}?{urlencode(query)}")
+            variables = {"var-model": MODEL, "var-field": FIELD, "var-window": "3h"}
+            screen.open(f"/d/{DASHBOARDS[page]}?{urlencode({**span, 'open': open_rows(page), **variables})}")
             assert screen.panels("failed") == []
             assert screen.page.evaluate("() => window.stolen ?? null") is None
             assert not screen.page.query_selector_all("img[src=x]")
         assert messages == []
         assert [fault for fault in screen.faults if "Content Security" in fault] == []
-        screen.close()
+        screen.page.close()

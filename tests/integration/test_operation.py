@@ -9,10 +9,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from barograph.contract import LabelSpec
@@ -78,7 +78,7 @@ def test_every_processor_reports_its_health_and_stops_under_load(
         expected = {"recorder": 1000, "scorer": 1}.get(kind, 500)
         wait_total(where[kind], expected, "barograph_events_total", outcome=outcome)
         told_well = (200, {"status": "working", "processor": kind, "instance": f"{kind}-0"})
-        wait_for(partial(_is, told_well, health, where[kind]), f"the {kind} to be healthy")
+        wait_for(lambda: health(where[kind]) == told_well, f"the {kind} to be healthy")  # noqa: B023
     assert total(where["sketcher"], "barograph_dead_letters_total") == 2
     assert total(where["sketcher"], "barograph_dead_letters_total", reason="not-json") == 1
     for kind in KINDS:
@@ -94,7 +94,7 @@ def test_every_processor_reports_its_health_and_stops_under_load(
             for known in ("barograph_lag_messages", "barograph_committed_age_seconds"):
                 wait_total(where[kind], 0, known)
         if kind in ("sketcher", "recorder"):
-            wait_for(partial(_is, 0, total, where[kind], "barograph_lag_messages"), f"the {kind} to catch up")
+            wait_for(lambda: total(where[kind], "barograph_lag_messages") == 0, f"the {kind} to catch up")  # noqa: B023
             assert total(where[kind], "barograph_committed_age_seconds") == 0
         if kind == "monitor":
             assert total(where[kind], "barograph_committed_age_seconds") < 60
@@ -114,7 +114,7 @@ def test_every_processor_reports_its_health_and_stops_under_load(
     arguments = [get(where[kind], "/metrics")[1] for kind in KINDS] + sorted(keys)
     for secret in (SECRET, "toy", "colour", "region"):
         assert not any(secret in text for text in arguments), secret
-    with Producing(pipeline):
+    with producing(pipeline):
         wait_total(where["sketcher"], 20_000, "barograph_events_total", outcome="counted")
         took = stop_all(pipeline)
     assert_ended_in_time(pipeline, took)
@@ -126,10 +126,6 @@ _DETAILS = (
     "SELECT instance, details FROM pipeline WHERE kind = {kind:String} "
     "AND arrayExists(k -> startsWith(k, 'events_total ') AND details[k] = {n:Float64}, mapKeys(details))"
 )
-
-
-def _is(expected: object, ask: Callable[..., object], *arguments: object) -> bool:
-    return ask(*arguments) == expected
 
 
 @pytest.mark.long
@@ -158,30 +154,22 @@ def test_the_watchdog_ends_a_process_whose_loop_hangs(broker: LocalKafka, topic_
         process.kill()
 
 
-class Producing:
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+@contextmanager
+def producing(pipeline: Pipeline) -> Iterator[threading.Event]:
+    """Produce events until the event is set."""
+    ends = threading.Event()
 
-    def _run(self) -> None:
-        n = 0
+    def run() -> None:
         # At most ten thousand a second: more would take the CPU time in which the processors must stop.
-        while not self._stop.wait(0.2):
-            self._pipeline.produce((0, prediction(i), None) for i in range(n, n + 2_000))
-            self._pipeline.produce(((0, label(i), None) for i in range(n, n + 500)), self._pipeline.topics.labels)
-            n += 2_000
+        for n in itertools.takewhile(lambda _: not ends.wait(0.2), itertools.count(0, 2_000)):
+            pipeline.produce((0, prediction(i), None) for i in range(n, n + 2_000))
+            pipeline.produce(((0, label(i), None) for i in range(n, n + 500)), pipeline.topics.labels)
 
-    def stop(self) -> None:
-        self._stop.set()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._thread.join(60)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield ends
+    ends.set()
+    thread.join(60)
 
 
 @pytest.fixture
@@ -226,28 +214,19 @@ def test_all_processors_stop_within_ten_seconds_while_a_server_hangs(
     for hangs in (engine, kafka):
         # With the timeout of the tests, the suspended broker would end sketcher and recorder before the stop request.
         start_all(pipeline, transaction_timeout_s=30.0)
-        with Producing(pipeline) as load:
-            wait_at_work(pipeline)
+        with producing(pipeline) as ends:
+            for kind in KINDS:
+                wait_total(address(pipeline, f"{kind}-0"), 1, "barograph_last_commit_timestamp_seconds")
             with held_up(hangs.pid):
                 # Long enough that each waits for the suspended server.
-                asking = time.monotonic() + 3
-                wait_for(partial(_past, asking), "all to meet it")
+                time.sleep(3)
                 took = stop_all(pipeline)
-                load.stop()
+                ends.set()
         assert_ended_in_time(pipeline, took)
         pipeline.processes.clear()
         for kind in KINDS:
             # The log names the addresses of earlier endpoints too.
             (pipeline.log_dir / f"{kind}-0.log").unlink()
-
-
-def wait_at_work(pipeline: Pipeline) -> None:
-    for kind in KINDS:
-        wait_total(address(pipeline, f"{kind}-0"), 1, "barograph_last_commit_timestamp_seconds")
-
-
-def _past(moment_s: float) -> bool:
-    return time.monotonic() > moment_s
 
 
 @pytest.mark.long
@@ -267,15 +246,8 @@ def test_a_processor_that_waits_for_clickhouse_at_its_start_stops_at_once(
 
 
 def settings(port: int | None = None, host: str = "127.0.0.1", names: str = "") -> ProcessorSettings:
-    address = Address("127.0.0.1", 1, "d")
-    return ProcessorSettings(
-        instance="s-1",
-        bootstrap_servers="b",
-        warehouse=address,
-        metrics_port=port,
-        metrics_host=host,
-        metrics_names=names,
-    )
+    own: dict[str, Any] = {"metrics_port": port, "metrics_host": host, "metrics_names": names}
+    return ProcessorSettings(instance="s-1", bootstrap_servers="b", warehouse=Address("127.0.0.1", 1, "d"), **own)
 
 
 def get_page(address: str, path: str, **headers: str) -> tuple[int, str, str]:
@@ -307,9 +279,8 @@ def test_metrics_are_served_in_the_formats_of_prometheus_and_openmetrics(served:
     assert (code, kind.partition(";")[0]) == (200, "text/plain")
     assert 'barograph_events_total{outcome="counted"} 3.0' in text.splitlines()
     assert 'barograph_processor_info{name="s-1",processor="sketcher"} 1.0' in text.splitlines()
-    code, kind, text = get_page(
-        served.endpoint.address, "/metrics?x=1", Accept="application/openmetrics-text; version=1.0.0"
-    )
+    openmetrics = "application/openmetrics-text; version=1.0.0"
+    code, kind, text = get_page(served.endpoint.address, "/metrics?x=1", Accept=openmetrics)
     assert (code, kind.partition(";")[0]) == (200, "application/openmetrics-text")
     assert text.endswith("# EOF\n")
 
@@ -380,9 +351,8 @@ def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(monk
         assert created.address.startswith("127.0.0.1:")
         assert not created.address.endswith(f":{port}")
         created.stop()
-        with pytest.raises(
-            ProcessorError, match=f"served at 127.0.0.1:{port}: Address already in use.*0 for no endpoint"
-        ):
+        message = f"served at 127.0.0.1:{port}: Address already in use.*0 for no endpoint"
+        with pytest.raises(ProcessorError, match=message):
             Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
     wait_for(lambda: _listens(port), "the port")
 

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from barograph.contract import Field, Slice, Text
 from barograph.publisher.pii import KEY_VARIABLE
 from barograph.text.codebook import Codebook, CodebookHeader
 from barograph.text.embedding import SentenceEncoder
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from barograph_server.local.child_process import choose_port
 from barograph_server.provisioning.files import store_codebooks
@@ -36,18 +37,21 @@ from tests.support.otlp import (
     export_of,
     exports,
     make_ingest,
+    port_of,
     post,
     predictions,
+    published,
     span,
     spans_of,
+    start,
 )
-from tests.support.otlp_receiver import port_of, published, start
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
 
 SECRET = "my card number is 4556 7375 8689 9855"
 CONTENT = ("llm.input", "llm.output", "input.", "output.", "gen_ai.input", "gen_ai.output", "exception.")
 PROTOBUF = "application/x-protobuf"
+CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 7}
 
 
 def without_contract(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,13 +101,7 @@ def test_predictions_of_contracts_are_mapped_protected_and_recorded(pipeline: Pi
     # A call that waits for its parent for so long is published at a stop.
     port = start(pipeline, models="support-bot=answers", wait_s=300.0)
     pipeline.start("recorder")
-    attributes = {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": "m",
-        "gen_ai.provider.name": "openai",
-        "barograph.prompt.name": "answer",
-        "gen_ai.usage.input_tokens": 7,
-    }
+    attributes = {**CHAT, "gen_ai.provider.name": "openai", "barograph.prompt.name": "answer"}
     with ThreadPoolExecutor(20) as pool:
         bodies = [export_of(span("02", "01", attributes=attributes)), *exports("openinference")]
         answers = [pool.submit(post, port, as_json(export)) for export in bodies]
@@ -167,9 +165,7 @@ def test_topics_of_the_collector_give_the_same_predictions_once(pipeline: Pipeli
     """Messages in both encodings, damaged ones among them, and the golden messages of a real Collector."""
     pipeline.create()
     names = {f"{pipeline.prefix}otlp.{encoding}": encoding for encoding in ("protobuf", "json")}
-    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    for future in admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
-        future.result(30)
+    pipeline.create_topics(NewTopic(name, 1, 1) for name in names)
     expected: list[dict[str, Any]] = []
     messages: dict[str, list[bytes]] = {"protobuf": [b"damaged"], "json": [b"{", b""]}
     for i, name in enumerate(INSTRUMENTATIONS):
@@ -227,61 +223,34 @@ def generation(number: int, mode: str) -> dict[str, Any]:
         {"role": "user", "parts": [{"type": "text", "content": f"{QUESTION} {secrets}"}]},
         {"role": "tool", "parts": [{"type": "tool_call_response", "response": ELSEWHERE}]},
     ]
-    answer = [
-        {
-            "role": "model",
-            "parts": [
-                {"type": "reasoning", "content": ELSEWHERE},
-                {"type": "text", "content": f"Click on the link. {secrets}"},
-                {"type": "tool_call", "name": "mail", "arguments": {"to": ELSEWHERE}},
-            ],
-            "finish_reason": "stop",
-        }
+    parts = [
+        {"type": "reasoning", "content": ELSEWHERE},
+        {"type": "text", "content": f"Click on the link. {secrets}"},
+        {"type": "tool_call", "name": "mail", "arguments": {"to": ELSEWHERE}},
     ]
+    answer = [{"role": "model", "parts": parts, "finish_reason": "stop"}]
+    unread = ("gen_ai.system_instructions", "gen_ai.tool.call.arguments", "gen_ai.tool.definitions", "gen_ai.novel")
     attributes = {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": "m",
-        "gen_ai.usage.input_tokens": 7,
+        **CHAT,
         "gen_ai.input.messages": json.dumps(messages),
         "gen_ai.output.messages": json.dumps(answer),
-        "gen_ai.system_instructions": ELSEWHERE,
-        "gen_ai.tool.call.arguments": ELSEWHERE,
-        "gen_ai.tool.definitions": ELSEWHERE,
-        "gen_ai.novel": ELSEWHERE,
-        "note": ELSEWHERE,
         "barograph.prompt.name": f"answer {ELSEWHERE} with  spaces",
+        **dict.fromkeys((*unread, "note"), ELSEWHERE),
     }
-    exception = {
-        "exception.type": f"an error {ELSEWHERE}",
-        "exception.message": ELSEWHERE,
-        "exception.stacktrace": ELSEWHERE,
-    }
+    exception = {"exception.type": f"an error {ELSEWHERE}", "exception.message": ELSEWHERE}
+    exception["exception.stacktrace"] = ELSEWHERE
     pairs = [{"key": name, "value": {"stringValue": text}} for name, text in exception.items()]
-    events = [
-        {"name": "exception", "attributes": pairs},
-        {"name": ELSEWHERE, "attributes": [{"key": "body", "value": {"stringValue": secrets}}]},
-    ]
-    members: dict[str, Any] = {
-        "name": f"chat {ELSEWHERE} x",
-        "status": {"code": 2, "message": ELSEWHERE},
-        "events": events,
-    }
-    return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, **members)
+    body = [{"key": "body", "value": {"stringValue": secrets}}]
+    events = [{"name": "exception", "attributes": pairs}, {"name": ELSEWHERE, "attributes": body}]
+    members: dict[str, Any] = {"status": {"code": 2, "message": ELSEWHERE}, "events": events}
+    return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, name=f"chat {ELSEWHERE} x", **members)
 
 
 def codebook() -> Codebook:
     encoder = SentenceEncoder()
     centroids = encoder.encode([QUESTION, "A recipe for soup with potatoes"])
-    header = CodebookHeader(
-        format=1,
-        embedding=encoder.name(),
-        names=("passwords", "food"),
-        threshold=0.9,
-        quantile=0.99,
-        n_training=2,
-        n_held_out=0,
-        seed=0,
-    )
+    known = {"format": 1, "threshold": 0.9, "quantile": 0.99, "n_training": 2, "n_held_out": 0, "seed": 0}
+    header = CodebookHeader(embedding=encoder.name(), names=("passwords", "food"), **known)  # type: ignore[arg-type]
     return Codebook(header, centroids / np.linalg.norm(centroids, axis=1, keepdims=True))
 
 
@@ -316,18 +285,11 @@ def dead_letters() -> list[bytes]:
 def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
     contents: dict[str, str] = {}
     topics = pipeline.topics
-    for topic in (
-        topics.predictions,
-        topics.predictions_dead,
-        topics.partials,
-        topics.partials_dead,
-        topics.labels_dead,
-    ):
+    of_events = topics.predictions, topics.predictions_dead, topics.labels_dead
+    for topic in (*of_events, topics.partials, topics.partials_dead):
         contents[topic] = repr([(m.key(), m.value(), m.headers()) for m in pipeline.read_all(topic)])
-    tables = pipeline.rows(
-        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-    )
-    for (table,) in tables:
+    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+    for (table,) in pipeline.rows(tables):
         contents[f"table {table}"] = repr(pipeline.rows(f"SELECT * FROM {table}"))
     for instance in instances:
         contents[f"log of {instance}"] = (pipeline.log_dir / f"{instance}.log").read_text()
@@ -337,8 +299,7 @@ def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
 def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipeline) -> None:
     prepare(pipeline)
     topic = f"{pipeline.prefix}otlp.traces"
-    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    pipeline.create_topics([NewTopic(topic, 1, 1)])
     metrics_port = choose_port()
     pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5}, metrics_port=metrics_port)
     pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
@@ -364,15 +325,9 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     rows = pipeline.rows("SELECT model, strings, numbers, context FROM predictions FINAL")
     contents = everything(pipeline, list(pipeline.processes)) | {"answers": repr(answers), "metrics": metrics}
     pipeline.stop()
-    allowed = {
-        (position, secret)
-        for position in (pipeline.topics.predictions, "table predictions")
-        for secret in secrets_of("keep")
-    }
     secrets = [*(secret for mode in SECRETS for secret in secrets_of(mode)), ELSEWHERE]
-    assert {
-        (position, secret) for position, text in contents.items() for secret in secrets if secret in text
-    } == allowed
+    matches = {(position, secret) for position, text in contents.items() for secret in secrets if secret in text}
+    assert matches == set(product((pipeline.topics.predictions, "table predictions"), secrets_of("keep")))
     texts, hashes = {"prompt_text", "answer_text", "text_sample"}, {"prompt_hash", "answer_hash"}
     members_of = {"drop": set[str](), "hash": hashes, "redact": texts, "keep": texts}
     assert Counter(model for model, *_ in rows) == {f"{mode}-bot": 3 for mode in SECRETS}
@@ -416,13 +371,9 @@ def test_facts_of_servers_are_rows(pipeline: Pipeline, server: ScriptedServer) -
 
     wait_for(lambda: rows("SELECT 1 FROM serving_facts WHERE name = 'running_requests' LIMIT 1"), "the first scrape")
     show(server, 2)
-    (ttft,) = wait_for(
-        lambda: rows(
-            "SELECT server, kind, unit, n, total, round(value), bucket_counts, p50_low, p50_high FROM serving_facts "
-            "FINAL WHERE name = 'ttft_ms'"
-        ),
-        "the difference",
-    )
+    difference = "server, kind, unit, n, total, round(value), bucket_counts, p50_low, p50_high"
+    sql = f"SELECT {difference} FROM serving_facts FINAL WHERE name = 'ttft_ms'"
+    (ttft,) = wait_for(lambda: rows(sql), "the difference")
     assert ttft[:4] == ("vllm", "histogram", "ms", 20)
     assert ttft[5:] == (65, [0, 2, 10, 6, 1, 1, 0, 0], 20, 40)
     # Differences, not sums: all scrapes together have what the counter grew.

@@ -31,8 +31,16 @@ from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, 
 from tests.support.browser import PreviewPage
 from tests.support.http import request
 from tests.support.incident_models import DAY_S, HOUR_S, INCIDENTS, PlantedIncident
-from tests.support.page_layout import layout_faults, open_rows
-from tests.support.page_scenes import SCENES, FiringAlert, Scene, ServedModels, firing_alert, walk
+from tests.support.page_scenes import (
+    SCENES,
+    FiringAlert,
+    Scene,
+    ServedModels,
+    firing_alert,
+    layout_faults,
+    open_rows,
+    walk,
+)
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.reviewed_answers import EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from tests.support.shop_model import HOURS, Shop
@@ -50,10 +58,8 @@ def server(shop_pipeline: Pipeline, engine: LocalClickHouse) -> Iterator[Preview
 
 @pytest.fixture
 def preview(browser: Browser, server: PreviewServer) -> Iterator[PreviewPage]:
-    screen = PreviewPage(browser, server.url)
-    yield screen
-    screen.close()
-    assert screen.faults == []
+    with PreviewPage(browser, server.url) as screen:
+        yield screen
 
 
 def ms(shop: Shop, hours: float) -> int:
@@ -137,13 +143,11 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
     assert chosen(preview)["var-slice"] == "country=FR"
     drawn = preview.traces(panel_link("model", "psi").panel_id)["amount"]
     window = preview.page.input_value("[data-variable=window]")
-    tables = dict(
-        shop_pipeline.rows(
-            "SELECT toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'country=FR' "
-            "AND window = {window:String} AND field = 'amount'",
-            {"window": window},
-        )
+    sql = (
+        "SELECT toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'country=FR' "
+        "AND window = {window:String} AND field = 'amount'"
     )
+    tables = dict(shop_pipeline.rows(sql, {"window": window}))
     assert judged(drawn).items() <= tables.items()
     assert preview.page.input_value("#from") == shop.at(0).strftime("%Y-%m-%d %H:%M")
     preview.page.fill("#from", shop.at(24).strftime("%Y-%m-%d %H:%M"))
@@ -206,10 +210,8 @@ Points = dict[str, dict[int, float]]
 
 @pytest.fixture
 def screen(browser: Browser, served: dict[str, ServedModels]) -> Iterator[PreviewPage]:
-    screen = PreviewPage(browser, served["twelve"].server.url)
-    yield screen
-    screen.close()
-    assert screen.faults == []
+    with PreviewPage(browser, served["twelve"].server.url) as screen:
+        yield screen
 
 
 def points_of(screen: PreviewPage, incident: PlantedIncident) -> Points:
@@ -223,22 +225,19 @@ def last_second(values: dict[int, float]) -> int:
     return max(at for at, value in values.items() if value > 0) + HOUR_S
 
 
-def shows_psi(alert: FiringAlert, points: Points, incident: PlantedIncident) -> None:
-    psi = points["psi"]
-    assert psi[max(psi)] == pytest.approx(alert.numbers["E"])
-    assert psi[max(psi)] > points["major threshold"][max(psi)]
+Check = Callable[[FiringAlert, Points, PlantedIncident], None]
 
 
-def shows_rate(alert: FiringAlert, points: Points, incident: PlantedIncident) -> None:
-    last = max(points["rate"])
-    assert points["rate"][last] - points["baseline"][last] == pytest.approx(alert.numbers["E"])
-    assert points["rate"][last] > points["major threshold"][last]
+def shows_major(series: str, base: str = "") -> Check:
+    """The last value of a series, less that of another one, is the alert's; it exceeds the threshold."""
 
+    def check(alert: FiringAlert, points: Points, incident: PlantedIncident) -> None:
+        last = max(points[series])
+        known = points[base][last] if base else 0.0
+        assert points[series][last] - known == pytest.approx(alert.numbers["E"])
+        assert points[series][last] > points["major threshold"][last]
 
-def shows_change(alert: FiringAlert, points: Points, incident: PlantedIncident) -> None:
-    change = points["unseen"]
-    assert change[max(change)] == pytest.approx(alert.numbers["E"])
-    assert change[max(change)] > points["major threshold"][max(change)]
+    return check
 
 
 def shows_share(alert: FiringAlert, points: Points, incident: PlantedIncident) -> None:
@@ -267,10 +266,10 @@ def shows_last_label(alert: FiringAlert, points: Points, incident: PlantedIncide
     assert incident.at_s - last_second(labelled) == pytest.approx(age_s, abs=HOUR_S)
 
 
-CHECKS: dict[str, Callable[[FiringAlert, Points, PlantedIncident], None]] = {
-    "psi-major": shows_psi,
-    "null-rate": shows_rate,
-    "unseen-rate": shows_change,
+CHECKS: dict[str, Check] = {
+    "psi-major": shows_major("psi"),
+    "null-rate": shows_major("rate", "baseline"),
+    "unseen-rate": shows_major("unseen"),
     "latency": shows_share,
     "errors": shows_share,
     "silence": shows_silence,
@@ -300,14 +299,12 @@ CHECKED = [scene for scene in SCENES if (scene.models, scene.width) in {("one", 
 @pytest.mark.parametrize("scene", CHECKED, ids=[scene.name for scene in CHECKED])
 def test_a_scene_can_be_read(served: dict[str, ServedModels], browser: Browser, scene: Scene) -> None:
     models = served[scene.models]
-    screen = PreviewPage(browser, models.server.url)
-    scene.open(screen, models)
-    assert screen.panels("failed") == []
-    assert layout_faults(screen.page) == []
-    screen.page.evaluate("() => { document.querySelector('footer').style.color = 'var(--line)'; }")
-    assert [fault for fault in layout_faults(screen.page) if "low contrast: footer" in fault], "a fault is found"
-    screen.close()
-    assert screen.faults == []
+    with PreviewPage(browser, models.server.url) as screen:
+        scene.open(screen, models)
+        assert screen.panels("failed") == []
+        assert layout_faults(screen.page) == []
+        screen.page.evaluate("() => { document.querySelector('footer').style.color = 'var(--line)'; }")
+        assert [fault for fault in layout_faults(screen.page) if "low contrast: footer" in fault], "a fault is found"
 
 
 DOCUMENTS = DocumentSet({"returns": "Customers may return goods within 30 days of delivery."})
@@ -331,11 +328,8 @@ class ReviewPage:
 
     @property
     def settings(self) -> Settings:
-        return Settings(
-            bootstrap_servers=self.pipeline.bootstrap,
-            warehouse=self.pipeline.address,
-            topic_prefix=self.pipeline.topics.prefix,
-        )
+        own = self.pipeline
+        return Settings(bootstrap_servers=own.bootstrap, warehouse=own.address, topic_prefix=own.prefix)
 
     def gold(self, **changes: Any) -> GoldLabels:
         derived = next(each for each in evaluator_contracts(contract()) if each.model == EVALUATOR)
@@ -391,9 +385,8 @@ def review(pipeline: Pipeline, browser: Browser) -> ReviewPage:
 
 
 def test_ten_answers_are_labelled_by_keyboard(review: ReviewPage) -> None:
-    server = review.server()
     expected: dict[str, str] = {}
-    with server:
+    with review.server() as server:
         page = review.open(server)
         faults: list[str] = []
         page.on("console", lambda entry: faults.append(entry.text) if entry.type in ("error", "warning") else None)
@@ -464,8 +457,7 @@ def test_ten_answers_are_labelled_by_keyboard(review: ReviewPage) -> None:
 def test_labels_survive_outages(review: ReviewPage) -> None:
     """Without Kafka labels wait in ClickHouse; without ClickHouse they wait in the page."""
     gold = review.gold(bootstrap_servers="127.0.0.1:1")
-    server = review.server(gold=gold)
-    with server:
+    with review.server(gold=gold) as server:
         page = review.open(server)
         reachable, server._address = server._address, type(server._address)("127.0.0.1", 1)
         with server._using_client:
@@ -498,8 +490,7 @@ def test_labels_survive_outages(review: ReviewPage) -> None:
 
 
 def test_a_closed_page_keeps_what_was_not_saved(review: ReviewPage) -> None:
-    server = review.server()
-    with server:
+    with review.server() as server:
         context = review.browser.new_context()
         page = context.new_page()
         page.goto(server.url)

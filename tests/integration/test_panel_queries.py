@@ -21,9 +21,8 @@ from barograph_server.warehouse.roles import ROLES
 from barograph_server.warehouse.tables import SCHEMAS, insert_columns
 from tests.support.alerting import contracts, installation
 from tests.support.language_model import SECRET, fill_evaluations, fill_serving, fill_topics
-from tests.support.panel_queries import QUERIES, RANGE, ask
 from tests.support.roles_gateway import as_role, roles_gateway
-from tests.support.two_day_model import END_S, START_S, fill, fill_pipeline, watched
+from tests.support.two_day_model import END_S, QUERIES, RANGE, START_S, ask, fill, fill_pipeline, watched
 from tests.support.warehouse import columns as filled
 
 pytestmark = pytest.mark.smoke

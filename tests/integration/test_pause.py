@@ -101,18 +101,9 @@ MESSAGES = 3 * MAX_ARROW_MESSAGES + 7
 
 def send_batches(pipeline: Pipeline) -> None:
     def encoded(message: int) -> bytes:
-        good = [message * ROWS + i for i in range(ROWS - 1)]
-        return encode_arrow(
-            pa.table(
-                {
-                    "model": ["toy"] * ROWS,
-                    "version": ["1"] * ROWS,
-                    "id": [*(f"e{i}" for i in good), None],
-                    "at": pa.array([BATCH_MS] * ROWS, pa.int64()),
-                    "features.x": [0.5] * ROWS,
-                }
-            )
-        )
+        ids = [*(f"e{message * ROWS + i}" for i in range(ROWS - 1)), None]
+        known = {"model": ["toy"] * ROWS, "version": ["1"] * ROWS, "features.x": [0.5] * ROWS}
+        return encode_arrow(pa.table({**known, "id": ids, "at": pa.array([BATCH_MS] * ROWS, pa.int64())}))
 
     pipeline.produce((0, encoded(message), ARROW) for message in range(MESSAGES))
 

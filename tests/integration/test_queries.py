@@ -9,8 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.support.pipeline import Pipeline
-from tests.support.query_page import questions
-from tests.support.shop_model import HOURS, SILENT_HOUR, Shop
+from tests.support.shop_model import HOURS, SILENT_HOUR, Shop, questions
 
 Row = tuple[Any, ...]
 Check = Callable[[list[Row], Shop], None]

@@ -8,20 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewPartitions,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from barograph_server.errors import EXIT_FAILED, EXIT_OK
 from barograph_server.finding import Finding, FindingLevel
@@ -39,7 +33,7 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import OutputOf, run
 from tests.support.environment import enter_folder, installation, kafka_lines, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.pipeline import Pipeline, configure_topic, simple_baseline, simple_contract
 from tests.support.stub_grafana import StubGrafana, serving
 from tests.support.warehouse import add_row, migrated, row
 
@@ -195,16 +189,6 @@ def the(findings: list[Finding], text: str) -> Finding:
     return one
 
 
-def configure(settings: Settings, topic: str, **values: str) -> None:
-    entries = [
-        ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
-        for key, value in values.items()
-    ]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    admin.incremental_alter_configs([resource])[resource].result(30)
-
-
 def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_database_missing(settings: Settings) -> None:
     findings = run_doctor(settings)
     assert with_status(findings, FindingLevel.ERROR) == []
@@ -258,9 +242,10 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
 
 def test_settings_partitions_and_retention_of_topics(settings: Settings) -> None:
     topics, admin = settings.topics, AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    configure(settings, topics.predictions, message_timestamp_type="CreateTime", retention_ms="600000")
-    configure(settings, topics.partials, cleanup_policy="compact", retention_ms="7200000")
-    configure(settings, topics.labels, retention_bytes="1000000", unclean_leader_election_enable="true")
+    configure = partial(configure_topic, settings.bootstrap_servers)
+    configure(topics.predictions, message_timestamp_type="CreateTime", retention_ms="600000")
+    configure(topics.partials, cleanup_policy="compact", retention_ms="7200000")
+    configure(topics.labels, retention_bytes="1000000", unclean_leader_election_enable="true")
     findings = run_doctor(settings)
     wrong = [finding.message for finding in with_status(findings, FindingLevel.ERROR)]
     assert [text.partition(":")[0] for text in wrong] == [

@@ -90,12 +90,11 @@ def ran(broker: LocalKafka, guarded: Address, tmp_path_factory: pytest.TempPathF
     pipeline.end(1)
     for kind in KINDS:
         pipeline.start(kind, username=f"barograph_{kind}", score_s=1.0)
-    pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
+    pipeline.wait_judged(N)
     pipeline.wait_rows(f"SELECT count() = {N} FROM predictions FINAL", "raw predictions")
     pipeline.wait_rows(f"SELECT count() = {N} FROM labels FINAL", "labels")
     pipeline.wait_rows("SELECT count() > 0 FROM latest_performance", "performance")
     pipeline.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "reports of all four")
-    pipeline.wait_settled()
     yield pipeline
     pipeline.stop()
 

@@ -22,7 +22,7 @@ from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Score, label, prediction
-from tests.support.warehouse import columns, emptied, insert, migrated, row, snapshot
+from tests.support.warehouse import add_rows, columns, emptied, insert, migrated, snapshot
 
 DAYS = 12
 PER_DAY = 4_000
@@ -87,18 +87,9 @@ def world(engine: LocalClickHouse) -> Iterator[World]:
         sent = traffic()
         ids = [f"e{i}" for i in range(len(sent.at_ms))]
         came = np.flatnonzero(sent.at_ms <= NOW_MS)
-        values = columns(
-            "predictions",
-            len(came),
-            model=["m"] * len(came),
-            version=["1"] * len(came),
-            id=[ids[i] for i in came],
-            at=sent.at_ms[came],
-            received_at=sent.at_ms[came],
-            offset=came,
-            score=sent.score[came],
-        )
-        insert_columns(client, "predictions", values)
+        own: dict[str, Any] = {"id": [ids[i] for i in came], "at": sent.at_ms[came], "received_at": sent.at_ms[came]}
+        own |= {"offset": came, "score": sent.score[came]}
+        insert_columns(client, "predictions", columns("predictions", len(came), model="m", version="1", **own))
         insert_labels(client, sent, -1, NOW_MS)
         address = engine.address(client.database)
         scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_MS / 1000).score_once()
@@ -108,19 +99,11 @@ def world(engine: LocalClickHouse) -> Iterator[World]:
 def insert_labels(client: Client, sent: Traffic, after_ms: int, until_ms: int) -> None:
     label_ms = sent.at_ms + sent.delay_ms
     came = np.flatnonzero((sent.delay_ms >= 0) & (label_ms > after_ms) & (label_ms <= until_ms))
-    values = columns(
-        "labels",
-        len(came),
-        model=["m"] * len(came),
-        id=[f"e{i}" for i in came],
-        label=["true" if sent.truth[i] else "false" for i in came],
-        label_type=["bool"] * len(came),
-        at=label_ms[came],
-        received_at=label_ms[came],
-        offset=label_ms[came] - START_MS,  # in the order in which they came
-        message_index=came,
-    )
-    insert_columns(client, "labels", values)
+    own: dict[str, Any] = {"id": [f"e{i}" for i in came], "label": ["true" if sent.truth[i] else "false" for i in came]}
+    own |= {"at": label_ms[came], "received_at": label_ms[came], "message_index": came}
+    # In the order in which they came.
+    own |= {"offset": label_ms[came] - START_MS}
+    insert_columns(client, "labels", columns("labels", len(came), model="m", label_type="bool", **own))
 
 
 def accuracy_rows(client: Client, window: str, day: float) -> dict[str, Any]:
@@ -285,22 +268,14 @@ def test_an_error_of_numbers_is_accepted_in_proportion_to_the_value(engine: Loca
     """All windows are off significantly: by 5 % and 15 % of mae, and by 0.03 of accuracy."""
     figures_of = {"small": ("mae", 100.0, 105.0), "large": ("mae", 100.0, 115.0), "points": ("accuracy", 0.9, 0.93)}
     with migrated(engine) as client:
-        rows = []
+        starts = [START_MS // 1000 + day * 86400 for day in range(6)]
+        days = [{"window_start": start, "window_end": start + 86400} for start in starts]
         for model, (metric, value, estimate) in figures_of.items():
             margin = 0.01 * value
-            for day in range(6):
-                start = START_MS // 1000 + day * 86400
-                rows.append(
-                    row(
-                        "performance",
-                        **{"model": model, "version": "1", "slice": "all", "metric": metric, "window": "1d"},
-                        **{"window_start": start, "window_end": start + 86400, "revision": 1, "predictions": 99},
-                        **{"value": value, "low": value - margin, "high": value + margin, "mature": True},
-                        **{"cbpe": estimate, "cbpe_low": estimate - margin, "cbpe_high": estimate + margin},
-                        cbpe_error=estimate - value,
-                    )
-                )
-        insert_rows(client, "performance", rows)
+            known = {"model": model, "version": "1", "slice": "all", "metric": metric, "window": "1d", "revision": 1}
+            known |= {"predictions": 99, "value": value, "low": value - margin, "high": value + margin, "mature": True}
+            known |= {"cbpe": estimate, "cbpe_low": estimate - margin, "cbpe_high": estimate + margin}
+            add_rows(client, "performance", days, **known, cbpe_error=estimate - value)
         trust = client.rows("SELECT model, off_share, sufficient, trusted FROM estimate_trust ORDER BY model")
     assert trust == [("large", 1.0, True, False), ("points", 1.0, True, False), ("small", 0.0, True, True)]
 

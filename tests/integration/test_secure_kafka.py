@@ -117,13 +117,13 @@ class Deployment:
         return f"{USER_PREFIX}{self.topics.prefix}{who}"
 
     def settings(self, who: KafkaRole, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
-        return ProcessorSettings(
-            instance=instance,
-            bootstrap_servers=self.kafka.sasl_servers,
-            warehouse=self.address,
-            topics=self.topics,
-            kafka=kafka,
-        )
+        where = {"bootstrap_servers": self.kafka.sasl_servers, "warehouse": self.address, "topics": self.topics}
+        return ProcessorSettings(instance=instance, kafka=kafka, **where)  # type: ignore[arg-type]
+
+    def publisher(self, servers: str, user: dict[str, str]) -> Publisher:
+        # Without compression, the broker's files can be read through.
+        kafka, where = {**user, "compression.type": "none"}, {"topic_prefix": self.topics.prefix, "on_full": "wait"}
+        return Publisher.from_contract(CONTRACT, version="1", bootstrap_servers=servers, key=KEY, kafka=kafka, **where)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -201,66 +201,47 @@ MALFORMED = 4
 """Predictions of `publish_malformed` that become dead letters; so does one label."""
 
 
-@dataclass(frozen=True)
-class Run:
-    pipeline: Pipeline
-    logs: Path
-
-
 @pytest.fixture(scope="module")
-def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     topics, servers, folder = deployment.topics, kafka.sasl_servers, tmp_path_factory.mktemp("run")
     pipeline = Pipeline(kafka.broker.bootstrap_servers, deployment.address, topics.prefix, folder)
     by_password = {"sketcher": "SCRAM-SHA-256", "monitor": "SCRAM-SHA-512"}
     for kind, mechanism in by_password.items():
         pipeline.start(kind, bootstrap_servers=servers, kafka=kafka.add_user(deployment.user(kind), mechanism))
     pipeline.start("recorder", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified(deployment.user("recorder")))
-
-    def publisher(servers: str, user: dict[str, str]) -> Publisher:
-        return Publisher.from_contract(
-            CONTRACT,
-            version="1",
-            bootstrap_servers=servers,
-            on_full="wait",
-            topic_prefix=topics.prefix,
-            key=KEY,
-            # So that the broker's files can be read through.
-            kafka={**user, "compression.type": "none"},
-        )
-
-    with publisher(servers, kafka.add_user(deployment.user("publisher-toy"))) as by_call:
+    with deployment.publisher(servers, kafka.add_user(deployment.user("publisher-toy"))) as by_call:
         publish(by_call, 0, N)
         publish_malformed(by_call)
     counted = "SELECT sum(n) = {} AND min(sealed) FROM volume FINAL WHERE slice = 'all'"
     pipeline.wait_rows(counted.format(N + 1), "panes that the monitor judged by password")
     pipeline.kill("monitor-0")
     pipeline.start("monitor", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified(deployment.user("monitor")))
-    with publisher(kafka.mtls_servers, kafka.certified(deployment.user("publisher-toy"))) as certified:
+    with deployment.publisher(kafka.mtls_servers, kafka.certified(deployment.user("publisher-toy"))) as certified:
         publish(certified, N, N)
     pipeline.wait_rows(counted.format(2 * N + 1), "panes that the monitor judged by certificate")
     for table, rows in (("predictions", 2 * N + 1), ("labels", 2 * N)):
         pipeline.wait_rows(f"SELECT count() = {rows} FROM {table} FINAL", f"raw {table}")
     pipeline.wait_rows("SELECT count() > 0 FROM processors", "reports")
-    yield Run(pipeline, folder)
+    yield pipeline
     pipeline.stop()
 
 
 @pytest.mark.smoke
-def test_the_required_acls_are_enough(run: Run) -> None:
-    topics = run.pipeline.topics
+def test_the_required_acls_are_enough(run: Pipeline) -> None:
+    topics = run.topics
     for topic, n_dead in ((topics.predictions_dead, MALFORMED), (topics.labels_dead, 1)):
-        reasons = [dict(message.headers())["reason"] for message in run.pipeline.read_all(topic)]
+        reasons = [dict(message.headers())["reason"] for message in run.read_all(topic)]
         assert reasons == [b"too-old"] * n_dead, topic
-    [(n,)] = run.pipeline.rows("SELECT sum(n) FROM panes FINAL WHERE field = 'x' AND slice = 'all'")
+    [(n,)] = run.rows("SELECT sum(n) FROM panes FINAL WHERE field = 'x' AND slice = 'all'")
     assert n == 2 * N + 1
-    retained = run.pipeline.rows("SELECT DISTINCT strings['email'] FROM predictions FINAL ORDER BY 1")
+    retained = run.rows("SELECT DISTINCT strings['email'] FROM predictions FINAL ORDER BY 1")
     assert {value for (value,) in retained} == {HASH(email) for email in EMAILS}
 
 
 @pytest.mark.smoke
-def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> None:
+def test_no_secret_is_found_anywhere(run: Pipeline, kafka: SecureKafka, engine: LocalClickHouse) -> None:
     hashed = HASH(EMAILS[0]).encode()
-    password = run.pipeline.address.password.encode()
+    password = run.address.password.encode()
     leaks, leak_kinds = set(), set()
     for where, data in everything(run, kafka, engine):
         leaks |= {where for secret in (PLANTED.encode(), password, b"secret-of-", KEY) if secret in data}
@@ -271,28 +252,24 @@ def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: Local
     assert leak_kinds == {"topic", "file", "table", "log", "metric"}
 
 
-def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[tuple[str, bytes]]:
+def everything(run: Pipeline, kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[tuple[str, bytes]]:
     """All outputs of the run by location: messages, files of the broker, rows, metrics, logs."""
-    for topic in run.pipeline.topics.all:
-        for message in run.pipeline.read_all(topic):
+    for topic in run.topics.all:
+        for message in run.read_all(topic):
             headers = b"".join(value for _, value in message.headers() or [])
             yield f"topic {topic}", (message.key() or b"") + (message.value() or b"") + headers
     for path in sorted(kafka.broker.data_dir.rglob("*")):
         if path.is_file():
             yield f"file {path.name}", path.read_bytes()
-    with run.pipeline.client as client:
-        tables = client.rows(
-            "SELECT name FROM system.tables WHERE database = {database:String} AND engine != 'View'",
-            {"database": client.database},
-        )
-    where = run.pipeline.address
+    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine != 'View'"
+    where = run.address
     with clickhouse_connect.get_client(**login(where), database=where.database) as driver:
-        for (name,) in tables:
+        for (name,) in run.rows(tables):
             yield f"table {name}", driver.raw_query(f"SELECT * FROM {name}", fmt="TSVRaw")
-    for name in run.pipeline.processes:
+    for name in run.processes:
         for request in ("/metrics", "/healthz"):
-            yield f"metric {name}{request}", get(address(run.pipeline, name), request)[1].encode()
-    for path in [*run.logs.glob("*.log"), kafka.broker.log_path, engine.log_path]:
+            yield f"metric {name}{request}", get(address(run, name), request)[1].encode()
+    for path in [*run.log_dir.glob("*.log"), kafka.broker.log_path, engine.log_path]:
         yield f"log {path.name}", path.read_bytes()
 
 
@@ -411,12 +388,4 @@ def test_a_failed_authentication_is_explained(kafka: SecureKafka, deployment: De
 
 def test_a_publisher_without_the_acl_reports_it(kafka: SecureKafka, deployment: Deployment) -> None:
     with pytest.raises(PublishError, match="authorization failed"):
-        Publisher.from_contract(
-            CONTRACT,
-            version="1",
-            bootstrap_servers=kafka.sasl_servers,
-            on_full="wait",
-            topic_prefix=deployment.topics.prefix,
-            key=KEY,
-            kafka=kafka.add_user("nobody"),
-        )
+        deployment.publisher(kafka.sasl_servers, kafka.add_user("nobody"))

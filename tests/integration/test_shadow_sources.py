@@ -12,10 +12,10 @@ from barograph import Contract, Shadow
 from barograph_server.warehouse.client import Client
 from tests.reference.shadow_pairs import BINARY, differences, joined, read_topics, stored
 from tests.support.pipeline import ROOT, Pipeline, wait_for
-from tests.support.query_page import WRITTEN_MONDAY, questions
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
 from tests.support.scripted_http import Exchange, ScriptedServer, hang
 from tests.support.scripted_kafka import ScriptedPublisher
+from tests.support.shop_model import WRITTEN_MONDAY, questions
 from tests.support.warehouse import insert
 
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")

@@ -78,14 +78,11 @@ def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client:
     other_window = verdict(table, 4, 2, level="insufficient")
     write(client, table, [second, first, other_window, repeated])
     for _ in range(2):
-        assert client.rows(f"SELECT record_seq, level FROM {table} FINAL ORDER BY record_seq") == [
-            (4, "insufficient"),
-            (5, "minor"),
-            (6, "stable"),
-        ]
-        assert client.rows(
-            f"SELECT toUnixTimestamp(window_end), level, revisions, record_seq FROM latest_{table} ORDER BY window_end"
-        ) == [(START_S + HOUR_S, "stable", 2, 6), (START_S + 2 * HOUR_S, "insufficient", 1, 4)]
+        retained = client.rows(f"SELECT record_seq, level FROM {table} FINAL ORDER BY record_seq")
+        assert retained == [(4, "insufficient"), (5, "minor"), (6, "stable")]
+        columns = "toUnixTimestamp(window_end), level, revisions, record_seq"
+        latest = client.rows(f"SELECT {columns} FROM latest_{table} ORDER BY window_end")
+        assert latest == [(START_S + HOUR_S, "stable", 2, 6), (START_S + 2 * HOUR_S, "insufficient", 1, 4)]
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert client.rows(f"SELECT count() FROM latest_{table} WHERE level = 'major'") == [(0,)]
 
@@ -94,9 +91,8 @@ def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client:
     ("table", "value", "worst"), [("drift", "psi", "worst_psi"), ("rates", "delta", "worst_delta")]
 )
 def test_levels_of_windows_are_read_without_their_fields(client: Client, table: str, value: str, worst: str) -> None:
-    arguments: list[tuple[str, int, str, float]] = [
-        ("x", 1, "major", 0.5), ("y", 1, "major", 0.3), ("z", 1, "stable", 0.01), ("x", 2, "insufficient", math.nan),
-    ]  # fmt: skip
+    arguments = [("x", 1, "major", 0.5), ("y", 1, "major", 0.3), ("z", 1, "stable", 0.01)]
+    arguments.append(("x", 2, "insufficient", math.nan))
     rows = [verdict(table, 5, hours, field=field, level=level, **{value: n}) for field, hours, level, n in arguments]
     write(client, table, [*rows, rows[1]])
     view = "drift_levels" if table == "drift" else "rate_levels"
@@ -229,16 +225,8 @@ def test_conditions_reach_the_index_through_the_views(client: Client) -> None:
 
 def named(category: str, hour: int, n: int, record_seq: int, **values: Any) -> dict[str, Any]:
     known = {"model": "m", "version": "1", "baseline_id": "b", "field": "colour", "pane_s": HOUR_S}
-    at = START_S + hour * HOUR_S
-    return row(
-        "new_categories",
-        **known | values,
-        category=category,
-        pane_start=at,
-        n_low=n,
-        n_high=n + 1,
-        record_seq=record_seq,
-    )
+    counted = {"category": category, "pane_start": START_S + hour * HOUR_S, "n_low": n, "n_high": n + 1}
+    return row("new_categories", **known | values, **counted, record_seq=record_seq)
 
 
 def test_days_and_hours_are_separate_and_include_panes_of_their_length(client: Client) -> None:
@@ -285,15 +273,8 @@ def test_new_categories_are_counted_by_their_last_reading(client: Client) -> Non
 
 
 def comparison(record_seq: int, left: str, right: str, **values: Any) -> dict[str, Any]:
-    defaults = {
-        "model": "m",
-        "kind": "version",
-        "field": "score",
-        "measure": "psi",
-        "window": "1h",
-        "window_end": START_S,
-    }
-    return row("comparisons", **defaults | values, record_seq=record_seq, left=left, right=right)
+    known = {"model": "m", "kind": "version", "field": "score", "measure": "psi", "window": "1h"} | values
+    return row("comparisons", **known, window_end=START_S, record_seq=record_seq, left=left, right=right)
 
 
 def test_views_show_the_last_set_of_a_window(client: Client) -> None:
@@ -320,14 +301,9 @@ NOW_S = int(datetime.now(UTC).timestamp())
 RECENT_S = NOW_S // 3600 * 3600
 
 
-def arrived(
-    producer: str, pane_s: int, n: int, first: int, last: int, record_seq: int, model: str = "m"
-) -> dict[str, Any]:
-    return row(
-        "producers",
-        **{"model": model, "producer": producer, "pane_start": pane_s, "pane_s": 60, "n": n, "record_seq": record_seq},
-        **{"first_seq": first, "last_seq": last},
-    )
+def arrived(name: str, at_s: int, n: int, first: int, last: int, record_seq: int, **values: Any) -> dict[str, Any]:
+    counted = {"pane_start": at_s, "pane_s": 60, "n": n, "first_seq": first, "last_seq": last}
+    return row("producers", **{"model": "m", **values}, producer=name, **counted, record_seq=record_seq)
 
 
 def volume(pane_start: int, n: int, **values: Any) -> dict[str, Any]:
@@ -403,12 +379,9 @@ def gaps(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
 
 
 def missing(client: Client, producer: str) -> list[tuple[int, int]]:
-    result = client.rows(
-        "SELECT toUnixTimestamp(pane_start), missing FROM producer_panes WHERE producer = {p:String} "
-        "ORDER BY pane_start",
-        {"p": producer},
-    )
-    return [(at - RECENT_S, n) for at, n in result]
+    columns = "toUnixTimestamp(pane_start) AS at, missing"
+    sql = f"SELECT {columns} FROM producer_panes WHERE producer = {{p:String}} ORDER BY at"
+    return [(at - RECENT_S, n) for at, n in client.rows(sql, {"p": producer})]
 
 
 def test_gaps_in_the_numbers_of_a_producer_are_losses(client: Client) -> None:
@@ -566,13 +539,10 @@ def until_now_s() -> int:
 
 
 def test_a_model_is_silent_for_longer_than_is_usual_of_it(client: Client) -> None:
-    stopped = {
-        "for a while": RECENT_S - 7200,
-        "for days": RECENT_S - 5 * DAY_S,
-        "for weeks": RECENT_S - 30 * DAY_S,
-    }
+    stopped = {"for a while": 7200, "for days": 5 * DAY_S, "for weeks": 30 * DAY_S}
     panes = history("busy", until_now_s(), 100)
-    for model, last_s in stopped.items():
+    for model, ago_s in stopped.items():
+        last_s = RECENT_S - ago_s
         # Silent panes since then do not make silence usual.
         panes += history(model, last_s, 100)
         panes += [volume(at, 0, model=model) for at in range(last_s, RECENT_S, 3600)]

@@ -44,7 +44,7 @@ from barograph_server.streams.sketcher import partial_messages
 from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.warehouse.tables import table_of
-from tests.support.merged_panes import merge
+from tests.support.monitor_harness import merge
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(max_size=8)

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -67,5 +67,10 @@ class PreviewPage:
         )
         return {name: list(zip(x, y, strict=True)) for name, x, y in drawn}
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Close the page; what it logged as an error or a warning is a failure."""
         self.page.close()
+        assert kind is not None or self.faults == []

@@ -98,20 +98,12 @@ def raw_rows(predictions: pa.Table) -> list[dict[str, Any]]:
     rows = []
     for i, event in enumerate(predictions.to_pylist()):
         features = {name.removeprefix("features."): v for name, v in event.items() if name.startswith("features.")}
-        rows.append(
-            row(
-                "predictions",
-                offset=i,
-                model="shop",
-                version="1",
-                id=event["id"],
-                at=int(event["at"].timestamp() * 1000 + 0.5),
-                received_at=int(time.time() * 1000),
-                numbers={name: float(v) for name, v in features.items() if v is not None and not isinstance(v, str)},
-                strings={name: v for name, v in features.items() if isinstance(v, str)},
-                nulls=[name for name, v in features.items() if v is None],
-                score=event.get("score", math.nan),
-                latency_ms=event["latency_ms"],
-            )
-        )
+        values: dict[str, Any] = {
+            "numbers": {name: float(v) for name, v in features.items() if v is not None and not isinstance(v, str)},
+            "strings": {name: v for name, v in features.items() if isinstance(v, str)},
+            "nulls": [name for name, v in features.items() if v is None],
+        }
+        values |= {"id": event["id"], "score": event.get("score", math.nan), "latency_ms": event["latency_ms"]}
+        times = {"at": int(event["at"].timestamp() * 1000 + 0.5), "received_at": int(time.time() * 1000)}
+        rows.append(row("predictions", offset=i, model="shop", version="1", **values, **times))
     return rows

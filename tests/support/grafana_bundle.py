@@ -1,11 +1,13 @@
-"""Resources of every kind, with names that fail where they are not quoted."""
+"""Resources of every kind, with names that fail where they are not quoted, and their deployment to the stub."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from barograph_server.alerts import ApiAlerting
+from barograph_server.provisioning.grafana import Grafana, GrafanaPlan, apply_grafana, plan_grafana
 from barograph_server.provisioning.grafana.bundle import list_resources
 from barograph_server.provisioning.grafana.resources import Resource
+from tests.support.stub_grafana import StubGrafana
 
 Json = dict[str, Any]
 ODD_NAME = 'it\'s "$5 {{ ${model} }}" · Größe 尺寸 <b>%2F?#&+'
@@ -21,28 +23,13 @@ def dashboard(uid: str, title: str) -> Json:
 
 
 def rule(uid: str, title: str, **changes: Any) -> Json:
-    data = [
-        {
-            "refId": "A",
-            "relativeTimeRange": {"from": 600, "to": 0},
-            "datasourceUid": "barograph",
-            "model": {"refId": "A", "format": 1, "rawSql": "SELECT 1", "intervalMs": 60000, "maxDataPoints": 100},
-        }
-    ]
-    return {
-        "uid": uid,
-        "title": title,
-        "condition": "A",
-        "data": data,
-        "noDataState": "OK",
-        "execErrState": "Error",
-        "for": "90m",
-        "keep_firing_for": "24h",
-        "labels": {"model": ODD_NAME, "severity": "page"},
-        "annotations": {"summary": "PSI of {{ $labels.field }}"},
-        "folderUID": "barograph-alerts",
-        **changes,
-    }
+    model = {"refId": "A", "format": 1, "rawSql": "SELECT 1", "intervalMs": 60000, "maxDataPoints": 100}
+    query = {"refId": "A", "relativeTimeRange": {"from": 600, "to": 0}, "datasourceUid": "barograph", "model": model}
+    evaluated: Json = {"condition": "A", "data": [query], "noDataState": "OK", "execErrState": "Error"}
+    evaluated |= {"annotations": {"summary": "PSI of {{ $labels.field }}"}}
+    labels = {"model": ODD_NAME, "severity": "page"}
+    known = {"uid": uid, "title": title, "folderUID": "barograph-alerts", "for": "90m", "keep_firing_for": "24h"}
+    return {**known, **evaluated, "labels": labels, **changes}
 
 
 def group(title: str, *rules: Json) -> Json:
@@ -57,32 +44,23 @@ DATA_SOURCE: Json = {
     "jsonData": {"host": "clickhouse", "port": 8123, "secure": False},
     "secureJsonData": {"password": "swordfish"},
 }
-PAGER: Json = {
-    "uid": "bg-pager",
-    "name": f"pager {ODD_NAME}",
-    "type": "pagerduty",
-    "settings": {"integrationKey": KEY, "severity": "error"},
-}
-TICKETS: Json = {
-    "uid": "bg-tickets",
-    "name": "tickets",
-    "type": "webhook",
-    "settings": {"url": "http://tickets", "password": "xyzzy"},
+PAGER: Json = {"uid": "bg-pager", "name": f"pager {ODD_NAME}", "type": "pagerduty"}
+PAGER["settings"] = {"integrationKey": KEY, "severity": "error"}
+TICKETS: Json = {"uid": "bg-tickets", "name": "tickets", "type": "webhook"}
+TICKETS["settings"] = {"url": "http://tickets", "password": "xyzzy"}
+PAGES: Json = {
+    "receiver": f"pager {ODD_NAME}",
+    "object_matchers": [["severity", "=", "page"]],
+    "group_wait": "30s",
+    "mute_time_intervals": [f"retraining {ODD_NAME}"],
+    "continue": False,
 }
 ROUTE: Json = {
     "receiver": "tickets",
     "object_matchers": [["team", "=", "ml"], ["product", "=", "barograph"]],
     "group_by": ["model"],
     "repeat_interval": "24h",
-    "routes": [
-        {
-            "receiver": f"pager {ODD_NAME}",
-            "object_matchers": [["severity", "=", "page"]],
-            "group_wait": "30s",
-            "mute_time_intervals": [f"retraining {ODD_NAME}"],
-            "continue": False,
-        }
-    ],
+    "routes": [PAGES],
 }
 TIMING: Json = {
     "name": f"retraining {ODD_NAME}",
@@ -103,12 +81,30 @@ def bundle(
     route: Json = ROUTE,
     groups: Sequence[Json] = (GROUP,),
 ) -> tuple[Resource, ...]:
-    alerting = ApiAlerting(
-        folder_uid="barograph-alerts",
-        folder_title=f"Alerts {ODD_NAME}",
-        groups=tuple(groups),
-        contact_points=tuple(points),
-        mute_timings=tuple(timings),
-        policy=route,
-    )
+    parts: Json = {"groups": tuple(groups), "contact_points": tuple(points), "mute_timings": tuple(timings)}
+    alerting = ApiAlerting("barograph-alerts", f"Alerts {ODD_NAME}", **parts, policy=route)
     return list_resources(source, folder, dashboards, alerting)
+
+
+TIMEOUT_S = 5.0
+
+
+Desired = Sequence[Resource] | None
+
+
+def apply(
+    stub: StubGrafana, desired: Desired = None, *, overwrite: bool = False, timeout_s: float = TIMEOUT_S
+) -> GrafanaPlan:
+    with Grafana(stub.settings(), timeout_s=timeout_s, pause_s=0) as grafana:
+        return apply_grafana(grafana, desired or bundle(), overwrite=overwrite)
+
+
+def plan(stub: StubGrafana, desired: Desired = None, *, overwrite: bool = False) -> GrafanaPlan:
+    with Grafana(stub.settings(), timeout_s=TIMEOUT_S, pause_s=0) as grafana:
+        return plan_grafana(grafana, desired or bundle(), overwrite=overwrite)
+
+
+def assert_settled(stub: StubGrafana, desired: Desired = None) -> None:
+    before = len(stub.writes)
+    assert apply(stub, desired).is_empty
+    assert stub.since(before) == []

@@ -115,21 +115,14 @@ class GrafanaState:
         ]
 
     def _evaluated(self) -> list[Json]:
+        usual = {"state": "inactive", "health": "ok"}
+
+        def rule_of(rule: Json) -> Json:
+            own = {"name": rule["title"], "labels": rule.get("labels", {})}
+            return {**usual, **own, **self.evaluations.get(rule["uid"], {})}
+
         return [
-            {
-                "name": title,
-                "folderUid": folder,
-                "rules": [
-                    {
-                        "name": rule["title"],
-                        "state": "inactive",
-                        "health": "ok",
-                        "labels": rule.get("labels", {}),
-                        **self.evaluations.get(rule["uid"], {}),
-                    }
-                    for rule in group["rules"]
-                ],
-            }
+            {"name": title, "folderUid": folder, "rules": [rule_of(rule) for rule in group["rules"]]}
             for (folder, title), group in self.groups.items()
         ]
 
@@ -204,13 +197,8 @@ class GrafanaState:
         entry = self.dashboards.get(uid)
         if entry is None:
             return refused(404, "Dashboard not found")
-        meta = {
-            "folderUid": entry["folder"],
-            "version": entry["version"],
-            "updatedBy": entry["by"],
-            "updated": "2026-03-01T03:04:05Z",
-            "provisioned": entry["provisioned"],
-        }
+        meta = {"folderUid": entry["folder"], "updatedBy": entry["by"], "updated": "2026-03-01T03:04:05Z"}
+        meta |= {"version": entry["version"], "provisioned": entry["provisioned"]}
         return Answer(200, {"dashboard": {**entry["dashboard"], "version": entry["version"]}, "meta": meta})
 
     def _save_dashboard(self, body: Json) -> Answer:
@@ -226,13 +214,9 @@ class GrafanaState:
         version = result["version"] + 1 if result else 1
         own = {"id": result["dashboard"]["id"] if result else self._id(), "uid": uid}
         sent.pop("version", None)
-        self.dashboards[uid] = {
-            "dashboard": {**self.dashboard_defaults, **copy.deepcopy(sent), **own},
-            "folder": folder,
-            "version": version,
-            "by": "sa-barograph",
-            "provisioned": False,
-        }
+        stored = {**self.dashboard_defaults, **copy.deepcopy(sent), **own}
+        known = {"folder": folder, "version": version, "by": "sa-barograph", "provisioned": False}
+        self.dashboards[uid] = {"dashboard": stored, **known}
         return Answer(200, {**own, "status": "success", "version": version})
 
     def _provisioning(
@@ -292,14 +276,9 @@ class GrafanaState:
                 return refused(400, "alert rule uid must be unique")
             stored = spelled({key: value for key, value in rule.items() if key in RULE_KEYS})
             stored["data"] = [{"queryType": "", **query} for query in stored.get("data", [])]
-            own = {
-                "id": before[uid]["id"] if uid in before else self._id(),
-                "uid": uid,
-                "orgID": 1,
-                "folderUID": folder,
-                "ruleGroup": title,
-                "updated": f"2026-03-01T00:00:{self._id() % 60:02}Z",
-            }
+            own = {"uid": uid, "orgID": 1, "folderUID": folder, "ruleGroup": title}
+            own["id"] = before[uid]["id"] if uid in before else self._id()
+            own["updated"] = f"2026-03-01T00:00:{self._id() % 60:02}Z"
             rules.append({"isPaused": False, **stored, **own, **({"provenance": provenance} if provenance else {})})
         self.groups[folder, title] = {"interval": body["interval"], "rules": rules}
         return Answer(200, body)
@@ -331,12 +310,8 @@ class GrafanaState:
         return refused(404, f"contact point with uid '{uid}' not found")
 
     def store_timing(self, body: Json, provenance: str) -> Json:
-        self.timings[body["name"]] = {
-            "name": body["name"],
-            "time_intervals": copy.deepcopy(body["time_intervals"]),
-            "version": f"{self._id():016x}",
-            "provenance": provenance,
-        }
+        stored = {"name": body["name"], "time_intervals": copy.deepcopy(body["time_intervals"])}
+        self.timings[body["name"]] = stored | {"version": f"{self._id():016x}", "provenance": provenance}
         return self.timings[body["name"]]
 
     def _put_timing(self, name: str, body: Json, provenance: str) -> Answer:

@@ -15,6 +15,7 @@ from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address, Client, connect
+from tests.support import sketching
 from tests.support.pipeline import Pipeline
 from tests.support.warehouse import add_row
 
@@ -44,13 +45,7 @@ class FastClock:
 
 
 def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
-    return ProcessorSettings(
-        instance=instance,
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        session_timeout_s=6.0,
-    )
+    return sketching.settings_of(pipeline, instance=instance, clock="live")
 
 
 def insert_verdict(client: Client, at: int, psi: float, record_seq: int) -> None:

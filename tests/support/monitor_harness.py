@@ -1,10 +1,14 @@
 """Runs the state of one partition of the monitor with flushes made by hand and a warehouse in memory."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from barograph_server.streams.monitor.partition import PartitionState, RejectedRecord
+from barograph_server.streams.monitor.state.merging import merge_panes
+from barograph_server.streams.monitor.state.pane import Pane
+from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
@@ -119,3 +123,7 @@ class MonitorHarness:
             for row in self.warehouse.tables["rollups"].values()
             if (row["pane_s"], row["field"], row["slice"]) == (pane_s, field, "all")
         }
+
+
+def merge(series: Series, start_s: int, panes: Iterable[Pane]) -> Pane:
+    return merge_panes(series, start_s, panes) or series.empty_pane(start_s)

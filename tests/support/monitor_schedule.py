@@ -313,30 +313,27 @@ class _HistoryWriter:
 
 
 def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> EventColumns:
-    offsets, predictions = [offset for offset, _ in events], [event for _, event in events]
+    predictions = [event for _, event in events]
     versions, code = encode_versions([event.version for event in predictions])
     n = len(predictions)
+    x, latency_ms = (
+        np.array([np.nan if getattr(event, name) is None else getattr(event, name) for event in predictions])
+        for name in ("x", "latency_ms")
+    )
+    colour, region = (pa.array([getattr(e, name) for e in predictions], pa.string()) for name in ("colour", "region"))
+    arm = pa.array([event.arm or CONTROL for event in predictions], pa.string())
     return EventColumns(
         model,
         np.array([event.at_ms for event in predictions], dtype=np.int64),
         np.array([event.received_ms for event in predictions], dtype=np.int64),
         np.full(n, partition, dtype=np.int32),
-        np.array(offsets, dtype=np.int64),
+        np.array([offset for offset, _ in events], dtype=np.int64),
         np.zeros(n, dtype=np.int32),
         versions,
         code,
         np.array([event.failed for event in predictions], dtype=bool),
-        {
-            "features.x": np.array([np.nan if event.x is None else event.x for event in predictions]),
-            "score": np.array([np.nan if event.x is None else event.x for event in predictions]),
-            "latency_ms": np.array([np.nan if event.latency_ms is None else event.latency_ms for event in predictions]),
-        },
-        {
-            "class": pa.array([event.colour for event in predictions], pa.string()),
-            "features.colour": pa.array([event.colour for event in predictions], pa.string()),
-            "context.region": pa.array([event.region for event in predictions], pa.string()),
-            "arm": pa.array([event.arm or CONTROL for event in predictions], pa.string()),
-        },
+        {"features.x": x, "score": x, "latency_ms": latency_ms},
+        {"class": colour, "features.colour": colour, "context.region": region, "arm": arm},
         encode_names([event.kind if event.failed else None for event in predictions]),
     )
 

@@ -15,6 +15,7 @@ from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.settings import OtlpSettings
 from tests.support.http import request
+from tests.support.pipeline import Pipeline, wait_for
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
 INSTRUMENTATIONS = (
@@ -135,3 +136,28 @@ def export_of(*spans: dict[str, Any], scope: str = "test", service: str | None =
     attributes = [] if service is None else [{"key": "service.name", "value": {"stringValue": service}}]
     scope_spans = [{"scope": {"name": scope}, "spans": list(spans)}]
     return {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": scope_spans}]}
+
+
+def start(pipeline: Pipeline, **otlp: Any) -> int:
+    pipeline.clock = "live"
+    pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5, **otlp})
+    return port_of(pipeline)
+
+
+def port_of(pipeline: Pipeline) -> int:
+    def port() -> int:
+        pipeline.alive()
+        lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
+        addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
+        return int(addresses[0].rpartition(":")[2]) if addresses else 0
+
+    return int(wait_for(port, "the receiver"))
+
+
+def published(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:
+    messages = wait_for(
+        lambda: len(each := pipeline.read_all(pipeline.topics.predictions)) >= n and each, f"{n} predictions"
+    )
+    events = [json.loads(message.value()) for message in messages]
+    assert len(events) == n
+    return sorted(events, key=lambda event: event["at"])

@@ -12,15 +12,20 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+from playwright.sync_api import Page
 
 from barograph_server.alerts import AlertSettings, Rule, rules_for
 from barograph_server.alerts.simulator.history import read_changes, replay
 from barograph_server.alerts.text import words
+from barograph_server.dashboards import style
 from barograph_server.dashboards.macros import TimeRange, expand_backend
 from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.style import STYLE
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.clickhouse import READER, LocalClickHouse
 from barograph_server.local.preview import PreviewServer
@@ -39,7 +44,6 @@ from tests.support.incident_models import (
     contract_of,
     fill,
 )
-from tests.support.page_layout import open_rows
 from tests.support.warehouse import migrated
 
 WIDTHS = (1280, 1920)
@@ -187,3 +191,25 @@ def _row_of(incident: PlantedIncident) -> Json:
         if panel_id in (panel["id"] for panel in row.get("panels", ()))
     )
     return row
+
+
+SCRIPT = Path(__file__).with_name("page_layout.js")
+COLOURS = sorted(
+    {
+        *STYLE.level_colours.values(),
+        *STYLE.word_colours.values(),
+        *STYLE.series_colours.values(),
+        *(style.TEXT, style.NOTHING, style.INSUFFICIENT, style.DEPLOYMENT, style.NEW_BASELINE, style.DRILL),
+    }
+)
+"""The palette: names of Grafana's colours, which the preview translates, and hexadecimal colours."""
+
+
+def open_rows(page: str) -> str:
+    return ",".join(str(panel["id"]) for panel in dashboards()[page]["panels"] if panel["type"] == "row")
+
+
+def layout_faults(page: Page) -> list[str]:
+    """Return a line for each fault of a page whose panels are drawn: its kind, where, and the text or the colour."""
+    faults = page.evaluate(SCRIPT.read_text(encoding="utf-8"), COLOURS)
+    return [f"{fault['kind']}: {fault['where']}: {fault['text']}" for fault in faults]

@@ -19,7 +19,7 @@ import numpy as np
 from barograph.contract import Contract, Field, Slice, Window
 from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from barograph_server.sketches.baseline.baseline import (
     QUANTILE_RANKS,
@@ -88,7 +88,6 @@ class Pipeline:
         return connect(self.address, create=True)
 
     def create(self, source_partitions: int = 1) -> None:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
         topics, appended = self.topics, {"message.timestamp.type": "LogAppendTime"}
         source, compacted = {**appended, "max.message.bytes": str(1 << 20)}, {"cleanup.policy": "compact"}
         expected = [NewTopic(name, source_partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
@@ -98,10 +97,14 @@ class Pipeline:
         ]
         logs = (topics.dead_letters, topics.model_health, topics.prompts)
         expected += [NewTopic(name, 1, 1, config=compacted) for name in logs]
-        for future in admin.create_topics(expected).values():
-            future.result(30)
+        self.create_topics(expected)
         with self.client as client:
             migrate.apply(client)
+
+    def create_topics(self, topics: Iterable[NewTopic]) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for future in admin.create_topics(list(topics)).values():
+            future.result(30)
 
     def register(self, contract: Contract, baselines: Iterable[Baseline]) -> None:
         now = int(time.time() * 1000)
@@ -202,6 +205,12 @@ class Pipeline:
             before = self.rows("SELECT max(record_seq) FROM progress FINAL")[0][0]
             self.wait_rows(f"SELECT max(record_seq) > {before} FROM progress FINAL", "another commit of the monitor")
 
+    def wait_judged(self, n: int, patience_s: float = PATIENCE_S) -> None:
+        """Wait until so many events are in sealed panes, and everything about them is written."""
+        counted = f"SELECT sum(n) = {n} AND min(sealed) FROM volume FINAL WHERE slice = 'all'"
+        self.wait_rows(counted, f"{n} events in sealed panes", patience_s)
+        self.wait_settled()
+
     def wait_flushed(self) -> None:
         """Wait until a flush is open that began after this call: it knows the contracts that its sketcher has read.
 
@@ -226,6 +235,14 @@ class Pipeline:
 
     def read_all(self, topic: str) -> list[Any]:
         return read_topic(self.bootstrap, topic)
+
+
+def configure_topic(bootstrap: str, topic: str, **values: str) -> None:
+    change = AlterConfigOpType.SET
+    entries = [ConfigEntry(key.replace("_", "."), value, incremental_operation=change) for key, value in values.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.incremental_alter_configs([resource])[resource].result(30)
 
 
 def read_topic(bootstrap: str, topic: str) -> list[Any]:

@@ -123,25 +123,15 @@ class SecureKafka:
         # The controller has stored the ACLs; the broker applies them a moment later.
         for user in {binding.principal.removeprefix("User:") for binding in bindings}:
             own: list[Any] = [binding for binding in bindings if binding.principal == f"User:{user}"]
-            self._wait(user, {(acl.restype.name, acl.name, acl.operation.name) for acl in own})
-
-    def _wait(self, user: str, expected: set[tuple[str, str, str]]) -> None:
-        wait_for(lambda: expected <= self.listed(user), f"the ACLs of {user}", 30)
+            expected = {(acl.restype.name, acl.name, acl.operation.name) for acl in own}
+            wait_for(lambda: expected <= self.listed(user), f"the ACLs of {user}", 30)  # noqa: B023
 
     def listed(self, user: str) -> set[tuple[str, str, str]]:
-        binding_filter = AclBindingFilter(
-            ResourceType.ANY,
-            cast(str, None),  # any name: the stub does not allow for it
-            ResourcePatternType.ANY,
-            f"User:{user}",
-            cast(str, None),
-            AclOperation.ANY,
-            AclPermissionType.ANY,
-        )
-        admin = self.admin
-        return {
-            (acl.restype.name, acl.name, acl.operation.name) for acl in admin.describe_acls(binding_filter).result(30)
-        }
+        anything = cast(str, None)  # the stub does not allow for it
+        name, who = (ResourceType.ANY, anything, ResourcePatternType.ANY), (f"User:{user}", anything)
+        admin, binding_filter = self.admin, AclBindingFilter(*name, *who, AclOperation.ANY, AclPermissionType.ANY)
+        stored = admin.describe_acls(binding_filter).result(30)
+        return {(acl.restype.name, acl.name, acl.operation.name) for acl in stored}
 
 
 def bindings_of(command: str) -> list[AclBinding]:

@@ -6,9 +6,11 @@ Wednesday every 50th prediction fails. Every prediction gets its label one to fi
 which never gets any. Arm b's scores tell less.
 """
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -174,12 +176,9 @@ def run_shop(pipeline: Pipeline, shop: Shop) -> None:
         publisher.labels(shop.labels)
         publisher.publish_end_marker()
     pipeline.start_all("sketcher", "recorder", "monitor")
-    pipeline.wait_rows(
-        f"SELECT sum(n) = {shop.n} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume"
-    )
+    pipeline.wait_judged(shop.n)
     pipeline.wait_rows(f"SELECT count() = {shop.n} FROM predictions FINAL", "all predictions")
     pipeline.wait_rows(f"SELECT count() = {shop.labels.num_rows} FROM labels FINAL", "all labels")
-    pipeline.wait_settled()
     pipeline.start("scorer")
     pipeline.wait_rows(
         "SELECT count() >= 3 FROM latest_performance WHERE slice = 'all' AND metric = 'auc' AND window = '1d'",
@@ -187,3 +186,24 @@ def run_shop(pipeline: Pipeline, shop: Shop) -> None:
     )
     # The scorer writes its status, which the views of its counts join, after the results of its first pass.
     pipeline.wait_rows("SELECT count() > 0 FROM calibration_curve", "the scorer's status")
+
+
+# The worked questions of docs/queries.md, which are moved to the week of the shop.
+PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
+WRITTEN_MONDAY = date(2026, 11, 9)
+"""The Monday of the week in the page."""
+_QUESTION = re.compile(r"^### (\d+)\. (.+?)\n(.*?)^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+class Question(NamedTuple):
+    number: int
+    title: str
+    sql: str
+
+    def in_week(self, monday: date) -> str:
+        shift = monday - WRITTEN_MONDAY
+        return re.sub(r"\d{4}-\d\d-\d\d", lambda match: (date.fromisoformat(match[0]) + shift).isoformat(), self.sql)
+
+
+def questions() -> list[Question]:
+    return [Question(int(n), title, sql) for n, title, _, sql in _QUESTION.findall(PAGE.read_text("utf-8"))]

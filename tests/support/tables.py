@@ -178,20 +178,10 @@ def regression() -> MonitoredTable:
             }
         )
 
-    return monitored(
-        rng,
-        rows,
-        start_s,
-        *(606, 42_420),
-        delays=(3, 7),
-        training=(182, 12_740),
-        name="sales",
-        options="--id id --time at --score forecast --label sold",
-        window="7d",
-        drift_s=drift_s,
-        drifted=frozenset({"price"}),
-        retention_days=1400,
-    )
+    options = "--id id --time at --score forecast --label sold"
+    own: dict[str, Any] = {"name": "sales", "options": options, "window": "7d", "retention_days": 1400}
+    own |= {"delays": (3, 7), "training": (182, 12_740), "drift_s": drift_s, "drifted": frozenset({"price"})}
+    return monitored(rng, rows, start_s, 606, 42_420, **own)
 
 
 def classes() -> MonitoredTable:
@@ -225,16 +215,8 @@ def classes() -> MonitoredTable:
 
     options = "--id ticket --time at --class team --label actual_team"
     drifted, outputs = frozenset({"length", "channel"}), {"class", "confidence", *(f"scores.{team}" for team in teams)}
-    return monitored(
-        rng,
-        rows,
-        start_s,
-        name="tickets",
-        options=options,
-        drift_s=drift_s,
-        drifted=drifted,
-        outputs=frozenset(outputs),
-    )
+    own: dict[str, Any] = {"name": "tickets", "options": options, "drift_s": drift_s, "drifted": drifted}
+    return monitored(rng, rows, start_s, **own, outputs=frozenset(outputs))
 
 
 GENERATED: dict[str, Callable[[], MonitoredTable]] = {

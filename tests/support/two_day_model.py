@@ -7,7 +7,7 @@ is 0.05 before and 0.35 then; all others stay at 0.02. The slice `arm=b` never h
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -15,11 +15,13 @@ import msgspec
 from barograph.contract import Arms, Contract, DeclaredConsumer, DeclaredSource, LabelSpec, Slice, Slo
 from barograph.contract.file import dump_contract
 
+from barograph_server.dashboards.macros import TimeRange, Value, expand
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.lineage import store_lineage
 from barograph_server.warehouse.operations.metrics import METRICS as OF_PROCESSORS
 from barograph_server.warehouse.operations.processor_reports import ProcessorReport, insert_reports
+from barograph_server.warehouse.panels.named import named_queries
 from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import add_rows
 
@@ -303,32 +305,24 @@ def _shadow(client: Client, model: Watched) -> None:
     outcome = "hold" if model.kind == "classes" else "insufficient"
     plan = {"outcome": outcome, "days": 40, "least_days": 59, "days_left": 19.0, "judged_at": END_S * 1000}
     ends = {"value": -0.01, "low": -0.03, "high": 0.01, "least_low": -0.03, "margin": 0.02}
-    criteria = (
-        ("all", "decision", "worse", 1.5),
-        ("all", "accuracy", "open", math.nan),
-        ("all", "missing", "met", math.nan),
-        ("arm=a", "accuracy", "worse", 4.0),
-    )
+    looks: list[dict[str, Any]] = [
+        {"slice": "all", "criterion": "decision", "state": "worse", "evidence": 1.5},
+        {"slice": "all", "criterion": "accuracy", "state": "open", "evidence": math.nan},
+        {"slice": "all", "criterion": "missing", "state": "met", "evidence": math.nan},
+        {"slice": "arm=a", "criterion": "accuracy", "state": "worse", "evidence": 4.0},
+    ]
     for day_end_s in (END_S - DAY_S, END_S - HOUR_S):
         day = datetime.fromtimestamp(day_end_s - 1, UTC).date()
-        looks = [
-            {"slice": name, "criterion": criterion, "state": state, "evidence": evidence}
-            for name, criterion, state, evidence in criteria
-        ]
-        add_rows(
-            client, "shadow_verdicts", looks, **versions, **plan, **ends, day=day, day_end=day_end_s, inputs=str(day)
-        )
+        of_day = {"day": day, "day_end": day_end_s, "inputs": str(day)}
+        add_rows(client, "shadow_verdicts", looks, **versions, **plan, **ends, **of_day)
 
 
 def _details(kind: str, age_s: int) -> dict[str, float]:
     """Return a value of every metric of a processor; counters grow by one each second."""
     details = {}
     for metric in OF_PROCESSORS:
-        if (
-            kind not in metric.processors
-            or (metric.column and not metric.reported_labels)
-            or metric.kind == "histogram"
-        ):
+        is_column = metric.column and not metric.reported_labels
+        if kind not in metric.processors or is_column or metric.kind == "histogram":
             continue
         value = float(age_s) if metric.kind == "counter" else 4.0
         details[metric.key(*(label.values[0] for label in metric.reported_labels))] = value
@@ -373,3 +367,15 @@ def fill_pipeline(client: Client, model: str, end_s: int = END_S, length_s: int 
     at_ms = (end_s - HOUR_S + 60) * 1000
     ids = [{"id": f"e{i % 4}", "offset": i} for i in range(5)]
     add_rows(client, "predictions", ids, model=model, version="1", at=at_ms, received_at=at_ms)
+
+
+RANGE = TimeRange.between(END - timedelta(hours=47), END)
+QUERIES = named_queries()
+
+
+def ask(
+    client: Client, name: str, *, time_range: TimeRange = RANGE, interval_s: int = HOUR_S, **chosen: Value
+) -> list[tuple[Any, ...]]:
+    """Execute a panel's query as Grafana does."""
+    variables: dict[str, Value] = {"version": "1", "slice": "all", "window": "1d", **chosen}
+    return client.rows(expand(QUERIES[name].sql, time_range, variables, interval_ms=interval_s * 1000))

@@ -116,5 +116,8 @@ def insert(client: Client, **rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
-    defaults = row(table)
-    return {name: values.get(name, [defaults[name]] * n) for name in defaults}
+    """Columns of `n` rows; a text is that of all rows, and so are defaults."""
+    own = row(table) | values
+    return {
+        name: value if name in values and not isinstance(value, str) else [value] * n for name, value in own.items()
+    }

@@ -50,8 +50,8 @@ from barograph_server.provisioning.files import read_contracts
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.fit import fit_problems
 from tests.support.drill_events import CONTRACT, HOUR_MS, PERIOD, START_MS, baseline, make_events, without
+from tests.support.drill_model import LIVE_CONTRACT, live_events
 from tests.support.drill_simulation import HOUR_S, ON_CALL, rule_of, simulation
-from tests.support.live_model import LIVE_CONTRACT, live_events
 
 START_S, END_S, UNTIL_S = 100 * HOUR_S, 200 * HOUR_S, 400 * HOUR_S
 ROUTED = without(CONTRACT, route="shop", fallback=Fallback(recover_s=HOUR_S))

@@ -32,9 +32,8 @@ from barograph_server.streams.records import OffsetRange, Partial, PartitionProg
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.memory_warehouse import MemoryWarehouse
-from tests.support.merged_panes import merge
 from tests.support.messages import NOW_MS, batch_of
-from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry
+from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry, merge
 from tests.support.monitor_schedule import T0_S, baseline, contract
 from tests.support.pipeline import simple_baseline, simple_contract
 
