@@ -116,22 +116,19 @@ def test_other_columns_stay() -> None:
             assert by_id(after.predictions)[column].equals(by_id(events.predictions)[column]), (name, column)
 
 
-@pytest.mark.parametrize(
-    ("name", "rate", "value"),
-    [
+def test_the_rate_is_the_share_of_the_rows_in_the_period() -> None:
+    for name, rate, value in (
         ("null-rise", 0.3, None),
         ("null-sentinel", 0.25, -999.0),
         ("category-new", 0.1, "drill: new category"),
         ("error-burst", 0.5, "drill"),
-    ],
-)
-def test_the_rate_is_the_share_of_the_rows_in_the_period(name: str, rate: float, value: object) -> None:
-    events = make_events()
-    injection = plan_injection(InjectionRequest(find_fault(name), rate=rate), CONTRACT, BASELINE, PERIOD)
-    rows = injection.rows(events.predictions)
-    assert rows.sum() == round(rate * int(PERIOD.mask(events.predictions).sum()))
-    column = "error" if name == "error-burst" else injection.column
-    assert set(injection.apply(events).predictions[column].filter(pa.array(rows)).to_pylist()) == {value}
+    ):
+        events = make_events()
+        injection = plan_injection(InjectionRequest(find_fault(name), rate=rate), CONTRACT, BASELINE, PERIOD)
+        rows = injection.rows(events.predictions)
+        assert rows.sum() == round(rate * int(PERIOD.mask(events.predictions).sum()))
+        column = "error" if name == "error-burst" else injection.column
+        assert set(injection.apply(events).predictions[column].filter(pa.array(rows)).to_pylist()) == {value}
 
 
 def numbers(events: EventTables, column: str) -> NDArray[np.float64]:

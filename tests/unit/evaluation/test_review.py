@@ -124,9 +124,8 @@ def test_annotations_that_people_made_in_label_studio() -> None:
     assert [problem.partition(": ")[0] for problem in plan.problems] == [f"task 1, annotation {i}" for i in (3, 4, 5)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_entries_that_are_not_imported() -> None:
+    for changes, message in (
         ({"label": "wrong"}, "the label 'wrong' is none of faulty, sound, unsure"),
         ({"id": "unknown"}, "bot.cited has not evaluated an answer 'unknown' of version '1'"),
         ({"reviewer": ""}, "the reviewer is missing"),
@@ -135,14 +134,12 @@ def test_annotations_that_people_made_in_label_studio() -> None:
         ({"probability": math.nan}, "the probability with which"),
         ({"note": "x" * 2001}, "the note has more than 2,000 characters"),
         ({"id": OUTSIDE}, "is not in the random part of 0.1"),
-    ],
-)
-def test_entries_that_are_not_imported(changes: dict[str, Any], message: str) -> None:
-    plan = plan_import(MODEL, [replace(ENTRY, where="line 2", **changes)], KNOWN, [], NOW)
-    assert plan.reviews == []
-    (problem,) = plan.problems
-    assert problem.startswith("line 2: ")
-    assert message in problem
+    ):
+        plan = plan_import(MODEL, [replace(ENTRY, where="line 2", **changes)], KNOWN, [], NOW)
+        assert plan.reviews == []
+        (problem,) = plan.problems
+        assert problem.startswith("line 2: ")
+        assert message in problem
 
 
 def test_labels_of_one_reviewer_that_differ() -> None:

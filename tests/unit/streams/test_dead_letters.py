@@ -243,30 +243,24 @@ def test_a_feature_of_that_name_stays_and_a_repeated_member_does_not_hide_text()
     assert b"secret" not in without_text(b'{"context": {"prompt_text": "secret"}, "context": {"provider": "p"}}')
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_other_bytes_stay() -> None:
+    for value in (
         b'{"context": {"provider": "p"}, "note": "caf\\u00e9"}',
         b"not json \\u0041",
         b"\xff\xff\xff\xff not arrow",
         b'[1, "\\u0041"]',
-    ],
-)
-def test_other_bytes_stay(value: bytes) -> None:
-    assert without_text(value) == value
+    ):
+        assert without_text(value) == value
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_bytes_that_cannot_be_read_are_not_kept() -> None:
+    for value in (
         json.dumps(EVENT).encode()[:-4],
         json.dumps([EVENT]).encode(),
         b"\xff\xff\xff\xff damaged context.prompt_text my secret",
         b'{"a":' * 100_000 + b'"prompt_text my secret"',
-    ],
-)
-def test_bytes_that_cannot_be_read_are_not_kept(value: bytes) -> None:
-    assert without_text(value) == b""
+    ):
+        assert without_text(value) == b""
 
 
 def test_arrow() -> None:

@@ -568,20 +568,17 @@ def taken(budget: EvaluatorBudget, seconds: int, **used: float) -> list[int]:
     return minutes
 
 
-@pytest.mark.parametrize(
-    ("budget", "used"),
-    [
+def test_a_budget_is_spread_over_the_hour() -> None:
+    for budget, used in (
         (EvaluatorBudget(calls=600), {}),
         (EvaluatorBudget(tokens=60_000), {"tokens": 100}),
         (EvaluatorBudget(usd=6.0), {"usd": 0.01}),
-    ],
-)
-def test_a_budget_is_spread_over_the_hour(budget: EvaluatorBudget, used: dict[str, float]) -> None:
-    minutes = taken(budget, 3600, **used)
-    # Five minutes' worth at once, then ten each minute.
-    assert minutes[0] == pytest.approx(60, abs=1)
-    assert all(each == pytest.approx(10, abs=1) for each in minutes[1:])
-    assert sum(minutes) == pytest.approx(650, abs=2 if budget.calls else 3)
+    ):
+        minutes = taken(budget, 3600, **used)
+        # Five minutes' worth at once, then ten each minute.
+        assert minutes[0] == pytest.approx(60, abs=1)
+        assert all(each == pytest.approx(10, abs=1) for each in minutes[1:])
+        assert sum(minutes) == pytest.approx(650, abs=2 if budget.calls else 3)
 
 
 def test_a_small_budget_allows_a_call_at_last_and_none_is_unlimited() -> None:

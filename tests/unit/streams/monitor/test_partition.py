@@ -169,26 +169,23 @@ def first_partial(monitor: MonitorHarness) -> Partial:
     return partial
 
 
-@pytest.mark.parametrize(
-    ("case", "reason"),
-    [
+def test_partials_without_a_matching_contract_or_baseline_are_rejected() -> None:
+    for case, reason in (
         ("no contract", "no contract of model m"),
         ("no baseline", "no baseline"),
         ("another pane length", "panes last 3600 s"),
-    ],
-)
-def test_partials_without_a_matching_contract_or_baseline_are_rejected(case: str, reason: str) -> None:
-    monitor = MonitorHarness(make_registry(), live=True)
-    partial = first_partial(monitor)
-    first = baseline("m", "1")
-    entries = [] if case == "no baseline" else [RegisteredBaseline(first, first.id, 0, 1)]
-    pane_s = 1800 if case == "another pane length" else HOUR_S
-    changed = msgspec.structs.replace(contract("m", HOUR_S), pane_s=pane_s)
-    monitor.registry = Registry() if case == "no contract" else build_registry([(changed, 1)], entries)
-    monitor.restart()
-    rejected = monitor.state.merge_partial(partial, 0)
-    assert rejected is not None
-    assert reason in rejected.reason
+    ):
+        monitor = MonitorHarness(make_registry(), live=True)
+        partial = first_partial(monitor)
+        first = baseline("m", "1")
+        entries = [] if case == "no baseline" else [RegisteredBaseline(first, first.id, 0, 1)]
+        pane_s = 1800 if case == "another pane length" else HOUR_S
+        changed = msgspec.structs.replace(contract("m", HOUR_S), pane_s=pane_s)
+        monitor.registry = Registry() if case == "no contract" else build_registry([(changed, 1)], entries)
+        monitor.restart()
+        rejected = monitor.state.merge_partial(partial, 0)
+        assert rejected is not None
+        assert reason in rejected.reason
 
 
 @pytest.mark.parametrize("unreadable_part", ["contract", "baseline"])
@@ -641,21 +638,18 @@ def test_only_violations_that_the_contract_defines_are_counted(contract: Contrac
     assert rows(contract, EVERYTHING) == INVALID | more
 
 
-@pytest.mark.parametrize(
-    ("classes", "expected"),
-    [
+def test_class_that_the_label_does_not_name_is_unseen() -> None:
+    for classes, expected in (
         (("yes", "no"), 1),
         # A class of training that the label does not name is unseen too.
         (("yes",), 3),
         # Training lacks a class that the label names: some of the values in `unseen` may be of this class.
         (("yes", "no", "maybe"), None),
         ((), None),
-    ],
-)
-def test_class_that_the_label_does_not_name_is_unseen(classes: tuple[str, ...], expected: int | None) -> None:
-    contract = msgspec.structs.replace(BARE, label=LabelSpec(type="category", classes=classes))
-    more = {} if expected is None else {(0, "class", "unseen"): (expected, 10, "flag", 2)}
-    assert rows(contract, EVERYTHING) == INVALID | more
+    ):
+        contract = msgspec.structs.replace(BARE, label=LabelSpec(type="category", classes=classes))
+        more = {} if expected is None else {(0, "class", "unseen"): (expected, 10, "flag", 2)}
+        assert rows(contract, EVERYTHING) == INVALID | more
 
 
 def test_pane_and_field_that_the_contract_does_not_name_have_no_violations() -> None:

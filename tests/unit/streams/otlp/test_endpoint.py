@@ -273,21 +273,18 @@ def test_both_encodings_give_the_same_spans(name: str) -> None:
         assert from_json.rejected == from_protobuf.rejected == {}
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
+def test_bytes_that_are_not_json_exports() -> None:
+    for data, reason in (
         (b"", RequestReason.NOT_JSON),
         (b"[]", RequestReason.NOT_JSON),
         (b'{"resourceSpans": [', RequestReason.NOT_JSON),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "\xff"}]}]}]}', RequestReason.NOT_JSON),
         (b"\x0a\x03abc", RequestReason.NOT_JSON),
         (b" " * (MAX_REQUEST_BYTES + 1), RequestReason.TOO_LARGE),
-    ],
-)
-def test_bytes_that_are_not_json_exports(data: bytes, reason: RequestReason) -> None:
-    with pytest.raises(ExportError) as caught:
-        JSON_DECODER.decode(data)
-    assert caught.value.reason == reason
+    ):
+        with pytest.raises(ExportError) as caught:
+            JSON_DECODER.decode(data)
+        assert caught.value.reason == reason
 
 
 def test_json_at_any_depth_is_decoded_or_rejected() -> None:
@@ -340,22 +337,19 @@ def test_unknown_attributes_are_left_out_and_too_many_reject_one_span(decode: De
     assert request.rejected == {SpanReason.TOO_MANY_ATTRIBUTES: 1}
 
 
-@pytest.mark.parametrize(
-    "ids",
-    [
+def test_ids_that_are_none() -> None:
+    for ids in (
         {"traceId": ""},
         {"spanId": "0" * 16},
         {"spanId": "abc"},
         {"parentSpanId": "12"},
         {"traceId": "57i3RNZkMrazB/lAsxHBxA=="},
-    ],
-)
-def test_ids_that_are_none(ids: dict[str, str]) -> None:
-    request = JSON_DECODER.decode(as_json(export_of(span() | ids)))
-    assert (request.spans, request.rejected) == ([], {SpanReason.BAD_ID: 1})
-    if ids == {"spanId": "0" * 16}:
-        request = PROTOBUF_DECODER.decode(as_protobuf(export_of(span() | ids, span("02"))))
-        assert (len(request.spans), request.rejected) == (1, {SpanReason.BAD_ID: 1})
+    ):
+        request = JSON_DECODER.decode(as_json(export_of(span() | ids)))
+        assert (request.spans, request.rejected) == ([], {SpanReason.BAD_ID: 1})
+        if ids == {"spanId": "0" * 16}:
+            request = PROTOBUF_DECODER.decode(as_protobuf(export_of(span() | ids, span("02"))))
+            assert (len(request.spans), request.rejected) == (1, {SpanReason.BAD_ID: 1})
 
 
 def test_integers_are_numbers_or_text_and_doubles_too() -> None:

@@ -339,20 +339,17 @@ DAY_S = 86_400
 NO_LOSS = np.zeros(100)
 
 
-@pytest.mark.parametrize(
-    ("window", "every_s", "range_s"),
-    [
+def test_windows_are_described_every_quarter_length_in_whole_hops() -> None:
+    for window, every_s, range_s in (
         (Window(900, 60), 240, 60),
         (Window(HOUR_S, 300), 900, 900),
         (Window(DAY_S, HOUR_S), 6 * HOUR_S, 6 * HOUR_S),
         (Window(7 * DAY_S, DAY_S), 2 * DAY_S, DAY_S),
         (Window(3 * HOUR_S, HOUR_S), HOUR_S, HOUR_S),
         (Window(HOUR_S, HOUR_S), HOUR_S, HOUR_S),
-    ],
-)
-def test_windows_are_described_every_quarter_length_in_whole_hops(window: Window, every_s: int, range_s: int) -> None:
-    assert described_every_s(window) == every_s
-    assert merged_range_s(window) == range_s
+    ):
+        assert described_every_s(window) == every_s
+        assert merged_range_s(window) == range_s
 
 
 def test_ranges_are_stored_as_long_as_a_window_contains_them() -> None:
