@@ -89,9 +89,8 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
     assert "swordfish" not in repr(settings)
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
+def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path) -> None:
+    for text, sentence in (
         ("bootstrap_server = 'k:1'", "the key 'bootstrap_server' is unknown; did you mean bootstrap_servers?"),
         ("[cassandra]\nhost = 'c'", "cassandra: the key 'cassandra' is unknown; write one of"),
         ("partials_partitions = 0", "'0' is out of range or not a whole number; write a whole number from 1 to 10000"),
@@ -103,15 +102,13 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
         ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment"),
         ("[grafana]\nurl = 'grafana:3000'", "grafana.url: 'grafana:3000' is not an address; write one such as https:"),
         ("[grafana]\nurl = 'http://g/?orgId=1'", "write one such as https://grafana.example.com"),
-    ],
-)
-def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path, text: str, sentence: str) -> None:
-    with pytest.raises(SettingsError) as error:
-        load(tmp_path, text)
-    assert sentence in str(error.value)
-    assert "barograph.toml" in str(error.value)
-    assert "swordfish" not in str(error.value)
-    assert "xyzzy" not in str(error.value)
+    ):
+        with pytest.raises(SettingsError) as error:
+            load(tmp_path, text)
+        assert sentence in str(error.value)
+        assert "barograph.toml" in str(error.value)
+        assert "swordfish" not in str(error.value)
+        assert "xyzzy" not in str(error.value)
 
 
 def test_a_yaml_file_has_the_same_keys_and_errors_name_the_line(tmp_path: Path) -> None:

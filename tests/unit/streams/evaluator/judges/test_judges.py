@@ -195,25 +195,22 @@ def better(value: str) -> str:
     return json.dumps({"reason": "So.", "better": value})
 
 
-@pytest.mark.parametrize(
-    ("as_given", "swapped", "expected", "is_consistent"),
-    [
+def test_only_preferences_in_both_orders_count(serve: Serve, rubric: Rubric) -> None:
+    for as_given, swapped, expected, is_consistent in (
         ("first", "second", "first", True),
         ("second", "first", "second", True),
         ("tie", "tie", "tie", True),
         ("first", "first", "tie", False),
-    ],
-)
-def test_only_preferences_in_both_orders_count(
-    serve: Serve, rubric: Rubric, as_given: str, swapped: str, expected: str, is_consistent: bool
-) -> None:
-    server = serve(in_turn(better(as_given), better(swapped)))
-    verdict = compare_pair(rubric, server.endpoint(), TEXTS, "3 years.")
-    assert (verdict.better, verdict.is_consistent, verdict.error) == (expected, is_consistent, None)
-    assert verdict.as_given.better == as_given
-    one, other = (body["messages"][-1]["content"] for body in server.bodies)
-    assert one.index("9 years.") < one.rindex("3 years.")
-    assert other.index("BEGIN first answer") < other.index("3 years.", other.index("BEGIN first")) < other.index("9 y")
+    ):
+        server = serve(in_turn(better(as_given), better(swapped)))
+        verdict = compare_pair(rubric, server.endpoint(), TEXTS, "3 years.")
+        assert (verdict.better, verdict.is_consistent, verdict.error) == (expected, is_consistent, None)
+        assert verdict.as_given.better == as_given
+        one, other = (body["messages"][-1]["content"] for body in server.bodies)
+        assert one.index("9 years.") < one.rindex("3 years.")
+        assert (
+            other.index("BEGIN first answer") < other.index("3 years.", other.index("BEGIN first")) < other.index("9 y")
+        )
 
 
 def test_a_comparison_with_one_order_has_no_preference(serve: Serve, rubric: Rubric) -> None:
