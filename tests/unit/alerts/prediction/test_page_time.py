@@ -6,14 +6,8 @@ import pytest
 from barograph.contract import Contract, Field, Window
 from barograph.contract.alerts import AlertRule
 
+from barograph_server.alerts.prediction import smallest_change
 from barograph_server.alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
-from barograph_server.alerts.prediction.smallest_change import (
-    ChangeTable,
-    Detectability,
-    change_tables,
-    rule_detectability,
-    window_detectability,
-)
 from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
@@ -165,11 +159,13 @@ LARGE = ((500, 0.48, 0.071), (1_000, 0.477, 0.067), (5_000, 0.469, 0.063))
 ALL_VALID = msgspec.structs.replace(normal_field(), slices={ALL: SliceCounts(cells=(*[100_000] * 10, 0))})
 
 
-def of_window(n: float, phi: float = 1.0) -> dict[str, Detectability]:
+def of_window(n: float, phi: float = 1.0) -> dict[str, smallest_change.Detectability]:
     traffic = WindowTraffic(Window(DAY_S, HOUR_S), DAY_S, n, phi)
-    rows: list[Detectability] = []
+    rows: list[smallest_change.Detectability] = []
     for field in (ALL_VALID, WITH_NULLS):
-        rows += window_detectability(ONE_DAY, field, ALL, ALL, traffic, HORIZONS_S, change_tables(field))
+        rows += smallest_change.window_detectability(
+            ONE_DAY, field, ALL, ALL, traffic, HORIZONS_S, smallest_change.change_tables(field)
+        )
     return {"shift": rows[0], "nulls": rows[3]}
 
 
@@ -197,13 +193,13 @@ def test_a_window_without_enough_independent_events_detects_nothing() -> None:
 
 def test_a_rule_detects_a_large_shift_by_its_short_window() -> None:
     windows = Traffic(10.0).windows(TWO_WINDOWS, WITH_NULLS)
-    shift, nulls = rule_detectability(TWO_WINDOWS, WITH_NULLS, windows, HORIZONS_S, AlertSettings())
+    shift, nulls = smallest_change.rule_detectability(TWO_WINDOWS, WITH_NULLS, windows, HORIZONS_S, AlertSettings())
     assert (shift.rule, nulls.rule) == ("psi-major", "null-rate")
     assert shift.smallest[2] < shift.smallest[1] < shift.smallest[0] < math.inf
     assert shift.traffic == windows["1d"]
     [row] = [
         row
-        for row in rule_detectability(TWO_WINDOWS, WITH_NULLS, {}, HORIZONS_S, AlertSettings())
+        for row in smallest_change.rule_detectability(TWO_WINDOWS, WITH_NULLS, {}, HORIZONS_S, AlertSettings())
         if row.change == "shift"
     ]
     assert row.smallest == (math.inf,) * 3
@@ -211,7 +207,7 @@ def test_a_rule_detects_a_large_shift_by_its_short_window() -> None:
 
 
 def test_the_smallest_size_is_of_the_worse_direction() -> None:
-    table = ChangeTable(WITH_NULLS, "shift")
+    table = smallest_change.ChangeTable(WITH_NULLS, "shift")
     up = table.smallest(lambda after: bool(after.bins[0] < 0.05))
     assert up == math.inf
     either = table.smallest(lambda after: bool(np.abs(after.bins[0] - 0.099) > 0.01))
@@ -222,5 +218,5 @@ def test_a_constant_has_no_shift_and_one_value_cannot_move() -> None:
     category = category_field()
     constant = msgspec.structs.replace(WITH_NULLS, std=0.0)
     one_value = msgspec.structs.replace(category, slices={ALL: SliceCounts(cells=(1_000, 0, 0, 0, 0))})
-    changes = [set(change_tables(each)) for each in (WITH_NULLS, constant, category, one_value)]
+    changes = [set(smallest_change.change_tables(each)) for each in (WITH_NULLS, constant, category, one_value)]
     assert changes == [{"shift", "nulls"}, {"nulls"}, {"moved", "nulls"}, {"nulls"}]

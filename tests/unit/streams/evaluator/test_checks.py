@@ -6,6 +6,7 @@ import pytest
 import yaml
 from barograph.text.language import LanguageDetector
 
+from barograph_server.streams.evaluator.checks import json_schema
 from barograph_server.streams.evaluator.checks.citations import (
     CitationResult,
     CitationScope,
@@ -31,12 +32,6 @@ from barograph_server.streams.evaluator.checks.format_checks import (
     check_pattern,
 )
 from barograph_server.streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, GroundingContext, measure_grounding
-from barograph_server.streams.evaluator.checks.json_schema import (
-    MAX_PATTERN_CHARS,
-    MAX_VIOLATIONS,
-    AnswerPattern,
-    AnswerSchema,
-)
 from barograph_server.streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, PassageIndex, divide
 from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
 from barograph_server.streams.evaluator.checks.refusals import START_CHARS, check_refusal
@@ -45,15 +40,15 @@ from tests.reference.citations import FAULT_SHARES, HARMLESS_EDITS, run
 
 
 def violations(answer: str, schema: dict[str, Any]) -> tuple[str, ...]:
-    return check_json(answer, AnswerSchema(schema)).violations
+    return check_json(answer, json_schema.AnswerSchema(schema)).violations
 
 
 def test_a_pattern_matches_anywhere_or_the_whole_answer_of_limited_length() -> None:
-    assert check_pattern("Answer: 42.", AnswerPattern(r"\d+")).is_valid
-    result = check_pattern("Answer: 42.", AnswerPattern(r"^\d+$"))
+    assert check_pattern("Answer: 42.", json_schema.AnswerPattern(r"\d+")).is_valid
+    result = check_pattern("Answer: 42.", json_schema.AnswerPattern(r"^\d+$"))
     assert result.violations == (r"the answer does not match '^\\d+$'",)
     long = "1" * (MAX_FORMATTED_CHARS + 1)
-    for result in (check_pattern(long, AnswerPattern("1")), check_json(long)):
+    for result in (check_pattern(long, json_schema.AnswerPattern("1")), check_json(long)):
         assert result.violations == ("the answer has 1,000,001 characters, more than 1,000,000",)
 
 
@@ -62,16 +57,16 @@ def test_a_pattern_that_cannot_be_used() -> None:
         (r"(a)\1", "RE2"),
         ("(?=a)", "RE2"),
         ("a{5000}", "repetition"),
-        ("a" * (MAX_PATTERN_CHARS + 1), "at most 1,000"),
+        ("a" * (json_schema.MAX_PATTERN_CHARS + 1), "at most 1,000"),
     ):
         with pytest.raises(AnswerCheckError, match=reason):
-            AnswerPattern(pattern)
+            json_schema.AnswerPattern(pattern)
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "^(a|a)*$", "a*a*a*a*a*b", r"(\w+\s?)+$"])
 def test_a_pattern_takes_bounded_time(pattern: str) -> None:
     started = time.process_time()
-    assert not check_pattern("a" * (MAX_FORMATTED_CHARS - 1) + "!", AnswerPattern(pattern)).is_valid
+    assert not check_pattern("a" * (MAX_FORMATTED_CHARS - 1) + "!", json_schema.AnswerPattern(pattern)).is_valid
     assert time.process_time() - started < 20
 
 
@@ -145,7 +140,7 @@ def test_a_schema_that_cannot_be_used() -> None:
         ({"minimum": "1"}, "#/minimum: write a number"),
     ):
         with pytest.raises(AnswerCheckError, match=reason):
-            AnswerSchema(schema)
+            json_schema.AnswerSchema(schema)
 
 
 def test_a_recursive_schema_a_deep_value_and_the_violations_are_limited() -> None:
@@ -157,7 +152,7 @@ def test_a_recursive_schema_a_deep_value_and_the_violations_are_limited() -> Non
     wide = {"anyOf": [{"$ref": "#/$defs/a"}] * 10, "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 10},
             "b": {"anyOf": [{"$ref": "#/$defs/c"}] * 100}, "c": {"anyOf": [{"const": 2}] * 100}}}  # fmt: skip
     assert "too many steps" in violations("1", wide)[0]
-    assert len(violations(str([1] * 100), {"items": {"type": "string"}})) == MAX_VIOLATIONS
+    assert len(violations(str([1] * 100), {"items": {"type": "string"}})) == json_schema.MAX_VIOLATIONS
 
 
 def test_refusals() -> None:

@@ -7,19 +7,11 @@ from barograph.contract import Contract, Field, LabelSpec, Window
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.streams import records
 from barograph_server.streams.monitor.rows.tally_rows import violation_columns
 from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
-from barograph_server.streams.records import (
-    DeadCount,
-    ErrorCount,
-    OffsetRange,
-    Partial,
-    ProducerCount,
-    ProducerHeartbeat,
-    Tally,
-)
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.warehouse.tables import table_of
 from tests.support.monitor_harness import DAY_S, HOUR_S, MonitorHarness, event, make_partials, make_registry
@@ -164,8 +156,8 @@ def test_resketched_offsets_are_rejected_and_recorded_as_one_loss(is_redelivered
     assert len(monitor.warehouse.tables["losses"]) == 1
 
 
-def first_partial(monitor: MonitorHarness) -> Partial:
-    [partial] = make_partials(monitor.registry, [event(T0_S)], OffsetRange(0, 0, 1))
+def first_partial(monitor: MonitorHarness) -> records.Partial:
+    [partial] = make_partials(monitor.registry, [event(T0_S)], records.OffsetRange(0, 0, 1))
     return partial
 
 
@@ -198,7 +190,7 @@ def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_par
         contracts.append((intact.contracts["m"], T0_S * 1000))
     unreadable = build_registry(contracts, [registered("n")], unreadable={"m": "unknown key: colours"})
     monitor = MonitorHarness(unreadable, live=True)
-    [partial] = make_partials(intact, [event(T0_S + 10)], OffsetRange(0, 0, 1))
+    [partial] = make_partials(intact, [event(T0_S + 10)], records.OffsetRange(0, 0, 1))
     rejected = monitor.state.merge_partial(partial, 0)
     assert rejected is not None
     assert rejected.code == "unregistered"
@@ -210,7 +202,7 @@ def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_par
     assert silent == {("n", 0)}
     # A readable copy that comes later takes effect without a restart.
     monitor.registry = intact
-    [later] = make_partials(intact, [event(T0_S + 20)], OffsetRange(0, 1, 2))
+    [later] = make_partials(intact, [event(T0_S + 20)], records.OffsetRange(0, 1, 2))
     assert monitor.state.merge_partial(later, monitor.offset) is None
 
 
@@ -218,7 +210,7 @@ def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_par
 def test_model_that_becomes_unreadable_continues_on_its_last_copy(loses: str) -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     monitor.flush(T0_S + 10, caught_up_s=T0_S + 30)
-    [partial] = make_partials(monitor.registry, [event(T0_S + 40)], OffsetRange(0, 1, 2))
+    [partial] = make_partials(monitor.registry, [event(T0_S + 40)], records.OffsetRange(0, 1, 2))
     contracts = [(monitor.registry.contracts["m"], T0_S * 1000)] if loses == "baseline" else []
     monitor.registry = build_registry(contracts, [], unreadable={"m": "unknown key: colours"})
     assert monitor.state.merge_partial(partial, monitor.offset) is None
@@ -485,17 +477,17 @@ def test_the_fifty_most_frequent_categories_of_an_hour_are_named() -> None:
     assert {name: n for name, n in monitor.names().items() if n == 3} == {(18, f"c{i:03}"): 3 for i in range(30)}
 
 
-def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
-    return Tally(
+def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> records.Tally:
+    return records.Tally(
         model="m",
         topic="predictions",
         source_topic_id=topic_id,
-        ranges=[OffsetRange(0, start, end)],
+        ranges=[records.OffsetRange(0, start, end)],
         pane_s=HOUR_S,
-        errors=[ErrorCount("1", "b", "all", "TimeoutError", T0_S, n)],
-        producers=[ProducerCount("p", T0_S, n, 0, n - 1)],
-        dead=[DeadCount("not-json", T0_S, n)],
-        heartbeats=[ProducerHeartbeat("p", T0_S + n, T0_S, n, 0, False, {})],
+        errors=[records.ErrorCount("1", "b", "all", "TimeoutError", T0_S, n)],
+        producers=[records.ProducerCount("p", T0_S, n, 0, n - 1)],
+        dead=[records.DeadCount("not-json", T0_S, n)],
+        heartbeats=[records.ProducerHeartbeat("p", T0_S + n, T0_S, n, 0, False, {})],
     )
 
 
@@ -531,8 +523,8 @@ def test_tallies_are_written_with_the_next_commit_and_count_once() -> None:
     assert row["record_seq"] == make_record_seq(0, 1)
     # They need no contract.
     monitor = MonitorHarness(make_registry(), live=True)
-    dead = [DeadCount("unknown-model", T0_S, 4)]
-    assert monitor.state.add_tally(Tally(model="", topic="labels", dead=dead), monitor.offset) is None
+    dead = [records.DeadCount("unknown-model", T0_S, 4)]
+    assert monitor.state.add_tally(records.Tally(model="", topic="labels", dead=dead), monitor.offset) is None
     monitor.offset += 1
     monitor.flush()
     [row] = monitor.warehouse.tables["dead_letter_counts"].values()
@@ -548,7 +540,7 @@ def test_tallies_of_resketched_offsets_are_rejected() -> None:
     assert rejected is not None
     assert "sketched before" in rejected.reason
     # The offset ledger does not cover labels, and offsets of another topic are independent.
-    of_labels = Tally(model="m", topic="labels", dead=[DeadCount("empty", T0_S, 1)])
+    of_labels = records.Tally(model="m", topic="labels", dead=[records.DeadCount("empty", T0_S, 1)])
     assert monitor.state.add_tally(of_labels, monitor.offset) is None
     assert monitor.state.add_tally(tally(1, start=1, end=3, topic_id="another"), monitor.offset + 1) is None
 
