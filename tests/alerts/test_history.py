@@ -1,5 +1,3 @@
-"""Rules over recorded history: when they must and must not fire, and the effect of a changed rule."""
-
 import json
 import re
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,3 @@
-"""Rules in live mode: states from the engine, messages to servers that accept, reject or hang."""
-
 import dataclasses
 import threading
 import time

@@ -1,5 +1,3 @@
-"""Panels and queries of rules: the same value and threshold, on the real engine and in the form of Grafana's plugin."""
-
 import math
 import re
 import time

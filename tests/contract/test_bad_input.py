@@ -1,5 +1,3 @@
-"""What publishers send, the table of bad input, and values of hashed fields, as the sketcher reads them."""
-
 import dataclasses
 import itertools
 import json

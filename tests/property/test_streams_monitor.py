@@ -1,5 +1,3 @@
-"""Random schedules of mishaps lead the monitor to the same rows, of the outputs of models too."""
-
 import random
 from collections import Counter
 from collections.abc import Callable

@@ -1,5 +1,3 @@
-"""States of alert instances: each move that Grafana makes; and the incidents to which firing instances belong."""
-
 import dataclasses
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,5 +1,3 @@
-"""Published pages show the figures of their records, a missed goal is called missed, and peers are locked by hashes."""
-
 import json
 import re
 import tomllib

@@ -1,5 +1,3 @@
-"""Checks of rows, and of tables: the same violations as row by row, and no value in a message."""
-
 import copy
 import enum
 import json

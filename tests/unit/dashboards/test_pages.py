@@ -1,5 +1,3 @@
-"""Generated dashboards match the code and fit Grafana's types; macros are expanded as by frontend and backend."""
-
 import json
 from datetime import UTC, datetime
 from pathlib import Path

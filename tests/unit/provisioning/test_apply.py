@@ -1,5 +1,3 @@
-"""Decisions of `plan` and `apply` that need no server."""
-
 from pathlib import Path, PurePosixPath
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""The report of a week: hostile names stay text, and a week with limits is never healthy."""
-
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser

@@ -373,12 +373,10 @@ def test_levels() -> None:
     assert (verdict.p_value, verdict.level) == (0.0004, Level.major)
 
 
-@pytest.mark.parametrize(
-    ("units", "shares"), [([1], [1.0]), ([1, 2, 3], HALF), ([1, 2], [1.0, 0.0]), ([1, -2], HALF), ([1, 2], [0.5, 0.6])]
-)
-def test_invalid_arguments_are_rejected(units: list[int], shares: list[float]) -> None:
-    with pytest.raises(ValueError):
-        sample_ratio(units, shares)
+def test_invalid_arguments_are_rejected() -> None:
+    for units, shares in (([1], [1.0]), ([1, 2, 3], HALF), ([1, 2], [1.0, 0.0]), ([1, -2], HALF), ([1, 2], [0.5, 0.6])):
+        with pytest.raises(ValueError):
+            sample_ratio(units, shares)
 
 
 FloatArray = NDArray[np.float64]

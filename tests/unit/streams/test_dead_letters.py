@@ -77,16 +77,14 @@ def test_only_fields_marked_as_personal_are_masked() -> None:
     assert json.loads(show(dead_letter(event()), contract(), unmasked=True)) == json.loads(event())
 
 
-@pytest.mark.parametrize(
-    "value", [event(), event()[:-20], SECRET.encode(), b'["Jane Doe 4711"]', b"\xff\xff\xff\xffJane Doe 4711"]
-)
-def test_all_values_are_masked_without_a_contract(value: bytes) -> None:
-    for reason in (Reason.UNKNOWN_MODEL, Reason.NOT_JSON, Reason.NOT_ARROW):
-        shown = show(dead_letter(value, reason), None)
-        assert "Jane" not in shown
-        assert "4711" not in shown
-        assert "12.5" not in shown
-    assert "Jane" in show(dead_letter(value, Reason.NOT_JSON), None, unmasked=True)
+def test_all_values_are_masked_without_a_contract() -> None:
+    for value in (event(), event()[:-20], SECRET.encode(), b'["Jane Doe 4711"]', b"\xff\xff\xff\xffJane Doe 4711"):
+        for reason in (Reason.UNKNOWN_MODEL, Reason.NOT_JSON, Reason.NOT_ARROW):
+            shown = show(dead_letter(value, reason), None)
+            assert "Jane" not in shown
+            assert "4711" not in shown
+            assert "12.5" not in shown
+        assert "Jane" in show(dead_letter(value, Reason.NOT_JSON), None, unmasked=True)
 
 
 def test_arrow_rows_are_masked_by_column_and_control_characters_never_reach_the_terminal() -> None:

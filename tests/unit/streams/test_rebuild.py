@@ -1,5 +1,3 @@
-"""Raw rows become events again, and a recount gives the same verdicts."""
-
 import json
 from collections.abc import Callable
 from types import SimpleNamespace

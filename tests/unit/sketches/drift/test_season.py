@@ -1,5 +1,3 @@
-"""Hour-of-week expectations: by hand, without a season, with a strong one, and over summer time."""
-
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 

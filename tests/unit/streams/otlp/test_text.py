@@ -1,5 +1,3 @@
-"""Text of prompts in spans: what is kept, and what reaches neither Kafka nor logs."""
-
 import json
 from collections.abc import Sequence
 from typing import Any
