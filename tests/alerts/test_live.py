@@ -149,9 +149,6 @@ def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(cl
     assert recovered[0].summary == "can be evaluated again"
 
 
-# ------------------------------------------------------------------------------------------------ sending
-
-
 PAGE = "https://g.example/d/x"
 
 
@@ -257,9 +254,6 @@ def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(hook: Webhoo
         sends.send(*message("hook"))
     assert sum("was dropped" in line for line in reports) == 2
     sends.close()
-
-
-# ------------------------------------------------------------------------------------------------ the command
 
 
 def test_the_command_follows_contracts_and_sends_until_it_is_stopped(

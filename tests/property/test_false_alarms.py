@@ -33,8 +33,6 @@ def test_false_alarms_are_at_most_nominal(kind: false_alarms.Kind) -> None:
                 )
 
 
-# ------------------------------------------------------------------------------------- windows that page alone
-
 MAJOR = 0.2
 WINDOWS = 10_000
 RUNS = {"independent": (1,), "runs of 1 to 12": (1, 2, 5, 12), "runs of 5 to 30": (5, 10, 30), "runs of 50": (50,)}
@@ -80,8 +78,6 @@ def test_quiet_windows_do_not_page_alone(shape: str, runs: str) -> None:
         assert pages <= AT_MOST[runs], n
 
 
-# ------------------------------------------------------------------------------------- performance-drop
-
 MARGIN = 0.05
 """The default of `thresholds.rates.major`."""
 
@@ -113,8 +109,6 @@ def test_quiet_weeks_are_not_beyond_the_margin(labels: int, most: float, referen
         large = beyond_margin(metric, labels, reference_size, LARGE_DROP_RATIO * MARGIN)
         assert large <= (0.001 if labels == 50 else 0), f"{metric}: a page"
 
-
-# ------------------------------------------------------------------------------------- time to detection
 
 TOLERANCE_HOURS = 1.5
 """One hop, and the error of a quantile of 400 runs."""

@@ -124,9 +124,6 @@ def test_harmed_slices_are_found_and_others_rarely_named() -> None:
     assert discovered[2] > 0.4 > discovered[1]
 
 
-# ---------------------------------------------------------------------------------------------------- whole decisions
-
-
 def test_simulated_decisions_are_those_of_the_product() -> None:
     sign = shadow_decisions.day_signs(2, 4)
     simulated = [

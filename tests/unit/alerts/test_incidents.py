@@ -250,8 +250,6 @@ def test_every_rule_with_a_window_keeps_its_incident_open_for_the_short_one() ->
     assert (silence.quiet_s, rule("cbpe-drop", "ticket").quiet_s) == (0, DAY)
 
 
-# ------------------------------------------------------------------------------------------------ properties
-
 _INSTANCES: list[tuple[Rule, str]] = [
     (each, key)
     for each in RULES.values()

@@ -296,6 +296,7 @@ def problems(text: str | bytes) -> list[str]:
 
 
 def test_every_key_is_read() -> None:
+    tools = {"strict": True, "seed": None, "id": 1.5}
     assert parse_content(WHOLE) == PromptContent(
         name="answer",
         description="Answers questions of customers.\n",
@@ -310,13 +311,7 @@ def test_every_key_is_read() -> None:
             "language": PromptVariable(),
             "draft": PromptVariable(type="bool", required=False),
         },
-        config={
-            "model": "small",
-            "temperature": 0.2,
-            "max_tokens": 200,
-            "stop": ["END", "3"],
-            "tools": {"strict": True, "seed": None, "id": 1.5},
-        },
+        config={"model": "small", "temperature": 0.2, "max_tokens": 200, "stop": ["END", "3"], "tools": tools},
     )
 
 

@@ -9,29 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from barograph_server.sketches.sketch import merge
+from barograph_server.sketches.sketch import envelope, merge
 from barograph_server.sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
-from barograph_server.sketches.sketch.envelope import (
-    FORMAT,
-    HEADER_BYTES,
-    EnvelopeError,
-    MixedSketches,
-    SketchType,
-    seal,
-    unseal,
-    unseal_as,
-)
 from barograph_server.sketches.sketch.numeric import MIN_VALUES, NumericSketch, numeric_sketch, numeric_sketch_type
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def test_the_contract_and_the_baseline_choose_the_sketch() -> None:
-    types: tuple[tuple[bool, SketchKind, SketchType], ...] = (
-        (False, "kll", SketchType.KLL_FLOATS),
-        (True, "kll", SketchType.KLL_DOUBLES),
-        (False, "req", SketchType.REQ_FLOATS),
-        (True, "req", SketchType.REQ_FLOATS),
+    types: tuple[tuple[bool, SketchKind, envelope.SketchType], ...] = (
+        (False, "kll", envelope.SketchType.KLL_FLOATS),
+        (True, "kll", envelope.SketchType.KLL_DOUBLES),
+        (False, "req", envelope.SketchType.REQ_FLOATS),
+        (True, "req", envelope.SketchType.REQ_FLOATS),
     )
     for integer, kind, expected in types:
         assert numeric_sketch_type(integer, kind) is expected
@@ -44,7 +34,7 @@ def test_the_contract_and_the_baseline_choose_the_sketch() -> None:
         assert values.tolist() == [3.0, 1.0]
         assert numeric_sketch(integer, kind, sketch.to_bytes()).n == 2
     with pytest.raises(ValueError, match="FREQUENT_STRINGS is no numeric sketch type"):
-        NumericSketch(SketchType.FREQUENT_STRINGS)
+        NumericSketch(envelope.SketchType.FREQUENT_STRINGS)
 
 
 def test_wrong_values_ranks_and_sketches_are_rejected_and_nothing_is_added() -> None:
@@ -53,7 +43,7 @@ def test_wrong_values_ranks_and_sketches_are_rejected_and_nothing_is_added() -> 
         with pytest.raises(ValueError, match="finite values only"):
             sketch.update(np.array([1.0, bad, 2.0]))
     doubles.update(np.array([2.0]))
-    with pytest.raises(MixedSketches, match="KLL_DOUBLES cannot be merged into KLL_FLOATS"):
+    with pytest.raises(envelope.MixedSketches, match="KLL_DOUBLES cannot be merged into KLL_FLOATS"):
         sketch.merge(doubles)
     assert sketch.is_empty
     for rank in (-0.1, 1.1, np.nan):
@@ -172,19 +162,19 @@ def _with_checksum(prefix: bytes, payload: bytes) -> bytes:
     return prefix + zlib.crc32(prefix + payload).to_bytes(4, "little") + payload
 
 
-@given(st.sampled_from(list(SketchType)), st.binary(max_size=300))
-def test_a_payload_survives_sealing(sketch_type: SketchType, payload: bytes) -> None:
-    sealed = seal(sketch_type, payload)
-    assert len(sealed) == HEADER_BYTES + len(payload)
-    assert unseal(sealed) == (sketch_type, payload)
-    assert unseal_as(sketch_type, sealed) == payload
+@given(st.sampled_from(list(envelope.SketchType)), st.binary(max_size=300))
+def test_a_payload_survives_sealing(sketch_type: envelope.SketchType, payload: bytes) -> None:
+    sealed = envelope.seal(sketch_type, payload)
+    assert len(sealed) == envelope.HEADER_BYTES + len(payload)
+    assert envelope.unseal(sealed) == (sketch_type, payload)
+    assert envelope.unseal_as(sketch_type, sealed) == payload
 
 
 def test_the_stored_form_is_stable() -> None:
     # Written down by hand: envelopes stored by earlier releases must stay readable.
     prefix = b"BS" + bytes([1, 3]) + (3).to_bytes(4, "little")
-    assert seal(SketchType.REQ_FLOATS, b"abc") == _with_checksum(prefix, b"abc")
-    assert {kind.name: kind.value for kind in SketchType} == {
+    assert envelope.seal(envelope.SketchType.REQ_FLOATS, b"abc") == _with_checksum(prefix, b"abc")
+    assert {kind.name: kind.value for kind in envelope.SketchType} == {
         "KLL_FLOATS": 1,
         "KLL_DOUBLES": 2,
         "REQ_FLOATS": 3,
@@ -193,43 +183,43 @@ def test_the_stored_form_is_stable() -> None:
 
 
 def test_every_bit_flip_truncation_and_extension_is_rejected() -> None:
-    sealed = seal(SketchType.KLL_FLOATS, PAYLOAD)
+    sealed = envelope.seal(envelope.SketchType.KLL_FLOATS, PAYLOAD)
     flipped = (int.from_bytes(sealed, "little") ^ 1 << bit for bit in range(len(sealed) * 8))
     cut = (sealed[start:end] for start in range(len(sealed)) for end in (start, len(sealed) - 1, len(sealed)))
     for data in (*(number.to_bytes(len(sealed), "little") for number in flipped), *(data for data in cut)):
         if data != sealed:
-            with pytest.raises(EnvelopeError):
-                unseal(data)
-    with pytest.raises(EnvelopeError, match="announces 40 bytes and has 41"):
-        unseal(sealed + b"\0")
+            with pytest.raises(envelope.EnvelopeError):
+                envelope.unseal(data)
+    with pytest.raises(envelope.EnvelopeError, match="announces 40 bytes and has 41"):
+        envelope.unseal(sealed + b"\0")
 
 
-@given(st.data(), st.sampled_from(list(SketchType)), st.binary(max_size=300))
+@given(st.data(), st.sampled_from(list(envelope.SketchType)), st.binary(max_size=300))
 def test_any_burst_of_up_to_32_bits_and_random_bytes_are_rejected(
-    data: st.DataObject, sketch_type: SketchType, payload: bytes
+    data: st.DataObject, sketch_type: envelope.SketchType, payload: bytes
 ) -> None:
-    with pytest.raises(EnvelopeError):
-        unseal(payload)
-    sealed = seal(sketch_type, payload)
+    with pytest.raises(envelope.EnvelopeError):
+        envelope.unseal(payload)
+    sealed = envelope.seal(sketch_type, payload)
     start = data.draw(st.integers(0, len(sealed) * 8 - 1))
     burst = data.draw(st.integers(1, 2**32 - 1)) << start
     changed = int.from_bytes(sealed, "little") ^ burst % (1 << len(sealed) * 8)
     tampered = changed.to_bytes(len(sealed), "little")
     if tampered != sealed:
-        with pytest.raises(EnvelopeError):
-            unseal(tampered)
+        with pytest.raises(envelope.EnvelopeError):
+            envelope.unseal(tampered)
 
 
 def test_an_unknown_header_or_another_type_is_rejected_despite_a_valid_checksum() -> None:
     for prefix, message in (
-        (b"XY" + bytes([FORMAT, 1]), "it is no sketch"),
-        (b"BS" + bytes([FORMAT + 1, 1]), "format 2"),
-        (b"BS" + bytes([FORMAT, 99]), "sketch type 99 is unknown"),
+        (b"XY" + bytes([envelope.FORMAT, 1]), "it is no sketch"),
+        (b"BS" + bytes([envelope.FORMAT + 1, 1]), "format 2"),
+        (b"BS" + bytes([envelope.FORMAT, 99]), "sketch type 99 is unknown"),
     ):
-        with pytest.raises(EnvelopeError, match=message):
-            unseal(_with_checksum(prefix + len(PAYLOAD).to_bytes(4, "little"), PAYLOAD))
-    with pytest.raises(MixedSketches, match="expected a REQ_FLOATS sketch, got KLL_FLOATS"):
-        unseal_as(SketchType.REQ_FLOATS, seal(SketchType.KLL_FLOATS, PAYLOAD))
+        with pytest.raises(envelope.EnvelopeError, match=message):
+            envelope.unseal(_with_checksum(prefix + len(PAYLOAD).to_bytes(4, "little"), PAYLOAD))
+    with pytest.raises(envelope.MixedSketches, match="expected a REQ_FLOATS sketch, got KLL_FLOATS"):
+        envelope.unseal_as(envelope.SketchType.REQ_FLOATS, envelope.seal(envelope.SketchType.KLL_FLOATS, PAYLOAD))
 
 
 def sketch_of(values: NDArray[np.float64], integer: bool = False) -> NumericSketch:
@@ -284,7 +274,7 @@ def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_any
         assert merged.moments.tolist() == [5.0, 39.0, -3.0, 5.0]
     # So do sketches of different types, which do not merge.
     floats = sketch_of(np.ones(2))
-    with pytest.raises(MixedSketches):
+    with pytest.raises(envelope.MixedSketches):
         merge.merge_sketch(floats, sketch_of(np.ones(3), integer=True))
     assert floats.n == 2
     merged = merge_summaries([summary_of(1.0), summary_of(2.0, integer=True)])

@@ -125,9 +125,6 @@ def metric(value: float, low: float, high: float, enough: bool = True) -> Metric
     return MetricEstimate(np.array([value]), np.array([low]), np.array([high]), np.array([enough]))
 
 
-# ---------------------------------------------------------------------------------------------- rules
-
-
 def test_window_lengths_are_hours_or_longer_panes_days_weeks_and_the_contracts() -> None:
     contract_ = contract(
         pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(14 * 86400, 3600))
@@ -168,9 +165,6 @@ def test_the_label_determines_the_kind() -> None:
         assert unmeasurable_reason(contract(label=label)) == ""
 
 
-# ---------------------------------------------------------------------------------------------- windows and marks
-
-
 def test_a_window_ends_with_time_or_the_replay() -> None:
     assert EventClock(7200.0).has_ended(3600, 3600)
     assert not EventClock(7199.0).has_ended(3600, 3600)
@@ -178,9 +172,6 @@ def test_a_window_ends_with_time_or_the_replay() -> None:
     assert not EventClock(5000.0, all_read=True).has_ended(7200, 3600)
     assert EventClock(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
     assert EventClock(10.0).age_s(50) == 0
-
-
-# ---------------------------------------------------------------------------------------------- levels
 
 
 def test_levels_by_target() -> None:
@@ -221,9 +212,6 @@ def test_an_insufficient_performance_verdict_has_a_reason() -> None:
         ("major", metric(0.9, 0.88, 0.92), ""),
     ):
         assert REASON_NAMES[int(reasons(np.array([LEVEL_NAMES.index(level)]), measured)[0])] == reason
-
-
-# ---------------------------------------------------------------------------------------------- state in arrays
 
 
 def rules(kind: Any) -> Rules:
@@ -284,8 +272,6 @@ def test_error_quantiles_use_both_signs() -> None:
     assert laid.error_quantiles()[0] == pytest.approx(exact, rel=0.01)
     assert np.isnan(laid.error_quantiles()[1]).all()
 
-
-# ---------------------------------------------------------------------------------------------- passes that break off
 
 CLIENT: Any = None
 

@@ -11,18 +11,12 @@ from barograph_server.alerts.prediction.page_time import PageTime, RuleDetection
 from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.sketches.baseline.baseline import (
-    ALL,
-    Baseline,
-    FieldBaseline,
-    Phi,
-    SliceCounts,
-    TrainingRate,
-)
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts, TrainingRate
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.detection.effects import FieldShares, shifted, with_rate
 from barograph_server.sketches.drift.few_windows import phi_of_verdicts
+from tests.support.baselines import baseline, category
 from tests.unit.sketches.test_detection import category_field, normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -98,9 +92,8 @@ def test_the_upper_limit_of_phi_is_that_of_the_monitors_bins() -> None:
     """Rare categories share a bin."""
     names = tuple(f"{i:03}" for i in range(200))
     counts = SliceCounts(cells=(50_000, *[100] * 199, 0, 0), phi={"1d": Phi(value=3.0, windows=30, flag="ok")})
-    field = FieldBaseline(name="c", kind="category", categories=names, slices={ALL: counts})
-    rows = sum(counts.cells)
-    bins = PsiBins(Layout(Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=(field,))))
+    field = category("c", *names, counts=counts)
+    bins = PsiBins(Layout(baseline(field)))
     upper = msgspec.structs.replace(ONE_DAY, phi="upper")
     assert QUICK.windows(upper, field)["1d"].phi == phi_of_verdicts(bins, "1d", "upper").item()
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from barograph.text.language import LanguageDetector
 
-from barograph_server.streams.evaluator.checks import json_schema
+from barograph_server.streams.evaluator.checks import format_checks, json_schema
 from barograph_server.streams.evaluator.checks.citations import (
     CitationResult,
     CitationScope,
@@ -25,12 +25,6 @@ from barograph_server.streams.evaluator.checks.claims import (
 from barograph_server.streams.evaluator.checks.differences import DifferenceKind
 from barograph_server.streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
-from barograph_server.streams.evaluator.checks.format_checks import (
-    MAX_FORMATTED_CHARS,
-    check_json,
-    check_language,
-    check_pattern,
-)
 from barograph_server.streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, GroundingContext, measure_grounding
 from barograph_server.streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, PassageIndex, divide
 from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
@@ -40,15 +34,15 @@ from tests.reference.citations import FAULT_SHARES, HARMLESS_EDITS, run
 
 
 def violations(answer: str, schema: dict[str, Any]) -> tuple[str, ...]:
-    return check_json(answer, json_schema.AnswerSchema(schema)).violations
+    return format_checks.check_json(answer, json_schema.AnswerSchema(schema)).violations
 
 
 def test_a_pattern_matches_anywhere_or_the_whole_answer_of_limited_length() -> None:
-    assert check_pattern("Answer: 42.", json_schema.AnswerPattern(r"\d+")).is_valid
-    result = check_pattern("Answer: 42.", json_schema.AnswerPattern(r"^\d+$"))
+    assert format_checks.check_pattern("Answer: 42.", json_schema.AnswerPattern(r"\d+")).is_valid
+    result = format_checks.check_pattern("Answer: 42.", json_schema.AnswerPattern(r"^\d+$"))
     assert result.violations == (r"the answer does not match '^\\d+$'",)
-    long = "1" * (MAX_FORMATTED_CHARS + 1)
-    for result in (check_pattern(long, json_schema.AnswerPattern("1")), check_json(long)):
+    long = "1" * (format_checks.MAX_FORMATTED_CHARS + 1)
+    for result in (format_checks.check_pattern(long, json_schema.AnswerPattern("1")), format_checks.check_json(long)):
         assert result.violations == ("the answer has 1,000,001 characters, more than 1,000,000",)
 
 
@@ -66,14 +60,16 @@ def test_a_pattern_that_cannot_be_used() -> None:
 @pytest.mark.parametrize("pattern", ["(a+)+$", "^(a|a)*$", "a*a*a*a*a*b", r"(\w+\s?)+$"])
 def test_a_pattern_takes_bounded_time(pattern: str) -> None:
     started = time.process_time()
-    assert not check_pattern("a" * (MAX_FORMATTED_CHARS - 1) + "!", json_schema.AnswerPattern(pattern)).is_valid
+    assert not format_checks.check_pattern(
+        "a" * (format_checks.MAX_FORMATTED_CHARS - 1) + "!", json_schema.AnswerPattern(pattern)
+    ).is_valid
     assert time.process_time() - started < 20
 
 
 def test_json() -> None:
     for answer in ('{"a": [1, null]}', "3", '"x"', '```json\n{"a": 1}\n```', '\n```\n{"a": 1}\n```\n'):
-        assert check_json(answer).is_valid, answer
-    assert not check_json("```json\n1\n```", allow_fence=False).is_valid
+        assert format_checks.check_json(answer).is_valid, answer
+    assert not format_checks.check_json("```json\n1\n```", allow_fence=False).is_valid
 
 
 def test_what_is_not_json() -> None:
@@ -84,13 +80,12 @@ def test_what_is_not_json() -> None:
         ("9" * 10_000, "not usable"),
         ('{"a": 1, "a": 2}', "repeats the member 'a'"),
     ):
-        (violation,) = check_json(answer).violations
+        (violation,) = format_checks.check_json(answer).violations
         assert reason in violation
 
 
-@pytest.mark.parametrize(
-    ("schema", "valid", "invalid", "reason"),
-    [
+def test_keywords_of_a_schema() -> None:
+    table: tuple[tuple[Any, str, str, str], ...] = (
         ({"type": "integer"}, "1.0", "true", "$: is boolean, not integer"),
         ({"type": ["string", "null"]}, "null", "1", "$: is number, not string or null"),
         ({"enum": ["a", 1]}, "1", "true", '$: is not one of ["a", 1]'),
@@ -115,14 +110,13 @@ def test_what_is_not_json() -> None:
         ({"allOf": [{"minimum": 1}, {"maximum": 2}]}, "2", "3", "$: is greater than 2"),
         ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "null"}}}, "null", "1", "$: is number, not null"),
         (False, "", "1", "$: is not allowed"),
-    ],
-)  # fmt: skip
-def test_keywords_of_a_schema(schema: Any, valid: str, invalid: str, reason: str) -> None:
-    member = {"properties": {"x": schema}} if schema is False else schema
-    if valid:
-        assert violations(valid, member) == ()
-    (violation,) = violations('{"x": 1}' if schema is False else invalid, member)
-    assert violation.startswith(reason.replace("$:", "$.x:") if schema is False else reason)
+    )  # fmt: skip
+    for schema, valid, invalid, reason in table:
+        member = {"properties": {"x": schema}} if schema is False else schema
+        if valid:
+            assert violations(valid, member) == ()
+        (violation,) = violations('{"x": 1}' if schema is False else invalid, member)
+        assert violation.startswith(reason.replace("$:", "$.x:") if schema is False else reason)
 
 
 def test_a_schema_that_cannot_be_used() -> None:
@@ -247,11 +241,11 @@ GERMAN = "Das Paket kommt am nächsten Dienstag zwischen zehn und zwölf Uhr an.
 
 def test_languages() -> None:
     detector = LanguageDetector(["en", "de"])
-    result = check_language(ENGLISH, GERMAN, detector)
+    result = format_checks.check_language(ENGLISH, GERMAN, detector)
     assert (result.is_mismatch, result.question, result.answer) == (True, "en", "de")
     english = "The parcel will arrive between ten and twelve next Tuesday."
     for question, answer, is_mismatch in ((ENGLISH, english, False), (ENGLISH, "OK", None), ("", GERMAN, None)):
-        assert check_language(question, answer, detector).is_mismatch is is_mismatch
+        assert format_checks.check_language(question, answer, detector).is_mismatch is is_mismatch
 
 
 def keys(text: str) -> list[str]:

@@ -5,7 +5,6 @@ import msgspec
 import pytest
 from barograph.contract import Contract, Field, LabelSpec, Window
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.streams import records
 from barograph_server.streams.monitor.rows.tally_rows import violation_columns
@@ -14,6 +13,8 @@ from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.warehouse.tables import table_of
+from tests.support.baselines import baseline as of_fields
+from tests.support.baselines import category, numeric
 from tests.support.monitor_harness import DAY_S, HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S, TOPIC, baseline, contract, registered
 
@@ -545,26 +546,7 @@ def test_tallies_of_resketched_offsets_are_rejected() -> None:
     assert monitor.state.add_tally(tally(1, start=1, end=3, topic_id="another"), monitor.offset + 1) is None
 
 
-LAYOUT = Layout(
-    Baseline(
-        model="m",
-        version="1",
-        rows=9,
-        slice_rows={"all": 9},
-        fields=(
-            FieldBaseline(name="x", kind="numeric", edges=(0.0, 1.0), slices={"all": SliceCounts(cells=(3, 3, 3, 0))}),
-            FieldBaseline(
-                name="c",
-                kind="category",
-                categories=("r", "g", "b"),
-                slices={"all": SliceCounts(cells=(3, 3, 3, 0, 0))},
-            ),
-            FieldBaseline(
-                name="class", kind="category", categories=("yes", "no"), slices={"all": SliceCounts(cells=(5, 4, 0, 0))}
-            ),
-        ),
-    )
-)
+LAYOUT = Layout(of_fields(numeric("x", 0.0, 1.0), category("c", "r", "g", "b"), category("class", "yes", "no")))
 BARE = Contract(
     model="m",
     pane_s=60,

@@ -433,17 +433,14 @@ def test_answers_that_are_no_chat(serve: Serve) -> None:
         assert failure(endpoint).code is JudgeErrorCode.ERROR, content[:80]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_urls_that_cannot_be_used() -> None:
+    for url in (
         "", "127.0.0.1:80/v1", "ftp://host/v1", "http://", "http://user:pa55@host/v1", "http://host/v1?key=pa55",
         "http://host:pa55/v1", "http://ho st/v1", "http://[pa55/v1", "http://host/v1\r\nX: pa55",
-    ],
-)  # fmt: skip
-def test_urls_that_cannot_be_used(url: str) -> None:
-    with pytest.raises(JudgeSettingsError) as error:
-        ChatEndpoint(ChatEndpointSettings(url, "m"))
-    assert "pa55" not in str(error.value)
+    ):  # fmt: skip
+        with pytest.raises(JudgeSettingsError) as error:
+            ChatEndpoint(ChatEndpointSettings(url, "m"))
+        assert "pa55" not in str(error.value)
 
 
 def test_keys_that_cannot_be_sent() -> None:
